@@ -1,0 +1,26 @@
+"""Short names for well-known pretrained models, each at a pinned revision. Knows nothing of how they are loaded."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Entry:
+    """An alias: its family's row in `families`, the model on the hub, and the commit or tag that is meant."""
+
+    family: str
+    source: str
+    revision: str
+
+
+CATALOG = {
+    "gpt-neo": Entry("gpt_neo", "EleutherAI/gpt-neo-125m", "21def0189f5705e2521767faed922f1f15e7d7db"),
+    "gpt2": Entry("gpt2", "openai-community/gpt2", "607a30d783dfa663caf39e06633721c8d4cfcd7e"),
+    "pythia": Entry("gpt_neox", "EleutherAI/pythia-160m", "step143000"),
+    "pythia-410m": Entry("gpt_neox", "EleutherAI/pythia-410m", "step143000"),
+    "smollm2": Entry("llama", "HuggingFaceTB/SmolLM2-135M", "93efa2f097d58c2a74874c7e644dbc9b0cee75a2"),
+    "qwen2.5": Entry("llama", "Qwen/Qwen2.5-0.5B", "060db6499f32faf8b98477b0a26969ef7d8b9987"),
+    "mamba": Entry("mamba", "state-spaces/mamba-130m-hf", "1e76775f628fbf1350fbe4dbb3d971ba64af25a1"),
+    "mamba2": Entry("mamba2", "AntonV/mamba2-130m-hf", "05e8773fc4ac1cd067e8a18a5c45372ce5178405"),
+}

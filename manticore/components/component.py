@@ -1,0 +1,99 @@
+"""A component in memory: a Hugging Face model that can be cut into segments. Knows nothing of other components."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from torch import nn
+from transformers import PretrainedConfig, PreTrainedModel
+
+from manticore.components.families import Family
+from manticore.errors import ManticoreError
+from manticore.modeling.segments import Anatomy, Segment
+
+
+def cuts(layers: int, stages: int) -> list[int]:
+    """S + 1 layer boundaries, `round(s * N / S)`; depths need not divide: cuts(7, 3) == [0, 2, 5, 7]."""
+    return [round(stage * layers / stages) for stage in range(stages + 1)]
+
+
+@dataclass
+class Component:
+    """A model and what is known of where it came from.
+
+    Attributes:
+        name: how paths and tables call it.
+        family: its row in the table of families.
+        model: the Hugging Face causal language model.
+        source: alias, hub id or folder; `scratch` if its weights were drawn here.
+        revision: what was loaded from the hub, if it was.
+        pretrained: its weights were loaded, not drawn.
+    """
+
+    name: str
+    family: Family
+    model: PreTrainedModel
+    source: str
+    revision: str | None = None
+    pretrained: bool = True
+
+    @property
+    def config(self) -> PretrainedConfig:
+        """The model's own configuration."""
+        return self.model.config
+
+    @property
+    def anatomy(self) -> Anatomy:
+        """Attribute names of its backbone."""
+        return self.family.anatomy
+
+    @property
+    def backbone(self) -> nn.Module:
+        """The model without its head."""
+        held: nn.Module = self.model.base_model
+        return held
+
+    @property
+    def width(self) -> int:
+        """Features of the residual stream, D_k."""
+        return int(self.config.hidden_size)
+
+    @property
+    def depth(self) -> int:
+        """Number of layers, N_k."""
+        return int(self.config.num_hidden_layers)
+
+    def cuts(self, stages: int) -> list[int]:
+        """Layer boundaries of the S segments. Raises ManticoreError if some segment would be empty."""
+        if stages > self.depth:
+            raise ManticoreError(
+                f"{stages} stages are more than the {self.depth} layers of '{self.name}'; use at most {self.depth}"
+            )
+        return cuts(self.depth, stages)
+
+    def segment(self, start: int, stop: int, keep_norm: bool = False) -> Segment:
+        """Layers `start` to `stop` with a copy of this component's weights."""
+        segment = Segment(self.config, self.anatomy, start, stop, keep_norm)
+        ours = getattr(self.backbone, self.anatomy.layers)
+        theirs = getattr(segment.backbone, self.anatomy.layers)
+        for source, target in zip(ours[start:stop], theirs, strict=True):
+            target.load_state_dict(source.state_dict())
+        if keep_norm:
+            getattr(segment.backbone, self.anatomy.norm).load_state_dict(
+                getattr(self.backbone, self.anatomy.norm).state_dict()
+            )
+        return segment
+
+    def describe(self) -> dict[str, Any]:
+        """What an exported checkpoint's configuration says about this component."""
+        config = self.config.to_dict()
+        for key in ("dtype", "torch_dtype", "transformers_version", "architectures", "_name_or_path"):
+            config.pop(key, None)
+        return {
+            "config": config,
+            "anatomy": asdict(self.anatomy),
+            "source": self.source,
+            "revision": self.revision,
+            "pretrained": self.pretrained,
+        }

@@ -1,0 +1,145 @@
+"""The table of families: where each keeps its layers, norm, embedding and positions. Knows no weights.
+
+A new family is a row here, not a copy of its forward pass.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from transformers import AutoConfig, PretrainedConfig
+
+from manticore.errors import ManticoreError, UnknownName
+from manticore.modeling.segments import Anatomy
+from manticore.registry import Registry
+
+
+@dataclass(frozen=True)
+class Size:
+    """Sizes of a component built from scratch, in terms every family has.
+
+    Attributes:
+        width: features of the residual stream, D_k.
+        layers: number of layers, N_k.
+        heads: attention heads (recurrent families ignore it).
+        inner: features inside the feed-forward layers (recurrent families ignore it).
+        state: features of the recurrent state for each channel (attention families ignore it).
+        window: reach of local attention in tokens, where the family has any.
+    """
+
+    width: int
+    layers: int
+    heads: int = 8
+    inner: int = 0
+    state: int = 16
+    window: int = 256
+
+
+@dataclass(frozen=True)
+class Family:
+    """One row of the table.
+
+    Attributes:
+        model_types: Hugging Face `model_type`s the row serves.
+        anatomy: attribute names of the backbone class.
+        options: the family's own configuration keywords for a `Size`.
+    """
+
+    model_types: tuple[str, ...]
+    anatomy: Anatomy
+    options: Callable[[Size], dict[str, object]]
+
+    def scratch(self, size: Size, vocab_size: int, length: int) -> PretrainedConfig:
+        """A configuration of the given size, for `vocab_size` token ids and sequences of at most `length` tokens."""
+        return AutoConfig.for_model(
+            self.model_types[0],
+            vocab_size=vocab_size,
+            **({} if self.anatomy.recurrent else {"max_position_embeddings": length}),
+            bos_token_id=None,
+            eos_token_id=None,
+            pad_token_id=None,
+            **self.options(size),
+        )
+
+
+families: Registry[Family] = Registry("family")
+
+
+def _gpt_neo(size: Size) -> dict[str, object]:
+    kinds = ["global" if layer % 2 == 0 else "local" for layer in range(size.layers)]
+    return {
+        "hidden_size": size.width,
+        "num_layers": size.layers,
+        "num_heads": size.heads,
+        "intermediate_size": size.inner or 4 * size.width,
+        "attention_types": [[[kind], 1] for kind in kinds],
+        "window_size": size.window,
+        "resid_dropout": 0.0,
+        "embed_dropout": 0.0,
+        "attention_dropout": 0.0,
+    }
+
+
+def _gpt2(size: Size) -> dict[str, object]:
+    return {
+        "n_embd": size.width,
+        "n_layer": size.layers,
+        "n_head": size.heads,
+        "n_inner": size.inner or 4 * size.width,
+        "resid_pdrop": 0.0,
+        "embd_pdrop": 0.0,
+        "attn_pdrop": 0.0,
+    }
+
+
+def _rotary(size: Size) -> dict[str, object]:
+    return {
+        "hidden_size": size.width,
+        "num_hidden_layers": size.layers,
+        "num_attention_heads": size.heads,
+        "intermediate_size": size.inner or 4 * size.width,
+    }
+
+
+def _llama(size: Size) -> dict[str, object]:
+    return {**_rotary(size), "num_key_value_heads": size.heads, "head_dim": size.width // size.heads}
+
+
+def _mamba(size: Size) -> dict[str, object]:
+    return {"hidden_size": size.width, "num_hidden_layers": size.layers, "state_size": size.state}
+
+
+def _mamba2(size: Size) -> dict[str, object]:
+    head = min(64, 2 * size.width)
+    return {
+        **_mamba(size),
+        "head_dim": head,
+        "num_heads": 2 * size.width // head,
+        "n_groups": 1,
+        "chunk_size": 64,
+    }
+
+
+_ROWS = {
+    "gpt_neo": Family(("gpt_neo",), Anatomy("h", "ln_f", "wte", "wpe", "drop"), _gpt_neo),
+    "gpt2": Family(("gpt2",), Anatomy("h", "ln_f", "wte", "wpe", "drop"), _gpt2),
+    "gpt_neox": Family(
+        ("gpt_neox",), Anatomy("layers", "final_layer_norm", "embed_in", dropout="emb_dropout"), _rotary
+    ),
+    "llama": Family(("llama", "mistral", "qwen2", "qwen3"), Anatomy("layers", "norm", "embed_tokens"), _llama),
+    "mamba": Family(("mamba",), Anatomy("layers", "norm_f", "embeddings", recurrent=True), _mamba),
+    "mamba2": Family(("mamba2",), Anatomy("layers", "norm_f", "embeddings", recurrent=True), _mamba2),
+}
+for _name, _row in _ROWS.items():
+    families.register(_name)(_row)
+
+
+def family_of(config: PretrainedConfig) -> Family:
+    """The row that serves a configuration. Raises UnknownName if none does, ManticoreError if it cannot be cut."""
+    if getattr(config, "scale_attn_by_inverse_layer_idx", False):
+        raise ManticoreError("a GPT-2 with scale_attn_by_inverse_layer_idx cannot be cut: its layers know their number")
+    served = {model_type: families[name] for name in families for model_type in families[name].model_types}
+    if config.model_type not in served:
+        raise UnknownName("model family", config.model_type, served)
+    return served[config.model_type]

@@ -1,0 +1,132 @@
+"""From a name to a component: catalog, hub, local folder, or fresh weights. Knows nothing of cutting.
+
+Weights are read from safetensors only, and remote code is never run.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import AutoConfig, AutoModelForCausalLM, PretrainedConfig
+
+from manticore.components.catalog import CATALOG
+from manticore.components.component import Component
+from manticore.components.families import Size, families, family_of
+from manticore.errors import ManticoreError, UnknownName
+from manticore.space import ComponentSpec
+
+WAYS_OUT = (
+    "give a local folder (--models /path/to/model,...), point HF_HOME at a cache that has it, "
+    "or train from scratch on a task with its own vocabulary (--task lra-listops)"
+)
+
+
+@dataclass(frozen=True)
+class Scratch:
+    """What a task with its own vocabulary asks of components built from scratch.
+
+    Attributes:
+        attention: sizes of attention components.
+        recurrent: sizes of recurrent components.
+        vocab_size: number of token ids.
+        length: longest sequence in tokens.
+    """
+
+    attention: Size
+    recurrent: Size
+    vocab_size: int
+    length: int
+
+
+def load(spec: ComponentSpec, scratch: Scratch | None = None) -> Component:
+    """The component a spec means, on the CPU in fp32.
+
+    Args:
+        spec: what to load.
+        scratch: given by tasks with their own vocabulary; aliases are then built from scratch.
+
+    Raises:
+        UnknownName: no alias, folder or hub id is called that.
+        ManticoreError: the weights cannot be had or must not be read; the message says why and names the ways out.
+    """
+    if spec.model is not None:
+        return Component(spec.name, family_of(spec.model.config), spec.model, source=spec.source or spec.name)
+    entry = CATALOG.get(spec.source)
+    init = spec.init if spec.init != "auto" else ("scratch" if entry and scratch else "pretrained")
+    if init == "scratch":
+        return _draw(spec, scratch)
+    folder = Path(spec.source).expanduser()
+    if entry is None and folder.is_dir():
+        _check_folder(folder)
+        return _read(spec.name, str(folder), None)
+    if entry is None and ("/" not in spec.source or spec.source.startswith((".", "/", "~"))):
+        if "/" in spec.source:
+            raise ManticoreError(f"no such model folder: {spec.source}")
+        raise UnknownName("model", spec.source, CATALOG)
+    source, revision = (entry.source, entry.revision) if entry else (spec.source, None)
+    return _read(spec.name, source, spec.revision or revision)
+
+
+def config_of(spec: ComponentSpec, scratch: Scratch | None) -> PretrainedConfig:
+    """The configuration a from-scratch component gets. Raises ManticoreError if nothing says how large it should be."""
+    entry = CATALOG.get(spec.source)
+    row = entry.family if entry else spec.source
+    if row not in families:
+        raise UnknownName("model family for init: scratch", spec.source, [*CATALOG, *families])
+    if scratch is None:
+        raise ManticoreError(f"'{spec.name}' from scratch needs a task with its own vocabulary and sizes, such as lra-listops")
+    family = families[row]
+    size = scratch.recurrent if family.anatomy.recurrent else scratch.attention
+    unknown = set(spec.size) - set(Size.__dataclass_fields__)
+    if unknown:
+        raise UnknownName("component size", sorted(unknown)[0], Size.__dataclass_fields__)
+    size = replace(size, **spec.size)
+    if not family.anatomy.recurrent and size.width % size.heads:
+        raise ManticoreError(f"'{spec.name}': width {size.width} is no multiple of its {size.heads} heads")
+    return family.scratch(size, scratch.vocab_size, scratch.length)
+
+
+def _draw(spec: ComponentSpec, scratch: Scratch | None) -> Component:
+    config = config_of(spec, scratch)
+    model = AutoModelForCausalLM.from_config(config)
+    return Component(spec.name, family_of(config), model, source=f"{spec.source} (from scratch)", pretrained=False)
+
+
+def _check_folder(folder: Path) -> None:
+    if not (folder / "config.json").is_file():
+        raise ManticoreError(f"{folder} is no Hugging Face model folder: it has no config.json")
+    if any(folder.glob("*.safetensors")):
+        return
+    pickles = [file.name for pattern in ("*.bin", "*.pt", "*.pth", "*.ckpt") for file in folder.glob(pattern)]
+    if pickles:
+        raise ManticoreError(
+            f"{folder} holds pickled weights ({sorted(pickles)[0]}); only safetensors are read: "
+            "load it once with transformers and save_pretrained it"
+        )
+    raise ManticoreError(f"{folder} holds no weights: expected *.safetensors")
+
+
+def _read(name: str, source: str, revision: str | None) -> Component:
+    try:
+        config = AutoConfig.from_pretrained(source, revision=revision, trust_remote_code=False)
+        family = family_of(config)
+        model: Any = AutoModelForCausalLM.from_pretrained(
+            source,
+            revision=revision,
+            config=config,
+            dtype=torch.float32,
+            use_safetensors=True,
+            trust_remote_code=False,
+        )
+    except ManticoreError:
+        raise
+    except Exception as error:  # transformers, hub, safetensors and JSON errors alike mean: not readable
+        reason = str(error).strip().splitlines()[0][:160] if str(error).strip() else type(error).__name__
+        if Path(source).is_dir():
+            raise ManticoreError(f"{source} cannot be read as a Hugging Face model ({reason})") from None
+        at = f" at revision {revision[:12]}" if revision else ""
+        raise ManticoreError(f"cannot get '{source}'{at} from the hub or its cache; {WAYS_OUT}") from None
+    return Component(name, family, model.eval(), source=source, revision=revision)

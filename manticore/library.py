@@ -1,0 +1,48 @@
+"""Finds the things on the shelf (search spaces, projector sets, recipes) by name. Knows nothing of their contents.
+
+A wheel carries the three folders inside the package as `_shelf/`; in a checkout they stand beside it.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from manticore.errors import ManticoreError, UnknownName
+
+SHELVES = {"spaces": "search_spaces", "projectors": "projectors", "configs": "configs"}
+_SINGULAR = {"spaces": "search space", "projectors": "projector set", "configs": "recipe"}
+
+
+def shelf(kind: str) -> Path:
+    """The folder that holds things of `kind`, one of `SHELVES`. Raises UnknownName for another kind."""
+    if kind not in SHELVES:
+        raise UnknownName("shelf", kind, SHELVES)
+    package = Path(__file__).parent
+    packed = package / "_shelf" / SHELVES[kind]
+    return packed if packed.is_dir() else package.parent / SHELVES[kind]
+
+
+def names(kind: str) -> list[str]:
+    """Names of everything on a shelf; recipes in sub-folders are called `folder/name`."""
+    root = shelf(kind)
+    if kind == "projectors":
+        return sorted(entry.parent.name for entry in root.glob("*/config.json"))
+    return sorted(str(entry.relative_to(root).with_suffix("")) for entry in root.rglob("*.yaml"))
+
+
+def find(kind: str, name: str | Path) -> Path:
+    """The file or folder that `name` means: a name on the shelf, or the path of a file or folder anywhere.
+
+    Raises:
+        UnknownName: neither; the message has the nearest name and the list.
+        ManticoreError: a path was meant (it has a suffix or a separator) and nothing is there.
+    """
+    path = Path(name)
+    on_shelf = shelf(kind) / (str(name) if kind == "projectors" else f"{name}.yaml")
+    if on_shelf.exists() and str(name) in names(kind):
+        return on_shelf
+    if path.exists():
+        return path
+    if path.suffix in {".yaml", ".yml", ".json"} or path.is_absolute() or str(name).startswith("."):
+        raise ManticoreError(f"no such {_SINGULAR[kind]} file: {name}")
+    raise UnknownName(_SINGULAR[kind], str(name), names(kind))

@@ -1,0 +1,93 @@
+"""What may run a stage: home's own segment, a foreign segment between two translators, or nothing.
+
+Each branch maps the stream (B, L, D) to the stream. `weight` is the mixing weight of the branch while searching and
+None in a discrete hybrid; only the hub topology looks at it.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor, nn
+
+from .projectors import build, fit
+from .segments import Context, Segment
+
+
+class HomeBranch(nn.Module):
+    """`y = Segment(h)`: the stream is home's own."""
+
+    def __init__(self, segment: Segment, stage: int) -> None:
+        super().__init__()
+        self.segment = segment
+        self.stage = stage
+
+    def forward(self, h_BLD: Tensor, context: Context, weight: Tensor | None = None) -> Tensor:
+        out: Tensor = self.segment(h_BLD, context, self.stage)
+        return out
+
+
+class ForeignBranch(nn.Module):
+    """`y = h + Q(Segment(u) - u)` with `u = P(h)`: only the foreign segment's update is written to the stream.
+
+    A component with absolute positions gets them added after P.
+    """
+
+    def __init__(self, name: str, segment: Segment, stage: int, width: int, stream: int, projector: dict[str, Any]):
+        super().__init__()
+        self.name = name
+        self.segment = segment
+        self.stage = stage
+        self.inward = build(projector, stream, width)
+        self.outward = build(projector, width, stream)
+
+    def forward(self, h_BLD: Tensor, context: Context, weight: Tensor | None = None) -> Tensor:
+        u_BLD = self.inward(h_BLD)
+        if self.name in context.positions:
+            u_BLD = u_BLD + context.positions[self.name]
+        return h_BLD + self.outward(self.segment(u_BLD, context, self.stage) - u_BLD)
+
+
+class SkipBranch(nn.Module):
+    """`y = h`: makes depth searchable."""
+
+    def forward(self, h_BLD: Tensor, context: Context, weight: Tensor | None = None) -> Tensor:
+        return h_BLD
+
+
+class HubBranch(nn.Module):
+    """The paper's gated wiring (arXiv 2406.00894): alpha is mixing weight and gate at once.
+
+    `x = T((1 - w) Win h + w h)`, `y = (1 - w) U Wout Segment(x) + w U Segment(x)`. In a discrete hybrid w is 1, so the
+    projectors are gone: `searching` is False and they are not built.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        segment: Segment,
+        stage: int,
+        width: int,
+        stream: int,
+        projector: dict[str, Any],
+        searching: bool = False,
+    ) -> None:
+        super().__init__()
+        self.name = name
+        self.segment = segment
+        self.stage = stage
+        self.width = width
+        self.stream = stream
+        self.inward = build(projector, stream, width) if searching else None
+        self.outward = build(projector, width, width) if searching else None
+
+    def forward(self, h_BLD: Tensor, context: Context, weight: Tensor | None = None) -> Tensor:
+        x_BLD = fit(h_BLD, self.width)
+        if weight is not None and self.inward is not None:
+            x_BLD = (1 - weight) * self.inward(h_BLD) + weight * x_BLD
+        if self.stage == 0 and self.name in context.positions:
+            x_BLD = x_BLD + context.positions[self.name]
+        z_BLD = self.segment(x_BLD, context, self.stage)
+        if weight is not None and self.outward is not None:
+            z_BLD = (1 - weight) * self.outward(z_BLD) + weight * z_BLD
+        return fit(z_BLD, self.stream)

@@ -1,0 +1,60 @@
+"""The configuration of a hybrid: which component runs which stage. Knows no weights."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from transformers import AutoConfig, PretrainedConfig
+
+
+class HybridConfig(PretrainedConfig):
+    """Everything needed to rebuild a discrete hybrid.
+
+    Args:
+        components: for each component on the path, and for home, by name: `config` (its own Hugging Face configuration
+            as a dictionary), `anatomy` (the fields of `Anatomy`), `cuts` (S + 1 layer boundaries) and, for the record,
+            `source` and `revision`.
+        home: name of the component that lends embedding, residual stream, final norm and head.
+        path: name of the component, or `skip`, for each of the S stages.
+        topology: `residual` (a foreign stage adds its translated update) or `hub` (the paper's wiring at a one-hot
+            alpha: features are cut or zero-padded to fit).
+        projector: kind and options of the translators at foreign stages.
+        hidden_size: width of the stream: home's in the residual topology, the widest component's in the hub's.
+        vocab_size: number of token ids.
+    """
+
+    model_type = "manticore_hybrid"
+
+    def __init__(
+        self,
+        components: dict[str, dict[str, Any]] | None = None,
+        home: str = "",
+        path: list[str] | None = None,
+        topology: str = "residual",
+        projector: dict[str, Any] | None = None,
+        hidden_size: int = 0,
+        vocab_size: int = 0,
+        **kwargs: Any,
+    ) -> None:
+        self.components = components or {}
+        self.home = home
+        self.path = list(path or [])
+        self.topology = topology
+        self.projector = projector or {"kind": "linear"}
+        self.hidden_size = hidden_size
+        self.vocab_size = vocab_size
+        self.num_hidden_layers = sum(self.layers_of(stage) for stage in range(len(self.path)))
+        super().__init__(**kwargs)
+
+    def layers_of(self, stage: int) -> int:
+        """Number of layers that stage `stage` (from 0) runs."""
+        held = self.components.get(self.path[stage])
+        return 0 if held is None else held["cuts"][stage + 1] - held["cuts"][stage]
+
+    def component(self, name: str) -> PretrainedConfig:
+        """The component's own configuration as an object of its own class."""
+        held = dict(self.components[name]["config"])
+        return AutoConfig.for_model(held.pop("model_type"), **held)
+
+
+HybridConfig.register_for_auto_class()

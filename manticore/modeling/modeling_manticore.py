@@ -1,0 +1,248 @@
+"""The hybrid as Hugging Face models: a backbone and two heads. Knows nothing of search.
+
+A stream of width D is embedded by home, passed through one branch for each stage, and read by home's norm and head.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from transformers import AutoModel, GenerationMixin, PretrainedConfig, PreTrainedModel
+from transformers.modeling_outputs import (
+    BaseModelOutputWithPast,
+    CausalLMOutputWithPast,
+    SequenceClassifierOutputWithPast,
+)
+
+from .branches import ForeignBranch, HomeBranch, HubBranch, SkipBranch
+from .cache import HybridCache
+from .configuration_manticore import HybridConfig
+from .projectors import fit
+from .segments import Anatomy, Context, Segment, part, slice_config
+
+
+class Embedding(nn.Module):
+    """Token embedding (B, L) -> (B, L, D_k), with home's absolute positions and dropout where the family has them."""
+
+    def __init__(self, tokens: nn.Embedding, dropout: nn.Module) -> None:
+        super().__init__()
+        self.tokens = tokens
+        self.dropout = dropout
+
+    def forward(self, input_ids: Tensor, positions: Tensor | None) -> Tensor:
+        x_BLD = self.tokens(input_ids)
+        return self.dropout(x_BLD if positions is None else x_BLD + positions)
+
+
+def last_token(x_BLD: Tensor, attention_mask: Tensor | None) -> Tensor:
+    """The state of each sequence's last real token, (B, D), whichever side the padding is on."""
+    if attention_mask is None:
+        return x_BLD[:, -1]
+    place = torch.arange(x_BLD.shape[1], device=x_BLD.device)
+    last_B = (attention_mask[:, -x_BLD.shape[1] :] * place).argmax(-1)
+    return x_BLD[torch.arange(x_BLD.shape[0], device=x_BLD.device), last_B]
+
+
+def needed_mask(attention_mask: Tensor | None) -> Tensor | None:
+    """The mask if some sequence is padded on the left. To a causal model padding on the right is invisible anyway."""
+    if attention_mask is None or bool(attention_mask[:, 0].all()):
+        return None
+    return attention_mask
+
+
+class HybridPreTrainedModel(PreTrainedModel):
+    """What all hybrids share with Hugging Face's loading and saving."""
+
+    config_class = HybridConfig
+    base_model_prefix = "model"
+    supports_gradient_checkpointing = True
+    _supports_sdpa = True
+    _no_split_modules = ["HomeBranch", "ForeignBranch", "HubBranch"]
+
+    def _init_weights(self, module: nn.Module) -> None:
+        # Segments are initialized by their own families and projectors by their constructors: left are the tables.
+        if isinstance(module, nn.Embedding):
+            nn.init.normal_(module.weight, std=0.02)
+
+    @classmethod
+    def _supports_default_dynamic_cache(cls) -> bool:
+        return False  # generation asks the model itself, which makes a HybridCache
+
+
+class HybridModel(HybridPreTrainedModel):
+    """Embedding, stages and final norm: token ids (B, L) -> stream (B, L, D_home)."""
+
+    def __init__(self, config: HybridConfig) -> None:
+        super().__init__(config)
+        self.home_config = config.component(config.home)
+        home_anatomy = Anatomy(**config.components[config.home]["anatomy"])
+        shell = AutoModel.from_config(shell_config(self.home_config, config.vocab_size))
+        self.embed = Embedding(getattr(shell, home_anatomy.tokens), part(shell, home_anatomy.dropout))
+        hub = config.topology == "hub"
+        self.norm = nn.Identity() if hub else getattr(shell, home_anatomy.norm)
+        self.positions = nn.ModuleDict()
+        self.stages = nn.ModuleList()
+        for stage, name in enumerate(config.path):
+            self.stages.append(self._branch(stage, name))
+        for name in [config.home, *config.path]:
+            self._add_positions(name)
+        self.post_init()
+
+    def _add_positions(self, name: str) -> None:
+        config: HybridConfig = self.config
+        if name not in config.components or name in self.positions:
+            return
+        anatomy = Anatomy(**config.components[name]["anatomy"])
+        if anatomy.positions is not None:
+            own = config.component(name)
+            self.positions[name] = nn.Embedding(own.max_position_embeddings, own.hidden_size)
+
+    def _branch(self, stage: int, name: str) -> nn.Module:
+        config: HybridConfig = self.config
+        if name not in config.components:
+            return SkipBranch()
+        held = config.components[name]
+        own = config.component(name)
+        if config._attn_implementation == "eager":
+            own._attn_implementation = "eager"
+        last = stage == len(config.path) - 1
+        start, stop = held["cuts"][stage], held["cuts"][stage + 1]
+        hub = config.topology == "hub"
+        segment = Segment(own, Anatomy(**held["anatomy"]), start, stop, keep_norm=hub and last)
+        if hub:
+            return HubBranch(name, segment, stage, own.hidden_size, config.hidden_size, config.projector)
+        if name == config.home:
+            return HomeBranch(segment, stage)
+        return ForeignBranch(name, segment, stage, own.hidden_size, config.hidden_size, config.projector)
+
+    def get_input_embeddings(self) -> nn.Module:
+        return self.embed.tokens
+
+    def set_input_embeddings(self, value: nn.Module) -> None:
+        self.embed.tokens = value
+
+    def new_cache(self) -> HybridCache:
+        """An empty cache for generation."""
+        return HybridCache([branch.segment.new_cache() if hasattr(branch, "segment") else None for branch in self.stages])
+
+    def forward(
+        self,
+        input_ids: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        position_ids: Tensor | None = None,
+        past_key_values: HybridCache | None = None,
+        use_cache: bool | None = None,
+        **kwargs: Any,
+    ) -> BaseModelOutputWithPast:
+        """Run the hybrid.
+
+        Args:
+            input_ids: (B, L).
+            attention_mask: (B, past + L), 1 for tokens, 0 for padding.
+            position_ids: (1 or B, L); default: counted from the start of the cache.
+            past_key_values: what `new_cache` made, with the past in it.
+            use_cache: return a cache. Default: only if one was given.
+        """
+        if input_ids is None:
+            raise ValueError("a hybrid reads input_ids; inputs_embeds are not supported")
+        config: HybridConfig = self.config
+        cache = self.new_cache() if past_key_values is None and use_cache else past_key_values
+        past = 0 if cache is None else cache.get_seq_length()
+        if position_ids is None:
+            position_ids = torch.arange(past, past + input_ids.shape[1], device=input_ids.device).unsqueeze(0)
+        positions = {name: table(position_ids) for name, table in self.positions.items()}
+        context = Context(attention_mask, position_ids, positions, [] if cache is None else cache.stages)
+        hub = config.topology == "hub"
+        h_BLD = self.embed(input_ids, None if hub else positions.get(config.home))
+        h_BLD = fit(h_BLD, config.hidden_size)
+        for stage in self.stages:
+            h_BLD = stage(h_BLD, context)
+        if cache is not None:
+            cache.seen += input_ids.shape[1]
+        h_BLD = self.norm(fit(h_BLD, self.home_config.hidden_size))
+        return BaseModelOutputWithPast(last_hidden_state=h_BLD, past_key_values=cache)
+
+
+def shell_config(config: PretrainedConfig, vocab_size: int) -> PretrainedConfig:
+    """A component's configuration without layers: what is left of its backbone is embedding, positions and norm."""
+    shell = slice_config(config, 0, 0)
+    shell.vocab_size = vocab_size
+    return shell
+
+
+class HybridForCausalLM(HybridPreTrainedModel, GenerationMixin):
+    """A hybrid that predicts the next token, with home's own head."""
+
+    _tied_weights_keys = {"head.weight": "model.embed.tokens.weight"}
+
+    def __init__(self, config: HybridConfig) -> None:
+        super().__init__(config)
+        self.model = HybridModel(config)
+        home = self.model.home_config
+        bias = bool(config.components[config.home].get("head_bias", False))
+        self.head = nn.Linear(home.hidden_size, config.vocab_size, bias=bias)
+        self.post_init()
+
+    def get_output_embeddings(self) -> nn.Module:
+        return self.head
+
+    def set_output_embeddings(self, value: nn.Linear) -> None:
+        self.head = value
+
+    def forward(
+        self,
+        input_ids: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        position_ids: Tensor | None = None,
+        past_key_values: HybridCache | None = None,
+        labels: Tensor | None = None,
+        use_cache: bool | None = None,
+        logits_to_keep: int | Tensor = 0,
+        **kwargs: Any,
+    ) -> CausalLMOutputWithPast:
+        """Logits (B, L, V), and with `labels` (B, L; -100 is ignored; shifted inside) the mean loss in nats per token."""
+        out = self.model(input_ids, attention_mask, position_ids, past_key_values, use_cache)
+        kept = slice(-logits_to_keep, None) if isinstance(logits_to_keep, int) and logits_to_keep else slice(None)
+        h_BLD = out.last_hidden_state[:, kept if isinstance(logits_to_keep, int) else logits_to_keep]
+        logits_BLV = self.head(h_BLD)
+        loss = None
+        if labels is not None:
+            loss = self.loss_function(logits=logits_BLV, labels=labels, vocab_size=self.config.vocab_size)
+        return CausalLMOutputWithPast(loss=loss, logits=logits_BLV, past_key_values=out.past_key_values)
+
+
+class HybridForSequenceClassification(HybridPreTrainedModel):
+    """A hybrid that labels a sequence by the state of its last token."""
+
+    def __init__(self, config: HybridConfig) -> None:
+        super().__init__(config)
+        self.model = HybridModel(config)
+        self.score = nn.Linear(self.model.home_config.hidden_size, config.num_labels, bias=False)
+        self.post_init()
+
+    def forward(
+        self,
+        input_ids: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        position_ids: Tensor | None = None,
+        labels: Tensor | None = None,
+        **kwargs: Any,
+    ) -> SequenceClassifierOutputWithPast:
+        """Logits (B, num_labels), and with `labels` (B,) the mean cross-entropy in nats.
+
+        Without an attention mask, tokens equal to `config.pad_token_id` count as padding.
+        """
+        if attention_mask is None and input_ids is not None and self.config.pad_token_id is not None:
+            attention_mask = (input_ids != self.config.pad_token_id).long()
+        out = self.model(input_ids, needed_mask(attention_mask), position_ids)
+        logits = self.score(last_token(out.last_hidden_state, attention_mask))
+        loss = None if labels is None else F.cross_entropy(logits.float(), labels)
+        return SequenceClassifierOutputWithPast(loss=loss, logits=logits)
+
+
+HybridModel.register_for_auto_class("AutoModel")
+HybridForCausalLM.register_for_auto_class("AutoModelForCausalLM")
+HybridForSequenceClassification.register_for_auto_class("AutoModelForSequenceClassification")

@@ -1,0 +1,104 @@
+"""Translators between the feature spaces of two components. Knows nothing of stages or mixtures.
+
+All kinds start as close to the identity as their form allows: features are kept, cut or zero-padded, so that no
+component is favoured before anything is learnt (failure mode B.1.3 of DARTS on unlike components).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+KINDS: dict[str, type[nn.Module]] = {}
+
+
+def projector(name: str) -> Any:
+    """Decorator that makes a class `(d_in, d_out, **options) -> nn.Module` selectable as a projector kind."""
+
+    def enter(kind: type[nn.Module]) -> type[nn.Module]:
+        KINDS[name] = kind
+        return kind
+
+    return enter
+
+
+def fit(x_BLD: Tensor, width: int) -> Tensor:
+    """Keep the first `width` features, or zero-pad up to them (the paper's T and U, arXiv 2406.00894)."""
+    have = x_BLD.shape[-1]
+    if have == width:
+        return x_BLD
+    return x_BLD[..., :width] if have > width else F.pad(x_BLD, (0, width - have))
+
+
+@projector("linear")
+class Linear(nn.Linear):
+    """`W x + b`, with W the identity (cut or padded) and b zero at the start."""
+
+    def __init__(self, d_in: int, d_out: int) -> None:
+        super().__init__(d_in, d_out)
+
+    def reset_parameters(self) -> None:
+        nn.init.eye_(self.weight)
+        nn.init.zeros_(self.bias)
+
+
+@projector("low-rank")
+class LowRank(nn.Module):
+    """`U V x + b` of rank `rank`; starts as the orthogonal projection on a random subspace, cut or padded."""
+
+    def __init__(self, d_in: int, d_out: int, rank: int = 16) -> None:
+        super().__init__()
+        rank = min(rank, d_in, d_out)
+        self.down = nn.Linear(d_in, rank, bias=False)
+        self.up = nn.Linear(rank, d_out)
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        nn.init.orthogonal_(self.down.weight)
+        with torch.no_grad():
+            self.up.weight.copy_(fit(self.down.weight, self.up.out_features).T)
+        nn.init.zeros_(self.up.bias)
+
+    def forward(self, x_BLD: Tensor) -> Tensor:
+        out: Tensor = self.up(self.down(x_BLD))
+        return out
+
+
+@projector("two-layer")
+class TwoLayer(nn.Module):
+    """`fit(x) + W2 gelu(W1 x + b1) + b2` with `hidden` units (default: d_in); W2 is zero at the start."""
+
+    def __init__(self, d_in: int, d_out: int, hidden: int | None = None) -> None:
+        super().__init__()
+        self.inner = nn.Linear(d_in, hidden or d_in)
+        self.outer = nn.Linear(hidden or d_in, d_out)
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        self.inner.reset_parameters()
+        nn.init.zeros_(self.outer.weight)
+        nn.init.zeros_(self.outer.bias)
+
+    def forward(self, x_BLD: Tensor) -> Tensor:
+        return fit(x_BLD, self.outer.out_features) + self.outer(F.gelu(self.inner(x_BLD)))
+
+
+@projector("identity")
+class Identity(nn.Module):
+    """No parameters: features are kept, cut or zero-padded."""
+
+    def __init__(self, d_in: int, d_out: int) -> None:
+        super().__init__()
+        self.width = d_out
+
+    def forward(self, x_BLD: Tensor) -> Tensor:
+        return fit(x_BLD, self.width)
+
+
+def build(options: dict[str, Any], d_in: int, d_out: int) -> nn.Module:
+    """A translator from width `d_in` to `d_out`; `options` has `kind` and the kind's own options."""
+    own = {key: value for key, value in options.items() if key != "kind"}
+    return KINDS[options["kind"]](d_in, d_out, **own)

@@ -1,0 +1,153 @@
+"""A segment: the layers of one component between two cuts. Knows nothing of other components.
+
+The layers run inside Hugging Face's own backbone class, built with fewer layers and fed `inputs_embeds`, so masks,
+rotary tables and caches stay Hugging Face's. Embedding, positions and final norm are taken out of it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import AutoModel, DynamicCache, PretrainedConfig
+
+
+@dataclass(frozen=True)
+class Anatomy:
+    """Where a family's backbone keeps its parts: attribute names of the Hugging Face backbone class.
+
+    Attributes:
+        layers: the ModuleList of layers.
+        norm: the final norm.
+        tokens: the token embedding.
+        positions: the absolute position embedding, if any.
+        dropout: the dropout after the embedding, if any.
+        recurrent: the layers carry a recurrent state (`cache_params`) rather than keys and values.
+    """
+
+    layers: str
+    norm: str
+    tokens: str
+    positions: str | None = None
+    dropout: str | None = None
+    recurrent: bool = False
+
+
+@dataclass
+class Context:
+    """What surrounds one forward pass; every branch sees the same one.
+
+    Attributes:
+        attention_mask: (B, past + L), 1 for tokens and 0 for padding, or None.
+        position_ids: (1 or B, L).
+        positions: by component, its absolute position vectors (1 or B, L, D_k).
+        caches: by stage, that segment's cache; empty where nothing is cached.
+    """
+
+    attention_mask: Tensor | None
+    position_ids: Tensor
+    positions: dict[str, Tensor] = field(default_factory=dict)
+    caches: list[DynamicCache | None] = field(default_factory=list)
+
+    def cache(self, stage: int) -> DynamicCache | None:
+        """The cache of stage `stage` (from 0), or None."""
+        return self.caches[stage] if self.caches else None
+
+
+class NoPositions(nn.Module):
+    """Stands where absolute positions were; they are added to the stream once, by the embedding."""
+
+    def forward(self, position_ids: Tensor) -> Tensor:
+        return torch.zeros((), device=position_ids.device)
+
+
+def slice_config(config: PretrainedConfig, start: int, stop: int) -> PretrainedConfig:
+    """The configuration of layers `start` to `stop` of a model: per-layer lists are cut along with the layers."""
+    held = config.to_dict()
+    depth = config.num_hidden_layers
+    for key, value in held.items():
+        if isinstance(value, list) and len(value) == depth and key not in {"architectures", "attention_types"}:
+            held[key] = value[start:stop]
+    if "attention_types" in held:  # GPT-Neo spells its per-layer list as [[pattern, repeats], ...]
+        held["attention_types"] = [[[kind], 1] for kind in config.attention_layers[start:stop]]
+    for key in ("pad_token_id", "bos_token_id", "eos_token_id", "dtype", "torch_dtype", "transformers_version"):
+        held.pop(key, None)
+    model_type = held.pop("model_type")
+    depth_key = config.attribute_map.get("num_hidden_layers", "num_hidden_layers")
+    held.update({depth_key: stop - start, "vocab_size": 1, "pad_token_id": None})
+    held.update({"bos_token_id": None, "eos_token_id": None})
+    sliced = type(config)(**held)
+    sliced.model_type = model_type
+    # "auto" asks transformers for the best attention this machine has; the choice of the source model is kept.
+    sliced._attn_implementation = config._attn_implementation
+    return sliced
+
+
+class Segment(nn.Module):
+    """Layers `start` to `stop` of a component: (B, L, D_k) -> (B, L, D_k).
+
+    Args:
+        config: the whole component's configuration.
+        anatomy: where its backbone keeps its parts.
+        start, stop: layer range.
+        keep_norm: leave the final norm at the end (the hub topology's last stage).
+    """
+
+    def __init__(
+        self, config: PretrainedConfig, anatomy: Anatomy, start: int, stop: int, keep_norm: bool = False
+    ) -> None:
+        super().__init__()
+        self.recurrent = anatomy.recurrent
+        backbone = AutoModel.from_config(slice_config(config, start, stop))
+        setattr(backbone, anatomy.tokens, nn.Identity())
+        if not keep_norm:
+            setattr(backbone, anatomy.norm, nn.Identity())
+        if anatomy.positions:
+            setattr(backbone, anatomy.positions, NoPositions())
+        if anatomy.dropout:
+            setattr(backbone, anatomy.dropout, nn.Identity())
+        self.backbone = backbone
+
+    def new_cache(self) -> DynamicCache:
+        """An empty cache of the kind this segment's own class makes."""
+        return DynamicCache(config=self.backbone.config)
+
+    def forward(self, x_BLD: Tensor, context: Context, stage: int) -> Tensor:
+        cache = context.cache(stage)
+        if self.recurrent:
+            return self._recur(x_BLD, context.attention_mask, cache)
+        out: Tensor = self.backbone(
+            inputs_embeds=x_BLD,
+            attention_mask=context.attention_mask,
+            position_ids=context.position_ids,
+            past_key_values=cache,
+            use_cache=cache is not None,
+        )[0]
+        return out
+
+    def _recur(self, x_BLD: Tensor, attention_mask: Tensor | None, cache: DynamicCache | None) -> Tensor:
+        length = x_BLD.shape[1]
+        if cache is not None and length > 1 and _has_state(cache):
+            # transformers' scan starts from a zero state whenever it sees more than one token.
+            masks = [None] * length if attention_mask is None else list(attention_mask[:, -length:].split(1, dim=1))
+            steps = zip(x_BLD.split(1, dim=1), masks, strict=True)
+            return torch.cat([self._scan(x_B1D, mask_B1, cache) for x_B1D, mask_B1 in steps], dim=1)
+        mask_BL = None if attention_mask is None else attention_mask[:, -length:]
+        return self._scan(x_BLD, mask_BL, cache)
+
+    def _scan(self, x_BLD: Tensor, mask_BL: Tensor | None, cache: DynamicCache | None) -> Tensor:
+        out: Tensor = self.backbone(
+            inputs_embeds=x_BLD, attention_mask=mask_BL, cache_params=cache, use_cache=cache is not None
+        )[0]
+        return out
+
+
+def _has_state(cache: DynamicCache) -> bool:
+    return any(any(layer.has_previous_state.values()) for layer in cache.layers)
+
+
+def part(backbone: nn.Module, name: str | None) -> Any:
+    """The backbone's part called `name`, or an identity where the family has none."""
+    return nn.Identity() if name is None else getattr(backbone, name)

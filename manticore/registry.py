@@ -1,0 +1,63 @@
+"""Tables of named things that users may extend. Knows nothing of what the things are.
+
+A registry is filled in three ways: by our own modules, by a user's decorator (`@manticore.register.task("mine")`), and
+by other packages through entry points of the group `manticore.<kind>`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from importlib.metadata import entry_points
+from typing import Generic, TypeVar
+
+from manticore.errors import ManticoreError, UnknownName
+
+T = TypeVar("T")
+
+
+class Registry(Generic[T]):
+    """Names to objects of one kind.
+
+    Args:
+        kind: the singular noun used in messages and, after `manticore.`, as the entry-point group.
+    """
+
+    def __init__(self, kind: str) -> None:
+        self.kind = kind
+        self._items: dict[str, T] = {}
+        self._plugins_read = False
+
+    def register(self, name: str) -> Callable[[T], T]:
+        """Decorator that enters an object under `name`. Raises ManticoreError if the name is taken by another object."""
+
+        def enter(item: T) -> T:
+            held = self._items.get(name)
+            # A notebook cell or a reloaded module may define the same thing again: the newer definition wins.
+            if held is not None and getattr(held, "__qualname__", held) != getattr(item, "__qualname__", item):
+                raise ManticoreError(f"{self.kind} '{name}' is already registered; choose another name.")
+            self._items[name] = item
+            return item
+
+        return enter
+
+    def __getitem__(self, name: str) -> T:
+        """The object called `name`. Raises UnknownName with the nearest name and the full list."""
+        self._read_plugins()
+        if name not in self._items:
+            raise UnknownName(self.kind, name, self._items)
+        return self._items[name]
+
+    def __contains__(self, name: object) -> bool:
+        self._read_plugins()
+        return name in self._items
+
+    def __iter__(self) -> Iterator[str]:
+        self._read_plugins()
+        return iter(sorted(self._items))
+
+    def _read_plugins(self) -> None:
+        if self._plugins_read:
+            return
+        self._plugins_read = True
+        for point in entry_points(group=f"manticore.{self.kind}"):
+            self._items.setdefault(point.name, point.load())

@@ -1,0 +1,184 @@
+"""What may be: the components, how they are cut and joined. Pure data; knows no tensors and loads no models."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from manticore.architecture import SKIP
+from manticore.errors import BadFile, ManticoreError, UnknownName
+
+TOPOLOGIES = ("residual", "hub")
+INITS = ("auto", "pretrained", "scratch")
+
+
+@dataclass(frozen=True)
+class ComponentSpec:
+    """One component, not yet loaded.
+
+    Attributes:
+        source: alias (`ls models` lists them), hub id, or local folder of a Hugging Face model.
+        name: how the path, the alphas and the tables call it. Default: from the source.
+        revision: commit, tag or branch on the hub. Default: the alias's pinned one.
+        init: `pretrained` loads weights, `scratch` draws new ones; `auto` is scratch for an alias on a task with its
+            own vocabulary and pretrained otherwise.
+        size: overrides of the sizes a from-scratch component gets (width, layers, heads, inner, state, window).
+        model: a Hugging Face model object to use as it is, instead of a source (Python only).
+    """
+
+    source: str = ""
+    name: str = ""
+    revision: str | None = None
+    init: str = "auto"
+    size: dict[str, int] = field(default_factory=dict)
+    model: Any = field(default=None, compare=False, repr=False)
+
+    def __post_init__(self) -> None:
+        if not self.source and self.model is None:
+            raise ManticoreError("a component needs a source: an alias, a hub id or a local folder")
+        if self.init not in INITS:
+            raise UnknownName("component init", self.init, INITS)
+        if not self.name:
+            stem = Path(self.source).name if self.source else type(self.model).__name__
+            object.__setattr__(self, "name", re.sub(r"[^A-Za-z0-9_-]", "_", stem))
+        if self.name == SKIP or not re.fullmatch(r"[A-Za-z0-9_-]+", self.name):
+            raise ManticoreError(f"component name '{self.name}' must be letters, digits, - or _, and not '{SKIP}'")
+
+    @classmethod
+    def of(cls, given: Any) -> ComponentSpec:
+        """A spec from a spec, a name, a mapping of fields, or a Hugging Face model object."""
+        if isinstance(given, cls):
+            return given
+        if isinstance(given, str | Path):
+            return cls(source=str(given))
+        if isinstance(given, dict):
+            unknown = set(given) - set(cls.__dataclass_fields__)
+            if unknown:
+                raise UnknownName("component field", sorted(unknown)[0], cls.__dataclass_fields__)
+            return cls(**given)
+        return cls(model=given)
+
+
+@dataclass(frozen=True)
+class SearchSpace:
+    """K components cut into S stages, and how a stage's candidates are joined.
+
+    Attributes:
+        components: at least two of: alias, hub id, local folder, mapping, `ComponentSpec`, Hugging Face model.
+        stages: number of stages S; at most the depth of the shallowest component.
+        home: name of the component that lends embedding, stream, norm and head. Default: the best one alone.
+        topology: `residual` (updates to home's stream) or `hub` (the paper's gated wiring).
+        projector: kind of the translators: linear, low-rank, two-layer, identity, or a registered one.
+        projector_options: the kind's own options, such as `rank`.
+        skip: offer leaving a stage out as one more candidate (residual topology only).
+    """
+
+    components: tuple[ComponentSpec, ...]
+    stages: int = 4
+    home: str | None = None
+    topology: str = "residual"
+    projector: str = "linear"
+    projector_options: dict[str, Any] = field(default_factory=dict)
+    skip: bool = False
+
+    def __init__(
+        self,
+        components: Sequence[Any],
+        stages: int = 4,
+        home: str | None = None,
+        topology: str = "residual",
+        projector: str = "linear",
+        projector_options: dict[str, Any] | None = None,
+        skip: bool = False,
+    ) -> None:
+        specs = tuple(ComponentSpec.of(given) for given in components)
+        for key, value in {
+            "components": _unique(specs),
+            "stages": stages,
+            "home": home,
+            "topology": topology,
+            "projector": projector,
+            "projector_options": dict(projector_options or {}),
+            "skip": skip,
+        }.items():
+            object.__setattr__(self, key, value)
+        self._check()
+
+    def _check(self) -> None:
+        if len(self.components) < 2:
+            given = ", ".join(spec.name for spec in self.components) or "none"
+            raise ManticoreError(f"a hybrid needs at least two components; given: {given}")
+        if not isinstance(self.stages, int) or self.stages < 1:
+            raise ManticoreError(f"stages must be a whole number of at least 1, not {self.stages!r}")
+        if self.topology not in TOPOLOGIES:
+            raise UnknownName("topology", str(self.topology), TOPOLOGIES)
+        if self.home is not None and self.home not in self.names:
+            raise UnknownName("home component", self.home, self.names)
+        if self.skip and self.topology == "hub":
+            raise ManticoreError("skip stages exist in the residual topology only; drop skip or topology=hub")
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the components, in the order of the alphas' columns."""
+        return tuple(spec.name for spec in self.components)
+
+    @property
+    def candidates(self) -> tuple[str, ...]:
+        """What a stage may be: the components and, if offered, `skip`."""
+        return (*self.names, SKIP) if self.skip else self.names
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data, fit for YAML. Raises ManticoreError if a component is a live model object."""
+        components = []
+        for spec in self.components:
+            if spec.model is not None:
+                raise ManticoreError(f"component '{spec.name}' is a model object; save it to a folder to write it down")
+            fields = {"source": spec.source, "name": spec.name, "revision": spec.revision, "init": spec.init}
+            components.append({**{k: v for k, v in fields.items() if v is not None}, "size": dict(spec.size)})
+        rest = ("stages", "home", "topology", "projector", "projector_options", "skip")
+        return {"components": components, **{key: getattr(self, key) for key in rest}}
+
+    @classmethod
+    def from_dict(cls, held: dict[str, Any]) -> SearchSpace:
+        """Read what `to_dict` wrote. Raises UnknownName for a key that does not exist."""
+        unknown = set(held) - set(cls.__dataclass_fields__)
+        if unknown:
+            raise UnknownName("search space key", sorted(unknown)[0], cls.__dataclass_fields__)
+        if not isinstance(held.get("components"), list | tuple):
+            raise ManticoreError("a search space needs 'components': a list of at least two models")
+        return cls(**held)
+
+    @classmethod
+    def load(cls, file: Path | str) -> SearchSpace:
+        """Read a search space from YAML. Raises BadFile if it is not one."""
+        try:
+            held = yaml.safe_load(Path(file).read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            raise BadFile(file, "no such search space") from None
+        except (yaml.YAMLError, UnicodeDecodeError) as error:
+            line = getattr(getattr(error, "problem_mark", None), "line", None)
+            raise BadFile(file, "not YAML", None if line is None else line + 1) from None
+        if not isinstance(held, dict):
+            raise BadFile(file, "a search space is a mapping with 'components', 'stages', ...")
+        try:
+            return cls.from_dict(held)
+        except ManticoreError as error:
+            raise BadFile(file, str(error)) from None
+
+
+def _unique(specs: tuple[ComponentSpec, ...]) -> tuple[ComponentSpec, ...]:
+    """The same specs with repeated names numbered: a second `mamba` is called `mamba-2`."""
+    seen: dict[str, int] = {}
+    out = []
+    for spec in specs:
+        seen[spec.name] = seen.get(spec.name, 0) + 1
+        if seen[spec.name] > 1:
+            fields = {key: getattr(spec, key) for key in spec.__dataclass_fields__}
+            spec = ComponentSpec(**{**fields, "name": f"{spec.name}-{seen[spec.name]}"})
+        out.append(spec)
+    return tuple(out)

@@ -1,0 +1,223 @@
+"""The searching model: every stage holds all candidates, mixed by weights on the simplex. Knows nothing of losses.
+
+It is made of the same branches as a discrete hybrid, so at a one-hot path it is that hybrid (law 2). Notation: B batch,
+L length, D width of the stream, S stages, K candidates.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from copy import deepcopy
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from manticore.architecture import SKIP, Architecture
+from manticore.components import Component
+from manticore.errors import ManticoreError, UnknownName
+from manticore.mixing import relaxations
+from manticore.modeling.branches import ForeignBranch, HomeBranch, HubBranch, SkipBranch
+from manticore.modeling.modeling_manticore import Embedding, last_token, needed_mask
+from manticore.modeling.projectors import KINDS, fit
+from manticore.modeling.segments import Context, part
+from manticore.space import SearchSpace
+
+
+@dataclass(frozen=True)
+class Readout:
+    """What the model is asked for.
+
+    Attributes:
+        kind: `lm` (next token, the component's own head) or `classification` (a fresh head on the last token).
+        vocab_size: token ids; None keeps the component's own embedding.
+        labels: number of classes (classification).
+    """
+
+    kind: str = "lm"
+    vocab_size: int | None = None
+    labels: int = 0
+
+
+class Supernet(nn.Module):
+    """K components cut into S stages and mixed.
+
+    Args:
+        components: loaded components, in the order of the alphas' columns.
+        space: stages, topology, projector, skip.
+        home: name of the component that lends embedding, stream, norm and head (in the hub topology all lend, mixed by
+            the first stage's weights, as in the paper).
+        readout: head and vocabulary.
+        relaxation: name of the map from alphas to weights.
+
+    Raises:
+        UnknownName: no such projector kind or relaxation.
+        ManticoreError: more stages than some component has layers.
+    """
+
+    def __init__(
+        self,
+        components: Sequence[Component],
+        space: SearchSpace,
+        home: str,
+        readout: Readout,
+        relaxation: str = "softmax",
+    ) -> None:
+        super().__init__()
+        if space.projector not in KINDS:
+            raise UnknownName("projector", space.projector, KINDS)
+        self.components = {component.name: component for component in components}
+        self.space = space
+        self.home = home
+        self.readout = readout
+        self.relax = relaxations[relaxation]
+        self.temperature = 1.0
+        self.candidates = space.candidates
+        self.cuts = {component.name: component.cuts(space.stages) for component in components}
+        self.hub = space.topology == "hub"
+        self.stream = max(c.width for c in components) if self.hub else self.components[home].width
+        self._build_ends(list(self.components) if self.hub else [home])
+        self.stages = nn.ModuleList(
+            nn.ModuleDict({name: self._branch(stage, name) for name in self.candidates})
+            for stage in range(space.stages)
+        )
+        self.alpha = nn.Parameter(torch.zeros(space.stages, len(self.candidates)))
+
+    @property
+    def projector(self) -> dict[str, object]:
+        """Kind and options of the translators."""
+        return {"kind": self.space.projector, **self.space.projector_options}
+
+    def _build_ends(self, lenders: list[str]) -> None:
+        self.embeds, self.norms, self.heads = nn.ModuleDict(), nn.ModuleDict(), nn.ModuleDict()
+        self.positions = nn.ModuleDict()
+        for name, component in self.components.items():
+            if component.anatomy.positions is not None:
+                self.positions[name] = deepcopy(getattr(component.backbone, component.anatomy.positions))
+        for name in lenders:
+            component = self.components[name]
+            backbone, anatomy = component.backbone, component.anatomy
+            tokens = deepcopy(getattr(backbone, anatomy.tokens))
+            fresh = self.readout.vocab_size is not None and self.readout.vocab_size != tokens.num_embeddings
+            if fresh:
+                tokens = nn.Embedding(self.readout.vocab_size or 0, component.width)
+                nn.init.normal_(tokens.weight, std=0.02)
+            self.embeds[name] = Embedding(tokens, part(backbone, anatomy.dropout))
+            if not self.hub:
+                self.norms[name] = deepcopy(getattr(backbone, anatomy.norm))
+            self.heads[name] = self._head(component, tokens, fresh)
+
+    def _head(self, component: Component, tokens: nn.Embedding, fresh: bool) -> nn.Linear:
+        if self.readout.kind == "classification":
+            head = nn.Linear(component.width, self.readout.labels, bias=False)
+            nn.init.normal_(head.weight, std=0.02)
+            return head
+        if fresh:
+            raise ManticoreError(f"'{component.name}' has another vocabulary than the task; next-token heads need the same")
+        own = component.model.get_output_embeddings()
+        head = nn.Linear(own.in_features, own.out_features, bias=own.bias is not None)
+        head.load_state_dict(own.state_dict())
+        if self.tied(component):
+            head.weight = tokens.weight
+        return head
+
+    def tied(self, component: Component) -> bool:
+        """Whether a next-token head of this component is its embedding."""
+        own = component.model.get_output_embeddings()
+        held = getattr(component.backbone, component.anatomy.tokens)
+        return self.readout.kind == "lm" and own.weight.data_ptr() == held.weight.data_ptr()
+
+    def _branch(self, stage: int, name: str) -> nn.Module:
+        if name == SKIP:
+            return SkipBranch()
+        component = self.components[name]
+        start, stop = self.cuts[name][stage : stage + 2]
+        last = stage == self.space.stages - 1
+        segment = component.segment(start, stop, keep_norm=self.hub and last)
+        if self.hub:
+            return HubBranch(name, segment, stage, component.width, self.stream, self.projector, searching=True)
+        if name == self.home:
+            return HomeBranch(segment, stage)
+        return ForeignBranch(name, segment, stage, component.width, self.stream, self.projector)
+
+    def weights(self) -> Tensor:
+        """Mixing weights on the simplex, (S, K), differentiable in the alphas."""
+        return self.relax(self.alpha, self.temperature)
+
+    def one_hot(self, path: Sequence[str]) -> Tensor:
+        """The weights (S, K) that put everything on `path`."""
+        index = torch.tensor([self.candidates.index(choice) for choice in path], device=self.alpha.device)
+        return torch.nn.functional.one_hot(index, len(self.candidates)).to(self.alpha.dtype)
+
+    def forward(
+        self,
+        input_ids: Tensor,
+        attention_mask: Tensor | None = None,
+        weights_SK: Tensor | None = None,
+        path: Sequence[str] | None = None,
+    ) -> Tensor:
+        """Logits of the mixture: (B, L, V) for `lm`, (B, labels) for `classification`.
+
+        Args:
+            input_ids: (B, L).
+            attention_mask: (B, L), 1 for tokens, 0 for padding.
+            weights_SK: mixing weights; default: read from the alphas, once.
+            path: run only these branches, as the discrete hybrid would.
+        """
+        if path is None and weights_SK is None:
+            weights_SK = self.weights()
+        mask = attention_mask if self.readout.kind == "lm" else needed_mask(attention_mask)
+        position_ids = torch.arange(input_ids.shape[1], device=input_ids.device).unsqueeze(0)
+        context = Context(mask, position_ids, {name: table(position_ids) for name, table in self.positions.items()})
+        lenders = self._lenders(weights_SK, path)
+        h_BLD = _add([(w, fit(self._embed(name, input_ids, context), self.stream)) for name, w in lenders])
+        for stage, branches in enumerate(self.stages):
+            assert isinstance(branches, nn.ModuleDict)
+            if path is not None:
+                h_BLD = branches[path[stage]](h_BLD, context)
+            else:
+                assert weights_SK is not None
+                rows = zip(branches.values(), weights_SK[stage], strict=True)
+                h_BLD = _add([(weight, branch(h_BLD, context, weight)) for branch, weight in rows])
+        if self.readout.kind == "classification":
+            h_BLD = last_token(h_BLD, attention_mask)
+        return _add([(w, self._read(name, h_BLD)) for name, w in lenders])
+
+    def _lenders(self, weights_SK: Tensor | None, path: Sequence[str] | None) -> list[tuple[str, Tensor | None]]:
+        """Who embeds and reads, with what weight: home alone, or in the hub all by the first stage's weights."""
+        if not self.hub:
+            return [(self.home, None)]
+        if path is not None:
+            return [(path[0], None)]
+        assert weights_SK is not None
+        return list(zip(self.candidates, weights_SK[0], strict=True))
+
+    def _embed(self, name: str, input_ids: Tensor, context: Context) -> Tensor:
+        out: Tensor = self.embeds[name](input_ids, None if self.hub else context.positions.get(name))
+        return out
+
+    def _read(self, name: str, h_BLD: Tensor) -> Tensor:
+        h_BLD = fit(h_BLD, self.components[name].width)
+        if name in self.norms:
+            h_BLD = self.norms[name](h_BLD)
+        out: Tensor = self.heads[name](h_BLD)
+        return out
+
+    def architecture(self, path: Sequence[str]) -> Architecture:
+        """`path` as data; in the hub topology the first stage's component is home."""
+        home = path[0] if self.hub else self.home
+        return Architecture(
+            tuple(self.components), tuple(path), home, topology=self.space.topology, projector=self.space.projector
+        )
+
+
+
+
+def _add(terms: list[tuple[Tensor | None, Tensor]]) -> Tensor:
+    """Weighted sum; a single term without a weight is itself, to the bit."""
+    total: Tensor | None = None
+    for weight, value in terms:
+        term = value if weight is None else weight * value
+        total = term if total is None else total + term
+    assert total is not None
+    return total
