@@ -24,16 +24,15 @@ def hybrid_config(supernet: Supernet, architecture: Architecture, **extra: Any) 
     """
     kept = [name for name in supernet.components if name in architecture.path or name == architecture.home]
     home = supernet.components[architecture.home]
+    embed: Any = supernet.embeds[architecture.home]
     return HybridConfig(
-        components={
-            name: {**supernet.components[name].describe(), "cuts": supernet.cuts[name]} for name in kept
-        },
+        components={name: {**supernet.components[name].describe(), "cuts": supernet.cuts[name]} for name in kept},
         home=architecture.home,
         path=list(architecture.path),
         topology=architecture.topology,
         projector=supernet.projector,
         hidden_size=supernet.stream,
-        vocab_size=supernet.embeds[architecture.home].tokens.num_embeddings,
+        vocab_size=embed.tokens.num_embeddings,
         tie_word_embeddings=supernet.tied(home),
         **extra,
     )

@@ -28,7 +28,7 @@ class Registry(Generic[T]):
         self._plugins_read = False
 
     def register(self, name: str) -> Callable[[T], T]:
-        """Decorator that enters an object under `name`. Raises ManticoreError if the name is taken by another object."""
+        """Decorator that enters an object under `name`. Raises ManticoreError if the name is taken."""
 
         def enter(item: T) -> T:
             held = self._items.get(name)

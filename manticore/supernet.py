@@ -113,7 +113,9 @@ class Supernet(nn.Module):
             nn.init.normal_(head.weight, std=0.02)
             return head
         if fresh:
-            raise ManticoreError(f"'{component.name}' has another vocabulary than the task; next-token heads need the same")
+            raise ManticoreError(
+                f"'{component.name}' has another vocabulary than the task; next-token heads need the same"
+            )
         own = component.model.get_output_embeddings()
         head = nn.Linear(own.in_features, own.out_features, bias=own.bias is not None)
         head.load_state_dict(own.state_dict())
@@ -209,8 +211,6 @@ class Supernet(nn.Module):
         return Architecture(
             tuple(self.components), tuple(path), home, topology=self.space.topology, projector=self.space.projector
         )
-
-
 
 
 def _add(terms: list[tuple[Tensor | None, Tensor]]) -> Tensor:

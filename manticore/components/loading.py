@@ -77,7 +77,9 @@ def config_of(spec: ComponentSpec, scratch: Scratch | None) -> PretrainedConfig:
     if row not in families:
         raise UnknownName("model family for init: scratch", spec.source, [*CATALOG, *families])
     if scratch is None:
-        raise ManticoreError(f"'{spec.name}' from scratch needs a task with its own vocabulary and sizes, such as lra-listops")
+        raise ManticoreError(
+            f"'{spec.name}' from scratch needs a task with its own vocabulary and sizes, such as lra-listops"
+        )
     family = families[row]
     size = scratch.recurrent if family.anatomy.recurrent else scratch.attention
     unknown = set(spec.size) - set(Size.__dataclass_fields__)

@@ -45,7 +45,8 @@ class ForeignBranch(nn.Module):
         u_BLD = self.inward(h_BLD)
         if self.name in context.positions:
             u_BLD = u_BLD + context.positions[self.name]
-        return h_BLD + self.outward(self.segment(u_BLD, context, self.stage) - u_BLD)
+        update_BLD: Tensor = self.outward(self.segment(u_BLD, context, self.stage) - u_BLD)
+        return h_BLD + update_BLD
 
 
 class SkipBranch(nn.Module):

@@ -21,6 +21,8 @@ class HybridConfig(PretrainedConfig):
         projector: kind and options of the translators at foreign stages.
         hidden_size: width of the stream: home's in the residual topology, the widest component's in the hub's.
         vocab_size: number of token ids.
+        pad_token_id, bos_token_id, eos_token_id: special token ids, where there are any.
+        tie_word_embeddings: the next-token head is the embedding.
     """
 
     model_type = "manticore_hybrid"
@@ -34,6 +36,10 @@ class HybridConfig(PretrainedConfig):
         projector: dict[str, Any] | None = None,
         hidden_size: int = 0,
         vocab_size: int = 0,
+        pad_token_id: int | None = None,
+        bos_token_id: int | None = None,
+        eos_token_id: int | list[int] | None = None,
+        tie_word_embeddings: bool = False,
         **kwargs: Any,
     ) -> None:
         self.components = components or {}
@@ -44,6 +50,10 @@ class HybridConfig(PretrainedConfig):
         self.hidden_size = hidden_size
         self.vocab_size = vocab_size
         self.num_hidden_layers = sum(self.layers_of(stage) for stage in range(len(self.path)))
+        self.pad_token_id = pad_token_id
+        self.bos_token_id = bos_token_id
+        self.eos_token_id = eos_token_id
+        self.tie_word_embeddings = tie_word_embeddings
         super().__init__(**kwargs)
 
     def layers_of(self, stage: int) -> int:

@@ -34,7 +34,8 @@ class Embedding(nn.Module):
 
     def forward(self, input_ids: Tensor, positions: Tensor | None) -> Tensor:
         x_BLD = self.tokens(input_ids)
-        return self.dropout(x_BLD if positions is None else x_BLD + positions)
+        out: Tensor = self.dropout(x_BLD if positions is None else x_BLD + positions)
+        return out
 
 
 def last_token(x_BLD: Tensor, attention_mask: Tensor | None) -> Tensor:
@@ -121,12 +122,13 @@ class HybridModel(HybridPreTrainedModel):
     def get_input_embeddings(self) -> nn.Module:
         return self.embed.tokens
 
-    def set_input_embeddings(self, value: nn.Module) -> None:
+    def set_input_embeddings(self, value: nn.Embedding) -> None:
         self.embed.tokens = value
 
     def new_cache(self) -> HybridCache:
         """An empty cache for generation."""
-        return HybridCache([branch.segment.new_cache() if hasattr(branch, "segment") else None for branch in self.stages])
+        segments: list[Any] = [getattr(branch, "segment", None) for branch in self.stages]
+        return HybridCache([None if segment is None else segment.new_cache() for segment in segments])
 
     def forward(
         self,

@@ -83,7 +83,8 @@ class TwoLayer(nn.Module):
         nn.init.zeros_(self.outer.bias)
 
     def forward(self, x_BLD: Tensor) -> Tensor:
-        return fit(x_BLD, self.outer.out_features) + self.outer(F.gelu(self.inner(x_BLD)))
+        update_BLD: Tensor = self.outer(F.gelu(self.inner(x_BLD)))
+        return fit(x_BLD, self.outer.out_features) + update_BLD
 
 
 @projector("identity")

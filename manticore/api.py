@@ -1,0 +1,88 @@
+"""The Python door: the same runs as the command line, from objects. Knows nothing the stories do not."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from transformers import PreTrainedModel
+
+from manticore import library
+from manticore.recipe import Recipe, merged, read_yaml, resolve
+from manticore.runs.folder import free_folder
+from manticore.runs.hybrids import read_hybrid
+from manticore.runs.search import Result, run
+from manticore.space import SearchSpace
+from manticore.tasks.presets import choose_preset
+
+__all__ = ["Result", "load", "search"]
+
+
+def search(
+    space: SearchSpace | str | Path,
+    task: str | dict[str, Any] = "lra-listops",
+    *,
+    out: Path | str | None = None,
+    config: str | Path | None = None,
+    resume: bool = False,
+    quiet: bool = False,
+    **options: Any,
+) -> Result:
+    """Search the best hybrid of a space for a task, fine-tune it, compare it, export it.
+
+    Args:
+        space: a `SearchSpace`, or the name or path of one.
+        task: name of a task, or a mapping of its options (name, preset, data_dir, train, val, test, ...).
+        out: run folder. Default: a new one under `runs/`.
+        config: name or path of a recipe. Default: the task's own, if there is one.
+        resume: go on with the run in `out`.
+        quiet: print nothing.
+        options: recipe keys with mappings, such as `search={"steps": 100}, run={"seed": 1}`.
+
+    Returns:
+        the result, with `.architecture`, `.metrics`, `.hybrid` and `.path`.
+
+    Raises ManticoreError if something cannot be; nothing has been written then.
+    """
+    if not isinstance(space, SearchSpace):
+        space = SearchSpace.load(library.find("spaces", space))
+    told = {"name": task} if isinstance(task, str) else dict(task)
+    folder = Path(out) if out is not None else free_folder(f"{told.get('name', 'search')}-{'+'.join(space.names)}")
+    plain = {key: dataclasses.asdict(v) if dataclasses.is_dataclass(v) else v for key, v in options.items()}  # type: ignore[arg-type]
+    flags = merged({"space": written_down(space, folder), "task": told}, plain)
+    recipe = recipe_for(config, flags)
+    return run(recipe, folder, resume, Console(quiet=quiet))
+
+
+def recipe_for(config: str | Path | None, flags: dict[str, Any]) -> Recipe:
+    """The recipe that a named, given or default file and some flags come to."""
+    task = flags.get("task", {})
+    if config is None and f"search/{task.get('name', 'lra-listops')}" in library.names("configs"):
+        config = f"search/{task.get('name', 'lra-listops')}"
+    file = library.find("configs", config) if config is not None else None
+    held = read_yaml(file) if file is not None else {}
+    preset = task.get("preset") or held.get("task", {}).get("preset") or "auto"
+    return resolve([held, flags], choose_preset(preset)[0])
+
+
+def written_down(space: SearchSpace, folder: Path) -> dict[str, Any]:
+    """A space as plain data; components given as model objects are saved under the run folder first."""
+    specs = []
+    for spec in space.components:
+        if spec.model is not None:
+            place = folder.resolve().with_name(f"{folder.name}.components") / spec.name
+            spec.model.save_pretrained(place)
+            spec = dataclasses.replace(spec, model=None, source=str(place))
+        specs.append(spec)
+    fields = {f.name: getattr(space, f.name) for f in dataclasses.fields(space) if f.name != "components"}
+    return SearchSpace(components=specs, **fields).to_dict()
+
+
+def load(folder: Path | str) -> PreTrainedModel:
+    """The hybrid in an exported folder, or in a run folder, with the head it was exported with.
+
+    Raises ManticoreError if there is none.
+    """
+    return read_hybrid(Path(folder))

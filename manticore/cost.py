@@ -1,0 +1,77 @@
+"""What a path costs: parameters and floating-point operations per token, counted from the built modules.
+
+A multiply-add counts as two operations. Matrix products and convolutions are counted by their weights; attention adds
+`4 * D * reach` per layer (scores and values; reach = mean number of visible tokens), the selective scan
+`9 * inner * state` per layer (discretize, update, read). Norms, activations and embeddings look-ups are left out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from torch import nn
+from transformers.pytorch_utils import Conv1D
+
+from manticore.architecture import SKIP
+from manticore.modeling.segments import Segment
+from manticore.supernet import Supernet
+
+
+def parameters(module: nn.Module) -> int:
+    """Number of parameters, shared ones counted once."""
+    return sum(parameter.numel() for parameter in module.parameters())
+
+
+def flops(module: nn.Module, length: int) -> float:
+    """Operations per token of one forward pass on sequences of `length` tokens."""
+    total = 0.0
+    for part in module.modules():
+        if isinstance(part, nn.Linear | Conv1D | nn.Conv1d):
+            total += 2 * part.weight.numel()
+        elif isinstance(part, Segment):
+            total += _mixing_flops(part, length)
+    return total
+
+
+def _mixing_flops(segment: Segment, length: int) -> float:
+    config = segment.backbone.config
+    if segment.recurrent:
+        inner = getattr(config, "intermediate_size", None) or config.expand * config.hidden_size
+        return 9.0 * float(inner * config.state_size * config.num_hidden_layers)
+    return 4.0 * float(config.hidden_size) * sum(_reaches(config, length))
+
+
+def _reaches(config: object, length: int) -> Iterable[float]:
+    """Mean number of tokens a token sees, for each layer."""
+    layers = getattr(config, "attention_layers", None) or ["global"] * getattr(config, "num_hidden_layers", 0)
+    for kind in layers:
+        window = min(length, getattr(config, "window_size", length)) if kind == "local" else length
+        yield (window + 1) / 2 if window == length else window - window * (window - 1) / (2 * length)
+
+
+def branch_costs(supernet: Supernet, length: int) -> tuple[list[list[float]], list[list[float]]]:
+    """Parameters and operations per token of every candidate at every stage, each (S, K)."""
+    stages = [list(branches.values()) for branches in supernet.stages]  # type: ignore[operator]
+    return (
+        [[float(parameters(branch)) for branch in row] for row in stages],
+        [[flops(branch, length) for branch in row] for row in stages],
+    )
+
+
+def fixed_costs(supernet: Supernet, length: int) -> tuple[float, float]:
+    """Parameters and operations per token of what every path holds: home's embedding, positions, norm and head."""
+    home = supernet.home
+    parts = [
+        held[home] for held in (supernet.embeds, supernet.positions, supernet.norms, supernet.heads) if home in held
+    ]
+    return float(parameters(nn.ModuleList(parts))), sum(flops(part, length) for part in parts)
+
+
+def path_parameters(supernet: Supernet, path: Sequence[str], length: int) -> float:
+    """Parameters of the hybrid on `path`, position tables of foreign components included."""
+    table, _ = branch_costs(supernet, length)
+    total = fixed_costs(supernet, length)[0]
+    for stage, choice in enumerate(path):
+        total += table[stage][supernet.candidates.index(choice)]
+    foreign = {choice for choice in path if choice not in (SKIP, supernet.home)}
+    return total + sum(parameters(supernet.positions[name]) for name in foreign if name in supernet.positions)

@@ -1,0 +1,289 @@
+"""A whole run as frozen dataclasses, from YAML and dotted overrides. Knows what may be said, not what it does.
+
+A recipe file may hold `presets:`, a mapping from preset name to what differs there. Later wins: dataclass defaults, the
+file, its preset, the command's flags, `--set`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields, is_dataclass
+from pathlib import Path
+from typing import Any, get_type_hints
+
+import yaml
+from jsonargparse import ArgumentParser
+
+from manticore.components import Size
+from manticore.errors import BadFile, ManticoreError, UnknownName
+from manticore.files import write_text
+from manticore.mixing import relaxations
+from manticore.space import SearchSpace
+from manticore.strategies import strategies
+from manticore.tasks.base import TaskOptions
+from manticore.training.optim import AlphaOptions, WeightOptions
+
+PRECISIONS = ("auto", "32-true", "bf16-mixed", "16-mixed")
+
+
+@dataclass(frozen=True)
+class ScratchOptions:
+    """Sizes of components built from scratch, which is what tasks with their own vocabulary do with an alias."""
+
+    attention: Size = Size(64, 4, heads=4)
+    """Sizes of attention components."""
+
+    recurrent: Size = Size(64, 4)
+    """Sizes of recurrent components."""
+
+
+@dataclass(frozen=True)
+class SearchOptions:
+    """The search itself."""
+
+    strategy: str = "darts"
+    """How alphas move: darts (alternating, on disjoint splits) or simultaneous (the paper's single level)."""
+
+    relaxation: str = "softmax"
+    """What alphas mean."""
+
+    steps: int = 400
+    """Number of weight steps, warm-up included; in darts each step after the warm-up has an alpha step too."""
+
+    warmup_steps: int = 100
+    """Number of first steps in which the alphas are frozen at uniform."""
+
+    batch_size: int = 64
+    """Sequences in a batch, of the weights as of the alphas."""
+
+    temperature_start: float = 1.0
+    """Softmax temperature when the alphas begin to move."""
+
+    temperature_end: float = 0.3
+    """Softmax temperature at the end; lower pushes the mixture towards one path."""
+
+    weights: WeightOptions = WeightOptions()
+    """How weights move."""
+
+    alphas: AlphaOptions = AlphaOptions()
+    """How alphas move."""
+
+
+@dataclass(frozen=True)
+class FinetuneOptions:
+    """Training of the discrete hybrid, and of everything it is compared with."""
+
+    steps: int = 400
+    """Number of optimizer steps."""
+
+    batch_size: int = 64
+    """Sequences in a batch."""
+
+    weights: WeightOptions = WeightOptions()
+    """How weights move."""
+
+
+@dataclass(frozen=True)
+class SelectionOptions:
+    """How the path is chosen."""
+
+    max_parameters: float | None = None
+    """Largest number of parameters of the hybrid. Default: no limit."""
+
+    max_flops: float | None = None
+    """Largest number of operations per token of the hybrid. Default: no limit."""
+
+    weigh_home: bool = True
+    """Export the best component instead if the hybrid does not beat it on the model-choice split."""
+
+
+@dataclass(frozen=True)
+class CompareOptions:
+    """What the hybrid is compared with; each is trained on as many tokens as the hybrid was."""
+
+    components: bool = True
+    """Train every component alone."""
+
+    uniform: bool = True
+    """Train the uniform mixture."""
+
+    random: bool = True
+    """Fine-tune a random path of the same supernet."""
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """The machine and the bookkeeping."""
+
+    seed: int = 0
+    """Seed of weights, batches and the random path."""
+
+    device: str = "auto"
+    """auto, cpu or cuda."""
+
+    precision: str = "auto"
+    """auto (bf16-mixed on CUDA, 32-true elsewhere), 32-true, bf16-mixed or 16-mixed."""
+
+    threads: int = 0
+    """CPU threads; 0 leaves torch's choice."""
+
+    checkpoint_every: int = 200
+    """Steps between saved states."""
+
+    log_every: int = 10
+    """Steps between lines in the CSV and TensorBoard logs."""
+
+    score_batch_size: int = 256
+    """Sequences in a batch when models are scored."""
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Everything a run needs; `recipe.yaml` in a run folder is one of these and runs it again."""
+
+    task: TaskOptions = TaskOptions()
+    """The task and its data."""
+
+    space: dict[str, Any] = field(default_factory=dict)
+    """The search space: components, stages, home, topology, projector, projector_options, skip."""
+
+    scratch: ScratchOptions = ScratchOptions()
+    """Sizes of components built from scratch."""
+
+    search: SearchOptions = SearchOptions()
+    """The search."""
+
+    finetune: FinetuneOptions = FinetuneOptions()
+    """The fine-tuning of the discrete hybrid."""
+
+    selection: SelectionOptions = SelectionOptions()
+    """How the path is chosen."""
+
+    compare: CompareOptions = CompareOptions()
+    """What the hybrid is compared with."""
+
+    run: RunOptions = RunOptions()
+    """The machine and the bookkeeping."""
+
+    def __post_init__(self) -> None:
+        search, run = self.search, self.run
+        _ = strategies[search.strategy], relaxations[search.relaxation]
+        least = {
+            "search.steps": (search.steps, 1),
+            "search.warmup_steps": (search.warmup_steps, 0),
+            "search.batch_size": (search.batch_size, 1),
+            "finetune.steps": (self.finetune.steps, 1),
+            "finetune.batch_size": (self.finetune.batch_size, 1),
+            "run.checkpoint_every": (run.checkpoint_every, 1),
+            "run.log_every": (run.log_every, 1),
+        }
+        for key, (value, bound) in least.items():
+            if value < bound:
+                raise ManticoreError(f"{key} must be at least {bound}, got {value}")
+        if search.warmup_steps >= search.steps:
+            raise ManticoreError(
+                f"search.warmup_steps ({search.warmup_steps}) leaves alphas no step: search.steps is {search.steps}"
+            )
+        if min(search.temperature_start, search.temperature_end) <= 0:
+            raise ManticoreError("search.temperature_start and temperature_end must be above 0")
+        if run.precision not in PRECISIONS:
+            raise UnknownName("precision", run.precision, PRECISIONS)
+        if run.device not in ("auto", "cpu", "cuda"):
+            raise UnknownName("device", run.device, ("auto", "cpu", "cuda"))
+
+    def search_space(self) -> SearchSpace:
+        """The search space as an object."""
+        return SearchSpace.from_dict(self.space)
+
+    def save(self, file: Path) -> None:
+        """Write as YAML, whole or not at all."""
+        held = yaml.safe_dump(asdict(self), sort_keys=False, allow_unicode=True, width=100)
+        write_text(file, f"# Runs again with: manticore search --config recipe.yaml --out another-folder\n{held}")
+
+
+def read_yaml(file: Path | str) -> dict[str, Any]:
+    """The mapping in a YAML file. Raises BadFile."""
+    try:
+        held = yaml.safe_load(Path(file).read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError):
+        raise BadFile(file, "cannot be read as a recipe") from None
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        raise BadFile(file, "not YAML", None if mark is None else mark.line + 1) from None
+    if not isinstance(held, dict):
+        raise BadFile(file, "a recipe is a mapping with keys such as task, space, search, finetune")
+    return held
+
+
+def merged(low: Mapping[str, Any], high: Mapping[str, Any]) -> dict[str, Any]:
+    """`low` with everything `high` says put over it, mapping by mapping."""
+    out = dict(low)
+    for key, value in high.items():
+        both = isinstance(value, Mapping) and isinstance(out.get(key), Mapping)
+        out[key] = merged(out[key], value) if both else value
+    return out
+
+
+def from_dotted(assignments: Sequence[str]) -> dict[str, Any]:
+    """`["search.steps=10"]` as nested mappings; values are read as YAML. Raises ManticoreError."""
+    out: dict[str, Any] = {}
+    for assignment in assignments:
+        key, equals, value = assignment.partition("=")
+        if not equals or not key:
+            raise ManticoreError(f"--set takes key=value, such as search.steps=100, not '{assignment}'")
+        try:
+            held: Any = yaml.safe_load(value)
+        except yaml.YAMLError:
+            raise ManticoreError(f"--set {key}: '{value}' is not a value") from None
+        for part in reversed(key.split(".")):
+            held = {part: held}
+        out = merged(out, held)
+    return out
+
+
+def resolve(layers: Sequence[Mapping[str, Any]], preset: str) -> Recipe:
+    """The recipe that a file's mapping, flags and overrides come to, later layers over earlier ones.
+
+    Raises:
+        UnknownName: a key that does not exist, with the nearest.
+        ManticoreError: a value of the wrong type or out of range.
+    """
+    held: dict[str, Any] = {}
+    for layer in layers:
+        layer = dict(layer)
+        presets = layer.pop("presets", {}) or {}
+        if presets and preset not in presets:
+            raise UnknownName("preset of this recipe", preset, presets)
+        held = merged(merged(held, layer), presets.get(preset, {}))
+    _check_keys(held, Recipe, "")
+    parser = ArgumentParser(exit_on_error=False, parser_mode="yaml")
+    parser.add_argument("--recipe", type=Recipe)
+    try:
+        parsed = parser.parse_object({"recipe": held})
+        recipe: Recipe = parser.instantiate_classes(parsed).recipe
+    except ManticoreError:
+        raise
+    except Exception as error:  # jsonargparse raises its own, and TypeError and ValueError from the dataclasses
+        if isinstance(error.__cause__, ManticoreError):
+            raise error.__cause__ from None
+        raise ManticoreError(f"recipe: {_short(str(error))}") from None
+    return recipe
+
+
+def _check_keys(held: Mapping[str, Any], kind: Any, where: str) -> None:
+    """Raises UnknownName for the first key that the dataclass `kind` does not have."""
+    hints = get_type_hints(kind)
+    for key, value in held.items():
+        if key not in hints:
+            raise UnknownName("recipe key", f"{where}{key}", [f"{where}{f.name}" for f in fields(kind)])
+        nested = is_dataclass(hints[key])
+        if (nested or hints[key] == dict[str, Any]) and not isinstance(value, Mapping):
+            raise ManticoreError(f"recipe key '{where}{key}' holds keys of its own, not {value!r}")
+        if nested:
+            _check_keys(value, hints[key], f"{where}{key}.")
+
+
+def _short(message: str) -> str:
+    """The telling part of a multi-line parser message."""
+    lines = [line.strip(" -") for line in message.splitlines() if line.strip()]
+    return " ".join(lines)[:300]

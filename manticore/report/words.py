@@ -1,0 +1,129 @@
+"""The result of a run in sentences, with no more certainty than its numbers have. Knows nothing of markup."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import hypot
+
+from manticore.architecture import SKIP
+from manticore.report.reading import Run
+from manticore.report.rows import Row
+from manticore.report.units import percent, points
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A number worth setting large: the number, what it is, and what it rests on."""
+
+    value: str
+    label: str
+    note: str
+
+
+def figures(run: Run) -> list[Figure]:
+    """The headline numbers; those that the run does not have are left out."""
+    row, gap = run.hybrid, run.metrics.get("gap") or {}
+    if row is None:
+        return []
+    out = [Figure(row.score, "the hybrid on test", _examples(run))]
+    for group, label in (("component", "against the best component"), ("guess", "against the best guess")):
+        other = run.best(group)
+        if other is not None and (told := difference(row, other)):
+            out.append(Figure(told, label, f"{other.name}, {other.score}"))
+    if gap.get("soft") is not None and gap.get("discrete") is not None:
+        before, after = _value(run, gap["soft"]), _value(run, gap["discrete"])
+        out.append(
+            Figure(
+                _change(run, gap["soft"], gap["discrete"]), "soft to one-hot", f"{before.removesuffix(' %')} → {after}"
+            )
+        )
+    return out
+
+
+def sentences(run: Run) -> list[str]:
+    """What was searched, what was chosen, how good it is, what it cost to discretize, what was exported."""
+    return [text for text in (_searched(run), _scored(run), _discretized(run), _exported(run)) if text]
+
+
+def difference(row: Row, other: Row) -> str:
+    """How much better `row` is: `+4.2 points`, or nats of loss; empty if they cannot be compared."""
+    if row.accuracy is not None and other.accuracy is not None:
+        return f"{points(row.accuracy - other.accuracy)} points"
+    if row.loss is not None and other.loss is not None and row.accuracy is None:
+        return f"{row.loss - other.loss:+.3f} nats".replace("-", "−")
+    return ""
+
+
+def against(row: Row, other: Row) -> str:
+    """`4.2 points above mamba alone (58.8 ± 1.5 %), more than the 95% margins explain`."""
+    if row.accuracy is None or other.accuracy is None:
+        better = "below" if row.goodness > other.goodness else "above"
+        return f"{abs((row.loss or 0) - (other.loss or 0)):.3f} nats {better} {other.name} ({other.score})"
+    ahead = row.accuracy - other.accuracy
+    size = points(abs(ahead)).lstrip("+")
+    told = (
+        f"level with {other.name}"
+        if size == "0.0"
+        else f"{size} points {'above' if ahead > 0 else 'below'} {other.name}"
+    )
+    told += f" ({other.score})"
+    if row.margin is None or other.margin is None or other.group == "guess" or size == "0.0":
+        return told
+    clear = abs(ahead) > hypot(row.margin, other.margin)
+    return told + (", more than the 95% margins explain" if clear else ", a difference within the 95% margins")
+
+
+def _searched(run: Run) -> str:
+    held, names = run.architecture, [name for name in run.candidates if name != SKIP]
+    some = " or ".join(names) + (", or nothing at all" if SKIP in run.candidates else "")
+    ways = len(run.candidates) ** held.stages
+    stages = f"{held.stages} stage{'s' if held.stages > 1 else ''}"
+    told = f"Each of {stages} could be run by {some}: {ways:,} paths in the {held.topology} topology"
+    told += f", with {held.home} as home." if held.topology == "residual" else "."
+    verb = "The search chose" if run.alphas else "The path is"
+    return f"{told} {verb} {held.words()}."
+
+
+def _scored(run: Run) -> str:
+    row = run.hybrid
+    if row is None:
+        return ""
+    told = f"Fine-tuned, this hybrid has an accuracy of {row.score} on the test split"
+    if row.accuracy is None:
+        told = f"Fine-tuned, this hybrid has a loss of {row.score} per token on the test split"
+    others = [other for other in (run.best("component"), run.best("guess")) if other is not None]
+    compared = [against(row, other) for other in others if difference(row, other)]
+    return told + (": " + "; and ".join(compared) if compared else "") + "."
+
+
+def _discretized(run: Run) -> str:
+    gap = run.metrics.get("gap") or {}
+    soft, discrete, tuned = (gap.get(name) for name in ("soft", "discrete", "finetuned"))
+    if soft is None or discrete is None:
+        return ""
+    told = f"From the soft mixture to the one-hot path it went from {_value(run, soft)} to {_value(run, discrete)}"
+    told += f" ({_change(run, soft, discrete)})"
+    return told + (f"; fine-tuning then brought it to {_value(run, tuned)}." if tuned is not None else ".")
+
+
+def _exported(run: Run) -> str:
+    exported, why = run.metrics.get("exported"), run.metrics.get("exported_reason")
+    if not exported:
+        return ""
+    what = "the hybrid" if exported == "hybrid" else f"{exported} alone, not the hybrid"
+    return f"Exported: {what}" + (f" ({why})." if why else ".")
+
+
+def _examples(run: Run) -> str:
+    counts = {row.get("count") for row in run.metrics["rows"] if row.get("count")}
+    return f"{counts.pop():,} examples, 95% margin" if len(counts) == 1 else "95% margin"
+
+
+def _value(run: Run, value: float) -> str:
+    return f"{value:.3f} nats" if run.metrics.get("kind") == "lm" else percent(value)
+
+
+def _change(run: Run, before: float, after: float) -> str:
+    if run.metrics.get("kind") == "lm":
+        return f"{after - before:+.3f} nats".replace("-", "−")
+    return f"{points(after - before)} points"

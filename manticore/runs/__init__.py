@@ -1,0 +1,1 @@
+"""One story a file: search, fine-tune, evaluate, export. Each reads as what a user would say happens."""

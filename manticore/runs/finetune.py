@@ -1,0 +1,78 @@
+"""Train an exported hybrid further on a task, and export it again."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from rich.console import Console
+
+from manticore.errors import ManticoreError
+from manticore.recipe import RunOptions
+from manticore.runs.evaluate import check_fits
+from manticore.runs.export import export
+from manticore.runs.hybrids import read_hybrid
+from manticore.runs.machine import prepare
+from manticore.runs.workshop import join, seed_of
+from manticore.tasks.base import TaskOptions
+from manticore.tasks.catalog import load_task
+from manticore.training.data import Stream
+from manticore.training.fit import fit
+from manticore.training.modules import TrainModule
+from manticore.training.optim import WeightOptions
+from manticore.training.scoring import score
+
+
+def run(
+    hybrid: Path,
+    options: TaskOptions,
+    out: Path,
+    steps: int,
+    batch_size: int,
+    weights: WeightOptions,
+    seed: int,
+    resume: bool,
+    console: Console,
+) -> Path:
+    """Train on the weights and alphas splits, score on the model-choice split, write `out/hybrid`.
+
+    Raises ManticoreError if `out` is taken, or the hybrid does not fit the task.
+    """
+    if out.exists() and any(out.iterdir()) and not resume:
+        raise ManticoreError(f"{out} already holds something; choose another --out, or add --resume to go on with it")
+    if (out / "hybrid").exists():
+        console.print(f"{out} is complete; nothing to do.", highlight=False)
+        return out / "hybrid"
+    machine = prepare(RunOptions())
+    model = read_hybrid(hybrid)
+    task = load_task(options)
+    check_fits(model.config, task)
+    splits = task.splits()
+    stream = Stream(join([splits.weights, splits.alphas]), batch_size, seed_of(seed, "fine-tune"), task.collate)
+    before = score(model, splits.choice, task.collate, 256, machine.device)
+    torch.manual_seed(seed)
+    (out / "checkpoints").mkdir(parents=True, exist_ok=True)
+    module = TrainModule(model, weights, steps)
+    fit(module, {"weights": stream}, "fine-tune", out / "checkpoints", machine, console)
+    after = score(model, splits.choice, task.collate, 256, machine.device)
+    console.print(
+        f"{task.name} model-choice split: accuracy {before.accuracy:.1%} before, {after.accuracy:.1%} after "
+        f"{steps} steps ({module.tokens:,} tokens)",
+        highlight=False,
+    )
+    card = hybrid_card(hybrid) + (
+        f"\n## Fine-tuned further\n\n{steps} steps of {batch_size} sequences ({module.tokens:,} tokens) "
+        f"on {task.name}, peak learning rate {weights.lr:g}: model-choice accuracy {before.accuracy:.1%} → {after.accuracy:.1%}.\n"
+    )
+    place = export(model.to("cpu"), task, out / "hybrid", card)
+    (out / "checkpoints" / "fine-tune.ckpt").unlink(missing_ok=True)
+    console.print(str(place), highlight=False)
+    return place
+
+
+def hybrid_card(given: Path) -> str:
+    """The card of an exported hybrid, empty if it has none."""
+    for file in (given / "README.md", given / "hybrid" / "README.md"):
+        if file.exists():
+            return file.read_text(encoding="utf-8")
+    return ""

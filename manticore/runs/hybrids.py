@@ -1,0 +1,45 @@
+"""Reading exported hybrids back. Knows nothing of how they came to be."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSequenceClassification, PreTrainedModel
+
+from manticore.errors import ManticoreError
+from manticore.modeling.configuration_manticore import HybridConfig
+from manticore.runs.folder import RunFolder
+
+_CLASSES = {
+    "HybridForCausalLM": AutoModelForCausalLM,
+    "HybridForSequenceClassification": AutoModelForSequenceClassification,
+}
+
+
+def read_hybrid(given: Path) -> PreTrainedModel:
+    """The model in an exported folder, or in a run folder's `hybrid/`, with the head it was exported with.
+
+    Raises ManticoreError if there is none, if it is another kind of model, or if its weights are damaged.
+    """
+    folder = RunFolder(given).hybrid if (RunFolder(given).hybrid / "config.json").exists() else given
+    if not (folder / "config.json").exists():
+        raise ManticoreError(f"{given} holds no hybrid: there is no config.json in it")
+    if not (folder / "model.safetensors").exists() and not any(folder.glob("*.safetensors.index.json")):
+        pickled = sorted(file.name for pattern in ("*.bin", "*.pt", "*.pth", "*.ckpt") for file in folder.glob(pattern))
+        held = f"it holds pickled weights ({pickled[0]}), which are never read" if pickled else "it holds no weights"
+        raise ManticoreError(f"{folder} has no model.safetensors; {held}")
+    try:
+        config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
+        if not isinstance(config, HybridConfig):
+            raise ManticoreError(f"{folder} holds a {config.model_type} model, not a manticore hybrid")
+        kind = _CLASSES[(config.architectures or ["HybridForCausalLM"])[0]]
+        model: PreTrainedModel
+        model, told = kind.from_pretrained(folder, use_safetensors=True, output_loading_info=True)
+    except ManticoreError:
+        raise
+    except Exception as error:  # safetensors, JSON and transformers all have their own: any of them means damage
+        raise ManticoreError(f"{folder} cannot be read as a hybrid ({str(error).splitlines()[0][:120]})") from None
+    missing = sorted(told["missing_keys"])
+    if missing:
+        raise ManticoreError(f"{folder}: the weights lack {len(missing)} tensors, the first is {missing[0]}")
+    return model.eval()

@@ -1,0 +1,145 @@
+"""What all stories share: the task, the components and the trained models of one run, made from its recipe."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import lightning
+import numpy as np
+import torch
+from rich.console import Console
+from torch import nn
+
+from manticore.components import Component, Scratch, load
+from manticore.recipe import Recipe
+from manticore.runs.folder import RunFolder, slug
+from manticore.space import SearchSpace
+from manticore.supernet import Readout, Supernet
+from manticore.tasks.base import Examples, Task
+from manticore.training.data import Stream
+from manticore.training.fit import Machine, fit
+from manticore.training.modules import TrainModule
+from manticore.training.scoring import Score, score
+
+
+@dataclass
+class Trained:
+    """A model after a phase: the network, the tokens it was trained on and the seconds that took."""
+
+    net: nn.Module
+    tokens: int
+    seconds: float
+
+
+def seed_of(seed: int, *names: str) -> int:
+    """A seed that depends on the run's seed and on what it is for, so phases can be run in any order, or skipped."""
+    digest = hashlib.blake2b("/".join([str(seed), *names]).encode(), digest_size=4).digest()
+    return int.from_bytes(digest, "little") % (2**31)
+
+
+@dataclass
+class Workshop:
+    """One run's means.
+
+    Attributes:
+        recipe: what to do.
+        task: on what.
+        machine: where.
+        folder: where results are kept.
+        console: where the user watches.
+    """
+
+    recipe: Recipe
+    task: Task
+    machine: Machine
+    folder: RunFolder
+    console: Console
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    @cached_property
+    def space(self) -> SearchSpace:
+        """The search space."""
+        return self.recipe.search_space()
+
+    @cached_property
+    def components(self) -> list[Component]:
+        """The components, loaded or drawn; the same for the same seed."""
+        sizes = self.recipe.scratch
+        scratch = Scratch(sizes.attention, sizes.recurrent, self.task.vocabulary.size, self.task.max_length)
+        out = []
+        for spec in self.space.components:
+            torch.manual_seed(seed_of(self.recipe.run.seed, "component", spec.name))
+            out.append(load(spec, scratch))
+            out[-1].cuts(self.space.stages)  # more stages than layers is said before anything is trained
+        return out
+
+    @property
+    def readout(self) -> Readout:
+        """Head and vocabulary the task asks for."""
+        return Readout("classification", self.task.vocabulary.size, self.task.num_labels)
+
+    def supernet(self, home: str, relaxation: str, purpose: str) -> Supernet:
+        """A fresh supernet; `purpose` seeds its projectors and head."""
+        torch.manual_seed(seed_of(self.recipe.run.seed, "supernet", purpose))
+        return Supernet(self.components, self.space, home, self.readout, relaxation)
+
+    def stream(self, splits: Sequence[str], batch_size: int, purpose: str) -> Stream:
+        """Batches of the named splits together."""
+        held = self.task.splits()
+        examples = join([getattr(held, name) for name in splits])
+        return Stream(examples, batch_size, seed_of(self.recipe.run.seed, "stream", purpose), self.task.collate)
+
+    def train(
+        self,
+        phase: str,
+        make: Callable[[], TrainModule],
+        streams: Callable[[], dict[str, Stream]],
+        callbacks: Sequence[lightning.Callback] = (),
+    ) -> Trained:
+        """The model after `phase`: trained now, gone on with, or read if the phase was finished before."""
+        torch.manual_seed(seed_of(self.recipe.run.seed, "phase", phase))
+        module = make()
+        held = self.folder.done(phase)
+        if held is not None:
+            self.folder.restore(phase, module.net)
+            if isinstance(module.net, Supernet):
+                module.net.temperature = held["temperature"]
+            self.console.print(f"  {phase}: done before", highlight=False)
+            self.seconds[phase] = held["seconds"]
+            return Trained(module.net.eval(), held["tokens"], held["seconds"])
+        started = time.monotonic()
+        fit(module, streams(), slug(phase), self.folder.checkpoints, self.machine, self.console, callbacks)
+        seconds = time.monotonic() - started
+        facts: dict[str, Any] = {"tokens": module.tokens, "seconds": seconds, "steps": module.done}
+        if isinstance(module.net, Supernet):
+            facts["temperature"] = module.net.temperature
+        self.folder.keep(phase, module.net, facts)
+        self.seconds[phase] = seconds
+        return Trained(module.net, module.tokens, seconds)
+
+    def score(self, net: nn.Module, split: str, **options: object) -> Score:
+        """What `net` is worth on one split."""
+        examples = getattr(self.task.splits(), split)
+        result = score(
+            net, examples, self.task.collate, self.recipe.run.score_batch_size, self.machine.device, **options
+        )
+        net.to("cpu")
+        return result
+
+
+def join(parts: Sequence[Examples]) -> Examples:
+    """Several sets of examples as one."""
+    if len(parts) == 1:
+        return parts[0]
+    ends = np.cumsum([0, *(len(part.flat) for part in parts)])
+    offsets = [part.offsets[:-1] + start for part, start in zip(parts, ends, strict=False)]
+    return Examples(
+        np.concatenate([part.flat for part in parts]),
+        np.concatenate([*offsets, ends[-1:]]),
+        np.concatenate([part.labels for part in parts]),
+    )

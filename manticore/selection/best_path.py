@@ -1,0 +1,58 @@
+"""The best path by exact dynamic programming over stages, optionally under a budget. Knows nothing of models."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from manticore.errors import ManticoreError
+
+
+class _Partial(NamedTuple):
+    cost: float
+    score: float
+    choices: tuple[int, ...]
+
+
+def best_path(
+    scores_SK: Sequence[Sequence[float]],
+    costs_SK: Sequence[Sequence[float]] | None = None,
+    budget: float | None = None,
+) -> tuple[int, ...]:
+    """The choice for each of S stages that has the largest sum of scores within the budget.
+
+    Scores and costs add up along a path, so partial paths that cost no less and score no more than another can be
+    dropped: what is left after each stage is the exact frontier, and the result is optimal.
+
+    Args:
+        scores_SK: gain of each candidate at each stage, such as the log of its mixing weight.
+        costs_SK: cost of each candidate at each stage, in any unit.
+        budget: largest total cost, in the same unit.
+
+    Raises:
+        ManticoreError: no path is within the budget; the message says what the cheapest costs.
+    """
+    costs = costs_SK if costs_SK is not None else [[0.0] * len(row) for row in scores_SK]
+    if budget is not None:
+        cheapest = sum(min(row) for row in costs)
+        if cheapest > budget:
+            raise ManticoreError(f"no path fits a budget of {budget:,.0f}: the cheapest costs {cheapest:,.0f}")
+    frontier = [_Partial(0.0, 0.0, ())]
+    for scores, prices in zip(scores_SK, costs, strict=True):
+        grown = [
+            _Partial(partial.cost + price, partial.score + gain, (*partial.choices, choice))
+            for partial in frontier
+            for choice, (gain, price) in enumerate(zip(scores, prices, strict=True))
+            if budget is None or partial.cost + price <= budget
+        ]
+        frontier = _undominated(grown)
+    return max(frontier, key=lambda partial: partial.score).choices
+
+
+def _undominated(partials: list[_Partial]) -> list[_Partial]:
+    """Those that no other beats in both cost and score; among equals the first in order of choices."""
+    kept: list[_Partial] = []
+    for partial in sorted(partials, key=lambda p: (p.cost, -p.score, p.choices)):
+        if not kept or partial.score > kept[-1].score:
+            kept.append(partial)
+    return kept

@@ -1,0 +1,118 @@
+"""Look, copy, check: what `ls`, `show`, `cp` and `validate` do. Runs nothing."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import MISSING, fields, is_dataclass
+from pathlib import Path
+from typing import Any, get_type_hints
+
+from manticore import library
+from manticore.errors import BadFile, ManticoreError, UnknownName
+
+KINDS = ("models", "tasks", "spaces", "projectors", "configs")
+
+
+def listing(kind: str | None) -> str:
+    """One line for each thing of a kind, or of all kinds. Raises UnknownName."""
+    if kind is not None and kind not in KINDS:
+        raise UnknownName("kind of thing", kind, KINDS)
+    blocks = []
+    for wanted in KINDS if kind is None else (kind,):
+        rows = _rows(wanted)
+        width = max((len(name) for name, _ in rows), default=0)
+        body = "\n".join(f"  {name:{width}}  {note}".rstrip() for name, note in rows) or "  (none yet)"
+        blocks.append(f"{wanted}\n{body}")
+    return "\n".join(blocks)
+
+
+def _rows(kind: str) -> list[tuple[str, str]]:
+    if kind == "models":
+        from manticore.components.catalog import CATALOG
+
+        return [(alias, f"{e.family:9} {e.source} @ {e.revision[:12]}") for alias, e in CATALOG.items()]
+    if kind == "tasks":
+        from manticore.tasks.catalog import tasks
+
+        return [(name, _first_line(tasks[name].__doc__)) for name in tasks]
+    return [(name, _about(library.find(kind, name))) for name in library.names(kind)]
+
+
+def _first_line(text: str | None) -> str:
+    return (text or "").strip().split("\n")[0]
+
+
+def _about(path: Path) -> str:
+    """The first comment of a YAML file, or the first line of a folder's card."""
+    file = path / "README.md" if path.is_dir() else path
+    lines = file.read_text(encoding="utf-8").splitlines() if file.exists() else []
+    return lines[0].lstrip("# ") if lines and lines[0].startswith("#") else ""
+
+
+def show(name: str) -> str:
+    """A thing by name: its file, its catalog entry, or every recipe key. Raises UnknownName."""
+    if name == "recipe":
+        from manticore.recipe import Recipe
+
+        return "\n".join(_keys(Recipe, ""))
+    for kind in ("spaces", "configs", "projectors"):
+        if name in library.names(kind):
+            path = library.find(kind, name)
+            return (path / "config.json" if path.is_dir() else path).read_text(encoding="utf-8").rstrip()
+    for kind in ("models", "tasks"):
+        for held, note in _rows(kind):
+            if held == name:
+                return f"{name}: {note}"
+    known = ["recipe", *(held for kind in KINDS for held, _ in _rows(kind))]
+    raise UnknownName("name", name, known)
+
+
+def _keys(kind: Any, where: str) -> list[str]:
+    """`key = default` and help of every field, nested ones dotted; help is the string under the field."""
+    hints = get_type_hints(kind)
+    helps = field_helps(kind)
+    out = []
+    for field in fields(kind):
+        if is_dataclass(hints[field.name]):
+            out += _keys(hints[field.name], f"{where}{field.name}.")
+        else:
+            default = field.default if field.default is not MISSING else {}
+            out.append(f"{where}{field.name} = {default!r}\n    {helps.get(field.name, '')}".rstrip())
+    return out
+
+
+def field_helps(kind: type) -> dict[str, str]:
+    """The strings under a dataclass's fields, or its docstring's attribute list."""
+    from docstring_parser import parse_from_object
+
+    return {param.arg_name: " ".join((param.description or "").split()) for param in parse_from_object(kind).params}
+
+
+def copy(name: str, dest: Path) -> Path:
+    """Copy a space, recipe or projector set to `dest`. Raises ManticoreError if `dest` exists."""
+    if dest.exists():
+        raise ManticoreError(f"{dest} exists; choose another name")
+    for kind in ("spaces", "configs", "projectors"):
+        if name in library.names(kind):
+            source = library.find(kind, name)
+            dest.parent.mkdir(parents=True, exist_ok=True)
+            return Path(shutil.copytree(source, dest) if source.is_dir() else shutil.copyfile(source, dest))
+    raise UnknownName("space, recipe or projector set", name, [n for k in library.SHELVES for n in library.names(k)])
+
+
+def validate(file: Path) -> str:
+    """What a YAML file is, if it is sound. Raises BadFile or another ManticoreError that says what is wrong."""
+    from manticore.recipe import read_yaml, resolve
+    from manticore.space import SearchSpace
+
+    held = read_yaml(file)
+    if "components" in held:
+        space = SearchSpace.load(file)
+        return f"{file}: a search space of {', '.join(space.names)} in {space.stages} stages"
+    presets = list(held.get("presets") or {"auto": None})
+    for preset in presets:
+        try:
+            resolve([held], preset).search_space()
+        except ManticoreError as error:
+            raise BadFile(file, f"preset {preset}: {error}" if len(presets) > 1 else str(error)) from None
+    return f"{file}: a recipe" + (f" with presets {', '.join(presets)}" if "presets" in held else "")

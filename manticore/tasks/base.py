@@ -1,0 +1,139 @@
+"""What a task is: labelled token sequences in four disjoint parts. Knows no particular task and no model.
+
+The four parts are those of a bilevel search: network weights learn from `weights`, architecture weights from `alphas`,
+models are chosen on `choice`, and `test` is read once. `Task.splits` checks that they share no example.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import fields
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from manticore.errors import ManticoreError
+from manticore.registry import Registry
+from manticore.tasks.examples import Example, Examples, Splits, check_disjoint, halves
+from manticore.tasks.guesses import Cue, guess_accuracy, nothing
+from manticore.tasks.options import PRESETS, TaskOptions
+from manticore.tasks.vocabulary import EOS, PAD, UNK, Vocabulary
+
+__all__ = [
+    "EOS",
+    "PAD",
+    "PRESETS",
+    "UNK",
+    "Cue",
+    "Example",
+    "Examples",
+    "Splits",
+    "Task",
+    "TaskFactory",
+    "TaskOptions",
+    "Vocabulary",
+    "check_disjoint",
+    "guess_accuracy",
+    "halves",
+    "tasks",
+]
+
+
+class Task(ABC):
+    """Token sequences to be classified.
+
+    Attributes:
+        name: what results are filed under, with a variant after `@`, such as `lra-listops@short`.
+        kind: `classification`.
+        metric: `accuracy`.
+        vocabulary: tokens and special ids.
+        label_names: names of the classes, a class's index being its place.
+        max_length: most tokens a sequence can have, EOS included.
+        rewrites: (old, new) pairs of text, replaced in this order in an input's official written form; what is left,
+            split at spaces, is its tokens.
+        cues: by name, something cheap to see in a sequence (one integer an example); `guesses` scores what it is worth.
+    """
+
+    kind = "classification"
+    metric = "accuracy"
+
+    def __init__(
+        self,
+        name: str,
+        vocabulary: Vocabulary,
+        label_names: Iterable[str],
+        max_length: int,
+        cues: Mapping[str, Cue] | None = None,
+        rewrites: Iterable[tuple[str, str]] = (),
+    ) -> None:
+        self.name = name
+        self.vocabulary = vocabulary
+        self.label_names = tuple(label_names)
+        self.max_length = max_length
+        self.cues = dict(cues or {})
+        self.rewrites = tuple(rewrites)
+        self._splits: Splits | None = None
+
+    @abstractmethod
+    def build(self) -> Splits:
+        """Read or generate the four splits; called once, by `splits`."""
+
+    @abstractmethod
+    def origin(self) -> str:
+        """Where the examples come from, in words that go after the numbers in `describe`."""
+
+    def write(self, folder: Path) -> list[Path]:
+        """Write the task in its official file format and return the files. Raises ManticoreError if it has none."""
+        raise ManticoreError(f"task '{self.name}' has no official file format to write")
+
+    @property
+    def num_labels(self) -> int:
+        """Number of classes."""
+        return len(self.label_names)
+
+    def splits(self) -> Splits:
+        """The four splits, made at the first call. Raises ManticoreError if any two share an example."""
+        if self._splits is None:
+            splits = self.build()
+            check_disjoint(splits)
+            self._splits = splits
+        return self._splits
+
+    def guesses(self) -> dict[str, float]:
+        """Test accuracy of predictors that see the cue of their name and nothing else, fitted on the weights split."""
+        splits = self.splits()
+        cues = {"majority class": nothing, **self.cues}
+        return {name: guess_accuracy(splits.weights, splits.test, cue) for name, cue in cues.items()}
+
+    def describe(self) -> str:
+        """One line for humans: name, sizes, lengths, origin."""
+        held = {field.name: getattr(self.splits(), field.name) for field in fields(Splits)}
+        sizes = ", ".join(f"{name} {len(examples):,}" for name, examples in held.items())
+        lengths = np.concatenate([examples.lengths for examples in held.values()])
+        return (
+            f"{self.name}: {sizes}; {lengths.min()}-{lengths.max()} tokens (mean {lengths.mean():.0f}, EOS included), "
+            f"{self.num_labels} classes; {self.origin()}"
+        )
+
+    def collate(self, batch: Sequence[Example]) -> dict[str, torch.Tensor]:
+        """One batch, padded on the right to its longest sequence.
+
+        Returns:
+            `input_ids` and `attention_mask`, (B, L) int64, and `labels`, (B,) int64.
+        """
+        longest = max(len(ids) for ids, _ in batch)
+        input_ids = torch.full((len(batch), longest), self.vocabulary.pad, dtype=torch.int64)
+        attention_mask = torch.zeros_like(input_ids)
+        for row, (ids, _) in enumerate(batch):
+            input_ids[row, : len(ids)] = torch.from_numpy(ids)
+            attention_mask[row, : len(ids)] = 1
+        labels = torch.tensor([label for _, label in batch], dtype=torch.int64)
+        return {"input_ids": input_ids, "attention_mask": attention_mask, "labels": labels}
+
+
+TaskFactory = Callable[[TaskOptions], Task]
+
+tasks: Registry[TaskFactory] = Registry("task")
+"""Everything that makes a task from options, by name. Import it from `manticore.tasks`, where ours are entered."""

@@ -1,0 +1,213 @@
+"""The ListOps task of the Long Range Arena: nested list operations, ten classes. Knows no model.
+
+Tay et al., "Long Range Arena" (arXiv 2011.04006). The model reads an expression without its parentheses, the closing
+bracket written `X`, EOS at the end; the class is the expression's value. Names tell how comparable a number is:
+`lra-listops` has the official lengths, `lra-listops@short` ours for a CPU, `lra-listops@custom` any others.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass, replace
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+
+from manticore.errors import ManticoreError
+from manticore.tasks.base import Examples, Splits, Task, TaskOptions, Vocabulary, halves, tasks
+from manticore.tasks.cache import Arrays, cache_folder, remember
+from manticore.tasks.listops import CLOSE, WRITTEN, Grammar
+from manticore.tasks.listops_files import FILES, Expression, find_files, read_file, refuse_existing, write_files
+from manticore.tasks.listops_generate import generate
+from manticore.tasks.presets import choose_preset
+
+log = logging.getLogger("manticore.tasks")
+
+NAME = "lra-listops"
+VOCABULARY = Vocabulary.of((*WRITTEN[:CLOSE], "X"))
+# Raised whenever the same parameters come to mean other data, so that no cache made before is believed.
+DATA_VERSION = 1
+
+_FIRST_ID = VOCABULARY.ids["0"]
+_TO_IDS = bytes((code + _FIRST_ID) % 256 for code in range(256))
+_TO_CODES = bytes((token - _FIRST_ID) % 256 for token in range(256))
+_EOS = bytes([VOCABULARY.eos])
+
+
+@dataclass(frozen=True)
+class Scale:
+    """A grammar with how many examples to draw from it, and the name its results go by."""
+
+    name: str
+    grammar: Grammar
+    train: int
+    val: int
+    test: int
+
+
+OFFICIAL = Scale(NAME, Grammar(500, 2000, max_depth=10, max_args=10), train=96_000, val=2_000, test=2_000)
+SHORT = Scale(f"{NAME}@short", Grammar(4, 32, max_depth=10, max_args=5), train=40_000, val=4_000, test=4_000)
+PRESET_SCALES = {"paper": OFFICIAL, "cpu": SHORT}
+
+
+@dataclass(frozen=True)
+class Parts:
+    """Train, val and test as the official files divide them."""
+
+    train: Examples
+    val: Examples
+    test: Examples
+
+
+Source = Callable[[], Parts]
+
+
+class ListOps(Task):
+    """ListOps from either source; `generated` and `from_files` make the two kinds.
+
+    Args:
+        name: see the module.
+        max_length: most tokens of an expression, EOS included.
+        source: makes the three parts when they are first needed.
+        seed: seed of the division of train into weights and alphas.
+        words: where the examples come from, for `describe`.
+    """
+
+    def __init__(self, name: str, max_length: int, source: Source, seed: int, words: str) -> None:
+        super().__init__(
+            name,
+            VOCABULARY,
+            label_names="0123456789",
+            max_length=max_length,
+            cues={"root operator": lambda examples: examples.first_tokens},
+            rewrites=(("(", ""), (")", ""), ("]", "X")),
+        )
+        self._source = source
+        self._seed = seed
+        self._words = words
+
+    def build(self) -> Splits:
+        parts = self._source()
+        weights, alphas = halves(parts.train, self._seed)
+        return Splits(weights=weights, alphas=alphas, choice=parts.val, test=parts.test)
+
+    def origin(self) -> str:
+        return self._words
+
+    def write(self, folder: Path) -> list[Path]:
+        refuse_existing(folder)
+        parts = self._source()
+        return write_files(folder, {part: _unpack(getattr(parts, part)) for part in FILES})
+
+
+@tasks.register(NAME)
+def lra_listops(options: TaskOptions) -> ListOps:
+    """ListOps from the official files in `options.data_dir`, or generated where none is given.
+
+    Raises ManticoreError (or BadFile) for options that contradict each other and for files that are not ListOps.
+    """
+    return from_files(options) if options.data_dir is not None else generated(options)
+
+
+def generated(options: TaskOptions) -> ListOps:
+    """ListOps drawn from the grammar at the preset's scale, except where the options say otherwise."""
+    scale = scale_of(options)
+
+    def make() -> Arrays:
+        wanted = scale.train + scale.val + scale.test
+        drawn = iter(generate(scale.grammar, wanted, options.seed, options.workers))
+        return {
+            f"{part}_{array}": values
+            for part in FILES
+            for array, values in vars(_pack([next(drawn) for _ in range(getattr(scale, part))])).items()
+        }
+
+    def source() -> Parts:
+        parameters = {**asdict(scale), "seed": options.seed, "version": DATA_VERSION}
+        held = remember(cache_folder(options.cache_dir), NAME, parameters, make)
+        return Parts(*(Examples(*(held[f"{part}_{a}"] for a in ("flat", "offsets", "labels"))) for part in FILES))
+
+    grammar = scale.grammar
+    words = (
+        f"generated with seed {options.seed}: expressions of {grammar.min_length + 1}-{grammar.max_length - 1} tokens, "
+        f"at most {grammar.max_depth} levels and {grammar.max_args} arguments"
+    )
+    return ListOps(scale.name, grammar.max_length, source, options.seed, words)
+
+
+def scale_of(options: TaskOptions) -> Scale:
+    """The scale that options ask for; its name says whether the grammar is a preset's or the user's own."""
+    preset = PRESET_SCALES[choose_preset(options.preset)[0]]
+    given = {
+        key: getattr(options, key)
+        for key in ("min_length", "max_length", "max_depth", "max_args", "train", "val", "test")
+        if getattr(options, key) is not None
+    }
+    sizes = {key: given.pop(key) for key in FILES if key in given}
+    grammar = replace(preset.grammar, **given)
+    name = next((scale.name for scale in PRESET_SCALES.values() if scale.grammar == grammar), f"{NAME}@custom")
+    return replace(preset, name=name, grammar=grammar, **sizes)
+
+
+def from_files(options: TaskOptions) -> ListOps:
+    """ListOps from the official files, read and checked at once.
+
+    Examples that occur in two parts are dropped from the one nearer to training, with a note, never from test.
+    """
+    contradicting = [
+        key for key in ("min_length", "max_length", "max_depth", "max_args") if getattr(options, key) is not None
+    ]
+    if contradicting:
+        raise ManticoreError(f"{', '.join(contradicting)} shape generated data and cannot be combined with data_dir")
+    folder = Path(str(options.data_dir)).expanduser()
+    read = {part: _pack(read_file(path, getattr(options, part))) for part, path in find_files(folder).items()}
+    parts = _drop_repeated(Parts(**read))
+    name, longest = _name_by_lengths(parts)
+    return ListOps(name, longest, lambda: parts, options.seed, f"read from {folder}")
+
+
+def _name_by_lengths(parts: Parts) -> tuple[str, int]:
+    """The name that data of these lengths goes by, and the most tokens a sequence has, EOS included."""
+    lengths = np.concatenate([parts.train.lengths, parts.val.lengths, parts.test.lengths]) - len(_EOS)
+    for scale in PRESET_SCALES.values():
+        if lengths.min() > scale.grammar.min_length and lengths.max() < scale.grammar.max_length:
+            return scale.name, scale.grammar.max_length
+    return f"{NAME}@custom", int(lengths.max()) + len(_EOS)
+
+
+def _drop_repeated(parts: Parts) -> Parts:
+    held = set(parts.test.fingerprints())
+    val = _without("val", parts.val, held)
+    return Parts(train=_without("train", parts.train, held), val=val, test=parts.test)
+
+
+def _without(part: str, examples: Examples, held: set[bytes]) -> Examples:
+    """The examples whose input is not in `held`, each once; `held` grows by them."""
+    kept = []
+    for index, fingerprint in enumerate(examples.fingerprints()):
+        if fingerprint not in held:
+            held.add(fingerprint)
+            kept.append(index)
+    dropped = len(examples) - len(kept)
+    if not kept:
+        raise ManticoreError(f"all {dropped} ListOps examples of {part} also occur in the parts it must not touch")
+    if dropped:
+        log.warning("dropped %d of %d ListOps examples from %s: they occur twice", dropped, len(examples), part)
+    return examples.take(kept) if dropped else examples
+
+
+def _pack(expressions: Iterable[Expression]) -> Examples:
+    """Expressions as the model reads them."""
+    codes, values = zip(*expressions, strict=True)
+    ids = b"".join(expression.translate(_TO_IDS) + _EOS for expression in codes)
+    offsets = np.cumsum([0, *(len(expression) + len(_EOS) for expression in codes)], dtype=np.int64)
+    return Examples(np.frombuffer(ids, dtype=np.uint8), offsets, np.array(values, dtype=np.int64))
+
+
+def _unpack(examples: Examples) -> list[Expression]:
+    """Expressions as the grammar has them; the inverse of `_pack`."""
+    flat, ends, drop = examples.flat.tobytes().translate(_TO_CODES), examples.offsets.tolist(), len(_EOS)
+    codes = [flat[start : end - drop] for start, end in pairwise(ends)]
+    return list(zip(codes, examples.labels.tolist(), strict=True))

@@ -1,0 +1,1 @@
+"""Training on Lightning: batches, optimizers, the two LightningModules, callbacks, scores."""

@@ -1,0 +1,128 @@
+"""What watches a training run: states saved whole, a record for each alpha step, live progress."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import lightning
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from manticore.files import whole
+from manticore.supernet import Supernet
+from manticore.training.modules import SearchModule, TrainModule
+
+
+class SaveState(lightning.Callback):
+    """Keep the state of everything (weights, alphas, optimizers, schedules, RNG, cursors) every `every` steps.
+
+    Args:
+        file: where; it always holds the last whole state.
+        every: training steps between two states.
+    """
+
+    def __init__(self, file: Path, every: int) -> None:
+        self.file = file
+        self.every = every
+
+    def on_train_batch_end(self, trainer: Any, module: Any, *_: object) -> None:
+        assert isinstance(module, TrainModule)
+        if module.done % self.every == 0 and module.done < module.steps:
+            with whole(self.file) as part:
+                trainer.save_checkpoint(part)
+
+
+class AlphaRecord(lightning.Callback):
+    """Append one JSON line per alpha step: step, alphas, mixing weights, losses, tokens, temperature.
+
+    Started again from a saved state, it first drops the lines that state does not know of.
+    """
+
+    def __init__(self, file: Path) -> None:
+        self.file = file
+
+    def on_train_start(self, trainer: Any, module: Any) -> None:
+        assert isinstance(module, SearchModule)
+        lines = self.file.read_text(encoding="utf-8").splitlines() if self.file.exists() else []
+        kept = [line for line in lines if _step(line) is not None and (_step(line) or 0) <= module.done]
+        with whole(self.file) as part:
+            part.write_text("".join(f"{line}\n" for line in kept), encoding="utf-8")
+
+    def on_train_batch_end(self, trainer: Any, module: Any, *_: object) -> None:
+        assert isinstance(module, SearchModule)
+        if "alpha_loss" not in module.latest:
+            return
+        net: Supernet = module.net
+        record = {
+            "step": module.done,
+            "tokens": module.tokens,
+            "candidates": list(net.candidates),
+            "alphas": net.alpha.detach().cpu().tolist(),
+            "weights": net.weights().detach().cpu().tolist(),
+            "temperature": net.temperature,
+            **module.latest,
+        }
+        with self.file.open("a", encoding="utf-8") as out:
+            out.write(json.dumps(record) + "\n")
+
+
+def _step(line: str) -> int | None:
+    """The step of a record, or None for a line that a kill cut short."""
+    try:
+        return int(json.loads(line)["step"])
+    except (json.JSONDecodeError, KeyError):
+        return None
+
+
+class Live(lightning.Callback):
+    """Progress on the terminal: phase, step, loss, tokens a second, alphas per stage, time left.
+
+    On a terminal it is a bar that moves; in a log file it is a line every tenth of the way.
+    """
+
+    def __init__(self, title: str, console: Console) -> None:
+        self.title = title
+        self.console = console
+        self.progress: Progress | None = None
+        self.started = (0.0, 0)
+
+    def on_train_start(self, trainer: Any, module: Any) -> None:
+        assert isinstance(module, TrainModule)
+        self.started = (time.monotonic(), module.tokens)
+        if self.console.is_terminal:
+            columns = (TextColumn("[bold]{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+            self.progress = Progress(*columns, TextColumn("{task.fields[note]}"), console=self.console, transient=True)
+            self.progress.start()
+            self.bar = self.progress.add_task(self.title, total=module.steps, completed=module.done, note="")
+
+    def on_train_batch_end(self, trainer: Any, module: Any, *_: object) -> None:
+        assert isinstance(module, TrainModule)
+        if self.progress is not None:
+            self.progress.update(self.bar, completed=module.done, note=self._note(module))
+        elif module.done % max(1, module.steps // 10) == 0 or module.done == module.steps:
+            elapsed = time.monotonic() - self.started[0]
+            left = elapsed / max(1, module.done) * (module.steps - module.done)
+            self.console.print(
+                f"  {self.title}: step {module.done}/{module.steps} · {self._note(module)} · {left:.0f} s left",
+                highlight=False,
+                soft_wrap=True,
+            )
+
+    def _note(self, module: TrainModule) -> str:
+        rate = (module.tokens - self.started[1]) / max(1e-9, time.monotonic() - self.started[0])
+        note = f"loss {module.latest['loss']:.3f} · {rate:,.0f} tokens/s"
+        if isinstance(module, SearchModule) and "alpha_loss" in module.latest:
+            stages = " ".join("/".join(f"{w:.2f}" for w in row) for row in module.net.weights().tolist())
+            note += f" · weights {'/'.join(module.net.candidates)}: {stages}"
+        return note
+
+    def on_train_end(self, trainer: Any, module: Any) -> None:
+        if self.progress is not None:
+            self.progress.stop()
+
+    def on_exception(self, trainer: Any, module: Any, exception: BaseException) -> None:
+        if self.progress is not None:
+            self.progress.stop()

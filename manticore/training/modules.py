@@ -1,0 +1,199 @@
+"""The two LightningModules: a model that is trained, and a supernet that is searched as a strategy says."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import lightning
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+
+from manticore.errors import NonFiniteLoss
+from manticore.mixing import annealed
+from manticore.strategies import Strategy
+from manticore.supernet import Supernet
+from manticore.training.data import Batch
+from manticore.training.optim import AlphaOptions, WeightOptions, alpha_optimizer, cosine, weight_optimizer
+from manticore.training.scoring import logits_of
+
+
+class TrainModule(lightning.LightningModule):
+    """Trains `net`'s weights on the stream called `weights`.
+
+    Args:
+        net: a supernet or a Hugging Face classifier.
+        options: of the weight optimizer.
+        steps: length of the schedule, in optimizer steps.
+    """
+
+    def __init__(self, net: nn.Module, options: WeightOptions, steps: int) -> None:
+        super().__init__()
+        self.automatic_optimization = False
+        self.net = net
+        self.options = options
+        self.steps = steps
+        self.done = 0
+        self.tokens = 0
+        self.latest: dict[str, float] = {}
+
+    @property
+    def weight_parameters(self) -> list[nn.Parameter]:
+        """Everything that trains but the alphas."""
+        return [p for name, p in self.net.named_parameters() if name != "alpha" and p.requires_grad]
+
+    def configure_optimizers(self) -> Any:
+        named = [(name, p) for name, p in self.net.named_parameters() if name != "alpha" and p.requires_grad]
+        weights = weight_optimizer(named, self.options)
+        return [weights], [cosine(weights, self.options, self.steps)]
+
+    def loss(self, batch: Batch, **options: object) -> Tensor:
+        """Mean cross-entropy in nats. Raises NonFiniteLoss if it is not a number."""
+        loss = F.cross_entropy(logits_of(self.net, batch, **options).float(), batch["labels"])
+        if not math.isfinite(loss.item()):
+            raise NonFiniteLoss(
+                f"the loss became {loss.item()} at step {self.done + 1}; the last saved state is kept: "
+                "lower the learning rate (--set search.weights.lr=...) or use --set run.precision=32-true"
+            )
+        return loss
+
+    def weight_step(self, batch: Batch) -> float:
+        """One optimizer step on the weights; the alphas get no gradient. Returns the loss."""
+        loss = self.move(batch, [(self.weight_optimizer, self.weight_parameters, self.options.clip)])
+        self.weight_schedule.step()
+        return loss
+
+    def move(self, batch: Batch, movers: list[tuple[Optimizer, list[nn.Parameter], float]]) -> float:
+        """One step of each (optimizer, its parameters, largest gradient norm) by the loss on `batch`.
+
+        Only the parameters that are to move get gradients.
+        """
+        for optimizer, _, _ in movers:
+            optimizer.zero_grad(set_to_none=True)
+        loss = self.loss(batch)
+        self.manual_backward(loss, inputs=[parameter for _, parameters, _ in movers for parameter in parameters])
+        for optimizer, parameters, clip in movers:
+            torch.nn.utils.clip_grad_norm_(parameters, clip)
+            optimizer.step()
+        self.tokens += int(batch["attention_mask"].sum())
+        return loss.item()
+
+    @property
+    def weight_optimizer(self) -> Optimizer:
+        """The optimizer of the weights."""
+        held: Any = self.optimizers()
+        optimizer: Optimizer = held[0] if isinstance(held, list) else held
+        return optimizer
+
+    @property
+    def weight_schedule(self) -> LRScheduler:
+        """The schedule of the weights' learning rate."""
+        held: Any = self.lr_schedulers()
+        schedule: LRScheduler = held[0] if isinstance(held, list) else held
+        return schedule
+
+    def training_step(self, batch: dict[str, Batch], batch_idx: int) -> None:
+        self.latest = {"loss": self.weight_step(batch["weights"])}
+        self.finish_step()
+
+    def finish_step(self) -> None:
+        """Count the step and hand its numbers to the loggers."""
+        self.done += 1
+        rate = self.weight_schedule.get_last_lr()[0]
+        self.log_dict({**self.latest, "step": float(self.done), "tokens": float(self.tokens), "lr": rate})
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint["manticore"] = {"done": self.done, "tokens": self.tokens, "rng": _rng_state()}
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        held = checkpoint["manticore"]
+        self.done, self.tokens, self._rng = held["done"], held["tokens"], held["rng"]
+
+    def on_train_start(self) -> None:
+        if hasattr(self, "_rng"):
+            _set_rng_state(self._rng)
+
+
+class SearchModule(TrainModule):
+    """Trains a supernet's weights and alphas as a strategy says.
+
+    Args:
+        net: the supernet.
+        strategy: what one step does, given the streams it asked for.
+        options, alpha_options: of the two optimizers.
+        steps: weight steps, warm-up included.
+        warmup_steps: first steps, in which the alphas stay where they are.
+        temperature: of the relaxation, first and last; falls geometrically after the warm-up.
+    """
+
+    net: Supernet
+
+    def __init__(
+        self,
+        net: Supernet,
+        strategy: Strategy,
+        options: WeightOptions,
+        alpha_options: AlphaOptions,
+        steps: int,
+        warmup_steps: int,
+        temperature: tuple[float, float],
+    ) -> None:
+        super().__init__(net, options, steps)
+        self.strategy = strategy
+        self.alpha_options = alpha_options
+        self.warmup_steps = warmup_steps
+        self.temperature = temperature
+
+    @property
+    def warming_up(self) -> bool:
+        """Whether the alphas are still frozen."""
+        return self.done < self.warmup_steps
+
+    def configure_optimizers(self) -> Any:
+        (weights,), (schedule,) = super().configure_optimizers()
+        return [weights, alpha_optimizer(self.net.alpha, self.alpha_options)], [schedule]
+
+    def alpha_step(self, batch: Batch) -> float:
+        """One optimizer step on the alphas; the weights get no gradient. Returns the loss."""
+        return self.move(batch, [(self.alpha_optimizer, [self.net.alpha], self.alpha_options.clip)])
+
+    def joint_step(self, batch: Batch) -> float:
+        """One step of both optimizers by the same gradient. Returns the loss."""
+        weights = (self.weight_optimizer, self.weight_parameters, self.options.clip)
+        loss = self.move(batch, [weights, (self.alpha_optimizer, [self.net.alpha], self.alpha_options.clip)])
+        self.weight_schedule.step()
+        return loss
+
+    @property
+    def alpha_optimizer(self) -> Optimizer:
+        """The optimizer of the alphas."""
+        held: Any = self.optimizers()
+        optimizer: Optimizer = held[1]
+        return optimizer
+
+    def set_temperature(self) -> None:
+        """Put the relaxation where the schedule is at this step."""
+        moving = max(1, self.steps - self.warmup_steps)
+        self.net.temperature = annealed(*self.temperature, (self.done - self.warmup_steps) / moving)
+
+    def training_step(self, batch: dict[str, Batch], batch_idx: int) -> None:
+        self.set_temperature()
+        self.latest = self.strategy.step(self, batch)
+        self.finish_step()
+
+    def on_train_end(self) -> None:
+        self.set_temperature()
+
+
+def _rng_state() -> dict[str, Any]:
+    cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
+    return {"cpu": torch.get_rng_state(), "cuda": cuda}
+
+
+def _set_rng_state(state: dict[str, Any]) -> None:
+    torch.set_rng_state(state["cpu"].cpu())
+    if torch.cuda.is_available() and state["cuda"]:
+        torch.cuda.set_rng_state_all([held.cpu() for held in state["cuda"]])

@@ -1,0 +1,84 @@
+"""Optimizers and schedules, separate for weights and for alphas. Knows nothing of losses."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from torch import nn
+from torch.optim import Adam, AdamW, Optimizer
+from torch.optim.lr_scheduler import LambdaLR
+
+
+@dataclass(frozen=True)
+class WeightOptions:
+    """How network weights move: AdamW, linear warm-up, cosine decay."""
+
+    lr: float = 1e-3
+    """Learning rate at its peak."""
+
+    weight_decay: float = 0.01
+    """Weight decay; never applied to norms, biases, recurrent constants or alphas."""
+
+    beta1: float = 0.9
+    """Decay of the gradient's running mean."""
+
+    beta2: float = 0.98
+    """Decay of the squared gradient's running mean."""
+
+    warmup_steps: int = 50
+    """Steps of linear rise to the peak."""
+
+    floor: float = 0.1
+    """Share of the peak that is left at the last step."""
+
+    clip: float = 1.0
+    """Largest gradient norm; larger gradients are scaled down to it."""
+
+
+@dataclass(frozen=True)
+class AlphaOptions:
+    """How alphas move: Adam at a constant rate, without weight decay, which would pull them to uniform."""
+
+    lr: float = 0.03
+    """Learning rate; Adam moves a logit by at most about this much a step."""
+
+    beta1: float = 0.5
+    """Decay of the gradient's running mean (DARTS, arXiv 1806.09055, appendix A)."""
+
+    beta2: float = 0.999
+    """Decay of the squared gradient's running mean."""
+
+    clip: float = 1.0
+    """Largest gradient norm."""
+
+
+def weight_optimizer(parameters: Iterable[tuple[str, nn.Parameter]], options: WeightOptions) -> Optimizer:
+    """AdamW over named parameters; vectors and Mamba's `A_log` are not decayed."""
+    decayed: list[nn.Parameter] = []
+    kept: list[nn.Parameter] = []
+    for name, parameter in parameters:
+        (decayed if parameter.ndim >= 2 and not name.endswith("A_log") else kept).append(parameter)
+    groups = [
+        {"params": decayed, "weight_decay": options.weight_decay},
+        {"params": kept, "weight_decay": 0.0},
+    ]
+    return AdamW([g for g in groups if g["params"]], lr=options.lr, betas=(options.beta1, options.beta2))
+
+
+def alpha_optimizer(alpha: nn.Parameter, options: AlphaOptions) -> Optimizer:
+    """Adam over the alphas."""
+    return Adam([alpha], lr=options.lr, betas=(options.beta1, options.beta2), weight_decay=0.0)
+
+
+def cosine(optimizer: Optimizer, options: WeightOptions, steps: int) -> LambdaLR:
+    """Linear rise over `warmup_steps`, then half a cosine down to `floor` of the peak at `steps`."""
+
+    def factor(step: int) -> float:
+        if step < options.warmup_steps:
+            return (step + 1) / (options.warmup_steps + 1)
+        done = (step - options.warmup_steps) / max(1, steps - options.warmup_steps)
+        return options.floor + (1 - options.floor) * 0.5 * (1 + math.cos(math.pi * min(1.0, done)))
+
+    return LambdaLR(optimizer, factor)

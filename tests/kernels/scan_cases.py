@@ -1,0 +1,60 @@
+"""Drawn arguments for scans, and the gradients of one. Knows nothing of backends."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from hypothesis import strategies as st
+from torch import Tensor
+
+Arguments = dict[str, Tensor]
+
+
+@st.composite
+def arguments(draw: st.DrawFn, dtype: torch.dtype = torch.float32) -> Arguments:
+    """Shapes around the edges of a tile, step sizes and decays from nothing to extreme, every optional in or out."""
+    batch = draw(st.integers(1, 3), label="batch")
+    width = draw(st.sampled_from([1, 2, 5, 31, 32, 33, 70]), label="width")
+    length = draw(st.sampled_from([1, 2, 7, 63, 64, 65, 130]), label="length")
+    state = draw(st.sampled_from([1, 3, 4, 16]), label="state")
+    step_shift = draw(st.sampled_from([-8.0, -2.0, 0.0, 3.0]), label="step_shift")
+    decay = draw(st.sampled_from([0.0, 1e-3, 1.0, 100.0]), label="decay")
+    optional = draw(st.sets(st.sampled_from(["D", "z", "delta_bias", "initial_state"])), label="optional")
+    zeroed = draw(st.sampled_from([None, "u", "delta", "B", "C"]), label="zeroed")
+    r = torch.Generator().manual_seed(draw(st.integers(0, 2**16), label="seed"))
+
+    def normal(*shape: int) -> Tensor:
+        return torch.randn(shape, generator=r)
+
+    drawn = {
+        "u": normal(batch, width, length),
+        "delta": normal(batch, length, width).mT + step_shift,
+        "A": -decay * torch.rand(width, state, generator=r),
+        "B": normal(batch, length, state).mT,
+        "C": normal(batch, state, length),
+        "D": normal(width),
+        "z": normal(batch, length, 2 * width).mT[:, width:],
+        "delta_bias": normal(width),
+        "initial_state": normal(batch, width, state),
+    }
+    if zeroed:
+        drawn[zeroed] = torch.zeros_like(drawn[zeroed])
+    absent = {"D", "z", "delta_bias", "initial_state"} - optional
+    return {name: x.to(dtype) for name, x in drawn.items() if name not in absent}
+
+
+def results(scan: Callable[..., Any], given: Arguments, softplus: bool = True, **kwargs: Any) -> Arguments:
+    """Output, last state and the gradient of each argument, against a fixed random cotangent."""
+    leaves = {name: x.detach().requires_grad_() for name, x in given.items()}
+    y, last = scan(**leaves, delta_softplus=softplus, return_last_state=True, **kwargs)
+    r = torch.Generator().manual_seed(7)
+    wide = torch.promote_types(y.dtype, torch.float32)
+    loss = sum((x.to(wide) * torch.randn(x.shape, generator=r, dtype=torch.float64).to(wide)).sum() for x in (y, last))
+    gradients = torch.autograd.grad(loss, list(leaves.values()))
+    return {"y": y.detach(), "last": last.detach(), **dict(zip(leaves, gradients, strict=True))}
+
+
+def double(given: Arguments) -> Arguments:
+    return {name: x.double() for name, x in given.items()}

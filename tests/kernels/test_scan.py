@@ -1,0 +1,192 @@
+"""Every backend agrees with the plain scan in double precision, gradients included; the plain one with the formula."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+import torch
+from hypothesis import given, settings
+from scan_cases import Arguments, arguments, double, results
+
+from manticore.kernels import plain, selective_scan
+
+
+def assert_close(fast: Arguments, exact: Arguments, rounded: Arguments, tolerance: float) -> None:
+    """Within `tolerance` of the largest value, or no worse than twice what plain single precision itself loses."""
+    for name, reference in exact.items():
+        error = (fast[name].double() - reference).abs().max()
+        unavoidable = 2 * (rounded[name].double() - reference).abs().max()
+        assert error <= torch.maximum(tolerance * reference.abs().max(), unavoidable), (name, error, unavoidable)
+
+
+@settings(max_examples=50, deadline=None)
+@given(arguments())
+def test_cpu_agrees_in_single_precision(x: Arguments) -> None:
+    exact, rounded = results(plain.selective_scan, double(x)), results(plain.selective_scan, x)
+    assert_close(results(selective_scan, x, backend="cpu"), exact, rounded, 1e-5)
+
+
+@settings(max_examples=12, deadline=None)
+@given(arguments(dtype=torch.bfloat16))
+def test_cpu_agrees_in_half_precision(x: Arguments) -> None:
+    exact, rounded = results(plain.selective_scan, double(x)), results(plain.selective_scan, x)
+    fast = results(selective_scan, x, backend="cpu")
+    assert fast["y"].dtype == torch.bfloat16
+    assert fast["last"].dtype == torch.float32
+    assert_close(fast, exact, rounded, 2e-2)
+
+
+@settings(max_examples=12, deadline=None)
+@given(arguments())
+def test_cpu_agrees_where_delta_is_the_step(x: Arguments) -> None:
+    x["delta"] = x["delta"].exp()
+    x.pop("delta_bias", None)
+    exact, rounded = (results(plain.selective_scan, v, softplus=False) for v in (double(x), x))
+    assert_close(results(selective_scan, x, softplus=False, backend="cpu"), exact, rounded, 1e-5)
+
+
+def test_last_state_alone_has_a_gradient() -> None:
+    x = {name: value.requires_grad_() for name, value in medium().items()}
+    fast = selective_scan(**x, return_last_state=True)[1]
+    slow = plain.selective_scan(**x, return_last_state=True)[1]
+    wanted = [x[name] for name in ("u", "delta", "A", "B")]
+    pairs = zip(*(torch.autograd.grad(last.sum(), wanted) for last in (fast, slow)), strict=True)
+    assert all(torch.allclose(one, other, rtol=1e-4, atol=1e-5 * other.abs().max().item()) for one, other in pairs)
+
+
+@pytest.mark.parametrize("name", ["u", "delta", "A", "B", "C", "z"])
+def test_a_nan_is_never_lost(name: str) -> None:
+    x = medium()
+    x[name].select(-1, 3).fill_(torch.nan)
+    assert torch.equal(selective_scan(**x).isnan(), plain.selective_scan(**x).isnan())
+
+
+def test_works_where_no_cache_can_be_written() -> None:
+    probe = "from numba.core.caching import CompileResultCacheImpl as cache; cache._locator_classes = []\n"
+    probe += "from manticore.kernels import cpu_tiles; assert cpu_tiles.exp2(cpu_tiles.np.float32(3)) == 8"
+    assert subprocess.run([sys.executable, "-c", probe], check=False).returncode == 0
+
+
+def test_a_forked_child_scans_too() -> None:
+    x = medium()
+    expected = selective_scan(**x)
+    if (child := os.fork()) == 0:
+        os._exit(0 if torch.equal(selective_scan(**x), expected) else 1)
+    assert os.waitpid(child, 0)[1] == 0
+
+
+def test_many_callers_at_once() -> None:
+    x = medium()
+    expected = selective_scan(**x)
+    with ThreadPoolExecutor(8) as callers:
+        answers = list(callers.map(lambda _: selective_scan(**x), range(64)))
+    assert all(torch.equal(answer, expected) for answer in answers)
+
+
+def small(dtype: torch.dtype = torch.float64) -> Arguments:
+    torch.manual_seed(0)
+    b, w, length, n = 2, 3, 5, 2
+    shapes = {
+        "u": (b, w, length),
+        "delta": (b, w, length),
+        "A": (w, n),
+        "B": (b, n, length),
+        "C": (b, n, length),
+        "D": (w,),
+    }
+    shapes |= {"z": (b, w, length), "delta_bias": (w,), "initial_state": (b, w, n)}
+    return {name: torch.randn(shape, dtype=dtype) for name, shape in shapes.items()}
+
+
+def test_plain_gradients_are_those_of_its_output() -> None:
+    x = {name: value.requires_grad_() for name, value in small().items()}
+
+    def scan(*values: torch.Tensor) -> object:
+        return plain.selective_scan(**dict(zip(x, values, strict=True)), delta_softplus=True, return_last_state=True)
+
+    assert torch.autograd.gradcheck(scan, tuple(x.values()))
+
+
+def test_plain_is_the_recurrence() -> None:
+    x = small()
+    h = x["initial_state"][1, 2].tolist()
+    for t in range(5):
+        u, delta, z = (float(x[name][1, 2, t]) for name in ("u", "delta", "z"))
+        step = torch.tensor(delta + float(x["delta_bias"][2])).exp().log1p().item()
+        decay = [torch.tensor(step * float(a)).exp().item() for a in x["A"][2]]
+        h = [d * s + step * float(b) * u for d, s, b in zip(decay, h, x["B"][1, :, t], strict=True)]
+        y = sum(float(c) * s for c, s in zip(x["C"][1, :, t], h, strict=True)) + float(x["D"][2]) * u
+        y *= z * torch.tensor(z).sigmoid().item()
+    out, last = plain.selective_scan(**x, delta_softplus=True, return_last_state=True)
+    assert out[1, 2, -1].item() == pytest.approx(y, rel=1e-5)
+    assert last[1, 2].tolist() == pytest.approx(h, rel=1e-5)
+
+
+def medium() -> Arguments:
+    torch.manual_seed(1)
+    b, w, length, n = 3, 70, 100, 16
+    shapes = {
+        "u": (b, w, length),
+        "delta": (b, w, length),
+        "A": (w, n),
+        "B": (b, n, length),
+        "C": (b, n, length),
+        "z": (b, w, length),
+    }
+    x = {name: torch.randn(shape) for name, shape in shapes.items()}
+    return x | {"A": -x["A"].abs()}
+
+
+def test_runs_are_bit_identical_whatever_the_threads() -> None:
+    x, threads = medium(), torch.get_num_threads()
+    try:
+        runs = []
+        for torch_threads in (2, 2, 1, 3):
+            torch.set_num_threads(torch_threads)
+            runs.append(results(selective_scan, x, backend="cpu"))
+    finally:
+        torch.set_num_threads(threads)
+    assert all(torch.equal(run[name], runs[0][name]) for run in runs for name in runs[0])
+
+
+def test_strides_do_not_matter() -> None:
+    x = medium()
+    strided = {name: torch.stack([v.mT, v.mT]).mT[0][..., :: -1 if v.ndim == 1 else 1] for name, v in x.items()}
+    strided["u"] = x["u"][:, :, :1].expand(-1, -1, 100)
+    packed = {name: v.contiguous() for name, v in strided.items()}
+    one, other = (results(selective_scan, v, backend="cpu") for v in (strided, packed))
+    assert all(torch.equal(one[name], other[name]) for name in one)
+
+
+def test_a_long_scan_is_two_short_ones() -> None:
+    x = medium()
+    cut = {name: v if name == "A" else v[..., :40] for name, v in x.items()}
+    rest = {name: v if name == "A" else v[..., 40:] for name, v in x.items()}
+    whole, end = selective_scan(**x, return_last_state=True)
+    head, middle = selective_scan(**cut, return_last_state=True)
+    tail, last = selective_scan(**rest, return_last_state=True, initial_state=middle)
+    assert torch.allclose(torch.cat([head, tail], -1), whole, atol=1e-5)
+    assert torch.allclose(last, end, atol=1e-5)
+
+
+def test_what_takes_no_gradient_gets_none() -> None:
+    x = medium()
+    x["u"].requires_grad_()
+    y = selective_scan(**x)
+    y.sum().backward()
+    assert x["u"].grad is not None
+    assert x["B"].grad is None
+
+
+def test_double_precision_goes_to_plain() -> None:
+    x = small()
+    assert torch.equal(selective_scan(**x), plain.selective_scan(**x))
+
+
+def test_import_leaves_numba_alone() -> None:
+    probe = "import sys, manticore.kernels; sys.exit('numba' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", probe], check=False).returncode == 0

@@ -1,0 +1,39 @@
+"""Law 1: a path that stays home is the component, bit for bit, and every family can be home."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from manticore.discretization import discretize
+from tests.pico import FAMILIES, supernet, tokens
+
+
+@pytest.mark.parametrize("pad_left", [0, 5])
+@pytest.mark.parametrize("topology", ["residual", "hub"])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_all_home_equals_hugging_face(family: str, topology: str, pad_left: int) -> None:
+    net = supernet(family, "gpt2" if family != "gpt2" else "mamba", topology=topology)
+    ids, mask = tokens(pad_left=pad_left)
+    with torch.no_grad():
+        want = net.components["home"].model(input_ids=ids, attention_mask=mask).logits
+        assert torch.equal(net(ids, mask, path=["home"] * 3), want)
+        assert torch.equal(net(ids, mask, weights_SK=net.one_hot(["home"] * 3)), want)
+        assert torch.equal(discretize(net, ["home"] * 3)(input_ids=ids, attention_mask=mask).logits, want)
+
+
+@pytest.mark.parametrize("stages", [1, 2, 4])
+def test_any_number_of_stages_up_to_the_depth(stages: int) -> None:
+    net = supernet("mamba", "gpt_neo", stages=stages)
+    ids, mask = tokens()
+    with torch.no_grad():
+        want = net.components["home"].model(input_ids=ids, attention_mask=mask).logits
+        assert torch.equal(net(ids, mask, path=["home"] * stages), want)
+
+
+def test_a_foreign_stage_changes_the_output() -> None:
+    net = supernet("gpt_neo", "mamba")
+    ids, mask = tokens()
+    with torch.no_grad():
+        home, mixed = net(ids, mask, path=["home"] * 3), net(ids, mask, path=["home", "foreign", "home"])
+    assert not torch.allclose(home, mixed, atol=1e-4)

@@ -1,0 +1,81 @@
+"""Law 3: saved and reloaded, the logits are the same to the bit, also where manticore cannot be imported."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from manticore.discretization import discretize
+from manticore.supernet import Readout
+from tests.pico import FAMILIES, VOCAB, supernet, tokens
+
+STRANGER = """
+import sys, torch
+sys.modules["manticore"] = None  # importing it is an error from here on
+from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
+for folder in sys.argv[1:]:
+    ids, want, kind = torch.load(folder + "/expected.pt")
+    model = {"lm": AutoModelForCausalLM, "label": AutoModelForSequenceClassification}[kind]
+    model = model.from_pretrained(folder, trust_remote_code=True)
+    assert type(model).__module__.startswith("transformers_modules"), type(model).__module__
+    with torch.no_grad():
+        assert torch.equal(model(input_ids=ids).logits, want), folder
+print("same")
+"""
+
+
+def _expected(folder: Path, hybrid: torch.nn.Module, kind: str) -> None:
+    ids, _ = tokens()
+    with torch.no_grad():
+        torch.save((ids, hybrid(input_ids=ids).logits, kind), folder / "expected.pt")
+
+
+def test_where_manticore_cannot_be_imported(tmp_path: Path) -> None:
+    folders = []
+    for family in FAMILIES:
+        other = "mamba" if family != "mamba" else "gpt_neo"
+        for topology in ("residual", "hub"):
+            hybrid = discretize(supernet(family, other, topology=topology), ["home", "foreign", "home"])
+            folder = tmp_path / f"{family}-{topology}"
+            hybrid.save_pretrained(folder)
+            _expected(folder, hybrid, "lm")
+            folders.append(str(folder))
+    labels = discretize(supernet("gpt2", "mamba2", Readout("classification", VOCAB, 4)), ["foreign"] * 3, num_labels=4)
+    labels.save_pretrained(tmp_path / "labels")
+    _expected(tmp_path / "labels", labels, "label")
+    command = [sys.executable, "-c", STRANGER, *folders, str(tmp_path / "labels")]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, env=_env(tmp_path))
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert done.stdout.strip() == "same"
+
+
+def _env(tmp_path: Path) -> dict[str, str]:
+    import os
+
+    return {**os.environ, "HF_HOME": str(tmp_path / "hf"), "HF_HUB_OFFLINE": "1", "PYTHONPATH": ""}
+
+
+@pytest.mark.parametrize("order", ["import manticore, transformers", "import transformers, manticore"])
+def test_after_import_manticore_no_remote_code_is_needed(tmp_path: Path, order: str) -> None:
+    hybrid = discretize(supernet("llama", "mamba"), ["home", "foreign", "home"])
+    hybrid.save_pretrained(tmp_path)
+    _expected(tmp_path, hybrid, "lm")
+    script = f"""
+{order}
+import torch
+ids, want, _ = torch.load({str(tmp_path / "expected.pt")!r})
+model = transformers.AutoModelForCausalLM.from_pretrained({str(tmp_path)!r})
+assert type(model).__module__ == "manticore.modeling.modeling_manticore"
+assert torch.equal(model(input_ids=ids).logits, want)
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-2000:]
+
+
+def test_import_manticore_is_cheap() -> None:
+    script = "import sys, manticore; assert not {'torch', 'transformers', 'numpy'} & set(sys.modules)"
+    subprocess.run([sys.executable, "-c", script], check=True)

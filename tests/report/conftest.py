@@ -1,0 +1,145 @@
+"""A run folder as a search leaves it: three stages, two components and skip, a resumed phase."""
+
+from __future__ import annotations
+
+import json
+import math
+import random
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from manticore.architecture import Architecture
+from manticore.files import write_json, write_text
+
+RECIPE = """models: [mamba, gpt-neo]
+task:
+  name: lra-listops  # <short>
+space:
+  stages: 3
+  skip: true
+"""
+
+
+def row(name: str, group: str, accuracy: float | None, *costs: float | None, **more: Any) -> dict[str, Any]:
+    """A row of metrics.json on 4000 examples."""
+    margin = None if accuracy is None else 1.96 * math.sqrt(accuracy * (1 - accuracy) / 4000)
+    named = dict(zip(("parameters", "flops_per_token", "training_tokens"), (*costs, None, None, None), strict=False))
+    return {"name": name, "group": group, "accuracy": accuracy, "margin": margin, "loss": 1.1, "count": 4000, **named, **more}
+
+
+def metrics(task: str, path: Sequence[str], home: str) -> dict[str, Any]:
+    """What metrics.json holds."""
+    return {
+        "task": task,
+        "metric": "accuracy",
+        "kind": "classification",
+        "manticore": "0.1.0",
+        "seed": 0,
+        "home": home,
+        "home_reason": "best alone on the model-choice split: mamba 57.9%, gpt-neo 52.2%",
+        "preset": "cpu",
+        "preset_reason": "no CUDA device here",
+        "path": list(path),
+        "words": "in words",
+        "exported": "hybrid",
+        "exported_reason": "model-choice accuracy 62.4%, best component mamba 57.9%",
+        "gap": {"soft": 0.612, "discrete": 0.581, "finetuned": 0.63},
+        "components": {
+            "gpt-neo": {
+                "source": "gpt-neo (from scratch)",
+                "revision": None,
+                "parameters": 205_312,
+                "layers": 4,
+                "width": 64,
+                "cuts": cuts(4, len(path)),
+            },
+            "mamba": {
+                "source": "state-spaces/mamba-130m-hf",
+                "revision": "1e76775f628fb1ff8f1cc7ca1ea4b4ddad9ab6f6",
+                "parameters": 130_112,
+                "layers": 4,
+                "width": 64,
+                "cuts": cuts(4, len(path)),
+            },
+        },
+        "machine": {"cpu": "x86_64", "cores": 2, "gpu": None, "python": "3.11.2", "torch": "2.13.0", "transformers": "5.23.0"},
+        "seconds": {
+            "alone gpt-neo": 171.2,
+            "alone mamba": 263.0,
+            "search": 412.7,
+            "fine-tune": 88.4,
+            "uniform mixture": 390.0,
+            "random path": 61.0,
+        },
+        "rows": [
+            row("soft supernet", "search", 0.612, 412_345, 934_000, 4_120_000),
+            row("discretized, before fine-tuning", "search", 0.581, 171_200, 402_000, 4_120_000),
+            row("discretized, after fine-tuning", "search", 0.63, 171_200, 402_000, 5_480_000),
+            row("gpt-neo alone", "component", 0.5322, 205_312, 480_000, 5_480_000),
+            row("mamba alone", "component", 0.588, 130_112, 310_000, 5_480_000),
+            row("uniform mixture", "baseline", 0.604, 412_345, 934_000, 5_480_000),
+            row("random path", "baseline", 0.571, 188_000, 411_000, 5_480_000),
+            row("majority class", "guess", 0.1755, loss=None),
+            row("root operator", "guess", 0.379, loss=None),
+        ],
+    }
+
+
+def cuts(layers: int, stages: int) -> list[int]:
+    return [round(stage * layers / stages) for stage in range(stages + 1)]
+
+
+def write_alphas(file: Path, candidates: Sequence[str], path: Sequence[str], steps: range) -> None:
+    """Weights that drift from uniform towards the path; a last line cut short by a kill."""
+    rng = random.Random(1)
+    final = [[rng.uniform(-0.6, 0.6) + (1.4 if name == choice else 0) for name in candidates] for choice in path]
+    lines = []
+    for step in steps:
+        share = (step - steps.start) / len(steps)
+        alphas = [[share * value + rng.gauss(0, 0.02) for value in stage] for stage in final]
+        sums = [sum(map(math.exp, stage)) for stage in alphas]
+        weights = [[math.exp(a) / total for a in stage] for stage, total in zip(alphas, sums, strict=True)]
+        lines.append(json.dumps({"step": step, "tokens": 64 * step, "candidates": candidates, "alphas": alphas, "weights": weights}))
+    write_text(file, "\n".join(lines) + '\n{"step": 401, "wei')
+
+
+def write_log(folder: Path, steps: range, start: float, end: float, alpha: bool = False) -> None:
+    """A CSV log as Lightning writes it; the first line has an empty loss."""
+    rng = random.Random(str(folder))
+    lines = ["alpha_loss,epoch,loss,lr,step,tokens", f",0,,0.001,{steps.start},0"]
+    for step in steps:
+        loss = end + (start - end) * math.exp(-step / 130) + rng.gauss(0, 0.09)
+        other = f"{loss + 0.06 + rng.gauss(0, 0.05):.5f}" if alpha and step > 100 else ""
+        lines.append(f"{other},0,{loss:.5f},0.001,{step},{step * 64}")
+    write_text(folder / "metrics.csv", "\n".join(lines) + "\n")
+
+
+def write_run(
+    folder: Path, task: str = "lra-listops@short", path: Sequence[str] = ("mamba", "gpt-neo", "skip"), home: str = "mamba"
+) -> Path:
+    """A whole run folder."""
+    held = metrics(task, path, home)
+    write_json(folder / "metrics.json", held)
+    write_text(folder / "recipe.yaml", RECIPE)
+    Architecture(("gpt-neo", "mamba"), tuple(path), home).save(folder / "architecture.json")
+    write_alphas(folder / "alphas.jsonl", ["gpt-neo", "mamba", "skip"], path, range(101, 401))
+    logs = folder / "logs" / "csv"
+    write_log(logs / "search", range(10, 260, 2), 2.3, 1.2, alpha=True)
+    write_log(logs / "search.2", range(200, 401, 2), 2.3, 1.2, alpha=True)
+    for phase, end in {"fine-tune": 0.9, "alone-gpt-neo": 1.4, "alone-mamba": 1.1, "uniform-mixture": 1.2, "random-path": 1.25}.items():
+        write_log(logs / phase, range(10, 401, 2), 2.3, end)
+    return folder
+
+
+@pytest.fixture
+def run_folder(tmp_path: Path) -> Path:
+    return write_run(tmp_path / "run")
+
+
+@pytest.fixture
+def make_run(tmp_path: Path) -> Callable[..., Path]:
+    """A run folder with another task, path or home."""
+    return lambda **options: write_run(tmp_path / "other", **options)
