@@ -115,7 +115,7 @@ def run_search(given: argparse.Namespace) -> None:
         given.config = str(saved)
     space: dict[str, Any] = {}
     if given.models:
-        space["components"] = [name.strip() for name in given.models.split(",") if name.strip()]
+        space["components"] = _names(given.models)
     if given.space:
         space.update(SearchSpace.load(library.find("spaces", given.space)).to_dict())
     options = {"home": given.home, "topology": given.topology, "projector": given.projector, "stages": given.stages}
@@ -137,7 +137,8 @@ def console() -> Any:
     """Where results and progress are shown."""
     from rich.console import Console
 
-    return Console()
+    terminal = Console()
+    return terminal if terminal.is_terminal else Console(width=110)
 
 
 def _finetune(commands: Any) -> None:
@@ -214,21 +215,40 @@ def _export(commands: Any) -> None:
         commands,
         "export",
         run_export,
-        "write a path of a finished run as a Hugging Face checkpoint",
+        "write a path of a finished run, or a hybrid made by hand, as a Hugging Face checkpoint",
         "manticore export runs/first --out my-hybrid\n"
-        "  manticore export runs/first --path mamba,gpt-neo,mamba,mamba --out by-hand",
+        "  manticore export runs/first --path mamba,gpt-neo,mamba,mamba --out another-path\n"
+        "  manticore export --models gpt-neo,mamba --path gpt-neo,gpt-neo,mamba,gpt-neo --out by-hand",
     )
-    made.add_argument("folder", type=Path, metavar="RUN", help="run folder")
+    made.add_argument("folder", type=Path, nargs="?", metavar="RUN", help="run folder")
+    made.add_argument("--models", metavar="M,M", help="make a language model by hand from these pretrained models")
+    made.add_argument("--home", metavar="M", help="with --models: who lends embedding, stream and head; default: first")
     made.add_argument("--path", metavar="M,M,...", help="a choice for each stage; default: what the run exported")
     made.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder to write; must not exist")
 
 
 def run_export(given: argparse.Namespace) -> None:
     """`manticore export`."""
-    from manticore.runs.reexport import run
+    path = None if given.path is None else _names(given.path)
+    if (given.folder is None) == (given.models is None):
+        raise ManticoreError("export takes a run folder, or --models to make a hybrid by hand: one of the two")
+    if given.models is None:
+        if given.home is not None:
+            raise ManticoreError("--home goes with --models; a run has its home already")
+        from manticore.runs.reexport import run
 
-    path = None if given.path is None else [name.strip() for name in given.path.split(",")]
-    run(given.folder, path, given.out, console())
+        run(given.folder, path, given.out, console())
+        return
+    if path is None:
+        raise ManticoreError("a hybrid by hand needs --path: a choice for each stage")
+    from manticore.runs.byhand import run as by_hand
+
+    by_hand(_names(given.models), path, given.home, given.out, console())
+
+
+def _names(given: str) -> list[str]:
+    """The names between commas."""
+    return [name.strip() for name in given.split(",") if name.strip()]
 
 
 def _report(commands: Any) -> None:

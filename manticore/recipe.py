@@ -133,6 +133,9 @@ class RunOptions:
     log_every: int = 10
     """Steps between lines in the CSV and TensorBoard logs."""
 
+    micro_batch_size: int = 0
+    """Sequences that go through the model at once; gradients of a batch add up over them. 0: the whole batch."""
+
     score_batch_size: int = 256
     """Sequences in a batch when models are scored."""
 

@@ -205,7 +205,7 @@ class HybridForCausalLM(HybridPreTrainedModel, GenerationMixin):
         logits_to_keep: int | Tensor = 0,
         **kwargs: Any,
     ) -> CausalLMOutputWithPast:
-        """Logits (B, L, V), and with `labels` (B, L; -100 is ignored; shifted inside) the mean loss in nats per token."""
+        """Logits (B, L, V), and with `labels` (B, L; -100 is ignored; shifted inside) the mean loss in nats."""
         out = self.model(input_ids, attention_mask, position_ids, past_key_values, use_cache)
         kept = slice(-logits_to_keep, None) if isinstance(logits_to_keep, int) and logits_to_keep else slice(None)
         h_BLD = out.last_hidden_state[:, kept if isinstance(logits_to_keep, int) else logits_to_keep]

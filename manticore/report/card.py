@@ -61,9 +61,10 @@ def model_card(folder: Path | str, metrics: Mapping[str, Any] | None = None) -> 
 
 def title(run: Run) -> str:
     """What the model is called."""
-    exported = run.metrics.get("exported", "hybrid")
-    what = f"A hybrid of {' and '.join(run.architecture.components)}" if exported == "hybrid" else f"{exported}, uncut"
-    return f"{what}, trained on {run.task}"
+    used = [name for name in run.architecture.components if name in _parts(run)]
+    if len(used) > 1:
+        return f"A hybrid of {' and '.join(used)}, trained on {run.task}"
+    return f"{used[0]}, trained on {run.task} in a search for hybrids"
 
 
 def front_matter(run: Run) -> dict[str, Any]:
@@ -117,8 +118,9 @@ def _loading(run: Run) -> str:
     )
     code = (
         f"from transformers import {auto}, AutoTokenizer\n\n"
-        'tokenizer = AutoTokenizer.from_pretrained(".")  # "." is the folder of this card\n'
-        f'model = {auto}.from_pretrained(".", trust_remote_code=True).eval()\n'
+        'folder = "."  # where this card is\n'
+        "tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=True)\n"
+        f"model = {auto}.from_pretrained(folder, trust_remote_code=True).eval()\n"
         f'inputs = tokenizer("{given}", return_tensors="pt")\n{use}'
     )
     return (
@@ -146,9 +148,10 @@ def _made_of(run: Run) -> str:
         if not carries(run, stage) and name in run.architecture.components:
             how = "reads the stream through P, adds its update through Q"
         lines.append(f"| {stage + 1} | {name} | {', '.join(filter(None, (layers_of(run, name, stage), how)))} |")
-    ends = f"Home is **{run.architecture.home}**: it lends embedding, residual stream, final norm and head. "
+    lent = "embedding and head" if hub else "embedding, residual stream, final norm and head"
+    ends = f"Home is **{run.architecture.home}**: it lends {lent}. "
     joined = f"Topology `{run.architecture.topology}`" + ("" if hub else f", projectors `{run.architecture.projector}`")
-    return "\n".join([*lines, "", ("" if hub else ends) + joined + "."])
+    return "\n".join([*lines, "", ends + joined + "."])
 
 
 def _story(run: Run) -> str:

@@ -6,6 +6,8 @@ through Q; skip leaves it alone. In the hub topology every segment carries the s
 
 from __future__ import annotations
 
+from math import ceil
+
 from manticore.architecture import SKIP
 from manticore.report.colours import Colours
 from manticore.report.markup import Html, el, joined, picture
@@ -20,17 +22,19 @@ PER_LINE = 4
 
 
 def draw(run: Run, colours: Colours) -> Html:
-    """The diagram; more than `PER_LINE` stages go on in a further line."""
+    """The diagram; more than `PER_LINE` stages are spread evenly over lines."""
     path = run.architecture.path
-    lines = [range(first, min(first + PER_LINE, len(path))) for first in range(0, len(path), PER_LINE)]
+    across = ceil(len(path) / ceil(len(path) / PER_LINE))
+    lines = [range(first, min(first + across, len(path))) for first in range(0, len(path), across)]
     height = FIRST_LANE + LANE * len(run.candidates) + 6
-    width = 2 * (PILL_W + GAP) + STAGE_W * min(PER_LINE, len(path))
+    width = 2 * (PILL_W + GAP) + STAGE_W * across
     drawn = (
         el("g", _line(run, colours, stages), transform=f"translate(0 {height * place})")
         for place, stages in enumerate(lines)
     )
     label = f"The chosen path: {run.architecture.words()}; home is {run.architecture.home}"
-    return picture(width, height * len(lines) - 12, label, *drawn, class_="diagram")
+    drawing = picture(width, height * len(lines) - 12, label, *drawn, class_="diagram")
+    return el("div", drawing, style=f"max-width:{1.2 * width:.0f}px;min-width:{0.8 * width:.0f}px")
 
 
 def carries(run: Run, stage: int) -> bool:
@@ -46,11 +50,11 @@ def _line(run: Run, colours: Colours, stages: range) -> Html:
     last = stages.stop == run.architecture.stages
     lender = run.architecture.home
     stream = colours[lender]
-    opening = _pill(0, "embedding", lender, stream) if stages.start == 0 else _note(0, PILL_W, "… goes on", "end")
+    opening = _pill(0, "embedding", lender, stream) if stages.start == 0 else _note(0, PILL_W, "…", "end")
     closing = _pill(end + GAP, "norm + head", lender, stream) if last else _note(end + GAP, 0, "…", "start")
     ends = (
-        _rail(PILL_W if stages.start == 0 else PILL_W + 4, start, stream),
-        _rail(end, end + GAP - (1 if last else 3), stream),
+        _rail(PILL_W - 2 if stages.start == 0 else PILL_W + 4, start, stream),
+        _rail(end, end + GAP + 2 if last else end + GAP - 4, stream),
     )
     columns = (
         el("g", _stage(run, colours, stage), transform=f"translate({start + STAGE_W * place} 0)")
@@ -142,6 +146,8 @@ def layers_of(run: Run, name: str, stage: int) -> str:
     if len(cuts) != run.architecture.stages + 1:
         return ""
     first, last = cuts[stage] + 1, cuts[stage + 1]
+    if first > last:
+        return "no layers"
     return f"layer {first}" if first == last else f"layers {first}–{last}"
 
 
@@ -170,4 +176,4 @@ def _wire(d: str, colour: str) -> Html:
 
 def _short(name: str) -> str:
     """A name that fits a box."""
-    return name if len(name) <= 15 else f"{name[:14]}…"
+    return name if len(name) <= 14 else f"{name[:12]}…"

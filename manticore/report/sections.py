@@ -157,9 +157,9 @@ def machine_facts(run: Run) -> Html | None:
 def run_facts(run: Run) -> Html:
     """What else describes the run, under the path."""
     held = run.architecture
-    facts = {"home": _because(held.home, run.metrics.get("home_reason"))} if held.topology == "residual" else {}
+    home = _because(held.home, run.metrics.get("home_reason"))
     projector = f", {held.projector} projectors at foreign stages" if held.topology == "residual" else ""
-    return definitions({**facts, "topology": f"{held.topology}{projector}"})
+    return definitions({"home": home, "topology": f"{held.topology}{projector}"})
 
 
 def definitions(facts: dict[str, object]) -> Html:

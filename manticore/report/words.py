@@ -25,7 +25,7 @@ def figures(run: Run) -> list[Figure]:
     row, gap = run.hybrid, run.metrics.get("gap") or {}
     if row is None:
         return []
-    out = [Figure(row.score, "the hybrid on test", _examples(run))]
+    out = [Figure(row.score, "the chosen path on test", _examples(run))]
     for group, label in (("component", "against the best component"), ("guess", "against the best guess")):
         other = run.best(group)
         if other is not None and (told := difference(row, other)):
@@ -74,23 +74,28 @@ def against(row: Row, other: Row) -> str:
 
 
 def _searched(run: Run) -> str:
-    held, names = run.architecture, [name for name in run.candidates if name != SKIP]
-    some = " or ".join(names) + (", or nothing at all" if SKIP in run.candidates else "")
-    ways = len(run.candidates) ** held.stages
+    held = run.architecture
     stages = f"{held.stages} stage{'s' if held.stages > 1 else ''}"
-    told = f"Each of {stages} could be run by {some}: {ways:,} paths in the {held.topology} topology"
-    told += f", with {held.home} as home." if held.topology == "residual" else "."
-    verb = "The search chose" if run.alphas else "The path is"
-    return f"{told} {verb} {held.words()}."
+    where = f"in the {held.topology} topology, with {held.home} as home"
+    if run.alphas is None:
+        return f"The hybrid has {stages} {where}. Its path is {held.words()}."
+    *most, last = ["nothing at all" if name == SKIP else name for name in run.candidates]
+    some = f"{', '.join(most)} or {last}" if most else last
+    each = "The one stage" if held.stages == 1 else f"Each of {stages}"
+    ways = len(run.candidates) ** held.stages
+    return (
+        f"{each} could be run by {some}: {ways:,} path{'s' if ways > 1 else ''} {where}. "
+        f"The search chose {held.words()}."
+    )
 
 
 def _scored(run: Run) -> str:
     row = run.hybrid
     if row is None:
         return ""
-    told = f"Fine-tuned, this hybrid has an accuracy of {row.score} on the test split"
+    told = f"Fine-tuned, it has an accuracy of {row.score} on the test split"
     if row.accuracy is None:
-        told = f"Fine-tuned, this hybrid has a loss of {row.score} per token on the test split"
+        told = f"Fine-tuned, it has a loss of {row.score} per token on the test split"
     others = [other for other in (run.best("component"), run.best("guess")) if other is not None]
     compared = [against(row, other) for other in others if difference(row, other)]
     return told + (": " + "; and ".join(compared) if compared else "") + "."

@@ -7,19 +7,20 @@ from pathlib import Path
 
 from tokenizers import Tokenizer, normalizers, pre_tokenizers, processors
 from tokenizers.models import WordLevel
-from transformers import PreTrainedModel, PreTrainedTokenizerFast
+from transformers import PreTrainedModel, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from manticore.errors import ManticoreError
 from manticore.files import write_text
+from manticore.runs.carrying import carry_projector
 from manticore.tasks.base import EOS, PAD, UNK, Task
 
 
-def export(hybrid: PreTrainedModel, task: Task, out: Path, card: str) -> Path:
+def export(hybrid: PreTrainedModel, words: PreTrainedTokenizerBase | None, out: Path, card: str) -> Path:
     """Write `hybrid` as a Hugging Face checkpoint.
 
     Args:
         hybrid: the discrete hybrid.
-        task: lends its vocabulary as a tokenizer.
+        words: the tokenizer, if there is one.
         out: the folder; must not exist.
         card: text of its README.md.
 
@@ -32,7 +33,9 @@ def export(hybrid: PreTrainedModel, task: Task, out: Path, card: str) -> Path:
     part.mkdir(parents=True)
     try:
         hybrid.save_pretrained(part)
-        tokenizer(task).save_pretrained(part)
+        carry_projector(part / "projectors.py", hybrid.config.projector["kind"])
+        if words is not None:
+            words.save_pretrained(part)
         write_text(part / "README.md", card)
         part.replace(out)
     finally:

@@ -10,7 +10,7 @@ from rich.console import Console
 from manticore.errors import ManticoreError
 from manticore.recipe import RunOptions
 from manticore.runs.evaluate import check_fits
-from manticore.runs.export import export
+from manticore.runs.export import export, tokenizer
 from manticore.runs.hybrids import read_hybrid
 from manticore.runs.machine import prepare
 from manticore.runs.workshop import join, seed_of
@@ -62,9 +62,10 @@ def run(
     )
     card = hybrid_card(hybrid) + (
         f"\n## Fine-tuned further\n\n{steps} steps of {batch_size} sequences ({module.tokens:,} tokens) "
-        f"on {task.name}, peak learning rate {weights.lr:g}: model-choice accuracy {before.accuracy:.1%} → {after.accuracy:.1%}.\n"
+        f"on {task.name}, peak learning rate {weights.lr:g}: "
+        f"model-choice accuracy {before.accuracy:.1%} → {after.accuracy:.1%}.\n"
     )
-    place = export(model.to("cpu"), task, out / "hybrid", card)
+    place = export(model.to("cpu"), tokenizer(task), out / "hybrid", card)
     (out / "checkpoints" / "fine-tune.ckpt").unlink(missing_ok=True)
     console.print(str(place), highlight=False)
     return place

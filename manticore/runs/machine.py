@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -29,10 +30,18 @@ def prepare(options: RunOptions) -> Machine:
     return Machine("cuda" if cuda else "cpu", precision, options.checkpoint_every, options.log_every)
 
 
+def _processor() -> str:
+    """The processor's name, where the system tells it."""
+    known = Path("/proc/cpuinfo")
+    lines = known.read_text(encoding="utf-8").splitlines() if known.exists() else []
+    named = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return named[0] if named else platform.processor() or platform.machine()
+
+
 def facts() -> dict[str, Any]:
     """The machine in words, for the metrics."""
     return {
-        "cpu": platform.processor() or platform.machine(),
+        "cpu": _processor(),
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
         "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
         "python": platform.python_version(),

@@ -12,7 +12,7 @@ from manticore.errors import ManticoreError, UnknownName
 from manticore.files import read_json
 from manticore.recipe import read_yaml, resolve
 from manticore.report.card import model_card
-from manticore.runs.export import export, label_fields
+from manticore.runs.export import export, label_fields, tokenizer
 from manticore.runs.folder import finished_run
 from manticore.runs.machine import prepare
 from manticore.runs.workshop import Workshop
@@ -53,6 +53,7 @@ def run(given: Path, path: list[str] | None, out: Path, console: Console) -> Pat
     folder.restore("search", supernet)
     architecture = supernet.architecture(path)
     card = model_card(folder.root, {**metrics, "path": path, "words": architecture.words(), "rows": []})
-    place = export(discretize(supernet, path, **label_fields(shop.task)), shop.task, out, card)
+    hybrid = discretize(supernet, path, **label_fields(shop.task))
+    place = export(hybrid, tokenizer(shop.task), out, card)
     console.print(f"{place}: {architecture.words()}, as the search left it; fine-tune it next", highlight=False)
     return place

@@ -22,7 +22,7 @@ from manticore.recipe import Recipe, read_yaml, resolve
 from manticore.report.card import model_card
 from manticore.report.page import write_report
 from manticore.report.table import comparison
-from manticore.runs.export import export, label_fields
+from manticore.runs.export import export, label_fields, tokenizer
 from manticore.runs.folder import RunFolder, open_folder
 from manticore.runs.machine import facts, prepare
 from manticore.runs.workshop import Trained, Workshop, seed_of
@@ -362,7 +362,7 @@ def finish(shop: Workshop, metrics: dict[str, Any], tuned: Trained, alone: dict[
     card = model_card(folder.root, metrics)
     if not folder.hybrid.exists():
         assert isinstance(chosen.net, PreTrainedModel)
-        export(chosen.net, shop.task, folder.hybrid, card)
+        export(chosen.net, tokenizer(shop.task), folder.hybrid, card)
     (folder.root / ".metrics.json").replace(folder.metrics)
     write_report(folder.root)
 

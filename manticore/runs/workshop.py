@@ -16,6 +16,7 @@ from rich.console import Console
 from torch import nn
 
 from manticore.components import Component, Scratch, load
+from manticore.errors import ManticoreError
 from manticore.recipe import Recipe
 from manticore.runs.folder import RunFolder, slug
 from manticore.space import SearchSpace
@@ -76,6 +77,7 @@ class Workshop:
             torch.manual_seed(seed_of(self.recipe.run.seed, "component", spec.name))
             out.append(load(spec, scratch))
             out[-1].cuts(self.space.stages)  # more stages than layers is said before anything is trained
+            _check_reach(out[-1], self.task.max_length)
         return out
 
     @property
@@ -104,6 +106,7 @@ class Workshop:
         """The model after `phase`: trained now, gone on with, or read if the phase was finished before."""
         torch.manual_seed(seed_of(self.recipe.run.seed, "phase", phase))
         module = make()
+        module.micro_batch_size = self.recipe.run.micro_batch_size
         held = self.folder.done(phase)
         if held is not None:
             self.folder.restore(phase, module.net)
@@ -130,6 +133,13 @@ class Workshop:
         )
         net.to("cpu")
         return result
+
+
+def _check_reach(component: Component, length: int) -> None:
+    """Raises ManticoreError if a component with absolute positions has too few of them."""
+    reach = getattr(component.config, "max_position_embeddings", length)
+    if component.anatomy.positions is not None and reach < length:
+        raise ManticoreError(f"'{component.name}' has {reach} positions; the task has up to {length} tokens")
 
 
 def join(parts: Sequence[Examples]) -> Examples:

@@ -23,6 +23,15 @@ POOL = 32
 """Batches whose examples are sorted by length together."""
 
 
+def micro_batches(batch: Batch, size: int) -> Iterator[tuple[Batch, float]]:
+    """Parts of a batch of at most `size` sequences (0: all), each with its share of the whole."""
+    count = len(batch["labels"])
+    size = size or count
+    for start in range(0, count, size):
+        part = {key: value[start : start + size] for key, value in batch.items()}
+        yield part, len(part["labels"]) / count
+
+
 class Stream:
     """An endless stream of batches over some examples.
 

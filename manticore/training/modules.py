@@ -16,7 +16,7 @@ from manticore.errors import NonFiniteLoss
 from manticore.mixing import annealed
 from manticore.strategies import Strategy
 from manticore.supernet import Supernet
-from manticore.training.data import Batch
+from manticore.training.data import Batch, micro_batches
 from manticore.training.optim import AlphaOptions, WeightOptions, alpha_optimizer, cosine, weight_optimizer
 from manticore.training.scoring import logits_of
 
@@ -28,6 +28,8 @@ class TrainModule(lightning.LightningModule):
         net: a supernet or a Hugging Face classifier.
         options: of the weight optimizer.
         steps: length of the schedule, in optimizer steps.
+
+    `micro_batch_size` sequences go through the net at once; 0, the default, means the whole batch.
     """
 
     def __init__(self, net: nn.Module, options: WeightOptions, steps: int) -> None:
@@ -36,6 +38,7 @@ class TrainModule(lightning.LightningModule):
         self.net = net
         self.options = options
         self.steps = steps
+        self.micro_batch_size = 0
         self.done = 0
         self.tokens = 0
         self.latest: dict[str, float] = {}
@@ -73,13 +76,17 @@ class TrainModule(lightning.LightningModule):
         """
         for optimizer, _, _ in movers:
             optimizer.zero_grad(set_to_none=True)
-        loss = self.loss(batch)
-        self.manual_backward(loss, inputs=[parameter for _, parameters, _ in movers for parameter in parameters])
+        moving = [parameter for _, parameters, _ in movers for parameter in parameters]
+        total = 0.0
+        for part, share in micro_batches(batch, self.micro_batch_size):
+            loss = self.loss(part) * share
+            self.manual_backward(loss, inputs=moving)
+            total += loss.item()
         for optimizer, parameters, clip in movers:
             torch.nn.utils.clip_grad_norm_(parameters, clip)
             optimizer.step()
         self.tokens += int(batch["attention_mask"].sum())
-        return loss.item()
+        return total
 
     @property
     def weight_optimizer(self) -> Optimizer:

@@ -27,7 +27,16 @@ def row(name: str, group: str, accuracy: float | None, *costs: float | None, **m
     """A row of metrics.json on 4000 examples."""
     margin = None if accuracy is None else 1.96 * math.sqrt(accuracy * (1 - accuracy) / 4000)
     named = dict(zip(("parameters", "flops_per_token", "training_tokens"), (*costs, None, None, None), strict=False))
-    return {"name": name, "group": group, "accuracy": accuracy, "margin": margin, "loss": 1.1, "count": 4000, **named, **more}
+    return {
+        "name": name,
+        "group": group,
+        "accuracy": accuracy,
+        "margin": margin,
+        "loss": 1.1,
+        "count": 4000,
+        **named,
+        **more,
+    }
 
 
 def metrics(task: str, path: Sequence[str], home: str) -> dict[str, Any]:
@@ -54,7 +63,7 @@ def metrics(task: str, path: Sequence[str], home: str) -> dict[str, Any]:
                 "parameters": 205_312,
                 "layers": 4,
                 "width": 64,
-                "cuts": cuts(4, len(path)),
+                "cuts": cuts(max(4, len(path)), len(path)),
             },
             "mamba": {
                 "source": "state-spaces/mamba-130m-hf",
@@ -62,10 +71,17 @@ def metrics(task: str, path: Sequence[str], home: str) -> dict[str, Any]:
                 "parameters": 130_112,
                 "layers": 4,
                 "width": 64,
-                "cuts": cuts(4, len(path)),
+                "cuts": cuts(max(4, len(path)), len(path)),
             },
         },
-        "machine": {"cpu": "x86_64", "cores": 2, "gpu": None, "python": "3.11.2", "torch": "2.13.0", "transformers": "5.23.0"},
+        "machine": {
+            "cpu": "x86_64",
+            "cores": 2,
+            "gpu": None,
+            "python": "3.11.2",
+            "torch": "2.13.0",
+            "transformers": "5.23.0",
+        },
         "seconds": {
             "alone gpt-neo": 171.2,
             "alone mamba": 263.0,
@@ -102,7 +118,11 @@ def write_alphas(file: Path, candidates: Sequence[str], path: Sequence[str], ste
         alphas = [[share * value + rng.gauss(0, 0.02) for value in stage] for stage in final]
         sums = [sum(map(math.exp, stage)) for stage in alphas]
         weights = [[math.exp(a) / total for a in stage] for stage, total in zip(alphas, sums, strict=True)]
-        lines.append(json.dumps({"step": step, "tokens": 64 * step, "candidates": candidates, "alphas": alphas, "weights": weights}))
+        lines.append(
+            json.dumps(
+                {"step": step, "tokens": 64 * step, "candidates": candidates, "alphas": alphas, "weights": weights}
+            )
+        )
     write_text(file, "\n".join(lines) + '\n{"step": 401, "wei')
 
 
@@ -118,7 +138,10 @@ def write_log(folder: Path, steps: range, start: float, end: float, alpha: bool 
 
 
 def write_run(
-    folder: Path, task: str = "lra-listops@short", path: Sequence[str] = ("mamba", "gpt-neo", "skip"), home: str = "mamba"
+    folder: Path,
+    task: str = "lra-listops@short",
+    path: Sequence[str] = ("mamba", "gpt-neo", "skip"),
+    home: str = "mamba",
 ) -> Path:
     """A whole run folder."""
     held = metrics(task, path, home)
@@ -129,7 +152,13 @@ def write_run(
     logs = folder / "logs" / "csv"
     write_log(logs / "search", range(10, 260, 2), 2.3, 1.2, alpha=True)
     write_log(logs / "search.2", range(200, 401, 2), 2.3, 1.2, alpha=True)
-    for phase, end in {"fine-tune": 0.9, "alone-gpt-neo": 1.4, "alone-mamba": 1.1, "uniform-mixture": 1.2, "random-path": 1.25}.items():
+    for phase, end in {
+        "fine-tune": 0.9,
+        "alone-gpt-neo": 1.4,
+        "alone-mamba": 1.1,
+        "uniform-mixture": 1.2,
+        "random-path": 1.25,
+    }.items():
         write_log(logs / phase, range(10, 401, 2), 2.3, end)
     return folder
 

@@ -1,0 +1,59 @@
+"""Takes a user's own projector along into a checkpoint, as source, so that it loads where the user's code is not."""
+
+from __future__ import annotations
+
+import ast
+import builtins
+import inspect
+import textwrap
+from pathlib import Path
+
+from manticore.errors import ManticoreError
+from manticore.files import write_text
+from manticore.modeling import projectors
+
+
+def carry_projector(file: Path, kind: str) -> None:
+    """Append the class registered as `kind` to a checkpoint's `projectors.py`; built-in kinds are there already.
+
+    Raises ManticoreError if its source cannot be had, or it uses names that a checkpoint does not have.
+    """
+    held = projectors.KINDS[kind]
+    if held.__module__ == projectors.__name__:
+        return
+    tree = _class_tree(held, kind)
+    foreign = sorted(_outside_names(tree) - set(vars(projectors)) - set(dir(builtins)))
+    if foreign:
+        raise ManticoreError(
+            f"projector '{kind}' uses '{foreign[0]}', which an exported checkpoint does not have; "
+            "it may use torch, nn, F and Tensor, and nothing else from outside its class"
+        )
+    tree.decorator_list = []
+    code = file.read_text(encoding="utf-8")
+    write_text(file, f"{code}\n\n@projector({kind!r})\n{ast.unparse(tree)}\n")
+
+
+def _class_tree(held: type, kind: str) -> ast.ClassDef:
+    try:
+        parsed = ast.parse(textwrap.dedent(inspect.getsource(held))).body[0]
+    except (OSError, TypeError):
+        raise ManticoreError(
+            f"the source of projector '{kind}' cannot be found; define it in a file or a notebook cell"
+        ) from None
+    assert isinstance(parsed, ast.ClassDef)
+    return parsed
+
+
+def _outside_names(tree: ast.ClassDef) -> set[str]:
+    """Names that the class reads and does not define."""
+    read: set[str] = set()
+    defined = {tree.name, "__class__"}
+    bodies = [*tree.bases, *tree.body]
+    for node in (inner for body in bodies for inner in ast.walk(body)):
+        if isinstance(node, ast.Name):
+            (read if isinstance(node.ctx, ast.Load) else defined).add(node.id)
+        elif isinstance(node, ast.arg):
+            defined.add(node.arg)
+        elif isinstance(node, ast.FunctionDef | ast.ClassDef):
+            defined.add(node.name)
+    return read - defined

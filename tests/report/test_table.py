@@ -1,0 +1,78 @@
+"""The table for the terminal and for Markdown, and the units in it."""
+
+from __future__ import annotations
+
+from io import StringIO
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from manticore.errors import BadFile
+from manticore.files import read_json
+from manticore.report import as_markdown, comparison
+from manticore.report.units import count, duration, percent, points
+
+
+def test_terminal_table_has_every_number(run_folder: Path) -> None:
+    out = StringIO()
+    Console(file=out, width=100).print(comparison(read_json(run_folder / "metrics.json")["rows"], title="a [title]"))
+    lines = {line.split("  ")[0].strip(): line.split() for line in out.getvalue().splitlines() if line.strip()}
+    assert "a [title]" in out.getvalue()
+    assert lines["mamba alone"][2:] == ["58.8", "±", "1.5", "%", "130", "k", "310", "k", "5.5", "M"]
+    assert lines["majority class"][2:] == ["17.5", "±", "1.2", "%", "–", "–", "–"]
+
+
+def test_terminal_table_takes_names_as_they_are() -> None:
+    out = StringIO()
+    Console(file=out, width=100).print(comparison([{"name": "[bold]x", "group": "search", "accuracy": None}]))
+    assert "[bold]x" in out.getvalue()
+
+
+def test_markdown_table_has_every_number(run_folder: Path) -> None:
+    lines = as_markdown(read_json(run_folder / "metrics.json")["rows"]).splitlines()
+    assert lines[0] == "| model | accuracy | parameters | FLOPs/token | training tokens |"
+    assert "| discretized, after fine-tuning | 63.0 ± 1.5 % | 171 k | 402 k | 5.5 M |" in lines
+    assert len(lines) == 2 + 9
+
+
+def test_markdown_table_survives_a_bar_in_a_name() -> None:
+    assert as_markdown([{"name": "a|b"}]).splitlines()[-1] == r"| a\|b | – | – | – | – |"
+
+
+def test_a_row_without_a_name_is_refused() -> None:
+    with pytest.raises(BadFile, match="without a name"):
+        as_markdown([{"accuracy": 0.5}])
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (None, "–"),
+        (0, "0"),
+        (999, "999"),
+        (999.7, "1.0 k"),
+        (34_000, "34 k"),
+        (1_234_567, "1.2 M"),
+        (9_960_000, "10 M"),
+        (999_600, "1.0 M"),
+        (7e9, "7.0 B"),
+        (5e15, "5000 T"),
+    ],
+)
+def test_counts_are_short(value: float | None, text: str) -> None:
+    assert count(value) == text
+
+
+def test_other_units() -> None:
+    assert percent(0.63, 0.0151) == "63.0 ± 1.5 %"
+    assert percent(0.63) == "63.0 %"
+    assert points(-0.0312) == "−3.1"
+    assert points(0.0001) == "0.0"
+    assert [duration(s) for s in (0.42, 35, 59.7, 125, 4020)] == [
+        "0.4 s",
+        "35 s",
+        "1 min 0 s",
+        "2 min 5 s",
+        "1 h 7 min",
+    ]
