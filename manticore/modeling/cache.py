@@ -20,6 +20,11 @@ class HybridCache(Cache):
         self.stages = stages
         self.seen = 0
 
+    @property
+    def is_compileable(self) -> bool:
+        """False: its shapes grow, and masks are each stage's own affair (generation would else make one for all)."""
+        return False
+
     def get_seq_length(self, layer_idx: int = 0) -> int:
         """Number of tokens seen so far, padding included."""
         return self.seen
