@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
+import shutil
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
 from transformers import PreTrainedModel
 
 from manticore import library
 from manticore.recipe import Recipe, merged, read_yaml, resolve
-from manticore.runs.folder import free_folder
+from manticore.runs.folder import free_folder, open_folder
 from manticore.runs.hybrids import read_hybrid
 from manticore.runs.search import Result, run
 from manticore.space import SearchSpace
 from manticore.tasks.presets import choose_preset
+from manticore.terminal import console
 
 __all__ = ["Result", "load", "search"]
 
@@ -39,7 +40,7 @@ def search(
         config: name or path of a recipe. Default: the task's own, if there is one.
         resume: go on with the run in `out`.
         quiet: print nothing.
-        options: recipe keys with mappings, such as `search={"steps": 100}, run={"seed": 1}`.
+        options: other recipe keys with mappings, such as `search={"steps": 100}, run={"seed": 1}`.
 
     Returns:
         the result, with `.architecture`, `.metrics`, `.hybrid` and `.path`.
@@ -50,29 +51,41 @@ def search(
         space = SearchSpace.load(library.find("spaces", space))
     told = {"name": task} if isinstance(task, str) else dict(task)
     folder = Path(out) if out is not None else free_folder(f"{told.get('name', 'search')}-{'+'.join(space.names)}")
+    open_folder(folder, resume)
     plain = {key: dataclasses.asdict(v) if dataclasses.is_dataclass(v) else v for key, v in options.items()}  # type: ignore[arg-type]
-    flags = merged({"space": written_down(space, folder), "task": told}, plain)
-    recipe = recipe_for(config, flags)
-    return run(recipe, folder, resume, Console(quiet=quiet))
+    place = folder.resolve().with_name(f"{folder.name}.components")
+    try:
+        recipe = recipe_for(config, merged({"space": written_down(space, place), "task": told}, plain))
+        return run(recipe, folder, resume, console(quiet))
+    except BaseException:
+        if not folder.exists():
+            shutil.rmtree(place, ignore_errors=True)
+        raise
 
 
 def recipe_for(config: str | Path | None, flags: dict[str, Any]) -> Recipe:
     """The recipe that a named, given or default file and some flags come to."""
-    task = flags.get("task", {})
+    task = _mapping(flags)
     if config is None and f"search/{task.get('name', 'lra-listops')}" in library.names("configs"):
         config = f"search/{task.get('name', 'lra-listops')}"
     file = library.find("configs", config) if config is not None else None
     held = read_yaml(file) if file is not None else {}
-    preset = task.get("preset") or held.get("task", {}).get("preset") or "auto"
+    preset = task.get("preset") or _mapping(held).get("preset") or "auto"
     return resolve([held, flags], choose_preset(preset)[0])
 
 
+def _mapping(held: dict[str, Any]) -> dict[str, Any]:
+    """What a recipe says about the task, if it is sound; `resolve` says so where it is not."""
+    task = held.get("task")
+    return task if isinstance(task, dict) else {}
+
+
 def written_down(space: SearchSpace, folder: Path) -> dict[str, Any]:
-    """A space as plain data; components given as model objects are saved under the run folder first."""
+    """A space as plain data; components given as model objects are saved in `folder` first."""
     specs = []
     for spec in space.components:
         if spec.model is not None:
-            place = folder.resolve().with_name(f"{folder.name}.components") / spec.name
+            place = folder / spec.name
             spec.model.save_pretrained(place)
             spec = dataclasses.replace(spec, model=None, source=str(place))
         specs.append(spec)

@@ -68,3 +68,5 @@ class Architecture:
             )
         except KeyError as missing:
             raise BadFile(file, f"an architecture without {missing}") from None
+        except (TypeError, ManticoreError) as error:
+            raise BadFile(file, f"not an architecture ({error})") from None

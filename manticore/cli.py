@@ -6,11 +6,13 @@ Heavy modules are imported by the command that needs them, so `--help` and `ls` 
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
+from manticore import terminal
 from manticore.errors import ManticoreError, UnknownName
 
 Command = Callable[[argparse.Namespace], None]
@@ -20,26 +22,59 @@ class Parser(argparse.ArgumentParser):
     """A parser whose complaints are one line, with exit status 2."""
 
     def error(self, message: str) -> NoReturn:
-        if "invalid choice" in message and "argument command" in message:
-            given, known = message.split("'")[1], [w.strip(" '") for w in message.split("choose from ")[1].split(",")]
-            message = str(UnknownName("command", given, [name.rstrip(")") for name in known]))
+        if "argument COMMAND: invalid choice" in message:
+            given, known = message.split("'")[1], message.split("choose from ")[1].split(",")
+            message = str(UnknownName("command", given, [name.strip(" ')") for name in known]))
         self.exit(2, f"{self.prog}: error: {message} (see {self.prog} --help)\n")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command. Returns the exit status: 0, 2 for what the user can mend, 130 for an interrupt."""
+    # Threads that wait by spinning make small models many times slower beside other programs; read when torch loads.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     arguments = parser().parse_args(argv)
     try:
         arguments.run(arguments)
     except ManticoreError as error:
-        print(f"manticore: error: {error}", file=sys.stderr)
-        return 2
+        return _refuse(str(error))
     except KeyboardInterrupt:
         print("manticore: interrupted; what was saved is kept (search goes on with --resume)", file=sys.stderr)
         return 130
     except BrokenPipeError:
         return 0
+    except OSError as error:
+        if error.filename is None:
+            raise
+        return _refuse(f"{error.filename}: {error.strerror}")
     return 0
+
+
+def _refuse(message: str) -> int:
+    """Say what cannot be, in one line; returns the exit status."""
+    print(f"manticore: error: {' '.join(message.split())}", file=sys.stderr)
+    return 2
+
+
+def at_least(least: int) -> Callable[[str], int]:
+    """What argparse calls to read a whole number that must not be below `least`."""
+
+    def read(text: str) -> int:
+        if not text.lstrip("-").isdecimal() or int(text) < least:
+            raise argparse.ArgumentTypeError(f"must be a whole number of at least {least}, got {text}")
+        return int(text)
+
+    return read
+
+
+def above_zero(text: str) -> float:
+    """What argparse calls to read a finite number above zero."""
+    try:
+        number = float(text)
+    except ValueError:
+        number = 0.0
+    if not 0 < number < float("inf"):
+        raise argparse.ArgumentTypeError(f"must be a number above 0, got {text}")
+    return number
 
 
 def parser() -> Parser:
@@ -92,7 +127,7 @@ def _search(commands: Any) -> None:
     made.add_argument("--stages", type=int, metavar="N", help="number of stages")
     made.add_argument("--data-dir", metavar="DIR", help="folder with the task's official files; default: generate")
     made.add_argument("--out", type=Path, metavar="DIR", help="run folder; default: a new one under runs/")
-    made.add_argument("--seed", type=int, metavar="N", help="seed of weights, batches and the random path")
+    made.add_argument("--seed", type=at_least(0), metavar="N", help="seed of weights, batches and the random path")
     made.add_argument("--resume", action="store_true", help="go on with the run in --out, if it holds one")
     made.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="any recipe key; may be repeated")
 
@@ -130,15 +165,7 @@ def run_search(given: argparse.Namespace) -> None:
     recipe = recipe_for(given.config, merged(flags, from_dotted(given.set)))
     found = recipe.search_space()
     out = given.out or free_folder(f"{recipe.task.name}-{'+'.join(found.names)}")
-    run(recipe, out, given.resume, console())
-
-
-def console() -> Any:
-    """Where results and progress are shown."""
-    from rich.console import Console
-
-    terminal = Console()
-    return terminal if terminal.is_terminal else Console(width=110)
+    run(recipe, out, given.resume, terminal.console())
 
 
 def _finetune(commands: Any) -> None:
@@ -152,10 +179,12 @@ def _finetune(commands: Any) -> None:
     made.add_argument("hybrid", type=Path, metavar="HYBRID", help="exported folder, or run folder")
     _task_flags(made)
     made.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for the trained hybrid")
-    made.add_argument("--steps", type=int, default=400, metavar="N", help="optimizer steps (default 400)")
-    made.add_argument("--lr", type=float, default=1e-3, metavar="X", help="peak learning rate (default 1e-3)")
-    made.add_argument("--batch-size", type=int, default=64, metavar="N", help="sequences in a batch (default 64)")
-    made.add_argument("--seed", type=int, default=0, metavar="N", help="seed of the batches")
+    made.add_argument("--steps", type=at_least(1), default=400, metavar="N", help="optimizer steps (default 400)")
+    made.add_argument("--lr", type=above_zero, default=1e-3, metavar="X", help="peak learning rate (default 1e-3)")
+    made.add_argument(
+        "--batch-size", type=at_least(1), default=64, metavar="N", help="sequences in a batch (default 64)"
+    )
+    made.add_argument("--seed", type=at_least(0), default=0, metavar="N", help="seed of the batches")
     made.add_argument("--resume", action="store_true", help="go on with the fine-tuning in --out")
 
 
@@ -179,7 +208,7 @@ def run_finetune(given: argparse.Namespace) -> None:
         WeightOptions(lr=given.lr),
         given.seed,
         given.resume,
-        console(),
+        terminal.console(),
     )
 
 
@@ -199,7 +228,9 @@ def _evaluate(commands: Any) -> None:
     )
     made.add_argument("hybrid", type=Path, metavar="HYBRID", help="exported folder, or run folder")
     _task_flags(made)
-    made.add_argument("--batch-size", type=int, default=256, metavar="N", help="sequences in a batch (default 256)")
+    made.add_argument(
+        "--batch-size", type=at_least(1), default=256, metavar="N", help="sequences in a batch (default 256)"
+    )
     made.add_argument("--json", type=Path, metavar="FILE", help="write the numbers here as well")
 
 
@@ -207,7 +238,7 @@ def run_evaluate(given: argparse.Namespace) -> None:
     """`manticore evaluate`."""
     from manticore.runs.evaluate import run
 
-    run(given.hybrid, _task(given), given.batch_size, given.json, console())
+    run(given.hybrid, _task(given), given.batch_size, given.json, terminal.console())
 
 
 def _export(commands: Any) -> None:
@@ -237,13 +268,13 @@ def run_export(given: argparse.Namespace) -> None:
             raise ManticoreError("--home goes with --models; a run has its home already")
         from manticore.runs.reexport import run
 
-        run(given.folder, path, given.out, console())
+        run(given.folder, path, given.out, terminal.console())
         return
     if path is None:
         raise ManticoreError("a hybrid by hand needs --path: a choice for each stage")
     from manticore.runs.byhand import run as by_hand
 
-    by_hand(_names(given.models), path, given.home, given.out, console())
+    by_hand(_names(given.models), path, given.home, given.out, terminal.console())
 
 
 def _names(given: str) -> list[str]:
@@ -278,7 +309,7 @@ def _data(commands: Any) -> None:
     made.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder to write into")
     for part in ("train", "val", "test"):
         made.add_argument(f"--{part}", type=int, metavar="N", help=f"{part} examples; default: the official number")
-    made.add_argument("--seed", type=int, default=0, metavar="S", help="seed of the generator")
+    made.add_argument("--seed", type=at_least(0), default=0, metavar="S", help="seed of the generator")
     made.add_argument("--preset", choices=("auto", "cpu", "paper"), default="auto", help="scale; auto means paper here")
     made.add_argument("--workers", type=int, default=0, metavar="N", help="processes; 0: all cores")
 

@@ -18,9 +18,9 @@ class ManticoreError(Exception):
 class UnknownName(ManticoreError):
     """A name that no shelf, table or registry holds."""
 
-    def __init__(self, kind: str, given: str, known: Iterable[str]) -> None:
+    def __init__(self, kind: str, given: object, known: Iterable[str]) -> None:
         names = sorted(known)
-        nearest = get_close_matches(given, names, n=1, cutoff=0.5)
+        nearest = get_close_matches(str(given), names, n=1, cutoff=0.5)
         hint = f" Did you mean '{nearest[0]}'?" if nearest else ""
         super().__init__(f"unknown {kind} '{given}'.{hint} Known: {', '.join(names) or 'none'}.")
 

@@ -43,11 +43,11 @@ def write_json(path: Path | str, value: Any) -> None:
 
 
 def read_json(path: Path | str) -> Any:
-    """The JSON value in `path`. Raises BadFile if it is missing or not JSON."""
+    """The JSON value in `path`. Raises BadFile if it cannot be read or is not JSON."""
     path = Path(path)
     try:
         return json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise BadFile(path, "no such file") from None
+    except OSError as error:
+        raise BadFile(path, f"cannot be read ({error.strerror})") from None
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise BadFile(path, f"not JSON ({error})", getattr(error, "lineno", None)) from None

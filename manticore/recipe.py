@@ -6,8 +6,12 @@ file, its preset, the command's flags, `--set`.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, is_dataclass
+from importlib.metadata import entry_points
+from inspect import signature
+from operator import attrgetter
 from pathlib import Path
 from typing import Any, get_type_hints
 
@@ -18,12 +22,32 @@ from manticore.components import Size
 from manticore.errors import BadFile, ManticoreError, UnknownName
 from manticore.files import write_text
 from manticore.mixing import relaxations
+from manticore.modeling import projectors
 from manticore.space import SearchSpace
 from manticore.strategies import strategies
 from manticore.tasks.base import TaskOptions
 from manticore.training.optim import AlphaOptions, WeightOptions
 
 PRECISIONS = ("auto", "32-true", "bf16-mixed", "16-mixed")
+
+_WEIGHTS = {"lr": 0.0, "weight_decay": 0.0, "warmup_steps": 0, "floor": 0.0, "clip": 0.0}
+_LEAST: dict[str, dict[str, float]] = {
+    "task": {"seed": 0},
+    "search": {"steps": 1, "warmup_steps": 0, "batch_size": 1},
+    "search.weights": _WEIGHTS,
+    "search.alphas": {"lr": 0.0, "floor": 0.0, "clip": 0.0},
+    "finetune": {"steps": 1, "batch_size": 1},
+    "finetune.weights": _WEIGHTS,
+    "run": {
+        "seed": 0,
+        "threads": 0,
+        "checkpoint_every": 1,
+        "log_every": 1,
+        "micro_batch_size": 0,
+        "score_batch_size": 1,
+    },
+}
+"""The least that numbers may be."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +83,7 @@ class SearchOptions:
     temperature_start: float = 1.0
     """Softmax temperature when the alphas begin to move."""
 
-    temperature_end: float = 0.3
+    temperature_end: float = 0.2
     """Softmax temperature at the end; lower pushes the mixture towards one path."""
 
     weights: WeightOptions = WeightOptions()
@@ -169,20 +193,18 @@ class Recipe:
     """The machine and the bookkeeping."""
 
     def __post_init__(self) -> None:
-        search, run = self.search, self.run
+        search, run, selection = self.search, self.run, self.selection
         _ = strategies[search.strategy], relaxations[search.relaxation]
-        least = {
-            "search.steps": (search.steps, 1),
-            "search.warmup_steps": (search.warmup_steps, 0),
-            "search.batch_size": (search.batch_size, 1),
-            "finetune.steps": (self.finetune.steps, 1),
-            "finetune.batch_size": (self.finetune.batch_size, 1),
-            "run.checkpoint_every": (run.checkpoint_every, 1),
-            "run.log_every": (run.log_every, 1),
-        }
-        for key, (value, bound) in least.items():
-            if value < bound:
-                raise ManticoreError(f"{key} must be at least {bound}, got {value}")
+        for section, least in _LEAST.items():
+            for key, bound in least.items():
+                value = attrgetter(f"{section}.{key}")(self)
+                if not bound <= value < math.inf:
+                    raise ManticoreError(f"{section}.{key} must be at least {bound:g}, got {value:g}")
+        for options in (search.weights, search.alphas, self.finetune.weights):
+            if not (0 <= options.beta1 < 1 and 0 <= options.beta2 < 1):
+                raise ManticoreError("beta1 and beta2 of an optimizer must be at least 0 and below 1")
+        if selection.max_parameters is not None and selection.max_flops is not None:
+            raise ManticoreError("give one budget: selection.max_parameters or selection.max_flops, not both")
         if search.warmup_steps >= search.steps:
             raise ManticoreError(
                 f"search.warmup_steps ({search.warmup_steps}) leaves alphas no step: search.steps is {search.steps}"
@@ -195,13 +217,28 @@ class Recipe:
             raise UnknownName("device", run.device, ("auto", "cpu", "cuda"))
 
     def search_space(self) -> SearchSpace:
-        """The search space as an object."""
-        return SearchSpace.from_dict(self.space)
+        """The search space as an object. Raises ManticoreError if it cannot be, its projectors included."""
+        space = SearchSpace.from_dict(self.space)
+        check_projector(space.projector, space.projector_options)
+        return space
 
     def save(self, file: Path) -> None:
         """Write as YAML, whole or not at all."""
         held = yaml.safe_dump(asdict(self), sort_keys=False, allow_unicode=True, width=100)
         write_text(file, f"# Runs again with: manticore search --config recipe.yaml --out another-folder\n{held}")
+
+
+def check_projector(kind: str, options: dict[str, Any]) -> None:
+    """Raises ManticoreError if there is no such kind of projector, or it does not take these options."""
+    if kind not in projectors.KINDS:
+        for point in entry_points(group="manticore.projector"):
+            projectors.KINDS.setdefault(point.name, point.load())
+    if kind not in projectors.KINDS:
+        raise UnknownName("projector", kind, projectors.KINDS)
+    try:
+        signature(projectors.KINDS[kind]).bind(1, 1, **options)
+    except TypeError as error:
+        raise ManticoreError(f"projector '{kind}' does not take the options {options}: {error}") from None
 
 
 def read_yaml(file: Path | str) -> dict[str, Any]:
@@ -254,7 +291,9 @@ def resolve(layers: Sequence[Mapping[str, Any]], preset: str) -> Recipe:
     held: dict[str, Any] = {}
     for layer in layers:
         layer = dict(layer)
-        presets = layer.pop("presets", {}) or {}
+        presets = layer.pop("presets", None) or {}
+        if not isinstance(presets, Mapping) or not all(isinstance(held, Mapping) for held in presets.values()):
+            raise ManticoreError("recipe key 'presets' maps names of presets to what differs there")
         if presets and preset not in presets:
             raise UnknownName("preset of this recipe", preset, presets)
         held = merged(merged(held, layer), presets.get(preset, {}))
@@ -288,5 +327,5 @@ def _check_keys(held: Mapping[str, Any], kind: Any, where: str) -> None:
 
 def _short(message: str) -> str:
     """The telling part of a multi-line parser message."""
-    lines = [line.strip(" -") for line in message.splitlines() if line.strip()]
+    lines = [line.strip(" -").replace('Parser key "recipe.', '"') for line in message.splitlines() if line.strip()]
     return " ".join(lines)[:300]

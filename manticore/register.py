@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from manticore.components import families
+from manticore.components.families import families
 from manticore.errors import ManticoreError
 from manticore.mixing import relaxations
 from manticore.modeling.projectors import KINDS
@@ -28,15 +28,18 @@ strategy = strategies.register
 relaxation = relaxations.register
 """A function (alpha (S, K), temperature) -> weights (S, K) on the simplex."""
 
-_BUILT_IN = frozenset(KINDS)
-
 
 def projector(name: str) -> Callable[[type], type]:
     """A class `(d_in, d_out, **options) -> nn.Module`.
 
     Its source goes into exported checkpoints, so it may use torch, nn, F and Tensor, and nothing else from outside.
     """
-    if name in _BUILT_IN:
-        raise ManticoreError(f"projector '{name}' is built in; choose another name")
-    entered: Callable[[type], type] = _projector(name)
-    return entered
+
+    def enter(kind: type) -> type:
+        held = KINDS.get(name)
+        if held is not None and held.__qualname__ != kind.__qualname__:
+            raise ManticoreError(f"projector '{name}' is already registered; choose another name.")
+        entered: type = _projector(name)(kind)
+        return entered
+
+    return enter

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import ast
+import inspect
 import shutil
-from dataclasses import MISSING, fields, is_dataclass
+import textwrap
+from dataclasses import fields, is_dataclass
+from itertools import pairwise
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any
 
 from manticore import library
 from manticore.errors import BadFile, ManticoreError, UnknownName
@@ -54,7 +58,7 @@ def show(name: str) -> str:
     if name == "recipe":
         from manticore.recipe import Recipe
 
-        return "\n".join(_keys(Recipe, ""))
+        return "\n".join(_keys(Recipe(), ""))
     for kind in ("spaces", "configs", "projectors"):
         if name in library.names(kind):
             path = library.find(kind, name)
@@ -67,25 +71,29 @@ def show(name: str) -> str:
     raise UnknownName("name", name, known)
 
 
-def _keys(kind: Any, where: str) -> list[str]:
+def _keys(held: Any, where: str) -> list[str]:
     """`key = default` and help of every field, nested ones dotted; help is the string under the field."""
-    hints = get_type_hints(kind)
-    helps = field_helps(kind)
+    helps = field_helps(type(held))
     out = []
-    for field in fields(kind):
-        if is_dataclass(hints[field.name]):
-            out += _keys(hints[field.name], f"{where}{field.name}.")
+    for field in fields(held):
+        default = getattr(held, field.name)
+        if is_dataclass(default):
+            out += _keys(default, f"{where}{field.name}.")
         else:
-            default = field.default if field.default is not MISSING else {}
             out.append(f"{where}{field.name} = {default!r}\n    {helps.get(field.name, '')}".rstrip())
     return out
 
 
 def field_helps(kind: type) -> dict[str, str]:
-    """The strings under a dataclass's fields, or its docstring's attribute list."""
-    from docstring_parser import parse_from_object
-
-    return {param.arg_name: " ".join((param.description or "").split()) for param in parse_from_object(kind).params}
+    """The strings under a dataclass's fields."""
+    tree = ast.parse(textwrap.dedent(inspect.getsource(kind))).body[0]
+    assert isinstance(tree, ast.ClassDef)
+    return {
+        line.target.id: " ".join(below.value.value.split())
+        for line, below in pairwise(tree.body)
+        if isinstance(line, ast.AnnAssign) and isinstance(line.target, ast.Name)
+        if isinstance(below, ast.Expr) and isinstance(below.value, ast.Constant) and isinstance(below.value.value, str)
+    }
 
 
 def copy(name: str, dest: Path) -> Path:
@@ -102,14 +110,18 @@ def copy(name: str, dest: Path) -> Path:
 
 def validate(file: Path) -> str:
     """What a YAML file is, if it is sound. Raises BadFile or another ManticoreError that says what is wrong."""
-    from manticore.recipe import read_yaml, resolve
+    from manticore.recipe import check_projector, read_yaml, resolve
     from manticore.space import SearchSpace
 
     held = read_yaml(file)
     if "components" in held:
         space = SearchSpace.load(file)
+        try:
+            check_projector(space.projector, space.projector_options)
+        except ManticoreError as error:
+            raise BadFile(file, str(error)) from None
         return f"{file}: a search space of {', '.join(space.names)} in {space.stages} stages"
-    presets = list(held.get("presets") or {"auto": None})
+    presets = [str(preset) for preset in held.get("presets") or ["auto"]]
     for preset in presets:
         try:
             resolve([held], preset).search_space()

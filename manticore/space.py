@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,9 @@ class ComponentSpec:
     model: Any = field(default=None, compare=False, repr=False)
 
     def __post_init__(self) -> None:
+        for key, kind in {"source": str, "name": str, "revision": str | None, "size": dict}.items():
+            if not isinstance(getattr(self, key), kind):
+                raise ManticoreError(f"component field '{key}' cannot be {getattr(self, key)!r}")
         if not self.source and self.model is None:
             raise ManticoreError("a component needs a source: an alias, a hub id or a local folder")
         if self.init not in INITS:
@@ -57,9 +61,9 @@ class ComponentSpec:
         if isinstance(given, str | Path):
             return cls(source=str(given))
         if isinstance(given, dict):
-            unknown = set(given) - set(cls.__dataclass_fields__)
+            unknown = [key for key in given if key not in cls.__dataclass_fields__]
             if unknown:
-                raise UnknownName("component field", sorted(unknown)[0], cls.__dataclass_fields__)
+                raise UnknownName("component field", unknown[0], cls.__dataclass_fields__)
             return cls(**given)
         return cls(model=given)
 
@@ -103,7 +107,7 @@ class SearchSpace:
             "home": home,
             "topology": topology,
             "projector": projector,
-            "projector_options": dict(projector_options or {}),
+            "projector_options": projector_options or {},
             "skip": skip,
         }.items():
             object.__setattr__(self, key, value)
@@ -115,8 +119,10 @@ class SearchSpace:
             raise ManticoreError(f"a hybrid needs at least two components; given: {given}")
         if not isinstance(self.stages, int) or self.stages < 1:
             raise ManticoreError(f"stages must be a whole number of at least 1, not {self.stages!r}")
+        if not isinstance(self.projector_options, dict):
+            raise ManticoreError(f"projector_options must be a mapping, not {self.projector_options!r}")
         if self.topology not in TOPOLOGIES:
-            raise UnknownName("topology", str(self.topology), TOPOLOGIES)
+            raise UnknownName("topology", self.topology, TOPOLOGIES)
         if self.home is not None and self.home not in self.names:
             raise UnknownName("home component", self.home, self.names)
         if self.skip and self.topology == "hub":
@@ -146,11 +152,14 @@ class SearchSpace:
     @classmethod
     def from_dict(cls, held: dict[str, Any]) -> SearchSpace:
         """Read what `to_dict` wrote. Raises UnknownName for a key that does not exist."""
-        unknown = set(held) - set(cls.__dataclass_fields__)
+        unknown = [key for key in held if key not in cls.__dataclass_fields__]
         if unknown:
-            raise UnknownName("search space key", sorted(unknown)[0], cls.__dataclass_fields__)
+            raise UnknownName("search space key", unknown[0], cls.__dataclass_fields__)
         if not isinstance(held.get("components"), list | tuple):
             raise ManticoreError("a search space needs 'components': a list of at least two models")
+        for given in held["components"]:
+            if not isinstance(given, str | dict):
+                raise ManticoreError(f"a component is a name or a mapping with 'source', not {given!r}")
         return cls(**held)
 
     @classmethod
@@ -158,8 +167,8 @@ class SearchSpace:
         """Read a search space from YAML. Raises BadFile if it is not one."""
         try:
             held = yaml.safe_load(Path(file).read_text(encoding="utf-8"))
-        except FileNotFoundError:
-            raise BadFile(file, "no such search space") from None
+        except OSError as error:
+            raise BadFile(file, f"cannot be read as a search space ({error.strerror})") from None
         except (yaml.YAMLError, UnicodeDecodeError) as error:
             line = getattr(getattr(error, "problem_mark", None), "line", None)
             raise BadFile(file, "not YAML", None if line is None else line + 1) from None
@@ -173,12 +182,11 @@ class SearchSpace:
 
 def _unique(specs: tuple[ComponentSpec, ...]) -> tuple[ComponentSpec, ...]:
     """The same specs with repeated names numbered: a second `mamba` is called `mamba-2`."""
-    seen: dict[str, int] = {}
-    out = []
+    given = {spec.name for spec in specs}
+    out: dict[str, ComponentSpec] = {}
     for spec in specs:
-        seen[spec.name] = seen.get(spec.name, 0) + 1
-        if seen[spec.name] > 1:
-            fields = {key: getattr(spec, key) for key in spec.__dataclass_fields__}
-            spec = ComponentSpec(**{**fields, "name": f"{spec.name}-{seen[spec.name]}"})
-        out.append(spec)
-    return tuple(out)
+        name = spec.name
+        if name in out:
+            name = next(new for number in count(2) if (new := f"{spec.name}-{number}") not in given | set(out))
+        out[name] = replace(spec, name=name)
+    return tuple(out.values())

@@ -7,11 +7,20 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Entry:
-    """An alias: its family's row in `families`, the model on the hub, and the commit or tag that is meant."""
+    """An alias: its family's row in `families`, the model on the hub, and the commit or tag that is meant.
+
+    `model_type` is Hugging Face's, where the row serves several.
+    """
 
     family: str
     source: str
     revision: str
+    kind: str = ""
+
+    @property
+    def model_type(self) -> str:
+        """Hugging Face's name for this kind of model."""
+        return self.kind or self.family
 
 
 CATALOG = {
@@ -20,7 +29,7 @@ CATALOG = {
     "pythia": Entry("gpt_neox", "EleutherAI/pythia-160m", "step143000"),
     "pythia-410m": Entry("gpt_neox", "EleutherAI/pythia-410m", "step143000"),
     "smollm2": Entry("llama", "HuggingFaceTB/SmolLM2-135M", "93efa2f097d58c2a74874c7e644dbc9b0cee75a2"),
-    "qwen2.5": Entry("llama", "Qwen/Qwen2.5-0.5B", "060db6499f32faf8b98477b0a26969ef7d8b9987"),
+    "qwen2.5": Entry("llama", "Qwen/Qwen2.5-0.5B", "060db6499f32faf8b98477b0a26969ef7d8b9987", "qwen2"),
     "mamba": Entry("mamba", "state-spaces/mamba-130m-hf", "1e76775f628fbf1350fbe4dbb3d971ba64af25a1"),
     "mamba2": Entry("mamba2", "AntonV/mamba2-130m-hf", "05e8773fc4ac1cd067e8a18a5c45372ce5178405"),
 }

@@ -6,7 +6,8 @@ A new family is a row here, not a copy of its forward pass.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from math import gcd
 
 from transformers import AutoConfig, PretrainedConfig
 
@@ -17,23 +18,31 @@ from manticore.registry import Registry
 
 @dataclass(frozen=True)
 class Size:
-    """Sizes of a component built from scratch, in terms every family has.
-
-    Attributes:
-        width: features of the residual stream, D_k.
-        layers: number of layers, N_k.
-        heads: attention heads (recurrent families ignore it).
-        inner: features inside the feed-forward layers (recurrent families ignore it).
-        state: features of the recurrent state for each channel (attention families ignore it).
-        window: reach of local attention in tokens, where the family has any.
-    """
+    """Sizes of a component built from scratch, in terms every family has."""
 
     width: int
+    """Features of the residual stream, D_k."""
+
     layers: int
+    """Number of layers, N_k."""
+
     heads: int = 8
+    """Attention heads (recurrent families ignore it)."""
+
     inner: int = 0
+    """Features inside the feed-forward layers; 0: four times the width (recurrent families ignore it)."""
+
     state: int = 16
+    """Features of the recurrent state for each channel (attention families ignore it)."""
+
     window: int = 256
+    """Reach of local attention in tokens, where the family has any."""
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            given, least = getattr(self, field.name), 0 if field.name == "inner" else 1
+            if not isinstance(given, int) or given < least:
+                raise ManticoreError(f"size '{field.name}' must be a whole number of at least {least}, got {given!r}")
 
 
 @dataclass(frozen=True)
@@ -50,10 +59,13 @@ class Family:
     anatomy: Anatomy
     options: Callable[[Size], dict[str, object]]
 
-    def scratch(self, size: Size, vocab_size: int, length: int) -> PretrainedConfig:
-        """A configuration of the given size, for `vocab_size` token ids and sequences of at most `length` tokens."""
+    def scratch(self, model_type: str, size: Size, vocab_size: int, length: int) -> PretrainedConfig:
+        """A configuration of the given size, for `vocab_size` token ids and sequences of at most `length` tokens.
+
+        `model_type` is one of those the row serves.
+        """
         return AutoConfig.for_model(
-            self.model_types[0],
+            model_type,
             vocab_size=vocab_size,
             **({} if self.anatomy.recurrent else {"max_position_embeddings": length}),
             bos_token_id=None,
@@ -111,7 +123,7 @@ def _mamba(size: Size) -> dict[str, object]:
 
 
 def _mamba2(size: Size) -> dict[str, object]:
-    head = min(64, 2 * size.width)
+    head = gcd(64, 2 * size.width)
     return {
         **_mamba(size),
         "head_dim": head,

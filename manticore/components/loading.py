@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from huggingface_hub import get_hf_file_metadata, hf_hub_url
+from huggingface_hub.errors import HfHubHTTPError
 from transformers import AutoConfig, AutoModelForCausalLM, PretrainedConfig
 
 from manticore.components.catalog import CATALOG
@@ -22,6 +24,9 @@ WAYS_OUT = (
     "give a local folder (--models /path/to/model,...), point HF_HOME at a cache that has it, "
     "or train from scratch on a task with its own vocabulary (--task lra-listops)"
 )
+
+PATIENCE = 10.0
+"""Seconds the hub has to answer before only its cache is looked at."""
 
 
 @dataclass(frozen=True)
@@ -71,9 +76,14 @@ def load(spec: ComponentSpec, scratch: Scratch | None = None) -> Component:
 
 
 def config_of(spec: ComponentSpec, scratch: Scratch | None) -> PretrainedConfig:
-    """The configuration a from-scratch component gets. Raises ManticoreError if nothing says how large it should be."""
+    """The configuration a from-scratch component gets: from a folder's config.json, or of the task's sizes.
+
+    Raises ManticoreError if nothing says how large it should be.
+    """
     entry = CATALOG.get(spec.source)
     row = entry.family if entry else spec.source
+    if entry is None and (Path(spec.source).expanduser() / "config.json").is_file():
+        return _config_in(Path(spec.source).expanduser(), spec, scratch)
     if row not in families:
         raise UnknownName("model family for init: scratch", spec.source, [*CATALOG, *families])
     if scratch is None:
@@ -82,13 +92,28 @@ def config_of(spec: ComponentSpec, scratch: Scratch | None) -> PretrainedConfig:
         )
     family = families[row]
     size = scratch.recurrent if family.anatomy.recurrent else scratch.attention
-    unknown = set(spec.size) - set(Size.__dataclass_fields__)
+    unknown = [key for key in spec.size if key not in Size.__dataclass_fields__]
     if unknown:
-        raise UnknownName("component size", sorted(unknown)[0], Size.__dataclass_fields__)
+        raise UnknownName("component size", unknown[0], Size.__dataclass_fields__)
     size = replace(size, **spec.size)
     if not family.anatomy.recurrent and size.width % size.heads:
         raise ManticoreError(f"'{spec.name}': width {size.width} is no multiple of its {size.heads} heads")
-    return family.scratch(size, scratch.vocab_size, scratch.length)
+    model_type = entry.model_type if entry else family.model_types[0]
+    return family.scratch(model_type, size, scratch.vocab_size, scratch.length)
+
+
+def _config_in(folder: Path, spec: ComponentSpec, scratch: Scratch | None) -> PretrainedConfig:
+    """The configuration in a folder, with the task's vocabulary where the task has its own."""
+    if spec.size:
+        raise ManticoreError(f"'{spec.name}' takes its size from {folder / 'config.json'}; drop its 'size'")
+    try:
+        config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
+    except (OSError, ValueError, KeyError) as error:
+        raise ManticoreError(f"{folder / 'config.json'} is no configuration ({str(error)[:100]})") from None
+    if scratch is not None:
+        config.vocab_size = scratch.vocab_size
+        config.pad_token_id = config.bos_token_id = config.eos_token_id = None
+    return config
 
 
 def _draw(spec: ComponentSpec, scratch: Scratch | None) -> Component:
@@ -111,18 +136,32 @@ def _check_folder(folder: Path) -> None:
     raise ManticoreError(f"{folder} holds no weights: expected *.safetensors")
 
 
-def _read(name: str, source: str, revision: str | None) -> Component:
+def _answers(source: str, revision: str | None) -> bool:
+    """Whether the hub can be asked about a model. One question, where transformers would ask for half a minute."""
     try:
-        config = AutoConfig.from_pretrained(source, revision=revision, trust_remote_code=False)
+        get_hf_file_metadata(hf_hub_url(source, "config.json", revision=revision), timeout=PATIENCE)
+    except HfHubHTTPError:  # an answer, if not a kind one
+        return True
+    except Exception:  # offline mode, no route, no such host, not a hub id: each client library has its own
+        return False
+    return True
+
+
+def _read(name: str, source: str, revision: str | None) -> Component:
+    where: dict[str, Any] = {"revision": revision, "trust_remote_code": False}
+    where["local_files_only"] = Path(source).is_dir() or not _answers(source, revision)
+    try:
+        config = AutoConfig.from_pretrained(source, **where)
         family = family_of(config)
-        model: Any = AutoModelForCausalLM.from_pretrained(
-            source,
-            revision=revision,
-            config=config,
-            dtype=torch.float32,
-            use_safetensors=True,
-            trust_remote_code=False,
+        model: Any
+        model, told = AutoModelForCausalLM.from_pretrained(
+            source, config=config, dtype=torch.float32, use_safetensors=True, output_loading_info=True, **where
         )
+        if told["missing_keys"]:
+            raise ManticoreError(
+                f"{source}: the weights are not this model's: they lack {len(told['missing_keys'])} tensors, "
+                f"such as {min(told['missing_keys'])}"
+            )
     except ManticoreError:
         raise
     except Exception as error:  # transformers, hub, safetensors and JSON errors alike mean: not readable

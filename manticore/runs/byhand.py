@@ -51,7 +51,9 @@ def run(models: Sequence[str], path: Sequence[str], home: str | None, out: Path,
     hybrid.generation_config = lender.model.generation_config or GenerationConfig.from_model_config(lender.config)
     architecture = supernet.architecture(path)
     place = export(hybrid, home_tokenizer(lender), out, _card(components, architecture.words(), home))
-    console.print(f"{place}: {architecture.words()}, home {home}; its projectors are untrained", highlight=False)
+    console.print(
+        f"{place}: {architecture.words()}, home {home}; its projectors are untrained", highlight=False, soft_wrap=True
+    )
     return place
 
 

@@ -30,6 +30,7 @@ def run(hybrid: Path, options: TaskOptions, batch_size: int, json: Path | None, 
         f"{task.name} test: accuracy {result.accuracy:.1%} ± {result.margin:.1%}, loss {result.loss:.4f} nats, "
         f"{result.count:,} examples",
         highlight=False,
+        soft_wrap=True,
     )
     if json is not None:
         write_json(json, {"task": task.name, "split": "test", **result.to_dict()})

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import torch
 from rich.console import Console
 
 from manticore.errors import ManticoreError
+from manticore.files import read_json, write_json
 from manticore.recipe import RunOptions
 from manticore.runs.evaluate import check_fits
 from manticore.runs.export import export, tokenizer
@@ -21,6 +24,9 @@ from manticore.training.fit import fit
 from manticore.training.modules import TrainModule
 from manticore.training.optim import WeightOptions
 from manticore.training.scoring import score
+
+ASKED = "finetune.json"
+"""What a fine-tuning was asked to do; it is resumed with the same, or not at all."""
 
 
 def run(
@@ -38,10 +44,17 @@ def run(
 
     Raises ManticoreError if `out` is taken, or the hybrid does not fit the task.
     """
-    if out.exists() and any(out.iterdir()) and not resume:
-        raise ManticoreError(f"{out} already holds something; choose another --out, or add --resume to go on with it")
+    asked = {
+        "hybrid": str(hybrid.resolve()),
+        "task": asdict(options),
+        "steps": steps,
+        "batch_size": batch_size,
+        "weights": asdict(weights),
+        "seed": seed,
+    }
+    _check_out(out, asked, resume)
     if (out / "hybrid").exists():
-        console.print(f"{out} is complete; nothing to do.", highlight=False)
+        console.print(f"{out} is complete; nothing to do.", highlight=False, soft_wrap=True)
         return out / "hybrid"
     machine = prepare(RunOptions())
     model = read_hybrid(hybrid)
@@ -49,6 +62,7 @@ def run(
     check_fits(model.config, task)
     splits = task.splits()
     stream = Stream(join([splits.weights, splits.alphas]), batch_size, seed_of(seed, "fine-tune"), task.collate)
+    write_json(out / ASKED, asked)
     before = score(model, splits.choice, task.collate, 256, machine.device)
     torch.manual_seed(seed)
     (out / "checkpoints").mkdir(parents=True, exist_ok=True)
@@ -59,6 +73,7 @@ def run(
         f"{task.name} model-choice split: accuracy {before.accuracy:.1%} before, {after.accuracy:.1%} after "
         f"{steps} steps ({module.tokens:,} tokens)",
         highlight=False,
+        soft_wrap=True,
     )
     card = hybrid_card(hybrid) + (
         f"\n## Fine-tuned further\n\n{steps} steps of {batch_size} sequences ({module.tokens:,} tokens) "
@@ -67,8 +82,26 @@ def run(
     )
     place = export(model.to("cpu"), tokenizer(task), out / "hybrid", card)
     (out / "checkpoints" / "fine-tune.ckpt").unlink(missing_ok=True)
-    console.print(str(place), highlight=False)
+    console.print(str(place), highlight=False, soft_wrap=True)
     return place
+
+
+def _check_out(out: Path, asked: dict[str, Any], resume: bool) -> None:
+    """Raises ManticoreError unless `out` is free, or holds what is to be gone on with."""
+    if out.exists() and not out.is_dir():
+        raise ManticoreError(f"{out} is a file; --out needs a folder")
+    if not out.exists() or not any(out.iterdir()):
+        return
+    if not resume:
+        raise ManticoreError(f"{out} already holds something; choose another --out, or add --resume to go on with it")
+    if not (out / ASKED).exists():
+        raise ManticoreError(f"{out} holds no fine-tuning to resume: there is no {ASKED} in it")
+    held = read_json(out / ASKED)
+    for key in asked:
+        if not isinstance(held, dict) or held.get(key) != asked[key]:
+            raise ManticoreError(
+                f"{out} was started otherwise: '{key}' differs; resume with the same flags, or choose another --out"
+            )
 
 
 def hybrid_card(given: Path) -> str:

@@ -54,7 +54,12 @@ class RunFolder:
     def done(self, phase: str) -> dict[str, Any] | None:
         """What is known of a finished phase, or None."""
         file = self.checkpoints / f"{slug(phase)}.json"
-        return read_json(file) if file.exists() else None
+        if not file.exists():
+            return None
+        held = read_json(file)
+        if not isinstance(held, dict) or not {"tokens", "seconds"} <= set(held):
+            raise BadFile(file, "not what a finished phase leaves; without it the phase starts anew")
+        return held
 
     def keep(self, phase: str, net: nn.Module, facts: dict[str, Any]) -> None:
         """Mark a phase as finished: its weights first, then its facts, then its running state is dropped."""

@@ -38,7 +38,7 @@ def read_hybrid(given: Path) -> PreTrainedModel:
     except ManticoreError:
         raise
     except Exception as error:  # safetensors, JSON and transformers all have their own: any of them means damage
-        raise ManticoreError(f"{folder} cannot be read as a hybrid ({str(error).splitlines()[0][:120]})") from None
+        raise ManticoreError(f"{folder} cannot be read as a hybrid ({' '.join(str(error).split())[:120]})") from None
     missing = sorted(told["missing_keys"])
     if missing:
         raise ManticoreError(f"{folder}: the weights lack {len(missing)} tensors, the first is {missing[0]}")

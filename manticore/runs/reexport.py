@@ -39,7 +39,7 @@ def run(given: Path, path: list[str] | None, out: Path, console: Console) -> Pat
             raise ManticoreError(f"{folder.hybrid} is gone; name a path to export from the supernet (--path ...)")
         out.parent.mkdir(parents=True, exist_ok=True)
         shutil.copytree(folder.hybrid, out)
-        console.print(f"{out}", highlight=False)
+        console.print(f"{out}", highlight=False, soft_wrap=True)
         return out
     recipe = resolve([read_yaml(folder.recipe)], "auto")
     metrics = read_json(folder.metrics)
@@ -55,5 +55,7 @@ def run(given: Path, path: list[str] | None, out: Path, console: Console) -> Pat
     card = model_card(folder.root, {**metrics, "path": path, "words": architecture.words(), "rows": []})
     hybrid = discretize(supernet, path, **label_fields(shop.task))
     place = export(hybrid, tokenizer(shop.task), out, card)
-    console.print(f"{place}: {architecture.words()}, as the search left it; fine-tune it next", highlight=False)
+    console.print(
+        f"{place}: {architecture.words()}, as the search left it; fine-tune it next", highlight=False, soft_wrap=True
+    )
     return place

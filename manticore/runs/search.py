@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import random
 from dataclasses import asdict, dataclass, replace
+from importlib.util import find_spec
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from manticore import __version__
 from manticore.architecture import SKIP, Architecture
 from manticore.cost import branch_costs, fixed_costs, flops, parameters
 from manticore.discretization import discretize
-from manticore.errors import ManticoreError
+from manticore.errors import BadFile, ManticoreError
 from manticore.files import read_json, write_json
 from manticore.recipe import Recipe, read_yaml, resolve
 from manticore.report.card import model_card
@@ -78,25 +79,26 @@ def run(recipe: Recipe, out: Path, resume: bool, console: Console) -> Result:
     if resuming:
         _check_same(recipe, folder)
     if folder.metrics.exists():
-        console.print(f"{out} is complete; nothing to do.", highlight=False)
+        console.print(f"{out} is complete; nothing to do.", highlight=False, soft_wrap=True)
         return conclude(folder, console)
     task = load_task(recipe.task)
     shop = Workshop(recipe, task, prepare(recipe.run), folder, console)
-    introduce(shop)
     _ = shop.components
-    folder.checkpoints.mkdir(parents=True, exist_ok=True)
+    check_buildable(shop)
+    introduce(shop)
     recipe.save(folder.recipe)
+    folder.checkpoints.mkdir(exist_ok=True)
 
     alone = train_alone(shop)
     home, reason = choose_home(shop, alone)
-    console.print(f"home: {home} ({reason})", highlight=False)
+    console.print(f"home: {home} ({reason})", highlight=False, soft_wrap=True)
     found = train_supernet(shop, home)
     supernet = found.net
     assert isinstance(supernet, Supernet)
     path = select(shop, supernet)
     architecture = supernet.architecture(path)
     architecture.save(folder.architecture)
-    console.print(f"path: {architecture.words()}", highlight=False)
+    console.print(f"path: {architecture.words()}", highlight=False, soft_wrap=True)
     tuned = finetune(shop, supernet, path, "fine-tune")
     others = train_baselines(shop, supernet, home, path)
     metrics = compare(shop, home, reason, alone, found, path, tuned, others)
@@ -104,10 +106,24 @@ def run(recipe: Recipe, out: Path, resume: bool, console: Console) -> Result:
     return conclude(folder, console)
 
 
+def check_buildable(shop: Workshop) -> None:
+    """Raises ManticoreError if the projectors cannot be made, or if no path fits the budget whoever is home."""
+    options = shop.recipe.selection
+    bounded = options.max_parameters is not None or options.max_flops is not None
+    homes = (shop.space.home,) if shop.space.home else shop.space.names
+    for home in homes if bounded else homes[:1]:
+        try:
+            supernet = shop.supernet(home, shop.recipe.search.relaxation, "check")
+        except (TypeError, ValueError, RuntimeError, AssertionError) as error:
+            raise ManticoreError(f"the search space cannot be built with {home} as home: {error}") from None
+        if bounded:
+            select(shop, supernet)
+
+
 def introduce(shop: Workshop) -> None:
     """Say what was chosen and why, before it is done."""
     preset, why = choose_preset(shop.recipe.task.preset)
-    shop.console.print(f"preset: {preset} ({why})", highlight=False)
+    shop.console.print(f"preset: {preset} ({why})", highlight=False, soft_wrap=True)
     shop.console.print(f"task: {shop.task.describe()}", highlight=False, soft_wrap=True)
     space = shop.space
     sizes = ", ".join(
@@ -122,6 +138,14 @@ def introduce(shop: Workshop) -> None:
         highlight=False,
         soft_wrap=True,
     )
+    slow = shop.machine.accelerator == "cuda" and find_spec("mamba_ssm") is None
+    if slow and any(component.anatomy.recurrent for component in shop.components):
+        shop.console.print(
+            "note: mamba-ssm is not installed, so Mamba layers run in transformers' plain loop on this GPU, which is "
+            "slow on long sequences: pip install 'manticore-hybrids[cuda]'",
+            highlight=False,
+            soft_wrap=True,
+        )
 
 
 def fair_steps(recipe: Recipe) -> int:
@@ -191,8 +215,6 @@ def select(shop: Workshop, supernet: Supernet) -> list[str]:
     scores = [[math.log(max(w, 1e-30)) for w in row] for row in supernet.weights().tolist()]
     if options.max_parameters is None and options.max_flops is None:
         return [supernet.candidates[choice] for choice in best_path(scores)]
-    if options.max_parameters is not None and options.max_flops is not None:
-        raise ManticoreError("give one budget: selection.max_parameters or selection.max_flops, not both")
     return _select_within(supernet, scores, options.max_parameters, options.max_flops, shop.task.max_length)
 
 
@@ -203,7 +225,7 @@ def _select_within(
     parameter_table, flop_table = branch_costs(supernet, length)
     fixed_parameters, fixed_flops = fixed_costs(supernet, length)
     if max_flops is not None:
-        chosen = best_path(scores, flop_table, max_flops - fixed_flops)
+        chosen = best_path(scores, flop_table, max_flops, fixed_flops)
         return [supernet.candidates[choice] for choice in chosen]
     assert max_parameters is not None
     carriers = [name for name in supernet.positions if name != supernet.home]
@@ -216,7 +238,7 @@ def _select_within(
         rows = [[row[i] for i in allowed] for row in scores]
         costs = [[row[i] for i in allowed] for row in parameter_table]
         try:
-            inner = best_path(rows, costs, max_parameters - fixed_parameters - tables)
+            inner = best_path(rows, costs, max_parameters, fixed_parameters + tables)
         except ManticoreError as error:
             refusal = refusal or error
             continue
@@ -277,7 +299,7 @@ def compare(
     """Everything on the same untouched test split, which is read here and nowhere else."""
     supernet = found.net
     assert isinstance(supernet, Supernet)
-    shop.console.print("comparing on the test split", highlight=False)
+    shop.console.print("comparing on the test split", highlight=False, soft_wrap=True)
     raw = discretize(supernet, path, **label_fields(shop.task))
     rows = [
         _row(shop, "soft supernet", "search", supernet, found.tokens),
@@ -370,9 +392,11 @@ def finish(shop: Workshop, metrics: dict[str, Any], tuned: Trained, alone: dict[
 def conclude(folder: RunFolder, console: Console) -> Result:
     """Show the table and say where things are."""
     metrics = read_json(folder.metrics)
+    if not isinstance(metrics, dict) or "rows" not in metrics:
+        raise BadFile(folder.metrics, "not the metrics of a run")
     architecture = Architecture.load(folder.architecture)
     console.print(comparison(metrics["rows"], title=f"{metrics['task']}, test split"))
-    console.print(f"path: {metrics['words']}", highlight=False)
+    console.print(f"path: {metrics['words']}", highlight=False, soft_wrap=True)
     console.print(f"exported: {metrics['exported']} ({metrics['exported_reason']})", highlight=False, soft_wrap=True)
     for label, place in {
         "hybrid": folder.hybrid,

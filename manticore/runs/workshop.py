@@ -18,7 +18,7 @@ from torch import nn
 from manticore.components import Component, Scratch, load
 from manticore.errors import ManticoreError
 from manticore.recipe import Recipe
-from manticore.runs.folder import RunFolder, slug
+from manticore.runs.folder import RunFolder
 from manticore.space import SearchSpace
 from manticore.supernet import Readout, Supernet
 from manticore.tasks.base import Examples, Task
@@ -112,11 +112,11 @@ class Workshop:
             self.folder.restore(phase, module.net)
             if isinstance(module.net, Supernet):
                 module.net.temperature = held["temperature"]
-            self.console.print(f"  {phase}: done before", highlight=False)
+            self.console.print(f"  {phase}: done before", highlight=False, soft_wrap=True)
             self.seconds[phase] = held["seconds"]
             return Trained(module.net.eval(), held["tokens"], held["seconds"])
         started = time.monotonic()
-        fit(module, streams(), slug(phase), self.folder.checkpoints, self.machine, self.console, callbacks)
+        fit(module, streams(), phase, self.folder.checkpoints, self.machine, self.console, callbacks)
         seconds = time.monotonic() - started
         facts: dict[str, Any] = {"tokens": module.tokens, "seconds": seconds, "steps": module.done}
         if isinstance(module.net, Supernet):

@@ -18,6 +18,7 @@ def best_path(
     scores_SK: Sequence[Sequence[float]],
     costs_SK: Sequence[Sequence[float]] | None = None,
     budget: float | None = None,
+    fixed: float = 0.0,
 ) -> tuple[int, ...]:
     """The choice for each of S stages that has the largest sum of scores within the budget.
 
@@ -28,16 +29,17 @@ def best_path(
         scores_SK: gain of each candidate at each stage, such as the log of its mixing weight.
         costs_SK: cost of each candidate at each stage, in any unit.
         budget: largest total cost, in the same unit.
+        fixed: cost of what every path has.
 
     Raises:
         ManticoreError: no path is within the budget; the message says what the cheapest costs.
     """
     costs = costs_SK if costs_SK is not None else [[0.0] * len(row) for row in scores_SK]
     if budget is not None:
-        cheapest = sum(min(row) for row in costs)
+        cheapest = fixed + sum(min(row) for row in costs)
         if cheapest > budget:
             raise ManticoreError(f"no path fits a budget of {budget:,.0f}: the cheapest costs {cheapest:,.0f}")
-    frontier = [_Partial(0.0, 0.0, ())]
+    frontier = [_Partial(fixed, 0.0, ())]
     for scores, prices in zip(scores_SK, costs, strict=True):
         grown = [
             _Partial(partial.cost + price, partial.score + gain, (*partial.choices, choice))

@@ -33,7 +33,7 @@ class Search(Protocol):
 
 
 class Strategy(Protocol):
-    """One step of a search.
+    """One step of a search. It holds no state of its own: a resumed search makes it anew.
 
     Attributes:
         splits: for each stream a step reads, the task's splits it draws from.

@@ -10,9 +10,9 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 
 from manticore.errors import ManticoreError
 from manticore.registry import Registry
@@ -39,6 +39,9 @@ __all__ = [
     "halves",
     "tasks",
 ]
+
+if TYPE_CHECKING:
+    import torch
 
 
 class Task(ABC):
@@ -123,6 +126,8 @@ class Task(ABC):
         Returns:
             `input_ids` and `attention_mask`, (B, L) int64, and `labels`, (B,) int64.
         """
+        import torch
+
         longest = max(len(ids) for ids, _ in batch)
         input_ids = torch.full((len(batch), longest), self.vocabulary.pad, dtype=torch.int64)
         attention_mask = torch.zeros_like(input_ids)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import torch
-
 from manticore.errors import UnknownName
 from manticore.tasks.options import PRESETS
 
@@ -14,6 +12,8 @@ def choose_preset(preset: str) -> tuple[str, str]:
         raise UnknownName("preset", preset, PRESETS)
     if preset != "auto":
         return preset, "you asked for it"
+    import torch  # here, so that a list of tasks needs no torch
+
     if torch.cuda.is_available():
         return "paper", f"there is a GPU ({torch.cuda.get_device_name()})"
     return "cpu", "there is no CUDA GPU on this machine"

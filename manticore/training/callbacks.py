@@ -88,10 +88,12 @@ class Live(lightning.Callback):
         self.console = console
         self.progress: Progress | None = None
         self.started = (0.0, 0)
+        self.begun = False
 
     def on_train_start(self, trainer: Any, module: Any) -> None:
         assert isinstance(module, TrainModule)
         self.started = (time.monotonic(), module.tokens)
+        self.begun = True
         if self.console.is_terminal:
             columns = (TextColumn("[bold]{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
             self.progress = Progress(*columns, TextColumn("{task.fields[note]}"), console=self.console, transient=True)

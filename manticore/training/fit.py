@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-import pickle
+import signal
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -58,12 +58,15 @@ def fit(
     The state is kept in `folder/<title>.ckpt`; if that exists, training goes on from it. Logs go to `folder/../logs`.
 
     Raises:
+        KeyboardInterrupt: the user, or the system, wants it to end; the last saved state is kept.
         NonFiniteLoss: the loss became NaN or infinite; the last saved state is kept.
         BadFile: the saved state cannot be read or belongs to another model.
     """
     name = title.replace(" ", "-")
     state = folder / f"{name}.ckpt"
     logs = folder.parent / "logs"
+    live = Live(title, console)
+    on_interrupt = signal.getsignal(signal.SIGINT)
     with _quiet():
         trainer = lightning.Trainer(
             accelerator=machine.accelerator,
@@ -74,7 +77,7 @@ def fit(
                 CSVLogger(logs, name="csv", version=_fresh(logs / "csv", name)),
                 TensorBoardLogger(logs, name="tensorboard", version=name),
             ],
-            callbacks=[SaveState(state, machine.checkpoint_every), *callbacks, Live(title, console)],
+            callbacks=[SaveState(state, machine.checkpoint_every), *callbacks, live],
             enable_checkpointing=False,
             enable_progress_bar=False,
             enable_model_summary=False,
@@ -83,12 +86,15 @@ def fit(
             num_sanity_val_steps=0,
         )
         module.train()
+        resumed: dict[str, Any] = {"ckpt_path": state, "weights_only": True} if state.exists() else {}
         try:
-            resumed: dict[str, Any] = {"ckpt_path": state, "weights_only": True} if state.exists() else {}
             trainer.fit(module, train_dataloaders=StepLoader(streams, module.steps), **resumed)
-        except (RuntimeError, KeyError, EOFError, pickle.UnpicklingError) as error:
-            if state.exists() and module.done == 0:
-                raise BadFile(state, f"not a state of this run ({str(error).splitlines()[0][:100]})") from error
+        except SystemExit:  # what Lightning makes of Ctrl-C, which it disables, and of SIGTERM
+            signal.signal(signal.SIGINT, on_interrupt)
+            raise KeyboardInterrupt from None
+        except Exception as error:  # torch, zipfile and Lightning each have their own for a file they cannot use
+            if resumed and not live.begun:
+                raise BadFile(state, "damaged, or not a state of this run; without it the phase starts anew") from error
             raise
     module.net.to("cpu").eval()
 
@@ -112,6 +118,7 @@ def _quiet() -> Iterator[None]:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", module="lightning.*")
             warnings.filterwarnings("ignore", module="torch.utils.tensorboard.*")
+            warnings.filterwarnings("ignore", module="torch._weights_only_unpickler")
             yield
     finally:
         for logger, level in zip(loggers, levels, strict=True):

@@ -51,7 +51,7 @@ class TrainModule(lightning.LightningModule):
     def configure_optimizers(self) -> Any:
         named = [(name, p) for name, p in self.net.named_parameters() if name != "alpha" and p.requires_grad]
         weights = weight_optimizer(named, self.options)
-        return [weights], [cosine(weights, self.options, self.steps)]
+        return [weights], [cosine(weights, self.steps, self.options.floor, self.options.warmup_steps)]
 
     def loss(self, batch: Batch, **options: object) -> Tensor:
         """Mean cross-entropy in nats. Raises NonFiniteLoss if it is not a number."""
@@ -161,18 +161,29 @@ class SearchModule(TrainModule):
 
     def configure_optimizers(self) -> Any:
         (weights,), (schedule,) = super().configure_optimizers()
-        return [weights, alpha_optimizer(self.net.alpha, self.alpha_options)], [schedule]
+        alphas = alpha_optimizer(self.net.alpha, self.alpha_options)
+        return [weights, alphas], [schedule, cosine(alphas, self.steps - self.warmup_steps, self.alpha_options.floor)]
 
     def alpha_step(self, batch: Batch) -> float:
         """One optimizer step on the alphas; the weights get no gradient. Returns the loss."""
-        return self.move(batch, [(self.alpha_optimizer, [self.net.alpha], self.alpha_options.clip)])
+        loss = self.move(batch, [(self.alpha_optimizer, [self.net.alpha], self.alpha_options.clip)])
+        self.alpha_schedule.step()
+        return loss
 
     def joint_step(self, batch: Batch) -> float:
         """One step of both optimizers by the same gradient. Returns the loss."""
         weights = (self.weight_optimizer, self.weight_parameters, self.options.clip)
         loss = self.move(batch, [weights, (self.alpha_optimizer, [self.net.alpha], self.alpha_options.clip)])
         self.weight_schedule.step()
+        self.alpha_schedule.step()
         return loss
+
+    @property
+    def alpha_schedule(self) -> LRScheduler:
+        """The schedule of the alphas' learning rate."""
+        held: Any = self.lr_schedulers()
+        schedule: LRScheduler = held[1]
+        return schedule
 
     @property
     def alpha_optimizer(self) -> Optimizer:

@@ -39,16 +39,19 @@ class WeightOptions:
 
 @dataclass(frozen=True)
 class AlphaOptions:
-    """How alphas move: Adam at a constant rate, without weight decay, which would pull them to uniform."""
+    """How alphas move: Adam, cosine decay, and no weight decay, which would pull them to uniform."""
 
-    lr: float = 0.03
-    """Learning rate; Adam moves a logit by at most about this much a step."""
+    lr: float = 0.1
+    """Learning rate at the first alpha step; Adam moves a logit by at most about this much a step."""
 
     beta1: float = 0.5
     """Decay of the gradient's running mean (DARTS, arXiv 1806.09055, appendix A)."""
 
     beta2: float = 0.999
     """Decay of the squared gradient's running mean."""
+
+    floor: float = 0.1
+    """Share of the learning rate that is left at the last step, so that late noise turns no decision over."""
 
     clip: float = 1.0
     """Largest gradient norm."""
@@ -72,13 +75,13 @@ def alpha_optimizer(alpha: nn.Parameter, options: AlphaOptions) -> Optimizer:
     return Adam([alpha], lr=options.lr, betas=(options.beta1, options.beta2), weight_decay=0.0)
 
 
-def cosine(optimizer: Optimizer, options: WeightOptions, steps: int) -> LambdaLR:
+def cosine(optimizer: Optimizer, steps: int, floor: float, warmup_steps: int = 0) -> LambdaLR:
     """Linear rise over `warmup_steps`, then half a cosine down to `floor` of the peak at `steps`."""
 
     def factor(step: int) -> float:
-        if step < options.warmup_steps:
-            return (step + 1) / (options.warmup_steps + 1)
-        done = (step - options.warmup_steps) / max(1, steps - options.warmup_steps)
-        return options.floor + (1 - options.floor) * 0.5 * (1 + math.cos(math.pi * min(1.0, done)))
+        if step < warmup_steps:
+            return (step + 1) / (warmup_steps + 1)
+        done = (step - warmup_steps) / max(1, steps - warmup_steps)
+        return floor + (1 - floor) * 0.5 * (1 + math.cos(math.pi * min(1.0, done)))
 
     return LambdaLR(optimizer, factor)

@@ -42,7 +42,7 @@ def logits_of(net: nn.Module, batch: Batch, **options: object) -> Tensor:
     return logits
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def score(
     net: nn.Module,
     examples: Examples,

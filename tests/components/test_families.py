@@ -1,0 +1,87 @@
+"""The table of families against Hugging Face's own classes."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+from transformers import AutoConfig, AutoModelForCausalLM, GPT2Config
+
+from manticore.components import CATALOG, Size, family_of
+from manticore.components.families import families
+from manticore.errors import ManticoreError, UnknownName
+from manticore.modeling.segments import part
+from tests.pico import FAMILIES, component
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_row_names_parts_of_the_real_backbone(family: str) -> None:
+    made = component(family)
+    anatomy, backbone = made.anatomy, made.backbone
+    layers = getattr(backbone, anatomy.layers)
+    assert isinstance(layers, nn.ModuleList)
+    assert len(layers) == made.depth
+    tokens = getattr(backbone, anatomy.tokens)
+    assert isinstance(tokens, nn.Embedding)
+    assert tokens.weight.shape == (made.config.vocab_size, made.width)
+    assert getattr(backbone, anatomy.norm).weight.shape == (made.width,)
+    assert isinstance(part(backbone, anatomy.dropout), nn.Module)
+    if anatomy.positions is not None:
+        assert getattr(backbone, anatomy.positions).weight.shape == (made.config.max_position_embeddings, made.width)
+    assert anatomy.recurrent == family.startswith("mamba")
+
+
+TYPES = [(name, model_type) for name in families for model_type in families[name].model_types]
+
+
+@pytest.mark.parametrize(("name", "model_type"), TYPES)
+def test_sizes_are_taken_at_their_word(name: str, model_type: str) -> None:
+    size = Size(width=48, layers=3, heads=4, inner=40, state=8, window=5)
+    config = families[name].scratch(model_type, size, 77, 33)
+    assert (config.model_type, config.hidden_size, config.num_hidden_layers) == (model_type, 48, 3)
+    assert config.vocab_size == 77
+    recurrent = families[name].anatomy.recurrent
+    wanted = {"state_size": 8} if recurrent else {"num_attention_heads": 4, "max_position_embeddings": 33}
+    assert {key: getattr(config, key) for key in wanted} == wanted
+    model = AutoModelForCausalLM.from_config(config)
+    assert model(input_ids=torch.tensor([[1, 2, 3]])).logits.shape == (1, 3, 77)
+
+
+@pytest.mark.parametrize(("name", "model_type"), TYPES)
+def test_from_scratch_nothing_is_dropped_and_no_token_is_special(name: str, model_type: str) -> None:
+    config = families[name].scratch(model_type, Size(32, 2, heads=4), 61, 16)
+    assert (config.bos_token_id, config.eos_token_id, config.pad_token_id) == (None, None, None)
+    model = AutoModelForCausalLM.from_config(config)
+    assert all(module.p == 0 for module in model.modules() if isinstance(module, nn.Dropout))
+
+
+def test_every_model_type_finds_its_row() -> None:
+    for name in families:
+        for model_type in families[name].model_types:
+            assert family_of(AutoConfig.for_model(model_type)) is families[name]
+
+
+def test_what_cannot_be_cut_is_refused() -> None:
+    with pytest.raises(UnknownName, match="unknown model family 'opt'"):
+        family_of(AutoConfig.for_model("opt"))
+    with pytest.raises(ManticoreError, match="layers know their number"):
+        family_of(GPT2Config(scale_attn_by_inverse_layer_idx=True))
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [({"width": 0}, "'width' must be a whole number of at least 1"), ({"layers": "two"}, "got 'two'")],
+)
+def test_sizes_that_cannot_be(given: dict[str, object], message: str) -> None:
+    with pytest.raises(ManticoreError, match=message):
+        Size(**{"width": 4, "layers": 2, **given})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("alias", CATALOG)
+def test_the_catalog_is_well_formed(alias: str) -> None:
+    entry = CATALOG[alias]
+    assert entry.family in families
+    assert entry.source.count("/") == 1
+    assert entry.revision not in ("", "main")
+    assert alias == alias.lower()
+    assert len({(held.source, held.revision) for held in CATALOG.values()}) == len(CATALOG)

@@ -1,0 +1,36 @@
+"""One small search through the real command line, shared by every test and every worker that reads a run folder."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from filelock import FileLock
+
+from tests.words import pico_search
+
+
+@pytest.fixture(scope="session")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder that all workers of one test run share."""
+    base = tmp_path_factory.getbasetemp()
+    return base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+
+
+@pytest.fixture(scope="session")
+def pico_run(shared: Path) -> Path:
+    """The folder of a finished search. Read it, or copy it; never write to it."""
+    folder = shared / "pico-run"
+    with FileLock(shared / "pico-run.lock"):
+        if not folder.exists():
+            done = pico_search(folder, shared / "cache").communicate()
+            assert (folder / "metrics.json").exists(), done[1][-3000:]
+    return folder
+
+
+@pytest.fixture
+def cached(shared: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Lets commands called in this process use the shared cache of generated data."""
+    monkeypatch.setenv("MANTICORE_CACHE", str(shared / "cache"))
+    return shared / "cache"

@@ -1,0 +1,84 @@
+"""Law 5: mixture weights lie on the simplex after every step, and all read-outs in one forward pass agree."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor
+
+from manticore.mixing import annealed, relaxations
+from manticore.strategies import strategies
+from manticore.training.callbacks import AlphaRecord
+from tests.training.bench import STEPS, batch, module, net, train
+
+
+def on_the_simplex(weights_SK: Tensor) -> bool:
+    return bool((weights_SK >= 0).all()) and torch.allclose(weights_SK.sum(-1), torch.ones(len(weights_SK)), atol=1e-6)
+
+
+@pytest.mark.parametrize(("topology", "skip"), [("residual", True), ("hub", False)])
+@pytest.mark.parametrize("relaxation", ["softmax", "fixed"])
+@pytest.mark.parametrize("strategy", ["darts", "simultaneous"])
+def test_after_every_alpha_step(strategy: str, relaxation: str, topology: str, skip: bool, tmp_path: Path) -> None:
+    held = net(relaxation, topology=topology, skip=skip)
+    if relaxation == "fixed":  # alphas that nothing depends on have no gradient, so nothing to search
+        assert on_the_simplex(held.weights())
+        return
+    train(module(strategy, held), tmp_path / "checkpoints", [AlphaRecord(tmp_path / "alphas.jsonl")])
+    records = [json.loads(line) for line in (tmp_path / "alphas.jsonl").read_text().splitlines()]
+    assert [record["step"] for record in records] == list(range(STEPS // 4 + 1, STEPS + 1))
+    assert all(on_the_simplex(torch.tensor(record["weights"])) for record in records)
+    assert all(record["candidates"] == list(held.candidates) for record in records)
+    assert records[0]["alphas"] != records[-1]["alphas"]
+
+
+def test_the_record_is_complete() -> None:
+    assert set(strategies) == {"darts", "simultaneous"}, "a new strategy belongs into the test above"
+    assert set(relaxations) == {"softmax", "fixed"}, "a new relaxation belongs into the test above"
+
+
+@given(
+    st.lists(st.lists(st.floats(-50, 50, width=32), min_size=3, max_size=3), min_size=1, max_size=4),
+    st.floats(0.01, 10),
+)
+def test_whatever_the_alphas_are(alphas: list[list[float]], temperature: float) -> None:
+    for name in ("softmax", "fixed"):
+        assert on_the_simplex(relaxations[name](torch.tensor(alphas), temperature))
+
+
+@pytest.fixture
+def noisy() -> Iterator[list[Tensor]]:
+    """A relaxation that draws anew whenever it is read, with what it drew."""
+    drawn: list[Tensor] = []
+
+    @relaxations.register("noisy")
+    def noisy(alpha_SK: Tensor, temperature: float) -> Tensor:
+        drawn.append(torch.softmax(alpha_SK + torch.randn_like(alpha_SK), -1))
+        return drawn[-1]
+
+    yield drawn
+    relaxations._items.pop("noisy")
+
+
+@pytest.mark.parametrize("topology", ["residual", "hub"])
+def test_noise_is_drawn_once_a_pass_and_read_by_all(topology: str, noisy: list[Tensor]) -> None:
+    held, given_batch = net("noisy", topology=topology).eval(), batch()
+    with torch.no_grad():
+        logits = held(given_batch["input_ids"], given_batch["attention_mask"])
+        assert len(noisy) == 1
+        again = held(given_batch["input_ids"], given_batch["attention_mask"], weights_SK=noisy[0])
+        assert torch.equal(logits, again)
+        held(given_batch["input_ids"], given_batch["attention_mask"])
+    assert not torch.equal(noisy[0], noisy[1])
+
+
+@given(st.floats(0.05, 5), st.floats(0.05, 5), st.floats(-1, 2))
+def test_the_temperature_stays_between_its_ends(start: float, end: float, fraction: float) -> None:
+    low, high = sorted((start, end))
+    assert low * (1 - 1e-9) <= annealed(start, end, fraction) <= high * (1 + 1e-9)

@@ -1,0 +1,111 @@
+"""Law 7: resumed equals never stopped: alphas, weights, both optimizers, RNG and data cursors."""
+
+from __future__ import annotations
+
+import json
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import lightning
+import pytest
+import torch
+
+from manticore.files import read_json
+from manticore.training.callbacks import AlphaRecord
+from manticore.training.modules import SearchModule
+from tests.training.bench import STEPS, module, net, train
+from tests.words import pico_search
+
+
+def kill_when(ready: Callable[[], bool], out: Path, cache: Path, *more: str) -> None:
+    """Start the search and SIGKILL it as soon as `ready`."""
+    process = pico_search(out, cache, *more)
+    while not ready():
+        assert process.poll() is None, "the search ended before it could be killed"
+        time.sleep(0.002)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    assert process.returncode == -signal.SIGKILL
+    assert not (out / "metrics.json").exists()
+
+
+def without_seconds(metrics: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in metrics.items() if key != "seconds"}
+
+
+def test_a_search_killed_twice_ends_like_one_that_was_not(pico_run: Path, shared: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+
+    def searching() -> bool:
+        file = out / "alphas.jsonl"
+        return file.exists() and len(file.read_text().splitlines()) >= 5  # step 13; the last state is of step 10
+
+    kill_when(searching, out, shared / "cache")
+    assert (out / "checkpoints" / "search.ckpt").exists()
+    kill_when((out / "checkpoints" / "fine-tune.ckpt").exists, out, shared / "cache", "--resume")
+    process = pico_search(out, shared / "cache", "--resume")
+    _, err = process.communicate()
+    assert (process.returncode, err) == (0, "")
+    for name in ("alphas.jsonl", "architecture.json", "hybrid/model.safetensors", "hybrid/config.json"):
+        assert (out / name).read_bytes() == (pico_run / name).read_bytes(), name
+    for file in sorted((pico_run / "checkpoints").glob("*.safetensors")):
+        assert (out / "checkpoints" / file.name).read_bytes() == file.read_bytes(), file.name
+    mine, want = (without_seconds(read_json(folder / "metrics.json")) for folder in (out, pico_run))
+    assert mine == want
+
+
+class Stop(lightning.Callback):
+    """Stops the training after some step, as a crash would."""
+
+    def __init__(self, step: int) -> None:
+        self.step = step
+
+    def on_train_batch_end(self, trainer: object, searching: SearchModule, *_: object) -> None:
+        if searching.done == self.step:
+            raise InterruptedError(f"stopped at step {self.step}")
+
+
+@pytest.mark.parametrize("strategy", ["darts", "simultaneous"])
+@pytest.mark.parametrize("stop", [6, 11])
+def test_with_dropout_and_both_optimizers(strategy: str, stop: int, tmp_path: Path) -> None:
+    def run(folder: str, *callbacks: lightning.Callback) -> SearchModule:
+        searching = module(strategy, net(dropout=0.2))
+        record = AlphaRecord(tmp_path / folder / "alphas.jsonl")
+        torch.manual_seed(11)
+        return train(searching, tmp_path / folder / "checkpoints", [record, *callbacks])
+
+    whole = run("whole")
+    with pytest.raises(InterruptedError):
+        run("parts", Stop(stop))
+    state = torch.load(tmp_path / "parts" / "checkpoints" / "search.ckpt", weights_only=True)
+    assert state["manticore"]["done"] == stop - stop % 4
+    parts = run("parts")
+    assert parts.done == whole.done == STEPS
+    assert parts.tokens == whole.tokens
+    want = whole.net.state_dict()
+    assert all(torch.equal(want[name], value) for name, value in parts.net.state_dict().items())
+    for mine, other in zip(_moments(parts), _moments(whole), strict=True):
+        assert torch.equal(mine, other)
+    lines = [
+        [json.loads(line) for line in (tmp_path / folder / "alphas.jsonl").read_text().splitlines()]
+        for folder in ("whole", "parts")
+    ]
+    assert lines[0] == lines[1]
+
+
+def _moments(searching: SearchModule) -> list[torch.Tensor]:
+    states = [optimizer.state for optimizer in searching.trainer.optimizers]
+    return [value for state in states for held in state.values() for value in held.values()]
+
+
+def test_dropout_makes_the_random_state_matter(tmp_path: Path) -> None:
+    """The test above would pass without restoring it if nothing drew."""
+    ends = []
+    for seed in (1, 2):
+        searching = module(held=net(dropout=0.2))
+        torch.manual_seed(seed)
+        ends.append(train(searching, tmp_path / str(seed)).net.state_dict())
+    assert any(not torch.equal(ends[0][name], value) for name, value in ends[1].items())

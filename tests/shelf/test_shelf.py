@@ -1,0 +1,86 @@
+"""Law 9, as far as files go: everything on the shelf loads, under each of its presets, and its name is its own."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from manticore import library
+from manticore.api import recipe_for
+from manticore.cli import main
+from manticore.components import CATALOG
+from manticore.components.loading import config_of, load
+from manticore.recipe import check_projector
+from manticore.runs.workshop import Workshop
+from manticore.shelf import field_helps, listing
+from manticore.space import SearchSpace
+from manticore.tasks.catalog import load_task
+from manticore.training.fit import Machine
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_nothing_lies_beside_the_shelf() -> None:
+    for kind, folder in (("spaces", "search_spaces"), ("configs", "configs")):
+        stray = [file for file in (ROOT / folder).rglob("*") if file.is_file() and file.suffix != ".yaml"]
+        assert [file.name for file in stray] in ([], ["README.md"]), stray
+        assert len(library.names(kind)) == len(list((ROOT / folder).rglob("*.yaml"))) > 0
+
+
+def test_names_are_unique() -> None:
+    kinds = {kind: library.names(kind) for kind in library.SHELVES}
+    everything = [name for names in kinds.values() for name in names] + list(CATALOG) + ["recipe"]
+    assert len(set(everything)) == len(everything)
+    assert all(f"  {name}" in listing(None) for name in everything if name != "recipe")
+
+
+@pytest.mark.parametrize(
+    "file", [*ROOT.glob("search_spaces/*.yaml"), *ROOT.glob("configs/**/*.yaml")], ids=lambda f: f.stem
+)
+def test_it_validates_and_says_what_it_is(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["validate", str(file)]) == 0
+    assert "recipe" in capsys.readouterr().out or "search_spaces" in str(file)
+    assert file.read_text().startswith("# "), "the first line is what `ls` shows"
+
+
+@pytest.mark.parametrize("name", library.names("spaces"))
+def test_a_space_names_known_models_at_pinned_revisions(name: str) -> None:
+    space = SearchSpace.load(library.find("spaces", name))
+    check_projector(space.projector, space.projector_options)
+    for spec in space.components:
+        assert CATALOG[spec.source].revision == spec.revision
+    assert SearchSpace.from_dict(space.to_dict()) == space
+
+
+@pytest.mark.parametrize("preset", ["cpu", "paper"])
+@pytest.mark.parametrize("name", library.names("configs"))
+def test_a_recipe_can_be_built_under_each_preset(name: str, preset: str, tmp_path: Path) -> None:
+    recipe = recipe_for(name, {"task": {"preset": preset}})
+    task = load_task(recipe.task)
+    shop = Workshop(recipe, task, Machine(), None, None)  # type: ignore[arg-type]
+    for spec in shop.space.components:
+        sizes = recipe.scratch
+        from manticore.components import Scratch
+
+        scratch = Scratch(sizes.attention, sizes.recurrent, task.vocabulary.size, task.max_length)
+        config = config_of(spec, scratch)
+        assert config.num_hidden_layers >= shop.space.stages
+        if preset == "cpu":
+            assert load(spec, scratch).cuts(shop.space.stages)
+    recipe.save(tmp_path / "recipe.yaml")
+    again = recipe_for(tmp_path / "recipe.yaml", {})
+    assert again == recipe
+
+
+def test_help_comes_from_the_strings_under_the_fields() -> None:
+    from dataclasses import fields
+
+    from manticore.components import Size
+    from manticore.recipe import Recipe, RunOptions, SearchOptions
+    from manticore.training.optim import AlphaOptions, WeightOptions
+
+    for kind in (Recipe, RunOptions, SearchOptions, AlphaOptions, WeightOptions, Size):
+        helps = field_helps(kind)
+        assert {field.name for field in fields(kind)} == set(helps), kind
+        assert all((text.endswith(".") and text[0].isupper()) or text.startswith("auto") for text in helps.values())

@@ -1,0 +1,78 @@
+"""Law 9: every notebook runs from top to bottom, says nothing on stderr, and is committed without outputs."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import nbformat
+import pytest
+
+ROOT = Path(__file__).parents[1]
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+
+# Runs in a process of its own: the sockets of a kernel's client are closed late, and here a warning is an error.
+PLAY = """
+import sys
+import nbformat
+from ipykernel.kernelspec import make_ipkernel_cmd
+from jupyter_client import AsyncKernelManager
+from jupyter_client.kernelspec import KernelSpec, KernelSpecManager
+from nbclient import NotebookClient
+
+class ThisInterpreter(KernelSpecManager):
+    def get_kernel_spec(self, kernel_name):
+        return KernelSpec(argv=make_ipkernel_cmd(), display_name=kernel_name, language="python")
+
+source, played, folder = sys.argv[1:]
+notebook = nbformat.read(source, as_version=4)
+manager = AsyncKernelManager(kernel_spec_manager=ThisInterpreter())
+NotebookClient(notebook, km=manager, timeout=240, resources={"metadata": {"path": folder}}).execute()
+nbformat.write(notebook, played)
+"""
+
+
+def of_name(file: Path) -> str:
+    return file.name
+
+
+def play(file: Path, folder: Path) -> nbformat.NotebookNode:
+    """The notebook with its outputs, run by this very interpreter with `folder` as its current folder."""
+    environment = {
+        "PYTHONPATH": os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")])),
+        "MANTICORE_CACHE": str(folder / "cache"),
+        "IPYTHONDIR": str(folder / "ipython"),
+        "JUPYTER_RUNTIME_DIR": str(folder / "runtime"),
+        "HF_HUB_OFFLINE": "1",
+        "OMP_NUM_THREADS": "1",
+    }
+    command = [sys.executable, "-c", PLAY, str(file), str(folder / file.name), str(folder)]
+    done = subprocess.run(command, env={**os.environ, **environment}, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr[-4000:]
+    return nbformat.read(folder / file.name, as_version=4)
+
+
+@pytest.mark.parametrize("file", NOTEBOOKS, ids=of_name)
+def test_notebook_runs(file: Path, tmp_path: Path) -> None:
+    outputs = [output for cell in play(file, tmp_path).cells for output in cell.get("outputs", [])]
+    assert outputs
+    # tqdm complains where ipywidgets is not installed; notebooks do without both.
+    said = [output.text for output in outputs if output.get("name") == "stderr" and "TqdmWarning" not in output.text]
+    assert not said, f"a reader of {file.name} would see: {said}"
+
+
+@pytest.mark.parametrize("file", NOTEBOOKS, ids=of_name)
+def test_notebook_is_committed_clean(file: Path) -> None:
+    notebook = nbformat.read(file, as_version=4)
+    nbformat.validate(notebook)
+    assert notebook.nbformat_minor >= 5, "cells need ids"
+    code = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    assert all(not cell.outputs and cell.execution_count is None for cell in code), "clear the outputs first"
+
+
+def test_every_notebook_is_in_the_table() -> None:
+    table = (ROOT / "notebooks" / "README.md").read_text(encoding="utf-8")
+    assert NOTEBOOKS
+    assert [file.name for file in NOTEBOOKS if f"({file.name})" not in table] == []

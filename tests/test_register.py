@@ -1,0 +1,164 @@
+"""A user's own family, task and projector work by name, through the Python API, up to a checkpoint others can load."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+import torch.nn.functional as F
+from rich.console import Console
+from torch import Tensor, nn
+from transformers import GPT2Config, GPT2LMHeadModel
+
+import manticore as mc
+from manticore.components import Family, Size
+from manticore.components.families import families
+from manticore.errors import ManticoreError
+from manticore.mixing import relaxations
+from manticore.modeling.projectors import KINDS
+from manticore.modeling.segments import Anatomy
+from manticore.runs import reexport
+from manticore.strategies import strategies
+from manticore.tasks.base import tasks
+from tests.letters import NAME, QUICK, which_end
+
+STRANGER = """
+import sys, torch
+sys.modules["manticore"] = None  # importing it is an error from here on
+from transformers import AutoModelForSequenceClassification
+folder = sys.argv[1]
+ids, mask, want = torch.load(folder + "/../expected.pt")
+model = AutoModelForSequenceClassification.from_pretrained(folder, trust_remote_code=True)
+with torch.no_grad():
+    assert torch.equal(model(input_ids=ids, attention_mask=mask).logits, want)
+print("same")
+"""
+
+
+class Gated(nn.Module):
+    """A projector of a user's own: a linear map with a gate for each feature."""
+
+    def __init__(self, d_in: int, d_out: int, slope: float = 1.0) -> None:
+        super().__init__()
+        self.map = nn.Linear(d_in, d_out, bias=False)
+        self.gate = nn.Parameter(torch.full((d_out,), slope))
+
+    def forward(self, x_BLD: Tensor) -> Tensor:
+        return F.softplus(self.gate) * self.map(x_BLD)
+
+
+def _olmo(size: Size) -> dict[str, object]:
+    return {
+        "hidden_size": size.width,
+        "num_hidden_layers": size.layers,
+        "num_attention_heads": size.heads,
+        "num_key_value_heads": size.heads,
+        "intermediate_size": 2 * size.width,
+    }
+
+
+@pytest.fixture(autouse=True)
+def own() -> Iterator[None]:
+    """The user's own things, for the time of one test."""
+    mc.register.task(NAME)(which_end)
+    mc.register.projector("gated")(Gated)
+    mc.register.family("olmo")(Family(("olmo",), Anatomy("layers", "norm", "embed_tokens"), _olmo))
+    yield
+    tasks._items.pop(NAME, None)
+    families._items.pop("olmo", None)
+    KINDS.pop("gated", None)
+
+
+def test_all_three_at_once_up_to_a_checkpoint_that_loads_elsewhere(tmp_path: Path) -> None:
+    space = mc.SearchSpace(
+        [{"source": "olmo", "init": "scratch"}, "mamba"],
+        stages=2,
+        home="mamba",
+        projector="gated",
+        projector_options={"slope": 0.5},
+    )
+    options = {**QUICK, "compare": {"components": False, "uniform": False, "random": False}}
+    result = mc.search(space, NAME, out=tmp_path / "run", quiet=True, **options)
+    assert result.metrics["task"] == NAME
+    assert result.architecture.projector == "gated"
+    assert result.folder == tmp_path / "run"
+    place = tmp_path / "by-hand"
+    reexport.run(result.folder, ["olmo", "mamba"], place, Console(quiet=True))
+    hybrid = mc.load(place)
+    assert any(isinstance(module, Gated) for module in hybrid.modules())
+    ids, mask = torch.tensor([[3, 4, 5, 2], [4, 4, 2, 0]]), torch.tensor([[1, 1, 1, 1], [1, 1, 1, 0]])
+    with torch.no_grad():
+        torch.save((ids, mask, hybrid(input_ids=ids, attention_mask=mask).logits), tmp_path / "expected.pt")
+    environment = {**os.environ, "HF_HOME": str(tmp_path / "hf"), "HF_HUB_OFFLINE": "1", "PYTHONPATH": ""}
+    command = [sys.executable, "-c", STRANGER, str(place)]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, env=environment)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert done.stdout.strip() == "same"
+
+
+def test_model_objects_are_components_and_are_written_down(tmp_path: Path) -> None:
+    rates = dict.fromkeys(("resid_pdrop", "embd_pdrop", "attn_pdrop"), 0.0)
+    model = GPT2LMHeadModel(GPT2Config(vocab_size=40, n_embd=16, n_layer=2, n_head=2, n_positions=32, **rates))
+    space = mc.SearchSpace([mc.ComponentSpec(name="mine", model=model), "mamba"], stages=2, home="mine")
+    options = {**QUICK, "compare": {"components": False, "uniform": False, "random": False}}
+    result = mc.search(space, NAME, out=tmp_path / "run", quiet=True, **options)
+    assert (tmp_path / "run.components" / "mine" / "model.safetensors").exists()
+    assert result.metrics["components"]["mine"]["width"] == 16
+    again = mc.search(space, NAME, out=tmp_path / "run", quiet=True, resume=True, **options)
+    assert again.metrics == result.metrics
+    with pytest.raises(ManticoreError, match="already holds something"):
+        mc.search(space, NAME, out=tmp_path / "run", quiet=True, **options)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"serch": {}}, "recipe key 'serch'"),
+        ({"search": {"steps": -1}}, "search.steps must be at least 1"),
+        ({"config": "nowhere.yaml"}, "no such recipe file"),
+        ({"task": "which-ends"}, "Did you mean 'which-end'"),
+    ],
+)
+def test_a_refused_search_writes_nothing(options: dict[str, object], message: str, tmp_path: Path) -> None:
+    model = GPT2LMHeadModel(GPT2Config(vocab_size=40, n_embd=16, n_layer=2, n_head=2))
+    space = mc.SearchSpace([mc.ComponentSpec(name="mine", model=model), "mamba"], stages=2)
+    with pytest.raises(ManticoreError, match=message):
+        mc.search(space, **{"task": NAME, "out": tmp_path / "run", "quiet": True, **options})  # type: ignore[arg-type]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_space_and_a_task_go_by_name_or_path_too(tmp_path: Path) -> None:
+    file = tmp_path / "space.yaml"
+    file.write_text("components: [gpt-neo, mamba]\nstages: 2\nhome: mamba\n")
+    options = {**QUICK, "compare": {"components": False, "uniform": False, "random": False}}
+    told = {"name": NAME, "train": 60, "seed": 4}
+    result = mc.search(file, told, out=tmp_path / "run", quiet=True, **options)
+    assert result.architecture.home == "mamba"
+    assert result.hybrid.config.num_labels == 2
+
+
+def test_built_in_projectors_keep_their_names() -> None:
+    with pytest.raises(ManticoreError, match="'linear' is built in"):
+        mc.register.projector("linear")(Gated)
+
+
+@pytest.mark.parametrize("table", [tasks, families, strategies, relaxations], ids=lambda table: table.kind)
+def test_a_taken_name_is_refused_and_a_newer_definition_wins(table: object) -> None:
+    def make() -> object:
+        class Mine:
+            pass
+
+        return Mine
+
+    try:
+        first, second = table.register("mine")(make()), table.register("mine")(make())  # type: ignore[attr-defined]
+        assert table["mine"] is second is not first  # type: ignore[index]
+        with pytest.raises(ManticoreError, match="'mine' is already registered"):
+            table.register("mine")(Gated)  # type: ignore[attr-defined]
+    finally:
+        table._items.pop("mine")  # type: ignore[attr-defined]

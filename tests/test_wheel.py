@@ -1,0 +1,98 @@
+"""The wheel holds what it should, and works where there is no checkout."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import subprocess
+import sys
+import venv
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+SHELVES = ("search_spaces", "projectors", "configs")
+PICO = shlex.split("""
+    search --models gpt-neo,mamba --task lra-listops --preset cpu --out run
+    --set task.train=400 --set task.val=50 --set task.test=50
+    --set scratch.attention.width=16 --set scratch.recurrent.width=16
+    --set search.steps=4 --set search.warmup_steps=2 --set search.batch_size=8
+    --set finetune.steps=2 --set finetune.batch_size=8
+""")
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("dist")
+    told(sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(out), cwd=ROOT)
+    (built,) = out.glob("*.whl")
+    return built
+
+
+@pytest.fixture(scope="module")
+def home(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder outside the checkout with an environment `env` that has the wheel, and ours for everything else."""
+    folder = tmp_path_factory.mktemp("elsewhere")
+    venv.create(folder / "env", with_pip=False)
+    pip = (sys.executable, "-m", "pip", "--python", str(folder / "env"))
+    told(*pip, "install", "--quiet", "--no-deps", "--no-index", "--disable-pip-version-check", str(wheel), cwd=folder)
+    # Folders named in a .pth come last on the path, and the .pth files in them, editable installs too, are not read.
+    ours = [entry for entry in sys.path if Path(entry).name in ("site-packages", "dist-packages")]
+    (site,) = (folder / "env").glob("lib/python*/site-packages")
+    (site / "dependencies.pth").write_text("\n".join(ours) + "\n", encoding="utf-8")
+    return folder
+
+
+def told(*command: str, cwd: Path) -> str:
+    """What a command says, run where the checkout is not on the path. It must end well."""
+    hidden = {"PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV"}
+    environment = {name: value for name, value in os.environ.items() if name not in hidden}
+    environment.update(MANTICORE_CACHE=str(cwd / "cache"), HF_HUB_OFFLINE="1", OMP_NUM_THREADS="1")
+    done = subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=240)
+    assert done.returncode == 0, f"{' '.join(command)}\n{done.stdout[-2000:]}\n{done.stderr[-3000:]}"
+    return done.stdout
+
+
+def shipped() -> set[str]:
+    """What the wheel must hold: all of the package, and the three data folders as `_shelf`."""
+    package = {str(file.relative_to(ROOT)) for file in (ROOT / "manticore").rglob("*") if file.is_file()}
+    shelf = {f"manticore/_shelf/{file.relative_to(ROOT)}" for name in SHELVES for file in (ROOT / name).rglob("*.*")}
+    return {name for name in package | shelf if "__pycache__" not in name}
+
+
+def test_the_wheel_holds_the_package_and_the_shelf(wheel: Path) -> None:
+    held = set(zipfile.ZipFile(wheel).namelist())
+    assert shipped() - held == set()
+    for name in (
+        "py.typed",
+        "report/page.css",
+        "_shelf/projectors/README.md",
+        "_shelf/configs/search/lra-listops.yaml",
+    ):
+        assert f"manticore/{name}" in held
+    assert any(name.startswith("manticore/_shelf/search_spaces/") and name.endswith(".yaml") for name in held)
+    assert any(name.endswith(".dist-info/licenses/LICENSE") for name in held)
+
+
+def test_the_wheel_holds_nothing_else(wheel: Path) -> None:
+    held = {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name}
+    assert held - shipped() == set()
+
+
+def test_the_wheel_lists_its_shelf(home: Path) -> None:
+    where = told(str(home / "env/bin/python"), "-c", "import manticore; print(manticore.__file__)", cwd=home)
+    assert Path(where.strip()).is_relative_to(home / "env")
+    listed = told(str(home / "env/bin/manticore"), "ls", cwd=home)
+    for name in ("gpt-neo+mamba", "search/lra-listops", "lra-listops", "mamba"):
+        assert f"  {name} " in listed
+    recipe = told(str(home / "env/bin/manticore"), "show", "search/lra-listops", cwd=home)
+    assert recipe.strip() == (ROOT / "configs/search/lra-listops.yaml").read_text(encoding="utf-8").strip()
+
+
+def test_the_wheel_searches(home: Path) -> None:
+    said = told(str(home / "env/bin/manticore"), *PICO, cwd=home)
+    assert "path: stage 1 " in said
+    for name in ("recipe.yaml", "metrics.json", "report.html", "hybrid/config.json", "hybrid/model.safetensors"):
+        assert (home / "run" / name).is_file()
