@@ -33,7 +33,7 @@ ROWS = (  # roof to ground: DESIGN section 4
     ("modeling", "kernels"),
     ("space",),
     ("architecture", "terminal"),
-    ("library", "registry", "files"),
+    ("library", "registry", "files", "terminal"),
     ("errors", ""),  # "" is manticore/__init__.py, which looks names up lazily
     ("autoclasses",),
 )

@@ -143,7 +143,7 @@ def test_a_space_and_a_task_go_by_name_or_path_too(tmp_path: Path) -> None:
 
 
 def test_built_in_projectors_keep_their_names() -> None:
-    with pytest.raises(ManticoreError, match="'linear' is built in"):
+    with pytest.raises(ManticoreError, match="projector 'linear' is"):
         mc.register.projector("linear")(Gated)
 
 

@@ -100,7 +100,7 @@ def test_what_cannot_be_is_refused_before_anything_is_written(
         (["finetune", "{run}", "--lr", "-1", "--out", "{out}"], "--lr: must be a number above 0, got -1"),
         (["finetune", "{run}", "--lr", "inf", "--out", "{out}"], "--lr: must be a number above 0, got inf"),
         (["finetune", "{nothing}", "--out", "{out}"], "holds no hybrid"),
-        (["finetune", "{run}", "--task", "parity", "--out", "{out}"], "unknown task 'parity'"),
+        (["finetune", "{run}", "--task", "no-such", "--out", "{out}"], "unknown task 'no-such'"),
         (["finetune", "{run}", "--out", "{run}"], "already holds something"),
         (["finetune", "{run}", "--resume", "--out", "{run}"], "holds no fine-tuning to resume"),
         (["evaluate", "{run}", "--batch-size", "-1"], "--batch-size: must be a whole number of at least 1, got -1"),
