@@ -12,7 +12,6 @@ from collections.abc import Iterable, Sequence
 from torch import nn
 from transformers.pytorch_utils import Conv1D
 
-from manticore.architecture import SKIP
 from manticore.modeling.segments import Segment
 from manticore.supernet import Supernet
 
@@ -50,20 +49,39 @@ def _reaches(config: object, length: int) -> Iterable[float]:
 
 
 def branch_costs(supernet: Supernet, length: int) -> tuple[list[list[float]], list[list[float]]]:
-    """Parameters and operations per token of every candidate at every stage, each (S, K)."""
-    stages = [list(branches.values()) for branches in supernet.stages]  # type: ignore[operator]
+    """Parameters and operations per token of every candidate at every stage, each (S, K).
+
+    In the hub topology a path is lent its ends by its first component and holds no projectors, so the first stage's
+    candidates cost their ends too, and all of them their segments only.
+    """
+    stages: list[dict[str, nn.Module]] = [dict(branches.items()) for branches in supernet.stages]  # type: ignore[operator]
+    held = [
+        {name: nn.ModuleList(_kept(supernet, stage, name, branch)) for name, branch in row.items()}
+        for stage, row in enumerate(stages)
+    ]
     return (
-        [[float(parameters(branch)) for branch in row] for row in stages],
-        [[flops(branch, length) for branch in row] for row in stages],
+        [[float(parameters(module)) for module in row.values()] for row in held],
+        [[flops(module, length) for module in row.values()] for row in held],
     )
 
 
+def _kept(supernet: Supernet, stage: int, name: str, branch: nn.Module) -> list[nn.Module]:
+    """What of a branch is in the discrete hybrid."""
+    if not supernet.hub:
+        return [branch]
+    ends = _ends(supernet, name) if stage == 0 else []
+    return [branch.get_submodule("segment"), *ends]
+
+
+def _ends(supernet: Supernet, name: str) -> list[nn.Module]:
+    """What a component lends: embedding, positions, norm and head."""
+    holders = (supernet.embeds, supernet.positions, supernet.norms, supernet.heads)
+    return [held[name] for held in holders if name in held]
+
+
 def fixed_costs(supernet: Supernet, length: int) -> tuple[float, float]:
-    """Parameters and operations per token of what every path holds: home's embedding, positions, norm and head."""
-    home = supernet.home
-    parts = [
-        held[home] for held in (supernet.embeds, supernet.positions, supernet.norms, supernet.heads) if home in held
-    ]
+    """Parameters and operations per token of what every path holds: home's ends; nothing in the hub topology."""
+    parts = [] if supernet.hub else _ends(supernet, supernet.home)
     return float(parameters(nn.ModuleList(parts))), sum(flops(part, length) for part in parts)
 
 
@@ -73,5 +91,10 @@ def path_parameters(supernet: Supernet, path: Sequence[str], length: int) -> flo
     total = fixed_costs(supernet, length)[0]
     for stage, choice in enumerate(path):
         total += table[stage][supernet.candidates.index(choice)]
-    foreign = {choice for choice in path if choice not in (SKIP, supernet.home)}
-    return total + sum(parameters(supernet.positions[name]) for name in foreign if name in supernet.positions)
+    foreign = {choice for choice in path if choice in foreign_tables(supernet)}
+    return total + sum(parameters(supernet.positions[name]) for name in foreign)
+
+
+def foreign_tables(supernet: Supernet) -> list[str]:
+    """Components that bring a position table of their own, paid once however many foreign stages they run."""
+    return [] if supernet.hub else [name for name in supernet.positions if name != supernet.home]

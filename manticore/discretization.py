@@ -51,7 +51,7 @@ def hybrid_state(supernet: Supernet, architecture: Architecture) -> dict[str, Te
     for stage, choice in enumerate(architecture.path):
         if choice != SKIP:
             renamed[f"stages.{stage}.{choice}."] = f"model.stages.{stage}."
-    wanted = {home, *architecture.path}
+    wanted = {home} if supernet.hub else {home, *architecture.path}
     state = {}
     for key, value in supernet.state_dict().items():
         for old, new in renamed.items():

@@ -28,7 +28,7 @@ from manticore.strategies import strategies
 from manticore.tasks.base import TaskOptions
 from manticore.training.optim import AlphaOptions, WeightOptions
 
-PRECISIONS = ("auto", "32-true", "bf16-mixed", "16-mixed")
+PRECISIONS = ("auto", "32-true", "bf16-mixed")
 
 _WEIGHTS = {"lr": 0.0, "weight_decay": 0.0, "warmup_steps": 0, "floor": 0.0, "clip": 0.0}
 _LEAST: dict[str, dict[str, float]] = {
@@ -83,7 +83,7 @@ class SearchOptions:
     temperature_start: float = 1.0
     """Softmax temperature when the alphas begin to move."""
 
-    temperature_end: float = 0.2
+    temperature_end: float = 0.05
     """Softmax temperature at the end; lower pushes the mixture towards one path."""
 
     weights: WeightOptions = WeightOptions()
@@ -146,7 +146,7 @@ class RunOptions:
     """auto, cpu or cuda."""
 
     precision: str = "auto"
-    """auto (bf16-mixed on CUDA, 32-true elsewhere), 32-true, bf16-mixed or 16-mixed."""
+    """auto (bf16-mixed on CUDA, 32-true elsewhere), 32-true or bf16-mixed."""
 
     threads: int = 0
     """CPU threads; 0 leaves torch's choice."""

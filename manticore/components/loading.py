@@ -136,7 +136,7 @@ def _check_folder(folder: Path) -> None:
     raise ManticoreError(f"{folder} holds no weights: expected *.safetensors")
 
 
-def _answers(source: str, revision: str | None) -> bool:
+def hub_answers(source: str, revision: str | None) -> bool:
     """Whether the hub can be asked about a model. One question, where transformers would ask for half a minute."""
     try:
         get_hf_file_metadata(hf_hub_url(source, "config.json", revision=revision), timeout=PATIENCE)
@@ -149,7 +149,7 @@ def _answers(source: str, revision: str | None) -> bool:
 
 def _read(name: str, source: str, revision: str | None) -> Component:
     where: dict[str, Any] = {"revision": revision, "trust_remote_code": False}
-    where["local_files_only"] = Path(source).is_dir() or not _answers(source, revision)
+    where["local_files_only"] = Path(source).is_dir() or not hub_answers(source, revision)
     try:
         config = AutoConfig.from_pretrained(source, **where)
         family = family_of(config)

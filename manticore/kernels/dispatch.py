@@ -26,6 +26,7 @@ class Backend:
     dtypes: frozenset[torch.dtype] | None = None
 
     def load(self) -> Callable[..., Any]:
+        """The scan of this backend; its module is imported now."""
         scan: Callable[..., Any] = import_module(self.module).selective_scan
         return scan
 
@@ -49,6 +50,7 @@ BACKENDS = {
 
 
 def choose(backend: str, tensors: Mapping[str, Tensor]) -> Backend:
+    """The backend called `backend`, or the first that takes these tensors for `auto`. Raises ManticoreError."""
     if backend == "auto":
         return next(row for row in BACKENDS.values() if row.refuses(tensors) is None)
     if backend not in BACKENDS:

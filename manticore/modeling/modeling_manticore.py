@@ -88,7 +88,7 @@ class HybridModel(HybridPreTrainedModel):
         self.stages = nn.ModuleList()
         for stage, name in enumerate(config.path):
             self.stages.append(self._branch(stage, name))
-        for name in [config.home, *config.path]:
+        for name in [config.home] if hub else [config.home, *config.path]:  # in the hub, home runs the first stage
             self._add_positions(name)
         self.post_init()
 

@@ -11,6 +11,7 @@ from transformers import AutoTokenizer, GenerationConfig, PreTrainedTokenizerBas
 
 from manticore.architecture import SKIP
 from manticore.components import Component, load
+from manticore.components.loading import hub_answers
 from manticore.discretization import discretize
 from manticore.errors import ManticoreError, UnknownName
 from manticore.recipe import RunOptions
@@ -62,8 +63,11 @@ def home_tokenizer(lender: Component) -> PreTrainedTokenizerBase | None:
     folder = Path(lender.source)
     if folder.is_dir() and not any((folder / file).exists() for file in TOKENIZER_FILES):
         return None  # transformers would make up an empty one
+    local = folder.is_dir() or not hub_answers(lender.source, lender.revision)
     try:
-        found: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(lender.source, revision=lender.revision)
+        found: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
+            lender.source, revision=lender.revision, local_files_only=local
+        )
     except (OSError, ValueError, KeyError):
         return None
     return found

@@ -56,12 +56,16 @@ class TrainModule(lightning.LightningModule):
     def loss(self, batch: Batch, **options: object) -> Tensor:
         """Mean cross-entropy in nats. Raises NonFiniteLoss if it is not a number."""
         loss = F.cross_entropy(logits_of(self.net, batch, **options).float(), batch["labels"])
-        if not math.isfinite(loss.item()):
-            raise NonFiniteLoss(
-                f"the loss became {loss.item()} at step {self.done + 1}; the last saved state is kept: "
-                "lower the learning rate (--set search.weights.lr=...) or use --set run.precision=32-true"
-            )
+        self.check_finite("loss", loss)
         return loss
+
+    def check_finite(self, what: str, value: Tensor) -> None:
+        """Raises NonFiniteLoss if `value` is not a number, before it can spoil anything."""
+        if not math.isfinite(value.item()):
+            raise NonFiniteLoss(
+                f"the {what} became {value.item()} at step {self.done + 1}; the last saved state is kept; "
+                "a new run may hold with a lower learning rate (--set search.weights.lr=...) or run.precision=32-true"
+            )
 
     def weight_step(self, batch: Batch) -> float:
         """One optimizer step on the weights; the alphas get no gradient. Returns the loss."""
@@ -82,8 +86,9 @@ class TrainModule(lightning.LightningModule):
             loss = self.loss(part) * share
             self.manual_backward(loss, inputs=moving)
             total += loss.item()
-        for optimizer, parameters, clip in movers:
-            torch.nn.utils.clip_grad_norm_(parameters, clip)
+        for _, parameters, clip in movers:
+            self.check_finite("gradient", torch.nn.utils.clip_grad_norm_(parameters, clip))
+        for optimizer, _, _ in movers:
             optimizer.step()
         self.tokens += int(batch["attention_mask"].sum())
         return total

@@ -60,7 +60,7 @@ def test_the_hub_is_asked_once_for_the_pinned_revision(
         asked.append((name, where["revision"], where["local_files_only"], where["trust_remote_code"]))
         raise OSError("not here")
 
-    monkeypatch.setattr(loading, "_answers", lambda *_: answers)
+    monkeypatch.setattr(loading, "hub_answers", lambda *_: answers)
     monkeypatch.setattr(loading.AutoConfig, "from_pretrained", config)
     with pytest.raises(ManticoreError, match=f"cannot get '{source}'.*local folder.*HF_HOME.*from scratch"):
         load(spec)

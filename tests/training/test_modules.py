@@ -153,5 +153,5 @@ def test_an_infinite_loss_is_no_number_either() -> None:
     searching = module(held=net(), kind=ByHand)
     with torch.no_grad():
         searching.net.heads["attention"].weight.fill_(1e38)
-    with pytest.raises(NonFiniteLoss, match="lower the learning rate"):
+    with pytest.raises(NonFiniteLoss, match="lower learning rate"):
         searching.weight_step(batch())

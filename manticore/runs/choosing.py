@@ -1,0 +1,90 @@
+"""Every choice of a search, each made on the model-choice split or on alphas, never on test."""
+
+from __future__ import annotations
+
+import math
+from itertools import combinations
+
+from manticore.cost import branch_costs, fixed_costs, flops, foreign_tables, parameters
+from manticore.errors import ManticoreError
+from manticore.runs.workshop import Trained, Workshop
+from manticore.selection import best_path
+from manticore.supernet import Supernet
+
+
+def choose_home(shop: Workshop, alone: dict[str, Trained]) -> tuple[str, str]:
+    """Who is home, and why."""
+    if shop.space.home is not None:
+        return shop.space.home, "you asked for it"
+    if not alone:
+        return shop.space.names[0], "named first; components were not trained alone"
+    scores = {name: shop.score(trained.net, "choice").accuracy for name, trained in alone.items()}
+    best = max(scores, key=lambda name: scores[name])
+    told = ", ".join(f"{name} {accuracy:.1%}" for name, accuracy in scores.items())
+    return best, f"best alone on the model-choice split: {told}"
+
+
+def select(shop: Workshop, supernet: Supernet) -> list[str]:
+    """The path with the largest product of mixing weights, within the budget if there is one."""
+    options = shop.recipe.selection
+    scores = [[math.log(max(w, 1e-30)) for w in row] for row in supernet.weights().tolist()]
+    if options.max_parameters is None and options.max_flops is None:
+        return [supernet.candidates[choice] for choice in best_path(scores)]
+    return _select_within(supernet, scores, options.max_parameters, options.max_flops, shop.task.max_length)
+
+
+def _select_within(
+    supernet: Supernet, scores: list[list[float]], max_parameters: float | None, max_flops: float | None, length: int
+) -> list[str]:
+    """The best path under one budget; exact, also where a foreign component brings a position table of its own."""
+    parameter_table, flop_table = branch_costs(supernet, length)
+    fixed_parameters, fixed_flops = fixed_costs(supernet, length)
+    if max_flops is not None:
+        chosen = best_path(scores, flop_table, max_flops, fixed_flops)
+        return [supernet.candidates[choice] for choice in chosen]
+    assert max_parameters is not None
+    carriers = foreign_tables(supernet)
+    best: tuple[float, tuple[int, ...]] | None = None
+    refusal: ManticoreError | None = None
+    for held in (set(group) for size in range(len(carriers) + 1) for group in combinations(carriers, size)):
+        # A position table is paid once however many stages use it: fix who may be used, then costs add up again.
+        allowed = [i for i, name in enumerate(supernet.candidates) if name not in carriers or name in held]
+        tables = sum(parameters(supernet.positions[name]) for name in held)
+        rows = [[row[i] for i in allowed] for row in scores]
+        costs = [[row[i] for i in allowed] for row in parameter_table]
+        try:
+            inner = best_path(rows, costs, max_parameters, fixed_parameters + tables)
+        except ManticoreError as error:
+            refusal = refusal or error
+            continue
+        chosen = tuple(allowed[i] for i in inner)
+        total = sum(row[i] for row, i in zip(scores, chosen, strict=True))
+        if best is None or total > best[0]:
+            best = (total, chosen)
+    if best is None:
+        assert refusal is not None
+        raise refusal
+    return [supernet.candidates[choice] for choice in best[1]]
+
+
+def weigh_home(shop: Workshop, tuned: Trained, alone: dict[str, Trained]) -> tuple[str, str]:
+    """What is exported, and why: the hybrid, or the best component if that is better on the model-choice split."""
+    hybrid = shop.score(tuned.net, "choice").accuracy
+    if not alone:
+        return "hybrid", f"model-choice accuracy {hybrid:.1%}; components were not trained alone"
+    affordable = {name: held for name, held in alone.items() if within_budget(shop, held)}
+    scores = {name: shop.score(held.net, "choice").accuracy for name, held in affordable.items()}
+    if not scores:
+        return "hybrid", f"model-choice accuracy {hybrid:.1%}; no component alone is within the budget"
+    best = max(scores, key=lambda name: scores[name])
+    told = f"model-choice accuracy {hybrid:.1%}, best component {best} {scores[best]:.1%}"
+    if scores[best] > hybrid and shop.recipe.selection.weigh_home:
+        return best, told
+    return "hybrid", told
+
+
+def within_budget(shop: Workshop, held: Trained) -> bool:
+    """Whether a trained model costs no more than the selection allows."""
+    options = shop.recipe.selection
+    cheap = options.max_parameters is None or parameters(held.net) <= options.max_parameters
+    return cheap and (options.max_flops is None or flops(held.net, shop.task.max_length) <= options.max_flops)

@@ -1,0 +1,101 @@
+"""What is trained in a search: each component alone, the supernet, the discrete hybrid, the baselines."""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+from manticore.architecture import SKIP
+from manticore.discretization import discretize
+from manticore.recipe import Recipe
+from manticore.runs.export import label_fields
+from manticore.runs.workshop import Trained, Workshop, seed_of
+from manticore.strategies import strategies
+from manticore.supernet import Supernet
+from manticore.training.callbacks import AlphaRecord
+from manticore.training.modules import SearchModule, TrainModule
+
+BOTH = ("weights", "alphas")
+
+
+def fair_steps(recipe: Recipe) -> int:
+    """Steps that show a baseline as many sequences as the hybrid saw in search and fine-tuning together."""
+    search = recipe.search
+    alpha_steps = search.steps - search.warmup_steps if len(strategies[search.strategy].splits) > 1 else 0
+    sequences = (search.steps + alpha_steps) * search.batch_size + recipe.finetune.steps * recipe.finetune.batch_size
+    return round(sequences / recipe.finetune.batch_size)
+
+
+def train_alone(shop: Workshop) -> dict[str, Trained]:
+    """Every component by itself, with its own embedding, norm and head, on as much as the hybrid will see."""
+    if not shop.recipe.compare.components:
+        return {}
+    stages, options = shop.space.stages, shop.recipe.finetune
+    steps = fair_steps(shop.recipe)
+    out = {}
+    for name in shop.space.names:
+
+        def make(name: str = name) -> TrainModule:
+            net = discretize(
+                shop.supernet(name, "softmax", f"alone {name}"), [name] * stages, **label_fields(shop.task)
+            )
+            return TrainModule(net, options.weights, steps)
+
+        out[name] = shop.train(
+            f"alone {name}", make, lambda: {"weights": shop.stream(BOTH, options.batch_size, "alone")}
+        )
+    return out
+
+
+def train_supernet(shop: Workshop, home: str) -> Trained:
+    """The search itself."""
+    options = shop.recipe.search
+    strategy = strategies[options.strategy]()
+
+    def make() -> SearchModule:
+        net = shop.supernet(home, options.relaxation, "search")
+        temperature = (options.temperature_start, options.temperature_end)
+        return SearchModule(
+            net, strategy, options.weights, options.alphas, options.steps, options.warmup_steps, temperature
+        )
+
+    def streams() -> dict[str, Any]:
+        return {
+            name: shop.stream(splits, options.batch_size, f"search {name}") for name, splits in strategy.splits.items()
+        }
+
+    return shop.train("search", make, streams, [AlphaRecord(shop.folder.alphas)])
+
+
+def finetune(shop: Workshop, supernet: Supernet, path: list[str], phase: str) -> Trained:
+    """The discrete hybrid on `path`, with the supernet's weights, trained further on weights and alphas together."""
+    options = shop.recipe.finetune
+
+    def make() -> TrainModule:
+        return TrainModule(discretize(supernet, path, **label_fields(shop.task)), options.weights, options.steps)
+
+    return shop.train(phase, make, lambda: {"weights": shop.stream(BOTH, options.batch_size, "fine-tune")})
+
+
+def train_baselines(shop: Workshop, supernet: Supernet, home: str, path: list[str]) -> dict[str, Trained]:
+    """The uniform mixture, and a random path of the same supernet."""
+    out = {}
+    if shop.recipe.compare.uniform:
+        options, steps = shop.recipe.finetune, fair_steps(shop.recipe)
+        out["uniform mixture"] = shop.train(
+            "uniform mixture",
+            lambda: TrainModule(shop.supernet(home, "fixed", "search"), options.weights, steps),
+            lambda: {"weights": shop.stream(BOTH, options.batch_size, "alone")},
+        )
+    if shop.recipe.compare.random:
+        out["random path"] = finetune(shop, supernet, random_path(shop, supernet, path), "random path")
+    return out
+
+
+def random_path(shop: Workshop, supernet: Supernet, path: list[str]) -> list[str]:
+    """A path drawn uniformly from all but the one that was found."""
+    rng = random.Random(seed_of(shop.recipe.run.seed, "random path"))
+    while True:
+        drawn = [rng.choice(supernet.candidates) for _ in path]
+        if drawn != path and any(choice != SKIP for choice in drawn):
+            return drawn
