@@ -17,7 +17,7 @@ $(VENV)/.ready: pyproject.toml constraints.txt
 	touch $@
 
 demo: install
-	$(BIN)/manticore search --models gpt-neo,mamba --task lra-listops --out runs/demo
+	$(BIN)/manticore search --models gpt-neo,mamba --task lra-listops --out runs/demo --resume
 
 test: install
 	$(BIN)/python -m pytest -n $(JOBS)

@@ -6,6 +6,7 @@ readers of one pass see the same weights.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import torch
@@ -30,6 +31,11 @@ def fixed(alpha_SK: Tensor, temperature: float) -> Tensor:
     return torch.full_like(alpha_SK, 1 / alpha_SK.shape[-1])
 
 
-def annealed(start: float, end: float, fraction: float) -> float:
-    """Geometric schedule from `start` to `end` as `fraction` goes from 0 to 1."""
-    return float(start * (end / start) ** min(max(fraction, 0.0), 1.0))
+def entropy(weights_SK: Tensor) -> Tensor:
+    """Sum over stages of the entropy of the mixing weights, in units of its largest value: S at uniform, 0 at a path.
+
+    Added to the alphas' loss with a rising weight it drives the mixture to a path. A falling temperature does not: the
+    best mixture stays where it is, and the alphas shrink along with the temperature.
+    """
+    total: Tensor = torch.special.entr(weights_SK).sum()
+    return total / math.log(weights_SK.shape[-1])

@@ -33,7 +33,7 @@ PRECISIONS = ("auto", "32-true", "bf16-mixed")
 _WEIGHTS = {"lr": 0.0, "weight_decay": 0.0, "warmup_steps": 0, "floor": 0.0, "clip": 0.0}
 _LEAST: dict[str, dict[str, float]] = {
     "task": {"seed": 0},
-    "search": {"steps": 1, "warmup_steps": 0, "batch_size": 1},
+    "search": {"steps": 1, "warmup_steps": 0, "batch_size": 1, "entropy": 0.0},
     "search.weights": _WEIGHTS,
     "search.alphas": {"lr": 0.0, "floor": 0.0, "clip": 0.0},
     "finetune": {"steps": 1, "batch_size": 1},
@@ -80,11 +80,11 @@ class SearchOptions:
     batch_size: int = 64
     """Sequences in a batch, of the weights as of the alphas."""
 
-    temperature_start: float = 1.0
-    """Softmax temperature when the alphas begin to move."""
+    entropy: float = 1.0
+    """Weight of the mixture's entropy in the alphas' loss at the end; rises from 0 and drives the mixture to a path."""
 
-    temperature_end: float = 0.05
-    """Softmax temperature at the end; lower pushes the mixture towards one path."""
+    temperature: float = 1.0
+    """Temperature of the softmax; lower lets the alphas act faster."""
 
     weights: WeightOptions = WeightOptions()
     """How weights move."""
@@ -209,8 +209,8 @@ class Recipe:
             raise ManticoreError(
                 f"search.warmup_steps ({search.warmup_steps}) leaves alphas no step: search.steps is {search.steps}"
             )
-        if min(search.temperature_start, search.temperature_end) <= 0:
-            raise ManticoreError("search.temperature_start and temperature_end must be above 0")
+        if not 0 < search.temperature < math.inf:
+            raise ManticoreError(f"search.temperature must be above 0, got {search.temperature:g}")
         if run.precision not in PRECISIONS:
             raise UnknownName("precision", run.precision, PRECISIONS)
         if run.device not in ("auto", "cpu", "cuda"):

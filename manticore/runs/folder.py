@@ -42,6 +42,11 @@ class RunFolder:
         return self.root / "metrics.json"
 
     @property
+    def report(self) -> Path:
+        """The page to look at."""
+        return self.root / "report.html"
+
+    @property
     def hybrid(self) -> Path:
         """The Hugging Face checkpoint."""
         return self.root / "hybrid"

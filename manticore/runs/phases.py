@@ -54,9 +54,8 @@ def train_supernet(shop: Workshop, home: str) -> Trained:
 
     def make() -> SearchModule:
         net = shop.supernet(home, options.relaxation, "search")
-        temperature = (options.temperature_start, options.temperature_end)
         return SearchModule(
-            net, strategy, options.weights, options.alphas, options.steps, options.warmup_steps, temperature
+            net, strategy, options.weights, options.alphas, options.steps, options.warmup_steps, options.entropy
         )
 
     def streams() -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -140,30 +140,28 @@ def introduce(shop: Workshop) -> None:
 
 
 def finish(shop: Workshop, metrics: dict[str, Any], tuned: Trained, alone: dict[str, Trained]) -> None:
-    """Export, then write metrics and report; metrics.json is what marks the run as complete."""
+    """Export, then write metrics.json, which marks the run as complete."""
     chosen = tuned if metrics["exported"] == "hybrid" else alone[metrics["exported"]]
-    folder = shop.folder
-    write_json(folder.root / ".metrics.json", metrics)
-    card = model_card(folder.root, metrics)
-    if not folder.hybrid.exists():
+    if not shop.folder.hybrid.exists():
         assert isinstance(chosen.net, PreTrainedModel)
-        export(chosen.net, tokenizer(shop.task), folder.hybrid, card)
-    (folder.root / ".metrics.json").replace(folder.metrics)
-    write_report(folder.root)
+        export(chosen.net, tokenizer(shop.task), shop.folder.hybrid, model_card(shop.folder.root, metrics))
+    write_json(shop.folder.metrics, metrics)
 
 
 def conclude(folder: RunFolder, console: Console) -> Result:
-    """Show the table and say where things are."""
+    """Write the report if it is not there, show the table and say where things are."""
     metrics = read_json(folder.metrics)
     if not isinstance(metrics, dict) or "rows" not in metrics:
         raise BadFile(folder.metrics, "not the metrics of a run")
     architecture = Architecture.load(folder.architecture)
+    if not folder.report.exists():
+        write_report(folder.root)
     console.print(comparison(metrics["rows"], title=f"{metrics['task']}, test split"))
     console.print(f"path: {metrics['words']}", highlight=False, soft_wrap=True)
     console.print(f"exported: {metrics['exported']} ({metrics['exported_reason']})", highlight=False, soft_wrap=True)
     for label, place in {
         "hybrid": folder.hybrid,
-        "report": folder.root / "report.html",
+        "report": folder.report,
         "metrics": folder.metrics,
         "alphas": folder.alphas,
     }.items():
@@ -174,7 +172,7 @@ def conclude(folder: RunFolder, console: Console) -> Result:
 def _check_same(recipe: Recipe, folder: RunFolder) -> None:
     """Raises ManticoreError if the recipe given now differs from that of the run to be resumed."""
     held = asdict(resolve([read_yaml(folder.recipe)], "auto"))
-    given = asdict(replace(recipe))
+    given = asdict(recipe)
     for key in held:
         if held[key] != given[key]:
             raise ManticoreError(

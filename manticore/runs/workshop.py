@@ -88,7 +88,9 @@ class Workshop:
     def supernet(self, home: str, relaxation: str, purpose: str) -> Supernet:
         """A fresh supernet; `purpose` seeds its projectors and head."""
         torch.manual_seed(seed_of(self.recipe.run.seed, "supernet", purpose))
-        return Supernet(self.components, self.space, home, self.readout, relaxation)
+        made = Supernet(self.components, self.space, home, self.readout, relaxation)
+        made.temperature = self.recipe.search.temperature
+        return made
 
     def stream(self, splits: Sequence[str], batch_size: int, purpose: str) -> Stream:
         """Batches of the named splits together."""
@@ -110,8 +112,6 @@ class Workshop:
         held = self.folder.done(phase)
         if held is not None:
             self.folder.restore(phase, module.net)
-            if isinstance(module.net, Supernet):
-                module.net.temperature = held["temperature"]
             self.console.print(f"  {phase}: done before", highlight=False, soft_wrap=True)
             self.seconds[phase] = held["seconds"]
             return Trained(module.net.eval(), held["tokens"], held["seconds"])
@@ -119,8 +119,6 @@ class Workshop:
         fit(module, streams(), phase, self.folder.checkpoints, self.machine, self.console, callbacks)
         seconds = time.monotonic() - started
         facts: dict[str, Any] = {"tokens": module.tokens, "seconds": seconds, "steps": module.done}
-        if isinstance(module.net, Supernet):
-            facts["temperature"] = module.net.temperature
         self.folder.keep(phase, module.net, facts)
         self.seconds[phase] = seconds
         return Trained(module.net, module.tokens, seconds)

@@ -36,7 +36,7 @@ class SaveState(lightning.Callback):
 
 
 class AlphaRecord(lightning.Callback):
-    """Append one JSON line per alpha step: step, alphas, mixing weights, losses, tokens, temperature.
+    """Append one JSON line per alpha step: step, alphas, mixing weights, losses, tokens.
 
     Started again from a saved state, it first drops the lines that state does not know of.
     """
@@ -62,7 +62,6 @@ class AlphaRecord(lightning.Callback):
             "candidates": list(net.candidates),
             "alphas": net.alpha.detach().cpu().tolist(),
             "weights": net.weights().detach().cpu().tolist(),
-            "temperature": net.temperature,
             **module.latest,
         }
         with self.file.open("a", encoding="utf-8") as out:

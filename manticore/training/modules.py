@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import lightning
@@ -13,7 +14,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from manticore.errors import NonFiniteLoss
-from manticore.mixing import annealed
+from manticore.mixing import entropy
 from manticore.strategies import Strategy
 from manticore.supernet import Supernet
 from manticore.training.data import Batch, micro_batches
@@ -73,10 +74,15 @@ class TrainModule(lightning.LightningModule):
         self.weight_schedule.step()
         return loss
 
-    def move(self, batch: Batch, movers: list[tuple[Optimizer, list[nn.Parameter], float]]) -> float:
-        """One step of each (optimizer, its parameters, largest gradient norm) by the loss on `batch`.
+    def move(
+        self,
+        batch: Batch,
+        movers: list[tuple[Optimizer, list[nn.Parameter], float]],
+        penalty: Callable[[], Tensor] | None = None,
+    ) -> float:
+        """One step of each (optimizer, its parameters, largest gradient norm) by the loss on `batch` and the penalty.
 
-        Only the parameters that are to move get gradients.
+        Only the parameters that are to move get gradients. Returns the loss without the penalty.
         """
         for optimizer, _, _ in movers:
             optimizer.zero_grad(set_to_none=True)
@@ -86,6 +92,8 @@ class TrainModule(lightning.LightningModule):
             loss = self.loss(part) * share
             self.manual_backward(loss, inputs=moving)
             total += loss.item()
+        if penalty is not None:
+            self.manual_backward(penalty(), inputs=moving)
         for _, parameters, clip in movers:
             self.check_finite("gradient", torch.nn.utils.clip_grad_norm_(parameters, clip))
         for optimizer, _, _ in movers:
@@ -138,7 +146,7 @@ class SearchModule(TrainModule):
         options, alpha_options: of the two optimizers.
         steps: weight steps, warm-up included.
         warmup_steps: first steps, in which the alphas stay where they are.
-        temperature: of the relaxation, first and last; falls geometrically after the warm-up.
+        entropy: weight of the mixture's entropy in the alphas' loss at the last step; it rises linearly from 0.
     """
 
     net: Supernet
@@ -151,13 +159,13 @@ class SearchModule(TrainModule):
         alpha_options: AlphaOptions,
         steps: int,
         warmup_steps: int,
-        temperature: tuple[float, float],
+        entropy: float = 0.0,
     ) -> None:
         super().__init__(net, options, steps)
         self.strategy = strategy
         self.alpha_options = alpha_options
         self.warmup_steps = warmup_steps
-        self.temperature = temperature
+        self.entropy = entropy
 
     @property
     def warming_up(self) -> bool:
@@ -171,14 +179,16 @@ class SearchModule(TrainModule):
 
     def alpha_step(self, batch: Batch) -> float:
         """One optimizer step on the alphas; the weights get no gradient. Returns the loss."""
-        loss = self.move(batch, [(self.alpha_optimizer, [self.net.alpha], self.alpha_options.clip)])
+        alphas = (self.alpha_optimizer, [self.net.alpha], self.alpha_options.clip)
+        loss = self.move(batch, [alphas], self.entropy_penalty)
         self.alpha_schedule.step()
         return loss
 
     def joint_step(self, batch: Batch) -> float:
         """One step of both optimizers by the same gradient. Returns the loss."""
         weights = (self.weight_optimizer, self.weight_parameters, self.options.clip)
-        loss = self.move(batch, [weights, (self.alpha_optimizer, [self.net.alpha], self.alpha_options.clip)])
+        alphas = (self.alpha_optimizer, [self.net.alpha], self.alpha_options.clip)
+        loss = self.move(batch, [weights, alphas], self.entropy_penalty)
         self.weight_schedule.step()
         self.alpha_schedule.step()
         return loss
@@ -197,18 +207,14 @@ class SearchModule(TrainModule):
         optimizer: Optimizer = held[1]
         return optimizer
 
-    def set_temperature(self) -> None:
-        """Put the relaxation where the schedule is at this step."""
-        moving = max(1, self.steps - self.warmup_steps)
-        self.net.temperature = annealed(*self.temperature, (self.done - self.warmup_steps) / moving)
+    def entropy_penalty(self) -> Tensor:
+        """What the alphas pay for being undecided at this step."""
+        progress = (self.done - self.warmup_steps) / max(1, self.steps - self.warmup_steps)
+        return self.entropy * progress * entropy(self.net.weights())
 
     def training_step(self, batch: dict[str, Batch], batch_idx: int) -> None:
-        self.set_temperature()
         self.latest = self.strategy.step(self, batch)
         self.finish_step()
-
-    def on_train_end(self) -> None:
-        self.set_temperature()
 
 
 def _rng_state() -> dict[str, Any]:

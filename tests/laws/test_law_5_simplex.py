@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from manticore.mixing import annealed, relaxations
+from manticore.mixing import entropy, relaxations
 from manticore.strategies import strategies
 from manticore.training.callbacks import AlphaRecord
 from tests.training.bench import STEPS, batch, module, net, train
@@ -78,7 +78,9 @@ def test_noise_is_drawn_once_a_pass_and_read_by_all(topology: str, noisy: list[T
     assert not torch.equal(noisy[0], noisy[1])
 
 
-@given(st.floats(0.05, 5), st.floats(0.05, 5), st.floats(-1, 2))
-def test_the_temperature_stays_between_its_ends(start: float, end: float, fraction: float) -> None:
-    low, high = sorted((start, end))
-    assert low * (1 - 1e-9) <= annealed(start, end, fraction) <= high * (1 + 1e-9)
+@given(st.lists(st.lists(st.floats(-20, 20), min_size=3, max_size=3), min_size=1, max_size=4))
+def test_entropy_is_none_at_a_path_and_the_number_of_stages_at_uniform(alphas: list[list[float]]) -> None:
+    stages = len(alphas)
+    assert -1e-6 <= entropy(relaxations["softmax"](torch.tensor(alphas), 1.0)).item() <= stages * (1 + 1e-5)
+    assert entropy(torch.eye(3)).item() == 0
+    assert entropy(torch.full((stages, 3), 1 / 3)).item() == pytest.approx(stages)

@@ -69,7 +69,7 @@ def net(relaxation: str = "softmax", dropout: float = 0.0, **space: Any) -> Supe
 
 def module(strategy: str = "darts", held: Supernet | None = None, kind: type[SearchModule] = SearchModule) -> Any:
     """A search of `STEPS` steps, a quarter of them warm-up."""
-    options = (WEIGHTS, AlphaOptions(lr=0.1), STEPS, STEPS // 4, (1.0, 0.3))
+    options = (WEIGHTS, AlphaOptions(lr=0.1), STEPS, STEPS // 4, 1.0)
     return kind(held if held is not None else net(), strategies[strategy](), *options)
 
 

@@ -116,16 +116,27 @@ def test_micro_batches_add_up_to_the_gradient_of_the_whole() -> None:
     assert whole.tokens == parts.tokens == int(batch()["attention_mask"].sum())
 
 
-def test_the_temperature_falls_after_the_warm_up() -> None:
+def test_indecision_costs_nothing_at_first_and_its_whole_weight_at_the_end() -> None:
     searching = by_hand()
-    seen = []
-    for done in range(STEPS + 1):
-        searching.done = done
-        searching.set_temperature()
-        seen.append(searching.net.temperature)
-    assert seen[: searching.warmup_steps + 1] == [1.0] * (searching.warmup_steps + 1)
-    assert seen == sorted(seen, reverse=True)
-    assert seen[-1] == pytest.approx(0.3)
+    stages = searching.net.space.stages
+    torch.nn.init.zeros_(searching.net.alpha)
+    searching.done = searching.warmup_steps
+    assert searching.entropy_penalty().item() == 0
+    searching.done = searching.steps
+    assert searching.entropy_penalty().item() == pytest.approx(searching.entropy * stages)  # uniform: the most there is
+
+
+def test_the_penalty_moves_alphas_away_from_the_middle_and_is_not_in_the_loss() -> None:
+    searching, free = by_hand(), by_hand()
+    for held in (searching, free):
+        held.done = held.steps
+        with torch.no_grad():
+            held.net.alpha.copy_(torch.tensor([[0.4, -0.4]] * held.net.space.stages))
+    free.entropy = 0.0
+    searching.entropy = 1e3
+    assert searching.alpha_step(batch()) == pytest.approx(free.alpha_step(batch()))
+    assert (searching.net.alpha[:, 0] > 0.4).all()
+    assert (searching.net.alpha[:, 1] < -0.4).all()
 
 
 class Poison(lightning.Callback):
