@@ -83,6 +83,10 @@ class SearchOptions:
     entropy: float = 1.0
     """Weight of the mixture's entropy in the alphas' loss at the end; rises from 0 and drives the mixture to a path."""
 
+    sampled: bool = False
+    """Weight steps run one path drawn from the mixing weights, not the mixture: cheaper, and every path learns to stand
+    by itself, so that discretizing costs little."""
+
     temperature: float = 1.0
     """Temperature of the softmax; lower lets the alphas act faster."""
 

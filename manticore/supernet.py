@@ -146,6 +146,11 @@ class Supernet(nn.Module):
         """Mixing weights on the simplex, (S, K), differentiable in the alphas."""
         return self.relax(self.alpha, self.temperature)
 
+    def sample(self) -> list[str]:
+        """A path drawn stage by stage from the mixing weights."""
+        drawn = torch.multinomial(self.weights().detach().cpu(), 1).squeeze(-1)
+        return [self.candidates[choice] for choice in drawn.tolist()]
+
     def one_hot(self, path: Sequence[str]) -> Tensor:
         """The weights (S, K) that put everything on `path`."""
         index = torch.tensor([self.candidates.index(choice) for choice in path], device=self.alpha.device)

@@ -55,7 +55,14 @@ def train_supernet(shop: Workshop, home: str) -> Trained:
     def make() -> SearchModule:
         net = shop.supernet(home, options.relaxation, "search")
         return SearchModule(
-            net, strategy, options.weights, options.alphas, options.steps, options.warmup_steps, options.entropy
+            net,
+            strategy,
+            options.weights,
+            options.alphas,
+            options.steps,
+            options.warmup_steps,
+            options.entropy,
+            options.sampled,
         )
 
     def streams() -> dict[str, Any]:

@@ -79,17 +79,19 @@ class TrainModule(lightning.LightningModule):
         batch: Batch,
         movers: list[tuple[Optimizer, list[nn.Parameter], float]],
         penalty: Callable[[], Tensor] | None = None,
+        **options: object,
     ) -> float:
         """One step of each (optimizer, its parameters, largest gradient norm) by the loss on `batch` and the penalty.
 
-        Only the parameters that are to move get gradients. Returns the loss without the penalty.
+        Only the parameters that are to move get gradients; `options` go to the net's forward pass. Returns the loss
+        without the penalty.
         """
         for optimizer, _, _ in movers:
             optimizer.zero_grad(set_to_none=True)
         moving = [parameter for _, parameters, _ in movers for parameter in parameters]
         total = 0.0
         for part, share in micro_batches(batch, self.micro_batch_size):
-            loss = self.loss(part) * share
+            loss = self.loss(part, **options) * share
             self.manual_backward(loss, inputs=moving)
             total += loss.item()
         if penalty is not None:
@@ -147,6 +149,7 @@ class SearchModule(TrainModule):
         steps: weight steps, warm-up included.
         warmup_steps: first steps, in which the alphas stay where they are.
         entropy: weight of the mixture's entropy in the alphas' loss at the last step; it rises linearly from 0.
+        sampled: weight steps run one path drawn from the mixing weights, not the mixture.
     """
 
     net: Supernet
@@ -160,12 +163,14 @@ class SearchModule(TrainModule):
         steps: int,
         warmup_steps: int,
         entropy: float = 0.0,
+        sampled: bool = False,
     ) -> None:
         super().__init__(net, options, steps)
         self.strategy = strategy
         self.alpha_options = alpha_options
         self.warmup_steps = warmup_steps
         self.entropy = entropy
+        self.sampled = sampled
 
     @property
     def warming_up(self) -> bool:
@@ -176,6 +181,14 @@ class SearchModule(TrainModule):
         (weights,), (schedule,) = super().configure_optimizers()
         alphas = alpha_optimizer(self.net.alpha, self.alpha_options)
         return [weights, alphas], [schedule, cosine(alphas, self.steps - self.warmup_steps, self.alpha_options.floor)]
+
+    def weight_step(self, batch: Batch) -> float:
+        if not self.sampled:
+            return super().weight_step(batch)
+        weights = (self.weight_optimizer, self.weight_parameters, self.options.clip)
+        loss = self.move(batch, [weights], path=self.net.sample())
+        self.weight_schedule.step()
+        return loss
 
     def alpha_step(self, batch: Batch) -> float:
         """One optimizer step on the alphas; the weights get no gradient. Returns the loss."""
