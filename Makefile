@@ -20,7 +20,7 @@ demo: install
 	$(BIN)/manticore search --models gpt-neo,mamba --task lra-listops --out runs/demo --resume
 
 test: install
-	$(BIN)/python -m pytest -n $(JOBS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS)
 
 lint: install
 	$(BIN)/ruff check .

@@ -12,6 +12,7 @@ from rich.table import Table
 from manticore.report.rows import Row, measure
 
 COSTS = ("parameters", "FLOPs/token", "training tokens")
+SHORT = ("params", "FLOPs/token", "tokens seen")  # a terminal may have 80 columns
 
 
 def comparison(rows: Sequence[Mapping[str, Any]], title: str | None = None) -> Table:
@@ -19,8 +20,8 @@ def comparison(rows: Sequence[Mapping[str, Any]], title: str | None = None) -> T
     held = [Row.of(row) for row in rows]
     heading = None if title is None else escape(title)
     table = Table(title=heading, title_justify="left", box=box.SIMPLE_HEAD, header_style="bold", pad_edge=False)
-    table.add_column("model", no_wrap=True)
-    for name in (measure(held), *COSTS):
+    table.add_column("model")
+    for name in (measure(held), *SHORT):
         table.add_column(name, justify="right", no_wrap=True)
     best = max((row.goodness for row in held if row.group != "guess"), default=None)
     for place, row in enumerate(held):

@@ -139,6 +139,29 @@ def test_the_penalty_moves_alphas_away_from_the_middle_and_is_not_in_the_loss() 
     assert (searching.net.alpha[:, 1] < -0.4).all()
 
 
+def test_a_sampled_weight_step_moves_one_path_and_the_ends_and_nothing_else() -> None:
+    searching = by_hand()
+    searching.sampled = True
+    torch.manual_seed(3)
+    path = searching.net.sample()
+    torch.manual_seed(3)
+    before = weights(searching)
+    searching.weight_step(batch())
+    moved = {name for name, held in weights(searching).items() if not torch.equal(held, before[name])}
+    stages = {tuple(name.split(".")[1:3]) for name in moved if name.startswith("stages.")}
+    assert stages == {(str(stage), choice) for stage, choice in enumerate(path)}
+    assert any(name.startswith("embeds.") for name in moved)
+
+
+def test_paths_are_drawn_by_the_mixing_weights() -> None:
+    held = by_hand().net
+    torch.manual_seed(0)
+    drawn = [held.sample() for _ in range(600)]
+    for stage, row in enumerate(held.weights().tolist()):
+        for choice, weight in zip(held.candidates, row, strict=True):
+            assert sum(path[stage] == choice for path in drawn) / 600 == pytest.approx(weight, abs=0.08)
+
+
 class Poison(lightning.Callback):
     """Spoils a weight after some step."""
 
