@@ -71,7 +71,11 @@ def recipe_for(config: str | Path | None, flags: dict[str, Any]) -> Recipe:
     file = library.find("configs", config) if config is not None else None
     held = read_yaml(file) if file is not None else {}
     preset = task.get("preset") or _mapping(held).get("preset") or "auto"
-    return resolve([held, flags], choose_preset(preset)[0])
+    chosen, reason = choose_preset(preset)
+    settled: dict[str, Any] = {"task": {"preset": chosen}}
+    if preset == "auto":  # written down, so that the recipe does the same on another machine
+        settled["run"] = {"preset_reason": reason}
+    return resolve([held, flags, settled], chosen)
 
 
 def _mapping(held: dict[str, Any]) -> dict[str, Any]:

@@ -85,7 +85,7 @@ class SearchOptions:
 
     sampled: bool = False
     """Weight steps run one path drawn from the mixing weights, not the mixture: cheaper, and every path learns to stand
-    by itself, so that discretizing costs little."""
+    by itself. Only in the residual topology, and where alphas have data of their own."""
 
     temperature: float = 1.0
     """Temperature of the softmax; lower lets the alphas act faster."""
@@ -142,6 +142,9 @@ class CompareOptions:
 @dataclass(frozen=True)
 class RunOptions:
     """The machine and the bookkeeping."""
+
+    preset_reason: str = ""
+    """Why the task has this preset, where it was not named but found out."""
 
     seed: int = 0
     """Seed of weights, batches and the random path."""
@@ -213,6 +216,8 @@ class Recipe:
             raise ManticoreError(
                 f"search.warmup_steps ({search.warmup_steps}) leaves alphas no step: search.steps is {search.steps}"
             )
+        if search.relaxation == "fixed":
+            raise ManticoreError("search.relaxation cannot be fixed: then there is nothing to search")
         if not 0 < search.temperature < math.inf:
             raise ManticoreError(f"search.temperature must be above 0, got {search.temperature:g}")
         if run.precision not in PRECISIONS:

@@ -125,6 +125,8 @@ class SearchSpace:
             raise UnknownName("topology", self.topology, TOPOLOGIES)
         if self.home is not None and self.home not in self.names:
             raise UnknownName("home component", self.home, self.names)
+        if self.home is not None and self.topology == "hub":
+            raise ManticoreError("in the hub topology whoever runs the first stage is home; drop home or topology=hub")
         if self.skip and self.topology == "hub":
             raise ManticoreError("skip stages exist in the residual topology only; drop skip or topology=hub")
 

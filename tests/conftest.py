@@ -9,10 +9,17 @@ import pytest
 from filelock import FileLock
 from hypothesis import settings
 
+from manticore.kernels import uninstall
 from tests.words import pico_search
 
-settings.register_profile("patient", deadline=None)  # a busy machine is no failure
+settings.register_profile("patient", deadline=None, derandomize=True)  # a busy machine is no failure
 settings.load_profile("patient")
+
+
+@pytest.fixture(autouse=True)
+def plain_kernels() -> None:
+    """Every test starts with transformers' own scan, whatever the one before it lent."""
+    uninstall()
 
 
 @pytest.fixture(scope="session")

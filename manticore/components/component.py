@@ -96,4 +96,5 @@ class Component:
             "source": self.source,
             "revision": self.revision,
             "pretrained": self.pretrained,
+            "head_bias": getattr(self.model.get_output_embeddings(), "bias", None) is not None,
         }

@@ -102,4 +102,9 @@ class Identity(nn.Module):
 def build(options: dict[str, Any], d_in: int, d_out: int) -> nn.Module:
     """A translator from width `d_in` to `d_out`; `options` has `kind` and the kind's own options."""
     own = {key: value for key, value in options.items() if key != "kind"}
+    if options["kind"] not in KINDS:
+        raise ValueError(
+            f"projector '{options['kind']}' is not registered in this process: register its class first, or load the "
+            "checkpoint with trust_remote_code=True where manticore is not imported"
+        )
     return KINDS[options["kind"]](d_in, d_out, **own)

@@ -63,12 +63,16 @@ class NoPositions(nn.Module):
         return torch.zeros((), device=position_ids.device)
 
 
+PER_LAYER = ("layer_types", "attention_layers", "mlp_layer_types", "no_rope_layers")
+"""Configuration fields that hold one entry for each layer."""
+
+
 def slice_config(config: PretrainedConfig, start: int, stop: int) -> PretrainedConfig:
     """The configuration of layers `start` to `stop` of a model: per-layer lists are cut along with the layers."""
     held = config.to_dict()
     depth = config.num_hidden_layers
     for key, value in held.items():
-        if isinstance(value, list) and len(value) == depth and key not in {"architectures", "attention_types"}:
+        if key in PER_LAYER and isinstance(value, list) and len(value) == depth:
             held[key] = value[start:stop]
     if "attention_types" in held:  # GPT-Neo spells its per-layer list as [[pattern, repeats], ...]
         held["attention_types"] = [[[kind], 1] for kind in config.attention_layers[start:stop]]

@@ -15,7 +15,7 @@ from manticore.components.loading import hub_answers
 from manticore.discretization import discretize
 from manticore.errors import ManticoreError, UnknownName
 from manticore.recipe import RunOptions
-from manticore.runs.export import export
+from manticore.runs.export import export, plain_card
 from manticore.runs.machine import prepare
 from manticore.space import SearchSpace
 from manticore.supernet import Readout, Supernet
@@ -51,7 +51,11 @@ def run(models: Sequence[str], path: Sequence[str], home: str | None, out: Path,
     hybrid = discretize(supernet, path, **special)
     hybrid.generation_config = lender.model.generation_config or GenerationConfig.from_model_config(lender.config)
     architecture = supernet.architecture(path)
-    place = export(hybrid, home_tokenizer(lender), out, _card(components, architecture.words(), home))
+    note = (
+        "The projectors of foreign stages are untrained: features are cut or padded to fit. Train it before you use it."
+    )
+    card = plain_card(components, architecture.words(), home, "AutoModelForCausalLM", note)
+    place = export(hybrid, home_tokenizer(lender), out, card)
     console.print(
         f"{place}: {architecture.words()}, home {home}; its projectors are untrained", highlight=False, soft_wrap=True
     )
@@ -71,20 +75,3 @@ def home_tokenizer(lender: Component) -> PreTrainedTokenizerBase | None:
     except (OSError, ValueError, KeyError):
         return None
     return found
-
-
-def _card(components: Sequence[Component], words: str, home: str) -> str:
-    made_of = "\n".join(
-        f"- **{held.name}**: {held.source}" + (f" at revision `{held.revision}`" if held.revision else "")
-        for held in components
-    )
-    return (
-        "---\nlibrary_name: transformers\npipeline_tag: text-generation\ntags: [manticore, hybrid]\n---\n\n"
-        f"# A hybrid by hand\n\n{words}. Home is **{home}**: it lends embedding, residual stream, norm and head.\n\n"
-        f"{made_of}\n\nThe projectors of foreign stages are untrained: features are cut or padded to fit. "
-        "Train it before you use it.\n\n"
-        "```python\nfrom transformers import AutoModelForCausalLM, AutoTokenizer\n\n"
-        'model = AutoModelForCausalLM.from_pretrained(".", trust_remote_code=True)\n'
-        'tokenizer = AutoTokenizer.from_pretrained(".")\n```\n\n'
-        "Made with manticore (arXiv 2406.00894, Pretrained Hybrids with MAD Skills).\n"
-    )

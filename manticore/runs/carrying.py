@@ -14,13 +14,20 @@ from manticore.modeling import projectors
 
 
 def carry_projector(file: Path, kind: str) -> None:
-    """Append the class registered as `kind` to a checkpoint's `projectors.py`; built-in kinds are there already.
+    """Append the class registered as `kind` to a checkpoint's `projectors.py`; built-in kinds are there already."""
+    source = projector_source(kind)
+    if source:
+        write_text(file, f"{file.read_text(encoding='utf-8')}\n\n{source}\n")
 
-    Raises ManticoreError if its source cannot be had, or it uses names that a checkpoint does not have.
+
+def projector_source(kind: str) -> str:
+    """The source that a checkpoint with projectors of this kind carries; empty for built-in kinds.
+
+    Raises ManticoreError if the source cannot be had, or it uses names that a checkpoint does not have.
     """
     held = projectors.KINDS[kind]
     if held.__module__ == projectors.__name__:
-        return
+        return ""
     tree = _class_tree(held, kind)
     foreign = sorted(_outside_names(tree) - set(vars(projectors)) - set(dir(builtins)))
     if foreign:
@@ -29,8 +36,7 @@ def carry_projector(file: Path, kind: str) -> None:
             "it may use torch, nn, F and Tensor, and nothing else from outside its class"
         )
     tree.decorator_list = []
-    code = file.read_text(encoding="utf-8")
-    write_text(file, f"{code}\n\n@projector({kind!r})\n{ast.unparse(tree)}\n")
+    return f"@projector({kind!r})\n{ast.unparse(tree)}"
 
 
 def _class_tree(held: type, kind: str) -> ast.ClassDef:

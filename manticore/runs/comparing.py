@@ -13,7 +13,6 @@ from manticore.runs.export import label_fields
 from manticore.runs.machine import facts
 from manticore.runs.workshop import Trained, Workshop
 from manticore.supernet import Supernet
-from manticore.tasks.presets import choose_preset
 from manticore.training.scoring import Score
 
 
@@ -47,7 +46,7 @@ def compare(
         empty = dict.fromkeys(("loss", "parameters", "flops_per_token", "training_tokens"))
         rows.append({"name": name, "group": "guess", **guess.to_dict(), **empty})
     exported, why = weigh_home(shop, tuned, alone)
-    preset, preset_why = choose_preset(shop.recipe.task.preset)
+    preset, preset_why = shop.preset
     architecture = supernet.architecture(path)
     return {
         "task": shop.task.name,
@@ -58,7 +57,7 @@ def compare(
         "preset": preset,
         "preset_reason": preset_why,
         "home": architecture.home,
-        "home_reason": reason,
+        "home_reason": "it runs the first stage" if supernet.hub else reason,
         "path": path,
         "words": architecture.words(),
         "exported": exported,

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 
 from manticore.errors import ManticoreError
 from manticore.files import write_json
+from manticore.modeling.configuration_manticore import HybridConfig
 from manticore.recipe import RunOptions
 from manticore.runs.hybrids import read_hybrid
 from manticore.runs.machine import prepare
@@ -37,11 +40,20 @@ def run(hybrid: Path, options: TaskOptions, batch_size: int, json: Path | None, 
     return result
 
 
-def check_fits(config: object, task: Task) -> None:
+def check_fits(config: HybridConfig, task: Task) -> None:
     """Raises ManticoreError unless a hybrid's vocabulary and labels are the task's."""
-    vocab_size, labels = getattr(config, "vocab_size", None), getattr(config, "num_labels", None)
+    vocab_size, labels = config.vocab_size, config.num_labels
     if vocab_size != task.vocabulary.size or labels != task.num_labels:
         raise ManticoreError(
             f"this hybrid reads {vocab_size} token ids and has {labels} labels; "
             f"{task.name} has {task.vocabulary.size} and {task.num_labels}"
         )
+    reach = min((reach_of(held) for held in config.components.values()), default=task.max_length)
+    if reach < task.max_length:
+        raise ManticoreError(f"this hybrid has {reach} positions; {task.name} has up to {task.max_length} tokens")
+
+
+def reach_of(held: dict[str, Any]) -> int:
+    """The longest sequence that a component in a hybrid's configuration has positions for."""
+    absolute = held["anatomy"]["positions"] is not None
+    return int(held["config"]["max_position_embeddings"]) if absolute else sys.maxsize

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 from tokenizers import Tokenizer, normalizers, pre_tokenizers, processors
 from tokenizers.models import WordLevel
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
+from manticore.components import Component
 from manticore.errors import ManticoreError
 from manticore.files import write_text
 from manticore.runs.carrying import carry_projector
@@ -70,3 +72,21 @@ def label_fields(task: Task) -> dict[str, object]:
         "eos_token_id": task.vocabulary.eos,
         "task": task.name,
     }
+
+
+def plain_card(components: Sequence[Component], words: str, home: str, auto_class: str, note: str) -> str:
+    """The card of a hybrid that no search has scored: what it is made of, how to load it, and a note."""
+    made_of = "\n".join(
+        f"- **{held.name}**: {held.source}" + (f" at revision `{held.revision}`" if held.revision else "")
+        for held in components
+    )
+    kind = "text-generation" if auto_class == "AutoModelForCausalLM" else "text-classification"
+    return (
+        f"---\nlibrary_name: transformers\npipeline_tag: {kind}\ntags: [manticore, hybrid]\n---\n\n"
+        f"# A hybrid by hand\n\n{words}. Home is **{home}**: it lends embedding, residual stream, norm and head.\n\n"
+        f"{made_of}\n\n{note}\n\n"
+        f"```python\nfrom transformers import {auto_class}, AutoTokenizer\n\n"
+        f'model = {auto_class}.from_pretrained(".", trust_remote_code=True)\n'
+        'tokenizer = AutoTokenizer.from_pretrained(".", trust_remote_code=True)\n```\n\n'
+        "Made with manticore (arXiv 2406.00894, Pretrained Hybrids with MAD Skills).\n"
+    )

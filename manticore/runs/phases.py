@@ -51,6 +51,8 @@ def train_supernet(shop: Workshop, home: str) -> Trained:
     """The search itself."""
     options = shop.recipe.search
     strategy = strategies[options.strategy]()
+    # The hub's projectors live in the mixture alone, and a single level has one pass for weights and alphas.
+    sampled = options.sampled and shop.space.topology != "hub" and "alphas" in strategy.splits
 
     def make() -> SearchModule:
         net = shop.supernet(home, options.relaxation, "search")
@@ -62,7 +64,7 @@ def train_supernet(shop: Workshop, home: str) -> Trained:
             options.steps,
             options.warmup_steps,
             options.entropy,
-            options.sampled,
+            sampled,
         )
 
     def streams() -> dict[str, Any]:

@@ -11,8 +11,7 @@ from manticore.discretization import discretize
 from manticore.errors import ManticoreError, UnknownName
 from manticore.files import read_json
 from manticore.recipe import read_yaml, resolve
-from manticore.report.card import model_card
-from manticore.runs.export import export, label_fields, tokenizer
+from manticore.runs.export import export, label_fields, plain_card, tokenizer
 from manticore.runs.folder import finished_run
 from manticore.runs.machine import prepare
 from manticore.runs.workshop import Workshop
@@ -52,7 +51,11 @@ def run(given: Path, path: list[str] | None, out: Path, console: Console) -> Pat
     supernet = shop.supernet(metrics["home"], recipe.search.relaxation, "search")
     folder.restore("search", supernet)
     architecture = supernet.architecture(path)
-    card = model_card(folder.root, {**metrics, "path": path, "words": architecture.words(), "rows": []})
+    note = (
+        f"Its weights are as the search on {shop.task.name} left them, not fine-tuned. Fine-tune it before you use it."
+    )
+    auto_class = "AutoModelForSequenceClassification"
+    card = plain_card(shop.components, architecture.words(), architecture.home, auto_class, note)
     hybrid = discretize(supernet, path, **label_fields(shop.task))
     place = export(hybrid, tokenizer(shop.task), out, card)
     console.print(

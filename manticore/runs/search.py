@@ -18,6 +18,7 @@ from manticore.recipe import Recipe, read_yaml, resolve
 from manticore.report.card import model_card
 from manticore.report.page import write_report
 from manticore.report.table import comparison
+from manticore.runs.carrying import projector_source
 from manticore.runs.choosing import choose_home, select
 from manticore.runs.comparing import compare
 from manticore.runs.export import export, tokenizer
@@ -27,7 +28,6 @@ from manticore.runs.phases import finetune, train_alone, train_baselines, train_
 from manticore.runs.workshop import Trained, Workshop
 from manticore.supernet import Supernet
 from manticore.tasks.catalog import load_task
-from manticore.tasks.presets import choose_preset
 
 
 @dataclass(frozen=True)
@@ -99,6 +99,7 @@ def run(recipe: Recipe, out: Path, resume: bool, console: Console) -> Result:
 
 def check_buildable(shop: Workshop) -> None:
     """Raises ManticoreError if the projectors cannot be made, or if no path fits the budget whoever is home."""
+    projector_source(shop.space.projector)
     options = shop.recipe.selection
     bounded = options.max_parameters is not None or options.max_flops is not None
     homes = (shop.space.home,) if shop.space.home else shop.space.names
@@ -113,7 +114,7 @@ def check_buildable(shop: Workshop) -> None:
 
 def introduce(shop: Workshop) -> None:
     """Say what was chosen and why, before it is done."""
-    preset, why = choose_preset(shop.recipe.task.preset)
+    preset, why = shop.preset
     shop.console.print(f"preset: {preset} ({why})", highlight=False, soft_wrap=True)
     shop.console.print(f"task: {shop.task.describe()}", highlight=False, soft_wrap=True)
     space = shop.space

@@ -22,6 +22,7 @@ from manticore.runs.folder import RunFolder
 from manticore.space import SearchSpace
 from manticore.supernet import Readout, Supernet
 from manticore.tasks.base import Examples, Task
+from manticore.tasks.presets import choose_preset
 from manticore.training.data import Stream
 from manticore.training.fit import Machine, fit
 from manticore.training.modules import TrainModule
@@ -79,6 +80,12 @@ class Workshop:
             out[-1].cuts(self.space.stages)  # more stages than layers is said before anything is trained
             _check_reach(out[-1], self.task.max_length)
         return out
+
+    @property
+    def preset(self) -> tuple[str, str]:
+        """The task's preset, and why."""
+        chosen, why = choose_preset(self.recipe.task.preset)
+        return chosen, self.recipe.run.preset_reason or why
 
     @property
     def readout(self) -> Readout:

@@ -88,10 +88,12 @@ class Live(lightning.Callback):
         self.progress: Progress | None = None
         self.started = (0.0, 0)
         self.begun = False
+        self.first = 0
 
     def on_train_start(self, trainer: Any, module: Any) -> None:
         assert isinstance(module, TrainModule)
         self.started = (time.monotonic(), module.tokens)
+        self.first = module.done
         self.begun = True
         if self.console.is_terminal:
             columns = (TextColumn("[bold]{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
@@ -105,7 +107,7 @@ class Live(lightning.Callback):
             self.progress.update(self.bar, completed=module.done, note=self._note(module))
         elif module.done % max(1, module.steps // 10) == 0 or module.done == module.steps:
             elapsed = time.monotonic() - self.started[0]
-            left = elapsed / max(1, module.done) * (module.steps - module.done)
+            left = elapsed / max(1, module.done - self.first) * (module.steps - module.done)
             self.console.print(
                 f"  {self.title}: step {module.done}/{module.steps} · {self._note(module)} · {left:.0f} s left",
                 highlight=False,

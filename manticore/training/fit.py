@@ -77,7 +77,7 @@ def fit(
                 CSVLogger(logs, name="csv", version=_fresh(logs / "csv", name)),
                 TensorBoardLogger(logs, name="tensorboard", version=name),
             ],
-            callbacks=[SaveState(state, machine.checkpoint_every), *callbacks, live],
+            callbacks=[*callbacks, SaveState(state, machine.checkpoint_every), live],
             enable_checkpointing=False,
             enable_progress_bar=False,
             enable_model_summary=False,
@@ -94,7 +94,10 @@ def fit(
             raise KeyboardInterrupt from None
         except Exception as error:  # torch, zipfile and Lightning each have their own for a file they cannot use
             if resumed and not live.begun:
-                raise BadFile(state, "damaged, or not a state of this run; without it the phase starts anew") from error
+                raise BadFile(
+                    state,
+                    f"damaged, or not a state of this run ({type(error).__name__}); without it the phase starts anew",
+                ) from error
             raise
     module.net.to("cpu").eval()
 

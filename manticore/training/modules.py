@@ -183,6 +183,7 @@ class SearchModule(TrainModule):
         return [weights, alphas], [schedule, cosine(alphas, self.steps - self.warmup_steps, self.alpha_options.floor)]
 
     def weight_step(self, batch: Batch) -> float:
+        """One optimizer step on the weights, through the mixture or through one sampled path. Returns the loss."""
         if not self.sampled:
             return super().weight_step(batch)
         weights = (self.weight_optimizer, self.weight_parameters, self.options.clip)

@@ -14,12 +14,16 @@ from scan_cases import Arguments, arguments, double, results
 
 from manticore.kernels import plain, selective_scan
 
+SUMMED = ("A", "D", "delta_bias")  # gradients that are sums over batch and length
+
 
 def assert_close(fast: Arguments, exact: Arguments, rounded: Arguments, tolerance: float) -> None:
     """Within `tolerance` of the largest value, or no worse than twice what plain single precision itself loses."""
     for name, reference in exact.items():
         error = (fast[name].double() - reference).abs().max()
         unavoidable = 2 * (rounded[name].double() - reference).abs().max()
+        if name in SUMMED:  # terms of about one that may cancel, each with a rounding of its own
+            unavoidable = unavoidable + torch.finfo(torch.float32).eps * exact["y"][:, 0].numel()
         assert error <= torch.maximum(tolerance * reference.abs().max(), unavoidable), (name, error, unavoidable)
 
 
