@@ -72,10 +72,10 @@ def recipe_for(config: str | Path | None, flags: dict[str, Any]) -> Recipe:
     held = read_yaml(file) if file is not None else {}
     preset = task.get("preset") or _mapping(held).get("preset") or "auto"
     chosen, reason = choose_preset(preset)
-    settled: dict[str, Any] = {"task": {"preset": chosen}}
-    if preset == "auto":  # written down, so that the recipe does the same on another machine
-        settled["run"] = {"preset_reason": reason}
-    return resolve([held, flags, settled], chosen)
+    recipe = resolve([held, flags], chosen)
+    # What was found out is written down, so that the recipe does the same on another machine.
+    run = recipe.run if preset != "auto" else dataclasses.replace(recipe.run, preset_reason=reason)
+    return dataclasses.replace(recipe, task=dataclasses.replace(recipe.task, preset=chosen), run=run)
 
 
 def _mapping(held: dict[str, Any]) -> dict[str, Any]:

@@ -6,7 +6,9 @@ import pytest
 import torch
 
 from manticore.discretization import discretize
-from tests.pico import FAMILIES, supernet, tokens
+from manticore.space import SearchSpace
+from manticore.supernet import Readout, Supernet
+from tests.pico import FAMILIES, component, supernet, tokens
 
 
 @pytest.mark.parametrize("pad_left", [0, 5])
@@ -37,3 +39,11 @@ def test_a_foreign_stage_changes_the_output() -> None:
     with torch.no_grad():
         home, mixed = net(ids, mask, path=["home"] * 3), net(ids, mask, path=["home", "foreign", "home"])
     assert not torch.allclose(home, mixed, atol=1e-4)
+
+
+def test_lists_that_are_as_long_as_the_model_is_deep_are_not_cut_by_mistake() -> None:
+    parts = [component("mamba2", "home", layers=2), component("gpt2", "foreign", layers=2)]
+    net = Supernet(parts, SearchSpace(["home", "foreign"], stages=2), "home", Readout()).eval()
+    ids, mask = tokens()
+    with torch.no_grad():  # Mamba-2 holds the limits of its time step in a list of two
+        assert torch.equal(net(ids, mask, path=["home"] * 2), parts[0].model(input_ids=ids, attention_mask=mask).logits)
