@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -51,3 +52,8 @@ def read_json(path: Path | str) -> Any:
         raise BadFile(path, f"cannot be read ({error.strerror})") from None
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise BadFile(path, f"not JSON ({error})", getattr(error, "lineno", None)) from None
+
+
+def slug(phase: str) -> str:
+    """A name as a file name: `alone gpt-neo` is `alone-gpt-neo`."""
+    return re.sub(r"[^A-Za-z0-9_-]+", "-", phase).strip("-")

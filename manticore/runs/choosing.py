@@ -18,10 +18,17 @@ def choose_home(shop: Workshop, alone: dict[str, Trained]) -> tuple[str, str]:
         return shop.space.home, "you asked for it"
     if not alone:
         return shop.space.names[0], "named first; components were not trained alone"
-    scores = {name: shop.score(trained.net, "choice").accuracy for name, trained in alone.items()}
+    scores = {name: choice_accuracy(shop, trained) for name, trained in alone.items()}
     best = max(scores, key=lambda name: scores[name])
     told = ", ".join(f"{name} {accuracy:.1%}" for name, accuracy in scores.items())
     return best, f"best alone on the model-choice split: {told}"
+
+
+def choice_accuracy(shop: Workshop, held: Trained) -> float:
+    """Accuracy on the model-choice split, scored once for each trained model."""
+    if "choice" not in held.scores:
+        held.scores["choice"] = shop.score(held.net, "choice")
+    return held.scores["choice"].accuracy
 
 
 def select(shop: Workshop, supernet: Supernet) -> list[str]:
@@ -69,11 +76,11 @@ def _select_within(
 
 def weigh_home(shop: Workshop, tuned: Trained, alone: dict[str, Trained]) -> tuple[str, str]:
     """What is exported, and why: the hybrid, or the best component if that is better on the model-choice split."""
-    hybrid = shop.score(tuned.net, "choice").accuracy
+    hybrid = choice_accuracy(shop, tuned)
     if not alone:
         return "hybrid", f"model-choice accuracy {hybrid:.1%}; components were not trained alone"
     affordable = {name: held for name, held in alone.items() if within_budget(shop, held)}
-    scores = {name: shop.score(held.net, "choice").accuracy for name, held in affordable.items()}
+    scores = {name: choice_accuracy(shop, held) for name, held in affordable.items()}
     if not scores:
         return "hybrid", f"model-choice accuracy {hybrid:.1%}; no component alone is within the budget"
     best = max(scores, key=lambda name: scores[name])

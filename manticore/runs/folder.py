@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ from safetensors.torch import load_model, save_model
 from torch import nn
 
 from manticore.errors import BadFile, ManticoreError
-from manticore.files import read_json, whole, write_json
+from manticore.files import read_json, slug, whole, write_json
 
 
 @dataclass(frozen=True)
@@ -94,11 +93,6 @@ def read_weights(file: Path, net: nn.Module) -> None:
         raise BadFile(file, f"not a safetensors file, or cut short ({str(error)[:80]})") from None
     except RuntimeError as error:
         raise BadFile(file, f"weights of another model ({str(error).splitlines()[0][:80]})") from None
-
-
-def slug(phase: str) -> str:
-    """A phase's name as a file name."""
-    return re.sub(r"[^A-Za-z0-9_-]+", "-", phase).strip("-")
 
 
 def open_folder(out: Path, resume: bool) -> tuple[RunFolder, bool]:

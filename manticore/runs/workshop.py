@@ -31,11 +31,12 @@ from manticore.training.scoring import Score, score
 
 @dataclass
 class Trained:
-    """A model after a phase: the network, the tokens it was trained on and the seconds that took."""
+    """A model after a phase: the network, the tokens it saw, the seconds that took, and its scores so far by split."""
 
     net: nn.Module
     tokens: int
     seconds: float
+    scores: dict[str, Score] = field(default_factory=dict)
 
 
 def seed_of(seed: int, *names: str) -> int:

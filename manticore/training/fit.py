@@ -17,6 +17,7 @@ from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from rich.console import Console
 
 from manticore.errors import BadFile
+from manticore.files import slug
 from manticore.training.callbacks import Live, SaveState
 from manticore.training.data import StepLoader, Stream
 from manticore.training.modules import TrainModule
@@ -62,7 +63,7 @@ def fit(
         NonFiniteLoss: the loss became NaN or infinite; the last saved state is kept.
         BadFile: the saved state cannot be read or belongs to another model.
     """
-    name = title.replace(" ", "-")
+    name = slug(title)
     state = folder / f"{name}.ckpt"
     logs = folder.parent / "logs"
     live = Live(title, console)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
 
 import numpy as np
@@ -13,8 +12,6 @@ from torch import Tensor, nn
 
 from manticore.tasks.base import Examples
 from manticore.training.data import Batch, Collate
-
-Forward = Callable[[Batch], Tensor]
 
 
 @dataclass(frozen=True)
