@@ -41,7 +41,7 @@ HEIGHT = {name: -place for place, row in enumerate(ROWS) for name in row}
 
 LONG = {
     "cli.py": "ten commands with their flags",
-    "kernels/cpu_loops.py": "one loop nest, forward and backward",
+    "kernels/cpu/scan_loops.py": "one loop nest, forward and backward",
     "recipe.py": "every key of a run with its help",
 }
 LINES = 300
@@ -140,7 +140,7 @@ def test_everything_public_says_what_it_is(file: Path) -> None:
             assert ast.get_docstring(node), f"{file.relative_to(ROOT)}:{node.lineno}: {owner}.{node.name}".strip(".")
 
 
-WITHIN = {"kernels.cpu_loops", "kernels.cpu_tiles"}  # parts of one kernel; nobody else calls them
+WITHIN = {"kernels.cpu.scan_loops", "kernels.cpu.tiles"}  # parts of one kernel; nobody else calls them
 
 INHERITED = {  # documented where they are declared: torch, transformers, Lightning, argparse, or our own interface
     *("forward", "backward", "extra_repr", "reset_parameters", "__call__"),

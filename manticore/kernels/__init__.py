@@ -3,7 +3,8 @@
 Knows nothing of models, stages or search. Nothing heavy is imported until a scan runs.
 """
 
-from manticore.kernels.dispatch import BACKENDS, selective_scan
+from manticore.kernels.dispatch import BACKENDS
 from manticore.kernels.install import install, installed, is_installed, uninstall
+from manticore.kernels.scan import selective_scan
 
 __all__ = ["BACKENDS", "install", "installed", "is_installed", "selective_scan", "uninstall"]

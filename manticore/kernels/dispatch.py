@@ -1,14 +1,16 @@
-"""Which backend runs a selective scan, and the checks every scan passes first.
+"""Which backend runs a kernel, and why.
 
-A backend is one row of `BACKENDS` and one module holding a function `selective_scan` with the arguments of
-`plain.selective_scan`. Nothing here knows how a scan is computed; a module is imported when its backend first runs.
+A backend is one row of `BACKENDS`: a package with a module for each operation it has, each holding a function of the
+operation's name and arguments. Nothing here knows how anything is computed; a module is imported when it first runs.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cache
 from importlib import import_module
+from importlib.util import find_spec
 from typing import Any
 
 import torch
@@ -16,105 +18,101 @@ from torch import Tensor
 
 from manticore.errors import ManticoreError, UnknownName
 
+Tensors = Mapping[str, Tensor]
+
+
+@cache
+def importable(package: str) -> bool:
+    """Whether a package is installed and can be imported (a CUDA build on another CUDA cannot)."""
+    if find_spec(package) is None:
+        return False
+    try:
+        import_module(package)
+    except Exception:
+        return False
+    return True
+
 
 @dataclass(frozen=True)
 class Backend:
-    """One way to run the scan: where it lives and which tensors it takes."""
+    """One way to run kernels: where it lives, what it needs and which tensors it takes.
 
-    module: str
+    Attributes:
+        about: what it is, in a line.
+        operations: operation -> module holding a function of that name.
+        packages: what must be importable.
+        devices: device types it runs on; None means any.
+        dtypes: what it takes; None means any real floating point.
+        without: arguments it does not know, by operation.
+    """
+
+    about: str
+    operations: Mapping[str, str]
+    packages: tuple[str, ...] = ()
     devices: frozenset[str] | None = None
     dtypes: frozenset[torch.dtype] | None = None
+    without: Mapping[str, frozenset[str]] = field(default_factory=dict)
 
-    def load(self) -> Callable[..., Any]:
-        """The scan of this backend; its module is imported now."""
-        scan: Callable[..., Any] = import_module(self.module).selective_scan
-        return scan
+    def load(self, operation: str) -> Callable[..., Any]:
+        """The operation's function; its module is imported now."""
+        function: Callable[..., Any] = getattr(import_module(self.operations[operation]), operation)
+        return function
 
-    def refuses(self, tensors: Mapping[str, Tensor]) -> str | None:
-        """Why these tensors cannot be taken, as the end of a sentence; None if they can."""
+    def refuses(self, operation: str, tensors: Tensors) -> str | None:
+        """Why these tensors cannot be taken, as a sentence; None if they can."""
+        if operation not in self.operations:
+            return f"it has no {operation}."
         for name, x in tensors.items():
             if self.devices is not None and x.device.type not in self.devices:
                 return f"'{name}' is on {x.device}; allowed: {', '.join(sorted(self.devices))}."
             if self.dtypes is not None and x.dtype not in self.dtypes:
                 return f"'{name}' is {x.dtype}; allowed: {', '.join(sorted(map(str, self.dtypes)))}."
+            if name in self.without.get(operation, ()):
+                return f"it does not know '{name}'; allowed: None."
+        for package in self.packages:
+            if not importable(package):
+                return f"the package '{package}' is not importable here."
         return None
 
 
 _UP_TO_SINGLE = frozenset({torch.float32, torch.bfloat16, torch.float16})
+_HERE = "manticore.kernels"
 
 BACKENDS = {
-    "cpu": Backend("manticore.kernels.cpu", devices=frozenset({"cpu"}), dtypes=_UP_TO_SINGLE),
-    "plain": Backend("manticore.kernels.plain"),
+    "cpu": Backend(
+        "numba loops on as many threads as torch uses; states are checkpointed and recomputed",
+        {"selective_scan": f"{_HERE}.cpu.scan"},
+        devices=frozenset({"cpu"}),
+        dtypes=_UP_TO_SINGLE,
+    ),
+    "plain": Backend(
+        "the recurrence in a Python loop: a reference, not a tool",
+        {"selective_scan": f"{_HERE}.plain.scan"},
+    ),
 }
 """Fastest first: `auto` is the first that takes the tensors."""
 
+OPERATIONS = tuple(BACKENDS["plain"].operations)
+"""Every operation has a plain form."""
 
-def choose(backend: str, tensors: Mapping[str, Tensor]) -> Backend:
-    """The backend called `backend`, or the first that takes these tensors for `auto`. Raises ManticoreError."""
+
+def choose(operation: str, backend: str, tensors: Tensors) -> Callable[..., Any]:
+    """The operation as `backend` has it, or for `auto` as the first that takes these tensors. Raises ManticoreError."""
     if backend == "auto":
-        return next(row for row in BACKENDS.values() if row.refuses(tensors) is None)
+        return next(row for row in BACKENDS.values() if row.refuses(operation, tensors) is None).load(operation)
     if backend not in BACKENDS:
         raise UnknownName("backend", backend, ["auto", *BACKENDS])
-    if reason := BACKENDS[backend].refuses(tensors):
-        raise ManticoreError(f"backend '{backend}' cannot run this scan: {reason}")
-    return BACKENDS[backend]
+    if reason := BACKENDS[backend].refuses(operation, tensors):
+        raise ManticoreError(f"backend '{backend}' cannot run this {operation}: {reason}")
+    return BACKENDS[backend].load(operation)
 
 
-def check(tensors: Mapping[str, Tensor]) -> None:
-    """Raise ManticoreError unless shapes fit each other, dtypes are real floats and the device is one."""
-    u, A = tensors["u"], tensors["A"]
-    if u.ndim != 3 or 0 in u.shape:
-        raise ManticoreError(f"'u' has shape {tuple(u.shape)}; allowed: (batch, width, length), none of them 0.")
-    (batch, width, length), state = u.shape, A.shape[-1] if A.ndim else 0
-    if tuple(A.shape) != (width, state) or state == 0:
-        raise ManticoreError(f"'A' has shape {tuple(A.shape)}; allowed: (width, state) with width {width} as in 'u'.")
-    sequence, projection, channels = (batch, width, length), (batch, state, length), (width,)
-    expected = {
-        "u": sequence,
-        "delta": sequence,
-        "A": (width, state),
-        "B": projection,
-        "C": projection,
-        "D": channels,
-        "z": sequence,
-        "delta_bias": channels,
-        "initial_state": (batch, width, state),
-    }
-    for name, x in tensors.items():
-        if tuple(x.shape) != expected[name]:
-            raise ManticoreError(f"'{name}' has shape {tuple(x.shape)}; allowed with these 'u', 'A': {expected[name]}.")
-        if not x.is_floating_point():
-            raise ManticoreError(f"'{name}' is {x.dtype}; allowed: a real floating-point dtype.")
-        if x.device != u.device:
-            raise ManticoreError(f"'{name}' is on {x.device}; allowed: {u.device}, where 'u' is.")
-
-
-def selective_scan(
-    u: Tensor,
-    delta: Tensor,
-    A: Tensor,
-    B: Tensor,
-    C: Tensor,
-    D: Tensor | None = None,
-    z: Tensor | None = None,
-    delta_bias: Tensor | None = None,
-    delta_softplus: bool = False,
-    return_last_state: bool = False,
-    initial_state: Tensor | None = None,
-    *,
-    backend: str = "auto",
-) -> Tensor | tuple[Tensor, Tensor]:
-    """The scan of `plain.selective_scan`, same arguments and results, by the fastest backend that takes the tensors.
-
-    `backend` is `auto` or a name in `BACKENDS`. Raises ManticoreError where arguments do not fit together or the
-    backend, UnknownName where there is no such backend.
-    """
-    optional = {"D": D, "z": z, "delta_bias": delta_bias, "initial_state": initial_state}
-    given = {"u": u, "delta": delta, "A": A, "B": B, "C": C, **optional}
-    for name, x in given.items():
-        if not (isinstance(x, Tensor) or (x is None and name in optional)):
-            raise ManticoreError(f"'{name}' is {type(x).__name__}; allowed: a torch.Tensor.")
-    tensors = {name: x for name, x in given.items() if x is not None}
-    check(tensors)
-    scan: Callable[..., Tensor | tuple[Tensor, Tensor]] = choose(backend, tensors).load()
-    return scan(u, delta, A, B, C, D, z, delta_bias, delta_softplus, return_last_state, initial_state)
+def explain(operation: str, tensors: Tensors) -> list[tuple[str, str]]:
+    """Each backend with why `auto` takes it or passes it over, in the order they are asked."""
+    answers: list[tuple[str, str]] = []
+    chosen = False
+    for name, row in BACKENDS.items():
+        reason = row.refuses(operation, tensors)
+        answers.append((name, reason or ("slower than the one chosen." if chosen else f"chosen: {row.about}.")))
+        chosen = chosen or reason is None
+    return answers

@@ -19,7 +19,7 @@ from torch import Tensor
 from torch.jit._trace import is_tracing
 
 from manticore.errors import ManticoreError
-from manticore.kernels.dispatch import selective_scan
+from manticore.kernels.scan import selective_scan
 
 _MODULE = "transformers.models.mamba.modeling_mamba"
 

@@ -32,7 +32,10 @@ def good() -> dict[str, Any]:
         ({"C": torch.zeros(2, 4, 5, device="meta")}, "'C' is on meta; allowed: cpu, where 'u' is"),
         ({"C": None}, "'C' is NoneType; allowed: a torch.Tensor"),
         ({"z": 1.0}, "'z' is float; allowed: a torch.Tensor"),
-        ({"backend": "cpu", "u": torch.zeros(2, 3, 5).double()}, "backend 'cpu' cannot run this scan: 'u' is torch.fl"),
+        (
+            {"backend": "cpu", "u": torch.zeros(2, 3, 5).double()},
+            "backend 'cpu' cannot run this selective_scan: 'u'",
+        ),
     ],
 )
 def test_says_which_argument(change: dict[str, Any], message: str) -> None:

@@ -12,7 +12,8 @@ import torch
 from hypothesis import given, settings
 from scan_cases import Arguments, arguments, double, results
 
-from manticore.kernels import plain, selective_scan
+from manticore.kernels import selective_scan
+from manticore.kernels.plain import scan as plain
 
 SUMMED = ("A", "D", "delta_bias")  # gradients that are sums over batch and length
 
@@ -71,7 +72,7 @@ def test_a_nan_is_never_lost(name: str) -> None:
 
 def test_works_where_no_cache_can_be_written() -> None:
     probe = "from numba.core.caching import CompileResultCacheImpl as cache; cache._locator_classes = []\n"
-    probe += "from manticore.kernels import cpu_tiles; assert cpu_tiles.exp2(cpu_tiles.np.float32(3)) == 8"
+    probe += "from manticore.kernels.cpu import tiles; assert tiles.exp2(tiles.np.float32(3)) == 8"
     assert subprocess.run([sys.executable, "-c", probe], check=False).returncode == 0
 
 

@@ -2,7 +2,7 @@
 
 Single precision inside whatever comes in. The states of a sequence are never all in memory: the forward pass keeps one
 in every `CHUNK` and the backward pass recomputes the rest. Gradients summed over width or batch are summed in a fixed
-order, so a run repeats bit for bit. Knows nothing of vector code (`cpu_loops`) or threads (`cpu_threads`).
+order, so a run repeats bit for bit. Knows nothing of vector code (`scan_loops`) or threads (`threads`).
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from manticore.kernels.cpu_threads import array, share
+from manticore.kernels.cpu.threads import array, share
 
 
 def _loops() -> ModuleType:
     """The numba loops, compiled at first use: numba is slow to import and `import manticore` should not be."""
-    from manticore.kernels import cpu_loops
+    from manticore.kernels.cpu import scan_loops
 
-    return cpu_loops
+    return scan_loops
 
 
 def _inputs(u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Any, z: Any, delta_bias: Any) -> list[Any]:

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from manticore.kernels.cpu_tiles import (
+from manticore.kernels.cpu.tiles import (
     ANY3,
     BOOL,
     CHUNK,

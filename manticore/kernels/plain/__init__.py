@@ -1,0 +1,1 @@
+"""Kernels written to be read; every faster one is compared with these."""
