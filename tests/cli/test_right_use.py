@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 import yaml
 from transformers import AutoModelForSequenceClassification
 
-from manticore import library
+from manticore import cli, library
 from manticore.cli import parser
 from manticore.components import CATALOG
 from manticore.errors import ManticoreError
@@ -238,3 +240,18 @@ def test_help_says_what_and_shows_an_example(capsys: pytest.CaptureFixture[str],
     assert (status, err) == (0, "")
     assert f"manticore {command}" in out
     assert "example:" in out or not command
+
+
+FOLDER = Path(cli.__file__).parent
+
+
+def test_the_table_names_every_file_of_the_folder() -> None:
+    helpers = {"__init__", "__main__", "parsing"}
+    assert sorted(cli.COMMANDS) == sorted({file.stem for file in FOLDER.glob("*.py")} - helpers)
+
+
+@pytest.mark.parametrize("words", [["--help"], ["search", "--help"], ["ls", "configs"]], ids=" ".join)
+def test_what_answers_at_once_loads_nothing_heavy(words: list[str]) -> None:
+    program = f"import sys; from manticore.cli import main\ntry: main({words})\nfinally: print(*sys.modules, sep='\\n')"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60)
+    assert not {"torch", "transformers", "lightning", "numba"} & set(done.stdout.splitlines())

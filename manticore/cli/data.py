@@ -1,0 +1,45 @@
+"""`manticore data`: a task to its official files."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from manticore.cli.parsing import at_least, command
+
+
+def add(commands: Any) -> None:
+    """The words of `manticore data`."""
+    made = command(
+        commands,
+        "data",
+        run,
+        "write a task in its official file format",
+        "manticore data lra-listops --out listops --train 96000 --val 2000 --test 2000 --seed 0",
+    )
+    made.add_argument("task", metavar="TASK", help="task (ls tasks)")
+    made.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder to write into")
+    for part in ("train", "val", "test"):
+        made.add_argument(f"--{part}", type=int, metavar="N", help=f"{part} examples; default: the official number")
+    made.add_argument("--seed", type=at_least(0), default=0, metavar="S", help="seed of the generator")
+    made.add_argument("--preset", choices=("auto", "cpu", "paper"), default="auto", help="scale; auto means paper here")
+    made.add_argument("--workers", type=int, default=0, metavar="N", help="processes; 0: all cores")
+
+
+def run(given: argparse.Namespace) -> None:
+    """`manticore data`."""
+    from manticore.tasks.base import TaskOptions
+    from manticore.tasks.catalog import write_task
+
+    options = TaskOptions(
+        name=given.task,
+        preset=given.preset,
+        train=given.train,
+        val=given.val,
+        test=given.test,
+        seed=given.seed,
+        workers=given.workers,
+    )
+    for file in write_task(options, given.out):
+        print(file)

@@ -1,0 +1,34 @@
+"""`manticore evaluate`: score an exported hybrid."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from manticore import terminal
+from manticore.cli.parsing import at_least, command, task_flags, task_options
+
+
+def add(commands: Any) -> None:
+    """The words of `manticore evaluate`."""
+    made = command(
+        commands,
+        "evaluate",
+        run,
+        "score an exported hybrid on a task's test split",
+        "manticore evaluate runs/first/hybrid --task lra-listops",
+    )
+    made.add_argument("hybrid", type=Path, metavar="HYBRID", help="exported folder, or run folder")
+    task_flags(made)
+    made.add_argument(
+        "--batch-size", type=at_least(1), default=256, metavar="N", help="sequences in a batch (default 256)"
+    )
+    made.add_argument("--json", type=Path, metavar="FILE", help="write the numbers here as well")
+
+
+def run(given: argparse.Namespace) -> None:
+    """`manticore evaluate`."""
+    from manticore.runs import evaluate
+
+    evaluate.run(given.hybrid, task_options(given), given.batch_size, given.json, terminal.console())

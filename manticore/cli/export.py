@@ -1,0 +1,48 @@
+"""`manticore export`: a path of a run, or a hybrid made by hand, to a checkpoint."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from manticore import terminal
+from manticore.cli.parsing import command, names
+from manticore.errors import ManticoreError
+
+
+def add(commands: Any) -> None:
+    """The words of `manticore export`."""
+    made = command(
+        commands,
+        "export",
+        run,
+        "write a path of a finished run, or a hybrid made by hand, as a Hugging Face checkpoint",
+        "manticore export runs/first --out my-hybrid\n"
+        "  manticore export runs/first --path mamba,gpt-neo,mamba,mamba --out another-path\n"
+        "  manticore export --models gpt-neo,mamba --path gpt-neo,gpt-neo,mamba,gpt-neo --out by-hand",
+    )
+    made.add_argument("folder", type=Path, nargs="?", metavar="RUN", help="run folder")
+    made.add_argument("--models", metavar="M,M", help="make a language model by hand from these pretrained models")
+    made.add_argument("--home", metavar="M", help="with --models: who lends embedding, stream and head; default: first")
+    made.add_argument("--path", metavar="M,M,...", help="a choice for each stage; default: what the run exported")
+    made.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder to write; must not exist")
+
+
+def run(given: argparse.Namespace) -> None:
+    """`manticore export`."""
+    path = None if given.path is None else names(given.path)
+    if (given.folder is None) == (given.models is None):
+        raise ManticoreError("export takes a run folder, or --models to make a hybrid by hand: one of the two")
+    if given.models is None:
+        if given.home is not None:
+            raise ManticoreError("--home goes with --models; a run has its home already")
+        from manticore.runs import reexport
+
+        reexport.run(given.folder, path, given.out, terminal.console())
+        return
+    if path is None:
+        raise ManticoreError("a hybrid by hand needs --path: a choice for each stage")
+    from manticore.runs import byhand
+
+    byhand.run(names(given.models), path, given.home, given.out, terminal.console())
