@@ -167,6 +167,9 @@ class RunOptions:
     micro_batch_size: int = 0
     """Sequences that go through the model at once; gradients of a batch add up over them. 0: the whole batch."""
 
+    gradient_checkpointing: bool = False
+    """Keep only the input of each segment and compute the rest again for the gradients: less memory, more time."""
+
     score_batch_size: int = 256
     """Sequences in a batch when models are scored."""
 

@@ -17,6 +17,7 @@ from manticore.architecture import SKIP, Architecture
 from manticore.components import Component
 from manticore.errors import ManticoreError, UnknownName
 from manticore.mixing import relaxations
+from manticore.mixture import mix, weighted_sum
 from manticore.modeling.branches import ForeignBranch, HomeBranch, HubBranch, SkipBranch
 from manticore.modeling.modeling_manticore import Embedding, last_token, needed_mask
 from manticore.modeling.projectors import KINDS, fit
@@ -177,18 +178,17 @@ class Supernet(nn.Module):
         position_ids = torch.arange(input_ids.shape[1], device=input_ids.device).unsqueeze(0)
         context = Context(mask, position_ids, {name: table(position_ids) for name, table in self.positions.items()})
         lenders = self._lenders(weights_SK, path)
-        h_BLD = _add([(w, fit(self._embed(name, input_ids, context), self.stream)) for name, w in lenders])
+        h_BLD = weighted_sum([(w, self._embed(name, input_ids, context)) for name, w in lenders])
         for stage, branches in enumerate(self.stages):
             assert isinstance(branches, nn.ModuleDict)
             if path is not None:
                 h_BLD = branches[path[stage]](h_BLD, context)
             else:
                 assert weights_SK is not None
-                rows = zip(branches.values(), weights_SK[stage], strict=True)
-                h_BLD = _add([(weight, branch(h_BLD, context, weight)) for branch, weight in rows])
+                h_BLD = mix(dict(branches.items()), weights_SK[stage], h_BLD, context)
         if self.readout.kind == "classification":
             h_BLD = last_token(h_BLD, attention_mask)
-        return _add([(w, self._read(name, h_BLD)) for name, w in lenders])
+        return weighted_sum([(w, self._read(name, h_BLD)) for name, w in lenders])
 
     def _lenders(self, weights_SK: Tensor | None, path: Sequence[str] | None) -> list[tuple[str, Tensor | None]]:
         """Who embeds and reads, with what weight: home alone, or in the hub all by the first stage's weights."""
@@ -217,12 +217,3 @@ class Supernet(nn.Module):
             tuple(self.components), tuple(path), home, topology=self.space.topology, projector=self.space.projector
         )
 
-
-def _add(terms: list[tuple[Tensor | None, Tensor]]) -> Tensor:
-    """Weighted sum; a single term without a weight is itself, to the bit."""
-    total: Tensor | None = None
-    for weight, value in terms:
-        term = value if weight is None else weight * value
-        total = term if total is None else total + term
-    assert total is not None
-    return total

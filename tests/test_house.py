@@ -20,7 +20,7 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 ROWS = (  # roof to ground: DESIGN section 4
     ("cli",),
     ("api", "shelf", "register"),
-    ("runs",),
+    ("runs", "bench"),
     ("report",),
     ("recipe",),
     ("training",),
@@ -28,9 +28,10 @@ ROWS = (  # roof to ground: DESIGN section 4
     ("tasks",),
     ("discretization", "cost"),
     ("supernet",),
-    ("mixing",),
+    ("mixing", "mixture"),
     ("components",),
-    ("modeling", "kernels"),
+    ("modeling",),
+    ("kernels",),
     ("space",),
     ("architecture", "terminal"),
     ("library", "registry", "files", "terminal"),
@@ -40,7 +41,6 @@ ROWS = (  # roof to ground: DESIGN section 4
 HEIGHT = {name: -place for place, row in enumerate(ROWS) for name in row}
 
 LONG = {
-    "cli.py": "ten commands with their flags",
     "kernels/cpu/scan_loops.py": "one loop nest, forward and backward",
     "recipe.py": "every key of a run with its help",
 }
@@ -117,7 +117,9 @@ def test_there_are_no_cycles() -> None:
 @pytest.mark.parametrize("file", sorted((PACKAGE / "modeling").glob("*.py")), ids=lambda file: file.name)
 def test_the_runtime_stands_on_torch_and_transformers_alone(file: Path) -> None:
     for node in ast.walk(tree_of(file)):
-        if isinstance(node, ast.ImportFrom):
+        if isinstance(node, ast.ImportFrom) and ast.unparse(node) == "from manticore import kernels":
+            assert file.name == "segments.py", "one file looks for kernels, and does without"
+        elif isinstance(node, ast.ImportFrom):
             assert node.level == 1 or (node.module or "").split(".")[0] in (
                 {"torch", "transformers", "__future__"} | sys.stdlib_module_names
             ), f"{file.name}:{node.lineno}"
@@ -147,6 +149,7 @@ INHERITED = {  # documented where they are declared: torch, transformers, Lightn
     *("get_input_embeddings", "set_input_embeddings", "get_output_embeddings", "set_output_embeddings"),
     *("configure_optimizers", "training_step", "state_dict", "load_state_dict", "error"),
     *("step", "build", "origin", "write"),
+    *("check", "tokens", "draw", "asked"),  # of a MAD puzzle
 }
 INHERITED |= {
     f"on_{event}" for event in ("save_checkpoint", "load_checkpoint", "train_start", "train_end", "exception")

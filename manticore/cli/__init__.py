@@ -21,6 +21,7 @@ COMMANDS = (  # files of this folder, in the order of --help
     "export",
     "report",
     "data",
+    "bench",
     "shelf",  # ls, show, cp, validate
 )
 

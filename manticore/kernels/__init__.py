@@ -3,8 +3,22 @@
 Knows nothing of models, stages or search. Nothing heavy is imported until a scan runs.
 """
 
+from manticore.kernels.conv import causal_conv1d, causal_conv1d_update
 from manticore.kernels.dispatch import BACKENDS
 from manticore.kernels.install import install, installed, is_installed, uninstall
 from manticore.kernels.scan import selective_scan
+from manticore.kernels.ssd import ssd_scan
+from manticore.kernels.update import selective_state_update
 
-__all__ = ["BACKENDS", "install", "installed", "is_installed", "selective_scan", "uninstall"]
+__all__ = [
+    "BACKENDS",
+    "causal_conv1d",
+    "causal_conv1d_update",
+    "install",
+    "installed",
+    "is_installed",
+    "selective_scan",
+    "selective_state_update",
+    "ssd_scan",
+    "uninstall",
+]

@@ -32,3 +32,13 @@ def expect(tensors: Mapping[str, Tensor], shapes: Mapping[str, tuple[int, ...]],
             raise ManticoreError(f"'{name}' is {x.dtype}; allowed: a real floating-point dtype.")
         if x.device != lead.device:
             raise ManticoreError(f"'{name}' is on {x.device}; allowed: {lead.device}, where '{first}' is.")
+
+
+def grouped(name: str, x: Tensor, ndim: int, heads: int) -> int:
+    """How many groups share the heads: the last axis but one. Raises ManticoreError if not a divisor of `heads`."""
+    groups = x.shape[-2] if x.ndim == ndim else 0
+    if groups == 0 or heads % groups:
+        axes = "(batch, length, groups, state)" if ndim == 4 else "(batch, groups, state)"
+        message = f"'{name}' has shape {tuple(x.shape)}; allowed: {axes} with groups a divisor of {heads} heads."
+        raise ManticoreError(message)
+    return groups

@@ -1,87 +1,79 @@
-"""Lend our selective scan to transformers' own Mamba, and take it back. The only file that knows transformers' names.
+"""Lend our kernels to transformers' own models, and take them back.
 
-transformers picks a scan once, at import, from an installed `mamba_ssm` or from the `kernels` package, and offers no
-other door; so the module global that `MambaMixer.forward` looks up (5.17 to 5.23) is replaced. On anything but the CPU,
-and while torch traces or compiles, the call goes on to the function found there.
+transformers picks its kernels once, at import, from an installed `mamba_ssm` or from the `kernels` package, and has no
+other door: so the names its layers look up are replaced while ours are lent. What is replaced, and by what, is said
+by one file for each family (`mamba`, `gpt_neo`), the only ones that know transformers' names.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import wraps
-from importlib import import_module
-from types import ModuleType
+from threading import Lock
 from typing import Any
 
-import torch
-from torch import Tensor
-from torch.jit._trace import is_tracing
+from manticore.kernels import gpt_neo, mamba
+from manticore.kernels.patch import Patch
 
-from manticore.errors import ManticoreError
-from manticore.kernels.scan import selective_scan
-
-_MODULE = "transformers.models.mamba.modeling_mamba"
-
-
-def _scan(u: Tensor, *args: Any, use_mambapy: bool = False, use_associative_scan: bool = False, **kwargs: Any) -> Any:
-    """Ours under transformers' signature; its two extra flags choose among its own scans and mean nothing here."""
-    return selective_scan(u, *args, **kwargs)
+_lock = Lock()
+_lenders = 0
+_always = False
+_originals: list[tuple[Any, str, Callable[..., Any]]] = []
 
 
-_REPLACEMENTS: dict[str, Callable[..., Any]] = {"mamba_selective_scan": _scan}
-_is_tracing: Callable[[], bool] = is_tracing
-_originals: dict[str, Callable[..., Any]] = {}
+def _patches() -> list[Patch]:
+    return [*mamba.patches(), *gpt_neo.patches()]
 
 
-def _on_cpu(ours: Callable[..., Any], original: Callable[..., Any]) -> Callable[..., Any]:
-    """A function that is `ours` for CPU tensors and `original` for the rest; the first argument decides."""
+def _lend() -> None:
+    global _lenders
+    with _lock:
+        if not _lenders:
+            for patch in _patches():
+                original = patch.original()
+                setattr(patch.owner, patch.name, patch.replace(original))
+                _originals.append((patch.owner, patch.name, original))
+        _lenders += 1
 
-    @wraps(original)
-    def route(x: Tensor, *args: Any, **kwargs: Any) -> Any:
-        traced = torch.compiler.is_compiling() or _is_tracing()
-        return (original if x.device.type != "cpu" or traced else ours)(x, *args, **kwargs)
 
-    return route
-
-
-def _mamba() -> ModuleType:
-    module = import_module(_MODULE)
-    for name in _REPLACEMENTS:
-        if not hasattr(module, name):
-            raise ManticoreError(f"{_MODULE} has no '{name}'; allowed: transformers 5.17 to 5.23.")
-    return module
+def _give_back() -> None:
+    global _lenders
+    with _lock:
+        _lenders -= 1
+        while not _lenders and _originals:
+            owner, name, original = _originals.pop()
+            setattr(owner, name, original)
 
 
 def is_installed() -> bool:
-    """Whether transformers' Mamba now runs our scan."""
+    """Whether transformers' layers now run our kernels."""
     return bool(_originals)
 
 
 def install() -> None:
-    """Make every Mamba of transformers, built before or after, scan with ours on the CPU. Again changes nothing."""
-    if _originals:
-        return
-    module = _mamba()
-    for name, ours in _REPLACEMENTS.items():
-        _originals[name] = getattr(module, name)
-        setattr(module, name, _on_cpu(ours, _originals[name]))
+    """Make every Mamba, Mamba-2 and GPT-Neo of transformers, built before or after, run our kernels.
+
+    A second call changes nothing. Raises ManticoreError where transformers lacks a name that is to be replaced.
+    """
+    global _always
+    if not _always:
+        _lend()
+        _always = True
 
 
 def uninstall() -> None:
-    """Give transformers its own scan back. Without `install` before it, changes nothing."""
-    module = import_module(_MODULE) if _originals else None
-    while _originals:
-        setattr(module, *_originals.popitem())
+    """Give transformers its own kernels back. Without `install` before it, changes nothing."""
+    global _always
+    if _always:
+        _always = False
+        _give_back()
 
 
 @contextmanager
 def installed() -> Iterator[None]:
-    """`install` inside a `with` block; after it, whatever was before."""
-    before = is_installed()
-    install()
+    """Our kernels inside a `with` block; after it, whatever was before. Blocks may overlap in several threads."""
+    _lend()
     try:
         yield
     finally:
-        if not before:
-            uninstall()
+        _give_back()

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
 from manticore.errors import ManticoreError
 from manticore.kernels.checks import expect, tensors_among
-from manticore.kernels.dispatch import choose
+from manticore.kernels.dispatch import LAST_STATE_GRADIENT, choose
 
 
 def selective_scan(
@@ -40,7 +41,8 @@ def selective_scan(
     shapes = {"u": sequence, "delta": sequence, "z": sequence, "A": (width, state), "B": projection, "C": projection}
     shapes |= {"D": channels, "delta_bias": channels, "initial_state": (batch, width, state)}
     expect(tensors, shapes, "'u', 'A'")
-    scan = choose("selective_scan", backend, tensors)
+    followed = return_last_state and torch.is_grad_enabled() and any(x.requires_grad for x in tensors.values())
+    scan = choose("selective_scan", backend, tensors, {LAST_STATE_GRADIENT} if followed else ())
     out: Tensor | tuple[Tensor, Tensor] = scan(
         u, delta, A, B, C, D, z, delta_bias, delta_softplus, return_last_state, initial_state
     )

@@ -42,11 +42,15 @@ class ForeignBranch(nn.Module):
         self.outward = build(projector, width, stream)
 
     def forward(self, h_BLD: Tensor, context: Context, weight: Tensor | None = None) -> Tensor:
-        u_BLD = self.inward(h_BLD)
+        update_BLD: Tensor = self.outward(self.update(self.inward(h_BLD), context))
+        return h_BLD + update_BLD
+
+    def update(self, u_BLD: Tensor, context: Context) -> Tensor:
+        """What the segment adds to `u`, in its own features: (B, L, D_k) -> (B, L, D_k)."""
         if self.name in context.positions:
             u_BLD = u_BLD + context.positions[self.name]
-        update_BLD: Tensor = self.outward(self.segment(u_BLD, context, self.stage) - u_BLD)
-        return h_BLD + update_BLD
+        out: Tensor = self.segment(u_BLD, context, self.stage) - u_BLD
+        return out
 
 
 class SkipBranch(nn.Module):
@@ -83,12 +87,19 @@ class HubBranch(nn.Module):
         self.outward = build(projector, width, width) if searching else None
 
     def forward(self, h_BLD: Tensor, context: Context, weight: Tensor | None = None) -> Tensor:
+        return fit(self.narrow(h_BLD, context, weight), self.stream)
+
+    def narrow(
+        self, h_BLD: Tensor, context: Context, weight: Tensor | None = None, entered_BLD: Tensor | None = None
+    ) -> Tensor:
+        """`forward` in the component's own width; `entered_BLD` is `Win h` where it is known already."""
         x_BLD = fit(h_BLD, self.width)
         if weight is not None and self.inward is not None:
-            x_BLD = (1 - weight) * self.inward(h_BLD) + weight * x_BLD
+            entered_BLD = self.inward(h_BLD) if entered_BLD is None else entered_BLD
+            x_BLD = (1 - weight) * entered_BLD + weight * x_BLD
         if self.stage == 0 and self.name in context.positions:
             x_BLD = x_BLD + context.positions[self.name]
-        z_BLD = self.segment(x_BLD, context, self.stage)
+        z_BLD: Tensor = self.segment(x_BLD, context, self.stage)
         if weight is not None and self.outward is not None:
             z_BLD = (1 - weight) * self.outward(z_BLD) + weight * z_BLD
-        return fit(z_BLD, self.stream)
+        return z_BLD

@@ -6,12 +6,19 @@ rotary tables and caches stay Hugging Face's. Embedding, positions and final nor
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 from transformers import AutoModel, DynamicCache, PretrainedConfig
+
+try:  # manticore's kernels make these layers fast; an exported checkpoint runs without them
+    from manticore import kernels
+except ImportError:
+    kernels = None  # type: ignore[assignment]
 
 
 @dataclass(frozen=True)
@@ -97,6 +104,10 @@ class Segment(nn.Module):
         anatomy: where its backbone keeps its parts.
         start, stop: layer range.
         keep_norm: leave the final norm at the end (the hub topology's last stage).
+
+    Attributes:
+        recompute: gradient checkpointing: keep only this segment's input and compute the rest again in the backward
+            pass (arXiv 1604.06174). Off unless set.
     """
 
     def __init__(
@@ -113,6 +124,7 @@ class Segment(nn.Module):
         if anatomy.dropout:
             setattr(backbone, anatomy.dropout, nn.Identity())
         self.backbone = backbone
+        self.recompute = False
 
     def new_cache(self) -> DynamicCache:
         """An empty cache of the kind this segment's own class makes."""
@@ -120,8 +132,16 @@ class Segment(nn.Module):
 
     def forward(self, x_BLD: Tensor, context: Context, stage: int) -> Tensor:
         cache = context.cache(stage)
-        if self.recurrent:
-            return self._recur(x_BLD, context.attention_mask, cache)
+        if self.recompute and cache is None and torch.is_grad_enabled():
+            out: Tensor = checkpoint(self._run, x_BLD, context, None, use_reentrant=False)
+            return out
+        return self._run(x_BLD, context, cache)
+
+    def _run(self, x_BLD: Tensor, context: Context, cache: DynamicCache | None) -> Tensor:
+        with nullcontext() if kernels is None else kernels.installed():
+            return (self._recur if self.recurrent else self._attend)(x_BLD, context, cache)
+
+    def _attend(self, x_BLD: Tensor, context: Context, cache: DynamicCache | None) -> Tensor:
         out: Tensor = self.backbone(
             inputs_embeds=x_BLD,
             attention_mask=context.attention_mask,
@@ -131,15 +151,15 @@ class Segment(nn.Module):
         )[0]
         return out
 
-    def _recur(self, x_BLD: Tensor, attention_mask: Tensor | None, cache: DynamicCache | None) -> Tensor:
+    def _recur(self, x_BLD: Tensor, context: Context, cache: DynamicCache | None) -> Tensor:
         length = x_BLD.shape[1]
-        if cache is not None and length > 1 and _has_state(cache):
-            # transformers' scan starts from a zero state whenever it sees more than one token.
-            masks = [None] * length if attention_mask is None else list(attention_mask[:, -length:].split(1, dim=1))
-            steps = zip(x_BLD.split(1, dim=1), masks, strict=True)
-            return torch.cat([self._scan(x_B1D, mask_B1, cache) for x_B1D, mask_B1 in steps], dim=1)
-        mask_BL = None if attention_mask is None else attention_mask[:, -length:]
-        return self._scan(x_BLD, mask_BL, cache)
+        mask_BL = None if context.attention_mask is None else context.attention_mask[:, -length:]
+        if kernels is not None or cache is None or length == 1 or not _has_state(cache):
+            return self._scan(x_BLD, mask_BL, cache)
+        # By itself transformers' scan starts from a zero state whenever it sees more than one token.
+        masks = [None] * length if mask_BL is None else list(mask_BL.split(1, dim=1))
+        steps = zip(x_BLD.split(1, dim=1), masks, strict=True)
+        return torch.cat([self._scan(x_B1D, mask_B1, cache) for x_B1D, mask_B1 in steps], dim=1)
 
     def _scan(self, x_BLD: Tensor, mask_BL: Tensor | None, cache: DynamicCache | None) -> Tensor:
         out: Tensor = self.backbone(

@@ -17,6 +17,7 @@ from torch import nn
 
 from manticore.components import Component, Scratch, load
 from manticore.errors import ManticoreError
+from manticore.modeling.segments import Segment
 from manticore.recipe import Recipe
 from manticore.runs.folder import RunFolder
 from manticore.space import SearchSpace
@@ -117,6 +118,9 @@ class Workshop:
         torch.manual_seed(seed_of(self.recipe.run.seed, "phase", phase))
         module = make()
         module.micro_batch_size = self.recipe.run.micro_batch_size
+        for part in module.net.modules():
+            if isinstance(part, Segment):
+                part.recompute = self.recipe.run.gradient_checkpointing
         held = self.folder.done(phase)
         if held is not None:
             self.folder.restore(phase, module.net)

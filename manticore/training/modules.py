@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import lightning
@@ -83,19 +84,20 @@ class TrainModule(lightning.LightningModule):
     ) -> float:
         """One step of each (optimizer, its parameters, largest gradient norm) by the loss on `batch` and the penalty.
 
-        Only the parameters that are to move get gradients; `options` go to the net's forward pass. Returns the loss
-        without the penalty.
+        Only the parameters that are to move get gradients, and nothing is kept for the others' sake; `options` go to
+        the net's forward pass. Returns the loss without the penalty.
         """
         for optimizer, _, _ in movers:
             optimizer.zero_grad(set_to_none=True)
         moving = [parameter for _, parameters, _ in movers for parameter in parameters]
         total = 0.0
-        for part, share in micro_batches(batch, self.micro_batch_size):
-            loss = self.loss(part, **options) * share
-            self.manual_backward(loss, inputs=moving)
-            total += loss.item()
-        if penalty is not None:
-            self.manual_backward(penalty(), inputs=moving)
+        with only(self.net, moving):
+            for part, share in micro_batches(batch, self.micro_batch_size):
+                loss = self.loss(part, **options) * share
+                self.manual_backward(loss)
+                total += loss.item()
+            if penalty is not None:
+                self.manual_backward(penalty())
         for _, parameters, clip in movers:
             self.check_finite("gradient", torch.nn.utils.clip_grad_norm_(parameters, clip))
         for optimizer, _, _ in movers:
@@ -229,6 +231,20 @@ class SearchModule(TrainModule):
     def training_step(self, batch: dict[str, Batch], batch_idx: int) -> None:
         self.latest = self.strategy.step(self, batch)
         self.finish_step()
+
+
+@contextmanager
+def only(net: nn.Module, moving: Iterable[nn.Parameter]) -> Iterator[None]:
+    """Inside, no parameter of `net` but the `moving` ones asks for a gradient."""
+    kept = {id(parameter) for parameter in moving}
+    resting = [p for p in net.parameters() if p.requires_grad and id(p) not in kept]
+    for parameter in resting:
+        parameter.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for parameter in resting:
+            parameter.requires_grad_(True)
 
 
 def _rng_state() -> dict[str, Any]:

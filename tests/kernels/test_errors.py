@@ -45,5 +45,5 @@ def test_says_which_argument(change: dict[str, Any], message: str) -> None:
 
 
 def test_names_the_nearest_backend() -> None:
-    with pytest.raises(UnknownName, match=r"unknown backend 'plane'\. Did you mean 'plain'\? Known: auto, cpu, plain"):
+    with pytest.raises(UnknownName, match=r"unknown backend 'plane'\. Did you mean 'plain'\? Known: auto, causal"):
         selective_scan(**good(), backend="plane")

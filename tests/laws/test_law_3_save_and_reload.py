@@ -10,6 +10,8 @@ import pytest
 import torch
 
 from manticore.discretization import discretize
+from manticore.kernels import uninstall
+from manticore.modeling import segments
 from manticore.supernet import Readout
 from tests.pico import FAMILIES, VOCAB, supernet, tokens
 
@@ -34,7 +36,9 @@ def _expected(folder: Path, hybrid: torch.nn.Module, kind: str) -> None:
         torch.save((ids, hybrid(input_ids=ids).logits, kind), folder / "expected.pt")
 
 
-def test_where_manticore_cannot_be_imported(tmp_path: Path) -> None:
+def test_where_manticore_cannot_be_imported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    uninstall()
+    monkeypatch.setattr(segments, "kernels", None)
     folders = []
     for family in FAMILIES:
         other = "mamba" if family != "mamba" else "gpt_neo"

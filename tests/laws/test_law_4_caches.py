@@ -6,6 +6,8 @@ import pytest
 import torch
 
 from manticore.discretization import discretize
+from manticore.kernels import is_installed, uninstall
+from manticore.modeling import segments
 from tests.pico import FAMILIES, supernet, tokens
 
 PATHS = {"mixed": ["home", "foreign", "home"], "home": ["home"] * 3, "foreign": ["foreign"] * 3}
@@ -30,6 +32,21 @@ def test_logits_in_pieces(family: str, path: str, chunks: list[int]) -> None:
             pieces.append(out.logits)
     torch.testing.assert_close(torch.cat(pieces, dim=1), whole, atol=2e-5, rtol=0)
     assert cache.get_seq_length() == 17
+
+
+@pytest.mark.parametrize("family", ["gpt_neo", "mamba", "mamba2"])
+def test_an_exported_checkpoint_does_without_our_kernels(monkeypatch: pytest.MonkeyPatch, family: str) -> None:
+    hybrid = _hybrid(family, "mixed")
+    ids, mask = tokens(pad_left=4)
+    with torch.no_grad():
+        ours = hybrid(input_ids=ids, attention_mask=mask).logits
+    uninstall()
+    monkeypatch.setattr(segments, "kernels", None)
+    assert not is_installed()
+    with torch.no_grad():
+        theirs = hybrid(input_ids=ids, attention_mask=mask).logits
+    torch.testing.assert_close(theirs[mask.bool()], ours[mask.bool()], atol=2e-5, rtol=0)
+    test_logits_in_pieces(family, "mixed", [9, 5, 3])
 
 
 @pytest.mark.parametrize("family", ["gpt_neo", "llama", "mamba", "mamba2"])

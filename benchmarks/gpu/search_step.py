@@ -1,0 +1,155 @@
+"""A search step at the paper's ListOps size on a CUDA GPU: tokens a second, where the time goes, what compiling gains.
+
+    python benchmarks/gpu/search_step.py --json search_step.json
+
+GPT-Neo (width 512, 6 layers) and Mamba (width 512, 12 layers) in 6 stages, batch 8, 2,000 tokens. For each kind of step
+(dense mixture, sampled path, alphas alone) and precision it prints the median time of a step, tokens a second, peak
+memory, and the shares of GPU time in matrix products, in scans and convolutions, in attention, and in the rest. Then
+the same dense step with every segment compiled (torch.compile) and replayed as a CUDA graph.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+
+STAGES, VOCAB, LABELS = 6, 18, 10
+NAMES = ["gpt-neo", "mamba"]
+KINDS = {
+    "matrix products": ("gemm", "cutlass", "nvjet", "xmma", "splitk"),
+    "scans and convolutions": ("scan", "ssd", "conv", "chunk", "selective"),
+    "attention": ("flash", "attention", "fmha", "softmax"),
+}
+
+
+def build(width: int, layers: int, length: int) -> Any:
+    """The supernet of the paper's ListOps components, on the GPU."""
+    from manticore.components import Scratch, Size, load
+    from manticore.space import ComponentSpec, SearchSpace
+    from manticore.supernet import Readout, Supernet
+
+    torch.manual_seed(0)
+    attention = Size(width=width, layers=layers, heads=8, inner=4 * width, window=256)
+    scratch = Scratch(attention, Size(width=width, layers=2 * layers, state=16), VOCAB, length)
+    components = [load(ComponentSpec(name, name, init="scratch"), scratch) for name in NAMES]
+    space = SearchSpace(NAMES, stages=STAGES)
+    return Supernet(components, space, "mamba", Readout("classification", VOCAB, LABELS)).cuda().train()
+
+
+def stepper(net: Any, ids: torch.Tensor, labels: torch.Tensor, dtype: torch.dtype, kind: str) -> Callable[[], None]:
+    """One optimizer step of a kind, as a search takes it."""
+    from manticore.training.modules import only
+    from manticore.training.optim import WeightOptions, weight_optimizer
+
+    named = [(name, p) for name, p in net.named_parameters() if name != "alpha"]
+    moving = [net.alpha] if kind == "alphas" else [p for _, p in named]
+    optimizer = torch.optim.Adam(moving) if kind == "alphas" else weight_optimizer(named, WeightOptions())
+    options = {"path": (NAMES * STAGES)[:STAGES]} if kind == "sampled path" else {}
+
+    def step() -> None:
+        optimizer.zero_grad(set_to_none=True)
+        with only(net, moving), torch.autocast("cuda", dtype, enabled=dtype != torch.float32):
+            loss = F.cross_entropy(net(ids, **options).float(), labels)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(moving, 1.0)
+        optimizer.step()
+
+    return step
+
+
+def timed(step: Callable[[], None], repeats: int) -> tuple[float, int]:
+    """Median seconds of a step after three to warm up, and peak bytes."""
+    for _ in range(3):
+        step()
+    torch.cuda.synchronize()
+    torch.cuda.reset_peak_memory_stats()
+    times = []
+    for _ in range(repeats):
+        start, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
+        start.record()
+        step()
+        end.record()
+        torch.cuda.synchronize()
+        times.append(start.elapsed_time(end) / 1e3)
+    return statistics.median(times), torch.cuda.max_memory_allocated()
+
+
+def shares(step: Callable[[], None]) -> dict[str, float]:
+    """Shares of GPU time by kind of kernel, told from the kernels' names."""
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CUDA]) as seen:
+        step()
+        torch.cuda.synchronize()
+    spent = dict.fromkeys([*KINDS, "rest"], 0.0)
+    for event in seen.key_averages():
+        name = event.key.lower()
+        kind = next((kind for kind, words in KINDS.items() if any(word in name for word in words)), "rest")
+        spent[kind] += event.self_device_time_total
+    total = sum(spent.values()) or 1.0
+    return {kind: value / total for kind, value in spent.items()}
+
+
+def compiled(net: Any) -> None:
+    """Compile every segment by itself; a CUDA graph replays each (mode `reduce-overhead`)."""
+    from manticore.modeling.segments import Segment
+
+    for part in list(net.modules()):
+        if isinstance(part, Segment):
+            part.backbone.compile(mode="reduce-overhead")
+
+
+def main() -> int:
+    """Measure, print, write."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--width", type=int, default=512, help="features (default 512)")
+    parser.add_argument("--layers", type=int, default=6, help="GPT-Neo layers; Mamba has twice as many (default 6)")
+    parser.add_argument("--batch", type=int, default=8, help="sequences (default 8)")
+    parser.add_argument("--length", type=int, default=2000, help="tokens (default 2000)")
+    parser.add_argument("--repeats", type=int, default=20, help="timed steps (default 20)")
+    parser.add_argument("--no-compile", action="store_true", help="leave torch.compile out")
+    parser.add_argument("--json", type=Path, help="write the numbers here as well")
+    given = parser.parse_args()
+    if not torch.cuda.is_available():
+        print("search_step.py: error: torch sees no CUDA GPU here; this benchmark is for one", file=sys.stderr)
+        return 2
+    from manticore import kernels
+
+    kernels.install()
+    ids = torch.randint(3, VOCAB, (given.batch, given.length), device="cuda")
+    labels = torch.randint(0, LABELS, (given.batch,), device="cuda")
+    rows: list[dict[str, Any]] = []
+
+    def report(net: Any, dtype: torch.dtype, kind: str, how: str) -> None:
+        step = stepper(net, ids, labels, dtype, kind)
+        seconds, peak = timed(step, given.repeats)
+        row = {"step": kind, "dtype": str(dtype).removeprefix("torch."), "how": how, "seconds": seconds}
+        row |= {"tokens_per_second": ids.numel() / seconds, "peak_bytes": peak, "shares": shares(step)}
+        rows.append(row)
+        parts = ", ".join(f"{name} {share:.0%}" for name, share in row["shares"].items())
+        print(f"{kind:14} {row['dtype']:9} {how:9} {seconds * 1e3:8.1f} ms {row['tokens_per_second']:10,.0f} tokens/s")
+        print(f"{'':14} peak {peak / 2**30:.1f} GiB; {parts}", flush=True)
+
+    for dtype in (torch.float32, torch.bfloat16):
+        net = build(given.width, given.layers, given.length)
+        for kind in ("dense mixture", "sampled path", "alphas"):
+            report(net, dtype, kind, "eager")
+        if not given.no_compile:
+            compiled(net)
+            report(net, dtype, "dense mixture", "compiled")
+        del net
+        torch.cuda.empty_cache()
+    if given.json:
+        facts = {"device": torch.cuda.get_device_name(), "torch": torch.__version__, "size": vars(given)}
+        given.json.write_text(json.dumps(facts | {"rows": rows}, indent=1, default=str))
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

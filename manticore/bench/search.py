@@ -1,0 +1,110 @@
+"""The race of `manticore bench search`: a step of the supernet against the steps of the models it is made of.
+
+Every side is an optimizer step as a search takes it: forward, backward, clipping, AdamW, same batch, same kernels. The
+dense mixture is compared with the sum of the components' own steps, a sampled path with the dearer one's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from manticore import kernels
+from manticore.bench.measure import Thunk, race
+from manticore.components import Component, Scratch, Size, load
+from manticore.space import ComponentSpec, SearchSpace
+from manticore.supernet import Readout, Supernet
+from manticore.training.modules import only
+from manticore.training.optim import WeightOptions, weight_optimizer
+
+DENSE, SAMPLED = 1.10, 1.15
+"""What is promised: at most this many times the sum, and the dearer one."""
+
+_VOCAB, _LABELS, _STAGES = 18, 10, 4
+_NAMES = ["gpt-neo", "mamba"]
+
+
+def _components(width: int, layers: int, length: int) -> list[Component]:
+    """A GPT-Neo and a Mamba of twice its layers, the paper's shape for ListOps."""
+    attention = Size(width=width, layers=layers, heads=8, inner=4 * width, window=256)
+    scratch = Scratch(attention, Size(width=width, layers=2 * layers, state=16), _VOCAB, length)
+    return [load(ComponentSpec(name, name, init="scratch"), scratch) for name in _NAMES]
+
+
+class _Alone(nn.Module):
+    """A component as its own users train it: transformers' backbone, fed embeddings, and a head on the last token."""
+
+    def __init__(self, component: Component) -> None:
+        super().__init__()
+        self.backbone = component.backbone
+        self.head = nn.Linear(component.width, _LABELS, bias=False)
+
+    def forward(self, input_ids: Tensor) -> Tensor:
+        out: Tensor = self.head(self.backbone(input_ids=input_ids, use_cache=False)[0][:, -1])
+        return out
+
+
+def _step(net: nn.Module, ids: Tensor, labels: Tensor, forward: Callable[[], Tensor]) -> Thunk:
+    named = [(name, p) for name, p in net.named_parameters() if name != "alpha"]
+    moving = [p for _, p in named]
+    optimizer = weight_optimizer(named, WeightOptions())
+
+    def step() -> None:
+        optimizer.zero_grad(set_to_none=True)
+        with only(net, moving):
+            F.cross_entropy(forward(), labels).backward()
+        torch.nn.utils.clip_grad_norm_(moving, 1.0)
+        optimizer.step()
+
+    return step
+
+
+def _alphas(net: Supernet, ids: Tensor, labels: Tensor) -> Thunk:
+    def step() -> None:
+        with only(net, [net.alpha]):
+            F.cross_entropy(net(ids), labels).backward()
+        net.alpha.grad = None
+
+    return step
+
+
+def race_steps(
+    width: int, layers: int, batch: int, length: int, repeats: int, device: str = "cpu"
+) -> list[dict[str, Any]]:
+    """Seconds of each kind of step, and the two ratios that are promised."""
+    torch.manual_seed(0)
+    components = _components(width, layers, length)
+    space = SearchSpace(_NAMES, stages=_STAGES)
+    net = Supernet(components, space, "mamba", Readout("classification", _VOCAB, _LABELS)).to(device).train()
+    ids = torch.randint(3, _VOCAB, (batch, length), device=device)
+    labels = torch.randint(0, _LABELS, (batch,), device=device)
+    sides: dict[str, Thunk] = {}
+    for component in components:
+        alone = _Alone(component).to(device).train()
+        sides[component.name] = _step(alone, ids, labels, lambda alone=alone: alone(ids))  # type: ignore[misc]
+    paths: Sequence[list[str]] = [[name] * _STAGES for name in _NAMES] + [_NAMES * (_STAGES // 2)]
+    sides["dense mixture"] = _step(net, ids, labels, lambda: net(ids))
+    for path in paths:
+        name = f"path {','.join(path)}"
+        sides[name] = _step(net, ids, labels, lambda path=path: net(ids, path=path))  # type: ignore[misc]
+    sides["alphas"] = _alphas(net, ids, labels)
+    with kernels.installed():
+        timings = race(sides, repeats, budget=600)
+    seconds = {name: timing.seconds for name, timing in timings.items()}
+    total, dearer = sum(seconds[name] for name in _NAMES), max(seconds[name] for name in _NAMES)
+    rows: list[dict[str, Any]] = []
+    for name, taken in seconds.items():
+        row: dict[str, Any] = {"step": name, "seconds": taken, "repeats": timings[name].repeats}
+        if name in ("dense mixture", "alphas"):
+            row |= {"against": "sum of both alone", "ratio": taken / total}
+        elif name not in _NAMES:
+            row |= {"against": "dearer one alone", "ratio": taken / dearer}
+        limit = {"dense mixture": DENSE, "alphas": None}.get(name, SAMPLED)
+        if "ratio" in row and limit is not None:
+            row |= {"promised": limit, "kept": row["ratio"] <= limit}
+        rows.append(row)
+    return rows

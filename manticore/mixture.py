@@ -1,0 +1,77 @@
+"""What a stage of the supernet computes: its candidates, weighted and summed, with as little work as that takes.
+
+Translators of all candidates into their features are one matrix product, and so are those back, which carry the mixing
+weights in their matrices. Narrow values are added to the first features of wide ones: nothing is copied to be padded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from manticore.modeling.branches import ForeignBranch, HubBranch
+from manticore.modeling.projectors import Linear
+from manticore.modeling.segments import Context
+
+Term = tuple[Tensor | None, Tensor]
+"""A scalar weight, or None for a term that stands alone, and (..., d)."""
+
+
+def weighted_sum(terms: Sequence[Term]) -> Tensor:
+    """Sum of weight times value, (..., D) with D the widest term's width; a term that stands alone is itself."""
+    (weight, total), *others = sorted(terms, key=lambda term: -term[1].shape[-1])
+    if weight is None:
+        assert not others
+        return total
+    total = weight * total
+    for weight, value in others:
+        assert weight is not None
+        if value.shape[-1] == total.shape[-1]:
+            total = total.addcmul(weight.to(total.dtype), value)
+        else:
+            total[..., : value.shape[-1]].addcmul_(weight.to(total.dtype), value)
+    return total
+
+
+def enter(projectors: Sequence[nn.Module], h_BLD: Tensor) -> list[Tensor]:
+    """`P_k h` of every projector; linear ones together in one product."""
+    linear = [p for p in projectors if type(p) is Linear]
+    if len(linear) < max(2, len(projectors)):
+        return [projector(h_BLD) for projector in projectors]
+    stacked = F.linear(h_BLD, torch.cat([p.weight for p in linear]), torch.cat([p.bias for p in linear]))
+    return list(stacked.split([p.out_features for p in linear], dim=-1))
+
+
+def leave(weights: Sequence[Tensor], projectors: Sequence[nn.Module], updates: Sequence[Tensor]) -> Tensor:
+    """Sum of `w_k Q_k(update_k)`; linear projectors in one product, their matrices scaled by the weights."""
+    linear = [p for p in projectors if type(p) is Linear]
+    if len(linear) < len(projectors):
+        return weighted_sum([(w, q(update)) for w, q, update in zip(weights, projectors, updates, strict=True)])
+    matrix = torch.cat([w * q.weight for w, q in zip(weights, linear, strict=True)], dim=1)
+    bias = torch.stack([w * q.bias for w, q in zip(weights, linear, strict=True)]).sum(0)
+    return F.linear(updates[0] if len(updates) == 1 else torch.cat(list(updates), dim=-1), matrix, bias)
+
+
+def mix(branches: Mapping[str, nn.Module], weights_K: Tensor, h_BLD: Tensor, context: Context) -> Tensor:
+    """The stream after a stage: (B, L, D) -> (B, L, D), every candidate weighted by its entry of `weights_K`."""
+    weight = dict(zip(branches, weights_K, strict=True))
+    foreign = {name: branch for name, branch in branches.items() if isinstance(branch, ForeignBranch)}
+    hub = {name: branch for name, branch in branches.items() if isinstance(branch, HubBranch)}
+    terms: list[Term] = [
+        (weight[name], branch(h_BLD, context))
+        for name, branch in branches.items()
+        if name not in foreign and name not in hub
+    ]
+    entered = dict(zip(hub, enter([branch.inward for branch in hub.values() if branch.inward], h_BLD), strict=True))
+    for name, one in hub.items():
+        terms.append((weight[name], one.narrow(h_BLD, context, weight[name], entered[name])))
+    if not foreign:
+        return weighted_sum(terms)
+    inside = enter([branch.inward for branch in foreign.values()], h_BLD)
+    updates = [branch.update(u_BLD, context) for branch, u_BLD in zip(foreign.values(), inside, strict=True)]
+    shares = [weight[name] for name in foreign]
+    terms.append((torch.stack(shares).sum(), h_BLD))
+    return weighted_sum(terms) + leave(shares, [branch.outward for branch in foreign.values()], updates)

@@ -1,0 +1,129 @@
+"""`auto` takes the fastest backend that can, and says why not the others; borrowed kernels get what they want."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from types import ModuleType
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from manticore.errors import ManticoreError
+from manticore.kernels import causal_conv1d, dispatch, selective_scan
+from manticore.kernels.dispatch import BACKENDS, OPERATIONS, choose, explain
+from manticore.kernels.plain import conv as plain_conv
+from manticore.kernels.plain import scan as plain_scan
+
+
+@pytest.mark.parametrize("operation", OPERATIONS)
+def test_something_runs_everything_and_only_one_is_chosen(operation: str) -> None:
+    answers = dict(explain(operation, {"x": torch.zeros(1)}))
+    assert list(answers) == list(BACKENDS)
+    assert sum(why.startswith("chosen: ") for why in answers.values()) == 1
+    for name, row in BACKENDS.items():
+        if operation in row.operations and not row.packages:
+            assert callable(row.load(operation)), name
+
+
+def test_says_why_it_passes_over() -> None:
+    answers = dict(explain("selective_scan", {"u": torch.zeros(1)}))
+    assert answers["mamba_ssm"] == "'u' is on cpu; allowed: cuda."
+    assert answers["cpu"].startswith("chosen: numba loops")
+    assert answers["plain"] == "slower than the one chosen."
+    assert dict(explain("selective_scan", {"u": torch.zeros(1).double()}))["plain"].startswith("chosen")
+    assert dict(explain("ssd_scan", {"x": torch.zeros(1)}))["cpu"] == "it has no ssd_scan."
+
+
+@pytest.fixture
+def borrowed(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[dict[str, Any]]]:
+    """Stand-ins under the names of mamba-ssm and causal-conv1d that check what theirs check, and record it."""
+    calls: list[dict[str, Any]] = []
+
+    def scan(u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, *rest: Any) -> Any:
+        D, z, delta_bias, softplus, last = rest
+        assert {x.dtype for x in (u, delta, B, C, z)} == {u.dtype}
+        assert {x.dtype for x in (A, D, delta_bias)} == {torch.float32}
+        calls.append({"scan": u.dtype})
+        return plain_scan.selective_scan(u, delta, A, B, C, D, z, delta_bias, softplus, last)
+
+    def conv(x: Tensor, weight: Tensor, bias: Tensor | None, activation: str | None) -> Tensor:
+        assert weight.dtype == x.dtype
+        calls.append({"conv": x.dtype})
+        return plain_conv.causal_conv1d(x, weight, bias, activation=activation)
+
+    names: dict[str, dict[str, Any]] = {
+        "mamba_ssm": {},
+        "mamba_ssm.ops": {},
+        "mamba_ssm.ops.selective_scan_interface": {"selective_scan_fn": scan},
+        "mamba_ssm.ops.triton": {},
+        "mamba_ssm.ops.triton.selective_state_update": {"selective_state_update": None},
+        "mamba_ssm.ops.triton.ssd_combined": {"mamba_chunk_scan_combined": None},
+        "causal_conv1d": {"causal_conv1d_fn": conv, "causal_conv1d_update": None},
+    }
+    for name, held in names.items():
+        module = ModuleType(name)
+        vars(module).update(held)
+        monkeypatch.setitem(sys.modules, name, module)
+    for name in ("mamba_ssm", "causal_conv1d"):
+        monkeypatch.delitem(sys.modules, f"manticore.kernels.cuda.{name}", raising=False)
+        here = dispatch.Backend(**{**vars(BACKENDS[name]), "devices": None})
+        monkeypatch.setitem(BACKENDS, name, here)
+    monkeypatch.setattr(dispatch, "importable", lambda package: True)
+    yield calls
+    for name in ("mamba_ssm", "causal_conv1d"):
+        sys.modules.pop(f"manticore.kernels.cuda.{name}", None)
+
+
+def given() -> dict[str, Tensor]:
+    torch.manual_seed(0)
+    shapes = {"u": (2, 3, 5), "delta": (2, 3, 5), "A": (3, 4), "B": (2, 4, 5), "C": (2, 4, 5), "z": (2, 3, 5)}
+    return {name: torch.randn(shape) for name, shape in shapes.items()} | {
+        "D": torch.ones(3),
+        "delta_bias": torch.ones(3),
+    }
+
+
+def test_mamba_ssm_is_given_one_dtype_and_single_precision_constants(borrowed: list[dict[str, Any]]) -> None:
+    x = given()
+    x |= {"u": x["u"].bfloat16(), "D": x["D"].bfloat16()}
+    y, _ = selective_scan(**x, delta_softplus=True, return_last_state=True)
+    assert borrowed == [{"scan": torch.bfloat16}]
+    torch.testing.assert_close(
+        y.float(), plain_scan.selective_scan(**x, delta_softplus=True).float(), atol=0.1, rtol=0.1
+    )
+
+
+def test_what_mamba_ssm_does_not_know_goes_elsewhere(borrowed: list[dict[str, Any]]) -> None:
+    x = given()
+    selective_scan(**x, initial_state=torch.zeros(2, 3, 4))
+    x["u"].requires_grad_()
+    selective_scan(**x, return_last_state=True)
+    assert not borrowed
+    selective_scan(**x)
+    assert borrowed
+    with pytest.raises(
+        ManticoreError, match="backend 'mamba_ssm' cannot run this selective_scan: it does not know init"
+    ):
+        selective_scan(**x, initial_state=torch.zeros(2, 3, 4), backend="mamba_ssm")
+    with pytest.raises(ManticoreError, match="'A' has 300 states; allowed: at most 256"):
+        choose("selective_scan", "mamba_ssm", {"A": torch.zeros(3, 300)})
+
+
+def test_causal_conv1d_is_asked_for_what_it_has(borrowed: list[dict[str, Any]]) -> None:
+    x = torch.randn(2, 3, 9)
+    torch.testing.assert_close(causal_conv1d(x, torch.ones(3, 4)), plain_conv.causal_conv1d(x, torch.ones(3, 4)))
+    assert borrowed == [{"conv": torch.float32}]
+    causal_conv1d(x, torch.ones(3, 7))
+    causal_conv1d(x, torch.ones(3, 4), return_final_states=True)
+    assert len(borrowed) == 1
+    with pytest.raises(ManticoreError, match="'weight' has a kernel of 7; allowed: 2 to 4"):
+        causal_conv1d(x, torch.ones(3, 7), backend="causal_conv1d")
+
+
+def test_a_package_that_is_not_there_is_named() -> None:
+    with pytest.raises(ManticoreError, match="'u' is on cpu; allowed: cuda"):
+        selective_scan(**given(), backend="mamba_ssm")
+    assert not dispatch.importable("a_package_that_is_not_there")

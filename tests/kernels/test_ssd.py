@@ -1,0 +1,241 @@
+"""The chunked scan agrees with plain in double precision, gradients included; the plain one with the formula."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from manticore.errors import ManticoreError
+from manticore.kernels import ssd_scan
+from manticore.kernels.plain import ssd as plain
+
+Arguments = dict[str, Tensor]
+OPTIONAL = ["D", "z", "dt_bias", "initial_states"]
+SUMMED = ("A", "D", "dt_bias")  # gradients that are sums over batch and length
+
+
+@st.composite
+def arguments(draw: st.DrawFn, dtype: torch.dtype = torch.float32) -> Arguments:
+    """Shapes around the edges of a chunk, step sizes and decays from nothing to extreme, every optional in or out."""
+    batch, width, states = (draw(st.sampled_from([1, 2, 5]), label=name) for name in ("batch", "head_dim", "state"))
+    groups, shared = draw(st.integers(1, 3), label="groups"), draw(st.integers(1, 3), label="heads of a group")
+    length = draw(st.sampled_from([1, 2, 7, 63, 64, 65, 130]), label="length")
+    step_shift = draw(st.sampled_from([-8.0, -2.0, 0.0, 3.0]), label="step_shift")
+    decay = draw(st.sampled_from([0.0, 1e-3, 1.0, 100.0]), label="decay")
+    zeroed = draw(st.sampled_from([None, "x", "dt", "B", "C"]), label="zeroed")
+    absent = draw(st.sets(st.sampled_from(OPTIONAL)), label="absent")
+    r = torch.Generator().manual_seed(draw(st.integers(0, 2**16), label="seed"))
+    heads = groups * shared
+
+    def normal(*shape: int) -> Tensor:
+        return torch.randn(shape, generator=r)
+
+    drawn = {
+        "x": normal(batch, length, 2 * heads * width)[..., heads * width :].unflatten(-1, (heads, width)),
+        "dt": normal(batch, heads, length).mT + step_shift,
+        "A": -decay * torch.rand(heads, generator=r),
+        "B": normal(batch, length, groups, states),
+        "C": normal(batch, groups, length, states).transpose(1, 2),
+        "D": normal(heads, width) if draw(st.booleans(), label="wide D") else normal(heads),
+        "z": normal(batch, length, heads, width),
+        "dt_bias": normal(heads),
+        "initial_states": normal(batch, heads, width, states),
+    }
+    if zeroed:
+        drawn[zeroed] = torch.zeros_like(drawn[zeroed])
+    return {name: x.to(dtype) for name, x in drawn.items() if name not in absent}
+
+
+def results(scan: Callable[..., Any], given: Arguments, **kwargs: Any) -> Arguments:
+    """Output, last state and the gradient of each argument, against a fixed random cotangent."""
+    leaves = {name: x.detach().requires_grad_() for name, x in given.items()}
+    y, last = scan(**leaves, **({"dt_softplus": True, "return_final_states": True} | kwargs))
+    r = torch.Generator().manual_seed(7)
+    loss = sum((x.double() * torch.randn(x.shape, generator=r, dtype=torch.float64)).sum() for x in (y, last))
+    gradients = torch.autograd.grad(loss, list(leaves.values()))
+    return {"y": y.detach(), "last": last.detach(), **dict(zip(leaves, gradients, strict=True))}
+
+
+def double(given: Arguments) -> Arguments:
+    return {name: x.double() for name, x in given.items()}
+
+
+def check(x: Arguments, tolerance: float, **kwargs: Any) -> None:
+    """Within `tolerance` of the largest value, or no worse than twice what plain itself loses in this precision."""
+    chunk = kwargs.pop("chunk_size", None)
+    fast = results(ssd_scan, x, backend="chunked", chunk_size=chunk, **kwargs)
+    rounded, exact = (results(plain.ssd_scan, v, **kwargs) for v in (x, double(x)))
+    for name, reference in exact.items():
+        error = (fast[name].double() - reference).abs().max()
+        unavoidable = 2 * (rounded[name].double() - reference).abs().max()
+        if name in SUMMED:  # terms of about one that may cancel, each with a rounding of its own
+            unavoidable = unavoidable + torch.finfo(torch.float32).eps * exact["y"][:, :, 0].numel()
+        assert error <= torch.maximum(tolerance * reference.abs().max(), unavoidable), (name, error, unavoidable)
+        assert fast[name].dtype == rounded[name].dtype
+
+
+@settings(max_examples=40, deadline=None)
+@given(arguments(), st.sampled_from([None, 1, 16, 100]))
+def test_chunked_agrees_in_single_precision(x: Arguments, chunk: int | None) -> None:
+    check(x, 1e-5, chunk_size=chunk)
+
+
+@settings(max_examples=12, deadline=None)
+@given(arguments(dtype=torch.bfloat16))
+def test_chunked_agrees_in_half_precision(x: Arguments) -> None:
+    check(x, 2e-2)
+
+
+@settings(max_examples=12, deadline=None)
+@given(arguments(), st.sampled_from([(0.0, math.inf), (0.01, 0.5)]))
+def test_chunked_agrees_where_dt_is_the_step(x: Arguments, limit: tuple[float, float]) -> None:
+    check(x, 1e-5, dt_softplus=False, dt_limit=limit)
+
+
+@settings(max_examples=12, deadline=None)
+@given(arguments(dtype=torch.float64))
+def test_chunked_agrees_in_double_precision(x: Arguments) -> None:
+    check(x, 1e-12)
+
+
+def small() -> Arguments:
+    torch.manual_seed(0)
+    shapes = {"x": (2, 5, 4, 3), "dt": (2, 5, 4), "A": (4,), "B": (2, 5, 2, 2), "C": (2, 5, 2, 2), "D": (4,)}
+    shapes |= {"z": (2, 5, 4, 3), "dt_bias": (4,), "initial_states": (2, 4, 3, 2)}
+    return {name: torch.randn(shape, dtype=torch.float64) for name, shape in shapes.items()}
+
+
+@pytest.mark.parametrize("backend", ["plain", "chunked"])
+def test_gradients_are_those_of_its_output(backend: str) -> None:
+    x = {name: value.requires_grad_() for name, value in small().items()}
+
+    def scan(*values: Tensor) -> object:
+        given = dict(zip(x, values, strict=True))
+        return ssd_scan(**given, dt_softplus=True, return_final_states=True, chunk_size=2, backend=backend)
+
+    assert torch.autograd.gradcheck(scan, tuple(x.values()))
+
+
+def test_plain_is_the_recurrence() -> None:
+    x = small()
+    h = x["initial_states"][1, 2, 1].tolist()  # head 2 of 4 is in group 1 of 2
+    for t in range(5):
+        u, z, raw = float(x["x"][1, t, 2, 1]), float(x["z"][1, t, 2, 1]), float(x["dt"][1, t, 2] + x["dt_bias"][2])
+        step = min(math.log1p(math.exp(raw)), 0.9)
+        h = [
+            math.exp(step * float(x["A"][2])) * s + step * float(b) * u for s, b in zip(h, x["B"][1, t, 1], strict=True)
+        ]
+        y = sum(float(c) * s for c, s in zip(x["C"][1, t, 1], h, strict=True)) + float(x["D"][2]) * u
+        y *= z / (1 + math.exp(-z))
+    out, last = plain.ssd_scan(**x, dt_softplus=True, dt_limit=(0.0, 0.9), return_final_states=True)
+    assert out[1, -1, 2, 1].item() == pytest.approx(y)
+    assert last[1, 2, 1].tolist() == pytest.approx(h)
+
+
+def medium() -> Arguments:
+    torch.manual_seed(1)
+    shapes = {"x": (2, 150, 6, 8), "dt": (2, 150, 6), "A": (6,), "B": (2, 150, 2, 16), "C": (2, 150, 2, 16)}
+    x = {name: torch.randn(shape) for name, shape in shapes.items()}
+    return x | {"A": -x["A"].abs(), "dt": x["dt"].abs()}
+
+
+def test_short_memory_between_long_ones() -> None:
+    x = medium()
+    x["dt"] = torch.where(torch.arange(150)[:, None] % 10 == 3, 1e5, 1e-3).expand(2, 150, 6)
+    check({name: v.clone() for name, v in x.items()}, 1e-5, dt_softplus=False)
+
+
+def test_each_result_alone_has_a_gradient() -> None:
+    x = {name: value.requires_grad_() for name, value in medium().items()}
+    wanted = [x[name] for name in ("x", "dt", "A", "B")]
+    for place in (0, 1):
+        fast, slow = (ssd_scan(**x, return_final_states=True, backend=name)[place] for name in ("chunked", "plain"))
+        pairs = zip(*(torch.autograd.grad(v.sum(), wanted) for v in (fast, slow)), strict=True)
+        assert all(torch.allclose(one, two, rtol=1e-4, atol=1e-5 * two.abs().max().item()) for one, two in pairs)
+
+
+def test_chunks_do_not_matter() -> None:
+    x = medium()
+    runs = [results(ssd_scan, x, chunk_size=size) for size in (None, 1, 37, 150, 1000)]
+    for run in runs:
+        assert all(torch.allclose(run[k], v, rtol=1e-4, atol=1e-5 * v.abs().max().item()) for k, v in runs[0].items())
+
+
+def test_a_long_scan_is_two_short_ones() -> None:
+    x = medium()
+    cut = {name: v if name == "A" else v[:, :40] for name, v in x.items()}
+    rest = {name: v if name == "A" else v[:, 40:] for name, v in x.items()}
+    whole, end = ssd_scan(**x, return_final_states=True)
+    head, middle = ssd_scan(**cut, return_final_states=True)
+    tail, last = ssd_scan(**rest, return_final_states=True, initial_states=middle)
+    assert torch.allclose(torch.cat([head, tail], 1), whole, atol=1e-4)
+    assert torch.allclose(last, end, atol=1e-5)
+
+
+def test_strides_do_not_matter() -> None:
+    x = medium()
+    strided = {name: torch.stack([v, v], dim=-1)[..., 0] for name, v in x.items()}
+    one, other = (results(ssd_scan, v) for v in (strided, x))
+    assert all(torch.allclose(one[k], v, rtol=1e-4, atol=1e-6 * v.abs().max().item()) for k, v in other.items())
+
+
+@pytest.mark.parametrize("name", ["x", "dt", "B", "C"])
+def test_a_nan_is_never_lost(name: str) -> None:
+    x = medium()
+    x[name][:, 100] = torch.nan
+    fast, slow = ssd_scan(**x, return_final_states=True), plain.ssd_scan(**x, return_final_states=True)
+    for one, other in zip(fast, slow, strict=True):
+        assert (one.isnan() | ~other.isnan()).all()
+    assert not fast[0][:, :64].isnan().any()
+
+
+def test_autocast_changes_nothing() -> None:
+    x = medium()
+    with torch.autocast("cpu", torch.bfloat16):
+        fast = results(ssd_scan, x)
+    assert all(torch.equal(v, fast[name]) for name, v in results(ssd_scan, x).items())
+
+
+def test_what_takes_no_gradient_gets_none() -> None:
+    x = medium()
+    x["x"].requires_grad_()
+    ssd_scan(**x).sum().backward()
+    assert x["x"].grad is not None
+    assert x["B"].grad is None
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"x": torch.zeros(2, 150, 6)}, "'x' has shape (2, 150, 6); allowed: (batch, length, heads, head_dim)"),
+        ({"x": torch.zeros(2, 0, 6, 8)}, "'x' has shape (2, 0, 6, 8)"),
+        ({"B": torch.zeros(2, 150, 4, 16)}, "'B' has shape (2, 150, 4, 16); allowed: (batch, length, groups, state)"),
+        ({"B": torch.zeros(2, 150, 16)}, "with groups a divisor of 6 heads"),
+        ({"B": torch.zeros(2, 150, 2, 0)}, "'B' has shape (2, 150, 2, 0)"),
+        (
+            {"C": torch.zeros(2, 150, 1, 16)},
+            "'C' has shape (2, 150, 1, 16); allowed with these 'x', 'B': (2, 150, 2, 16)",
+        ),
+        ({"D": torch.zeros(8)}, "'D' has shape (8,); allowed with these 'x', 'B': (6,)"),
+        ({"D": torch.zeros(6, 1)}, "'D' has shape (6, 1); allowed with these 'x', 'B': (6, 8)"),
+        ({"initial_states": torch.zeros(2, 6, 16, 8)}, "'initial_states' has shape (2, 6, 16, 8)"),
+        ({"dt": torch.zeros(2, 150, 6, dtype=torch.long)}, "'dt' is torch.int64; allowed: a real floating-point"),
+        ({"A": torch.zeros(6, device="meta")}, "'A' is on meta; allowed: cpu, where 'x' is"),
+        ({"A": None}, "'A' is NoneType; allowed: a torch.Tensor"),
+        ({"chunk_size": 0}, "'chunk_size' is 0; allowed: None or an int from 1"),
+        ({"dt_limit": (1.0, 0.0)}, "'dt_limit' is (1.0, 0.0); allowed: (lowest, highest)"),
+        ({"backend": "cpu"}, "backend 'cpu' cannot run this ssd_scan: it has no ssd_scan"),
+    ],
+)
+def test_says_which_argument(change: dict[str, Any], message: str) -> None:
+    with pytest.raises(ManticoreError, match="^.*" + re.escape(message)) as caught:
+        ssd_scan(**(medium() | change))
+    assert "\n" not in str(caught.value)
