@@ -117,6 +117,13 @@ BACKENDS = {
         without={"causal_conv1d": frozenset({"initial_states", FINAL_STATES})},
         limit=dict.fromkeys(("causal_conv1d", "causal_conv1d_update"), _short_kernel),
     ),
+    "triton": Backend(
+        "Triton kernels, compiled at first use, on CUDA and ROCm",
+        {"selective_scan": f"{_HERE}.triton.scan"},
+        packages=("triton",),
+        devices=_CUDA,
+        dtypes=_UP_TO_SINGLE,
+    ),
     "cpu": Backend(
         "numba loops on as many threads as torch uses; states are checkpointed and recomputed",
         {"selective_scan": f"{_HERE}.cpu.scan", "causal_conv1d": f"{_HERE}.cpu.conv"},
