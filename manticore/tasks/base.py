@@ -1,5 +1,9 @@
 """What a task is: labelled token sequences in four disjoint parts. Knows no particular task and no model.
 
+There are three kinds. A `classification` task has one label for a sequence. A `tokens` task has a label for each token,
+one of the vocabulary or `IGNORE`, to be told where the token stands. An `autoencoder` task has such labels too, all to
+be told from the last token's state.
+
 The four parts are those of a bilevel search: network weights learn from `weights`, architecture weights from `alphas`,
 models are chosen on `choice`, and `test` is read once. `Task.splits` checks that they share no example.
 """
@@ -16,19 +20,22 @@ import numpy as np
 
 from manticore.errors import ManticoreError
 from manticore.registry import Registry
-from manticore.tasks.examples import Example, Examples, Splits, check_disjoint, halves
+from manticore.tasks.examples import IGNORE, Example, Examples, Label, Splits, check_disjoint, halves
 from manticore.tasks.guesses import Cue, guess_accuracy, nothing
 from manticore.tasks.options import PRESETS, TaskOptions
 from manticore.tasks.vocabulary import EOS, PAD, UNK, Vocabulary
 
 __all__ = [
     "EOS",
+    "IGNORE",
+    "KINDS",
     "PAD",
     "PRESETS",
     "UNK",
     "Cue",
     "Example",
     "Examples",
+    "Label",
     "Splits",
     "Task",
     "TaskFactory",
@@ -44,23 +51,29 @@ if TYPE_CHECKING:
     import torch
 
 
+KINDS = ("classification", "tokens", "autoencoder")
+
+
 class Task(ABC):
-    """Token sequences to be classified.
+    """Token sequences and what is to be said of them.
 
     Attributes:
         name: what results are filed under, with a variant after `@`, such as `lra-listops@short`.
-        kind: `classification`.
-        metric: `accuracy`.
+        kind: `classification`, `tokens` or `autoencoder`; see the module.
+        metric: `accuracy`: of sequences, or of the tokens that are scored.
         vocabulary: tokens and special ids.
-        label_names: names of the classes, a class's index being its place.
+        label_names: names of the classes, a class's index being its place; the vocabulary's tokens where tokens are
+            labelled.
         max_length: most tokens a sequence can have, EOS included.
+        settings: what can be set after `@` in the name the task is asked for by, with the values it has.
         rewrites: (old, new) pairs of text, replaced in this order in an input's official written form; what is left,
             split at spaces, is its tokens.
-        cues: by name, something cheap to see in a sequence (one integer an example); `guesses` scores what it is worth.
+        cues: by name, something cheap to see in a sequence (one integer for each label); `guesses` scores what it is
+            worth.
     """
 
-    kind = "classification"
-    metric = "accuracy"
+    kind: str = "classification"
+    metric: str = "accuracy"
 
     def __init__(
         self,
@@ -70,6 +83,7 @@ class Task(ABC):
         max_length: int,
         cues: Mapping[str, Cue] | None = None,
         rewrites: Iterable[tuple[str, str]] = (),
+        settings: Mapping[str, object] | None = None,
     ) -> None:
         self.name = name
         self.vocabulary = vocabulary
@@ -77,6 +91,7 @@ class Task(ABC):
         self.max_length = max_length
         self.cues = dict(cues or {})
         self.rewrites = tuple(rewrites)
+        self.settings = dict(settings or {})
         self._splits: Splits | None = None
 
     @abstractmethod
@@ -93,8 +108,13 @@ class Task(ABC):
 
     @property
     def num_labels(self) -> int:
-        """Number of classes."""
+        """Number of classes, the vocabulary's size where tokens are labelled."""
         return len(self.label_names)
+
+    @property
+    def per_token(self) -> bool:
+        """Whether each token has a label."""
+        return self.kind != "classification"
 
     def splits(self) -> Splits:
         """The four splits, made at the first call. Raises ManticoreError if any two share an example."""
@@ -107,7 +127,7 @@ class Task(ABC):
     def guesses(self) -> dict[str, float]:
         """Test accuracy of predictors that see the cue of their name and nothing else, fitted on the weights split."""
         splits = self.splits()
-        cues = {"majority class": nothing, **self.cues}
+        cues = {"majority token" if self.per_token else "majority class": nothing, **self.cues}
         return {name: guess_accuracy(splits.weights, splits.test, cue) for name, cue in cues.items()}
 
     def describe(self) -> str:
@@ -115,16 +135,19 @@ class Task(ABC):
         held = {field.name: getattr(self.splits(), field.name) for field in fields(Splits)}
         sizes = ", ".join(f"{name} {len(examples):,}" for name, examples in held.items())
         lengths = np.concatenate([examples.lengths for examples in held.values()])
-        return (
-            f"{self.name}: {sizes}; {lengths.min()}-{lengths.max()} tokens (mean {lengths.mean():.0f}, EOS included), "
-            f"{self.num_labels} classes; {self.origin()}"
-        )
+        notes = [f"mean {lengths.mean():.0f}"] if lengths.min() < lengths.max() else []
+        notes += ["EOS included"] if self.vocabulary.has_specials else []
+        long = f"{'-'.join(map(str, np.unique([lengths.min(), lengths.max()])))} tokens"
+        long += f" ({', '.join(notes)})" if notes else ""
+        labels = f"one of {self.num_labels} tokens at each place" if self.per_token else f"{self.num_labels} classes"
+        return f"{self.name}: {sizes}; {long}, {labels}; {self.origin()}"
 
     def collate(self, batch: Sequence[Example]) -> dict[str, torch.Tensor]:
         """One batch, padded on the right to its longest sequence.
 
         Returns:
-            `input_ids` and `attention_mask`, (B, L) int64, and `labels`, (B,) int64.
+            `input_ids` and `attention_mask`, (B, L) int64, and `labels`, (B,) int64; where tokens are labelled (B, L),
+            `IGNORE` where nothing is scored.
         """
         import torch
 
@@ -134,7 +157,12 @@ class Task(ABC):
         for row, (ids, _) in enumerate(batch):
             input_ids[row, : len(ids)] = torch.from_numpy(ids)
             attention_mask[row, : len(ids)] = 1
-        labels = torch.tensor([label for _, label in batch], dtype=torch.int64)
+        if self.per_token:
+            labels = torch.full_like(input_ids, IGNORE)
+            for row, (ids, label) in enumerate(batch):
+                labels[row, : len(ids)] = torch.as_tensor(label)
+        else:
+            labels = torch.tensor([label for _, label in batch], dtype=torch.int64)
         return {"input_ids": input_ids, "attention_mask": attention_mask, "labels": labels}
 
 

@@ -5,7 +5,15 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+from manticore.errors import UnknownName
+from manticore.tasks import bytes_spam as bytes_spam
+from manticore.tasks import lra_image as lra_image
 from manticore.tasks import lra_listops as lra_listops
+from manticore.tasks import lra_pathfinder as lra_pathfinder
+from manticore.tasks import lra_retrieval as lra_retrieval
+from manticore.tasks import lra_text as lra_text
+from manticore.tasks import mad_catalog as mad_catalog
+from manticore.tasks import pixels_fashion_mnist as pixels_fashion_mnist
 from manticore.tasks.base import Task, TaskOptions
 from manticore.tasks.base import tasks as tasks
 
@@ -14,10 +22,14 @@ def load_task(options: TaskOptions) -> Task:
     """The task that `options` describe; data is generated when it is first needed, files are read now.
 
     Raises:
-        UnknownName: no such task; with the nearest name and the full list.
+        UnknownName: no such task, or it has no such setting; with the nearest name and the full list.
         ManticoreError: the options or the files cannot be used.
     """
-    return tasks[options.name](options)
+    made = tasks[options.base](options)
+    for key in options.settings:
+        if key not in made.settings:
+            raise UnknownName(f"setting of {options.base}", key, made.settings)
+    return made
 
 
 def write_task(options: TaskOptions, folder: Path | str) -> list[Path]:

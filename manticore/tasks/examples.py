@@ -1,18 +1,28 @@
-"""Labelled token sequences, packed, and the four parts they come in. Knows nothing of what tokens and labels mean."""
+"""Labelled token sequences, packed, and the four parts they come in. Knows nothing of what tokens and labels mean.
+
+A sequence has one label, or one for each of its tokens; `IGNORE` stands where a token has nothing to be scored.
+"""
 
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
 from itertools import combinations, pairwise
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from manticore.errors import ManticoreError
 
-Example = tuple[NDArray[np.int64], int]
+log = logging.getLogger("manticore.tasks")
+
+IGNORE = -100
+
+Label = int | NDArray[np.int64]
+Example = tuple[NDArray[np.int64], Label]
 
 
 @dataclass(frozen=True, eq=False)
@@ -22,31 +32,55 @@ class Examples(Sequence[Example]):
     Attributes:
         flat: (sum of lengths,) token ids of all sequences, one after another, in any unsigned integer type.
         offsets: (N + 1,) where each sequence starts in `flat`, and the end.
-        labels: (N,) class indices.
+        labels: (N,) class indices, or (sum of lengths,) one for each token of `flat`. (Where no sequence has more than
+            one token, that is the same.)
+
+    Raises ManticoreError if there are neither so many labels nor so many.
     """
 
     flat: NDArray[np.unsignedinteger]
     offsets: NDArray[np.int64]
-    labels: NDArray[np.int64]
+    labels: NDArray[np.signedinteger[Any]]
+
+    def __post_init__(self) -> None:
+        if len(self.labels) not in (len(self), len(self.flat)):
+            raise ManticoreError(
+                f"{len(self.labels)} labels for {len(self)} examples of {len(self.flat)} tokens: "
+                "expected one for each example, or one for each token"
+            )
 
     @classmethod
-    def pack(cls, examples: Iterable[tuple[Sequence[int], int]]) -> Examples:
-        """Examples from pairs of (ids, label); ids must lie in 0..65535."""
+    def pack(cls, examples: Iterable[tuple[Sequence[int], int | Sequence[int]]]) -> Examples:
+        """Examples from pairs of (ids, label), or of (ids, label of each token); ids must lie in 0..65535."""
         sequences, labels = zip(*examples, strict=True) if (examples := list(examples)) else ((), ())
         lengths = [len(sequence) for sequence in sequences]
         flat = np.fromiter((token for sequence in sequences for token in sequence), np.uint16, count=sum(lengths))
-        return cls(flat, np.cumsum([0, *lengths], dtype=np.int64), np.array(labels, dtype=np.int64))
+        held = np.hstack(labels) if labels else np.zeros(0)
+        return cls(flat, np.cumsum([0, *lengths], dtype=np.int64), held.astype(np.int64))
+
+    @classmethod
+    def grid(cls, ids_NL: NDArray[np.unsignedinteger], labels_NL: NDArray[np.signedinteger[Any]]) -> Examples:
+        """N examples of one length with a label for each token."""
+        count, length = ids_NL.shape
+        return cls(ids_NL.reshape(-1), length * np.arange(count + 1, dtype=np.int64), labels_NL.reshape(-1))
 
     def __len__(self) -> int:
-        return len(self.labels)
+        return len(self.offsets) - 1
 
     def __getitem__(self, index: int) -> Example:  # type: ignore[override]
-        """The ids (L,) int64 and the label of example `index`."""
+        """The ids (L,) int64 of example `index`, and its label or labels (L,) int64."""
         index = range(len(self))[index]
-        return self._slice(index).astype(np.int64), int(self.labels[index])
+        place = self._place(index)
+        labels = self.labels[place].astype(np.int64) if self.per_token else int(self.labels[index])
+        return self.flat[place].astype(np.int64), labels
 
-    def _slice(self, index: int) -> NDArray[np.unsignedinteger]:
-        return self.flat[self.offsets[index] : self.offsets[index + 1]]
+    def _place(self, index: int) -> slice:
+        return slice(self.offsets[index], self.offsets[index + 1])
+
+    @property
+    def per_token(self) -> bool:
+        """Whether each token has a label."""
+        return len(self.labels) != len(self)
 
     @property
     def lengths(self) -> NDArray[np.int64]:
@@ -61,15 +95,19 @@ class Examples(Sequence[Example]):
     def take(self, indices: Iterable[int]) -> Examples:
         """The examples at `indices`, in that order."""
         chosen = np.fromiter(indices, np.int64)
-        parts = [self._slice(index) for index in chosen]
-        flat = np.concatenate(parts) if parts else self.flat[:0]
-        return Examples(flat, np.cumsum([0, *self.lengths[chosen]], dtype=np.int64), self.labels[chosen])
+        places = [self._place(index) for index in chosen]
+        flat, offsets = _joined(self.flat, places), np.cumsum([0, *self.lengths[chosen]], dtype=np.int64)
+        return Examples(flat, offsets, _joined(self.labels, places) if self.per_token else self.labels[chosen])
 
     def fingerprints(self) -> list[bytes]:
         """A 16-byte hash of each input; equal for equal ids, whatever the label."""
         flat = self.flat.astype("<u4").tobytes()
         ends = (4 * self.offsets).tolist()
         return [hashlib.blake2b(flat[start:end], digest_size=16).digest() for start, end in pairwise(ends)]
+
+
+def _joined(array: NDArray[Any], places: Sequence[slice]) -> NDArray[Any]:
+    return np.concatenate([array[place] for place in places]) if places else array[:0]
 
 
 @dataclass(frozen=True)
@@ -110,3 +148,28 @@ def halves(train: Examples, seed: int) -> tuple[Examples, Examples]:
     order = np.random.default_rng(seed).permutation(len(train))
     middle = (len(train) + 1) // 2
     return train.take(order[:middle]), train.take(order[middle:])
+
+
+def drop_repeated(what: str, train: Examples, val: Examples, test: Examples) -> tuple[Examples, Examples]:
+    """Train and val with each example once and none that a part farther from training has; test stays as it is.
+
+    What is dropped is noted under the name `what`. Raises ManticoreError if nothing is left.
+    """
+    held = set(test.fingerprints())
+    val = _without(held, f"{what} examples", "val", val)
+    return _without(held, f"{what} examples", "train", train), val
+
+
+def _without(held: set[bytes], what: str, part: str, examples: Examples) -> Examples:
+    """The examples whose input is not in `held`, each once; `held` grows by them."""
+    kept = []
+    for index, fingerprint in enumerate(examples.fingerprints()):
+        if fingerprint not in held:
+            held.add(fingerprint)
+            kept.append(index)
+    dropped = len(examples) - len(kept)
+    if not kept:
+        raise ManticoreError(f"all {dropped} {what} of {part} also occur in the parts it must not touch")
+    if dropped:
+        log.warning("dropped %d of %d %s from %s: they occur twice", dropped, len(examples), what, part)
+    return examples.take(kept) if dropped else examples

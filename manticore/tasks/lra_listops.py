@@ -7,7 +7,6 @@ bracket written `X`, EOS at the end; the class is the expression's value. Names 
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, replace
 from itertools import pairwise
@@ -18,12 +17,11 @@ import numpy as np
 from manticore.errors import ManticoreError
 from manticore.tasks.base import Examples, Splits, Task, TaskOptions, Vocabulary, halves, tasks
 from manticore.tasks.cache import Arrays, cache_folder, remember
+from manticore.tasks.examples import drop_repeated
 from manticore.tasks.listops import CLOSE, WRITTEN, Grammar
 from manticore.tasks.listops_files import FILES, Expression, find_files, read_file, refuse_existing, write_files
 from manticore.tasks.listops_generate import generate
 from manticore.tasks.presets import choose_preset
-
-log = logging.getLogger("manticore.tasks")
 
 NAME = "lra-listops"
 VOCABULARY = Vocabulary.of((*WRITTEN[:CLOSE], "X"))
@@ -163,7 +161,8 @@ def from_files(options: TaskOptions) -> ListOps:
         raise ManticoreError(f"{', '.join(contradicting)} shape generated data and cannot be combined with data_dir")
     folder = Path(str(options.data_dir)).expanduser()
     read = {part: _pack(read_file(path, getattr(options, part))) for part, path in find_files(folder).items()}
-    parts = _drop_repeated(Parts(**read))
+    train, val = drop_repeated("ListOps", **read)
+    parts = Parts(train, val, read["test"])
     name, longest = _name_by_lengths(parts)
     return ListOps(name, longest, lambda: parts, options.seed, f"read from {folder}")
 
@@ -175,27 +174,6 @@ def _name_by_lengths(parts: Parts) -> tuple[str, int]:
         if lengths.min() > scale.grammar.min_length and lengths.max() < scale.grammar.max_length:
             return scale.name, scale.grammar.max_length
     return f"{NAME}@custom", int(lengths.max()) + len(_EOS)
-
-
-def _drop_repeated(parts: Parts) -> Parts:
-    held = set(parts.test.fingerprints())
-    val = _without("val", parts.val, held)
-    return Parts(train=_without("train", parts.train, held), val=val, test=parts.test)
-
-
-def _without(part: str, examples: Examples, held: set[bytes]) -> Examples:
-    """The examples whose input is not in `held`, each once; `held` grows by them."""
-    kept = []
-    for index, fingerprint in enumerate(examples.fingerprints()):
-        if fingerprint not in held:
-            held.add(fingerprint)
-            kept.append(index)
-    dropped = len(examples) - len(kept)
-    if not kept:
-        raise ManticoreError(f"all {dropped} ListOps examples of {part} also occur in the parts it must not touch")
-    if dropped:
-        log.warning("dropped %d of %d ListOps examples from %s: they occur twice", dropped, len(examples), part)
-    return examples.take(kept) if dropped else examples
 
 
 def _pack(expressions: Iterable[Expression]) -> Examples:

@@ -14,7 +14,7 @@ class TaskOptions:
     """What a user may say about a task's data."""
 
     name: str = "lra-listops"
-    """Name of the task."""
+    """Name of the task; settings of its own go after `@`, as in `mad-memorization@vocab_size=512,seq_len=64`."""
 
     preset: str = "auto"
     """Scale of the task: `paper` (the official one), `cpu` (a short variant), or `auto`: paper where there is a GPU."""
@@ -55,8 +55,28 @@ class TaskOptions:
     def __post_init__(self) -> None:
         if self.preset not in PRESETS:
             raise UnknownName("preset", self.preset, PRESETS)
+        _ = self.settings
         least = {"train": 2, "val": 1, "test": 1, "workers": 0}
         for field, bound in least.items():
             given = getattr(self, field)
             if given is not None and given < bound:
                 raise ManticoreError(f"task option '{field}' must be at least {bound}, got {given}")
+
+    @property
+    def base(self) -> str:
+        """The task's name without settings."""
+        return self.name.partition("@")[0]
+
+    @property
+    def settings(self) -> dict[str, str]:
+        """What was set after `@` in the name, as it was written. Raises ManticoreError if it is not `key=value,...`."""
+        base, _, rest = self.name.partition("@")
+        held: dict[str, str] = {}
+        for part in filter(None, rest.split(",")):
+            key, equals, value = (word.strip() for word in part.partition("="))
+            if not (key and equals and value):
+                raise ManticoreError(f"expected key=value after '{base}@', got '{part}'")
+            if key in held:
+                raise ManticoreError(f"'{base}@' is given '{key}' twice")
+            held[key] = value
+        return held

@@ -1,4 +1,9 @@
-"""What a model is worth on some examples: loss in nats and accuracy, without touching it."""
+"""What a model is worth on some examples: loss in nats and accuracy, without touching it.
+
+Labels are one for a sequence, (B,), or one for each token, (B, L) with `IGNORE` where nothing is scored. Every scored
+label weighs the same; how sure the accuracy is follows from the number of sequences, the tokens of one being no
+independent trials.
+"""
 
 from __future__ import annotations
 
@@ -8,32 +13,46 @@ from dataclasses import asdict, dataclass
 import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from manticore.tasks.base import Examples
+from manticore.tasks.base import IGNORE, Examples
 from manticore.training.data import Batch, Collate
+
+MAD_BATCH = 128
+"""Sequences over which the MAD benchmark averages the classes' recalls before it averages over batches."""
 
 
 @dataclass(frozen=True)
 class Score:
-    """Mean cross-entropy in nats and share of right answers over `count` examples."""
+    """Mean cross-entropy in nats and share of right answers over the labels of `count` examples.
+
+    Attributes:
+        macro_batch: accuracy as MAD computes it (see `macro_batch`); None where a sequence has one label.
+        deviation: standard error of `accuracy`; by default that of `count` independent answers.
+    """
 
     loss: float
     accuracy: float
     count: int
+    macro_batch: float | None = None
+    deviation: float | None = None
 
     @property
     def margin(self) -> float:
-        """Half the width of the accuracy's 95 % interval (normal approximation of the binomial)."""
+        """Half the width of the accuracy's 95 % interval (normal approximation)."""
+        if self.deviation is not None:
+            return 1.96 * self.deviation
         return 1.96 * math.sqrt(self.accuracy * (1 - self.accuracy) / max(1, self.count))
 
     def to_dict(self) -> dict[str, float]:
-        """Plain data, with the margin."""
-        return {**asdict(self), "margin": self.margin}
+        """Plain data, with the margin; what there is not is left out."""
+        held = {key: value for key, value in asdict(self).items() if value is not None and key != "deviation"}
+        return {**held, "margin": self.margin}
 
 
 def logits_of(net: nn.Module, batch: Batch, **options: object) -> Tensor:
-    """A supernet's logits, or those in a Hugging Face model's output: (B, labels)."""
+    """A supernet's logits, or those in a Hugging Face model's output: (B, labels), or (B, L, labels)."""
     out = net(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"], **options)
     logits: Tensor = out if isinstance(out, Tensor) else out.logits
     return logits
@@ -55,12 +74,65 @@ def score(
     was_training = net.training
     net.eval().to(device)
     order = np.argsort(examples.lengths, kind="stable")
-    loss, right = 0.0, 0
+    loss, told = 0.0, []
     for start in range(0, len(order), batch_size):
-        batch = collate([examples[int(index)] for index in order[start : start + batch_size]])
+        places = order[start : start + batch_size]
+        batch = collate([examples[int(index)] for index in places])
         batch = {key: value.to(device) for key, value in batch.items()}
-        logits = logits_of(net, batch, **options).float()
-        loss += float(F.cross_entropy(logits, batch["labels"], reduction="sum"))
-        right += int((logits.argmax(-1) == batch["labels"]).sum())
+        logits, labels = logits_of(net, batch, **options).float(), batch["labels"]
+        loss += float(F.cross_entropy(logits.flatten(0, -2), labels.flatten(), ignore_index=IGNORE, reduction="sum"))
+        told.append(_told(logits.argmax(-1), labels, places))
     net.train(was_training)
-    return Score(loss / len(examples), right / len(examples), len(examples))
+    answers, labels_, owners = (np.concatenate(parts) for parts in zip(*told, strict=True))
+    return _score(loss, answers, labels_, owners, examples)
+
+
+Numbers = NDArray[np.int64]
+
+
+def _told(answers: Tensor, labels: Tensor, places: Numbers) -> tuple[Numbers, Numbers, Numbers]:
+    """Answer, label and the example's place, of each scored label."""
+    scored = labels != IGNORE
+    owners = torch.from_numpy(places)[scored.nonzero()[:, 0].cpu()]
+    return answers[scored].cpu().numpy(), labels[scored].cpu().numpy(), owners.numpy()
+
+
+def _score(loss: float, answers: Numbers, labels: Numbers, owners: Numbers, examples: Examples) -> Score:
+    right, count = answers == labels, len(examples)
+    loss, accuracy = loss / len(labels), int(right.sum()) / len(labels)
+    if not examples.per_token:
+        return Score(loss, accuracy, count)
+    deviation = clustered_deviation(right, owners, count)
+    return Score(loss, accuracy, count, macro_batch(answers, labels, owners, count), deviation)
+
+
+def clustered_deviation(right: NDArray[np.bool_], owners: Numbers, count: int) -> float:
+    """Standard error of the share of right answers when answers of one owner may hang together.
+
+    It is that of a ratio of two sums over independent owners; with one answer each it is the binomial one.
+
+    Args:
+        right: (answers,).
+        owners: (answers,) which of `count` sequences an answer belongs to.
+        count: number of sequences.
+    """
+    residual = np.bincount(owners, right - right.mean(), minlength=count)
+    return float(np.sqrt((residual**2).sum()) / len(right))
+
+
+def macro_batch(answers: Numbers, labels: Numbers, owners: Numbers, count: int, size: int = MAD_BATCH) -> float:
+    """Accuracy as the MAD benchmark has it (Poli et al., arXiv 2403.17844).
+
+    In each batch of `size` sequences, in the order of the examples: the mean of the classes' recalls over all classes
+    that are a label or an answer there, a class that is only answered counting 0. Then the mean over batches, weighted
+    by their numbers of sequences.
+    """
+    classes, batches = int(max(answers.max(), labels.max())) + 1, owners // size
+    held = np.unique(batches)
+    means = []
+    for batch in held:
+        given, wanted = answers[batches == batch], labels[batches == batch]
+        hits = np.bincount(wanted[given == wanted], minlength=classes)
+        true, said = np.bincount(wanted, minlength=classes), np.bincount(given, minlength=classes)
+        means.append((hits / np.maximum(true, 1))[true + said > 0].mean())
+    return float(np.average(means, weights=np.minimum(size, count - size * held)))

@@ -12,7 +12,9 @@ from hypothesis import strategies as st
 
 from manticore.errors import ManticoreError, UnknownName
 from manticore.tasks import Examples, Splits, Task, TaskOptions, Vocabulary, check_disjoint, choose_preset, halves
-from manticore.tasks.base import guess_accuracy
+from manticore.tasks.base import IGNORE, guess_accuracy
+from manticore.tasks.examples import drop_repeated
+from manticore.tasks.guesses import same_place, same_token
 
 pairs = st.lists(st.tuples(st.lists(st.integers(0, 300), max_size=6), st.integers(0, 9)), max_size=8)
 
@@ -51,6 +53,17 @@ def test_vocabulary() -> None:
         Vocabulary(("<pad>", "<eos>"))
 
 
+def test_a_plain_vocabulary_has_ids_and_nothing_else() -> None:
+    plain = Vocabulary.plain(12)
+    assert (plain.size, plain.has_specials, Vocabulary.of("a").has_specials) == (12, False, True)
+    assert plain.encode(["11", "0"]) == [11, 0]
+    assert plain.decode([3, 10]) == ["3", "10"]
+    assert plain.pad == 0
+    for special in (lambda: plain.eos, lambda: plain.unk, lambda: plain.encode(["12"])):
+        with pytest.raises(ManticoreError, match="vocabulary of 12 tokens has no <"):
+            special()
+
+
 @given(pairs)
 def test_packed_examples_are_the_ones_put_in(given_pairs: list[tuple[list[int], int]]) -> None:
     packed = Examples.pack(given_pairs)
@@ -61,6 +74,49 @@ def test_packed_examples_are_the_ones_put_in(given_pairs: list[tuple[list[int], 
     assert [(ids.tolist(), label) for ids, label in packed.take(order)] == given_pairs[::-1]
     again = pickle.loads(pickle.dumps(packed))
     assert again.fingerprints() == packed.fingerprints()
+
+
+tagged = st.lists(
+    st.lists(st.tuples(st.integers(0, 300), st.integers(-100, 300)), min_size=2, max_size=6), min_size=1, max_size=8
+)
+
+
+@given(tagged)
+def test_examples_with_a_label_for_each_token_are_the_ones_put_in(rows: list[list[tuple[int, int]]]) -> None:
+    given_pairs = [([token for token, _ in row], [label for _, label in row]) for row in rows]
+    packed = Examples.pack(given_pairs)
+    assert packed.per_token
+    assert (len(packed), packed.lengths.tolist()) == (len(rows), list(map(len, rows)))
+    assert _lists(packed) == given_pairs
+    assert all(labels.dtype == np.int64 for _, labels in packed)
+    assert _lists(packed.take(range(len(rows))[::-1])) == given_pairs[::-1]
+    assert _lists(pickle.loads(pickle.dumps(packed))) == given_pairs
+    assert packed.fingerprints() == Examples.pack([(ids, 0) for ids, _ in given_pairs]).fingerprints()
+    if len(rows) > 1:
+        assert sorted(pair for half in halves(packed, seed=0) for pair in _lists(half)) == sorted(given_pairs)
+
+
+def _lists(held: Examples) -> list[tuple[list[int], list[int]]]:
+    return [(ids.tolist(), labels.tolist()) for ids, labels in held]
+
+
+def test_a_grid_is_examples_of_one_length() -> None:
+    ids_NL, labels_NL = np.arange(6, dtype=np.uint16).reshape(2, 3), np.arange(6, dtype=np.int16).reshape(2, 3) - 1
+    assert _lists(Examples.grid(ids_NL, labels_NL)) == [([0, 1, 2], [-1, 0, 1]), ([3, 4, 5], [2, 3, 4])]
+
+
+def test_labels_are_one_for_each_example_or_each_token() -> None:
+    with pytest.raises(ManticoreError, match="3 labels for 2 examples of 4 tokens"):
+        Examples(np.arange(4, dtype=np.uint8), np.array([0, 2, 4]), np.array([0, 1, 2]))
+
+
+def test_repeated_examples_stay_in_the_part_farthest_from_training(caplog: pytest.LogCaptureFixture) -> None:
+    train, val = drop_repeated("toy", examples("a", "b", "c", "c", "d"), examples("b", "e"), examples("d", "e"))
+    assert [chr(ids[0]) for part in (train, val) for ids, _ in part] == ["a", "c", "b"]
+    assert "dropped 1 of 2 toy examples from val" in caplog.text
+    assert "dropped 3 of 5 toy examples from train" in caplog.text
+    with pytest.raises(ManticoreError, match="all 1 toy examples of val"):
+        drop_repeated("toy", examples("a"), examples("b"), examples("b"))
 
 
 def test_examples_end_and_count_from_the_back() -> None:
@@ -115,6 +171,32 @@ def test_collate_pads_on_the_right_to_the_longest() -> None:
     assert batch["labels"].tolist() == [1, 0]
 
 
+class Tags(Letters):
+    kind = "tokens"
+
+
+def tags(*rows: tuple[str, list[int]]) -> Examples:
+    return Examples.pack([([ord(letter) for letter in text], labels) for text, labels in rows])
+
+
+def test_collate_pads_labels_of_tokens_with_what_is_not_scored() -> None:
+    task = Tags(Splits(*[tags((letter * 2, [1, 2])) for letter in "abcd"]))
+    batch = task.collate([(np.array([3, 4, 2]), np.array([1, IGNORE, 0])), (np.array([4]), 2)])
+    assert batch["labels"].tolist() == [[1, IGNORE, 0], [2, IGNORE, IGNORE]]
+    assert batch["attention_mask"].tolist() == [[1, 1, 1], [1, 0, 0]]
+    assert {tensor.dtype for tensor in batch.values()} == {torch.int64}
+    assert task.describe().endswith("2 tokens (EOS included), one of 3 tokens at each place; made up")
+
+
+def test_guesses_of_tokens_count_what_is_scored() -> None:
+    train = tags(("ab", [1, IGNORE]), ("aa", [1, 0]), ("bb", [0, 0]))
+    test = tags(("abb", [1, 0, IGNORE]), ("ba", [0, IGNORE]))
+    assert guess_accuracy(train, test, same_token) == 1  # after a 1, after b 0
+    assert guess_accuracy(train, test, same_place) == pytest.approx(2 / 3)  # at place 0 1, at place 1 0
+    task = Tags(Splits(train, tags(("xx", [0, 0])), tags(("yy", [0, 0])), test))
+    assert task.guesses() == {"majority token": pytest.approx(2 / 3)}
+
+
 def test_a_task_feeds_a_loader() -> None:
     task = Letters(Splits(examples(*"abcd"), examples("x"), examples("y"), examples("z")))
     loader = torch.utils.data.DataLoader(task.splits().weights, batch_size=3, collate_fn=task.collate)
@@ -149,11 +231,24 @@ def test_a_task_without_official_files_says_so() -> None:
 
 @pytest.mark.parametrize(
     ("given_options", "message"),
-    [({"preset": "papr"}, "Did you mean 'paper'"), ({"train": 1}, "'train' must be at least 2"), ({"val": 0}, "'val'")],
+    [
+        ({"preset": "papr"}, "Did you mean 'paper'"),
+        ({"train": 1}, "'train' must be at least 2"),
+        ({"val": 0}, "'val'"),
+        ({"name": "task@a"}, "expected key=value after 'task@', got 'a'"),
+        ({"name": "task@a=1,=2"}, "expected key=value after 'task@', got '=2'"),
+        ({"name": "task@a=1,a=2"}, "'task@' is given 'a' twice"),
+    ],
 )
 def test_options_that_cannot_be_are_refused(given_options: dict[str, object], message: str) -> None:
     with pytest.raises(ManticoreError, match=message):
         TaskOptions(**given_options)  # type: ignore[arg-type]
+
+
+def test_settings_are_what_stands_after_the_name() -> None:
+    options = TaskOptions("task@seq_len=64, many = false")
+    assert (options.base, options.settings) == ("task", {"seq_len": "64", "many": "false"})
+    assert (TaskOptions("task").base, TaskOptions("task").settings) == ("task", {})
 
 
 def test_presets_are_chosen_with_a_reason(monkeypatch: pytest.MonkeyPatch) -> None:

