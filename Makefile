@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 JOBS   ?= 2
 
-.PHONY: install demo test lint check clean
+.PHONY: install demo test lint check oldest clean
 
 install: $(VENV)/.ready
 
@@ -29,5 +29,13 @@ lint: install
 
 check: lint test
 
+# The same kernels and laws with the oldest transformers that pyproject.toml admits, in an environment of its own.
+oldest: pyproject.toml
+	$(PYTHON) -m venv .venv-oldest
+	.venv-oldest/bin/python -m pip install --quiet -c constraints.txt torch
+	grep -v "^transformers==" constraints.txt > .venv-oldest/constraints.txt
+	.venv-oldest/bin/python -m pip install --quiet -c .venv-oldest/constraints.txt "transformers==5.17.0" -e ".[dev]"
+	OMP_NUM_THREADS=1 .venv-oldest/bin/python -m pytest -n $(JOBS) tests/kernels tests/laws
+
 clean:
-	rm -rf $(VENV) runs .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) .venv-oldest runs .pytest_cache .mypy_cache .ruff_cache

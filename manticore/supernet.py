@@ -216,4 +216,3 @@ class Supernet(nn.Module):
         return Architecture(
             tuple(self.components), tuple(path), home, topology=self.space.topology, projector=self.space.projector
         )
-

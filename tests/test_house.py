@@ -34,7 +34,7 @@ ROWS = (  # roof to ground: DESIGN section 4
     ("kernels",),
     ("space",),
     ("architecture", "terminal"),
-    ("library", "registry", "files", "terminal"),
+    ("library", "registry", "files", "terminal", "heap"),
     ("errors", ""),  # "" is manticore/__init__.py, which looks names up lazily
     ("autoclasses",),
 )

@@ -18,10 +18,30 @@ Thunk = Callable[[], object]
 
 @dataclass(frozen=True)
 class Timing:
-    """Median seconds of `repeats` runs after a warm-up."""
+    """Seconds of each run after a warm-up, in order."""
 
-    seconds: float
-    repeats: int
+    samples: tuple[float, ...]
+
+    @property
+    def seconds(self) -> float:
+        """The median."""
+        return statistics.median(self.samples)
+
+    @property
+    def repeats(self) -> int:
+        """How many runs there were."""
+        return len(self.samples)
+
+
+def ratio(of: Timing, *to: Timing) -> float:
+    """How many times as long as `to` together it takes: the median over rounds, whose runs lie close in time.
+
+    A machine that is slow for a minute slows a whole round, and the ratio hardly notices; the quotient of two medians
+    would.
+    """
+    rounds = zip(of.samples, *(timing.samples for timing in to), strict=False)
+    quotients: list[float] = [first / sum(others) for first, *others in rounds]
+    return statistics.median(quotients)
 
 
 def race(sides: Mapping[str, Thunk], repeats: int, budget: float) -> dict[str, Timing]:
@@ -39,7 +59,7 @@ def race(sides: Mapping[str, Thunk], repeats: int, budget: float) -> dict[str, T
             took = _clock(run)
             spent[name] += took
             seen[name].append(took)
-    return {name: Timing(statistics.median(times), len(times)) for name, times in seen.items()}
+    return {name: Timing(tuple(times)) for name, times in seen.items()}
 
 
 def _clock(run: Thunk) -> float:

@@ -10,7 +10,7 @@ import torch
 from rich.console import Console
 
 from manticore.bench.case import Case, Promise
-from manticore.bench.measure import peak_elsewhere, race
+from manticore.bench.measure import peak_elsewhere, race, ratio
 from manticore.kernels.dispatch import importable
 
 Row = dict[str, Any]
@@ -43,15 +43,15 @@ def run_case(case: Case, repeats: int, budget: float, quick: bool) -> list[Row]:
             continue
         row |= {"seconds": timings[side].seconds, "repeats": timings[side].repeats, "peak_bytes": peaks[side]}
         if side != ours:
-            row |= _compare(row, rows[0], case.promises)
+            faster = ratio(timings[side], timings[ours])
+            row |= _compare(faster, row, rows[0], case.promises)
         rows.append(row)
     return rows
 
 
-def _compare(row: Row, ours: Row, promises: Mapping[str, Promise]) -> Row:
+def _compare(faster: float, row: Row, ours: Row, promises: Mapping[str, Promise]) -> Row:
     """How many times faster ours is, what share of the memory it takes, and whether that was promised."""
     promise = promises.get(row["side"], Promise())
-    faster = row["seconds"] / ours["seconds"]
     share = ours["peak_bytes"] / row["peak_bytes"] if ours["peak_bytes"] and row["peak_bytes"] else None
     kept = [faster >= promise.time] if promise.time else []
     kept += [share <= promise.memory] if promise.memory and share is not None else []

@@ -24,6 +24,11 @@ def seconds(value: float) -> str:
     return f"{value * 1e3:.3g} ms" if value < 1 else f"{value:.3g} s"
 
 
+def times(value: float) -> str:
+    """A ratio with three digits at most: 34.6x, 1,290x."""
+    return f"{value:,.0f}x" if value >= 100 else f"{value:.3g}x"
+
+
 def _size(value: int | None) -> str:
     return "?" if value is None else f"{value / 2**20:,.0f} MiB"
 
@@ -50,7 +55,7 @@ def races(rows: Sequence[Row]) -> Table:
         cells = [seconds(row["seconds"]), str(row["repeats"]), _size(row["peak_bytes"])]
         if "times_faster" in row:
             share = row["memory_share"]
-            cells += [f"{row['times_faster']:.3g}x", "?" if share is None else f"{share:.2g}"]
+            cells += [times(row["times_faster"]), "?" if share is None else f"{share:.2g}"]
             cells += [_promised(row["promised"]), _verdict(row)]
         table.add_row(row["case"], row["side"], *cells)
     return table

@@ -13,6 +13,7 @@ from importlib import import_module
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from manticore.errors import ManticoreError
@@ -58,7 +59,7 @@ def _padding(inputs: Tensor, mask: Any, cache: Any, position_ids: Tensor | None)
     if cache is None and mask.shape[1] != keys:
         return False, None
     kept_BK = mask[:, :keys].to(inputs.device, torch.bool)
-    kept_BK = torch.nn.functional.pad(kept_BK, (0, keys - kept_BK.shape[1]))
+    kept_BK = F.pad(kept_BK, (0, keys - kept_BK.shape[1]))
     return True, None if kept_BK.all() else kept_BK
 
 
@@ -137,12 +138,28 @@ def _attended(layer: Any, q: Tensor, k: Tensor, v: Tensor, padding: Tensor | Non
     return causal_attention(q, k, v, window, padding, scale=1.0, dropout=dropout)
 
 
+def _activating(original: Function) -> Function:
+    """`gelu_new` in one pass: torch's own, where transformers keeps five tensors of the feed-forward's width."""
+
+    @wraps(original)
+    def forward(self: Any, input: Tensor) -> Tensor:
+        out: Tensor = original(self, input) if watched() else F.gelu(input, approximate="tanh")
+        return out
+
+    return forward
+
+
 def patches() -> list[Patch]:
-    """All that is replaced in transformers' module. Raises ManticoreError where it lacks what ours stands on."""
+    """All that is replaced, GPT-2's activation along with it. Raises ManticoreError where what ours stands on is gone."""
     module = import_module("transformers.models.gpt_neo.modeling_gpt_neo")
     attention = getattr(module, "GPTNeoSelfAttention", None)
     for owner, name in [(module, "GPTNeoSelfAttention"), *((attention, part) for part in _PARTS)]:
         if not hasattr(owner, name):
             where = getattr(owner, "__qualname__", module.__name__)
             raise ManticoreError(f"transformers' {where} has no '{name}'; allowed: transformers 5.17 to 5.23.")
-    return [Patch(attention, "forward", _attending(attention)), Patch(module, "create_causal_mask", _masking)]
+    activation = import_module("transformers.activations").NewGELUActivation
+    return [
+        Patch(attention, "forward", _attending(attention)),
+        Patch(module, "create_causal_mask", _masking),
+        Patch(activation, "forward", _activating),
+    ]

@@ -12,6 +12,7 @@ import transformers
 
 from manticore import kernels
 from manticore.errors import ManticoreError
+from manticore.heap import keep_freed_memory
 from manticore.recipe import RunOptions
 from manticore.training.fit import Machine
 
@@ -27,6 +28,7 @@ def prepare(options: RunOptions) -> Machine:
     transformers.utils.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
     kernels.install()
+    keep_freed_memory()
     return Machine("cuda" if cuda else "cpu", precision, options.checkpoint_every, options.log_every)
 
 

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from manticore.bench.measure import Timing, ratio
+
 
 def bench(*words: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "manticore.cli", "bench", *words]
@@ -29,10 +31,17 @@ def test_kernels_both_sides_and_their_ratio(tmp_path: Path) -> None:
         ("gpt-neo-step", "transformers"),
     ]
     ours, theirs = held["rows"][:2]
-    assert theirs["times_faster"] == theirs["seconds"] / ours["seconds"]
+    assert theirs["times_faster"] == pytest.approx(theirs["seconds"] / ours["seconds"])
     assert theirs["kept"] is (theirs["times_faster"] >= 150)
     assert {row["operation"] for row in held["backends"]} >= {"selective_scan", "ssd_scan", "causal_conv1d"}
     assert held["machine"]["threads"] >= 1
+
+
+def test_a_ratio_is_taken_round_by_round() -> None:
+    slow_minute = Timing((1.0, 10.0, 1.0)), Timing((2.0, 20.0, 2.0)), Timing((2.0, 20.0, 2.0))
+    assert ratio(slow_minute[1], slow_minute[0]) == 2
+    assert ratio(*slow_minute) == 0.25
+    assert ratio(Timing((6.0,)), Timing((2.0, 1.0, 1.0))) == 3
 
 
 def test_a_search_step_against_its_parts(tmp_path: Path) -> None:
