@@ -150,7 +150,7 @@ def _activating(original: Function) -> Function:
 
 
 def patches() -> list[Patch]:
-    """All that is replaced, GPT-2's activation along with it. Raises ManticoreError where what ours stands on is gone."""
+    """All that is replaced, GPT-2's activation with it. Raises ManticoreError where what ours stands on is gone."""
     module = import_module("transformers.models.gpt_neo.modeling_gpt_neo")
     attention = getattr(module, "GPTNeoSelfAttention", None)
     for owner, name in [(module, "GPTNeoSelfAttention"), *((attention, part) for part in _PARTS)]:
