@@ -82,7 +82,7 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, ...]]:
 
 def same(x: torch.Tensor, y: torch.Tensor) -> bool:
     """Equal but for the last bits, which `gelu_new` taken in one pass may turn."""
-    bound = 2e-6 if y.dtype == torch.float32 else 1e-2
+    bound = 2e-6 if y.dtype == torch.float32 else 3e-2
     return torch.allclose(x, y, rtol=0, atol=bound * y.abs().max().item())
 
 
