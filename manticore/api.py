@@ -20,6 +20,9 @@ from manticore.terminal import console
 
 __all__ = ["Result", "load", "search"]
 
+FAMILIES = {"pixels": "lra", "bytes": "lra"}
+"""Families of tasks that have their recipe in common with another."""
+
 
 def search(
     space: SearchSpace | str | Path,
@@ -66,8 +69,8 @@ def search(
 def recipe_for(config: str | Path | None, flags: dict[str, Any]) -> Recipe:
     """The recipe that a named, given or default file and some flags come to."""
     task = _mapping(flags)
-    if config is None and f"search/{task.get('name', 'lra-listops')}" in library.names("configs"):
-        config = f"search/{task.get('name', 'lra-listops')}"
+    if config is None:
+        config = recipe_of(str(task.get("name", "lra-listops")))
     file = library.find("configs", config) if config is not None else None
     held = read_yaml(file) if file is not None else {}
     preset = task.get("preset") or _mapping(held).get("preset") or "auto"
@@ -76,6 +79,14 @@ def recipe_for(config: str | Path | None, flags: dict[str, Any]) -> Recipe:
     # What was found out is written down, so that the recipe does the same on another machine.
     run = recipe.run if preset != "auto" else dataclasses.replace(recipe.run, preset_reason=reason)
     return dataclasses.replace(recipe, task=dataclasses.replace(recipe.task, preset=chosen), run=run)
+
+
+def recipe_of(task: str) -> str | None:
+    """The shelf's recipe for a task: of its own name, or of its family, which is told before the first dash."""
+    base = task.partition("@")[0]
+    family = base.partition("-")[0]
+    wanted = (f"search/{name}" for name in (base, FAMILIES.get(family, family)))
+    return next((name for name in wanted if name in library.names("configs")), None)
 
 
 def _mapping(held: dict[str, Any]) -> dict[str, Any]:

@@ -2,7 +2,8 @@
 
 A multiply-add counts as two operations. Matrix products and convolutions are counted by their weights; attention adds
 `4 * D * reach` per layer (scores and values; reach = mean number of visible tokens), the selective scan
-`9 * inner * state` per layer (discretize, update, read). Norms, activations and embeddings look-ups are left out.
+`9 * inner * state` per layer (discretize, update, read). A head that runs once for a sequence, or for two, is shared
+among their tokens. Norms, activations and embeddings look-ups are left out.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from collections.abc import Iterable, Sequence
 from torch import nn
 from transformers.pytorch_utils import Conv1D
 
+from manticore.modeling.heads import Head
 from manticore.modeling.segments import Segment
 from manticore.supernet import Supernet
 
@@ -24,9 +26,11 @@ def parameters(module: nn.Module) -> int:
 def flops(module: nn.Module, length: int) -> float:
     """Operations per token of one forward pass on sequences of `length` tokens."""
     total = 0.0
+    heads = [part for part in module.modules() if isinstance(part, Head)]
+    runs = {id(part): head.runs(length) for head in heads for part in head.modules()}
     for part in module.modules():
         if isinstance(part, nn.Linear | Conv1D | nn.Conv1d):
-            total += 2 * part.weight.numel()
+            total += 2 * part.weight.numel() * runs.get(id(part), 1)
         elif isinstance(part, Segment):
             total += _mixing_flops(part, length)
     return total

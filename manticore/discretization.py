@@ -10,7 +10,12 @@ from transformers import PreTrainedModel
 
 from manticore.architecture import SKIP, Architecture
 from manticore.modeling.configuration_manticore import HybridConfig
-from manticore.modeling.modeling_manticore import HybridForCausalLM, HybridForSequenceClassification
+from manticore.modeling.heads import HEADS
+from manticore.modeling.modeling_manticore import (
+    HybridForCausalLM,
+    HybridForSequenceClassification,
+    HybridForTokenClassification,
+)
 from manticore.supernet import Supernet
 
 
@@ -33,6 +38,7 @@ def hybrid_config(supernet: Supernet, architecture: Architecture, **extra: Any) 
         projector=supernet.projector,
         hidden_size=supernet.stream,
         vocab_size=embed.tokens.num_embeddings,
+        head=supernet.readout.kind if supernet.readout.kind in HEADS else None,
         tie_word_embeddings=supernet.tied(home),
         **extra,
     )
@@ -41,7 +47,7 @@ def hybrid_config(supernet: Supernet, architecture: Architecture, **extra: Any) 
 def hybrid_state(supernet: Supernet, architecture: Architecture) -> dict[str, Tensor]:
     """The path's weights under the names they have in the hybrid."""
     home = architecture.home
-    head = "score" if supernet.readout.kind == "classification" else "head"
+    head = "head" if supernet.readout.kind == "lm" else "score"
     renamed = {
         f"embeds.{home}.": "model.embed.",
         f"norms.{home}.": "model.norm.",
@@ -70,8 +76,9 @@ def discretize(supernet: Supernet, path: Sequence[str], **extra: Any) -> PreTrai
 
 
 def build(config: HybridConfig, kind: str, state: Mapping[str, Tensor]) -> PreTrainedModel:
-    """A hybrid of the given configuration and weights. `kind` is `lm` or `classification`."""
-    model_class = HybridForSequenceClassification if kind == "classification" else HybridForCausalLM
+    """A hybrid of the given configuration and weights. `kind` is that of a readout."""
+    classes = (HybridForSequenceClassification, HybridForTokenClassification)
+    model_class = next((held for held in classes if kind in held.heads), HybridForCausalLM)
     model: PreTrainedModel = model_class(config)
     model.load_state_dict(dict(state), strict=True)
     return model.eval()

@@ -19,7 +19,8 @@ from manticore.errors import ManticoreError, UnknownName
 from manticore.mixing import relaxations
 from manticore.mixture import mix, weighted_sum
 from manticore.modeling.branches import ForeignBranch, HomeBranch, HubBranch, SkipBranch
-from manticore.modeling.modeling_manticore import Embedding, last_token, needed_mask
+from manticore.modeling.heads import HEADS
+from manticore.modeling.modeling_manticore import Embedding, needed_mask
 from manticore.modeling.projectors import KINDS, fit
 from manticore.modeling.segments import Context, part
 from manticore.space import SearchSpace
@@ -30,9 +31,9 @@ class Readout:
     """What the model is asked for.
 
     Attributes:
-        kind: `lm` (next token, the component's own head) or `classification` (a fresh head on the last token).
+        kind: `lm` (next token, the component's own head) or a kind of task, which has a fresh head (`HEADS`).
         vocab_size: token ids; None keeps the component's own embedding.
-        labels: number of classes (classification).
+        labels: number of labels a fresh head tells apart.
     """
 
     kind: str = "lm"
@@ -52,7 +53,7 @@ class Supernet(nn.Module):
         relaxation: name of the map from alphas to weights.
 
     Raises:
-        UnknownName: no such projector kind or relaxation.
+        UnknownName: no such projector kind, relaxation or kind of readout.
         ManticoreError: more stages than some component has layers.
     """
 
@@ -67,6 +68,8 @@ class Supernet(nn.Module):
         super().__init__()
         if space.projector not in KINDS:
             raise UnknownName("projector", space.projector, KINDS)
+        if readout.kind != "lm" and readout.kind not in HEADS:
+            raise UnknownName("kind of task", readout.kind, HEADS)
         self.components = {component.name: component for component in components}
         self.space = space
         self.home = home
@@ -108,11 +111,11 @@ class Supernet(nn.Module):
                 self.norms[name] = deepcopy(getattr(backbone, anatomy.norm))
             self.heads[name] = self._head(component, tokens, fresh)
 
-    def _head(self, component: Component, tokens: nn.Embedding, fresh: bool) -> nn.Linear:
-        if self.readout.kind == "classification":
-            head = nn.Linear(component.width, self.readout.labels, bias=False)
-            nn.init.normal_(head.weight, std=0.02)
-            return head
+    def _head(self, component: Component, tokens: nn.Embedding, fresh: bool) -> nn.Module:
+        if self.readout.kind != "lm":
+            answer = HEADS[self.readout.kind](component.width, self.readout.labels)
+            answer.start()
+            return answer
         if fresh:
             raise ManticoreError(
                 f"'{component.name}' has another vocabulary than the task; next-token heads need the same"
@@ -164,7 +167,7 @@ class Supernet(nn.Module):
         weights_SK: Tensor | None = None,
         path: Sequence[str] | None = None,
     ) -> Tensor:
-        """Logits of the mixture: (B, L, V) for `lm`, (B, labels) for `classification`.
+        """Logits of the mixture: (B, L, V) for `lm`, else what the head says, such as (B, labels).
 
         Args:
             input_ids: (B, L).
@@ -186,9 +189,10 @@ class Supernet(nn.Module):
             else:
                 assert weights_SK is not None
                 h_BLD = mix(dict(branches.items()), weights_SK[stage], h_BLD, context)
-        if self.readout.kind == "classification":
-            h_BLD = last_token(h_BLD, attention_mask)
-        return weighted_sum([(w, self._read(name, h_BLD)) for name, w in lenders])
+        length = input_ids.shape[1]
+        if self.readout.kind != "lm":  # before the norm, which then runs on what is read only
+            h_BLD = HEADS[self.readout.kind].pick(h_BLD, attention_mask)
+        return weighted_sum([(w, self._read(name, h_BLD, length)) for name, w in lenders])
 
     def _lenders(self, weights_SK: Tensor | None, path: Sequence[str] | None) -> list[tuple[str, Tensor | None]]:
         """Who embeds and reads, with what weight: home alone, or in the hub all by the first stage's weights."""
@@ -203,11 +207,11 @@ class Supernet(nn.Module):
         out: Tensor = self.embeds[name](input_ids, None if self.hub else context.positions.get(name))
         return out
 
-    def _read(self, name: str, h_BLD: Tensor) -> Tensor:
+    def _read(self, name: str, h_BLD: Tensor, length: int) -> Tensor:
         h_BLD = fit(h_BLD, self.components[name].width)
         if name in self.norms:
             h_BLD = self.norms[name](h_BLD)
-        out: Tensor = self.heads[name](h_BLD)
+        out: Tensor = self.heads[name](h_BLD) if self.readout.kind == "lm" else self.heads[name](h_BLD, length)
         return out
 
     def architecture(self, path: Sequence[str]) -> Architecture:

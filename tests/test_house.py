@@ -21,6 +21,7 @@ ROWS = (  # roof to ground: DESIGN section 4
     ("cli",),
     ("api", "shelf", "register"),
     ("runs", "bench"),
+    ("jobs",),
     ("report",),
     ("recipe",),
     ("training",),
@@ -29,12 +30,12 @@ ROWS = (  # roof to ground: DESIGN section 4
     ("discretization", "cost"),
     ("supernet",),
     ("mixing", "mixture"),
-    ("components",),
+    ("components", "baselines"),
     ("modeling",),
     ("kernels",),
     ("space",),
     ("architecture", "terminal"),
-    ("library", "registry", "files", "terminal", "heap"),
+    ("library", "registry", "files", "terminal", "heap", "statistics"),
     ("errors", ""),  # "" is manticore/__init__.py, which looks names up lazily
     ("autoclasses",),
 )

@@ -21,6 +21,8 @@ class HybridConfig(PretrainedConfig):
         projector: kind and options of the translators at foreign stages.
         hidden_size: width of the stream: home's in the residual topology, the widest component's in the hub's.
         vocab_size: number of token ids.
+        head: how labels are told, a name in `heads.py`; None for next-token prediction, and in checkpoints made before
+            there was a choice.
         pad_token_id, bos_token_id, eos_token_id: special token ids, where there are any.
         tie_word_embeddings: the next-token head is the embedding.
     """
@@ -36,6 +38,7 @@ class HybridConfig(PretrainedConfig):
         projector: dict[str, Any] | None = None,
         hidden_size: int = 0,
         vocab_size: int = 0,
+        head: str | None = None,
         pad_token_id: int | None = None,
         bos_token_id: int | None = None,
         eos_token_id: int | list[int] | None = None,
@@ -49,6 +52,7 @@ class HybridConfig(PretrainedConfig):
         self.projector = projector or {"kind": "linear"}
         self.hidden_size = hidden_size
         self.vocab_size = vocab_size
+        self.head = head
         self.num_hidden_layers = sum(self.layers_of(stage) for stage in range(len(self.path)))
         self.pad_token_id = pad_token_id
         self.bos_token_id = bos_token_id

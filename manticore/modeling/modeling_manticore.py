@@ -1,4 +1,4 @@
-"""The hybrid as Hugging Face models: a backbone and two heads. Knows nothing of search.
+"""The hybrid as Hugging Face models: a backbone, and three classes with heads. Knows nothing of search.
 
 A stream of width D is embedded by home, passed through one branch for each stage, and read by home's norm and head.
 """
@@ -15,11 +15,13 @@ from transformers.modeling_outputs import (
     BaseModelOutputWithPast,
     CausalLMOutputWithPast,
     SequenceClassifierOutputWithPast,
+    TokenClassifierOutput,
 )
 
 from .branches import ForeignBranch, HomeBranch, HubBranch, SkipBranch
 from .cache import HybridCache
 from .configuration_manticore import HybridConfig
+from .heads import HEADS
 from .projectors import fit
 from .segments import Anatomy, Context, Segment, part, slice_config
 
@@ -36,15 +38,6 @@ class Embedding(nn.Module):
         x_BLD = self.tokens(input_ids)
         out: Tensor = self.dropout(x_BLD if positions is None else x_BLD + positions)
         return out
-
-
-def last_token(x_BLD: Tensor, attention_mask: Tensor | None) -> Tensor:
-    """The state of each sequence's last real token, (B, D), whichever side the padding is on."""
-    if attention_mask is None:
-        return x_BLD[:, -1]
-    place = torch.arange(x_BLD.shape[1], device=x_BLD.device)
-    last_B = (attention_mask[:, -x_BLD.shape[1] :] * place).argmax(-1)
-    return x_BLD[torch.arange(x_BLD.shape[0], device=x_BLD.device), last_B]
 
 
 def needed_mask(attention_mask: Tensor | None) -> Tensor | None:
@@ -216,14 +209,36 @@ class HybridForCausalLM(HybridPreTrainedModel, GenerationMixin):
         return CausalLMOutputWithPast(loss=loss, logits=logits_BLV, past_key_values=out.past_key_values)
 
 
-class HybridForSequenceClassification(HybridPreTrainedModel):
-    """A hybrid that labels a sequence by the state of its last token."""
+class HybridWithHead(HybridPreTrainedModel):
+    """A hybrid with the head its configuration names; one of another class's, or none, means its own first."""
+
+    heads: tuple[str, ...] = ()
 
     def __init__(self, config: HybridConfig) -> None:
         super().__init__(config)
         self.model = HybridModel(config)
-        self.score = nn.Linear(self.model.home_config.hidden_size, config.num_labels, bias=False)
+        kind = config.head if config.head in self.heads else self.heads[0]
+        self.score = HEADS[kind](self.model.home_config.hidden_size, config.num_labels)
         self.post_init()
+
+    def logits(self, input_ids: Tensor | None, attention_mask: Tensor | None, position_ids: Tensor | None) -> Tensor:
+        """What the head says. Without an attention mask, tokens equal to `config.pad_token_id` count as padding."""
+        if attention_mask is None and input_ids is not None and self.config.pad_token_id is not None:
+            attention_mask = (input_ids != self.config.pad_token_id).long()
+        h_BLD = self.model(input_ids, needed_mask(attention_mask), position_ids).last_hidden_state
+        out: Tensor = self.score(self.score.pick(h_BLD, attention_mask), h_BLD.shape[1])
+        return out
+
+    @staticmethod
+    def loss(logits: Tensor, labels: Tensor | None) -> Tensor | None:
+        """Mean cross-entropy in nats over all labels but those of -100."""
+        return None if labels is None else F.cross_entropy(logits.float().flatten(0, -2), labels.flatten())
+
+
+class HybridForSequenceClassification(HybridWithHead):
+    """A hybrid that labels a sequence, or two together, by the states of their last tokens."""
+
+    heads = ("classification", "pair")
 
     def forward(
         self,
@@ -235,16 +250,31 @@ class HybridForSequenceClassification(HybridPreTrainedModel):
     ) -> SequenceClassifierOutputWithPast:
         """Logits (B, num_labels), and with `labels` (B,) the mean cross-entropy in nats.
 
-        Without an attention mask, tokens equal to `config.pad_token_id` count as padding.
+        Where two sequences have one label, `input_ids` is (2B, L): first all first ones, then all second ones.
         """
-        if attention_mask is None and input_ids is not None and self.config.pad_token_id is not None:
-            attention_mask = (input_ids != self.config.pad_token_id).long()
-        out = self.model(input_ids, needed_mask(attention_mask), position_ids)
-        logits = self.score(last_token(out.last_hidden_state, attention_mask))
-        loss = None if labels is None else F.cross_entropy(logits.float(), labels)
-        return SequenceClassifierOutputWithPast(loss=loss, logits=logits)
+        logits = self.logits(input_ids, attention_mask, position_ids)
+        return SequenceClassifierOutputWithPast(loss=self.loss(logits, labels), logits=logits)
+
+
+class HybridForTokenClassification(HybridWithHead):
+    """A hybrid that labels every token: where it stands, or all of them from the state of the last."""
+
+    heads = ("tokens", "autoencoder")
+
+    def forward(
+        self,
+        input_ids: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        position_ids: Tensor | None = None,
+        labels: Tensor | None = None,
+        **kwargs: Any,
+    ) -> TokenClassifierOutput:
+        """Logits (B, L, num_labels), and with `labels` (B, L; -100 is ignored, nothing is shifted) the mean loss."""
+        logits = self.logits(input_ids, attention_mask, position_ids)
+        return TokenClassifierOutput(loss=self.loss(logits, labels), logits=logits)
 
 
 HybridModel.register_for_auto_class("AutoModel")
 HybridForCausalLM.register_for_auto_class("AutoModelForCausalLM")
 HybridForSequenceClassification.register_for_auto_class("AutoModelForSequenceClassification")
+HybridForTokenClassification.register_for_auto_class("AutoModelForTokenClassification")

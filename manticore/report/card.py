@@ -13,9 +13,9 @@ from manticore.report.diagram import carries, layers_of
 from manticore.report.reading import Run, read_run
 from manticore.report.table import as_markdown
 from manticore.report.units import count
+from manticore.report.usage import code, usage_of
 from manticore.report.words import sentences
 
-EXAMPLES = {"lra-listops": "[MAX 4 3 [MIN 2 3 ] 1 0 ]"}
 CITATION = """@article{roberts2024pretrained,
   author  = {Roberts, Nicholas and Guo, Samuel and Gao, Zhiqi and Satya Sai Srinath Namburi GNVV and Cromp, Sonia
              and Wu, Chengjun and Duan, Chengyu and Sala, Frederic},
@@ -70,7 +70,7 @@ def title(run: Run) -> str:
 def front_matter(run: Run) -> dict[str, Any]:
     """What the hub reads: library, tags, metrics, and the result as a model index."""
     lm = run.metrics.get("kind") == "lm"
-    pipeline = "text-generation" if lm else "text-classification"
+    pipeline = usage_of(run.metrics.get("kind")).pipeline
     used = [name for name in run.architecture.components if name in _parts(run)]
     held = run.metrics.get("components") or {}
     bases = [source for name in used if (source := _hub_id(held.get(name, {})))]
@@ -108,23 +108,10 @@ def _hub_id(facts: Mapping[str, Any]) -> str | None:
 
 def _loading(run: Run) -> str:
     """Code that runs as it stands, in the exported folder."""
-    lm = run.metrics.get("kind") == "lm"
-    auto = "AutoModelForCausalLM" if lm else "AutoModelForSequenceClassification"
-    given = EXAMPLES.get(run.task.partition("@")[0], "Once upon a time" if lm else "an input of the task")
-    use = (
-        "print(tokenizer.decode(model.generate(**inputs, max_new_tokens=20)[0]))"
-        if lm
-        else "print(model.config.id2label[model(**inputs).logits.argmax(-1).item()])"
-    )
-    code = (
-        f"from transformers import {auto}, AutoTokenizer\n\n"
-        'folder = "."  # where this card is\n'
-        "tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=True)\n"
-        f"model = {auto}.from_pretrained(folder, trust_remote_code=True).eval()\n"
-        f'inputs = tokenizer("{given}", return_tensors="pt")\n{use}'
-    )
+    example = run.metrics.get("example")
+    told = code(run.metrics.get("kind"), run.task, None if example is None else str(example))
     return (
-        f"{_fenced('python', code)}\n\n`trust_remote_code=True` runs the modeling files in this folder, which need "
+        f"{_fenced('python', told)}\n\n`trust_remote_code=True` runs the modeling files in this folder, which need "
         "only torch and transformers. After `import manticore` (`pip install manticore-hybrids`) it can be left out."
     )
 
@@ -184,8 +171,8 @@ def _limits(run: Run) -> str:
     return "\n".join(lines)
 
 
-def _fenced(language: str, code: str) -> str:
+def _fenced(language: str, text: str) -> str:
     """A code block whose fence the code cannot close."""
-    longest = max((len(run) for run in re.findall(r"`{3,}", code)), default=2)
+    longest = max((len(run) for run in re.findall(r"`{3,}", text)), default=2)
     fence = "`" * (longest + 1)
-    return f"{fence}{language}\n{code}\n{fence}"
+    return f"{fence}{language}\n{text}\n{fence}"

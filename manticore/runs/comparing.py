@@ -9,8 +9,8 @@ from manticore import __version__
 from manticore.cost import flops, parameters
 from manticore.discretization import discretize
 from manticore.runs.choosing import weigh_home
-from manticore.runs.export import label_fields
 from manticore.runs.machine import facts
+from manticore.runs.wording import example, label_fields
 from manticore.runs.workshop import Trained, Workshop
 from manticore.supernet import Supernet
 from manticore.training.scoring import Score
@@ -52,6 +52,7 @@ def compare(
         "task": shop.task.name,
         "metric": shop.task.metric,
         "kind": shop.task.kind,
+        "example": example(shop.task),
         "manticore": __version__,
         "seed": shop.recipe.run.seed,
         "preset": preset,
@@ -86,8 +87,7 @@ def compare(
 
 def _row(shop: Workshop, name: str, group: str, net: Any, tokens: int) -> dict[str, Any]:
     result = shop.score(net, "test")
-    length = int(shop.task.splits().test.lengths.mean())
+    length = int(shop.task.splits().test.lengths.mean() / shop.task.sequences)
     own = parameters(net) - (net.alpha.numel() if isinstance(net, Supernet) else 0)
-    # The classifier's head runs once a sequence; counting it once a token would be wrong by less than it matters.
     cost = {"parameters": own, "flops_per_token": flops(net, length), "training_tokens": tokens}
     return {"name": name, "group": group, **result.to_dict(), **cost}

@@ -7,12 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
+from transformers import PreTrainedModel
 
 from manticore.errors import ManticoreError
 from manticore.files import write_json
 from manticore.modeling.configuration_manticore import HybridConfig
 from manticore.recipe import RunOptions
-from manticore.runs.hybrids import read_hybrid
+from manticore.runs.hybrids import kind_of, read_hybrid
 from manticore.runs.machine import prepare
 from manticore.tasks.base import Task, TaskOptions
 from manticore.tasks.catalog import load_task
@@ -27,7 +28,7 @@ def run(hybrid: Path, options: TaskOptions, batch_size: int, json: Path | None, 
     machine = prepare(RunOptions())
     model = read_hybrid(hybrid)
     task = load_task(options)
-    check_fits(model.config, task)
+    check_fits(model, task)
     result = score(model, task.splits().test, task.collate, batch_size, machine.device)
     console.print(
         f"{task.name} test: accuracy {result.accuracy:.1%} ± {result.margin:.1%}, loss {result.loss:.4f} nats, "
@@ -40,14 +41,17 @@ def run(hybrid: Path, options: TaskOptions, batch_size: int, json: Path | None, 
     return result
 
 
-def check_fits(config: HybridConfig, task: Task) -> None:
-    """Raises ManticoreError unless a hybrid's vocabulary and labels are the task's."""
+def check_fits(model: PreTrainedModel, task: Task) -> None:
+    """Raises ManticoreError unless a hybrid's vocabulary, labels and head are the task's."""
+    config: HybridConfig = model.config
     vocab_size, labels = config.vocab_size, config.num_labels
     if vocab_size != task.vocabulary.size or labels != task.num_labels:
         raise ManticoreError(
             f"this hybrid reads {vocab_size} token ids and has {labels} labels; "
             f"{task.name} has {task.vocabulary.size} and {task.num_labels}"
         )
+    if kind_of(model) != task.kind:
+        raise ManticoreError(f"this hybrid has the head of kind '{kind_of(model)}'; {task.name} needs '{task.kind}'")
     reach = min((reach_of(held) for held in config.components.values()), default=task.max_length)
     if reach < task.max_length:
         raise ManticoreError(f"this hybrid has {reach} positions; {task.name} has up to {task.max_length} tokens")

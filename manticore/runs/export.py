@@ -6,15 +6,13 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-from tokenizers import Tokenizer, normalizers, pre_tokenizers, processors
-from tokenizers.models import WordLevel
-from transformers import PreTrainedModel, PreTrainedTokenizerBase, PreTrainedTokenizerFast
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from manticore.components import Component
 from manticore.errors import ManticoreError
 from manticore.files import write_text
+from manticore.report.usage import usage_of
 from manticore.runs.carrying import carry_projector
-from manticore.tasks.base import EOS, PAD, UNK, Task
 
 
 def export(hybrid: PreTrainedModel, words: PreTrainedTokenizerBase | None, out: Path, card: str) -> Path:
@@ -45,48 +43,22 @@ def export(hybrid: PreTrainedModel, words: PreTrainedTokenizerBase | None, out: 
     return out
 
 
-def tokenizer(task: Task) -> PreTrainedTokenizerFast:
-    """The task's vocabulary as a Hugging Face tokenizer: words between spaces, EOS at the end, padded on the right."""
-    core = Tokenizer(WordLevel(task.vocabulary.ids, unk_token=UNK))
-    if task.rewrites:
-        core.normalizer = normalizers.Sequence([normalizers.Replace(old, new) for old, new in task.rewrites])
-    core.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
-    core.post_processor = processors.TemplateProcessing(single=f"$A {EOS}", special_tokens=[(EOS, task.vocabulary.eos)])
-    return PreTrainedTokenizerFast(
-        tokenizer_object=core,
-        pad_token=PAD,
-        unk_token=UNK,
-        eos_token=EOS,
-        padding_side="right",
-        model_max_length=task.max_length,
-        model_input_names=["input_ids", "attention_mask"],
-    )
+def plain_card(components: Sequence[Component], words: str, home: str, kind: str, note: str) -> str:
+    """The card of a hybrid that no search has scored: what it is made of, how to load it, and a note.
 
-
-def label_fields(task: Task) -> dict[str, object]:
-    """What the configuration of a classifier says about the task's labels and special tokens."""
-    return {
-        "id2label": dict(enumerate(task.label_names)),
-        "label2id": {name: index for index, name in enumerate(task.label_names)},
-        "pad_token_id": task.vocabulary.pad,
-        "eos_token_id": task.vocabulary.eos,
-        "task": task.name,
-    }
-
-
-def plain_card(components: Sequence[Component], words: str, home: str, auto_class: str, note: str) -> str:
-    """The card of a hybrid that no search has scored: what it is made of, how to load it, and a note."""
+    `kind` is that of its task, or `lm`.
+    """
     made_of = "\n".join(
         f"- **{held.name}**: {held.source}" + (f" at revision `{held.revision}`" if held.revision else "")
         for held in components
     )
-    kind = "text-generation" if auto_class == "AutoModelForCausalLM" else "text-classification"
+    usage = usage_of(kind)
     return (
-        f"---\nlibrary_name: transformers\npipeline_tag: {kind}\ntags: [manticore, hybrid]\n---\n\n"
+        f"---\nlibrary_name: transformers\npipeline_tag: {usage.pipeline}\ntags: [manticore, hybrid]\n---\n\n"
         f"# A hybrid by hand\n\n{words}. Home is **{home}**: it lends embedding, residual stream, norm and head.\n\n"
         f"{made_of}\n\n{note}\n\n"
-        f"```python\nfrom transformers import {auto_class}, AutoTokenizer\n\n"
-        f'model = {auto_class}.from_pretrained(".", trust_remote_code=True)\n'
+        f"```python\nfrom transformers import {usage.auto}, AutoTokenizer\n\n"
+        f'model = {usage.auto}.from_pretrained(".", trust_remote_code=True)\n'
         'tokenizer = AutoTokenizer.from_pretrained(".", trust_remote_code=True)\n```\n\n'
         "Made with manticore (arXiv 2406.00894, Pretrained Hybrids with MAD Skills).\n"
     )

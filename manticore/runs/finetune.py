@@ -13,9 +13,10 @@ from manticore.errors import ManticoreError
 from manticore.files import read_json, write_json
 from manticore.recipe import RunOptions
 from manticore.runs.evaluate import check_fits
-from manticore.runs.export import export, tokenizer
+from manticore.runs.export import export
 from manticore.runs.hybrids import read_hybrid
 from manticore.runs.machine import prepare
+from manticore.runs.wording import tokenizer
 from manticore.runs.workshop import join, seed_of
 from manticore.tasks.base import TaskOptions
 from manticore.tasks.catalog import load_task
@@ -59,7 +60,7 @@ def run(
     machine = prepare(RunOptions())
     model = read_hybrid(hybrid)
     task = load_task(options)
-    check_fits(model.config, task)
+    check_fits(model, task)
     splits = task.splits()
     stream = Stream(join([splits.weights, splits.alphas]), batch_size, seed_of(seed, "fine-tune"), task.collate)
     write_json(out / ASKED, asked)

@@ -4,7 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSequenceClassification, PreTrainedModel
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoModelForSequenceClassification,
+    AutoModelForTokenClassification,
+    PreTrainedModel,
+)
 
 from manticore.errors import ManticoreError
 from manticore.modeling.configuration_manticore import HybridConfig
@@ -13,6 +19,7 @@ from manticore.runs.folder import RunFolder
 _CLASSES = {
     "HybridForCausalLM": AutoModelForCausalLM,
     "HybridForSequenceClassification": AutoModelForSequenceClassification,
+    "HybridForTokenClassification": AutoModelForTokenClassification,
 }
 
 
@@ -43,3 +50,8 @@ def read_hybrid(given: Path) -> PreTrainedModel:
     if missing:
         raise ManticoreError(f"{folder}: the weights lack {len(missing)} tensors, the first is {missing[0]}")
     return model.eval()
+
+
+def kind_of(model: PreTrainedModel) -> str:
+    """The kind of task a hybrid answers, or `lm`."""
+    return str(model.config.head or getattr(type(model), "heads", ("lm",))[0])

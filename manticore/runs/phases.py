@@ -8,7 +8,7 @@ from typing import Any
 from manticore.architecture import SKIP
 from manticore.discretization import discretize
 from manticore.recipe import Recipe
-from manticore.runs.export import label_fields
+from manticore.runs.wording import label_fields
 from manticore.runs.workshop import Trained, Workshop, seed_of
 from manticore.strategies import strategies
 from manticore.supernet import Supernet

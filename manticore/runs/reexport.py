@@ -11,9 +11,10 @@ from manticore.discretization import discretize
 from manticore.errors import ManticoreError, UnknownName
 from manticore.files import read_json
 from manticore.recipe import read_yaml, resolve
-from manticore.runs.export import export, label_fields, plain_card, tokenizer
+from manticore.runs.export import export, plain_card
 from manticore.runs.folder import finished_run
 from manticore.runs.machine import prepare
+from manticore.runs.wording import label_fields, tokenizer
 from manticore.runs.workshop import Workshop
 from manticore.tasks.catalog import load_task
 
@@ -54,8 +55,7 @@ def run(given: Path, path: list[str] | None, out: Path, console: Console) -> Pat
     note = (
         f"Its weights are as the search on {shop.task.name} left them, not fine-tuned. Fine-tune it before you use it."
     )
-    auto_class = "AutoModelForSequenceClassification"
-    card = plain_card(shop.components, architecture.words(), architecture.home, auto_class, note)
+    card = plain_card(shop.components, architecture.words(), architecture.home, shop.task.kind, note)
     hybrid = discretize(supernet, path, **label_fields(shop.task))
     place = export(hybrid, tokenizer(shop.task), out, card)
     console.print(

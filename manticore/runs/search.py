@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from transformers import AutoModelForSequenceClassification, PreTrainedModel
+from transformers import PreTrainedModel
 
 from manticore.architecture import Architecture
 from manticore.cost import parameters
@@ -21,10 +21,12 @@ from manticore.report.table import comparison
 from manticore.runs.carrying import projector_source
 from manticore.runs.choosing import choose_home, select
 from manticore.runs.comparing import compare
-from manticore.runs.export import export, tokenizer
+from manticore.runs.export import export
 from manticore.runs.folder import RunFolder, open_folder
+from manticore.runs.hybrids import read_hybrid
 from manticore.runs.machine import prepare
 from manticore.runs.phases import finetune, train_alone, train_baselines, train_supernet
+from manticore.runs.wording import tokenizer
 from manticore.runs.workshop import Trained, Workshop
 from manticore.supernet import Supernet
 from manticore.tasks.catalog import load_task
@@ -52,7 +54,7 @@ class Result:
     @property
     def hybrid(self) -> PreTrainedModel:
         """The exported model."""
-        return AutoModelForSequenceClassification.from_pretrained(self.path)
+        return read_hybrid(self.path)
 
 
 def run(recipe: Recipe, out: Path, resume: bool, console: Console) -> Result:

@@ -92,7 +92,7 @@ class Workshop:
     @property
     def readout(self) -> Readout:
         """Head and vocabulary the task asks for."""
-        return Readout("classification", self.task.vocabulary.size, self.task.num_labels)
+        return Readout(self.task.kind, self.task.vocabulary.size, self.task.num_labels)
 
     def supernet(self, home: str, relaxation: str, purpose: str) -> Supernet:
         """A fresh supernet; `purpose` seeds its projectors and head."""

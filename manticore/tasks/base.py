@@ -1,8 +1,8 @@
 """What a task is: labelled token sequences in four disjoint parts. Knows no particular task and no model.
 
-There are three kinds. A `classification` task has one label for a sequence. A `tokens` task has a label for each token,
-one of the vocabulary or `IGNORE`, to be told where the token stands. An `autoencoder` task has such labels too, all to
-be told from the last token's state.
+There are four kinds. A `classification` task has one label for a sequence, a `pair` task one for two sequences that are
+read apart. A `tokens` task has a label for each token, one of the vocabulary or `IGNORE`, to be told where the token
+stands. An `autoencoder` task has such labels too, all to be told from the last token's state.
 
 The four parts are those of a bilevel search: network weights learn from `weights`, architecture weights from `alphas`,
 models are chosen on `choice`, and `test` is read once. `Task.splits` checks that they share no example.
@@ -51,7 +51,7 @@ if TYPE_CHECKING:
     import torch
 
 
-KINDS = ("classification", "tokens", "autoencoder")
+KINDS = ("classification", "tokens", "autoencoder", "pair")
 
 
 class Task(ABC):
@@ -59,7 +59,7 @@ class Task(ABC):
 
     Attributes:
         name: what results are filed under, with a variant after `@`, such as `lra-listops@short`.
-        kind: `classification`, `tokens` or `autoencoder`; see the module.
+        kind: one of `KINDS`; see the module.
         metric: `accuracy`: of sequences, or of the tokens that are scored.
         vocabulary: tokens and special ids.
         label_names: names of the classes, a class's index being its place; the vocabulary's tokens where tokens are
@@ -114,7 +114,12 @@ class Task(ABC):
     @property
     def per_token(self) -> bool:
         """Whether each token has a label."""
-        return self.kind != "classification"
+        return self.kind in ("tokens", "autoencoder")
+
+    @property
+    def sequences(self) -> int:
+        """Sequences in an example that a model reads apart: two in a pair."""
+        return 2 if self.kind == "pair" else 1
 
     def splits(self) -> Splits:
         """The four splits, made at the first call. Raises ManticoreError if any two share an example."""

@@ -38,11 +38,6 @@ class PairTask(PartedTask):
 
     kind = "pair"
 
-    @property
-    def per_token(self) -> bool:
-        """Pairs have one label each."""
-        return False
-
     def collate(self, batch: Sequence[Example]) -> dict[str, torch.Tensor]:
         """One batch of pairs, padded on the right to the longest text.
 

@@ -11,10 +11,11 @@ from functools import lru_cache
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from manticore.tasks.base import Example, Examples
+from manticore.tasks.base import IGNORE, Example, Examples
 
 Batch = dict[str, Tensor]
 Collate = Callable[[Sequence[Example]], Batch]
@@ -24,12 +25,26 @@ POOL = 32
 
 
 def micro_batches(batch: Batch, size: int) -> Iterator[tuple[Batch, float]]:
-    """Parts of a batch of at most `size` sequences (0: all), each with its share of the whole."""
+    """Parts of a batch of at most `size` examples (0: all), each with its share of the labels that are scored.
+
+    An example may have several rows of ids, as a pair has: first all examples' first rows, then all second ones. Parts
+    in which nothing is scored are left out.
+    """
     count = len(batch["labels"])
     size = size or count
+    scored = int((batch["labels"] != IGNORE).sum())
     for start in range(0, count, size):
-        part = {key: value[start : start + size] for key, value in batch.items()}
-        yield part, len(part["labels"]) / count
+        part = {key: _rows(value, count, start, size) for key, value in batch.items()}
+        share = int((part["labels"] != IGNORE).sum())
+        if share:
+            yield part, share / scored
+
+
+def _rows(value: Tensor, count: int, start: int, size: int) -> Tensor:
+    """The rows of examples `start` to `start + size` of `count`."""
+    if len(value) == count:
+        return value[start : start + size]
+    return torch.cat([held[start : start + size] for held in value.split(count)])
 
 
 class Stream:

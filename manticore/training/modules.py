@@ -18,6 +18,7 @@ from manticore.errors import NonFiniteLoss
 from manticore.mixing import entropy
 from manticore.strategies import Strategy
 from manticore.supernet import Supernet
+from manticore.tasks.base import IGNORE
 from manticore.training.data import Batch, micro_batches
 from manticore.training.optim import AlphaOptions, WeightOptions, alpha_optimizer, cosine, weight_optimizer
 from manticore.training.scoring import logits_of
@@ -56,8 +57,9 @@ class TrainModule(lightning.LightningModule):
         return [weights], [cosine(weights, self.steps, self.options.floor, self.options.warmup_steps)]
 
     def loss(self, batch: Batch, **options: object) -> Tensor:
-        """Mean cross-entropy in nats. Raises NonFiniteLoss if it is not a number."""
-        loss = F.cross_entropy(logits_of(self.net, batch, **options).float(), batch["labels"])
+        """Mean cross-entropy in nats over the labels that are scored. Raises NonFiniteLoss if it is not a number."""
+        logits = logits_of(self.net, batch, **options).float()
+        loss = F.cross_entropy(logits.flatten(0, -2), batch["labels"].flatten(), ignore_index=IGNORE)
         self.check_finite("loss", loss)
         return loss
 

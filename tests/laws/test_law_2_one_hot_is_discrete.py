@@ -10,6 +10,7 @@ import torch
 from manticore.architecture import SKIP
 from manticore.cost import parameters, path_parameters
 from manticore.discretization import discretize
+from manticore.modeling.heads import HEADS
 from manticore.space import SearchSpace
 from manticore.supernet import Readout, Supernet
 from tests.pico import FAMILIES, VOCAB, component, supernet, tokens
@@ -36,6 +37,19 @@ def test_every_projector(projector: str) -> None:
         soft = net(ids, mask, weights_SK=net.one_hot(["home", "foreign", "foreign"]))
         hybrid = discretize(net, ["home", "foreign", "foreign"], num_labels=7)
         torch.testing.assert_close(soft, hybrid(input_ids=ids, attention_mask=mask).logits, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("topology", ["residual", "hub"])
+@pytest.mark.parametrize("kind", HEADS)
+def test_every_head(kind: str, topology: str) -> None:
+    net = supernet("mamba", "gpt2", Readout(kind, VOCAB, 7), topology=topology)
+    ids, mask = tokens(4, pad_left=4)
+    with torch.no_grad():
+        for path in (["home", "foreign", "foreign"], ["foreign", "home", "home"]):
+            discrete = discretize(net, path, num_labels=7)(input_ids=ids, attention_mask=mask).logits
+            assert discrete.shape == {"tokens": (4, 17, 7), "autoencoder": (4, 17, 7), "pair": (2, 7)}.get(kind, (4, 7))
+            torch.testing.assert_close(net(ids, mask, weights_SK=net.one_hot(path)), discrete, atol=1e-5, rtol=0)
+            torch.testing.assert_close(net(ids, mask, path=path), discrete, atol=1e-6, rtol=0)
 
 
 def test_three_components_of_unlike_width_and_depth_with_skip() -> None:

@@ -12,16 +12,19 @@ import torch
 from manticore.discretization import discretize
 from manticore.kernels import uninstall
 from manticore.modeling import segments
+from manticore.modeling.heads import HEADS
 from manticore.supernet import Readout
 from tests.pico import FAMILIES, VOCAB, supernet, tokens
 
 STRANGER = """
 import sys, torch
 sys.modules["manticore"] = None  # importing it is an error from here on
-from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
+from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, AutoModelForTokenClassification
+labels = dict.fromkeys(("classification", "pair"), AutoModelForSequenceClassification)
+tokens = dict.fromkeys(("tokens", "autoencoder"), AutoModelForTokenClassification)
 for folder in sys.argv[1:]:
     ids, want, kind = torch.load(folder + "/expected.pt")
-    model = {"lm": AutoModelForCausalLM, "label": AutoModelForSequenceClassification}[kind]
+    model = {"lm": AutoModelForCausalLM, **labels, **tokens}[kind]
     model = model.from_pretrained(folder, trust_remote_code=True)
     assert type(model).__module__.startswith("transformers_modules"), type(model).__module__
     with torch.no_grad():
@@ -31,7 +34,7 @@ print("same")
 
 
 def _expected(folder: Path, hybrid: torch.nn.Module, kind: str) -> None:
-    ids, _ = tokens()
+    ids, _ = tokens(4)
     with torch.no_grad():
         torch.save((ids, hybrid(input_ids=ids).logits, kind), folder / "expected.pt")
 
@@ -48,10 +51,13 @@ def test_where_manticore_cannot_be_imported(tmp_path: Path, monkeypatch: pytest.
             hybrid.save_pretrained(folder)
             _expected(folder, hybrid, "lm")
             folders.append(str(folder))
-    labels = discretize(supernet("gpt2", "mamba2", Readout("classification", VOCAB, 4)), ["foreign"] * 3, num_labels=4)
-    labels.save_pretrained(tmp_path / "labels")
-    _expected(tmp_path / "labels", labels, "label")
-    command = [sys.executable, "-c", STRANGER, *folders, str(tmp_path / "labels")]
+    for kind in HEADS:
+        net = supernet("gpt2", "mamba2", Readout(kind, VOCAB, 4), topology="hub" if kind == "pair" else "residual")
+        answering = discretize(net, ["foreign", "home", "foreign"], num_labels=4)
+        answering.save_pretrained(tmp_path / kind)
+        _expected(tmp_path / kind, answering, kind)
+        folders.append(str(tmp_path / kind))
+    command = [sys.executable, "-c", STRANGER, *folders]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, env=_env(tmp_path))
     assert done.returncode == 0, done.stderr[-2000:]
     assert done.stdout.strip() == "same"

@@ -9,6 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from manticore.tasks.base import IGNORE
 from manticore.training.data import StepLoader, Stream, micro_batches
 from tests.training.bench import batch, collate, examples
 
@@ -82,3 +83,18 @@ def test_micro_batches_are_the_batch_in_parts() -> None:
     ((whole, share),) = micro_batches(given_batch, 0)
     assert share == 1
     assert same(whole, given_batch)
+
+
+def test_micro_batches_of_pairs_have_both_halves() -> None:
+    pairs = {"input_ids": torch.arange(10)[:, None], "labels": torch.arange(5)}  # example n has the rows n and n + 5
+    parts = list(micro_batches(pairs, 2))
+    assert [part["input_ids"].flatten().tolist() for part, _ in parts] == [[0, 1, 5, 6], [2, 3, 7, 8], [4, 9]]
+    assert [part["labels"].tolist() for part, _ in parts] == [[0, 1], [2, 3], [4]]
+    assert [share for _, share in parts] == [0.4, 0.4, 0.2]
+
+
+def test_micro_batches_weigh_by_the_labels_that_are_scored() -> None:
+    labels = torch.tensor([[1, 2, IGNORE], [IGNORE, 4, IGNORE], [IGNORE] * 3, [1, 1, 1]])
+    parts = list(micro_batches({"input_ids": labels, "labels": labels}, 1))
+    assert [share for _, share in parts] == [2 / 6, 1 / 6, 3 / 6]  # where nothing is scored there is nothing to learn
+    assert not list(micro_batches({"labels": labels[2:3]}, 0))
