@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from manticore import terminal
-from manticore.cli.parsing import at_least, command
+from manticore.cli.parsing import above_zero, at_least, command
 from manticore.errors import ManticoreError, UnknownName
 
 WHAT = ("kernels", "search")
@@ -30,6 +30,13 @@ def add(commands: Any) -> None:
     made.add_argument("--case", metavar="C,C", help="kernels: only these cases (default: all)")
     made.add_argument("--quick", action="store_true", help="tiny sizes: shows that it runs, not how fast it is")
     made.add_argument("--repeats", type=at_least(1), default=5, metavar="N", help="timed runs of a side (default 5)")
+    made.add_argument(
+        "--budget",
+        type=above_zero,
+        default=60.0,
+        metavar="S",
+        help="kernels: a side that has used this many seconds sits out further runs (default 60)",
+    )
     made.add_argument("--threads", type=at_least(1), metavar="N", help="threads (default: torch's)")
     made.add_argument("--width", type=at_least(8), default=256, metavar="N", help="search: features (default 256)")
     made.add_argument("--layers", type=at_least(4), default=8, metavar="N", help="search: GPT-Neo layers (default 8)")
@@ -73,7 +80,7 @@ def _kernels(given: argparse.Namespace) -> dict[str, Any]:
     console = terminal.console()
     chosen = facts.choices("cpu")
     console.print(tables.choices(chosen))
-    rows = run.run_cases([known[name] for name in wanted], given.repeats, 60.0, given.quick, console)
+    rows = run.run_cases([known[name] for name in wanted], given.repeats, given.budget, given.quick, console)
     console.print(tables.races(rows))
     found: dict[str, Any] = {"backends": chosen, "rows": rows}
     if not given.case:
