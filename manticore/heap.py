@@ -1,7 +1,7 @@
 """Memory that is freed is kept for the next step. Knows nothing of tensors.
 
 The C library gives large blocks back to the system as soon as they are freed and gets them anew, page by page and
-zeroed, at the next allocation: in training on a CPU that is up to a tenth of a step.
+zeroed, at the next allocation; training on a CPU does so at every step.
 """
 
 from __future__ import annotations

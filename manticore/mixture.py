@@ -65,7 +65,8 @@ def mix(branches: Mapping[str, nn.Module], weights_K: Tensor, h_BLD: Tensor, con
         for name, branch in branches.items()
         if name not in foreign and name not in hub
     ]
-    entered = dict(zip(hub, enter([branch.inward for branch in hub.values() if branch.inward], h_BLD), strict=True))
+    inward = [branch.inward for branch in hub.values() if branch.inward is not None]
+    entered = dict(zip(hub, enter(inward, h_BLD), strict=True))
     for name, one in hub.items():
         terms.append((weight[name], one.narrow(h_BLD, context, weight[name], entered[name])))
     if not foreign:

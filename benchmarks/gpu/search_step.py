@@ -21,8 +21,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 
-STAGES, VOCAB, LABELS = 6, 18, 10
-NAMES = ["gpt-neo", "mamba"]
+STAGES = 6
 KINDS = {
     "matrix products": ("gemm", "cutlass", "nvjet", "xmma", "splitk"),
     "scans and convolutions": ("scan", "ssd", "conv", "chunk", "selective"),
@@ -32,40 +31,29 @@ KINDS = {
 
 def build(width: int, layers: int, length: int) -> Any:
     """The supernet of the paper's ListOps components, on the GPU."""
-    from manticore.components import Scratch, Size, load
-    from manticore.space import ComponentSpec, SearchSpace
+    from manticore.bench.search import LABELS, NAMES, VOCAB, components
+    from manticore.space import SearchSpace
     from manticore.supernet import Readout, Supernet
 
     torch.manual_seed(0)
-    attention = Size(width=width, layers=layers, heads=8, inner=4 * width, window=256)
-    scratch = Scratch(attention, Size(width=width, layers=2 * layers, state=16), VOCAB, length)
-    components = [load(ComponentSpec(name, name, init="scratch"), scratch) for name in NAMES]
-    space = SearchSpace(NAMES, stages=STAGES)
-    return Supernet(components, space, "mamba", Readout("classification", VOCAB, LABELS)).cuda().train()
+    space, readout = SearchSpace(NAMES, stages=STAGES), Readout("classification", VOCAB, LABELS)
+    return Supernet(components(width, layers, length), space, "mamba", readout).cuda().train()
 
 
-def stepper(net: Any, ids: torch.Tensor, labels: torch.Tensor, dtype: torch.dtype, kind: str) -> Callable[[], None]:
+def stepper(net: Any, ids: torch.Tensor, labels: torch.Tensor, dtype: torch.dtype, kind: str) -> Callable[[], object]:
     """One optimizer step of a kind, as a search takes it."""
-    from manticore.training.modules import only
-    from manticore.training.optim import WeightOptions, weight_optimizer
+    from manticore.bench.search import NAMES, step
 
-    named = [(name, p) for name, p in net.named_parameters() if name != "alpha"]
-    moving = [net.alpha] if kind == "alphas" else [p for _, p in named]
-    optimizer = torch.optim.Adam(moving) if kind == "alphas" else weight_optimizer(named, WeightOptions())
     options = {"path": (NAMES * STAGES)[:STAGES]} if kind == "sampled path" else {}
 
-    def step() -> None:
-        optimizer.zero_grad(set_to_none=True)
-        with only(net, moving), torch.autocast("cuda", dtype, enabled=dtype != torch.float32):
-            loss = F.cross_entropy(net(ids, **options).float(), labels)
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(moving, 1.0)
-        optimizer.step()
+    def loss() -> torch.Tensor:
+        with torch.autocast("cuda", dtype, enabled=dtype != torch.float32):
+            return F.cross_entropy(net(ids, **options).float(), labels)
 
-    return step
+    return step(net, loss, alphas=kind == "alphas")
 
 
-def timed(step: Callable[[], None], repeats: int) -> tuple[float, int]:
+def timed(step: Callable[[], object], repeats: int) -> tuple[float, int]:
     """Median seconds of a step after three to warm up, and peak bytes."""
     for _ in range(3):
         step()
@@ -82,7 +70,7 @@ def timed(step: Callable[[], None], repeats: int) -> tuple[float, int]:
     return statistics.median(times), torch.cuda.max_memory_allocated()
 
 
-def shares(step: Callable[[], None]) -> dict[str, float]:
+def shares(step: Callable[[], object]) -> dict[str, float]:
     """Shares of GPU time by kind of kernel, told from the kernels' names."""
     with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CUDA]) as seen:
         step()
@@ -120,6 +108,7 @@ def main() -> int:
         print("search_step.py: error: torch sees no CUDA GPU here; this benchmark is for one", file=sys.stderr)
         return 2
     from manticore import kernels
+    from manticore.bench.search import LABELS, VOCAB
 
     kernels.install()
     ids = torch.randint(3, VOCAB, (given.batch, given.length), device="cuda")

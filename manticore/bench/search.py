@@ -1,6 +1,6 @@
 """The race of `manticore bench search`: a step of the supernet against the steps of the models it is made of.
 
-Every side is an optimizer step as a search takes it: forward, backward, clipping, AdamW, same batch, same kernels. The
+Every side is an optimizer step as a search takes it: forward, backward, clipping, Adam, same batch, same kernels. The
 dense mixture is compared with the sum of the components' own steps, a sampled path with the dearer one's.
 """
 
@@ -20,20 +20,23 @@ from manticore.heap import keep_freed_memory
 from manticore.space import ComponentSpec, SearchSpace
 from manticore.supernet import Readout, Supernet
 from manticore.training.modules import only
-from manticore.training.optim import WeightOptions, weight_optimizer
+from manticore.training.optim import AlphaOptions, WeightOptions, alpha_optimizer, weight_optimizer
 
 DENSE, SAMPLED = 1.10, 1.15
 """What is promised: at most this many times the sum, and the dearer one."""
 
-_VOCAB, _LABELS, _STAGES = 18, 10, 4
-_NAMES = ["gpt-neo", "mamba"]
+VOCAB, LABELS = 18, 10
+"""Token ids and classes of ListOps."""
+
+NAMES = ["gpt-neo", "mamba"]
+_STAGES = 4
 
 
-def _components(width: int, layers: int, length: int) -> list[Component]:
+def components(width: int, layers: int, length: int) -> list[Component]:
     """A GPT-Neo and a Mamba of twice its layers, the paper's shape for ListOps."""
     attention = Size(width=width, layers=layers, heads=8, inner=4 * width, window=256)
-    scratch = Scratch(attention, Size(width=width, layers=2 * layers, state=16), _VOCAB, length)
-    return [load(ComponentSpec(name, name, init="scratch"), scratch) for name in _NAMES]
+    scratch = Scratch(attention, Size(width=width, layers=2 * layers, state=16), VOCAB, length)
+    return [load(ComponentSpec(name, name, init="scratch"), scratch) for name in NAMES]
 
 
 class _Alone(nn.Module):
@@ -42,35 +45,27 @@ class _Alone(nn.Module):
     def __init__(self, component: Component) -> None:
         super().__init__()
         self.backbone = component.backbone
-        self.head = nn.Linear(component.width, _LABELS, bias=False)
+        self.head = nn.Linear(component.width, LABELS, bias=False)
 
     def forward(self, input_ids: Tensor) -> Tensor:
         out: Tensor = self.head(self.backbone(input_ids=input_ids, use_cache=False)[0][:, -1])
         return out
 
 
-def _step(net: nn.Module, ids: Tensor, labels: Tensor, forward: Callable[[], Tensor]) -> Thunk:
-    named = [(name, p) for name, p in net.named_parameters() if name != "alpha"]
+def step(net: nn.Module, loss: Callable[[], Tensor], alphas: bool = False) -> Thunk:
+    """One optimizer step by `loss`, as a search takes it: of all weights, or of the alphas alone."""
+    named = [(name, p) for name, p in net.named_parameters() if (name == "alpha") == alphas]
     moving = [p for _, p in named]
-    optimizer = weight_optimizer(named, WeightOptions())
+    optimizer = alpha_optimizer(moving[0], AlphaOptions()) if alphas else weight_optimizer(named, WeightOptions())
 
-    def step() -> None:
+    def once() -> None:
         optimizer.zero_grad(set_to_none=True)
         with only(net, moving):
-            F.cross_entropy(forward(), labels).backward()
+            loss().backward()
         torch.nn.utils.clip_grad_norm_(moving, 1.0)
         optimizer.step()
 
-    return step
-
-
-def _alphas(net: Supernet, ids: Tensor, labels: Tensor) -> Thunk:
-    def step() -> None:
-        with only(net, [net.alpha]):
-            F.cross_entropy(net(ids), labels).backward()
-        net.alpha.grad = None
-
-    return step
+    return once
 
 
 def race_steps(
@@ -79,32 +74,31 @@ def race_steps(
     """Seconds of each kind of step, and the two ratios that are promised."""
     keep_freed_memory()  # as a search does
     torch.manual_seed(0)
-    components = _components(width, layers, length)
-    space = SearchSpace(_NAMES, stages=_STAGES)
-    net = Supernet(components, space, "mamba", Readout("classification", _VOCAB, _LABELS)).to(device).train()
-    ids = torch.randint(3, _VOCAB, (batch, length), device=device)
-    labels = torch.randint(0, _LABELS, (batch,), device=device)
-    sides: dict[str, Thunk] = {}
-    for component in components:
-        alone = _Alone(component).to(device).train()
-        sides[component.name] = _step(alone, ids, labels, lambda alone=alone: alone(ids))  # type: ignore[misc]
-    paths: Sequence[list[str]] = [[name] * _STAGES for name in _NAMES] + [_NAMES * (_STAGES // 2)]
-    sides["dense mixture"] = _step(net, ids, labels, lambda: net(ids))
-    for path in paths:
-        name = f"path {','.join(path)}"
-        sides[name] = _step(net, ids, labels, lambda path=path: net(ids, path=path))  # type: ignore[misc]
-    sides["alphas"] = _alphas(net, ids, labels)
+    parts = components(width, layers, length)
+    space = SearchSpace(NAMES, stages=_STAGES)
+    net = Supernet(parts, space, "mamba", Readout("classification", VOCAB, LABELS)).to(device).train()
+    ids = torch.randint(3, VOCAB, (batch, length), device=device)
+    labels = torch.randint(0, LABELS, (batch,), device=device)
+
+    def racer(net: nn.Module, alphas: bool = False, **options: Any) -> Thunk:
+        return step(net, lambda: F.cross_entropy(net(ids, **options), labels), alphas)
+
+    sides = {part.name: racer(_Alone(part).to(device).train()) for part in parts}
+    paths: Sequence[list[str]] = [[name] * _STAGES for name in NAMES] + [NAMES * (_STAGES // 2)]
+    sides["dense mixture"] = racer(net)
+    sides |= {f"path {','.join(path)}": racer(net, path=path) for path in paths}
+    sides["alphas"] = racer(net, alphas=True)
     with kernels.installed():
         timings = race(sides, repeats, budget=600)
     seconds = {name: timing.seconds for name, timing in timings.items()}
-    dearer = max(_NAMES, key=seconds.__getitem__)
+    dearer = max(NAMES, key=seconds.__getitem__)
     rows: list[dict[str, Any]] = []
     for name, taken in seconds.items():
         row: dict[str, Any] = {"step": name, "seconds": taken, "repeats": timings[name].repeats}
         if name in ("dense mixture", "alphas"):
-            both = (timings[alone] for alone in _NAMES)
+            both = (timings[alone] for alone in NAMES)
             row |= {"against": "sum of both alone", "ratio": ratio(timings[name], *both)}
-        elif name not in _NAMES:
+        elif name not in NAMES:
             row |= {"against": "dearer one alone", "ratio": ratio(timings[name], timings[dearer])}
         limit = {"dense mixture": DENSE, "alphas": None}.get(name, SAMPLED)
         if "ratio" in row and limit is not None:

@@ -139,7 +139,7 @@ def _attended(layer: Any, q: Tensor, k: Tensor, v: Tensor, padding: Tensor | Non
 
 
 def _activating(original: Function) -> Function:
-    """`gelu_new` in one pass: torch's own, where transformers keeps five tensors of the feed-forward's width."""
+    """`gelu_new` in one pass: torch's own, where transformers takes a pass for each operation."""
 
     @wraps(original)
     def forward(self: Any, input: Tensor) -> Tensor:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import cache, lru_cache
 from threading import Lock
 from typing import Any
 
@@ -21,8 +22,15 @@ _always = False
 _originals: list[tuple[Any, str, Callable[..., Any]]] = []
 
 
-def _patches() -> list[Patch]:
-    return [*mamba.patches(), *gpt_neo.patches()]
+@cache
+def _patches() -> tuple[Patch, ...]:
+    return (*mamba.patches(), *gpt_neo.patches())
+
+
+@lru_cache(maxsize=64)
+def _replacement(patch: Patch, original: Callable[..., Any]) -> Callable[..., Any]:
+    """Ours in place of `original`; made once, since every segment of a hybrid borrows anew."""
+    return patch.replace(original)
 
 
 def _lend() -> None:
@@ -31,7 +39,7 @@ def _lend() -> None:
         if not _lenders:
             for patch in _patches():
                 original = patch.original()
-                setattr(patch.owner, patch.name, patch.replace(original))
+                setattr(patch.owner, patch.name, _replacement(patch, original))
                 _originals.append((patch.owner, patch.name, original))
         _lenders += 1
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from manticore.errors import BadFile, ManticoreError
 from manticore.files import whole
 from manticore.tasks.listops import ExpressionError, from_source, to_source
+from manticore.tasks.parts import find_parts
 from manticore.tasks.progress import bar
 
 FILES = {"train": "basic_train.tsv", "val": "basic_val.tsv", "test": "basic_test.tsv"}
@@ -72,16 +73,7 @@ def _write(folder: Path, parts: Mapping[str, Collection[Expression]]) -> list[Pa
 
 def find_files(folder: Path) -> dict[str, Path]:
     """The three files in `folder` or where the release's archive has them below it. Raises BadFile if not."""
-    for inside in INSIDE:
-        paths = {part: folder / inside / name for part, name in FILES.items()}
-        if any(path.is_file() for path in paths.values()):
-            break
-    else:
-        paths = {part: folder / name for part, name in FILES.items()}
-    for path in paths.values():
-        if not path.is_file():
-            raise BadFile(path, f"no such file; expected {', '.join(FILES.values())} there")
-    return paths
+    return find_parts(folder, FILES, INSIDE)
 
 
 def read_file(path: Path, limit: int | None = None) -> list[Expression]:

@@ -7,7 +7,7 @@ bracket written `X`, EOS at the end; the class is the expression's value. Names 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
 from itertools import pairwise
 from pathlib import Path
@@ -15,12 +15,12 @@ from pathlib import Path
 import numpy as np
 
 from manticore.errors import ManticoreError
-from manticore.tasks.base import Examples, Splits, Task, TaskOptions, Vocabulary, halves, tasks
+from manticore.tasks.base import Examples, TaskOptions, Vocabulary, tasks
 from manticore.tasks.cache import Arrays, cache_folder, remember
-from manticore.tasks.examples import drop_repeated
 from manticore.tasks.listops import CLOSE, WRITTEN, Grammar
 from manticore.tasks.listops_files import FILES, Expression, find_files, read_file, refuse_existing, write_files
 from manticore.tasks.listops_generate import generate
+from manticore.tasks.parts import PartedTask, Parts, Source
 from manticore.tasks.presets import choose_preset
 
 NAME = "lra-listops"
@@ -50,19 +50,7 @@ SHORT = Scale(f"{NAME}@short", Grammar(4, 32, max_depth=10, max_args=5), train=4
 PRESET_SCALES = {"paper": OFFICIAL, "cpu": SHORT}
 
 
-@dataclass(frozen=True)
-class Parts:
-    """Train, val and test as the official files divide them."""
-
-    train: Examples
-    val: Examples
-    test: Examples
-
-
-Source = Callable[[], Parts]
-
-
-class ListOps(Task):
+class ListOps(PartedTask):
     """ListOps from either source; `generated` and `from_files` make the two kinds.
 
     Args:
@@ -79,20 +67,12 @@ class ListOps(Task):
             VOCABULARY,
             label_names="0123456789",
             max_length=max_length,
+            source=source,
+            seed=seed,
+            words=words,
             cues={"root operator": lambda examples: examples.first_tokens},
             rewrites=(("(", ""), (")", ""), ("]", "X")),
         )
-        self._source = source
-        self._seed = seed
-        self._words = words
-
-    def build(self) -> Splits:
-        parts = self._source()
-        weights, alphas = halves(parts.train, self._seed)
-        return Splits(weights=weights, alphas=alphas, choice=parts.val, test=parts.test)
-
-    def origin(self) -> str:
-        return self._words
 
     def write(self, folder: Path) -> list[Path]:
         refuse_existing(folder)
@@ -161,8 +141,7 @@ def from_files(options: TaskOptions) -> ListOps:
         raise ManticoreError(f"{', '.join(contradicting)} shape generated data and cannot be combined with data_dir")
     folder = Path(str(options.data_dir)).expanduser()
     read = {part: _pack(read_file(path, getattr(options, part))) for part, path in find_files(folder).items()}
-    train, val = drop_repeated("ListOps", **read)
-    parts = Parts(train, val, read["test"])
+    parts = Parts(**read).distinct("ListOps")
     name, longest = _name_by_lengths(parts)
     return ListOps(name, longest, lambda: parts, options.seed, f"read from {folder}")
 

@@ -15,7 +15,7 @@ import numpy as np
 
 from manticore.errors import BadFile, ManticoreError
 from manticore.tasks.base import Example, TaskOptions, tasks
-from manticore.tasks.parts import PartedTask, Parts, named
+from manticore.tasks.parts import PartedTask, Parts, find_parts, named
 from manticore.tasks.progress import bar
 from manticore.tasks.spelling import length, pack, spelling
 from manticore.tasks.texts import Scale, scale_of
@@ -66,7 +66,8 @@ def lra_retrieval(options: TaskOptions) -> PairTask:
         )
     folder = Path(options.data_dir).expanduser()
     read = {
-        part: read_file(path, getattr(options, part), getattr(scale, part)) for part, path in find_files(folder).items()
+        part: read_file(path, getattr(options, part), getattr(scale, part))
+        for part, path in find_parts(folder, FILES, INSIDE).items()
     }
     cut = int(str(held["length"]))
     vocabulary, spell = spelling(str(held["unit"]), cut, (text for texts, _ in read["train"] for text in texts))
@@ -75,20 +76,6 @@ def lra_retrieval(options: TaskOptions) -> PairTask:
     words = f"read from {folder}, two texts in each, cut to {cut} {held['unit']}"
     cues = {"length of both": length}
     return PairTask(name, vocabulary, ("apart", "linked"), cut, lambda: parts, options.seed, words, cues, held)
-
-
-def find_files(folder: Path) -> dict[str, Path]:
-    """The three files in `folder` or where the archive has them below it. Raises BadFile if one is missing."""
-    for inside in INSIDE:
-        paths = {part: folder / inside / name for part, name in FILES.items()}
-        if any(path.is_file() for path in paths.values()):
-            break
-    else:
-        paths = {part: folder / name for part, name in FILES.items()}
-    for path in paths.values():
-        if not path.is_file():
-            raise BadFile(path, f"no such file; expected {', '.join(FILES.values())} there")
-    return paths
 
 
 def read_file(path: Path, wanted: int | None = None, most: int | None = None) -> list[Pair]:

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
 
-from manticore.errors import ManticoreError
+from manticore.errors import BadFile, ManticoreError
 from manticore.tasks.base import Cue, Examples, Splits, Task, TaskOptions, Vocabulary, halves
 from manticore.tasks.examples import drop_repeated
 
@@ -45,7 +46,7 @@ class PartedTask(Task):
     """Examples from a source of three parts.
 
     Args:
-        name, vocabulary, label_names, max_length, cues, settings: see `Task`.
+        name, vocabulary, label_names, max_length, cues, settings, rewrites: see `Task`.
         source: makes the parts when they are first needed.
         seed: seed of the division of train into weights and alphas.
         words: where the examples come from, for `describe`.
@@ -62,8 +63,9 @@ class PartedTask(Task):
         words: str,
         cues: Mapping[str, Cue] | None = None,
         settings: Mapping[str, object] | None = None,
+        rewrites: Iterable[tuple[str, str]] = (),
     ) -> None:
-        super().__init__(name, vocabulary, label_names, max_length, cues, settings=settings)
+        super().__init__(name, vocabulary, label_names, max_length, cues, rewrites, settings)
         self._source = source
         self._seed = seed
         self._words = words
@@ -75,6 +77,18 @@ class PartedTask(Task):
 
     def origin(self) -> str:
         return self._words
+
+
+def find_parts(folder: Path, names: Mapping[str, str], inside: Sequence[str]) -> dict[str, Path]:
+    """Each part's file, in the first place inside `folder` that has any of them. Raises BadFile if one is missing."""
+    for below in (*inside, "."):
+        paths = {part: folder / below / name for part, name in names.items()}
+        if any(path.is_file() for path in paths.values()):
+            break
+    for path in paths.values():
+        if not path.is_file():
+            raise BadFile(path, f"no such file; expected {', '.join(names.values())} there")
+    return paths
 
 
 def refuse_shape(options: TaskOptions) -> None:
