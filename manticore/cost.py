@@ -3,7 +3,8 @@
 A multiply-add counts as two operations. Matrix products and convolutions are counted by their weights; attention adds
 `4 * D * reach` per layer (scores and values; reach = mean number of visible tokens), the selective scan
 `9 * inner * state` per layer (discretize, update, read). A head that runs once for a sequence, or for two, is shared
-among their tokens. Norms, activations and embeddings look-ups are left out.
+among their tokens. Norms, activations and embeddings look-ups are left out. The gradients of a matrix product are two
+more of its size: one for its input, one for its weights.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from collections.abc import Iterable, Sequence
 from torch import nn
 from transformers.pytorch_utils import Conv1D
 
+from manticore.baselines import Backbone
 from manticore.modeling.heads import Head
 from manticore.modeling.segments import Segment
 from manticore.supernet import Supernet
@@ -33,6 +35,8 @@ def flops(module: nn.Module, length: int) -> float:
             total += 2 * part.weight.numel() * runs.get(id(part), 1)
         elif isinstance(part, Segment):
             total += _mixing_flops(part, length)
+        elif isinstance(part, Backbone):
+            total += part.mixing_flops(length)
     return total
 
 
@@ -87,6 +91,24 @@ def fixed_costs(supernet: Supernet, length: int) -> tuple[float, float]:
     """Parameters and operations per token of what every path holds: home's ends; nothing in the hub topology."""
     parts = [] if supernet.hub else _ends(supernet, supernet.home)
     return float(parameters(nn.ModuleList(parts))), sum(flops(part, length) for part in parts)
+
+
+class Meter:
+    """Operations per token of a forward pass of `net` on sequences of `length` tokens, by path where it has several."""
+
+    def __init__(self, net: nn.Module, length: int) -> None:
+        self._whole = flops(net, length)
+        self._supernet = net if isinstance(net, Supernet) else None
+        if self._supernet is not None:
+            self._stages = branch_costs(self._supernet, length)[1]
+            self._fixed = fixed_costs(self._supernet, length)[1]
+
+    def forward(self, path: Sequence[str] | None = None) -> float:
+        """Of the net as it is, or of one path of a supernet."""
+        if self._supernet is None or path is None:
+            return self._whole
+        places = [self._supernet.candidates.index(choice) for choice in path]
+        return self._fixed + sum(row[place] for row, place in zip(self._stages, places, strict=True))
 
 
 def path_parameters(supernet: Supernet, path: Sequence[str], length: int) -> float:

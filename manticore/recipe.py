@@ -28,6 +28,8 @@ from manticore.strategies import strategies
 from manticore.tasks.base import TaskOptions
 from manticore.training.optim import AlphaOptions, WeightOptions
 
+CONTENDERS = ("components", "designed", "uniform", "random", "hub")
+BUDGETS = ("tokens", "flops")
 PRECISIONS = ("auto", "32-true", "bf16-mixed")
 
 _WEIGHTS = {"lr": 0.0, "weight_decay": 0.0, "warmup_steps": 0, "floor": 0.0, "clip": 0.0}
@@ -38,6 +40,7 @@ _LEAST: dict[str, dict[str, float]] = {
     "search.alphas": {"lr": 0.0, "floor": 0.0, "clip": 0.0},
     "finetune": {"steps": 1, "batch_size": 1},
     "finetune.weights": _WEIGHTS,
+    "contest": {"seeds": 1, "tuning_seeds": 1},
     "run": {
         "seed": 0,
         "threads": 0,
@@ -121,6 +124,9 @@ class SelectionOptions:
     max_flops: float | None = None
     """Largest number of operations per token of the hybrid. Default: no limit."""
 
+    within_largest: bool = False
+    """Keep the hybrid within the number of parameters of the largest component alone."""
+
     weigh_home: bool = True
     """Export the best component instead if the hybrid does not beat it on the model-choice split."""
 
@@ -137,6 +143,30 @@ class CompareOptions:
 
     random: bool = True
     """Fine-tune a random path of the same supernet."""
+
+
+@dataclass(frozen=True)
+class ContestOptions:
+    """`manticore compare` and `manticore program`: who takes part, and how often."""
+
+    seeds: int = 3
+    """Number of seeds; the data stays the same, weights and batches change."""
+
+    learning_rates: tuple[float, ...] = (1e-3, 2e-3, 4e-3)
+    """Peak learning rates of which every contender gets the one that serves it best on the model-choice split."""
+
+    tuning_seeds: int = 1
+    """Number of seeds, the first ones, with which the learning rates are tried."""
+
+    contenders: tuple[str, ...] = ("components", "designed", "uniform", "random", "hub")
+    """Whom the hybrid meets: components (each alone), designed (MambaFormer and striped), uniform (the uniform
+    mixture), random (a random path), hub (the paper's wiring, single level and soft)."""
+
+    budgets: tuple[str, ...] = ("tokens", "flops")
+    """What all contenders get the same of, a table for each: tokens, flops."""
+
+    paths: bool = False
+    """Train every path of the space from scratch as well, to tell how far the search is from the best of them."""
 
 
 @dataclass(frozen=True)
@@ -199,6 +229,9 @@ class Recipe:
     compare: CompareOptions = CompareOptions()
     """What the hybrid is compared with."""
 
+    contest: ContestOptions = ContestOptions()
+    """The comparison over seeds."""
+
     run: RunOptions = RunOptions()
     """The machine and the bookkeeping."""
 
@@ -213,8 +246,10 @@ class Recipe:
         for options in (search.weights, search.alphas, self.finetune.weights):
             if not (0 <= options.beta1 < 1 and 0 <= options.beta2 < 1):
                 raise ManticoreError("beta1 and beta2 of an optimizer must be at least 0 and below 1")
-        if selection.max_parameters is not None and selection.max_flops is not None:
-            raise ManticoreError("give one budget: selection.max_parameters or selection.max_flops, not both")
+        if (selection.max_parameters, selection.max_flops, selection.within_largest or None).count(None) < 2:
+            raise ManticoreError(
+                "give one budget: selection.max_parameters, selection.max_flops or selection.within_largest"
+            )
         if search.warmup_steps >= search.steps:
             raise ManticoreError(
                 f"search.warmup_steps ({search.warmup_steps}) leaves alphas no step: search.steps is {search.steps}"
@@ -223,10 +258,23 @@ class Recipe:
             raise ManticoreError("search.relaxation cannot be fixed: then there is nothing to search")
         if not 0 < search.temperature < math.inf:
             raise ManticoreError(f"search.temperature must be above 0, got {search.temperature:g}")
+        self._check_contest()
         if run.precision not in PRECISIONS:
             raise UnknownName("precision", run.precision, PRECISIONS)
         if run.device not in ("auto", "cpu", "cuda"):
             raise UnknownName("device", run.device, ("auto", "cpu", "cuda"))
+
+    def _check_contest(self) -> None:
+        contest = self.contest
+        if not contest.learning_rates or not all(0 < rate < math.inf for rate in contest.learning_rates):
+            raise ManticoreError(f"contest.learning_rates must be numbers above 0, got {contest.learning_rates}")
+        for what, given, known in (
+            ("contender", contest.contenders, CONTENDERS),
+            ("budget", contest.budgets, BUDGETS),
+        ):
+            for name in given:
+                if name not in known:
+                    raise UnknownName(what, name, known)
 
     def search_space(self) -> SearchSpace:
         """The search space as an object. Raises ManticoreError if it cannot be, its projectors included."""

@@ -20,6 +20,7 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 ROWS = (  # roof to ground: DESIGN section 4
     ("cli",),
     ("api", "shelf", "register"),
+    ("contest",),
     ("runs", "bench"),
     ("jobs",),
     ("report",),

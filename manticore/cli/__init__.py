@@ -16,6 +16,7 @@ from manticore.errors import ManticoreError
 
 COMMANDS = (  # files of this folder, in the order of --help
     "search",
+    "compare",
     "finetune",
     "evaluate",
     "export",

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 
 from manticore.files import write_text
 from manticore.report import diagram, sections
 from manticore.report.colours import Colours
 from manticore.report.curves import loss_panel, loss_range, weights_panel
-from manticore.report.markup import Html, el, joined
+from manticore.report.markup import Html, el
+from manticore.report.paper import document, section, unbroken
 from manticore.report.reading import Run, read_run
 from manticore.report.words import figures, sentences
-
-STYLE = Path(__file__).with_name("page.css")
 
 
 def write_report(folder: Path | str) -> Path:
@@ -33,18 +31,11 @@ def page(run: Run) -> str:
     """The whole page."""
     colours = Colours(run.candidates)
     title = f"{run.task}: {' + '.join(run.architecture.components)}"
-    head = el(
-        "head",
-        el("meta", charset="utf-8"),
-        el("meta", name="viewport", content="width=device-width, initial-scale=1"),
-        el("title", title),
-        el("style", Html(STYLE.read_text(encoding="utf-8"))),
-    )
-    body = el(
-        "main",
+    return document(
+        title,
         _opening(run),
         _path(run, colours),
-        _section(
+        section(
             "Comparison",
             "All on the same test split, which was read once. Margins are 95% intervals of the split's size, not of "
             f"the seed.{sections.guess_note(run)}",
@@ -56,15 +47,14 @@ def page(run: Run) -> str:
         _losses(run, colours),
         el(
             "div",
-            el("div", _section("Time", None, sections.time_table(run, colours))),
-            el("div", _section("Machine", None, sections.machine_facts(run))),
+            el("div", section("Time", None, sections.time_table(run, colours))),
+            el("div", section("Machine", None, sections.machine_facts(run))),
             class_="two",
         ),
-        _section("Components", None, sections.components_table(run, colours)),
+        section("Components", None, sections.components_table(run, colours)),
         el("details", el("summary", "Recipe"), el("pre", run.recipe)) if run.recipe else None,
         _closing(run),
     )
-    return f"<!DOCTYPE html>\n{el('html', head, el('body', body), lang='en')}\n"
 
 
 def _opening(run: Run) -> Html:
@@ -81,13 +71,8 @@ def _opening(run: Run) -> Html:
         el("p", " · ".join(facts), class_="over"),
         el("h1", f"{models} on {run.task}"),
         el("dl", *large, class_="figures"),
-        el("p", _unbroken(" ".join(sentences(run))), class_="result"),
+        el("p", unbroken(" ".join(sentences(run))), class_="result"),
     )
-
-
-def _unbroken(text: str) -> str:
-    """Numbers stay on one line with their margins and units."""
-    return re.sub(r"(?<=\d) (?=[±%])|(?<=±) |(?<=\d) (?=points|nats)|(?<=stage) (?=\d)", "\u00a0", text)
 
 
 def _path(run: Run, colours: Colours) -> Html | None:
@@ -103,7 +88,7 @@ def _path(run: Run, colours: Colours) -> Html | None:
     if run.alphas:
         told += " Numbers and tints are mixing weights when the search ended."
     drawn = el("div", diagram.draw(run, colours), class_="scroll")
-    return _section("The path", told, colours.legend(), drawn, sections.run_facts(run))
+    return section("The path", told, colours.legend(), drawn, sections.run_facts(run))
 
 
 def _weights(run: Run, colours: Colours) -> Html | None:
@@ -114,7 +99,7 @@ def _weights(run: Run, colours: Colours) -> Html | None:
     told = "Mixing weights over the search; the chosen candidate's line is the strong one, numbers are final weights."
     if run.alphas.late:
         told += " The lines begin where the warm-up ended."
-    return _section("How the weights moved", told, colours.legend(), el("div", *panels, class_="panels"))
+    return section("How the weights moved", told, colours.legend(), el("div", *panels, class_="panels"))
 
 
 def _losses(run: Run, colours: Colours) -> Html | None:
@@ -126,7 +111,7 @@ def _losses(run: Run, colours: Colours) -> Html | None:
     if any(curve.alpha_loss for curve in run.curves):
         told += " Dashed: the loss on the examples that move the alphas."
     panels = el("div", *(loss_panel(curve, colours, span) for curve in run.curves), class_="panels")
-    return _section("Training", told, panels)
+    return section("Training", told, panels)
 
 
 def _closing(run: Run) -> Html:
@@ -135,10 +120,3 @@ def _closing(run: Run) -> Html:
         "The method is that of “Pretrained Hybrids with MAD Skills” (arXiv 2406.00894). "
         f"Everything on this page is from the run folder {run.folder.resolve().name}.",
     )
-
-
-def _section(title: str, told: str | None, *content: Html | None) -> Html | None:
-    """A heading, a line on how to read what follows, and what follows; nothing if nothing does."""
-    if all(part is None for part in content):
-        return None
-    return el("section", el("h2", title), el("p", told, class_="aside") if told else None, joined(*content))

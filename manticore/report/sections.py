@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import groupby
 
 from manticore.report.colours import Colours
-from manticore.report.markup import Html, el, joined, picture
+from manticore.report.markup import Html, el, picture
+from manticore.report.paper import definitions
 from manticore.report.reading import Run
 from manticore.report.rows import Row, measure
 from manticore.report.table import COSTS
@@ -147,11 +148,15 @@ def _side(name: str) -> str | None:
 
 def machine_facts(run: Run) -> Html | None:
     """The machine and the versions."""
-    held = run.metrics.get("machine") or {}
-    facts = {MACHINE.get(name, name): "none" if value is None else value for name, value in held.items()}
+    facts = machine_words(run.metrics.get("machine") or {})
     if run.metrics.get("preset"):
         facts["preset"] = _because(run.metrics["preset"], run.metrics.get("preset_reason"))
     return definitions(facts) if facts else None
+
+
+def machine_words(held: Mapping[str, object]) -> dict[str, object]:
+    """What a machine's facts are called, beside what they are."""
+    return {MACHINE.get(name, name): "none" if value is None else value for name, value in held.items()}
 
 
 def run_facts(run: Run) -> Html:
@@ -160,11 +165,6 @@ def run_facts(run: Run) -> Html:
     home = _because(held.home, run.metrics.get("home_reason"))
     projector = f", {held.projector} projectors at foreign stages" if held.topology == "residual" else ""
     return definitions({"home": home, "topology": f"{held.topology}{projector}"})
-
-
-def definitions(facts: dict[str, object]) -> Html:
-    """Names beside values."""
-    return el("dl", joined(*(joined(el("dt", name), el("dd", value)) for name, value in facts.items())), class_="facts")
 
 
 def _because(what: object, why: object) -> str:

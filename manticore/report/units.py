@@ -19,6 +19,11 @@ def count(value: float | None) -> str:
     return f"{scaled:.1f} {unit}" if scaled < 9.95 else f"{scaled:.0f} {unit}"
 
 
+def counted(number: float, what: str) -> str:
+    """`1 seed`, `2 seeds`."""
+    return f"{number:.0f} {what}{'' if number == 1 else 's'}"
+
+
 def percent(share: float | None, margin: float | None = None) -> str:
     """A share of 1 with half its 95% interval: `63.0 ± 1.5 %`; a dash for None."""
     if share is None:
@@ -26,10 +31,11 @@ def percent(share: float | None, margin: float | None = None) -> str:
     return f"{100 * share:.1f} %" if margin is None else f"{100 * share:.1f} ± {100 * margin:.1f} %"
 
 
-def points(difference: float) -> str:
-    """A signed difference of two shares, in percentage points: `+4.2`."""
+def points(difference: float, margin: float | None = None) -> str:
+    """A signed difference of two shares in percentage points, with half its 95% interval: `+4.2`, `+4.2 ± 1.9`."""
     text = f"{100 * difference:+.1f}"
-    return "0.0" if text in ("+0.0", "-0.0") else text.replace("-", "−")
+    text = "0.0" if text in ("+0.0", "-0.0") else text.replace("-", "−")
+    return text if margin is None else f"{text} ± {100 * margin:.1f}"
 
 
 def duration(seconds: float) -> str:

@@ -73,6 +73,12 @@ def against(row: Row, other: Row) -> str:
     return told + (", more than the 95% margins explain" if clear else ", a difference within the 95% margins")
 
 
+def discretized(soft: str, discrete: str, change: str, tuned: str | None) -> str:
+    """What happened between the soft mixture and the fine-tuned path, told with scores that are words already."""
+    told = f"From the soft mixture to the one-hot path it went from {soft} to {discrete} ({change})"
+    return told + (f"; fine-tuning then brought it to {tuned}." if tuned is not None else ".")
+
+
 def _searched(run: Run) -> str:
     held = run.architecture
     stages = f"{held.stages} stage{'s' if held.stages > 1 else ''}"
@@ -106,9 +112,8 @@ def _discretized(run: Run) -> str:
     soft, discrete, tuned = (gap.get(name) for name in ("soft", "discrete", "finetuned"))
     if soft is None or discrete is None:
         return ""
-    told = f"From the soft mixture to the one-hot path it went from {_value(run, soft)} to {_value(run, discrete)}"
-    told += f" ({_change(run, soft, discrete)})"
-    return told + (f"; fine-tuning then brought it to {_value(run, tuned)}." if tuned is not None else ".")
+    after = None if tuned is None else _value(run, tuned)
+    return discretized(_value(run, soft), _value(run, discrete), _change(run, soft, discrete), after)
 
 
 def _exported(run: Run) -> str:

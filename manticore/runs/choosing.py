@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from itertools import combinations
 
-from manticore.cost import branch_costs, fixed_costs, flops, foreign_tables, parameters
+from manticore.cost import branch_costs, fixed_costs, flops, foreign_tables, parameters, path_parameters
 from manticore.errors import ManticoreError
 from manticore.runs.workshop import Trained, Workshop
 from manticore.selection import best_path
@@ -35,9 +35,17 @@ def select(shop: Workshop, supernet: Supernet) -> list[str]:
     """The path with the largest product of mixing weights, within the budget if there is one."""
     options = shop.recipe.selection
     scores = [[math.log(max(w, 1e-30)) for w in row] for row in supernet.weights().tolist()]
-    if options.max_parameters is None and options.max_flops is None:
+    limit = largest_component(shop) if options.within_largest else options.max_parameters
+    if limit is None and options.max_flops is None:
         return [supernet.candidates[choice] for choice in best_path(scores)]
-    return _select_within(supernet, scores, options.max_parameters, options.max_flops, shop.task.max_length)
+    return _select_within(supernet, scores, limit, options.max_flops, shop.task.max_length)
+
+
+def largest_component(shop: Workshop) -> float:
+    """Parameters of the largest component alone, with the ends it has on this task."""
+    space, length = shop.space, shop.task.max_length
+    homes = ((name, shop.supernet(name, "softmax", "count")) for name in space.names)
+    return max(path_parameters(supernet, [name] * space.stages, length) for name, supernet in homes)
 
 
 def _select_within(

@@ -87,7 +87,6 @@ def compare(
 
 def _row(shop: Workshop, name: str, group: str, net: Any, tokens: int) -> dict[str, Any]:
     result = shop.score(net, "test")
-    length = int(shop.task.splits().test.lengths.mean() / shop.task.sequences)
     own = parameters(net) - (net.alpha.numel() if isinstance(net, Supernet) else 0)
-    cost = {"parameters": own, "flops_per_token": flops(net, length), "training_tokens": tokens}
+    cost = {"parameters": own, "flops_per_token": flops(net, shop.mean_length), "training_tokens": tokens}
     return {"name": name, "group": group, **result.to_dict(), **cost}

@@ -61,7 +61,7 @@ class RunFolder:
         if not file.exists():
             return None
         held = read_json(file)
-        if not isinstance(held, dict) or not {"tokens", "seconds"} <= set(held):
+        if not isinstance(held, dict) or not {"tokens", "seconds", "flops"} <= set(held):
             raise BadFile(file, "not what a finished phase leaves; without it the phase starts anew")
         return held
 

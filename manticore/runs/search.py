@@ -103,7 +103,7 @@ def check_buildable(shop: Workshop) -> None:
     """Raises ManticoreError if the projectors cannot be made, or if no path fits the budget whoever is home."""
     projector_source(shop.space.projector)
     options = shop.recipe.selection
-    bounded = options.max_parameters is not None or options.max_flops is not None
+    bounded = options.max_parameters is not None or options.max_flops is not None  # the largest component always fits
     homes = (shop.space.home,) if shop.space.home else shop.space.names
     for home in homes if bounded else homes[:1]:
         try:

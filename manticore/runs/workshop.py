@@ -7,7 +7,6 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
 
 import lightning
 import numpy as np
@@ -16,6 +15,7 @@ from rich.console import Console
 from torch import nn
 
 from manticore.components import Component, Scratch, load
+from manticore.cost import Meter
 from manticore.errors import ManticoreError
 from manticore.modeling.segments import Segment
 from manticore.recipe import Recipe
@@ -32,11 +32,12 @@ from manticore.training.scoring import Score, score
 
 @dataclass
 class Trained:
-    """A model after a phase: the network, the tokens it saw, the seconds that took, and its scores so far by split."""
+    """A model after a phase: the network, the tokens it saw, operations and seconds that took, its scores by split."""
 
     net: nn.Module
     tokens: int
     seconds: float
+    flops: float = 0.0
     scores: dict[str, Score] = field(default_factory=dict)
 
 
@@ -77,11 +78,15 @@ class Workshop:
         scratch = Scratch(sizes.attention, sizes.recurrent, self.task.vocabulary.size, self.task.max_length)
         out = []
         for spec in self.space.components:
-            torch.manual_seed(seed_of(self.recipe.run.seed, "component", spec.name))
+            self.reseed("component", spec.name)
             out.append(load(spec, scratch))
             out[-1].cuts(self.space.stages)  # more stages than layers is said before anything is trained
             _check_reach(out[-1], self.task.max_length)
         return out
+
+    def reseed(self, *names: str) -> None:
+        """Set torch's seed from the run's and from what it is for."""
+        torch.manual_seed(seed_of(self.recipe.run.seed, *names))
 
     @property
     def preset(self) -> tuple[str, str]:
@@ -94,9 +99,14 @@ class Workshop:
         """Head and vocabulary the task asks for."""
         return Readout(self.task.kind, self.task.vocabulary.size, self.task.num_labels)
 
+    @property
+    def mean_length(self) -> int:
+        """Tokens of a sequence, in the mean; what costs are counted at."""
+        return int(self.task.splits().weights.lengths.mean() / self.task.sequences)
+
     def supernet(self, home: str, relaxation: str, purpose: str) -> Supernet:
         """A fresh supernet; `purpose` seeds its projectors and head."""
-        torch.manual_seed(seed_of(self.recipe.run.seed, "supernet", purpose))
+        self.reseed("supernet", purpose)
         made = Supernet(self.components, self.space, home, self.readout, relaxation)
         made.temperature = self.recipe.search.temperature
         return made
@@ -115,9 +125,10 @@ class Workshop:
         callbacks: Sequence[lightning.Callback] = (),
     ) -> Trained:
         """The model after `phase`: trained now, gone on with, or read if the phase was finished before."""
-        torch.manual_seed(seed_of(self.recipe.run.seed, "phase", phase))
+        self.reseed("phase", phase)
         module = make()
         module.micro_batch_size = self.recipe.run.micro_batch_size
+        module.meter = Meter(module.net, self.mean_length)
         for part in module.net.modules():
             if isinstance(part, Segment):
                 part.recompute = self.recipe.run.gradient_checkpointing
@@ -126,14 +137,14 @@ class Workshop:
             self.folder.restore(phase, module.net)
             self.console.print(f"  {phase}: done before", highlight=False, soft_wrap=True)
             self.seconds[phase] = held["seconds"]
-            return Trained(module.net.eval(), held["tokens"], held["seconds"])
+            return Trained(module.net.eval(), held["tokens"], held["seconds"], held["flops"])
         started = time.monotonic()
         fit(module, streams(), phase, self.folder.checkpoints, self.machine, self.console, callbacks)
         seconds = time.monotonic() - started
-        facts: dict[str, Any] = {"tokens": module.tokens, "seconds": seconds, "steps": module.done}
+        facts = {"tokens": module.tokens, "seconds": seconds, "steps": module.done, "flops": module.flops}
         self.folder.keep(phase, module.net, facts)
         self.seconds[phase] = seconds
-        return Trained(module.net, module.tokens, seconds)
+        return Trained(module.net, module.tokens, seconds, module.flops)
 
     def score(self, net: nn.Module, split: str, **options: object) -> Score:
         """What `net` is worth on one split."""

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
+from manticore.cost import Meter
 from manticore.errors import NonFiniteLoss
 from manticore.mixing import entropy
 from manticore.strategies import Strategy
@@ -32,7 +33,8 @@ class TrainModule(lightning.LightningModule):
         options: of the weight optimizer.
         steps: length of the schedule, in optimizer steps.
 
-    `micro_batch_size` sequences go through the net at once; 0, the default, means the whole batch.
+    `micro_batch_size` sequences go through the net at once; 0, the default, means the whole batch. `tokens` counts
+    those that were learnt from and `flops` the operations that took, as `meter` has them.
     """
 
     def __init__(self, net: nn.Module, options: WeightOptions, steps: int) -> None:
@@ -44,6 +46,8 @@ class TrainModule(lightning.LightningModule):
         self.micro_batch_size = 0
         self.done = 0
         self.tokens = 0
+        self.flops = 0.0
+        self.meter = Meter(net, 1)
         self.latest: dict[str, float] = {}
 
     @property
@@ -82,16 +86,18 @@ class TrainModule(lightning.LightningModule):
         batch: Batch,
         movers: list[tuple[Optimizer, list[nn.Parameter], float]],
         penalty: Callable[[], Tensor] | None = None,
-        **options: object,
+        passes: int = 3,
+        path: list[str] | None = None,
     ) -> float:
         """One step of each (optimizer, its parameters, largest gradient norm) by the loss on `batch` and the penalty.
 
-        Only the parameters that are to move get gradients, and nothing is kept for the others' sake; `options` go to
-        the net's forward pass. Returns the loss without the penalty.
+        Only the parameters that are to move get gradients, and nothing is kept for the others' sake. The step costs
+        `passes` times a forward pass: with gradients for inputs and weights 3. Returns the loss without the penalty.
         """
         for optimizer, _, _ in movers:
             optimizer.zero_grad(set_to_none=True)
         moving = [parameter for _, parameters, _ in movers for parameter in parameters]
+        options = {} if path is None else {"path": path}
         total = 0.0
         with only(self.net, moving):
             for part, share in micro_batches(batch, self.micro_batch_size):
@@ -104,7 +110,9 @@ class TrainModule(lightning.LightningModule):
             self.check_finite("gradient", torch.nn.utils.clip_grad_norm_(parameters, clip))
         for optimizer, _, _ in movers:
             optimizer.step()
-        self.tokens += int(batch["attention_mask"].sum())
+        tokens = int(batch["attention_mask"].sum())
+        self.tokens += tokens
+        self.flops += passes * tokens * self.meter.forward(path)
         return total
 
     @property
@@ -132,11 +140,16 @@ class TrainModule(lightning.LightningModule):
         self.log_dict({**self.latest, "step": float(self.done), "tokens": float(self.tokens), "lr": rate})
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        checkpoint["manticore"] = {"done": self.done, "tokens": self.tokens, "rng": _rng_state()}
+        checkpoint["manticore"] = {
+            "done": self.done,
+            "tokens": self.tokens,
+            "flops": self.flops,
+            "rng": _rng_state(),
+        }
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         held = checkpoint["manticore"]
-        self.done, self.tokens, self._rng = held["done"], held["tokens"], held["rng"]
+        self.done, self.tokens, self.flops, self._rng = (held[key] for key in ("done", "tokens", "flops", "rng"))
 
     def on_train_start(self) -> None:
         if hasattr(self, "_rng"):
@@ -198,7 +211,7 @@ class SearchModule(TrainModule):
     def alpha_step(self, batch: Batch) -> float:
         """One optimizer step on the alphas; the weights get no gradient. Returns the loss."""
         alphas = (self.alpha_optimizer, [self.net.alpha], self.alpha_options.clip)
-        loss = self.move(batch, [alphas], self.entropy_penalty)
+        loss = self.move(batch, [alphas], self.entropy_penalty, passes=2)
         self.alpha_schedule.step()
         return loss
 

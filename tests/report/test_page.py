@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import re
 import shutil
 from collections.abc import Callable
-from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
@@ -15,37 +13,8 @@ from manticore.errors import BadFile, ManticoreError
 from manticore.files import read_json, write_json, write_text
 from manticore.report import write_report
 from manticore.report.curves import smoothed, thinned, ticks
-from manticore.report.markup import VOID
 from manticore.report.reading import read_run
-
-
-class Reader(HTMLParser):
-    """Collects elements and text; fails on a tag that is closed out of turn."""
-
-    def __init__(self, page: str) -> None:
-        super().__init__()
-        self.open: list[str] = []
-        self.tags: list[tuple[str, dict[str, str | None]]] = []
-        self.text = ""
-        self.feed(page)
-        self.close()
-        assert self.open == []
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append((tag, dict(attrs)))
-        if tag not in VOID:
-            self.open.append(tag)
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.open.pop() == tag
-
-    def handle_data(self, data: str) -> None:
-        self.text += f"{data}\n" if "style" not in self.open else ""
-
-    @property
-    def labels(self) -> list[str]:
-        """What the pictures tell a screen reader."""
-        return [attrs.get("aria-label") or "" for tag, attrs in self.tags if tag == "svg"]
+from tests.report.pages import Reader, assert_asks_for_nothing
 
 
 def read(folder: Path) -> Reader:
@@ -53,15 +22,7 @@ def read(folder: Path) -> Reader:
 
 
 def test_page_is_one_file_that_asks_for_nothing(run_folder: Path) -> None:
-    page = write_report(run_folder).read_text(encoding="utf-8")
-    assert page.startswith("<!DOCTYPE html>")
-    assert "url(" not in page
-    assert "@import" not in page
-    assert "://" not in page
-    reader = Reader(page)
-    assert not {"script", "link", "img", "iframe", "base"} & {tag for tag, _ in reader.tags}
-    assert not any({"src", "href", "xlink:href"} & set(attrs) for _, attrs in reader.tags)
-    assert not any(name.startswith("on") for _, attrs in reader.tags for name in attrs)
+    assert_asks_for_nothing(write_report(run_folder).read_text(encoding="utf-8"))
 
 
 def test_every_picture_says_what_it_shows(run_folder: Path) -> None:
@@ -79,7 +40,7 @@ def test_every_picture_says_what_it_shows(run_folder: Path) -> None:
 
 
 def test_page_says_what_the_numbers_say(run_folder: Path) -> None:
-    text = re.sub(r"[\s\u00a0]+", " ", read(run_folder).text)
+    text = read(run_folder).words
     assert "gpt-neo + mamba on lra-listops@short" in text
     assert "Each of 3 stages could be run by mamba, gpt-neo or nothing at all: 27 paths" in text
     assert "accuracy of 63.0 ± 1.5 % on the test split: 4.2 points above mamba alone (58.8 ± 1.5 %)" in text
@@ -141,7 +102,7 @@ def test_language_models_are_compared_by_loss(run_folder: Path) -> None:
     held["rows"] = [{**row, "accuracy": None, "margin": None} for row in held["rows"] if row["group"] != "guess"]
     held["rows"][2]["loss"] = 1.0
     write_json(run_folder / "metrics.json", held)
-    text = re.sub(r"[\s\u00a0]+", " ", read(run_folder).text)
+    text = read(run_folder).words
     assert "loss of 1.000 nats per token on the test split: 0.100 nats below gpt-neo alone (1.100 nats)" in text
     assert "from 4.900 nats to 5.100 nats (+0.200 nats)" in text
 

@@ -1,0 +1,67 @@
+"""`manticore compare`: flags to recipes, one for each task, and those to a contest."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from manticore import terminal
+from manticore.cli.parsing import Parser, at_least, command, names
+from manticore.cli.searching import add_flags, recipe_of_flags
+
+
+def add(commands: Any) -> None:
+    """The words of `manticore compare`."""
+    made = command(
+        commands,
+        "compare",
+        run,
+        "compare the hybrid with its rivals over seeds: same tokens, same operations, each its own learning rate",
+        "manticore compare --models gpt-neo,mamba --task lra-listops --seeds 5 --out runs/fair\n"
+        "  manticore compare --models gpt-neo,mamba --task mad --workers 2 --out runs/mad\n"
+        "\nGive the same --out again to go on, with more --seeds or another --task to add to it, and from several\n"
+        "shells or machines at once to share the work. manticore show recipe lists every key that --set takes.",
+    )
+    made.add_argument(
+        "--task",
+        action="append",
+        metavar="T",
+        help="task (ls tasks), or the first word of several, such as mad; may be repeated; default: the recipe's",
+    )
+    add_flags(made)
+    add_contest_flags(made)
+    made.add_argument(
+        "--contenders", type=names, metavar="C,C", help="of components,designed,uniform,random,hub; default: all"
+    )
+    made.add_argument("--budgets", type=names, metavar="B,B", help="of tokens,flops; default: a table for each")
+    made.add_argument("--paths", action="store_true", help="train every path of the space too, for the search's regret")
+
+
+def add_contest_flags(made: Parser) -> None:
+    """Add the flags of everything that runs trials."""
+    made.add_argument("--seeds", type=at_least(1), metavar="N", help="number of seeds; default: the recipe's, or 3")
+    made.add_argument("--learning-rates", type=names, metavar="X,X", help="grid each contender chooses from")
+    made.add_argument("--workers", type=at_least(1), default=1, metavar="N", help="processes at once (default 1)")
+    made.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder of trials, tables and report")
+
+
+def contest_of(given: argparse.Namespace) -> dict[str, Any]:
+    """What the flags say about the contest, for the recipe."""
+    options = {"seeds": given.seeds, "learning_rates": given.learning_rates and [*map(float, given.learning_rates)]}
+    options |= {key: getattr(given, key, None) for key in ("contenders", "budgets")}
+    options |= {"paths": True} if getattr(given, "paths", False) else {}
+    return {"contest": {key: value for key, value in options.items() if value is not None}}
+
+
+def run(given: argparse.Namespace) -> None:
+    """`manticore compare`."""
+    from manticore.contest import compare
+    from manticore.tasks.catalog import tasks
+
+    wanted: list[str | None] = []
+    for name in given.task or [None]:
+        family = [held for held in tasks if held.startswith(f"{name}-")]
+        wanted += family if family and name not in tasks else [name]
+    recipes = [recipe_of_flags(given, name, contest_of(given)) for name in wanted]
+    compare.run(recipes, given.out, given.workers, terminal.console())

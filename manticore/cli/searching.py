@@ -1,0 +1,62 @@
+"""The flags that say what is searched and on what, shared by the commands that search; and the recipe they come to."""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING, Any
+
+from manticore.cli.parsing import Parser, names
+from manticore.errors import ManticoreError
+
+if TYPE_CHECKING:
+    from manticore.recipe import Recipe
+
+
+def add_flags(made: Parser) -> None:
+    """Add the flags of the search."""
+    made.add_argument("--models", metavar="M,M", help="two or more aliases, hub ids or local folders (ls models)")
+    made.add_argument("--config", metavar="R", help="recipe by name or path (ls configs); default: the task's own")
+    made.add_argument("--space", metavar="S", help="search space by name or path (ls spaces)")
+    made.add_argument("--preset", choices=("auto", "cpu", "paper"), help="scale; auto: paper where there is a CUDA GPU")
+    made.add_argument(
+        "--home", metavar="M", help="component that lends embedding, stream and head; default: best alone"
+    )
+    made.add_argument("--strategy", metavar="X", help="how alphas move: darts (default) or simultaneous")
+    made.add_argument("--topology", metavar="X", help="how stages are joined: residual (default) or hub (the paper's)")
+    made.add_argument("--projector", metavar="X", help="linear (default), low-rank, two-layer, identity")
+    made.add_argument("--stages", type=int, metavar="N", help="number of stages")
+    made.add_argument("--data-dir", metavar="DIR", help="folder with the task's official files; default: generate")
+    made.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="any recipe key; may be repeated")
+
+
+def recipe_of_flags(given: argparse.Namespace, task: str | None, more: dict[str, Any]) -> Recipe:
+    """The recipe that the flags come to on one task.
+
+    Args:
+        given: the flags of `add_flags`.
+        task: name of the task; None: the recipe's.
+        more: what the command itself sets, over the recipe and under `--set`.
+
+    Raises ManticoreError if they cannot be.
+    """
+    from manticore import library
+    from manticore.api import recipe_for
+    from manticore.recipe import from_dotted, merged
+    from manticore.space import SearchSpace
+
+    if given.models and given.space:
+        raise ManticoreError("--models and --space both say what the components are; give one of them")
+    space: dict[str, Any] = {}
+    if given.models:
+        space["components"] = names(given.models)
+    if given.space:
+        space.update(SearchSpace.load(library.find("spaces", given.space)).to_dict())
+    options = {"home": given.home, "topology": given.topology, "projector": given.projector, "stages": given.stages}
+    space.update({key: value for key, value in options.items() if value is not None})
+    named = {"name": task, "preset": given.preset, "data_dir": given.data_dir}
+    flags: dict[str, Any] = {
+        "space": space,
+        "task": {key: value for key, value in named.items() if value is not None},
+        "search": {} if given.strategy is None else {"strategy": given.strategy},
+    }
+    return recipe_for(given.config, merged(merged(flags, more), from_dotted(given.set)))

@@ -1,0 +1,133 @@
+"""`manticore compare`: the hybrid and its rivals on one budget, over seeds and tasks, and a verdict."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from manticore import __version__
+from manticore.contest.meeting import Meeting
+from manticore.contest.rounds import Crew, play
+from manticore.contest.standing import (
+    correlation,
+    differences,
+    exported,
+    gap,
+    path_rows,
+    regret,
+    verdicts,
+)
+from manticore.contest.trials import Work, digest
+from manticore.errors import ManticoreError
+from manticore.files import write_json
+from manticore.jobs import JobStore
+from manticore.recipe import Recipe, RunOptions
+from manticore.report.contest import write_contest
+from manticore.report.standings import standings
+from manticore.runs.machine import facts, prepare
+from manticore.tasks.base import Task
+from manticore.tasks.catalog import load_task
+
+RESULT = "comparison.json"
+
+
+def run(recipes: Sequence[Recipe], out: Path, workers: int, console: Console) -> dict[str, Any]:
+    """Compare on the task of each recipe and leave `comparison.json` and `report.html` in `out`.
+
+    Trials that are in `out/trials` are not run again, so a comparison that was stopped goes on where it was, one with
+    more seeds or tasks runs what is new, and several processes or machines may share the folder.
+
+    Args:
+        recipes: one for each task, alike in components, seeds and budgets.
+        out: the folder; new, or of a comparison before.
+        workers: processes that run trials at once.
+        console: where the user watches.
+
+    Raises ManticoreError, before anything is written, if a recipe cannot be.
+    """
+    check_out(out)
+    started = time.monotonic()
+    tasks = [load_task(recipe.task) for recipe in recipes]
+    _ = prepare(recipes[0].run)
+    crew = crew_of(recipes[0], out, workers, console)
+    meetings = [Meeting(recipe, digest(task)) for recipe, task in zip(recipes, tasks, strict=True)]
+    told = play([meeting.story() for meeting in meetings], crew.run)
+    records = [record(*held) for held in zip(meetings, tasks, told, strict=True)]
+    contest = recipes[0].contest
+    result = {
+        "manticore": __version__,
+        "machine": facts(),
+        "workers": workers,
+        "seconds": time.monotonic() - started,
+        "seeds": list(range(contest.seeds)),
+        "learning_rates": list(contest.learning_rates),
+        "tuning_seeds": contest.tuning_seeds,
+        "components": list(recipes[0].search_space().names),
+        "tasks": records,
+        "verdicts": {budget: verdicts(records, budget) for budget in contest.budgets},
+    }
+    write_json(out / RESULT, result)
+    write_contest(out)
+    show(result, out, console)
+    return result
+
+
+def check_out(out: Path) -> None:
+    """Raises ManticoreError if `out` holds something else than trials."""
+    if out.exists() and not out.is_dir():
+        raise ManticoreError(f"{out} is a file; --out needs a folder")
+    if out.is_dir() and any(out.iterdir()) and not (out / "trials").is_dir():
+        raise ManticoreError(f"{out} already holds something else than trials; choose another --out")
+
+
+def crew_of(recipe: Recipe, out: Path, workers: int, console: Console) -> Crew:
+    """Processes that keep their trials in `out/trials` and share the machine's cores."""
+    work = Work(out / "models", shared(recipe.run, workers), recipe.task.cache_dir)
+    return Crew(JobStore(out / "trials"), work, workers, console)
+
+
+def shared(options: RunOptions, workers: int) -> RunOptions:
+    """The machine's cores shared by the processes, unless threads were asked for."""
+    return options if options.threads else replace(options, threads=max(1, (os.cpu_count() or 1) // workers))
+
+
+def record(meeting: Meeting, task: Task, told: dict[str, Any]) -> dict[str, Any]:
+    """Everything about one task, as in comparison.json."""
+    tables, recipe = told["tables"], meeting.recipe
+    hybrid = tables["tokens"][0]
+    paths = path_rows(told["paths"], hybrid)
+    return {
+        "task": task.name,
+        "metric": task.metric,
+        "kind": task.kind,
+        "home": told["home"],
+        "sequences": meeting.steps * recipe.finetune.batch_size,
+        "train_flops": told["train_flops"],
+        "tables": {budget: tables[budget] for budget in recipe.contest.budgets},
+        "guesses": task.guesses(),
+        "gap": gap(hybrid),
+        "exported": exported(tables["tokens"]),
+        "paths": paths,
+        "regret": regret(paths, hybrid),
+        "correlation": correlation(paths, meeting.space.candidates, hybrid),
+        "differences": {budget: differences(tables[budget]) for budget in recipe.contest.budgets},
+    }
+
+
+def show(result: dict[str, Any], out: Path, console: Console) -> None:
+    """Print every table, the verdicts and where things are."""
+    for budget, sentences in result["verdicts"].items():
+        for held in result["tasks"]:
+            console.print(standings(held, budget))
+        for sentence in sentences:
+            console.print(f"at the same {NAMES[budget]}: {sentence}", highlight=False, soft_wrap=True)
+    console.print(f"  report  {out / 'report.html'}\n  numbers {out / RESULT}", highlight=False, soft_wrap=True)
+
+
+NAMES = {"tokens": "tokens", "flops": "operations"}

@@ -1,0 +1,136 @@
+"""Who takes part in a contest: each way of making a model and training it on a budget. Knows nothing of contests.
+
+All of them learn from the weights and alphas splits together, in so many steps as their terms say; a hybrid has its
+steps from the recipe's search and fine-tuning.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from torch import nn
+
+from manticore.baselines import BaselineModel, TaskHead, build
+from manticore.cost import parameters
+from manticore.discretization import discretize
+from manticore.registry import Registry
+from manticore.runs.choosing import largest_component, select
+from manticore.runs.phases import BOTH, finetune, train_supernet
+from manticore.runs.wording import label_fields
+from manticore.runs.workshop import Trained, Workshop
+from manticore.supernet import Supernet
+from manticore.training.modules import TrainModule
+
+Terms = dict[str, Any]
+"""What tells contenders of one kind apart: `home`, `path`, `name`, `steps`, as the kind needs them. Plain data."""
+
+
+@dataclass
+class Entry:
+    """A contender after its training.
+
+    Attributes:
+        phases: what was trained; the last one is what is scored.
+        path: of a hybrid, the path that was found.
+        weights: of a hybrid, the mixing weights (S, K) when the search ended.
+        before: models on the way to a hybrid, by name.
+    """
+
+    phases: list[Trained]
+    path: list[str] | None = None
+    weights: list[list[float]] | None = None
+    before: dict[str, nn.Module] = field(default_factory=dict)
+
+    @property
+    def net(self) -> nn.Module:
+        """What is scored."""
+        return self.phases[-1].net
+
+
+contenders: Registry[Callable[[Workshop, Terms], Entry]] = Registry("contender")
+
+
+@contenders.register("path")
+def path(shop: Workshop, terms: Terms) -> Entry:
+    """The hybrid on one path, from scratch; a component alone, if the path stays home."""
+
+    def make() -> nn.Module:
+        supernet = shop.supernet(terms["home"], "softmax", "from scratch")
+        made: nn.Module = discretize(supernet, terms["path"], **label_fields(shop.task))
+        return made
+
+    return _trained(shop, terms, make)
+
+
+@contenders.register("uniform")
+def uniform(shop: Workshop, terms: Terms) -> Entry:
+    """All candidates at all stages, with equal weights that stay so."""
+    return _trained(shop, terms, lambda: shop.supernet(terms["home"], "fixed", "from scratch"))
+
+
+@contenders.register("designed")
+def designed(shop: Workshop, terms: Terms) -> Entry:
+    """A hybrid designed by hand, as wide as the widest component and about as large as the largest."""
+    readout = shop.readout
+    width, heads, state = _sizes(shop)
+
+    def make(layers: int) -> nn.Module:
+        head = TaskHead(readout.kind, width, readout.labels)
+        return BaselineModel(build(terms["name"], width, layers, heads, state), readout.vocab_size or 0, head)
+
+    def seeded() -> nn.Module:
+        layers = nearest_depth(lambda layers: parameters(make(layers)), largest_component(shop))
+        shop.reseed("designed", terms["name"])
+        return make(layers)
+
+    return _trained(shop, terms, seeded)
+
+
+@contenders.register("hub")
+def hub(shop: Workshop, terms: Terms) -> Entry:
+    """The paper's own way: its wiring, weights and alphas moved together, the mixture used as it is."""
+    return Entry([train_supernet(shop, shop.space.names[0])])
+
+
+@contenders.register("hybrid")
+def hybrid(shop: Workshop, terms: Terms) -> Entry:
+    """Search, select, discretize, fine-tune."""
+    found = train_supernet(shop, terms["home"])
+    supernet = found.net
+    assert isinstance(supernet, Supernet)
+    chosen = select(shop, supernet)
+    raw = discretize(supernet, chosen, **label_fields(shop.task))
+    tuned = finetune(shop, supernet, chosen, "fine-tune")
+    before = {"soft": supernet, "discrete": raw}
+    return Entry([found, tuned], chosen, supernet.weights().tolist(), before)
+
+
+def _trained(shop: Workshop, terms: Terms, make: Callable[[], nn.Module]) -> Entry:
+    options = shop.recipe.finetune
+    return Entry(
+        [
+            shop.train(
+                "train",
+                lambda: TrainModule(make(), options.weights, terms["steps"]),
+                lambda: {"weights": shop.stream(BOTH, options.batch_size, "alone")},
+            )
+        ]
+    )
+
+
+def _sizes(shop: Workshop) -> tuple[int, int, int]:
+    """Width, heads and state of a designed hybrid: those of the components."""
+    configs: dict[bool, Any] = {held.anatomy.recurrent: held.config for held in shop.components}
+    width = max(held.width for held in shop.components)
+    heads = getattr(configs.get(False), "num_attention_heads", None) or max(1, width // 64)
+    return width, int(heads), int(getattr(configs.get(True), "state_size", None) or 16)
+
+
+def nearest_depth(size: Callable[[int], int], wanted: float) -> int:
+    """The number of layers, at least 2, whose `size` is nearest to `wanted`. Sizes grow with the layers."""
+    layers = 2
+    while size(layers + 1) <= wanted:
+        layers += 1
+    return min((layers, layers + 1), key=lambda held: abs(size(held) - wanted))

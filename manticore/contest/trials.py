@@ -1,0 +1,186 @@
+"""A trial: one contender, trained once and scored on one split. Finished ones are kept by content and never run again.
+
+A trial says everything its result depends on, the data's digest included, and nothing else: not where it runs, nor
+what the other contenders are. Knows nothing of who is compared with whom.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import shutil
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from torch import nn
+
+from manticore.contest.contenders import Entry, Terms, contenders
+from manticore.cost import flops, parameters
+from manticore.errors import NonFiniteLoss
+from manticore.jobs import key_of
+from manticore.recipe import (
+    CompareOptions,
+    ContestOptions,
+    Recipe,
+    RunOptions,
+    SearchOptions,
+    SelectionOptions,
+    resolve,
+)
+from manticore.runs.folder import RunFolder
+from manticore.runs.machine import prepare
+from manticore.runs.workshop import Workshop
+from manticore.supernet import Supernet
+from manticore.tasks.base import Task, TaskOptions
+from manticore.tasks.catalog import load_task
+
+# Raised whenever the same trial comes to mean another result, so that no store made before is believed.
+VERSION = 1
+
+Trial = dict[str, Any]
+SEARCHING = ("hybrid", "hub")
+"""Contenders that read the recipe's search."""
+
+
+def trial(recipe: Recipe, data: str, contender: str, terms: Terms, seed: int, rate: float) -> Trial:
+    """The trial of a contender with one seed and one learning rate, to be scored on the model-choice split.
+
+    Args:
+        recipe: of the contest; what the contender does not read is left out of the trial.
+        data: `digest` of the task.
+        contender: a name in `contenders`.
+        terms: which of that kind, and its budget.
+        seed: of weights and batches.
+        rate: peak learning rate of the weights.
+    """
+    searching = contender in SEARCHING
+    search = replace(recipe.search, weights=replace(recipe.search.weights, lr=rate))
+    tuned = replace(
+        recipe,
+        task=replace(recipe.task, cache_dir=None, data_dir=_absolute(recipe.task.data_dir), workers=0),
+        search=search if searching else SearchOptions(),
+        finetune=replace(recipe.finetune, weights=replace(recipe.finetune.weights, lr=rate)),
+        selection=replace(recipe.selection, weigh_home=True) if contender == "hybrid" else SelectionOptions(),
+        compare=CompareOptions(),
+        contest=ContestOptions(),
+        run=RunOptions(
+            seed=seed, precision=recipe.run.precision, micro_batch_size=recipe.run.micro_batch_size,
+            gradient_checkpointing=recipe.run.gradient_checkpointing, score_batch_size=recipe.run.score_batch_size,
+        ),
+    )  # fmt: skip
+    sources = _sources(recipe)
+    held = {"version": VERSION, "data": data, "contender": contender, "terms": terms, "recipe": asdict(tuned)}
+    return {**held, "sources": sources, "split": "choice"}
+
+
+def tested(held: Trial) -> Trial:
+    """The same trial, to be scored on test."""
+    return {**held, "split": "test"}
+
+
+def digest(task: Task) -> str:
+    """32 hex digits that depend on every example of the task and on which split it is in."""
+    splits, out = task.splits(), hashlib.blake2b(digest_size=16)
+    for examples in (splits.weights, splits.alphas, splits.choice, splits.test):
+        for held in (examples.flat, examples.offsets, examples.labels):
+            out.update(f"{held.dtype}{held.shape}".encode())
+            out.update(held.data)
+    return out.hexdigest()
+
+
+DIVERGED = {
+    **dict.fromkeys(("parameters", "flops_per_token", "tokens", "flops", "seconds"), 0),
+    **dict.fromkeys(("path", "weights")),
+    "score": {"accuracy": 0.0, "loss": math.inf},
+    "before": {},
+}
+"""The result of a trial whose loss was no number any more."""
+
+
+@dataclass(frozen=True)
+class Work:
+    """Does a trial: what `jobs.run_all` calls, here or in another process.
+
+    Attributes:
+        folder: where models are while their trials are under way, or wait to be tested.
+        run: the machine and the bookkeeping.
+        cache: folder of generated data.
+    """
+
+    folder: Path
+    run: RunOptions
+    cache: str | None = None
+
+    def __call__(self, held: Trial) -> dict[str, Any]:
+        """Train, or take the model that was trained for the same trial before; score it."""
+        recipe = resolve([held["recipe"]], "auto")
+        place = self.place(held)
+        task = _task(replace(recipe.task, cache_dir=self.cache, workers=1))
+        machine = prepare(replace(self.run, seed=recipe.run.seed, precision=recipe.run.precision))
+        (place / "checkpoints").mkdir(parents=True, exist_ok=True)
+        shop = Workshop(recipe, task, machine, RunFolder(place), Console(quiet=True))
+        try:
+            entry = contenders[held["contender"]](shop, held["terms"])
+        except NonFiniteLoss:  # a learning rate that is too high is no reason to stop, and never the best
+            self.forget(held)
+            return DIVERGED
+        if held["split"] == "choice":
+            return {**_facts(shop, entry), "score": shop.score(entry.net, "choice").to_dict()}
+        scores = {name: shop.score(net, "test").to_dict() for name, net in entry.before.items()}
+        return {"score": shop.score(entry.net, "test").to_dict(), "before": scores}
+
+    def place(self, held: Trial) -> Path:
+        """Where the trial's model is."""
+        return self.folder / key_of({**held, "split": "choice"})
+
+    def forget(self, held: Trial) -> None:
+        """Drop the trial's model; its scores stay."""
+        shutil.rmtree(self.place(held), ignore_errors=True)
+
+
+def _facts(shop: Workshop, entry: Entry) -> dict[str, Any]:
+    """What the trial cost."""
+    return {
+        "parameters": parameters(entry.net) - _alphas(entry.net),
+        "flops_per_token": flops(entry.net, shop.mean_length),
+        "tokens": sum(phase.tokens for phase in entry.phases),
+        "flops": sum(phase.flops for phase in entry.phases),
+        "seconds": sum(phase.seconds for phase in entry.phases),
+        "path": entry.path,
+        "weights": entry.weights,
+    }
+
+
+def _alphas(net: nn.Module) -> int:
+    return net.alpha.numel() if isinstance(net, Supernet) else 0
+
+
+def _absolute(folder: str | None) -> str | None:
+    return None if folder is None else str(Path(folder).expanduser().resolve())
+
+
+def _sources(recipe: Recipe) -> Mapping[str, str]:
+    """A digest of each component that is a local folder, so that other weights there are another trial."""
+    return {
+        spec.name: _folder_digest(Path(spec.source).expanduser())
+        for spec in recipe.search_space().components
+        if Path(spec.source).expanduser().is_dir()
+    }
+
+
+def _folder_digest(folder: Path) -> str:
+    out = hashlib.blake2b(digest_size=16)
+    for file in sorted([folder / "config.json", *folder.glob("*.safetensors")]):
+        with file.open("rb") as held:
+            out.update(hashlib.file_digest(held, "blake2b").digest())
+    return out.hexdigest()
+
+
+@lru_cache(maxsize=8)
+def _task(options: TaskOptions) -> Task:
+    """One task for all trials of a process."""
+    return load_task(options)

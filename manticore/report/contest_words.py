@@ -1,0 +1,116 @@
+"""A contest in sentences, with no more certainty than its numbers have. Knows nothing of markup."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from manticore.report.match import Match
+from manticore.report.record import Contest
+from manticore.report.units import count, counted, duration, percent, points
+from manticore.report.words import discretized
+from manticore.statistics import Interval
+
+GIVEN = {"tokens": "the same training tokens", "flops": "the same training FLOPs"}
+"""What everybody is given, by budget."""
+
+
+def sentence(text: str) -> str:
+    """Begun with a capital and ended with a full stop."""
+    text = text.strip()
+    return text[:1].upper() + text[1:] + ("" if text.endswith((".", "!", "?")) else ".")
+
+
+def bars(contest: Contest) -> str:
+    """What bars and margins are; that there are none, with one seed."""
+    most = max(one.accuracy.count for match in contest.matches for held in match.tables.values() for one in held)
+    if most == 1:
+        return "There is one seed, so there are no intervals."
+    return f"Bars and margins are 95% intervals over {most} seeds (Student's t)."
+
+
+def told_of_task(match: Match) -> str:
+    """What the task was trained with, who is home and what guesses reach."""
+    given = []
+    if match.sequences is not None:
+        given.append(f"{match.sequences:,.0f} training sequences")
+    if match.train_flops is not None and "flops" in match.tables:
+        given.append(f"{count(match.train_flops)} FLOPs of training")
+    parts = [f"Everybody was given {' or, in the other table, '.join(given)}."] if given else []
+    parts += [f"Home is {match.home}."] if match.home else []
+    guesses = [f"{one.name} ({percent(one.accuracy.mean)})" for one in match.guesses]
+    parts += [f"Guesses without a model, dashed if they are in the picture: {_listed(guesses)}."] if guesses else []
+    return " ".join(parts)
+
+
+def told_of_hybrid(match: Match) -> str:
+    """Which path it took, under each budget if they differ, and what the gap was; empty if nobody knows."""
+    paths = {budget: one.path for budget, held in match.tables.items() for one in held if one.path}
+    said = list(paths.values())[:1]
+    if len(set(paths.values())) > 1:
+        said = [f"with {GIVEN[budget]} {path}" for budget, path in paths.items()]
+    path = f"The hybrid's path: {'; '.join(said)}." if said else ""
+    return " ".join(filter(None, (path, _told_of_gap(match))))
+
+
+def _told_of_gap(match: Match) -> str:
+    """From soft over discrete to fine-tuned; empty if it was not measured."""
+    soft, discrete, tuned = (match.gap.get(name) for name in ("soft", "discrete", "finetuned"))
+    if soft is None or discrete is None:
+        return ""
+    change = f"{points(discrete.mean - soft.mean)} points"
+    return discretized(_share(soft), _share(discrete), change, None if tuned is None else _share(tuned))
+
+
+def told_of_paths(match: Match) -> str:
+    """How good the found paths are among all, and how well the search ranked them; empty if nobody knows."""
+    parts = []
+    if match.regret is not None:
+        below = f"{points(match.regret.mean, match.regret.margin).lstrip('+')} points below the best"
+        parts.append(f"The paths that the searches found are {below}{_of(len(match.paths))}.")
+    if match.correlation is not None:
+        low, high = match.correlation.low, match.correlation.high
+        sure = "" if low is None or high is None else f" ({_signed(low)} to {_signed(high)})"
+        told = f"{_signed(match.correlation.mean)}{sure}"
+        parts.append(f"The rank correlation of the search's scores with what the paths reach is {told}.")
+    return " ".join(parts)
+
+
+def fairness(contest: Contest) -> dict[str, object]:
+    """How the contest was made fair, as names and words."""
+    given = [GIVEN[budget] for budget in contest.budgets]
+    two = len(given) > 1
+    facts: dict[str, object] = {"budget": f"in one table {given[0]}, in the other {given[1]}" if two else given[0]}
+    if contest.learning_rates:
+        grid = _listed([f"{rate:g}" for rate in contest.learning_rates])
+        seeds = "" if contest.tuning_seeds is None else f", with {counted(contest.tuning_seeds, 'seed')}"
+        facts["learning rate"] = f"of {grid} the best on the model-choice split{seeds}; one grid for everybody"
+    if contest.seeds:
+        facts["seeds"] = f"{_listed(contest.seeds)}, the same for everybody; differences are paired over them"
+    facts["test split"] = "read once, when everything had been chosen"
+    return facts
+
+
+def effort(contest: Contest) -> dict[str, object]:
+    """How long it took, as names and words."""
+    if contest.seconds is None:
+        return {}
+    workers = "" if contest.workers is None else f" with {counted(contest.workers, 'worker')}"
+    return {"time": f"{duration(contest.seconds)}{workers}"}
+
+
+def _share(held: Interval) -> str:
+    return percent(held.mean, held.margin)
+
+
+def _of(paths: int) -> str:
+    return f" of {paths}" if paths else ""
+
+
+def _signed(value: float) -> str:
+    return f"{value:.2f}".replace("-", "−")
+
+
+def _listed(names: Sequence[str]) -> str:
+    """`a, b and c`."""
+    *most, final = names
+    return f"{', '.join(most)} and {final}" if most else final

@@ -1,0 +1,154 @@
+"""One task of a contest as plain data: who took part and how well they did. Knows nothing of how it is shown."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from manticore.errors import UnknownName
+from manticore.report.checked import called, intervals, mapping, number_or_none, numbers, reading, shares, texts
+from manticore.report.units import percent
+from manticore.statistics import Interval
+
+FILE = "comparison.json"
+GROUPS = ("hybrid", "component", "designed", "control", "guess")
+BUDGETS = ("tokens", "flops")
+"""What all contenders are given the same amount of."""
+COSTS = ("parameters", "flops_per_token", "train_tokens", "train_flops", "seconds", "lr")
+
+
+@dataclass(frozen=True)
+class Contender:
+    """One model at one task.
+
+    Attributes:
+        name: as it is printed.
+        group: one of `GROUPS`.
+        accuracy: mean over the seeds, with its interval.
+        seeds: the accuracy of each seed.
+        costs: by the names in `COSTS`; None for what it does not have.
+        path: what the search chose, in words; None for what has no path.
+    """
+
+    name: str
+    group: str
+    accuracy: Interval
+    seeds: Mapping[str, float]
+    costs: Mapping[str, float | None]
+    path: str | None = None
+
+    @classmethod
+    def of(cls, held: Mapping[str, Any], where: Path | str = FILE) -> Contender:
+        """From a row of comparison.json. Raises BadFile for what is not one."""
+        with reading(where, called("row", held, "name")):
+            return cls(
+                name=str(held["name"]),
+                group=str(held["group"]),
+                accuracy=shares(held["accuracy"]),
+                seeds=numbers(held.get("values")),
+                costs={name: number_or_none(held.get(name)) for name in COSTS},
+                path=None if held.get("path") is None else str(held["path"]),
+            )
+
+    @classmethod
+    def guess(cls, name: str, share: float) -> Contender:
+        """What needs no model and costs nothing."""
+        return cls(name, "guess", Interval(share, None, None, 1), {}, dict.fromkeys(COSTS))
+
+    @property
+    def score(self) -> str:
+        """`63.0 ± 1.5 %`."""
+        return percent(self.accuracy.mean, self.accuracy.margin)
+
+    @property
+    def rank(self) -> int:
+        """The place of its group."""
+        return GROUPS.index(self.group) if self.group in GROUPS else GROUPS.index("guess") - 1
+
+
+@dataclass(frozen=True)
+class TriedPath:
+    """A path of the space that was trained from scratch, and how many seeds' searches chose it."""
+
+    path: tuple[str, ...]
+    accuracy: Interval
+    chosen: int
+
+    @classmethod
+    def of(cls, held: Mapping[str, Any]) -> TriedPath:
+        """From a path of comparison.json."""
+        return cls(texts(held["path"]), shares(held["accuracy"]), int(held["chosen"]))
+
+
+@dataclass(frozen=True)
+class Match:
+    """One task: who stands where under each budget, and how good the search was.
+
+    Attributes:
+        task: its name.
+        metric: what `accuracy` is a share of.
+        home: the component that lends embedding and head, if it is said.
+        sequences, train_flops: what everybody was given in the tables of tokens and of FLOPs, if it is said.
+        tables: by budget, the contenders in the order of `GROUPS`, guesses last.
+        differences: by budget and opponent, the hybrid's lead.
+        gap: accuracy of the hybrid `soft`, `discrete` and `finetuned`, as far as it was measured.
+        paths: the whole space, best path first; empty if it was not trained.
+        regret: how far the found paths are below the best one.
+        correlation: between the search's scores of paths and what they reach.
+    """
+
+    task: str
+    metric: str
+    home: str | None
+    sequences: float | None
+    train_flops: float | None
+    tables: Mapping[str, tuple[Contender, ...]]
+    differences: Mapping[str, Mapping[str, Interval]]
+    gap: Mapping[str, Interval]
+    paths: tuple[TriedPath, ...]
+    regret: Interval | None
+    correlation: Interval | None
+
+    @classmethod
+    def of(cls, held: Mapping[str, Any], where: Path | str = FILE) -> Match:
+        """From a task of comparison.json. Raises BadFile for what is not one."""
+        with reading(where, called("task", held, "task")):
+            guesses = [Contender.guess(name, share) for name, share in numbers(held.get("guesses")).items()]
+            tables = {
+                budget: tuple(sorted([*(Contender.of(row, where) for row in rows), *guesses], key=lambda one: one.rank))
+                for budget, rows in mapping(held["tables"]).items()
+                if budget in BUDGETS and rows
+            }
+            paths = [TriedPath.of(path) for path in held.get("paths") or ()]
+            lone = intervals({name: held.get(name) for name in ("regret", "correlation")})
+            return cls(
+                task=str(held["task"]),
+                metric=str(held.get("metric", "accuracy")),
+                home=None if held.get("home") is None else str(held["home"]),
+                sequences=number_or_none(held.get("sequences")),
+                train_flops=number_or_none(held.get("train_flops")),
+                tables=tables,
+                differences={name: intervals(leads) for name, leads in mapping(held.get("differences")).items()},
+                gap=intervals(held.get("gap")),
+                paths=tuple(sorted(paths, key=lambda tried: -tried.accuracy.mean)),
+                regret=lone.get("regret"),
+                correlation=lone.get("correlation"),
+            )
+
+    def table(self, budget: str) -> tuple[Contender, ...]:
+        """Who stands in the table of a budget. Raises UnknownName if there is no such table."""
+        if budget not in self.tables:
+            raise UnknownName("budget", budget, self.tables)
+        return self.tables[budget]
+
+    def best(self, budget: str) -> float:
+        """The best mean of all that are no guess."""
+        return max((one.accuracy.mean for one in self.table(budget) if one.group != "guess"), default=math.inf)
+
+    @property
+    def guesses(self) -> tuple[Contender, ...]:
+        """What needs no model."""
+        return tuple(one for one in next(iter(self.tables.values()), ()) if one.group == "guess")

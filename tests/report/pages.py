@@ -1,0 +1,52 @@
+"""A page as a browser sees it, for the tests of pages."""
+
+from __future__ import annotations
+
+import re
+from html.parser import HTMLParser
+
+from manticore.report.markup import VOID
+
+
+class Reader(HTMLParser):
+    """Collects elements and text; fails on a tag that is closed out of turn."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.text = ""
+        self.feed(page)
+        self.close()
+        assert self.open == []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.text += f"{data}\n" if "style" not in self.open else ""
+
+    @property
+    def labels(self) -> list[str]:
+        """What the pictures tell a screen reader."""
+        return [attrs.get("aria-label") or "" for tag, attrs in self.tags if tag == "svg"]
+
+    @property
+    def words(self) -> str:
+        """The text with single plain spaces."""
+        return re.sub(r"[\s\u00a0]+", " ", self.text)
+
+
+def assert_asks_for_nothing(page: str) -> None:
+    """The page is one file: no scripts, and nothing to be fetched."""
+    assert page.startswith("<!DOCTYPE html>")
+    assert not [said for said in ("url(", "@import", "://") if said in page]
+    reader = Reader(page)
+    assert not {"script", "link", "img", "iframe", "base"} & {tag for tag, _ in reader.tags}
+    assert not any({"src", "href", "xlink:href"} & set(attrs) for _, attrs in reader.tags)
+    assert not any(name.startswith("on") for _, attrs in reader.tags for name in attrs)
