@@ -14,10 +14,13 @@ from manticore.mixing import relaxations
 from manticore.modeling.projectors import KINDS
 from manticore.modeling.projectors import projector as _projector
 from manticore.strategies import strategies
-from manticore.tasks.base import tasks
+from manticore.tasks.base import sheets, tasks
 
 task = tasks.register
 """A callable from `TaskOptions` to a `Task`."""
+
+sheet = sheets.register
+"""A callable from `TaskOptions` to a `Sheet`, for a task whose own callable reads files: what `show` tells of it."""
 
 family = families.register
 """A `Family` row."""

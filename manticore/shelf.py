@@ -13,6 +13,7 @@ from typing import Any
 
 from manticore import library
 from manticore.errors import BadFile, ManticoreError, UnknownName
+from manticore.tasks.sheet import Sheet, page, written
 
 KINDS = ("models", "tasks", "spaces", "projectors", "configs")
 
@@ -54,7 +55,10 @@ def _about(path: Path) -> str:
 
 
 def show(name: str) -> str:
-    """A thing by name: its file, its catalog entry, or every recipe key. Raises UnknownName."""
+    """A thing by name: its file, its catalog entry, what is known of a task, or every recipe key.
+
+    Raises UnknownName, or another ManticoreError if a task cannot have the settings after `@`.
+    """
     if name == "recipe":
         from manticore.recipe import Recipe
 
@@ -63,12 +67,40 @@ def show(name: str) -> str:
         if name in library.names(kind):
             path = library.find(kind, name)
             return (path / "config.json" if path.is_dir() else path).read_text(encoding="utf-8").rstrip()
-    for kind in ("models", "tasks"):
-        for held, note in _rows(kind):
-            if held == name:
-                return f"{name}: {note}"
+    for held, note in _rows("models"):
+        if held == name:
+            return f"{name}: {note}"
+    if name.partition("@")[0] in dict(_rows("tasks")):
+        return _task(name)
     known = ["recipe", *(held for kind in KINDS for held, _ in _rows(kind))]
     raise UnknownName("name", name, known)
+
+
+def _task(name: str) -> str:
+    """What is known of a task without its data, settings after `@` included."""
+    from manticore.tasks.base import PRESETS, TaskOptions
+    from manticore.tasks.catalog import sheet_of, tasks
+
+    asked = {preset: TaskOptions(name=name, preset=preset) for preset in PRESETS if preset != "auto"}
+    title = f"{name}: {_first_line(tasks[name.partition('@')[0]].__doc__)}"
+    try:
+        sheets = {preset: sheet_of(options) for preset, options in asked.items()}
+    except (ManticoreError, OSError) as error:  # a user's task may need its files to say anything
+        if "@" in name:
+            raise
+        return f"{title}\n\nno more is known without its data: {error}"
+    sheet = sheets["cpu"]
+    where = "" if sheet.origin else " --data-dir DIR"
+    example = f"manticore search --models gpt-neo,mamba --task {_with_setting(name, sheet)} --preset cpu{where}"
+    return f"{title}\n\n{page(sheets)}\n\nexample:\n  {example}"
+
+
+def _with_setting(name: str, sheet: Sheet) -> str:
+    """A name that shows how a setting is written: the first one there is, at a value that the benchmark tries."""
+    if "@" in name or not sheet.settings:
+        return name
+    key, value = next(iter(sheet.settings.items()))
+    return f"{name}@{key}={written([*sheet.sweep.get(key, ()), value][0])}"
 
 
 def _keys(held: Any, where: str) -> list[str]:

@@ -8,6 +8,9 @@ from typing import Any
 
 from manticore.cli.parsing import at_least, command
 
+USUAL = "default: the official number; of Pathfinder an eighth of --train where that is given"
+"""How many examples of val and test are written where nobody says how many."""
+
 
 def add(commands: Any) -> None:
     """The words of `manticore data`."""
@@ -20,8 +23,9 @@ def add(commands: Any) -> None:
     )
     made.add_argument("task", metavar="TASK", help="task (ls tasks)")
     made.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder to write into")
-    for part in ("train", "val", "test"):
-        made.add_argument(f"--{part}", type=int, metavar="N", help=f"{part} examples; default: the official number")
+    made.add_argument("--train", type=int, metavar="N", help="train examples; default: the official number")
+    for part in ("val", "test"):
+        made.add_argument(f"--{part}", type=int, metavar="N", help=f"{part} examples; {USUAL}")
     made.add_argument("--seed", type=at_least(0), default=0, metavar="S", help="seed of the generator")
     made.add_argument("--preset", choices=("auto", "cpu", "paper"), default="auto", help="scale; auto means paper here")
     made.add_argument("--workers", type=int, default=0, metavar="N", help="processes; 0: all cores")

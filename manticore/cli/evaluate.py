@@ -22,7 +22,11 @@ def add(commands: Any) -> None:
     made.add_argument("hybrid", type=Path, metavar="HYBRID", help="exported folder, or run folder")
     task_flags(made)
     made.add_argument(
-        "--batch-size", type=at_least(1), default=256, metavar="N", help="sequences in a batch (default 256)"
+        "--batch-size",
+        type=at_least(1),
+        default=256,
+        metavar="N",
+        help="sequences scored at once (default 256); fewer need less memory, the numbers are the same",
     )
     made.add_argument("--json", type=Path, metavar="FILE", help="write the numbers here as well")
 

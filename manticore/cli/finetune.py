@@ -27,6 +27,14 @@ def add(commands: Any) -> None:
     made.add_argument(
         "--batch-size", type=at_least(1), default=64, metavar="N", help="sequences in a batch (default 64)"
     )
+    made.add_argument(
+        "--micro-batch-size",
+        type=at_least(0),
+        default=0,
+        metavar="N",
+        help="sequences that go through the model at once; 0, the default: the whole batch; "
+        "fewer need less memory and learn the same, for their gradients add up",
+    )
     made.add_argument("--seed", type=at_least(0), default=0, metavar="N", help="seed of the batches")
     made.add_argument("--resume", action="store_true", help="go on with the fine-tuning in --out")
 
@@ -46,4 +54,5 @@ def run(given: argparse.Namespace) -> None:
         given.seed,
         given.resume,
         terminal.console(),
+        given.micro_batch_size,
     )

@@ -29,6 +29,9 @@ from manticore.training.scoring import score
 ASKED = "finetune.json"
 """What a fine-tuning was asked to do; it is resumed with the same, or not at all."""
 
+SCORED = 256
+"""Sequences that are scored at once where nobody says how many fit."""
+
 
 def run(
     hybrid: Path,
@@ -40,8 +43,12 @@ def run(
     seed: int,
     resume: bool,
     console: Console,
+    micro_batch_size: int = 0,
 ) -> Path:
     """Train on the weights and alphas splits, score on the model-choice split, write `out/hybrid`.
+
+    At most `micro_batch_size` sequences go through the model at once, 0 meaning a whole batch. Gradients add up to the
+    same, so a fine-tuning may be resumed with another.
 
     Raises ManticoreError if `out` is taken, or the hybrid does not fit the task.
     """
@@ -64,12 +71,14 @@ def run(
     splits = task.splits()
     stream = Stream(join([splits.weights, splits.alphas]), batch_size, seed_of(seed, "fine-tune"), task.collate)
     write_json(out / ASKED, asked)
-    before = score(model, splits.choice, task.collate, 256, machine.device)
+    scored = micro_batch_size or SCORED
+    before = score(model, splits.choice, task.collate, scored, machine.device)
     torch.manual_seed(seed)
     (out / "checkpoints").mkdir(parents=True, exist_ok=True)
     module = TrainModule(model, weights, steps)
+    module.micro_batch_size = micro_batch_size
     fit(module, {"weights": stream}, "fine-tune", out / "checkpoints", machine, console)
-    after = score(model, splits.choice, task.collate, 256, machine.device)
+    after = score(model, splits.choice, task.collate, scored, machine.device)
     console.print(
         f"{task.name} model-choice split: accuracy {before.accuracy:.1%} before, {after.accuracy:.1%} after "
         f"{steps} steps ({module.tokens:,} tokens)",

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from manticore.tasks.base import Examples as Examples
+    from manticore.tasks.base import Sheet as Sheet
     from manticore.tasks.base import Splits as Splits
     from manticore.tasks.base import Task as Task
     from manticore.tasks.base import TaskOptions as TaskOptions
@@ -17,14 +18,15 @@ if TYPE_CHECKING:
     from manticore.tasks.base import check_disjoint as check_disjoint
     from manticore.tasks.base import halves as halves
     from manticore.tasks.catalog import load_task as load_task
+    from manticore.tasks.catalog import sheet_of as sheet_of
     from manticore.tasks.catalog import tasks as tasks
     from manticore.tasks.catalog import write_task as write_task
     from manticore.tasks.presets import choose_preset as choose_preset
     from manticore.tasks.sampled import SampledTask as SampledTask
 
 _HOMES = {
-    "base": ("Examples", "Splits", "Task", "TaskOptions", "Vocabulary", "check_disjoint", "halves"),
-    "catalog": ("load_task", "tasks", "write_task"),
+    "base": ("Examples", "Sheet", "Splits", "Task", "TaskOptions", "Vocabulary", "check_disjoint", "halves"),
+    "catalog": ("load_task", "sheet_of", "tasks", "write_task"),
     "presets": ("choose_preset",),
     "sampled": ("SampledTask",),
 }

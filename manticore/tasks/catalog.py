@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from manticore.tasks import lra_retrieval as lra_retrieval
 from manticore.tasks import lra_text as lra_text
 from manticore.tasks import mad_catalog as mad_catalog
 from manticore.tasks import pixels_fashion_mnist as pixels_fashion_mnist
-from manticore.tasks.base import Task, TaskOptions
+from manticore.tasks.base import Sheet, Task, TaskOptions, sheets
 from manticore.tasks.base import tasks as tasks
 
 
@@ -26,10 +27,22 @@ def load_task(options: TaskOptions) -> Task:
         ManticoreError: the options or the files cannot be used.
     """
     made = tasks[options.base](options)
-    for key in options.settings:
-        if key not in made.settings:
-            raise UnknownName(f"setting of {options.base}", key, made.settings)
+    _check_settings(options, made.settings)
     return made
+
+
+def sheet_of(options: TaskOptions) -> Sheet:
+    """What is known of a task before its data is there. Raises as `load_task` does, but for want of data."""
+    own = options.base in sheets
+    made = sheets[options.base](options) if own else tasks[options.base](options).sheet()
+    _check_settings(options, made.settings)
+    return made
+
+
+def _check_settings(options: TaskOptions, known: Mapping[str, object]) -> None:
+    for key in options.settings:
+        if key not in known:
+            raise UnknownName(f"setting of {options.base}", key, known)
 
 
 def write_task(options: TaskOptions, folder: Path | str) -> list[Path]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields
 from itertools import combinations, pairwise
 from typing import Any
@@ -20,6 +20,9 @@ from manticore.errors import ManticoreError
 log = logging.getLogger("manticore.tasks")
 
 IGNORE = -100
+
+BLOCK = 1 << 16
+"""Tokens that are hashed from one copy: enough to lose no time between copies, and few beside any data set."""
 
 Label = int | NDArray[np.int64]
 Example = tuple[NDArray[np.int64], Label]
@@ -101,9 +104,21 @@ class Examples(Sequence[Example]):
 
     def fingerprints(self) -> list[bytes]:
         """A 16-byte hash of each input; equal for equal ids, whatever the label."""
-        flat = self.flat.astype("<u4").tobytes()
-        ends = (4 * self.offsets).tolist()
-        return [hashlib.blake2b(flat[start:end], digest_size=16).digest() for start, end in pairwise(ends)]
+        return [
+            hashlib.blake2b(flat[start:end], digest_size=16).digest()
+            for flat, ends in self._blocks()
+            for start, end in pairwise(ends)
+        ]
+
+    def _blocks(self) -> Iterator[tuple[memoryview, list[int]]]:
+        """All sequences in runs of about `BLOCK` tokens: the bytes of one, four a token, and where each starts."""
+        start = 0
+        while start < len(self):
+            full = int(self.offsets.searchsorted(self.offsets[start] + BLOCK, side="right")) - 1
+            stop = max(start + 1, full)
+            ends = self.offsets[start : stop + 1]
+            yield self.flat[ends[0] : ends[-1]].astype("<u4").view(np.uint8).data, (4 * (ends - ends[0])).tolist()
+            start = stop
 
 
 def _joined(array: NDArray[Any], places: Sequence[slice]) -> NDArray[Any]:

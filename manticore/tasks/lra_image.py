@@ -13,10 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from manticore.errors import BadFile
-from manticore.tasks.base import TaskOptions, tasks
+from manticore.tasks.base import Sheet, TaskOptions, sheets, tasks
 from manticore.tasks.hub import from_hub
 from manticore.tasks.parts import PartedTask
-from manticore.tasks.pictures import Pictures, picture_task, shape_of
+from manticore.tasks.pictures import Pictures, picture_sheet, picture_task, shape_of
 from manticore.tasks.pixels import Images, grey
 
 NAME = "lra-image"
@@ -26,6 +26,8 @@ FILES = {"train": [f"data_batch_{number}.bin" for number in range(1, 6)], "test"
 LAYOUT = "the binary version's folder cifar-10-batches-bin with data_batch_1.bin to data_batch_5.bin and test_batch.bin"
 SIDE = 32
 RECORD = 1 + 3 * SIDE**2
+ARCHIVE = "https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz"
+PICTURES, TESTS = 50_000, 10_000
 
 
 @tasks.register(NAME)
@@ -43,6 +45,13 @@ def lra_image(options: TaskOptions) -> PartedTask:
         train, test = (_from_rows(rows) for rows in from_hub(SOURCE, ("train", "test"), ways_out))
         where = SOURCE
     return picture_task(options, SIDE, train, test, CLASSES, where)
+
+
+@sheets.register(NAME)
+def sheet(options: TaskOptions) -> Sheet:
+    """What is known without a picture."""
+    origin, files = f"{SOURCE} from the Hugging Face hub or its cache", f"{LAYOUT}; unpack {ARCHIVE}"
+    return picture_sheet(options, SIDE, PICTURES, TESTS, CLASSES, origin, files)
 
 
 def read_folder(folder: Path, part: str) -> Pictures:

@@ -7,7 +7,7 @@ bracket written `X`, EOS at the end; the class is the expression's value. Names 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from itertools import pairwise
 from pathlib import Path
@@ -20,6 +20,7 @@ from manticore.tasks.cache import Arrays, cache_folder, remember
 from manticore.tasks.listops import CLOSE, WRITTEN, Grammar
 from manticore.tasks.listops_files import FILES, Expression, find_files, read_file, refuse_existing, write_files
 from manticore.tasks.listops_generate import generate
+from manticore.tasks.lra import ARCHIVE
 from manticore.tasks.parts import PartedTask, Parts, Source
 from manticore.tasks.presets import choose_preset
 
@@ -59,9 +60,23 @@ class ListOps(PartedTask):
         source: makes the three parts when they are first needed.
         seed: seed of the division of train into weights and alphas.
         words: where the examples come from, for `describe`.
+        sizes: see `Task`.
     """
 
-    def __init__(self, name: str, max_length: int, source: Source, seed: int, words: str) -> None:
+    files = (
+        f"{', '.join(FILES.values())}, there or in listops-1000/, with columns Source and Target between tabs, as in "
+        f"{ARCHIVE}, or as this writes them: manticore data {NAME} --out DIR"
+    )
+
+    def __init__(
+        self,
+        name: str,
+        max_length: int,
+        source: Source,
+        seed: int,
+        words: str,
+        sizes: Mapping[str, int] | None = None,
+    ) -> None:
         super().__init__(
             name,
             VOCABULARY,
@@ -72,6 +87,7 @@ class ListOps(PartedTask):
             words=words,
             cues={"root operator": lambda examples: examples.first_tokens},
             rewrites=(("(", ""), (")", ""), ("]", "X")),
+            sizes=sizes,
         )
 
     def write(self, folder: Path) -> list[Path]:
@@ -82,9 +98,10 @@ class ListOps(PartedTask):
 
 @tasks.register(NAME)
 def lra_listops(options: TaskOptions) -> ListOps:
-    """ListOps from the official files in `options.data_dir`, or generated where none is given.
+    """What do nested list operations come to? ListOps, such as [MAX 4 [MIN 2 3 ] 1 ], one of ten digits.
 
-    Raises ManticoreError (or BadFile) for options that contradict each other and for files that are not ListOps.
+    Read from the official files in `options.data_dir`, or generated where none is given. Raises ManticoreError (or
+    BadFile) for options that contradict each other and for files that are not ListOps.
     """
     return from_files(options) if options.data_dir is not None else generated(options)
 
@@ -112,7 +129,8 @@ def generated(options: TaskOptions) -> ListOps:
         f"generated with seed {options.seed}: expressions of {grammar.min_length + 1}-{grammar.max_length - 1} tokens, "
         f"at most {grammar.max_depth} levels and {grammar.max_args} arguments"
     )
-    return ListOps(scale.name, grammar.max_length, source, options.seed, words)
+    sizes = {part: getattr(scale, part) for part in FILES}
+    return ListOps(scale.name, grammar.max_length, source, options.seed, words, sizes)
 
 
 def scale_of(options: TaskOptions) -> Scale:

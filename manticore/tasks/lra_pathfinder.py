@@ -7,14 +7,16 @@ those of 9, `@level=easy` those of 6. Knows no model.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import asdict
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 
-from manticore.tasks.base import TaskOptions, tasks
+from manticore.tasks.base import Sheet, TaskOptions, tasks
 from manticore.tasks.cache import Arrays, cache_folder, remember
+from manticore.tasks.lra import ARCHIVE
 from manticore.tasks.parts import PARTS, PartedTask, Parts, Source, first, named, refuse_shape
-from manticore.tasks.pathfinder import LEVELS, Drawn, settings
+from manticore.tasks.pathfinder import LEVELS, PADDLES, Drawn, Settings, settings
 from manticore.tasks.pathfinder_files import level_folder, listed, read_images, refuse_existing, write_folder
 from manticore.tasks.pixels import PIXELS, mean_pixel, pack
 from manticore.tasks.presets import choose_preset
@@ -25,6 +27,16 @@ DATA_VERSION = 1
 OFFICIAL = {"train": 160_000, "val": 20_000, "test": 20_000}
 SMALL = {32: 40_000, 64: 8_000, 128: 4_000, 256: 1_600}
 """Training examples of preset `cpu`, by size: half a minute on two cores. Val and test have a tenth each."""
+
+LEVEL = f"{', '.join(LEVELS)}: contours of {', '.join(map(str, PADDLES.values()))} paddles"
+"""What the setting means."""
+
+FILES = (
+    f"pathfinder{{size}}/ with {', '.join(f'{inside} ({name})' for name, inside in LEVELS.items())} or one of them, "
+    f"each with metadata/<k>.npy and imgs/<k>/sample_<n>.png, as in {ARCHIVE}, "
+    "or as this writes them: manticore data lra-pathfinder{size} --out DIR"
+)
+"""What files a task can be read from."""
 
 
 class Pathfinder(PartedTask):
@@ -37,6 +49,7 @@ class Pathfinder(PartedTask):
         source: makes the three parts when they are first needed.
         words: where the images come from, for `describe`.
         writer: writes the task into a folder, where it has been generated.
+        sizes: see `Task`.
     """
 
     def __init__(
@@ -47,12 +60,19 @@ class Pathfinder(PartedTask):
         source: Source,
         words: str,
         writer: Callable[[Path], Path] | None = None,
+        sizes: Mapping[str, int] | None = None,
     ) -> None:
         held = {"level": level}
         name = named(options, {"level": "hard"}, held)
         cues = {"mean pixel": mean_pixel}
-        super().__init__(name, PIXELS, ("apart", "joined"), size**2, source, options.seed, words, cues, held)
+        classes = ("apart", "joined")
+        super().__init__(name, PIXELS, classes, size**2, source, options.seed, words, cues, held, sizes=sizes)
+        self.files = FILES.format(size=size)
         self._writer = writer
+
+    def sheet(self) -> Sheet:
+        """What is known without images, with what a level means."""
+        return replace(super().sheet(), helps={"level": LEVEL})
 
     def write(self, folder: Path) -> list[Path]:
         return super().write(folder) if self._writer is None else [self._writer(folder)]
@@ -75,17 +95,13 @@ def generated(options: TaskOptions, size: int) -> Pathfinder:
     sizes = {part: getattr(options, part) or usual[part] for part in PARTS}
     held = settings(size, level)
 
-    def make() -> Arrays:
-        from manticore.tasks.pathfinder_generate import generate  # here, so that a list of tasks needs no numba
-
-        return dict(vars(generate(held, sum(sizes.values()), options.seed, options.workers)))
-
-    def drawn() -> Drawn:
-        parameters = {**asdict(held), **sizes, "seed": options.seed, "version": DATA_VERSION}
+    def drawn(counts: Mapping[str, int]) -> Drawn:
+        parameters = {**asdict(held), **counts, "seed": options.seed, "version": DATA_VERSION}
+        make = partial(_draw, held, sum(counts.values()), options)
         return Drawn(**remember(cache_folder(options.cache_dir), f"pathfinder{size}-{level}", parameters, make))
 
     def source() -> Parts:
-        made, parts, start = drawn(), {}, 0
+        made, parts, start = drawn(sizes), {}, 0
         for part, count in sizes.items():
             span = slice(start, start := start + count)
             parts[part] = pack(made.images[span], made.labels[span])
@@ -94,10 +110,25 @@ def generated(options: TaskOptions, size: int) -> Pathfinder:
     def write(folder: Path) -> Path:
         target = folder / f"pathfinder{size}" / LEVELS[level]
         refuse_existing(target)
-        return write_folder(target, held, drawn(), sizes)
+        written = in_proportion(sizes, options)
+        return write_folder(target, held, drawn(written), written)
 
     words = f"generated with seed {options.seed}: {size}x{size} pixels, contours of {held.contour} paddles"
-    return Pathfinder(options, size, level, source, words, write)
+    return Pathfinder(options, size, level, source, words, write, sizes)
+
+
+def _draw(held: Settings, wanted: int, options: TaskOptions) -> Arrays:
+    from manticore.tasks.pathfinder_generate import generate  # here, so that a list of tasks needs no numba
+
+    return dict(vars(generate(held, wanted, options.seed, options.workers)))
+
+
+def in_proportion(sizes: dict[str, int], options: TaskOptions) -> dict[str, int]:
+    """Sizes of a folder to write: where train alone is asked for, val and test keep the release's 8 : 1 : 1 to it."""
+    if options.train is None:
+        return sizes
+    share = max(1, options.train * OFFICIAL["val"] // OFFICIAL["train"])
+    return {"train": options.train, "val": options.val or share, "test": options.test or share}
 
 
 def from_files(options: TaskOptions, size: int) -> Pathfinder:

@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from manticore.errors import BadFile, ManticoreError
-from manticore.tasks.base import Example, TaskOptions, tasks
+from manticore.tasks.base import Example, Sheet, TaskOptions, sheets, tasks
+from manticore.tasks.lra import ARCHIVE
 from manticore.tasks.parts import PartedTask, Parts, find_parts, named
 from manticore.tasks.progress import bar
 from manticore.tasks.spelling import length, pack, spelling
-from manticore.tasks.texts import Scale, scale_of
+from manticore.tasks.texts import Scale, scale_of, text_sheet
 
 if TYPE_CHECKING:
     import torch
@@ -27,8 +28,10 @@ NAME = "lra-retrieval"
 FILES = {part: f"new_aan_pairs.{stem}.tsv" for part, stem in (("train", "train"), ("val", "eval"), ("test", "test"))}
 INSIDE = (".", "tsv_data", "lra_release/tsv_data", "lra_release/lra_release/tsv_data")
 COLUMNS = ("label", "id1", "id2", "text1", "text2")
+CLASSES = ("apart", "linked")
 LABELS = {b"0.0": 0, b"1.0": 1, b"0": 0, b"1": 1}
 SCALES = {"paper": Scale(4000), "cpu": Scale(512, train=4_000, val=500, test=1_000)}
+THERE_ARE = {"train": 147_086, "val": 18_090, "test": 17_437}
 
 Pair = tuple[tuple[bytes, bytes], int]
 
@@ -75,7 +78,15 @@ def lra_retrieval(options: TaskOptions) -> PairTask:
     name = named(options, {"unit": "bytes", "length": SCALES["paper"].length}, held)
     words = f"read from {folder}, two texts in each, cut to {cut} {held['unit']}"
     cues = {"length of both": length}
-    return PairTask(name, vocabulary, ("apart", "linked"), cut, lambda: parts, options.seed, words, cues, held)
+    return PairTask(name, vocabulary, CLASSES, cut, lambda: parts, options.seed, words, cues, held)
+
+
+@sheets.register(NAME)
+def sheet(options: TaskOptions) -> Sheet:
+    """What is known without a paper."""
+    columns = f"{', '.join(COLUMNS)} between tabs, no header"
+    files = f"{', '.join(FILES.values())}, there or in tsv_data/, with columns {columns}; unpack {ARCHIVE}"
+    return text_sheet(options, SCALES, THERE_ARE, CLASSES, "", files, PairTask.kind)
 
 
 def read_file(path: Path, wanted: int | None = None, most: int | None = None) -> list[Pair]:

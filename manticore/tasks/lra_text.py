@@ -10,18 +10,20 @@ from __future__ import annotations
 from pathlib import Path
 
 from manticore.errors import BadFile
-from manticore.tasks.base import TaskOptions, tasks
+from manticore.tasks.base import Sheet, TaskOptions, sheets, tasks
 from manticore.tasks.hub import from_hub
 from manticore.tasks.parts import PartedTask
 from manticore.tasks.progress import bar
 from manticore.tasks.spelling import Text
-from manticore.tasks.texts import Scale, scale_of, text_task
+from manticore.tasks.texts import Scale, scale_of, text_sheet, text_task
 
 NAME = "lra-text"
 SOURCE = "stanfordnlp/imdb"
 LAYOUT = "a folder aclImdb with train/pos, train/neg, test/pos and test/neg, a .txt file for each review"
 SCALES = {"paper": Scale(4096, val=2_500), "cpu": Scale(512, train=4_000, val=500, test=1_000)}
 CLASSES = ("neg", "pos")
+THERE_ARE = {"train": 22_500, "val": 2_500, "test": 25_000}
+ARCHIVE = "https://ai.stanford.edu/~amaas/data/sentiment/aclImdb_v1.tar.gz"
 
 
 @tasks.register(NAME)
@@ -42,6 +44,13 @@ def lra_text(options: TaskOptions) -> PartedTask:
         )
         where = SOURCE
     return text_task(options, SCALES, train, test, CLASSES, where)
+
+
+@sheets.register(NAME)
+def sheet(options: TaskOptions) -> Sheet:
+    """What is known without a review."""
+    files = f"{LAYOUT}; unpack {ARCHIVE}"
+    return text_sheet(options, SCALES, THERE_ARE, CLASSES, f"{SOURCE} from the Hugging Face hub or its cache", files)
 
 
 def read_folder(folder: Path, part: str) -> list[Text]:

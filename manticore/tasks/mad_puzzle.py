@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from manticore.errors import ManticoreError, UnknownName
+from manticore.tasks.sheet import written
 
 Whole = NDArray[np.int64]
 
@@ -107,8 +108,7 @@ _KINDS = {bool: "true or false", int: "a whole number", float: "a number"}
 
 def told(settings: Mapping[str, Any]) -> str:
     """Settings as a user writes them: `seq_len=256,multi_query=false`."""
-    words = {key: str(value).lower() if isinstance(value, bool) else value for key, value in settings.items()}
-    return ",".join(f"{key}={word}" for key, word in words.items())
+    return ",".join(f"{key}={written(value)}" for key, value in settings.items())
 
 
 def first_places(code_NP: Whole) -> Whole:

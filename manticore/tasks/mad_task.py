@@ -15,12 +15,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from manticore.errors import ManticoreError
-from manticore.tasks.base import Cue, Examples, Splits, Task, TaskOptions, Vocabulary, halves
+from manticore.tasks.base import Cue, Examples, Sheet, Splits, Task, TaskOptions, Vocabulary, halves
 from manticore.tasks.cache import Arrays, cache_folder, remember
 from manticore.tasks.examples import drop_repeated
 from manticore.tasks.mad_files import PARTS, Posed, find_folders, folder_name, read_name, read_part, write_parts
 from manticore.tasks.mad_puzzle import Puzzle, told
 from manticore.tasks.presets import choose_preset
+from manticore.tasks.sheet import attribute_helps
 
 # Raised whenever the same settings come to mean other data, so that no cache made before is believed.
 DATA_VERSION = 1
@@ -32,6 +33,12 @@ ROWS = 1_024
 """Sequences that are drawn at once. The first so many are the same however many are wanted."""
 
 DRAWS_PER_EXAMPLE = 50
+
+FILES = (
+    "one folder t-{code}_vs-..._sl-..., or several of them, with train/, test/ and, if there is one, val/, each with "
+    "inputs.npy and targets.npy, as https://github.com/athms/mad-lab writes them, or: manticore data {name} --out DIR"
+)
+"""What files a task can be read from."""
 
 
 @dataclass(frozen=True)
@@ -72,10 +79,19 @@ class MadTask(Task):
         puzzle: its settings.
         source: makes train, val and test when they are first needed.
         seed: seed of the division of train into weights and alphas.
-        words: where the examples come from, for `describe`.
+        words: where the examples come from.
+        sizes: see `Task`.
     """
 
-    def __init__(self, family: Family, puzzle: Puzzle, source: Callable[[], Parts], seed: int, words: str) -> None:
+    def __init__(
+        self,
+        family: Family,
+        puzzle: Puzzle,
+        source: Callable[[], Parts],
+        seed: int,
+        words: str,
+        sizes: Mapping[str, int] | None = None,
+    ) -> None:
         vocabulary = Vocabulary.plain(puzzle.vocab_size)
         super().__init__(
             family.name_of(puzzle),
@@ -84,8 +100,10 @@ class MadTask(Task):
             max_length=puzzle.length,
             cues=family.cues,
             settings=asdict(puzzle),
+            sizes=sizes,
         )
         self.kind = puzzle.kind
+        self.files = FILES.format(code=family.code, name=family.name)
         self._family, self._puzzle, self._source, self._seed, self._words = family, puzzle, source, seed, words
 
     def build(self) -> Splits:
@@ -93,8 +111,13 @@ class MadTask(Task):
         weights, alphas = halves(parts["train"], self._seed)
         return Splits(weights=weights, alphas=alphas, choice=parts["val"], test=parts["test"])
 
+    def sheet(self) -> Sheet:
+        """What is known without examples, with what settings mean and which of their values the benchmark tries."""
+        helps, origin = attribute_helps(type(self._puzzle)), self._words + self._puzzle.remark
+        return replace(super().sheet(), origin=origin, helps=helps, sweep=self._family.sweep)
+
     def origin(self) -> str:
-        return self._words + self._puzzle.remark
+        return f"{self._words}: {told(self.settings)}{self._puzzle.remark}"
 
     def write(self, folder: Path) -> list[Path]:
         parts = {part: _unpack(examples, self.max_length) for part, examples in self._source().items()}
@@ -131,7 +154,7 @@ def drawn(family: Family, options: TaskOptions) -> MadTask:
         held = remember(cache_folder(options.cache_dir), family.name, parameters, make)
         return {part: _pack(puzzle.pose(held[part].astype(np.int64), part == "train")) for part in PARTS}
 
-    return MadTask(family, puzzle, source, options.seed, f"drawn with seed {options.seed}: {told(asdict(puzzle))}")
+    return MadTask(family, puzzle, source, options.seed, f"drawn with seed {options.seed}", sizes)
 
 
 def draw_parts(puzzle: Puzzle, sizes: Mapping[str, int], seed: int) -> Arrays:
@@ -184,7 +207,7 @@ def from_files(family: Family, options: TaskOptions) -> MadTask:
     parts = {"test": _pack(test)}
     parts["train"], parts["val"] = drop_repeated(family.name, _pack(train), _pack(val), parts["test"])
     puzzle = replace(puzzle, train=len(parts["train"]))
-    return MadTask(family, puzzle, lambda: parts, options.seed, f"{words}: {told(asdict(puzzle))}")
+    return MadTask(family, puzzle, lambda: parts, options.seed, words)
 
 
 def _find(family: Family, options: TaskOptions) -> tuple[Path, Puzzle]:

@@ -19,6 +19,9 @@ from manticore.tasks.examples import drop_repeated
 
 PARTS = ("train", "val", "test")
 
+TWICE = "examples that occur twice are dropped from train and val"
+"""What one should know about the sizes of parts that are read."""
+
 T = TypeVar("T")
 
 
@@ -46,7 +49,7 @@ class PartedTask(Task):
     """Examples from a source of three parts.
 
     Args:
-        name, vocabulary, label_names, max_length, cues, settings, rewrites: see `Task`.
+        name, vocabulary, label_names, max_length, cues, settings, rewrites, sizes: see `Task`.
         source: makes the parts when they are first needed.
         seed: seed of the division of train into weights and alphas.
         words: where the examples come from, for `describe`.
@@ -64,8 +67,9 @@ class PartedTask(Task):
         cues: Mapping[str, Cue] | None = None,
         settings: Mapping[str, object] | None = None,
         rewrites: Iterable[tuple[str, str]] = (),
+        sizes: Mapping[str, int] | None = None,
     ) -> None:
-        super().__init__(name, vocabulary, label_names, max_length, cues, rewrites, settings)
+        super().__init__(name, vocabulary, label_names, max_length, cues, rewrites, settings, sizes)
         self._source = source
         self._seed = seed
         self._words = words

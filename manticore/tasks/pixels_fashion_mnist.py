@@ -14,9 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from manticore.errors import BadFile
-from manticore.tasks.base import TaskOptions, tasks
+from manticore.tasks.base import Sheet, TaskOptions, sheets, tasks
 from manticore.tasks.parts import PartedTask
-from manticore.tasks.pictures import Pictures, picture_task, shape_of
+from manticore.tasks.pictures import Pictures, picture_sheet, picture_task, shape_of
 
 NAME = "pixels-fashion-mnist"
 INSTALLED = Path("/usr/share/datasets/fashion-mnist")
@@ -24,6 +24,7 @@ CLASSES = ("t-shirt", "trouser", "pullover", "dress", "coat", "sandal", "shirt",
 STEMS = {"train": "train", "test": "t10k"}
 SIDE = 28
 UNSIGNED_BYTES = 8
+PICTURES, TESTS = 60_000, 10_000
 
 
 @tasks.register(NAME)
@@ -36,6 +37,15 @@ def pixels_fashion_mnist(options: TaskOptions) -> PartedTask:
     folder = INSTALLED if options.data_dir is None else Path(options.data_dir).expanduser()
     train, test = (read_part(folder, part) for part in STEMS)
     return picture_task(options, SIDE, train, test, CLASSES, str(folder))
+
+
+@sheets.register(NAME)
+def sheet(options: TaskOptions) -> Sheet:
+    """What is known without a picture."""
+    origin = f"{INSTALLED}, where Debian's package has it; run: apt-get install dataset-fashion-mnist"
+    names = [f"{stem}-{rest}" for stem in STEMS.values() for rest in ("images-idx3-ubyte", "labels-idx1-ubyte")]
+    files = f"{', '.join(names)}, as they are or with .gz, as https://github.com/zalandoresearch/fashion-mnist has them"
+    return picture_sheet(options, SIDE, PICTURES, TESTS, CLASSES, origin, files)
 
 
 def read_part(folder: Path, part: str) -> Pictures:

@@ -50,15 +50,15 @@ class SampledTask(Task):
         sizes: Mapping[str, int] = SIZES,
         cues: Mapping[str, Cue] | None = None,
     ) -> None:
-        super().__init__(name, vocabulary, label_names, max_length, cues)
+        wanted = {part: getattr(options, part) or sizes[part] for part in SIZES}
+        super().__init__(name, vocabulary, label_names, max_length, cues, sizes=wanted)
         self._draw = draw
         self._seed = options.seed
-        self._sizes = {part: getattr(options, part) or sizes[part] for part in SIZES}
 
     def build(self) -> Splits:
         rng = random.Random(f"{self.name}/{self._seed}")
         held: set[tuple[int, ...]] = set()
-        test, choice, train = (self._distinct(self._sizes[part], rng, held) for part in ("test", "val", "train"))
+        test, choice, train = (self._distinct(self.sizes[part], rng, held) for part in ("test", "val", "train"))
         weights, alphas = halves(train, self._seed)
         return Splits(weights=weights, alphas=alphas, choice=choice, test=test)
 

@@ -36,6 +36,12 @@ BYTES = Vocabulary.of(_names())
 _FIRST = BYTES.size - 256
 
 
+def check_unit(unit: str) -> None:
+    """Raises UnknownName if there is no such unit."""
+    if unit not in UNITS:
+        raise UnknownName("unit of text", unit, UNITS)
+
+
 def spelling(unit: str, length: int, known: Iterable[bytes]) -> tuple[Vocabulary, Spell]:
     """The vocabulary of a unit, and the function that spells a text in at most `length` tokens, EOS included.
 
@@ -46,8 +52,7 @@ def spelling(unit: str, length: int, known: Iterable[bytes]) -> tuple[Vocabulary
 
     Raises UnknownName, or ManticoreError if the texts are too few to count characters in.
     """
-    if unit not in UNITS:
-        raise UnknownName("unit of text", unit, UNITS)
+    check_unit(unit)
     if unit == "bytes":
         return BYTES, lambda text: _ended(np.frombuffer(text[: length - 1], np.uint8).astype(np.uint16) + _FIRST)
     seen = Counter(character for text in known for character in _read(text)[: length - 1])

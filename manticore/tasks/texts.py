@@ -8,12 +8,18 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from manticore.tasks.base import TaskOptions
-from manticore.tasks.parts import PartedTask, Parts, first, named, number, refuse_shape, shuffled
+from manticore.tasks.base import Sheet, TaskOptions
+from manticore.tasks.parts import TWICE, PartedTask, Parts, first, named, number, refuse_shape, shuffled
 from manticore.tasks.presets import choose_preset
-from manticore.tasks.spelling import Text, length, pack, spelling
+from manticore.tasks.spelling import BYTES, COMMON, UNITS, Text, check_unit, length, pack, spelling
 
 LONGEST = 1 << 20
+
+HELPS = {
+    "unit": f"what a token is: {' or '.join(UNITS)}, of which there are those that train has {COMMON} times",
+    "length": f"tokens at which a text is cut, EOS included: 2 to {LONGEST}",
+}
+"""What the settings mean."""
 
 
 @dataclass(frozen=True)
@@ -27,11 +33,44 @@ class Scale:
 
 
 def scale_of(options: TaskOptions, scales: Mapping[str, Scale]) -> tuple[Scale, dict[str, object]]:
-    """The preset's scale and the settings the task has: `unit` and `length`."""
+    """The preset's scale and the settings the task has: `unit` and `length`. Raises ManticoreError."""
     refuse_shape(options)
     scale = scales[choose_preset(options.preset)[0]]
     unit = options.settings.get("unit", "bytes")
+    check_unit(unit)
     return scale, {"unit": unit, "length": number(options, "length", scale.length, range(2, LONGEST + 1))}
+
+
+def text_sheet(
+    options: TaskOptions,
+    scales: Mapping[str, Scale],
+    there_are: Mapping[str, int],
+    label_names: Sequence[str],
+    origin: str,
+    files: str,
+    kind: str = "classification",
+) -> Sheet:
+    """What is known of a task of texts before any is read.
+
+    Args:
+        options: preset and settings are taken from here.
+        scales: by preset.
+        there_are: examples of train, val and test in all.
+        label_names, origin, files, kind: see `Sheet`.
+    """
+    scale, held = scale_of(options, scales)
+    return Sheet(
+        kind=kind,
+        metric="accuracy",
+        label_names=label_names,
+        settings=held,
+        vocabulary=BYTES.size if held["unit"] == "bytes" else None,
+        max_length=int(str(held["length"])),
+        sizes={part: min(getattr(scale, part) or count, count) for part, count in there_are.items()},
+        origin=origin,
+        files=f"{files}; {TWICE}",
+        helps=HELPS,
+    )
 
 
 def text_task(

@@ -9,7 +9,9 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
+from safetensors.torch import load_file
 from transformers import AutoModelForSequenceClassification
 
 from manticore import cli, library
@@ -19,7 +21,7 @@ from manticore.errors import ManticoreError
 from manticore.files import read_json
 from manticore.runs import finetune
 from manticore.training.fit import Machine
-from tests.words import PICO, call
+from tests.words import PICO, call, command, refusal
 
 pytestmark = pytest.mark.usefixtures("cached")
 
@@ -75,6 +77,34 @@ def test_show_prints_a_thing(capsys: pytest.CaptureFixture[str], name: str, told
     status, out, _ = call(capsys, "show", name)
     assert status == 0
     assert told in out
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("mad-noisy-recall", ["kind tokens", "frac_noise", "0.4, 0.6, 0.8", "12,800", "inputs.npy", "mad-lab"]),
+        ("mad-noisy-recall@seq_len=64", ["kind tokens", "63"]),
+        ("lra-pathfinder32", ["level", "easy, intermediate, hard", "160,000", "metadata/<k>.npy", "lra_release.gz"]),
+        ("lra-text", ["unit", "characters", "22,500", "aclImdb_v1.tar.gz", "train/pos"]),
+        ("lra-retrieval", ["kind pair", "only in files", "new_aan_pairs.train.tsv", "--data-dir DIR"]),
+        ("pixels-fashion-mnist", ["side", "ankle boot", "apt-get install", "t10k-images-idx3-ubyte"]),
+    ],
+)
+def test_show_teaches_a_task_without_its_data(name: str, told: list[str], tmp_path: Path) -> None:
+    cache = tmp_path / "cache"
+    done = command("show", name, cache=cache, HF_HUB_OFFLINE="1", HF_HOME=str(tmp_path / "hf"), NODE_PATH="")
+    out, err = done.communicate(timeout=60)
+    assert (done.returncode, err) == (0, "")
+    first, blank, *_, example = out.splitlines()
+    assert first.startswith(f"{name}: ")
+    assert blank == ""
+    assert all(words in out for words in told), out
+    parser().parse_args(example.split()[1:])
+    assert not cache.exists()
+
+
+def test_show_refuses_a_setting_there_is_not(capsys: pytest.CaptureFixture[str]) -> None:
+    assert "Did you mean 'seq_len'" in refusal(capsys, "show", "mad-noisy-recall@seqlen=64")
 
 
 def test_cp_then_validate_then_break_it(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
@@ -229,6 +259,28 @@ def test_finetune_goes_on_to_the_same_weights(
     assert whole != (pico_run / "hybrid" / "model.safetensors").read_bytes()
     assert "## Fine-tuned further" in (tmp_path / "whole" / "hybrid" / "README.md").read_text()
     assert "nothing to do" in call(capsys, *words("whole"), "--resume")[1]
+
+
+def test_finetune_learns_the_same_from_micro_batches(
+    capsys: pytest.CaptureFixture[str], pico_run: Path, files: Path, tmp_path: Path
+) -> None:
+    held, asked = {}, []
+    for size in (0, 3, 1):
+        words = [*("--steps", 3, "--batch-size", 8, "--micro-batch-size", size), "--out", tmp_path / str(size)]
+        assert call(capsys, "finetune", pico_run, *DATA, files, *words)[0] == 0
+        held[size] = load_file(tmp_path / str(size) / "hybrid" / "model.safetensors")
+        asked.append(read_json(tmp_path / str(size) / finetune.ASKED))
+    assert asked[0] == asked[1] == asked[2]
+    for size in (3, 1):
+        assert all(torch.allclose(held[size][key], held[0][key], atol=1e-4) for key in held[0])
+
+
+def test_evaluate_says_the_same_whatever_is_scored_at_once(
+    capsys: pytest.CaptureFixture[str], pico_run: Path, files: Path
+) -> None:
+    said = [call(capsys, "evaluate", pico_run, *DATA, files, "--batch-size", size) for size in (1, 7, 256)]
+    assert said[0] == said[1] == said[2]
+    assert said[0][0] == 0
 
 
 COMMANDS = [name for action in parser()._actions for name in (action.choices or ())]

@@ -11,7 +11,7 @@ from tests.words import PICO, SIZES, command, refusal
 pytestmark = pytest.mark.usefixtures("cached")
 
 MISSPELT = [
-    (["serch"], "command 'serch'. Did you mean 'search'? Known: bench, cp, data, evaluate, export, finetune, ls"),
+    (["serch"], "command 'serch'. Did you mean 'search'? Known: bench, compare, cp, data, evaluate"),
     (["search", *SIZES, "--models", "gpt-nea,mamba"], "model 'gpt-nea'. Did you mean 'gpt-neo'? Known: gpt-neo, gpt2,"),
     (["search", *PICO, "--task", "lra-listop"], "task 'lra-listop'. Did you mean 'lra-listops'? Known: bytes-spam"),
     (["search", *SIZES, "--space", "gpt-neo+mambo"], "search space 'gpt-neo+mambo'. Did you mean 'gpt-neo+mamba'?"),
@@ -97,6 +97,7 @@ def test_what_cannot_be_is_refused_before_anything_is_written(
     [
         (["finetune", "{run}", "--steps", "-3", "--out", "{out}"], "--steps: must be a whole number of at least 1"),
         (["finetune", "{run}", "--batch-size", "0", "--out", "{out}"], "--batch-size: must be a whole number"),
+        (["finetune", "{run}", "--micro-batch-size", "-1", "--out", "{out}"], "--micro-batch-size: must be a whole"),
         (["finetune", "{run}", "--lr", "-1", "--out", "{out}"], "--lr: must be a number above 0, got -1"),
         (["finetune", "{run}", "--lr", "inf", "--out", "{out}"], "--lr: must be a number above 0, got inf"),
         (["finetune", "{nothing}", "--out", "{out}"], "holds no hybrid"),

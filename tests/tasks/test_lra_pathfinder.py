@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from manticore.errors import BadFile, ManticoreError, UnknownName
+from manticore.files import read_json
 from manticore.tasks import Task, TaskOptions, load_task, write_task
-from manticore.tasks.lra_pathfinder import OFFICIAL, SMALL
+from manticore.tasks.lra_pathfinder import OFFICIAL, SMALL, in_proportion
 
 SIZES = {"train": 21, "val": 4, "test": 5}
 
@@ -90,6 +91,30 @@ def test_what_is_written_is_what_is_read(tmp_path: Path) -> None:
         read.write(tmp_path / "again")
     with pytest.raises(ManticoreError, match="6 test examples are asked for, found 5"):
         load_task(TaskOptions("lra-pathfinder32", data_dir=str(tmp_path / "out"), test=6))
+
+
+@pytest.mark.parametrize(
+    ("asked", "written"),
+    [
+        ({"train": 40}, {"train": 40, "val": 5, "test": 5}),
+        ({"train": 7}, {"train": 7, "val": 1, "test": 1}),
+        ({"train": 40, "test": 3}, {"train": 40, "val": 5, "test": 3}),
+        ({"train": 16, "val": 9, "test": 3}, {"train": 16, "val": 9, "test": 3}),
+    ],
+)
+def test_what_is_written_keeps_the_official_proportion(
+    asked: dict[str, int], written: dict[str, int], tmp_path: Path
+) -> None:
+    (level,) = write_task(TaskOptions("lra-pathfinder32", **asked), tmp_path)  # type: ignore[arg-type]
+    assert read_json(level / "splits.json") == written
+    assert len(list(level.glob("imgs/*/*.png"))) == sum(written.values())
+
+
+def test_sizes_nobody_names_are_the_presets_own() -> None:
+    assert (
+        load_task(TaskOptions("lra-pathx", preset="paper")).sizes == in_proportion(OFFICIAL, TaskOptions()) == OFFICIAL
+    )
+    assert load_task(TaskOptions("lra-pathx", preset="cpu", train=40)).sizes == {"train": 40, "val": 400, "test": 400}
 
 
 def test_wrong_use_is_one_line(tmp_path: Path) -> None:

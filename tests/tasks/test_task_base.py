@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import pickle
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -131,6 +133,28 @@ def test_fingerprints_see_tokens_only() -> None:
     wide = Examples(np.array([1, 2], np.uint32), np.array([0, 2]), np.array([7]))
     assert narrow.fingerprints() == wide.fingerprints()
     assert len(set(examples("ab", "ba", "a", "b", "").fingerprints())) == 5
+
+
+def test_fingerprints_are_the_same_wherever_blocks_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    texts = ["", "", "abc", "a", "", "abcdefgh", "b", "ab", "", ""]
+    whole = examples(*texts).fingerprints()
+    assert whole == [hashlib.blake2b(text.encode("utf-32-le"), digest_size=16).digest() for text in texts]
+    for block in range(1, 12):
+        monkeypatch.setattr("manticore.tasks.examples.BLOCK", block)
+        assert examples(*texts).fingerprints() == whole
+    assert examples().fingerprints() == []
+
+
+def test_fingerprints_copy_a_block_at_a_time() -> None:
+    count, length = 1_000, 16_384
+    ids_NL = np.random.default_rng(0).integers(256, size=(count, length), dtype=np.uint8)
+    held = Examples(ids_NL.reshape(-1), np.arange(count + 1) * length, np.zeros(count, dtype=np.int64))
+    tracemalloc.start()
+    prints = held.fingerprints()
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert len(set(prints)) == count
+    assert peak < held.flat.nbytes / 20
 
 
 def test_splits_that_share_examples_are_refused() -> None:
