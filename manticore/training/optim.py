@@ -67,7 +67,8 @@ def weight_optimizer(parameters: Iterable[tuple[str, nn.Parameter]], options: We
         {"params": decayed, "weight_decay": options.weight_decay},
         {"params": kept, "weight_decay": 0.0},
     ]
-    return AdamW([g for g in groups if g["params"]], lr=options.lr, betas=(options.beta1, options.beta2))
+    betas = (options.beta1, options.beta2)
+    return AdamW([g for g in groups if g["params"]], lr=options.lr, betas=betas, fused=True)
 
 
 def alpha_optimizer(alpha: nn.Parameter, options: AlphaOptions) -> Optimizer:
