@@ -17,6 +17,7 @@ from manticore.errors import ManticoreError
 COMMANDS = (  # files of this folder, in the order of --help
     "search",
     "compare",
+    "program",
     "finetune",
     "evaluate",
     "export",

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from manticore import terminal
-from manticore.cli.parsing import Parser, at_least, command, names
-from manticore.cli.searching import add_flags, recipe_of_flags
+from manticore.cli.parsing import Parser, at_least, command, names, numbers
+from manticore.cli.searching import add_flags, recipe_of_flags, tasks_of
 
 
 def add(commands: Any) -> None:
@@ -41,15 +41,14 @@ def add(commands: Any) -> None:
 def add_contest_flags(made: Parser) -> None:
     """Add the flags of everything that runs trials."""
     made.add_argument("--seeds", type=at_least(1), metavar="N", help="number of seeds; default: the recipe's, or 3")
-    made.add_argument("--learning-rates", type=names, metavar="X,X", help="grid each contender chooses from")
+    made.add_argument("--learning-rates", type=numbers, metavar="X,X", help="grid each contender chooses from")
     made.add_argument("--workers", type=at_least(1), default=1, metavar="N", help="processes at once (default 1)")
     made.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder of trials, tables and report")
 
 
 def contest_of(given: argparse.Namespace) -> dict[str, Any]:
     """What the flags say about the contest, for the recipe."""
-    options = {"seeds": given.seeds, "learning_rates": given.learning_rates and [*map(float, given.learning_rates)]}
-    options |= {key: getattr(given, key, None) for key in ("contenders", "budgets")}
+    options = {key: getattr(given, key, None) for key in ("seeds", "learning_rates", "contenders", "budgets")}
     options |= {"paths": True} if getattr(given, "paths", False) else {}
     return {"contest": {key: value for key, value in options.items() if value is not None}}
 
@@ -57,11 +56,7 @@ def contest_of(given: argparse.Namespace) -> dict[str, Any]:
 def run(given: argparse.Namespace) -> None:
     """`manticore compare`."""
     from manticore.contest import compare
-    from manticore.tasks.catalog import tasks
 
-    wanted: list[str | None] = []
-    for name in given.task or [None]:
-        family = [held for held in tasks if held.startswith(f"{name}-")]
-        wanted += family if family and name not in tasks else [name]
+    wanted = tasks_of(given.task) if given.task else [None]
     recipes = [recipe_of_flags(given, name, contest_of(given)) for name in wanted]
     compare.run(recipes, given.out, given.workers, terminal.console())

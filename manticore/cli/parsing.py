@@ -62,6 +62,11 @@ def names(given: str) -> list[str]:
     return [name.strip() for name in given.split(",") if name.strip()]
 
 
+def numbers(given: str) -> list[float]:
+    """What argparse calls to read the numbers above zero between commas."""
+    return [above_zero(name) for name in names(given)]
+
+
 def task_flags(made: Parser) -> None:
     """Add the flags that say which task a hybrid meets."""
     made.add_argument("--task", default="lra-listops", metavar="T", help="task (ls tasks; default lra-listops)")

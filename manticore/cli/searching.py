@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from manticore.cli.parsing import Parser, names
@@ -27,6 +28,17 @@ def add_flags(made: Parser) -> None:
     made.add_argument("--stages", type=int, metavar="N", help="number of stages")
     made.add_argument("--data-dir", metavar="DIR", help="folder with the task's official files; default: generate")
     made.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="any recipe key; may be repeated")
+
+
+def tasks_of(given: Sequence[str]) -> list[str]:
+    """Names of tasks, where the first word of several, such as `mad`, stands for all of them."""
+    from manticore.tasks.catalog import tasks
+
+    out: list[str] = []
+    for name in given:
+        family = [held for held in tasks if held.startswith(f"{name}-")]
+        out += family if family and name not in tasks else [name]
+    return out
 
 
 def recipe_of_flags(given: argparse.Namespace, task: str | None, more: dict[str, Any]) -> Recipe:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +11,8 @@ from rich.console import Console
 
 from manticore import __version__
 from manticore.contest.meeting import Meeting
-from manticore.contest.rounds import Crew, play
+from manticore.contest.rounds import play
+from manticore.contest.setting import check_out, crew_of, rehearse
 from manticore.contest.standing import (
     correlation,
     differences,
@@ -23,11 +22,9 @@ from manticore.contest.standing import (
     regret,
     verdicts,
 )
-from manticore.contest.trials import Work, digest
-from manticore.errors import ManticoreError
+from manticore.contest.trials import digest
 from manticore.files import write_json
-from manticore.jobs import JobStore
-from manticore.recipe import Recipe, RunOptions
+from manticore.recipe import Recipe
 from manticore.report.contest import write_contest
 from manticore.report.standings import standings
 from manticore.runs.machine import facts, prepare
@@ -51,13 +48,16 @@ def run(recipes: Sequence[Recipe], out: Path, workers: int, console: Console) ->
 
     Raises ManticoreError, before anything is written, if a recipe cannot be.
     """
-    check_out(out)
+    check_out(out, RESULT)
     started = time.monotonic()
     tasks = [load_task(recipe.task) for recipe in recipes]
-    _ = prepare(recipes[0].run)
+    machine = prepare(recipes[0].run)
+    for recipe, task in zip(recipes, tasks, strict=True):
+        rehearse(recipe, task, machine)
     crew = crew_of(recipes[0], out, workers, console)
     meetings = [Meeting(recipe, digest(task)) for recipe, task in zip(recipes, tasks, strict=True)]
     told = play([meeting.story() for meeting in meetings], crew.run)
+    crew.leave()
     records = [record(*held) for held in zip(meetings, tasks, told, strict=True)]
     contest = recipes[0].contest
     result = {
@@ -76,25 +76,6 @@ def run(recipes: Sequence[Recipe], out: Path, workers: int, console: Console) ->
     write_contest(out)
     show(result, out, console)
     return result
-
-
-def check_out(out: Path) -> None:
-    """Raises ManticoreError if `out` holds something else than trials."""
-    if out.exists() and not out.is_dir():
-        raise ManticoreError(f"{out} is a file; --out needs a folder")
-    if out.is_dir() and any(out.iterdir()) and not (out / "trials").is_dir():
-        raise ManticoreError(f"{out} already holds something else than trials; choose another --out")
-
-
-def crew_of(recipe: Recipe, out: Path, workers: int, console: Console) -> Crew:
-    """Processes that keep their trials in `out/trials` and share the machine's cores."""
-    work = Work(out / "models", shared(recipe.run, workers), recipe.task.cache_dir)
-    return Crew(JobStore(out / "trials"), work, workers, console)
-
-
-def shared(options: RunOptions, workers: int) -> RunOptions:
-    """The machine's cores shared by the processes, unless threads were asked for."""
-    return options if options.threads else replace(options, threads=max(1, (os.cpu_count() or 1) // workers))
 
 
 def record(meeting: Meeting, task: Task, told: dict[str, Any]) -> dict[str, Any]:

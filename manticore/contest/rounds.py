@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Generator, Sequence
+from contextlib import suppress
 from typing import Any
 
 from rich.console import Console
@@ -55,10 +56,12 @@ class Crew:
     def __init__(self, store: JobStore, work: Work, workers: int, console: Console) -> None:
         self.store, self.work, self.workers, self.console = store, work, workers, console
         self.round = 0
+        self.seen: list[Trial] = []
 
     def run(self, trials: list[Trial]) -> Results:
         """All results, in order. Raises ManticoreError if a trial fails; the others are kept."""
         self.round += 1
+        self.seen += trials
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
         with Progress(*columns, TextColumn("{task.fields[note]}"), console=self.console, transient=True) as progress:
             bar = progress.add_task(f"round {self.round}", total=None, note="")
@@ -80,6 +83,13 @@ class Crew:
                 if not outcome.held:
                     return outcome.results
                 time.sleep(PATIENCE)
+
+    def leave(self) -> None:
+        """Drop the models of trials that nobody tests any more; their scores stay."""
+        for held in self.seen:
+            self.work.forget(held)
+        with suppress(OSError):  # another contest's models may be there
+            self.work.folder.rmdir()
 
     def _words(self, settled: Settled) -> str:
         result = self.store.get(settled.job) if settled.state in ("finished", "kept") else None

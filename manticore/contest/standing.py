@@ -46,7 +46,7 @@ def table_row(name: str, group: str, rate: float, results: Results) -> Row:
         "seeds": [
             {key: held[key] for key in ("path", "weights")} | {"before": held["test"]["before"]} for held in results
         ]
-        if group == "hybrid"
+        if group == "hybrid" and all(held["path"] for held in results)  # none diverged
         else [],
     }
 
@@ -104,7 +104,7 @@ def regret(paths: Sequence[Mapping[str, Any]], hybrid: Row) -> dict[str, Any] | 
 
     The best is picked by its own test scores, so that noise makes the regret larger, never smaller.
     """
-    if not paths:
+    if not paths or not hybrid["seeds"]:
         return None
     scores = {tuple(held["path"]): held["accuracy"]["mean"] for held in paths}
     return asdict(mean_interval([max(scores.values()) - scores[tuple(held["path"])] for held in hybrid["seeds"]]))
@@ -112,7 +112,7 @@ def regret(paths: Sequence[Mapping[str, Any]], hybrid: Row) -> dict[str, Any] | 
 
 def correlation(paths: Sequence[Mapping[str, Any]], candidates: Sequence[str], hybrid: Row) -> dict[str, Any] | None:
     """Rank correlation over all paths: the search's log weight, mean over seeds, and test accuracy from scratch."""
-    if len(paths) < 2:
+    if len(paths) < 2 or not hybrid["seeds"]:
         return None
     scores = []
     for held in paths:

@@ -131,7 +131,9 @@ class Work:
         if held["split"] == "choice":
             return {**_facts(shop, entry), "score": shop.score(entry.net, "choice").to_dict()}
         scores = {name: shop.score(net, "test").to_dict() for name, net in entry.before.items()}
-        return {"score": shop.score(entry.net, "test").to_dict(), "before": scores}
+        result = {"score": shop.score(entry.net, "test").to_dict(), "before": scores}
+        self.forget(held)
+        return result
 
     def place(self, held: Trial) -> Path:
         """Where the trial's model is."""

@@ -82,11 +82,11 @@ def fit(
             enable_checkpointing=False,
             enable_progress_bar=False,
             enable_model_summary=False,
-            log_every_n_steps=machine.log_every,
             use_distributed_sampler=False,
             num_sanity_val_steps=0,
         )
         module.train()
+        module.log_every = machine.log_every
         resumed: dict[str, Any] = {"ckpt_path": state, "weights_only": True} if state.exists() else {}
         try:
             trainer.fit(module, train_dataloaders=StepLoader(streams, module.steps), **resumed)

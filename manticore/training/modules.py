@@ -44,6 +44,7 @@ class TrainModule(lightning.LightningModule):
         self.options = options
         self.steps = steps
         self.micro_batch_size = 0
+        self.log_every = 10
         self.done = 0
         self.tokens = 0
         self.flops = 0.0
@@ -136,9 +137,9 @@ class TrainModule(lightning.LightningModule):
     def finish_step(self) -> None:
         """Count the step and, now and then, hand its numbers to the loggers."""
         self.done += 1
-        if self.done % self.trainer.log_every_n_steps == 0:  # `log_dict` would look at every step: 15 % of a small one
+        if self.done % self.log_every == 0:  # `log_dict` would look at every step: 15 % of a small one
             rate = self.weight_schedule.get_last_lr()[0]
-            numbers = {**self.latest, "step": float(self.done), "tokens": float(self.tokens), "lr": rate}
+            numbers = {**self.latest, "step": self.done, "tokens": self.tokens, "lr": float(rate)}
             for logger in self.loggers:
                 logger.log_metrics(numbers, self.done)
 

@@ -1,0 +1,56 @@
+"""Where a contest is held: its folder, its processes, and a look at whether it can be before it begins."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from pathlib import Path
+
+from rich.console import Console
+
+from manticore.contest.rounds import Crew
+from manticore.contest.trials import Work
+from manticore.errors import ManticoreError
+from manticore.jobs import JobStore
+from manticore.recipe import Recipe, RunOptions
+from manticore.runs.folder import RunFolder
+from manticore.runs.workshop import Workshop
+from manticore.tasks.base import Task
+from manticore.training.fit import Machine
+
+RESULTS = ("comparison.json", "program.json")
+"""What a contest leaves, whichever it is."""
+
+
+def check_out(out: Path, result: str) -> None:
+    """Raises ManticoreError if `out` holds anything but trials and the `result` of a contest of the same kind."""
+    if out.exists() and not out.is_dir():
+        raise ManticoreError(f"{out} is a file; --out needs a folder")
+    if not out.is_dir() or not any(out.iterdir()):
+        return
+    if not (out / "trials").is_dir():
+        raise ManticoreError(f"{out} already holds something else than trials; choose another --out")
+    for other in RESULTS:
+        if other != result and (out / other).exists():
+            raise ManticoreError(f"{out} already holds {other}; choose another --out")
+
+
+def crew_of(recipe: Recipe, out: Path, workers: int, console: Console) -> Crew:
+    """Processes that keep their trials in `out/trials` and share the machine's cores."""
+    work = Work(out / "models", shared(recipe.run, workers), recipe.task.cache_dir)
+    return Crew(JobStore(out / "trials"), work, workers, console)
+
+
+def shared(options: RunOptions, workers: int) -> RunOptions:
+    """The machine's cores shared by the processes, unless threads were asked for."""
+    return options if options.threads else replace(options, threads=max(1, (os.cpu_count() or 1) // workers))
+
+
+def rehearse(recipe: Recipe, task: Task, machine: Machine) -> None:
+    """Build what would be trained, once. Raises ManticoreError, with the task's name, if it cannot be built."""
+    try:
+        shop = Workshop(recipe, task, machine, RunFolder(Path()), Console(quiet=True))
+        for name in shop.space.names:
+            shop.supernet(name, recipe.search.relaxation, "rehearsal")
+    except ManticoreError as error:
+        raise ManticoreError(f"{task.name}: {error}") from None

@@ -1,0 +1,113 @@
+"""The page of programming: one self-contained file, in light, dark and print. Reads program.json and nothing else."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from manticore.files import write_text
+from manticore.report.colours import Colours
+from manticore.report.markup import Html, el
+from manticore.report.paper import definitions, document, section, unbroken
+from manticore.report.program_record import FILE, Programming, Tried
+from manticore.report.program_scatter import Spot, scatter
+from manticore.report.program_tables import costs_html, paths_html, standings_html, transfer_html
+from manticore.report.program_words import listed, sentences
+from manticore.report.sections import machine_words
+from manticore.report.units import counted, duration, percent
+
+NOTE = (
+    "Spearman's rank correlation over all paths, with Fisher's interval, which takes the paths to be independent. "
+    "They share stages and every score has noise, so the intervals are a rough guide."
+)
+
+
+def write_program(folder: Path | str) -> Path:
+    """Write `report.html` beside `program.json`, whole or not at all, and return where it is.
+
+    Raises BadFile if `program.json` is not there or is not what `manticore program` leaves.
+    """
+    file = Path(folder) / "report.html"
+    write_text(file, program_page(Programming.read(Path(folder))))
+    return file
+
+
+def program_page(told: Programming) -> str:
+    """The whole page."""
+    title = f"{' + '.join(told.target_components)} programmed for {told.task}"
+    pairs = [f"{ours} is {theirs}" for ours, theirs in zip(told.components, told.target_components, strict=True)]
+    others = f" On the target {listed(pairs)}." if told.components != told.target_components else ""
+    bars = (
+        f"Bars and margins are 95% intervals over {counted(len(told.seeds), 'seed')} (Student's t)."
+        if len(told.seeds) > 1
+        else "There is one seed, so there are no intervals."
+    )
+    return document(
+        title,
+        _opening(told, title),
+        section(
+            "Proxies and target",
+            f"A dot is a path, trained from scratch on every task. {bars}{others}",
+            _chart(told),
+        ),
+        section("How well proxies predict", NOTE, transfer_html(told)),
+        section(
+            f"On {told.task}",
+            "Test split, read once. Differences in percentage points, paired over seeds; the best and the median path "
+            "are picked by these very scores. Of two paths in the middle the better is the median.",
+            standings_html(told),
+        ),
+        section("Cost", None, costs_html(told)),
+        section(
+            "All paths",
+            "Accuracy on the target's test split and on the model-choice splits of the proxies; log weight: of the "
+            "searches, summed over stages and proxies.",
+            paths_html(told),
+        ),
+        section("How it was made", None, definitions(_facts(told))),
+        el("footer", f"Everything on this page is from the {FILE} that lies beside it."),
+    )
+
+
+def _opening(told: Programming, title: str) -> Html:
+    """Title, size and findings."""
+    facts = [f"manticore {told.version}".strip(), counted(len(told.paths), "path")]
+    facts += [f"{len(told.proxies)} {'proxy' if len(told.proxies) == 1 else 'proxies'}"]
+    facts += [counted(len(told.seeds), "seed")] if told.seeds else []
+    said = (el("li", unbroken(sentence)) for sentence in sentences(told))
+    return el(
+        "header", el("p", " · ".join(facts), class_="over"), el("h1", title), el("ul", *said, class_="verdicts result")
+    )
+
+
+def _chart(told: Programming) -> Html:
+    """The programmed path and home alone are marked."""
+    colours = Colours(told.target_components)
+    home = (told.home,) * len(told.programmed)
+    stays = f"programmed: {told.home} alone" if home == told.programmed else "programmed"
+    marked = {home: (f"{told.home} alone", colours[told.home]), told.programmed: (stays, "var(--accent)")}
+
+    def spot(tried: Tried) -> Spot:
+        name, colour = marked.get(tried.path, ("", "var(--soft)"))
+        reached = f"{percent(tried.accuracy.mean, tried.accuracy.margin)} on {told.task}"
+        said = f"{tried.words}: {percent(tried.proxy.mean, tried.proxy.margin)} on {_across(told)}, {reached}"
+        return Spot(tried.proxy, tried.accuracy, colour, said, name)
+
+    return scatter([spot(tried) for tried in told.ranked], f"accuracy on {_across(told)}", f"accuracy on {told.task}")
+
+
+def _across(told: Programming) -> str:
+    return told.proxies[0] if len(told.proxies) == 1 else f"the {len(told.proxies)} proxies"
+
+
+def _facts(told: Programming) -> dict[str, object]:
+    """How it was made, as names and words."""
+    facts: dict[str, object] = {"proxies": listed(told.proxies)}
+    if told.learning_rates:
+        grid = listed([f"{rate:g}" for rate in told.learning_rates])
+        facts["learning rate"] = f"of {grid} the best on the model-choice split; paths have that of {told.home} alone"
+    facts["path"] = "the largest product of the searches' mixing weights over all proxies, geometric mean over seeds"
+    facts |= machine_words(told.machine)
+    if told.seconds is not None:
+        workers = "" if told.workers is None else f" with {counted(told.workers, 'worker')}"
+        facts["time"] = f"{duration(told.seconds)}{workers}"
+    return facts

@@ -1,0 +1,82 @@
+"""A contest at pico size, and answers to trials that nobody ran."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from manticore.api import recipe_for
+from manticore.contest.meeting import Meeting
+from manticore.contest.rounds import Results
+from manticore.contest.trials import Trial
+from manticore.recipe import Recipe
+
+KEYS: dict[str, Any] = {
+    "task": {
+        "name": "mad-compression@vocab_size=4,seq_len=6",
+        "preset": "cpu",
+        "train": 96,
+        "val": 32,
+        "test": 32,
+    },
+    "space": {"components": ["gpt-neo", "mamba"], "stages": 2},
+    "scratch": {
+        "attention": {"width": 16, "layers": 2, "heads": 2, "inner": 32},
+        "recurrent": {"width": 16, "layers": 2, "state": 4},
+    },
+    "search": {"steps": 4, "warmup_steps": 2, "batch_size": 8, "weights": {"warmup_steps": 1}},
+    "finetune": {"steps": 4, "batch_size": 8, "weights": {"warmup_steps": 1}},
+    "run": {"threads": 1, "device": "cpu"},
+}
+
+
+def recipe(**contest: Any) -> Recipe:
+    """The pico recipe with what is told of the contest."""
+    return recipe_for("search/mad", {**KEYS, "contest": {"seeds": 2, "learning_rates": [0.001, 0.002], **contest}})
+
+
+def answer(accuracy: float, held: Trial, path: list[str] | None = None) -> dict[str, Any]:
+    """What a trial could have come to."""
+    score = {"accuracy": accuracy, "loss": 1 - accuracy, "count": 32, "margin": 0.1}
+    if held["split"] == "test":
+        before = {"soft": score, "discrete": score} if held["contender"] == "hybrid" else {}
+        return {"score": score, "before": before}
+    steps = held["terms"].get("steps", 8)
+    found = path if held["contender"] == "hybrid" else None
+    return {
+        "score": score,
+        "parameters": 1000,
+        "flops_per_token": 2000.0,
+        "tokens": 48 * steps,
+        "seconds": 1.0,
+        "flops": 6000.0 * steps * (2 if held["contender"] == "uniform" else 1),
+        "path": found,
+        "weights": [[0.9, 0.1], [0.2, 0.8]] if found else None,
+    }
+
+
+def told(
+    meeting: Meeting, accuracy: Callable[[Trial], float], path: Iterable[str] = ("gpt-neo", "mamba")
+) -> tuple[dict[str, Any], list[list[Trial]]]:
+    """What a meeting's story returns when its trials come to `accuracy`, and its rounds."""
+    story, rounds = meeting.story(), []
+    answers: Results | None = None
+    while True:
+        try:
+            trials = next(story) if answers is None else story.send(answers)
+        except StopIteration as end:
+            return end.value, rounds
+        rounds.append(trials)
+        answers = [answer(accuracy(held), held, list(path)) for held in trials]
+
+
+def rate_of(held: Trial) -> float:
+    """The learning rate of a trial."""
+    rate: float = held["recipe"]["finetune"]["weights"]["lr"]
+    return rate
+
+
+def seed_of(held: Trial) -> int:
+    """The seed of a trial."""
+    seed: int = held["recipe"]["run"]["seed"]
+    return seed

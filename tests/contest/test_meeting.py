@@ -1,0 +1,118 @@
+"""A contest chooses on the model-choice split, gives everybody the same, and reads test when all is chosen."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import pytest
+
+from manticore.contest.meeting import Meeting
+from manticore.contest.rounds import play
+from manticore.contest.trials import Trial
+from manticore.jobs import key_of
+from tests.contest.contests import rate_of, recipe, seed_of, told
+
+GOOD = {"path": 0.001, "designed": 0.002, "uniform": 0.001, "hub": 0.002, "hybrid": 0.002}
+
+
+def accuracy(held: Trial) -> float:
+    """Each kind is best at its own rate; Mamba alone is the better component; test contradicts all that."""
+    if held["split"] == "test":
+        return 0.9 if rate_of(held) != GOOD[held["contender"]] else 0.3
+    best = 0.5 if rate_of(held) == GOOD[held["contender"]] else 0.4
+    return best + 0.1 * (held["terms"].get("path") == ["mamba", "mamba"]) + 0.01 * seed_of(held)
+
+
+def test_choices_are_made_on_model_choice_and_test_comes_last() -> None:
+    found, rounds = told(Meeting(recipe(), "data"), accuracy)
+    assert found["home"] == "mamba"
+    rates = {row["name"]: row["lr"] for row in found["tables"]["tokens"]}
+    assert rates == {
+        "hybrid": 0.002,
+        "gpt-neo alone": 0.001,
+        "mamba alone": 0.001,
+        "mambaformer": 0.002,
+        "striped": 0.002,
+        "uniform mixture": 0.001,
+        "random path": 0.001,
+        "hub": 0.002,
+    }
+    tested = [held for trials in rounds for held in trials if held["split"] == "test"]
+    assert {rate_of(held) == GOOD[held["contender"]] for held in tested} == {True}
+    for trials in rounds:  # a round is for choosing or for testing
+        assert len({held["split"] for held in trials}) == 1
+    for before, after in pairwise(rounds):  # what is tested was trained in the round before, by everybody
+        if after[0]["split"] == "test":
+            assert [key_of({**held, "split": "choice"}) for held in after] == [key_of(held) for held in before]
+
+
+def test_everybody_gets_the_same_tokens_and_then_the_same_operations() -> None:
+    found, rounds = told(Meeting(recipe(), "data"), accuracy)
+    fixed = {"path", "uniform", "designed"}
+    steps = {held["terms"]["steps"] for held in rounds[0] + rounds[1] if held["contender"] in fixed}
+    assert steps == {(4 + 2) + 4}  # weight and alpha steps of the search, and the fine-tuning, of 8 sequences each
+    (hub,) = {held["recipe"]["search"]["steps"] for held in rounds[1] if held["contender"] == "hub"}
+    assert hub == 10
+    spent = {row["name"]: row["train_flops"] for row in found["tables"]["flops"]}
+    assert spent["uniform mixture"] == pytest.approx(found["train_flops"], rel=0.15)
+    halved = [held for trials in rounds for held in trials if held["contender"] == "uniform"][-1]
+    assert halved["terms"]["steps"] == 4  # twice the operations a step: 8 * 6000 of the hybrid's are 4 steps
+
+
+def test_the_home_that_was_asked_for_stays() -> None:
+    meeting = Meeting(recipe(), "data")
+    meeting.space = type(meeting.space)(["gpt-neo", "mamba"], stages=2, home="gpt-neo")
+    assert told(meeting, accuracy)[0]["home"] == "gpt-neo"
+
+
+def test_only_those_asked_for_take_part() -> None:
+    found, rounds = told(Meeting(recipe(contenders=["components"], budgets=["tokens"]), "data"), accuracy)
+    assert [row["name"] for row in found["tables"]["tokens"]] == ["hybrid", "gpt-neo alone", "mamba alone"]
+    assert set(found["tables"]) == {"tokens"}
+    assert {held["contender"] for trials in rounds for held in trials} == {"hybrid", "path"}
+
+
+def test_without_components_home_is_chosen_all_the_same() -> None:
+    found, _ = told(Meeting(recipe(contenders=["hub"], budgets=["tokens"]), "data"), accuracy)
+    assert found["home"] == "mamba"
+    assert [row["name"] for row in found["tables"]["tokens"]] == ["hybrid", "hub"]
+
+
+def test_all_paths() -> None:
+    found, rounds = told(Meeting(recipe(paths=True, budgets=["tokens"]), "data"), accuracy)
+    assert [held["path"] for held in found["paths"]] == [
+        [first, second] for first in ("gpt-neo", "mamba") for second in ("gpt-neo", "mamba")
+    ]
+    assert {seed_of(held) for held in rounds[-1]} == {0, 1}
+    assert {rate_of(held) for held in rounds[-1]} == {0.001}
+
+
+def test_a_random_path_is_not_home_alone() -> None:
+    meeting = Meeting(recipe(), "data")
+    drawn = [tuple(meeting.random_path("mamba", seed)) for seed in range(40)]
+    assert set(drawn) == {("gpt-neo", "gpt-neo"), ("gpt-neo", "mamba"), ("mamba", "gpt-neo")}
+    assert drawn == [tuple(meeting.random_path("mamba", seed)) for seed in range(40)]
+
+
+def test_a_component_alone_is_the_path_that_stays_home() -> None:
+    meeting = Meeting(recipe(), "data")
+    alone = meeting.trial(meeting.component("mamba"), 0, 0.001)
+    assert key_of(alone) == key_of(meeting.trial(meeting.one_path("mamba", ["mamba"] * 2), 0, 0.001))
+
+
+def test_stories_are_played_in_rounds_together() -> None:
+    def story(name: str, rounds: int):  # type: ignore[no-untyped-def]
+        heard = []
+        for number in range(rounds):
+            heard += yield [{"trial": f"{name}{number}"}]
+        return {"heard": heard}
+
+    calls = []
+
+    def run(trials):  # type: ignore[no-untyped-def]
+        calls.append([held["trial"] for held in trials])
+        return [{"of": held["trial"]} for held in trials]
+
+    ends = play([story("a", 1), story("b", 3), story("c", 0)], run)
+    assert calls == [["a0", "b0"], ["b1"], ["b2"]]
+    assert ends == [{"heard": [{"of": "a0"}]}, {"heard": [{"of": f"b{n}"} for n in range(3)]}, {"heard": []}]

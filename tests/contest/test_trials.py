@@ -1,0 +1,127 @@
+"""A trial is what its result depends on: nothing else changes its key, and none of that is left out."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from manticore.contest import trials
+from manticore.contest.contenders import nearest_depth
+from manticore.contest.meeting import Meeting
+from manticore.contest.trials import DIVERGED, Work, digest
+from manticore.jobs import key_of
+from manticore.recipe import Recipe
+from manticore.tasks.base import TaskOptions
+from manticore.tasks.catalog import load_task
+from tests.contest.contests import recipe
+from tests.pico import component
+
+
+def key(of: Recipe, kind: str = "mamba alone", data: str = "data") -> str:
+    """The key of a side's trial with seed 0."""
+    meeting = Meeting(of, data)
+    sides = [meeting.hybrid("mamba"), meeting.component("mamba"), *meeting.rivals("mamba")]
+    return key_of(meeting.trial(next(side for side in sides if side.name == kind), 0, 0.001))
+
+
+def test_what_a_contender_does_not_read_is_not_in_its_trial() -> None:
+    plain = recipe()
+    other = replace(plain, search=replace(plain.search, entropy=0.7))
+    assert key(other) == key(plain)
+    assert key(other, "hybrid") != key(plain, "hybrid")
+    elsewhere = replace(
+        plain, run=replace(plain.run, threads=2, log_every=3), task=replace(plain.task, cache_dir="/elsewhere")
+    )
+    for kind in ("mamba alone", "hybrid", "hub", "striped"):
+        assert key(elsewhere, kind) == key(plain, kind)
+    many = replace(plain, contest=replace(plain.contest, seeds=9, paths=True))
+    assert key(many, "hybrid") == key(plain, "hybrid")
+
+
+def test_what_it_reads_is() -> None:
+    plain = recipe()
+    assert key(plain, data="other") != key(plain)
+    wider = replace(plain.scratch, attention=replace(plain.scratch.attention, width=32))
+    assert key(replace(plain, scratch=wider)) != key(plain)
+    assert key(replace(plain, finetune=replace(plain.finetune, steps=5))) != key(plain)
+    larger = replace(plain, selection=replace(plain.selection, within_largest=True))
+    assert (key(larger, "hybrid"), key(larger)) != (key(plain, "hybrid"), key(plain))
+    assert key(larger) == key(plain)
+
+
+def test_other_weights_in_a_local_folder_are_another_trial(tmp_path: Path) -> None:
+    for name in ("gpt2", "mamba"):
+        component(name).model.save_pretrained(tmp_path / name)
+    space = {"components": [str(tmp_path / name) for name in ("gpt2", "mamba")], "stages": 2}
+    before = key(replace(recipe(), space=space))
+    model = component("mamba").model
+    with torch.no_grad():
+        next(model.parameters()).add_(1.0)
+    model.save_pretrained(tmp_path / "mamba")
+    assert key(replace(recipe(), space=space)) != before
+
+
+def test_the_digest_is_of_examples_and_splits() -> None:
+    options = recipe().task
+    one, same = load_task(options), load_task(replace(options, workers=1))
+    assert digest(one) == digest(same)
+    assert digest(load_task(replace(options, seed=1))) != digest(one)
+    assert digest(load_task(replace(options, val=31))) != digest(one)
+    splits = same.splits()
+    labels = np.array(splits.test.labels)
+    labels.flat[0] += 1
+    object.__setattr__(splits.test, "labels", labels)
+    assert digest(same) != digest(one)
+
+
+def test_a_trial_is_trained_once_and_tested_on_what_was_trained(tmp_path: Path) -> None:
+    meeting = Meeting(recipe(), "data")
+    held = meeting.trial(meeting.hybrid("mamba"), 0, 0.001)
+    work = Work(tmp_path, meeting.recipe.run)
+    first = work(held)
+    assert len(first["path"]) == 2
+    assert first["parameters"] > 0
+    assert first["tokens"] == 10 * 8 * 6  # 4 + 2 + 4 steps of 8 sequences of 6 tokens
+    weights = sorted((work.place(held) / "checkpoints").glob("*.safetensors"))
+    assert [file.stem for file in weights] == ["fine-tune", "search"]
+    changed = {file: file.stat().st_mtime_ns for file in weights}
+    assert work(held)["score"] == first["score"]
+    assert {file: file.stat().st_mtime_ns for file in weights} == changed
+    result = work(trials.tested(held))
+    assert set(result["before"]) == {"soft", "discrete"}
+    assert result["score"]["count"] == 32
+    assert not work.place(held).exists()
+    again = work(trials.tested(held))  # the model is gone: it is trained anew, and is the same
+    assert again == result
+
+
+def test_operations_are_counted_as_they_are_spent(tmp_path: Path) -> None:
+    meeting = Meeting(recipe(), "data")
+    alone = Work(tmp_path, meeting.recipe.run)(meeting.trial(meeting.component("mamba"), 0, 0.001))
+    assert alone["flops"] == pytest.approx(3 * alone["tokens"] * alone["flops_per_token"])
+    hybrid = Work(tmp_path, meeting.recipe.run)(meeting.trial(meeting.hybrid("mamba"), 0, 0.001))
+    soft = Work(tmp_path, meeting.recipe.run)(meeting.trial(meeting.rivals("mamba")[2], 0, 0.001))
+    assert hybrid["tokens"] == alone["tokens"] == soft["tokens"]
+    assert hybrid["flops"] < soft["flops"]
+    assert soft["flops"] == pytest.approx(3 * soft["tokens"] * soft["flops_per_token"])
+
+
+def test_a_loss_that_is_no_number_is_the_worst_result_not_the_end(tmp_path: Path) -> None:
+    meeting = Meeting(recipe(), "data")
+    work = Work(tmp_path, meeting.recipe.run)
+    assert work(meeting.trial(meeting.component("mamba"), 0, 1e30)) == DIVERGED
+    assert not any(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(("wanted", "layers"), [(0, 2), (200, 2), (250, 2), (251, 3), (449, 4), (451, 5)])
+def test_depth_of_a_designed_hybrid(wanted: float, layers: int) -> None:
+    assert nearest_depth(lambda layers: 100 * layers, wanted) == layers
+
+
+def test_one_task_serves_all_trials_of_a_process() -> None:
+    options = TaskOptions(name="mad-compression@vocab_size=4,seq_len=6", preset="cpu", train=96, val=32, test=32)
+    assert trials._task(options) is trials._task(options)
