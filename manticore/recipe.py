@@ -28,6 +28,8 @@ from manticore.strategies import strategies
 from manticore.tasks.base import TaskOptions
 from manticore.training.optim import AlphaOptions, WeightOptions
 
+DECIDE = ("together", "front-to-back")
+STARTS = ("search", "fresh")
 CONTENDERS = ("components", "designed", "uniform", "random", "hub")
 BUDGETS = ("tokens", "flops")
 PRECISIONS = ("auto", "32-true", "bf16-mixed")
@@ -86,6 +88,10 @@ class SearchOptions:
     entropy: float = 1.0
     """Weight of the mixture's entropy in the alphas' loss at the end; rises from 0 and drives the mixture to a path."""
 
+    decide: str = "together"
+    """When the entropy's weight rises: together (at all stages alike) or front-to-back (stage after stage, so that a
+    stage is judged behind what was decided before it)."""
+
     sampled: bool = False
     """Weight steps run one path drawn from the mixing weights, not the mixture: cheaper, and every path learns to stand
     by itself. Only in the residual topology, and where alphas have data of their own."""
@@ -103,6 +109,10 @@ class SearchOptions:
 @dataclass(frozen=True)
 class FinetuneOptions:
     """Training of the discrete hybrid, and of everything it is compared with."""
+
+    start: str = "search"
+    """What the discrete hybrid starts from: search (the supernet's weights) or fresh (the components as they were
+    before the search, of which only the path is kept)."""
 
     steps: int = 400
     """Number of optimizer steps."""
@@ -256,6 +266,12 @@ class Recipe:
             )
         if search.relaxation == "fixed":
             raise ManticoreError("search.relaxation cannot be fixed: then there is nothing to search")
+        for what, given, known in (
+            ("way to decide", search.decide, DECIDE),
+            ("start of fine-tuning", self.finetune.start, STARTS),
+        ):
+            if given not in known:
+                raise UnknownName(what, given, known)
         if not 0 < search.temperature < math.inf:
             raise ManticoreError(f"search.temperature must be above 0, got {search.temperature:g}")
         self._check_contest()

@@ -198,7 +198,9 @@ def hub_recipe(recipe: Recipe, steps: int) -> Recipe:
         entropy=0.0,
         sampled=False,
         warmup_steps=0,
-        steps=max(1, round(steps * recipe.finetune.batch_size / recipe.search.batch_size)),
+        steps=steps,
+        batch_size=recipe.finetune.batch_size,
+        weights=recipe.finetune.weights,
     )
     space = {key: value for key, value in recipe.space.items() if key not in ("home", "skip")}
     return replace(recipe, search=search, space={**space, "topology": "hub"})

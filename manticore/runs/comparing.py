@@ -10,6 +10,7 @@ from manticore.cost import flops, parameters
 from manticore.discretization import discretize
 from manticore.runs.choosing import weigh_home
 from manticore.runs.machine import facts
+from manticore.runs.phases import RANDOM
 from manticore.runs.wording import example, label_fields
 from manticore.runs.workshop import Trained, Workshop
 from manticore.supernet import Supernet
@@ -38,7 +39,7 @@ def compare(
         *(_row(shop, f"{name} alone", "component", held.net, held.tokens) for name, held in alone.items()),
     ]
     for name, held in others.items():
-        inherited = found.tokens if name == "random path" else 0
+        inherited = found.tokens if name == RANDOM and shop.recipe.finetune.start == "search" else 0
         rows.append(_row(shop, name, "baseline", held.net, inherited + held.tokens))
     count = len(shop.task.splits().test)
     for name, accuracy in shop.task.guesses().items():

@@ -16,6 +16,7 @@ from manticore.training.callbacks import AlphaRecord
 from manticore.training.modules import SearchModule, TrainModule
 
 BOTH = ("weights", "alphas")
+RANDOM = "random path"
 
 
 def fair_steps(recipe: Recipe) -> int:
@@ -65,6 +66,7 @@ def train_supernet(shop: Workshop, home: str) -> Trained:
             options.warmup_steps,
             options.entropy,
             sampled,
+            options.decide,
         )
 
     def streams() -> dict[str, Any]:
@@ -76,11 +78,17 @@ def train_supernet(shop: Workshop, home: str) -> Trained:
 
 
 def finetune(shop: Workshop, supernet: Supernet, path: list[str], phase: str) -> Trained:
-    """The discrete hybrid on `path`, with the supernet's weights, trained further on weights and alphas together."""
+    """The discrete hybrid on `path`, trained on weights and alphas together, from what the recipe says.
+
+    A random path that starts fresh owes nothing to the search, and gets its tokens as well.
+    """
     options = shop.recipe.finetune
+    fresh = options.start == "fresh"
+    steps = fair_steps(shop.recipe) if fresh and phase == RANDOM else options.steps
 
     def make() -> TrainModule:
-        return TrainModule(discretize(supernet, path, **label_fields(shop.task)), options.weights, options.steps)
+        start = shop.supernet(supernet.home, "softmax", "search") if fresh else supernet
+        return TrainModule(discretize(start, path, **label_fields(shop.task)), options.weights, steps)
 
     return shop.train(phase, make, lambda: {"weights": shop.stream(BOTH, options.batch_size, "fine-tune")})
 
@@ -96,7 +104,7 @@ def train_baselines(shop: Workshop, supernet: Supernet, home: str, path: list[st
             lambda: {"weights": shop.stream(BOTH, options.batch_size, "alone")},
         )
     if shop.recipe.compare.random:
-        out["random path"] = finetune(shop, supernet, random_path(shop, supernet, path), "random path")
+        out[RANDOM] = finetune(shop, supernet, random_path(shop, supernet, path), RANDOM)
     return out
 
 

@@ -39,7 +39,7 @@ FUZZY = Family(
     "mad-fuzzy-recall",
     "FR",
     paper=Fuzzy(vocab_size=16, seq_len=128, train=12_800),
-    cpu=Fuzzy(vocab_size=16, seq_len=32, train=12_800, k_motif_size=2, v_motif_size=2),
+    cpu=Fuzzy(vocab_size=8, seq_len=24, train=12_800, k_motif_size=2, v_motif_size=2),
     sweep={"vocab_size": _VOCABULARIES, "seq_len": _LENGTHS, "train": _SIZES},
     cues={"current token": same_token},
 )
@@ -47,7 +47,7 @@ COPYING = Family(
     "mad-selective-copying",
     "SC",
     paper=Copying(vocab_size=16, seq_len=256, train=12_800),
-    cpu=Copying(vocab_size=16, seq_len=32, train=12_800, num_tokens_to_copy=8),
+    cpu=Copying(vocab_size=10, seq_len=24, train=12_800, num_tokens_to_copy=6),
     sweep={
         "vocab_size": _VOCABULARIES,
         "seq_len": (512, 1024),
@@ -59,7 +59,7 @@ COMPRESSION = Family(
     "mad-compression",
     "C",
     paper=Compression(vocab_size=16, seq_len=32, train=12_800),
-    cpu=Compression(vocab_size=8, seq_len=16, train=12_800),
+    cpu=Compression(vocab_size=8, seq_len=10, train=12_800),
     sweep={"vocab_size": _VOCABULARIES, "seq_len": (64, 128, 256), "train": _SIZES},
     cues={"place": same_place},
 )
@@ -67,7 +67,7 @@ MEMORIZATION = Family(
     "mad-memorization",
     "M",
     paper=Memorization(vocab_size=256, seq_len=32, train=256),
-    cpu=Memorization(vocab_size=64, seq_len=32, train=256),
+    cpu=Memorization(vocab_size=64, seq_len=16, train=256),
     sweep={"vocab_size": (512, 1024, 2048, 4096, 8192)},
 )
 

@@ -16,7 +16,7 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from manticore.cost import Meter
 from manticore.errors import NonFiniteLoss
-from manticore.mixing import entropy
+from manticore.mixing import entropy, ramps
 from manticore.strategies import Strategy
 from manticore.supernet import Supernet
 from manticore.tasks.base import IGNORE
@@ -170,6 +170,7 @@ class SearchModule(TrainModule):
         steps: weight steps, warm-up included.
         warmup_steps: first steps, in which the alphas stay where they are.
         entropy: weight of the mixture's entropy in the alphas' loss at the last step; it rises linearly from 0.
+        decide: at all stages together, or front-to-back; see `mixing.ramps`.
         sampled: weight steps run one path drawn from the mixing weights, not the mixture.
     """
 
@@ -185,6 +186,7 @@ class SearchModule(TrainModule):
         warmup_steps: int,
         entropy: float = 0.0,
         sampled: bool = False,
+        decide: str = "together",
     ) -> None:
         super().__init__(net, options, steps)
         self.strategy = strategy
@@ -192,6 +194,7 @@ class SearchModule(TrainModule):
         self.warmup_steps = warmup_steps
         self.entropy = entropy
         self.sampled = sampled
+        self.decide = decide
 
     @property
     def warming_up(self) -> bool:
@@ -245,7 +248,8 @@ class SearchModule(TrainModule):
     def entropy_penalty(self) -> Tensor:
         """What the alphas pay for being undecided at this step."""
         progress = (self.done - self.warmup_steps) / max(1, self.steps - self.warmup_steps)
-        return self.entropy * progress * entropy(self.net.weights())
+        each_S = entropy(self.net.weights())
+        return self.entropy * (each_S * each_S.new_tensor(ramps(len(each_S), progress, self.decide))).sum()
 
     def training_step(self, batch: dict[str, Batch], batch_idx: int) -> None:
         self.latest = self.strategy.step(self, batch)
