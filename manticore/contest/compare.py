@@ -23,10 +23,10 @@ from manticore.contest.standing import (
     verdicts,
 )
 from manticore.contest.trials import digest
-from manticore.files import write_json
+from manticore.files import write_json, write_text
 from manticore.recipe import Recipe
 from manticore.report.contest import write_contest
-from manticore.report.standings import standings
+from manticore.report.standings import overview_markdown, standings, standings_markdown
 from manticore.runs.machine import facts, prepare
 from manticore.tasks.base import Task
 from manticore.tasks.catalog import load_task
@@ -35,7 +35,7 @@ RESULT = "comparison.json"
 
 
 def run(recipes: Sequence[Recipe], out: Path, workers: int, console: Console) -> dict[str, Any]:
-    """Compare on the task of each recipe and leave `comparison.json` and `report.html` in `out`.
+    """Compare on the task of each recipe and leave `comparison.json`, `tables.md` and `report.html` in `out`.
 
     Trials that are in `out/trials` are not run again, so a comparison that was stopped goes on where it was, one with
     more seeds or tasks runs what is new, and several processes or machines may share the folder.
@@ -73,6 +73,7 @@ def run(recipes: Sequence[Recipe], out: Path, workers: int, console: Console) ->
         "verdicts": {budget: verdicts(records, budget) for budget in contest.budgets},
     }
     write_json(out / RESULT, result)
+    write_text(out / "tables.md", tables(result))
     write_contest(out)
     show(result, out, console)
     return result
@@ -109,6 +110,16 @@ def show(result: dict[str, Any], out: Path, console: Console) -> None:
         for sentence in sentences:
             console.print(f"at the same {NAMES[budget]}: {sentence}", highlight=False, soft_wrap=True)
     console.print(f"  report  {out / 'report.html'}\n  numbers {out / RESULT}", highlight=False, soft_wrap=True)
+
+
+def tables(result: dict[str, Any]) -> str:
+    """All tables and verdicts as Markdown, an overview first."""
+    parts = []
+    for budget, sentences in result["verdicts"].items():
+        parts += [f"# At the same {NAMES[budget]}", overview_markdown(result, budget)]
+        parts += ["\n".join(f"- {sentence}" for sentence in sentences)]
+        parts += [f"## {held['task']}\n\n{standings_markdown(held, budget)}" for held in result["tasks"]]
+    return "\n\n".join(part.strip() for part in parts) + "\n"
 
 
 NAMES = {"tokens": "tokens", "flops": "operations"}

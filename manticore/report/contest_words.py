@@ -43,13 +43,14 @@ def told_of_task(match: Match) -> str:
 
 
 def told_of_hybrid(match: Match) -> str:
-    """Which path it took, under each budget if they differ, and what the gap was; empty if nobody knows."""
+    """Which path it took, under each budget if they differ, the gap, what is exported; empty if nobody knows."""
     paths = {budget: one.path for budget, held in match.tables.items() for one in held if one.path}
     said = list(paths.values())[:1]
     if len(set(paths.values())) > 1:
         said = [f"with {GIVEN[budget]} {path}" for budget, path in paths.items()]
     path = f"The hybrid's path: {'; '.join(said)}." if said else ""
-    return " ".join(filter(None, (path, _told_of_gap(match))))
+    handed = "" if match.exported is None else f"What is exported, it or a better component: {_share(match.exported)}."
+    return " ".join(filter(None, (path, _told_of_gap(match), handed)))
 
 
 def _told_of_gap(match: Match) -> str:

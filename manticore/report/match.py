@@ -95,6 +95,7 @@ class Match:
         tables: by budget, the contenders in the order of `GROUPS`, guesses last.
         differences: by budget and opponent, the hybrid's lead.
         gap: accuracy of the hybrid `soft`, `discrete` and `finetuned`, as far as it was measured.
+        exported: what searches hand over: with each seed the hybrid, or a component that is better on model choice.
         paths: the whole space, best path first; empty if it was not trained.
         regret: how far the found paths are below the best one.
         correlation: between the search's scores of paths and what they reach.
@@ -108,6 +109,7 @@ class Match:
     tables: Mapping[str, tuple[Contender, ...]]
     differences: Mapping[str, Mapping[str, Interval]]
     gap: Mapping[str, Interval]
+    exported: Interval | None
     paths: tuple[TriedPath, ...]
     regret: Interval | None
     correlation: Interval | None
@@ -124,6 +126,7 @@ class Match:
             }
             paths = [TriedPath.of(path) for path in held.get("paths") or ()]
             lone = intervals({name: held.get(name) for name in ("regret", "correlation")})
+            handed = intervals({"exported": mapping(held.get("exported")).get("accuracy")})
             return cls(
                 task=str(held["task"]),
                 metric=str(held.get("metric", "accuracy")),
@@ -133,6 +136,7 @@ class Match:
                 tables=tables,
                 differences={name: intervals(leads) for name, leads in mapping(held.get("differences")).items()},
                 gap=intervals(held.get("gap")),
+                exported=handed.get("exported"),
                 paths=tuple(sorted(paths, key=lambda tried: -tried.accuracy.mean)),
                 regret=lone.get("regret"),
                 correlation=lone.get("correlation"),

@@ -47,6 +47,9 @@ def test_compare_and_go_on(config: Path, tmp_path: Path, cached: Path, capsys: p
     ours = next(held for held in task["paths"] if held["chosen"])
     assert task["regret"]["mean"] == pytest.approx(best - ours["accuracy"]["mean"])
     assert "<html" in (out / "report.html").read_text()
+    told = (out / "tables.md").read_text()
+    assert told.count("## mad-compression@") == 2  # at the same tokens, at the same operations
+    assert f"| {task['tables']['tokens'][0]['accuracy']['mean']:.1%}"[:-1] in told.replace("**", "")
     assert not (out / "models").exists()
 
     kept = {file: file.stat().st_mtime_ns for file in (out / "trials").iterdir()}

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from manticore.mixing import entropy, relaxations
+from manticore.mixing import entropy, ramps, relaxations
 from manticore.strategies import strategies
 from manticore.training.callbacks import AlphaRecord
 from tests.training.bench import STEPS, batch, module, net, train
@@ -84,3 +84,13 @@ def test_entropy_is_none_at_a_path_and_the_number_of_stages_at_uniform(alphas: l
     assert -1e-6 <= entropy(relaxations["softmax"](torch.tensor(alphas), 1.0)).sum().item() <= stages * (1 + 1e-5)
     assert entropy(torch.eye(3)).sum().item() == 0
     assert entropy(torch.full((stages, 3), 1 / 3)).sum().item() == pytest.approx(stages)
+
+
+@given(st.integers(1, 6), st.floats(0, 1))
+def test_the_charge_rises_at_one_stage_after_the_other(stages: int, progress: float) -> None:
+    together, ordered = ramps(stages, progress, "together"), ramps(stages, progress, "front-to-back")
+    assert together == [progress] * stages
+    assert ordered == sorted(ordered, reverse=True)
+    assert all(0 <= ramp <= 1 for ramp in ordered)
+    assert sum(0 < ramp < 1 for ramp in ordered) <= 1
+    assert sum(ordered) == pytest.approx(stages * progress)

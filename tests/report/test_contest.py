@@ -41,6 +41,7 @@ def test_page_says_what_the_numbers_say(tmp_path: Path) -> None:
         "mambaformer best 83.0 ± 2.0 % −3.0 ± 5.0",
         "The hybrid's path: mamba · gpt-neo (2 of 3 seeds). From the soft mixture to the one-hot path it went from "
         "78.0 ± 2.0 % to 73.0 ± 1.0 % (−5.0 points); fine-tuning then brought it to 80.0 ± 2.0 %.",
+        "What is exported, it or a better component: 81.0 ± 2.0 %.",
         "The paths that the searches found are 1.2 ± 0.4 points below the best of 3.",
         "with what the paths reach is 0.62 (−0.10 to 0.90).",
         "of 0.0005, 0.001 and 0.002 the best on the model-choice split, with 1 seed",

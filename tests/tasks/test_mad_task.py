@@ -163,15 +163,15 @@ def test_guesses_are_worth_little() -> None:
         "mad-memorization": ["majority token"],
     }
     assert guesses["mad-in-context-recall"]["current token"] == pytest.approx(1 / 8, abs=0.03)
-    assert guesses["mad-selective-copying"]["majority token"] == pytest.approx(1 / 14, abs=0.02)
-    assert guesses["mad-compression"]["place"] == pytest.approx((1 + 15 / 7) / 16, abs=0.02)
+    assert guesses["mad-selective-copying"]["majority token"] == pytest.approx(1 / 8, abs=0.02)
+    assert guesses["mad-compression"]["place"] == pytest.approx((1 + 9 / 7) / 10, abs=0.02)
     assert guesses["mad-memorization"]["majority token"] == pytest.approx(1 / 31, abs=0.02)
 
 
 def test_describe_says_what_the_data_is() -> None:
     assert small("mad-memorization").describe() == (
-        "mad-memorization@vocab_size=64,train=301: weights 151, alphas 150, choice 60, test 80; 32 tokens, "
-        "one of 64 tokens at each place; drawn with seed 0: vocab_size=64,seq_len=32,train=301,map_seed=12345; "
+        "mad-memorization@vocab_size=64,seq_len=16,train=301: weights 151, alphas 150, choice 60, test 80; 16 tokens, "
+        "one of 64 tokens at each place; drawn with seed 0: vocab_size=64,seq_len=16,train=301,map_seed=12345; "
         "the facts are the same in every split, the sequences are not"
     )
 

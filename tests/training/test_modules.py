@@ -189,3 +189,13 @@ def test_an_infinite_loss_is_no_number_either() -> None:
         searching.net.heads["attention"].weight.fill_(1e38)
     with pytest.raises(NonFiniteLoss, match="lower learning rate"):
         searching.weight_step(batch())
+
+
+def test_front_to_back_charges_the_first_stage_first() -> None:
+    searching = by_hand()
+    searching.decide, searching.entropy = "front-to-back", 1.0
+    searching.done = searching.warmup_steps + (searching.steps - searching.warmup_steps) // 4  # half of the first stage
+    searching.entropy_penalty().backward()
+    first, second = searching.net.alpha.grad
+    assert first.abs().sum() > 0
+    assert second.abs().sum() == 0
