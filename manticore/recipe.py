@@ -135,7 +135,7 @@ class SelectionOptions:
     """Largest number of operations per token of the hybrid. Default: no limit."""
 
     within_largest: bool = False
-    """Keep the hybrid within the number of parameters of the largest component alone."""
+    """Without another budget: keep the hybrid within the number of parameters of the largest component alone."""
 
     weigh_home: bool = True
     """Export the best component instead if the hybrid does not beat it on the model-choice split."""
@@ -256,10 +256,8 @@ class Recipe:
         for options in (search.weights, search.alphas, self.finetune.weights):
             if not (0 <= options.beta1 < 1 and 0 <= options.beta2 < 1):
                 raise ManticoreError("beta1 and beta2 of an optimizer must be at least 0 and below 1")
-        if (selection.max_parameters, selection.max_flops, selection.within_largest or None).count(None) < 2:
-            raise ManticoreError(
-                "give one budget: selection.max_parameters, selection.max_flops or selection.within_largest"
-            )
+        if selection.max_parameters is not None and selection.max_flops is not None:
+            raise ManticoreError("give one budget: selection.max_parameters or selection.max_flops, not both")
         if search.warmup_steps >= search.steps:
             raise ManticoreError(
                 f"search.warmup_steps ({search.warmup_steps}) leaves alphas no step: search.steps is {search.steps}"

@@ -46,10 +46,8 @@ def run(given: argparse.Namespace) -> None:
     from manticore.contest import program
 
     generated = argparse.Namespace(**{**vars(given), "data_dir": None})
-    # Every path may be the programmed one, whatever budget a task's own recipe has.
-    common = {**contest_of(given), "selection": {"within_largest": False}}
-    proxies = [recipe_of_flags(generated, name, common) for name in tasks_of(given.proxy)]
+    proxies = [recipe_of_flags(generated, name, contest_of(given)) for name in tasks_of(given.proxy)]
     # Home is told in the proxies' names; the target's is the component at the same place.
     others = {"space": {"components": given.target_models, "home": None}} if given.target_models else {}
-    target = recipe_of_flags(given, given.task, {**common, **others})
+    target = recipe_of_flags(given, given.task, {**contest_of(given), **others})
     program.run(proxies, target, given.out, given.workers, terminal.console(), given.search_target)

@@ -16,7 +16,7 @@ from rich.console import Console
 from manticore import __version__
 from manticore.architecture import Architecture
 from manticore.contest.meeting import Meeting
-from manticore.contest.program_checks import check, check_data
+from manticore.contest.program_checks import check, check_data, unbounded
 from manticore.contest.program_findings import (
     correlations,
     costs,
@@ -65,7 +65,7 @@ def run(
     check_out(out, FILE)
     check(proxies, target)
     started = time.monotonic()
-    recipes = [*proxies, target]
+    recipes = [unbounded(recipe) for recipe in (*proxies, target)]
     machine = prepare(target.run)
     tasks = [load_task(recipe.task) for recipe in recipes]
     for recipe, task in zip(recipes, tasks, strict=True):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from manticore.errors import ManticoreError
 from manticore.recipe import Recipe
@@ -41,6 +42,11 @@ def check(proxies: Sequence[Recipe], target: Recipe) -> None:
         )
 
 
+def unbounded(recipe: Recipe) -> Recipe:
+    """The recipe without the bound by its largest component, which it may have: any path may be programmed."""
+    return replace(recipe, selection=replace(recipe.selection, within_largest=False))
+
+
 def _check_home(recipes: Sequence[Recipe]) -> None:
     spaces = {recipe.task.name: recipe.search_space() for recipe in recipes}
     homes = {task: space.home for task, space in spaces.items() if space.home is not None}
@@ -52,7 +58,7 @@ def _check_home(recipes: Sequence[Recipe]) -> None:
 def _check_budget(recipes: Sequence[Recipe]) -> None:
     for recipe in recipes:
         options = recipe.selection
-        if options.within_largest or options.max_parameters is not None or options.max_flops is not None:
+        if options.max_parameters is not None or options.max_flops is not None:
             raise ManticoreError("a path cannot be programmed within a budget; leave out the keys under selection")
 
 

@@ -35,7 +35,9 @@ def select(shop: Workshop, supernet: Supernet) -> list[str]:
     """The path with the largest product of mixing weights, within the budget if there is one."""
     options = shop.recipe.selection
     scores = [[math.log(max(w, 1e-30)) for w in row] for row in supernet.weights().tolist()]
-    limit = largest_component(shop) if options.within_largest else options.max_parameters
+    limit = options.max_parameters
+    if options.within_largest and limit is None and options.max_flops is None:
+        limit = largest_component(shop)
     if limit is None and options.max_flops is None:
         return [supernet.candidates[choice] for choice in best_path(scores)]
     return _select_within(supernet, scores, limit, options.max_flops, shop.task.max_length)

@@ -104,7 +104,7 @@ REFUSED: list[tuple[list[Recipe], dict[str, Any], str]] = [
     ([recipe(PROXY, space={"home": "mamba"})], {"space": {"home": "gpt-neo"}}, "home, by its place: mamba on"),
     ([recipe(PROXY), recipe(PROXY)], {}, r"proxy mad-in-context-recall@\S+ is given more than once"),
     ([recipe(TARGET)], {}, "both proxy and target"),
-    ([recipe(PROXY)], {"selection": {"within_largest": True}}, "within a budget"),
+    ([recipe(PROXY)], {"selection": {"max_flops": 1e9}}, "within a budget"),
     ([recipe(PROXY, space={"stages": 7})], {"space": {"stages": 7}}, "this space has 128, more than 64"),
     ([recipe(PROXY, space={"stages": 3})], {"space": {"stages": 3}}, "recall.*: 3 stages are more than the 2 layers"),
 ]  # fmt: skip

@@ -48,7 +48,7 @@ def test_what_it_reads_is() -> None:
     wider = replace(plain.scratch, attention=replace(plain.scratch.attention, width=32))
     assert key(replace(plain, scratch=wider)) != key(plain)
     assert key(replace(plain, finetune=replace(plain.finetune, steps=5))) != key(plain)
-    larger = replace(plain, selection=replace(plain.selection, within_largest=True))
+    larger = replace(plain, selection=replace(plain.selection, within_largest=False))
     assert (key(larger, "hybrid"), key(larger)) != (key(plain, "hybrid"), key(plain))
     assert key(larger) == key(plain)
 

@@ -13,6 +13,7 @@ from manticore.discretization import discretize
 from manticore.runs.folder import RunFolder
 from manticore.runs.machine import prepare
 from manticore.runs.phases import RANDOM, fair_steps, finetune
+from manticore.runs.wording import label_fields
 from manticore.runs.workshop import Workshop
 from manticore.supernet import Supernet
 from manticore.tasks.catalog import load_task
@@ -39,7 +40,8 @@ def test_the_start_of_fine_tuning(start: str, phase: str, tmp_path: Path, monkey
     monkeypatch.setattr(means, "train", lambda phase, make, streams: made.append(make()))
     finetune(means, found, ["mamba", "gpt-neo"], phase)
     fresh: Supernet = means.supernet("mamba", "softmax", "search")
-    wanted = discretize(found if start == "search" else fresh, ["mamba", "gpt-neo"]).state_dict()
+    begun = found if start == "search" else fresh
+    wanted = discretize(begun, ["mamba", "gpt-neo"], **label_fields(means.task)).state_dict()
     held = made[0].net.state_dict()
     assert all(torch.equal(held[name], value) for name, value in wanted.items())
     whole = start == "fresh" and phase == RANDOM
