@@ -99,7 +99,7 @@ def dots(label: str, lines: Sequence[Line], panels: Sequence[Panel], span: Span,
         signed: whether the axis shows signs: the values are differences.
     """
     across = ceil(len(panels) / ceil(len(panels) / ACROSS))
-    left = 7.0 * min(LONGEST, max(len(line.name) for line in lines)) + 14
+    left = 7.9 * min(LONGEST, max(len(line.name) for line in lines)) + 14
     scale = Scale(*span, (WIDTH - left - BETWEEN * (across - 1) - 12) / across)
     tops = _tops(lines)
     tall = tops[-1] + ROW + AXIS
