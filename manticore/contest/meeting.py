@@ -152,9 +152,9 @@ class Meeting:
         """
         trials = []
         for side in sides:
-            stretch = 1.0
-            if spent is not None and before is not None and side.kind != "hybrid":
-                stretch = spent / fmean(result["flops"] for result in before[side.name])
+            used = spent if before is None else fmean(result["flops"] for result in before[side.name])
+            # The hybrid is the measure, and a side that diverged with every seed has used nothing.
+            stretch = spent / used if spent and used and side.kind != "hybrid" else 1.0
             trials += [self.trial(side, seed, self.rates[side.name], stretch) for seed in self.seeds]
         results = yield from ask(trials)
         told = iter(results)

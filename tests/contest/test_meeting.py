@@ -8,9 +8,9 @@ import pytest
 
 from manticore.contest.meeting import Meeting
 from manticore.contest.rounds import play
-from manticore.contest.trials import Trial
+from manticore.contest.trials import DIVERGED, Trial
 from manticore.jobs import key_of
-from tests.contest.contests import rate_of, recipe, seed_of, told
+from tests.contest.contests import answer, rate_of, recipe, seed_of, told
 
 GOOD = {"path": 0.001, "designed": 0.002, "uniform": 0.001, "hub": 0.002, "hybrid": 0.002}
 
@@ -116,3 +116,17 @@ def test_stories_are_played_in_rounds_together() -> None:
     ends = play([story("a", 1), story("b", 3), story("c", 0)], run)
     assert calls == [["a0", "b0"], ["b1"], ["b2"]]
     assert ends == [{"heard": [{"of": "a0"}]}, {"heard": [{"of": f"b{n}"} for n in range(3)]}, {"heard": []}]
+
+
+def test_a_rival_that_diverged_everywhere_ends_no_contest() -> None:
+    story = Meeting(recipe(), "data").story()
+    answers = None
+    while True:
+        try:
+            trials = next(story) if answers is None else story.send(answers)
+        except StopIteration as end:
+            found = end.value
+            break
+        answers = [DIVERGED if held["contender"] == "uniform" else answer(0.5, held, ["mamba"] * 2) for held in trials]
+    for rows in found["tables"].values():
+        assert next(row for row in rows if row["name"] == "uniform mixture")["accuracy"]["mean"] == 0
