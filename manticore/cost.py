@@ -25,6 +25,11 @@ def parameters(module: nn.Module) -> int:
     return sum(parameter.numel() for parameter in module.parameters())
 
 
+def model_parameters(net: nn.Module) -> int:
+    """Number of parameters of a model; the alphas of a supernet are none of its own."""
+    return parameters(net) - (net.alpha.numel() if isinstance(net, Supernet) else 0)
+
+
 def flops(module: nn.Module, length: int) -> float:
     """Operations per token of one forward pass on sequences of `length` tokens."""
     total = 0.0

@@ -15,7 +15,7 @@ from typing import Any
 
 from manticore.contest.program_story import Ground
 from manticore.contest.rounds import Results
-from manticore.contest.standing import correlation, regret, table_row
+from manticore.contest.standing import correlation, log_weight, regret, table_row
 from manticore.errors import ManticoreError
 from manticore.statistics import mean_interval, paired_difference, spearman_interval
 
@@ -51,11 +51,7 @@ def log_weights(ground: Ground) -> list[float]:
         raise ManticoreError(f"the search on {ground.task} diverged with every seed; try lower contest.learning_rates")
     candidates = ground.meeting.space.candidates
     places = [[candidates.index(choice) for choice in path] for path in ground.meeting.all_paths()]
-    return [fmean(_log_weight(weights, path) for weights in searches) for path in places]
-
-
-def _log_weight(weights_SK: Sequence[Sequence[float]], path: Sequence[int]) -> float:
-    return math.fsum(math.log(max(row[place], 1e-30)) for row, place in zip(weights_SK, path, strict=True))
+    return [fmean(log_weight(weights, path) for weights in searches) for path in places]
 
 
 def standings(paths: Sequence[Row], target: Ground) -> list[Row]:

@@ -117,13 +117,14 @@ def correlation(paths: Sequence[Mapping[str, Any]], candidates: Sequence[str], h
     scores = []
     for held in paths:
         places = [candidates.index(choice) for choice in held["path"]]
-        logs = [
-            sum(math.log(max(row[place], 1e-30)) for row, place in zip(seed["weights"], places, strict=True))
-            for seed in hybrid["seeds"]
-        ]
-        scores.append(fmean(logs))
+        scores.append(fmean(log_weight(seed["weights"], places) for seed in hybrid["seeds"]))
     found = spearman_interval(scores, [held["accuracy"]["mean"] for held in paths])
     return None if found is None else asdict(found)
+
+
+def log_weight(weights_SK: Sequence[Sequence[float]], places: Sequence[int]) -> float:
+    """Log of the product of a path's mixing weights; `places` are its candidates, stage by stage."""
+    return math.fsum(math.log(max(row[place], 1e-30)) for row, place in zip(weights_SK, places, strict=True))
 
 
 def verdicts(tasks: Sequence[Mapping[str, Any]], budget: str) -> list[str]:

@@ -16,10 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from torch import nn
 
 from manticore.contest.contenders import Entry, Terms, contenders
-from manticore.cost import flops, parameters
+from manticore.cost import flops, model_parameters
 from manticore.errors import NonFiniteLoss
 from manticore.jobs import key_of
 from manticore.recipe import (
@@ -34,7 +33,6 @@ from manticore.recipe import (
 from manticore.runs.folder import RunFolder
 from manticore.runs.machine import prepare
 from manticore.runs.workshop import Workshop
-from manticore.supernet import Supernet
 from manticore.tasks.base import Task, TaskOptions
 from manticore.tasks.catalog import load_task
 
@@ -147,7 +145,7 @@ class Work:
 def _facts(shop: Workshop, entry: Entry) -> dict[str, Any]:
     """What the trial cost."""
     return {
-        "parameters": parameters(entry.net) - _alphas(entry.net),
+        "parameters": model_parameters(entry.net),
         "flops_per_token": flops(entry.net, shop.mean_length),
         "tokens": sum(phase.tokens for phase in entry.phases),
         "flops": sum(phase.flops for phase in entry.phases),
@@ -155,10 +153,6 @@ def _facts(shop: Workshop, entry: Entry) -> dict[str, Any]:
         "path": entry.path,
         "weights": entry.weights,
     }
-
-
-def _alphas(net: nn.Module) -> int:
-    return net.alpha.numel() if isinstance(net, Supernet) else 0
 
 
 def _absolute(folder: str | None) -> str | None:

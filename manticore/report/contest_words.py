@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from manticore.report.match import Match
 from manticore.report.record import Contest
-from manticore.report.units import count, counted, duration, percent, points
+from manticore.report.units import count, counted, duration, listed, percent, points
 from manticore.report.words import discretized
 from manticore.statistics import Interval
 
@@ -38,7 +36,7 @@ def told_of_task(match: Match) -> str:
     parts = [f"Everybody was given {' or, in the other table, '.join(given)}."] if given else []
     parts += [f"Home is {match.home}."] if match.home else []
     guesses = [f"{one.name} ({percent(one.accuracy.mean)})" for one in match.guesses]
-    parts += [f"Guesses without a model, dashed if they are in the picture: {_listed(guesses)}."] if guesses else []
+    parts += [f"Guesses without a model, dashed if they are in the picture: {listed(guesses)}."] if guesses else []
     return " ".join(parts)
 
 
@@ -82,11 +80,11 @@ def fairness(contest: Contest) -> dict[str, object]:
     two = len(given) > 1
     facts: dict[str, object] = {"budget": f"in one table {given[0]}, in the other {given[1]}" if two else given[0]}
     if contest.learning_rates:
-        grid = _listed([f"{rate:g}" for rate in contest.learning_rates])
+        grid = listed([f"{rate:g}" for rate in contest.learning_rates])
         seeds = "" if contest.tuning_seeds is None else f", with {counted(contest.tuning_seeds, 'seed')}"
         facts["learning rate"] = f"of {grid} the best on the model-choice split{seeds}; one grid for everybody"
     if contest.seeds:
-        facts["seeds"] = f"{_listed(contest.seeds)}, the same for everybody; differences are paired over them"
+        facts["seeds"] = f"{listed(contest.seeds)}, the same for everybody; differences are paired over them"
     facts["test split"] = "read once, when everything had been chosen"
     return facts
 
@@ -109,9 +107,3 @@ def _of(paths: int) -> str:
 
 def _signed(value: float) -> str:
     return f"{value:.2f}".replace("-", "−")
-
-
-def _listed(names: Sequence[str]) -> str:
-    """`a, b and c`."""
-    *most, final = names
-    return f"{', '.join(most)} and {final}" if most else final

@@ -11,9 +11,9 @@ from manticore.report.paper import definitions, document, section, unbroken
 from manticore.report.program_record import FILE, Programming, Tried
 from manticore.report.program_scatter import Spot, scatter
 from manticore.report.program_tables import costs_html, paths_html, standings_html, transfer_html
-from manticore.report.program_words import listed, sentences
+from manticore.report.program_words import sentences
 from manticore.report.sections import machine_words
-from manticore.report.units import counted, duration, percent
+from manticore.report.units import counted, duration, listed, percent
 
 NOTE = (
     "Spearman's rank correlation over all paths, with Fisher's interval, which takes the paths to be independent. "

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from manticore.report.program_record import Cost, Programming
-from manticore.report.units import count, percent, points
+from manticore.report.units import count, listed, percent, points
 from manticore.statistics import Interval
 
 
@@ -28,12 +28,6 @@ def certainty(held: Interval) -> str:
     if held.low is None:
         return "there is no interval"
     return f"the interval {'excludes' if held.excludes_zero else 'includes'} zero"
-
-
-def listed(names: Sequence[str]) -> str:
-    """`a, b and c`."""
-    *most, final = names
-    return f"{', '.join(most)} and {final}" if most else final
 
 
 def _result(told: Programming) -> str:

@@ -6,7 +6,7 @@ import math
 from typing import Any
 
 from manticore import __version__
-from manticore.cost import flops, parameters
+from manticore.cost import flops, model_parameters, parameters
 from manticore.discretization import discretize
 from manticore.runs.choosing import weigh_home
 from manticore.runs.machine import facts
@@ -88,6 +88,9 @@ def compare(
 
 def _row(shop: Workshop, name: str, group: str, net: Any, tokens: int) -> dict[str, Any]:
     result = shop.score(net, "test")
-    own = parameters(net) - (net.alpha.numel() if isinstance(net, Supernet) else 0)
-    cost = {"parameters": own, "flops_per_token": flops(net, shop.mean_length), "training_tokens": tokens}
+    cost = {
+        "parameters": model_parameters(net),
+        "flops_per_token": flops(net, shop.mean_length),
+        "training_tokens": tokens,
+    }
     return {"name": name, "group": group, **result.to_dict(), **cost}

@@ -137,7 +137,7 @@ class TrainModule(lightning.LightningModule):
     def finish_step(self) -> None:
         """Count the step and, now and then, hand its numbers to the loggers."""
         self.done += 1
-        if self.done % self.log_every == 0:  # `log_dict` would look at every step: 15 % of a small one
+        if self.done % self.log_every == 0:  # `log_dict` would work at every step
             rate = self.weight_schedule.get_last_lr()[0]
             numbers = {**self.latest, "step": self.done, "tokens": self.tokens, "lr": float(rate)}
             for logger in self.loggers:
