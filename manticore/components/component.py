@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from torch import nn
-from transformers import PretrainedConfig, PreTrainedModel
+from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from manticore.components.families import Family
 from manticore.errors import ManticoreError
@@ -29,6 +29,7 @@ class Component:
         source: alias, hub id or folder; `scratch` if its weights were drawn here.
         revision: what was loaded from the hub, if it was.
         pretrained: its weights were loaded, not drawn.
+        tokenizer: what it reads text with; None if there is none beside its weights.
     """
 
     name: str
@@ -37,6 +38,7 @@ class Component:
     source: str
     revision: str | None = None
     pretrained: bool = True
+    tokenizer: PreTrainedTokenizerBase | None = None
 
     @property
     def config(self) -> PretrainedConfig:

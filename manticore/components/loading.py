@@ -17,6 +17,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, PretrainedConfig
 from manticore.components.catalog import CATALOG
 from manticore.components.component import Component
 from manticore.components.families import Size, families, family_of
+from manticore.components.tokenizers import read_tokenizer
 from manticore.errors import ManticoreError, UnknownName
 from manticore.space import ComponentSpec
 
@@ -170,4 +171,5 @@ def _read(name: str, source: str, revision: str | None) -> Component:
             raise ManticoreError(f"{source} cannot be read as a Hugging Face model ({reason})") from None
         at = f" at revision {revision[:12]}" if revision else ""
         raise ManticoreError(f"cannot get '{source}'{at} from the hub or its cache; {WAYS_OUT}") from None
-    return Component(name, family, model.eval(), source=source, revision=revision)
+    words = read_tokenizer(source, where)
+    return Component(name, family, model.eval(), source=source, revision=revision, tokenizer=words)
