@@ -13,7 +13,7 @@ from importlib.metadata import entry_points
 from inspect import signature
 from operator import attrgetter
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any, TypeVar, get_type_hints
 
 import yaml
 from jsonargparse import ArgumentParser
@@ -26,7 +26,7 @@ from manticore.modeling import projectors
 from manticore.space import SearchSpace
 from manticore.strategies import strategies
 from manticore.tasks.base import TaskOptions
-from manticore.training.optim import AlphaOptions, WeightOptions
+from manticore.training.optim import OPTIMIZERS, AlphaOptions, WeightOptions
 
 DECIDE = ("together", "front-to-back")
 STARTS = ("search", "fresh")
@@ -53,6 +53,9 @@ _LEAST: dict[str, dict[str, float]] = {
     },
 }
 """The least that numbers may be."""
+
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -253,6 +256,9 @@ class Recipe:
                 value = attrgetter(f"{section}.{key}")(self)
                 if not bound <= value < math.inf:
                     raise ManticoreError(f"{section}.{key} must be at least {bound:g}, got {value:g}")
+        for weights in (search.weights, self.finetune.weights):
+            if weights.optimizer not in OPTIMIZERS:
+                raise UnknownName("optimizer", weights.optimizer, OPTIMIZERS)
         for options in (search.weights, search.alphas, self.finetune.weights):
             if not (0 <= options.beta1 < 1 and 0 <= options.beta2 < 1):
                 raise ManticoreError("beta1 and beta2 of an optimizer must be at least 0 and below 1")
@@ -371,12 +377,17 @@ def resolve(layers: Sequence[Mapping[str, Any]], preset: str) -> Recipe:
         if presets and preset not in presets:
             raise UnknownName("preset of this recipe", preset, presets)
         held = merged(merged(held, layer), presets.get(preset, {}))
-    _check_keys(held, Recipe, "")
+    return instantiated(held, Recipe)
+
+
+def instantiated(held: Mapping[str, Any], kind: type[T]) -> T:
+    """A dataclass of recipes from nested mappings. Raises as `resolve` does."""
+    _check_keys(held, kind, "")
     parser = ArgumentParser(exit_on_error=False, parser_mode="yaml")
-    parser.add_argument("--recipe", type=Recipe)
+    parser.add_argument("--recipe", type=kind)
     try:
-        parsed = parser.parse_object({"recipe": held})
-        recipe: Recipe = parser.instantiate_classes(parsed).recipe
+        parsed = parser.parse_object({"recipe": dict(held)})
+        recipe: T = parser.instantiate_classes(parsed).recipe
     except ManticoreError:
         raise
     except Exception as error:  # jsonargparse raises its own, and TypeError and ValueError from the dataclasses

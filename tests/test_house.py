@@ -24,6 +24,7 @@ ROWS = (  # roof to ground: DESIGN section 4
     ("runs", "bench"),
     ("jobs",),
     ("report",),
+    ("pretrain_recipe",),
     ("recipe",),
     ("training",),
     ("strategies", "selection"),

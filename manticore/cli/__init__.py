@@ -18,6 +18,7 @@ COMMANDS = (  # files of this folder, in the order of --help
     "search",
     "compare",
     "program",
+    "pretrain",
     "finetune",
     "evaluate",
     "export",

@@ -75,7 +75,7 @@ def front_matter(run: Run) -> dict[str, Any]:
     held = run.metrics.get("components") or {}
     bases = [source for name in used if (source := _hub_id(held.get(name, {})))]
     metric, row = str(run.metrics.get("metric", "loss" if lm else "accuracy")), run.exported_row
-    value = None if row is None else row.loss if row.accuracy is None else row.accuracy
+    value = None if row is None else row.value
     out: dict[str, Any] = {
         "library_name": "transformers",
         "pipeline_tag": pipeline,

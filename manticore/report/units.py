@@ -57,3 +57,8 @@ def listed(names: Sequence[str]) -> str:
     """`a, b and c`."""
     *most, final = names
     return f"{', '.join(most)} and {final}" if most else final
+
+
+def bits(value: float, margin: float | None = None) -> str:
+    """Bits per byte with their margin: `1.912 ± 0.008`."""
+    return f"{value:.3f}" if margin is None else f"{value:.3f} ± {margin:.3f}"

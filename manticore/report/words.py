@@ -46,31 +46,34 @@ def sentences(run: Run) -> list[str]:
 
 
 def difference(row: Row, other: Row) -> str:
-    """How much better `row` is: `+4.2 points`, or nats of loss; empty if they cannot be compared."""
+    """How much better `row` is: `+4.2 points`, or less bits or nats; empty if they cannot be compared."""
     if row.accuracy is not None and other.accuracy is not None:
         return f"{points(row.accuracy - other.accuracy)} points"
-    if row.loss is not None and other.loss is not None and row.accuracy is None:
-        return f"{row.loss - other.loss:+.3f} nats".replace("-", "−")
+    if row.value is not None and other.value is not None and row.accuracy is None and other.accuracy is None:
+        return f"{row.value - other.value:+.3f} {_unit(row)}".replace("-", "−")
     return ""
 
 
 def against(row: Row, other: Row) -> str:
     """`4.2 points above mamba alone (58.8 ± 1.5 %), more than the 95% margins explain`."""
-    if row.accuracy is None or other.accuracy is None:
-        better = "below" if row.goodness > other.goodness else "above"
-        return f"{abs((row.loss or 0) - (other.loss or 0)):.3f} nats {better} {other.name} ({other.score})"
-    ahead = row.accuracy - other.accuracy
-    size = points(abs(ahead)).lstrip("+")
-    told = (
-        f"level with {other.name}"
-        if size == "0.0"
-        else f"{size} points {'above' if ahead > 0 else 'below'} {other.name}"
-    )
+    if row.accuracy is not None and other.accuracy is not None:
+        ahead = row.accuracy - other.accuracy
+        size, unit, up, down = points(abs(ahead)).lstrip("+"), "points", "above", "below"
+    else:
+        ahead = row.goodness - other.goodness
+        size, unit, up, down = f"{abs(ahead):.3f}", _unit(row), "below", "above"
+    level = not float(size)
+    told = f"level with {other.name}" if level else f"{size} {unit} {up if ahead > 0 else down} {other.name}"
     told += f" ({other.score})"
-    if row.margin is None or other.margin is None or other.group == "guess" or size == "0.0":
+    if row.margin is None or other.margin is None or other.group == "guess" or level:
         return told
     clear = abs(ahead) > hypot(row.margin, other.margin)
     return told + (", more than the 95% margins explain" if clear else ", a difference within the 95% margins")
+
+
+def _unit(row: Row) -> str:
+    """What a row that has no accuracy is measured in."""
+    return "nats" if row.bits_per_byte is None else "bits per byte"
 
 
 def discretized(soft: str, discrete: str, change: str, tuned: str | None) -> str:
@@ -101,7 +104,12 @@ def _scored(run: Run) -> str:
         return ""
     told = f"Fine-tuned, it has an accuracy of {row.score} on the test split"
     if row.accuracy is None:
-        told = f"Fine-tuned, it has a loss of {row.score} per token on the test split"
+        need = (
+            f"needs {row.score} bits per byte"
+            if row.bits_per_byte is not None
+            else f"has a loss of {row.score} per token"
+        )
+        told = f"Fine-tuned, it {need} on the test split"
     others = [other for other in (run.best("component"), run.best("guess")) if other is not None]
     compared = [against(row, other) for other in others if difference(row, other)]
     return told + (": " + "; and ".join(compared) if compared else "") + "."
@@ -130,10 +138,14 @@ def _examples(run: Run) -> str:
 
 
 def _value(run: Run, value: float) -> str:
-    return f"{value:.3f} nats" if run.metrics.get("kind") == "lm" else percent(value)
+    return f"{value:.3f} {_unit_of(run)}" if run.metrics.get("kind") == "lm" else percent(value)
 
 
 def _change(run: Run, before: float, after: float) -> str:
     if run.metrics.get("kind") == "lm":
-        return f"{after - before:+.3f} nats".replace("-", "−")
+        return f"{after - before:+.3f} {_unit_of(run)}".replace("-", "−")
     return f"{points(after - before)} points"
+
+
+def _unit_of(run: Run) -> str:
+    return "bits per byte" if run.metrics.get("metric") == "bits_per_byte" else "nats"

@@ -10,6 +10,7 @@ from manticore.errors import ManticoreError
 from manticore.runs.workshop import Trained, Workshop
 from manticore.selection import best_path
 from manticore.supernet import Supernet
+from manticore.training.scoring import Score
 
 
 def choose_home(shop: Workshop, alone: dict[str, Trained]) -> tuple[str, str]:
@@ -18,17 +19,17 @@ def choose_home(shop: Workshop, alone: dict[str, Trained]) -> tuple[str, str]:
         return shop.space.home, "you asked for it"
     if not alone:
         return shop.space.names[0], "named first; components were not trained alone"
-    scores = {name: choice_accuracy(shop, trained) for name, trained in alone.items()}
-    best = max(scores, key=lambda name: scores[name])
-    told = ", ".join(f"{name} {accuracy:.1%}" for name, accuracy in scores.items())
+    scores = {name: choice_score(shop, trained) for name, trained in alone.items()}
+    best = max(scores, key=lambda name: scores[name].goodness)
+    told = ", ".join(f"{name} {held.words}" for name, held in scores.items())
     return best, f"best alone on the model-choice split: {told}"
 
 
-def choice_accuracy(shop: Workshop, held: Trained) -> float:
-    """Accuracy on the model-choice split, scored once for each trained model."""
+def choice_score(shop: Workshop, held: Trained) -> Score:
+    """The score on the model-choice split, found once for each trained model."""
     if "choice" not in held.scores:
-        held.scores["choice"] = shop.score(held.net, "choice")
-    return held.scores["choice"].accuracy
+        held.scores["choice"] = shop.score(held.net, "choice", held.task)
+    return held.scores["choice"]
 
 
 def select(shop: Workshop, supernet: Supernet) -> list[str]:
@@ -86,16 +87,17 @@ def _select_within(
 
 def weigh_home(shop: Workshop, tuned: Trained, alone: dict[str, Trained]) -> tuple[str, str]:
     """What is exported, and why: the hybrid, or the best component if that is better on the model-choice split."""
-    hybrid = choice_accuracy(shop, tuned)
+    hybrid = choice_score(shop, tuned)
+    told = f"on the model-choice split {hybrid.words}"
     if not alone:
-        return "hybrid", f"model-choice accuracy {hybrid:.1%}; components were not trained alone"
+        return "hybrid", f"{told}; components were not trained alone"
     affordable = {name: held for name, held in alone.items() if within_budget(shop, held)}
-    scores = {name: choice_accuracy(shop, held) for name, held in affordable.items()}
+    scores = {name: choice_score(shop, held) for name, held in affordable.items()}
     if not scores:
-        return "hybrid", f"model-choice accuracy {hybrid:.1%}; no component alone is within the budget"
-    best = max(scores, key=lambda name: scores[name])
-    told = f"model-choice accuracy {hybrid:.1%}, best component {best} {scores[best]:.1%}"
-    if scores[best] > hybrid and shop.recipe.selection.weigh_home:
+        return "hybrid", f"{told}; no component alone is within the budget"
+    best = max(scores, key=lambda name: scores[name].goodness)
+    told += f", best component {best} {scores[best].words}"
+    if scores[best].goodness > hybrid.goodness and shop.recipe.selection.weigh_home:
         return best, told
     return "hybrid", told
 

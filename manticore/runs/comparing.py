@@ -14,6 +14,7 @@ from manticore.runs.phases import RANDOM
 from manticore.runs.wording import example, label_fields
 from manticore.runs.workshop import Trained, Workshop
 from manticore.supernet import Supernet
+from manticore.tasks.base import Task
 from manticore.training.scoring import Score
 
 
@@ -36,7 +37,7 @@ def compare(
         _row(shop, "soft supernet", "search", supernet, found.tokens),
         _row(shop, "discretized, before fine-tuning", "search", raw, found.tokens),
         _row(shop, "discretized, after fine-tuning", "search", tuned.net, found.tokens + tuned.tokens),
-        *(_row(shop, f"{name} alone", "component", held.net, held.tokens) for name, held in alone.items()),
+        *(_row(shop, f"{name} alone", "component", held.net, held.tokens, held.task) for name, held in alone.items()),
     ]
     for name, held in others.items():
         inherited = found.tokens if name == RANDOM and shop.recipe.finetune.start == "search" else 0
@@ -65,9 +66,7 @@ def compare(
         "exported": exported,
         "exported_reason": why,
         "gap": {
-            "soft": rows[0]["accuracy"],
-            "discrete": rows[1]["accuracy"],
-            "finetuned": rows[2]["accuracy"],
+            name: row[shop.task.metric] for name, row in zip(("soft", "discrete", "finetuned"), rows, strict=False)
         },
         "components": {
             component.name: {
@@ -86,8 +85,8 @@ def compare(
     }
 
 
-def _row(shop: Workshop, name: str, group: str, net: Any, tokens: int) -> dict[str, Any]:
-    result = shop.score(net, "test")
+def _row(shop: Workshop, name: str, group: str, net: Any, tokens: int, task: Task | None = None) -> dict[str, Any]:
+    result = shop.score(net, "test", task)
     cost = {
         "parameters": model_parameters(net),
         "flops_per_token": flops(net, shop.mean_length),

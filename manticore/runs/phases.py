@@ -13,6 +13,7 @@ from manticore.runs.workshop import Trained, Workshop, seed_of
 from manticore.strategies import strategies
 from manticore.supernet import Supernet
 from manticore.training.callbacks import AlphaRecord
+from manticore.training.data import Stream
 from manticore.training.modules import SearchModule, TrainModule
 
 BOTH = ("weights", "alphas")
@@ -35,16 +36,16 @@ def train_alone(shop: Workshop) -> dict[str, Trained]:
     steps = fair_steps(shop.recipe)
     out = {}
     for name in shop.space.names:
+        its = shop.read_as(name)
 
-        def make(name: str = name) -> TrainModule:
-            net = discretize(
-                shop.supernet(name, "softmax", f"alone {name}"), [name] * stages, **label_fields(shop.task)
-            )
+        def make(name: str = name, its: Workshop = its) -> TrainModule:
+            net = discretize(its.supernet(name, "softmax", f"alone {name}"), [name] * stages, **label_fields(its.task))
             return TrainModule(net, options.weights, steps)
 
-        out[name] = shop.train(
-            f"alone {name}", make, lambda: {"weights": shop.stream(BOTH, options.batch_size, "alone")}
-        )
+        def streams(its: Workshop = its) -> dict[str, Stream]:
+            return {"weights": its.stream(BOTH, options.batch_size, "alone")}
+
+        out[name] = its.train(f"alone {name}", make, streams)
     return out
 
 

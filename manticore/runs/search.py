@@ -76,7 +76,7 @@ def run(recipe: Recipe, out: Path, resume: bool, console: Console) -> Result:
         return conclude(folder, console)
     task = load_task(recipe.task)
     shop = Workshop(recipe, task, prepare(recipe.run), folder, console)
-    _ = shop.components
+    shop = shop.read_as(shop.space.home or shop.space.names[0])
     check_buildable(shop)
     introduce(shop)
     recipe.save(folder.recipe)
@@ -84,6 +84,7 @@ def run(recipe: Recipe, out: Path, resume: bool, console: Console) -> Result:
 
     alone = train_alone(shop)
     home, reason = choose_home(shop, alone)
+    shop = shop.read_as(home)
     console.print(f"home: {home} ({reason})", highlight=False, soft_wrap=True)
     found = train_supernet(shop, home)
     supernet = found.net
@@ -147,7 +148,7 @@ def finish(shop: Workshop, metrics: dict[str, Any], tuned: Trained, alone: dict[
     chosen = tuned if metrics["exported"] == "hybrid" else alone[metrics["exported"]]
     if not shop.folder.hybrid.exists():
         assert isinstance(chosen.net, PreTrainedModel)
-        export(chosen.net, tokenizer(shop.task), shop.folder.hybrid, model_card(shop.folder.root, metrics))
+        export(chosen.net, tokenizer(chosen.task), shop.folder.hybrid, model_card(shop.folder.root, metrics))
     write_json(shop.folder.metrics, metrics)
 
 

@@ -6,19 +6,23 @@ from typing import Any
 
 from tokenizers import Tokenizer, decoders, normalizers, pre_tokenizers, processors
 from tokenizers.models import BPE, WordLevel
-from transformers import PreTrainedTokenizerFast
+from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from manticore.tasks.base import EOS, PAD, UNK, Task
+from manticore.tasks.language import LanguageTask
 
 SHOWN = 64
 """Most tokens of an example."""
 
 
-def tokenizer(task: Task) -> PreTrainedTokenizerFast:
-    """The task's way from text to tokens: bytes, characters, or words between spaces.
+def tokenizer(task: Task) -> PreTrainedTokenizerBase:
+    """The task's way from text to tokens: bytes, characters, or words between spaces; of text, that of its reader.
 
     Where there are special tokens, EOS comes last and padding on the right; where there are none, neither is known.
     """
+    if isinstance(task, LanguageTask):
+        words: PreTrainedTokenizerBase = task.tokenizer
+        return words
     special: dict[str, Any] = {"pad_token": PAD, "unk_token": UNK, "eos_token": EOS, "padding_side": "right"}
     core = _words(task)
     if (unit := task.settings.get("unit")) in ("bytes", "characters"):
@@ -55,6 +59,9 @@ def _letters(task: Task, in_bytes: bool) -> Tokenizer:
 
 def label_fields(task: Task) -> dict[str, object]:
     """What a hybrid's configuration says about the task's labels and, where it has some, special tokens."""
+    if isinstance(task, LanguageTask):
+        ends = ("pad_token_id", "bos_token_id", "eos_token_id")
+        return {"task": task.name, **{end: getattr(task.tokenizer, end) for end in ends}}
     vocabulary = task.vocabulary
     special = {"pad_token_id": vocabulary.pad, "eos_token_id": vocabulary.eos} if vocabulary.has_specials else {}
     return {
@@ -67,7 +74,7 @@ def label_fields(task: Task) -> dict[str, object]:
 
 def example(task: Task) -> str | None:
     """An input as text, cut short, of a task whose tokens nobody could guess; None where any text will do."""
-    if task.vocabulary.has_specials:
+    if task.vocabulary.has_specials or task.kind == "lm":
         return None
     ids, _ = task.splits().choice[0]
     return " ".join(task.vocabulary.decode(ids[:SHOWN].tolist()))

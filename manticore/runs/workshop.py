@@ -5,12 +5,13 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import lightning
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from rich.console import Console
 from torch import nn
 
@@ -23,6 +24,7 @@ from manticore.runs.folder import RunFolder
 from manticore.space import SearchSpace
 from manticore.supernet import Readout, Supernet
 from manticore.tasks.base import Examples, Task
+from manticore.tasks.language import LanguageTask
 from manticore.tasks.presets import choose_preset
 from manticore.training.data import Stream
 from manticore.training.fit import Machine, fit
@@ -32,11 +34,15 @@ from manticore.training.scoring import Score, score
 
 @dataclass
 class Trained:
-    """A model after a phase: the network, the tokens it saw, operations and seconds that took, its scores by split."""
+    """A model after a phase: the network, the tokens it saw, operations and seconds that took, its scores by split.
+
+    `task` is the task as this model reads it.
+    """
 
     net: nn.Module
     tokens: int
     seconds: float
+    task: Task
     flops: float = 0.0
     scores: dict[str, Score] = field(default_factory=dict)
 
@@ -53,7 +59,7 @@ class Workshop:
 
     Attributes:
         recipe: what to do.
-        task: on what.
+        task: on what; text as home reads it, once it is known who is home.
         machine: where.
         folder: where results are kept.
         console: where the user watches.
@@ -74,8 +80,9 @@ class Workshop:
     @cached_property
     def components(self) -> list[Component]:
         """The components, loaded or drawn; the same for the same seed."""
-        sizes = self.recipe.scratch
-        scratch = Scratch(sizes.attention, sizes.recurrent, self.task.vocabulary.size, self.task.max_length)
+        sizes, scratch = self.recipe.scratch, None
+        if not isinstance(self.task, LanguageTask):
+            scratch = Scratch(sizes.attention, sizes.recurrent, self.task.vocabulary.size, self.task.max_length)
         out = []
         for spec in self.space.components:
             self.reseed("component", spec.name)
@@ -83,6 +90,17 @@ class Workshop:
             out[-1].cuts(self.space.stages)  # more stages than layers is said before anything is trained
             _check_reach(out[-1], self.task.max_length)
         return out
+
+    def read_as(self, name: str) -> Workshop:
+        """The same means, with text as the component `name` reads it. Raises ManticoreError if it has no tokenizer."""
+        if not isinstance(self.task, LanguageTask):
+            return self
+        words = next(component.tokenizer for component in self.components if component.name == name)
+        if words is None:
+            raise ManticoreError(f"'{name}' has no tokenizer beside its weights, and cannot read text")
+        other = replace(self, task=self.task.read_by(words))
+        other.__dict__["components"] = self.components
+        return other
 
     def reseed(self, *names: str) -> None:
         """Set torch's seed from the run's and from what it is for."""
@@ -96,7 +114,9 @@ class Workshop:
 
     @property
     def readout(self) -> Readout:
-        """Head and vocabulary the task asks for."""
+        """Head and vocabulary the task asks for; text asks for neither."""
+        if isinstance(self.task, LanguageTask):
+            return Readout()
         return Readout(self.task.kind, self.task.vocabulary.size, self.task.num_labels)
 
     @property
@@ -137,21 +157,20 @@ class Workshop:
             self.folder.restore(phase, module.net)
             self.console.print(f"  {phase}: done before", highlight=False, soft_wrap=True)
             self.seconds[phase] = held["seconds"]
-            return Trained(module.net.eval(), held["tokens"], held["seconds"], held["flops"])
+            return Trained(module.net.eval(), held["tokens"], held["seconds"], self.task, held["flops"])
         started = time.monotonic()
         fit(module, streams(), phase, self.folder.checkpoints, self.machine, self.console, callbacks)
         seconds = time.monotonic() - started
         facts = {"tokens": module.tokens, "seconds": seconds, "steps": module.done, "flops": module.flops}
         self.folder.keep(phase, module.net, facts)
         self.seconds[phase] = seconds
-        return Trained(module.net, module.tokens, seconds, module.flops)
+        return Trained(module.net, module.tokens, seconds, self.task, module.flops)
 
-    def score(self, net: nn.Module, split: str, **options: object) -> Score:
-        """What `net` is worth on one split."""
-        examples = getattr(self.task.splits(), split)
-        result = score(
-            net, examples, self.task.collate, self.recipe.run.score_batch_size, self.machine.device, **options
-        )
+    def score(self, net: nn.Module, split: str, task: Task | None = None, **options: object) -> Score:
+        """What `net` is worth on one split of the task, as it is read here or as `task` reads it."""
+        task = task or self.task
+        examples = getattr(task.splits(), split)
+        result = score(net, examples, task.collate, self.recipe.run.score_batch_size, self.machine.device, **options)
         net.to("cpu")
         return result
 
@@ -173,4 +192,15 @@ def join(parts: Sequence[Examples]) -> Examples:
         np.concatenate([part.flat for part in parts]),
         np.concatenate([*offsets, ends[-1:]]),
         np.concatenate([part.labels for part in parts]),
+        *_documents(parts),
     )
+
+
+def _documents(parts: Sequence[Examples]) -> tuple[NDArray[np.int64] | None, NDArray[np.int64] | None]:
+    """Bytes and documents of several sets of chunks, in which equal numbers mean different documents."""
+    held = [(part.sizes, part.groups) for part in parts if part.sizes is not None and part.groups is not None]
+    if len(held) < len(parts):
+        return None, None
+    firsts = np.cumsum([0, *(int(groups.max()) + 1 for _, groups in held)])
+    groups = [groups + start for (_, groups), start in zip(held, firsts, strict=False)]
+    return np.concatenate([sizes for sizes, _ in held]), np.concatenate(groups)

@@ -1,8 +1,9 @@
 """What a task is: labelled token sequences in four disjoint parts. Knows no particular task and no model.
 
-There are four kinds. A `classification` task has one label for a sequence, a `pair` task one for two sequences that are
+There are five kinds. A `classification` task has one label for a sequence, a `pair` task one for two sequences that are
 read apart. A `tokens` task has a label for each token, one of the vocabulary or `IGNORE`, to be told where the token
-stands. An `autoencoder` task has such labels too, all to be told from the last token's state.
+stands. An `autoencoder` task has such labels too, all to be told from the last token's state. An `lm` task has the next
+token as each token's label, and no vocabulary of its own: see `language`.
 
 The four parts are those of a bilevel search: network weights learn from `weights`, architecture weights from `alphas`,
 models are chosen on `choice`, and `test` is read once. `Task.splits` checks that they share no example.
@@ -54,7 +55,7 @@ if TYPE_CHECKING:
     import torch
 
 
-KINDS = ("classification", "tokens", "autoencoder", "pair")
+KINDS = ("classification", "tokens", "autoencoder", "pair", "lm")
 
 
 class Task(ABC):
@@ -63,7 +64,7 @@ class Task(ABC):
     Attributes:
         name: what results are filed under, with a variant after `@`, such as `lra-listops@short`.
         kind: one of `KINDS`; see the module.
-        metric: `accuracy`: of sequences, or of the tokens that are scored.
+        metric: `accuracy`, of sequences or of the tokens that are scored; or `bits_per_byte`, of text.
         vocabulary: tokens and special ids.
         label_names: names of the classes, a class's index being its place; the vocabulary's tokens where tokens are
             labelled.
@@ -136,7 +137,7 @@ class Task(ABC):
     @property
     def per_token(self) -> bool:
         """Whether each token has a label."""
-        return self.kind in ("tokens", "autoencoder")
+        return self.kind in ("tokens", "autoencoder", "lm")
 
     @property
     def sequences(self) -> int:

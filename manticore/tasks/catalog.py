@@ -15,6 +15,7 @@ from manticore.tasks import lra_retrieval as lra_retrieval
 from manticore.tasks import lra_text as lra_text
 from manticore.tasks import mad_catalog as mad_catalog
 from manticore.tasks import pixels_fashion_mnist as pixels_fashion_mnist
+from manticore.tasks import text as text
 from manticore.tasks.base import Sheet, Task, TaskOptions, sheets
 from manticore.tasks.base import tasks as tasks
 

@@ -37,6 +37,8 @@ class Examples(Sequence[Example]):
         offsets: (N + 1,) where each sequence starts in `flat`, and the end.
         labels: (N,) class indices, or (sum of lengths,) one for each token of `flat`. (Where no sequence has more than
             one token, that is the same.)
+        sizes: (N,) bytes of text that each sequence's labels stand for, where they stand for text.
+        groups: (N,) numbers of the documents the sequences are from, where there are documents.
 
     Raises ManticoreError if there are neither so many labels nor so many.
     """
@@ -44,6 +46,8 @@ class Examples(Sequence[Example]):
     flat: NDArray[np.unsignedinteger]
     offsets: NDArray[np.int64]
     labels: NDArray[np.signedinteger[Any]]
+    sizes: NDArray[np.int64] | None = None
+    groups: NDArray[np.int64] | None = None
 
     def __post_init__(self) -> None:
         if len(self.labels) not in (len(self), len(self.flat)):
@@ -100,7 +104,9 @@ class Examples(Sequence[Example]):
         chosen = np.fromiter(indices, np.int64)
         places = [self._place(index) for index in chosen]
         flat, offsets = _joined(self.flat, places), np.cumsum([0, *self.lengths[chosen]], dtype=np.int64)
-        return Examples(flat, offsets, _joined(self.labels, places) if self.per_token else self.labels[chosen])
+        labels = _joined(self.labels, places) if self.per_token else self.labels[chosen]
+        more = (None if held is None else held[chosen] for held in (self.sizes, self.groups))
+        return Examples(flat, offsets, labels, *more)
 
     def fingerprints(self) -> list[bytes]:
         """A 16-byte hash of each input; equal for equal ids, whatever the label."""
@@ -171,12 +177,15 @@ def drop_repeated(what: str, train: Examples, val: Examples, test: Examples) -> 
     What is dropped is noted under the name `what`. Raises ManticoreError if nothing is left.
     """
     held = set(test.fingerprints())
-    val = _without(held, f"{what} examples", "val", val)
-    return _without(held, f"{what} examples", "train", train), val
+    val = without(held, f"{what} examples", "val", val)
+    return without(held, f"{what} examples", "train", train), val
 
 
-def _without(held: set[bytes], what: str, part: str, examples: Examples) -> Examples:
-    """The examples whose input is not in `held`, each once; `held` grows by them."""
+def without(held: set[bytes], what: str, part: str, examples: Examples) -> Examples:
+    """The examples whose input is not in `held`, each once; `held` grows by them.
+
+    What is dropped is noted under the name `what`. Raises ManticoreError if nothing is left.
+    """
     kept = []
     for index, fingerprint in enumerate(examples.fingerprints()):
         if fingerprint not in held:

@@ -15,10 +15,14 @@ LABELS = {
     "pair": "two sequences, read apart, have one label together, one of {}",
     "tokens": "a token has a label, one of the vocabulary, or none; labels are told where their tokens stand",
     "autoencoder": "a token has a label, one of the vocabulary, or none; all are told from the last token's state",
+    "lm": "a token's label is the token that comes next; the vocabulary is that of the home component's tokenizer",
 }
 """What a label is, by the kind of task."""
 
-METRICS = {"accuracy": ": share of the labels that are told right"}
+METRICS = {
+    "accuracy": ": share of the labels that are told right",
+    "bits_per_byte": ": what it takes to tell a byte of text, the ends of documents included; less is better",
+}
 """What is scored, by the metric's name."""
 
 PARTS = {"train": "train (halved into weights and alphas)", "val": "val (models are chosen on it)", "test": "test"}

@@ -10,10 +10,17 @@ from torch import nn
 from torch.optim import Adam, AdamW, Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
+from manticore.training.muon import Muon
+
+OPTIMIZERS = ("adamw", "muon")
+
 
 @dataclass(frozen=True)
 class WeightOptions:
-    """How network weights move: AdamW, linear warm-up, cosine decay."""
+    """How network weights move: AdamW or Muon, linear warm-up, cosine decay."""
+
+    optimizer: str = "adamw"
+    """adamw, or muon: hidden matrices by Muon and all else by AdamW, which learns more from as few tokens."""
 
     lr: float = 1e-3
     """Learning rate at its peak."""
@@ -58,17 +65,28 @@ class AlphaOptions:
 
 
 def weight_optimizer(parameters: Iterable[tuple[str, nn.Parameter]], options: WeightOptions) -> Optimizer:
-    """AdamW over named parameters; vectors and Mamba's `A_log` are not decayed."""
+    """AdamW, or Muon for hidden matrices, over named parameters; vectors and Mamba's `A_log` are not decayed."""
+    hidden: list[nn.Parameter] = []
     decayed: list[nn.Parameter] = []
     kept: list[nn.Parameter] = []
     for name, parameter in parameters:
-        (decayed if parameter.ndim >= 2 and not name.endswith("A_log") else kept).append(parameter)
-    groups = [
-        {"params": decayed, "weight_decay": options.weight_decay},
-        {"params": kept, "weight_decay": 0.0},
-    ]
+        if parameter.ndim < 2 or name.endswith("A_log"):
+            kept.append(parameter)
+        elif options.optimizer == "muon" and parameter.ndim == 2 and not _is_end(name):
+            hidden.append(parameter)
+        else:
+            decayed.append(parameter)
+    held = [(decayed, options.weight_decay), (kept, 0.0)]
+    groups = [{"params": group, "weight_decay": decay} for group, decay in held if group]
     betas = (options.beta1, options.beta2)
-    return AdamW([g for g in groups if g["params"]], lr=options.lr, betas=betas, fused=True)
+    if hidden:
+        return Muon(hidden, groups, options.lr, betas, options.weight_decay)
+    return AdamW(groups, lr=options.lr, betas=betas, fused=True)
+
+
+def _is_end(name: str) -> bool:
+    """Whether a matrix is an embedding or a head, whose rows stand each for itself."""
+    return any(word in name for word in ("embed", "wte", "wpe", "head", "score", "positions", "tokens"))
 
 
 def alpha_optimizer(alpha: nn.Parameter, options: AlphaOptions) -> Optimizer:

@@ -28,26 +28,39 @@ class Score:
     """Mean cross-entropy in nats and share of right answers over the labels of `count` examples.
 
     Attributes:
-        macro_batch: accuracy as MAD computes it (see `macro_batch`); None where a sequence has one label.
-        deviation: standard error of `accuracy`; by default that of `count` independent answers.
+        macro_batch: accuracy as MAD computes it (see `macro_batch`); None where a sequence has one label, and of text.
+        bits_per_byte: of text, how many bits the model needs to tell a byte, the ends of documents included; else None.
+        deviation: standard error of `measured`; by default that of `count` independent answers.
     """
 
     loss: float
     accuracy: float
     count: int
     macro_batch: float | None = None
+    bits_per_byte: float | None = None
     deviation: float | None = None
 
     @property
+    def words(self) -> str:
+        """The accuracy as a percentage, or the bits per byte."""
+        return f"{self.accuracy:.1%}" if self.bits_per_byte is None else f"{self.bits_per_byte:.3f} bits per byte"
+
+    @property
+    def goodness(self) -> float:
+        """More is better: accuracy, or bits per byte with the sign turned."""
+        return self.accuracy if self.bits_per_byte is None else -self.bits_per_byte
+
+    @property
     def margin(self) -> float:
-        """Half the width of the accuracy's 95 % interval (normal approximation)."""
+        """Half the width of the 95 % interval (normal approximation) of the accuracy, or of the bits per byte."""
         if self.deviation is not None:
             return 1.96 * self.deviation
         return 1.96 * math.sqrt(self.accuracy * (1 - self.accuracy) / max(1, self.count))
 
     def to_dict(self) -> dict[str, float]:
-        """Plain data, with the margin; what there is not is left out."""
-        held = {key: value for key, value in asdict(self).items() if value is not None and key != "deviation"}
+        """Plain data, with the margin; what there is not is left out, and of text the share of right tokens."""
+        unsaid = {"deviation"} if self.bits_per_byte is None else {"deviation", "accuracy"}
+        held = {key: value for key, value in asdict(self).items() if value is not None and key not in unsaid}
         return {**held, "margin": self.margin}
 
 
@@ -74,20 +87,22 @@ def score(
     was_training = net.training
     net.eval().to(device)
     order = np.argsort(examples.lengths, kind="stable")
-    loss, told = 0.0, []
+    nats_N, told = np.zeros(len(examples)), []
     for start in range(0, len(order), batch_size):
         places = order[start : start + batch_size]
         batch = collate([examples[int(index)] for index in places])
         batch = {key: value.to(device) for key, value in batch.items()}
         logits, labels = logits_of(net, batch, **options).float(), batch["labels"]
-        loss += float(F.cross_entropy(logits.flatten(0, -2), labels.flatten(), ignore_index=IGNORE, reduction="sum"))
+        nats = F.cross_entropy(logits.flatten(0, -2), labels.flatten(), ignore_index=IGNORE, reduction="none")
+        nats_N[places] = nats.view(len(places), -1).sum(-1, dtype=torch.float64).cpu().numpy()
         told.append(_told(logits.argmax(-1), labels, places))
     net.train(was_training)
     answers, labels_, owners = (np.concatenate(parts) for parts in zip(*told, strict=True))
-    return _score(loss, answers, labels_, owners, examples)
+    return _score(nats_N, answers, labels_, owners, examples)
 
 
 Numbers = NDArray[np.int64]
+Floats = NDArray[np.float64]
 
 
 def _told(answers: Tensor, labels: Tensor, places: Numbers) -> tuple[Numbers, Numbers, Numbers]:
@@ -97,13 +112,29 @@ def _told(answers: Tensor, labels: Tensor, places: Numbers) -> tuple[Numbers, Nu
     return answers[scored].cpu().numpy(), labels[scored].cpu().numpy(), owners.numpy()
 
 
-def _score(loss: float, answers: Numbers, labels: Numbers, owners: Numbers, examples: Examples) -> Score:
+def _score(nats_N: Floats, answers: Numbers, labels: Numbers, owners: Numbers, examples: Examples) -> Score:
     right, count = answers == labels, len(examples)
-    loss, accuracy = loss / len(labels), int(right.sum()) / len(labels)
+    loss, accuracy = float(nats_N.sum()) / len(labels), int(right.sum()) / len(labels)
     if not examples.per_token:
         return Score(loss, accuracy, count)
+    if examples.sizes is not None:
+        bits, deviation = bits_per_byte(nats_N, examples.sizes, examples.groups)
+        return Score(loss, accuracy, count, bits_per_byte=bits, deviation=deviation)
     deviation = clustered_deviation(right, owners, count)
-    return Score(loss, accuracy, count, macro_batch(answers, labels, owners, count), deviation)
+    return Score(loss, accuracy, count, macro_batch(answers, labels, owners, count), deviation=deviation)
+
+
+def bits_per_byte(nats_N: Floats, sizes_N: Numbers, groups_N: Numbers | None) -> tuple[float, float]:
+    """Bits that a byte of text takes, and the standard error of that, the chunks of one document hanging together.
+
+    Args:
+        nats_N: what the labels of each chunk take.
+        sizes_N: bytes they stand for.
+        groups_N: the chunks' documents; None: each is one by itself.
+    """
+    ratio = nats_N.sum() / sizes_N.sum()
+    residual = np.bincount(np.arange(len(nats_N)) if groups_N is None else groups_N, nats_N - ratio * sizes_N)
+    return float(ratio / math.log(2)), float(np.sqrt((residual**2).sum()) / sizes_N.sum() / math.log(2))
 
 
 def clustered_deviation(right: NDArray[np.bool_], owners: Numbers, count: int) -> float:

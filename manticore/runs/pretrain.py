@@ -1,0 +1,201 @@
+"""A language model from nothing: learn a tokenizer, train on text, score what was held out, leave a model folder."""
+
+from __future__ import annotations
+
+import math
+import shutil
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+
+from manticore.components.families import families
+from manticore.cost import parameters
+from manticore.errors import ManticoreError
+from manticore.files import read_json, write_json, write_text
+from manticore.pretrain_recipe import PretrainRecipe
+from manticore.runs.machine import prepare
+from manticore.runs.workshop import seed_of
+from manticore.tasks.bpe import train_bpe
+from manticore.tasks.chunks import boundary, chunk
+from manticore.tasks.documents import passages, read_documents
+from manticore.tasks.language import collate_text
+from manticore.tasks.overlap import without
+from manticore.training.data import Stream
+from manticore.training.fit import fit
+from manticore.training.modules import TrainModule
+from manticore.training.scoring import score
+
+ASKED = "pretrain.json"
+"""What was asked for; a pretraining is resumed with the same, or not at all."""
+
+Texts = dict[str, list[str]]
+
+
+def run(
+    recipe: PretrainRecipe,
+    text: Path,
+    tokenizer: Path | None,
+    out: Path,
+    resume: bool,
+    console: Console,
+    leave_out: Path | None = None,
+) -> Path:
+    """Train, and leave a Hugging Face folder in `out/model`.
+
+    Args:
+        recipe: what to train, and how.
+        text: file or folder of documents.
+        tokenizer: folder of a tokenizer; default: learn one from the text.
+        out: the folder; must be empty unless `resume`.
+        leave_out: text to be evaluated on later: paragraphs that share 13 words in a row with it are not learnt from.
+
+    Raises ManticoreError if something cannot be read, or `out` is taken.
+    """
+    asked = {"recipe": asdict(recipe), "text": str(text.resolve()), "tokenizer": str(tokenizer or "")}
+    asked["leave_out"] = str(leave_out or "")
+    _check_out(out, asked, resume)
+    if (out / "model").exists():
+        console.print(f"{out} is complete; nothing to do.", highlight=False, soft_wrap=True)
+        return out / "model"
+    machine = prepare(recipe.run)
+    documents = read_documents(text.expanduser())
+    if leave_out is not None:
+        others = _all(read_documents(leave_out.expanduser()))
+        documents = {name: without(held, others) for name, held in documents.items()}
+    cut = {
+        name: [part for whole in held for part in passages(whole, recipe.passage)] for name, held in documents.items()
+    }
+    learnt, held = hold_out(cut, recipe.held_out)
+    words = read_words(tokenizer) if tokenizer else _own_words(learnt, recipe, out)
+    seen = chunk(_all(learnt), words, recipe.length)
+    say(console, f"text: {_told(learnt)}; held out: {_told(held)}; {len(seen.flat):,} tokens of {len(words):,} kinds")
+    torch.manual_seed(seed_of(recipe.run.seed, "pretrain"))
+    model = _fresh(recipe, words)
+    per_step = recipe.batch_size * recipe.length
+    say(
+        console,
+        f"model: {recipe.family}, {parameters(model):,} parameters; "
+        f"{recipe.steps:,} steps of up to {per_step:,} tokens, {recipe.steps * per_step / len(seen.flat):.2f} epochs",
+    )
+    write_json(out / ASKED, asked)
+    module = TrainModule(model, recipe.weights, recipe.steps)
+    module.micro_batch_size = recipe.run.micro_batch_size
+    stream = Stream(seen, recipe.batch_size, seed_of(recipe.run.seed, "pretrain", "stream"), collate_text)
+    (out / "checkpoints").mkdir(parents=True, exist_ok=True)
+    fit(module, {"weights": stream}, "pretrain", out / "checkpoints", machine, console)
+    model.half().float()  # scored as it is going to be kept
+    scores = {
+        name: score(model, chunk(texts, words, recipe.length), collate_text, recipe.run.score_batch_size)
+        for name, texts in {**held, "all": _all(held)}.items()
+    }
+    rows = {name: (held.bits_per_byte or math.nan) for name, held in scores.items()}
+    for name, bits in rows.items():
+        say(console, f"  held out of {name}: {bits:.3f} bits per byte")
+    place = _leave(model, words, recipe, _card(recipe, model, rows, module.tokens), out / "model")
+    (out / "checkpoints" / "pretrain.ckpt").unlink(missing_ok=True)
+    say(console, str(place))
+    return place
+
+
+def hold_out(texts: Texts, share: float) -> tuple[Texts, Texts]:
+    """What is learnt from, and the last `share` of every file, by bytes and at least a document.
+
+    Raises ManticoreError if a file has but one document.
+    """
+    learnt, held = {}, {}
+    for name, documents in texts.items():
+        if len(documents) < 2:
+            raise ManticoreError(
+                f"{name} is a single document, of which no part can be held out; set a smaller passage"
+            )
+        goal, reached, first = share * sum(map(len, documents)), 0, len(documents)
+        while first > 1 and reached < goal:
+            first -= 1
+            reached += len(documents[first])
+        learnt[name], held[name] = documents[:first], documents[first:]
+    return learnt, held
+
+
+def read_words(folder: Path) -> PreTrainedTokenizerBase:
+    """The tokenizer in a folder. Raises ManticoreError."""
+    try:
+        words: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    except Exception as error:  # transformers, tokenizers and JSON each have their own
+        raise ManticoreError(f"{folder} holds no tokenizer ({' '.join(str(error).split())[:100]})") from None
+    boundary(words)
+    return words
+
+
+def _own_words(learnt: Texts, recipe: PretrainRecipe, out: Path) -> PreTrainedTokenizerBase:
+    """The tokenizer learnt from the text, now or before the pretraining was stopped."""
+    kept = out / "checkpoints" / "tokenizer"
+    if not (kept / "tokenizer.json").exists():
+        train_bpe(_all(learnt), recipe.vocabulary, recipe.length).save_pretrained(kept)
+    return read_words(kept)
+
+
+def _fresh(recipe: PretrainRecipe, words: PreTrainedTokenizerBase) -> PreTrainedModel:
+    """The model before its first step."""
+    family = families[recipe.family]
+    config = family.scratch(family.model_types[0], recipe.size, len(words), recipe.length)
+    config.bos_token_id, config.eos_token_id = boundary(words)
+    config.pad_token_id = words.pad_token_id
+    model: PreTrainedModel = AutoModelForCausalLM.from_config(config)
+    return model
+
+
+def _leave(
+    model: PreTrainedModel, words: PreTrainedTokenizerBase, recipe: PretrainRecipe, card: str, out: Path
+) -> Path:
+    """The model folder, whole or not at all."""
+    part = out.with_name(f".{out.name}.part")
+    shutil.rmtree(part, ignore_errors=True)
+    model.half().save_pretrained(part)
+    words.save_pretrained(part)
+    recipe.save(part / "pretrain.yaml")
+    write_text(part / "README.md", card)
+    part.replace(out)
+    return out
+
+
+def _card(recipe: PretrainRecipe, model: PreTrainedModel, bits: dict[str, float], tokens: int) -> str:
+    rows = "".join(f"| {name} | {value:.3f} |\n" for name, value in bits.items())
+    size = f"{recipe.size.layers} layers of width {recipe.size.width}, {parameters(model):,} parameters"
+    return (
+        "---\nlibrary_name: transformers\npipeline_tag: text-generation\n---\n\n"
+        f"# A small {recipe.family} language model\n\n"
+        f"{size}; byte-level BPE of {recipe.vocabulary:,} tokens; trained on {tokens:,} tokens, documents apart, "
+        f"{recipe.length} tokens at a time. Made by `manticore pretrain` with `pretrain.yaml`; weights are fp16.\n\n"
+        f"Held-out text (the last {recipe.held_out:.0%} of every file):\n\n"
+        f"| file | bits per byte |\n| --- | ---: |\n{rows}"
+    )
+
+
+def _check_out(out: Path, asked: dict[str, Any], resume: bool) -> None:
+    """Raises ManticoreError unless `out` is free, or holds what is to be gone on with."""
+    if out.exists() and not out.is_dir():
+        raise ManticoreError(f"{out} is a file; --out needs a folder")
+    if not out.exists() or not any(out.iterdir()):
+        return
+    if not resume:
+        raise ManticoreError(f"{out} already holds something; choose another --out, or add --resume to go on with it")
+    if not (out / ASKED).exists() or read_json(out / ASKED) != asked:
+        raise ManticoreError(f"{out} was started otherwise; resume with the same flags, or choose another --out")
+
+
+def _all(texts: Texts) -> list[str]:
+    return [text for documents in texts.values() for text in documents]
+
+
+def _told(texts: Texts) -> str:
+    documents = _all(texts)
+    return f"{len(documents):,} documents, {sum(map(len, documents)) / 1e6:.1f} M characters"
+
+
+def say(console: Console, line: str) -> None:
+    """One line for the user, as it is."""
+    console.print(line, highlight=False, soft_wrap=True)

@@ -1,0 +1,81 @@
+"""From documents to examples of next-token prediction, by a tokenizer. Knows no task and no model.
+
+Every token of a document, and its end, is told exactly once, from what precedes it in the same document and in the same
+chunk of `length` tokens. No chunk holds two documents, so nothing leaks from one to the next, whatever the model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from manticore.errors import ManticoreError
+from manticore.tasks.examples import Examples
+
+BLOCK = 256
+"""Documents that are tokenized together."""
+
+
+def boundary(tokenizer: Any) -> tuple[int, int]:
+    """Ids that stand before a document and after it. Raises ManticoreError if the tokenizer has no such token."""
+    start, end = tokenizer.bos_token_id, tokenizer.eos_token_id
+    if start is None and end is None:
+        raise ManticoreError("the tokenizer has no token for the end of a text (eos_token), which documents need")
+    return (end if start is None else start), (start if end is None else end)
+
+
+def chunk(documents: Iterable[str], tokenizer: Any, length: int) -> Examples:
+    """Examples of at most `length` tokens, each labelled with the token after it.
+
+    `Examples.sizes` are the bytes of text that a chunk tells, the end of a document counting none, and
+    `Examples.groups` the documents' numbers.
+    """
+    start, end = boundary(tokenizer)
+    rows: list[NDArray[np.int64]] = []
+    sizes: list[int] = []
+    groups: list[int] = []
+    for number, (text, ids, ends) in enumerate(_tokenized(documents, tokenizer)):
+        stream = np.array([start, *ids, end])
+        reached = _bytes_at(text, ends)
+        for begin in range(0, len(stream) - 1, length):
+            stop = min(begin + length, len(stream) - 1)
+            rows.append(stream[begin : stop + 1])
+            sizes.append(int(reached[stop] - reached[begin]))
+            groups.append(number)
+    if not rows:
+        raise ManticoreError("there is no text to make examples of")
+    lengths = np.array([len(row) - 1 for row in rows])
+    kind: Any = np.uint16 if len(tokenizer) <= 1 << 16 else np.uint32
+    return Examples(
+        np.concatenate([row[:-1] for row in rows]).astype(kind),
+        np.cumsum([0, *lengths]),
+        np.concatenate([row[1:] for row in rows]).astype(np.int32),
+        np.array(sizes),
+        np.array(groups),
+    )
+
+
+def _tokenized(documents: Iterable[str], tokenizer: Any) -> Iterable[tuple[str, Sequence[int], Sequence[int]]]:
+    """Each document with its token ids and the characters at which the tokens end."""
+    held = list(documents)
+    for start in range(0, len(held), BLOCK):
+        texts = held[start : start + BLOCK]
+        out = tokenizer(texts, add_special_tokens=False, return_offsets_mapping=True, verbose=False)
+        for text, ids, spans in zip(texts, out["input_ids"], out["offset_mapping"], strict=True):
+            yield text, ids, [stop for _, stop in spans]
+
+
+def _bytes_at(text: str, ends: Sequence[int]) -> NDArray[np.int64]:
+    """Bytes of `text` told after 0, 1, ... tokens, and after its end; what no token stands for goes to the end."""
+    wide = (
+        np.fromiter((len(letter.encode()) for letter in text), np.int64, count=len(text))
+        if not text.isascii()
+        else None
+    )
+    total = len(text) if wide is None else int(wide.sum())
+    upto = np.arange(len(text) + 1) if wide is None else np.concatenate([[0], np.cumsum(wide)])
+    told = np.maximum.accumulate(upto[np.asarray(ends, np.int64)]) if len(ends) else np.zeros(0, np.int64)
+    return np.concatenate([[0], told, [total]])

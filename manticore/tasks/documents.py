@@ -1,0 +1,132 @@
+"""Documents from local files: .txt, .jsonl and .parquet, any of them compressed with xz. Knows no tokens.
+
+What stands in one document hangs together; what stands in two never does. In a .txt file documents are parted by lines
+that say `<|endoftext|>`; long ones are cut between paragraphs into passages, which count as documents from then on.
+"""
+
+from __future__ import annotations
+
+import json
+import lzma
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from manticore.errors import BadFile, ManticoreError
+
+SEPARATOR = "<|endoftext|>"
+KINDS = (".txt", ".jsonl", ".parquet")
+FIELDS = ("text", "content", "document")
+"""Where a record keeps its text: the first of these that it has."""
+
+PARAGRAPHS = re.compile(r"\n[ \t]*\n+")
+"""What parts paragraphs."""
+
+
+def read_documents(place: Path, passage: int = 0) -> dict[str, list[str]]:
+    """The documents of a file, or of all files in a folder, by the file's name.
+
+    Args:
+        place: a .txt, .jsonl or .parquet file, with .xz after that if it is compressed; or a folder of such files.
+        passage: bytes beyond which a document is cut into passages; 0 for never.
+
+    Raises BadFile, with place, if a file is empty, no text, or not what its name says.
+    """
+    files = [place] if place.is_file() else sorted(file for file in place.glob("*") if _kind(file) in KINDS)
+    if not place.exists():
+        raise ManticoreError(f"no such file or folder of text: {place}")
+    if not files:
+        raise BadFile(place, f"no text in it; expected {', '.join(KINDS)} files")
+    return {file.name: [part for text in _read(file) for part in passages(text, passage)] for file in files}
+
+
+def passages(text: str, size: int) -> list[str]:
+    """A document cut between paragraphs, or else between lines, into parts of about `size` bytes; 0: left whole."""
+    if not size or len(text.encode()) <= size:
+        return [text]
+    parts: list[list[str]] = [[]]
+    held = 0
+    for paragraph in PARAGRAPHS.split(text):
+        for piece, mark in _pieces(paragraph, size):
+            length = len(piece.encode())
+            if parts[-1] and held + length > size:
+                parts.append([])
+                held = 0
+            parts[-1].append(piece + mark)
+            held += length + len(mark)
+    return [whole for part in parts if (whole := "".join(part).strip("\n"))]
+
+
+def _pieces(paragraph: str, size: int) -> list[tuple[str, str]]:
+    """A paragraph and what parts it from the next; its lines if it is longer than a passage."""
+    if len(paragraph.encode()) <= size:
+        return [(paragraph, "\n\n")]
+    lines = paragraph.split("\n")
+    return [*((line, "\n") for line in lines[:-1]), (lines[-1], "\n\n")]
+
+
+def _kind(file: Path) -> str:
+    """`.txt` of `a.txt` and of `a.txt.xz`."""
+    return Path(file.stem).suffix if file.suffix == ".xz" else file.suffix
+
+
+def _read(file: Path) -> list[str]:
+    if _kind(file) not in KINDS:
+        raise BadFile(file, f"expected a {', '.join(KINDS)} file, or one of them with .xz after it")
+    texts = list(_parquet(file) if _kind(file) == ".parquet" else _lines(file))
+    held = [text for text in texts if text.strip()]
+    if not held:
+        raise BadFile(file, "there is no text in it")
+    return held
+
+
+def _lines(file: Path) -> Iterator[str]:
+    text = _text(file)
+    if _kind(file) == ".txt":
+        yield from (part.strip("\n") for part in re.split(rf"^{re.escape(SEPARATOR)}\s*$", text, flags=re.MULTILINE))
+        return
+    for number, line in enumerate(text.splitlines(), start=1):
+        if line.strip():
+            yield _record(file, number, line)
+
+
+def _text(file: Path) -> str:
+    """A file as text, line ends as `\\n`."""
+    try:
+        held = lzma.decompress(file.read_bytes()) if file.suffix == ".xz" else file.read_bytes()
+        text = held.decode("utf-8-sig")
+    except lzma.LZMAError:
+        raise BadFile(file, "damaged, or not compressed with xz") from None
+    except UnicodeDecodeError as error:
+        raise BadFile(file, f"not UTF-8 text (byte {error.start:,} cannot be read)") from None
+    if "\0" in text:
+        raise BadFile(file, f"not text: a zero byte at character {text.index(chr(0)):,}")
+    return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
+def _record(file: Path, number: int, line: str) -> str:
+    try:
+        held: Any = json.loads(line)
+    except json.JSONDecodeError:
+        raise BadFile(file, "not JSON", number) from None
+    return text_of(held, file, number)
+
+
+def text_of(record: Any, file: Path, number: int) -> str:
+    """The text of a record. Raises BadFile if it has none."""
+    texts = [record[field] for field in FIELDS if field in record] if isinstance(record, dict) else [record]
+    if not texts or not isinstance(texts[0], str):
+        raise BadFile(file, f"expected a record with a text in one of {', '.join(FIELDS)}", number)
+    return texts[0]
+
+
+def _parquet(file: Path) -> Iterator[str]:
+    import pyarrow.parquet  # here, for it takes a second; it comes with `datasets`
+
+    try:
+        table = pyarrow.parquet.read_table(file)
+    except Exception:  # Arrow has many
+        raise BadFile(file, "not a parquet file, or damaged") from None
+    for number, record in enumerate(table.to_pylist(), start=1):
+        yield text_of(record, file, number)

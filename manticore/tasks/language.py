@@ -1,0 +1,200 @@
+"""Language modelling: documents in four disjoint parts, read by whatever tokenizer a model has. Knows no data set.
+
+A task starts out as documents. `read_by` gives the same documents as one tokenizer reads them: chunks of tokens, each
+labelled with the token that comes next (see `chunks`). All that is counted in bytes is the same for every tokenizer.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from manticore.errors import ManticoreError
+from manticore.files import write_text
+from manticore.tasks.base import IGNORE, Example, Examples, Sheet, Splits, Task, TaskOptions, Vocabulary
+from manticore.tasks.chunks import chunk
+from manticore.tasks.examples import without
+from manticore.tasks.parts import PARTS, first, number, shuffled
+
+if TYPE_CHECKING:
+    import torch
+
+SHARE = 10
+"""One document in so many goes to val, and one to test, where nobody says which."""
+
+LENGTHS = {"cpu": 256, "paper": 1024}
+"""Tokens of a chunk, by preset."""
+
+HELPS = {"length": "tokens of a chunk, which is what a model sees at once"}
+
+
+@dataclass(frozen=True)
+class Texts:
+    """The documents of train, val and test."""
+
+    train: list[str]
+    val: list[str]
+    test: list[str]
+
+    @classmethod
+    def divided(cls, documents: Sequence[str], seed: int, where: str) -> Texts:
+        """Documents, each once, in three parts: a tenth each for val and test, by a shuffle that looks at the seed.
+
+        Raises ManticoreError if there are too few.
+        """
+        mixed = shuffled(sorted(set(documents)), seed)
+        if len(mixed) < 4:
+            raise ManticoreError(
+                f"{where}: {len(mixed)} different documents, of which no four parts can be made; "
+                "set a smaller passage, as in text@passage=2000"
+            )
+        held = max(1, len(mixed) // SHARE)
+        return cls(mixed[2 * held :], mixed[held : 2 * held], mixed[:held])
+
+    def first(self, options: TaskOptions, where: str) -> Texts:
+        """As many documents of each part as are asked for. Raises ManticoreError if there are fewer."""
+        return Texts(
+            *(list(first(getattr(self, part), getattr(options, part), part, where)) for part in PARTS),
+        )
+
+
+class LanguageTask(Task):
+    """Documents, and their tokens once it is known who reads them.
+
+    Args:
+        name, settings: see `Task`.
+        texts: gets the documents when they are first needed.
+        length: most tokens of a chunk.
+        seed: of the division of train into weights and alphas.
+        words: where the documents come from, for `describe`.
+        tokenizer: who reads them; None until `read_by`.
+    """
+
+    kind = "lm"
+    metric = "bits_per_byte"
+
+    def __init__(
+        self,
+        name: str,
+        texts: Callable[[], Texts],
+        length: int,
+        seed: int,
+        words: str,
+        settings: dict[str, object],
+        tokenizer: Any = None,
+    ) -> None:
+        known = () if tokenizer is None else tokenizer.convert_ids_to_tokens(list(range(len(tokenizer))))
+        vocabulary = Vocabulary(tuple(known))
+        super().__init__(name, vocabulary, (), length, settings=settings)
+        self.tokenizer = tokenizer
+        self._source = texts
+        self._texts: Texts | None = None
+        self._seed = seed
+        self._words = words
+        self._readings: dict[str, LanguageTask] = {}
+
+    def read_by(self, tokenizer: Any) -> LanguageTask:
+        """The task as a tokenizer reads it; the same object for tokenizers that are alike.
+
+        Raises ManticoreError if it cannot say where its tokens are in a text.
+        """
+        if not getattr(tokenizer, "is_fast", False):
+            raise ManticoreError(
+                f"a {type(tokenizer).__name__} cannot say where its tokens are in a text; a fast tokenizer "
+                "(tokenizer.json) is needed"
+            )
+        content = tokenizer.backend_tokenizer.to_str()
+        if content not in self._readings:
+            self._readings[content] = LanguageTask(
+                self.name, self.texts, self.max_length, self._seed, self._words, self.settings, tokenizer
+            )
+        return self._readings[content]
+
+    def texts(self) -> Texts:
+        """The documents, got at the first call."""
+        if self._texts is None:
+            self._texts = self._source()
+        return self._texts
+
+    def build(self) -> Splits:
+        """Chunks of the documents. What occurs twice is dropped where it is learnt from, never from test."""
+        if self.tokenizer is None:
+            raise ManticoreError(f"task '{self.name}' has no tokens before it is known whose tokenizer reads it")
+        texts = self.texts()
+        mixed = shuffled(texts.train, self._seed)
+        middle = (len(mixed) + 1) // 2
+        made = {
+            "test": texts.test,
+            "choice": texts.val,
+            "alphas": mixed[middle:],
+            "weights": mixed[:middle],
+        }
+        seen: set[bytes] = set()
+        chunks = {part: chunk(held, self.tokenizer, self.max_length) for part, held in made.items()}
+        test = chunks.pop("test")
+        seen.update(test.fingerprints())
+        rest = {part: without(seen, f"{self.name} chunks", part, held) for part, held in chunks.items()}
+        return Splits(weights=rest["weights"], alphas=rest["alphas"], choice=rest["choice"], test=test)
+
+    def origin(self) -> str:
+        return self._words
+
+    def sheet(self) -> Sheet:
+        return replace(super().sheet(), vocabulary=None, helps=HELPS)
+
+    def guesses(self) -> dict[str, float]:
+        """Nothing: without a model there is no telling of text."""
+        return {}
+
+    def describe(self) -> str:
+        splits, texts = self.splits(), self.texts()
+        sizes = ", ".join(f"{part} {len(held):,} ({_bytes(held) / 1e6:.2f} MB)" for part, held in vars(splits).items())
+        documents = len(texts.train) + len(texts.val) + len(texts.test)
+        return (
+            f"{self.name}: {documents:,} documents in chunks of up to {self.max_length} tokens: {sizes}; "
+            f"{self.vocabulary.size:,} kinds of token; {self._words}"
+        )
+
+    def collate(self, batch: Sequence[Example]) -> dict[str, torch.Tensor]:
+        pad = None if self.tokenizer is None else self.tokenizer.pad_token_id
+        return collate_text(batch, pad or 0)
+
+    def write(self, folder: Path) -> list[Path]:
+        """train.jsonl, val.jsonl and test.jsonl, a record with `text` for each document."""
+        files = {part: folder / f"{part}.jsonl" for part in PARTS}
+        for file in files.values():
+            if file.exists():
+                raise ManticoreError(f"{file} exists; choose another folder")
+        for part, file in files.items():
+            lines = (json.dumps({"text": text}, ensure_ascii=False) for text in getattr(self.texts(), part))
+            write_text(file, "".join(f"{line}\n" for line in lines))
+        return list(files.values())
+
+
+def _bytes(examples: Examples) -> int:
+    return 0 if examples.sizes is None else int(np.sum(examples.sizes))
+
+
+def length_of(options: TaskOptions) -> int:
+    """Tokens of a chunk: what is set after `@`, or the preset's. Raises ManticoreError."""
+    return number(options, "length", LENGTHS["cpu" if options.preset == "cpu" else "paper"], range(2, 1 << 20))
+
+
+def collate_text(batch: Sequence[Example], pad: int = 0) -> dict[str, torch.Tensor]:
+    """One batch of chunks, padded on the right: `input_ids`, `attention_mask` and `labels`, (B, L) int64."""
+    import torch
+
+    longest = max(len(ids) for ids, _ in batch)
+    input_ids = torch.full((len(batch), longest), pad, dtype=torch.int64)
+    labels = torch.full_like(input_ids, IGNORE)
+    mask = torch.zeros_like(input_ids)
+    for row, (ids, told) in enumerate(batch):
+        input_ids[row, : len(ids)] = torch.from_numpy(ids)
+        labels[row, : len(ids)] = torch.as_tensor(told)
+        mask[row, : len(ids)] = 1
+    return {"input_ids": input_ids, "attention_mask": mask, "labels": labels}

@@ -1,0 +1,90 @@
+"""Your own text: local files, a data set of the hub, or the megabyte of public-domain English that comes along."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from manticore.errors import ManticoreError
+from manticore.tasks.base import Sheet, TaskOptions, sheets, tasks
+from manticore.tasks.documents import FIELDS, KINDS, passages, read_documents
+from manticore.tasks.hub import from_hub
+from manticore.tasks.language import HELPS, LanguageTask, Texts, length_of
+from manticore.tasks.parts import PARTS, number
+
+NAME = "text"
+SAMPLE = Path(__file__).with_name("public_domain.txt.xz")
+PASSAGE = 8192
+LAYOUT = (
+    f"a {', '.join(KINDS)} file (any with .xz after it), or a folder of them: all in one pool, or train, val and test "
+    "by their names; or the hub's name of a data set that has a column "
+    f"{' or '.join(FIELDS)}"
+)
+VAL = ("val", "valid", "validation", "dev")
+"""What model-choice files are called."""
+
+
+@tasks.register(NAME)
+def text(options: TaskOptions) -> LanguageTask:
+    """Tell the next token of your own text: .txt, .jsonl, .parquet or a data set of the hub.
+
+    Without `options.data_dir` the text is a megabyte of novels and speeches in the public domain. Raises
+    ManticoreError.
+    """
+    length, passage = length_of(options), number(options, "passage", PASSAGE, range(1 << 30))
+    given = str(SAMPLE) if options.data_dir is None else options.data_dir
+    where = "a megabyte of novels and speeches in the public domain" if options.data_dir is None else given
+
+    def get() -> Texts:
+        return read_texts(given, passage, options.seed).first(options, where)
+
+    held: dict[str, object] = {"length": length, "passage": passage}
+    own = "".join(f",{key}={value}" for key, value in held.items() if key in options.settings)
+    name = f"{NAME}@{own[1:]}" if own else NAME
+    if options.data_dir is not None:
+        name = name.replace(NAME, f"{NAME}:{Path(given).name}", 1)
+    return LanguageTask(name, get, length, options.seed, f"read from {where}", held)
+
+
+@sheets.register(NAME)
+def sheet(options: TaskOptions) -> Sheet:
+    """What is known without the text."""
+    return Sheet(
+        kind="lm",
+        metric="bits_per_byte",
+        label_names=(),
+        settings={"length": length_of(options), "passage": PASSAGE},
+        vocabulary=None,
+        max_length=length_of(options),
+        sizes={},
+        origin="a megabyte of novels and speeches in the public domain, which comes with manticore",
+        files=LAYOUT,
+        helps={**HELPS, "passage": "bytes beyond which a document is cut between paragraphs, 0 for never"},
+    )
+
+
+def read_texts(given: str, passage: int, seed: int) -> Texts:
+    """The documents of a file, a folder or a data set in three parts. Raises ManticoreError."""
+    place = Path(given).expanduser()
+    if not place.exists():
+        if "/" not in given or given.startswith((".", "/", "~")):
+            raise ManticoreError(f"no such file or folder of text: {given}")
+        return _from_hub(given, passage, seed)
+    files = read_documents(place, passage)
+    parts = {part: [text for name, held in files.items() if _part_of(name) == part for text in held] for part in PARTS}
+    if all(parts.values()):
+        return Texts(*(list(dict.fromkeys(parts[part])) for part in PARTS))
+    return Texts.divided([text for held in files.values() for text in held], seed, given)
+
+
+def _part_of(name: str) -> str:
+    """Which part a file is, by the first word of its name; empty if it is none."""
+    stem = name.split(".")[0].split("-")[0]
+    return "val" if stem in VAL else stem if stem in PARTS else ""
+
+
+def _from_hub(source: str, passage: int, seed: int) -> Texts:
+    (rows,) = from_hub(source, ("train",), f"give --data-dir: {LAYOUT}")
+    field = next((field for field in FIELDS if field in rows.column_names), None)
+    if field is None:
+        raise ManticoreError(f"'{source}' has no column {' or '.join(FIELDS)}; it has {', '.join(rows.column_names)}")
+    return Texts.divided([part for text in rows[field] for part in passages(str(text), passage)], seed, source)
