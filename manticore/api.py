@@ -20,7 +20,7 @@ from manticore.terminal import console
 
 __all__ = ["Result", "load", "search"]
 
-FAMILIES = {"pixels": "lra", "bytes": "lra"}
+FAMILIES = {"pixels": "lra", "bytes": "lra", **dict.fromkeys(("wikitext", "ptb", "alpaca", "eli5"), "text")}
 """Families of tasks that have their recipe in common with another."""
 
 

@@ -1,6 +1,6 @@
-"""Finds the things on the shelf (search spaces, projector sets, recipes) by name. Knows nothing of their contents.
+"""Finds things on the shelf (search spaces, projector sets, recipes, models) by name. Knows nothing of their contents.
 
-A wheel carries the three folders inside the package as `_shelf/`; in a checkout they stand beside it.
+A wheel carries the folders inside the package as `_shelf/`; in a checkout they stand beside it.
 """
 
 from __future__ import annotations
@@ -9,8 +9,10 @@ from pathlib import Path
 
 from manticore.errors import ManticoreError, UnknownName
 
-SHELVES = {"spaces": "search_spaces", "projectors": "projectors", "configs": "configs"}
-_SINGULAR = {"spaces": "search space", "projectors": "projector set", "configs": "recipe"}
+SHELVES = {"spaces": "search_spaces", "projectors": "projectors", "configs": "configs", "models": "models"}
+_SINGULAR = {"spaces": "search space", "projectors": "projector set", "configs": "recipe", "models": "model"}
+_FOLDERS = ("projectors", "models")
+"""Kinds of which a thing is a folder with a config.json."""
 
 
 def shelf(kind: str) -> Path:
@@ -25,7 +27,7 @@ def shelf(kind: str) -> Path:
 def names(kind: str) -> list[str]:
     """Names of everything on a shelf; recipes in sub-folders are called `folder/name`."""
     root = shelf(kind)
-    if kind == "projectors":
+    if kind in _FOLDERS:
         return sorted(entry.parent.name for entry in root.glob("*/config.json"))
     return sorted(str(entry.relative_to(root).with_suffix("")) for entry in root.rglob("*.yaml"))
 
@@ -38,7 +40,7 @@ def find(kind: str, name: str | Path) -> Path:
         ManticoreError: a path was meant (it has a suffix or a separator) and nothing is there.
     """
     path = Path(name)
-    on_shelf = shelf(kind) / (str(name) if kind == "projectors" else f"{name}.yaml")
+    on_shelf = shelf(kind) / (str(name) if kind in _FOLDERS else f"{name}.yaml")
     if on_shelf.exists() and str(name) in names(kind):
         return on_shelf
     if path.exists():

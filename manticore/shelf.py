@@ -35,7 +35,8 @@ def _rows(kind: str) -> list[tuple[str, str]]:
     if kind == "models":
         from manticore.components.catalog import CATALOG
 
-        return [(alias, f"{e.family:9} {e.source} @ {e.revision[:12]}") for alias, e in CATALOG.items()]
+        known = [(alias, f"{e.family:9} {e.source} @ {e.revision[:12]}") for alias, e in CATALOG.items()]
+        return [*known, *((name, _about(library.find(kind, name))) for name in library.names(kind))]
     if kind == "tasks":
         from manticore.tasks.catalog import tasks
 
@@ -48,10 +49,10 @@ def _first_line(text: str | None) -> str:
 
 
 def _about(path: Path) -> str:
-    """The first comment of a YAML file, or the first line of a folder's card."""
+    """The first comment of a YAML file, or the title of a folder's card."""
     file = path / "README.md" if path.is_dir() else path
     lines = file.read_text(encoding="utf-8").splitlines() if file.exists() else []
-    return lines[0].lstrip("# ") if lines and lines[0].startswith("#") else ""
+    return next((line.lstrip("# ") for line in lines if line.startswith("# ")), "")
 
 
 def show(name: str) -> str:
@@ -63,7 +64,7 @@ def show(name: str) -> str:
         from manticore.recipe import Recipe
 
         return "\n".join(_keys(Recipe(), ""))
-    for kind in ("spaces", "configs", "projectors"):
+    for kind in library.SHELVES:
         if name in library.names(kind):
             path = library.find(kind, name)
             return (path / "config.json" if path.is_dir() else path).read_text(encoding="utf-8").rstrip()
@@ -91,7 +92,8 @@ def _task(name: str) -> str:
         return f"{title}\n\nno more is known without its data: {error}"
     sheet = sheets["cpu"]
     where = "" if sheet.origin else " --data-dir DIR"
-    example = f"manticore search --models gpt-neo,mamba --task {_with_setting(name, sheet)} --preset cpu{where}"
+    models = "gpt-neo-nano,mamba-nano" if sheet.kind == "lm" else "gpt-neo,mamba"
+    example = f"manticore search --models {models} --task {_with_setting(name, sheet)} --preset cpu{where}"
     return f"{title}\n\n{page(sheets)}\n\nexample:\n  {example}"
 
 
@@ -132,16 +134,19 @@ def copy(name: str, dest: Path) -> Path:
     """Copy a space, recipe or projector set to `dest`. Raises ManticoreError if `dest` exists."""
     if dest.exists():
         raise ManticoreError(f"{dest} exists; choose another name")
-    for kind in ("spaces", "configs", "projectors"):
+    for kind in library.SHELVES:
         if name in library.names(kind):
             source = library.find(kind, name)
             dest.parent.mkdir(parents=True, exist_ok=True)
             return Path(shutil.copytree(source, dest) if source.is_dir() else shutil.copyfile(source, dest))
-    raise UnknownName("space, recipe or projector set", name, [n for k in library.SHELVES for n in library.names(k)])
+    raise UnknownName(
+        "space, recipe, projector set or model", name, [n for k in library.SHELVES for n in library.names(k)]
+    )
 
 
 def validate(file: Path) -> str:
     """What a YAML file is, if it is sound. Raises BadFile or another ManticoreError that says what is wrong."""
+    from manticore.pretrain_recipe import pretrain_recipe
     from manticore.recipe import check_projector, read_yaml, resolve
     from manticore.space import SearchSpace
 
@@ -153,6 +158,12 @@ def validate(file: Path) -> str:
         except ManticoreError as error:
             raise BadFile(file, str(error)) from None
         return f"{file}: a search space of {', '.join(space.names)} in {space.stages} stages"
+    if "family" in held:
+        try:
+            pretrain_recipe([held])
+        except ManticoreError as error:
+            raise BadFile(file, str(error)) from None
+        return f"{file}: a pretraining recipe"
     presets = [str(preset) for preset in held.get("presets") or ["auto"]]
     for preset in presets:
         try:

@@ -14,6 +14,7 @@ from huggingface_hub import get_hf_file_metadata, hf_hub_url
 from huggingface_hub.errors import HfHubHTTPError
 from transformers import AutoConfig, AutoModelForCausalLM, PretrainedConfig
 
+from manticore import library
 from manticore.components.catalog import CATALOG
 from manticore.components.component import Component
 from manticore.components.families import Size, families, family_of
@@ -65,13 +66,15 @@ def load(spec: ComponentSpec, scratch: Scratch | None = None) -> Component:
     if init == "scratch":
         return _draw(spec, scratch)
     folder = Path(spec.source).expanduser()
+    if entry is None and spec.source in library.names("models"):
+        folder = library.find("models", spec.source)
     if entry is None and folder.is_dir():
         _check_folder(folder)
-        return _read(spec.name, str(folder), None)
+        return _read(spec.name, str(folder), None, spec.source)
     if entry is None and ("/" not in spec.source or spec.source.startswith((".", "/", "~"))):
         if "/" in spec.source:
             raise ManticoreError(f"no such model folder: {spec.source}")
-        raise UnknownName("model", spec.source, CATALOG)
+        raise UnknownName("model", spec.source, [*CATALOG, *library.names("models")])
     source, revision = (entry.source, entry.revision) if entry else (spec.source, None)
     return _read(spec.name, source, spec.revision or revision)
 
@@ -148,7 +151,7 @@ def hub_answers(source: str, revision: str | None) -> bool:
     return True
 
 
-def _read(name: str, source: str, revision: str | None) -> Component:
+def _read(name: str, source: str, revision: str | None, called: str | None = None) -> Component:
     where: dict[str, Any] = {"revision": revision, "trust_remote_code": False}
     where["local_files_only"] = Path(source).is_dir() or not hub_answers(source, revision)
     try:
@@ -172,4 +175,4 @@ def _read(name: str, source: str, revision: str | None) -> Component:
         at = f" at revision {revision[:12]}" if revision else ""
         raise ManticoreError(f"cannot get '{source}'{at} from the hub or its cache; {WAYS_OUT}") from None
     words = read_tokenizer(source, where)
-    return Component(name, family, model.eval(), source=source, revision=revision, tokenizer=words)
+    return Component(name, family, model.eval(), source=called or source, revision=revision, tokenizer=words)

@@ -7,7 +7,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from manticore.errors import UnknownName
+from manticore.tasks import alpaca as alpaca
 from manticore.tasks import bytes_spam as bytes_spam
+from manticore.tasks import eli5 as eli5
 from manticore.tasks import lra_image as lra_image
 from manticore.tasks import lra_listops as lra_listops
 from manticore.tasks import lra_pathfinder as lra_pathfinder
@@ -15,7 +17,9 @@ from manticore.tasks import lra_retrieval as lra_retrieval
 from manticore.tasks import lra_text as lra_text
 from manticore.tasks import mad_catalog as mad_catalog
 from manticore.tasks import pixels_fashion_mnist as pixels_fashion_mnist
+from manticore.tasks import ptb as ptb
 from manticore.tasks import text as text
+from manticore.tasks import wikitext as wikitext
 from manticore.tasks.base import Sheet, Task, TaskOptions, sheets
 from manticore.tasks.base import tasks as tasks
 

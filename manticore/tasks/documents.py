@@ -82,7 +82,7 @@ def _read(file: Path) -> list[str]:
 
 
 def _lines(file: Path) -> Iterator[str]:
-    text = _text(file)
+    text = text_in(file)
     if _kind(file) == ".txt":
         yield from (part.strip("\n") for part in re.split(rf"^{re.escape(SEPARATOR)}\s*$", text, flags=re.MULTILINE))
         return
@@ -91,8 +91,8 @@ def _lines(file: Path) -> Iterator[str]:
             yield _record(file, number, line)
 
 
-def _text(file: Path) -> str:
-    """A file as text, line ends as `\\n`."""
+def text_in(file: Path) -> str:
+    """A file as text, line ends as `\\n`. Raises BadFile if it is none."""
     try:
         held = lzma.decompress(file.read_bytes()) if file.suffix == ".xz" else file.read_bytes()
         text = held.decode("utf-8-sig")

@@ -11,13 +11,17 @@ PATIENCE = 10.0
 """Seconds the hub has to answer before only its cache is looked at."""
 
 
-def from_hub(source: str, splits: tuple[str, ...], ways_out: str) -> list[Any]:
+def from_hub(
+    source: str, splits: tuple[str, ...], ways_out: str, config: str | None = None, revision: str | None = None
+) -> list[Any]:
     """The splits of a data set, each a `datasets.Dataset`.
 
     Args:
         source: the hub's name of the data set.
         splits: names of its splits.
         ways_out: what a user without the hub can do, for the message.
+        config: which of the data set's configurations, where it has several.
+        revision: branch or commit that is meant.
 
     Raises ManticoreError, at once rather than after many tries, if no hub that answers has it and nor has the cache.
     """
@@ -26,7 +30,7 @@ def from_hub(source: str, splits: tuple[str, ...], ways_out: str) -> list[Any]:
         import datasets  # here, for it takes a second
 
         try:
-            return [datasets.load_dataset(source, split=split) for split in splits]
+            return [datasets.load_dataset(source, config, split=split, revision=revision) for split in splits]
         except Exception as error:  # every layer below has errors of its own
             reason = f" ({str(error).strip().splitlines()[0][:120]})" if str(error).strip() else ""
     raise ManticoreError(f"cannot get '{source}' from the hub or its cache{reason}; {ways_out}")

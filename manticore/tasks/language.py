@@ -42,19 +42,23 @@ class Texts:
     test: list[str]
 
     @classmethod
-    def divided(cls, documents: Sequence[str], seed: int, where: str) -> Texts:
+    def divided(cls, documents: Sequence[str], seed: int, where: str, group: Callable[[str], str] = str) -> Texts:
         """Documents, each once, in three parts: a tenth each for val and test, by a shuffle that looks at the seed.
 
-        Raises ManticoreError if there are too few.
+        Documents of one group stay together. Raises ManticoreError if there are too few groups.
         """
-        mixed = shuffled(sorted(set(documents)), seed)
+        groups: dict[str, list[str]] = {}
+        for document in sorted(set(documents)):
+            groups.setdefault(group(document), []).append(document)
+        mixed = shuffled(list(groups), seed)
         if len(mixed) < 4:
             raise ManticoreError(
                 f"{where}: {len(mixed)} different documents, of which no four parts can be made; "
                 "set a smaller passage, as in text@passage=2000"
             )
         held = max(1, len(mixed) // SHARE)
-        return cls(mixed[2 * held :], mixed[held : 2 * held], mixed[:held])
+        parts = (mixed[2 * held :], mixed[held : 2 * held], mixed[:held])
+        return cls(*([text for key in part for text in groups[key]] for part in parts))
 
     def first(self, options: TaskOptions, where: str) -> Texts:
         """As many documents of each part as are asked for. Raises ManticoreError if there are fewer."""
@@ -145,6 +149,7 @@ class LanguageTask(Task):
         return self._words
 
     def sheet(self) -> Sheet:
+        """What is known before there is a tokenizer."""
         return replace(super().sheet(), vocabulary=None, helps=HELPS)
 
     def guesses(self) -> dict[str, float]:

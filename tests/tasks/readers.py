@@ -1,0 +1,23 @@
+"""Tokenizers learnt in a second, shared by tests of language tasks."""
+
+from __future__ import annotations
+
+from functools import cache
+
+from transformers import PreTrainedTokenizerFast
+
+from manticore.tasks.bpe import train_bpe
+from manticore.tasks.documents import read_documents
+from manticore.tasks.text import SAMPLE
+
+
+@cache
+def sample() -> list[str]:
+    """The passages of the text that comes along."""
+    return next(iter(read_documents(SAMPLE, 4096).values()))
+
+
+@cache
+def reader(size: int = 512) -> PreTrainedTokenizerFast:
+    """A byte-level BPE of some of it."""
+    return train_bpe(sample()[::20], size, 64)

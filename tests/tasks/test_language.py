@@ -1,0 +1,156 @@
+"""Language tasks: every token told once, documents apart, parts disjoint, bytes the same whoever reads."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from manticore.errors import BadFile, ManticoreError
+from manticore.tasks.base import TaskOptions
+from manticore.tasks.catalog import load_task, sheet_of, write_task
+from manticore.tasks.chunks import chunk
+from manticore.tasks.language import LanguageTask
+from manticore.training.scoring import bits_per_byte, score
+from tests.pico import component
+from tests.tasks.readers import reader, sample
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.lists(st.text(min_size=1, max_size=80), min_size=1, max_size=6), st.integers(2, 9))
+def test_every_token_is_told_once_from_its_own_document(documents: list[str], length: int) -> None:
+    words = reader()
+    examples = chunk(documents, words, length)
+    assert examples.sizes is not None
+    assert examples.groups is not None
+    for number, text in enumerate(documents):
+        rows = np.flatnonzero(examples.groups == number)
+        held = [examples[int(row)] for row in rows]
+        ids = words(text, add_special_tokens=False)["input_ids"]
+        assert np.concatenate([labels for _, labels in held]).tolist() == [*ids, words.eos_token_id]
+        assert np.concatenate([given for given, _ in held]).tolist() == [words.bos_token_id, *ids]
+        assert all(len(given) <= length for given, _ in held)
+        assert examples.sizes[rows].sum() == len(text.encode())
+        assert (examples.sizes[rows] >= 0).all()
+
+
+def test_no_state_leaks_from_one_document_to_the_next() -> None:
+    """Another first document changes no logit of the second, for a recurrent model as for one that attends."""
+    words = reader()
+    second = sample()[3][:200]
+    for family in ("mamba", "gpt_neo"):
+        model = component(family).model
+        rows = []
+        for first in (sample()[0][:150], sample()[1][:300]):
+            examples = chunk([first, second], words, 32)
+            batch = LanguageTask("text", lambda: None, 32, 0, "", {}, words).collate(list(examples))  # type: ignore[arg-type, return-value]
+            batch["input_ids"] %= 61
+            with torch.no_grad():
+                logits = model(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]).logits
+            mine = examples.groups == 1
+            scored = batch["attention_mask"].bool()[mine]
+            rows.append(logits[mine][scored])
+        torch.testing.assert_close(rows[0], rows[1], atol=1e-5, rtol=0)
+
+
+def test_four_parts_share_no_document() -> None:
+    task = load_task(TaskOptions("text@passage=4000,length=64"))
+    assert isinstance(task, LanguageTask)
+    with pytest.raises(ManticoreError, match="no tokens before it is known whose tokenizer"):
+        task.splits()
+    read = task.read_by(reader())
+    assert read.read_by(reader()).texts() is read.texts()
+    assert task.read_by(reader()) is read
+    splits = read.splits()
+    texts = task.texts()
+    assert not set(texts.train) & set(texts.val) | set(texts.train) & set(texts.test) | set(texts.val) & set(texts.test)
+    assert splits.test.sizes is not None
+    assert splits.test.sizes.sum() == sum(len(text.encode()) for text in texts.test)
+    halves = [splits.weights, splits.alphas]
+    assert sum(len(held.flat) for held in halves) > 0.97 * sum(len(reader()(text)["input_ids"]) for text in texts.train)
+    assert "bits" not in read.describe()
+    assert f"{reader().vocab_size:,} kinds of token" in read.describe()
+
+
+def test_bytes_are_the_same_whoever_reads() -> None:
+    task = load_task(TaskOptions("text@passage=4000,length=64", test=9, val=9, train=30))
+    assert isinstance(task, LanguageTask)
+    sizes = [task.read_by(reader(size)).splits().test.sizes for size in (300, 512)]
+    assert sizes[0] is not None
+    assert sizes[1] is not None
+    assert len(sizes[0]) > len(sizes[1])
+    assert sizes[0].sum() == sizes[1].sum()
+
+
+def test_bits_per_byte_of_a_model_that_knows_nothing() -> None:
+    task = load_task(TaskOptions("text@passage=4000,length=64", test=9, val=9, train=30))
+    assert isinstance(task, LanguageTask)
+    read = task.read_by(reader())
+
+    class Nothing(torch.nn.Module):
+        def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
+            return torch.zeros(*input_ids.shape, 512)
+
+    told = score(Nothing(), read.splits().test, read.collate, 16)
+    tokens = sum(len(reader()(text)["input_ids"]) + 1 for text in task.texts().test)
+    size = sum(len(text.encode()) for text in task.texts().test)
+    assert told.bits_per_byte == pytest.approx(tokens * math.log2(512) / size, rel=1e-6)
+    assert told.goodness == -told.bits_per_byte
+    assert set(told.to_dict()) == {"loss", "count", "bits_per_byte", "margin"}
+
+
+def test_chunks_of_one_document_hang_together() -> None:
+    nats, sizes = np.array([2.0, 2.0, 4.0, 4.0]), np.array([2, 2, 2, 2])
+    apart = bits_per_byte(nats, sizes, None)
+    together = bits_per_byte(nats, sizes, np.array([0, 0, 1, 1]))
+    assert apart[0] == together[0] == pytest.approx(1.5 / math.log(2))
+    assert together[1] == pytest.approx(apart[1] * math.sqrt(2))
+
+
+def test_named_files_are_the_parts(tmp_path: Path) -> None:
+    for name in ("train", "validation", "test"):
+        (tmp_path / f"{name}.txt").write_text(f"{name} one.\n<|endoftext|>\n{name} two.", encoding="utf-8")
+    task = load_task(TaskOptions("text", data_dir=str(tmp_path)))
+    assert isinstance(task, LanguageTask)
+    assert task.name == f"text:{tmp_path.name}"
+    assert task.texts().val == ["validation one.", "validation two."]
+    assert task.texts().test == ["test one.", "test two."]
+
+
+def test_written_and_read_again(tmp_path: Path) -> None:
+    files = write_task(TaskOptions("text@passage=4000"), tmp_path)
+    assert [file.name for file in files] == ["train.jsonl", "val.jsonl", "test.jsonl"]
+    held = [load_task(TaskOptions("text@passage=4000", data_dir=place)) for place in (None, str(tmp_path))]
+    assert isinstance(held[0], LanguageTask)
+    assert isinstance(held[1], LanguageTask)
+    assert held[0].texts() == held[1].texts()
+    with pytest.raises(ManticoreError, match="exists"):
+        write_task(TaskOptions("text"), tmp_path)
+
+
+def test_what_cannot_be_is_said(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("one\n\ntwo", encoding="utf-8")
+    for options, said in (
+        (TaskOptions("text", data_dir=str(tmp_path)), "no four parts can be made"),
+        (TaskOptions("text", data_dir="nowhere.txt"), "no such file or folder of text: nowhere.txt"),
+        (TaskOptions("text", test=10**6), "test examples are asked for"),
+    ):
+        task = load_task(options)
+        assert isinstance(task, LanguageTask)
+        with pytest.raises(ManticoreError, match=said):
+            task.texts()
+    with pytest.raises(ManticoreError, match="unknown setting of text 'lenght'"):
+        load_task(TaskOptions("text@lenght=3"))
+    (tmp_path / "b.txt").write_bytes(b"\0")
+    with pytest.raises(BadFile, match="zero byte"):
+        load_task(TaskOptions("text", data_dir=str(tmp_path))).texts()  # type: ignore[attr-defined]
+
+
+def test_the_sheet_needs_no_text() -> None:
+    sheet = sheet_of(TaskOptions("text", preset="cpu"))
+    assert (sheet.kind, sheet.metric, sheet.max_length) == ("lm", "bits_per_byte", 256)
