@@ -1,0 +1,108 @@
+"""Text from end to end: a search over two models with tokenizers, its table, its page, and what it exports."""
+
+from __future__ import annotations
+
+import json
+import math
+import shlex
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from manticore.cli import main
+from manticore.tasks.base import TaskOptions
+from manticore.tasks.catalog import load_task
+from manticore.tasks.language import LanguageTask
+from tests.pairs import model_folder
+from tests.tasks.readers import reader
+
+TASK = "text@length=32,passage=2000"
+SMALL = """
+    --preset cpu --set task.train=40 --set task.val=5 --set task.test=5
+    --set search.steps=4 --set search.warmup_steps=2 --set search.batch_size=4
+    --set finetune.steps=3 --set finetune.batch_size=4 --set run.device=cpu
+"""
+
+
+def search(folder: Path, *models: Path, more: str = "") -> int:
+    names = ",".join(map(str, models))
+    return main(["search", "--models", names, "--task", TASK, "--out", str(folder / "run"), *shlex.split(SMALL + more)])
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("text")
+    assert search(folder, model_folder(folder / "gpt", "gpt_neo"), model_folder(folder / "mamba", "mamba")) == 0
+    return folder / "run"
+
+
+def test_every_row_has_its_bits_per_byte(run: Path) -> None:
+    metrics = json.loads((run / "metrics.json").read_text())
+    assert (metrics["kind"], metrics["metric"]) == ("lm", "bits_per_byte")
+    names = [row["name"] for row in metrics["rows"]]
+    assert names[:5] == [
+        "soft supernet",
+        "discretized, before fine-tuning",
+        "discretized, after fine-tuning",
+        "gpt alone",
+        "mamba alone",
+    ]
+    assert all(2 < row["bits_per_byte"] < 8 and row["margin"] > 0 and "accuracy" not in row for row in metrics["rows"])
+    tokens = {row["name"]: row["training_tokens"] for row in metrics["rows"]}
+    assert tokens["gpt alone"] == pytest.approx(tokens["discretized, after fine-tuning"], rel=0.1)
+
+
+def test_the_page_and_the_card_tell_bits(run: Path) -> None:
+    page, card = (run / "report.html").read_text(), (run / "hybrid" / "README.md").read_text()
+    assert "bits per byte" in page
+    assert "bits per byte" in card
+    assert "accuracy" not in card
+    assert "nan" not in card
+
+
+def test_what_is_exported_says_what_the_table_says(run: Path) -> None:
+    metrics = json.loads((run / "metrics.json").read_text())
+    name = "discretized, after fine-tuning" if metrics["exported"] == "hybrid" else f"{metrics['exported']} alone"
+    row = next(row for row in metrics["rows"] if row["name"] == name)
+    model = AutoModelForCausalLM.from_pretrained(run / "hybrid").eval()
+    words = AutoTokenizer.from_pretrained(run / "hybrid")
+    task = load_task(TaskOptions(TASK, preset="cpu", train=40, val=5, test=5))
+    assert isinstance(task, LanguageTask)
+    nats = size = 0.0
+    for text in task.texts().test:
+        ids = torch.tensor([words.bos_token_id, *words(text)["input_ids"], words.eos_token_id])
+        for start in range(0, len(ids) - 1, 32):
+            chunk = ids[start : start + 33]
+            with torch.no_grad():
+                logits = model(input_ids=chunk[None, :-1]).logits[0]
+            nats += torch.nn.functional.cross_entropy(logits, chunk[1:], reduction="sum").item()
+        size += len(text.encode())
+    assert nats / math.log(2) / size == pytest.approx(row["bits_per_byte"], rel=1e-4)
+
+
+def test_each_reads_with_its_own_tokenizer(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Unlike tokenizers: other tokens, the same bytes; the export has the tokenizer of what is exported."""
+    gpt = model_folder(tmp_path / "gpt", "gpt_neo")
+    mamba = model_folder(tmp_path / "mamba", "mamba", reader(300))
+    assert search(tmp_path, gpt, mamba, more="--home mamba --set selection.weigh_home=false") == 0
+    metrics = json.loads((tmp_path / "run" / "metrics.json").read_text())
+    rows = {row["name"]: row for row in metrics["rows"]}
+    assert rows["gpt alone"]["count"] < rows["mamba alone"]["count"] == rows["soft supernet"]["count"]
+    assert len(AutoTokenizer.from_pretrained(tmp_path / "run" / "hybrid")) == 300
+
+
+def test_a_model_without_a_tokenizer_cannot_read(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    gpt, mamba = model_folder(tmp_path / "gpt", "gpt_neo"), model_folder(tmp_path / "mamba", "mamba")
+    for file in gpt.glob("tokenizer*"):
+        file.unlink()
+    assert search(tmp_path, gpt, mamba) == 2
+    assert "'gpt' has no tokenizer beside its weights" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
+def test_too_few_positions_are_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    gpt = model_folder(tmp_path / "gpt", "gpt_neo", length=16)
+    assert search(tmp_path, gpt, model_folder(tmp_path / "mamba", "mamba")) == 2
+    assert "'gpt' has 16 positions; the task has up to 32 tokens" in capsys.readouterr().err
