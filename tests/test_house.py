@@ -29,7 +29,7 @@ ROWS = (  # roof to ground: DESIGN section 4
     ("training",),
     ("strategies", "selection"),
     ("tasks",),
-    ("discretization", "cost"),
+    ("discretization", "cost", "alignment", "projector_sets"),
     ("supernet",),
     ("mixing", "mixture"),
     ("components", "baselines"),

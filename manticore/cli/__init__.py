@@ -19,6 +19,7 @@ COMMANDS = (  # files of this folder, in the order of --help
     "compare",
     "program",
     "pretrain",
+    "align",
     "finetune",
     "evaluate",
     "export",

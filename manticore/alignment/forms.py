@@ -1,0 +1,55 @@
+"""Which kinds of projector have a closed form, and how a fitted map is written into one. Knows no data."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from manticore.alignment.ridge import GRID, Affine, Moments
+from manticore.errors import ManticoreError
+from manticore.modeling.projectors import Linear, LowRank
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A map, the damping it was fitted with, and what it explains of held-out rows (R^2: 1 is all, 0 as the mean)."""
+
+    affine: Affine
+    damping: float
+    explained: float
+
+
+def check_form(projector: nn.Module, kind: str) -> None:
+    """Raises ManticoreError if this kind of projector cannot be fitted in closed form."""
+    if isinstance(projector, Linear | LowRank):
+        return
+    why = "has nothing to fit" if not list(projector.parameters()) else "has no closed form"
+    raise ManticoreError(f"projector '{kind}' {why}; align fits linear and low-rank")
+
+
+def choose(projector: nn.Module, seen: Moments, held: Moments, grid: Sequence[float] = GRID) -> Choice:
+    """The map of the projector's form, fitted on `seen`, with the damping that leaves least of `held` unexplained."""
+    fits = seen.solve_each(grid)
+    if isinstance(projector, LowRank):
+        fits = [seen.truncate(fit, projector.down.out_features) for fit in fits]
+    choices = [Choice(fit, damping, 1 - held.unexplained(fit)) for fit, damping in zip(fits, grid, strict=True)]
+    return max(choices, key=lambda choice: choice.explained)
+
+
+@torch.no_grad()
+def write(projector: nn.Module, affine: Affine) -> None:
+    """Put a map that `choose` returned into a projector of the same form."""
+    if isinstance(projector, LowRank):
+        rank = projector.down.out_features
+        left, sizes, right = torch.linalg.svd(affine.weight_ED, full_matrices=False)
+        root = sizes[:rank].sqrt()  # the two factors share the scale, so that neither learns faster than the other
+        projector.up.weight.copy_(left[:, :rank] * root)
+        projector.down.weight.copy_(root[:, None] * right[:rank])
+        projector.up.bias.copy_(affine.bias_E)
+        return
+    assert isinstance(projector, Linear)
+    projector.weight.copy_(affine.weight_ED)
+    projector.bias.copy_(affine.bias_E)

@@ -1,0 +1,180 @@
+"""Projector sets: P and Q of one home and its foreign components, as a folder. Knows nothing of how they were fitted.
+
+A set fits the weights, cuts and widths it was made for and nothing else; whoever reads one into a supernet is told by
+name what does not fit. `projectors/README.md` fixes the form.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from manticore.components import Component
+from manticore.errors import BadFile, ManticoreError
+from manticore.files import read_json, write_json, write_text
+from manticore.supernet import Supernet
+
+FORMAT = 1
+MIDDLES = ("inward", "outward")
+FACTS = ("format", "home", "stages", "projector", "components", "tokens")
+"""What every `config.json` of a set has."""
+
+
+def weight_hash(model: nn.Module) -> str:
+    """Blake2b over names, types, shapes and bytes of a model's parameters, sorted by name; the same in any process."""
+    digest = hashlib.blake2b(digest_size=16)
+    for name, parameter in sorted(model.named_parameters()):
+        digest.update(f"{name} {parameter.dtype} {tuple(parameter.shape)}\n".encode())
+        digest.update(parameter.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
+    return f"blake2b:{digest.hexdigest()}"
+
+
+def describe(supernet: Supernet) -> dict[str, Any]:
+    """What a set of this supernet's projectors fits: home, stages, kind, and each component's weights and cuts."""
+    return {
+        "format": FORMAT,
+        "home": supernet.home,
+        "stages": supernet.space.stages,
+        "projector": supernet.projector,
+        "components": {name: _component(supernet, held) for name, held in supernet.components.items()},
+    }
+
+
+def _component(supernet: Supernet, held: Component) -> dict[str, Any]:
+    return {
+        "source": Path(held.source).name if Path(held.source).is_dir() else held.source,
+        "revision": held.revision,
+        "weights": weight_hash(held.model),
+        "width": held.width,
+        "cuts": supernet.cuts[held.name],
+    }
+
+
+def state(supernet: Supernet) -> dict[str, Tensor]:
+    """The projectors' weights, under the names they have in the supernet."""
+    held = supernet.state_dict()
+    return {key: value for key, value in held.items() if key.split(".")[3:4] and key.split(".")[3] in MIDDLES}
+
+
+def save(supernet: Supernet, folder: Path, card: str, tokens: int, **facts: Any) -> Path:
+    """Write a set, whole or not at all.
+
+    Args:
+        supernet: whose projectors to keep.
+        folder: what to write; must not exist.
+        card: text of its README.md; `manticore ls projectors` shows its first line.
+        tokens: home tokens that the projectors were fitted on.
+        facts: what else `config.json` is to say, fit for JSON.
+
+    Raises ManticoreError if `folder` exists or a projector holds a number that is none.
+    """
+    if folder.exists():
+        raise ManticoreError(f"{folder} exists; choose another folder")
+    weights = {key: value.detach().cpu().contiguous() for key, value in state(supernet).items()}
+    spoilt = [key for key, value in weights.items() if not value.isfinite().all()]
+    if spoilt:
+        raise ManticoreError(f"{spoilt[0]} is not finite; nothing was written")
+    part = folder.with_name(f".{folder.name}.part")
+    shutil.rmtree(part, ignore_errors=True)
+    part.mkdir(parents=True)
+    try:
+        write_json(part / "config.json", _plain({**describe(supernet), "tokens": tokens, **facts}))
+        save_file(weights, part / "model.safetensors", metadata={"format": "pt"})
+        write_text(part / "README.md", card)
+        part.replace(folder)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+    return folder
+
+
+def _plain(value: Any) -> Any:
+    """The same, with null where JSON has no number."""
+    if isinstance(value, Mapping):
+        return {key: _plain(held) for key, held in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(held) for held in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def read(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """A set's config and weights. Raises BadFile if the folder is none, or is damaged."""
+    file, weights = folder / "config.json", folder / "model.safetensors"
+    held = read_json(file)
+    if not isinstance(held, dict) or held.get("format") != FORMAT:
+        raise BadFile(file, f"not a projector set of format {FORMAT}")
+    missing = [key for key in FACTS if key not in held]
+    if missing:
+        raise BadFile(file, f"a projector set without '{missing[0]}'")
+    components = held["components"]
+    sound = isinstance(components, dict) and held["home"] in components
+    entries = components.values() if isinstance(components, dict) else ()
+    if not sound or not all(isinstance(one, dict) and {"weights", "width", "cuts"} <= set(one) for one in entries):
+        raise BadFile(file, "'components' must give weights, width and cuts of home and of every foreign component")
+    try:
+        state = load_file(weights)
+    except (OSError, SafetensorError) as error:
+        raise BadFile(weights, f"cannot be read as safetensors ({str(error)[:80]})") from None
+    spoilt = [key for key, value in state.items() if not value.isfinite().all()]
+    if spoilt:
+        raise BadFile(weights, f"{spoilt[0]} is not finite")
+    for stage in range(held["stages"]):
+        for name in components:
+            if name != held["home"] and not any(key.startswith(f"stages.{stage}.{name}.inward.") for key in state):
+                raise BadFile(weights, f"holds no projector of '{name}' at stage {stage + 1}")
+    return held, state
+
+
+def load_into(supernet: Supernet, folder: Path) -> dict[str, Any]:
+    """Put a set's projectors into a supernet; returns the set's config.
+
+    The set may hold further foreign components; those are left out.
+
+    Raises:
+        BadFile: the folder is no set, or is damaged.
+        ManticoreError: it was made for another home, other weights, cuts, widths or projectors; the message says which.
+    """
+    held, weights = read(folder)
+    _check_fit(held, describe(supernet), folder)
+    wanted = state(supernet)
+    for key, own in wanted.items():
+        if key not in weights:
+            raise BadFile(folder / "model.safetensors", f"holds no {key}")
+        if weights[key].shape != own.shape:
+            shapes = f"{tuple(weights[key].shape)}, not {tuple(own.shape)}"
+            raise BadFile(folder / "model.safetensors", f"{key} has the shape {shapes}")
+    supernet.load_state_dict({key: weights[key] for key in wanted}, strict=False)
+    return held
+
+
+def _check_fit(held: Mapping[str, Any], ours: Mapping[str, Any], folder: Path) -> None:
+    """Raises ManticoreError with the first thing in which a set and a supernet differ."""
+    for key, words in {"home": "home", "stages": "number of stages", "projector": "projector"}.items():
+        if held[key] != ours[key]:
+            raise ManticoreError(f"{folder} has {words} {_told(held[key])}, the search space {_told(ours[key])}")
+    for name, own in ours["components"].items():
+        theirs = held["components"].get(name)
+        if theirs is None:
+            known = ", ".join(sorted(held["components"]))
+            raise ManticoreError(f"{folder} has no projectors of '{name}'; it was made for {known}")
+        for key, words in {"weights": "weights", "width": "width", "cuts": "cuts"}.items():
+            if theirs[key] != own[key]:
+                raise ManticoreError(
+                    f"{folder} was made for other {words} of '{name}': {_told(theirs[key])}, here {_told(own[key])}"
+                )
+
+
+def _told(value: Any) -> str:
+    """A value in a message: hashes by their first digits, a projector by its kind and options."""
+    if isinstance(value, Mapping):
+        options = {key: held for key, held in value.items() if key != "kind"}
+        return str(value.get("kind")) + (f" {options}" if options else "")
+    return value[:20] if isinstance(value, str) and value.startswith("blake2b:") else str(value)
