@@ -114,6 +114,8 @@ def read(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     missing = [key for key in FACTS if key not in held]
     if missing:
         raise BadFile(file, f"a projector set without '{missing[0]}'")
+    if not isinstance(held["stages"], int) or held["stages"] < 1:
+        raise BadFile(file, "'stages' must be a whole number of at least 1")
     components = held["components"]
     sound = isinstance(components, dict) and held["home"] in components
     entries = components.values() if isinstance(components, dict) else ()

@@ -63,9 +63,10 @@ def next_token_loss(supernet: Supernet, reading: Reading, path: Sequence[str]) -
     """Cross-entropy in nats of every next token that is no padding, (N,), if the path's branches run."""
     logits_BLV = supernet(reading.ids_BL, reading.mask_BL, path=list(path)).float()
     losses = F.cross_entropy(logits_BLV[:, :-1].flatten(0, 1), reading.ids_BL[:, 1:].flatten(), reduction="none")
-    return (
-        losses if reading.mask_BL is None else losses[(reading.mask_BL[:, 1:] * reading.mask_BL[:, :-1]).flatten() > 0]
-    )
+    if reading.mask_BL is None:
+        return losses
+    told_BL = reading.mask_BL[:, 1:].bool() & reading.mask_BL[:, :-1].bool()
+    return losses[told_BL.flatten()]
 
 
 def _endless(text: Readings) -> Iterator[Reading]:

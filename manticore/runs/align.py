@@ -14,12 +14,12 @@ from manticore.alignment import StageFit, align
 from manticore.alignment.closed_form import check
 from manticore.alignment.reading import Reading
 from manticore.alignment.steps import refine
-from manticore.components import Component, load
+from manticore.components import load
 from manticore.errors import ManticoreError
 from manticore.projector_sets import save
-from manticore.recipe import RunOptions
+from manticore.recipe import RunOptions, check_projector
 from manticore.report.table import bare, markdown
-from manticore.runs.calibration import calibration
+from manticore.runs.calibration import calibration, read_texts
 from manticore.runs.machine import prepare
 from manticore.selection.zero_shot import zero_shot
 from manticore.space import SearchSpace
@@ -74,11 +74,14 @@ def run(options: AlignOptions, out: Path, console: Console) -> Path:
         projector=options.projector,
         projector_options=options.projector_options,
     )
+    check_projector(space.projector, space.projector_options)
+    texts = read_texts(options.text)
     home = space.home or space.names[0]
     machine = prepare(RunOptions())
     components = [load(spec) for spec in space.components]
-    supernet = _supernet(components, space, home)
-    text = calibration(components, home, options.text, options.tokens, options.length)
+    supernet = Supernet(components, space, home, Readout())
+    check(supernet)
+    text = calibration(components, home, texts, options.tokens, options.length)
     supernet.to(machine.device)
     seen, held = ([reading.to(machine.device) for reading in part] for part in (text.seen, text.held))
     before = mean_mixed_loss(supernet, held)
@@ -96,16 +99,6 @@ def run(options: AlignOptions, out: Path, console: Console) -> Path:
     place = save(supernet, out, card, text.tokens, **facts)
     console.print(f"{place}: a projector set of {' and '.join(space.names)}, home {home}", highlight=False)
     return place
-
-
-def _supernet(components: Sequence[Component], space: SearchSpace, home: str) -> Supernet:
-    """A supernet that can be aligned. Raises ManticoreError before any text is read if there is none."""
-    try:
-        supernet = Supernet(components, space, home, Readout())
-    except TypeError as error:
-        raise ManticoreError(f"projector '{space.projector}' cannot be made ({error})") from None
-    check(supernet)
-    return supernet
 
 
 def mean_mixed_loss(supernet: Supernet, text: Sequence[Reading]) -> float | None:

@@ -69,24 +69,22 @@ def passages(texts: Sequence[str], count: int, width: int) -> list[str]:
 
 
 def calibration(
-    components: Sequence[Component], home: str, files: Sequence[Path], tokens: int, length: int
+    components: Sequence[Component], home: str, texts: Sequence[str], tokens: int, length: int
 ) -> Calibration:
     """Text to align on.
 
     Args:
         components: who reads it; each must have a tokenizer.
         home: whose tokens are counted.
-        files: UTF-8 text.
+        texts: as `read_texts` returns them.
         tokens: home tokens to fit on, about; fewer if there is not so much text.
         length: home tokens of a passage.
 
-    Raises:
-        BadFile: a file is no text.
-        ManticoreError: a component has no tokenizer, or too few positions; or there is too little text.
+    Raises ManticoreError if a component has no tokenizer, or too few positions, or if there is too little text.
     """
     tokenizers = {held.name: _tokenizer(held, length) for held in components}
     count = max(HELD_OUT, -(-tokens // length))
-    parts = passages(read_texts(files), count + -(-count // (HELD_OUT - 1)), length * WIDEST)
+    parts = passages(texts, count + -(-count // (HELD_OUT - 1)), length * WIDEST)
     if len(parts) < HELD_OUT:
         raise ManticoreError(f"the text is too short to align on: it has {len(parts)} passages of at least {HELD_OUT}")
     kept = [part for place, part in enumerate(parts) if place % HELD_OUT == HELD_OUT - 1]

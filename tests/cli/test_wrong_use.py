@@ -11,7 +11,7 @@ from tests.words import PICO, SIZES, command, refusal
 pytestmark = pytest.mark.usefixtures("cached")
 
 MISSPELT = [
-    (["serch"], "command 'serch'. Did you mean 'search'? Known: bench, compare, cp, data, evaluate"),
+    (["serch"], "command 'serch'. Did you mean 'search'? Known: align, bench, compare, cp, data, evaluate"),
     (["search", *SIZES, "--models", "gpt-nea,mamba"], "model 'gpt-nea'. Did you mean 'gpt-neo'? Known: gpt-neo, gpt2,"),
     (["search", *PICO, "--task", "lra-listop"], "task 'lra-listop'. Did you mean 'lra-listops'? Known: bytes-spam"),
     (["search", *SIZES, "--space", "gpt-neo+mambo"], "search space 'gpt-neo+mambo'. Did you mean 'gpt-neo+mamba'?"),

@@ -1,0 +1,208 @@
+"""Where a perfect translator exists it is found; what stands in the way is taken into account, or said."""
+
+from __future__ import annotations
+
+from itertools import product
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from manticore.alignment import Foreign, Reading, align
+from manticore.alignment.steps import next_token_loss, refine
+from manticore.alignment.streams import branch_of, context_of, own_streams
+from manticore.components import Component
+from manticore.errors import ManticoreError
+from manticore.modeling.branches import ForeignBranch
+from manticore.space import SearchSpace
+from manticore.supernet import Readout, Supernet
+from tests.alignment.images import llama, pair, rotated, text
+from tests.pico import VOCAB, component, supernet, tokens
+
+
+def inward(net: Supernet, stage: int) -> nn.Module:
+    branch = branch_of(net, stage, "foreign")
+    assert isinstance(branch, ForeignBranch)
+    return branch.inward
+
+
+def entered(held: Component, ids: Tensor, mask: Tensor) -> list[Tensor]:
+    """What each layer of a model is given when the model runs alone."""
+    caught: list[Tensor] = []
+    layers = getattr(held.backbone, held.anatomy.layers)
+    hooks = [layer.register_forward_pre_hook(lambda layer, given: caught.append(given[0])) for layer in layers]
+    held.model(ids, attention_mask=mask)
+    for hook in hooks:
+        hook.remove()
+    return caught
+
+
+def test_own_streams_are_what_the_models_compute_alone() -> None:
+    for family in ("gpt2", "mamba", "llama"):
+        net = pair(component("gpt_neo", "home"), component(family, "foreign"))
+        ids, mask = tokens(pad_left=4)
+        with torch.no_grad():
+            for name, held in net.components.items():
+                want = entered(held, ids, mask)
+                got = own_streams(net, name, ids, context_of(net, ids, mask))
+                for stage, cut in enumerate(net.cuts[name][:-1]):
+                    torch.testing.assert_close(got[stage][mask > 0], want[cut][mask > 0], atol=1e-5, rtol=1e-5)
+
+
+def test_a_turned_copy_is_recognized_and_every_path_is_home() -> None:
+    home = llama()
+    foreign, turn_DD = rotated(home)
+    net = pair(home, foreign)
+    fits = align(net, lambda: text(0), lambda: text(1, 2))
+    assert [(fit.stage, fit.component) for fit in fits] == [(stage, "foreign") for stage in range(3)]
+    for fit in fits:
+        assert fit.inward > 1 - 1e-6
+        assert fit.outward > 1 - 1e-6
+        assert fit.update == pytest.approx(fit.home_update, rel=1e-3)
+        assert abs(fit.update_before / fit.home_update - 1) > 0.01
+        torch.testing.assert_close(inward(net, fit.stage).weight, turn_DD, atol=2e-3, rtol=0)
+    ids = text(2, 1)[0].ids_BL
+    with torch.no_grad():
+        want = net(ids, path=["home"] * 3)
+        for path in product(["home", "foreign"], repeat=3):
+            torch.testing.assert_close(net(ids, path=list(path)), want, atol=2e-3, rtol=1e-3)
+
+
+def test_absolute_positions_of_a_foreign_component_are_left_to_the_branch() -> None:
+    home, foreign = component("llama", "home"), component("gpt2", "foreign")
+    torch.manual_seed(4)
+    image = torch.randn(foreign.width, home.width)
+    with torch.no_grad():
+        foreign.backbone.wte.weight.copy_(home.backbone.embed_tokens.weight @ image.T)
+        foreign.backbone.wpe.weight.normal_()  # much of the stream, and nothing that home knows of
+    net = pair(home, foreign, stages=1)
+    fit = align(net, lambda: text(0, 20), lambda: text(1, 2))[0]
+    assert fit.inward > 1 - 1e-6
+    torch.testing.assert_close(inward(net, 0).weight, image, atol=1e-3, rtol=1e-3)
+
+
+def test_unlike_tokens_are_compared_where_they_end_together() -> None:
+    home = llama()
+    foreign, turn_DD = rotated(home)
+    renamed = torch.randperm(VOCAB)
+    with torch.no_grad():
+        table = foreign.backbone.embed_tokens.weight
+        table[renamed] = table.clone()
+    places = torch.tensor([(row, place, place) for row in range(8) for place in range(10)])
+
+    def readings(seed: int) -> list[Reading]:
+        out = []
+        for reading in text(seed):
+            theirs = renamed[reading.ids_BL]
+            theirs[:, 10:] = 0  # what is not paired must not be looked at
+            out.append(Reading(reading.ids_BL, None, {"foreign": Foreign(theirs, places)}))
+        return out
+
+    net = pair(home, foreign)
+    fits = align(net, lambda: readings(0), lambda: readings(1))
+    assert min(min(fit.inward, fit.outward) for fit in fits) > 1 - 1e-6
+    torch.testing.assert_close(inward(net, 2).weight, turn_DD, atol=5e-3, rtol=0)
+    ids = text(2, 1)[0].ids_BL
+    with torch.no_grad():
+        torch.testing.assert_close(net(ids, path=["foreign"] * 3), net(ids, path=["home"] * 3), atol=2e-3, rtol=1e-3)
+
+
+def test_padding_is_no_text() -> None:
+    home = llama()
+    foreign, _ = rotated(home)
+
+    def padded(seed: int, pad: int) -> list[Reading]:
+        out = []
+        for reading in text(seed):
+            ids, mask = reading.ids_BL.clone(), torch.ones_like(reading.ids_BL)
+            ids[:, 9:], mask[:, 9:] = pad, 0
+            out.append(Reading(ids, mask))
+        return out
+
+    weights = []
+    for pad in (0, 1):
+        net = pair(home, foreign)
+        align(net, lambda pad=pad: padded(0, pad), lambda pad=pad: padded(1, pad))
+        weights.append(inward(net, 1).weight)
+    torch.testing.assert_close(*weights, atol=0, rtol=0)
+
+
+def test_nothing_but_projectors_changes() -> None:
+    net = supernet("gpt_neo", "mamba").train()
+    before = {key: value.clone() for key, value in net.state_dict().items()}
+    align(net, lambda: text(0), lambda: text(1))
+    moved = {key for key, value in net.state_dict().items() if not torch.equal(value, before[key])}
+    assert moved == {key for key in before if "ward." in key}
+    assert net.training
+    assert all(parameter.requires_grad for parameter in net.parameters())
+
+
+def test_three_components_and_skip() -> None:
+    parts = [component(family, family) for family in ("mamba", "gpt_neo", "llama")]
+    space = SearchSpace([part.name for part in parts], stages=2, skip=True)
+    fits = align(Supernet(parts, space, "gpt_neo", Readout()), lambda: text(0), lambda: text(1))
+    assert [(fit.stage, fit.component) for fit in fits] == [(0, "mamba"), (0, "llama"), (1, "mamba"), (1, "llama")]
+
+
+def test_low_rank_loses_what_its_rank_cannot_hold() -> None:
+    explained = []
+    for rank in (2, 8, 32):
+        home = llama()
+        net = pair(home, rotated(home)[0], projector="low-rank", projector_options={"rank": rank})
+        explained.append(align(net, lambda: text(0), lambda: text(1))[0].inward)
+    assert 0 < explained[0] < explained[1] < explained[2]
+    assert explained[2] > 1 - 1e-6
+
+
+@pytest.mark.parametrize(
+    ("space", "said"),
+    [
+        ({"projector": "identity"}, "'identity' has nothing to fit; align fits linear and low-rank"),
+        ({"projector": "two-layer"}, "'two-layer' has no closed form"),
+        ({"topology": "hub"}, "align needs topology=residual"),
+    ],
+)
+def test_what_cannot_be_aligned_is_refused(space: dict[str, str], said: str) -> None:
+    net = supernet("gpt_neo", "mamba", **space)
+    with pytest.raises(ManticoreError, match=said):
+        align(net, lambda: text(0), lambda: text(1))
+
+
+def test_a_fresh_vocabulary_is_refused() -> None:
+    net = supernet("gpt_neo", "mamba", Readout("classification", VOCAB + 1, 3))
+    with pytest.raises(ManticoreError, match="own vocabulary"):
+        align(net, lambda: text(0), lambda: text(1))
+
+
+def test_no_text_is_refused() -> None:
+    with pytest.raises(ManticoreError, match="too short to align 'foreign'"):
+        align(supernet("gpt_neo", "mamba"), lambda: text(0), list)
+
+
+def test_gradient_steps_move_projectors_alone_and_lower_the_loss() -> None:
+    net = supernet("gpt_neo", "mamba")
+    align(net, lambda: text(0), lambda: text(1))
+    before = {key: value.clone() for key, value in net.state_dict().items()}
+    told: list[float] = []
+    torch.manual_seed(0)
+    path = ["home", "foreign", "foreign"]
+    with torch.no_grad():
+        start = next_token_loss(net, text(0)[0], path).mean()
+    batches = text(0)[:1]
+    refine(net, lambda: batches, 30, watch=lambda step, loss: told.append(loss))
+    assert len(told) == 30
+    moved = {key for key, value in net.state_dict().items() if not torch.equal(value, before[key])}
+    assert moved == {key for key in before if "ward." in key}
+    with torch.no_grad():
+        assert next_token_loss(net, text(0)[0], path).mean() < start
+    assert all(parameter.requires_grad and parameter.grad is None for parameter in net.parameters())
+
+
+def test_loss_of_padded_text_is_that_of_the_text() -> None:
+    net = supernet("gpt_neo", "mamba")
+    ids = text(0)[0].ids_BL
+    mask = torch.ones_like(ids)
+    mask[:, 9:] = 0
+    with torch.no_grad():
+        short = next_token_loss(net, Reading(ids[:, :9]), ["foreign"] * 3)
+        torch.testing.assert_close(next_token_loss(net, Reading(ids, mask), ["foreign"] * 3), short)

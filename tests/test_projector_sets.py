@@ -1,0 +1,163 @@
+"""A set comes back to the bit, and fits nothing that it was not made for."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from manticore.components import load
+from manticore.errors import ManticoreError
+from manticore.projector_sets import load_into, read, save, state, weight_hash
+from manticore.space import ComponentSpec, SearchSpace
+from manticore.supernet import Readout, Supernet
+from tests.pico import component, supernet, tokens
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save(supernet("gpt_neo", "mamba"), tmp_path_factory.mktemp("sets") / "one", "# a card\n", 100, loss=1.5)
+
+
+@pytest.fixture
+def copy(made: Path, tmp_path: Path) -> Path:
+    out = tmp_path / "copy"
+    out.mkdir()
+    for file in made.iterdir():
+        (out / file.name).write_bytes(file.read_bytes())
+    return out
+
+
+def fresh(home: str = "home", projector: str = "linear", stages: int = 3, **families: str) -> Supernet:
+    families = {"home": "gpt_neo", "foreign": "mamba", **families}
+    parts = [component(family, name) for name, family in families.items()]
+    return Supernet(parts, SearchSpace(list(families), stages=stages, projector=projector), home, Readout()).eval()
+
+
+def test_a_set_comes_back_to_the_bit(made: Path) -> None:
+    net, ids = supernet("gpt_neo", "mamba"), tokens()[0]
+    other = fresh()
+    path = ["foreign", "home", "foreign"]
+    with torch.no_grad():
+        assert not torch.equal(other(ids, path=path), net(ids, path=path))
+        held = load_into(other, made)
+        assert torch.equal(other(ids, path=path), net(ids, path=path))
+    assert (held["tokens"], held["loss"], held["home"]) == (100, 1.5, "home")
+    assert sorted(file.name for file in made.iterdir()) == ["README.md", "config.json", "model.safetensors"]
+    assert set(state(net)) == {key for key in net.state_dict() if "ward." in key}
+
+
+def test_a_hash_is_the_same_after_saving_and_tells_one_changed_bit(tmp_path: Path) -> None:
+    for family in ("gpt_neo", "mamba", "llama"):
+        held = component(family)
+        held.model.save_pretrained(tmp_path / family)
+        again = load(ComponentSpec(str(tmp_path / family)))
+        assert weight_hash(again.model) == weight_hash(held.model)
+        with torch.no_grad():
+            last = list(again.model.parameters())[-1].view(-1)
+            last[0] = torch.nextafter(last[0], torch.tensor(9.0))
+        assert weight_hash(again.model) != weight_hash(held.model)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"home": "foreign"}, "has home home, the search space foreign"),
+        ({"stages": 2}, "has number of stages 3, the search space 2"),
+        ({"projector": "low-rank"}, "has projector linear, the search space low-rank"),
+        ({"home_": "gpt2"}, "no projectors of 'home_'; it was made for foreign, home"),
+        ({"foreign": "mamba2"}, "was made for other weights of 'foreign': blake2b:"),
+        ({"home": "home", "third": "llama"}, "no projectors of 'third'"),
+    ],
+)
+def test_another_pairing_is_refused_by_name(made: Path, options: dict[str, str], said: str) -> None:
+    net = fresh(**options)  # type: ignore[arg-type]
+    before = {key: value.clone() for key, value in state(net).items()}
+    with pytest.raises(ManticoreError, match=said):
+        load_into(net, made)
+    assert all(torch.equal(value, before[key]) for key, value in state(net).items())
+
+
+def config(change: Callable[[dict[str, object]], object]) -> Callable[[Path], None]:
+    def damage(folder: Path) -> None:
+        held = json.loads((folder / "config.json").read_text())
+        change(held)
+        (folder / "config.json").write_text(json.dumps(held))
+
+    return damage
+
+
+def weights(change: Callable[[dict[str, torch.Tensor]], object]) -> Callable[[Path], None]:
+    def damage(folder: Path) -> None:
+        held = load_file(folder / "model.safetensors")
+        change(held)
+        save_file(held, folder / "model.safetensors")
+
+    return damage
+
+
+FIRST = "stages.0.foreign.inward.weight"
+DAMAGE: dict[str, tuple[Callable[[Path], object], str]] = {
+    "no folder": (lambda f: [file.unlink() for file in f.iterdir()], "config.json: cannot be read"),
+    "not JSON": (lambda f: (f / "config.json").write_text("{"), "config.json:1: not JSON"),
+    "a list": (lambda f: (f / "config.json").write_text("[]"), "not a projector set of format 1"),
+    "a model": (config(lambda held: held.pop("format")), "not a projector set of format 1"),
+    "no tokens": (config(lambda held: held.pop("tokens")), "without 'tokens'"),
+    "stages in words": (config(lambda held: held.update(stages="three")), "'stages' must be"),
+    "no components": (config(lambda held: held.update(components=[])), "'components' must give"),
+    "half a component": (
+        config(lambda held: held["components"]["foreign"].pop("cuts")),  # type: ignore[index]
+        "'components' must give",
+    ),
+    "no weights": (lambda f: (f / "model.safetensors").unlink(), "model.safetensors: cannot be read"),
+    "cut short": (
+        lambda f: (f / "model.safetensors").write_bytes((f / "model.safetensors").read_bytes()[:-9]),
+        "model.safetensors: cannot be read as safetensors",
+    ),
+    "a hole": (weights(lambda held: held.pop(FIRST)), f"holds no {FIRST}"),
+    "a stage less": (
+        weights(lambda held: [held.pop(key) for key in list(held) if key.startswith("stages.2.")]),
+        "holds no projector of 'foreign' at stage 3",
+    ),
+    "another shape": (weights(lambda held: held.update({FIRST: torch.zeros(2, 3)})), r"has the shape \(2, 3\), not"),
+    "not a number": (weights(lambda held: held[FIRST].fill_(float("nan"))), f"{FIRST} is not finite"),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE.values(), ids=DAMAGE.keys())
+def test_damage_is_named(copy: Path, damage: tuple[Callable[[Path], object], str]) -> None:
+    read(copy)
+    damage[0](copy)
+    net = fresh()
+    before = {key: value.clone() for key, value in state(net).items()}
+    with pytest.raises(ManticoreError, match=damage[1]) as caught:
+        load_into(net, copy)
+    assert "\n" not in str(caught.value)
+    assert all(torch.equal(value, before[key]) for key, value in state(net).items())
+
+
+def test_a_set_is_written_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import manticore.projector_sets as module
+
+    net = supernet("gpt_neo", "mamba")
+
+    def full(*args: object, **options: object) -> None:
+        raise OSError("disk full")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(module, "save_file", full)
+        with pytest.raises(OSError, match="disk full"):
+            save(net, tmp_path / "set", "# card\n", 1)
+    assert list(tmp_path.iterdir()) == []
+    with torch.no_grad():
+        net.stages[0]["foreign"].inward.weight[0, 0] = float("inf")
+    with pytest.raises(ManticoreError, match="is not finite"):
+        save(net, tmp_path / "set", "# card\n", 1)
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / "set").mkdir()
+    with pytest.raises(ManticoreError, match="exists"):
+        save(supernet("gpt_neo", "mamba"), tmp_path / "set", "# card\n", 1)
