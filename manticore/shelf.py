@@ -145,7 +145,9 @@ def copy(name: str, dest: Path) -> Path:
 
 
 def validate(file: Path) -> str:
-    """What a YAML file is, if it is sound. Raises BadFile or another ManticoreError that says what is wrong."""
+    """What a YAML file or a projector set is, if it is sound. Raises BadFile or another ManticoreError."""
+    if file.is_dir() or (not file.exists() and str(file) in library.names("projectors")):
+        return _validate_set(library.find("projectors", file))
     from manticore.pretrain_recipe import pretrain_recipe
     from manticore.recipe import check_projector, read_yaml, resolve
     from manticore.space import SearchSpace
@@ -171,3 +173,11 @@ def validate(file: Path) -> str:
         except ManticoreError as error:
             raise BadFile(file, f"preset {preset}: {error}" if len(presets) > 1 else str(error)) from None
     return f"{file}: a recipe" + (f" with presets {', '.join(presets)}" if "presets" in held else "")
+
+
+def _validate_set(folder: Path) -> str:
+    from manticore.projector_sets import read
+
+    held, _ = read(folder)
+    foreign = ", ".join(name for name in held["components"] if name != held["home"])
+    return f"{folder}: a projector set of {foreign} for {held['home']} at home, {held['stages']} stages"

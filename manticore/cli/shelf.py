@@ -28,10 +28,10 @@ def add(commands: Any) -> None:
         commands,
         "validate",
         run,
-        "check a recipe or search space without running it",
+        "check a recipe, search space or projector set without running it",
         "manticore validate r.yaml",
     )
-    validate.add_argument("file", type=Path, metavar="FILE", help="YAML of a recipe or a search space")
+    validate.add_argument("file", type=Path, metavar="FILE", help="YAML of a recipe or space, or a projector set")
 
 
 def run(given: argparse.Namespace) -> None:

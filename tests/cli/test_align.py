@@ -1,0 +1,162 @@
+"""`manticore align` on real files: a set that fits, or one line and nothing written."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+from transformers import PreTrainedTokenizerFast
+
+from manticore import library
+from manticore.components import Scratch, Size, load
+from manticore.files import read_json
+from manticore.projector_sets import load_into
+from manticore.shelf import listing, validate
+from manticore.space import ComponentSpec, SearchSpace
+from manticore.supernet import Readout, Supernet
+from tests.words import call, refusal
+
+LETTERS = [*sorted(pre_tokenizers.ByteLevel.alphabet())]
+
+
+def spelling(*merges: tuple[str, str]) -> PreTrainedTokenizerFast:
+    """Bytes, and these pairs as one token."""
+    words = {word: place for place, word in enumerate([*LETTERS, *(a + b for a, b in merges)])}
+    core = Tokenizer(models.BPE(words, list(merges)))
+    core.pre_tokenizer, core.decoder = pre_tokenizers.ByteLevel(add_prefix_space=False), decoders.ByteLevel()
+    return PreTrainedTokenizerFast(tokenizer_object=core)
+
+
+def write_model(folder: Path, family: str, tokenizer: PreTrainedTokenizerFast | None) -> None:
+    size = Size(width=16, layers=2, heads=2, state=4, window=8)
+    vocab = 260 if tokenizer is None else len(tokenizer)
+    load(ComponentSpec(family, init="scratch"), Scratch(size, size, vocab, 64)).model.save_pretrained(folder)
+    if tokenizer is not None:
+        tokenizer.save_pretrained(folder)
+
+
+@pytest.fixture(scope="module")
+def shelf(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three models and a text: `neo` and `snake` share a tokenizer, `other` has its own, `mute` has none."""
+    root = tmp_path_factory.mktemp("models")
+    for name, family in (("neo", "gpt_neo"), ("snake", "mamba")):
+        write_model(root / name, family, spelling(("t", "h"), ("th", "e")))
+    write_model(root / "other", "gpt2", spelling(("e", "r"), ("i", "n"), ("in", "g")))
+    write_model(root / "mute", "mamba", None)
+    words = "the other thing was there when née Müller was singing in the evening, or so they thought. "
+    (root / "text.txt").write_text("".join(words[place % 7 :] for place in range(80)), encoding="utf-8")
+    return root
+
+
+def words(shelf: Path, out: Path, models: str = "neo,snake") -> list[object]:
+    named = ",".join(str(shelf / name) for name in models.split(","))
+    return ["--models", named, "--text", shelf / "text.txt", "--stages", 2, "--length", 32, "--out", out]
+
+
+@pytest.mark.parametrize(
+    ("models", "more"),
+    [
+        ("neo,snake", ["--steps", 3]),
+        ("neo,other", []),
+        ("other,neo,snake", ["--projector", "low-rank", "--rank", 3]),
+        ("neo,snake", ["--home", "snake"]),
+    ],
+)
+def test_a_set_is_written_and_fits(
+    shelf: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], models: str, more: list[object]
+) -> None:
+    out = tmp_path / "made"
+    status, told, err = call(capsys, "align", *words(shelf, out, models), "--tokens", 900, *more)
+    assert status == 0, err
+    held = read_json(out / "config.json")
+    names = models.split(",")
+    home = "snake" if "--home" in more else names[0]
+    assert (held["home"], list(held["components"]), held["text"]) == (home, names, ["text.txt"])
+    assert 500 < held["tokens"] < 1100
+    fits = held["fits"]
+    assert len(fits) == 2 * (len(names) - 1)
+    assert max(fit["inward"] for fit in fits) > 0.2, "random models at least share what letter it is"
+    losses = held["mean_mixed_loss"]
+    assert list(losses) == ["before", "aligned", *(["after 3 gradient steps"] if "--steps" in more else [])]
+    assert all(f"{loss:.4f}" in told for loss in losses.values())
+    specs = SearchSpace(
+        [str(shelf / name) for name in names],
+        stages=2,
+        projector=held["projector"]["kind"],
+        projector_options={key: value for key, value in held["projector"].items() if key != "kind"},
+    )
+    load_into(Supernet([load(spec) for spec in specs.components], specs, home, Readout()), out)
+    assert call(capsys, "validate", out)[:2] == (
+        0,
+        f"{out}: a projector set of {', '.join(name for name in names if name != home)} for {home} at home, 2 stages\n",
+    )
+    assert (out / "README.md").read_text().startswith("# ")
+
+
+def test_a_set_on_the_shelf_is_found_by_name(
+    shelf: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "projectors").mkdir()
+    real = library.shelf
+    monkeypatch.setattr(library, "shelf", lambda kind: tmp_path / kind if kind == "projectors" else real(kind))
+    assert call(capsys, "align", *words(shelf, tmp_path / "projectors" / "tiny"))[0] == 0
+    assert "  tiny  snake for neo at home, 2 stages" in listing("projectors")
+    assert '"home": "neo"' in call(capsys, "show", "tiny")[1]
+    assert "a projector set of snake" in validate(Path("tiny"))
+    assert call(capsys, "cp", "tiny", tmp_path / "mine")[0] == 0
+    assert "a projector set of snake" in validate(tmp_path / "mine")
+    (tmp_path / "mine" / "model.safetensors").write_bytes(b"no")
+    assert "cannot be read as safetensors" in refusal(capsys, "validate", tmp_path / "mine")
+    assert "config.json: cannot be read" in refusal(capsys, "validate", tmp_path)
+
+
+WRONG = [
+    (["--projector", "identity"], "'identity' has nothing to fit"),
+    (["--projector", "two-layer"], "'two-layer' has no closed form"),
+    (["--projector", "liner"], "projector 'liner'. Did you mean 'linear'?"),
+    (["--rank", "4"], "projector 'linear' does not take the options {'rank': 4}"),
+    (["--home", "snak"], "home component 'snak'. Did you mean 'snake'?"),
+    (["--stages", "3"], "3 stages are more than the 2 layers of 'neo'"),
+    (["--length", "65"], "'neo' has 64 positions; use --length 64 or less"),
+    (["--tokens", "0"], "must be a whole number of at least 1, got 0"),
+    (["--text", "nowhere.txt"], "nowhere.txt: cannot be read (No such file or directory)"),
+]
+
+
+@pytest.mark.parametrize(("more", "said"), WRONG, ids=[" ".join(more) for more, _ in WRONG])
+def test_wrong_use_is_one_line(
+    shelf: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], more: list[str], said: str
+) -> None:
+    assert said in refusal(capsys, "align", *words(shelf, tmp_path / "out"), *more)
+    assert list(tmp_path.iterdir()) == []
+
+
+TEXTS = {
+    "empty": (b"", "holds no text"),
+    "blank": (b" \n\n", "holds no text"),
+    "binary": (b"\x89PNG\r\n\x1a\n\xff\xfe", "not text in UTF-8"),
+    "zeros": (b"abc\0def", "not text: it has zero bytes"),
+    "short": (b"too few", "the text is too short to align on"),
+}
+
+
+@pytest.mark.parametrize(("held", "said"), TEXTS.values(), ids=TEXTS.keys())
+def test_what_is_no_text_is_refused(
+    shelf: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], held: bytes, said: str
+) -> None:
+    file = tmp_path / "given.txt"
+    file.write_bytes(held)
+    assert said in refusal(capsys, "align", *words(shelf, tmp_path / "out"), "--text", file)
+    assert list(tmp_path.iterdir()) == [file]
+
+
+def test_models_that_cannot_read_and_folders_that_exist_are_refused(
+    shelf: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert "'mute' has no tokenizer" in refusal(capsys, "align", *words(shelf, tmp_path / "out", "neo,mute"))
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / "out").mkdir()
+    assert "out exists; choose another folder" in refusal(capsys, "align", *words(shelf, tmp_path / "out"))
+    shutil.rmtree(tmp_path / "out")
