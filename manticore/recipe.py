@@ -37,6 +37,7 @@ PRECISIONS = ("auto", "32-true", "bf16-mixed")
 _WEIGHTS = {"lr": 0.0, "weight_decay": 0.0, "warmup_steps": 0, "floor": 0.0, "clip": 0.0}
 _LEAST: dict[str, dict[str, float]] = {
     "task": {"seed": 0},
+    "align": {"tokens": 0},
     "search": {"steps": 1, "warmup_steps": 0, "batch_size": 1, "entropy": 0.0},
     "search.weights": _WEIGHTS,
     "search.alphas": {"lr": 0.0, "floor": 0.0, "clip": 0.0},
@@ -58,6 +59,10 @@ _LEAST: dict[str, dict[str, float]] = {
 T = TypeVar("T")
 
 
+ZERO_SHOT = "zero-shot"
+"""The search that trains nothing."""
+
+
 @dataclass(frozen=True)
 class ScratchOptions:
     """Sizes of components built from scratch, which is what tasks with their own vocabulary do with an alias."""
@@ -70,11 +75,24 @@ class ScratchOptions:
 
 
 @dataclass(frozen=True)
+class AlignOptions:
+    """Projectors between language models before the search; other tasks have none to align."""
+
+    tokens: int = 16384
+    """Tokens of the task's training text on which P and Q are fitted in closed form, about; 0: they start near the
+    identity."""
+
+    projectors: str | None = None
+    """A projector set to take instead, by name or path (ls projectors)."""
+
+
+@dataclass(frozen=True)
 class SearchOptions:
     """The search itself."""
 
     strategy: str = "darts"
-    """How alphas move: darts (alternating, on disjoint splits) or simultaneous (the paper's single level)."""
+    """How alphas move: darts (alternating, on disjoint splits), simultaneous (the paper's single level), or zero-shot
+    (not at all: aligned language models are scored as they are, path by path, and nothing is trained)."""
 
     relaxation: str = "softmax"
     """What alphas mean."""
@@ -230,6 +248,9 @@ class Recipe:
     scratch: ScratchOptions = ScratchOptions()
     """Sizes of components built from scratch."""
 
+    align: AlignOptions = AlignOptions()
+    """The alignment of language models."""
+
     search: SearchOptions = SearchOptions()
     """The search."""
 
@@ -250,7 +271,7 @@ class Recipe:
 
     def __post_init__(self) -> None:
         search, run, selection = self.search, self.run, self.selection
-        _ = strategies[search.strategy], relaxations[search.relaxation]
+        _ = None if search.strategy == ZERO_SHOT else strategies[search.strategy], relaxations[search.relaxation]
         for section, least in _LEAST.items():
             for key, bound in least.items():
                 value = attrgetter(f"{section}.{key}")(self)

@@ -5,10 +5,13 @@ from __future__ import annotations
 import math
 from itertools import combinations
 
-from manticore.cost import branch_costs, fixed_costs, flops, foreign_tables, parameters, path_parameters
+from manticore.cost import Meter, branch_costs, fixed_costs, flops, foreign_tables, parameters, path_parameters
 from manticore.errors import ManticoreError
+from manticore.recipe import ZERO_SHOT
+from manticore.runs.ranking import text_of
 from manticore.runs.workshop import Trained, Workshop
 from manticore.selection import best_path
+from manticore.selection.zero_shot import ENUMERABLE, zero_shot
 from manticore.supernet import Supernet
 from manticore.training.scoring import Score
 
@@ -35,6 +38,8 @@ def choice_score(shop: Workshop, held: Trained) -> Score:
 def select(shop: Workshop, supernet: Supernet) -> list[str]:
     """The path with the largest product of mixing weights, within the budget if there is one."""
     options = shop.recipe.selection
+    if shop.recipe.search.strategy == ZERO_SHOT and len(supernet.candidates) ** len(supernet.stages) <= ENUMERABLE:
+        return best_scored(shop, supernet)
     scores = [[math.log(max(w, 1e-30)) for w in row] for row in supernet.weights().tolist()]
     limit = options.max_parameters
     if options.within_largest and limit is None and options.max_flops is None:
@@ -42,6 +47,24 @@ def select(shop: Workshop, supernet: Supernet) -> list[str]:
     if limit is None and options.max_flops is None:
         return [supernet.candidates[choice] for choice in best_path(scores)]
     return _select_within(supernet, scores, limit, options.max_flops, shop.task.max_length)
+
+
+def best_scored(shop: Workshop, supernet: Supernet) -> list[str]:
+    """The mixed path within the budget that an aligned supernet tells the text best on, nothing being trained.
+
+    Home's own path is not asked: before training nothing beats it, and it is weighed after training anyway. Raises
+    ManticoreError if no mixed path is within the budget.
+    """
+    options, length = shop.recipe.selection, shop.task.max_length
+    most = options.max_parameters
+    if options.within_largest and most is None and options.max_flops is None:
+        most = largest_component(shop)
+    meter = Meter(supernet, length)
+    for path in zero_shot(supernet, text_of(shop)):
+        cheap = most is None or path_parameters(supernet, path, length) <= most
+        if set(path) != {supernet.home} and cheap and meter.forward(path) <= (options.max_flops or math.inf):
+            return list(path)
+    raise ManticoreError("no mixed path is within the budget")
 
 
 def largest_component(shop: Workshop) -> float:

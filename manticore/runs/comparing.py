@@ -8,6 +8,7 @@ from typing import Any
 from manticore import __version__
 from manticore.cost import flops, model_parameters, parameters
 from manticore.discretization import discretize
+from manticore.runs.aligning import Fit
 from manticore.runs.choosing import weigh_home
 from manticore.runs.machine import facts
 from manticore.runs.phases import RANDOM
@@ -79,6 +80,7 @@ def compare(
             }
             for component in shop.components
         },
+        "alignment": None if not isinstance(fit := shop.fits.get(home), Fit) else fit.to_dict(),
         "machine": facts(),
         "seconds": shop.seconds,
         "rows": rows,

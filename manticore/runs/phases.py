@@ -7,7 +7,9 @@ from typing import Any
 
 from manticore.architecture import SKIP
 from manticore.discretization import discretize
-from manticore.recipe import Recipe
+from manticore.recipe import ZERO_SHOT, Recipe
+from manticore.runs.aligning import aligned_sequences, ready, seen_before
+from manticore.runs.ranking import ZERO_SHOT_BATCHES, score_paths
 from manticore.runs.wording import label_fields
 from manticore.runs.workshop import Trained, Workshop, seed_of
 from manticore.strategies import strategies
@@ -22,10 +24,13 @@ RANDOM = "random path"
 
 def fair_steps(recipe: Recipe) -> int:
     """Steps that show a baseline as many sequences as the hybrid saw in search and fine-tuning together."""
-    search = recipe.search
-    alpha_steps = search.steps - search.warmup_steps if len(strategies[search.strategy].splits) > 1 else 0
-    sequences = (search.steps + alpha_steps) * search.batch_size + recipe.finetune.steps * recipe.finetune.batch_size
-    return round(sequences / recipe.finetune.batch_size)
+    search, tuned = recipe.search, recipe.finetune.steps * recipe.finetune.batch_size
+    if search.strategy == ZERO_SHOT:
+        searched = search.batch_size * ZERO_SHOT_BATCHES
+    else:
+        alpha_steps = search.steps - search.warmup_steps if len(strategies[search.strategy].splits) > 1 else 0
+        searched = (search.steps + alpha_steps) * search.batch_size
+    return round((aligned_sequences(recipe) + searched + tuned) / recipe.finetune.batch_size)
 
 
 def train_alone(shop: Workshop) -> dict[str, Trained]:
@@ -52,13 +57,15 @@ def train_alone(shop: Workshop) -> dict[str, Trained]:
 def train_supernet(shop: Workshop, home: str) -> Trained:
     """The search itself."""
     options = shop.recipe.search
+    if options.strategy == ZERO_SHOT:
+        return score_paths(shop, home)
     strategy = strategies[options.strategy]()
     # The hub's projectors live in the mixture alone, and a single level has one pass for weights and alphas.
     sampled = options.sampled and shop.space.topology != "hub" and "alphas" in strategy.splits
 
     def make() -> SearchModule:
-        net = shop.supernet(home, options.relaxation, "search")
-        return SearchModule(
+        net = ready(shop, home, options.relaxation, "search")
+        module = SearchModule(
             net,
             strategy,
             options.weights,
@@ -69,6 +76,8 @@ def train_supernet(shop: Workshop, home: str) -> Trained:
             sampled,
             options.decide,
         )
+        module.tokens = seen_before(shop, home)
+        return module
 
     def streams() -> dict[str, Any]:
         return {
@@ -88,7 +97,7 @@ def finetune(shop: Workshop, supernet: Supernet, path: list[str], phase: str) ->
     steps = fair_steps(shop.recipe) if fresh and phase == RANDOM else options.steps
 
     def make() -> TrainModule:
-        start = shop.supernet(supernet.home, "softmax", "search") if fresh else supernet
+        start = ready(shop, supernet.home, "softmax", "search") if fresh else supernet
         return TrainModule(discretize(start, path, **label_fields(shop.task)), options.weights, steps)
 
     return shop.train(phase, make, lambda: {"weights": shop.stream(BOTH, options.batch_size, "fine-tune")})
@@ -101,7 +110,7 @@ def train_baselines(shop: Workshop, supernet: Supernet, home: str, path: list[st
         options, steps = shop.recipe.finetune, fair_steps(shop.recipe)
         out["uniform mixture"] = shop.train(
             "uniform mixture",
-            lambda: TrainModule(shop.supernet(home, "fixed", "search"), options.weights, steps),
+            lambda: TrainModule(ready(shop, home, "fixed", "search"), options.weights, steps),
             lambda: {"weights": shop.stream(BOTH, options.batch_size, "alone")},
         )
     if shop.recipe.compare.random:

@@ -18,6 +18,7 @@ from manticore.recipe import Recipe, read_yaml, resolve
 from manticore.report.card import model_card
 from manticore.report.page import write_report
 from manticore.report.table import comparison
+from manticore.runs.aligning import check_projectors
 from manticore.runs.carrying import projector_source
 from manticore.runs.choosing import choose_home, select
 from manticore.runs.comparing import compare
@@ -103,6 +104,7 @@ def run(recipe: Recipe, out: Path, resume: bool, console: Console) -> Result:
 def check_buildable(shop: Workshop) -> None:
     """Raises ManticoreError if the projectors cannot be made, or if no path fits the budget whoever is home."""
     projector_source(shop.space.projector)
+    check_projectors(shop)
     options = shop.recipe.selection
     bounded = options.max_parameters is not None or options.max_flops is not None  # the largest component always fits
     homes = (shop.space.home,) if shop.space.home else shop.space.names

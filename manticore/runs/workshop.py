@@ -63,6 +63,8 @@ class Workshop:
         machine: where.
         folder: where results are kept.
         console: where the user watches.
+        seconds: how long each phase took.
+        fits: by home, the projectors that were fitted; see `aligning`.
     """
 
     recipe: Recipe
@@ -71,6 +73,7 @@ class Workshop:
     folder: RunFolder
     console: Console
     seconds: dict[str, float] = field(default_factory=dict)
+    fits: dict[str, object] = field(default_factory=dict)
 
     @cached_property
     def space(self) -> SearchSpace:

@@ -125,21 +125,19 @@ class LanguageTask(Task):
             self._texts = self._source()
         return self._texts
 
+    def documents(self) -> dict[str, list[str]]:
+        """The documents of the four splits, test first; training documents are halved by a shuffle of the seed."""
+        texts = self.texts()
+        mixed = shuffled(texts.train, self._seed)
+        middle = (len(mixed) + 1) // 2
+        return {"test": texts.test, "choice": texts.val, "alphas": mixed[middle:], "weights": mixed[:middle]}
+
     def build(self) -> Splits:
         """Chunks of the documents. What occurs twice is dropped where it is learnt from, never from test."""
         if self.tokenizer is None:
             raise ManticoreError(f"task '{self.name}' has no tokens before it is known whose tokenizer reads it")
-        texts = self.texts()
-        mixed = shuffled(texts.train, self._seed)
-        middle = (len(mixed) + 1) // 2
-        made = {
-            "test": texts.test,
-            "choice": texts.val,
-            "alphas": mixed[middle:],
-            "weights": mixed[:middle],
-        }
+        chunks = {part: chunk(held, self.tokenizer, self.max_length) for part, held in self.documents().items()}
         seen: set[bytes] = set()
-        chunks = {part: chunk(held, self.tokenizer, self.max_length) for part, held in made.items()}
         test = chunks.pop("test")
         seen.update(test.fingerprints())
         rest = {part: without(seen, f"{self.name} chunks", part, held) for part, held in chunks.items()}

@@ -106,3 +106,45 @@ def test_too_few_positions_are_named(tmp_path: Path, capsys: pytest.CaptureFixtu
     gpt = model_folder(tmp_path / "gpt", "gpt_neo", length=16)
     assert search(tmp_path, gpt, model_folder(tmp_path / "mamba", "mamba")) == 2
     assert "'gpt' has 16 positions; the task has up to 32 tokens" in capsys.readouterr().err
+
+
+def test_the_search_starts_from_aligned_projectors(run: Path) -> None:
+    metrics = json.loads((run / "metrics.json").read_text())
+    fit = metrics["alignment"]
+    assert 14_000 < fit["tokens"] < 20_000
+    assert [stage["stage"] for stage in fit["stages"]] == [0, 1, 2, 3]
+    assert all(stage["component"] != metrics["home"] and stage["update"] > 0 for stage in fit["stages"])
+    tokens = {row["name"]: row["training_tokens"] for row in metrics["rows"]}
+    assert tokens["soft supernet"] > fit["tokens"]
+
+
+def test_zero_shot_trains_nothing_before_it_chooses(tmp_path: Path) -> None:
+    gpt, mamba = model_folder(tmp_path / "gpt", "gpt_neo"), model_folder(tmp_path / "mamba", "mamba")
+    assert search(tmp_path, gpt, mamba, more="--strategy zero-shot --set align.tokens=2000 --stages 2") == 0
+    run = tmp_path / "run"
+    metrics = json.loads((run / "metrics.json").read_text())
+    assert set(metrics["path"]) == {"gpt", "mamba"}
+    assert not (run / "alphas.jsonl").exists()
+    assert "search" not in metrics["seconds"]
+    assert (run / "report.html").exists()
+
+
+def test_zero_shot_needs_language_models(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = "search --models gpt-neo,mamba --task lra-listops --preset cpu --strategy zero-shot"
+    assert main([*words.split(), "--out", str(tmp_path / "run")]) == 2
+    assert "zero-shot ranks aligned language models" in capsys.readouterr().err
+
+
+def test_a_projector_set_is_taken_instead(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    gpt, mamba = model_folder(tmp_path / "gpt", "gpt_neo"), model_folder(tmp_path / "mamba", "mamba")
+    text = tmp_path / "a.txt"
+    text.write_text("\n\n".join(load_task(TaskOptions(TASK)).texts().train[:60]), encoding="utf-8")  # type: ignore[attr-defined]
+    words = ["align", "--models", f"{gpt},{mamba}", "--text", str(text), "--tokens", "2000", "--length", "32"]
+    assert main([*words, "--out", str(tmp_path / "set")]) == 0
+    taken = f"--home gpt --set align.projectors={tmp_path / 'set'}"
+    assert search(tmp_path, gpt, mamba, more=taken) == 0
+    model_folder(tmp_path / "mamba", "mamba", reader(300))
+    capsys.readouterr()
+    words = ["search", "--models", f"{gpt},{mamba}", "--task", TASK, "--out", str(tmp_path / "other")]
+    assert main([*words, *shlex.split(SMALL + taken)]) == 2
+    assert "set" in capsys.readouterr().err

@@ -1,0 +1,119 @@
+"""P and Q in closed form before a search: on the task's own text, or from a projector set. Knows no search.
+
+A run fits them once for a home; every supernet of the run that has that home starts from the same ones.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from torch import Tensor
+
+from manticore import library
+from manticore.alignment import StageFit, align
+from manticore.errors import ManticoreError
+from manticore.projector_sets import load_into, state
+from manticore.recipe import ZERO_SHOT, Recipe
+from manticore.runs.calibration import calibration
+from manticore.runs.workshop import Workshop
+from manticore.supernet import Supernet
+from manticore.tasks.catalog import sheet_of
+from manticore.tasks.language import LanguageTask
+
+FITTED = ("linear", "low-rank")
+"""Kinds of projector that have a closed form."""
+
+
+@dataclass(frozen=True)
+class Fit:
+    """What was fitted for a home: the projectors' weights, the tokens that took, and how well it went."""
+
+    weights: dict[str, Tensor]
+    tokens: int
+    fits: list[StageFit]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data, for metrics.json."""
+        return {"tokens": self.tokens, "stages": [asdict(fit) for fit in self.fits]}
+
+
+def ready(shop: Workshop, home: str, relaxation: str, purpose: str) -> Supernet:
+    """A supernet whose projectors are fitted, where the components are language models that read the task's text.
+
+    Raises ManticoreError if the projector set the recipe names is another's.
+    """
+    made = shop.supernet(home, relaxation, purpose)
+    fit = fitted(shop, made)
+    if fit is not None:
+        made.load_state_dict(fit.weights, strict=False)
+    return made
+
+
+def fitted(shop: Workshop, supernet: Supernet) -> Fit | None:
+    """The projectors of a supernet's home, found once for each run; None if they are to start near the identity."""
+    options = shop.recipe.align
+    if not isinstance(shop.task, LanguageTask) or supernet.hub:
+        return None
+    if supernet.home not in shop.fits:
+        if options.projectors is not None:
+            facts = load_into(supernet, library.find("projectors", options.projectors))
+            shop.fits[supernet.home] = Fit(state(supernet), int(facts.get("tokens", 0)), [])
+        elif options.tokens and supernet.space.projector in FITTED:
+            shop.fits[supernet.home] = _fit(shop, supernet, options.tokens)
+    held = shop.fits.get(supernet.home)
+    assert held is None or isinstance(held, Fit)
+    return held
+
+
+def seen_before(shop: Workshop, home: str) -> int:
+    """Tokens that were read before the first step of a search."""
+    held = shop.fits.get(home)
+    return held.tokens if isinstance(held, Fit) and held.fits else 0
+
+
+def _fit(shop: Workshop, supernet: Supernet, tokens: int) -> Fit:
+    assert isinstance(shop.task, LanguageTask)
+    texts = shop.task.documents()["weights"]
+    text = calibration(shop.components, supernet.home, texts, tokens, shop.task.max_length)
+    device = shop.machine.device
+    seen, held = ([reading.to(device) for reading in part] for part in (text.seen, text.held))
+    fits = align(supernet.to(device), lambda: seen, lambda: held)
+    supernet.to("cpu")
+    shop.console.print(f"aligned on {text.tokens:,} tokens: {_words(fits)}", highlight=False, soft_wrap=True)
+    return Fit({key: value.clone() for key, value in state(supernet).items()}, text.tokens, fits)
+
+
+def _words(fits: list[StageFit]) -> str:
+    """How much is recovered, and how long updates are beside home's."""
+    inward, outward = ([getattr(fit, name) for fit in fits] for name in ("inward", "outward"))
+    lengths = [fit.update / fit.home_update for fit in fits if fit.home_update]
+    return (
+        f"P recovers {min(inward):.0%} to {max(inward):.0%} of the foreign streams' variance, "
+        f"Q {min(outward):.0%} to {max(outward):.0%} of home's updates'; foreign updates are "
+        f"{min(lengths):.2f} to {max(lengths):.2f} times as long as home's"
+    )
+
+
+def aligned_sequences(recipe: Recipe) -> float:
+    """Sequences of the task that closed-form alignment reads, which everybody else gets for training."""
+    sheet = sheet_of(recipe.task)
+    if sheet.kind != "lm" or recipe.align.projectors is not None:
+        return 0.0
+    return recipe.align.tokens / sheet.max_length
+
+
+def check_projectors(shop: Workshop) -> None:
+    """Raises ManticoreError if the recipe asks for projectors, or for a ranking by them, that there cannot be."""
+    options, topology = shop.recipe.align, shop.space.topology
+    if options.projectors is not None:
+        library.find("projectors", options.projectors)
+    if topology == "hub" and options.projectors is not None:
+        raise ManticoreError("the hub topology has no home; align.projectors goes with topology=residual")
+    fits = options.projectors is not None or (options.tokens > 0 and shop.space.projector in FITTED)
+    able = isinstance(shop.task, LanguageTask) and topology != "hub" and fits
+    if shop.recipe.search.strategy == ZERO_SHOT and not able:
+        raise ManticoreError(
+            "zero-shot ranks aligned language models: it needs a language task, the residual topology, projectors with "
+            "a closed form (linear, low-rank) and align.tokens above 0"
+        )

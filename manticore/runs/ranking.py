@@ -1,0 +1,44 @@
+"""The search that trains nothing: every path of an aligned supernet is scored as it is (`--strategy zero-shot`)."""
+
+from __future__ import annotations
+
+import time
+
+import torch
+
+from manticore.alignment import Reading
+from manticore.runs.aligning import ready, seen_before
+from manticore.runs.workshop import Trained, Workshop
+from manticore.selection.zero_shot import stage_gains
+from manticore.supernet import Supernet
+
+ZERO_SHOT_BATCHES = 16
+"""Batches of the alphas' split that paths are scored on."""
+
+SHARPNESS = 100.0
+"""Alphas for each nat per token that a stage gains: a hundredth of a nat makes a weight e times as large."""
+
+
+def text_of(shop: Workshop) -> list[Reading]:
+    """The text that paths are scored on."""
+    stream = shop.stream(("alphas",), shop.recipe.search.batch_size, "zero-shot")
+    batches = [stream.batch(step) for step in range(min(ZERO_SHOT_BATCHES, stream.per_epoch))]
+    return [Reading(batch["input_ids"], batch["attention_mask"]) for batch in batches]
+
+
+def score_paths(shop: Workshop, home: str) -> Trained:
+    """A supernet whose alphas say what each candidate gains over home where all other stages are home's."""
+    started = time.monotonic()
+    supernet: Supernet = ready(shop, home, shop.recipe.search.relaxation, "search")
+    text = text_of(shop)
+    device = shop.machine.device
+    gains = stage_gains(supernet.to(device), [reading.to(device) for reading in text])
+    supernet.to("cpu")
+    with torch.no_grad():
+        supernet.alpha.copy_(SHARPNESS * torch.tensor(gains))
+    tokens = seen_before(shop, home) + sum(
+        int(reading.mask_BL.sum()) for reading in text if reading.mask_BL is not None
+    )
+    seconds = time.monotonic() - started
+    shop.seconds["zero-shot"] = seconds
+    return Trained(supernet.eval(), tokens, seconds, shop.task)
