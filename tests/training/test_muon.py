@@ -1,0 +1,89 @@
+"""Muon: what it does to a matrix, that it resumes, and that everything else is left to AdamW."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+from torch import nn
+from torch.optim import AdamW
+
+from manticore.training.muon import RMS, Muon, orthogonalized
+from manticore.training.optim import WeightOptions, cosine, weight_optimizer
+
+
+@pytest.mark.parametrize("shape", [(3, 16, 16), (2, 8, 32), (2, 32, 8)])
+def test_singular_values_come_near_one(shape: tuple[int, ...]) -> None:
+    torch.manual_seed(0)
+    matrices = torch.randn(shape) * torch.tensor([1e-3, 1.0, 1e3])[: shape[0], None, None]
+    found = torch.linalg.svdvals(orthogonalized(matrices, 5))
+    assert found.min() > 0.3
+    assert found.max() < 1.3
+    u, _, v = torch.linalg.svd(matrices, full_matrices=False)
+    nearest = u @ v
+    likeness = (nearest * orthogonalized(matrices, 5)).sum((-2, -1)) / nearest.square().sum((-2, -1))
+    assert (likeness > 0.7).all()
+
+
+def model() -> nn.Module:
+    torch.manual_seed(1)
+    net = nn.Module()
+    net.wte = nn.Embedding(11, 8)
+    net.inner = nn.Linear(8, 24)
+    net.outer = nn.Linear(24, 8, bias=False)
+    net.head = nn.Linear(8, 11, bias=False)
+    return net
+
+
+def step(net: nn.Module, optimizer: torch.optim.Optimizer, seed: int) -> None:
+    torch.manual_seed(seed)
+    ids = torch.randint(11, (16,))
+    hidden = torch.relu(net.inner(net.wte(ids)))
+    loss = nn.functional.cross_entropy(net.head(net.outer(hidden)), (ids * 3 + 1) % 11)
+    optimizer.zero_grad()
+    loss.backward()
+    optimizer.step()
+
+
+def made(net: nn.Module) -> torch.optim.Optimizer:
+    return weight_optimizer(net.named_parameters(), WeightOptions(optimizer="muon", lr=0.01, weight_decay=0.1))
+
+
+def test_only_hidden_matrices_are_orthogonalized() -> None:
+    net = model()
+    optimizer = made(net)
+    assert isinstance(optimizer, Muon)
+    assert {id(p) for p in optimizer.param_groups[0]["params"]} == {id(net.inner.weight), id(net.outer.weight)}
+    before = copy.deepcopy(net)
+    step(net, optimizer, 2)
+    moved = (net.outer.weight - before.outer.weight * (1 - 0.01 * 0.1)) / 0.01
+    assert float(moved.detach().square().mean().sqrt()) == pytest.approx(RMS, rel=0.3)
+    plain = copy.deepcopy(before)
+    rest = [("wte", plain.wte.weight), ("head", plain.head.weight)]
+    adam = AdamW([p for _, p in rest], lr=0.01, betas=(0.9, 0.98), weight_decay=0.1)
+    step(plain, adam, 2)
+    torch.testing.assert_close(net.wte.weight, plain.wte.weight)
+    torch.testing.assert_close(net.head.weight, plain.head.weight)
+
+
+def test_it_goes_on_where_it_was() -> None:
+    whole, part = model(), model()
+    one, first = made(whole), made(part)
+    schedules = [cosine(one, 8, 0.1), cosine(first, 8, 0.1)]
+    for at in range(8):
+        step(whole, one, at)
+        schedules[0].step()
+    for at in range(4):
+        step(part, first, at)
+        schedules[1].step()
+    held, when = copy.deepcopy(first.state_dict()), schedules[1].state_dict()
+    second = made(part)
+    schedule = cosine(second, 8, 0.1)
+    second.load_state_dict(held)
+    schedule.load_state_dict(when)
+    for at in range(4, 8):
+        step(part, second, at)
+        schedule.step()
+    for ours, theirs in zip(part.parameters(), whole.parameters(), strict=True):
+        assert torch.equal(ours, theirs)
