@@ -70,6 +70,7 @@ def align(supernet: Supernet, seen: Readings, held: Readings) -> list[StageFit]:
     Raises ManticoreError if this supernet cannot be aligned, or if a text is too short to tell anything.
     """
     foreign = check(supernet)
+    _check_tokens(supernet, foreign, seen)
     with _frozen(supernet):
         before = _sizes(supernet, held)
         inward = _fit(supernet, _inward_pairs, seen, held)
@@ -98,6 +99,18 @@ def check(supernet: Supernet) -> list[str]:
         assert isinstance(branch, ForeignBranch)
         check_form(branch.inward, supernet.space.projector)
     return foreign
+
+
+def _check_tokens(supernet: Supernet, foreign: list[str], text: Readings) -> None:
+    """Raises ManticoreError if the text has home's tokens alone for a component that has another tokenizer."""
+    first = next(iter(text()), None)
+    own = supernet.components[supernet.home].tokenizer
+    for name in foreign:
+        other = supernet.components[name].tokenizer
+        if first is None or name in first.foreign or own is None or other is None:
+            continue
+        if own.get_vocab() != other.get_vocab():
+            raise ManticoreError(f"'{name}' has another tokenizer than '{supernet.home}'; its text must be paired")
 
 
 @contextmanager
@@ -130,6 +143,8 @@ def _fit(
         moments, test = measured.get((name, stage)), kept.get((name, stage))
         if moments is None or test is None or min(moments.count, test.count) < 2:
             raise ManticoreError(f"the text is too short to align '{name}': it has no places to compare")
+        if not (moments.yx_ED.isfinite().all() and test.yx_ED.isfinite().all()):
+            raise ManticoreError(f"'{name}' cannot be aligned: at stage {stage + 1} some activations are not finite")
         projector = branch.inward if pairs is _inward_pairs else branch.outward
         choice = choose(projector, moments, test)
         write(projector, choice.affine)

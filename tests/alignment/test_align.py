@@ -6,7 +6,10 @@ from itertools import product
 
 import pytest
 import torch
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
 from torch import Tensor, nn
+from transformers import PreTrainedTokenizerFast
 
 from manticore.alignment import Foreign, Reading, align
 from manticore.alignment.steps import next_token_loss, refine
@@ -177,6 +180,26 @@ def test_a_fresh_vocabulary_is_refused() -> None:
 def test_no_text_is_refused() -> None:
     with pytest.raises(ManticoreError, match="too short to align 'foreign'"):
         align(supernet("gpt_neo", "mamba"), lambda: text(0), list)
+
+
+def test_activations_that_are_not_finite_are_named() -> None:
+    net = pair(component("gpt_neo", "home"), component("mamba", "foreign"))
+    branch = branch_of(net, 1, "foreign")
+    with torch.no_grad():
+        next(branch.segment.parameters()).fill_(float("inf"))
+    with pytest.raises(ManticoreError, match="'foreign' cannot be aligned: at stage 3"):
+        align(net, lambda: text(0), lambda: text(1))
+
+
+def test_unlike_tokenizers_are_not_mistaken_for_one() -> None:
+    net = supernet("gpt_neo", "mamba")
+    for name, word in (("home", "a"), ("foreign", "b")):
+        core = Tokenizer(WordLevel({word: 0}))
+        net.components[name].tokenizer = PreTrainedTokenizerFast(tokenizer_object=core)
+    with pytest.raises(ManticoreError, match="'foreign' has another tokenizer than 'home'; its text must be paired"):
+        align(net, lambda: text(0), lambda: text(1))
+    net.components["foreign"].tokenizer = net.components["home"].tokenizer
+    assert align(net, lambda: text(0), lambda: text(1))
 
 
 def test_gradient_steps_move_projectors_alone_and_lower_the_loss() -> None:
