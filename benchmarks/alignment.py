@@ -8,6 +8,8 @@ Every mixed path of a 4-stage space is scored on text that nothing was fitted on
   trained          P and Q drawn at random, then gradient steps on fresh text
   seams            no updates: the whole stream is translated where the component changes (ridge, 16k tokens)
   left out         the foreign stages are not there
+  linear map       no foreign model: home's update is guessed from home's stream (ridge, 16k tokens)
+  with a bypass    Q is given home's stream beside the foreign update, so it need not carry what is linear (not in manticore)
 
 Numbers are nats per token: the mean over all mixed paths, and each stage replaced alone.
 """
@@ -33,7 +35,9 @@ from manticore.alignment.streams import branch_of, context_of, own_streams, rows
 from manticore.architecture import SKIP
 from manticore.components import Component, load
 from manticore.files import write_json
+from manticore.modeling.branches import ForeignBranch
 from manticore.modeling.projectors import Linear
+from manticore.modeling.segments import Context
 from manticore.recipe import RunOptions
 from manticore.runs.calibration import calibration, read_texts
 from manticore.runs.machine import facts, prepare
@@ -106,6 +110,12 @@ class Bench:
         seams = Seams(self.supernet(), self.foreign)
         seams.fit(most.seen, most.held)
         yield "seams", self.sum_up(lambda path: seams.loss(self.scored, path))
+        for name, beside in (("linear map", False), ("with a bypass", True)):
+            net = self.supernet()
+            align(net, lambda: most.seen, lambda: most.held)
+            for stage, branch in enumerate(fit_bypasses(net, self.foreign, most.seen, most.held, beside)):
+                net.stages[stage][self.foreign] = branch
+            yield name, self.sum_up(self.loss_of(net))
         net = self.supernet()
         loss = self.loss_of(net)
         yield "left out", self.sum_up(lambda path: loss([SKIP if name == self.foreign else name for name in path]))
@@ -120,6 +130,43 @@ class Bench:
     def loss_of(self, net: Supernet) -> Loss:
         """The loss of a path of `net` on the text to score on."""
         return lambda path: path_loss(net, self.scored, path)
+
+
+class Bypass(nn.Module):
+    """`y = h + R [h, update]`: the foreign update, if any, beside a linear map of the stream."""
+
+    def __init__(self, branch: ForeignBranch, width: int, stream: int, beside: bool) -> None:
+        super().__init__()
+        self.branch, self.beside = branch, beside
+        self.linear = Linear(stream + width * beside, stream)
+
+    def given(self, h_BLD: Tensor, context: Context) -> Tensor:
+        """What the linear map reads."""
+        if not self.beside:
+            return h_BLD
+        return torch.cat([h_BLD, self.branch.update(self.branch.inward(h_BLD), context)], dim=-1)
+
+    def forward(self, h_BLD: Tensor, context: Context) -> Tensor:
+        update_BLD: Tensor = self.linear(self.given(h_BLD, context))
+        return h_BLD + update_BLD
+
+
+@torch.no_grad()
+def fit_bypasses(net: Supernet, foreign: str, seen: list[Reading], held: list[Reading], beside: bool) -> list[Bypass]:
+    """A bypass for each stage of an aligned supernet, by ridge least squares against home's own update."""
+    made = []
+    for stage in range(STAGES):
+        branch = Bypass(branch_of(net, stage, foreign), net.components[foreign].width, net.stream, beside)
+        moments = [Moments(branch.linear.in_features, net.stream) for _ in range(2)]
+        for readings, kept in zip((seen, held), moments, strict=True):
+            for reading in readings:
+                context = context_of(net, reading.ids_BL, reading.mask_BL)
+                own = own_streams(net, net.home, reading.ids_BL, context)
+                x_BLD, y_BLD = branch.given(own[stage], context), own[stage + 1] - own[stage]
+                kept.add(rows(x_BLD, reading.mask_BL), rows(y_BLD, reading.mask_BL))
+        write(branch.linear, choose(branch.linear, *moments).affine)
+        made.append(branch)
+    return made
 
 
 class Seams:

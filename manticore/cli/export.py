@@ -25,6 +25,7 @@ def add(commands: Any) -> None:
     made.add_argument("folder", type=Path, nargs="?", metavar="RUN", help="run folder")
     made.add_argument("--models", metavar="M,M", help="make a language model by hand from these pretrained models")
     made.add_argument("--home", metavar="M", help="with --models: who lends embedding, stream and head; default: first")
+    made.add_argument("--projectors", metavar="SET", help="with --models: a projector set (align), by name or folder")
     made.add_argument("--path", metavar="M,M,...", help="a choice for each stage; default: what the run exported")
     made.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder to write; must not exist")
 
@@ -35,8 +36,9 @@ def run(given: argparse.Namespace) -> None:
     if (given.folder is None) == (given.models is None):
         raise ManticoreError("export takes a run folder, or --models to make a hybrid by hand: one of the two")
     if given.models is None:
-        if given.home is not None:
-            raise ManticoreError("--home goes with --models; a run has its home already")
+        for flag in ("home", "projectors"):
+            if getattr(given, flag) is not None:
+                raise ManticoreError(f"--{flag} goes with --models; a run has its {flag} already")
         from manticore.runs import reexport
 
         reexport.run(given.folder, path, given.out, terminal.console())
@@ -45,4 +47,4 @@ def run(given: argparse.Namespace) -> None:
         raise ManticoreError("a hybrid by hand needs --path: a choice for each stage")
     from manticore.runs import byhand
 
-    byhand.run(names(given.models), path, given.home, given.out, terminal.console())
+    byhand.run(names(given.models), path, given.home, given.out, terminal.console(), given.projectors)

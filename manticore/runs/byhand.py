@@ -1,4 +1,4 @@
-"""A language model by hand: pretrained components, a path you choose, no search. The projectors start untrained."""
+"""A language model by hand: pretrained components, a path you choose, no search; projectors untrained or from a set."""
 
 from __future__ import annotations
 
@@ -9,11 +9,13 @@ from typing import Any
 from rich.console import Console
 from transformers import AutoTokenizer, GenerationConfig, PreTrainedTokenizerBase
 
+from manticore import library
 from manticore.architecture import SKIP
 from manticore.components import Component, load
 from manticore.components.loading import hub_answers
 from manticore.discretization import discretize
 from manticore.errors import ManticoreError, UnknownName
+from manticore.projector_sets import load_into, read
 from manticore.recipe import RunOptions
 from manticore.runs.export import export, plain_card
 from manticore.runs.machine import prepare
@@ -24,40 +26,59 @@ TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "vocab.json", "tok
 SPECIAL = ("bos_token_id", "eos_token_id", "pad_token_id")
 
 
-def run(models: Sequence[str], path: Sequence[str], home: str | None, out: Path, console: Console) -> Path:
+UNTRAINED = (
+    "The projectors of foreign stages are untrained: features are cut or padded to fit. Train it before you use it."
+)
+
+
+def run(
+    models: Sequence[str],
+    path: Sequence[str],
+    home: str | None,
+    out: Path,
+    console: Console,
+    projectors: str | None = None,
+) -> Path:
     """Write the hybrid on `path` as a causal language model, with home's tokenizer and generation config.
 
     Args:
         models: aliases, hub ids or local folders.
         path: a component's name, or `skip`, for each stage.
-        home: who lends embedding, stream and head; default: the first component on the path.
+        home: who lends embedding, stream and head; default: the projector set's, or the first component on the path.
         out: folder to write; must not exist.
         console: where to say what was written.
+        projectors: a projector set, by name or folder; None leaves the projectors untrained.
 
-    Raises ManticoreError if a model cannot be had, the path names something else, or `out` exists.
+    Raises ManticoreError if a model or set cannot be had or does not fit, the path names something else, or `out`
+    exists.
     """
     if out.exists():
         raise ManticoreError(f"{out} exists; choose another folder")
-    space = SearchSpace(models, stages=len(path), skip=SKIP in path)
-    home = home or next((choice for choice in path if choice != SKIP), space.names[0])
+    found = None if projectors is None else library.find("projectors", projectors)
+    held = {} if found is None else read(found)[0]
+    options = dict(held.get("projector", {}))
+    kind = options.pop("kind", "linear")
+    space = SearchSpace(models, stages=len(path), projector=kind, projector_options=options, skip=SKIP in path)
+    home = home or held.get("home") or next((choice for choice in path if choice != SKIP), space.names[0])
     for choice in (*path, home):
         if choice not in space.candidates:
             raise UnknownName("choice for a stage", choice, space.candidates)
     prepare(RunOptions())
     components = [load(spec) for spec in space.components]
     supernet = Supernet(components, space, home, Readout())
+    if found is not None:
+        load_into(supernet, found)
     lender = supernet.components[home]
     special: dict[str, Any] = {key: getattr(lender.config, key, None) for key in SPECIAL}
     hybrid = discretize(supernet, path, **special)
     hybrid.generation_config = lender.model.generation_config or GenerationConfig.from_model_config(lender.config)
     architecture = supernet.architecture(path)
-    note = (
-        "The projectors of foreign stages are untrained: features are cut or padded to fit. Train it before you use it."
-    )
+    note = UNTRAINED if found is None else f"The projectors of foreign stages are those of the set `{found.name}`."
     card = plain_card(components, architecture.words(), home, "AutoModelForCausalLM", note)
+    told = "untrained" if found is None else f"from {found.name}"
     place = export(hybrid, home_tokenizer(lender), out, card)
     console.print(
-        f"{place}: {architecture.words()}, home {home}; its projectors are untrained", highlight=False, soft_wrap=True
+        f"{place}: {architecture.words()}, home {home}; its projectors are {told}", highlight=False, soft_wrap=True
     )
     return place
 

@@ -6,6 +6,8 @@ import shutil
 from pathlib import Path
 
 import pytest
+import torch
+from safetensors.torch import load_file
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
@@ -93,6 +95,25 @@ def test_a_set_is_written_and_fits(
         f"{out}: a projector set of {', '.join(name for name in names if name != home)} for {home} at home, 2 stages\n",
     )
     assert (out / "README.md").read_text().startswith("# ")
+
+
+def test_a_hybrid_by_hand_takes_its_projectors_from_a_set(
+    shelf: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert call(capsys, "align", *words(shelf, tmp_path / "made"), "--projector", "low-rank", "--rank", 3)[0] == 0
+    models = ["--models", f"{shelf / 'neo'},{shelf / 'snake'}"]
+    rest = ["--projectors", tmp_path / "made", "--out", tmp_path / "hybrid"]
+    refused = refusal(capsys, "export", *models, "--path", "snake", *rest)
+    assert "number of stages 2, the search space 1" in refused
+    assert "--projectors goes with --models" in refusal(capsys, "export", tmp_path / "made", *rest)
+    assert not (tmp_path / "hybrid").exists()
+    status, told, err = call(capsys, "export", *models, "--path", "snake,neo", *rest)
+    assert (status, "from made" in told) == (0, True), err
+    weights = load_file(tmp_path / "made" / "model.safetensors")
+    exported = load_file(tmp_path / "hybrid" / "model.safetensors")
+    for middle in ("inward.down", "inward.up", "outward.down", "outward.up"):
+        key = f"{middle}.weight"
+        assert torch.equal(exported[f"model.stages.0.{key}"], weights[f"stages.0.snake.{key}"])
 
 
 def test_a_set_on_the_shelf_is_found_by_name(
