@@ -9,7 +9,7 @@ Every mixed path of a 4-stage space is scored on text that nothing was fitted on
   seams            no updates: the whole stream is translated where the component changes (ridge, 16k tokens)
   left out         the foreign stages are not there
   linear map       no foreign model: home's update is guessed from home's stream (ridge, 16k tokens)
-  with a bypass    Q is given home's stream beside the foreign update, so it need not carry what is linear (not in manticore)
+  with a bypass    Q is given home's stream beside the foreign update (no branch of manticore does that)
 
 Numbers are nats per token: the mean over all mixed paths, and each stage replaced alone.
 """
