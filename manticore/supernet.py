@@ -20,7 +20,8 @@ from manticore.mixing import relaxations
 from manticore.mixture import mix, weighted_sum
 from manticore.modeling.branches import ForeignBranch, HomeBranch, HubBranch, SkipBranch
 from manticore.modeling.heads import HEADS
-from manticore.modeling.modeling_manticore import Embedding, needed_mask
+from manticore.modeling.modeling_manticore import Embedding
+from manticore.modeling.padding import needed_mask, places
 from manticore.modeling.projectors import KINDS, fit
 from manticore.modeling.segments import Context, part
 from manticore.space import SearchSpace
@@ -178,7 +179,7 @@ class Supernet(nn.Module):
         if path is None and weights_SK is None:
             weights_SK = self.weights()
         mask = attention_mask if self.readout.kind == "lm" else needed_mask(attention_mask)
-        position_ids = torch.arange(input_ids.shape[1], device=input_ids.device).unsqueeze(0)
+        position_ids = places(mask, 0, input_ids.shape[1], input_ids.device)
         context = Context(mask, position_ids, {name: table(position_ids) for name, table in self.positions.items()})
         lenders = self._lenders(weights_SK, path)
         h_BLD = weighted_sum([(w, self._embed(name, input_ids, context)) for name, w in lenders])

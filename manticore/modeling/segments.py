@@ -15,6 +15,8 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 from transformers import AutoModel, DynamicCache, PretrainedConfig
 
+from .cache import tensors_of
+
 try:  # manticore's kernels make these layers fast; an exported checkpoint runs without them
     from manticore import kernels
 except ImportError:
@@ -51,12 +53,14 @@ class Context:
         position_ids: (1 or B, L).
         positions: by component, its absolute position vectors (1 or B, L, D_k).
         caches: by stage, that segment's cache; empty where nothing is cached.
+        stepwise: recurrences must step over padding one token at a time: it stands behind tokens, or meets a cache.
     """
 
     attention_mask: Tensor | None
     position_ids: Tensor
     positions: dict[str, Tensor] = field(default_factory=dict)
     caches: list[DynamicCache | None] = field(default_factory=list)
+    stepwise: bool = False
 
     def cache(self, stage: int) -> DynamicCache | None:
         """The cache of stage `stage` (from 0), or None."""
@@ -115,6 +119,7 @@ class Segment(nn.Module):
     ) -> None:
         super().__init__()
         self.recurrent = anatomy.recurrent
+        self.biased = anatomy.recurrent and bool(getattr(config, "use_bias", False))
         backbone = AutoModel.from_config(slice_config(config, start, stop))
         setattr(backbone, anatomy.tokens, nn.Identity())
         if not keep_norm:
@@ -129,6 +134,11 @@ class Segment(nn.Module):
     def new_cache(self) -> DynamicCache:
         """An empty cache of the kind this segment's own class makes."""
         return DynamicCache(config=self.backbone.config)
+
+    @property
+    def windowed(self) -> bool:
+        """Some layer sees only so many tokens back, and counts padding among them."""
+        return any(self.new_cache().is_sliding) or "local" in getattr(self.backbone.config, "attention_layers", ())
 
     def forward(self, x_BLD: Tensor, context: Context, stage: int) -> Tensor:
         cache = context.cache(stage)
@@ -154,12 +164,28 @@ class Segment(nn.Module):
     def _recur(self, x_BLD: Tensor, context: Context, cache: DynamicCache | None) -> Tensor:
         length = x_BLD.shape[1]
         mask_BL = None if context.attention_mask is None else context.attention_mask[:, -length:]
+        if mask_BL is not None and (context.stepwise or self.biased):
+            return self._step_over(x_BLD, mask_BL, self.new_cache() if cache is None else cache)
         if kernels is not None or cache is None or length == 1 or not _has_state(cache):
             return self._scan(x_BLD, mask_BL, cache)
         # By itself transformers' scan starts from a zero state whenever it sees more than one token.
         masks = [None] * length if mask_BL is None else list(mask_BL.split(1, dim=1))
         steps = zip(x_BLD.split(1, dim=1), masks, strict=True)
         return torch.cat([self._scan(x_B1D, mask_B1, cache) for x_B1D, mask_B1 in steps], dim=1)
+
+    def _step_over(self, x_BLD: Tensor, mask_BL: Tensor, cache: DynamicCache) -> Tensor:
+        """Token by token; where one is padding, state and convolution stay what they were."""
+        out = []
+        for x_B1D, mask_B1 in zip(x_BLD.split(1, dim=1), mask_BL.split(1, dim=1), strict=True):
+            before = [[held.clone() for held in tensors_of(layer)] for layer in cache.layers]
+            out.append(self._scan(x_B1D, None, cache))
+            if mask_B1.all():
+                continue
+            for layer, old in zip(cache.layers, before, strict=True):
+                for place, now in enumerate(tensors_of(layer)):
+                    rows = mask_B1.bool().view(-1, *[1] * (now.dim() - 1))
+                    now.copy_(torch.where(rows, now, old[place] if old else torch.zeros_like(now)))
+        return torch.cat(out, dim=1)
 
     def _scan(self, x_BLD: Tensor, mask_BL: Tensor | None, cache: DynamicCache | None) -> Tensor:
         out: Tensor = self.backbone(
