@@ -22,6 +22,7 @@ COMMANDS = (  # files of this folder, in the order of --help
     "align",
     "finetune",
     "evaluate",
+    "generate",
     "export",
     "report",
     "data",

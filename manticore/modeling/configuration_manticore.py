@@ -65,6 +65,19 @@ class HybridConfig(PretrainedConfig):
         held = self.components.get(self.path[stage])
         return 0 if held is None else held["cuts"][stage + 1] - held["cuts"][stage]
 
+    @property
+    def positions(self) -> dict[str, int]:
+        """By component, the number of positions it knows; recurrent ones know any number and are not named."""
+        known = {name: getattr(self.component(name), "max_position_embeddings", None) for name in self.components}
+        return {name: count for name, count in known.items() if count is not None}
+
+    @property
+    def max_position_embeddings(self) -> int:
+        """The longest text all components have positions for. Raises AttributeError if there is no limit."""
+        if not self.positions:
+            raise AttributeError("recurrent components set no limit to the length of a text")
+        return min(self.positions.values())
+
     def component(self, name: str) -> PretrainedConfig:
         """The component's own configuration as an object of its own class."""
         held = dict(self.components[name]["config"])

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch.nn.functional as F
 from torch import Tensor, nn
-from transformers import AutoModel, GenerationConfig, GenerationMixin, PretrainedConfig, PreTrainedModel
+from transformers import AutoModel, GenerationMixin, PretrainedConfig, PreTrainedModel
 from transformers.modeling_outputs import (
     BaseModelOutputWithPast,
     CausalLMOutputWithPast,
@@ -20,10 +20,12 @@ from transformers.modeling_outputs import (
 from .branches import ForeignBranch, HomeBranch, HubBranch, SkipBranch
 from .cache import HybridCache
 from .configuration_manticore import HybridConfig
+from .generating import Generating
 from .heads import HEADS
-from .padding import check_mask, has_padding, in_the_way, needed_mask, places
+from .padding import needed_mask
 from .projectors import fit
-from .segments import Anatomy, Context, Segment, part, slice_config
+from .segments import Anatomy, Segment, part, slice_config
+from .surroundings import surround
 
 
 class Embedding(nn.Module):
@@ -122,37 +124,6 @@ class HybridModel(HybridPreTrainedModel):
         caches = [None if segment is None else segment.new_cache() for segment in self.segments]
         return HybridCache(caches, self.stateful)
 
-    def _context(
-        self, input_ids: Tensor, attention_mask: Tensor | None, position_ids: Tensor | None, cache: HybridCache | None
-    ) -> Context:
-        """What surrounds this pass. Raises ValueError for what cannot be run, see `forward`."""
-        if not isinstance(cache, HybridCache | None):
-            raise ValueError(
-                f"a hybrid remembers in a HybridCache (model.new_cache()), not in a {type(cache).__name__}"
-            )
-        past = 0 if cache is None else cache.get_seq_length()
-        rows, length = input_ids.shape
-        check_mask(attention_mask, rows, past + length)
-        if attention_mask is None and cache is not None and cache.padded:
-            raise ValueError("this cache holds padding; give the attention_mask of past and new tokens")
-        if attention_mask is not None and cache is not None:
-            cache.padded = not bool(attention_mask.all())
-        interrupted = in_the_way(attention_mask, past, cache is not None)
-        meets = cache is not None and (past > 0 or length == 1) and has_padding(attention_mask, past)
-        if interrupted and any(segment is not None and segment.windowed for segment in self.segments):
-            raise ValueError("padding between tokens would count in this hybrid's sliding windows; pad on the left")
-        if position_ids is None:
-            position_ids = places(attention_mask, past, length, input_ids.device)
-        for name, table in self.positions.items():
-            assert isinstance(table, nn.Embedding)
-            if past + length > table.num_embeddings <= int(position_ids.max()):
-                raise ValueError(
-                    f"{past + length} tokens are more than the {table.num_embeddings} positions of '{name}'"
-                )
-        positions = {name: table(position_ids) for name, table in self.positions.items()}
-        caches = [] if cache is None else cache.stages
-        return Context(attention_mask, position_ids, positions, caches, interrupted or meets)
-
     def forward(
         self,
         input_ids: Tensor | None = None,
@@ -178,7 +149,8 @@ class HybridModel(HybridPreTrainedModel):
             raise ValueError("a hybrid reads input_ids; inputs_embeds are not supported")
         config: HybridConfig = self.config
         cache = self.new_cache() if past_key_values is None and use_cache else past_key_values
-        context = self._context(input_ids, attention_mask, position_ids, cache)
+        windowed = any(segment is not None and segment.windowed for segment in self.segments)
+        context = surround(input_ids, attention_mask, position_ids, cache, dict(self.positions.items()), windowed)
         hub = config.topology == "hub"
         h_BLD = self.embed(input_ids, None if hub else context.positions.get(config.home))
         h_BLD = fit(h_BLD, config.hidden_size)
@@ -197,14 +169,10 @@ def shell_config(config: PretrainedConfig, vocab_size: int) -> PretrainedConfig:
     return shell
 
 
-class HybridForCausalLM(HybridPreTrainedModel, GenerationMixin):
+class HybridForCausalLM(Generating, HybridPreTrainedModel, GenerationMixin):
     """A hybrid that predicts the next token, with home's own head."""
 
     _tied_weights_keys = {"head.weight": "model.embed.tokens.weight"}
-
-    @property
-    def _is_stateful(self) -> bool:
-        return self.model.stateful  # transformers then refuses what would take tokens back
 
     def __init__(self, config: HybridConfig) -> None:
         super().__init__(config)
@@ -213,25 +181,6 @@ class HybridForCausalLM(HybridPreTrainedModel, GenerationMixin):
         bias = bool(config.components[config.home].get("head_bias", False))
         self.head = nn.Linear(home.hidden_size, config.vocab_size, bias=bias)
         self.post_init()
-
-    def _prepare_cache_for_generation(
-        self, generation_config: GenerationConfig, model_kwargs: dict[str, Any], *args: Any, **kwargs: Any
-    ) -> None:
-        """Generation's memory is ours. Raises ValueError for other kinds, and for prompts padded on the right."""
-        mask, asked = model_kwargs.get("attention_mask"), generation_config.cache_implementation
-        if mask is not None and not bool(mask[:, -1].all()):
-            raise ValueError("a prompt that ends in padding cannot be continued; pad on the left (padding_side='left')")
-        if asked not in (None, "dynamic"):
-            raise ValueError(f"cache_implementation '{asked}' is not supported: a hybrid remembers in a HybridCache")
-        given = model_kwargs.get("past_key_values")
-        if not isinstance(given, HybridCache | None):
-            raise ValueError(f"past_key_values must be a HybridCache (model.new_cache()), not a {type(given).__name__}")
-        if given is None and generation_config.use_cache is not False:
-            model_kwargs["past_key_values"] = self.new_cache()
-
-    def new_cache(self) -> HybridCache:
-        """An empty cache, to be given as `past_key_values`."""
-        return self.model.new_cache()
 
     def get_output_embeddings(self) -> nn.Module:
         return self.head

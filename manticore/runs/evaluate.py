@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 from transformers import PreTrainedModel
@@ -13,7 +11,7 @@ from manticore.errors import ManticoreError
 from manticore.files import write_json
 from manticore.modeling.configuration_manticore import HybridConfig
 from manticore.recipe import RunOptions
-from manticore.runs.hybrids import kind_of, read_hybrid
+from manticore.runs.hybrids import kind_of, reaches, read_hybrid
 from manticore.runs.machine import prepare
 from manticore.tasks.base import Task, TaskOptions
 from manticore.tasks.catalog import load_task
@@ -52,12 +50,7 @@ def check_fits(model: PreTrainedModel, task: Task) -> None:
         )
     if kind_of(model) != task.kind:
         raise ManticoreError(f"this hybrid has the head of kind '{kind_of(model)}'; {task.name} needs '{task.kind}'")
-    reach = min((reach_of(held) for held in config.components.values()), default=task.max_length)
+    absolute = {name for name, held in config.components.items() if held["anatomy"]["positions"] is not None}
+    reach = min((limit for name, limit in reaches(config).items() if name in absolute), default=task.max_length)
     if reach < task.max_length:
         raise ManticoreError(f"this hybrid has {reach} positions; {task.name} has up to {task.max_length} tokens")
-
-
-def reach_of(held: dict[str, Any]) -> int:
-    """The longest sequence that a component in a hybrid's configuration has positions for."""
-    absolute = held["anatomy"]["positions"] is not None
-    return int(held["config"]["max_position_embeddings"]) if absolute else sys.maxsize

@@ -9,10 +9,12 @@ from transformers import (
     AutoModelForCausalLM,
     AutoModelForSequenceClassification,
     AutoModelForTokenClassification,
+    PretrainedConfig,
     PreTrainedModel,
 )
 
 from manticore.errors import ManticoreError
+from manticore.files import read_json
 from manticore.modeling.configuration_manticore import HybridConfig
 from manticore.runs.folder import RunFolder
 
@@ -50,6 +52,23 @@ def read_hybrid(given: Path) -> PreTrainedModel:
     if missing:
         raise ManticoreError(f"{folder}: the weights lack {len(missing)} tensors, the first is {missing[0]}")
     return model.eval()
+
+
+def holds_hybrid(given: Path) -> bool:
+    """Whether a folder is a run with a hybrid, or says in its config.json that it is one. Its weights are not read."""
+    if (RunFolder(given).hybrid / "config.json").exists():
+        return True
+    file = given / "config.json"
+    held = read_json(file) if file.exists() else None
+    return isinstance(held, dict) and held.get("model_type") == HybridConfig.model_type
+
+
+def reaches(config: PretrainedConfig) -> dict[str, int]:
+    """By component, how many positions those of a hybrid, or a model by itself, have; recurrent ones have no limit."""
+    if isinstance(config, HybridConfig):
+        return config.positions
+    limit = getattr(config, "max_position_embeddings", None)
+    return {} if limit is None else {config.model_type: limit}
 
 
 def kind_of(model: PreTrainedModel) -> str:

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from manticore.discretization import discretize
+from manticore.modeling.padding import places
 from manticore.space import SearchSpace
 from manticore.supernet import Readout, Supernet
 from tests.pico import FAMILIES, component, supernet, tokens
@@ -18,7 +19,8 @@ def test_all_home_equals_hugging_face(family: str, topology: str, pad_left: int)
     net = supernet(family, "gpt2" if family != "gpt2" else "mamba", topology=topology)
     ids, mask = tokens(pad_left=pad_left)
     with torch.no_grad():
-        want = net.components["home"].model(input_ids=ids, attention_mask=mask).logits
+        counted = {} if net.components["home"].anatomy.recurrent else {"position_ids": places(mask, 0, 17, ids.device)}
+        want = net.components["home"].model(input_ids=ids, attention_mask=mask, **counted).logits
         assert torch.equal(net(ids, mask, path=["home"] * 3), want)
         assert torch.equal(net(ids, mask, weights_SK=net.one_hot(["home"] * 3)), want)
         assert torch.equal(discretize(net, ["home"] * 3)(input_ids=ids, attention_mask=mask).logits, want)

@@ -1,0 +1,163 @@
+"""`manticore generate`: what it says is what the model says, and what cannot be is one line."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import GPT2Config, GPT2LMHeadModel
+
+from manticore.runs.generate import Drawing, prompt_ids, run
+from manticore.runs.hybrids import read_hybrid
+from tests.speaking import LENGTH, WORDS, exported
+from tests.wordings import tokenizer
+from tests.words import call, refusal
+
+PROMPT = "It is a truth"
+
+
+@pytest.fixture(scope="module")
+def hybrid(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return exported(tmp_path_factory.mktemp("hybrids") / "speaking")
+
+
+def by_hand(folder: Path, count: int) -> str:
+    """The likeliest tokens, one by one, without a cache."""
+    model, words = read_hybrid(folder), tokenizer(WORDS)
+    ids = prompt_ids(PROMPT, model, words)
+    start = ids.shape[1]
+    with torch.no_grad():
+        for _ in range(count):
+            ids = torch.cat([ids, model(input_ids=ids).logits[:, -1:].argmax(-1)], dim=1)
+    return str(words.decode(ids[0, start:]))
+
+
+def test_greedy_is_the_likeliest_token_each_time(capsys: pytest.CaptureFixture[str], hybrid: Path) -> None:
+    status, out, err = call(capsys, "generate", hybrid, "--prompt", PROMPT, "--max-new-tokens", "12")
+    assert (status, out, err) == (0, by_hand(hybrid, 12) + "\n", "")
+
+
+def test_text_comes_piece_by_piece(hybrid: Path) -> None:
+    pieces: list[str] = []
+    run(str(hybrid), PROMPT, Drawing(max_new_tokens=40, temperature=3.0), pieces.append)
+    assert len([piece for piece in pieces if piece]) > 3
+    model, words = read_hybrid(hybrid), tokenizer(WORDS)
+    prompt = prompt_ids(PROMPT, model, words)
+    torch.manual_seed(0)
+    settings = {"do_sample": True, "temperature": 3.0, "top_k": 0, "pad_token_id": 0}
+    out = model.generate(input_ids=prompt, max_new_tokens=40, **settings)
+    assert "".join(pieces) == words.decode(out[0, prompt.shape[1] :])
+
+
+def test_draws_follow_the_seed(capsys: pytest.CaptureFixture[str], hybrid: Path) -> None:
+    words = ("generate", hybrid, "--prompt", PROMPT, "--max-new-tokens", "12", "--temperature", "1.5", "--top-k", "50")
+    texts = [call(capsys, *words, "--seed", seed)[1] for seed in ("1", "1", "2")]
+    assert texts[0] == texts[1] != texts[2]
+    narrow = call(capsys, *words[:-2], "--top-p", "0.0001", "--seed", "4")[1]
+    assert narrow == by_hand(hybrid, 12) + "\n"
+
+
+def test_beams_find_nothing_less_likely(capsys: pytest.CaptureFixture[str], hybrid: Path) -> None:
+    status, out, err = call(capsys, "generate", hybrid, "--prompt", PROMPT, "--max-new-tokens", "8", "--num-beams", "4")
+    assert (status, err) == (0, "")
+    model, words = read_hybrid(hybrid), tokenizer(WORDS)
+    prompt = prompt_ids(PROMPT, model, words)
+    beams = model.generate(input_ids=prompt, max_new_tokens=8, num_beams=4, do_sample=False, pad_token_id=0)
+    assert out == words.decode(beams[0, prompt.shape[1] :]) + "\n"
+
+
+def test_a_prompt_from_a_file(capsys: pytest.CaptureFixture[str], hybrid: Path, tmp_path: Path) -> None:
+    (tmp_path / "prompt.txt").write_text(PROMPT, encoding="utf-8")
+    words = ("generate", hybrid, "--prompt-file", tmp_path / "prompt.txt", "--max-new-tokens", "5")
+    assert call(capsys, *words)[1] == by_hand(hybrid, 5) + "\n"
+
+
+def test_a_component_goes_on_too(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    model = GPT2LMHeadModel(GPT2Config(vocab_size=336, n_embd=16, n_layer=2, n_head=2, n_positions=64))
+    model.save_pretrained(tmp_path / "own")
+    tokenizer(WORDS).save_pretrained(tmp_path / "own")
+    status, out, err = call(capsys, "generate", tmp_path / "own", "--prompt", PROMPT, "--max-new-tokens", "5")
+    assert (status, err) == (0, "")
+    assert out.strip("\n")
+
+
+def test_exactly_as_many_tokens_as_there_are_positions(capsys: pytest.CaptureFixture[str], hybrid: Path) -> None:
+    room = LENGTH - prompt_ids(PROMPT, read_hybrid(hybrid), tokenizer(WORDS)).shape[1]
+    words = ("generate", hybrid, "--prompt", PROMPT, "--max-new-tokens")
+    assert call(capsys, *words, room)[1] == by_hand(hybrid, room) + "\n"
+    told = refusal(capsys, *words, room + 1)
+    assert f"tokens of prompt and {room + 1} new ones are more than the {LENGTH} positions of 'gpt2'" in told
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["{hybrid}"], "give --prompt TEXT or --prompt-file FILE: one of the two"),
+        (["{hybrid}", "--prompt", "a", "--prompt-file", "b"], "one of the two"),
+        (["{hybrid}", "--prompt", ""], "the prompt is empty"),
+        (["{hybrid}", "--prompt-file", "{out}/nowhere.txt"], "nowhere.txt: No such file"),
+        (["{hybrid}", "--prompt-file", "{out}/bytes.bin"], "bytes.bin: expected text in UTF-8"),
+        (["{hybrid}", "--prompt", "word " * 80], "are more than the 64 positions of 'gpt2'; shorten the prompt"),
+        (["{hybrid}", "--prompt", "a", "--top-p", "2"], "top-p must be above 0 and at most 1, got 2.0"),
+        (["{hybrid}", "--prompt", "a", "--temperature", "0"], "--temperature: must be a number above 0, got 0"),
+        (["{hybrid}", "--prompt", "a", "--max-new-tokens", "0"], "--max-new-tokens: must be a whole number"),
+        (["{out}", "--prompt", "a"], "holds no hybrid and no other model: there is no config.json"),
+        (["{out}/nowhere", "--prompt", "a"], "no such model folder"),
+        (["gpt-nea", "--prompt", "a"], "unknown model 'gpt-nea'. Did you mean 'gpt-neo'?"),
+        (["{wordless}", "--prompt", "a"], "has no tokenizer: text cannot be read without one"),
+        (["{labels}", "--prompt", "a"], "answers with labels (kind 'classification'); only a language model goes on"),
+        (["{small}", "--prompt", "a"], "has 320 embedding rows, fewer than the 330 tokens of the tokenizer"),
+    ],
+)
+def test_what_cannot_be(
+    capsys: pytest.CaptureFixture[str],
+    hybrid: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+    words: list[str],
+    message: str,
+) -> None:
+    out = tmp_path_factory.mktemp("others")
+    (out / "bytes.bin").write_bytes(b"\xff\xfe\xff")
+    places = {"hybrid": hybrid, "out": out}
+    if words[0] == "{wordless}":
+        places["wordless"] = exported(out / "wordless", with_words=False)
+    if words[0] == "{labels}":
+        places["labels"] = exported(out / "labels", kind="classification")
+    if words[0] == "{small}":
+        places["small"] = exported(out / "small", rows=320)
+    assert message in refusal(capsys, "generate", *(word.format(**places) for word in words))
+
+
+STRANGER = """
+import sys
+sys.modules["manticore"] = None  # importing it is an error from here on
+from transformers import AutoModelForCausalLM, AutoTokenizer
+model = AutoModelForCausalLM.from_pretrained(sys.argv[1], trust_remote_code=True)
+words = AutoTokenizer.from_pretrained(sys.argv[1], trust_remote_code=True)
+words.pad_token = words.convert_ids_to_tokens(0)
+texts = [sys.argv[2], "A long prompt beside it, of many more tokens"]
+batch = words(texts, padding=True, padding_side="left", return_tensors="pt")
+start = batch["input_ids"].shape[1]
+for more in ({}, {"num_beams": 2}, {"do_sample": True, "top_k": 1}, {"prefill_chunk_size": 5}):
+    print(repr(words.decode(model.generate(**batch, max_new_tokens=8, pad_token_id=0, **more)[0, start:])))
+"""
+
+
+def test_where_manticore_cannot_be_imported(hybrid: Path, tmp_path: Path) -> None:
+    place = shutil.copytree(hybrid, tmp_path / "hybrid")
+    done = subprocess.run(
+        [sys.executable, "-c", STRANGER, str(place), PROMPT],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        env={**os.environ, "HF_HOME": str(tmp_path / "hf"), "HF_HUB_OFFLINE": "1", "PYTHONPATH": ""},
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    greedy, _, top_one, in_pieces = done.stdout.splitlines()
+    assert greedy == top_one == in_pieces == repr(by_hand(hybrid, 8))

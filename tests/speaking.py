@@ -1,0 +1,38 @@
+"""Pico hybrids that read and write text, with a tokenizer trained here."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from transformers import PreTrainedModel
+
+from manticore.components import Scratch, load
+from manticore.discretization import discretize
+from manticore.runs.export import export
+from manticore.space import ComponentSpec, SearchSpace
+from manticore.supernet import Readout, Supernet
+from tests.pico import ATTENTION, RECURRENT
+from tests.wordings import tokenizer
+
+WORDS = "prose"
+LENGTH = 64
+"""Positions of the attention component."""
+
+
+def speaking(kind: str = "lm", rows: int = 336) -> PreTrainedModel:
+    """Mamba first, then GPT-2, which is home; its table is longer than the vocabulary (330)."""
+    torch.manual_seed(0)
+    scratch = Scratch(ATTENTION, RECURRENT, rows, LENGTH)
+    parts = [load(ComponentSpec(name, init="scratch"), scratch) for name in ("gpt2", "mamba")]
+    readout = Readout() if kind == "lm" else Readout(kind, rows, 4)
+    net = Supernet(parts, SearchSpace(["gpt2", "mamba"], stages=2), "gpt2", readout)
+    with torch.no_grad():  # loud enough that tokens differ
+        for parameter in net.parameters():
+            parameter.add_(0.1 * torch.randn_like(parameter))
+    return discretize(net.eval(), ["mamba", "gpt2"], **({} if kind == "lm" else {"num_labels": 4}))
+
+
+def exported(out: Path, kind: str = "lm", with_words: bool = True, rows: int = 336) -> Path:
+    """The same as a folder."""
+    return export(speaking(kind, rows), tokenizer(WORDS) if with_words else None, out, "# A pico hybrid\n")
