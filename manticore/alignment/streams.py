@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from manticore.modeling.branches import ForeignBranch, HomeBranch
-from manticore.modeling.modeling_manticore import needed_mask
+from manticore.modeling.padding import needed_mask
 from manticore.modeling.segments import Context
 from manticore.supernet import Supernet
 

@@ -19,6 +19,7 @@ from manticore.components.catalog import CATALOG
 from manticore.components.component import Component
 from manticore.components.families import Size, families, family_of
 from manticore.components.tokenizers import read_tokenizer
+from manticore.components.vocabulary import check_rows
 from manticore.errors import ManticoreError, UnknownName
 from manticore.space import ComponentSpec
 
@@ -175,4 +176,6 @@ def _read(name: str, source: str, revision: str | None, called: str | None = Non
         at = f" at revision {revision[:12]}" if revision else ""
         raise ManticoreError(f"cannot get '{source}'{at} from the hub or its cache; {WAYS_OUT}") from None
     words = read_tokenizer(source, where)
+    if words is not None:
+        check_rows(words, model.get_input_embeddings().num_embeddings, name)
     return Component(name, family, model.eval(), source=called or source, revision=revision, tokenizer=words)

@@ -92,10 +92,16 @@ def run(options: AlignOptions, out: Path, console: Console) -> Path:
         torch.manual_seed(options.seed)
         refine(supernet, lambda: seen, options.steps)
         losses[f"after {options.steps} gradient steps"] = mean_mixed_loss(supernet, held)
-    tell(fits, losses, text.tokens, console)
+    tell(fits, losses, text.words, console)
     names = [file.name for file in options.text]
     card = card_of(supernet, fits, losses, text.tokens, names)
-    facts = {"text": names, "steps": options.steps, "mean_mixed_loss": losses, "fits": [asdict(fit) for fit in fits]}
+    facts = {
+        "text": names,
+        "steps": options.steps,
+        "mean_mixed_loss": losses,
+        "paired": text.shares,
+        "fits": [asdict(fit) for fit in fits],
+    }
     place = save(supernet, out, card, text.tokens, **facts)
     console.print(f"{place}: a projector set of {' and '.join(space.names)}, home {home}", highlight=False)
     return place
@@ -115,9 +121,9 @@ def _cells(fit: StageFit) -> tuple[str, ...]:
     return (str(fit.stage + 1), fit.component, *(f"{number:.3g}" for number in numbers))
 
 
-def tell(fits: Sequence[StageFit], losses: dict[str, float | None], tokens: int, console: Console) -> None:
+def tell(fits: Sequence[StageFit], losses: dict[str, float | None], words: str, console: Console) -> None:
     """The table of fits, and the mean loss of mixed paths before and after."""
-    table = bare(f"aligned on {tokens:,} tokens, measured on others", *HEAD)
+    table = bare(f"aligned on {words}; measured on others", *HEAD)
     for fit in fits:
         table.add_row(*_cells(fit))
     console.print(table)

@@ -27,15 +27,16 @@ FITTED = ("linear", "low-rank")
 
 @dataclass(frozen=True)
 class Fit:
-    """What was fitted for a home: the projectors' weights, the tokens that took, and how well it went."""
+    """What was fitted for a home: the projectors' weights, the tokens that took, how well it went, what paired up."""
 
     weights: dict[str, Tensor]
     tokens: int
     fits: list[StageFit]
+    paired: dict[str, float]
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data, for metrics.json."""
-        return {"tokens": self.tokens, "stages": [asdict(fit) for fit in self.fits]}
+        return {"tokens": self.tokens, "paired": self.paired, "stages": [asdict(fit) for fit in self.fits]}
 
 
 def ready(shop: Workshop, home: str, relaxation: str, purpose: str) -> Supernet:
@@ -58,7 +59,7 @@ def fitted(shop: Workshop, supernet: Supernet) -> Fit | None:
     if supernet.home not in shop.fits:
         if options.projectors is not None:
             facts = load_into(supernet, library.find("projectors", options.projectors))
-            shop.fits[supernet.home] = Fit(state(supernet), int(facts.get("tokens", 0)), [])
+            shop.fits[supernet.home] = Fit(state(supernet), int(facts.get("tokens", 0)), [], {})
         elif options.tokens and supernet.space.projector in FITTED:
             shop.fits[supernet.home] = _fit(shop, supernet, options.tokens)
     held = shop.fits.get(supernet.home)
@@ -80,8 +81,9 @@ def _fit(shop: Workshop, supernet: Supernet, tokens: int) -> Fit:
     seen, held = ([reading.to(device) for reading in part] for part in (text.seen, text.held))
     fits = align(supernet.to(device), lambda: seen, lambda: held)
     supernet.to("cpu")
-    shop.console.print(f"aligned on {text.tokens:,} tokens: {_words(fits)}", highlight=False, soft_wrap=True)
-    return Fit({key: value.clone() for key, value in state(supernet).items()}, text.tokens, fits)
+    shop.console.print(f"aligned on {text.words}: {_words(fits)}", highlight=False, soft_wrap=True)
+    weights = {key: value.clone() for key, value in state(supernet).items()}
+    return Fit(weights, text.tokens, fits, text.shares)
 
 
 def _words(fits: list[StageFit]) -> str:

@@ -13,6 +13,7 @@ from transformers import PreTrainedTokenizerBase
 
 from manticore.alignment import Foreign, Reading
 from manticore.components import Component
+from manticore.components.pairing import Reader, paired
 from manticore.errors import BadFile, ManticoreError
 
 HELD_OUT = 8
@@ -27,11 +28,25 @@ BATCH = 8
 
 @dataclass(frozen=True)
 class Calibration:
-    """Batches to fit on and to measure on, and how many home tokens the first have."""
+    """Text to align on, in batches.
+
+    Attributes:
+        seen: to fit on.
+        held: to measure on.
+        tokens: home tokens in `seen`.
+        shares: by component with another tokenizer, the share of them that pair with one of its own.
+    """
 
     seen: list[Reading]
     held: list[Reading]
     tokens: int
+    shares: dict[str, float]
+
+    @property
+    def words(self) -> str:
+        """How much text there is, and how much of it pairs up."""
+        told = "".join(f"; {share:.0%} of them pair with tokens of {name}" for name, share in self.shares.items())
+        return f"{self.tokens:,} tokens{told}"
 
 
 def read_texts(files: Sequence[Path]) -> list[str]:
@@ -82,15 +97,16 @@ def calibration(
 
     Raises ManticoreError if a component has no tokenizer, or too few positions, or if there is too little text.
     """
-    tokenizers = {held.name: _tokenizer(held, length) for held in components}
+    readers = {held.name: Reader(_tokenizer(held, length)) for held in components}
     count = max(HELD_OUT, -(-tokens // length))
     parts = passages(texts, count + -(-count // (HELD_OUT - 1)), length * WIDEST)
     if len(parts) < HELD_OUT:
         raise ManticoreError(f"the text is too short to align on: it has {len(parts)} passages of at least {HELD_OUT}")
     kept = [part for place, part in enumerate(parts) if place % HELD_OUT == HELD_OUT - 1]
     used = [part for place, part in enumerate(parts) if place % HELD_OUT != HELD_OUT - 1]
-    seen = _batches(used, tokenizers, home, length)
-    return Calibration(seen, _batches(kept, tokenizers, home, length), sum(_tokens(reading) for reading in seen))
+    seen = _batches(used, readers, home, length)
+    tokens = sum(_tokens(reading) for reading in seen)
+    return Calibration(seen, _batches(kept, readers, home, length), tokens, _shares(seen))
 
 
 def _tokenizer(component: Component, length: int) -> PreTrainedTokenizerBase:
@@ -106,50 +122,39 @@ def _tokens(reading: Reading) -> int:
     return reading.ids_BL.numel() if reading.mask_BL is None else int(reading.mask_BL.sum())
 
 
-def _batches(
-    parts: Sequence[str], tokenizers: Mapping[str, PreTrainedTokenizerBase], home: str, length: int
-) -> list[Reading]:
-    own = tokenizers[home].get_vocab()
-    unlike = {name: other for name, other in tokenizers.items() if name != home and other.get_vocab() != own}
-    return [_reading(parts[at : at + BATCH], tokenizers[home], unlike, length) for at in range(0, len(parts), BATCH)]
+def _batches(parts: Sequence[str], readers: Mapping[str, Reader], home: str, length: int) -> list[Reading]:
+    own = readers[home]
+    unlike = {name: other for name, other in readers.items() if other.print != own.print}
+    return [_reading(parts[at : at + BATCH], own, unlike, length) for at in range(0, len(parts), BATCH)]
 
 
-def _reading(
-    parts: Sequence[str],
-    tokenizer: PreTrainedTokenizerBase,
-    unlike: Mapping[str, PreTrainedTokenizerBase],
-    length: int,
-) -> Reading:
-    ids_BL, mask_BL, ends = _tokenize(tokenizer, parts, length)
+def _reading(parts: Sequence[str], own: Reader, unlike: Mapping[str, Reader], length: int) -> Reading:
+    ids_BL, mask_BL = _padded([own.read(part)[0] for part in parts], length)
     foreign = {}
     for name, other in unlike.items():
-        theirs_BL, their_mask_BL, their_ends = _tokenize(other, parts, length)
-        foreign[name] = Foreign(theirs_BL, _places(ends, their_ends), their_mask_BL)
+        both = [paired(part, own, other) for part in parts]
+        theirs_BL, their_mask_BL = _padded([held.ids_b.tolist() for held in both], length)
+        rows = [torch.full((len(held.places), 1), row) for row, held in enumerate(both)]
+        places_M3 = torch.cat([torch.cat([row, held.places], dim=1) for row, held in zip(rows, both, strict=True)])
+        inside = (places_M3[:, 1:] < length).all(dim=1)
+        foreign[name] = Foreign(theirs_BL, places_M3[inside], their_mask_BL)
     return Reading(ids_BL, mask_BL, foreign)
 
 
-def _tokenize(
-    tokenizer: PreTrainedTokenizerBase, parts: Sequence[str], length: int
-) -> tuple[Tensor, Tensor, list[list[int]]]:
-    """Ids and mask (B, L), padded on the right, and the character at which each token ends."""
-    held = [tokenizer(part, add_special_tokens=False, return_offsets_mapping=True, verbose=False) for part in parts]
-    longest = min(length, max(len(one["input_ids"]) for one in held))
-    ids_BL = torch.zeros(len(parts), longest, dtype=torch.long)
+def _padded(held: Sequence[Sequence[int]], length: int) -> tuple[Tensor, Tensor]:
+    """Ids and mask (B, L), cut to `length` and padded on the right."""
+    longest = min(length, max(map(len, held)))
+    ids_BL = torch.zeros(len(held), longest, dtype=torch.long)
     mask_BL = torch.zeros_like(ids_BL)
-    for row, one in enumerate(held):
-        kept = one["input_ids"][:longest]
+    for row, ids in enumerate(held):
+        kept = ids[:longest]
         ids_BL[row, : len(kept)] = torch.tensor(kept, dtype=torch.long)
         mask_BL[row, : len(kept)] = 1
-    return ids_BL, mask_BL, [[stop for _, stop in one["offset_mapping"][:longest]] for one in held]
+    return ids_BL, mask_BL
 
 
-def _places(ours: list[list[int]], theirs: list[list[int]]) -> Tensor:
-    """Where tokens of both end at the same character, (M, 3): sequence, place in ours, place in theirs.
-
-    Of several tokens that end there, such as the bytes of one letter, the last has read all of it.
-    """
-    found = []
-    for row, (here, there) in enumerate(zip(ours, theirs, strict=True)):
-        last, other = ({end: place for place, end in enumerate(ends)} for ends in (here, there))
-        found += [(row, last[end], other[end]) for end in last if end in other]
-    return torch.tensor(found, dtype=torch.long).reshape(-1, 3)
+def _shares(readings: Sequence[Reading]) -> dict[str, float]:
+    """By component with another tokenizer, the share of home's tokens that pair with one of its own."""
+    names = {name for reading in readings for name in reading.foreign}
+    total = sum(_tokens(reading) for reading in readings)
+    return {name: sum(len(reading.foreign[name].places_M3) for reading in readings) / total for name in sorted(names)}

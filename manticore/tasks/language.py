@@ -105,14 +105,11 @@ class LanguageTask(Task):
     def read_by(self, tokenizer: Any) -> LanguageTask:
         """The task as a tokenizer reads it; the same object for tokenizers that are alike.
 
-        Raises ManticoreError if it cannot say where its tokens are in a text.
+        Raises ManticoreError for a slow tokenizer, which cannot say where its tokens are in a text.
         """
-        if not getattr(tokenizer, "is_fast", False):
-            raise ManticoreError(
-                f"a {type(tokenizer).__name__} cannot say where its tokens are in a text; a fast tokenizer "
-                "(tokenizer.json) is needed"
-            )
-        content = tokenizer.backend_tokenizer.to_str()
+        from manticore.components.vocabulary import fingerprint  # here, for it takes seconds
+
+        content = fingerprint(tokenizer)
         if content not in self._readings:
             self._readings[content] = LanguageTask(
                 self.name, self.texts, self.max_length, self._seed, self._words, self.settings, tokenizer
@@ -144,6 +141,7 @@ class LanguageTask(Task):
         return Splits(weights=rest["weights"], alphas=rest["alphas"], choice=rest["choice"], test=test)
 
     def origin(self) -> str:
+        """Where the documents come from."""
         return self._words
 
     def sheet(self) -> Sheet:
@@ -155,6 +153,7 @@ class LanguageTask(Task):
         return {}
 
     def describe(self) -> str:
+        """One line for humans: documents, chunks and bytes of each split, kinds of token, origin."""
         splits, texts = self.splits(), self.texts()
         sizes = ", ".join(f"{part} {len(held):,} ({_bytes(held) / 1e6:.2f} MB)" for part, held in vars(splits).items())
         documents = len(texts.train) + len(texts.val) + len(texts.test)
@@ -164,6 +163,7 @@ class LanguageTask(Task):
         )
 
     def collate(self, batch: Sequence[Example]) -> dict[str, torch.Tensor]:
+        """One batch of chunks; see `collate_text`."""
         pad = None if self.tokenizer is None else self.tokenizer.pad_token_id
         return collate_text(batch, pad or 0)
 
