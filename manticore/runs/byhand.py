@@ -7,12 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from transformers import AutoTokenizer, GenerationConfig, PreTrainedTokenizerBase
+from transformers import GenerationConfig
 
 from manticore import library
 from manticore.architecture import SKIP
-from manticore.components import Component, load
-from manticore.components.loading import hub_answers
+from manticore.components import load
 from manticore.discretization import discretize
 from manticore.errors import ManticoreError, UnknownName
 from manticore.projector_sets import load_into, read
@@ -22,9 +21,7 @@ from manticore.runs.machine import prepare
 from manticore.space import SearchSpace
 from manticore.supernet import Readout, Supernet
 
-TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "vocab.json", "tokenizer.model")
 SPECIAL = ("bos_token_id", "eos_token_id", "pad_token_id")
-
 
 UNTRAINED = (
     "The projectors of foreign stages are untrained: features are cut or padded to fit. Train it before you use it."
@@ -74,25 +71,10 @@ def run(
     hybrid.generation_config = lender.model.generation_config or GenerationConfig.from_model_config(lender.config)
     architecture = supernet.architecture(path)
     note = UNTRAINED if found is None else f"The projectors of foreign stages are those of the set `{found.name}`."
-    card = plain_card(components, architecture.words(), home, "AutoModelForCausalLM", note)
+    card = plain_card(components, architecture.words(), home, "lm", note)
     told = "untrained" if found is None else f"from {found.name}"
-    place = export(hybrid, home_tokenizer(lender), out, card)
+    place = export(hybrid, lender.tokenizer, out, card)
     console.print(
         f"{place}: {architecture.words()}, home {home}; its projectors are {told}", highlight=False, soft_wrap=True
     )
     return place
-
-
-def home_tokenizer(lender: Component) -> PreTrainedTokenizerBase | None:
-    """The tokenizer that came with a component, or None if none did."""
-    folder = Path(lender.source)
-    if folder.is_dir() and not any((folder / file).exists() for file in TOKENIZER_FILES):
-        return None  # transformers would make up an empty one
-    local = folder.is_dir() or not hub_answers(lender.source, lender.revision)
-    try:
-        found: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
-            lender.source, revision=lender.revision, local_files_only=local
-        )
-    except (OSError, ValueError, KeyError):
-        return None
-    return found

@@ -7,14 +7,18 @@ from pathlib import Path
 from rich.console import Console
 from transformers import PreTrainedModel
 
+from manticore.components.tokenizers import read_tokenizer
+from manticore.components.vocabulary import check_rows
 from manticore.errors import ManticoreError
 from manticore.files import write_json
 from manticore.modeling.configuration_manticore import HybridConfig
 from manticore.recipe import RunOptions
+from manticore.runs.folder import RunFolder
 from manticore.runs.hybrids import kind_of, reaches, read_hybrid
 from manticore.runs.machine import prepare
 from manticore.tasks.base import Task, TaskOptions
 from manticore.tasks.catalog import load_task
+from manticore.tasks.language import LanguageTask
 from manticore.training.scoring import Score, score
 
 
@@ -25,12 +29,11 @@ def run(hybrid: Path, options: TaskOptions, batch_size: int, json: Path | None, 
     """
     machine = prepare(RunOptions())
     model = read_hybrid(hybrid)
-    task = load_task(options)
+    task = read_by(hybrid, load_task(options))
     check_fits(model, task)
     result = score(model, task.splits().test, task.collate, batch_size, machine.device)
     console.print(
-        f"{task.name} test: accuracy {result.accuracy:.1%} ± {result.margin:.1%}, loss {result.loss:.4f} nats, "
-        f"{result.count:,} examples",
+        f"{task.name} test: {told(result)}, loss {result.loss:.4f} nats, {result.count:,} examples",
         highlight=False,
         soft_wrap=True,
     )
@@ -39,11 +42,34 @@ def run(hybrid: Path, options: TaskOptions, batch_size: int, json: Path | None, 
     return result
 
 
+def told(result: Score) -> str:
+    """`accuracy 63.0% ± 1.5%`, or `1.912 ± 0.008 bits per byte`."""
+    if result.bits_per_byte is not None:
+        return f"{result.bits_per_byte:.3f} ± {result.margin:.3f} bits per byte"
+    return f"accuracy {result.accuracy:.1%} ± {result.margin:.1%}"
+
+
+def read_by(hybrid: Path, task: Task) -> Task:
+    """The task as a hybrid reads it: text by the tokenizer in its folder, anything else as it is.
+
+    Raises ManticoreError if it has none.
+    """
+    if not isinstance(task, LanguageTask):
+        return task
+    folder = RunFolder(hybrid).hybrid if RunFolder(hybrid).hybrid.is_dir() else hybrid
+    words = read_tokenizer(str(folder), {"local_files_only": True})
+    if words is None:
+        raise ManticoreError(f"{folder} has no tokenizer beside its weights, and cannot read text")
+    return task.read_by(words)
+
+
 def check_fits(model: PreTrainedModel, task: Task) -> None:
     """Raises ManticoreError unless a hybrid's vocabulary, labels and head are the task's."""
     config: HybridConfig = model.config
     vocab_size, labels = config.vocab_size, config.num_labels
-    if vocab_size != task.vocabulary.size or labels != task.num_labels:
+    if isinstance(task, LanguageTask):
+        check_rows(task.tokenizer, vocab_size, "this hybrid")
+    elif vocab_size != task.vocabulary.size or labels != task.num_labels:
         raise ManticoreError(
             f"this hybrid reads {vocab_size} token ids and has {labels} labels; "
             f"{task.name} has {task.vocabulary.size} and {task.num_labels}"

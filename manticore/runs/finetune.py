@@ -12,7 +12,7 @@ from rich.console import Console
 from manticore.errors import ManticoreError
 from manticore.files import read_json, write_json
 from manticore.recipe import RunOptions
-from manticore.runs.evaluate import check_fits
+from manticore.runs.evaluate import check_fits, read_by, told
 from manticore.runs.export import export
 from manticore.runs.hybrids import read_hybrid
 from manticore.runs.machine import prepare
@@ -66,7 +66,7 @@ def run(
         return out / "hybrid"
     machine = prepare(RunOptions())
     model = read_hybrid(hybrid)
-    task = load_task(options)
+    task = read_by(hybrid, load_task(options))
     check_fits(model, task)
     splits = task.splits()
     stream = Stream(join([splits.weights, splits.alphas]), batch_size, seed_of(seed, "fine-tune"), task.collate)
@@ -80,7 +80,7 @@ def run(
     fit(module, {"weights": stream}, "fine-tune", out / "checkpoints", machine, console)
     after = score(model, splits.choice, task.collate, scored, machine.device)
     console.print(
-        f"{task.name} model-choice split: accuracy {before.accuracy:.1%} before, {after.accuracy:.1%} after "
+        f"{task.name} model-choice split: {told(before)} before, {told(after)} after "
         f"{steps} steps ({module.tokens:,} tokens)",
         highlight=False,
         soft_wrap=True,
@@ -88,7 +88,7 @@ def run(
     card = hybrid_card(hybrid) + (
         f"\n## Fine-tuned further\n\n{steps} steps of {batch_size} sequences ({module.tokens:,} tokens) "
         f"on {task.name}, peak learning rate {weights.lr:g}: "
-        f"model-choice accuracy {before.accuracy:.1%} → {after.accuracy:.1%}.\n"
+        f"on the model-choice split {before.words} → {after.words}.\n"
     )
     place = export(model.to("cpu"), tokenizer(task), out / "hybrid", card)
     (out / "checkpoints" / "fine-tune.ckpt").unlink(missing_ok=True)

@@ -49,6 +49,7 @@ def run(given: Path, path: list[str] | None, out: Path, console: Console) -> Pat
             raise UnknownName("choice for a stage", choice, shop.space.candidates)
     if len(path) != shop.space.stages:
         raise ManticoreError(f"the path names {len(path)} stages; the run has {shop.space.stages}")
+    shop = shop.read_as(metrics["home"])
     supernet = shop.supernet(metrics["home"], recipe.search.relaxation, "search")
     folder.restore("search", supernet)
     architecture = supernet.architecture(path)

@@ -148,3 +148,24 @@ def test_a_projector_set_is_taken_instead(tmp_path: Path, capsys: pytest.Capture
     words = ["search", "--models", f"{gpt},{mamba}", "--task", TASK, "--out", str(tmp_path / "other")]
     assert main([*words, *shlex.split(SMALL + taken)]) == 2
     assert "set" in capsys.readouterr().err
+
+
+def test_other_commands_read_text_with_the_tokenizer_of_the_export(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    metrics = json.loads((run / "metrics.json").read_text())
+    name = "discretized, after fine-tuning" if metrics["exported"] == "hybrid" else f"{metrics['exported']} alone"
+    row = next(row for row in metrics["rows"] if row["name"] == name)
+    whole = ["--task", TASK, "--preset", "cpu"]
+    assert main(["evaluate", str(run), *whole, "--batch-size", "16", "--json", str(tmp_path / "score.json")]) == 0
+    assert "bits per byte" in capsys.readouterr().out
+    told = json.loads((tmp_path / "score.json").read_text())
+    assert abs(told["bits_per_byte"] - row["bits_per_byte"]) < 0.5
+    longer = ["finetune", str(run), *whole, "--steps", "2", "--batch-size", "4", "--out", str(tmp_path / "longer")]
+    assert main(longer) == 0
+    assert "bits per byte before" in capsys.readouterr().out
+    words = AutoTokenizer.from_pretrained(tmp_path / "longer" / "hybrid")
+    assert words.get_vocab() == AutoTokenizer.from_pretrained(run / "hybrid").get_vocab()
+    assert main(["export", str(run), "--path", "gpt,mamba,gpt,gpt", "--out", str(tmp_path / "path")]) == 0
+    assert AutoModelForCausalLM.from_pretrained(tmp_path / "path").config.path == ["gpt", "mamba", "gpt", "gpt"]
+    assert "AutoModelForCausalLM" in (tmp_path / "path" / "README.md").read_text()
