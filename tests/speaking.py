@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
-from transformers import PreTrainedModel
+from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from manticore.components import Scratch, load
 from manticore.discretization import discretize
@@ -33,6 +33,12 @@ def speaking(kind: str = "lm", rows: int = 336) -> PreTrainedModel:
     return discretize(net.eval(), ["mamba", "gpt2"], **({} if kind == "lm" else {"num_labels": 4}))
 
 
+def words() -> PreTrainedTokenizerFast:
+    """The hybrid's tokenizer; the byte 0 ends a text."""
+    core = tokenizer(WORDS).backend_tokenizer
+    return PreTrainedTokenizerFast(tokenizer_object=core.from_str(core.to_str()), eos_token="Ā")
+
+
 def exported(out: Path, kind: str = "lm", with_words: bool = True, rows: int = 336) -> Path:
     """The same as a folder."""
-    return export(speaking(kind, rows), tokenizer(WORDS) if with_words else None, out, "# A pico hybrid\n")
+    return export(speaking(kind, rows), words() if with_words else None, out, "# A pico hybrid\n")

@@ -18,6 +18,7 @@ from manticore import library
 from manticore.components.catalog import CATALOG
 from manticore.components.component import Component
 from manticore.components.families import Size, families, family_of
+from manticore.components.soundness import check_weights
 from manticore.components.tokenizers import read_tokenizer
 from manticore.components.vocabulary import check_rows
 from manticore.errors import ManticoreError, UnknownName
@@ -160,13 +161,15 @@ def _read(name: str, source: str, revision: str | None, called: str | None = Non
         family = family_of(config)
         model: Any
         model, told = AutoModelForCausalLM.from_pretrained(
-            source, config=config, dtype=torch.float32, use_safetensors=True, output_loading_info=True, **where
+            source,
+            config=config,
+            dtype=torch.float32,
+            use_safetensors=True,
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,
+            **where,
         )
-        if told["missing_keys"]:
-            raise ManticoreError(
-                f"{source}: the weights are not this model's: they lack {len(told['missing_keys'])} tensors, "
-                f"such as {min(told['missing_keys'])}"
-            )
+        check_weights(source, model, told, strict=False)
     except ManticoreError:
         raise
     except Exception as error:  # transformers, hub, safetensors and JSON errors alike mean: not readable

@@ -13,7 +13,9 @@ from transformers import (
     PreTrainedModel,
 )
 
-from manticore.errors import ManticoreError
+from manticore.architecture import SKIP
+from manticore.components.soundness import check_weights
+from manticore.errors import ManticoreError, UnknownName
 from manticore.files import read_json
 from manticore.modeling.configuration_manticore import HybridConfig
 from manticore.runs.folder import RunFolder
@@ -41,17 +43,32 @@ def read_hybrid(given: Path) -> PreTrainedModel:
         config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
         if not isinstance(config, HybridConfig):
             raise ManticoreError(f"{folder} holds a {config.model_type} model, not a manticore hybrid")
+        check_path(folder, config)
         kind = _CLASSES[(config.architectures or ["HybridForCausalLM"])[0]]
         model: PreTrainedModel
-        model, told = kind.from_pretrained(folder, use_safetensors=True, output_loading_info=True)
+        model, told = kind.from_pretrained(
+            folder, use_safetensors=True, output_loading_info=True, ignore_mismatched_sizes=True
+        )
+        check_weights(str(folder), model, told, strict=True)
     except ManticoreError:
         raise
     except Exception as error:  # safetensors, JSON and transformers all have their own: any of them means damage
         raise ManticoreError(f"{folder} cannot be read as a hybrid ({' '.join(str(error).split())[:120]})") from None
-    missing = sorted(told["missing_keys"])
-    if missing:
-        raise ManticoreError(f"{folder}: the weights lack {len(missing)} tensors, the first is {missing[0]}")
     return model.eval()
+
+
+def check_path(folder: Path, config: HybridConfig) -> None:
+    """Raises ManticoreError if a hybrid's configuration contradicts itself."""
+    unknown = [name for name in (config.home, *config.path) if name not in (*config.components, SKIP)]
+    if unknown:
+        raise UnknownName(f"component in {folder / 'config.json'}:", unknown[0], config.components)
+    if config.topology not in ("residual", "hub"):
+        raise UnknownName(f"topology in {folder / 'config.json'}:", config.topology, ("residual", "hub"))
+    for name, held in config.components.items():
+        if len(held["cuts"]) != len(config.path) + 1 or held["cuts"][-1] != config.component(name).num_hidden_layers:
+            raise ManticoreError(
+                f"{folder / 'config.json'}: the cuts of '{name}' are not those of its layers and stages"
+            )
 
 
 def holds_hybrid(given: Path) -> bool:

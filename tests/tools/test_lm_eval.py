@@ -1,0 +1,128 @@
+"""The field's own tool, lm-evaluation-harness, scores an exported hybrid as we do: from its folder, and live."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from tests.speaking import LENGTH, exported
+from tests.wordings import PROSE
+
+pytest.importorskip("lm_eval")
+pytestmark = pytest.mark.filterwarnings("ignore")  # theirs, not ours to mend
+
+QUESTIONS = [
+    {"question": "It is a truth", "choices": [" universally", " neighbourhood", " fortune"], "answer": 0},
+    {"question": "The surrounding", "choices": [" entering", " families"], "answer": 1},
+    {"question": "A single man", "choices": [" in possession", " of such", " a wife", " his"], "answer": 0},
+]
+PAGES = [PROSE, PROSE[:40], PROSE[100:]]
+"""The first is longer than the hybrid has positions."""
+
+TASKS: dict[str, dict[str, Any]] = {
+    "pico_choice": {
+        "output_type": "multiple_choice",
+        "doc_to_text": "{{question}}",
+        "doc_to_target": "answer",
+        "doc_to_choice": "choices",
+        "target_delimiter": "",
+        "metric_list": [{"metric": "acc", "aggregation": "mean", "higher_is_better": True}],
+    },
+    "pico_pages": {
+        "output_type": "loglikelihood_rolling",
+        "doc_to_text": "",
+        "doc_to_target": "{{page}}",
+        "metric_list": [{"metric": "word_perplexity"}, {"metric": "bits_per_byte"}],
+    },
+}
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the hybrid, the two tasks as YAML, and their texts."""
+    folder = tmp_path_factory.mktemp("lm-eval")
+    exported(folder / "hybrid")
+    rows = {"pico_choice": QUESTIONS, "pico_pages": [{"page": page} for page in PAGES]}
+    for name, task in TASKS.items():
+        file = folder / f"{name}.jsonl"
+        file.write_text("".join(json.dumps(row) + "\n" for row in rows[name]), encoding="utf-8")
+        whole = {"task": name, "dataset_path": "json", "dataset_kwargs": {"data_files": {"test": str(file)}}, **task}
+        (folder / f"{name}.yaml").write_text(json.dumps({**whole, "test_split": "test"}), encoding="utf-8")
+    return folder
+
+
+def scores(place: Path, model: Any, model_args: str | None = None) -> dict[str, Any]:
+    from lm_eval import simple_evaluate
+    from lm_eval.tasks import TaskManager
+
+    found = simple_evaluate(
+        model=model,
+        model_args=model_args,
+        tasks=list(TASKS),
+        task_manager=TaskManager(include_path=str(place), include_defaults=False),
+        batch_size=2,
+        device="cpu",
+        bootstrap_iters=0,
+        log_samples=False,
+    )
+    return {
+        "accuracy": found["results"]["pico_choice"]["acc,none"],
+        "bits": found["results"]["pico_pages"]["bits_per_byte,none"],
+        "perplexity": found["results"]["pico_pages"]["word_perplexity,none"],
+    }
+
+
+def nats(model: Any, context: list[int], text: list[int]) -> float:
+    """Minus the log-likelihood of `text` after `context`, one token after the other in one piece."""
+    ids = torch.tensor([context + text])
+    with torch.no_grad():
+        said = model(input_ids=ids[:, :-1]).logits[0].double().log_softmax(-1)
+    return -sum(float(said[place - 1, ids[0, place]]) for place in range(len(context), ids.shape[1]))
+
+
+def by_hand(folder: Path) -> dict[str, float]:
+    """What the tool must find, from logits alone. Long pages are read in windows that do not overlap."""
+    model, words = AutoModelForCausalLM.from_pretrained(folder), AutoTokenizer.from_pretrained(folder)
+    start = words.bos_token_id if words.bos_token_id is not None else words.eos_token_id
+    right = 0
+    for row in QUESTIONS:
+        question = words(row["question"])["input_ids"]
+        losses = [nats(model, question, words(choice)["input_ids"]) for choice in row["choices"]]
+        right += losses.index(min(losses)) == row["answer"]
+    total = 0.0
+    for page in PAGES:
+        ids = words(page)["input_ids"]
+        before = start
+        for place in range(0, len(ids), LENGTH):
+            window = ids[place : place + LENGTH]
+            if len(window) < LENGTH and place:  # the last window is filled up with what came before
+                total += nats(model, ids[len(ids) - LENGTH - 1 : place], window)
+            else:
+                total += nats(model, [before], window)
+            before = window[-1]
+    counted = sum(len(page.encode()) for page in PAGES), sum(len(re.split(r"\s+", page)) for page in PAGES)
+    return {
+        "accuracy": right / len(QUESTIONS),
+        "bits": total / math.log(2) / counted[0],
+        "perplexity": math.exp(total / counted[1]),
+    }
+
+
+def test_from_a_folder_live_and_by_hand(place: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    from lm_eval.models.huggingface import HFLM
+
+    monkeypatch.setenv("HF_DATASETS_CACHE", str(tmp_path / "datasets"))
+    folder = place / "hybrid"
+    read = scores(place, "hf", f"pretrained={folder},trust_remote_code=True,dtype=float32")
+    model, words = AutoModelForCausalLM.from_pretrained(folder), AutoTokenizer.from_pretrained(folder)
+    assert HFLM(pretrained=model, tokenizer=words).max_length == LENGTH
+    live = scores(place, HFLM(pretrained=model, tokenizer=words, batch_size=2))
+    assert read == pytest.approx(live, rel=1e-6)
+    assert live == pytest.approx(by_hand(folder), rel=1e-4)
