@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -11,14 +12,42 @@ from manticore.api import recipe_for
 from manticore.cli import main
 from manticore.components import CATALOG
 from manticore.components.loading import config_of, load
-from manticore.recipe import check_projector
+from manticore.components.vocabulary import fingerprint
+from manticore.pretrain_recipe import pretrain_recipe
+from manticore.recipe import check_projector, read_yaml
 from manticore.runs.workshop import Workshop
 from manticore.shelf import field_helps, listing
-from manticore.space import SearchSpace
+from manticore.space import ComponentSpec, SearchSpace
 from manticore.tasks.catalog import load_task
 from manticore.training.fit import Machine
 
 ROOT = Path(__file__).parents[2]
+
+
+@pytest.mark.parametrize("name", library.names("models"))
+def test_a_model_that_comes_along_is_what_its_recipe_makes(name: str) -> None:
+    folder = library.find("models", name)
+    made, recipe = load(ComponentSpec(name)), pretrain_recipe([read_yaml(library.find("configs", f"pretrain/{name}"))])
+    assert pretrain_recipe([read_yaml(folder / "pretrain.yaml")]) == recipe
+    assert (made.pretrained, made.source, made.width, made.depth) == (
+        True,
+        name,
+        recipe.size.width,
+        recipe.size.layers,
+    )
+    assert made.tokenizer is not None
+    assert len(made.tokenizer) == made.config.vocab_size == recipe.vocabulary
+    told = re.search(r"^\| all \| ([\d.]+) \|$", (folder / "README.md").read_text(encoding="utf-8"), re.MULTILINE)
+    assert told is not None
+    assert float(told[1]) < 2.0, "held-out bits per byte"
+
+
+def test_the_models_that_come_along_share_a_tokenizer_and_are_small() -> None:
+    words = [load(ComponentSpec(name)).tokenizer for name in library.names("models")]
+    assert len({fingerprint(held) for held in words if held is not None}) == 1
+    files = [file for name in library.names("models") for file in library.find("models", name).glob("*.safetensors")]
+    assert len(files) == len(words) == 2
+    assert sum(file.stat().st_size for file in files) < 30e6
 
 
 def test_nothing_lies_beside_the_shelf() -> None:
@@ -49,17 +78,20 @@ def test_a_space_names_known_models_at_pinned_revisions(name: str) -> None:
     space = SearchSpace.load(library.find("spaces", name))
     check_projector(space.projector, space.projector_options)
     for spec in space.components:
-        assert CATALOG[spec.source].revision == spec.revision
+        assert spec.source in library.names("models") or CATALOG[spec.source].revision == spec.revision
     assert SearchSpace.from_dict(space.to_dict()) == space
 
 
 @pytest.mark.parametrize("preset", ["cpu", "paper"])
-@pytest.mark.parametrize("name", library.names("configs"))
+@pytest.mark.parametrize("name", [name for name in library.names("configs") if name.startswith("search/")])
 def test_a_recipe_can_be_built_under_each_preset(name: str, preset: str, tmp_path: Path) -> None:
     recipe = recipe_for(name, {"task": {"preset": preset}})
     task = load_task(recipe.task)
     shop = Workshop(recipe, task, Machine(), None, None)  # type: ignore[arg-type]
     for spec in shop.space.components:
+        if task.kind == "lm":
+            assert load(spec).cuts(shop.space.stages)
+            continue
         sizes = recipe.scratch
         from manticore.components import Scratch
 
