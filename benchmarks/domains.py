@@ -1,0 +1,62 @@
+"""Two texts that the models which come along were not trained on, from what is on every machine with Python.
+
+    python benchmarks/domains.py FOLDER
+
+writes `FOLDER/source/`: a megabyte of the standard library's source, a document a module; and `FOLDER/mixture/`: half
+a megabyte of it and the public-domain prose that comes with manticore, thinned to as much. Modules are taken in the
+order of a hash of their names, so that another release of Python gives nearly the same text.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import sys
+import sysconfig
+from pathlib import Path
+
+from manticore.files import write_text
+from manticore.tasks.documents import SEPARATOR, read_documents
+from manticore.tasks.text import PASSAGE, SAMPLE
+
+SIZE = 1_000_000
+"""Bytes of each text, about."""
+
+BARRED = {"test", "tests", "idlelib", "lib2to3", "site-packages", "pydoc_data", "encodings"}
+"""Tests, tables and what others installed."""
+
+
+def modules(size: int) -> list[str]:
+    """The source of modules of the standard library, up to `size` bytes together."""
+    root = Path(sysconfig.get_path("stdlib"))
+    names = [file.relative_to(root) for file in root.rglob("*.py") if not BARRED & set(file.relative_to(root).parts)]
+    names.sort(key=lambda name: hashlib.sha256(str(name).encode()).digest())
+    out, held = [], 0
+    for name in names:
+        text = (root / name).read_text(encoding="utf-8", errors="ignore").strip()
+        if 500 < len(text) < 40_000 and held < size:
+            out.append(text)
+            held += len(text.encode())
+    return out
+
+
+def prose(size: int) -> list[str]:
+    """Passages of the prose that comes along, evenly spread, of `size` bytes together."""
+    (held,) = read_documents(SAMPLE, PASSAGE).values()
+    step = sum(len(text.encode()) for text in held) / size
+    return [held[int(place * step)] for place in range(int(len(held) / max(1.0, step)))]
+
+
+def write(folder: Path, texts: dict[str, list[str]]) -> None:
+    """One file for each domain, documents parted by lines of their own."""
+    for name, documents in texts.items():
+        write_text(folder / f"{name}.txt", f"\n{SEPARATOR}\n".join(documents) + "\n")
+
+
+def main(out: Path) -> None:
+    """Write both."""
+    write(out / "source", {"source": modules(SIZE)})
+    write(out / "mixture", {"source": modules(SIZE // 2), "prose": prose(SIZE // 2)})
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
