@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from manticore.architecture import SKIP, Architecture
 from manticore.components import Component
+from manticore.components.tokenizers import one_vocabulary
 from manticore.errors import ManticoreError, UnknownName
 from manticore.mixing import relaxations
 from manticore.mixture import mix, weighted_sum
@@ -80,6 +81,11 @@ class Supernet(nn.Module):
         self.candidates = space.candidates
         self.cuts = {component.name: component.cuts(space.stages) for component in components}
         self.hub = space.topology == "hub"
+        if self.hub and readout.kind == "lm" and not one_vocabulary([c.tokenizer for c in components]):
+            raise ManticoreError(
+                "the hub topology mixes embeddings and heads, so all components must have the same tokenizer; "
+                "the residual topology does without"
+            )
         self.stream = max(c.width for c in components) if self.hub else self.components[home].width
         self._build_ends(list(self.components) if self.hub else [home])
         self.stages = nn.ModuleList(

@@ -1,8 +1,8 @@
-"""A component's tokenizer, read from where its weights are. Knows nothing of other tokenizers."""
+"""A component's tokenizer, read from where its weights are, and whether several are alike. Knows no models."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
@@ -21,3 +21,9 @@ def read_tokenizer(source: str, where: Mapping[str, Any]) -> PreTrainedTokenizer
         return None
     # Where there are no files transformers makes one up from the model's kind, with special tokens and nothing else.
     return words if len(words) > len(words.get_added_vocab()) else None
+
+
+def one_vocabulary(tokenizers: Sequence[PreTrainedTokenizerBase | None]) -> bool:
+    """Whether a token id means the same to all of them; who has none is taken to agree."""
+    first, *others = [words.get_vocab() for words in tokenizers if words is not None] or [{}]
+    return all(other == first for other in others)

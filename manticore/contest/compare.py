@@ -12,7 +12,7 @@ from rich.console import Console
 from manticore import __version__
 from manticore.contest.meeting import Meeting
 from manticore.contest.rounds import play
-from manticore.contest.setting import check_out, crew_of, rehearse
+from manticore.contest.setting import check_out, crew_of, invited, rehearse
 from manticore.contest.standing import (
     correlation,
     differences,
@@ -26,6 +26,7 @@ from manticore.contest.trials import digest
 from manticore.files import write_json, write_text
 from manticore.recipe import Recipe
 from manticore.report.contest import write_contest
+from manticore.report.metric import metric_named
 from manticore.report.standings import overview_markdown, standings, standings_markdown
 from manticore.runs.machine import facts, prepare
 from manticore.tasks.base import Task
@@ -52,10 +53,12 @@ def run(recipes: Sequence[Recipe], out: Path, workers: int, console: Console) ->
     started = time.monotonic()
     tasks = [load_task(recipe.task) for recipe in recipes]
     machine = prepare(recipes[0].run)
-    for recipe, task in zip(recipes, tasks, strict=True):
-        rehearse(recipe, task, machine)
+    shops = [rehearse(recipe, task, machine) for recipe, task in zip(recipes, tasks, strict=True)]
     crew = crew_of(recipes[0], out, workers, console)
-    meetings = [Meeting(recipe, digest(task)) for recipe, task in zip(recipes, tasks, strict=True)]
+    meetings = [
+        Meeting(invited(shop, console), digest(task), metric_named(task.metric))
+        for shop, task in zip(shops, tasks, strict=True)
+    ]
     told = play([meeting.story() for meeting in meetings], crew.run)
     crew.leave()
     records = [record(*held) for held in zip(meetings, tasks, told, strict=True)]
@@ -81,24 +84,24 @@ def run(recipes: Sequence[Recipe], out: Path, workers: int, console: Console) ->
 
 def record(meeting: Meeting, task: Task, told: dict[str, Any]) -> dict[str, Any]:
     """Everything about one task, as in comparison.json."""
-    tables, recipe = told["tables"], meeting.recipe
+    tables, recipe, metric = told["tables"], meeting.recipe, meeting.metric
     hybrid = tables["tokens"][0]
-    paths = path_rows(told["paths"], hybrid)
+    paths = path_rows(told["paths"], hybrid, metric)
     return {
         "task": task.name,
-        "metric": task.metric,
+        "metric": metric.name,
         "kind": task.kind,
         "home": told["home"],
         "sequences": meeting.steps * recipe.finetune.batch_size,
         "train_flops": told["train_flops"],
         "tables": {budget: tables[budget] for budget in recipe.contest.budgets},
         "guesses": task.guesses(),
-        "gap": gap(hybrid),
-        "exported": exported(tables["tokens"]),
+        "gap": gap(hybrid, metric),
+        "exported": exported(tables["tokens"], metric),
         "paths": paths,
-        "regret": regret(paths, hybrid),
-        "correlation": correlation(paths, meeting.space.candidates, hybrid),
-        "differences": {budget: differences(tables[budget]) for budget in recipe.contest.budgets},
+        "regret": regret(paths, hybrid, metric),
+        "correlation": correlation(paths, meeting.space.candidates, hybrid, metric),
+        "differences": {budget: differences(tables[budget], metric) for budget in recipe.contest.budgets},
     }
 
 

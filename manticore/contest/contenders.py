@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from torch import nn
@@ -16,6 +17,7 @@ from manticore.baselines import BaselineModel, TaskHead, build
 from manticore.cost import parameters
 from manticore.discretization import discretize
 from manticore.registry import Registry
+from manticore.runs.aligning import aligned_sequences, ready, seen_before
 from manticore.runs.choosing import largest_component, select
 from manticore.runs.phases import BOTH, finetune, train_supernet
 from manticore.runs.wording import label_fields
@@ -25,6 +27,9 @@ from manticore.training.modules import TrainModule
 
 Terms = dict[str, Any]
 """What tells contenders of one kind apart: `home`, `path`, `name`, `steps`, as the kind needs them. Plain data."""
+
+SCRATCH = "from scratch"
+"""What seeds the supernets that no search has seen."""
 
 
 @dataclass
@@ -56,18 +61,20 @@ contenders: Registry[Callable[[Workshop, Terms], Entry]] = Registry("contender")
 def path(shop: Workshop, terms: Terms) -> Entry:
     """The hybrid on one path, from scratch; a component alone, if the path stays home."""
 
+    stays = set(terms["path"]) == {terms["home"]}
+
     def make() -> nn.Module:
-        supernet = shop.supernet(terms["home"], "softmax", "from scratch")
-        made: nn.Module = discretize(supernet, terms["path"], **label_fields(shop.task))
+        build = shop.supernet if stays else partial(ready, shop)
+        made: nn.Module = discretize(build(terms["home"], "softmax", SCRATCH), terms["path"], **label_fields(shop.task))
         return made
 
-    return _trained(shop, terms, make)
+    return _trained(shop, terms, make, aligned=not stays)
 
 
 @contenders.register("uniform")
 def uniform(shop: Workshop, terms: Terms) -> Entry:
     """All candidates at all stages, with equal weights that stay so."""
-    return _trained(shop, terms, lambda: shop.supernet(terms["home"], "fixed", "from scratch"))
+    return _trained(shop, terms, lambda: ready(shop, terms["home"], "fixed", SCRATCH), aligned=True)
 
 
 @contenders.register("designed")
@@ -107,17 +114,18 @@ def hybrid(shop: Workshop, terms: Terms) -> Entry:
     return Entry([found, tuned], chosen, supernet.weights().tolist(), before)
 
 
-def _trained(shop: Workshop, terms: Terms, make: Callable[[], nn.Module]) -> Entry:
-    options = shop.recipe.finetune
-    return Entry(
-        [
-            shop.train(
-                "train",
-                lambda: TrainModule(make(), options.weights, terms["steps"]),
-                lambda: {"weights": shop.stream(BOTH, options.batch_size, "alone")},
-            )
-        ]
-    )
+def _trained(shop: Workshop, terms: Terms, make: Callable[[], nn.Module], aligned: bool = False) -> Entry:
+    """A single phase; sequences that projectors were fitted on are taken off its steps, and their tokens are told."""
+    options, steps = shop.recipe.finetune, terms["steps"]
+    if aligned:
+        steps = max(1, steps - round(aligned_sequences(shop.recipe) / options.batch_size))
+
+    def module() -> TrainModule:
+        made = TrainModule(make(), options.weights, steps)
+        made.tokens = seen_before(shop, terms["home"]) if aligned else 0
+        return made
+
+    return Entry([shop.train("train", module, lambda: {"weights": shop.stream(BOTH, options.batch_size, "alone")})])
 
 
 def _sizes(shop: Workshop) -> tuple[int, int, int]:

@@ -21,6 +21,7 @@ from manticore.contest.rounds import Results, Story
 from manticore.contest.standing import table_row
 from manticore.contest.trials import Trial, tested, trial
 from manticore.recipe import Recipe
+from manticore.report.metric import ACCURACY, Metric
 from manticore.runs.phases import fair_steps
 from manticore.runs.workshop import seed_of
 
@@ -51,10 +52,12 @@ class Meeting:
     Args:
         recipe: the search, and everything it is compared with.
         data: digest of the task.
+        metric: what the task is measured by.
     """
 
     recipe: Recipe
     data: str
+    metric: Metric = ACCURACY
 
     def __post_init__(self) -> None:
         self.space = self.recipe.search_space()
@@ -126,16 +129,16 @@ class Meeting:
         if side.kind in ("path", "uniform", "designed"):
             terms["steps"] = steps
         recipe = self.recipe if side.kind != "hub" else hub_recipe(self.recipe, steps)
-        return trial(recipe, self.data, side.kind, terms, seed, rate)
+        return trial(recipe, self.data, side.kind, terms, seed, rate, self.metric.of_text)
 
     def tune(self, sides: Sequence[Side]) -> Generator[list[Trial], Results, dict[str, float]]:
-        """Choose each side's learning rate; the mean model-choice accuracy of each side at its own."""
+        """Choose each side's learning rate; how good each is at its own on model choice, in the mean."""
         grid = self.recipe.contest.learning_rates
         seeds = self.seeds[: self.recipe.contest.tuning_seeds]
         results = yield [self.trial(side, seed, rate) for side in sides for rate in grid for seed in seeds]
         told, scores = iter(results), {}
         for side in sides:
-            held = {rate: merit([next(told) for _ in seeds]) for rate in grid}
+            held = {rate: merit([next(told) for _ in seeds], self.metric) for rate in grid}
             self.rates[side.name] = max(held, key=lambda rate: held[rate])
             scores[side.name] = held[self.rates[side.name]][0]
         return scores
@@ -173,7 +176,10 @@ class Meeting:
     def told(self, sides: Iterable[Side], tables: dict[str, dict[str, Results]]) -> dict[str, list[dict[str, Any]]]:
         """Each budget's rows."""
         return {
-            budget: [table_row(side.name, side.group, self.rates[side.name], results[side.name]) for side in sides]
+            budget: [
+                table_row(side.name, side.group, self.rates[side.name], results[side.name], self.metric)
+                for side in sides
+            ]
             for budget, results in tables.items()
         }
 
@@ -185,9 +191,10 @@ def ask(trials: list[Trial]) -> Ask:
     return [{**one, "test": other} for one, other in zip(trained, scored, strict=True)]
 
 
-def merit(results: Results) -> tuple[float, float]:
-    """What a contender is worth on the model-choice split: mean accuracy, and among equals the lower loss."""
-    return fmean(held["score"]["accuracy"] for held in results), -fmean(held["score"]["loss"] for held in results)
+def merit(results: Results, metric: Metric) -> tuple[float, float]:
+    """What a contender is worth on the model-choice split: how good it is in the mean, and among equals its loss."""
+    good = fmean(metric.goodness(metric.of(held["score"])) for held in results)
+    return good, -fmean(held["score"]["loss"] for held in results)
 
 
 def hub_recipe(recipe: Recipe, steps: int) -> Recipe:

@@ -16,7 +16,7 @@ from rich.console import Console
 from manticore import __version__
 from manticore.architecture import Architecture
 from manticore.contest.meeting import Meeting
-from manticore.contest.program_checks import check, check_data, unbounded
+from manticore.contest.program_checks import check, check_data, check_metrics, unbounded
 from manticore.contest.program_findings import (
     correlations,
     costs,
@@ -68,6 +68,7 @@ def run(
     recipes = [unbounded(recipe) for recipe in (*proxies, target)]
     machine = prepare(target.run)
     tasks = [load_task(recipe.task) for recipe in recipes]
+    check_metrics(tasks)
     for recipe, task in zip(recipes, tasks, strict=True):
         rehearse(recipe, task, machine)
     data = [digest(task) for task in tasks]

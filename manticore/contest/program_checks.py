@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from manticore.errors import ManticoreError
 from manticore.recipe import Recipe
+from manticore.report.metric import ACCURACY, metric_named
 from manticore.tasks.base import Task
 
 MOST_PATHS = 64
@@ -60,6 +61,16 @@ def _check_budget(recipes: Sequence[Recipe]) -> None:
         options = recipe.selection
         if options.max_parameters is not None or options.max_flops is not None:
             raise ManticoreError("a path cannot be programmed within a budget; leave out the keys under selection")
+
+
+def check_metrics(tasks: Sequence[Task]) -> None:
+    """Raises ManticoreError if a task is measured by something else than accuracy, in which proxies are averaged."""
+    for task in tasks:
+        if task.metric != ACCURACY.name:
+            raise ManticoreError(
+                f"{task.name} is measured in {metric_named(task.metric).words}; programming needs proxies and a target "
+                "that are measured by accuracy, such as mad and lra (compare with --paths takes text)"
+            )
 
 
 def check_data(tasks: Sequence[Task], data: Sequence[str]) -> None:

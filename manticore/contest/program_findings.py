@@ -17,6 +17,7 @@ from manticore.contest.program_story import Ground
 from manticore.contest.rounds import Results
 from manticore.contest.standing import correlation, log_weight, regret, table_row
 from manticore.errors import ManticoreError
+from manticore.report.metric import ACCURACY
 from manticore.statistics import mean_interval, paired_difference, spearman_interval
 
 Row = dict[str, Any]
@@ -108,13 +109,13 @@ def searched(paths: Sequence[Row], target: Ground) -> Row | None:
     results = target.results.get("hybrid")
     if not results or not all(held["weights"] for held in results):
         return None
-    row = table_row("search on the target", "hybrid", target.meeting.rates["hybrid"], results)
+    row = table_row("search on the target", "hybrid", target.meeting.rates["hybrid"], results, ACCURACY)
     home = next(held for held in paths if set(held["path"]) == {target.home})
     return {
         **{key: row[key] for key in ("name", "path", "accuracy", "values")},
         "lead": _lead(row, home),
-        "regret": regret(paths, row),
-        "correlation": correlation(paths, target.meeting.space.candidates, row),
+        "regret": regret(paths, row, ACCURACY),
+        "correlation": correlation(paths, target.meeting.space.candidates, row, ACCURACY),
         "seeds": [{"path": held["path"], "weights": held["weights"]} for held in results],
     }
 

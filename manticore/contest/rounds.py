@@ -6,8 +6,9 @@ bottom like one, while the processes are kept busy by the trials of all.
 
 from __future__ import annotations
 
+import math
 import time
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -18,6 +19,7 @@ from manticore.contest.trials import Trial, Work
 from manticore.errors import ManticoreError
 from manticore.jobs import JobStore, run_all
 from manticore.jobs import Progress as Settled
+from manticore.report.metric import OF_TASKS
 
 Results = list[dict[str, Any]]
 Story = Generator[list[Trial], Results, dict[str, Any]]
@@ -93,8 +95,14 @@ class Crew:
 
     def _words(self, settled: Settled) -> str:
         result = self.store.get(settled.job) if settled.state in ("finished", "kept") else None
-        score = f": {result['score']['accuracy']:.1%}" if result else f" {settled.state}"
-        return words_of(settled.job) + score
+        return words_of(settled.job) + (f": {reached(result['score'])}" if result else f" {settled.state}")
+
+
+def reached(score: Mapping[str, float]) -> str:
+    """A score for a reader: `63.0 %`, `1.912 bits per byte`; or that there was none."""
+    if score["loss"] == math.inf:
+        return "diverged"
+    return next(metric.told(score[name]) for name, metric in OF_TASKS.items() if name in score)
 
 
 def words_of(held: Trial) -> str:

@@ -8,14 +8,17 @@ from pathlib import Path
 
 from rich.console import Console
 
+from manticore.components.tokenizers import one_vocabulary
 from manticore.contest.rounds import Crew
 from manticore.contest.trials import Work
 from manticore.errors import ManticoreError
 from manticore.jobs import JobStore
 from manticore.recipe import Recipe, RunOptions
+from manticore.runs.aligning import check_projectors
 from manticore.runs.folder import RunFolder
 from manticore.runs.workshop import Workshop
 from manticore.tasks.base import Task
+from manticore.tasks.language import LanguageTask
 from manticore.training.fit import Machine
 
 RESULTS = ("comparison.json", "program.json")
@@ -46,11 +49,33 @@ def shared(options: RunOptions, workers: int) -> RunOptions:
     return options if options.threads else replace(options, threads=max(1, (os.cpu_count() or 1) // workers))
 
 
-def rehearse(recipe: Recipe, task: Task, machine: Machine) -> None:
-    """Build what would be trained, once. Raises ManticoreError, with the task's name, if it cannot be built."""
+def rehearse(recipe: Recipe, task: Task, machine: Machine) -> Workshop:
+    """Build and read what would be trained, once, and return the means.
+
+    Raises ManticoreError, with the task's name, if that cannot be.
+    """
     try:
         shop = Workshop(recipe, task, machine, RunFolder(Path()), Console(quiet=True))
+        check_projectors(shop)
         for name in shop.space.names:
-            shop.supernet(name, recipe.search.relaxation, "rehearsal")
+            its = shop.read_as(name)
+            its.supernet(name, recipe.search.relaxation, "rehearsal")
+            its.task.splits()
+        return shop
     except ManticoreError as error:
         raise ManticoreError(f"{task.name}: {error}") from None
+
+
+def invited(shop: Workshop, console: Console) -> Recipe:
+    """The recipe with those contenders that can take part in the task, and a line on each that cannot."""
+    recipe, contest = shop.recipe, shop.recipe.contest
+    barred = {}
+    if isinstance(shop.task, LanguageTask):
+        barred["designed"] = "MambaFormer and the striped hybrid, which have no pretrained weights to begin with"
+        if not one_vocabulary([held.tokenizer for held in shop.components]):
+            barred["hub"] = "the hub, which mixes embeddings and heads and needs one tokenizer for all"
+    for name in contest.contenders:
+        if name in barred:
+            console.print(f"{shop.task.name}: without {barred[name]}", highlight=False, soft_wrap=True)
+    able = tuple(name for name in contest.contenders if name not in barred)
+    return replace(recipe, contest=replace(contest, contenders=able))

@@ -7,9 +7,9 @@ what the other contenders are. Knows nothing of who is compared with whom.
 from __future__ import annotations
 
 import hashlib
+import json
 import math
 import shutil
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -17,6 +17,7 @@ from typing import Any
 
 from rich.console import Console
 
+from manticore import library
 from manticore.contest.contenders import Entry, Terms, contenders
 from manticore.cost import flops, model_parameters
 from manticore.errors import NonFiniteLoss
@@ -30,21 +31,29 @@ from manticore.recipe import (
     SelectionOptions,
     resolve,
 )
+from manticore.report.metric import WORST
 from manticore.runs.folder import RunFolder
 from manticore.runs.machine import prepare
 from manticore.runs.workshop import Workshop
 from manticore.tasks.base import Task, TaskOptions
 from manticore.tasks.catalog import load_task
+from manticore.tasks.language import LanguageTask
 
 # Raised whenever the same trial comes to mean another result, so that no store made before is believed.
 VERSION = 1
 
 Trial = dict[str, Any]
+WEIGHTS = ("config.json", "*.safetensors")
+TOKENIZER = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json")
+"""Files of a component that its results depend on; the tokenizer's, where it reads text."""
+
 SEARCHING = ("hybrid", "hub")
 """Contenders that read the recipe's search."""
 
 
-def trial(recipe: Recipe, data: str, contender: str, terms: Terms, seed: int, rate: float) -> Trial:
+def trial(
+    recipe: Recipe, data: str, contender: str, terms: Terms, seed: int, rate: float, reading: bool = False
+) -> Trial:
     """The trial of a contender with one seed and one learning rate, to be scored on the model-choice split.
 
     Args:
@@ -54,6 +63,7 @@ def trial(recipe: Recipe, data: str, contender: str, terms: Terms, seed: int, ra
         terms: which of that kind, and its budget.
         seed: of weights and batches.
         rate: peak learning rate of the weights.
+        reading: whether components read text, each with its own tokenizer.
     """
     searching = contender in SEARCHING
     search = replace(recipe.search, weights=replace(recipe.search.weights, lr=rate))
@@ -70,8 +80,12 @@ def trial(recipe: Recipe, data: str, contender: str, terms: Terms, seed: int, ra
             gradient_checkpointing=recipe.run.gradient_checkpointing, score_batch_size=recipe.run.score_batch_size,
         ),
     )  # fmt: skip
-    sources = _sources(recipe)
-    held = {"version": VERSION, "data": data, "contender": contender, "terms": terms, "recipe": asdict(tuned)}
+    told, sources = asdict(tuned), _sources(recipe, reading)
+    if not reading or contender == "hub" or set(terms.get("path", ())) == {terms.get("home")}:
+        del told["align"]  # no projectors that could be aligned
+    elif recipe.align.projectors is not None:
+        sources["projectors"] = _folder_digest(library.find("projectors", recipe.align.projectors), WEIGHTS)
+    held = {"version": VERSION, "data": data, "contender": contender, "terms": terms, "recipe": told}
     return {**held, "sources": sources, "split": "choice"}
 
 
@@ -81,19 +95,25 @@ def tested(held: Trial) -> Trial:
 
 
 def digest(task: Task) -> str:
-    """32 hex digits that depend on every example of the task and on which split it is in."""
+    """32 hex digits that depend on every example of the task and on which split it is in.
+
+    Text is taken as it is, whoever reads it, together with the length of its chunks.
+    """
+    if isinstance(task, LanguageTask):
+        held = json.dumps([task.max_length, task.documents()])
+        return hashlib.blake2b(held.encode(), digest_size=16).hexdigest()
     splits, out = task.splits(), hashlib.blake2b(digest_size=16)
     for examples in (splits.weights, splits.alphas, splits.choice, splits.test):
-        for held in (examples.flat, examples.offsets, examples.labels):
-            out.update(f"{held.dtype}{held.shape}".encode())
-            out.update(held.data)
+        for array in (examples.flat, examples.offsets, examples.labels):
+            out.update(f"{array.dtype}{array.shape}".encode())
+            out.update(array.data)
     return out.hexdigest()
 
 
 DIVERGED = {
     **dict.fromkeys(("parameters", "flops_per_token", "tokens", "flops", "seconds"), 0),
     **dict.fromkeys(("path", "weights")),
-    "score": {"accuracy": 0.0, "loss": math.inf},
+    "score": {**WORST, "loss": math.inf},
     "before": {},
 }
 """The result of a trial whose loss was no number any more."""
@@ -121,6 +141,7 @@ class Work:
         machine = prepare(replace(self.run, seed=recipe.run.seed, precision=recipe.run.precision))
         (place / "checkpoints").mkdir(parents=True, exist_ok=True)
         shop = Workshop(recipe, task, machine, RunFolder(place), Console(quiet=True))
+        shop = shop.read_as(held["terms"].get("home", shop.space.names[0]))  # text as home reads it; a hub's is first
         try:
             entry = contenders[held["contender"]](shop, held["terms"])
         except NonFiniteLoss:  # a learning rate that is too high is no reason to stop, and never the best
@@ -159,18 +180,21 @@ def _absolute(folder: str | None) -> str | None:
     return None if folder is None else str(Path(folder).expanduser().resolve())
 
 
-def _sources(recipe: Recipe) -> Mapping[str, str]:
-    """A digest of each component that is a local folder, so that other weights there are another trial."""
+def _sources(recipe: Recipe, reading: bool) -> dict[str, str]:
+    """A digest of each component that is a local folder, so that other weights there are another trial.
+
+    So is another tokenizer, if it is read with.
+    """
     return {
-        spec.name: _folder_digest(Path(spec.source).expanduser())
+        spec.name: _folder_digest(Path(spec.source).expanduser(), WEIGHTS + (TOKENIZER if reading else ()))
         for spec in recipe.search_space().components
         if Path(spec.source).expanduser().is_dir()
     }
 
 
-def _folder_digest(folder: Path) -> str:
+def _folder_digest(folder: Path, patterns: tuple[str, ...]) -> str:
     out = hashlib.blake2b(digest_size=16)
-    for file in sorted([folder / "config.json", *folder.glob("*.safetensors")]):
+    for file in sorted(file for pattern in patterns for file in folder.glob(pattern)):
         with file.open("rb") as held:
             out.update(hashlib.file_digest(held, "blake2b").digest())
     return out.hexdigest()

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from manticore.errors import BadFile
+from manticore.report.metric import ACCURACY, Metric
 from manticore.statistics import Interval
 
 
@@ -68,11 +69,11 @@ def interval(held: Mapping[str, Any]) -> Interval:
     )
 
 
-def shares(held: Mapping[str, Any]) -> Interval:
-    """An interval of a share of 1, such as an accuracy. Raises ValueError for a mean that is none, such as percents."""
-    found = interval(held)
-    if not 0 <= found.mean <= 1:
-        raise ValueError(f"{found.mean} is not a share of 1")
+def measured(held: Mapping[str, Any], metric: Metric = ACCURACY) -> Interval:
+    """An interval of what is measured. Raises ValueError for a mean that cannot be, such as an accuracy in percent."""
+    found, (low, high) = interval(held), metric.ends
+    if not low <= found.mean <= high:
+        raise ValueError(f"{metric.words} of {found.mean:g} is not within {low:g} and {high:g}")
     return found
 
 

@@ -12,6 +12,8 @@ from manticore.report.contest_words import (
     bars,
     effort,
     fairness,
+    leads,
+    scores,
     sentence,
     told_of_hybrid,
     told_of_paths,
@@ -78,14 +80,10 @@ def _verdicts(budget: str, said: tuple[str, ...]) -> Html | None:
 
 def _overview(contest: Contest, budget: str) -> Html | None:
     """Where the hybrid is ahead, and what everybody reached."""
-    leads = leads_chart(contest, budget)
-    told = f"Accuracy in percent, the best of each task set strong. {bars(contest)}"
-    if leads is not None:
-        told = (
-            "The hybrid's lead over each opponent in percentage points, paired over seeds: right of the line it is "
-            f"ahead. Grey: its interval holds zero, or there is none. {told}"
-        )
-    return section(f"All tasks, {SAME[budget]}", told, leads, overview_table(contest, budget))
+    charts = {metric: leads_chart(contest, budget, metric) for metric in contest.metrics}
+    shown = [metric for metric, chart in charts.items() if chart is not None]
+    told = " ".join([*([leads(shown)] if shown else []), scores(contest), bars(contest)])
+    return section(f"All tasks, {SAME[budget]}", told, *charts.values(), overview_table(contest, budget))
 
 
 def _task(match: Match, colours: Colours) -> Html | None:
@@ -117,7 +115,7 @@ def _paths(match: Match, colours: Colours) -> Html | None:
         el("h3", "The paths"),
         el("p", how, class_="aside"),
         colours.legend(),
-        ranking(match.paths, colours),
+        ranking(match.paths, match.metric, colours),
         _said(told),
     )
 

@@ -8,9 +8,9 @@ from manticore.report.colours import Colours
 from manticore.report.dots import Line, Mark, Panel, dots, span
 from manticore.report.markup import Html, el
 from manticore.report.match import Contender, Match
+from manticore.report.metric import ACCURACY, Metric
 from manticore.report.record import Contest
 from manticore.report.standings import cells, headings, scores
-from manticore.report.units import points
 
 SAME = {"tokens": "same training tokens", "flops": "same training FLOPs"}
 COLOURS = {"hybrid": "var(--accent)", "designed": "var(--ink)"}
@@ -31,36 +31,38 @@ def task_chart(match: Match, colours: Colours) -> Html | None:
         return None
     ranked = sorted(everybody.values(), key=lambda one: one.rank)
     lines = [Line(one.name, one.group, one.group == "hybrid") for one in ranked]
-    guesses = [(one.accuracy.mean, f"{one.name}: {one.score}") for one in match.guesses]
+    guesses = [(one.reached.mean, f"{one.name}: {one.score}") for one in match.guesses]
     panels = [
         Panel(SAME[budget], [_mark(held.get(line.name), colours) for line in lines], guesses)
         for budget, held in tables.items()
     ]
-    shown = span([mark for panel in panels for mark in panel.marks], [value for value, _ in guesses], (0.0, 1.0))
-    label = f"{match.metric} on {match.task}: {', '.join(f'{one.name} {one.score}' for one in ranked)}"
-    return dots(label, lines, panels, shown)
+    shown = span([mark for panel in panels for mark in panel.marks], [value for value, _ in guesses], match.metric.ends)
+    label = f"{match.metric.words} on {match.task}: {', '.join(f'{one.name} {one.score}' for one in ranked)}"
+    return dots(label, lines, panels, shown, match.metric)
 
 
 def _mark(one: Contender | None, colours: Colours) -> Mark | None:
     if one is None:
         return None
-    return Mark(one.accuracy, colour_of(one, colours), f"{one.name}: {one.score}", tuple(one.seeds.values()))
+    return Mark(one.reached, colour_of(one, colours), f"{one.name}: {one.score}", tuple(one.seeds.values()))
 
 
-def leads_chart(contest: Contest, budget: str) -> Html | None:
-    """How far the hybrid is ahead of each opponent at each task, around a line at zero; nothing if it is not said."""
-    leads = [match.differences.get(budget, {}) for match in contest.matches]
+def leads_chart(contest: Contest, budget: str, metric: Metric) -> Html | None:
+    """How far the hybrid is ahead of each opponent at each task, around a line at zero; nothing if it is not said.
+
+    Only tasks that are measured by `metric` are in the picture, which has one scale.
+    """
+    matches = [match for match in contest.matches if match.metric == metric]
+    leads = [match.differences.get(budget, {}) for match in matches]
     opponents = [name for name in contest.names(budget) if any(name in held for held in leads)]
     if not opponents:
         return None
-    lines = [Line(match.task) for match in contest.matches]
-    panels = [
-        Panel(name, [_lead(match, budget, name) for match in contest.matches], [(0.0, "level")]) for name in opponents
-    ]
+    lines = [Line(match.task) for match in matches]
+    panels = [Panel(name, [_lead(match, budget, name) for match in matches], [(0.0, "level")]) for name in opponents]
     shown = span([mark for panel in panels for mark in panel.marks], [0.0])
-    label = f"The hybrid's lead in points, {SAME[budget]}: "
+    label = f"The hybrid's lead in {metric.unit}, {SAME[budget]}: "
     label += "; ".join(mark.told for panel in panels for mark in panel.marks if mark)
-    return dots(label, lines, panels, shown, signed=True)
+    return dots(label, lines, panels, shown, metric, signed=True)
 
 
 def _lead(match: Match, budget: str, opponent: str) -> Mark | None:
@@ -68,13 +70,14 @@ def _lead(match: Match, budget: str, opponent: str) -> Mark | None:
     held = match.differences.get(budget, {}).get(opponent)
     if held is None:
         return None
-    told = f"{match.task}, against {opponent}: {points(held.mean, held.margin)} points"
+    told = f"{match.task}, against {opponent}: {match.metric.told_change(held.mean, held.margin)}"
     sure = "var(--accent)" if held.mean > 0 else "var(--ink)"
     return Mark(held, sure if held.excludes_zero else "var(--skip)", told)
 
 
 def overview_table(contest: Contest, budget: str) -> Html:
-    """All tasks, a column for each contender, the best of each task set strong."""
+    """All tasks, a column for each contender, the best of each task set strong; signs only where units are mixed."""
+    sign = ACCURACY.mark if len(contest.metrics) == 1 else ""
     names = contest.names(budget)
     head = el("tr", el("th", "task", scope="col"), *(el("th", name, scope="col", class_="number") for name in names))
     rows = (
@@ -82,7 +85,7 @@ def overview_table(contest: Contest, budget: str) -> Html:
             "tr",
             el("td", match.task, class_="long"),
             *(
-                el("td", score.removesuffix(" %"), class_="number best" if best else "number")
+                el("td", score.removesuffix(sign), class_="number best" if best else "number")
                 for score, best in scores(match, names, budget)
             ),
         )
@@ -107,12 +110,12 @@ def task_table(match: Match, budget: str, colours: Colours) -> Html:
 def _row(match: Match, one: Contender, budget: str, colours: Colours) -> Html:
     lead = match.differences.get(budget, {}).get(one.name)
     score, *costs = cells(one, budget)
-    best = one.group != "guess" and one.accuracy.mean == match.best(budget)
+    best = one.group != "guess" and one.reached.mean == match.best(budget)
     swatch = None if one.group == "guess" else el("i", style=f"background:{colour_of(one, colours)}")
     return el(
         "tr",
         el("td", swatch, one.name, el("span", "best", class_="tag") if best else None),
         el("td", score, class_="number best" if best else "number"),
-        el("td", points(lead.mean, lead.margin) if lead else "", class_="number"),
+        el("td", match.metric.change(lead.mean, lead.margin) if lead else "", class_="number"),
         *(el("td", text, class_="number") for text in costs),
     )

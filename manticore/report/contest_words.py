@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from manticore.report.match import Match
+from manticore.report.metric import ACCURACY, Metric
 from manticore.report.record import Contest
-from manticore.report.units import count, counted, duration, listed, percent, points
+from manticore.report.units import count, counted, duration, listed
 from manticore.report.words import discretized
 from manticore.statistics import Interval
 
@@ -20,10 +23,27 @@ def sentence(text: str) -> str:
 
 def bars(contest: Contest) -> str:
     """What bars and margins are; that there are none, with one seed."""
-    most = max(one.accuracy.count for match in contest.matches for held in match.tables.values() for one in held)
+    most = max(one.reached.count for match in contest.matches for held in match.tables.values() for one in held)
     if most == 1:
         return "There is one seed, so there are no intervals."
     return f"Bars and margins are 95% intervals over {most} seeds (Student's t)."
+
+
+def leads(metrics: Sequence[Metric]) -> str:
+    """What the pictures of the hybrid's lead show."""
+    units = {ACCURACY.name: "percentage points"}
+    said = " or, in the other picture, ".join(units.get(metric.name, metric.unit) for metric in metrics)
+    return (
+        f"The hybrid's lead over each opponent in {said}, paired over seeds: right of the line it is ahead. Grey: its "
+        "interval holds zero, or there is none."
+    )
+
+
+def scores(contest: Contest) -> str:
+    """What stands in the table of all tasks."""
+    words = {ACCURACY.name: "accuracy in percent"}
+    told = [words.get(metric.name, f"{metric.words}, less being better") for metric in contest.metrics]
+    return sentence(f"{' or '.join(told)}, the best of each task set strong")
 
 
 def told_of_task(match: Match) -> str:
@@ -35,8 +55,9 @@ def told_of_task(match: Match) -> str:
         given.append(f"{count(match.train_flops)} FLOPs of training")
     parts = [f"Everybody was given {' or, in the other table, '.join(given)}."] if given else []
     parts += [f"Home is {match.home}."] if match.home else []
-    guesses = [f"{one.name} ({percent(one.accuracy.mean)})" for one in match.guesses]
+    guesses = [f"{one.name} ({match.metric.told(one.reached.mean)})" for one in match.guesses]
     parts += [f"Guesses without a model, dashed if they are in the picture: {listed(guesses)}."] if guesses else []
+    parts += [] if match.metric.more_is_better else [f"Less {match.metric.words} is better."]
     return " ".join(parts)
 
 
@@ -47,7 +68,11 @@ def told_of_hybrid(match: Match) -> str:
     if len(set(paths.values())) > 1:
         said = [f"with {GIVEN[budget]} {path}" for budget, path in paths.items()]
     path = f"The hybrid's path: {'; '.join(said)}." if said else ""
-    handed = "" if match.exported is None else f"What is exported, it or a better component: {_share(match.exported)}."
+    handed = (
+        ""
+        if match.exported is None
+        else f"What is exported, it or a better component: {_reached(match, match.exported)}."
+    )
     return " ".join(filter(None, (path, _told_of_gap(match), handed)))
 
 
@@ -56,21 +81,22 @@ def _told_of_gap(match: Match) -> str:
     soft, discrete, tuned = (match.gap.get(name) for name in ("soft", "discrete", "finetuned"))
     if soft is None or discrete is None:
         return ""
-    change = f"{points(discrete.mean - soft.mean)} points"
-    return discretized(_share(soft), _share(discrete), change, None if tuned is None else _share(tuned))
+    change = match.metric.told_change(discrete.mean - soft.mean)
+    after = None if tuned is None else _reached(match, tuned)
+    return discretized(_reached(match, soft), _reached(match, discrete), change, after)
 
 
 def told_of_paths(match: Match) -> str:
     """How good the found paths are among all, and how well the search ranked them; empty if nobody knows."""
     parts = []
     if match.regret is not None:
-        below = f"{points(match.regret.mean, match.regret.margin).lstrip('+')} points below the best"
-        parts.append(f"The paths that the searches found are {below}{_of(len(match.paths))}.")
+        worse = match.metric.told_regret(match.regret.mean, match.regret.margin)
+        parts.append(f"The paths that the searches found are {worse} the best{_of(len(match.paths))}.")
     if match.correlation is not None:
         low, high = match.correlation.low, match.correlation.high
         sure = "" if low is None or high is None else f" ({_signed(low)} to {_signed(high)})"
         told = f"{_signed(match.correlation.mean)}{sure}"
-        parts.append(f"The rank correlation of the search's scores with what the paths reach is {told}.")
+        parts.append(f"The rank correlation of the search's scores with {match.metric.reached} is {told}.")
     return " ".join(parts)
 
 
@@ -97,8 +123,8 @@ def effort(contest: Contest) -> dict[str, object]:
     return {"time": f"{duration(contest.seconds)}{workers}"}
 
 
-def _share(held: Interval) -> str:
-    return percent(held.mean, held.margin)
+def _reached(match: Match, held: Interval) -> str:
+    return match.metric.told(held.mean, held.margin)
 
 
 def _of(paths: int) -> str:

@@ -9,6 +9,7 @@ from math import ceil
 
 from manticore.report.curves import ticks
 from manticore.report.markup import Html, el, joined, picture
+from manticore.report.metric import ACCURACY, Metric
 from manticore.statistics import Interval
 
 Span = tuple[float, float]
@@ -88,14 +89,17 @@ def span(marks: Sequence[Mark | None], also: Sequence[float] = (), within: Span 
     return (max(low, within[0]), min(high, within[1])) if within else (low, high)
 
 
-def dots(label: str, lines: Sequence[Line], panels: Sequence[Panel], span: Span, signed: bool = False) -> Html:
+def dots(
+    label: str, lines: Sequence[Line], panels: Sequence[Panel], span: Span, metric: Metric, signed: bool = False
+) -> Html:
     """The picture: names on the left, panels on the right, `ACROSS` of them beside each other.
 
     Args:
         label: what it shows, for a screen reader.
         lines: the rows.
         panels: each with a mark for each row.
-        span: ends of the scale, as shares of 1; the axis has them in percent.
+        span: ends of the scale.
+        metric: what the values are measured by, which says how the axis is written.
         signed: whether the axis shows signs: the values are differences.
     """
     across = ceil(len(panels) / ceil(len(panels) / ACROSS))
@@ -106,7 +110,7 @@ def dots(label: str, lines: Sequence[Line], panels: Sequence[Panel], span: Span,
     bands = [panels[first : first + across] for first in range(0, len(panels), across)]
     names = _names(lines, tops, left)
     drawn = (
-        el("g", names, *_band(band, tops, scale, left, signed), transform=f"translate(0 {tall * place})")
+        el("g", names, *_band(band, tops, scale, left, metric, signed), transform=f"translate(0 {tall * place})")
         for place, band in enumerate(bands)
     )
     held = picture(WIDTH, tall * len(bands), label, *drawn, class_="dots")
@@ -127,12 +131,14 @@ def glyph(mark: Mark, y: float, scale: Scale) -> Html:
     return el("g", el("title", mark.told), *parts)
 
 
-def labels(values: Sequence[float], signed: bool = False) -> list[str]:
-    """What stands at the hairlines, all with as many digits: `75 %`, or `+10` for differences."""
-    digits = 0 if all(abs(value - round(value)) < 1e-6 for value in values) else 1
-    if not signed:
-        return [f"{value:.{digits}f} %" for value in values]
-    return ["0" if abs(value) < 1e-6 else f"{value:+.{digits}f}".replace("-", "−") for value in values]
+def hairlines(scale: Scale, metric: Metric = ACCURACY, signed: bool = False) -> list[tuple[float, str]]:
+    """Round values, and what stands at them, all with as many digits: `75 %`, or `+10` for differences."""
+    values = ticks(metric.scale * scale.low, metric.scale * scale.high)
+    digits = next((held for held in range(4) if all(abs(value - round(value, held)) < 1e-6 for value in values)), 4)
+    told = [f"{value:.{digits}f}{metric.mark}" for value in values]
+    if signed:
+        told = ["0" if abs(value) < 1e-6 else f"{value:+.{digits}f}".replace("-", "−") for value in values]
+    return list(zip((value / metric.scale for value in values), told, strict=True))
 
 
 def short(name: str, longest: int = LONGEST) -> str:
@@ -168,13 +174,15 @@ def _names(lines: Sequence[Line], tops: Sequence[float], left: float) -> Html:
     )
 
 
-def _band(panels: Sequence[Panel], tops: Sequence[float], scale: Scale, left: float, signed: bool) -> list[Html]:
+def _band(
+    panels: Sequence[Panel], tops: Sequence[float], scale: Scale, left: float, metric: Metric, signed: bool
+) -> list[Html]:
     """Panels beside each other."""
     bottom, longest = tops[-1] + ROW + 4, int(scale.width / 6.5)
     return [
         el(
             "g",
-            _axis(scale, bottom, signed),
+            _axis(scale, bottom, metric, signed),
             el("text", short(panel.title, longest), el("title", panel.title), x=0, y=13, class_="heading"),
             *(_upright(value, told, scale, bottom) for value, told in panel.lines if scale.holds(value)),
             *(glyph(mark, top + ROW / 2, scale) for mark, top in zip(panel.marks, tops, strict=True) if mark),
@@ -184,17 +192,16 @@ def _band(panels: Sequence[Panel], tops: Sequence[float], scale: Scale, left: fl
     ]
 
 
-def _axis(scale: Scale, bottom: float, signed: bool) -> Html:
-    """Hairlines with their values in percent."""
-    values = ticks(100 * scale.low, 100 * scale.high)
-    values = values[:: 2 if len(values) > 3 and scale.width < 200 else 1]
+def _axis(scale: Scale, bottom: float, metric: Metric, signed: bool) -> Html:
+    """Hairlines with their values."""
+    held = hairlines(scale, metric, signed)
     return joined(
         *(
             joined(
-                el("path", d=f"M{scale.x(value / 100):.1f} {TITLE - 4}V{bottom:.1f}", class_="hair"),
-                el("text", text, x=scale.x(value / 100), y=bottom + 13, class_="tick middle"),
+                el("path", d=f"M{scale.x(value):.1f} {TITLE - 4}V{bottom:.1f}", class_="hair"),
+                el("text", text, x=scale.x(value), y=bottom + 13, class_="tick middle"),
             )
-            for value, text in zip(values, labels(values, signed), strict=True)
+            for value, text in held[:: 2 if len(held) > 3 and scale.width < 200 else 1]
         )
     )
 

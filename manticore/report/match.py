@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from manticore.errors import UnknownName
-from manticore.report.checked import called, intervals, mapping, number_or_none, numbers, reading, shares, texts
-from manticore.report.units import percent
+from manticore.report.checked import called, intervals, mapping, measured, number_or_none, numbers, reading, texts
+from manticore.report.metric import ACCURACY, Metric, metric_named
 from manticore.statistics import Interval
 
 FILE = "comparison.json"
@@ -27,41 +26,44 @@ class Contender:
     Attributes:
         name: as it is printed.
         group: one of `GROUPS`.
-        accuracy: mean over the seeds, with its interval.
-        seeds: the accuracy of each seed.
+        reached: mean over the seeds, with its interval.
+        seeds: what each seed reached.
         costs: by the names in `COSTS`; None for what it does not have.
         path: what the search chose, in words; None for what has no path.
+        metric: what it is measured by.
     """
 
     name: str
     group: str
-    accuracy: Interval
+    reached: Interval
     seeds: Mapping[str, float]
     costs: Mapping[str, float | None]
-    path: str | None = None
+    path: str | None
+    metric: Metric
 
     @classmethod
-    def of(cls, held: Mapping[str, Any], where: Path | str = FILE) -> Contender:
+    def of(cls, held: Mapping[str, Any], metric: Metric, where: Path | str = FILE) -> Contender:
         """From a row of comparison.json. Raises BadFile for what is not one."""
         with reading(where, called("row", held, "name")):
             return cls(
                 name=str(held["name"]),
                 group=str(held["group"]),
-                accuracy=shares(held["accuracy"]),
+                reached=measured(held[metric.name], metric),
                 seeds=numbers(held.get("values")),
                 costs={name: number_or_none(held.get(name)) for name in COSTS},
                 path=None if held.get("path") is None else str(held["path"]),
+                metric=metric,
             )
 
     @classmethod
-    def guess(cls, name: str, share: float) -> Contender:
+    def guess(cls, name: str, value: float, metric: Metric) -> Contender:
         """What needs no model and costs nothing."""
-        return cls(name, "guess", Interval(share, None, None, 1), {}, dict.fromkeys(COSTS))
+        return cls(name, "guess", Interval(value, None, None, 1), {}, dict.fromkeys(COSTS), None, metric)
 
     @property
     def score(self) -> str:
         """`63.0 ± 1.5 %`."""
-        return percent(self.accuracy.mean, self.accuracy.margin)
+        return self.metric.written(self.reached.mean, self.reached.margin)
 
     @property
     def rank(self) -> int:
@@ -74,13 +76,13 @@ class TriedPath:
     """A path of the space that was trained from scratch, and how many seeds' searches chose it."""
 
     path: tuple[str, ...]
-    accuracy: Interval
+    reached: Interval
     chosen: int
 
     @classmethod
-    def of(cls, held: Mapping[str, Any]) -> TriedPath:
+    def of(cls, held: Mapping[str, Any], metric: Metric) -> TriedPath:
         """From a path of comparison.json."""
-        return cls(texts(held["path"]), shares(held["accuracy"]), int(held["chosen"]))
+        return cls(texts(held["path"]), measured(held[metric.name], metric), int(held["chosen"]))
 
 
 @dataclass(frozen=True)
@@ -89,20 +91,20 @@ class Match:
 
     Attributes:
         task: its name.
-        metric: what `accuracy` is a share of.
+        metric: what everybody is measured by.
         home: the component that lends embedding and head, if it is said.
         sequences, train_flops: what everybody was given in the tables of tokens and of FLOPs, if it is said.
         tables: by budget, the contenders in the order of `GROUPS`, guesses last.
         differences: by budget and opponent, the hybrid's lead.
-        gap: accuracy of the hybrid `soft`, `discrete` and `finetuned`, as far as it was measured.
+        gap: what the hybrid reaches `soft`, `discrete` and `finetuned`, as far as it was measured.
         exported: what searches hand over: with each seed the hybrid, or a component that is better on model choice.
         paths: the whole space, best path first; empty if it was not trained.
-        regret: how far the found paths are below the best one.
-        correlation: between the search's scores of paths and what they reach.
+        regret: how much worse the found paths are than the best one.
+        correlation: between the search's scores of paths and how good they are.
     """
 
     task: str
-    metric: str
+    metric: Metric
     home: str | None
     sequences: float | None
     train_flops: float | None
@@ -118,18 +120,21 @@ class Match:
     def of(cls, held: Mapping[str, Any], where: Path | str = FILE) -> Match:
         """From a task of comparison.json. Raises BadFile for what is not one."""
         with reading(where, called("task", held, "task")):
-            guesses = [Contender.guess(name, share) for name, share in numbers(held.get("guesses")).items()]
+            metric = metric_named(str(held.get("metric", ACCURACY.name)))
+            guesses = [Contender.guess(name, value, metric) for name, value in numbers(held.get("guesses")).items()]
             tables = {
-                budget: tuple(sorted([*(Contender.of(row, where) for row in rows), *guesses], key=lambda one: one.rank))
+                budget: tuple(
+                    sorted([*(Contender.of(row, metric, where) for row in rows), *guesses], key=lambda one: one.rank)
+                )
                 for budget, rows in mapping(held["tables"]).items()
                 if budget in BUDGETS and rows
             }
-            paths = [TriedPath.of(path) for path in held.get("paths") or ()]
+            paths = [TriedPath.of(path, metric) for path in held.get("paths") or ()]
             lone = intervals({name: held.get(name) for name in ("regret", "correlation")})
-            handed = intervals({"exported": mapping(held.get("exported")).get("accuracy")})
+            handed = intervals({"exported": mapping(held.get("exported")).get(metric.name)})
             return cls(
                 task=str(held["task"]),
-                metric=str(held.get("metric", "accuracy")),
+                metric=metric,
                 home=None if held.get("home") is None else str(held["home"]),
                 sequences=number_or_none(held.get("sequences")),
                 train_flops=number_or_none(held.get("train_flops")),
@@ -137,7 +142,7 @@ class Match:
                 differences={name: intervals(leads) for name, leads in mapping(held.get("differences")).items()},
                 gap=intervals(held.get("gap")),
                 exported=handed.get("exported"),
-                paths=tuple(sorted(paths, key=lambda tried: -tried.accuracy.mean)),
+                paths=tuple(sorted(paths, key=lambda tried: -metric.goodness(tried.reached.mean))),
                 regret=lone.get("regret"),
                 correlation=lone.get("correlation"),
             )
@@ -150,7 +155,7 @@ class Match:
 
     def best(self, budget: str) -> float:
         """The best mean of all that are no guess."""
-        return max((one.accuracy.mean for one in self.table(budget) if one.group != "guess"), default=math.inf)
+        return self.metric.best_of(one.reached.mean for one in self.table(budget) if one.group != "guess")
 
     @property
     def guesses(self) -> tuple[Contender, ...]:

@@ -36,4 +36,4 @@ def definitions(facts: dict[str, object]) -> Html:
 
 def unbroken(text: str) -> str:
     """Numbers stay on one line with their margins and units."""
-    return re.sub(r"(?<=\d) (?=[±%])|(?<=±) |(?<=\d) (?=points|nats)|(?<=stage) (?=\d)", "\u00a0", text)
+    return re.sub(r"(?<=\d) (?=[±%])|(?<=±) |(?<=\d) (?=points|nats|bits)|(?<=stage) (?=\d)", "\u00a0", text)

@@ -13,10 +13,10 @@ from manticore.report.checked import (
     interval,
     intervals,
     mapping,
+    measured,
     number,
     number_or_none,
     reading,
-    shares,
     texts,
 )
 from manticore.statistics import Interval
@@ -45,9 +45,9 @@ class Tried:
     @classmethod
     def of(cls, held: Mapping[str, Any]) -> Tried:
         """From a path of program.json."""
-        proxies = {task: shares(value) for task, value in mapping(held["proxies"]).items()}
-        weight, reached = number(held["log_weight"]), shares(held["accuracy"])
-        return cls(texts(held["path"]), shares(held["proxy"]), proxies, weight, reached)
+        proxies = {task: measured(value) for task, value in mapping(held["proxies"]).items()}
+        weight, reached = number(held["log_weight"]), measured(held["accuracy"])
+        return cls(texts(held["path"]), measured(held["proxy"]), proxies, weight, reached)
 
     @property
     def words(self) -> str:
@@ -83,7 +83,7 @@ class Standing:
             return cls(
                 name=str(held["name"]),
                 path=path if isinstance(path, str) else " · ".join(texts(path)),
-                accuracy=shares(held["accuracy"]),
+                accuracy=measured(held["accuracy"]),
                 lead=interval(held["lead"]),
                 regret=None if regret is None else interval(regret),
                 place=None if place is None else int(place),

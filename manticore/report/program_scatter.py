@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from manticore.report.curves import ticks
-from manticore.report.dots import Mark, Scale, labels, span
+from manticore.report.dots import Mark, Scale, hairlines, span
 from manticore.report.markup import Html, el, joined, picture
 from manticore.statistics import Interval
 
@@ -77,21 +76,22 @@ def _dot(spot: Spot, wide: Scale, tall: Scale) -> Html:
 def _axes(wide: Scale, tall: Scale, across: str, upward: str) -> Html:
     """Hairlines with their values in percent, and what they are of."""
     bottom, right = HEIGHT - BOTTOM, WIDTH - RIGHT
-    upright, level = (ticks(100 * scale.low, 100 * scale.high) for scale in (wide, tall))
+    upright = [(LEFT + wide.x(value), text) for value, text in hairlines(wide)]
+    level = [(_up(tall, value), text) for value, text in hairlines(tall)]
     return joined(
         *(
             joined(
                 el("path", d=f"M{x:.1f} {TOP}V{bottom}", class_="hair"),
                 el("text", text, x=x, y=bottom + 14, class_="tick middle"),
             )
-            for text, x in zip(labels(upright), [LEFT + wide.x(value / 100) for value in upright], strict=True)
+            for x, text in upright
         ),
         *(
             joined(
                 el("path", d=f"M{LEFT} {y:.1f}H{right}", class_="hair"),
                 el("text", text, x=LEFT - 7, y=y + 3.5, text_anchor="end", class_="tick"),
             )
-            for text, y in zip(labels(level), [_up(tall, value / 100) for value in level], strict=True)
+            for y, text in level
         ),
         el("text", upward, x=0, y=13, class_="heading"),
         el("text", across, x=right, y=HEIGHT - 8, text_anchor="end", class_="heading"),

@@ -5,26 +5,27 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from manticore.report.colours import Colours
-from manticore.report.curves import ticks
-from manticore.report.dots import Mark, Scale, glyph, labels, span
+from manticore.report.dots import Mark, Scale, glyph, hairlines, span
 from manticore.report.markup import Html, el, joined, picture
 from manticore.report.match import TriedPath
-from manticore.report.units import counted, percent
+from manticore.report.metric import Metric
+from manticore.report.units import counted
 
 WIDTH, LEFT, TOP, TALL = 920, 62, 22, 130
 BLOCK, WIDEST = 13, 44
 
 
-def ranking(paths: Sequence[TriedPath], colours: Colours) -> Html:
+def ranking(paths: Sequence[TriedPath], metric: Metric, colours: Colours) -> Html:
     """The picture: a dot with its interval for each path, and under it the path itself as blocks, stage 1 on top.
 
     Args:
         paths: best first.
+        metric: what they are measured by.
         colours: of the components.
     """
     wide = min(float(WIDEST), (WIDTH - LEFT - 8) / len(paths))
-    marks = [Mark(tried.accuracy, _colour(tried), _told(tried)) for tried in paths]
-    scale = Scale(*span(marks, within=(0.0, 1.0)), TALL)
+    marks = [Mark(tried.reached, _colour(tried), _told(tried, metric)) for tried in paths]
+    scale = Scale(*span(marks, within=metric.ends), TALL)
     columns = (
         el("g", *_column(tried, mark, scale, wide, colours), transform=f"translate({LEFT + wide * place:.2f} 0)")
         for place, (tried, mark) in enumerate(zip(paths, marks, strict=True))
@@ -32,7 +33,7 @@ def ranking(paths: Sequence[TriedPath], colours: Colours) -> Html:
     stages = max(len(tried.path) for tried in paths)
     label = f"All {len(paths)} paths, best first: {'; '.join(mark.told for mark in marks)}"
     width, height = LEFT + wide * len(paths) + 8, TOP + TALL + 14 + BLOCK * stages
-    drawn = picture(width, height, label, _axis(scale, width), _stages(stages), *columns, class_="dots")
+    drawn = picture(width, height, label, _axis(scale, metric, width), _stages(stages), *columns, class_="dots")
     return el("div", el("div", drawn, style=f"max-width:{width:.0f}px;min-width:{0.7 * width:.0f}px"), class_="scroll")
 
 
@@ -40,8 +41,8 @@ def _colour(tried: TriedPath) -> str:
     return "var(--accent)" if tried.chosen else "var(--soft)"
 
 
-def _told(tried: TriedPath) -> str:
-    told = f"{' · '.join(tried.path)}: {percent(tried.accuracy.mean, tried.accuracy.margin)}"
+def _told(tried: TriedPath, metric: Metric) -> str:
+    told = f"{' · '.join(tried.path)}: {metric.told(tried.reached.mean, tried.reached.margin)}"
     return f"{told}, chosen by {counted(tried.chosen, 'seed')}" if tried.chosen else told
 
 
@@ -64,17 +65,16 @@ def _column(tried: TriedPath, mark: Mark, scale: Scale, wide: float, colours: Co
     ]
 
 
-def _axis(scale: Scale, width: float) -> Html:
-    """Hairlines with their values in percent."""
-    values = ticks(100 * scale.low, 100 * scale.high)
-    ys = [TOP + TALL - scale.x(value / 100) for value in values]
+def _axis(scale: Scale, metric: Metric, width: float) -> Html:
+    """Hairlines with their values."""
+    held = [(text, TOP + TALL - scale.x(value)) for value, text in hairlines(scale, metric)]
     return joined(
         *(
             joined(
                 el("path", d=f"M{LEFT} {y:.1f}H{width - 8:.1f}", class_="hair"),
                 el("text", text, x=LEFT - 8, y=y + 3.5, text_anchor="end", class_="tick"),
             )
-            for text, y in zip(labels(values), ys, strict=True)
+            for text, y in held
         )
     )
 

@@ -11,6 +11,7 @@ from manticore.errors import BadFile, UnknownName
 from manticore.files import read_json
 from manticore.report.checked import mapping, number, number_or_none, reading, texts
 from manticore.report.match import BUDGETS, FILE, Match
+from manticore.report.metric import Metric
 
 
 @dataclass(frozen=True)
@@ -70,6 +71,11 @@ class Contest:
     def budgets(self) -> tuple[str, ...]:
         """The budgets of which some task has a table."""
         return tuple(budget for budget in BUDGETS if any(budget in match.tables for match in self.matches))
+
+    @property
+    def metrics(self) -> tuple[Metric, ...]:
+        """What tasks are measured by, each once."""
+        return tuple(dict.fromkeys(match.metric for match in self.matches))
 
     def names(self, budget: str) -> tuple[str, ...]:
         """All that stand in a table of a budget, guesses left out. Raises UnknownName if there is no such table."""

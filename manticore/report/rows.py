@@ -10,6 +10,7 @@ from typing import Any
 
 from manticore.errors import BadFile
 from manticore.report import units
+from manticore.report.metric import ACCURACY, BITS, LOSS, Metric
 
 
 @dataclass(frozen=True)
@@ -50,25 +51,26 @@ class Row:
         return cls(str(held["name"]), str(held.get("group", "baseline")), **finite)
 
     @property
+    def metric(self) -> Metric:
+        """What it is measured by: accuracy, or bits per byte, or the loss in nats where there is neither."""
+        return next((metric for metric in (ACCURACY, BITS) if getattr(self, metric.name) is not None), LOSS)
+
+    @property
     def value(self) -> float | None:
-        """The accuracy, or the bits per byte, or the loss in nats where there is neither."""
-        return next((held for held in (self.accuracy, self.bits_per_byte, self.loss) if held is not None), None)
+        """What it reached, by its metric."""
+        held: float | None = getattr(self, self.metric.name)
+        return held
 
     @property
     def score(self) -> str:
-        """The value with its margin and, where it is none of a hundred, its unit."""
-        if self.accuracy is not None:
-            return units.percent(self.accuracy, self.margin)
-        if self.bits_per_byte is not None:
-            return units.bits(self.bits_per_byte, self.margin)
-        return units.percent(None) if self.loss is None else f"{self.loss:.3f} nats"
+        """The value with its margin, which a loss has none of; a dash if it is not known."""
+        margin = None if self.metric is LOSS else self.margin
+        return units.DASH if self.value is None else self.metric.written(self.value, margin)
 
     @property
     def goodness(self) -> float:
-        """More is better: accuracy, or the value with its sign turned."""
-        if self.value is None:
-            return float("-inf")
-        return self.value if self.accuracy is not None else -self.value
+        """More is better."""
+        return float("-inf") if self.value is None else self.metric.goodness(self.value)
 
     @property
     def costs(self) -> tuple[str, str, str]:
@@ -78,6 +80,5 @@ class Row:
 
 def measure(rows: Sequence[Row]) -> str:
     """Heading of the score column."""
-    if not rows or any(row.accuracy is not None for row in rows):
-        return "accuracy"
-    return "bits per byte" if any(row.bits_per_byte is not None for row in rows) else "loss"
+    used = {row.metric for row in rows}
+    return next((metric.words for metric in (ACCURACY, BITS, LOSS) if metric in used), ACCURACY.words)

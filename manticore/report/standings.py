@@ -29,11 +29,11 @@ def standings(task: Mapping[str, Any], budget: str) -> Table:
     """
     match = Match.of(task)
     best = match.best(budget)
-    table = bare(match.task, "model", match.metric, "params", "FLOPs\n/token", SHORT[budget], "time", "rate")
+    table = bare(match.task, "model", match.metric.words, "params", "FLOPs\n/token", SHORT[budget], "time", "rate")
     for group, held in groupby(match.table(budget), key=lambda one: one.group):
         table.add_section()
         for one in held:
-            style = "dim" if group == "guess" else "bold" if one.accuracy.mean == best else None
+            style = "dim" if group == "guess" else "bold" if one.reached.mean == best else None
             table.add_row(escape(one.name), *cells(one, budget), style=style)
     return table
 
@@ -45,7 +45,7 @@ def standings_markdown(task: Mapping[str, Any], budget: str) -> str:
     rows = []
     for one in match.table(budget):
         score, *costs = cells(one, budget)
-        rows.append((plain(one.name), f"**{score}**" if one.accuracy.mean == best else score, *costs))
+        rows.append((plain(one.name), f"**{score}**" if one.reached.mean == best else score, *costs))
     return markdown(("model", *headings(match, budget)), rows)
 
 
@@ -68,12 +68,12 @@ def scores(match: Match, names: tuple[str, ...], budget: str) -> list[tuple[str,
     """What each contender reached, and whether that is the best; a dash for who did not take part."""
     held = {one.name: one for one in match.table(budget)}
     best = match.best(budget)
-    return [(held[name].score, held[name].accuracy.mean == best) if name in held else (DASH, False) for name in names]
+    return [(held[name].score, held[name].reached.mean == best) if name in held else (DASH, False) for name in names]
 
 
 def headings(match: Match, budget: str) -> tuple[str, ...]:
     """What `cells` are."""
-    return match.metric, "parameters", "FLOPs/token", SPENT[budget], "wall time", "learning rate"
+    return match.metric.words, "parameters", "FLOPs/token", SPENT[budget], "wall time", "learning rate"
 
 
 def cells(one: Contender, budget: str) -> tuple[str, ...]:

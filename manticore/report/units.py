@@ -35,9 +35,14 @@ def percent(share: float | None, margin: float | None = None) -> str:
 
 def points(difference: float, margin: float | None = None) -> str:
     """A signed difference of two shares in percentage points, with half its 95% interval: `+4.2`, `+4.2 ± 1.9`."""
-    text = f"{100 * difference:+.1f}"
-    text = "0.0" if text in ("+0.0", "-0.0") else text.replace("-", "−")
+    text = signed(100 * difference, 1)
     return text if margin is None else f"{text} ± {100 * margin:.1f}"
+
+
+def signed(value: float, digits: int) -> str:
+    """A number with its sign, none for what is rounded to zero: `+4.2`, `−4.2`, `0.0`."""
+    text = f"{value:+.{digits}f}"
+    return text.replace("-", "−") if float(text) else text[1:]
 
 
 def duration(seconds: float) -> str:
@@ -62,3 +67,14 @@ def listed(names: Sequence[str]) -> str:
 def bits(value: float, margin: float | None = None) -> str:
     """Bits per byte with their margin: `1.912 ± 0.008`."""
     return f"{value:.3f}" if margin is None else f"{value:.3f} ± {margin:.3f}"
+
+
+def more_bits(difference: float, margin: float | None = None) -> str:
+    """A signed difference of bits per byte, or of losses, with its margin: `+0.050`, `−0.050 ± 0.008`."""
+    text = signed(difference, 3)
+    return text if margin is None else f"{text} ± {margin:.3f}"
+
+
+def nats(loss: float, margin: float | None = None) -> str:
+    """A loss with its margin: `3.219 nats`."""
+    return f"{bits(loss, margin)} nats"

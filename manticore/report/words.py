@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from math import hypot
 
 from manticore.architecture import SKIP
+from manticore.report.metric import ACCURACY, BITS, LOSS, Metric
 from manticore.report.reading import Run
 from manticore.report.rows import Row
-from manticore.report.units import percent, points
 
 
 @dataclass(frozen=True)
@@ -47,33 +47,23 @@ def sentences(run: Run) -> list[str]:
 
 def difference(row: Row, other: Row) -> str:
     """How much better `row` is: `+4.2 points`, or less bits or nats; empty if they cannot be compared."""
-    if row.accuracy is not None and other.accuracy is not None:
-        return f"{points(row.accuracy - other.accuracy)} points"
-    if row.value is not None and other.value is not None and row.accuracy is None and other.accuracy is None:
-        return f"{row.value - other.value:+.3f} {_unit(row)}".replace("-", "−")
-    return ""
+    if row.value is None or other.value is None or row.metric != other.metric:
+        return ""
+    return row.metric.told_change(row.value - other.value)
 
 
 def against(row: Row, other: Row) -> str:
     """`4.2 points above mamba alone (58.8 ± 1.5 %), more than the 95% margins explain`."""
-    if row.accuracy is not None and other.accuracy is not None:
-        ahead = row.accuracy - other.accuracy
-        size, unit, up, down = points(abs(ahead)).lstrip("+"), "points", "above", "below"
-    else:
-        ahead = row.goodness - other.goodness
-        size, unit, up, down = f"{abs(ahead):.3f}", _unit(row), "below", "above"
+    metric, ahead = row.metric, row.goodness - other.goodness
+    size = metric.change(abs(ahead), None).lstrip("+")
     level = not float(size)
-    told = f"level with {other.name}" if level else f"{size} {unit} {up if ahead > 0 else down} {other.name}"
+    told = f"{size} {metric.unit} {metric.better if ahead > 0 else metric.worse} {other.name}"
+    told = f"level with {other.name}" if level else told
     told += f" ({other.score})"
     if row.margin is None or other.margin is None or other.group == "guess" or level:
         return told
     clear = abs(ahead) > hypot(row.margin, other.margin)
     return told + (", more than the 95% margins explain" if clear else ", a difference within the 95% margins")
-
-
-def _unit(row: Row) -> str:
-    """What a row that has no accuracy is measured in."""
-    return "nats" if row.bits_per_byte is None else "bits per byte"
 
 
 def discretized(soft: str, discrete: str, change: str, tuned: str | None) -> str:
@@ -104,11 +94,7 @@ def _scored(run: Run) -> str:
         return ""
     told = f"Fine-tuned, it has an accuracy of {row.score} on the test split"
     if row.accuracy is None:
-        need = (
-            f"needs {row.score} bits per byte"
-            if row.bits_per_byte is not None
-            else f"has a loss of {row.score} per token"
-        )
+        need = f"has a loss of {row.score} per token" if row.metric is LOSS else f"needs {row.score} {row.metric.unit}"
         told = f"Fine-tuned, it {need} on the test split"
     others = [other for other in (run.best("component"), run.best("guess")) if other is not None]
     compared = [against(row, other) for other in others if difference(row, other)]
@@ -138,14 +124,15 @@ def _examples(run: Run) -> str:
 
 
 def _value(run: Run, value: float) -> str:
-    return f"{value:.3f} {_unit_of(run)}" if run.metrics.get("kind") == "lm" else percent(value)
+    return _metric(run).told(value)
 
 
 def _change(run: Run, before: float, after: float) -> str:
-    if run.metrics.get("kind") == "lm":
-        return f"{after - before:+.3f} {_unit_of(run)}".replace("-", "−")
-    return f"{points(after - before)} points"
+    return _metric(run).told_change(after - before)
 
 
-def _unit_of(run: Run) -> str:
-    return "bits per byte" if run.metrics.get("metric") == "bits_per_byte" else "nats"
+def _metric(run: Run) -> Metric:
+    """What the gap is measured by; runs of old had language models without bits per byte."""
+    if run.metrics.get("kind") != "lm":
+        return ACCURACY
+    return BITS if run.metrics.get("metric") == BITS.name else LOSS

@@ -10,6 +10,7 @@ from manticore.contest.meeting import Meeting
 from manticore.contest.rounds import Results
 from manticore.contest.trials import Trial
 from manticore.recipe import Recipe
+from manticore.report.metric import ACCURACY, Metric
 
 KEYS: dict[str, Any] = {
     "task": {
@@ -35,9 +36,9 @@ def recipe(**contest: Any) -> Recipe:
     return recipe_for("search/mad", {**KEYS, "contest": {"seeds": 2, "learning_rates": [0.001, 0.002], **contest}})
 
 
-def answer(accuracy: float, held: Trial, path: list[str] | None = None) -> dict[str, Any]:
+def answer(value: float, held: Trial, path: list[str] | None = None, metric: Metric = ACCURACY) -> dict[str, Any]:
     """What a trial could have come to."""
-    score = {"accuracy": accuracy, "loss": 1 - accuracy, "count": 32, "margin": 0.1}
+    score = {metric.name: value, "loss": 3 - metric.goodness(value), "count": 32, "margin": 0.1}
     if held["split"] == "test":
         before = {"soft": score, "discrete": score} if held["contender"] == "hybrid" else {}
         return {"score": score, "before": before}
@@ -56,9 +57,9 @@ def answer(accuracy: float, held: Trial, path: list[str] | None = None) -> dict[
 
 
 def told(
-    meeting: Meeting, accuracy: Callable[[Trial], float], path: Iterable[str] = ("gpt-neo", "mamba")
+    meeting: Meeting, value: Callable[[Trial], float], path: Iterable[str] = ("gpt-neo", "mamba")
 ) -> tuple[dict[str, Any], list[list[Trial]]]:
-    """What a meeting's story returns when its trials come to `accuracy`, and its rounds."""
+    """What a meeting's story returns when its trials come to `value`, and its rounds."""
     story, rounds = meeting.story(), []
     answers: Results | None = None
     while True:
@@ -67,7 +68,7 @@ def told(
         except StopIteration as end:
             return end.value, rounds
         rounds.append(trials)
-        answers = [answer(accuracy(held), held, list(path)) for held in trials]
+        answers = [answer(value(held), held, list(path), meeting.metric) for held in trials]
 
 
 def rate_of(held: Trial) -> float:

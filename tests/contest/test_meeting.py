@@ -8,8 +8,10 @@ import pytest
 
 from manticore.contest.meeting import Meeting
 from manticore.contest.rounds import play
+from manticore.contest.standing import differences
 from manticore.contest.trials import DIVERGED, Trial
 from manticore.jobs import key_of
+from manticore.report.metric import ACCURACY, BITS, Metric
 from tests.contest.contests import answer, rate_of, recipe, seed_of, told
 
 GOOD = {"path": 0.001, "designed": 0.002, "uniform": 0.001, "hub": 0.002, "hybrid": 0.002}
@@ -118,8 +120,25 @@ def test_stories_are_played_in_rounds_together() -> None:
     assert ends == [{"heard": [{"of": "a0"}]}, {"heard": [{"of": f"b{n}"} for n in range(3)]}, {"heard": []}]
 
 
-def test_a_rival_that_diverged_everywhere_ends_no_contest() -> None:
-    story = Meeting(recipe(), "data").story()
+@pytest.mark.parametrize("metric", [ACCURACY, BITS], ids=lambda metric: metric.name)
+def test_a_rate_that_diverged_is_never_chosen(metric: Metric) -> None:
+    """Not even where all else is as bad as can be, or worse."""
+    meeting = Meeting(recipe(), "data", metric)
+    tuning = meeting.tune([meeting.component("mamba")])
+    trials = next(tuning)
+    for worst in (metric.worst, 90.0 if metric is BITS else metric.worst):
+        held = [DIVERGED if rate_of(one) == 0.001 else answer(worst, one, metric=metric) for one in trials]
+        with pytest.raises(StopIteration) as end:
+            tuning.send(held)
+        assert meeting.rates == {"mamba alone": 0.002}
+        assert end.value.value == {"mamba alone": metric.goodness(metric.worst)}
+        tuning = meeting.tune([meeting.component("mamba")])
+        next(tuning)
+
+
+@pytest.mark.parametrize("metric", [ACCURACY, BITS], ids=lambda metric: metric.name)
+def test_a_rival_that_diverged_everywhere_ends_no_contest(metric: Metric) -> None:
+    story = Meeting(recipe(), "data", metric).story()
     answers = None
     while True:
         try:
@@ -127,6 +146,9 @@ def test_a_rival_that_diverged_everywhere_ends_no_contest() -> None:
         except StopIteration as end:
             found = end.value
             break
-        answers = [DIVERGED if held["contender"] == "uniform" else answer(0.5, held, ["mamba"] * 2) for held in trials]
+        answers = [
+            DIVERGED if held["contender"] == "uniform" else answer(0.5, held, ["mamba"] * 2, metric) for held in trials
+        ]
     for rows in found["tables"].values():
-        assert next(row for row in rows if row["name"] == "uniform mixture")["accuracy"]["mean"] == 0
+        assert next(row for row in rows if row["name"] == "uniform mixture")[metric.name]["mean"] == metric.worst
+        assert differences(rows, metric)["uniform mixture"]["mean"] == abs(0.5 - metric.worst)  # ahead

@@ -15,10 +15,14 @@ from manticore.contest.meeting import Meeting
 from manticore.contest.trials import DIVERGED, Work, digest
 from manticore.jobs import key_of
 from manticore.recipe import Recipe
+from manticore.report.metric import ACCURACY, BITS, Metric
 from manticore.tasks.base import TaskOptions
 from manticore.tasks.catalog import load_task
+from manticore.tasks.language import LanguageTask
 from tests.contest.contests import recipe
+from tests.pairs import model_folder
 from tests.pico import component
+from tests.tasks.readers import reader
 
 
 def key(of: Recipe, kind: str = "mamba alone", data: str = "data") -> str:
@@ -76,6 +80,38 @@ def test_the_digest_is_of_examples_and_splits() -> None:
     labels.flat[0] += 1
     object.__setattr__(splits.test, "labels", labels)
     assert digest(same) != digest(one)
+
+
+def test_the_digest_of_text_is_of_documents_whoever_reads_them() -> None:
+    options = TaskOptions("text@length=32,passage=2000", preset="cpu", train=12, val=4, test=4)
+    one, same = load_task(options), load_task(replace(options, workers=1))
+    assert isinstance(one, LanguageTask)
+    assert digest(one) == digest(same) == digest(one.read_by(reader(300)))
+    for other in (
+        replace(options, seed=1),
+        replace(options, val=3),
+        replace(options, name="text@length=16,passage=2000"),
+        replace(options, name="text@length=32,passage=1900"),
+    ):
+        assert digest(load_task(other)) != digest(one), other
+
+
+def test_a_tokenizer_and_the_alignment_are_of_a_trial_that_reads_text(tmp_path: Path) -> None:
+    folders = [model_folder(tmp_path / name, family) for name, family in (("gpt", "gpt_neo"), ("mamba", "mamba"))]
+    held = replace(recipe(), space={"components": list(map(str, folders)), "stages": 2})
+
+    def keys(of: Recipe, metric: Metric) -> list[str]:
+        meeting = Meeting(of, "data", metric)
+        sides = [meeting.hybrid("mamba"), meeting.one_path("mamba", ["gpt", "mamba"]), meeting.component("mamba")]
+        return [key_of(meeting.trial(side, 0, 0.001)) for side in sides]
+
+    more = replace(held, align=replace(held.align, tokens=512))
+    assert [a == b for a, b in zip(keys(held, BITS), keys(more, BITS), strict=True)] == [False, False, True]
+    assert keys(held, ACCURACY) == keys(more, ACCURACY)
+    before = {metric: keys(held, metric) for metric in (ACCURACY, BITS)}
+    reader(300).save_pretrained(folders[0])
+    assert keys(held, ACCURACY) == before[ACCURACY]
+    assert not set(keys(held, BITS)) & set(before[BITS])
 
 
 def test_a_trial_is_trained_once_and_tested_on_what_was_trained(tmp_path: Path) -> None:

@@ -61,6 +61,20 @@ def task(name: str, shift: float = 0.0) -> dict[str, Any]:
     }
 
 
+def text_task(name: str) -> dict[str, Any]:
+    """The same task in bits per byte, which are 2 less the accuracy: everybody stands where they stood."""
+    held = task(name)
+
+    def turned(value: dict[str, Any]) -> dict[str, Any]:
+        return {**value, "mean": 2 - value["mean"], "low": 2 - value["high"], "high": 2 - value["low"]}
+
+    for row in (*held["tables"]["tokens"], *held["tables"]["flops"], *held["paths"], held["exported"]):
+        row["bits_per_byte"] = turned(row.pop("accuracy"))
+        row |= {"values": {seed: 2 - value for seed, value in row.get("values", {}).items()}}
+    gap = {name: turned(value) for name, value in held["gap"].items()}
+    return {**held, "metric": "bits_per_byte", "kind": "lm", "guesses": {}, "gap": gap}
+
+
 def comparison() -> dict[str, Any]:
     """The whole of comparison.json."""
     return {

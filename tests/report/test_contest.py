@@ -12,7 +12,7 @@ from manticore.files import write_json, write_text
 from manticore.report import write_contest
 from manticore.report.dots import Mark, Scale, span
 from manticore.statistics import Interval
-from tests.report.contests import comparison, interval
+from tests.report.contests import comparison, interval, task, text_task
 from tests.report.pages import Reader, assert_asks_for_nothing
 
 
@@ -51,6 +51,38 @@ def test_page_says_what_the_numbers_say(tmp_path: Path) -> None:
         "55 min 12 s with 2 workers",
     ):
         assert said in words, said
+
+
+def test_page_of_text_is_in_bits_and_less_is_better(tmp_path: Path) -> None:
+    reader = page(tmp_path, {**comparison(), "tasks": [text_task("text-a"), text_task("text-b")]})
+    for said in (
+        "The hybrid's lead over each opponent in bits per byte, paired over seeds: right of the line it is ahead.",
+        "Bits per byte, less being better, the best of each task set strong.",
+        "Less bits per byte is better.",
+        "gpt-neo alone 1.280 ± 0.020 +0.080 ± 0.050 118 k",
+        "mambaformer best 1.170 ± 0.020 −0.030 ± 0.050",
+        "From the soft mixture to the one-hot path it went from 1.220 ± 0.020 bits per byte to 1.270 ± 0.010 bits per "
+        "byte (+0.050 bits per byte); fine-tuning then brought it to 1.200 ± 0.020 bits per byte.",
+        "What is exported, it or a better component: 1.190 ± 0.020 bits per byte.",
+        "The paths that the searches found are 0.012 ± 0.004 bits per byte above the best of 3.",
+        "scores with how few bits per byte the paths need is 0.62 (−0.10 to 0.90).",
+    ):
+        assert said in reader.words, said
+    assert reader.text.count("\nbest\n") == 4
+    ranked = next(label for label in reader.labels if label.startswith("All 3 paths"))
+    assert ranked.split(": ", 1)[1].startswith("gpt-neo · mamba: 1.180 ± 0.020 bits per byte, chosen by 1 seed; mamba")
+    assert "points" not in reader.words
+    assert "%" not in reader.words.replace("95% interval", "")
+
+
+def test_each_unit_has_its_own_picture(tmp_path: Path) -> None:
+    reader = page(tmp_path, {**comparison(), "tasks": [task("mad"), text_task("text")]})
+    assert "in percentage points or, in the other picture, bits per byte, paired" in reader.words
+    assert "Accuracy in percent or bits per byte, less being better, the best" in reader.words
+    leads = [label for label in reader.labels if label.startswith("The hybrid's lead")]
+    assert [("mad," in label, "text," in label) for label in leads] == [(True, False), (False, True)] * 2
+    assert "mad 80.0 ± 2.0 % 72.0" in reader.words  # two units need their signs
+    assert "text 1.200 ± 0.020 1.280" in reader.words
 
 
 def test_best_of_each_task_is_marked_once_a_table(tmp_path: Path) -> None:
@@ -166,7 +198,7 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("key", "value", "told"),
     [
-        ("accuracy", {"mean": 81.0, "low": None, "high": None, "count": 3}, r"81.0 is not a share of 1"),
+        ("accuracy", {"mean": 81.0, "low": None, "high": None, "count": 3}, r"accuracy of 81 is not within 0 and 1"),
         ("accuracy", {"mean": float("nan"), "low": None, "high": None, "count": 3}, "not finite"),
         ("accuracy", {"mean": 0.8}, "has no 'count'"),
         ("values", [0.8], "not an object"),
