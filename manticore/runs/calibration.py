@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import accumulate, pairwise
 from pathlib import Path
 
 import torch
@@ -68,16 +69,22 @@ def read_texts(files: Sequence[Path]) -> list[str]:
 
 
 def passages(texts: Sequence[str], count: int, width: int) -> list[str]:
-    """About `count` passages of at most `width` characters, evenly spread over the texts; no two overlap.
+    """At most `count` passages of at most `width` characters, evenly spread over the texts; no two overlap.
 
-    A passage starts after a blank, where there is one, so that no word is cut at its start.
+    A text no longer than that is a passage as a whole, if it is one at all. Others start after a blank, where there is
+    one, so that no word is cut at its start.
     """
-    whole = sum(len(text) for text in texts)
+    begins = [0, *accumulate(len(text) for text in texts)]
+    starts: dict[int, list[int]] = {}
+    for place in (number * begins[-1] // count for number in range(count)):
+        chosen = bisect_right(begins, place) - 1
+        start = place - begins[chosen] if len(texts[chosen]) > width else 0
+        if start not in starts.setdefault(chosen, []):
+            starts[chosen].append(start)
     out = []
-    for text in texts:
-        share = max(1, round(count * len(text) / whole))
-        edges = [place * len(text) // share for place in range(share + 1)]
-        for start, stop in pairwise(edges):
+    for chosen, edges in starts.items():
+        text = texts[chosen]
+        for start, stop in pairwise([*edges, len(text)]):
             blank = next((place for place in range(start, stop) if text[place].isspace()), start) if start else -1
             out.append(text[blank + 1 : min(stop, blank + 1 + width)])
     return [passage for passage in out if passage.strip()]
