@@ -71,7 +71,7 @@ def task_flags(made: Parser) -> None:
     """Add the flags that say which task a hybrid meets."""
     made.add_argument("--task", default="lra-listops", metavar="T", help="task (ls tasks; default lra-listops)")
     made.add_argument("--preset", choices=("auto", "cpu", "paper"), default="auto", help="scale of the task")
-    made.add_argument("--data-dir", metavar="DIR", help="folder with the task's official files")
+    made.add_argument("--data-dir", metavar="DIR", help="the task's official files, or text")
 
 
 def task_options(given: argparse.Namespace) -> TaskOptions:

@@ -22,11 +22,13 @@ def add_flags(made: Parser) -> None:
     made.add_argument(
         "--home", metavar="M", help="component that lends embedding, stream and head; default: best alone"
     )
-    made.add_argument("--strategy", metavar="X", help="how alphas move: darts (default) or simultaneous")
+    made.add_argument("--strategy", metavar="X", help="how alphas move: darts (default), simultaneous, zero-shot")
     made.add_argument("--topology", metavar="X", help="how stages are joined: residual (default) or hub (the paper's)")
     made.add_argument("--projector", metavar="X", help="linear (default), low-rank, two-layer, identity")
     made.add_argument("--stages", type=int, metavar="N", help="number of stages")
-    made.add_argument("--data-dir", metavar="DIR", help="folder with the task's official files; default: generate")
+    made.add_argument(
+        "--data-dir", metavar="DIR", help="the task's official files, or text; default: generate, or what comes along"
+    )
     made.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="any recipe key; may be repeated")
 
 
