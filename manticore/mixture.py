@@ -1,7 +1,8 @@
 """What a stage of the supernet computes: its candidates, weighted and summed, with as little work as that takes.
 
 Translators of all candidates into their features are one matrix product, and so are those back, which carry the mixing
-weights in their matrices. Narrow values are added to the first features of wide ones: nothing is copied to be padded.
+weights in their matrices; bypasses are summed before they meet the stream. Narrow values are added to the first
+features of wide ones: nothing is copied to be padded.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from manticore.modeling.branches import ForeignBranch, HubBranch
+from manticore.modeling.bypass import Bypass
 from manticore.modeling.projectors import Linear
 from manticore.modeling.segments import Context
 
@@ -55,6 +57,15 @@ def leave(weights: Sequence[Tensor], projectors: Sequence[nn.Module], updates: S
     return F.linear(updates[0] if len(updates) == 1 else torch.cat(list(updates), dim=-1), matrix, bias)
 
 
+def pass_by(weights: Sequence[Tensor], bypasses: Sequence[nn.Module], h_BLD: Tensor) -> Tensor:
+    """Sum of `w_k R_k h`; linear bypasses in one product, by the weighted sum of their matrices."""
+    linear = [bypass for bypass in bypasses if isinstance(bypass, Bypass)]
+    if len(linear) < len(bypasses):
+        return weighted_sum([(w, bypass(h_BLD)) for w, bypass in zip(weights, bypasses, strict=True)])
+    matrix = torch.stack([w * bypass.weight for w, bypass in zip(weights, linear, strict=True)]).sum(0)
+    return F.linear(h_BLD, matrix)
+
+
 def mix(branches: Mapping[str, nn.Module], weights_K: Tensor, h_BLD: Tensor, context: Context) -> Tensor:
     """The stream after a stage: (B, L, D) -> (B, L, D), every candidate weighted by its entry of `weights_K`."""
     weight = dict(zip(branches, weights_K, strict=True))
@@ -75,4 +86,8 @@ def mix(branches: Mapping[str, nn.Module], weights_K: Tensor, h_BLD: Tensor, con
     updates = [branch.update(u_BLD, context) for branch, u_BLD in zip(foreign.values(), inside, strict=True)]
     shares = [weight[name] for name in foreign]
     terms.append((torch.stack(shares).sum(), h_BLD))
-    return weighted_sum(terms) + leave(shares, [branch.outward for branch in foreign.values()], updates)
+    out_BLD = weighted_sum(terms) + leave(shares, [branch.outward for branch in foreign.values()], updates)
+    beside = {name: branch.bypass for name, branch in foreign.items() if branch.bypass is not None}
+    if not beside:
+        return out_BLD
+    return out_BLD + pass_by([weight[name] for name in beside], list(beside.values()), h_BLD)

@@ -1,7 +1,7 @@
-"""Projector sets: P and Q of one home and its foreign components, as a folder. Knows nothing of how they were fitted.
+"""Projector sets: P, Q and bypasses of one home and its foreign components, as a folder.
 
-A set fits the weights, cuts and widths it was made for and nothing else; whoever reads one into a supernet is told by
-name what does not fit. `projectors/README.md` fixes the form.
+Knows nothing of how they were fitted. A set fits the weights, cuts and widths it was made for and nothing else; whoever
+reads one into a supernet is told by name what does not fit. `projectors/README.md` fixes the form.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import hashlib
 import math
 import shutil
 from collections.abc import Mapping
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +22,10 @@ from torch import Tensor, nn
 from manticore.components import Component
 from manticore.errors import BadFile, ManticoreError
 from manticore.files import read_json, write_json, write_text
-from manticore.supernet import Supernet
+from manticore.modeling.projectors import NOT_OWN
+from manticore.supernet import Supernet, translates
 
 FORMAT = 1
-MIDDLES = ("inward", "outward")
 FACTS = ("format", "home", "stages", "projector", "components", "tokens")
 """What every `config.json` of a set has."""
 
@@ -61,8 +62,7 @@ def _component(supernet: Supernet, held: Component) -> dict[str, Any]:
 
 def state(supernet: Supernet) -> dict[str, Tensor]:
     """The projectors' weights, under the names they have in the supernet."""
-    held = supernet.state_dict()
-    return {key: value for key, value in held.items() if key.split(".")[3:4] and key.split(".")[3] in MIDDLES}
+    return {key: value for key, value in supernet.state_dict().items() if translates(key)}
 
 
 def save(supernet: Supernet, folder: Path, card: str, tokens: int, **facts: Any) -> Path:
@@ -128,10 +128,12 @@ def read(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     spoilt = [key for key, value in state.items() if not value.isfinite().all()]
     if spoilt:
         raise BadFile(weights, f"{spoilt[0]} is not finite")
-    for stage in range(held["stages"]):
-        for name in components:
-            if name != held["home"] and not any(key.startswith(f"stages.{stage}.{name}.inward.") for key in state):
-                raise BadFile(weights, f"holds no projector of '{name}' at stage {stage + 1}")
+    parts = {"inward": "projector"}
+    if isinstance(held["projector"], Mapping) and held["projector"].get("bypass"):
+        parts["bypass"] = "bypass"
+    for stage, name, part in product(range(held["stages"]), components, parts):
+        if name != held["home"] and not any(key.startswith(f"stages.{stage}.{name}.{part}.") for key in state):
+            raise BadFile(weights, f"holds no {parts[part]} of '{name}' at stage {stage + 1}")
     return held, state
 
 
@@ -175,8 +177,9 @@ def _check_fit(held: Mapping[str, Any], ours: Mapping[str, Any], folder: Path) -
 
 
 def _told(value: Any) -> str:
-    """A value in a message: hashes by their first digits, a projector by its kind and options."""
+    """A value in a message: hashes by their first digits, a projector by its kind, bypass and options."""
     if isinstance(value, Mapping):
-        options = {key: held for key, held in value.items() if key != "kind"}
-        return str(value.get("kind")) + (f" {options}" if options else "")
+        options = {key: held for key, held in value.items() if key not in NOT_OWN}
+        around = " with a bypass" if value.get("bypass") else ""
+        return f"{value.get('kind')}{around}" + (f" {options}" if options else "")
     return value[:20] if isinstance(value, str) and value.startswith("blake2b:") else str(value)

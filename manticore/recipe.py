@@ -336,10 +336,16 @@ def check_projector(kind: str, options: dict[str, Any]) -> None:
             projectors.KINDS.setdefault(point.name, point.load())
     if kind not in projectors.KINDS:
         raise UnknownName("projector", kind, projectors.KINDS)
+    own = {key: value for key, value in options.items() if key != "bypass"}
+    takes = signature(projectors.KINDS[kind])
     try:
-        signature(projectors.KINDS[kind]).bind(1, 1, **options)
+        takes.bind(1, 1, **own)
     except TypeError as error:
-        raise ManticoreError(f"projector '{kind}' does not take the options {options}: {error}") from None
+        raise ManticoreError(f"projector '{kind}' does not take the options {own}: {error}") from None
+    if "bypass" in options and "bypass" in takes.parameters:
+        raise ManticoreError(
+            f"projector '{kind}' has an option 'bypass' of its own, which goes to its branch; rename it"
+        )
 
 
 def read_yaml(file: Path | str) -> dict[str, Any]:

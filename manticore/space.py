@@ -78,7 +78,8 @@ class SearchSpace:
         home: name of the component that lends embedding, stream, norm and head. Default: the best one alone.
         topology: `residual` (updates to home's stream) or `hub` (the paper's gated wiring).
         projector: kind of the translators: linear, low-rank, two-layer, identity, or a registered one.
-        projector_options: the kind's own options, such as `rank`.
+        projector_options: the kind's own options, such as `rank`, and `bypass` for any kind: a linear map of home's
+            stream beside every foreign update (residual topology only; default false).
         skip: offer leaving a stage out as one more candidate (residual topology only).
     """
 
@@ -121,12 +122,16 @@ class SearchSpace:
             raise ManticoreError(f"stages must be a whole number of at least 1, not {self.stages!r}")
         if not isinstance(self.projector_options, dict):
             raise ManticoreError(f"projector_options must be a mapping, not {self.projector_options!r}")
+        if not isinstance(self.projector_options.get("bypass", False), bool):
+            raise ManticoreError(f"bypass must be true or false, not {self.projector_options['bypass']!r}")
         if self.topology not in TOPOLOGIES:
             raise UnknownName("topology", self.topology, TOPOLOGIES)
         if self.home is not None and self.home not in self.names:
             raise UnknownName("home component", self.home, self.names)
         if self.home is not None and self.topology == "hub":
             raise ManticoreError("in the hub topology whoever runs the first stage is home; drop home or topology=hub")
+        if self.projector_options.get("bypass") and self.topology == "hub":
+            raise ManticoreError("a bypass exists in the residual topology only; drop bypass or topology=hub")
         if self.skip and self.topology == "hub":
             raise ManticoreError("skip stages exist in the residual topology only; drop skip or topology=hub")
 

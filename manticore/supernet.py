@@ -19,7 +19,7 @@ from manticore.components.tokenizers import one_vocabulary
 from manticore.errors import ManticoreError, UnknownName
 from manticore.mixing import relaxations
 from manticore.mixture import mix, weighted_sum
-from manticore.modeling.branches import ForeignBranch, HomeBranch, HubBranch, SkipBranch
+from manticore.modeling.branches import TRANSLATORS, ForeignBranch, HomeBranch, HubBranch, SkipBranch
 from manticore.modeling.heads import HEADS
 from manticore.modeling.modeling_manticore import Embedding
 from manticore.modeling.padding import needed_mask, places
@@ -41,6 +41,12 @@ class Readout:
     kind: str = "lm"
     vocab_size: int | None = None
     labels: int = 0
+
+
+def translates(name: str) -> bool:
+    """Whether a weight of a supernet, by its name there, is a translator's: `stages.0.mamba.inward.weight` is."""
+    parts = name.split(".")
+    return len(parts) > 3 and parts[3] in TRANSLATORS
 
 
 class Supernet(nn.Module):
@@ -96,8 +102,9 @@ class Supernet(nn.Module):
 
     @property
     def projector(self) -> dict[str, object]:
-        """Kind and options of the translators."""
-        return {"kind": self.space.projector, **self.space.projector_options}
+        """Kind and options of the translators; a bypass that is off is not said."""
+        options = {key: value for key, value in self.space.projector_options.items() if key != "bypass" or value}
+        return {"kind": self.space.projector, **options}
 
     def _build_ends(self, lenders: list[str]) -> None:
         self.embeds, self.norms, self.heads = nn.ModuleDict(), nn.ModuleDict(), nn.ModuleDict()

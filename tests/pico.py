@@ -6,7 +6,7 @@ import torch
 
 from manticore.components import Component, Scratch, Size, load
 from manticore.space import ComponentSpec, SearchSpace
-from manticore.supernet import Readout, Supernet
+from manticore.supernet import Readout, Supernet, translates
 
 FAMILIES = ("gpt_neo", "gpt2", "gpt_neox", "llama", "mistral", "qwen2", "qwen3", "mamba", "mamba2")
 VOCAB = 61
@@ -61,7 +61,7 @@ def supernet(home: str, foreign: str, readout: Readout | None = None, **space: o
     torch.manual_seed(0)
     with torch.no_grad():  # projectors off the identity, so that a test that forgot them fails
         for name, parameter in made.named_parameters():
-            if "ward." in name:
+            if translates(name):
                 parameter.add_(0.05 * torch.randn_like(parameter))
     return made.eval()
 

@@ -1,8 +1,10 @@
-"""P and Q of every foreign branch by ridge least squares on text, no gradient (DESIGN section 2).
+"""P, Q and bypass of every foreign branch by ridge least squares on text, no gradient (DESIGN section 2).
 
 P[s,k] maps home's stream before stage s to component k's own stream there, less k's absolute positions, which the
 branch adds after P. Q[s,k] maps the update that k's segment makes of what P gives it to home's own update: fitted
-after P, it repairs what P loses. One pass over the text for all P, one for all Q; only second moments are kept.
+after P, it repairs what P loses. A bypass R reads home's stream beside that update and is fitted together with Q, as
+one map [Q R] of both, of which low-rank projectors keep one rank in all. One pass over the text for all P, one for all
+Q; only second moments are kept.
 
 With unlike tokenizers P is fitted where tokens of both end at the same character. Q needs no pairs: a hybrid reads
 home's tokens, so both updates exist at every one of them.
@@ -39,7 +41,8 @@ class StageFit:
     Attributes:
         stage: from 0.
         component: the foreign component.
-        inward, outward: R^2 of P and of Q; 1: nothing is lost, 0: no better than the mean, NaN: nothing to explain.
+        inward, outward: R^2 of P, and of Q with its bypass, if any; 1: nothing is lost, 0: no better than the mean,
+            NaN: nothing to explain.
         inward_damping, outward_damping: the penalties that were chosen, as in `Moments.solve`.
         home_update: root mean squared length of what home's own segment adds to the stream.
         update_before, update: the same of this branch, before alignment and after. An alpha weighs an update of this
@@ -58,7 +61,7 @@ class StageFit:
 
 
 def align(supernet: Supernet, seen: Readings, held: Readings) -> list[StageFit]:
-    """Fit every P and Q of a supernet in place; nothing else in it changes.
+    """Fit every P, Q and bypass of a supernet in place; nothing else in it changes.
 
     Args:
         supernet: in the residual topology, with linear or low-rank projectors, and its components' own vocabulary.
@@ -145,9 +148,9 @@ def _fit(
             raise ManticoreError(f"the text is too short to align '{name}': it has no places to compare")
         if not (moments.yx_ED.isfinite().all() and test.yx_ED.isfinite().all()):
             raise ManticoreError(f"'{name}' cannot be aligned: at stage {stage + 1} some activations are not finite")
-        projector = branch.inward if pairs is _inward_pairs else branch.outward
-        choice = choose(projector, moments, test)
-        write(projector, choice.affine)
+        projector, bypass = (branch.inward, None) if pairs is _inward_pairs else (branch.outward, branch.bypass)
+        choice = choose(projector if bypass is None else bypass, moments, test)  # a bypass's rank is the larger one
+        write(projector, choice.affine, bypass)
         out[name, stage] = (choice, test)
     return out
 
@@ -187,11 +190,15 @@ def _inward_pairs(supernet: Supernet, reading: Reading) -> Pairs:
 
 
 def _outward_pairs(supernet: Supernet, reading: Reading) -> Pairs:
-    """What each foreign segment adds to what P made of home's stream, and what home's own segment adds."""
+    """What each foreign segment adds to what P made of home's stream, and what home's own segment adds.
+
+    A branch with a bypass is given home's stream as well, behind the foreign update.
+    """
     context = context_of(supernet, reading.ids_BL, reading.mask_BL)
     home = own_streams(supernet, supernet.home, reading.ids_BL, context)
     for name, stage, branch in _foreign_branches(supernet):
         x_BLD = branch.update(branch.inward(home[stage]), context)
+        x_BLD = x_BLD if branch.bypass is None else torch.cat([x_BLD, home[stage]], dim=-1)
         y_BLD = home[stage + 1] - home[stage]
         yield name, stage, rows(x_BLD, reading.mask_BL), rows(y_BLD, reading.mask_BL)
 
@@ -203,7 +210,8 @@ def _sizes(supernet: Supernet, text: Readings) -> dict[tuple[str, int], float]:
         for name, stage, x_ND, _ in _outward_pairs(supernet, reading):
             branch = branch_of(supernet, stage, name)
             assert isinstance(branch, ForeignBranch)
+            width = supernet.components[name].width
             seen = total.setdefault((name, stage), [0.0, 0.0])
-            seen[0] += float(branch.outward(x_ND).double().square().sum())
+            seen[0] += float(branch.added(x_ND[:, :width], x_ND[:, width:]).double().square().sum())
             seen[1] += len(x_ND)
     return {key: (squares / max(1, count)) ** 0.5 for key, (squares, count) in total.items()}

@@ -1,4 +1,4 @@
-"""Which kinds of projector have a closed form, and how a fitted map is written into one. Knows no data."""
+"""Which kinds of projector have a closed form, and how a fitted map is written into them. Knows no data."""
 
 from __future__ import annotations
 
@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from manticore.alignment.ridge import GRID, Affine, Moments
 from manticore.errors import ManticoreError
+from manticore.modeling.bypass import LowRankBypass
 from manticore.modeling.projectors import Linear, LowRank
 
 
@@ -33,23 +34,35 @@ def check_form(projector: nn.Module, kind: str) -> None:
 def choose(projector: nn.Module, seen: Moments, held: Moments, grid: Sequence[float] = GRID) -> Choice:
     """The map of the projector's form, fitted on `seen`, with the damping that leaves least of `held` unexplained."""
     fits = seen.solve_each(grid)
-    if isinstance(projector, LowRank):
+    if isinstance(projector, LowRank | LowRankBypass):
         fits = [seen.truncate(fit, projector.down.out_features) for fit in fits]
     choices = [Choice(fit, damping, 1 - held.unexplained(fit)) for fit, damping in zip(fits, grid, strict=True)]
     return max(choices, key=lambda choice: choice.explained)
 
 
 @torch.no_grad()
-def write(projector: nn.Module, affine: Affine) -> None:
-    """Put a map that `choose` returned into a projector of the same form."""
-    if isinstance(projector, LowRank):
-        rank = projector.down.out_features
-        left, sizes, right = torch.linalg.svd(affine.weight_ED, full_matrices=False)
+def write(projector: nn.Module, affine: Affine, bypass: nn.Module | None = None) -> None:
+    """Put a map that `choose` returned into a projector of the same form.
+
+    With a bypass the map reads both: its first columns are the projector's, its last, as many as rows, the bypass's.
+    """
+    weight_ED, stream = affine.weight_ED, 0 if bypass is None else len(affine.bias_E)
+    if bypass is not None:
+        _put(bypass, weight_ED[:, -stream:])
+    _put(projector, weight_ED[:, : weight_ED.shape[1] - stream])
+    last = projector.up if isinstance(projector, LowRank) else projector
+    assert isinstance(last, nn.Linear)
+    last.bias.copy_(affine.bias_E)
+
+
+def _put(linear: nn.Module, weight_ED: Tensor) -> None:
+    """Write a matrix, or for a low-rank map the two factors of one that has no higher rank."""
+    if isinstance(linear, LowRank | LowRankBypass):
+        rank = linear.down.out_features
+        left, sizes, right = torch.linalg.svd(weight_ED, full_matrices=False)
         root = sizes[:rank].sqrt()  # the two factors share the scale, so that neither learns faster than the other
-        projector.up.weight.copy_(left[:, :rank] * root)
-        projector.down.weight.copy_(root[:, None] * right[:rank])
-        projector.up.bias.copy_(affine.bias_E)
+        linear.up.weight.copy_(left[:, :rank] * root)
+        linear.down.weight.copy_(root[:, None] * right[:rank])
         return
-    assert isinstance(projector, Linear)
-    projector.weight.copy_(affine.weight_ED)
-    projector.bias.copy_(affine.bias_E)
+    assert isinstance(linear, nn.Linear)
+    linear.weight.copy_(weight_ED)

@@ -1,4 +1,7 @@
-"""Gradient steps on P and Q after the closed form: mixed paths learn to predict the next token. All else is frozen."""
+"""Gradient steps on P, Q and bypasses after the closed form: mixed paths learn to predict the next token.
+
+All else is frozen.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,7 @@ from torch import Tensor, nn
 from manticore.alignment.closed_form import Readings
 from manticore.alignment.reading import Reading
 from manticore.errors import ManticoreError, NonFiniteLoss
-from manticore.supernet import Supernet
+from manticore.supernet import Supernet, translates
 
 RATE = 1e-3
 """Step size of AdamW; it falls to zero along half a cosine."""
@@ -26,7 +29,7 @@ def refine(
     rate: float = RATE,
     watch: Callable[[int, float], None] = lambda step, loss: None,
 ) -> None:
-    """Train every P and Q of a language-model supernet in place, a path drawn from the alphas at each step.
+    """Train every P, Q and bypass of a language-model supernet in place, a path drawn from the alphas at each step.
 
     Args:
         supernet: `lm` readout, residual topology.
@@ -39,7 +42,7 @@ def refine(
         ManticoreError: the supernet predicts no next tokens, or has no other path than home.
         NonFiniteLoss: the loss is not a number; projectors are as before that step.
     """
-    projectors = [p for name, p in supernet.named_parameters() if ".inward." in name or ".outward." in name]
+    projectors = [p for name, p in supernet.named_parameters() if translates(name)]
     if supernet.readout.kind != "lm" or not projectors:
         raise ManticoreError("gradient steps on projectors need a language model in the residual topology")
     optimizer = torch.optim.AdamW(projectors, lr=rate, weight_decay=0.0)

@@ -19,7 +19,10 @@ def add(commands: Any) -> None:
         "fit the projectors between pretrained models on text, in closed form",
         "manticore align --models ./my-gpt-neo,./my-mamba --stages 4 --text book.txt --out my-projectors\n"
         "\nNo gradient is needed. The table says for every stage how much of the other model's stream P recovers from\n"
-        "home's (R²), how much of home's update Q recovers from the other's, and how long the updates are.",
+        "home's (R²), how much of home's update Q recovers from the other's, and how long the updates are.\n"
+        "\nThe other model's update need not carry what of home's update is linear in home's own stream. So a bypass,\n"
+        "a linear map from home's stream to home's, is fitted together with Q. A search with such a set needs\n"
+        "--set space.projector_options.bypass=true.",
     )
     made.add_argument("--models", type=names, required=True, metavar="A,B", help="aliases, hub ids or local folders")
     made.add_argument("--home", metavar="M", help="who lends embedding, stream, norm and head; default: the first")
@@ -33,6 +36,11 @@ def add(commands: Any) -> None:
         "--steps", type=at_least(0), default=0, metavar="N", help="gradient steps on the projectors afterwards"
     )
     made.add_argument("--projector", default="linear", metavar="KIND", help="linear (default) or low-rank")
+    made.add_argument(
+        "--no-bypass",
+        action="store_true",
+        help="no linear map of home's stream beside the other's update; mixed paths are worse without it",
+    )
     made.add_argument("--rank", type=at_least(1), metavar="R", help="with --projector low-rank (default 16)")
     made.add_argument("--seed", type=at_least(0), default=0, metavar="S", help="seed of the gradient steps")
     made.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder to write; must not exist")
@@ -52,7 +60,12 @@ def run(given: argparse.Namespace) -> None:
         length=given.length,
         steps=given.steps,
         projector=given.projector,
-        projector_options={} if given.rank is None else {"rank": given.rank},
+        projector_options=_projector_options(given),
         seed=given.seed,
     )
     align(options, given.out, terminal.console())
+
+
+def _projector_options(given: argparse.Namespace) -> dict[str, Any]:
+    rank = {} if given.rank is None else {"rank": given.rank}
+    return rank if given.no_bypass else {**rank, "bypass": True}

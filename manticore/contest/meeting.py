@@ -210,4 +210,7 @@ def hub_recipe(recipe: Recipe, steps: int) -> Recipe:
         weights=recipe.finetune.weights,
     )
     space = {key: value for key, value in recipe.space.items() if key not in ("home", "skip")}
+    options = space.get("projector_options") or {}
+    if "bypass" in options:  # there is no home whose stream could pass by
+        space["projector_options"] = {key: value for key, value in options.items() if key != "bypass"}
     return replace(recipe, search=search, space={**space, "topology": "hub"})

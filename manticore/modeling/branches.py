@@ -10,8 +10,12 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from .bypass import bypass
 from .projectors import build, fit
 from .segments import Context, Segment
+
+TRANSLATORS = ("inward", "outward", "bypass")
+"""What of a branch is not its component's: P, Q and R, by their names in it."""
 
 
 class HomeBranch(nn.Module):
@@ -30,7 +34,8 @@ class HomeBranch(nn.Module):
 class ForeignBranch(nn.Module):
     """`y = h + Q(Segment(u) - u)` with `u = P(h)`: only the foreign segment's update is written to the stream.
 
-    A component with absolute positions gets them added after P.
+    With the option `bypass` it is `y = h + Q(Segment(u) - u) + R h`. A component with absolute positions gets them
+    added after P.
     """
 
     def __init__(self, name: str, segment: Segment, stage: int, width: int, stream: int, projector: dict[str, Any]):
@@ -40,10 +45,10 @@ class ForeignBranch(nn.Module):
         self.stage = stage
         self.inward = build(projector, stream, width)
         self.outward = build(projector, width, stream)
+        self.bypass = bypass(projector, stream)
 
     def forward(self, h_BLD: Tensor, context: Context, weight: Tensor | None = None) -> Tensor:
-        update_BLD: Tensor = self.outward(self.update(self.inward(h_BLD), context))
-        return h_BLD + update_BLD
+        return h_BLD + self.added(self.update(self.inward(h_BLD), context), h_BLD)
 
     def update(self, u_BLD: Tensor, context: Context) -> Tensor:
         """What the segment adds to `u`, in its own features: (B, L, D_k) -> (B, L, D_k)."""
@@ -51,6 +56,11 @@ class ForeignBranch(nn.Module):
             u_BLD = u_BLD + context.positions[self.name]
         out: Tensor = self.segment(u_BLD, context, self.stage) - u_BLD
         return out
+
+    def added(self, update_BLD: Tensor, h_BLD: Tensor) -> Tensor:
+        """What the branch writes to the stream `h` (..., D), of a segment's update (..., D_k): (..., D)."""
+        out: Tensor = self.outward(update_BLD)
+        return out if self.bypass is None else out + self.bypass(h_BLD)
 
 
 class SkipBranch(nn.Module):

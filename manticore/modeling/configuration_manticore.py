@@ -18,7 +18,8 @@ class HybridConfig(PretrainedConfig):
         path: name of the component, or `skip`, for each of the S stages.
         topology: `residual` (a foreign stage adds its translated update) or `hub` (the paper's wiring at a one-hot
             alpha: features are cut or zero-padded to fit).
-        projector: kind and options of the translators at foreign stages.
+        projector: kind and options of the translators at foreign stages; `bypass` is true where home's stream has a
+            linear way around them.
         hidden_size: width of the stream: home's in the residual topology, the widest component's in the hub's.
         vocab_size: number of token ids.
         head: how labels are told, a name in `heads.py`; None for next-token prediction, and in checkpoints made before

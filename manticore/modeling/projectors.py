@@ -14,6 +14,12 @@ from torch import Tensor, nn
 
 KINDS: dict[str, type[nn.Module]] = {}
 
+RANK = 16
+"""Rank of low-rank maps, unless told."""
+
+NOT_OWN = ("kind", "bypass")
+"""Options of a projector that are not its kind's: who it is, and whether the branch has a bypass beside it."""
+
 
 def projector(name: str) -> Any:
     """Decorator that makes a class `(d_in, d_out, **options) -> nn.Module` selectable as a projector kind."""
@@ -49,7 +55,7 @@ class Linear(nn.Linear):
 class LowRank(nn.Module):
     """`U V x + b` of rank `rank`; starts as the orthogonal projection on a random subspace, cut or padded."""
 
-    def __init__(self, d_in: int, d_out: int, rank: int = 16) -> None:
+    def __init__(self, d_in: int, d_out: int, rank: int = RANK) -> None:
         super().__init__()
         rank = min(rank, d_in, d_out)
         self.down = nn.Linear(d_in, rank, bias=False)
@@ -101,7 +107,7 @@ class Identity(nn.Module):
 
 def build(options: dict[str, Any], d_in: int, d_out: int) -> nn.Module:
     """A translator from width `d_in` to `d_out`; `options` has `kind` and the kind's own options."""
-    own = {key: value for key, value in options.items() if key != "kind"}
+    own = {key: value for key, value in options.items() if key not in NOT_OWN}
     if options["kind"] not in KINDS:
         raise ValueError(
             f"projector '{options['kind']}' is not registered in this process: register its class first, or load the "

@@ -28,6 +28,9 @@ from manticore.supernet import Readout, Supernet
 MOST_PATHS = 64
 """Largest space whose paths are all scored before and after."""
 
+BESIDE = " with a bypass"
+PASSED = "; the bypass adds a linear map of home's stream, and counts in the R² of Q"
+
 HEAD = ("stage", "component", "R² of P", "R² of Q", "its update", "before", "home's update")
 
 
@@ -44,7 +47,7 @@ class AlignOptions:
         length: home tokens of a passage.
         steps: gradient steps after the closed form.
         projector: linear or low-rank.
-        projector_options: such as `rank`.
+        projector_options: such as `rank`, and `bypass`.
         seed: of the paths that gradient steps draw.
     """
 
@@ -141,14 +144,14 @@ def card_of(
 ) -> str:
     """The README.md of a set; its first line says what is paired."""
     foreign = ", ".join(name for name in supernet.components if name != supernet.home)
-    stages = supernet.space.stages
+    stages, bypass = supernet.space.stages, "bypass" in supernet.projector
     told = "".join(f"- {when}: {loss:.4f} nats per token\n" for when, loss in losses.items() if loss is not None)
     return (
         f"# {foreign} for {supernet.home} at home, {stages} stages\n\n"
-        f"Projectors of kind `{supernet.space.projector}`, fitted in closed form on {tokens:,} tokens of "
-        f"{', '.join(text)}.\n"
-        "P maps home's stream to the other model's own; Q maps the other's update back. Lengths of updates are root "
-        "mean squares.\n\n"
+        f"Projectors of kind `{supernet.space.projector}`{BESIDE if bypass else ''}, fitted in closed form on "
+        f"{tokens:,} tokens of {', '.join(text)}.\n"
+        f"P maps home's stream to the other model's own; Q maps the other's update back{PASSED if bypass else ''}. "
+        "Lengths of updates are root mean squares.\n\n"
         + markdown(HEAD, (_cells(fit) for fit in fits))
         + (f"\nMean held-out loss of all paths that are not all home:\n\n{told}" if told else "")
         + "\nMade with `manticore align`. It fits the weights, cuts and widths in `config.json` and no others.\n"

@@ -1,4 +1,4 @@
-"""P and Q in closed form before a search: on the task's own text, or from a projector set. Knows no search.
+"""P, Q and bypasses in closed form before a search: on the task's own text, or from a projector set. Knows no search.
 
 A run fits them once for a home; every supernet of the run that has that home starts from the same ones.
 """
@@ -81,18 +81,19 @@ def _fit(shop: Workshop, supernet: Supernet, tokens: int) -> Fit:
     seen, held = ([reading.to(device) for reading in part] for part in (text.seen, text.held))
     fits = align(supernet.to(device), lambda: seen, lambda: held)
     supernet.to("cpu")
-    shop.console.print(f"aligned on {text.words}: {_words(fits)}", highlight=False, soft_wrap=True)
+    told = _words(fits, "Q with the bypass" if "bypass" in supernet.projector else "Q")
+    shop.console.print(f"aligned on {text.words}: {told}", highlight=False, soft_wrap=True)
     weights = {key: value.clone() for key, value in state(supernet).items()}
     return Fit(weights, text.tokens, fits, text.shares)
 
 
-def _words(fits: list[StageFit]) -> str:
+def _words(fits: list[StageFit], back: str) -> str:
     """How much is recovered, and how long updates are beside home's."""
     inward, outward = ([getattr(fit, name) for fit in fits] for name in ("inward", "outward"))
     lengths = [fit.update / fit.home_update for fit in fits if fit.home_update]
     return (
         f"P recovers {min(inward):.0%} to {max(inward):.0%} of the foreign streams' variance, "
-        f"Q {min(outward):.0%} to {max(outward):.0%} of home's updates'; foreign updates are "
+        f"{back} {min(outward):.0%} to {max(outward):.0%} of home's updates'; foreign updates are "
         f"{min(lengths):.2f} to {max(lengths):.2f} times as long as home's"
     )
 
