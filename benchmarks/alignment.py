@@ -2,14 +2,15 @@
 
     python benchmarks/alignment.py --models ./gpt-neo-nano,./mamba-nano --text text.txt --json alignment.json
 
-Every mixed path of a 4-stage space is scored on text that nothing was fitted on, with each model at home in turn:
+Every mixed path of a 4-stage space is scored with each model at home in turn, on every tenth block of the text: nothing
+was fitted on it, and no damping was chosen on it. Rows:
 
-  closed form      `manticore align` on 1k to 16k tokens; `+ N steps` adds gradient steps on the 16k tokens
-  trained          P and Q drawn at random, then gradient steps on fresh text
-  seams            no updates: the whole stream is translated where the component changes (ridge, 16k tokens)
+  closed form      P and Q by `manticore align --no-bypass`, on 1k to 16k tokens; `+ N steps` adds gradient steps
+  with a bypass    P, Q and R by `manticore align`, the same
+  linear map       no foreign model: the stage is `h + R h + b` (ridge on the most tokens), which a hybrid must beat
+  random           P and Q drawn at random, then gradient steps on fresh text
+  seams            no updates: the whole stream is translated where the component changes (ridge on the most tokens)
   left out         the foreign stages are not there
-  linear map       no foreign model: home's update is guessed from home's stream (ridge, 16k tokens)
-  with a bypass    Q is given home's stream beside the foreign update (no branch of manticore does that)
 
 Numbers are nats per token: the mean over all mixed paths, and each stage replaced alone.
 """
@@ -35,7 +36,6 @@ from manticore.alignment.streams import branch_of, context_of, own_streams, rows
 from manticore.architecture import SKIP
 from manticore.components import Component, load
 from manticore.files import write_json
-from manticore.modeling.branches import ForeignBranch
 from manticore.modeling.projectors import Linear
 from manticore.modeling.segments import Context
 from manticore.recipe import RunOptions
@@ -45,7 +45,7 @@ from manticore.selection.zero_shot import path_loss
 from manticore.space import SearchSpace
 from manticore.supernet import Readout, Supernet
 
-STAGES, LENGTH, STEPS = 4, 128, 500
+STAGES, LENGTH = 4, 128
 TOKENS = (1024, 2048, 4096, 8192, 16384)
 Loss = Callable[[Sequence[str]], float]
 
@@ -60,17 +60,19 @@ def split(text: str, blocks: int = 40) -> tuple[str, str]:
 class Bench:
     """One model at home: the texts and what is measured on them."""
 
-    def __init__(self, components: list[Component], home: str, text: str, score_tokens: int) -> None:
-        self.components, self.home = components, home
+    def __init__(self, components: list[Component], home: str, text: str, given: argparse.Namespace) -> None:
+        self.components, self.home, self.random_steps = components, home, given.random_steps
         self.foreign = next(one.name for one in components if one.name != home)
         fit, test = split(text)
-        self.text = {tokens: calibration(components, home, [fit], tokens, LENGTH) for tokens in TOKENS}
-        self.fresh = calibration(components, home, [fit], STEPS * 8 * LENGTH, LENGTH).seen
-        scored = calibration(components, home, [test], score_tokens, LENGTH)
+        self.text = {tokens: calibration(components, home, [fit], tokens, LENGTH) for tokens in given.tokens}
+        self.fresh = calibration(components, home, [fit], given.random_steps * 8 * LENGTH, LENGTH).seen
+        scored = calibration(components, home, [test], given.score_tokens, LENGTH)
         self.scored = [*scored.seen, *scored.held]
 
-    def supernet(self) -> Supernet:
-        space = SearchSpace([one.name for one in self.components], stages=STAGES, home=self.home, skip=True)
+    def supernet(self, bypass: bool = False) -> Supernet:
+        """Untrained projectors, with a bypass or without."""
+        names = [one.name for one in self.components]
+        space = SearchSpace(names, STAGES, self.home, projector_options={"bypass": bypass}, skip=True)
         return Supernet(self.components, space, self.home, Readout()).eval()
 
     def sum_up(self, loss: Loss) -> dict[str, Any]:
@@ -85,37 +87,36 @@ class Bench:
 
     def rows(self, steps: Sequence[int]) -> Iterator[tuple[str, dict[str, Any]]]:
         """Every method's numbers."""
-        most = self.text[TOKENS[-1]]
-        for tokens, held in self.text.items():
-            net, started = self.supernet(), time.monotonic()
-            align(net, lambda held=held: held.seen, lambda held=held: held.held)
-            seconds = time.monotonic() - started
-            yield f"closed form, {tokens:,} tokens", {**self.sum_up(self.loss_of(net)), "seconds": seconds}
-        for count in steps:
-            net = self.supernet()
-            align(net, lambda: most.seen, lambda: most.held)
-            started = time.monotonic()
-            self.train(net, most.seen, count)
-            seconds = time.monotonic() - started
-            yield f"closed form + {count} steps", {**self.sum_up(self.loss_of(net)), "seconds": seconds}
+        most = self.text[max(self.text)]
+        for name, bypass in (("closed form", False), ("with a bypass", True)):
+            for tokens, held in self.text.items():
+                net, started = self.supernet(bypass), time.monotonic()
+                align(net, lambda held=held: held.seen, lambda held=held: held.held)
+                seconds = time.monotonic() - started
+                yield f"{name}, {tokens:,} tokens", {**self.sum_up(self.loss_of(net)), "seconds": seconds}
+            for count in steps:
+                net = self.supernet(bypass)
+                align(net, lambda: most.seen, lambda: most.held)
+                started = time.monotonic()
+                self.train(net, most.seen, count)
+                seconds = time.monotonic() - started
+                yield f"{name} + {count} steps", {**self.sum_up(self.loss_of(net)), "seconds": seconds}
+        net = self.supernet()
+        for stage, linear in enumerate(fit_linear_maps(net, most.seen, most.held)):
+            net.stages[stage][self.foreign] = linear
+        yield "linear map, no foreign model", self.sum_up(self.loss_of(net))
         net = self.supernet()
         torch.manual_seed(0)
         for stage in range(STAGES):
             for projector in (branch_of(net, stage, self.foreign).inward, branch_of(net, stage, self.foreign).outward):
                 nn.Linear.reset_parameters(projector)
         started = time.monotonic()
-        self.train(net, self.fresh, STEPS)
+        self.train(net, self.fresh, self.random_steps)
         seconds = time.monotonic() - started
-        yield f"random + {STEPS} steps", {**self.sum_up(self.loss_of(net)), "seconds": seconds}
+        yield f"random + {self.random_steps} steps", {**self.sum_up(self.loss_of(net)), "seconds": seconds}
         seams = Seams(self.supernet(), self.foreign)
         seams.fit(most.seen, most.held)
         yield "seams", self.sum_up(lambda path: seams.loss(self.scored, path))
-        for name, beside in (("linear map", False), ("with a bypass", True)):
-            net = self.supernet()
-            align(net, lambda: most.seen, lambda: most.held)
-            for stage, branch in enumerate(fit_bypasses(net, self.foreign, most.seen, most.held, beside)):
-                net.stages[stage][self.foreign] = branch
-            yield name, self.sum_up(self.loss_of(net))
         net = self.supernet()
         loss = self.loss_of(net)
         yield "left out", self.sum_up(lambda path: loss([SKIP if name == self.foreign else name for name in path]))
@@ -132,40 +133,31 @@ class Bench:
         return lambda path: path_loss(net, self.scored, path)
 
 
-class Bypass(nn.Module):
-    """`y = h + R [h, update]`: the foreign update, if any, beside a linear map of the stream."""
+class LinearMap(nn.Module):
+    """`y = h + R h + b` instead of a stage: what a foreign model must beat to be of use."""
 
-    def __init__(self, branch: ForeignBranch, width: int, stream: int, beside: bool) -> None:
+    def __init__(self, stream: int) -> None:
         super().__init__()
-        self.branch, self.beside = branch, beside
-        self.linear = Linear(stream + width * beside, stream)
-
-    def given(self, h_BLD: Tensor, context: Context) -> Tensor:
-        """What the linear map reads."""
-        if not self.beside:
-            return h_BLD
-        return torch.cat([h_BLD, self.branch.update(self.branch.inward(h_BLD), context)], dim=-1)
+        self.linear = Linear(stream, stream)
 
     def forward(self, h_BLD: Tensor, context: Context) -> Tensor:
-        update_BLD: Tensor = self.linear(self.given(h_BLD, context))
+        update_BLD: Tensor = self.linear(h_BLD)
         return h_BLD + update_BLD
 
 
 @torch.no_grad()
-def fit_bypasses(net: Supernet, foreign: str, seen: list[Reading], held: list[Reading], beside: bool) -> list[Bypass]:
-    """A bypass for each stage of an aligned supernet, by ridge least squares against home's own update."""
-    made = []
-    for stage in range(STAGES):
-        branch = Bypass(branch_of(net, stage, foreign), net.components[foreign].width, net.stream, beside)
-        moments = [Moments(branch.linear.in_features, net.stream) for _ in range(2)]
-        for readings, kept in zip((seen, held), moments, strict=True):
-            for reading in readings:
-                context = context_of(net, reading.ids_BL, reading.mask_BL)
-                own = own_streams(net, net.home, reading.ids_BL, context)
-                x_BLD, y_BLD = branch.given(own[stage], context), own[stage + 1] - own[stage]
-                kept.add(rows(x_BLD, reading.mask_BL), rows(y_BLD, reading.mask_BL))
-        write(branch.linear, choose(branch.linear, *moments).affine)
-        made.append(branch)
+def fit_linear_maps(net: Supernet, seen: list[Reading], held: list[Reading]) -> list[LinearMap]:
+    """One for each stage, by ridge least squares against home's own update."""
+    moments = [[Moments(net.stream, net.stream) for _ in range(2)] for _ in range(STAGES)]
+    for part, readings in enumerate((seen, held)):
+        for reading in readings:
+            own = own_streams(net, net.home, reading.ids_BL, context_of(net, reading.ids_BL, reading.mask_BL))
+            for stage, (h_BLD, after_BLD) in enumerate(pairwise(own)):
+                x_ND, y_ND = rows(h_BLD, reading.mask_BL), rows(after_BLD - h_BLD, reading.mask_BL)
+                moments[stage][part].add(x_ND, y_ND)
+    made = [LinearMap(net.stream) for _ in range(STAGES)]
+    for one, kept in zip(made, moments, strict=True):
+        write(one.linear, choose(one.linear, *kept).affine)
     return made
 
 
@@ -225,7 +217,9 @@ def main() -> None:
     parser.add_argument("--models", required=True, help="two model folders that share a tokenizer: A,B")
     parser.add_argument("--text", type=Path, required=True, help="text in UTF-8; a tenth of it is only scored")
     parser.add_argument("--score-tokens", type=int, default=8192, help="tokens that paths are scored on")
+    parser.add_argument("--tokens", type=int, nargs="+", default=TOKENS, help="tokens to fit on")
     parser.add_argument("--steps", type=int, nargs="*", default=[100, 500], help="gradient steps after the closed form")
+    parser.add_argument("--random-steps", type=int, default=500, help="gradient steps after a random start")
     parser.add_argument("--json", type=Path, help="write the numbers here as well")
     given = parser.parse_args()
     prepare(RunOptions(device="cpu"))
@@ -233,13 +227,13 @@ def main() -> None:
     components = [load(spec) for spec in SearchSpace(given.models.split(",")).components]
     out: dict[str, Any] = {"machine": facts(), "text": given.text.name, "homes": {}}
     for home in [one.name for one in components]:
-        bench = Bench(components, home, text, given.score_tokens)
+        bench = Bench(components, home, text, given)
         found = out["homes"].setdefault(home, {})
         for name, numbers in bench.rows(given.steps):
             if not found:
-                print(f"\n{home} at home: {numbers['home']:.3f} alone\n{'':28}{'mixed':>8}   each stage replaced alone")
+                print(f"\n{home} at home: {numbers['home']:.3f} alone\n{'':30}{'mixed':>8}   each stage replaced alone")
             found[name] = numbers
-            print(f"{name:28}{numbers['mixed']:8.3f}   {' '.join(f'{x:.3f}' for x in numbers['single'])}", flush=True)
+            print(f"{name:30}{numbers['mixed']:8.3f}   {' '.join(f'{x:.3f}' for x in numbers['single'])}", flush=True)
     if given.json is not None:
         write_json(given.json, out)
 

@@ -63,6 +63,7 @@ def words(shelf: Path, out: Path, models: str = "neo,snake") -> list[object]:
         ("neo,snake", ["--steps", 3]),
         ("neo,other", []),
         ("other,neo,snake", ["--projector", "low-rank", "--rank", 3]),
+        ("neo,snake", ["--no-bypass"]),
         ("neo,snake", ["--home", "snake"]),
     ],
 )
@@ -77,6 +78,7 @@ def test_a_set_is_written_and_fits(
     home = "snake" if "--home" in more else names[0]
     assert (held["home"], list(held["components"]), held["text"]) == (home, names, ["text.txt"])
     assert 500 < held["tokens"] < 1100
+    assert held["projector"].get("bypass", False) == ("--no-bypass" not in more)
     fits = held["fits"]
     assert len(fits) == 2 * (len(names) - 1)
     assert max(fit["inward"] for fit in fits) > 0.2, "random models at least share what letter it is"
@@ -111,7 +113,7 @@ def test_a_hybrid_by_hand_takes_its_projectors_from_a_set(
     assert (status, "from made" in told) == (0, True), err
     weights = load_file(tmp_path / "made" / "model.safetensors")
     exported = load_file(tmp_path / "hybrid" / "model.safetensors")
-    for middle in ("inward.down", "inward.up", "outward.down", "outward.up"):
+    for middle in ("inward.down", "inward.up", "outward.down", "outward.up", "bypass.down", "bypass.up"):
         key = f"{middle}.weight"
         assert torch.equal(exported[f"model.stages.0.{key}"], weights[f"stages.0.snake.{key}"])
 

@@ -51,6 +51,11 @@ def test_where_manticore_cannot_be_imported(tmp_path: Path, monkeypatch: pytest.
             hybrid.save_pretrained(folder)
             _expected(folder, hybrid, "lm")
             folders.append(str(folder))
+    for kind in ("linear", "low-rank"):
+        net = supernet("gpt_neo", "mamba", projector=kind, projector_options={"bypass": True})
+        discretize(net, ["home", "foreign", "home"]).save_pretrained(tmp_path / kind)
+        _expected(tmp_path / kind, discretize(net, ["home", "foreign", "home"]), "lm")
+        folders.append(str(tmp_path / kind))
     for kind in HEADS:
         net = supernet("gpt2", "mamba2", Readout(kind, VOCAB, 4), topology="hub" if kind == "pair" else "residual")
         answering = discretize(net, ["foreign", "home", "foreign"], num_labels=4)

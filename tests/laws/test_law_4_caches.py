@@ -38,6 +38,7 @@ LAYOUTS = {
     **{f"{family} mixed": (family, "mixed", {}) for family in FAMILIES},
     **{f"all {family}": (family, "home", {}) for family in ("gpt_neo", "llama", "mistral", "mamba", "mamba2")},
     "all foreign": ("gpt2", "foreign", {}),
+    "with a bypass": ("gpt_neo", "mixed", {"projector_options": {"bypass": True}}),
     "hub mixed": ("gpt_neo", "mixed", {"topology": "hub"}),
     "hub recurrent home": ("mamba2", "mixed", {"topology": "hub"}),
     "skipped": ("gpt2", "skipped", {"skip": True}),

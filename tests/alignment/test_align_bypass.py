@@ -1,0 +1,105 @@
+"""What of home's update is linear in home's stream, a bypass recovers, whatever the foreign model says."""
+
+from __future__ import annotations
+
+from itertools import product
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from manticore.alignment import align
+from manticore.alignment.steps import refine
+from manticore.alignment.streams import branch_of
+from manticore.modeling.branches import ForeignBranch
+from manticore.modeling.segments import Context
+from manticore.supernet import Supernet, translates
+from tests.alignment.images import llama, pair, rotated, text
+from tests.pico import component, supernet
+
+
+class LinearSegment(nn.Module):
+    """`h + A h`: an update that is linear in the stream."""
+
+    def __init__(self, matrix_DD: Tensor) -> None:
+        super().__init__()
+        self.register_buffer("matrix_DD", matrix_DD)
+
+    def forward(self, h_BLD: Tensor, context: Context, stage: int) -> Tensor:
+        return h_BLD + h_BLD @ self.matrix_DD.T
+
+
+class Noise(nn.Module):
+    """An update that says nothing of the stream."""
+
+    def forward(self, u_BLD: Tensor, context: Context, stage: int) -> Tensor:
+        return u_BLD + torch.sin(500 * u_BLD)
+
+
+def linear_home(rank: int, **space: object) -> Supernet:
+    """Home's updates have this rank and are linear in its stream; the foreign ones are noise."""
+    net = pair(component("llama", "home"), component("gpt2", "foreign"), **space)
+    torch.manual_seed(6)
+    for stage in range(3):
+        matrix_DD = 0.1 * torch.randn(net.stream, rank) @ torch.randn(rank, net.stream)
+        branch_of(net, stage, "home").segment = LinearSegment(matrix_DD)
+        branch_of(net, stage, "foreign").segment = Noise()
+    return net
+
+
+def passing(net: Supernet, stage: int) -> nn.Module:
+    branch = branch_of(net, stage, "foreign")
+    assert isinstance(branch, ForeignBranch)
+    assert branch.bypass is not None
+    return branch.bypass
+
+
+def every_path_is_home(net: Supernet) -> bool:
+    ids = text(2, 1)[0].ids_BL
+    with torch.no_grad():
+        want = net(ids, path=["home"] * 3)
+        paths = product(["home", "foreign"], repeat=3)
+        return all(torch.allclose(net(ids, path=list(path)), want, atol=2e-3, rtol=1e-3) for path in paths)
+
+
+@pytest.mark.parametrize(
+    ("rank", "space"), [(32, {}), (3, {"projector": "low-rank", "projector_options": {"rank": 4}})]
+)
+def test_linear_updates_are_recovered_from_a_model_that_says_nothing(rank: int, space: dict[str, object]) -> None:
+    without = linear_home(rank, **space)
+    assert max(fit.outward for fit in align(without, lambda: text(0), lambda: text(1))) < 0.5
+    assert not every_path_is_home(without)
+    options = {**space.get("projector_options", {}), "bypass": True}  # type: ignore[dict-item]
+    net = linear_home(rank, **{**space, "projector_options": options})
+    for fit in align(net, lambda: text(0), lambda: text(1)):
+        assert fit.outward > 1 - 1e-6
+        assert fit.update == pytest.approx(fit.home_update, rel=1e-3)
+    assert every_path_is_home(net)
+    if "projector" not in space:
+        want_DD = branch_of(net, 1, "home").segment.matrix_DD
+        torch.testing.assert_close(passing(net, 1).weight, want_DD, atol=2e-3, rtol=0)
+
+
+def test_a_turned_copy_is_home_with_a_bypass_too() -> None:
+    home = llama()
+    net = pair(home, rotated(home)[0], projector_options={"bypass": True})
+    assert min(fit.outward for fit in align(net, lambda: text(0), lambda: text(1, 2))) > 1 - 1e-6
+    assert every_path_is_home(net)
+
+
+def test_a_bypass_explains_no_less() -> None:
+    explained = []
+    for bypass in (False, True):
+        net = supernet("gpt_neo", "mamba", projector_options={"bypass": bypass})
+        fits = align(net, lambda: text(0), lambda: text(1))
+        explained.append(sum(fit.outward for fit in fits))
+    assert explained[1] > explained[0]
+
+
+def test_gradient_steps_move_it_with_the_projectors_and_nothing_else() -> None:
+    net = supernet("gpt_neo", "mamba", projector_options={"bypass": True})
+    before = {key: value.clone() for key, value in net.state_dict().items()}
+    refine(net, lambda: text(0)[:1], 8)
+    moved = {key for key, value in net.state_dict().items() if not torch.equal(value, before[key])}
+    assert moved == {key for key in before if translates(key)}
+    assert any(".bypass." in key for key in moved)
