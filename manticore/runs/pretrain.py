@@ -167,8 +167,8 @@ def _card(recipe: PretrainRecipe, model: PreTrainedModel, bits: dict[str, float]
     size = f"{recipe.size.layers} layers of width {recipe.size.width}, {parameters(model):,} parameters"
     return (
         "---\nlibrary_name: transformers\npipeline_tag: text-generation\n---\n\n"
-        f"# A small {recipe.family} language model\n\n"
-        f"{size}; byte-level BPE of {recipe.vocabulary:,} tokens; trained on {tokens:,} tokens, documents apart, "
+        f"# {recipe.family}: {size}; {bits['all']:.3f} bits per byte of held-out text\n\n"
+        f"A language model with a byte-level BPE of {recipe.vocabulary:,} tokens, trained on {tokens:,} tokens, documents apart, "
         f"{recipe.length} tokens at a time. Made by `manticore pretrain` with `pretrain.yaml`; weights are fp16.\n\n"
         f"Held-out text (the last {recipe.held_out:.0%} of every file):\n\n"
         f"| file | bits per byte |\n| --- | ---: |\n{rows}"
