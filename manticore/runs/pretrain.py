@@ -169,8 +169,8 @@ def _card(recipe: PretrainRecipe, model: PreTrainedModel, bits: dict[str, float]
         "---\nlibrary_name: transformers\npipeline_tag: text-generation\n---\n\n"
         f"# {recipe.family}: {size}; {bits['all']:.3f} bits per byte of held-out text\n\n"
         f"A language model with a byte-level BPE of {recipe.vocabulary:,} tokens, trained on {tokens:,} tokens, "
-        f"documents apart, {recipe.length} tokens at a time. Made by `manticore pretrain` with `pretrain.yaml`; weights "
-        "are fp16.\n\n"
+        f"documents apart, {recipe.length} tokens at a time. Made by `manticore pretrain` with `pretrain.yaml`; "
+        "weights are fp16.\n\n"
         f"Held-out text (the last {recipe.held_out:.0%} of every file):\n\n"
         f"| file | bits per byte |\n| --- | ---: |\n{rows}"
     )

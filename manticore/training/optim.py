@@ -20,7 +20,7 @@ class WeightOptions:
     """How network weights move: AdamW or Muon, linear warm-up, cosine decay."""
 
     optimizer: str = "adamw"
-    """adamw, or muon: hidden matrices by Muon and all else by AdamW, which learns more from as few tokens."""
+    """Who moves them: adamw, or muon (hidden matrices by Muon, all else by AdamW)."""
 
     lr: float = 1e-3
     """Learning rate at its peak."""
