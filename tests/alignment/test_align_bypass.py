@@ -99,7 +99,8 @@ def test_a_bypass_explains_no_less() -> None:
 def test_gradient_steps_move_it_with_the_projectors_and_nothing_else() -> None:
     net = supernet("gpt_neo", "mamba", projector_options={"bypass": True})
     before = {key: value.clone() for key, value in net.state_dict().items()}
-    refine(net, lambda: text(0)[:1], 8)
+    batches = text(0)[:1]
+    refine(net, lambda: batches, 12)
     moved = {key for key, value in net.state_dict().items() if not torch.equal(value, before[key])}
     assert moved == {key for key in before if translates(key)}
     assert any(".bypass." in key for key in moved)
