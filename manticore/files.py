@@ -1,10 +1,11 @@
-"""Files that appear whole or not at all. Knows nothing of their contents."""
+"""Files and folders that appear whole or not at all, and where made ones are kept. Knows nothing of their contents."""
 
 from __future__ import annotations
 
 import json
 import os
 import re
+import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -30,6 +31,36 @@ def whole(path: Path | str) -> Iterator[Path]:
         part.replace(path)
     finally:
         part.unlink(missing_ok=True)
+
+
+@contextmanager
+def whole_folder(path: Path) -> Iterator[Path]:
+    """Yield an empty temporary folder beside `path`; on success it is flushed and becomes `path`, on error removed.
+
+    A `path` that is there by then, made by another process, stays as it is.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part"))
+    try:
+        yield part
+        for file in part.rglob("*"):
+            if file.is_file():
+                file.chmod(0o644)
+                with file.open("rb") as written:
+                    os.fsync(written.fileno())
+        part.chmod(0o755)
+        try:
+            part.rename(path)
+        except OSError:
+            if not path.is_dir():
+                raise
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+
+
+def cache_folder(given: str | None = None) -> Path:
+    """The folder for what was made once: `given`, else $MANTICORE_CACHE, else ~/.cache/manticore."""
+    return Path(given or os.environ.get("MANTICORE_CACHE") or "~/.cache/manticore").expanduser()
 
 
 def write_text(path: Path | str, text: str) -> None:

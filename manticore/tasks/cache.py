@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import os
 import zipfile
 import zlib
 from collections.abc import Callable, Mapping
@@ -20,11 +19,6 @@ from manticore.files import whole
 log = logging.getLogger("manticore.tasks")
 
 Arrays = dict[str, NDArray[Any]]
-
-
-def cache_folder(given: str | None) -> Path:
-    """The folder for generated data: `given`, else $MANTICORE_CACHE, else ~/.cache/manticore."""
-    return Path(given or os.environ.get("MANTICORE_CACHE") or "~/.cache/manticore").expanduser()
 
 
 def remember(folder: Path, name: str, parameters: Mapping[str, Any], make: Callable[[], Arrays]) -> Arrays:

@@ -15,8 +15,9 @@ from pathlib import Path
 import numpy as np
 
 from manticore.errors import ManticoreError
+from manticore.files import cache_folder
 from manticore.tasks.base import Examples, TaskOptions, Vocabulary, tasks
-from manticore.tasks.cache import Arrays, cache_folder, remember
+from manticore.tasks.cache import Arrays, remember
 from manticore.tasks.listops import CLOSE, WRITTEN, Grammar
 from manticore.tasks.listops_files import FILES, Expression, find_files, read_file, refuse_existing, write_files
 from manticore.tasks.listops_generate import generate

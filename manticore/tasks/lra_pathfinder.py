@@ -12,8 +12,9 @@ from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 
+from manticore.files import cache_folder
 from manticore.tasks.base import Sheet, TaskOptions, tasks
-from manticore.tasks.cache import Arrays, cache_folder, remember
+from manticore.tasks.cache import Arrays, remember
 from manticore.tasks.lra import ARCHIVE
 from manticore.tasks.parts import PARTS, PartedTask, Parts, Source, first, named, refuse_shape
 from manticore.tasks.pathfinder import LEVELS, PADDLES, Drawn, Settings, settings

@@ -15,8 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from manticore.errors import ManticoreError
+from manticore.files import cache_folder
 from manticore.tasks.base import Cue, Examples, Sheet, Splits, Task, TaskOptions, Vocabulary, halves
-from manticore.tasks.cache import Arrays, cache_folder, remember
+from manticore.tasks.cache import Arrays, remember
 from manticore.tasks.examples import drop_repeated
 from manticore.tasks.mad_files import PARTS, Posed, find_folders, folder_name, read_name, read_part, write_parts
 from manticore.tasks.mad_puzzle import Puzzle, told
