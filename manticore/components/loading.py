@@ -18,6 +18,7 @@ from manticore import library
 from manticore.components.catalog import CATALOG
 from manticore.components.component import Component
 from manticore.components.families import Size, families, family_of
+from manticore.components.packed import unpacked
 from manticore.components.soundness import check_weights
 from manticore.components.tokenizers import read_tokenizer
 from manticore.components.vocabulary import check_rows
@@ -67,6 +68,10 @@ def load(spec: ComponentSpec, scratch: Scratch | None = None) -> Component:
     init = spec.init if spec.init != "auto" else ("scratch" if entry and scratch else "pretrained")
     if init == "scratch":
         return _draw(spec, scratch)
+    if entry is not None and entry.packed is not None:
+        if spec.revision not in (None, entry.revision):
+            raise ManticoreError(f"'{spec.source}' comes at revision {entry.revision} only, not {spec.revision}")
+        return replace(_read(spec.name, str(unpacked(spec.source, entry)), None, spec.source), revision=entry.revision)
     folder = Path(spec.source).expanduser()
     if entry is None and spec.source in library.names("models"):
         folder = library.find("models", spec.source)
