@@ -12,7 +12,7 @@ from manticore.runs.workshop import Trained, Workshop
 from manticore.selection.zero_shot import stage_gains
 from manticore.supernet import Supernet
 
-ZERO_SHOT_BATCHES = 16
+ZERO_SHOT_BATCHES = 8
 """Batches of the alphas' split that paths are scored on."""
 
 SHARPNESS = 100.0
