@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-SHELVES = ("search_spaces", "projectors", "configs")
+SHELVES = ("search_spaces", "projectors", "configs", "models")
 PICO = shlex.split("""
     search --models gpt-neo,mamba --task lra-listops --preset cpu --out run
     --set task.train=400 --set task.val=50 --set task.test=50

@@ -36,6 +36,10 @@ _TO_CODES = bytes((token - _FIRST_ID) % 256 for token in range(256))
 _EOS = bytes([VOCABULARY.eos])
 
 
+ARRAYS = ("flat", "offsets", "labels")
+"""What is kept of examples."""
+
+
 @dataclass(frozen=True)
 class Scale:
     """A grammar with how many examples to draw from it, and the name its results go by."""
@@ -114,16 +118,13 @@ def generated(options: TaskOptions) -> ListOps:
     def make() -> Arrays:
         wanted = scale.train + scale.val + scale.test
         drawn = iter(generate(scale.grammar, wanted, options.seed, options.workers))
-        return {
-            f"{part}_{array}": values
-            for part in FILES
-            for array, values in vars(_pack([next(drawn) for _ in range(getattr(scale, part))])).items()
-        }
+        packed = {part: _pack([next(drawn) for _ in range(getattr(scale, part))]) for part in FILES}
+        return {f"{part}_{array}": getattr(packed[part], array) for part in FILES for array in ARRAYS}
 
     def source() -> Parts:
         parameters = {**asdict(scale), "seed": options.seed, "version": DATA_VERSION}
         held = remember(cache_folder(options.cache_dir), NAME, parameters, make)
-        return Parts(*(Examples(*(held[f"{part}_{a}"] for a in ("flat", "offsets", "labels"))) for part in FILES))
+        return Parts(*(Examples(*(held[f"{part}_{array}"] for array in ARRAYS)) for part in FILES))
 
     grammar = scale.grammar
     words = (

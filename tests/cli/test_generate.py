@@ -14,6 +14,7 @@ from transformers import GPT2Config, GPT2LMHeadModel
 
 from manticore.runs.generate import Drawing, prompt_ids, run
 from manticore.runs.hybrids import read_hybrid
+from tests import speaking
 from tests.speaking import LENGTH, WORDS, exported
 from tests.wordings import tokenizer
 from tests.words import call, refusal
@@ -45,13 +46,14 @@ def test_greedy_is_the_likeliest_token_each_time(capsys: pytest.CaptureFixture[s
 def test_text_comes_piece_by_piece(hybrid: Path) -> None:
     pieces: list[str] = []
     run(str(hybrid), PROMPT, Drawing(max_new_tokens=40, temperature=3.0), pieces.append)
-    assert len([piece for piece in pieces if piece]) > 3
+    assert len([piece for piece in pieces if piece]) > 1
     model, words = read_hybrid(hybrid), tokenizer(WORDS)
     prompt = prompt_ids(PROMPT, model, words)
     torch.manual_seed(0)
-    settings = {"do_sample": True, "temperature": 3.0, "top_k": 0, "pad_token_id": 0}
-    out = model.generate(input_ids=prompt, max_new_tokens=40, **settings)
-    assert "".join(pieces) == words.decode(out[0, prompt.shape[1] :])
+    end = speaking.words().eos_token_id  # may be drawn
+    settings = {"do_sample": True, "temperature": 3.0, "top_k": 0, "pad_token_id": 0, "eos_token_id": end}
+    out = model.generate(input_ids=prompt, max_new_tokens=40, **settings)[0, prompt.shape[1] :]
+    assert "".join(pieces) == words.decode(out[out != end])
 
 
 def test_draws_follow_the_seed(capsys: pytest.CaptureFixture[str], hybrid: Path) -> None:

@@ -12,8 +12,14 @@ pytestmark = pytest.mark.usefixtures("cached")
 
 MISSPELT = [
     (["serch"], "command 'serch'. Did you mean 'search'? Known: align, bench, compare, cp, data, evaluate"),
-    (["search", *SIZES, "--models", "gpt-nea,mamba"], "model 'gpt-nea'. Did you mean 'gpt-neo'? Known: gpt-neo, gpt2,"),
-    (["search", *PICO, "--task", "lra-listop"], "task 'lra-listop'. Did you mean 'lra-listops'? Known: bytes-spam"),
+    (
+        ["search", *SIZES, "--models", "gpt-nea,mamba"],
+        "model 'gpt-nea'. Did you mean 'gpt-neo'? Known: gpt-neo, gpt-neo-",
+    ),
+    (
+        ["search", *PICO, "--task", "lra-listop"],
+        "task 'lra-listop'. Did you mean 'lra-listops'? Known: alpaca, by",
+    ),
     (["search", *SIZES, "--space", "gpt-neo+mambo"], "search space 'gpt-neo+mambo'. Did you mean 'gpt-neo+mamba'?"),
     (["search", *PICO, "--config", "search/lra-listop"], "recipe 'search/lra-listop'. Did you mean 'search/lra-l"),
     (["search", *PICO, "--strategy", "dart"], "strategy 'dart'. Did you mean 'darts'? Known: darts, simultaneous"),
