@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import math
-import shutil
 from collections.abc import Mapping
 from itertools import product
 from pathlib import Path
@@ -21,7 +20,7 @@ from torch import Tensor, nn
 
 from manticore.components import Component
 from manticore.errors import BadFile, ManticoreError
-from manticore.files import read_json, write_json, write_text
+from manticore.files import read_json, whole_folder, write_json, write_text
 from manticore.modeling.projectors import NOT_OWN
 from manticore.supernet import Supernet, translates
 
@@ -83,16 +82,10 @@ def save(supernet: Supernet, folder: Path, card: str, tokens: int, **facts: Any)
     spoilt = [key for key, value in weights.items() if not value.isfinite().all()]
     if spoilt:
         raise ManticoreError(f"{spoilt[0]} is not finite; nothing was written")
-    part = folder.with_name(f".{folder.name}.part")
-    shutil.rmtree(part, ignore_errors=True)
-    part.mkdir(parents=True)
-    try:
+    with whole_folder(folder) as part:
         write_json(part / "config.json", _plain({**describe(supernet), "tokens": tokens, **facts}))
         save_file(weights, part / "model.safetensors", metadata={"format": "pt"})
         write_text(part / "README.md", card)
-        part.replace(folder)
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
     return folder
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,7 +9,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from manticore.components import Component
 from manticore.errors import ManticoreError
-from manticore.files import write_text
+from manticore.files import whole_folder, write_text
 from manticore.report.usage import usage_of
 from manticore.runs.carrying import carry_projector
 
@@ -28,18 +27,12 @@ def export(hybrid: PreTrainedModel, words: PreTrainedTokenizerBase | None, out: 
     """
     if out.exists():
         raise ManticoreError(f"{out} exists; choose another folder")
-    part = out.with_name(f".{out.name}.part")
-    shutil.rmtree(part, ignore_errors=True)
-    part.mkdir(parents=True)
-    try:
+    with whole_folder(out) as part:
         hybrid.save_pretrained(part)
         carry_projector(part / "projectors.py", hybrid.config.projector["kind"])
         if words is not None:
             words.save_pretrained(part)
         write_text(part / "README.md", card)
-        part.replace(out)
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
     return out
 
 

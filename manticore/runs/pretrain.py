@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import shutil
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, P
 from manticore.components.families import families
 from manticore.cost import parameters
 from manticore.errors import ManticoreError
-from manticore.files import read_json, write_json, write_text
+from manticore.files import read_json, whole_folder, write_json, write_text
 from manticore.pretrain_recipe import PretrainRecipe
 from manticore.runs.machine import prepare
 from manticore.runs.workshop import seed_of
@@ -152,13 +151,11 @@ def _leave(
     model: PreTrainedModel, words: PreTrainedTokenizerBase, recipe: PretrainRecipe, card: str, out: Path
 ) -> Path:
     """The model folder, whole or not at all."""
-    part = out.with_name(f".{out.name}.part")
-    shutil.rmtree(part, ignore_errors=True)
-    model.half().save_pretrained(part)
-    words.save_pretrained(part)
-    recipe.save(part / "pretrain.yaml")
-    write_text(part / "README.md", card)
-    part.replace(out)
+    with whole_folder(out) as part:
+        model.half().save_pretrained(part)
+        words.save_pretrained(part)
+        recipe.save(part / "pretrain.yaml")
+        write_text(part / "README.md", card)
     return out
 
 
