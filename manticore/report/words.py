@@ -25,7 +25,8 @@ def figures(run: Run) -> list[Figure]:
     row, gap = run.hybrid, run.metrics.get("gap") or {}
     if row is None:
         return []
-    out = [Figure(row.score, "the chosen path on test", _examples(run))]
+    unit = "" if row.bits_per_byte is None else "bits per byte: "
+    out = [Figure(row.score, f"{unit}the chosen path on test", _examples(run))]
     for group, label in (("component", "against the best component"), ("guess", "against the best guess")):
         other = run.best(group)
         if other is not None and (told := difference(row, other)):
