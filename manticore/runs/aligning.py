@@ -60,7 +60,7 @@ def fitted(shop: Workshop, supernet: Supernet) -> Fit | None:
         if options.projectors is not None:
             facts = load_into(supernet, library.find("projectors", options.projectors))
             shop.fits[supernet.home] = Fit(state(supernet), int(facts.get("tokens", 0)), [], {})
-        elif options.tokens and supernet.space.projector in FITTED:
+        elif fits_own(shop.recipe):
             shop.fits[supernet.home] = _fit(shop, supernet, options.tokens)
     held = shop.fits.get(supernet.home)
     assert held is None or isinstance(held, Fit)
@@ -101,9 +101,13 @@ def _words(fits: list[StageFit], back: str) -> str:
 def aligned_sequences(recipe: Recipe) -> float:
     """Sequences of the task that closed-form alignment reads, which everybody else gets for training."""
     sheet = sheet_of(recipe.task)
-    if sheet.kind != "lm" or recipe.align.projectors is not None:
-        return 0.0
-    return recipe.align.tokens / sheet.max_length
+    return recipe.align.tokens / sheet.max_length if sheet.kind == "lm" and fits_own(recipe) else 0.0
+
+
+def fits_own(recipe: Recipe) -> bool:
+    """Whether projectors between language models are fitted here: wanted, not taken from a set, with a closed form."""
+    options, space = recipe.align, recipe.search_space()
+    return options.tokens > 0 and options.projectors is None and space.topology != "hub" and space.projector in FITTED
 
 
 def check_projectors(shop: Workshop) -> None:
@@ -113,8 +117,8 @@ def check_projectors(shop: Workshop) -> None:
         library.find("projectors", options.projectors)
     if topology == "hub" and options.projectors is not None:
         raise ManticoreError("the hub topology has no home; align.projectors goes with topology=residual")
-    fits = options.projectors is not None or (options.tokens > 0 and shop.space.projector in FITTED)
-    able = isinstance(shop.task, LanguageTask) and topology != "hub" and fits
+    given = options.projectors is not None or fits_own(shop.recipe)
+    able = isinstance(shop.task, LanguageTask) and topology != "hub" and given
     if shop.recipe.search.strategy == ZERO_SHOT and not able:
         raise ManticoreError(
             "zero-shot ranks aligned language models: it needs a language task, the residual topology, projectors with "

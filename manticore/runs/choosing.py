@@ -41,9 +41,7 @@ def select(shop: Workshop, supernet: Supernet) -> list[str]:
     if shop.recipe.search.strategy == ZERO_SHOT and len(supernet.candidates) ** len(supernet.stages) <= ENUMERABLE:
         return best_scored(shop, supernet)
     scores = [[math.log(max(w, 1e-30)) for w in row] for row in supernet.weights().tolist()]
-    limit = options.max_parameters
-    if options.within_largest and limit is None and options.max_flops is None:
-        limit = largest_component(shop)
+    limit = most_parameters(shop)
     if limit is None and options.max_flops is None:
         return [supernet.candidates[choice] for choice in best_path(scores)]
     return _select_within(supernet, scores, limit, options.max_flops, shop.task.max_length)
@@ -55,16 +53,22 @@ def best_scored(shop: Workshop, supernet: Supernet) -> list[str]:
     Home's own path is not asked: before training nothing beats it, and it is weighed after training anyway. Raises
     ManticoreError if no mixed path is within the budget.
     """
-    options, length = shop.recipe.selection, shop.task.max_length
-    most = options.max_parameters
-    if options.within_largest and most is None and options.max_flops is None:
-        most = largest_component(shop)
-    meter = Meter(supernet, length)
+    most, length = most_parameters(shop), shop.task.max_length
+    meter, most_flops = Meter(supernet, length), shop.recipe.selection.max_flops
     for path in zero_shot(supernet, text_of(shop)):
-        cheap = most is None or path_parameters(supernet, path, length) <= most
-        if set(path) != {supernet.home} and cheap and meter.forward(path) <= (options.max_flops or math.inf):
+        small = most is None or path_parameters(supernet, path, length) <= most
+        quick = most_flops is None or meter.forward(path) <= most_flops
+        if set(path) != {supernet.home} and small and quick:
             return list(path)
     raise ManticoreError("no mixed path is within the budget")
+
+
+def most_parameters(shop: Workshop) -> float | None:
+    """The budget of parameters: what is asked for, or the largest component's if that is; None for no limit."""
+    options = shop.recipe.selection
+    if options.max_parameters is None and options.max_flops is None and options.within_largest:
+        return largest_component(shop)
+    return options.max_parameters
 
 
 def largest_component(shop: Workshop) -> float:

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import torch
 from rich.console import Console
 
-from manticore.errors import ManticoreError
-from manticore.files import read_json, write_json
+from manticore.files import write_json
 from manticore.recipe import RunOptions
 from manticore.runs.evaluate import check_fits, read_by, told
 from manticore.runs.export import export
+from manticore.runs.folder import check_asked
 from manticore.runs.hybrids import read_hybrid
 from manticore.runs.machine import prepare
 from manticore.runs.wording import tokenizer
@@ -60,7 +59,7 @@ def run(
         "weights": asdict(weights),
         "seed": seed,
     }
-    _check_out(out, asked, resume)
+    check_asked(out / ASKED, asked, resume, "fine-tuning")
     if (out / "hybrid").exists():
         console.print(f"{out} is complete; nothing to do.", highlight=False, soft_wrap=True)
         return out / "hybrid"
@@ -94,24 +93,6 @@ def run(
     (out / "checkpoints" / "fine-tune.ckpt").unlink(missing_ok=True)
     console.print(str(place), highlight=False, soft_wrap=True)
     return place
-
-
-def _check_out(out: Path, asked: dict[str, Any], resume: bool) -> None:
-    """Raises ManticoreError unless `out` is free, or holds what is to be gone on with."""
-    if out.exists() and not out.is_dir():
-        raise ManticoreError(f"{out} is a file; --out needs a folder")
-    if not out.exists() or not any(out.iterdir()):
-        return
-    if not resume:
-        raise ManticoreError(f"{out} already holds something; choose another --out, or add --resume to go on with it")
-    if not (out / ASKED).exists():
-        raise ManticoreError(f"{out} holds no fine-tuning to resume: there is no {ASKED} in it")
-    held = read_json(out / ASKED)
-    for key in asked:
-        if not isinstance(held, dict) or held.get(key) != asked[key]:
-            raise ManticoreError(
-                f"{out} was started otherwise: '{key}' differs; resume with the same flags, or choose another --out"
-            )
 
 
 def hybrid_card(given: Path) -> str:

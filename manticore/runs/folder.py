@@ -115,6 +115,28 @@ def open_folder(out: Path, resume: bool) -> tuple[RunFolder, bool]:
     return folder, True
 
 
+def check_asked(file: Path, asked: dict[str, Any], resume: bool, what: str) -> None:
+    """Raises ManticoreError unless the folder of `file` is free, or `file` in it says that the same was asked before.
+
+    `what` is the kind of run, in words.
+    """
+    out = file.parent
+    if out.exists() and not out.is_dir():
+        raise ManticoreError(f"{out} is a file; --out needs a folder")
+    if not out.exists() or not any(out.iterdir()):
+        return
+    if not resume:
+        raise ManticoreError(f"{out} already holds something; choose another --out, or add --resume to go on with it")
+    if not file.exists():
+        raise ManticoreError(f"{out} holds no {what} to resume: there is no {file.name} in it")
+    held = read_json(file)
+    for key in asked:
+        if not isinstance(held, dict) or held.get(key) != asked[key]:
+            raise ManticoreError(
+                f"{out} was started otherwise: '{key}' differs; resume with the same flags, or choose another --out"
+            )
+
+
 def finished_run(given: Path) -> RunFolder:
     """The folder of a completed run. Raises ManticoreError if `given` is none."""
     folder = RunFolder(given)

@@ -2,28 +2,29 @@
 
 from __future__ import annotations
 
-import math
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import torch
 from rich.console import Console
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerBase
 
 from manticore.components.families import families
+from manticore.components.tokenizers import read_tokenizer
 from manticore.cost import parameters
 from manticore.errors import ManticoreError
-from manticore.files import read_json, whole_folder, write_json, write_text
+from manticore.files import whole_folder, write_json, write_text
 from manticore.pretrain_recipe import PretrainRecipe
+from manticore.runs.folder import check_asked
 from manticore.runs.machine import prepare
 from manticore.runs.workshop import seed_of
+from manticore.tasks.base import Example, Examples, padded
 from manticore.tasks.bpe import train_bpe
 from manticore.tasks.chunks import boundary, chunk
 from manticore.tasks.documents import passages, read_documents
-from manticore.tasks.language import collate_text
 from manticore.tasks.overlap import without
-from manticore.training.data import Stream
+from manticore.training.data import Batch, Stream
 from manticore.training.fit import fit
 from manticore.training.modules import TrainModule
 from manticore.training.scoring import score
@@ -54,9 +55,13 @@ def run(
 
     Raises ManticoreError if something cannot be read, or `out` is taken.
     """
-    asked = {"recipe": asdict(recipe), "text": str(text.resolve()), "tokenizer": str(tokenizer or "")}
-    asked["leave_out"] = str(leave_out or "")
-    _check_out(out, asked, resume)
+    asked = {
+        "recipe": asdict(recipe),
+        "text": str(text.resolve()),
+        "tokenizer": str(tokenizer or ""),
+        "leave_out": str(leave_out or ""),
+    }
+    check_asked(out / ASKED, asked, resume, "pretraining")
     if (out / "model").exists():
         console.print(f"{out} is complete; nothing to do.", highlight=False, soft_wrap=True)
         return out / "model"
@@ -83,15 +88,11 @@ def run(
     write_json(out / ASKED, asked)
     module = TrainModule(model, recipe.weights, recipe.steps)
     module.micro_batch_size = recipe.run.micro_batch_size
-    stream = Stream(seen, recipe.batch_size, seed_of(recipe.run.seed, "pretrain", "stream"), collate_text)
+    stream = Stream(seen, recipe.batch_size, seed_of(recipe.run.seed, "pretrain", "stream"), collate)
     (out / "checkpoints").mkdir(parents=True, exist_ok=True)
     fit(module, {"weights": stream}, "pretrain", out / "checkpoints", machine, console)
     model.half().float()  # scored as it is going to be kept
-    scores = {
-        name: score(model, chunk(texts, words, recipe.length), collate_text, recipe.run.score_batch_size)
-        for name, texts in {**held, "all": _all(held)}.items()
-    }
-    rows = {name: (held.bits_per_byte or math.nan) for name, held in scores.items()}
+    rows = held_out_bits(model, {name: chunk(texts, words, recipe.length) for name, texts in held.items()}, recipe)
     for name, bits in rows.items():
         say(console, f"  held out of {name}: {bits:.3f} bits per byte")
     place = _leave(model, words, recipe, _card(recipe, model, rows, module.tokens), out / "model")
@@ -119,12 +120,27 @@ def hold_out(texts: Texts, share: float) -> tuple[Texts, Texts]:
     return learnt, held
 
 
+def held_out_bits(model: PreTrainedModel, held: dict[str, Examples], recipe: PretrainRecipe) -> dict[str, float]:
+    """Bits per byte of what was held out of each file, and of `all` together."""
+    bits = {}
+    for name, examples in held.items():
+        told = score(model, examples, collate, recipe.run.score_batch_size).bits_per_byte
+        assert told is not None
+        bits[name] = told
+    sizes = {name: 0 if examples.sizes is None else int(examples.sizes.sum()) for name, examples in held.items()}
+    return {**bits, "all": sum(bits[name] * sizes[name] for name in bits) / sum(sizes.values())}
+
+
+def collate(batch: Sequence[Example]) -> Batch:
+    """One batch of chunks; what fills the rows is masked, whatever token it is."""
+    return padded(batch, 0, per_token=True)
+
+
 def read_words(folder: Path) -> PreTrainedTokenizerBase:
     """The tokenizer in a folder. Raises ManticoreError."""
-    try:
-        words: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-    except Exception as error:  # transformers, tokenizers and JSON each have their own
-        raise ManticoreError(f"{folder} holds no tokenizer ({' '.join(str(error).split())[:100]})") from None
+    words = read_tokenizer(str(folder), {"local_files_only": True})
+    if words is None:
+        raise ManticoreError(f"{folder} holds no tokenizer that can be read")
     boundary(words)
     return words
 
@@ -171,18 +187,6 @@ def _card(recipe: PretrainRecipe, model: PreTrainedModel, bits: dict[str, float]
         f"Held-out text (the last {recipe.held_out:.0%} of every file):\n\n"
         f"| file | bits per byte |\n| --- | ---: |\n{rows}"
     )
-
-
-def _check_out(out: Path, asked: dict[str, Any], resume: bool) -> None:
-    """Raises ManticoreError unless `out` is free, or holds what is to be gone on with."""
-    if out.exists() and not out.is_dir():
-        raise ManticoreError(f"{out} is a file; --out needs a folder")
-    if not out.exists() or not any(out.iterdir()):
-        return
-    if not resume:
-        raise ManticoreError(f"{out} already holds something; choose another --out, or add --resume to go on with it")
-    if not (out / ASKED).exists() or read_json(out / ASKED) != asked:
-        raise ManticoreError(f"{out} was started otherwise; resume with the same flags, or choose another --out")
 
 
 def _all(texts: Texts) -> list[str]:

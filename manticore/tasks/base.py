@@ -177,21 +177,26 @@ class Task(ABC):
             `input_ids` and `attention_mask`, (B, L) int64, and `labels`, (B,) int64; where tokens are labelled (B, L),
             `IGNORE` where nothing is scored.
         """
-        import torch
+        return padded(batch, self.vocabulary.pad, self.per_token)
 
-        longest = max(len(ids) for ids, _ in batch)
-        input_ids = torch.full((len(batch), longest), self.vocabulary.pad, dtype=torch.int64)
-        attention_mask = torch.zeros_like(input_ids)
-        for row, (ids, _) in enumerate(batch):
-            input_ids[row, : len(ids)] = torch.from_numpy(ids)
-            attention_mask[row, : len(ids)] = 1
-        if self.per_token:
-            labels = torch.full_like(input_ids, IGNORE)
-            for row, (ids, label) in enumerate(batch):
-                labels[row, : len(ids)] = torch.as_tensor(label)
-        else:
-            labels = torch.tensor([label for _, label in batch], dtype=torch.int64)
-        return {"input_ids": input_ids, "attention_mask": attention_mask, "labels": labels}
+
+def padded(batch: Sequence[Example], pad: int, per_token: bool) -> dict[str, torch.Tensor]:
+    """`Task.collate`, for whoever has no task: `pad` fills the rows, and labels are each token's if `per_token`."""
+    import torch
+
+    longest = max(len(ids) for ids, _ in batch)
+    input_ids = torch.full((len(batch), longest), pad, dtype=torch.int64)
+    attention_mask = torch.zeros_like(input_ids)
+    for row, (ids, _) in enumerate(batch):
+        input_ids[row, : len(ids)] = torch.from_numpy(ids)
+        attention_mask[row, : len(ids)] = 1
+    if per_token:
+        labels = torch.full_like(input_ids, IGNORE)
+        for row, (ids, label) in enumerate(batch):
+            labels[row, : len(ids)] = torch.as_tensor(label)
+    else:
+        labels = torch.tensor([label for _, label in batch], dtype=torch.int64)
+    return {"input_ids": input_ids, "attention_mask": attention_mask, "labels": labels}
 
 
 TaskFactory = Callable[[TaskOptions], Task]

@@ -16,7 +16,7 @@ import numpy as np
 
 from manticore.errors import ManticoreError
 from manticore.files import write_text
-from manticore.tasks.base import IGNORE, Example, Examples, Sheet, Splits, Task, TaskOptions, Vocabulary
+from manticore.tasks.base import Example, Examples, Sheet, Splits, Task, TaskOptions, Vocabulary, padded
 from manticore.tasks.chunks import chunk
 from manticore.tasks.examples import without
 from manticore.tasks.parts import PARTS, first, number, shuffled
@@ -163,9 +163,9 @@ class LanguageTask(Task):
         )
 
     def collate(self, batch: Sequence[Example]) -> dict[str, torch.Tensor]:
-        """One batch of chunks; see `collate_text`."""
+        """One batch of chunks, padded on the right with the tokenizer's own token where it has one."""
         pad = None if self.tokenizer is None else self.tokenizer.pad_token_id
-        return collate_text(batch, pad or 0)
+        return padded(batch, pad or 0, self.per_token)
 
     def write(self, folder: Path) -> list[Path]:
         """train.jsonl, val.jsonl and test.jsonl, a record with `text` for each document."""
@@ -186,18 +186,3 @@ def _bytes(examples: Examples) -> int:
 def length_of(options: TaskOptions) -> int:
     """Tokens of a chunk: what is set after `@`, or the preset's. Raises ManticoreError."""
     return number(options, "length", LENGTHS["cpu" if options.preset == "cpu" else "paper"], range(2, 1 << 20))
-
-
-def collate_text(batch: Sequence[Example], pad: int = 0) -> dict[str, torch.Tensor]:
-    """One batch of chunks, padded on the right: `input_ids`, `attention_mask` and `labels`, (B, L) int64."""
-    import torch
-
-    longest = max(len(ids) for ids, _ in batch)
-    input_ids = torch.full((len(batch), longest), pad, dtype=torch.int64)
-    labels = torch.full_like(input_ids, IGNORE)
-    mask = torch.zeros_like(input_ids)
-    for row, (ids, told) in enumerate(batch):
-        input_ids[row, : len(ids)] = torch.from_numpy(ids)
-        labels[row, : len(ids)] = torch.as_tensor(told)
-        mask[row, : len(ids)] = 1
-    return {"input_ids": input_ids, "attention_mask": mask, "labels": labels}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 from pathlib import Path
 
@@ -94,7 +95,7 @@ def test_a_stopped_pretraining_comes_to_the_same(
     assert all(torch.equal(held[0][key], held[1][key]) for key in held[0])
 
 
-def test_what_is_left_out_is_not_learnt_from(text: Path, tmp_path: Path) -> None:
+def test_what_is_left_out_is_not_learnt_from(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "other.txt").write_text("\n\n".join(sample()[:5]), encoding="utf-8")
     words = f"--leave-out {tmp_path / 'other.txt'}"
     (tmp_path / "corpus").mkdir()
@@ -102,6 +103,18 @@ def test_what_is_left_out_is_not_learnt_from(text: Path, tmp_path: Path) -> None
     assert pretrain("gpt-neo-nano", tmp_path / "corpus", tmp_path / "out", words) == 0
     asked = json.loads((tmp_path / "out" / "pretrain.json").read_text())
     assert asked["leave_out"].endswith("other.txt")
+    capsys.readouterr()
+    assert pretrain("gpt-neo-nano", tmp_path / "corpus", tmp_path / "left", words) == 0
+    left = tokens_told(capsys.readouterr().out)
+    assert pretrain("gpt-neo-nano", tmp_path / "corpus", tmp_path / "whole") == 0
+    assert 0 < left < 0.75 * tokens_told(capsys.readouterr().out), "two of six documents are in the other text"
+
+
+def tokens_told(said: str) -> int:
+    """The number of tokens that are learnt from, as it is printed."""
+    told = re.search(r"([\d,]+) tokens of", said)
+    assert told is not None
+    return int(told[1].replace(",", ""))
 
 
 @pytest.mark.parametrize(

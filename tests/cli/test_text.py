@@ -143,11 +143,15 @@ def test_a_projector_set_is_taken_instead(tmp_path: Path, capsys: pytest.Capture
     assert main([*words, "--out", str(tmp_path / "set")]) == 0
     taken = f"--home gpt --set align.projectors={tmp_path / 'set'}"
     assert search(tmp_path, gpt, mamba, more=taken) == 0
+    held = json.loads((tmp_path / "set" / "config.json").read_text())
+    metrics = json.loads((tmp_path / "run" / "metrics.json").read_text())
+    assert metrics["alignment"] == {"tokens": held["tokens"], "paired": {}, "stages": []}
     model_folder(tmp_path / "mamba", "mamba", reader(300))
     capsys.readouterr()
     words = ["search", "--models", f"{gpt},{mamba}", "--task", TASK, "--out", str(tmp_path / "other")]
     assert main([*words, *shlex.split(SMALL + taken)]) == 2
-    assert "set" in capsys.readouterr().err
+    assert f"{tmp_path / 'set'}" in (said := capsys.readouterr().err)
+    assert "mamba" in said
 
 
 def test_other_commands_read_text_with_the_tokenizer_of_the_export(
