@@ -30,6 +30,8 @@ from manticore.training.optim import OPTIMIZERS, AlphaOptions, WeightOptions
 
 DECIDE = ("together", "front-to-back")
 STARTS = ("search", "fresh")
+BEST, OPEN = "best", "open"
+HOMES = (BEST, OPEN)
 CONTENDERS = ("components", "designed", "uniform", "random", "hub")
 BUDGETS = ("tokens", "flops")
 PRECISIONS = ("auto", "32-true", "bf16-mixed")
@@ -147,7 +149,11 @@ class FinetuneOptions:
 
 @dataclass(frozen=True)
 class SelectionOptions:
-    """How the path is chosen."""
+    """How home and the path are chosen."""
+
+    home: str = BEST
+    """Who is home, if the space does not say: best (the component that is best alone), or open (the one that loses
+    least when another stands in for one of its stages; for aligned language models, of others the best)."""
 
     max_parameters: float | None = None
     """Largest number of parameters of the hybrid. Default: no limit."""
@@ -294,6 +300,7 @@ class Recipe:
         for what, given, known in (
             ("way to decide", search.decide, DECIDE),
             ("start of fine-tuning", self.finetune.start, STARTS),
+            ("choice of home", selection.home, HOMES),
         ):
             if given not in known:
                 raise UnknownName(what, given, known)

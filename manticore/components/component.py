@@ -14,8 +14,12 @@ from manticore.modeling.segments import Anatomy, Segment
 
 
 def cuts(layers: int, stages: int) -> list[int]:
-    """S + 1 layer boundaries, `round(s * N / S)`; depths need not divide: cuts(7, 3) == [0, 2, 5, 7]."""
-    return [round(stage * layers / stages) for stage in range(stages + 1)]
+    """S + 1 layer boundaries, s N / S rounded; depths need not divide: cuts(7, 3) == [0, 2, 5, 7].
+
+    Halves go up at whatever depth, so that cuts of different components stay abreast: cuts(6, 4) == [0, 2, 3, 5, 6] and
+    cuts(10, 4) == [0, 3, 5, 8, 10], two layers of one where there are three of the other.
+    """
+    return [(2 * stage * layers + stages) // (2 * stages) for stage in range(stages + 1)]
 
 
 @dataclass

@@ -15,6 +15,7 @@ from manticore.errors import ManticoreError
 from manticore.jobs import JobStore
 from manticore.recipe import Recipe, RunOptions
 from manticore.runs.aligning import check_projectors
+from manticore.runs.choosing import settled_home
 from manticore.runs.folder import RunFolder
 from manticore.runs.workshop import Workshop
 from manticore.tasks.base import Task
@@ -67,7 +68,10 @@ def rehearse(recipe: Recipe, task: Task, machine: Machine) -> Workshop:
 
 
 def invited(shop: Workshop, console: Console) -> Recipe:
-    """The recipe with those contenders that can take part in the task, and a line on each that cannot."""
+    """The recipe with those contenders that can take part in the task, and with home, if that is settled by now.
+
+    There is a line on each contender that cannot.
+    """
     recipe, contest = shop.recipe, shop.recipe.contest
     barred = {}
     if isinstance(shop.task, LanguageTask):
@@ -78,4 +82,8 @@ def invited(shop: Workshop, console: Console) -> Recipe:
         if name in barred:
             console.print(f"{shop.task.name}: without {barred[name]}", highlight=False, soft_wrap=True)
     able = tuple(name for name in contest.contenders if name not in barred)
+    settled = settled_home(shop)
+    if settled is not None and not shop.space.home:
+        console.print(f"{shop.task.name}: home: {settled[0]} ({settled[1]})", highlight=False, soft_wrap=True)
+        recipe = replace(recipe, space={**recipe.space, "home": settled[0]})
     return replace(recipe, contest=replace(contest, contenders=able))

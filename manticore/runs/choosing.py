@@ -7,25 +7,39 @@ from itertools import combinations
 
 from manticore.cost import Meter, branch_costs, fixed_costs, flops, foreign_tables, parameters, path_parameters
 from manticore.errors import ManticoreError
-from manticore.recipe import ZERO_SHOT
-from manticore.runs.ranking import text_of
+from manticore.recipe import OPEN, ZERO_SHOT
+from manticore.runs.aligning import fits_own
+from manticore.runs.ranking import openness, text_of
 from manticore.runs.workshop import Trained, Workshop
 from manticore.selection import best_path
 from manticore.selection.zero_shot import ENUMERABLE, zero_shot
 from manticore.supernet import Supernet
+from manticore.tasks.language import LanguageTask
 from manticore.training.scoring import Score
 
 
 def choose_home(shop: Workshop, alone: dict[str, Trained]) -> tuple[str, str]:
     """Who is home, and why."""
-    if shop.space.home is not None:
-        return shop.space.home, "you asked for it"
+    settled = settled_home(shop)
+    if settled is not None:
+        return settled
     if not alone:
         return shop.space.names[0], "named first; components were not trained alone"
     scores = {name: choice_score(shop, trained) for name, trained in alone.items()}
     best = max(scores, key=lambda name: scores[name].goodness)
     told = ", ".join(f"{name} {held.words}" for name, held in scores.items())
     return best, f"best alone on the model-choice split: {told}"
+
+
+def settled_home(shop: Workshop) -> tuple[str, str] | None:
+    """Who is home, and why, where that can be told before anything is trained."""
+    if shop.space.home is not None:
+        return shop.space.home, "you asked for it"
+    if shop.recipe.selection.home != OPEN or not isinstance(shop.task, LanguageTask) or not fits_own(shop.recipe):
+        return None
+    costs = {name: openness(shop, name) for name in shop.space.names}
+    told = ", ".join(f"{name} {cost:.3f}" for name, cost in costs.items())
+    return min(costs, key=lambda name: costs[name]), f"a stage by another costs it least, in nats a token: {told}"
 
 
 def choice_score(shop: Workshop, held: Trained) -> Score:

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import time
+from statistics import fmean
 
 import torch
 
 from manticore.alignment import Reading
+from manticore.architecture import SKIP
 from manticore.runs.aligning import ready, seen_before
 from manticore.runs.workshop import Trained, Workshop
 from manticore.selection.zero_shot import stage_gains
 from manticore.supernet import Supernet
 
-ZERO_SHOT_BATCHES = 8
-"""Batches of the alphas' split that paths are scored on."""
+ZERO_SHOT_BATCHES = 2
+"""Batches of the alphas' split that paths are scored on: few, for all are scored on the same."""
 
 SHARPNESS = 100.0
 """Alphas for each nat per token that a stage gains: a hundredth of a nat makes a weight e times as large."""
@@ -24,6 +26,15 @@ def text_of(shop: Workshop) -> list[Reading]:
     stream = shop.stream(("alphas",), shop.recipe.search.batch_size, "zero-shot")
     batches = [stream.batch(step) for step in range(min(ZERO_SHOT_BATCHES, stream.per_epoch))]
     return [Reading(batch["input_ids"], batch["attention_mask"]) for batch in batches]
+
+
+def openness(shop: Workshop, home: str) -> float:
+    """What a stage costs a home, in the mean over stages, when another component stands in for it: nats per token."""
+    shop = shop.read_as(home)
+    supernet = ready(shop, home, shop.recipe.search.relaxation, "search").to(shop.machine.device)
+    gains = stage_gains(supernet, [reading.to(shop.machine.device) for reading in text_of(shop)])
+    others = [place for place, name in enumerate(supernet.candidates) if name not in (home, SKIP)]
+    return -fmean(row[place] for row in gains for place in others)
 
 
 def score_paths(shop: Workshop, home: str) -> Trained:

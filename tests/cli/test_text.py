@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import shlex
 from pathlib import Path
 
@@ -20,7 +21,7 @@ from tests.tasks.readers import reader
 
 TASK = "text@length=32,passage=2000"
 SMALL = """
-    --preset cpu --set task.train=40 --set task.val=5 --set task.test=5
+    --preset cpu --stages 4 --strategy darts --set align.tokens=16384 --set selection.home=best --set task.train=40 --set task.val=5 --set task.test=5
     --set search.steps=4 --set search.warmup_steps=2 --set search.batch_size=4
     --set finetune.steps=3 --set finetune.batch_size=4 --set run.device=cpu
 """
@@ -127,6 +128,19 @@ def test_zero_shot_trains_nothing_before_it_chooses(tmp_path: Path) -> None:
     assert not (run / "alphas.jsonl").exists()
     assert "search" not in metrics["seconds"]
     assert (run / "report.html").exists()
+
+
+def test_home_is_who_loses_least_by_foreign_stages(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    gpt, mamba = model_folder(tmp_path / "gpt", "gpt_neo"), model_folder(tmp_path / "mamba", "mamba")
+    more = "--strategy zero-shot --set align.tokens=2000 --stages 2 --set selection.home=open"
+    assert search(tmp_path, gpt, mamba, more=more) == 0
+    metrics = json.loads((tmp_path / "run" / "metrics.json").read_text())
+    told = re.search(r"in nats a token: gpt (-?[\d.]+), mamba (-?[\d.]+)", metrics["home_reason"])
+    assert told is not None
+    assert metrics["home"] == ("gpt" if float(told[1]) < float(told[2]) else "mamba")
+    assert f"home: {metrics['home']} (a stage by another costs it least" in capsys.readouterr().out
+    tokens = {row["name"]: row["training_tokens"] for row in metrics["rows"]}
+    assert tokens["soft supernet"] < 3500, "the text that was aligned on is counted once"
 
 
 def test_zero_shot_needs_language_models(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -31,6 +31,11 @@ def test_ragged_cuts() -> None:
     assert cuts(7, 3) == [0, 2, 5, 7]
 
 
+def test_halves_are_rounded_alike_whatever_the_depth() -> None:
+    assert cuts(6, 4) == [0, 2, 3, 5, 6]
+    assert cuts(10, 4) == [0, 3, 5, 8, 10]
+
+
 def test_more_stages_than_layers_are_refused() -> None:
     made = component("mamba", layers=2)
     assert made.cuts(2) == [0, 1, 2]

@@ -20,6 +20,7 @@ SMALL = [
     *("--preset", "cpu", "--stages", 2, "--learning-rates", 0.002),
     *("--set", "align.tokens=256", "--set", "task.train=40", "--set", "task.val=5", "--set", "task.test=5"),
     *("--set", "search.steps=4", "--set", "search.warmup_steps=2", "--set", "search.batch_size=4"),
+    *("--strategy", "darts", "--set", "selection.home=best"),
     *("--set", "finetune.steps=3", "--set", "finetune.batch_size=4", "--set", "run.device=cpu"),
 ]
 RIVALS = ["gpt alone", "mamba alone", "uniform mixture", "random path"]

@@ -105,7 +105,7 @@ def metrics(task: str, path: Sequence[str], home: str) -> dict[str, Any]:
 
 
 def cuts(layers: int, stages: int) -> list[int]:
-    return [round(stage * layers / stages) for stage in range(stages + 1)]
+    return [(2 * stage * layers + stages) // (2 * stages) for stage in range(stages + 1)]
 
 
 def write_alphas(file: Path, candidates: Sequence[str], path: Sequence[str], steps: range) -> None:
