@@ -1,9 +1,10 @@
 """What a training step of a hybrid costs beside its components': seconds and memory, pretrained models and their text.
 
-    python benchmarks/training_step.py --home gpt-neo-nano --path gpt-neo-nano,mamba-nano,gpt-neo-nano,mamba-nano,gpt-neo-nano
+    python benchmarks/training_step.py --home gpt-neo-nano --stages 5 --foreign 3
 
-Every side is forward, backward, clipping and Muon on the same tokens: each component alone, the discrete hybrid on the
-path, the mixture of all candidates, and the mixture in the paper's hub. Times are taken in turns in one process; memory
+Every side is forward, backward, clipping and Muon on the same tokens: each component alone, the discrete hybrid with
+the stages that `--foreign` names run by the other, the mixture of both at all stages, and the mixture in the paper's
+hub. Times are taken in turns in one process; memory
 is the growth of a fresh process that builds the model and takes two steps.
 """
 
@@ -13,6 +14,7 @@ import argparse
 import subprocess
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -39,21 +41,24 @@ STEPS = 2
 class Sides:
     """How each side is built."""
 
-    def __init__(self, models: list[str], home: str, path: list[str]) -> None:
-        self.components = [load(spec) for spec in SearchSpace(models, len(path)).components]
+    def __init__(self, models: list[str], home: str, stages: int, foreign: list[int]) -> None:
+        self.components = [load(spec) for spec in SearchSpace(models, stages).components]
         self.names = [component.name for component in self.components]
-        self.home, self.path = home, path
+        other = next(name for name in self.names if name != home)
+        self.home, self.path = home, [other if stage + 1 in foreign else home for stage in range(stages)]
 
     def builders(self) -> dict[str, Callable[[], nn.Module]]:
         """Each side's model."""
-        stages = len(self.path)
-        out: dict[str, Callable[[], nn.Module]] = {
-            f"{name} alone": lambda name=name: discretize(self.supernet(name), [name] * stages) for name in self.names
-        }
+        out: dict[str, Callable[[], nn.Module]] = {f"{name} alone": partial(self.alone, name) for name in self.names}
         out["hybrid"] = lambda: discretize(self.supernet(self.home), self.path)
         out["uniform mixture"] = lambda: self.supernet(self.home, relaxation="fixed")
         out[HUB] = lambda: self.supernet(None, topology=HUB)
         return out
+
+    def alone(self, name: str) -> nn.Module:
+        """One component."""
+        made: nn.Module = discretize(self.supernet(name), [name] * len(self.path))
+        return made
 
     def supernet(self, home: str | None, topology: str = "residual", relaxation: str = "softmax") -> Supernet:
         """A supernet of both, fresh projectors."""
@@ -71,7 +76,8 @@ def step(net: nn.Module, ids_BL: Tensor) -> Thunk:
         optimizer.zero_grad(set_to_none=True)
         out: Any = net(input_ids=ids_BL)
         logits_BLV = out if isinstance(out, Tensor) else out.logits
-        F.cross_entropy(logits_BLV[:, :-1].flatten(0, 1), ids_BL[:, 1:].flatten()).backward()
+        loss = F.cross_entropy(logits_BLV[:, :-1].flatten(0, 1), ids_BL[:, 1:].flatten())
+        loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(net.parameters(), 1.0)
         optimizer.step()
 
@@ -102,7 +108,7 @@ def main(given: argparse.Namespace) -> None:
     """Take both and print a row for each side."""
     machine = prepare(RunOptions(device="cpu", threads=given.threads))
     torch.manual_seed(0)
-    sides = Sides(given.models.split(","), given.home, given.path.split(","))
+    sides = Sides(given.models.split(","), given.home, given.stages, given.foreign)
     size = min(component.config.vocab_size for component in sides.components)
     ids_BL = torch.randint(3, size, (given.batch_size, given.length), device=machine.device)
     if given.only:
@@ -130,7 +136,8 @@ def arguments() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--models", default="gpt-neo-nano,mamba-nano", metavar="M,M", help="components")
     parser.add_argument("--home", required=True, metavar="M", help="home of hybrid and mixture")
-    parser.add_argument("--path", required=True, metavar="M,M,...", help="of the hybrid, stage by stage")
+    parser.add_argument("--stages", type=int, default=5, metavar="S", help="stages of hybrid and mixtures")
+    parser.add_argument("--foreign", type=int, nargs="+", default=[3], metavar="N", help="stages by the other, from 1")
     parser.add_argument("--batch-size", type=int, default=8, metavar="N", help="sequences of a step")
     parser.add_argument("--length", type=int, default=256, metavar="N", help="tokens of a sequence")
     parser.add_argument("--repeats", type=int, default=7, metavar="N", help="timed runs of each side")

@@ -21,7 +21,8 @@ from tests.tasks.readers import reader
 
 TASK = "text@length=32,passage=2000"
 SMALL = """
-    --preset cpu --stages 4 --strategy darts --set align.tokens=16384 --set selection.home=best --set task.train=40 --set task.val=5 --set task.test=5
+    --preset cpu --stages 4 --strategy darts --set align.tokens=16384 --set selection.home=best
+    --set task.train=40 --set task.val=5 --set task.test=5
     --set search.steps=4 --set search.warmup_steps=2 --set search.batch_size=4
     --set finetune.steps=3 --set finetune.batch_size=4 --set run.device=cpu
 """

@@ -102,14 +102,17 @@ def test_compare_with_unlike_tokenizers_and_go_on(
 def test_compare_with_one_tokenizer(
     pair: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """At the same operations too, beside a task that is measured by accuracy."""
+    """At the same operations too, beside a task that is measured by accuracy. Home is settled before any training."""
     out = tmp_path / "out"
     mamba = model_folder(tmp_path / "mamba", "mamba")
     more = ["--task", "mad-compression@vocab_size=4,seq_len=6", "--contenders", "components,hub"]
+    more += ["--set", "selection.home=open"]
     status, told, err = call(capsys, *words(out, pair[0], mamba), *more, "--seeds", 1)
     assert (status, err) == (0, "")
     text, mad = json.loads((out / "comparison.json").read_text())["tasks"]
     assert (text["metric"], mad["metric"]) == ("bits_per_byte", "accuracy")
+    assert f"home: {text['home']} (a stage by another costs it least, in nats a token: gpt " in told
+    assert told.count("home:") == 1, "blocks from scratch have no text to be aligned on"
     for row in text["tables"]["flops"]:
         assert row["train_flops"] == pytest.approx(text["train_flops"], rel=0.2), row["name"]
     table = (out / "tables.md").read_text()
