@@ -2,7 +2,7 @@
 
     python benchmarks/alignment.py --models ./gpt-neo-nano,./mamba-nano --text text.txt --json alignment.json
 
-Every mixed path of a 4-stage space is scored with each model at home in turn, on every tenth block of the text: nothing
+Every mixed path of a space of 4 stages is scored with each model at home in turn, on every tenth block of the text: nothing
 was fitted on it, and no damping was chosen on it. Rows:
 
   closed form      P and Q by `manticore align --no-bypass`, on 1k to 16k tokens; `+ N steps` adds gradient steps
@@ -45,7 +45,7 @@ from manticore.selection.zero_shot import path_loss
 from manticore.space import SearchSpace
 from manticore.supernet import Readout, Supernet
 
-STAGES, LENGTH = 4, 128
+LENGTH = 128
 TOKENS = (1024, 2048, 4096, 8192, 16384)
 Loss = Callable[[Sequence[str]], float]
 
@@ -62,6 +62,7 @@ class Bench:
 
     def __init__(self, components: list[Component], home: str, text: str, given: argparse.Namespace) -> None:
         self.components, self.home, self.random_steps = components, home, given.random_steps
+        self.stages: int = given.stages
         self.foreign = next(one.name for one in components if one.name != home)
         fit, test = split(text)
         self.text = {tokens: calibration(components, home, [fit], tokens, LENGTH) for tokens in given.tokens}
@@ -72,17 +73,17 @@ class Bench:
     def supernet(self, bypass: bool = False) -> Supernet:
         """Untrained projectors, with a bypass or without."""
         names = [one.name for one in self.components]
-        space = SearchSpace(names, STAGES, self.home, projector_options={"bypass": bypass}, skip=True)
+        space = SearchSpace(names, self.stages, self.home, projector_options={"bypass": bypass}, skip=True)
         return Supernet(self.components, space, self.home, Readout()).eval()
 
     def sum_up(self, loss: Loss) -> dict[str, Any]:
         """The mean over mixed paths, and each stage replaced alone."""
         names = [self.home, self.foreign]
-        losses = {path: loss(path) for path in product(names, repeat=STAGES)}
+        losses = {path: loss(path) for path in product(names, repeat=self.stages)}
         mixed = [held for path, held in losses.items() if len(set(path)) == 2]
-        home = [self.home] * STAGES
-        single = [losses[(*home[:stage], self.foreign, *home[stage + 1 :])] for stage in range(STAGES)]
-        whole = {"home": losses[tuple(home)], "foreign": losses[(self.foreign,) * STAGES]}
+        home = [self.home] * self.stages
+        single = [losses[(*home[:stage], self.foreign, *home[stage + 1 :])] for stage in range(self.stages)]
+        whole = {"home": losses[tuple(home)], "foreign": losses[(self.foreign,) * self.stages]}
         return {"mixed": sum(mixed) / len(mixed), "single": single, **whole}
 
     def rows(self, steps: Sequence[int]) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -107,7 +108,7 @@ class Bench:
         yield "linear map, no foreign model", self.sum_up(self.loss_of(net))
         net = self.supernet()
         torch.manual_seed(0)
-        for stage in range(STAGES):
+        for stage in range(self.stages):
             for projector in (branch_of(net, stage, self.foreign).inward, branch_of(net, stage, self.foreign).outward):
                 nn.Linear.reset_parameters(projector)
         started = time.monotonic()
@@ -148,14 +149,14 @@ class LinearMap(nn.Module):
 @torch.no_grad()
 def fit_linear_maps(net: Supernet, seen: list[Reading], held: list[Reading]) -> list[LinearMap]:
     """One for each stage, by ridge least squares against home's own update."""
-    moments = [[Moments(net.stream, net.stream) for _ in range(2)] for _ in range(STAGES)]
+    moments = [[Moments(net.stream, net.stream) for _ in range(2)] for _ in range(net.space.stages)]
     for part, readings in enumerate((seen, held)):
         for reading in readings:
             own = own_streams(net, net.home, reading.ids_BL, context_of(net, reading.ids_BL, reading.mask_BL))
             for stage, (h_BLD, after_BLD) in enumerate(pairwise(own)):
                 x_ND, y_ND = rows(h_BLD, reading.mask_BL), rows(after_BLD - h_BLD, reading.mask_BL)
                 moments[stage][part].add(x_ND, y_ND)
-    made = [LinearMap(net.stream) for _ in range(STAGES)]
+    made = [LinearMap(net.stream) for _ in moments]
     for one, kept in zip(made, moments, strict=True):
         write(one.linear, choose(one.linear, *kept).affine)
     return made
@@ -170,7 +171,7 @@ class Seams:
         self.translators = {
             (one, other, cut): Linear(width[one], width[other])
             for one, other in (self.names, self.names[::-1])
-            for cut in range(STAGES + 1)
+            for cut in range(net.space.stages + 1)
         }
 
     @torch.no_grad()
@@ -200,7 +201,7 @@ class Seams:
             for cut, name in enumerate([*path, self.net.home]):
                 if name != ran:
                     h_BLD = self.translators[ran, name, cut](h_BLD) + context.positions.get(name, 0)
-                if cut < STAGES:
+                if cut < len(path):
                     h_BLD = branch_of(self.net, cut, name).segment(h_BLD, context, cut)
                 ran = name
             logits_BLV = self.net.heads[ran](self.net.norms[ran](h_BLD))
@@ -216,6 +217,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="closed-form projectors beside the alternatives")
     parser.add_argument("--models", required=True, help="two model folders that share a tokenizer: A,B")
     parser.add_argument("--text", type=Path, required=True, help="text in UTF-8; a tenth of it is only scored")
+    parser.add_argument("--stages", type=int, default=4, help="stages of the space")
     parser.add_argument("--score-tokens", type=int, default=8192, help="tokens that paths are scored on")
     parser.add_argument("--tokens", type=int, nargs="+", default=TOKENS, help="tokens to fit on")
     parser.add_argument("--steps", type=int, nargs="*", default=[100, 500], help="gradient steps after the closed form")

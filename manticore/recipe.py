@@ -94,7 +94,7 @@ class SearchOptions:
 
     strategy: str = "darts"
     """How alphas move: darts (alternating, on disjoint splits), simultaneous (the paper's single level), or zero-shot
-    (not at all: aligned language models are scored as they are, path by path, and nothing is trained)."""
+    (not at all: aligned language models are ranked as they are, path by path, by how near they stay to home)."""
 
     relaxation: str = "softmax"
     """What alphas mean."""
@@ -152,8 +152,8 @@ class SelectionOptions:
     """How home and the path are chosen."""
 
     home: str = BEST
-    """Who is home, if the space does not say: best (the component that is best alone), or open (the one that loses
-    least when another stands in for one of its stages; for aligned language models, of others the best)."""
+    """Who is home, if the space does not say: best (the component that is best alone), or open (of language models
+    that are aligned, the one whose predictions move least when another stands in for one of its stages)."""
 
     max_parameters: float | None = None
     """Largest number of parameters of the hybrid. Default: no limit."""

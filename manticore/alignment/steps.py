@@ -65,11 +65,15 @@ def refine(
 def next_token_loss(supernet: Supernet, reading: Reading, path: Sequence[str]) -> Tensor:
     """Cross-entropy in nats of every next token that is no padding, (N,), if the path's branches run."""
     logits_BLV = supernet(reading.ids_BL, reading.mask_BL, path=list(path)).float()
-    losses = F.cross_entropy(logits_BLV[:, :-1].flatten(0, 1), reading.ids_BL[:, 1:].flatten(), reduction="none")
+    told_BM = told(reading)
+    return F.cross_entropy(logits_BLV[:, :-1][told_BM], reading.ids_BL[:, 1:][told_BM], reduction="none")
+
+
+def told(reading: Reading) -> Tensor:
+    """Which tokens have a next one, neither being padding: (B, L - 1) bool."""
     if reading.mask_BL is None:
-        return losses
-    told_BL = reading.mask_BL[:, 1:].bool() & reading.mask_BL[:, :-1].bool()
-    return losses[told_BL.flatten()]
+        return torch.ones_like(reading.ids_BL[:, 1:], dtype=torch.bool)
+    return reading.mask_BL[:, 1:].bool() & reading.mask_BL[:, :-1].bool()
 
 
 def _endless(text: Readings) -> Iterator[Reading]:

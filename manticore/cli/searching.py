@@ -22,7 +22,7 @@ def add_flags(made: Parser) -> None:
     made.add_argument(
         "--home", metavar="M", help="component that lends embedding, stream and head; default: best alone"
     )
-    made.add_argument("--strategy", metavar="X", help="how alphas move: darts (default), simultaneous, zero-shot")
+    made.add_argument("--strategy", metavar="X", help="darts, simultaneous or zero-shot; default: the recipe's")
     made.add_argument("--topology", metavar="X", help="how stages are joined: residual (default) or hub (the paper's)")
     made.add_argument("--projector", metavar="X", help="linear (default), low-rank, two-layer, identity")
     made.add_argument("--stages", type=int, metavar="N", help="number of stages")

@@ -12,7 +12,8 @@ from manticore.runs.aligning import fits_own
 from manticore.runs.ranking import openness, text_of
 from manticore.runs.workshop import Trained, Workshop
 from manticore.selection import best_path
-from manticore.selection.zero_shot import ENUMERABLE, zero_shot
+from manticore.selection.fidelity import by_divergence
+from manticore.selection.zero_shot import ENUMERABLE
 from manticore.supernet import Supernet
 from manticore.tasks.language import LanguageTask
 from manticore.training.scoring import Score
@@ -39,7 +40,8 @@ def settled_home(shop: Workshop) -> tuple[str, str] | None:
         return None
     costs = {name: openness(shop, name) for name in shop.space.names}
     told = ", ".join(f"{name} {cost:.3f}" for name, cost in costs.items())
-    return min(costs, key=lambda name: costs[name]), f"a stage by another costs it least, in nats a token: {told}"
+    why = f"a stage by another moves its predictions least, in nats a token: {told}"
+    return min(costs, key=lambda name: costs[name]), why
 
 
 def choice_score(shop: Workshop, held: Trained) -> Score:
@@ -62,14 +64,14 @@ def select(shop: Workshop, supernet: Supernet) -> list[str]:
 
 
 def best_scored(shop: Workshop, supernet: Supernet) -> list[str]:
-    """The mixed path within the budget that an aligned supernet tells the text best on, nothing being trained.
+    """The mixed path within the budget whose predictions stay nearest to home's own, nothing being trained.
 
-    Home's own path is not asked: before training nothing beats it, and it is weighed after training anyway. Raises
+    Home's own path is not asked: nothing is nearer, and it is weighed after training anyway. Raises
     ManticoreError if no mixed path is within the budget.
     """
     most, length = most_parameters(shop), shop.task.max_length
     meter, most_flops = Meter(supernet, length), shop.recipe.selection.max_flops
-    for path in zero_shot(supernet, text_of(shop)):
+    for path in by_divergence(supernet, text_of(shop)):
         small = most is None or path_parameters(supernet, path, length) <= most
         quick = most_flops is None or meter.forward(path) <= most_flops
         if set(path) != {supernet.home} and small and quick:

@@ -11,14 +11,14 @@ from manticore.alignment import Reading
 from manticore.architecture import SKIP
 from manticore.runs.aligning import ready, seen_before
 from manticore.runs.workshop import Trained, Workshop
-from manticore.selection.zero_shot import stage_gains
+from manticore.selection.fidelity import stage_divergences
 from manticore.supernet import Supernet
 
 ZERO_SHOT_BATCHES = 2
 """Batches of the alphas' split that paths are scored on: few, for all are scored on the same."""
 
 SHARPNESS = 100.0
-"""Alphas for each nat per token that a stage gains: a hundredth of a nat makes a weight e times as large."""
+"""Alphas for each nat per token of divergence: a hundredth of a nat makes a weight e times as small."""
 
 
 def text_of(shop: Workshop) -> list[Reading]:
@@ -29,24 +29,24 @@ def text_of(shop: Workshop) -> list[Reading]:
 
 
 def openness(shop: Workshop, home: str) -> float:
-    """What a stage costs a home, in the mean over stages, when another component stands in for it: nats per token."""
+    """How far a home's predictions move when another component stands in for a stage, in the mean: nats per token."""
     shop = shop.read_as(home)
     supernet = ready(shop, home, shop.recipe.search.relaxation, "search").to(shop.machine.device)
-    gains = stage_gains(supernet, [reading.to(shop.machine.device) for reading in text_of(shop)])
+    held = stage_divergences(supernet, [reading.to(shop.machine.device) for reading in text_of(shop)])
     others = [place for place, name in enumerate(supernet.candidates) if name not in (home, SKIP)]
-    return -fmean(row[place] for row in gains for place in others)
+    return fmean(row[place] for row in held for place in others)
 
 
 def score_paths(shop: Workshop, home: str) -> Trained:
-    """A supernet whose alphas say what each candidate gains over home where all other stages are home's."""
+    """A supernet whose alphas say how near each candidate stays to home where all other stages are home's."""
     started = time.monotonic()
     supernet: Supernet = ready(shop, home, shop.recipe.search.relaxation, "search")
     text = text_of(shop)
     device = shop.machine.device
-    gains = stage_gains(supernet.to(device), [reading.to(device) for reading in text])
+    apart = stage_divergences(supernet.to(device), [reading.to(device) for reading in text])
     supernet.to("cpu")
     with torch.no_grad():
-        supernet.alpha.copy_(SHARPNESS * torch.tensor(gains))
+        supernet.alpha.copy_(SHARPNESS * -torch.tensor(apart))
     tokens = seen_before(shop, home) + sum(
         int(reading.mask_BL.sum()) for reading in text if reading.mask_BL is not None
     )

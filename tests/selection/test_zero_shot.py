@@ -9,11 +9,9 @@ import torch
 
 import manticore.selection.zero_shot as module
 from manticore.alignment import Reading, align
-from manticore.cost import branch_costs
 from manticore.discretization import discretize
 from manticore.errors import ManticoreError
-from manticore.selection.best_path import best_path
-from manticore.selection.zero_shot import best_zero_shot, stage_gains, zero_shot
+from manticore.selection.zero_shot import zero_shot
 from manticore.supernet import Supernet
 from tests.alignment.images import llama, pair, rotated, text
 from tests.pico import supernet
@@ -38,34 +36,10 @@ def test_every_path_gets_the_loss_of_its_hybrid(net: Supernet) -> None:
         assert losses[path] == pytest.approx(float(want), abs=1e-5)
 
 
-def test_gains_are_those_of_one_replaced_stage(net: Supernet) -> None:
-    batches = text(3, 1)
-    losses, gains = zero_shot(net, batches), stage_gains(net, batches)
-    at_home = losses["home", "home", "home"]
-    assert [row[net.candidates.index("home")] for row in gains] == [0.0] * 3
-    assert gains[1][net.candidates.index("skip")] == pytest.approx(at_home - losses["home", "skip", "home"])
-    assert gains[2][net.candidates.index("foreign")] == pytest.approx(at_home - losses["home", "home", "foreign"])
-
-
-def test_the_best_path_keeps_to_its_budget(net: Supernet, monkeypatch: pytest.MonkeyPatch) -> None:
-    batches = text(3, 1)
-    costs, _ = branch_costs(net, 16)
-    losses = zero_shot(net, batches)
-    price = {
-        path: sum(row[net.candidates.index(name)] for row, name in zip(costs, path, strict=True)) for path in losses
-    }
-    assert best_zero_shot(net, batches) == next(iter(losses))
-    dearest = price[next(iter(losses))]
-    for budget in (dearest - 1, dearest / 2):
-        want = min((path for path in losses if price[path] <= budget), key=lambda path: losses[path])
-        assert best_zero_shot(net, batches, costs, budget) == want
-    with pytest.raises(ManticoreError, match="no path fits"):
-        best_zero_shot(net, batches, costs, -1.0)
+def test_too_many_paths_are_refused(net: Supernet, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "ENUMERABLE", 26)
-    want = best_path(stage_gains(net, batches), costs, dearest / 2)
-    assert best_zero_shot(net, batches, costs, dearest / 2) == tuple(net.candidates[choice] for choice in want)
     with pytest.raises(ManticoreError, match="27 paths are too many to score one by one; at most 26"):
-        zero_shot(net, batches)
+        zero_shot(net, text(3, 1))
 
 
 def test_alignment_brings_a_copy_level_with_home() -> None:

@@ -1,0 +1,74 @@
+"""Paths ranked before any training: how near an aligned path's predictions stay to home's own (`--strategy zero-shot`).
+
+The measure is the Kullback-Leibler divergence from home's next-token distribution on unlabelled text. The loss itself
+tells less: on text that home was not trained on, every least-squares projector shrinks an update, which makes home's
+predictions less sure of themselves and the loss smaller without any knowledge gained; and differences between paths
+drown in what tokens differ by. What disturbs home least is a first look at what learns best, not a verdict.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import product
+
+import torch
+from torch import Tensor
+
+from manticore.alignment.reading import Reading
+from manticore.alignment.steps import told
+from manticore.errors import ManticoreError
+from manticore.selection.zero_shot import ENUMERABLE, Path
+from manticore.supernet import Supernet
+
+
+@torch.no_grad()
+def divergences(supernet: Supernet, batches: Sequence[Reading], paths: Sequence[Path]) -> list[float]:
+    """KL(home || path) of each path, in nats per token. Raises ManticoreError if there is no token to predict."""
+    was_training = supernet.training
+    supernet.eval()
+    total, count = torch.zeros(len(paths), dtype=torch.float64), 0
+    for batch in batches:
+        own_NV = _predictions(supernet, batch, (supernet.home,) * supernet.space.stages)
+        count += len(own_NV)
+        for place, path in enumerate(paths):
+            apart_NV = own_NV - _predictions(supernet, batch, path)
+            total[place] += float((own_NV.exp() * apart_NV).sum(dtype=torch.float64))
+    supernet.train(was_training)
+    if not count:
+        raise ManticoreError("no path can be scored on text without a second token")
+    held: list[float] = (total / count).tolist()
+    return held
+
+
+def _predictions(supernet: Supernet, batch: Reading, path: Sequence[str]) -> Tensor:
+    """Log probabilities of the next token wherever there is one, (N, V)."""
+    logits_BLV = supernet(batch.ids_BL, batch.mask_BL, path=list(path))[:, :-1]
+    logits_NV: Tensor = logits_BLV[told(batch)]
+    return logits_NV.float().log_softmax(-1)
+
+
+def by_divergence(supernet: Supernet, batches: Sequence[Reading]) -> dict[Path, float]:
+    """The divergence of every path in nats per token, nearest to home first; home's own is 0.
+
+    Raises ManticoreError if there are more than `ENUMERABLE` paths; `stage_divergences` scores those.
+    """
+    count = len(supernet.candidates) ** supernet.space.stages
+    if count > ENUMERABLE:
+        raise ManticoreError(f"{count} paths are too many to score one by one; at most {ENUMERABLE}")
+    paths = list(product(supernet.candidates, repeat=supernet.space.stages))
+    held = zip(paths, divergences(supernet, batches, paths), strict=True)
+    return dict(sorted(held, key=lambda pair: pair[1]))
+
+
+def stage_divergences(supernet: Supernet, batches: Sequence[Reading]) -> list[list[float]]:
+    """The divergence of each candidate at each stage, all other stages home: nats per token, (S, K).
+
+    Summed along a path it estimates the path's, as if stages did not mind each other.
+    """
+    home, stages = (supernet.home,), supernet.space.stages
+    paths = [
+        home * stage + (name,) + home * (stages - stage - 1) for stage in range(stages) for name in supernet.candidates
+    ]
+    held = divergences(supernet, batches, paths)
+    width = len(supernet.candidates)
+    return [held[start : start + width] for start in range(0, len(held), width)]
