@@ -2,8 +2,8 @@
 
     python benchmarks/alignment.py --models ./gpt-neo-nano,./mamba-nano --text text.txt --json alignment.json
 
-Every mixed path of a space of 4 stages is scored with each model at home in turn, on every tenth block of the text: nothing
-was fitted on it, and no damping was chosen on it. Rows:
+Every mixed path of a space of `--stages` stages is scored with each model at home in turn, on every tenth block
+of the text: nothing was fitted on it, and no damping was chosen on it. Rows:
 
   closed form      P and Q by `manticore align --no-bypass`, on 1k to 16k tokens; `+ N steps` adds gradient steps
   with a bypass    P, Q and R by `manticore align`, the same
