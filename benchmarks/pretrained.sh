@@ -8,7 +8,7 @@ here="$(dirname "$0")"
 python "$here/domains.py" "$out/domains"
 for domain in source mixture; do
     manticore compare --models gpt-neo-nano,mamba-nano --task text --preset cpu --data-dir "$out/domains/$domain" \
-        --contenders components,uniform,hub --budgets tokens --seeds 3 --workers 2 --set finetune.steps=120 \
+        --contenders components --budgets tokens --seeds 3 --workers 2 --set finetune.steps=120 \
         --out "$out/$domain"
 done
-python "$here/training_step.py" --home gpt-neo-nano --stages 5 --foreign 3 --threads 1 --json "$out/training-step.json"
+python "$here/training_step.py" --home gpt-neo-nano --stages 5 --foreign 4 --threads 1 --json "$out/training-step.json"
