@@ -30,8 +30,7 @@ from manticore.training.optim import OPTIMIZERS, AlphaOptions, WeightOptions
 
 DECIDE = ("together", "front-to-back")
 STARTS = ("search", "fresh")
-BEST, OPEN = "best", "open"
-HOMES = (BEST, OPEN)
+HOMES = BEST, OPEN = ("best", "open")
 CONTENDERS = ("components", "designed", "uniform", "random", "hub")
 BUDGETS = ("tokens", "flops")
 PRECISIONS = ("auto", "32-true", "bf16-mixed")

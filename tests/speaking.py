@@ -22,7 +22,7 @@ LENGTH = 64
 
 def speaking(kind: str = "lm", rows: int = 336) -> PreTrainedModel:
     """Mamba first, then GPT-2, which is home; its table is longer than the vocabulary (330)."""
-    torch.manual_seed(0)
+    torch.manual_seed(4)  # greedy, it fills its positions without ending the text
     scratch = Scratch(ATTENTION, RECURRENT, rows, LENGTH)
     parts = [load(ComponentSpec(name, init="scratch"), scratch) for name in ("gpt2", "mamba")]
     readout = Readout() if kind == "lm" else Readout(kind, rows, 4)

@@ -35,6 +35,7 @@ def by_hand(folder: Path, count: int) -> str:
     with torch.no_grad():
         for _ in range(count):
             ids = torch.cat([ids, model(input_ids=ids).logits[:, -1:].argmax(-1)], dim=1)
+    assert speaking.words().eos_token_id not in ids[0, start:], "generation would end there"
     return str(words.decode(ids[0, start:]))
 
 
