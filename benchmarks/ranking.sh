@@ -1,0 +1,9 @@
+#!/bin/sh
+# How well paths are ranked before any training: all 16 paths of four stages fine-tuned for 60 steps on source code, one
+# seed, in the folder that is given, or in runs/ranking. Give the same folder again to go on.
+set -eu
+out="${1:-runs/ranking}"
+python "$(dirname "$0")/domains.py" "$out/domains"
+manticore compare --models gpt-neo-nano,mamba-nano --task text --preset cpu --data-dir "$out/domains/source" --stages 4 \
+    --paths --seeds 1 --contenders components --learning-rates 0.0056 --budgets tokens --workers 2 \
+    --set finetune.steps=60 --out "$out/source"
