@@ -20,7 +20,9 @@ def add_flags(made: Parser) -> None:
     made.add_argument("--space", metavar="S", help="search space by name or path (ls spaces)")
     made.add_argument("--preset", choices=("auto", "cpu", "paper"), help="scale; auto: paper where there is a CUDA GPU")
     made.add_argument(
-        "--home", metavar="M", help="component that lends embedding, stream and head; default: best alone"
+        "--home",
+        metavar="M",
+        help="component that lends embedding, stream and head; default: best alone, or as the recipe says",
     )
     made.add_argument("--strategy", metavar="X", help="darts, simultaneous or zero-shot; default: the recipe's")
     made.add_argument("--topology", metavar="X", help="how stages are joined: residual (default) or hub (the paper's)")

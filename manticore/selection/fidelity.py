@@ -9,7 +9,6 @@ drown in what tokens differ by. What disturbs home least is a first look at what
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import product
 
 import torch
 from torch import Tensor
@@ -17,7 +16,7 @@ from torch import Tensor
 from manticore.alignment.reading import Reading
 from manticore.alignment.steps import told
 from manticore.errors import ManticoreError
-from manticore.selection.zero_shot import ENUMERABLE, Path
+from manticore.selection.zero_shot import Path, all_paths
 from manticore.supernet import Supernet
 
 
@@ -26,12 +25,14 @@ def divergences(supernet: Supernet, batches: Sequence[Reading], paths: Sequence[
     """KL(home || path) of each path, in nats per token. Raises ManticoreError if there is no token to predict."""
     was_training = supernet.training
     supernet.eval()
+    home = (supernet.home,) * supernet.space.stages
+    away = [place for place, path in enumerate(paths) if path != home]
     total, count = torch.zeros(len(paths), dtype=torch.float64), 0
     for batch in batches:
-        own_NV = _predictions(supernet, batch, (supernet.home,) * supernet.space.stages)
+        own_NV = _predictions(supernet, batch, home)
         count += len(own_NV)
-        for place, path in enumerate(paths):
-            apart_NV = own_NV - _predictions(supernet, batch, path)
+        for place in away:
+            apart_NV = own_NV - _predictions(supernet, batch, paths[place])
             total[place] += float((own_NV.exp() * apart_NV).sum(dtype=torch.float64))
     supernet.train(was_training)
     if not count:
@@ -50,12 +51,9 @@ def _predictions(supernet: Supernet, batch: Reading, path: Sequence[str]) -> Ten
 def by_divergence(supernet: Supernet, batches: Sequence[Reading]) -> dict[Path, float]:
     """The divergence of every path in nats per token, nearest to home first; home's own is 0.
 
-    Raises ManticoreError if there are more than `ENUMERABLE` paths; `stage_divergences` scores those.
+    Raises ManticoreError if there are too many paths (`all_paths`); `stage_divergences` scores those.
     """
-    count = len(supernet.candidates) ** supernet.space.stages
-    if count > ENUMERABLE:
-        raise ManticoreError(f"{count} paths are too many to score one by one; at most {ENUMERABLE}")
-    paths = list(product(supernet.candidates, repeat=supernet.space.stages))
+    paths = all_paths(supernet)
     held = zip(paths, divergences(supernet, batches, paths), strict=True)
     return dict(sorted(held, key=lambda pair: pair[1]))
 

@@ -7,7 +7,7 @@ from itertools import product
 import pytest
 import torch
 
-import manticore.selection.fidelity as module
+import manticore.selection.zero_shot as module
 from manticore.alignment import Reading, align
 from manticore.discretization import discretize
 from manticore.errors import ManticoreError
