@@ -18,7 +18,7 @@ from manticore.files import write_text
 from manticore.tasks.documents import SEPARATOR, read_documents
 from manticore.tasks.text import PASSAGE, SAMPLE
 
-SIZE = 1_000_000
+SIZE = 3_000_000
 """Bytes of each text, about."""
 
 BARRED = {"test", "tests", "idlelib", "lib2to3", "site-packages", "pydoc_data", "encodings"}

@@ -25,6 +25,7 @@ from manticore.jobs import key_of
 from manticore.recipe import (
     CompareOptions,
     ContestOptions,
+    FinetuneOptions,
     Recipe,
     RunOptions,
     SearchOptions,
@@ -67,11 +68,14 @@ def trial(
     """
     searching = contender in SEARCHING
     search = replace(recipe.search, weights=replace(recipe.search.weights, lr=rate))
+    finetune = replace(recipe.finetune, weights=replace(recipe.finetune.weights, lr=rate))
+    if "steps" in terms:  # a single phase, however a hybrid's steps are parted into search and fine-tuning
+        finetune = replace(finetune, steps=terms["steps"], start=FinetuneOptions().start)
     tuned = replace(
         recipe,
         task=replace(recipe.task, cache_dir=None, data_dir=_absolute(recipe.task.data_dir), workers=0),
         search=search if searching else SearchOptions(),
-        finetune=replace(recipe.finetune, weights=replace(recipe.finetune.weights, lr=rate)),
+        finetune=finetune,
         selection=replace(recipe.selection, weigh_home=True) if contender == "hybrid" else SelectionOptions(),
         compare=CompareOptions(),
         contest=ContestOptions(),

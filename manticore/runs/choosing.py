@@ -5,15 +5,13 @@ from __future__ import annotations
 import math
 from itertools import combinations
 
-from manticore.cost import Meter, branch_costs, fixed_costs, flops, foreign_tables, parameters, path_parameters
+from manticore.cost import branch_costs, fixed_costs, flops, foreign_tables, parameters, path_parameters
 from manticore.errors import ManticoreError
-from manticore.recipe import OPEN, ZERO_SHOT
+from manticore.recipe import OPEN
 from manticore.runs.aligning import fits_own
-from manticore.runs.ranking import openness, text_of
+from manticore.runs.ranking import openness
 from manticore.runs.workshop import Trained, Workshop
 from manticore.selection import best_path
-from manticore.selection.fidelity import by_divergence
-from manticore.selection.zero_shot import ENUMERABLE
 from manticore.supernet import Supernet
 from manticore.tasks.language import LanguageTask
 from manticore.training.scoring import Score
@@ -54,29 +52,11 @@ def choice_score(shop: Workshop, held: Trained) -> Score:
 def select(shop: Workshop, supernet: Supernet) -> list[str]:
     """The path with the largest product of mixing weights, within the budget if there is one."""
     options = shop.recipe.selection
-    if shop.recipe.search.strategy == ZERO_SHOT and len(supernet.candidates) ** len(supernet.stages) <= ENUMERABLE:
-        return best_scored(shop, supernet)
     scores = [[math.log(max(w, 1e-30)) for w in row] for row in supernet.weights().tolist()]
     limit = most_parameters(shop)
     if limit is None and options.max_flops is None:
         return [supernet.candidates[choice] for choice in best_path(scores)]
     return _select_within(supernet, scores, limit, options.max_flops, shop.task.max_length)
-
-
-def best_scored(shop: Workshop, supernet: Supernet) -> list[str]:
-    """The mixed path within the budget whose predictions stay nearest to home's own, nothing being trained.
-
-    Home's own path is not asked: nothing is nearer, and it is weighed after training anyway. Raises
-    ManticoreError if no mixed path is within the budget.
-    """
-    most, length = most_parameters(shop), shop.task.max_length
-    meter, most_flops = Meter(supernet, length), shop.recipe.selection.max_flops
-    for path in by_divergence(supernet, text_of(shop)):
-        small = most is None or path_parameters(supernet, path, length) <= most
-        quick = most_flops is None or meter.forward(path) <= most_flops
-        if set(path) != {supernet.home} and small and quick:
-            return list(path)
-    raise ManticoreError("no mixed path is within the budget")
 
 
 def most_parameters(shop: Workshop) -> float | None:

@@ -1,4 +1,4 @@
-"""The search that trains nothing: every path of an aligned supernet is scored as it is (`--strategy zero-shot`)."""
+"""The search that trains nothing: an aligned supernet's stages are weighed as they are (`--strategy zero-shot`)."""
 
 from __future__ import annotations
 
@@ -8,21 +8,20 @@ from statistics import fmean
 import torch
 
 from manticore.alignment import Reading
-from manticore.architecture import SKIP
 from manticore.runs.aligning import ready, seen_before
 from manticore.runs.workshop import Trained, Workshop
-from manticore.selection.fidelity import stage_divergences
+from manticore.selection.fidelity import merits, others, stage_divergences
 from manticore.supernet import Supernet
 
 ZERO_SHOT_BATCHES = 2
-"""Batches of the alphas' split that paths are scored on: few, for all are scored on the same."""
+"""Batches of the alphas' split that stages are weighed on: few, for all are weighed on the same."""
 
 SHARPNESS = 100.0
-"""Alphas for each nat per token of divergence: a hundredth of a nat makes a weight e times as small."""
+"""Alphas for each nat per token of merit: a hundredth of a nat makes a weight e times as large."""
 
 
 def text_of(shop: Workshop) -> list[Reading]:
-    """The text that paths are scored on."""
+    """The text that stages are weighed on."""
     stream = shop.stream(("alphas",), shop.recipe.search.batch_size, "zero-shot")
     batches = [stream.batch(step) for step in range(min(ZERO_SHOT_BATCHES, stream.per_epoch))]
     return [Reading(batch["input_ids"], batch["attention_mask"]) for batch in batches]
@@ -33,12 +32,11 @@ def openness(shop: Workshop, home: str) -> float:
     shop = shop.read_as(home)
     supernet = ready(shop, home, shop.recipe.search.relaxation, "search").to(shop.machine.device)
     held = stage_divergences(supernet, [reading.to(shop.machine.device) for reading in text_of(shop)])
-    others = [place for place, name in enumerate(supernet.candidates) if name not in (home, SKIP)]
-    return fmean(row[place] for row in held for place in others)
+    return fmean(row[place] for row in held for place in others(supernet))
 
 
 def score_paths(shop: Workshop, home: str) -> Trained:
-    """A supernet whose alphas say how near each candidate stays to home where all other stages are home's."""
+    """A supernet whose alphas say what each candidate is worth where all other stages are home's."""
     started = time.monotonic()
     supernet: Supernet = ready(shop, home, shop.recipe.search.relaxation, "search")
     text = text_of(shop)
@@ -46,7 +44,7 @@ def score_paths(shop: Workshop, home: str) -> Trained:
     apart = stage_divergences(supernet.to(device), [reading.to(device) for reading in text])
     supernet.to("cpu")
     with torch.no_grad():
-        supernet.alpha.copy_(SHARPNESS * -torch.tensor(apart))
+        supernet.alpha.copy_(SHARPNESS * torch.tensor(merits(supernet, apart)))
     tokens = seen_before(shop, home) + sum(
         int(reading.mask_BL.sum()) for reading in text if reading.mask_BL is not None
     )

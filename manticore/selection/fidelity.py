@@ -1,22 +1,28 @@
-"""Paths ranked before any training: how near an aligned path's predictions stay to home's own (`--strategy zero-shot`).
+"""Stages weighed before any training: how far an aligned stage moves home's predictions (`--strategy zero-shot`).
 
 The measure is the Kullback-Leibler divergence from home's next-token distribution on unlabelled text. The loss itself
 tells less: on text that home was not trained on, every least-squares projector shrinks an update, which makes home's
 predictions less sure of themselves and the loss smaller without any knowledge gained; and differences between paths
-drown in what tokens differ by. What disturbs home least is a first look at what learns best, not a verdict.
+drown in what tokens differ by.
+
+What a foreign stage will have learnt after fine-tuning cannot be told beforehand; what it disturbs can, and differs by
+an order of magnitude between stages. So every foreign stage is taken to be worth the same, as much as one disturbs in
+the mean, and costs what it disturbs itself: all but the dear ones are given away.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from statistics import fmean
 
 import torch
 from torch import Tensor
 
 from manticore.alignment.reading import Reading
 from manticore.alignment.steps import told
+from manticore.architecture import SKIP
 from manticore.errors import ManticoreError
-from manticore.selection.zero_shot import Path, all_paths
+from manticore.selection.zero_shot import Path
 from manticore.supernet import Supernet
 
 
@@ -48,16 +54,6 @@ def _predictions(supernet: Supernet, batch: Reading, path: Sequence[str]) -> Ten
     return logits_NV.float().log_softmax(-1)
 
 
-def by_divergence(supernet: Supernet, batches: Sequence[Reading]) -> dict[Path, float]:
-    """The divergence of every path in nats per token, nearest to home first; home's own is 0.
-
-    Raises ManticoreError if there are too many paths (`all_paths`); `stage_divergences` scores those.
-    """
-    paths = all_paths(supernet)
-    held = zip(paths, divergences(supernet, batches, paths), strict=True)
-    return dict(sorted(held, key=lambda pair: pair[1]))
-
-
 def stage_divergences(supernet: Supernet, batches: Sequence[Reading]) -> list[list[float]]:
     """The divergence of each candidate at each stage, all other stages home: nats per token, (S, K).
 
@@ -70,3 +66,20 @@ def stage_divergences(supernet: Supernet, batches: Sequence[Reading]) -> list[li
     held = divergences(supernet, batches, paths)
     width = len(supernet.candidates)
     return [held[start : start + width] for start in range(0, len(held), width)]
+
+
+def others(supernet: Supernet) -> list[int]:
+    """Places of the foreign components among the candidates."""
+    return [place for place, name in enumerate(supernet.candidates) if name not in (supernet.home, SKIP)]
+
+
+def merits(supernet: Supernet, apart_SK: list[list[float]]) -> list[list[float]]:
+    """What each candidate is worth at each stage against home, whose own is 0: nats per token, (S, K).
+
+    Args:
+        supernet: whose candidates they are.
+        apart_SK: their `stage_divergences`.
+    """
+    foreign = others(supernet)
+    worth = fmean(row[place] for row in apart_SK for place in foreign)
+    return [[(worth if place in foreign else 0.0) - held for place, held in enumerate(row)] for row in apart_SK]

@@ -42,6 +42,14 @@ def test_what_a_contender_does_not_read_is_not_in_its_trial() -> None:
     )
     for kind in ("mamba alone", "hybrid", "hub", "striped"):
         assert key(elsewhere, kind) == key(plain, kind)
+    tuned, search = plain.finetune, plain.search
+    cheap = replace(search, batch_size=search.batch_size // 2)
+    longer = replace(tuned, start="search", steps=tuned.steps + 3)
+    parted = replace(plain, search=cheap, finetune=longer)
+    assert Meeting(parted, "data").steps == Meeting(plain, "data").steps
+    for kind in ("mamba alone", "striped", "uniform mixture"):
+        assert key(parted, kind) == key(plain, kind)
+    assert key(parted, "hybrid") != key(plain, "hybrid")
     many = replace(plain, contest=replace(plain.contest, seeds=9, paths=True))
     assert key(many, "hybrid") == key(plain, "hybrid")
 

@@ -1,17 +1,14 @@
-"""Paths are ranked by how far their discrete hybrids' predictions are from home's."""
+"""Stages are weighed by how far they move home's predictions."""
 
 from __future__ import annotations
-
-from itertools import product
 
 import pytest
 import torch
 
-import manticore.selection.zero_shot as module
 from manticore.alignment import Reading, align
 from manticore.discretization import discretize
 from manticore.errors import ManticoreError
-from manticore.selection.fidelity import by_divergence, divergences, stage_divergences
+from manticore.selection.fidelity import divergences, merits, stage_divergences
 from manticore.supernet import Supernet
 from tests.alignment.images import llama, pair, rotated, text
 from tests.pico import supernet
@@ -44,35 +41,37 @@ def test_it_is_the_divergence_of_the_hybrids(net: Supernet, padded: bool) -> Non
     assert held == pytest.approx(float(want), rel=1e-4)
 
 
-def test_every_path_is_ranked_home_first(net: Supernet) -> None:
-    ranked = by_divergence(net, text(3, 2))
-    assert set(ranked) == set(product(net.candidates, repeat=3))
-    assert list(ranked.values()) == sorted(ranked.values())
-    assert next(iter(ranked.items())) == (HOME, 0.0)
-    assert min(list(ranked.values())[1:]) > 0
-
-
 def test_stages_are_those_of_one_replaced_stage(net: Supernet) -> None:
     batches = text(3, 1)
-    ranked, stages = by_divergence(net, batches), stage_divergences(net, batches)
+    stages = stage_divergences(net, batches)
     assert [row[net.candidates.index("home")] for row in stages] == [0.0] * 3
-    assert stages[1][net.candidates.index("skip")] == pytest.approx(ranked["home", "skip", "home"])
-    assert stages[2][net.candidates.index("foreign")] == pytest.approx(ranked["home", "home", "foreign"])
+    assert min(row[net.candidates.index(name)] for row in stages for name in ("foreign", "skip")) > 0
+    skipped, last = divergences(net, batches, [("home", "skip", "home"), ("home", "home", "foreign")])
+    assert stages[1][net.candidates.index("skip")] == pytest.approx(skipped)
+    assert stages[2][net.candidates.index("foreign")] == pytest.approx(last)
 
 
 def test_a_copy_in_other_coordinates_is_as_near_as_home_once_it_is_aligned() -> None:
     home = llama()
     made = pair(home, rotated(home)[0], stages=2)
-    before = by_divergence(made, text(3, 2))
+    before = stage_divergences(made, text(3, 2))
     align(made, lambda: text(0), lambda: text(1))
-    after = by_divergence(made, text(3, 2))
-    assert max(before.values()) > 0.01
-    assert max(after.values()) < 1e-4
+    after = stage_divergences(made, text(3, 2))
+    assert max(max(row) for row in before) > 0.01
+    assert max(max(row) for row in after) < 1e-4
 
 
-def test_too_many_paths_and_too_little_text_are_refused(net: Supernet, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_all_but_the_dear_stages_are_given_away(net: Supernet) -> None:
+    home, foreign, skip = (net.candidates.index(name) for name in ("home", "foreign", "skip"))
+    apart = [[0.0] * 3 for _ in range(3)]
+    for row, moved in zip(apart, (0.25, 0.04, 0.07), strict=True):
+        row[foreign], row[skip] = moved, 0.01
+    held = merits(net, apart)
+    assert [row[home] for row in held] == [0.0] * 3
+    assert [row[foreign] for row in held] == pytest.approx([-0.13, 0.08, 0.05])
+    assert [row[skip] for row in held] == [-0.01] * 3, "a stage that is left out knows nothing"
+
+
+def test_too_little_text_is_refused(net: Supernet) -> None:
     with pytest.raises(ManticoreError, match="without a second token"):
-        by_divergence(net, [Reading(torch.zeros(2, 1, dtype=torch.long))])
-    monkeypatch.setattr(module, "ENUMERABLE", 26)
-    with pytest.raises(ManticoreError, match="27 paths are too many to score one by one; at most 26"):
-        by_divergence(net, text(3, 1))
+        stage_divergences(net, [Reading(torch.zeros(2, 1, dtype=torch.long))])
