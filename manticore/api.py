@@ -10,7 +10,8 @@ from typing import Any
 from transformers import PreTrainedModel
 
 from manticore import library
-from manticore.recipe import Recipe, merged, read_yaml, resolve
+from manticore.recipe import Recipe
+from manticore.recipe_reading import merged, read_yaml, resolve
 from manticore.runs.folder import free_folder, open_folder
 from manticore.runs.hybrids import read_hybrid
 from manticore.runs.search import Result, run

@@ -12,7 +12,8 @@ import yaml
 from manticore.components.families import Size, families
 from manticore.errors import ManticoreError, UnknownName
 from manticore.files import write_text
-from manticore.recipe import RunOptions, instantiated, merged
+from manticore.recipe import RunOptions
+from manticore.recipe_reading import instantiated, merged
 from manticore.training.optim import OPTIMIZERS, WeightOptions
 
 

@@ -18,7 +18,8 @@ from manticore.mixture import pass_by
 from manticore.modeling.bypass import Bypass, LowRankBypass
 from manticore.modeling.projectors import KINDS
 from manticore.projector_sets import load_into, save, state
-from manticore.recipe import check_projector, resolve
+from manticore.recipe import check_projector
+from manticore.recipe_reading import resolve
 from manticore.space import SearchSpace
 from manticore.supernet import Readout, Supernet, translates
 from tests.pico import component, supernet, tokens

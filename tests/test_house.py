@@ -25,6 +25,7 @@ ROWS = (  # roof to ground: DESIGN section 4
     ("jobs",),
     ("report",),
     ("pretrain_recipe",),
+    ("recipe_reading",),
     ("recipe",),
     ("training",),
     ("strategies", "selection"),

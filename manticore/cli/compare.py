@@ -35,7 +35,14 @@ def add(commands: Any) -> None:
         "--contenders", type=names, metavar="C,C", help="of components,designed,uniform,random,hub; default: all"
     )
     made.add_argument("--budgets", type=names, metavar="B,B", help="of tokens,flops; default: a table for each")
-    made.add_argument("--paths", action="store_true", help="train every path of the space too, for the search's regret")
+    made.add_argument(
+        "--paths",
+        nargs="?",
+        const=0,
+        type=at_least(1),
+        metavar="N",
+        help="train every path of the space too, for the search's regret; with the first N seeds, or with all",
+    )
 
 
 def add_contest_flags(made: Parser) -> None:
@@ -49,7 +56,8 @@ def add_contest_flags(made: Parser) -> None:
 def contest_of(given: argparse.Namespace) -> dict[str, Any]:
     """What the flags say about the contest, for the recipe."""
     options = {key: getattr(given, key, None) for key in ("seeds", "learning_rates", "contenders", "budgets")}
-    options |= {"paths": True} if getattr(given, "paths", False) else {}
+    if (paths := getattr(given, "paths", None)) is not None:
+        options |= {"paths": True, "path_seeds": paths}
     return {"contest": {key: value for key, value in options.items() if value is not None}}
 
 

@@ -37,7 +37,7 @@ def run(given: argparse.Namespace) -> None:
     """`manticore pretrain`."""
     from manticore import library
     from manticore.pretrain_recipe import pretrain_recipe
-    from manticore.recipe import from_dotted, read_yaml
+    from manticore.recipe_reading import from_dotted, read_yaml
     from manticore.runs import pretrain
 
     held = read_yaml(library.find("configs", given.config))

@@ -57,7 +57,7 @@ def recipe_of_flags(given: argparse.Namespace, task: str | None, more: dict[str,
     """
     from manticore import library
     from manticore.api import recipe_for
-    from manticore.recipe import from_dotted, merged
+    from manticore.recipe_reading import from_dotted, merged
     from manticore.space import SearchSpace
 
     if given.models and given.space:

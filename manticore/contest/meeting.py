@@ -168,10 +168,11 @@ class Meeting:
         if not self.recipe.contest.paths:
             return []
         rate = self.rates.get("random path") or self.rates[f"{home} alone"]
+        seeds = self.seeds[: self.recipe.contest.path_seeds or None]
         sides = [self.one_path(home, path) for path in self.all_paths()]
-        results = yield from ask([self.trial(side, seed, rate) for side in sides for seed in self.seeds])
+        results = yield from ask([self.trial(side, seed, rate) for side in sides for seed in seeds])
         told = iter(results)
-        return [{"path": path, "results": [next(told) for _ in self.seeds]} for path in self.all_paths()]
+        return [{"path": path, "results": [next(told) for _ in seeds]} for path in self.all_paths()]
 
     def told(self, sides: Iterable[Side], tables: dict[str, dict[str, Results]]) -> dict[str, list[dict[str, Any]]]:
         """Each budget's rows."""

@@ -30,8 +30,8 @@ from manticore.recipe import (
     RunOptions,
     SearchOptions,
     SelectionOptions,
-    resolve,
 )
+from manticore.recipe_reading import resolve
 from manticore.report.metric import WORST
 from manticore.runs.folder import RunFolder
 from manticore.runs.machine import prepare

@@ -10,7 +10,7 @@ from rich.console import Console
 from manticore.discretization import discretize
 from manticore.errors import ManticoreError, UnknownName
 from manticore.files import read_json
-from manticore.recipe import read_yaml, resolve
+from manticore.recipe_reading import read_yaml, resolve
 from manticore.runs.export import export, plain_card
 from manticore.runs.folder import finished_run
 from manticore.runs.machine import prepare

@@ -14,7 +14,8 @@ from manticore.architecture import Architecture
 from manticore.cost import parameters
 from manticore.errors import BadFile, ManticoreError
 from manticore.files import read_json, write_json
-from manticore.recipe import Recipe, read_yaml, resolve
+from manticore.recipe import Recipe
+from manticore.recipe_reading import read_yaml, resolve
 from manticore.report.card import model_card
 from manticore.report.page import write_report
 from manticore.report.table import comparison

@@ -28,7 +28,7 @@ def words(config: Path, out: Path, *more: object) -> list[object]:
 
 def test_compare_and_go_on(config: Path, tmp_path: Path, cached: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "out"
-    status, told, err = call(capsys, *words(config, out, "--paths", "--seeds", 1))
+    status, told, err = call(capsys, *words(config, out, "--paths", 1, "--seeds", 1))
     assert (status, err) == (0, "")
     assert "at the same tokens: the hybrid " in told
     assert "at the same operations: the hybrid " in told

@@ -89,6 +89,12 @@ def test_all_paths() -> None:
     assert {rate_of(held) for held in rounds[-1]} == {0.001}
 
 
+def test_all_paths_with_some_of_the_seeds() -> None:
+    found, rounds = told(Meeting(recipe(paths=True, path_seeds=1, budgets=["tokens"]), "data"), accuracy)
+    assert [len(held["results"]) for held in found["paths"]] == [1] * 4
+    assert {seed_of(held) for held in rounds[-1]} == {0}
+
+
 def test_a_random_path_is_not_home_alone() -> None:
     meeting = Meeting(recipe(), "data")
     drawn = [tuple(meeting.random_path("mamba", seed)) for seed in range(40)]

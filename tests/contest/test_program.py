@@ -16,7 +16,8 @@ from manticore.contest.trials import Work
 from manticore.errors import ManticoreError
 from manticore.files import read_json
 from manticore.jobs import JobStore
-from manticore.recipe import Recipe, merged
+from manticore.recipe import Recipe
+from manticore.recipe_reading import merged
 
 PROXY = "mad-in-context-recall@seq_len=8,vocab_size=8"
 TARGET = "mad-compression@seq_len=6,vocab_size=6"
