@@ -164,10 +164,10 @@ class Meeting:
         return {side.name: [next(told) for _ in self.seeds] for side in sides}
 
     def paths(self, home: str) -> Generator[list[Trial], Results, list[dict[str, Any]]]:
-        """Every path of the space from scratch, with the learning rate of the random path, or of home alone."""
+        """Every path of the space from scratch, with the learning rate of the random path, or of the hybrid."""
         if not self.recipe.contest.paths:
             return []
-        rate = self.rates.get("random path") or self.rates[f"{home} alone"]
+        rate = self.rates.get("random path") or self.rates["hybrid"]
         seeds = self.seeds[: self.recipe.contest.path_seeds or None]
         sides = [self.one_path(home, path) for path in self.all_paths()]
         results = yield from ask([self.trial(side, seed, rate) for side in sides for seed in seeds])

@@ -23,8 +23,6 @@ from manticore.cost import flops, model_parameters
 from manticore.errors import NonFiniteLoss
 from manticore.jobs import key_of
 from manticore.recipe import (
-    CompareOptions,
-    ContestOptions,
     FinetuneOptions,
     Recipe,
     RunOptions,
@@ -77,14 +75,13 @@ def trial(
         search=search if searching else SearchOptions(),
         finetune=finetune,
         selection=replace(recipe.selection, weigh_home=True) if contender == "hybrid" else SelectionOptions(),
-        compare=CompareOptions(),
-        contest=ContestOptions(),
         run=RunOptions(
             seed=seed, precision=recipe.run.precision, micro_batch_size=recipe.run.micro_batch_size,
             gradient_checkpointing=recipe.run.gradient_checkpointing, score_batch_size=recipe.run.score_batch_size,
         ),
     )  # fmt: skip
     told, sources = asdict(tuned), _sources(recipe, reading)
+    del told["compare"], told["contest"]  # what it meets is not what it is
     if not reading or contender == "hub" or set(terms.get("path", ())) == {terms.get("home")}:
         del told["align"]  # no projectors that could be aligned
     elif recipe.align.projectors is not None:
