@@ -1,10 +1,10 @@
 """Two texts that the models which come along were not trained on, from what is on every machine with Python.
 
-    python benchmarks/domains.py FOLDER
+    python benchmarks/domains.py FOLDER [BYTES]
 
-writes `FOLDER/source/`: a megabyte of the standard library's source, a document a module; and `FOLDER/mixture/`: half
-a megabyte of it and the public-domain prose that comes with manticore, thinned to as much. Modules are taken in the
-order of a hash of their names, so that another release of Python gives nearly the same text.
+writes `FOLDER/source/`: three megabytes of the standard library's source, a document a module; and `FOLDER/mixture/`:
+half as much of it and as much of the public-domain prose that comes with manticore, or all of its 0.8 megabytes. Modules are taken in the order
+of a hash of their names, so that another release of Python gives nearly the same text.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from manticore.tasks.documents import SEPARATOR, read_documents
 from manticore.tasks.text import PASSAGE, SAMPLE
 
 SIZE = 3_000_000
-"""Bytes of each text, about."""
+"""Bytes of the first text, about. Of a smaller one too few modules are left for the test."""
 
 BARRED = {"test", "tests", "idlelib", "lib2to3", "site-packages", "pydoc_data", "encodings"}
 """Tests, tables and what others installed."""
@@ -52,11 +52,11 @@ def write(folder: Path, texts: dict[str, list[str]]) -> None:
         write_text(folder / f"{name}.txt", f"\n{SEPARATOR}\n".join(documents) + "\n")
 
 
-def main(out: Path) -> None:
+def main(out: Path, size: int = SIZE) -> None:
     """Write both."""
-    write(out / "source", {"source": modules(SIZE)})
-    write(out / "mixture", {"source": modules(SIZE // 2), "prose": prose(SIZE // 2)})
+    write(out / "source", {"source": modules(size)})
+    write(out / "mixture", {"source": modules(size // 2), "prose": prose(size // 2)})
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main(Path(sys.argv[1]), *map(int, sys.argv[2:]))
