@@ -2,9 +2,10 @@
 
     python benchmarks/domains.py FOLDER [BYTES]
 
-writes `FOLDER/source/`: three megabytes of the standard library's source, a document a module; and `FOLDER/mixture/`:
-half as much of it and as much of the public-domain prose that comes with manticore, or all of its 0.8 megabytes. Modules are taken in the order
-of a hash of their names, so that another release of Python gives nearly the same text.
+writes `FOLDER/source/`: three megabytes of the standard library's source, a document a module; and
+`FOLDER/mixture/`: half as much of it and as much of the public-domain prose that comes with manticore, or all of its
+0.8 megabytes. Modules are taken in the order of a hash of their names, so that another release of Python gives nearly
+the same text.
 """
 
 from __future__ import annotations
