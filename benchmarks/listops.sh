@@ -3,4 +3,4 @@
 # comparison.json, tables.md and report.html in the folder that is given, or in runs/listops. Give the same folder again to
 # go on.
 exec manticore compare --models gpt-neo,mamba --task lra-listops --preset cpu --seeds 5 --paths 1 --workers 2 \
-    --contenders components,designed,random --budgets tokens --out "${1:-runs/listops}"
+    --contenders components,designed --budgets tokens --out "${1:-runs/listops}"
