@@ -3,8 +3,12 @@
 P[s,k] maps home's stream before stage s to component k's own stream there, less k's absolute positions, which the
 branch adds after P. Q[s,k] maps the update that k's segment makes of what P gives it to home's own update: fitted
 after P, it repairs what P loses. A bypass R reads home's stream beside that update and is fitted together with Q, as
-one map [Q R] of both, of which low-rank projectors keep one rank in all. One pass over the text for all P, one for all
-Q; only second moments are kept.
+one map [Q R] of both, of which low-rank projectors keep one rank in all. Only second moments are kept, of one pass over
+the text for all P and one for all Q of each stretch.
+
+What P cannot tell is missing from its results, so that they lie too near their centre, and the norm a segment begins
+with makes too much of that centre. So P is stretched about it, each by that factor with which the updates tell most of
+home's.
 
 With unlike tokenizers P is fitted where tokens of both end at the same character. Q needs no pairs: a hybrid reads
 home's tokens, so both updates exist at every one of them.
@@ -27,8 +31,21 @@ from manticore.errors import ManticoreError
 from manticore.modeling.branches import ForeignBranch
 from manticore.supernet import Supernet
 
+STRETCHES = (1.0, 2.0, 4.0)
+"""Factors about its centre by which a P may be stretched, if it loses anything."""
+
+WORTH = 0.005
+"""Share of a variance that counts as something: of foreign streams, what P loses before it is stretched; of home's
+updates, what a larger stretch must explain on top of a smaller one."""
+
 Readings = Callable[[], Iterable[Reading]]
 """Calibration text that can be read again from the start."""
+
+Place = tuple[str, int]
+"""Component and stage."""
+
+Fits = dict[Place, tuple[Choice, Moments]]
+"""What was chosen for a projector, and the held-out moments of its rows."""
 
 Pairs = Iterator[tuple[str, int, Tensor, Tensor]]
 """Component, stage, and rows (x, y) for its projector there."""
@@ -44,6 +61,7 @@ class StageFit:
         inward, outward: R^2 of P, and of Q with its bypass, if any; 1: nothing is lost, 0: no better than the mean,
             NaN: nothing to explain.
         inward_damping, outward_damping: the penalties that were chosen, as in `Moments.solve`.
+        stretch: the factor that was chosen for P.
         home_update: root mean squared length of what home's own segment adds to the stream.
         update_before, update: the same of this branch, before alignment and after. An alpha weighs an update of this
             length against one of home's.
@@ -55,6 +73,7 @@ class StageFit:
     outward: float
     inward_damping: float
     outward_damping: float
+    stretch: float
     home_update: float
     update_before: float
     update: float
@@ -77,13 +96,13 @@ def align(supernet: Supernet, seen: Readings, held: Readings) -> list[StageFit]:
     with _frozen(supernet):
         before = _sizes(supernet, held)
         inward = _fit(supernet, _inward_pairs, seen, held)
-        outward = _fit(supernet, _outward_pairs, seen, held)
+        outward = _fit_outward(supernet, inward, seen, held)
     out = []
     for stage in range(supernet.space.stages):
         for name in foreign:
-            (p, _), (q, moments) = inward[name, stage], outward[name, stage]
+            (p, _), (q, moments, stretch) = inward[name, stage], outward[name, stage]
             sizes = (moments.size_in(), before[name, stage], moments.size_out(q.affine))
-            out.append(StageFit(stage, name, p.explained, q.explained, p.damping, q.damping, *sizes))
+            out.append(StageFit(stage, name, p.explained, q.explained, p.damping, q.damping, stretch, *sizes))
     return out
 
 
@@ -136,9 +155,28 @@ def _foreign_branches(supernet: Supernet) -> Iterator[tuple[str, int, ForeignBra
                 yield name, stage, branch
 
 
-def _fit(
-    supernet: Supernet, pairs: Callable[[Supernet, Reading], Pairs], seen: Readings, held: Readings
-) -> dict[tuple[str, int], tuple[Choice, Moments]]:
+def _fit_outward(
+    supernet: Supernet, inward: Fits, seen: Readings, held: Readings
+) -> dict[Place, tuple[Choice, Moments, float]]:
+    """Fit and write Q and bypass for every stretch of P, and keep for each branch the one that explains most."""
+    best: dict[Place, tuple[Choice, Moments, float]] = {}
+    branches = [((name, stage), branch) for name, stage, branch in _foreign_branches(supernet)]
+    for stretch in STRETCHES:
+        for place, branch in branches:
+            write(branch.inward, inward[place][0].stretched(stretch))
+        for place, (choice, moments) in _fit(supernet, _outward_pairs, seen, held).items():
+            if stretch > 1 and inward[place][0].explained > 1 - WORTH:
+                continue
+            if place not in best or choice.explained > best[place][0].explained + WORTH:
+                best[place] = (choice, moments, stretch)
+    for place, branch in branches:
+        choice, _, stretch = best[place]
+        write(branch.inward, inward[place][0].stretched(stretch))
+        write(branch.outward, choice.affine, branch.bypass)
+    return best
+
+
+def _fit(supernet: Supernet, pairs: Callable[[Supernet, Reading], Pairs], seen: Readings, held: Readings) -> Fits:
     """Fit and write the projectors that `pairs` has rows for; returns what was chosen, and the held-out moments."""
     measured, kept = _gather(supernet, pairs, seen), _gather(supernet, pairs, held)
     out = {}
@@ -155,10 +193,8 @@ def _fit(
     return out
 
 
-def _gather(
-    supernet: Supernet, pairs: Callable[[Supernet, Reading], Pairs], text: Readings
-) -> dict[tuple[str, int], Moments]:
-    out: dict[tuple[str, int], Moments] = {}
+def _gather(supernet: Supernet, pairs: Callable[[Supernet, Reading], Pairs], text: Readings) -> dict[Place, Moments]:
+    out: dict[Place, Moments] = {}
     for reading in text():
         for name, stage, x_ND, y_NE in pairs(supernet, reading):
             if (name, stage) not in out:
@@ -203,9 +239,9 @@ def _outward_pairs(supernet: Supernet, reading: Reading) -> Pairs:
         yield name, stage, rows(x_BLD, reading.mask_BL), rows(y_BLD, reading.mask_BL)
 
 
-def _sizes(supernet: Supernet, text: Readings) -> dict[tuple[str, int], float]:
+def _sizes(supernet: Supernet, text: Readings) -> dict[Place, float]:
     """Root mean squared length of every foreign branch's update as it stands."""
-    total: dict[tuple[str, int], list[float]] = {}
+    total: dict[Place, list[float]] = {}
     for reading in text():
         for name, stage, x_ND, _ in _outward_pairs(supernet, reading):
             branch = branch_of(supernet, stage, name)

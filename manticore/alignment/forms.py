@@ -16,11 +16,20 @@ from manticore.modeling.projectors import Linear, LowRank
 
 @dataclass(frozen=True)
 class Choice:
-    """A map, the damping it was fitted with, and what it explains of held-out rows (R^2: 1 is all, 0 as the mean)."""
+    """A map, the damping it was fitted with, and what it explains of held-out rows (R^2: 1 is all, 0 as the mean).
+
+    `centre_E` is the mean of what it was fitted to, and so of what it makes of those rows.
+    """
 
     affine: Affine
     damping: float
     explained: float
+    centre_E: Tensor
+
+    def stretched(self, by: float) -> Affine:
+        """The map whose results are `by` times as far from their centre."""
+        weight_ED, bias_E = self.affine.weight_ED, self.affine.bias_E
+        return Affine(by * weight_ED, self.centre_E + by * (bias_E - self.centre_E))
 
 
 def check_form(projector: nn.Module, kind: str) -> None:
@@ -36,7 +45,9 @@ def choose(projector: nn.Module, seen: Moments, held: Moments, grid: Sequence[fl
     fits = seen.solve_each(grid)
     if isinstance(projector, LowRank | LowRankBypass):
         fits = [seen.truncate(fit, projector.down.out_features) for fit in fits]
-    choices = [Choice(fit, damping, 1 - held.unexplained(fit)) for fit, damping in zip(fits, grid, strict=True)]
+    choices = [
+        Choice(fit, damping, 1 - held.unexplained(fit), seen.y_E) for fit, damping in zip(fits, grid, strict=True)
+    ]
     return max(choices, key=lambda choice: choice.explained)
 
 

