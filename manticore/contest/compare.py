@@ -12,7 +12,7 @@ from rich.console import Console
 from manticore import __version__
 from manticore.contest.meeting import Meeting
 from manticore.contest.rounds import play
-from manticore.contest.setting import check_out, crew_of, invited, rehearse
+from manticore.contest.setting import barred, check_out, crew_of, invited, rehearse
 from manticore.contest.standing import (
     correlation,
     differences,
@@ -61,7 +61,10 @@ def run(recipes: Sequence[Recipe], out: Path, workers: int, console: Console) ->
     ]
     told = play([meeting.story() for meeting in meetings], crew.run)
     crew.leave()
-    records = [record(*held) for held in zip(meetings, tasks, told, strict=True)]
+    records = [
+        {**record(meeting, task, held), "absent": list(barred(shop).values())}
+        for meeting, task, held, shop in zip(meetings, tasks, told, shops, strict=True)
+    ]
     contest = recipes[0].contest
     result = {
         "manticore": __version__,

@@ -67,21 +67,25 @@ def rehearse(recipe: Recipe, task: Task, machine: Machine) -> Workshop:
         raise ManticoreError(f"{task.name}: {error}") from None
 
 
+def barred(shop: Workshop) -> dict[str, str]:
+    """Contenders that were asked for but cannot take part in the task, each in words and with the reason."""
+    out = {}
+    if isinstance(shop.task, LanguageTask):
+        out["designed"] = "MambaFormer and the striped hybrid, which have no pretrained weights to begin with"
+        if not one_vocabulary([held.tokenizer for held in shop.components]):
+            out["hub"] = "the hub, which mixes embeddings and heads and needs one tokenizer for all"
+    return {name: words for name, words in out.items() if name in shop.recipe.contest.contenders}
+
+
 def invited(shop: Workshop, console: Console) -> Recipe:
     """The recipe with those contenders that can take part in the task, and with home, if that is settled by now.
 
     There is a line on each contender that cannot.
     """
-    recipe, contest = shop.recipe, shop.recipe.contest
-    barred = {}
-    if isinstance(shop.task, LanguageTask):
-        barred["designed"] = "MambaFormer and the striped hybrid, which have no pretrained weights to begin with"
-        if not one_vocabulary([held.tokenizer for held in shop.components]):
-            barred["hub"] = "the hub, which mixes embeddings and heads and needs one tokenizer for all"
-    for name in contest.contenders:
-        if name in barred:
-            console.print(f"{shop.task.name}: without {barred[name]}", highlight=False, soft_wrap=True)
-    able = tuple(name for name in contest.contenders if name not in barred)
+    recipe, contest, absent = shop.recipe, shop.recipe.contest, barred(shop)
+    for words in absent.values():
+        console.print(f"{shop.task.name}: without {words}", highlight=False, soft_wrap=True)
+    able = tuple(name for name in contest.contenders if name not in absent)
     settled = settled_home(shop)
     if settled is not None and not shop.space.home:
         console.print(f"{shop.task.name}: home: {settled[0]} ({settled[1]})", highlight=False, soft_wrap=True)

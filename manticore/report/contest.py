@@ -12,6 +12,7 @@ from manticore.report.contest_words import (
     bars,
     effort,
     fairness,
+    how_paths,
     leads,
     scores,
     sentence,
@@ -110,10 +111,9 @@ def _paths(match: Match, colours: Colours) -> Html | None:
     told = told_of_paths(match)
     if not match.paths:
         return _said(told)
-    how = "Every path trained from scratch, best first; tinted: chosen by as many seeds' searches as the number says."
     return joined(
         el("h3", "The paths"),
-        el("p", how, class_="aside"),
+        el("p", how_paths(match), class_="aside"),
         colours.legend(),
         ranking(match.paths, match.metric, colours),
         _said(told),

@@ -55,6 +55,7 @@ def told_of_task(match: Match) -> str:
         given.append(f"{count(match.train_flops)} FLOPs of training")
     parts = [f"Everybody was given {' or, in the other table, '.join(given)}."] if given else []
     parts += [f"Home is {match.home}."] if match.home else []
+    parts += [f"Not here: {'; '.join(match.absent)}."] if match.absent else []
     guesses = [f"{one.name} ({match.metric.told(one.reached.mean)})" for one in match.guesses]
     parts += [f"Guesses without a model, dashed if they are in the picture: {listed(guesses)}."] if guesses else []
     parts += [] if match.metric.more_is_better else [f"Less {match.metric.words} is better."]
@@ -84,6 +85,12 @@ def _told_of_gap(match: Match) -> str:
     change = match.metric.told_change(discrete.mean - soft.mean)
     after = None if tuned is None else _reached(match, tuned)
     return discretized(_reached(match, soft), _reached(match, discrete), change, after)
+
+
+def how_paths(match: Match) -> str:
+    """How all paths were trained, and how their list is read."""
+    seeds = counted(max(tried.reached.count for tried in match.paths), "seed")
+    return f"Every path trained by itself, {seeds}, best first; tinted: chosen by as many seeds' searches as it says."
 
 
 def told_of_paths(match: Match) -> str:

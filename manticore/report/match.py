@@ -73,7 +73,7 @@ class Contender:
 
 @dataclass(frozen=True)
 class TriedPath:
-    """A path of the space that was trained from scratch, and how many seeds' searches chose it."""
+    """A path of the space that was trained by itself, and how many seeds' searches chose it."""
 
     path: tuple[str, ...]
     reached: Interval
@@ -93,6 +93,7 @@ class Match:
         task: its name.
         metric: what everybody is measured by.
         home: the component that lends embedding and head, if it is said.
+        absent: who was asked for and could not take part, in words.
         sequences, train_flops: what everybody was given in the tables of tokens and of FLOPs, if it is said.
         tables: by budget, the contenders in the order of `GROUPS`, guesses last.
         differences: by budget and opponent, the hybrid's lead.
@@ -106,6 +107,7 @@ class Match:
     task: str
     metric: Metric
     home: str | None
+    absent: tuple[str, ...]
     sequences: float | None
     train_flops: float | None
     tables: Mapping[str, tuple[Contender, ...]]
@@ -136,6 +138,7 @@ class Match:
                 task=str(held["task"]),
                 metric=metric,
                 home=None if held.get("home") is None else str(held["home"]),
+                absent=texts(held.get("absent")),
                 sequences=number_or_none(held.get("sequences")),
                 train_flops=number_or_none(held.get("train_flops")),
                 tables=tables,

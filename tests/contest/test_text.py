@@ -80,6 +80,9 @@ def test_compare_with_unlike_tokenizers_and_go_on(
     assert table.count(f"**{least:.3f}**") == 2  # in the overview and in the task's own
     page = Reader((out / "report.html").read_text()).words
     assert "Less bits per byte is better." in page
+    assert (
+        "Not here: MambaFormer and the striped hybrid, which have no pretrained weights to begin with; the hub" in page
+    )
     assert f"{least:.3f} bits per byte" in page
     assert "bits per byte above the best of 4." in page
     assert "%" not in page.replace("95% interval", "")

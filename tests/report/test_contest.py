@@ -64,6 +64,7 @@ def test_page_of_text_is_in_bits_and_less_is_better(tmp_path: Path) -> None:
         "From the soft mixture to the one-hot path it went from 1.220 ± 0.020 bits per byte to 1.270 ± 0.010 bits per "
         "byte (+0.050 bits per byte); fine-tuning then brought it to 1.200 ± 0.020 bits per byte.",
         "What is exported, it or a better component: 1.190 ± 0.020 bits per byte.",
+        "Every path trained by itself, 3 seeds, best first",
         "The paths that the searches found are 0.012 ± 0.004 bits per byte above the best of 3.",
         "scores with how few bits per byte the paths need is 0.62 (−0.10 to 0.90).",
     ):
@@ -73,6 +74,15 @@ def test_page_of_text_is_in_bits_and_less_is_better(tmp_path: Path) -> None:
     assert ranked.split(": ", 1)[1].startswith("gpt-neo · mamba: 1.180 ± 0.020 bits per byte, chosen by 1 seed; mamba")
     assert "points" not in reader.words
     assert "%" not in reader.words.replace("95% interval", "")
+
+
+def test_who_could_not_take_part_is_said(tmp_path: Path) -> None:
+    held = {
+        **text_task("text-a"),
+        "absent": ["the hub, which needs one tokenizer", "MambaFormer, which has no weights"],
+    }
+    told = page(tmp_path, {**comparison(), "tasks": [held, text_task("text-b")]}).words
+    assert told.count("Not here: the hub, which needs one tokenizer; MambaFormer, which has no weights.") == 1
 
 
 def test_each_unit_has_its_own_picture(tmp_path: Path) -> None:
