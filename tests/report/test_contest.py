@@ -82,7 +82,7 @@ def test_who_could_not_take_part_is_said(tmp_path: Path) -> None:
         "absent": ["the hub, which needs one tokenizer", "MambaFormer, which has no weights"],
     }
     told = page(tmp_path, {**comparison(), "tasks": [held, text_task("text-b")]}).words
-    assert told.count("Not here: the hub, which needs one tokenizer; MambaFormer, which has no weights.") == 1
+    assert told.count("Not here: the hub, which has no home; MambaFormer, which has no weights.") == 1
 
 
 def test_each_unit_has_its_own_picture(tmp_path: Path) -> None:
