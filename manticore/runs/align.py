@@ -31,7 +31,7 @@ MOST_PATHS = 64
 BESIDE = " with a bypass"
 PASSED = "; the bypass adds a linear map of home's stream, and counts in the R² of Q"
 
-HEAD = ("stage", "component", "R² of P", "R² of Q", "its update", "before", "home's update")
+HEAD = ("stage", "component", "R² of P", "stretched", "R² of Q", "its update", "before", "home's update")
 
 
 @dataclass(frozen=True)
@@ -120,7 +120,7 @@ def mean_mixed_loss(supernet: Supernet, text: Sequence[Reading]) -> float | None
 
 
 def _cells(fit: StageFit) -> tuple[str, ...]:
-    numbers = (fit.inward, fit.outward, fit.update, fit.update_before, fit.home_update)
+    numbers = (fit.inward, fit.stretch, fit.outward, fit.update, fit.update_before, fit.home_update)
     return (str(fit.stage + 1), fit.component, *(f"{number:.3g}" for number in numbers))
 
 
@@ -150,7 +150,8 @@ def card_of(
         f"# {foreign} for {supernet.home} at home, {stages} stages\n\n"
         f"Projectors of kind `{supernet.space.projector}`{BESIDE if bypass else ''}, fitted in closed form on "
         f"{tokens:,} tokens of {', '.join(text)}.\n"
-        f"P maps home's stream to the other model's own; Q maps the other's update back{PASSED if bypass else ''}. "
+        "P maps home's stream to the other model's own, stretched about its mean where that tells more; Q maps the "
+        f"other's update back{PASSED if bypass else ''}. "
         "Lengths of updates are root mean squares.\n\n"
         + markdown(HEAD, (_cells(fit) for fit in fits))
         + (f"\nMean held-out loss of all paths that are not all home:\n\n{told}" if told else "")
