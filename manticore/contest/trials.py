@@ -82,6 +82,7 @@ def trial(
     )  # fmt: skip
     told, sources = asdict(tuned), _sources(recipe, reading)
     del told["compare"], told["contest"]  # what it meets is not what it is
+    told["space"].pop("home", None)  # that is in its terms
     if not reading or contender == "hub" or set(terms.get("path", ())) == {terms.get("home")}:
         del told["align"]  # no projectors that could be aligned
     elif recipe.align.projectors is not None:
