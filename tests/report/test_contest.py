@@ -77,10 +77,7 @@ def test_page_of_text_is_in_bits_and_less_is_better(tmp_path: Path) -> None:
 
 
 def test_who_could_not_take_part_is_said(tmp_path: Path) -> None:
-    held = {
-        **text_task("text-a"),
-        "absent": ["the hub, which needs one tokenizer", "MambaFormer, which has no weights"],
-    }
+    held = {**text_task("text-a"), "absent": ["the hub, which has no home", "MambaFormer, which has no weights"]}
     told = page(tmp_path, {**comparison(), "tasks": [held, text_task("text-b")]}).words
     assert told.count("Not here: the hub, which has no home; MambaFormer, which has no weights.") == 1
 
