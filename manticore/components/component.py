@@ -17,8 +17,8 @@ def cuts(layers: int, stages: int) -> list[int]:
     """S + 1 layer boundaries, s N / S rounded; depths need not divide: cuts(7, 3) == [0, 2, 5, 7].
 
     Halves go to the stage that is nearer to an end, at whatever depth: cuts(6, 4) == [0, 2, 3, 4, 6] and cuts(10, 4) ==
-    [0, 3, 5, 7, 10]. So cuts of different components stay abreast, and what is given to another component at the price
-    of least is small and plenty: the ends of a pretrained model are dear whatever their size, its middle is not.
+    [0, 3, 5, 7, 10]. So cuts of different components stay abreast, and middle stages, which are the cheap ones to give
+    to another component, are small; the ends of a pretrained model are dear to replace whatever their size.
     """
     near = [(2 * stage * layers + stages) // (2 * stages) for stage in range(stages // 2 + 1)]
     return near + [layers - near[stages - stage] for stage in range(stages // 2 + 1, stages + 1)]

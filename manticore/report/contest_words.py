@@ -90,7 +90,7 @@ def _told_of_gap(match: Match) -> str:
 def how_paths(match: Match) -> str:
     """How all paths were trained, and how their list is read."""
     seeds = counted(max(tried.reached.count for tried in match.paths), "seed")
-    return f"Every path trained by itself, {seeds}, best first; tinted: chosen by as many seeds' searches as it says."
+    return f"Every path trained by itself, {seeds}, best first; tinted: chosen by as many searches as its number says."
 
 
 def told_of_paths(match: Match) -> str:

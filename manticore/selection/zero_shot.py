@@ -30,14 +30,6 @@ def path_loss(supernet: Supernet, batches: Sequence[Reading], path: Sequence[str
     return float(losses.mean())
 
 
-def all_paths(supernet: Supernet) -> list[Path]:
-    """Every path. Raises ManticoreError if there are more than `ENUMERABLE`."""
-    count = len(supernet.candidates) ** supernet.space.stages
-    if count > ENUMERABLE:
-        raise ManticoreError(f"{count} paths are too many to score one by one; at most {ENUMERABLE}")
-    return list(product(supernet.candidates, repeat=supernet.space.stages))
-
-
 def zero_shot(supernet: Supernet, batches: Sequence[Reading]) -> dict[Path, float]:
     """The loss of every path in nats per token, best first.
 
@@ -47,5 +39,9 @@ def zero_shot(supernet: Supernet, batches: Sequence[Reading]) -> dict[Path, floa
 
     Raises ManticoreError if there are more than `ENUMERABLE` paths.
     """
-    losses = {path: path_loss(supernet, batches, path) for path in all_paths(supernet)}
+    count = len(supernet.candidates) ** supernet.space.stages
+    if count > ENUMERABLE:
+        raise ManticoreError(f"{count} paths are too many to score one by one; at most {ENUMERABLE}")
+    paths = product(supernet.candidates, repeat=supernet.space.stages)
+    losses = {path: path_loss(supernet, batches, path) for path in paths}
     return dict(sorted(losses.items(), key=lambda held: held[1]))

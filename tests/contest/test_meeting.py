@@ -89,6 +89,13 @@ def test_all_paths() -> None:
     assert {rate_of(held) for held in rounds[-1]} == {0.001}
 
 
+def test_without_a_random_path_all_have_the_rate_of_the_hybrid() -> None:
+    found, rounds = told(Meeting(recipe(paths=True, contenders=["components"], budgets=["tokens"]), "data"), accuracy)
+    rates = {row["name"]: row["lr"] for row in found["tables"]["tokens"]}
+    assert rates["hybrid"] != rates["mamba alone"]
+    assert {rate_of(held) for held in rounds[-1]} == {rates["hybrid"]}
+
+
 def test_all_paths_with_some_of_the_seeds() -> None:
     found, rounds = told(Meeting(recipe(paths=True, path_seeds=1, budgets=["tokens"]), "data"), accuracy)
     assert [len(held["results"]) for held in found["paths"]] == [1] * 4

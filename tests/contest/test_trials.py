@@ -50,6 +50,9 @@ def test_what_a_contender_does_not_read_is_not_in_its_trial() -> None:
     for kind in ("mamba alone", "striped", "uniform mixture"):
         assert key(parted, kind) == key(plain, kind)
     assert key(parted, "hybrid") != key(plain, "hybrid")
+    settled = replace(plain, space={**plain.space, "home": "mamba"})
+    for kind in ("mamba alone", "hybrid", "uniform mixture"):
+        assert key(settled, kind) == key(plain, kind), "home is in the terms"
     many = replace(plain, contest=replace(plain.contest, seeds=9, paths=True))
     assert key(many, "hybrid") == key(plain, "hybrid")
 
