@@ -25,7 +25,7 @@ from manticore.training.optim import OPTIMIZERS, AlphaOptions, WeightOptions
 DECIDE = ("together", "front-to-back")
 STARTS = ("search", "fresh")
 HOMES = BEST, OPEN = ("best", "open")
-CONTENDERS = ("components", "designed", "uniform", "random", "hub")
+CONTENDERS = ("components", "designed", "uniform", "soft", "random", "hub")
 BUDGETS = ("tokens", "flops")
 PRECISIONS = ("auto", "32-true", "bf16-mixed")
 
@@ -187,7 +187,8 @@ class ContestOptions:
 
     contenders: tuple[str, ...] = ("components", "designed", "uniform", "random", "hub")
     """Whom the hybrid meets: components (each alone), designed (MambaFormer and striped), uniform (the uniform
-    mixture), random (a random path), hub (the paper's wiring, single level and soft)."""
+    mixture), soft (the hybrid, never made discrete), random (a random path), hub (the paper's wiring, single level
+    and soft)."""
 
     budgets: tuple[str, ...] = ("tokens", "flops")
     """What all contenders get the same of, a table for each: tokens, flops."""

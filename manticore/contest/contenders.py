@@ -101,6 +101,24 @@ def hub(shop: Workshop, terms: Terms) -> Entry:
     return Entry([train_supernet(shop, shop.space.names[0])])
 
 
+@contenders.register("soft")
+def soft(shop: Workshop, terms: Terms) -> Entry:
+    """The hybrid that is never made discrete: the mixture that the search ends with, fine-tuned as it is."""
+    found, options = train_supernet(shop, terms["home"]), shop.recipe.finetune
+    supernet = found.net
+    assert isinstance(supernet, Supernet)
+
+    def module() -> TrainModule:
+        mixed = supernet
+        if options.start == "fresh":
+            mixed = ready(shop, supernet.home, shop.recipe.search.relaxation, "search")
+            mixed.load_state_dict({"alpha": supernet.alpha}, strict=False)
+        return TrainModule(mixed, options.weights, options.steps)
+
+    tuned = shop.train("fine-tune", module, lambda: {"weights": shop.stream(BOTH, options.batch_size, "fine-tune")})
+    return Entry([found, tuned])
+
+
 @contenders.register("hybrid")
 def hybrid(shop: Workshop, terms: Terms) -> Entry:
     """Search, select, discretize, fine-tune."""

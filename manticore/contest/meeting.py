@@ -97,6 +97,7 @@ class Meeting:
                 Side("striped", "designed", "designed", lambda seed: {"name": "striped"}),
             ],
             "uniform": [Side("uniform mixture", "control", "uniform", lambda seed: {"home": home})],
+            "soft": [Side("soft hybrid", "control", "soft", lambda seed: {"home": home})],
             "random": [
                 Side("random path", "control", "path", lambda seed: self.on_path(home, self.random_path(home, seed)))
             ],
@@ -128,6 +129,8 @@ class Meeting:
         terms = side.terms(seed)
         if side.kind in ("path", "uniform", "designed"):
             terms["steps"] = steps
+        elif side.kind == "soft":  # after the same search
+            terms["steps"] = max(1, steps - self.steps + self.recipe.finetune.steps)
         recipe = self.recipe if side.kind != "hub" else hub_recipe(self.recipe, steps)
         return trial(recipe, self.data, side.kind, terms, seed, rate, self.metric.of_text)
 

@@ -157,6 +157,7 @@ def called(row: Row) -> str:
         "mambaformer": "MambaFormer",
         "striped": "the striped hybrid",
         "uniform mixture": "the uniform mixture",
+        "soft hybrid": "the soft hybrid",
         "random path": "a random path",
         "hub": "the paper's hub",
     }

@@ -46,7 +46,7 @@ WEIGHTS = ("config.json", "*.safetensors")
 TOKENIZER = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json")
 """Files of a component that its results depend on; the tokenizer's, where it reads text."""
 
-SEARCHING = ("hybrid", "hub")
+SEARCHING = ("hybrid", "soft", "hub")
 """Contenders that read the recipe's search."""
 
 
@@ -67,8 +67,10 @@ def trial(
     searching = contender in SEARCHING
     search = replace(recipe.search, weights=replace(recipe.search.weights, lr=rate))
     finetune = replace(recipe.finetune, weights=replace(recipe.finetune.weights, lr=rate))
-    if "steps" in terms:  # a single phase, however a hybrid's steps are parted into search and fine-tuning
-        finetune = replace(finetune, steps=terms["steps"], start=FinetuneOptions().start)
+    if "steps" in terms:
+        finetune = replace(finetune, steps=terms["steps"])
+    if not searching:  # a single phase, however a hybrid's steps are parted into search and fine-tuning
+        finetune = replace(finetune, start=FinetuneOptions().start)
     tuned = replace(
         recipe,
         task=replace(recipe.task, cache_dir=None, data_dir=_absolute(recipe.task.data_dir), workers=0),

@@ -50,7 +50,7 @@ def answer(value: float, held: Trial, path: list[str] | None = None, metric: Met
         "flops_per_token": 2000.0,
         "tokens": 48 * steps,
         "seconds": 1.0,
-        "flops": 6000.0 * steps * (2 if held["contender"] == "uniform" else 1),
+        "flops": 6000.0 * steps * {"uniform": 2, "soft": 3}.get(held["contender"], 1),
         "path": found,
         "weights": [[0.9, 0.1], [0.2, 0.8]] if found else None,
     }

@@ -14,7 +14,7 @@ from manticore.jobs import key_of
 from manticore.report.metric import ACCURACY, BITS, Metric
 from tests.contest.contests import answer, rate_of, recipe, seed_of, told
 
-GOOD = {"path": 0.001, "designed": 0.002, "uniform": 0.001, "hub": 0.002, "hybrid": 0.002}
+GOOD = {"path": 0.001, "designed": 0.002, "uniform": 0.001, "soft": 0.002, "hub": 0.002, "hybrid": 0.002}
 
 
 def accuracy(held: Trial) -> float:
@@ -59,6 +59,16 @@ def test_everybody_gets_the_same_tokens_and_then_the_same_operations() -> None:
     assert spent["uniform mixture"] == pytest.approx(found["train_flops"], rel=0.15)
     halved = [held for trials in rounds for held in trials if held["contender"] == "uniform"][-1]
     assert halved["terms"]["steps"] == 4  # twice the operations a step: 8 * 6000 of the hybrid's are 4 steps
+
+
+def test_a_soft_hybrid_is_searched_for_as_long_and_tuned_for_less() -> None:
+    meeting = Meeting(recipe(contenders=["soft"]), "data")
+    found, rounds = told(meeting, accuracy)
+    assert [row["name"] for row in found["tables"]["flops"]] == ["hybrid", "soft hybrid"]
+    held = [one for trials in rounds for one in trials if one["contender"] == "soft"]
+    assert {one["recipe"]["search"]["steps"] for one in held} == {meeting.recipe.search.steps}
+    assert [held[0]["terms"]["steps"], held[-1]["terms"]["steps"]] == [4, 1]
+    assert all(one["recipe"]["finetune"]["steps"] == one["terms"]["steps"] for one in held)
 
 
 def test_the_home_that_was_asked_for_stays() -> None:

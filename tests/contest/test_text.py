@@ -108,7 +108,7 @@ def test_compare_with_one_tokenizer(
     """At the same operations too, beside a task that is measured by accuracy. Home is settled before any training."""
     out = tmp_path / "out"
     mamba = model_folder(tmp_path / "mamba", "mamba")
-    more = ["--task", "mad-compression@vocab_size=4,seq_len=6", "--contenders", "components,hub"]
+    more = ["--task", "mad-compression@vocab_size=4,seq_len=6", "--contenders", "components,soft,hub"]
     more += ["--set", "selection.home=open"]
     status, told, err = call(capsys, *words(out, pair[0], mamba), *more, "--seeds", 1)
     assert (status, err) == (0, "")
@@ -118,6 +118,10 @@ def test_compare_with_one_tokenizer(
     assert told.count("home:") == 1, "blocks from scratch have no text to be aligned on"
     for row in text["tables"]["flops"]:
         assert row["train_flops"] == pytest.approx(text["train_flops"], rel=0.2), row["name"]
+    rows = {row["name"]: row for row in text["tables"]["tokens"]}
+    assert rows["soft hybrid"]["train_tokens"] == rows["hybrid"]["train_tokens"]
+    assert rows["soft hybrid"]["parameters"] > rows["hybrid"]["parameters"]
+    assert "the soft hybrid" in told
     table = (out / "tables.md").read_text()
     assert "| model | accuracy |" in table
     assert "| model | bits per byte |" in table
