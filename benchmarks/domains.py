@@ -4,7 +4,7 @@
 
 writes `FOLDER/source/`: three megabytes of the standard library's source, a document a module; and
 `FOLDER/mixture/`: half as much of it and as much of the public-domain prose that comes with manticore, or all of its
-0.8 megabytes. Modules are taken in the order of a hash of their names, so that another release of Python gives nearly
+megabyte. Modules are taken in the order of a hash of their names, so that another release of Python gives nearly
 the same text.
 """
 
@@ -16,7 +16,7 @@ import sysconfig
 from pathlib import Path
 
 from manticore.files import write_text
-from manticore.tasks.documents import SEPARATOR, read_documents
+from manticore.tasks.documents import SEPARATOR, passages, read_documents
 from manticore.tasks.text import PASSAGE, SAMPLE
 
 SIZE = 3_000_000
@@ -41,10 +41,11 @@ def modules(size: int) -> list[str]:
 
 
 def prose(size: int) -> list[str]:
-    """Passages of the prose that comes along, evenly spread, of `size` bytes together."""
-    (held,) = read_documents(SAMPLE, PASSAGE).values()
-    step = sum(len(text.encode()) for text in held) / size
-    return [held[int(place * step)] for place in range(int(len(held) / max(1.0, step)))]
+    """The novels and speeches that come along, or the beginning of each, of about `size` bytes together."""
+    (held,) = read_documents(SAMPLE).values()
+    share = min(1.0, size / sum(len(text.encode()) for text in held))
+    parts = [passages(text, PASSAGE) for text in held]
+    return ["\n\n".join(part[: max(1, round(share * len(part)))]) for part in parts]
 
 
 def write(folder: Path, texts: dict[str, list[str]]) -> None:

@@ -271,7 +271,9 @@ class Recipe:
 
     def __post_init__(self) -> None:
         search, run, selection = self.search, self.run, self.selection
-        _ = None if search.strategy == ZERO_SHOT else strategies[search.strategy], relaxations[search.relaxation]
+        if search.strategy not in (*strategies, ZERO_SHOT):
+            raise UnknownName("strategy", search.strategy, [*strategies, ZERO_SHOT])
+        _ = relaxations[search.relaxation]
         for section, least in _LEAST.items():
             for key, bound in least.items():
                 value = attrgetter(f"{section}.{key}")(self)

@@ -75,6 +75,23 @@ def paired_difference(
     return mean_interval([ours[seed] - theirs[seed] for seed in seeds], level)
 
 
+def ratio_interval(sums: Sequence[float], sizes: Sequence[float], level: float = LEVEL) -> Interval:
+    """Sum of `sums` over that of `sizes`, both told by independent units: bits and bytes of documents, for one.
+
+    The interval is Student's, with the linearized variance of a ratio, `n / (n - 1) * sum((s - r z)^2) / sum(z)^2`
+    (Cochran, Sampling Techniques, 1977, section 6.4). One unit has none. Raises ManticoreError without units, and for
+    what is no finite number.
+    """
+    _check([*sums], level)
+    count, whole = len(sums), math.fsum(sizes)
+    ratio = math.fsum(sums) / whole
+    if count == 1:
+        return Interval(ratio, None, None, 1)
+    residual = math.hypot(*(part - ratio * size for part, size in zip(sums, sizes, strict=True)))
+    margin = student_quantile((1 + level) / 2, count - 1) * residual * math.sqrt(count / (count - 1)) / whole
+    return Interval(ratio, ratio - margin, ratio + margin, count)
+
+
 def regret(scores: Mapping[str, float], chosen: str, higher_is_better: bool = True) -> float:
     """How much worse the chosen one is than the best of all, 0 if it is the best.
 

@@ -16,6 +16,7 @@ from manticore.statistics import (
     Interval,
     mean_interval,
     paired_difference,
+    ratio_interval,
     regret,
     spearman,
     spearman_interval,
@@ -244,3 +245,22 @@ def test_the_verdict_counts_every_task_once(held: list[Interval]) -> None:
 def test_no_task_no_verdict() -> None:
     with pytest.raises(ManticoreError, match="no task on which 'we' and 'you'"):
         verdict("we", "you", {})
+
+
+def test_a_ratio_of_equal_units_is_a_mean() -> None:
+    values = [0.1, 0.4, 0.2, 0.6]
+    held, plain = ratio_interval([3 * value for value in values], [3.0] * 4), mean_interval(values)
+    assert (held.mean, held.low, held.high) == pytest.approx((plain.mean, plain.low, plain.high))
+    assert ratio_interval([2.0], [4]) == Interval(0.5, None, None, 1)
+
+
+def test_the_interval_of_a_ratio_holds_the_truth_as_often_as_it_says() -> None:
+    """Documents of very unlike sizes, each with a rate of its own."""
+    draw, hits = random.Random(0), 0
+    for _ in range(400):
+        sizes = [draw.expovariate(1.0) + 0.2 for _ in range(30)]
+        held = ratio_interval([size * draw.gauss(0.3, 0.2) for size in sizes], sizes)
+        assert held.low is not None
+        assert held.high is not None
+        hits += held.low < 0.3 < held.high
+    assert 0.9 < hits / 400 < 0.98

@@ -27,6 +27,7 @@ from manticore.alignment.forms import Choice, check_form, choose, write
 from manticore.alignment.reading import Reading
 from manticore.alignment.ridge import Moments
 from manticore.alignment.streams import branch_of, context_of, own_streams, rows
+from manticore.components.vocabulary import same
 from manticore.errors import ManticoreError
 from manticore.modeling.branches import ForeignBranch
 from manticore.supernet import Supernet
@@ -131,7 +132,7 @@ def _check_tokens(supernet: Supernet, foreign: list[str], text: Readings) -> Non
         other = supernet.components[name].tokenizer
         if first is None or name in first.foreign or own is None or other is None:
             continue
-        if own.get_vocab() != other.get_vocab():
+        if not same(own, other):
             raise ManticoreError(f"'{name}' has another tokenizer than '{supernet.home}'; its text must be paired")
 
 

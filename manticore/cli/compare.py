@@ -32,7 +32,10 @@ def add(commands: Any) -> None:
     add_flags(made)
     add_contest_flags(made)
     made.add_argument(
-        "--contenders", type=names, metavar="C,C", help="of components,designed,uniform,soft,random,hub; default: all but soft"
+        "--contenders",
+        type=names,
+        metavar="C,C",
+        help="of components,designed,uniform,soft,random,hub; default: all but soft",
     )
     made.add_argument("--budgets", type=names, metavar="B,B", help="of tokens,flops; default: a table for each")
     made.add_argument(

@@ -72,10 +72,8 @@ def load(spec: ComponentSpec, scratch: Scratch | None = None) -> Component:
         if spec.revision not in (None, entry.revision):
             raise ManticoreError(f"'{spec.source}' comes at revision {entry.revision} only, not {spec.revision}")
         return replace(_read(spec.name, str(unpacked(spec.source, entry)), None, spec.source), revision=entry.revision)
-    folder = Path(spec.source).expanduser()
-    if entry is None and spec.source in library.names("models"):
-        folder = library.find("models", spec.source)
-    if entry is None and folder.is_dir():
+    folder = folder_of(spec)
+    if folder is not None:
         _check_folder(folder)
         return _read(spec.name, str(folder), None, spec.source)
     if entry is None and ("/" not in spec.source or spec.source.startswith((".", "/", "~"))):
@@ -84,6 +82,15 @@ def load(spec: ComponentSpec, scratch: Scratch | None = None) -> Component:
         raise UnknownName("model", spec.source, [*CATALOG, *library.names("models")])
     source, revision = (entry.source, entry.revision) if entry else (spec.source, None)
     return _read(spec.name, source, spec.revision or revision)
+
+
+def folder_of(spec: ComponentSpec) -> Path | None:
+    """The local folder of a component's weights, on the shelf or anywhere; None if it is no such."""
+    if spec.source in CATALOG:
+        return None
+    on_shelf = spec.source in library.names("models")
+    folder = library.find("models", spec.source) if on_shelf else Path(spec.source).expanduser()
+    return folder if folder.is_dir() else None
 
 
 def config_of(spec: ComponentSpec, scratch: Scratch | None) -> PretrainedConfig:

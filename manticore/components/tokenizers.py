@@ -7,6 +7,8 @@ from typing import Any
 
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
+from manticore.components.vocabulary import same
+
 
 def read_tokenizer(source: str, where: Mapping[str, Any]) -> PreTrainedTokenizerBase | None:
     """The tokenizer beside a model's weights, or None if there is none that can be read.
@@ -24,6 +26,6 @@ def read_tokenizer(source: str, where: Mapping[str, Any]) -> PreTrainedTokenizer
 
 
 def one_vocabulary(tokenizers: Sequence[PreTrainedTokenizerBase | None]) -> bool:
-    """Whether a token id means the same to all of them; who has none is taken to agree."""
-    first, *others = [words.get_vocab() for words in tokenizers if words is not None] or [{}]
-    return all(other == first for other in others)
+    """Whether all give every text the same ids; who has none is taken to agree. Raises ManticoreError for slow ones."""
+    held = [words for words in tokenizers if words is not None]
+    return all(same(held[0], other) for other in held[1:])

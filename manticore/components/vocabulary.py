@@ -64,6 +64,15 @@ def check_rows(words: PreTrainedTokenizerBase, rows: int, name: str) -> None:
         )
 
 
+def check_letters(words: PreTrainedTokenizerBase) -> None:
+    """Raises ManticoreError if a tokenizer makes letters small: it would be credited with what it does not tell."""
+    normalizer = words.backend_tokenizer.normalizer
+    if normalizer is not None and "A" not in normalizer.normalize_str("A"):
+        raise ManticoreError(
+            f"{named(words)} reads capitals as small letters, so that bits per byte of the text would be too few"
+        )
+
+
 def named(words: PreTrainedTokenizerBase) -> str:
     """A tokenizer in words: where it was read, or its class."""
     return f"the tokenizer {words.name_or_path or type(words).__name__}"

@@ -16,6 +16,7 @@ from manticore.contest.setting import barred, check_out, crew_of, invited, rehea
 from manticore.contest.standing import (
     correlation,
     differences,
+    document_leads,
     exported,
     gap,
     path_rows,
@@ -105,6 +106,7 @@ def record(meeting: Meeting, task: Task, told: dict[str, Any]) -> dict[str, Any]
         "regret": regret(paths, hybrid, metric),
         "correlation": correlation(paths, meeting.space.candidates, hybrid, metric),
         "differences": {budget: differences(tables[budget], metric) for budget in recipe.contest.budgets},
+        "document_leads": {budget: document_leads(tables[budget]) for budget in recipe.contest.budgets},
     }
 
 

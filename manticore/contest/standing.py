@@ -13,7 +13,7 @@ from statistics import fmean
 from typing import Any
 
 from manticore.report.metric import Metric, metric_named
-from manticore.statistics import Interval, mean_interval, paired_difference, spearman_interval, verdict
+from manticore.statistics import Interval, mean_interval, paired_difference, ratio_interval, spearman_interval, verdict
 
 Results = Sequence[Mapping[str, Any]]
 Row = dict[str, Any]
@@ -46,12 +46,21 @@ def table_row(name: str, group: str, rate: float, results: Results, metric: Metr
         "train_flops": fmean(held["flops"] for held in results),
         "seconds": fmean(held["seconds"] for held in results),
         "path": told or None,
+        "documents": _documents(results),
         "seeds": [
             {key: held[key] for key in ("path", "weights")} | {"before": held["test"]["before"]} for held in results
         ]
         if group == "hybrid" and all(held["path"] for held in results)  # none diverged
         else [],
     }
+
+
+def _documents(results: Results) -> list[list[float]] | None:
+    """Bits, in the mean over seeds, and bytes of each document of the test; None but for text."""
+    held = [result["test"].get("documents") for result in results]
+    if not all(held):
+        return None
+    return [[fmean(bits for bits, _ in parts), parts[0][1]] for parts in zip(*held, strict=True)]
 
 
 def gap(row: Row, metric: Metric) -> dict[str, Any] | None:
@@ -87,6 +96,20 @@ def better_component(rows: Sequence[Row], metric: Metric) -> Row | None:
 def differences(rows: Sequence[Row], metric: Metric) -> dict[str, dict[str, Any]]:
     """By rival, the hybrid's lead on test, paired over seeds."""
     return {row["name"]: asdict(lead(rows[0], row, metric)) for row in rows[1:]}
+
+
+def document_leads(rows: Sequence[Row]) -> dict[str, dict[str, Any]]:
+    """By rival, the hybrid's lead in bits per byte with its interval over the test's documents, the models held fixed.
+
+    Empty but for text, and without rivals that read other bytes.
+    """
+    ours, out = rows[0]["documents"], {}
+    for row in rows[1:]:
+        theirs = row["documents"]
+        if ours and theirs and [size for _, size in ours] == [size for _, size in theirs]:
+            ahead = [their - our for (our, _), (their, _) in zip(ours, theirs, strict=True)]
+            out[row["name"]] = asdict(ratio_interval(ahead, [size for _, size in ours]))
+    return out
 
 
 def lead(ours: Row, theirs: Row, metric: Metric) -> Interval:

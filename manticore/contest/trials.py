@@ -1,7 +1,8 @@
 """A trial: one contender, trained once and scored on one split. Finished ones are kept by content and never run again.
 
-A trial says everything its result depends on, the data's digest included, and nothing else: not where it runs, nor
-what the other contenders are. Knows nothing of who is compared with whom.
+A trial says everything its result depends on, digests of data and weights included, and nothing else: not where it
+runs, nor what the other contenders are. Where data and weights lie is told beside that, and is no part of its key.
+Knows nothing of who is compared with whom.
 """
 
 from __future__ import annotations
@@ -15,13 +16,17 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+import transformers
 from rich.console import Console
+from torch import nn
+from transformers import PreTrainedModel
 
 from manticore import library
+from manticore.components.loading import folder_of
 from manticore.contest.contenders import Entry, Terms, contenders
 from manticore.cost import flops, model_parameters
 from manticore.errors import NonFiniteLoss
-from manticore.jobs import key_of
+from manticore.jobs import WHERE, key_of
 from manticore.recipe import (
     FinetuneOptions,
     Recipe,
@@ -31,6 +36,8 @@ from manticore.recipe import (
 )
 from manticore.recipe_reading import resolve
 from manticore.report.metric import WORST
+from manticore.report.usage import usage_of
+from manticore.runs.export import export
 from manticore.runs.folder import RunFolder
 from manticore.runs.machine import prepare
 from manticore.runs.workshop import Workshop
@@ -39,7 +46,7 @@ from manticore.tasks.catalog import load_task
 from manticore.tasks.language import LanguageTask
 
 # Raised whenever the same trial comes to mean another result, so that no store made before is believed.
-VERSION = 2
+VERSION = 3
 
 Trial = dict[str, Any]
 WEIGHTS = ("config.json", "*.safetensors")
@@ -85,12 +92,17 @@ def trial(
     told, sources = asdict(tuned), _sources(recipe, reading)
     del told["compare"], told["contest"]  # what it meets is not what it is
     told["space"].pop("home", None)  # that is in its terms
+    where = {
+        "task": {"data_dir": told["task"].pop("data_dir")},
+        "space": {"components": told["space"].pop("components")},
+    }
     if not reading or contender == "hub" or set(terms.get("path", ())) == {terms.get("home")}:
         del told["align"]  # no projectors that could be aligned
     elif recipe.align.projectors is not None:
         sources["projectors"] = _folder_digest(library.find("projectors", recipe.align.projectors), WEIGHTS)
+        where["align"] = {"projectors": told["align"].pop("projectors")}
     held = {"version": VERSION, "data": data, "contender": contender, "terms": terms, "recipe": told}
-    return {**held, "sources": sources, "split": "choice"}
+    return {**held, "sources": sources, WHERE: where, "split": "choice"}
 
 
 def tested(held: Trial) -> Trial:
@@ -139,7 +151,7 @@ class Work:
 
     def __call__(self, held: Trial) -> dict[str, Any]:
         """Train, or take the model that was trained for the same trial before; score it."""
-        recipe = resolve([held["recipe"]], "auto")
+        recipe = resolve([held["recipe"], held[WHERE]], "auto")
         place = self.place(held)
         task = _task(replace(recipe.task, cache_dir=self.cache, workers=1))
         machine = prepare(replace(self.run, seed=recipe.run.seed, precision=recipe.run.precision))
@@ -154,9 +166,9 @@ class Work:
         if held["split"] == "choice":
             return {**_facts(shop, entry), "score": shop.score(entry.net, "choice").to_dict()}
         scores = {name: shop.score(net, "test").to_dict() for name, net in entry.before.items()}
-        result = {"score": shop.score(entry.net, "test").to_dict(), "before": scores}
+        reached = shop.score(reloaded(entry.net, place / "exported", shop.task.kind), "test")
         self.forget(held)
-        return result
+        return {"score": reached.to_dict(), "before": scores, "documents": reached.documents}
 
     def place(self, held: Trial) -> Path:
         """Where the trial's model is."""
@@ -165,6 +177,15 @@ class Work:
     def forget(self, held: Trial) -> None:
         """Drop the trial's model; its scores stay."""
         shutil.rmtree(self.place(held), ignore_errors=True)
+
+
+def reloaded(net: nn.Module, folder: Path, kind: str) -> nn.Module:
+    """What one gets who loads the model from the folder it is exported to; a mixture, which is no export, as it is."""
+    if not isinstance(net, PreTrainedModel):
+        return net
+    export(net, None, folder, "")
+    kept: nn.Module = getattr(transformers, usage_of(kind).auto).from_pretrained(folder, trust_remote_code=True)
+    return kept
 
 
 def _facts(shop: Workshop, entry: Entry) -> dict[str, Any]:
@@ -184,16 +205,18 @@ def _absolute(folder: str | None) -> str | None:
     return None if folder is None else str(Path(folder).expanduser().resolve())
 
 
-def _sources(recipe: Recipe, reading: bool) -> dict[str, str]:
-    """A digest of each component that is a local folder, so that other weights there are another trial.
+def _sources(recipe: Recipe, reading: bool) -> dict[str, Any]:
+    """What each component is; of one in a local folder a digest, so that other weights there are another trial.
 
     So is another tokenizer, if it is read with.
     """
-    return {
-        spec.name: _folder_digest(Path(spec.source).expanduser(), WEIGHTS + (TOKENIZER if reading else ()))
-        for spec in recipe.search_space().components
-        if Path(spec.source).expanduser().is_dir()
-    }
+    files, out = WEIGHTS + (TOKENIZER if reading else ()), []
+    for spec in recipe.search_space().components:
+        folder = folder_of(spec)
+        source = spec.source if folder is None else _folder_digest(folder, files)
+        more = {"revision": spec.revision, "init": spec.init, "size": spec.size}
+        out.append({"name": spec.name, "source": source, **more})
+    return {"components": out}
 
 
 def _folder_digest(folder: Path, patterns: tuple[str, ...]) -> str:

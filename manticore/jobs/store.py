@@ -24,6 +24,9 @@ from manticore.jobs.alive import alone, born, lives
 Job = Mapping[str, Any]
 """Plain data: text keys; text, numbers, booleans, None, lists and the like as values."""
 
+WHERE = "where"
+"""A job's key for where its content lies, which may be elsewhere the next time."""
+
 Work = Callable[[dict[str, Any]], Any]
 """A job to its result, which is plain data too. For several workers a function at the top of a module."""
 
@@ -33,12 +36,13 @@ SILENT = 60.0
 
 
 def key_of(job: Job) -> str:
-    """32 hex digits that depend on the job's content alone, not on the order of its keys.
+    """32 hex digits that depend on the job's content alone, not on the order of its keys nor on what is under `WHERE`.
 
     Raises ManticoreError if the job is not plain data.
     """
     _check_plain(job, "job")
-    text = json.dumps(job, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    held = {key: value for key, value in job.items() if key != WHERE}
+    text = json.dumps(held, sort_keys=True, separators=(",", ":"), allow_nan=False)
     return blake2b(text.encode(), digest_size=16).hexdigest()
 
 

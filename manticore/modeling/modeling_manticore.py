@@ -56,6 +56,12 @@ class HybridPreTrainedModel(PreTrainedModel):
         if isinstance(module, nn.Embedding):
             nn.init.normal_(module.weight, std=0.02)
 
+    def _set_gradient_checkpointing(self, enable: bool = True, gradient_checkpointing_func: Any = None) -> None:
+        # Layers inside would be run again outside of what `Segment` puts around them: segments are run again whole.
+        for module in self.modules():
+            if isinstance(module, Segment):
+                module.recompute = enable
+
 
 class HybridModel(HybridPreTrainedModel):
     """Embedding, stages and final norm: token ids (B, L) -> stream (B, L, D_home)."""
@@ -199,14 +205,17 @@ class HybridForCausalLM(Generating, HybridPreTrainedModel, GenerationMixin):
         logits_to_keep: int | Tensor = 0,
         **kwargs: Any,
     ) -> CausalLMOutputWithPast:
-        """Logits (B, L, V), and with `labels` (B, L; -100 is ignored; shifted inside) the mean loss in nats."""
+        """Logits (B, L, V), and with `labels` (B, L; -100 is ignored; shifted inside) the loss in nats.
+
+        That is the mean over the labels, or the sum divided by `num_items_in_batch`, which Trainer gives.
+        """
         out = self.model(input_ids, attention_mask, position_ids, past_key_values, use_cache)
         kept = slice(-logits_to_keep, None) if isinstance(logits_to_keep, int) and logits_to_keep else slice(None)
         h_BLD = out.last_hidden_state[:, kept if isinstance(logits_to_keep, int) else logits_to_keep]
         logits_BLV = self.head(h_BLD)
         loss = None
         if labels is not None:
-            loss = self.loss_function(logits=logits_BLV, labels=labels, vocab_size=self.config.vocab_size)
+            loss = self.loss_function(logits=logits_BLV, labels=labels, vocab_size=self.config.vocab_size, **kwargs)
         return CausalLMOutputWithPast(loss=loss, logits=logits_BLV, past_key_values=out.past_key_values)
 
 
@@ -214,6 +223,7 @@ class HybridWithHead(HybridPreTrainedModel):
     """A hybrid with the head its configuration names; one of another class's, or none, means its own first."""
 
     heads: tuple[str, ...] = ()
+    accepts_loss_kwargs = False  # the loss is a mean over each batch, and Trainer is to average it over batches
 
     def __init__(self, config: HybridConfig) -> None:
         super().__init__(config)
@@ -221,6 +231,11 @@ class HybridWithHead(HybridPreTrainedModel):
         kind = config.head if config.head in self.heads else self.heads[0]
         self.score = HEADS[kind](self.model.home_config.hidden_size, config.num_labels)
         self.post_init()
+
+    def _init_weights(self, module: nn.Module) -> None:
+        super()._init_weights(module)
+        if any(module is held for held in self.score.modules()):
+            PreTrainedModel._init_weights(self, module)
 
     def logits(self, input_ids: Tensor | None, attention_mask: Tensor | None, position_ids: Tensor | None) -> Tensor:
         """What the head says. Without an attention mask, tokens equal to `config.pad_token_id` count as padding."""

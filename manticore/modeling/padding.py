@@ -18,10 +18,11 @@ def check_mask(attention_mask: Tensor | None, rows: int, length: int) -> None:
 
 
 def needed_mask(attention_mask: Tensor | None) -> Tensor | None:
-    """The mask if some sequence is padded on the left. To a causal model padding on the right is invisible anyway."""
-    if attention_mask is None or bool(attention_mask[:, 0].all()):
+    """The mask if padding stands before some token. To a causal model padding on the right is invisible anyway."""
+    if attention_mask is None:
         return None
-    return attention_mask
+    token_BL = attention_mask.bool()
+    return None if bool((token_BL.cummin(-1).values == token_BL).all()) else attention_mask
 
 
 def places(attention_mask: Tensor | None, past: int, length: int, device: torch.device) -> Tensor:

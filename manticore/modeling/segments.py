@@ -191,7 +191,7 @@ class Segment(nn.Module):
         out: Tensor = self.backbone(
             inputs_embeds=x_BLD, attention_mask=mask_BL, cache_params=cache, use_cache=cache is not None
         )[0]
-        return out
+        return out.to(x_BLD.dtype)  # a backbone may keep its residuals in fp32
 
 
 def _has_state(cache: DynamicCache) -> bool:

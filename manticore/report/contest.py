@@ -16,6 +16,7 @@ from manticore.report.contest_words import (
     leads,
     scores,
     sentence,
+    told_of_documents,
     told_of_hybrid,
     told_of_paths,
     told_of_task,
@@ -98,6 +99,7 @@ def _task(match: Match, colours: Colours) -> Html | None:
         None if tokens is None else task_table(match, tokens, colours),
         *(_folded(match, budget, colours) for budget in others if budget),
         _said(told_of_hybrid(match)),
+        _said(told_of_documents(match)),
         _paths(match, colours),
     )
 

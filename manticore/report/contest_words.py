@@ -87,6 +87,16 @@ def _told_of_gap(match: Match) -> str:
     return discretized(_reached(match, soft), _reached(match, discrete), change, after)
 
 
+def told_of_documents(match: Match) -> str:
+    """How far it is ahead over the test's documents, with the first budget; empty if nobody knows."""
+    leads = next(iter(match.document_leads.values()), {})
+    if not leads:
+        return ""
+    told = [f"of {name} by {match.metric.told_change(held.mean, held.margin)}" for name, held in leads.items()]
+    count = counted(max(held.count for held in leads.values()), "document")
+    return f"With the models as they are, over the {count} of the test, it is ahead {listed(told)}."
+
+
 def how_paths(match: Match) -> str:
     """How all paths were trained, and how their list is read."""
     seeds = counted(max(tried.reached.count for tried in match.paths), "seed")

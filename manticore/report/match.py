@@ -96,7 +96,8 @@ class Match:
         absent: who was asked for and could not take part, in words.
         sequences, train_flops: what everybody was given in the tables of tokens and of FLOPs, if it is said.
         tables: by budget, the contenders in the order of `GROUPS`, guesses last.
-        differences: by budget and opponent, the hybrid's lead.
+        differences: by budget and opponent, the hybrid's lead, over seeds.
+        document_leads: the same over the test's documents, with the models held fixed; empty but for text.
         gap: what the hybrid reaches `soft`, `discrete` and `finetuned`, as far as it was measured.
         exported: what searches hand over: with each seed the hybrid, or a component that is better on model choice.
         paths: the whole space, best path first; empty if it was not trained.
@@ -112,6 +113,7 @@ class Match:
     train_flops: float | None
     tables: Mapping[str, tuple[Contender, ...]]
     differences: Mapping[str, Mapping[str, Interval]]
+    document_leads: Mapping[str, Mapping[str, Interval]]
     gap: Mapping[str, Interval]
     exported: Interval | None
     paths: tuple[TriedPath, ...]
@@ -143,6 +145,7 @@ class Match:
                 train_flops=number_or_none(held.get("train_flops")),
                 tables=tables,
                 differences={name: intervals(leads) for name, leads in mapping(held.get("differences")).items()},
+                document_leads={name: intervals(leads) for name, leads in mapping(held.get("document_leads")).items()},
                 gap=intervals(held.get("gap")),
                 exported=handed.get("exported"),
                 paths=tuple(sorted(paths, key=lambda tried: -metric.goodness(tried.reached.mean))),

@@ -12,8 +12,8 @@ from torch import Tensor
 
 from manticore import library
 from manticore.alignment import StageFit, align
-from manticore.errors import ManticoreError
-from manticore.projector_sets import load_into, state
+from manticore.errors import BadFile, ManticoreError
+from manticore.projector_sets import load_into, read, state
 from manticore.recipe import ZERO_SHOT, Recipe
 from manticore.runs.calibration import calibration
 from manticore.runs.workshop import Workshop
@@ -104,6 +104,22 @@ def aligned_sequences(recipe: Recipe) -> float:
     return recipe.align.tokens / sheet.max_length if sheet.kind == "lm" and fits_own(recipe) else 0.0
 
 
+def home_of_set(shop: Workshop) -> str:
+    """The home that the recipe's projector set was fitted to.
+
+    Raises ManticoreError if that is not the home that is asked for, or the set is another's altogether.
+    """
+    assert shop.recipe.align.projectors is not None
+    folder = library.find("projectors", shop.recipe.align.projectors)
+    facts, _ = read(folder)
+    home = shop.space.home or facts["home"]
+    if isinstance(shop.task, LanguageTask) and shop.space.topology != "hub":
+        if home not in shop.space.names:
+            raise BadFile(folder / "config.json", f"made for {home} as home, which is not among the components")
+        load_into(shop.read_as(home).supernet(home, shop.recipe.search.relaxation, "check"), folder)
+    return str(home)
+
+
 def fits_own(recipe: Recipe) -> bool:
     """Whether projectors between language models are fitted here: wanted, not taken from a set, with a closed form."""
     options, space = recipe.align, recipe.search_space()
@@ -111,10 +127,19 @@ def fits_own(recipe: Recipe) -> bool:
 
 
 def check_projectors(shop: Workshop) -> None:
-    """Raises ManticoreError if the recipe asks for projectors, or for a ranking by them, that there cannot be."""
+    """Raises ManticoreError if the recipe asks for projectors, or for a ranking by them, that there cannot be.
+
+    So it does where a component cannot read the task's text, or projectors cannot be fitted on it.
+    """
     options, topology = shop.recipe.align, shop.space.topology
-    if options.projectors is not None:
-        library.find("projectors", options.projectors)
+    home = shop.space.home if options.projectors is None else home_of_set(shop)
+    if isinstance(shop.task, LanguageTask):
+        for name in shop.space.names:
+            shop.read_as(name).task.splits()
+    if isinstance(shop.task, LanguageTask) and fits_own(shop.recipe):
+        texts = shop.task.documents()["weights"]
+        for name in [home] if home else shop.space.names:
+            calibration(shop.components, name, texts, options.tokens, shop.task.max_length)
     if topology == "hub" and options.projectors is not None:
         raise ManticoreError("the hub topology has no home; align.projectors goes with topology=residual")
     given = options.projectors is not None or fits_own(shop.recipe)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -22,6 +23,9 @@ HELD_OUT = 8
 
 WIDEST = 16
 """Characters of a passage, at most, for each token that is wanted of it."""
+
+SHORT, GAIN = 0.9, 1.05
+"""Share of the tokens asked for that is enough, and how many times as many a second look must find."""
 
 BATCH = 8
 """Passages in a batch."""
@@ -105,8 +109,7 @@ def calibration(
     Raises ManticoreError if a component has no tokenizer, or too few positions, or if there is too little text.
     """
     readers = {held.name: Reader(_tokenizer(held, length)) for held in components}
-    count = max(HELD_OUT, -(-tokens // length))
-    parts = passages(texts, count + -(-count // (HELD_OUT - 1)), length * WIDEST)
+    parts = _enough(texts, readers[home], tokens, length)
     if len(parts) < HELD_OUT:
         raise ManticoreError(f"the text is too short to align on: it has {len(parts)} passages of at least {HELD_OUT}")
     kept = [part for place, part in enumerate(parts) if place % HELD_OUT == HELD_OUT - 1]
@@ -114,6 +117,28 @@ def calibration(
     seen = _batches(used, readers, home, length)
     tokens = sum(_tokens(reading) for reading in seen)
     return Calibration(seen, _batches(kept, readers, home, length), tokens, _shares(seen))
+
+
+def _enough(texts: Sequence[str], own: Reader, tokens: int, length: int) -> list[str]:
+    """Passages of about `tokens` tokens, and those that are held out; all there are, if that is less.
+
+    Texts may be much shorter than a passage: then more of them are taken.
+    """
+
+    def take(count: int) -> tuple[list[str], int]:
+        parts = passages(texts, count + -(-count // (HELD_OUT - 1)), length * WIDEST)
+        read = sum(min(length, len(own.read(part)[0])) for part in parts)
+        return parts, read * (HELD_OUT - 1) // HELD_OUT
+
+    count = max(HELD_OUT, -(-tokens // length))
+    parts, read = take(count)
+    while read < SHORT * tokens:
+        count = math.ceil(count * min(4.0, tokens / max(1, read)))
+        more, now = take(count)
+        if now < GAIN * read:  # that is all there is, only in smaller pieces
+            break
+        parts, read = more, now
+    return parts
 
 
 def _tokenizer(component: Component, length: int) -> PreTrainedTokenizerBase:

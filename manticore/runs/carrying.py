@@ -62,4 +62,8 @@ def _outside_names(tree: ast.ClassDef) -> set[str]:
             defined.add(node.arg)
         elif isinstance(node, ast.FunctionDef | ast.ClassDef):
             defined.add(node.name)
+        elif isinstance(node, ast.alias):
+            defined.add(node.asname or node.name.partition(".")[0])
+        elif isinstance(node, ast.ExceptHandler) and node.name is not None:
+            defined.add(node.name)
     return read - defined

@@ -8,7 +8,7 @@ from itertools import combinations
 from manticore.cost import branch_costs, fixed_costs, flops, foreign_tables, parameters, path_parameters
 from manticore.errors import ManticoreError
 from manticore.recipe import OPEN
-from manticore.runs.aligning import fits_own
+from manticore.runs.aligning import fits_own, home_of_set
 from manticore.runs.ranking import openness
 from manticore.runs.workshop import Trained, Workshop
 from manticore.selection import best_path
@@ -34,6 +34,8 @@ def settled_home(shop: Workshop) -> tuple[str, str] | None:
     """Who is home, and why, where that can be told before anything is trained."""
     if shop.space.home is not None:
         return shop.space.home, "you asked for it"
+    if shop.recipe.align.projectors is not None and isinstance(shop.task, LanguageTask):
+        return home_of_set(shop), "the projectors were fitted to it"
     if shop.recipe.selection.home != OPEN or not isinstance(shop.task, LanguageTask) or not fits_own(shop.recipe):
         return None
     costs = {name: openness(shop, name) for name in shop.space.names}

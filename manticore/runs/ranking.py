@@ -49,5 +49,6 @@ def score_paths(shop: Workshop, home: str) -> Trained:
         int(reading.mask_BL.sum()) for reading in text if reading.mask_BL is not None
     )
     seconds = time.monotonic() - started
+    shop.folder.keep("search", supernet, {"tokens": tokens, "seconds": seconds, "steps": 0, "flops": 0.0})
     shop.seconds["zero-shot"] = seconds
     return Trained(supernet.eval(), tokens, seconds, shop.task)

@@ -172,6 +172,8 @@ def conclude(folder: RunFolder, console: Console) -> Result:
         "metrics": folder.metrics,
         "alphas": folder.alphas,
     }.items():
+        if not place.exists():  # a search that trains nothing has no history of alphas
+            continue
         console.print(f"  {label:8}{place}", highlight=False, soft_wrap=True)
     return Result(folder.root, architecture, metrics)
 

@@ -6,7 +6,7 @@ chunk of `length` tokens. No chunk holds two documents, so nothing leaks from on
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -18,6 +18,9 @@ from manticore.tasks.examples import Examples
 BLOCK = 256
 """Documents that are tokenized together."""
 
+Spans = Sequence[tuple[int, int]]
+"""Where the characters begin and end that a token stands for."""
+
 
 def boundary(tokenizer: Any) -> tuple[int, int]:
     """Ids that stand before a document and after it. Raises ManticoreError if the tokenizer has no such token."""
@@ -27,24 +30,27 @@ def boundary(tokenizer: Any) -> tuple[int, int]:
     return (end if start is None else start), (start if end is None else end)
 
 
-def chunk(documents: Iterable[str], tokenizer: Any, length: int) -> Examples:
+def chunk(documents: Iterable[str], tokenizer: Any, length: int, groups: Mapping[str, str] | None = None) -> Examples:
     """Examples of at most `length` tokens, each labelled with the token after it.
 
-    `Examples.sizes` are the bytes of text that a chunk tells, the end of a document counting none, and
-    `Examples.groups` the documents' numbers.
+    `Examples.sizes` are the bytes of text that a chunk tells, the end of a document counting none, nor what the
+    tokenizer reads as unknown. `Examples.groups` are the numbers of documents, or of what they hang together with:
+    `groups` has the names of groups by document.
     """
     start, end = boundary(tokenizer)
     rows: list[NDArray[np.int64]] = []
     sizes: list[int] = []
-    groups: list[int] = []
-    for number, (text, ids, ends) in enumerate(_tokenized(documents, tokenizer)):
+    numbers: list[int] = []
+    seen: dict[str | int, int] = {}
+    for place, (text, ids, spans) in enumerate(_tokenized(documents, tokenizer)):
+        number = seen.setdefault((groups or {}).get(text, place), len(seen))
         stream = np.array([start, *ids, end])
-        reached = _bytes_at(text, ends)
+        reached = _bytes_at(text, [stop for _, stop in spans]) - _bytes_lost(text, ids, spans, tokenizer)
         for begin in range(0, len(stream) - 1, length):
             stop = min(begin + length, len(stream) - 1)
             rows.append(stream[begin : stop + 1])
             sizes.append(int(reached[stop] - reached[begin]))
-            groups.append(number)
+            numbers.append(number)
     if not rows:
         raise ManticoreError("there is no text to make examples of")
     lengths = np.array([len(row) - 1 for row in rows])
@@ -54,18 +60,17 @@ def chunk(documents: Iterable[str], tokenizer: Any, length: int) -> Examples:
         np.cumsum([0, *lengths]),
         np.concatenate([row[1:] for row in rows]).astype(np.int32),
         np.array(sizes),
-        np.array(groups),
+        np.array(numbers),
     )
 
 
-def _tokenized(documents: Iterable[str], tokenizer: Any) -> Iterable[tuple[str, Sequence[int], Sequence[int]]]:
-    """Each document with its token ids and the characters at which the tokens end."""
+def _tokenized(documents: Iterable[str], tokenizer: Any) -> Iterable[tuple[str, Sequence[int], Spans]]:
+    """Each document with its token ids and the characters they stand for."""
     held = list(documents)
     for start in range(0, len(held), BLOCK):
         texts = held[start : start + BLOCK]
         out = tokenizer(texts, add_special_tokens=False, return_offsets_mapping=True, verbose=False)
-        for text, ids, spans in zip(texts, out["input_ids"], out["offset_mapping"], strict=True):
-            yield text, ids, [stop for _, stop in spans]
+        yield from zip(texts, out["input_ids"], out["offset_mapping"], strict=True)
 
 
 def _bytes_at(text: str, ends: Sequence[int]) -> NDArray[np.int64]:
@@ -79,3 +84,13 @@ def _bytes_at(text: str, ends: Sequence[int]) -> NDArray[np.int64]:
     upto = np.arange(len(text) + 1) if wide is None else np.concatenate([[0], np.cumsum(wide)])
     told = np.maximum.accumulate(upto[np.asarray(ends, np.int64)]) if len(ends) else np.zeros(0, np.int64)
     return np.concatenate([[0], told, [total]])
+
+
+def _bytes_lost(text: str, ids: Sequence[int], spans: Spans, tokenizer: Any) -> NDArray[np.int64]:
+    """Bytes of `text` that were read as unknown in 0, 1, ... tokens, and in all of it."""
+    lost = np.zeros(len(ids) + 2, np.int64)
+    unknown = -1 if tokenizer.unk_token_id is None else tokenizer.unk_token_id
+    for place in np.flatnonzero(np.asarray(ids) == unknown).tolist():
+        piece = text[slice(*spans[place])]
+        lost[place + 1] = 0 if piece.strip() == tokenizer.unk_token else len(piece.encode())
+    return np.cumsum(lost)

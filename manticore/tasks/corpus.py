@@ -12,8 +12,9 @@ from typing import Any
 
 from manticore.errors import BadFile
 from manticore.tasks.base import Sheet, TaskOptions, sheets, tasks
+from manticore.tasks.division import Texts
 from manticore.tasks.hub import from_hub
-from manticore.tasks.language import HELPS, LanguageTask, Texts, length_of
+from manticore.tasks.language import HELPS, LanguageTask, length_of
 
 
 @dataclass(frozen=True)
@@ -81,5 +82,6 @@ class Corpus:
             if not held:
                 raise BadFile(name, "there is no document in it")
         if len(parts) == 1:
-            return Texts.divided(parts[0], options.seed, self.name, self.group)
-        return Texts(*(list(dict.fromkeys(held)) for held in parts))
+            return Texts.divided([{text: self.group(text) for text in parts[0]}], options.seed, self.name)
+        train, val, test = (list(dict.fromkeys(held)) for held in parts)
+        return Texts(train, val, test)

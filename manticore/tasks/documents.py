@@ -1,7 +1,7 @@
 """Documents from local files: .txt, .jsonl and .parquet, any of them compressed with xz. Knows no tokens.
 
 What stands in one document hangs together; what stands in two never does. In a .txt file documents are parted by lines
-that say `<|endoftext|>`; long ones are cut between paragraphs into passages, which count as documents from then on.
+that say `<|endoftext|>`. Long ones can be cut between paragraphs into passages.
 """
 
 from __future__ import annotations
@@ -24,12 +24,11 @@ PARAGRAPHS = re.compile(r"\n[ \t]*\n+")
 """What parts paragraphs."""
 
 
-def read_documents(place: Path, passage: int = 0) -> dict[str, list[str]]:
+def read_documents(place: Path) -> dict[str, list[str]]:
     """The documents of a file, or of all files in a folder, by the file's name.
 
     Args:
         place: a .txt, .jsonl or .parquet file, with .xz after that if it is compressed; or a folder of such files.
-        passage: bytes beyond which a document is cut into passages; 0 for never.
 
     Raises BadFile, with place, if a file is empty, no text, or not what its name says.
     """
@@ -38,7 +37,7 @@ def read_documents(place: Path, passage: int = 0) -> dict[str, list[str]]:
         raise ManticoreError(f"no such file or folder of text: {place}")
     if not files:
         raise BadFile(place, f"no text in it; expected {', '.join(KINDS)} files")
-    return {file.name: [part for text in _read(file) for part in passages(text, passage)] for file in files}
+    return {file.name: _read(file) for file in files}
 
 
 def passages(text: str, size: int) -> list[str]:
@@ -86,18 +85,23 @@ def _lines(file: Path) -> Iterator[str]:
     if _kind(file) == ".txt":
         yield from (part.strip("\n") for part in re.split(rf"^{re.escape(SEPARATOR)}\s*$", text, flags=re.MULTILINE))
         return
-    for number, line in enumerate(text.splitlines(), start=1):
+    for number, line in enumerate(text.split("\n"), start=1):  # what else ends a line may stand in a JSON text
         if line.strip():
             yield _record(file, number, line)
+
+
+def bytes_in(file: Path) -> bytes:
+    """What is in a file, decompressed if it ends with .xz. Raises BadFile."""
+    try:
+        return lzma.decompress(file.read_bytes()) if file.suffix == ".xz" else file.read_bytes()
+    except lzma.LZMAError:
+        raise BadFile(file, "damaged, or not compressed with xz") from None
 
 
 def text_in(file: Path) -> str:
     """A file as text, line ends as `\\n`. Raises BadFile if it is none."""
     try:
-        held = lzma.decompress(file.read_bytes()) if file.suffix == ".xz" else file.read_bytes()
-        text = held.decode("utf-8-sig")
-    except lzma.LZMAError:
-        raise BadFile(file, "damaged, or not compressed with xz") from None
+        text = bytes_in(file).decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise BadFile(file, f"not UTF-8 text (byte {error.start:,} cannot be read)") from None
     if "\0" in text:
@@ -118,14 +122,18 @@ def text_of(record: Any, file: Path, number: int) -> str:
     texts = [record[field] for field in FIELDS if field in record] if isinstance(record, dict) else [record]
     if not texts or not isinstance(texts[0], str):
         raise BadFile(file, f"expected a record with a text in one of {', '.join(FIELDS)}", number)
+    if amiss := next((letter for letter in texts[0] if letter == "\0" or "\ud800" <= letter <= "\udfff"), None):
+        raise BadFile(file, f"the text holds \\u{ord(amiss):04x}, which is no letter", number)
     return texts[0]
 
 
 def _parquet(file: Path) -> Iterator[str]:
+    import pyarrow
     import pyarrow.parquet  # here, for it takes a second; it comes with `datasets`
 
+    held = pyarrow.BufferReader(bytes_in(file))
     try:
-        table = pyarrow.parquet.read_table(file)
+        table = pyarrow.parquet.read_table(held)
     except Exception:  # Arrow has many
         raise BadFile(file, "not a parquet file, or damaged") from None
     for number, record in enumerate(table.to_pylist(), start=1):

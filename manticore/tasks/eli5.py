@@ -26,7 +26,9 @@ def _rows(rows: Any) -> list[str]:
 
 def _file(file: Path) -> list[str]:
     pairs = []
-    for number, line in enumerate(text_in(file).splitlines(), start=1):
+    for number, line in enumerate(text_in(file).split("\n"), start=1):
+        if not line.strip():
+            continue
         try:
             record = json.loads(line)
             pairs.append((str(record["question"]), str(record["answer"])))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,53 +18,18 @@ from manticore.errors import ManticoreError
 from manticore.files import write_text
 from manticore.tasks.base import Example, Examples, Sheet, Splits, Task, TaskOptions, Vocabulary, padded
 from manticore.tasks.chunks import chunk
+from manticore.tasks.division import Texts
 from manticore.tasks.examples import without
-from manticore.tasks.parts import PARTS, first, number, shuffled
+from manticore.tasks.parts import PARTS, number
+from manticore.tasks.presets import choose_preset
 
 if TYPE_CHECKING:
     import torch
-
-SHARE = 10
-"""One document in so many goes to val, and one to test, where nobody says which."""
 
 LENGTHS = {"cpu": 256, "paper": 1024}
 """Tokens of a chunk, by preset."""
 
 HELPS = {"length": "tokens of a chunk, which is what a model sees at once"}
-
-
-@dataclass(frozen=True)
-class Texts:
-    """The documents of train, val and test."""
-
-    train: list[str]
-    val: list[str]
-    test: list[str]
-
-    @classmethod
-    def divided(cls, documents: Sequence[str], seed: int, where: str, group: Callable[[str], str] = str) -> Texts:
-        """Documents, each once, in three parts: a tenth each for val and test, by a shuffle that looks at the seed.
-
-        Documents of one group stay together. Raises ManticoreError if there are too few groups.
-        """
-        groups: dict[str, list[str]] = {}
-        for document in sorted(set(documents)):
-            groups.setdefault(group(document), []).append(document)
-        mixed = shuffled(list(groups), seed)
-        if len(mixed) < 4:
-            raise ManticoreError(
-                f"{where}: {len(mixed)} different documents, of which no four parts can be made; "
-                "set a smaller passage, as in text@passage=2000"
-            )
-        held = max(1, len(mixed) // SHARE)
-        parts = (mixed[2 * held :], mixed[held : 2 * held], mixed[:held])
-        return cls(*([text for key in part for text in groups[key]] for part in parts))
-
-    def first(self, options: TaskOptions, where: str) -> Texts:
-        """As many documents of each part as are asked for. Raises ManticoreError if there are fewer."""
-        return Texts(
-            *(list(first(getattr(self, part), getattr(options, part), part, where)) for part in PARTS),
-        )
 
 
 class LanguageTask(Task):
@@ -92,9 +57,8 @@ class LanguageTask(Task):
         settings: dict[str, object],
         tokenizer: Any = None,
     ) -> None:
-        known = () if tokenizer is None else tokenizer.convert_ids_to_tokens(list(range(len(tokenizer))))
-        vocabulary = Vocabulary(tuple(known))
-        super().__init__(name, vocabulary, (), length, settings=settings)
+        size = 0 if tokenizer is None else len(tokenizer)
+        super().__init__(name, Vocabulary.plain(size), (), length, settings=settings)
         self.tokenizer = tokenizer
         self._source = texts
         self._texts: Texts | None = None
@@ -105,11 +69,13 @@ class LanguageTask(Task):
     def read_by(self, tokenizer: Any) -> LanguageTask:
         """The task as a tokenizer reads it; the same object for tokenizers that are alike.
 
-        Raises ManticoreError for a slow tokenizer, which cannot say where its tokens are in a text.
+        Raises ManticoreError for a slow tokenizer, which cannot say where its tokens are in a text, and for one that
+        makes letters small.
         """
-        from manticore.components.vocabulary import fingerprint  # here, for it takes seconds
+        from manticore.components.vocabulary import check_letters, fingerprint  # here, for it takes seconds
 
         content = fingerprint(tokenizer)
+        check_letters(tokenizer)
         if content not in self._readings:
             self._readings[content] = LanguageTask(
                 self.name, self.texts, self.max_length, self._seed, self._words, self.settings, tokenizer
@@ -123,17 +89,17 @@ class LanguageTask(Task):
         return self._texts
 
     def documents(self) -> dict[str, list[str]]:
-        """The documents of the four splits, test first; training documents are halved by a shuffle of the seed."""
+        """The documents of the four splits, test first; train is halved by the seed, a group on one side only."""
         texts = self.texts()
-        mixed = shuffled(texts.train, self._seed)
-        middle = (len(mixed) + 1) // 2
-        return {"test": texts.test, "choice": texts.val, "alphas": mixed[middle:], "weights": mixed[:middle]}
+        weights, alphas = texts.halves(self._seed, self.name)
+        return {"test": texts.test, "choice": texts.val, "alphas": alphas, "weights": weights}
 
     def build(self) -> Splits:
         """Chunks of the documents. What occurs twice is dropped where it is learnt from, never from test."""
         if self.tokenizer is None:
             raise ManticoreError(f"task '{self.name}' has no tokens before it is known whose tokenizer reads it")
-        chunks = {part: chunk(held, self.tokenizer, self.max_length) for part, held in self.documents().items()}
+        groups = self.texts().groups
+        chunks = {part: chunk(held, self.tokenizer, self.max_length, groups) for part, held in self.documents().items()}
         seen: set[bytes] = set()
         test = chunks.pop("test")
         seen.update(test.fingerprints())
@@ -185,4 +151,4 @@ def _bytes(examples: Examples) -> int:
 
 def length_of(options: TaskOptions) -> int:
     """Tokens of a chunk: what is set after `@`, or the preset's. Raises ManticoreError."""
-    return number(options, "length", LENGTHS["cpu" if options.preset == "cpu" else "paper"], range(2, 1 << 20))
+    return number(options, "length", LENGTHS[choose_preset(options.preset)[0]], range(2, 1 << 20))

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from manticore.errors import ManticoreError
+from manticore.errors import BadFile, ManticoreError
 from manticore.tasks.base import Sheet, TaskOptions, sheets, tasks
-from manticore.tasks.documents import FIELDS, KINDS, passages, read_documents
+from manticore.tasks.division import SHARE, Texts, grouped
+from manticore.tasks.documents import FIELDS, KINDS, read_documents
 from manticore.tasks.hub import from_hub
-from manticore.tasks.language import HELPS, LanguageTask, Texts, length_of
+from manticore.tasks.language import HELPS, LanguageTask, length_of
 from manticore.tasks.parts import PARTS, number
 
 NAME = "text"
@@ -69,11 +71,24 @@ def read_texts(given: str, passage: int, seed: int) -> Texts:
         if "/" not in given or given.startswith((".", "/", "~")):
             raise ManticoreError(f"no such file or folder of text: {given}")
         return _from_hub(given, passage, seed)
-    files = read_documents(place, passage)
+    files = read_documents(place)
     parts = {part: [text for name, held in files.items() if _part_of(name) == part for text in held] for part in PARTS}
-    if all(parts.values()):
-        return Texts(*(list(dict.fromkeys(parts[part])) for part in PARTS))
-    return Texts.divided([text for held in files.values() for text in held], seed, given)
+    if any(parts[part] for part in ("train", "test")) and len(files) > 1:
+        if missing := [part for part in PARTS if not parts[part]]:
+            raise BadFile(place, f"has files for some parts and none for {' and '.join(missing)}; name all or none so")
+        if others := [name for name in files if not _part_of(name)]:
+            raise BadFile(place / others[0], f"is none of {', '.join(PARTS)}, which its folder has; take it out")
+        train, val, test = (grouped(parts[part], passage) for part in PARTS)
+        return Texts(list(train), list(val), list(test), train | val | test)
+    return _divided(files, passage, seed, given)
+
+
+def _divided(files: Mapping[str, Sequence[str]], passage: int, seed: int, given: str) -> Texts:
+    """The documents of files in three parts; each file by itself, if all have enough for that."""
+    each = [grouped(texts, passage) for texts in files.values()]
+    if any(len(set(pool.values())) < SHARE for pool in each):
+        each = [grouped([text for texts in files.values() for text in texts], passage)]
+    return Texts.divided(each, seed, given)
 
 
 def _part_of(name: str) -> str:
@@ -87,4 +102,7 @@ def _from_hub(source: str, passage: int, seed: int) -> Texts:
     field = next((field for field in FIELDS if field in rows.column_names), None)
     if field is None:
         raise ManticoreError(f"'{source}' has no column {' or '.join(FIELDS)}; it has {', '.join(rows.column_names)}")
-    return Texts.divided([part for text in rows[field] for part in passages(str(text), passage)], seed, source)
+    texts = [text for text in rows[field] if text is not None]
+    if not all(isinstance(text, str) for text in texts):
+        raise ManticoreError(f"'{source}' has something else than text in its column {field}")
+    return Texts.divided([grouped([text for text in texts if text.strip()], passage)], seed, source)

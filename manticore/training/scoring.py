@@ -8,7 +8,7 @@ independent trials.
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 
 import numpy as np
 import torch
@@ -31,6 +31,7 @@ class Score:
         macro_batch: accuracy as MAD computes it (see `macro_batch`); None where a sequence has one label, and of text.
         bits_per_byte: of text, how many bits the model needs to tell a byte, the ends of documents included; else None.
         deviation: standard error of `measured`; by default that of `count` independent answers.
+        documents: of text, the bits and the bytes of each document, or of what hangs together, in their order.
     """
 
     loss: float
@@ -39,6 +40,7 @@ class Score:
     macro_batch: float | None = None
     bits_per_byte: float | None = None
     deviation: float | None = None
+    documents: list[tuple[float, int]] | None = field(default=None, compare=False, repr=False)
 
     @property
     def words(self) -> str:
@@ -51,17 +53,22 @@ class Score:
         return self.accuracy if self.bits_per_byte is None else -self.bits_per_byte
 
     @property
-    def margin(self) -> float:
-        """Half the width of the 95 % interval (normal approximation) of the accuracy, or of the bits per byte."""
+    def margin(self) -> float | None:
+        """Half the width of the 95 % interval (normal approximation) of the accuracy, or of the bits per byte.
+
+        None for a text of one document, which says nothing of others.
+        """
         if self.deviation is not None:
             return 1.96 * self.deviation
+        if self.bits_per_byte is not None:
+            return None
         return 1.96 * math.sqrt(self.accuracy * (1 - self.accuracy) / max(1, self.count))
 
     def to_dict(self) -> dict[str, float]:
         """Plain data, with the margin; what there is not is left out, and of text the share of right tokens."""
-        unsaid = {"deviation"} if self.bits_per_byte is None else {"deviation", "accuracy"}
+        unsaid = {"deviation", "documents", *(() if self.bits_per_byte is None else ("accuracy",))}
         held = {key: value for key, value in asdict(self).items() if value is not None and key not in unsaid}
-        return {**held, "margin": self.margin}
+        return held if self.margin is None else {**held, "margin": self.margin}
 
 
 def logits_of(net: nn.Module, batch: Batch, **options: object) -> Tensor:
@@ -118,14 +125,19 @@ def _score(nats_N: Floats, answers: Numbers, labels: Numbers, owners: Numbers, e
     if not examples.per_token:
         return Score(loss, accuracy, count)
     if examples.sizes is not None:
+        groups = np.arange(count) if examples.groups is None else examples.groups
+        nats, sizes = np.bincount(groups, nats_N), np.bincount(groups, examples.sizes)
+        told = [(float(bits), int(size)) for bits, size in zip(nats / math.log(2), sizes, strict=True) if size]
         bits, deviation = bits_per_byte(nats_N, examples.sizes, examples.groups)
-        return Score(loss, accuracy, count, bits_per_byte=bits, deviation=deviation)
+        return Score(loss, accuracy, count, bits_per_byte=bits, deviation=deviation, documents=told)
     deviation = clustered_deviation(right, owners, count)
     return Score(loss, accuracy, count, macro_batch(answers, labels, owners, count), deviation=deviation)
 
 
-def bits_per_byte(nats_N: Floats, sizes_N: Numbers, groups_N: Numbers | None) -> tuple[float, float]:
+def bits_per_byte(nats_N: Floats, sizes_N: Numbers, groups_N: Numbers | None) -> tuple[float, float | None]:
     """Bits that a byte of text takes, and the standard error of that, the chunks of one document hanging together.
+
+    There is no telling it from one document: None.
 
     Args:
         nats_N: what the labels of each chunk take.
@@ -133,8 +145,13 @@ def bits_per_byte(nats_N: Floats, sizes_N: Numbers, groups_N: Numbers | None) ->
         groups_N: the chunks' documents; None: each is one by itself.
     """
     ratio = nats_N.sum() / sizes_N.sum()
-    residual = np.bincount(np.arange(len(nats_N)) if groups_N is None else groups_N, nats_N - ratio * sizes_N)
-    return float(ratio / math.log(2)), float(np.sqrt((residual**2).sum()) / sizes_N.sum() / math.log(2))
+    groups_N = np.arange(len(nats_N)) if groups_N is None else groups_N
+    residual, count = np.bincount(groups_N, nats_N - ratio * sizes_N), len(np.unique(groups_N))
+    bits = float(ratio / math.log(2))
+    if count < 2:
+        return bits, None
+    spread = np.sqrt((residual**2).sum() * count / (count - 1))
+    return bits, float(spread / sizes_N.sum() / math.log(2))
 
 
 def clustered_deviation(right: NDArray[np.bool_], owners: Numbers, count: int) -> float:

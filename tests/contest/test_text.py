@@ -10,6 +10,8 @@ import pytest
 
 from manticore.contest.standing import better_component
 from manticore.report.metric import BITS
+from manticore.tasks.base import TaskOptions
+from manticore.tasks.catalog import load_task
 from tests.pairs import model_folder
 from tests.report.pages import Reader
 from tests.tasks.readers import reader
@@ -36,6 +38,12 @@ def pair(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """Two models with unlike tokenizers."""
     folder = tmp_path_factory.mktemp("pair")
     return model_folder(folder / "gpt", "gpt_neo"), model_folder(folder / "mamba", "mamba", reader(300))
+
+
+def task_bytes() -> int:
+    """Bytes of the test."""
+    options = TaskOptions(TASK, preset="cpu", train=40, val=5, test=5)
+    return sum(len(text.encode()) for text in load_task(options).texts().test)  # type: ignore[attr-defined]
 
 
 def read(out: Path) -> dict[str, Any]:
@@ -74,6 +82,11 @@ def test_compare_with_unlike_tokenizers_and_go_on(
     alone = next(path for path in task["paths"] if set(path["path"]) == {task["home"]})
     assert alone["bits_per_byte"]["mean"] == rows[best]["bits_per_byte"]["mean"]
 
+    for name, lead in task["document_leads"]["tokens"].items():  # one seed: the same leads, from the same documents
+        assert lead["mean"] == pytest.approx(task["differences"]["tokens"][name]["mean"]), name
+        assert lead["low"] < lead["mean"] < lead["high"]
+    assert [sum(size for _, size in row["documents"]) for row in rows.values()] == [task_bytes()] * len(rows)
+
     table = (out / "tables.md").read_text()
     assert "| model | bits per byte |" in table
     least = min(row["bits_per_byte"]["mean"] for row in rows.values())
@@ -84,6 +97,7 @@ def test_compare_with_unlike_tokenizers_and_go_on(
         "Not here: MambaFormer and the striped hybrid, which have no pretrained weights to begin with; the hub" in page
     )
     assert f"{least:.3f} bits per byte" in page
+    assert "With the models as they are, over the" in page
     assert "bits per byte above the best of 4." in page
     assert "%" not in page.replace("95% interval", "")
     assert "accuracy" not in page

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+from manticore import library
 from manticore.contest import trials
 from manticore.contest.contenders import nearest_depth
 from manticore.contest.meeting import Meeting
@@ -78,6 +80,36 @@ def test_other_weights_in_a_local_folder_are_another_trial(tmp_path: Path) -> No
         next(model.parameters()).add_(1.0)
     model.save_pretrained(tmp_path / "mamba")
     assert key(replace(recipe(), space=space)) != before
+
+
+def test_where_data_and_weights_lie_is_no_part_of_a_trial(tmp_path: Path) -> None:
+    plain, folders = recipe(), [tmp_path / "here", tmp_path / "there"]
+    for name in ("gpt2", "mamba"):
+        component(name).model.save_pretrained(folders[0] / name)
+    shutil.copytree(folders[0], folders[1])
+    held = [
+        replace(
+            plain,
+            task=replace(plain.task, name="text", data_dir=str(folder)),
+            space={"components": [str(folder / name) for name in ("gpt2", "mamba")], "stages": 2},
+        )
+        for folder in folders
+    ]
+    assert key(held[0]) == key(held[1])
+    turned = replace(held[0], space={**held[0].space, "components": held[0].space["components"][::-1]})
+    assert key(turned) != key(held[0])
+
+
+def test_other_weights_under_a_name_of_the_shelf_are_another_trial(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held = replace(recipe(), space={"components": ["gpt-neo-nano", "mamba-nano"], "stages": 2})
+    before = key(held)
+    shutil.copytree(library.shelf("models"), tmp_path / "models")
+    monkeypatch.setattr(library, "shelf", lambda kind: tmp_path / kind)
+    assert key(held) == before
+    component("mamba").model.save_pretrained(tmp_path / "models" / "mamba-nano")
+    assert key(held) != before
 
 
 def test_the_digest_is_of_examples_and_splits() -> None:

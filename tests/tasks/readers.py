@@ -7,14 +7,15 @@ from functools import cache
 from transformers import PreTrainedTokenizerFast
 
 from manticore.tasks.bpe import train_bpe
-from manticore.tasks.documents import read_documents
+from manticore.tasks.documents import passages, read_documents
 from manticore.tasks.text import SAMPLE
 
 
 @cache
 def sample() -> list[str]:
     """The passages of the text that comes along."""
-    return next(iter(read_documents(SAMPLE, 4096).values()))
+    (held,) = read_documents(SAMPLE).values()
+    return [part for text in held for part in passages(text, 4096)]
 
 
 @cache

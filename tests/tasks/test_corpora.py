@@ -13,7 +13,8 @@ from manticore.tasks import corpus
 from manticore.tasks.alpaca import instruction, prompt
 from manticore.tasks.base import TaskOptions
 from manticore.tasks.catalog import load_task
-from manticore.tasks.language import LanguageTask, Texts
+from manticore.tasks.division import Texts
+from manticore.tasks.language import LanguageTask
 from manticore.tasks.wikitext import articles
 
 ARTICLE = " = Robert {} = \n \n He @-@ ed .\n \n = = Career = = \n \n = = = 2000 – 2005 = = = \n \n He {} .\n \n"

@@ -27,8 +27,11 @@ def test_all_kinds_of_file_say_the_same(tmp_path: Path) -> None:
     (tmp_path / "b.jsonl").write_text("".join(json.dumps({"text": text}) + "\n\n" for text in texts), encoding="utf-8")
     (tmp_path / "c.txt.xz").write_bytes(lzma.compress((tmp_path / "a.txt").read_bytes()))
     pyarrow.parquet.write_table(pyarrow.table({"content": texts}), tmp_path / "d.parquet")
+    (tmp_path / "f.parquet.xz").write_bytes(lzma.compress((tmp_path / "d.parquet").read_bytes()))
     (tmp_path / "e.png").write_bytes(b"\x89PNG")
-    assert read_documents(tmp_path) == dict.fromkeys(("a.txt", "b.jsonl", "c.txt.xz", "d.parquet"), texts)
+    assert read_documents(tmp_path) == dict.fromkeys(
+        ("a.txt", "b.jsonl", "c.txt.xz", "d.parquet", "f.parquet.xz"), texts
+    )
 
 
 def test_long_documents_are_cut_between_paragraphs_and_nothing_is_lost() -> None:
@@ -41,6 +44,13 @@ def test_long_documents_are_cut_between_paragraphs_and_nothing_is_lost() -> None
     lines = "\n".join(f"line {number}" for number in range(40))
     assert "\n".join(passages(lines, 50)) == lines
     assert max(map(len, passages(lines, 50))) <= 50
+
+
+def test_a_json_text_may_hold_what_else_ends_a_line(tmp_path: Path) -> None:
+    texts = ["one\u2028two\u2029three\x85four", "five"]
+    file = tmp_path / "a.jsonl"
+    file.write_text("".join(json.dumps({"text": text}, ensure_ascii=False) + "\n" for text in texts), encoding="utf-8")
+    assert read_documents(file) == {"a.jsonl": texts}
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from pathlib import Path
 
@@ -10,11 +11,17 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
+from tokenizers.normalizers import Lowercase
+from tokenizers.pre_tokenizers import Whitespace
+from transformers import PreTrainedTokenizerFast
 
 from manticore.errors import BadFile, ManticoreError
 from manticore.tasks.base import TaskOptions
 from manticore.tasks.catalog import load_task, sheet_of, write_task
 from manticore.tasks.chunks import chunk
+from manticore.tasks.division import Texts, gathered, grouped, size_of
 from manticore.tasks.language import LanguageTask
 from manticore.training.scoring import bits_per_byte, score
 from tests.pico import component
@@ -68,13 +75,82 @@ def test_four_parts_share_no_document() -> None:
     assert task.read_by(reader()) is read
     splits = read.splits()
     texts = task.texts()
-    assert not set(texts.train) & set(texts.val) | set(texts.train) & set(texts.test) | set(texts.val) & set(texts.test)
+    documents = task.documents()
+    assert sorted(documents["weights"] + documents["alphas"]) == sorted(texts.train)
+    groups = [{texts.groups[text] for text in held} for held in documents.values()]
+    assert all(len(held) >= 4 for held in groups)
+    assert sum(map(len, groups)) == len(set.union(*groups)), "no group is in two splits"
     assert splits.test.sizes is not None
     assert splits.test.sizes.sum() == sum(len(text.encode()) for text in texts.test)
     halves = [splits.weights, splits.alphas]
     assert sum(len(held.flat) for held in halves) > 0.97 * sum(len(reader()(text)["input_ids"]) for text in texts.train)
     assert "bits" not in read.describe()
     assert f"{reader().vocab_size:,} kinds of token" in read.describe()
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(st.integers(1, 30), min_size=4, max_size=20), st.integers(0, 9))
+def test_passages_of_one_document_stay_together(sizes: list[int], seed: int) -> None:
+    """Unless it is larger than what is tested on; then those that follow each other do."""
+    documents = [
+        "\n\n".join(f"document {number} passage {place:03}" for place in range(size))
+        for number, size in enumerate(sizes)
+    ]
+    pool = grouped(documents, 30)
+    texts = Texts.divided([pool], seed, "here")
+    parts = [texts.test, texts.val, *texts.halves(seed, "here")]
+    assert sorted(text for part in parts for text in part) == sorted(pool)
+    assert all(parts)
+    home = {text: place for place, part in enumerate(parts) for text in part}
+    whole, runs = size_of(pool), gathered(pool, pool)
+    assert all(len({home[text] for text in run}) == 1 for run in runs)
+    for number in range(len(sizes)):
+        mine = [text for text in pool if text.startswith(f"document {number} ")]
+        assert len({home[text] for text in mine}) == 1 or size_of(mine) > whole / 10
+    assert all(size_of(part) <= whole / 10 + max(map(size_of, runs)) for part in parts[:2])
+
+
+def test_a_file_too_many_beside_named_parts_is_refused(tmp_path: Path) -> None:
+    for name in ("train", "val", "test", "more-notes"):
+        (tmp_path / f"{name}.txt").write_text(f"{name} one.\n<|endoftext|>\n{name} two.", encoding="utf-8")
+    with pytest.raises(BadFile, match=r"more-notes\.txt: is none of train, val, test"):
+        load_task(TaskOptions("text", data_dir=str(tmp_path))).texts()  # type: ignore[attr-defined]
+
+
+def test_all_files_are_in_all_parts(tmp_path: Path) -> None:
+    for name in ("prose", "source"):
+        documents = [f"{name} {number} " + "word " * (number % 9) for number in range(60)]
+        (tmp_path / f"{name}.txt").write_text("\n<|endoftext|>\n".join(documents), encoding="utf-8")
+    task = load_task(TaskOptions("text", data_dir=str(tmp_path)))
+    assert isinstance(task, LanguageTask)
+    for part, held in task.documents().items():
+        share = sum(text.startswith("prose") for text in held) / len(held)
+        assert 0.25 < share < 0.75, part
+
+
+def test_the_length_is_that_of_the_machine_if_no_preset_is_named() -> None:
+    there = torch.cuda.is_available()
+    assert load_task(TaskOptions("text")).max_length == (1024 if there else 256)
+
+
+def test_what_is_read_as_unknown_counts_no_bytes() -> None:
+    words = PreTrainedTokenizerFast(
+        tokenizer_object=Tokenizer(WordLevel({"one": 0, "two": 1, "[UNK]": 2, "<end>": 3}, unk_token="[UNK]")),
+        unk_token="[UNK]",
+        eos_token="<end>",
+    )
+    words.backend_tokenizer.pre_tokenizer = Whitespace()
+    assert chunk(["one two"], words, 9).sizes.sum() == len("one two")  # type: ignore[union-attr]
+    assert chunk(["one drei two"], words, 9).sizes.sum() == len("one  two")  # type: ignore[union-attr]
+
+
+def test_a_tokenizer_that_makes_letters_small_is_refused() -> None:
+    words = copy.deepcopy(reader())
+    words.backend_tokenizer.normalizer = Lowercase()
+    task = load_task(TaskOptions("text@passage=4000,length=64"))
+    assert isinstance(task, LanguageTask)
+    with pytest.raises(ManticoreError, match="reads capitals as small letters"):
+        task.read_by(words)
 
 
 def test_bytes_are_the_same_whoever_reads() -> None:
@@ -109,7 +185,8 @@ def test_chunks_of_one_document_hang_together() -> None:
     apart = bits_per_byte(nats, sizes, None)
     together = bits_per_byte(nats, sizes, np.array([0, 0, 1, 1]))
     assert apart[0] == together[0] == pytest.approx(1.5 / math.log(2))
-    assert together[1] == pytest.approx(apart[1] * math.sqrt(2))
+    assert (apart[1], together[1]) == pytest.approx((math.sqrt(4 / 3) / 4 / math.log(2), 0.5 / math.log(2)))
+    assert bits_per_byte(nats, sizes, np.zeros(4, int)) == (apart[0], None), "one document says nothing of others"
 
 
 def test_named_files_are_the_parts(tmp_path: Path) -> None:
@@ -128,7 +205,8 @@ def test_written_and_read_again(tmp_path: Path) -> None:
     held = [load_task(TaskOptions("text@passage=4000", data_dir=place)) for place in (None, str(tmp_path))]
     assert isinstance(held[0], LanguageTask)
     assert isinstance(held[1], LanguageTask)
-    assert held[0].texts() == held[1].texts()
+    for part in ("train", "val", "test"):
+        assert getattr(held[0].texts(), part) == getattr(held[1].texts(), part)
     with pytest.raises(ManticoreError, match="exists"):
         write_task(TaskOptions("text"), tmp_path)
 

@@ -1,0 +1,134 @@
+"""Documents in train, val and test, none of which shares a group with another: what hangs together is never torn apart.
+
+A group is what a data set says, or a long document that was cut into passages. Knows no data set and no tokens.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from manticore.errors import ManticoreError
+from manticore.tasks.base import TaskOptions
+from manticore.tasks.documents import passages
+from manticore.tasks.parts import PARTS, first, shuffled
+
+SHARE = 10
+"""One byte in so many goes to val, and one to test, where nobody says which."""
+
+FINENESS = 4
+"""Groups that make up such a part, at least, of a document that is larger than it."""
+
+Groups = Mapping[str, str]
+"""Documents, each with the name of the group it is in; its own text, if it stands by itself."""
+
+
+@dataclass(frozen=True)
+class Texts:
+    """The documents of train, val and test.
+
+    Attributes:
+        train, val, test: documents.
+        groups: of documents that do not stand by themselves.
+    """
+
+    train: list[str]
+    val: list[str]
+    test: list[str]
+    groups: Groups = field(default_factory=dict)
+
+    @classmethod
+    def divided(cls, pools: Iterable[Groups], seed: int, where: str) -> Texts:
+        """Documents in three parts: whole groups, about a tenth of the bytes each for val and test.
+
+        Args:
+            pools: each is divided by itself, so that all parts have the same mixture.
+            seed: of the shuffle before.
+            where: they come from, for the message.
+
+        Raises ManticoreError if a pool has too few groups.
+        """
+        parts: list[list[str]] = [[], [], []]
+        names: dict[str, str] = {}
+        for pool in pools:
+            groups = shuffled(gathered(sorted(pool), pool), seed)
+            if len(groups) < 4:
+                raise ManticoreError(
+                    f"{where}: {len(groups)} documents or passages that have nothing to do with each other, of which "
+                    "no four parts can be made; set a smaller passage, as in text@passage=2000"
+                )
+            for held, dealt in zip(parts, deal(groups, (1 / SHARE, 1 / SHARE)), strict=True):
+                held += dealt
+            names |= pool
+        test, val, train = (list(dict.fromkeys(shuffled(held, seed))) for held in parts)
+        return cls(train, val, test, names)
+
+    def first(self, options: TaskOptions, where: str) -> Texts:
+        """As many documents of each part as are asked for. Raises ManticoreError if there are fewer."""
+        train, val, test = (list(first(getattr(self, part), getattr(options, part), part, where)) for part in PARTS)
+        return Texts(train, val, test, self.groups)
+
+    def halves(self, seed: int, where: str) -> tuple[list[str], list[str]]:
+        """Train in two parts, of about as many bytes and with no group in common.
+
+        Raises ManticoreError if all of train is one group.
+        """
+        groups = shuffled(gathered(self.train, self.groups), seed)
+        if len(groups) < 2:
+            raise ManticoreError(f"{where}: all of train hangs together; more of it is needed, or a smaller passage")
+        weights, alphas = deal(groups, (0.5,))
+        return weights, alphas
+
+
+def gathered(documents: Iterable[str], groups: Groups) -> list[list[str]]:
+    """The documents, those of one group together."""
+    held: dict[str, list[str]] = {}
+    for document in documents:
+        held.setdefault(groups.get(document, document), []).append(document)
+    return list(held.values())
+
+
+def deal(groups: Sequence[Sequence[str]], shares: Sequence[float]) -> list[list[str]]:
+    """The documents of whole groups, in order: to each part its share of the bytes, to one more what is left.
+
+    Every part gets a group at least, if there are as many.
+    """
+    sizes = [size_of(group) for group in groups]
+    parts, start = [], 0
+    for later, share in zip(range(len(shares), 0, -1), shares, strict=True):
+        stop = start + 1
+        while stop < len(groups) - later and sum(sizes[start:stop]) < share * sum(sizes):
+            stop += 1
+        parts.append([document for group in groups[start:stop] for document in group])
+        start = stop
+    return [*parts, [document for group in groups[start:] for document in group]]
+
+
+def grouped(documents: Iterable[str], passage: int) -> dict[str, str]:
+    """Documents in passages of about `passage` bytes (0: whole), each with its group, which is the document.
+
+    What is larger than a part for testing is several groups: stretches of passages that follow each other.
+    """
+    held = [passages(document, passage) for document in documents]
+    part = sum(map(size_of, held)) / SHARE
+    out: dict[str, str] = {}
+    for parts in held:
+        for run in stretches(parts, part / FINENESS) if size_of(parts) > part else [parts]:
+            for text in run:
+                out.setdefault(text, run[0])
+    return out
+
+
+def stretches(parts: Sequence[str], most: float) -> list[list[str]]:
+    """What follows each other, in runs of at most `most` bytes, or of one."""
+    runs: list[list[str]] = [[]]
+    for part in parts:
+        if runs[-1] and size_of([*runs[-1], part]) > most:
+            runs.append([])
+        runs[-1].append(part)
+    return runs
+
+
+def size_of(documents: Iterable[str]) -> int:
+    """Bytes."""
+    return sum(len(document.encode()) for document in documents)
