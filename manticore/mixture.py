@@ -38,6 +38,19 @@ def weighted_sum(terms: Sequence[Term]) -> Tensor:
     return total
 
 
+def alike(terms: Sequence[Term]) -> list[Term]:
+    """Logits of equal width: an id that a table has no row for is as unlikely there as the least likely of its ids."""
+    widest = max(value.shape[-1] for _, value in terms)
+    return [(weight, _widened(value, widest)) for weight, value in terms]
+
+
+def _widened(logits: Tensor, size: int) -> Tensor:
+    more = size - logits.shape[-1]
+    if not more:
+        return logits
+    return torch.cat([logits, logits.amin(-1, keepdim=True).expand(*logits.shape[:-1], more)], dim=-1)
+
+
 def enter(projectors: Sequence[nn.Module], h_BLD: Tensor) -> list[Tensor]:
     """`P_k h` of every projector; linear ones together in one product."""
     linear = [p for p in projectors if type(p) is Linear]

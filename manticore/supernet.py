@@ -18,7 +18,7 @@ from manticore.components import Component
 from manticore.components.tokenizers import one_vocabulary
 from manticore.errors import ManticoreError, UnknownName
 from manticore.mixing import relaxations
-from manticore.mixture import mix, weighted_sum
+from manticore.mixture import alike, mix, weighted_sum
 from manticore.modeling.branches import TRANSLATORS, ForeignBranch, HomeBranch, HubBranch, SkipBranch
 from manticore.modeling.heads import HEADS
 from manticore.modeling.modeling_manticore import Embedding
@@ -206,7 +206,7 @@ class Supernet(nn.Module):
         length = input_ids.shape[1]
         if self.readout.kind != "lm":  # before the norm, which then runs on what is read only
             h_BLD = HEADS[self.readout.kind].pick(h_BLD, attention_mask)
-        return weighted_sum([(w, self._read(name, h_BLD, length)) for name, w in lenders])
+        return weighted_sum(alike([(w, self._read(name, h_BLD, length)) for name, w in lenders]))
 
     def _lenders(self, weights_SK: Tensor | None, path: Sequence[str] | None) -> list[tuple[str, Tensor | None]]:
         """Who embeds and reads, with what weight: home alone, or in the hub all by the first stage's weights."""

@@ -1,11 +1,13 @@
-"""Pico language models with tokenizers, as folders: what a user would have."""
+"""Pico language models with tokenizers, as folders: what a user would have. And how well such a folder tells text."""
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from transformers import AutoModelForCausalLM, PreTrainedTokenizerBase
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from manticore.components import Size
 from manticore.components.families import families
@@ -23,3 +25,22 @@ def model_folder(folder: Path, family: str, words: PreTrainedTokenizerBase | Non
     AutoModelForCausalLM.from_config(config).save_pretrained(folder)
     words.save_pretrained(folder)
     return folder
+
+
+def read_folder(folder: Path) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """Model and tokenizer of a folder, as transformers reads them."""
+    return AutoModelForCausalLM.from_pretrained(folder).eval(), AutoTokenizer.from_pretrained(folder)
+
+
+@torch.no_grad()
+def bits_per_byte(model: PreTrainedModel, words: PreTrainedTokenizerBase, texts: Sequence[str], length: int) -> float:
+    """By hand: every token of every text and its end, in chunks of `length` tokens, none of which knows another."""
+    nats = size = 0.0
+    for text in texts:
+        ids = torch.tensor([words.bos_token_id, *words(text)["input_ids"], words.eos_token_id])
+        for start in range(0, len(ids) - 1, length):
+            chunk = ids[start : start + length + 1]
+            logits = model(input_ids=chunk[None, :-1]).logits[0]
+            nats += torch.nn.functional.cross_entropy(logits, chunk[1:], reduction="sum").item()
+        size += len(text.encode())
+    return nats / math.log(2) / size

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from manticore.components import Component
 from manticore.kernels import installed
-from manticore.mixture import enter, leave, mix, weighted_sum
+from manticore.mixture import alike, enter, leave, mix, weighted_sum
 from manticore.modeling.projectors import Linear, LowRank
 from manticore.modeling.segments import Segment
 from manticore.space import SearchSpace
@@ -107,6 +107,16 @@ def test_narrow_values_are_added_to_the_first_features() -> None:
 def test_a_value_that_stands_alone_is_itself() -> None:
     x = torch.randn(3)
     assert weighted_sum([(None, x)]) is x
+    assert alike([(None, x)]) == [(None, x)]
+
+
+def test_an_id_that_a_table_does_not_have_is_least_likely_there() -> None:
+    """Not of a logit of 0, which is a great deal where all others lie far below."""
+    narrow, wide = torch.randn(2, 3, 5) - 30, torch.randn(2, 3, 8) - 30
+    weights = torch.tensor([0.5, 0.5])
+    mixed = weighted_sum(alike([(weights[0], narrow), (weights[1], wide)]))
+    torch.testing.assert_close(mixed[..., :5], 0.5 * narrow + 0.5 * wide[..., :5])
+    torch.testing.assert_close(mixed[..., 5:], 0.5 * narrow.amin(-1, keepdim=True) + 0.5 * wide[..., 5:])
 
 
 def test_what_does_not_move_gets_no_gradient_and_keeps_nothing() -> None:

@@ -25,6 +25,7 @@ from manticore.modeling import segments
 from manticore.modeling.projectors import KINDS
 from manticore.modeling.segments import Anatomy
 from manticore.runs import reexport
+from manticore.runs.carrying import projector_source
 from manticore.strategies import strategies
 from manticore.tasks.base import tasks
 from tests.letters import NAME, QUICK, which_end
@@ -52,6 +53,18 @@ class Gated(nn.Module):
 
     def forward(self, x_BLD: Tensor) -> Tensor:
         return F.softplus(self.gate) * self.map(x_BLD)
+
+
+class Careful(nn.Linear):
+    """A projector that brings along what it needs."""
+
+    def forward(self, x_BLD: Tensor) -> Tensor:
+        import math as numbers
+
+        try:
+            return F.linear(x_BLD, self.weight) * numbers.sqrt(2)
+        except RuntimeError as error:
+            raise ValueError(str(error)) from None
 
 
 def _olmo(size: Size) -> dict[str, object]:
@@ -151,6 +164,11 @@ def test_a_space_and_a_task_go_by_name_or_path_too(tmp_path: Path) -> None:
 def test_built_in_projectors_keep_their_names() -> None:
     with pytest.raises(ManticoreError, match="projector 'linear' is"):
         mc.register.projector("linear")(Gated)
+
+
+def test_what_a_projector_imports_and_catches_is_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(KINDS, "careful", Careful)
+    assert "import math as numbers" in projector_source("careful")
 
 
 @pytest.mark.parametrize("table", [tasks, families, strategies, relaxations], ids=lambda table: table.kind)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import lzma
+import unicodedata
 from functools import cache
 from pathlib import Path
 
@@ -19,6 +20,11 @@ CODE = (
     'def add(first, second):\n    """Sums."""\n\treturn first + second  # naïve 😀\n\n\nfor i in range(10): add(i, i)\n'
 )
 LEARNT_HERE = ("prose", "code", "prefix", "metaspace", "unigram", "wordpiece", "nfkc", "nfd", "stream", "bytes")
+TWINS = ("backwards", "lower")
+"""Both have the vocabulary of `prose`: with its merges in the reverse order, and with all letters made small first."""
+
+NAMES = ("gpt2", "neox", *LEARNT_HERE, *TWINS)
+BYTEWISE = ("gpt2", "neox", "prose", "code", "prefix", "nfkc", "nfd", "stream", "bytes", *TWINS)
 
 
 def unpacked(name: str) -> str:
@@ -28,7 +34,7 @@ def unpacked(name: str) -> str:
 
 @cache
 def tokenizer(name: str) -> PreTrainedTokenizerFast:
-    """`gpt2`, `neox`, or one of LEARNT_HERE. Shared by all tests: never change it."""
+    """One of NAMES. Shared by all tests: never change it."""
     if name == "gpt2":
         merges = [tuple(line.split(" ")) for line in unpacked("gpt2-vocab.bpe.xz").splitlines()[1:] if line]
         return GPT2Tokenizer(vocab=json.loads(unpacked("gpt2-encoder.json.xz")), merges=merges)
@@ -38,7 +44,44 @@ def tokenizer(name: str) -> PreTrainedTokenizerFast:
             bos_token="<|endoftext|>",
             eos_token="<|endoftext|>",
         )
-    return PreTrainedTokenizerFast(tokenizer_object=_learnt(name))
+    return PreTrainedTokenizerFast(tokenizer_object=_twin(name) if name in TWINS else _learnt(name))
+
+
+def told(name: str, ids: list[int]) -> str:
+    """What a tokenizer itself makes of ids. It knows nothing of offsets."""
+    return str(tokenizer(name).decode(ids, skip_special_tokens=False, clean_up_tokenization_spaces=False))
+
+
+def expected(name: str, text: str) -> str:
+    """What `told` must be of the tokens that stand for exactly `text`, for those of BYTEWISE and `metaspace`."""
+    if name == "prefix" and not text.startswith(" "):
+        return " " + text
+    normalizer = tokenizer(name).backend_tokenizer.normalizer
+    if name == "metaspace" or normalizer is None:
+        return text.replace("▁", " ") if name == "metaspace" else text
+    return str(normalizer.normalize_str(text))
+
+
+def rough(text: str) -> str:
+    """What is left where case, accents, spaces and marks of unreadable bytes are lost."""
+    plain = unicodedata.normalize("NFKD", unicodedata.normalize("NFKD", text).casefold())
+    return "".join(
+        c for c in plain if not c.isspace() and unicodedata.category(c) not in ("Mn", "Cc", "Cf") and c not in "▁�"
+    )
+
+
+def unknown(name: str, ids: list[int]) -> bool:
+    """Whether some token says that there was something the tokenizer has no tokens for."""
+    return tokenizer(name).convert_tokens_to_ids("[UNK]" if name == "wordpiece" else "<unk>") in ids
+
+
+def _twin(name: str) -> Tokenizer:
+    held = json.loads(tokenizer("prose").backend_tokenizer.to_str())
+    if name == "backwards":
+        held["model"]["merges"].reverse()
+    else:
+        held["normalizer"] = {"type": "Lowercase"}
+    return Tokenizer.from_str(json.dumps(held))
 
 
 def _learnt(name: str) -> Tokenizer:

@@ -39,4 +39,6 @@ class Generating:
         if not isinstance(given, HybridCache | None):
             raise ValueError(f"past_key_values must be a HybridCache (model.new_cache()), not a {type(given).__name__}")
         if given is None and generation_config.use_cache is not False:
-            model_kwargs["past_key_values"] = self.new_cache()
+            cache = model_kwargs["past_key_values"] = self.new_cache()
+            if getattr(generation_config, "is_assistant", False):
+                cache.activate_past_recording()  # its guesses may have to be taken back

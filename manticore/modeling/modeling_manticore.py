@@ -56,7 +56,7 @@ class HybridPreTrainedModel(PreTrainedModel):
         if isinstance(module, nn.Embedding):
             nn.init.normal_(module.weight, std=0.02)
 
-    def _set_gradient_checkpointing(self, enable: bool = True, gradient_checkpointing_func: Any = None) -> None:
+    def _set_gradient_checkpointing(self, enable: bool = True, **kwargs: Any) -> None:
         # Layers inside would be run again outside of what `Segment` puts around them: segments are run again whole.
         for module in self.modules():
             if isinstance(module, Segment):

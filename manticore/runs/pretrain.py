@@ -22,6 +22,7 @@ from manticore.runs.workshop import seed_of
 from manticore.tasks.base import Example, Examples, padded
 from manticore.tasks.bpe import train_bpe
 from manticore.tasks.chunks import boundary, chunk
+from manticore.tasks.division import size_of
 from manticore.tasks.documents import passages, read_documents
 from manticore.tasks.overlap import without
 from manticore.training.data import Batch, Stream
@@ -112,10 +113,10 @@ def hold_out(texts: Texts, share: float) -> tuple[Texts, Texts]:
             raise ManticoreError(
                 f"{name} is a single document, of which no part can be held out; set a smaller passage"
             )
-        goal, reached, first = share * sum(map(len, documents)), 0, len(documents)
+        goal, reached, first = share * size_of(documents), 0, len(documents)
         while first > 1 and reached < goal:
             first -= 1
-            reached += len(documents[first])
+            reached += size_of(documents[first : first + 1])
         learnt[name], held[name] = documents[:first], documents[first:]
     return learnt, held
 

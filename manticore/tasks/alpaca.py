@@ -34,7 +34,8 @@ def instruction(document: str) -> str:
 
 
 def _rows(rows: Iterable[Any]) -> list[str]:
-    return [prompt(record) for record in rows]
+    whole = (record for record in rows if record["instruction"] is not None and record["output"] is not None)
+    return [prompt({**record, "input": record["input"] or ""}) for record in whole]
 
 
 def _file(file: Path) -> list[str]:

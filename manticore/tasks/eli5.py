@@ -21,7 +21,7 @@ def threads(pairs: Iterable[tuple[str, str]]) -> list[str]:
 
 
 def _rows(rows: Any) -> list[str]:
-    return threads(zip(rows["question"], rows["answer"], strict=True))
+    return threads(pair for pair in zip(rows["question"], rows["answer"], strict=True) if None not in pair)
 
 
 def _file(file: Path) -> list[str]:

@@ -99,6 +99,20 @@ def test_a_set_is_written_and_fits(
     assert (out / "README.md").read_text().startswith("# ")
 
 
+def test_how_much_of_the_text_pairs_up_is_told(shelf: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """`the| |th|i|n|g| |i|n| |the| |r|i|n|g` beside `t|h|e| |t|h|ing| |in| |t|h|e| |r|ing`: 11 of 16 end together."""
+    files = [tmp_path / f"{number}.txt" for number in range(24)]
+    for file in files:
+        file.write_text("the thing in the ring", encoding="utf-8")
+    for pair, share in (("neo,other", {"other": 11 / 16}), ("neo,snake", {})):
+        status, told, err = call(capsys, "align", *words(shelf, tmp_path / pair, pair), "--text", *files)
+        assert status == 0, err
+        pairs = "".join(f"; 69% of them pair with tokens of {name}" for name in share)
+        assert f"aligned on 336 tokens{pairs}; measured on others" in " ".join(told.split())
+        held = read_json(tmp_path / pair / "config.json")
+        assert (held["tokens"], held["paired"]) == (336, share)
+
+
 def test_a_hybrid_by_hand_takes_its_projectors_from_a_set(
     shelf: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -95,6 +95,22 @@ def test_a_stopped_pretraining_comes_to_the_same(
     assert all(torch.equal(held[0][key], held[1][key]) for key in held[0])
 
 
+def test_what_is_held_out_is_not_learnt_from(out: Path, text: Path, tmp_path: Path) -> None:
+    """Other letters at the end of every file: other scores, the same tokenizer and weights."""
+    (tmp_path / "corpus").mkdir()
+    for file in text.iterdir():
+        whole = file.read_text(encoding="utf-8")
+        other = whole[:-200] + re.sub("[a-z]", "q", whole[-200:])
+        (tmp_path / "corpus" / file.name).write_text(other, encoding="utf-8")
+    assert pretrain("gpt-neo-nano", tmp_path / "corpus", tmp_path / "gpt") == 0
+    folders = [folder / "gpt" / "model" for folder in (out, tmp_path)]
+    for name in ("tokenizer.json", "model.safetensors"):
+        assert folders[0].joinpath(name).read_bytes() == folders[1].joinpath(name).read_bytes()
+    scores = [re.findall(r"\.txt \| (.*) \|", (folder / "README.md").read_text()) for folder in folders]
+    assert len(scores[0]) == 2
+    assert all(float(other) > float(own) for own, other in zip(*scores, strict=True))
+
+
 def test_what_is_left_out_is_not_learnt_from(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "other.txt").write_text("\n\n".join(sample()[:5]), encoding="utf-8")
     words = f"--leave-out {tmp_path / 'other.txt'}"

@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import json
-import math
 import re
 import shlex
 from pathlib import Path
 
 import pytest
-import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from manticore.cli import main
 from manticore.tasks.base import TaskOptions
 from manticore.tasks.catalog import load_task
 from manticore.tasks.language import LanguageTask
-from tests.pairs import model_folder
+from tests.pairs import bits_per_byte, model_folder, read_folder
 from tests.tasks.readers import reader
+from tests.words import refusal
 
 TASK = "text@length=32,passage=2000"
 SMALL = """
@@ -68,20 +67,10 @@ def test_what_is_exported_says_what_the_table_says(run: Path) -> None:
     metrics = json.loads((run / "metrics.json").read_text())
     name = "discretized, after fine-tuning" if metrics["exported"] == "hybrid" else f"{metrics['exported']} alone"
     row = next(row for row in metrics["rows"] if row["name"] == name)
-    model = AutoModelForCausalLM.from_pretrained(run / "hybrid").eval()
-    words = AutoTokenizer.from_pretrained(run / "hybrid")
     task = load_task(TaskOptions(TASK, preset="cpu", train=40, val=5, test=5))
     assert isinstance(task, LanguageTask)
-    nats = size = 0.0
-    for text in task.texts().test:
-        ids = torch.tensor([words.bos_token_id, *words(text)["input_ids"], words.eos_token_id])
-        for start in range(0, len(ids) - 1, 32):
-            chunk = ids[start : start + 33]
-            with torch.no_grad():
-                logits = model(input_ids=chunk[None, :-1]).logits[0]
-            nats += torch.nn.functional.cross_entropy(logits, chunk[1:], reduction="sum").item()
-        size += len(text.encode())
-    assert nats / math.log(2) / size == pytest.approx(row["bits_per_byte"], rel=1e-4)
+    told = bits_per_byte(*read_folder(run / "hybrid"), task.texts().test, 32)
+    assert told == pytest.approx(row["bits_per_byte"], rel=1e-4)
 
 
 def test_each_reads_with_its_own_tokenizer(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -102,6 +91,42 @@ def test_a_model_without_a_tokenizer_cannot_read(tmp_path: Path, capsys: pytest.
     assert search(tmp_path, gpt, mamba) == 2
     assert "'gpt' has no tokenizer beside its weights" in capsys.readouterr().err
     assert not (tmp_path / "run").exists()
+
+
+@pytest.fixture(scope="module")
+def pair(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Two models that can read, as words."""
+    folder = tmp_path_factory.mktemp("pair")
+    return ",".join(str(model_folder(folder / family, family)) for family in ("gpt_neo", "mamba"))
+
+
+@pytest.mark.parametrize("command", ["search", "compare"])
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("a.txt", b"", "there is no text in it"),
+        ("a.txt", b" \n\n<|endoftext|>\n", "there is no text in it"),
+        ("a.txt", b"\x89PNG\r\n\x1a\n", "not UTF-8 text (byte 0 cannot be read)"),
+        ("a.txt", b"PK\x03\x04\x00\x00", "not text: a zero byte at character 4"),
+        ("a.txt", b"a few words", "no four parts can be made"),
+        ("a.txt.xz", b"words", "damaged, or not compressed with xz"),
+        ("a.jsonl", b'{"text": null}', "a.jsonl:1: expected a record with a text"),
+        ("a.parquet", b"PAR1", "not a parquet file, or damaged"),
+    ],
+    ids=["empty", "blank", "binary", "zeros", "short", "xz", "record", "parquet"],
+)
+def test_what_is_no_text_is_refused_before_anything_is_written(
+    pair: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], command: str, name: str, content: bytes, said: str
+) -> None:
+    file = tmp_path / "texts" / name
+    file.parent.mkdir()
+    file.write_bytes(content)
+    for given in (file, file.parent):
+        words = ["--models", pair, "--task", TASK, "--data-dir", given, "--stages", 2, "--set", "run.device=cpu"]
+        told = refusal(capsys, command, *words, "--out", tmp_path / "out")
+        assert said in told
+        assert str(given) in told
+        assert [path.name for path in tmp_path.iterdir()] == ["texts"]
 
 
 def test_too_few_positions_are_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -129,6 +154,10 @@ def test_zero_shot_trains_nothing_before_it_chooses(tmp_path: Path) -> None:
     assert not (run / "alphas.jsonl").exists()
     assert "search" not in metrics["seconds"]
     assert (run / "report.html").exists()
+    assert main(["export", str(run), "--path", "mamba,mamba", "--out", str(tmp_path / "other")]) == 0
+    model, words = read_folder(tmp_path / "other")
+    assert model.config.path == ["mamba", "mamba"]
+    assert bits_per_byte(model, words, ["It is a truth universally acknowledged"], 32) < 20
 
 
 def test_home_is_who_loses_least_by_foreign_stages(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -156,17 +185,37 @@ def test_a_projector_set_is_taken_instead(tmp_path: Path, capsys: pytest.Capture
     text.write_text("\n\n".join(load_task(TaskOptions(TASK)).texts().train[:60]), encoding="utf-8")  # type: ignore[attr-defined]
     words = ["align", "--models", f"{gpt},{mamba}", "--text", str(text), "--tokens", "2000", "--length", "32"]
     assert main([*words, "--out", str(tmp_path / "set")]) == 0
-    taken = f"--home gpt --set align.projectors={tmp_path / 'set'}"
+    taken = f"--set align.projectors={tmp_path / 'set'}"
     assert search(tmp_path, gpt, mamba, more=taken) == 0
     held = json.loads((tmp_path / "set" / "config.json").read_text())
     metrics = json.loads((tmp_path / "run" / "metrics.json").read_text())
     assert metrics["alignment"] == {"tokens": held["tokens"], "paired": {}, "stages": []}
+    assert (metrics["home"], metrics["home_reason"]) == ("gpt", "the projectors were fitted to it")
+    capsys.readouterr()
+    for more, said in (("--home mamba", "gpt"), ("--stages 3", "stages")):
+        words = ["search", "--models", f"{gpt},{mamba}", "--task", TASK, "--out", str(tmp_path / "other")]
+        assert main([*words, *shlex.split(f"{SMALL} {taken} {more}")]) == 2
+        assert said in capsys.readouterr().err
+        assert not (tmp_path / "other").exists()
     model_folder(tmp_path / "mamba", "mamba", reader(300))
     capsys.readouterr()
     words = ["search", "--models", f"{gpt},{mamba}", "--task", TASK, "--out", str(tmp_path / "other")]
     assert main([*words, *shlex.split(SMALL + taken)]) == 2
     assert f"{tmp_path / 'set'}" in (said := capsys.readouterr().err)
     assert "mamba" in said
+    assert not (tmp_path / "other").exists()
+
+
+def test_what_cannot_be_aligned_is_told_before_anything_is_trained(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    gpt, mamba = model_folder(tmp_path / "gpt", "gpt_neo"), model_folder(tmp_path / "mamba", "mamba")
+    short = tmp_path / "short.txt"
+    short.write_text("\n<|endoftext|>\n".join(f"document {number}" for number in range(12)), encoding="utf-8")
+    words = ["search", "--models", f"{gpt},{mamba}", "--task", "text@length=32", "--data-dir", short]
+    told = refusal(capsys, *words, "--preset", "cpu", "--stages", 2, "--out", tmp_path / "run")
+    assert "the text is too short to align on" in told
+    assert not (tmp_path / "run").exists()
 
 
 def test_other_commands_read_text_with_the_tokenizer_of_the_export(

@@ -13,9 +13,7 @@ from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from manticore.components.vocabulary import check_rows, fingerprint, same
 from manticore.errors import ManticoreError
-from tests.wordings import LEARNT_HERE, tokenizer
-
-NAMES = ("gpt2", "neox", *LEARNT_HERE)
+from tests.wordings import NAMES, tokenizer
 
 
 def changed(name: str, change: Callable[[dict[str, Any]], object], **options: Any) -> PreTrainedTokenizerFast:

@@ -15,6 +15,8 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from tests.pico import component
+
 LENGTH = 17
 TOLERANCE = {"atol": 3e-5, "rtol": 0.0}
 CHUNKS = {"decode": [16, 1], "chunked": [2, 7, 5, 3], "by token": [1] * LENGTH}
@@ -241,14 +243,19 @@ def _generated(model: PreTrainedModel, ids: Tensor, mask: Tensor | None, **more:
 @check
 def guessing_ahead(model: PreTrainedModel) -> None:
     """Guessed tokens are taken back where attention is all there is; a recurrent state cannot, and says so."""
-    ids = torch.stack(sequences(model))[:1, :6].repeat(1, 2)
+    ids, other = torch.stack(sequences(model))[:1, :6].repeat(1, 2), component("gpt2", "other").model
     recurrent = any(
         getattr(stage, "segment", None) is not None and stage.segment.recurrent for stage in model.model.stages
     )
     if not recurrent:
-        assert _generated(model, ids, None, prompt_lookup_num_tokens=3) == _generated(model, ids, None)
+        for more in ({"prompt_lookup_num_tokens": 3}, {"assistant_model": other}):
+            assert _generated(model, ids, None, **more) == _generated(model, ids, None), more
+        assert _generated(other, ids, None, assistant_model=model) == _generated(other, ids, None)
         return
-    refused(ValueError, "stateful", model.generate, input_ids=ids, prompt_lookup_num_tokens=3, pad_token_id=0)
+    prompt = {"input_ids": ids, "max_new_tokens": 6, "pad_token_id": 0}
+    refused(ValueError, "stateful", model.generate, **prompt, prompt_lookup_num_tokens=3)
+    refused(ValueError, "stateful", model.generate, **prompt, assistant_model=other)
+    refused(ValueError, "recurrent stages cannot take tokens back", other.generate, **prompt, assistant_model=model)
     cache = model(input_ids=ids, use_cache=True).past_key_values
     refused(ValueError, "recurrent stages cannot take tokens back", cache.crop, -1)
 

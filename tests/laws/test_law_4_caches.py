@@ -46,12 +46,17 @@ LAYOUTS = {
 PATHS["skipped"] = ["foreign", "skip", "home"]
 
 
+def laid_out(name: str) -> PreTrainedModel:
+    """The hybrid of a row of LAYOUTS, or `three`."""
+    if name == "three":
+        return three()
+    family, path, space = LAYOUTS[name]
+    return hybrid(family, path, **space)
+
+
 @pytest.fixture(scope="module", params=[*LAYOUTS, "three"])
 def model(request: pytest.FixtureRequest) -> PreTrainedModel:
-    if request.param == "three":
-        return three()
-    family, path, space = LAYOUTS[request.param]
-    return hybrid(family, path, **space)
+    return laid_out(request.param)
 
 
 @pytest.mark.parametrize("name", checks)
@@ -61,14 +66,14 @@ def test_contract(model: PreTrainedModel, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", checks)
-@pytest.mark.parametrize("family", ["gpt_neo", "mamba", "mamba2"])
+@pytest.mark.parametrize("layout", ["gpt_neo mixed", "mamba mixed", "mamba2 mixed", "all mamba", "three"])
 @torch.no_grad()
-def test_contract_without_our_kernels(monkeypatch: pytest.MonkeyPatch, family: str, name: str) -> None:
+def test_contract_without_our_kernels(monkeypatch: pytest.MonkeyPatch, layout: str, name: str) -> None:
     """As in an exported checkpoint, where transformers' scan starts from nothing."""
     uninstall()
     monkeypatch.setattr(segments, "kernels", None)
     assert not is_installed()
-    checks[name](hybrid(family, "mixed"))
+    checks[name](laid_out(layout))
 
 
 @torch.no_grad()

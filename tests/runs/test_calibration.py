@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from manticore.runs.calibration import passages
+from manticore.runs.calibration import calibration, passages
+from tests.pico import component
+from tests.tasks.readers import reader, sample
 
 WORDS = st.lists(st.text("abcdefg", min_size=1, max_size=9), min_size=1, max_size=60).map(" ".join)
 
@@ -40,3 +44,18 @@ def test_a_long_text_is_read_all_over(count: int) -> None:
     assert len(found) == count
     assert found[0].startswith("word0 ")
     assert text.index(found[-1]) >= len(text) * (count - 1) // count
+
+
+def test_of_short_documents_more_are_read() -> None:
+    components = [replace(component(name), tokenizer=reader()) for name in ("gpt_neo", "mamba")]
+    prose = " ".join(sample()).split()
+    short = [" ".join(prose[place : place + 12]) for place in range(0, 12_000, 12)]
+    held = calibration(components, "gpt_neo", short, 2000, 64)
+    assert 1800 <= held.tokens < 4000
+    few = calibration(components, "gpt_neo", short[:16], 2000, 64)
+    assert (
+        few.tokens + sum(int(part.mask_BL.sum()) for part in few.held)
+        == sum(  # type: ignore[union-attr]
+            len(reader()(text)["input_ids"]) for text in short[:16]
+        )
+    )

@@ -29,9 +29,12 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     alpaca, eli5 = tmp_path / "tatsu-lab" / "alpaca", tmp_path / "sentence-transformers" / "eli5"
     (alpaca / "data").mkdir(parents=True)
     (eli5 / "pair").mkdir(parents=True)
-    rows = [{**row, "text": "Below is an instruction"} for row in ALPACA]  # the column that we do without
+    lost = {"instruction": "Lost", "input": "", "output": None}
+    rows = [{**row, "input": row["input"] or None, "text": "Below is an instruction"} for row in [*ALPACA, lost]]
     datasets.Dataset.from_list(rows).to_parquet(alpaca / "data" / "train.parquet")
-    datasets.Dataset.from_list(ELI5).to_parquet(eli5 / "pair" / "train.parquet")
+    datasets.Dataset.from_list([*ELI5, {"question": "Lost?", "answer": None}]).to_parquet(
+        eli5 / "pair" / "train.parquet"
+    )
     (eli5 / "README.md").write_text(CARD)
     return tmp_path
 

@@ -65,6 +65,8 @@ def test_a_json_text_may_hold_what_else_ends_a_line(tmp_path: Path) -> None:
         ("a.jsonl", b'{"text": "a"}\n{"text": ', ":2: not JSON"),
         ("a.jsonl", b'{"text": "a"}\n{"title": "b"}', ":2: expected a record with a text in one of text, content"),
         ("a.jsonl", b'{"text": 3}', ":1: expected a record"),
+        ("a.jsonl", b'{"text": "a"}\n{"text": "b \\ud83d"}', ":2: the text holds \\ud83d, which is no letter"),
+        ("a.jsonl", b'{"text": "b \\u0000"}', ":1: the text holds \\u0000, which is no letter"),
         ("a.parquet", b"PAR1", "not a parquet file"),
         ("a.bin", b"x", "expected a .txt, .jsonl, .parquet file"),
     ],

@@ -117,6 +117,25 @@ def test_a_file_too_many_beside_named_parts_is_refused(tmp_path: Path) -> None:
         load_task(TaskOptions("text", data_dir=str(tmp_path))).texts()  # type: ignore[attr-defined]
 
 
+def test_parts_are_named_all_or_not_at_all(tmp_path: Path) -> None:
+    for name in ("train", "test"):
+        (tmp_path / f"{name}.txt").write_text(f"{name} one.\n<|endoftext|>\n{name} two.", encoding="utf-8")
+    with pytest.raises(BadFile, match="has files for some parts and none for val"):
+        load_task(TaskOptions("text", data_dir=str(tmp_path))).texts()  # type: ignore[attr-defined]
+
+
+def test_special_tokens_of_a_tokenizer_are_its_own_affair() -> None:
+    """Llama 2 has some of those that our own small vocabularies have all or none of."""
+    words = PreTrainedTokenizerFast(
+        tokenizer_object=Tokenizer(WordLevel({"<unk>": 0, "<s>": 1, "</s>": 2, "one": 3, "<pad>": 4})),
+        bos_token="<s>",
+        eos_token="</s>",
+    )
+    task = load_task(TaskOptions("text@passage=4000,length=64"))
+    assert isinstance(task, LanguageTask)
+    assert task.read_by(words).vocabulary.size == 5
+
+
 def test_all_files_are_in_all_parts(tmp_path: Path) -> None:
     for name in ("prose", "source"):
         documents = [f"{name} {number} " + "word " * (number % 9) for number in range(60)]

@@ -1,10 +1,13 @@
-"""The field's own tool, lm-evaluation-harness, scores an exported hybrid as we do: from its folder, and live."""
+"""The field's own tool, lm-evaluation-harness, scores an exported hybrid as we do: from a folder, live, by command."""
 
 from __future__ import annotations
 
 import json
 import math
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -72,6 +75,11 @@ def scores(place: Path, model: Any, model_args: str | None = None) -> dict[str, 
         bootstrap_iters=0,
         log_samples=False,
     )
+    return told(found)
+
+
+def told(found: dict[str, Any]) -> dict[str, Any]:
+    """The three numbers of what the tool returns, or writes."""
     return {
         "accuracy": found["results"]["pico_choice"]["acc,none"],
         "bits": found["results"]["pico_pages"]["bits_per_byte,none"],
@@ -126,3 +134,26 @@ def test_from_a_folder_live_and_by_hand(place: Path, monkeypatch: pytest.MonkeyP
     live = scores(place, HFLM(pretrained=model, tokenizer=words, batch_size=2))
     assert read == pytest.approx(live, rel=1e-6)
     assert live == pytest.approx(by_hand(folder), rel=1e-4)
+
+
+def test_by_its_own_command_where_manticore_cannot_be_imported(place: Path, tmp_path: Path) -> None:
+    (tmp_path / "sitecustomize.py").write_text('import sys\nsys.modules["manticore"] = None\n')
+    env = {
+        "PYTHONPATH": str(tmp_path),
+        "HF_HOME": str(tmp_path / "hf"),
+        "HF_HUB_OFFLINE": "1",
+        "HF_DATASETS_OFFLINE": "1",
+    }
+
+    def python(*words: object) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, *map(str, words)]
+        return subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, env={**os.environ, **env})
+
+    assert "ModuleNotFoundError" in python("-c", "import manticore").stderr
+    model = f"pretrained={place / 'hybrid'},trust_remote_code=True,dtype=float32"
+    asked: list[object] = ["--model", "hf", "--model_args", model]
+    asked += ["--tasks", ",".join(TASKS), "--include_path", place, "--batch_size", 2, "--device", "cpu"]
+    done = python("-m", "lm_eval", *asked, "--output_path", tmp_path / "out")
+    assert done.returncode == 0, done.stderr[-2000:]
+    (file,) = (tmp_path / "out").rglob("results_*.json")
+    assert told(json.loads(file.read_text())) == pytest.approx(by_hand(place / "hybrid"), rel=1e-4)
