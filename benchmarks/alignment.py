@@ -8,7 +8,7 @@ of the text: nothing was fitted on it, and no damping was chosen on it. Rows:
   closed form      P and Q by `manticore align --no-bypass`, on 1k to 16k tokens; `+ N steps` adds gradient steps
   with a bypass    P, Q and R by `manticore align`, the same
   linear map       no foreign model: the stage is `h + R h + b` (ridge on the most tokens), which a hybrid must beat
-  random           P and Q drawn at random, then gradient steps on fresh text
+  random           P and Q drawn at random, then gradient steps, at the best of some step sizes
   seams            no updates: the whole stream is translated where the component changes (ridge on the most tokens)
   left out         the foreign stages are not there
 
@@ -31,7 +31,7 @@ from torch import Tensor, nn
 from manticore.alignment import Reading, align
 from manticore.alignment.forms import choose, write
 from manticore.alignment.ridge import Moments
-from manticore.alignment.steps import refine
+from manticore.alignment.steps import RATE, refine
 from manticore.alignment.streams import branch_of, context_of, own_streams, rows
 from manticore.architecture import SKIP
 from manticore.components import Component, load
@@ -46,6 +46,9 @@ from manticore.space import SearchSpace
 from manticore.supernet import Readout, Supernet
 
 LENGTH = 128
+LETTERS = 5
+"""Characters of a token, and some more, so that passages do not cut each other short."""
+
 TOKENS = (1024, 2048, 4096, 8192, 16384)
 Loss = Callable[[Sequence[str]], float]
 
@@ -61,12 +64,14 @@ class Bench:
     """One model at home: the texts and what is measured on them."""
 
     def __init__(self, components: list[Component], home: str, text: str, given: argparse.Namespace) -> None:
-        self.components, self.home, self.random_steps = components, home, given.random_steps
+        self.components, self.home = components, home
+        self.random_steps, self.rates = given.random_steps, given.random_rates
         self.stages: int = given.stages
         self.foreign = next(one.name for one in components if one.name != home)
         fit, test = split(text)
         self.text = {tokens: calibration(components, home, [fit], tokens, LENGTH) for tokens in given.tokens}
-        self.fresh = calibration(components, home, [fit], given.random_steps * 8 * LENGTH, LENGTH).seen
+        # As many whole passages as the text has; steps read them again from the start when they end.
+        self.fresh = calibration(components, home, [fit], len(fit) // LETTERS, LENGTH).seen
         scored = calibration(components, home, [test], given.score_tokens, LENGTH)
         self.scored = [*scored.seen, *scored.held]
 
@@ -106,15 +111,9 @@ class Bench:
         for stage, linear in enumerate(fit_linear_maps(net, most.seen, most.held)):
             net.stages[stage][self.foreign] = linear
         yield "linear map, no foreign model", self.sum_up(self.loss_of(net))
-        net = self.supernet()
-        torch.manual_seed(0)
-        for stage in range(self.stages):
-            for projector in (branch_of(net, stage, self.foreign).inward, branch_of(net, stage, self.foreign).outward):
-                nn.Linear.reset_parameters(projector)
-        started = time.monotonic()
-        self.train(net, self.fresh, self.random_steps)
-        seconds = time.monotonic() - started
-        yield f"random + {self.random_steps} steps", {**self.sum_up(self.loss_of(net)), "seconds": seconds}
+        tried = [self.random(rate) for rate in self.rates]
+        best = min(tried, key=lambda one: one["mixed"])
+        yield f"random + {self.random_steps} steps", {**best, "tried": {one["rate"]: one["mixed"] for one in tried}}
         seams = Seams(self.supernet(), self.foreign)
         seams.fit(most.seen, most.held)
         yield "seams", self.sum_up(lambda path: seams.loss(self.scored, path))
@@ -122,12 +121,24 @@ class Bench:
         loss = self.loss_of(net)
         yield "left out", self.sum_up(lambda path: loss([SKIP if name == self.foreign else name for name in path]))
 
-    def train(self, net: Supernet, batches: list[Reading], steps: int) -> None:
+    def random(self, rate: float) -> dict[str, Any]:
+        """P and Q drawn at random, then gradient steps at a rate."""
+        net = self.supernet()
+        torch.manual_seed(0)
+        for stage in range(self.stages):
+            for projector in (branch_of(net, stage, self.foreign).inward, branch_of(net, stage, self.foreign).outward):
+                nn.Linear.reset_parameters(projector)
+        started = time.monotonic()
+        self.train(net, self.fresh, self.random_steps, rate)
+        seconds = time.monotonic() - started
+        return {**self.sum_up(self.loss_of(net)), "seconds": seconds, "rate": rate}
+
+    def train(self, net: Supernet, batches: list[Reading], steps: int, rate: float = RATE) -> None:
         """Gradient steps on paths of both components; `skip` is not drawn."""
         with torch.no_grad():
             net.alpha[:, net.candidates.index(SKIP)] = -1e9
         torch.manual_seed(0)
-        refine(net, lambda: batches, steps)
+        refine(net, lambda: batches, steps, rate)
 
     def loss_of(self, net: Supernet) -> Loss:
         """The loss of a path of `net` on the text to score on."""
@@ -222,6 +233,9 @@ def main() -> None:
     parser.add_argument("--tokens", type=int, nargs="+", default=TOKENS, help="tokens to fit on")
     parser.add_argument("--steps", type=int, nargs="*", default=[100, 500], help="gradient steps after the closed form")
     parser.add_argument("--random-steps", type=int, default=500, help="gradient steps after a random start")
+    parser.add_argument(
+        "--random-rates", type=float, nargs="+", default=[1e-3, 3e-3, 1e-2], help="their step sizes; the best is told"
+    )
     parser.add_argument("--json", type=Path, help="write the numbers here as well")
     given = parser.parse_args()
     prepare(RunOptions(device="cpu"))

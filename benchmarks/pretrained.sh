@@ -9,7 +9,7 @@ python "$here/domains.py" "$out/domains"
 for domain in source mixture; do
     manticore compare --models gpt-neo-nano,mamba-nano --task text --preset cpu --data-dir "$out/domains/$domain" \
         --contenders components --budgets tokens --seeds 5 --workers 2 --set finetune.steps=120 \
-        --learning-rates 0.004,0.0056,0.008,0.0113 \
+        --learning-rates 0.0028,0.004,0.0056,0.008,0.0113 \
         --out "$out/$domain"
 done
-python "$here/training_step.py" --home gpt-neo-nano --stages 5 --foreign 4 --threads 1 --json "$out/training-step.json"
+python "$here/training_step.py" --home gpt-neo-nano --stages 5 --foreign 2 4 5 --threads 1 --json "$out/training-step.json"

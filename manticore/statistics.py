@@ -92,18 +92,6 @@ def ratio_interval(sums: Sequence[float], sizes: Sequence[float], level: float =
     return Interval(ratio, ratio - margin, ratio + margin, count)
 
 
-def regret(scores: Mapping[str, float], chosen: str, higher_is_better: bool = True) -> float:
-    """How much worse the chosen one is than the best of all, 0 if it is the best.
-
-    Raises ManticoreError if `chosen` is not among the scores.
-    """
-    if chosen not in scores:
-        raise ManticoreError(f"'{chosen}' has no score; there are: {_listed(scores)}.")
-    _check(list(scores.values()), LEVEL)
-    best = max(scores.values()) if higher_is_better else min(scores.values())
-    return abs(best - scores[chosen])
-
-
 def spearman(ours: Sequence[float], theirs: Sequence[float]) -> float | None:
     """Spearman's rank correlation in [-1, 1]; tied values share the mean of their ranks.
 
@@ -227,7 +215,7 @@ def _check(values: Sequence[float], level: float) -> None:
         raise ManticoreError(f"the level of an interval is between 0 and 1, got {level}.")
 
 
-def _listed(names: Mapping[Hashable, float] | Mapping[str, float]) -> str:
+def _listed(names: Mapping[Hashable, float]) -> str:
     return ", ".join(map(str, names)) or "none"
 
 

@@ -17,7 +17,6 @@ from manticore.statistics import (
     mean_interval,
     paired_difference,
     ratio_interval,
-    regret,
     spearman,
     spearman_interval,
     student_cdf,
@@ -138,15 +137,6 @@ def test_who_is_taken_from_whom_only_turns_the_sign(ours: dict[int, float], thei
         assert one.mean == pytest.approx(-two.mean, abs=1e-9)
         assert one.margin == (two.margin and pytest.approx(two.margin, abs=1e-9))
         assert one.excludes_zero == two.excludes_zero
-
-
-def test_regret_is_the_distance_to_the_best() -> None:
-    scores = {"a": 0.7, "b": 0.9}
-    assert regret(scores, "a") == pytest.approx(0.2)
-    assert regret(scores, "b") == 0
-    assert regret(scores, "b", higher_is_better=False) == pytest.approx(0.2)
-    with pytest.raises(ManticoreError, match="'c' has no score; there are: a, b"):
-        regret(scores, "c")
 
 
 def test_spearman_by_hand() -> None:
