@@ -70,3 +70,22 @@ def test_what_it_says_is_mostly_words(name: str, tmp_path: Path, capsys: pytest.
         for words in (told(capsys, name), told(capsys, untaught(name, tmp_path)))
     )
     assert taught > WORDS > raw
+
+
+@pytest.mark.parametrize(
+    ("name", "home", "other"),
+    [("nano-gpt-neo-home", "gpt-neo-nano", "mamba-nano"), ("nano-mamba-home", "mamba-nano", "gpt-neo-nano")],
+)
+def test_a_projector_set_that_comes_along_makes_a_hybrid_that_works(
+    name: str, home: str, other: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Untrained, with three stages of five from the other model. Without the set it knows much less."""
+    assert name in library.names("projectors")
+    bits, path = [], ",".join([home, other, home, other, other])
+    for more in (["--projectors", name], []):
+        out = tmp_path / str(len(bits))
+        models = ["--models", f"{home},{other}", "--home", home]
+        assert call(capsys, "export", *models, "--path", path, *more, "--out", out)[0] == 0
+        bits.append(bits_per_byte(*read_folder(out), PASSAGES, 256))
+    alone = bits_per_byte(*read_folder(library.find("models", home)), PASSAGES, 256)
+    assert alone < bits[0] < alone + 0.15 < alone + 0.4 < bits[1]
