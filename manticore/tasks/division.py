@@ -94,10 +94,12 @@ def deal(groups: Sequence[Sequence[str]], shares: Sequence[float]) -> list[list[
     Every part gets a group at least, if there are as many.
     """
     sizes = [size_of(group) for group in groups]
-    parts, start = [], 0
+    whole, parts, start = sum(sizes), [], 0
     for later, share in zip(range(len(shares), 0, -1), shares, strict=True):
         stop = start + 1
-        while stop < len(groups) - later and sum(sizes[start:stop]) < share * sum(sizes):
+        held = sum(sizes[start:stop])
+        while stop < len(groups) - later and held < share * whole:
+            held += sizes[stop]
             stop += 1
         parts.append([document for group in groups[start:stop] for document in group])
         start = stop
@@ -122,10 +124,14 @@ def grouped(documents: Iterable[str], passage: int) -> dict[str, str]:
 def stretches(parts: Sequence[str], most: float) -> list[list[str]]:
     """What follows each other, in runs of at most `most` bytes, or of one."""
     runs: list[list[str]] = [[]]
+    held = 0
     for part in parts:
-        if runs[-1] and size_of([*runs[-1], part]) > most:
+        size = size_of([part])
+        if runs[-1] and held + size > most:
             runs.append([])
+            held = 0
         runs[-1].append(part)
+        held += size
     return runs
 
 

@@ -23,6 +23,9 @@ FIELDS = ("text", "content", "document")
 PARAGRAPHS = re.compile(r"\n[ \t]*\n+")
 """What parts paragraphs."""
 
+NO_LETTER = re.compile("[\0\ud800-\udfff]")
+"""What JSON can say and UTF-8 text cannot: zero, and half of a pair."""
+
 
 def read_documents(place: Path) -> dict[str, list[str]]:
     """The documents of a file, or of all files in a folder, by the file's name.
@@ -122,8 +125,8 @@ def text_of(record: Any, file: Path, number: int) -> str:
     texts = [record[field] for field in FIELDS if field in record] if isinstance(record, dict) else [record]
     if not texts or not isinstance(texts[0], str):
         raise BadFile(file, f"expected a record with a text in one of {', '.join(FIELDS)}", number)
-    if amiss := next((letter for letter in texts[0] if letter == "\0" or "\ud800" <= letter <= "\udfff"), None):
-        raise BadFile(file, f"the text holds \\u{ord(amiss):04x}, which is no letter", number)
+    if amiss := NO_LETTER.search(texts[0]):
+        raise BadFile(file, f"the text holds \\u{ord(amiss[0]):04x}, which is no letter", number)
     return texts[0]
 
 
