@@ -3,24 +3,33 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from rich.console import Console
+from torch import nn
 
 from manticore import library
 from manticore.contest import trials
-from manticore.contest.contenders import nearest_depth
+from manticore.contest.contenders import contenders, nearest_depth
 from manticore.contest.meeting import Meeting
 from manticore.contest.trials import DIVERGED, Work, digest
 from manticore.jobs import key_of
 from manticore.recipe import Recipe
 from manticore.report.metric import ACCURACY, BITS, Metric
+from manticore.runs.folder import RunFolder
+from manticore.runs.machine import prepare
+from manticore.runs.workshop import Trained, Workshop
 from manticore.tasks.base import TaskOptions
 from manticore.tasks.catalog import load_task
 from manticore.tasks.language import LanguageTask
+from manticore.training.modules import TrainModule
+from manticore.training.scoring import Score
 from tests.contest.contests import recipe
 from tests.pairs import model_folder
 from tests.pico import component
@@ -176,6 +185,56 @@ def test_a_trial_is_trained_once_and_tested_on_what_was_trained(tmp_path: Path) 
     assert not work.place(held).exists()
     again = work(trials.tested(held))  # the model is gone: it is trained anew, and is the same
     assert again == result
+
+
+@pytest.mark.parametrize(("name", "exported"), [("hybrid", 1), ("mamba alone", 1), ("uniform mixture", 0), ("soft", 0)])
+def test_what_is_tested_has_been_exported_and_read_again(
+    name: str, exported: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    meeting = Meeting(recipe(contenders=["components", "uniform", "soft"]), "data")
+    sides = [meeting.hybrid("mamba"), meeting.component("mamba"), *meeting.rivals("mamba")]
+    side = next(side for side in sides if name in (side.name, side.kind))
+    folders: list[Path] = []
+    scored: list[nn.Module] = []
+    write, score = trials.export, Workshop.score
+
+    def noted(self: Workshop, net: nn.Module, *rest: Any) -> Score:
+        scored.append(net)
+        return score(self, net, *rest)
+
+    monkeypatch.setattr(trials, "export", lambda net, out, to, words: folders.append(to) or write(net, out, to, words))
+    monkeypatch.setattr(Workshop, "score", noted)
+    Work(tmp_path, meeting.recipe.run)(trials.tested(meeting.trial(side, 0, 0.001)))
+    assert len(folders) == exported
+    assert getattr(getattr(scored[-1], "config", None), "_name_or_path", None) in [str(to) for to in folders] or [None]
+
+
+@pytest.mark.parametrize("start", ["search", "fresh"])
+def test_the_soft_contender_is_fine_tuned_with_the_alphas_that_were_found(start: str, tmp_path: Path) -> None:
+    plain = recipe()
+    told = replace(plain, finetune=replace(plain.finetune, start=start))
+    (tmp_path / "checkpoints").mkdir()
+    shop = Workshop(told, load_task(told.task), prepare(told.run), RunFolder(tmp_path), Console(quiet=True))
+    begun: list[dict[str, torch.Tensor]] = []
+    train = shop.train
+
+    def seen(phase: str, make: Callable[[], TrainModule], *rest: Any) -> Trained:
+        def noted() -> TrainModule:
+            module = make()
+            begun.append({name: value.clone() for name, value in module.net.state_dict().items()})
+            return module
+
+        return train(phase, noted, *rest)
+
+    shop.train = seen  # type: ignore[method-assign]
+    entry = contenders["soft"](shop, {"home": "mamba"})
+    found, tuned = (phase.net.state_dict() for phase in entry.phases)
+    drawn = shop.supernet("mamba", "softmax", "search").state_dict()
+    assert torch.equal(tuned["alpha"], begun[1]["alpha"])
+    assert not torch.equal(tuned["alpha"], drawn["alpha"])
+    fixed = [name for name in drawn if name != "alpha"]
+    assert all(torch.equal(begun[1][name], drawn[name]) for name in fixed) == (start == "fresh")
+    assert not any(torch.equal(found[name], drawn[name]) for name in fixed if name.endswith("proj.weight"))
 
 
 def test_operations_are_counted_as_they_are_spent(tmp_path: Path) -> None:

@@ -1,0 +1,258 @@
+"""What might make closed-form projectors better, tried beside what `manticore align` does.
+
+    python benchmarks/alignment_ideas.py --models ./gpt-neo-nano,./mamba-nano --text prose.txt --target source.txt
+
+Mixed paths of a space of `--stages` stages, each model at home in turn, scored on every tenth block of a text, as in
+`alignment.py`. Rows:
+
+  as it is         P, Q and R by `manticore align`, every stage fitted on home's own stream
+  along each path  fitted anew for every path, a stage on the stream that the stages before it make in fact; Q and R
+                   are to make home's own update (`update`), or what is missing to home's own stream (`repair`)
+  the target text  fitted on one text and scored on the other, and on half as much of each
+  low rank         P, Q and R of a rank; `whitened`: the directions to keep are chosen with all directions of what is
+                   fitted to made equally large. With all ranks kept whitening changes nothing: ridge fits every
+                   direction by itself
+
+Numbers are nats per token: the mean over all mixed paths, and the lowest of them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import torch
+from alignment import LENGTH, split
+from torch import Tensor
+
+from manticore.alignment import Reading, align
+from manticore.alignment.closed_form import STRETCHES, WORTH
+from manticore.alignment.forms import Choice, write
+from manticore.alignment.ridge import GRID, Affine, Moments
+from manticore.alignment.streams import branch_of, context_of, own_streams, rows
+from manticore.components import Component, load
+from manticore.files import write_json
+from manticore.modeling.branches import ForeignBranch
+from manticore.modeling.segments import Context
+from manticore.recipe import RunOptions
+from manticore.runs.calibration import Calibration, calibration, read_texts
+from manticore.runs.machine import facts, prepare
+from manticore.selection.zero_shot import path_loss
+from manticore.space import SearchSpace
+from manticore.supernet import Readout, Supernet
+
+Walk = list[tuple[Reading, Context, Tensor]]
+"""Text, what surrounds it, and the stream (B, L, D) at the cut that a path has come to."""
+
+Rows = tuple[Tensor, Tensor]
+"""Vectors (N, D) and (N, E) of the same tokens."""
+
+Loss = Callable[[Sequence[str]], float]
+
+
+@dataclass(frozen=True)
+class Idea:
+    """How the projectors of a stage are fitted.
+
+    Attributes:
+        along: on the stream that a path makes; else on home's own.
+        repair: Q and R are to make what is missing to home's own stream after the stage; else home's update.
+        rank: of P, and of Q and R together; None: any.
+        whitened: directions to keep are chosen among targets made equally large in all of them.
+    """
+
+    along: bool = False
+    repair: bool = False
+    rank: int | None = None
+    whitened: bool = False
+
+
+class Bench:
+    """One model at home."""
+
+    def __init__(self, components: list[Component], home: str, given: argparse.Namespace) -> None:
+        self.components, self.home, self.stages = components, home, given.stages
+        self.foreign = next(one.name for one in components if one.name != home)
+        self.tokens, self.score_tokens = given.tokens, given.score_tokens
+        self.mixed = [path for path in product([home, self.foreign], repeat=self.stages) if len(set(path)) == 2]
+
+    def rows(self, text: str, target: str | None, ranks: Sequence[int]) -> Iterator[tuple[str, dict[str, float]]]:
+        """Every idea's numbers."""
+        fit, test = split(text)
+        on, told = self.read([fit], self.tokens), self.told(test)
+        net = self.aligned(on)
+        yield "home alone", {"mixed": path_loss(net, told, [self.home] * self.stages)}
+        yield "as it is", self.sum_up(lambda path: path_loss(net, told, path))
+        for aim in ("update", "repair"):
+            moved, idea = self.supernet(), Idea(along=True, repair=aim == "repair")
+            yield f"along each path, {aim}", self.sum_up(self.refitted(moved, on, idea, told))
+        for rank in ranks:
+            for whitened in (False, True):
+                low = self.supernet()
+                fit_path(low, [self.foreign] * self.stages, on, Idea(rank=rank, whitened=whitened))
+                name = f"rank {rank}{', whitened' if whitened else ''}"
+                yield name, self.sum_up(lambda path, low=low: path_loss(low, told, path))
+        if target is None:
+            return
+        fit_there, test_there = split(target)
+        there = self.told(test_there)
+        yield "target: home alone", {"mixed": path_loss(net, there, [self.home] * self.stages)}
+        yield "target: fitted on the text", self.sum_up(lambda path: path_loss(net, there, path))
+        for name, texts in (("the target", [fit_there]), ("both, half of each", [fit[: len(fit_there)], fit_there])):
+            moved = self.aligned(self.read(texts, self.tokens))
+            yield f"target: fitted on {name}", self.sum_up(lambda path, moved=moved: path_loss(moved, there, path))
+
+    def supernet(self) -> Supernet:
+        """Untrained projectors."""
+        names = [one.name for one in self.components]
+        space = SearchSpace(names, self.stages, self.home, projector_options={"bypass": True})
+        return Supernet(self.components, space, self.home, Readout()).eval()
+
+    def aligned(self, text: Calibration) -> Supernet:
+        """Projectors as `manticore align` makes them."""
+        net = self.supernet()
+        align(net, lambda: text.seen, lambda: text.held)
+        return net
+
+    def read(self, texts: Sequence[str], tokens: int) -> Calibration:
+        """Text to fit on."""
+        return calibration(self.components, self.home, texts, tokens, LENGTH)
+
+    def told(self, text: str) -> list[Reading]:
+        """Text to score on."""
+        held = self.read([text], self.score_tokens)
+        return [*held.seen, *held.held]
+
+    def refitted(self, net: Supernet, on: Calibration, idea: Idea, told: list[Reading]) -> Loss:
+        """The loss of a path for which the projectors are fitted anew."""
+
+        def loss(path: Sequence[str]) -> float:
+            fit_path(net, path, on, idea)
+            return path_loss(net, told, path)
+
+        return loss
+
+    def sum_up(self, loss: Loss) -> dict[str, float]:
+        """The mean over mixed paths and the lowest."""
+        started = time.monotonic()
+        losses = [loss(path) for path in self.mixed]
+        return {"mixed": sum(losses) / len(losses), "lowest": min(losses), "seconds": time.monotonic() - started}
+
+
+@torch.no_grad()
+def fit_path(net: Supernet, path: Sequence[str], text: Calibration, idea: Idea) -> None:
+    """Fit the projectors of a path in place, from its first stage to its last."""
+    walks = [start(net, part) for part in (text.seen, text.held)]
+    for stage, name in enumerate(path):
+        branch, home = branch_of(net, stage, name), branch_of(net, stage, net.home)
+        if isinstance(branch, ForeignBranch):
+            fit_stage(net, branch, stage, walks, idea)
+        runs = branch if idea.along else home
+        walks = [[(one, context, runs(h_BLD, context)) for one, context, h_BLD in walk] for walk in walks]
+
+
+def start(net: Supernet, text: Sequence[Reading]) -> Walk:
+    """The stream before the first stage."""
+    out = []
+    for reading in text:
+        context = context_of(net, reading.ids_BL, reading.mask_BL)
+        out.append((reading, context, net.embeds[net.home](reading.ids_BL, context.positions.get(net.home))))
+    return out
+
+
+def fit_stage(net: Supernet, branch: ForeignBranch, stage: int, walks: Sequence[Walk], idea: Idea) -> None:
+    """Fit P, then Q with R for each stretch of P, as `align` does, on the streams that are given."""
+
+    def inward(walk: Walk) -> Iterator[Rows]:
+        for reading, context, h_BLD in walk:
+            y_BLD = own_streams(net, branch.name, reading.ids_BL, context)[stage]
+            y_BLD = y_BLD - context.positions.get(branch.name, 0)
+            yield rows(h_BLD, reading.mask_BL), rows(y_BLD, reading.mask_BL)
+
+    def outward(walk: Walk) -> Iterator[Rows]:
+        for reading, context, h_BLD in walk:
+            own = own_streams(net, net.home, reading.ids_BL, context)
+            x_BLD = torch.cat([branch.update(branch.inward(h_BLD), context), h_BLD], dim=-1)
+            y_BLD = own[stage + 1] - (h_BLD if idea.repair else own[stage])
+            yield rows(x_BLD, reading.mask_BL), rows(y_BLD, reading.mask_BL)
+
+    p = fitted(*map(inward, walks), idea)
+    tried = []
+    for stretch in STRETCHES if p.explained <= 1 - WORTH else STRETCHES[:1]:
+        write(branch.inward, p.stretched(stretch))
+        tried.append((fitted(*map(outward, walks), idea), stretch))
+    q, stretch = tried[0]
+    for other, by in tried[1:]:
+        q, stretch = (other, by) if other.explained > q.explained + WORTH else (q, stretch)
+    write(branch.inward, p.stretched(stretch))
+    write(branch.outward, q.affine, branch.bypass)
+
+
+def fitted(seen: Iterator[Rows], held: Iterator[Rows], idea: Idea) -> Choice:
+    """The map that leaves least of what is held out unexplained, of the rank that the idea wants."""
+    (moments, targets), (test, _) = gather(seen), gather(held)
+    fits = moments.solve_each(GRID)
+    if idea.rank is not None and idea.whitened:
+        fits = [truncate_whitened(moments, targets, fit, idea.rank) for fit in fits]
+    elif idea.rank is not None:
+        fits = [moments.truncate(fit, idea.rank) for fit in fits]
+    choices = [Choice(fit, at, 1 - test.unexplained(fit), moments.y_E) for fit, at in zip(fits, GRID, strict=True)]
+    return max(choices, key=lambda choice: choice.explained)
+
+
+def gather(pairs: Iterator[Rows]) -> tuple[Moments, Moments]:
+    """Moments of (x, y) and of (y, y)."""
+    both, targets = Moments(0, 0), Moments(0, 0)
+    for x_ND, y_NE in pairs:
+        if not both.count:
+            both, targets = Moments(x_ND.shape[1], y_NE.shape[1]), Moments(y_NE.shape[1], y_NE.shape[1])
+        both.add(x_ND, y_NE)
+        targets.add(y_NE, y_NE)
+    return both, targets
+
+
+def truncate_whitened(moments: Moments, targets: Moments, fit: Affine, rank: int) -> Affine:
+    """`Moments.truncate` among targets made equally large in all directions."""
+    sizes_E, axes_EE = torch.linalg.eigh(targets.xx_DD)
+    sizes_E = sizes_E.clamp(min=float(sizes_E.max()) * 1e-9).sqrt()
+    weight_ED = (axes_EE / sizes_E) @ axes_EE.T @ fit.weight_ED
+    kept_ER = torch.linalg.eigh(weight_ED @ moments.xx_DD @ weight_ED.T)[1][:, -rank:]
+    weight_ED = (axes_EE * sizes_E) @ axes_EE.T @ kept_ER @ (kept_ER.T @ weight_ED)
+    return Affine(weight_ED, moments.y_E - weight_ED @ moments.x_D)
+
+
+def main() -> None:
+    """Parse the words, run, print, write."""
+    parser = argparse.ArgumentParser(description="ideas for better closed-form projectors, tried")
+    parser.add_argument("--models", required=True, help="two model folders that share a tokenizer: A,B")
+    parser.add_argument("--text", type=Path, required=True, help="text in UTF-8; a tenth of it is only scored")
+    parser.add_argument("--target", type=Path, help="text of another kind, to fit on and to score on")
+    parser.add_argument("--stages", type=int, default=4, help="stages of the space")
+    parser.add_argument("--score-tokens", type=int, default=4096, help="tokens that paths are scored on")
+    parser.add_argument("--tokens", type=int, default=16384, help="tokens to fit on")
+    parser.add_argument("--ranks", type=int, nargs="*", default=[16, 64], help="ranks that are tried")
+    parser.add_argument("--json", type=Path, help="write the numbers here as well")
+    given = parser.parse_args()
+    prepare(RunOptions(device="cpu"))
+    text = "".join(read_texts([given.text]))
+    target = None if given.target is None else "".join(read_texts([given.target]))
+    components = [load(spec) for spec in SearchSpace(given.models.split(",")).components]
+    out: dict[str, Any] = {"machine": facts(), "text": given.text.name, "homes": {}}
+    for home in [one.name for one in components]:
+        found = out["homes"].setdefault(home, {})
+        print(f"\n{home} at home{'mixed':>{36 - len(home)}}  lowest")
+        for name, numbers in Bench(components, home, given).rows(text, target, given.ranks):
+            found[name] = numbers
+            lowest = f"{numbers['lowest']:8.3f}" if "lowest" in numbers else ""
+            print(f"{name:36}{numbers['mixed']:8.3f}{lowest}", flush=True)
+    if given.json is not None:
+        write_json(given.json, out)
+
+
+if __name__ == "__main__":
+    main()
