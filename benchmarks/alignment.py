@@ -39,11 +39,12 @@ from manticore.files import write_json
 from manticore.modeling.projectors import Linear
 from manticore.modeling.segments import Context
 from manticore.recipe import RunOptions
-from manticore.runs.calibration import calibration, read_texts
+from manticore.runs.calibration import calibration
 from manticore.runs.machine import facts, prepare
 from manticore.selection.zero_shot import path_loss
 from manticore.space import SearchSpace
 from manticore.supernet import Readout, Supernet
+from manticore.tasks.documents import text_in
 
 LENGTH = 128
 LETTERS = 5
@@ -239,7 +240,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="write the numbers here as well")
     given = parser.parse_args()
     prepare(RunOptions(device="cpu"))
-    text = "".join(read_texts([given.text]))
+    text = text_in(given.text)
     components = [load(spec) for spec in SearchSpace(given.models.split(",")).components]
     out: dict[str, Any] = {"machine": facts(), "text": given.text.name, "homes": {}}
     for home in [one.name for one in components]:

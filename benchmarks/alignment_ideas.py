@@ -40,14 +40,18 @@ from manticore.files import write_json
 from manticore.modeling.branches import ForeignBranch
 from manticore.modeling.segments import Context
 from manticore.recipe import RunOptions
-from manticore.runs.calibration import Calibration, calibration, read_texts
+from manticore.runs.calibration import Calibration, calibration
 from manticore.runs.machine import facts, prepare
 from manticore.selection.zero_shot import path_loss
 from manticore.space import SearchSpace
 from manticore.supernet import Readout, Supernet
+from manticore.tasks.documents import text_in
 
-Walk = list[tuple[Reading, Context, Tensor]]
-"""Text, what surrounds it, and the stream (B, L, D) at the cut that a path has come to."""
+Streams = dict[str, list[Tensor]]
+"""By component, its own stream at every cut (B, L, D_k)."""
+
+Walk = list[tuple[Reading, Context, Streams, Tensor]]
+"""Text, what surrounds it, all streams, and that (B, L, D) at the cut that a path has come to."""
 
 Rows = tuple[Tensor, Tensor]
 """Vectors (N, D) and (N, E) of the same tokens."""
@@ -86,15 +90,16 @@ class Bench:
         fit, test = split(text)
         on, told = self.read([fit], self.tokens), self.told(test)
         net = self.aligned(on)
+        starts = [start(net, part) for part in (on.seen, on.held)]
         yield "home alone", {"mixed": path_loss(net, told, [self.home] * self.stages)}
         yield "as it is", self.sum_up(lambda path: path_loss(net, told, path))
         for aim in ("update", "repair"):
             moved, idea = self.supernet(), Idea(along=True, repair=aim == "repair")
-            yield f"along each path, {aim}", self.sum_up(self.refitted(moved, on, idea, told))
+            yield f"along each path, {aim}", self.sum_up(self.refitted(moved, starts, idea, told))
         for rank in ranks:
             for whitened in (False, True):
                 low = self.supernet()
-                fit_path(low, [self.foreign] * self.stages, on, Idea(rank=rank, whitened=whitened))
+                fit_path(low, [self.foreign] * self.stages, starts, Idea(rank=rank, whitened=whitened))
                 name = f"rank {rank}{', whitened' if whitened else ''}"
                 yield name, self.sum_up(lambda path, low=low: path_loss(low, told, path))
         if target is None:
@@ -128,11 +133,11 @@ class Bench:
         held = self.read([text], self.score_tokens)
         return [*held.seen, *held.held]
 
-    def refitted(self, net: Supernet, on: Calibration, idea: Idea, told: list[Reading]) -> Loss:
+    def refitted(self, net: Supernet, starts: Sequence[Walk], idea: Idea, told: list[Reading]) -> Loss:
         """The loss of a path for which the projectors are fitted anew."""
 
         def loss(path: Sequence[str]) -> float:
-            fit_path(net, path, on, idea)
+            fit_path(net, path, starts, idea)
             return path_loss(net, told, path)
 
         return loss
@@ -145,23 +150,25 @@ class Bench:
 
 
 @torch.no_grad()
-def fit_path(net: Supernet, path: Sequence[str], text: Calibration, idea: Idea) -> None:
+def fit_path(net: Supernet, path: Sequence[str], starts: Sequence[Walk], idea: Idea) -> None:
     """Fit the projectors of a path in place, from its first stage to its last."""
-    walks = [start(net, part) for part in (text.seen, text.held)]
+    walks = list(starts)
     for stage, name in enumerate(path):
         branch, home = branch_of(net, stage, name), branch_of(net, stage, net.home)
         if isinstance(branch, ForeignBranch):
             fit_stage(net, branch, stage, walks, idea)
         runs = branch if idea.along else home
-        walks = [[(one, context, runs(h_BLD, context)) for one, context, h_BLD in walk] for walk in walks]
+        walks = [[(one, context, own, runs(h, context)) for one, context, own, h in walk] for walk in walks]
 
 
+@torch.no_grad()
 def start(net: Supernet, text: Sequence[Reading]) -> Walk:
     """The stream before the first stage."""
-    out = []
+    out: Walk = []
     for reading in text:
         context = context_of(net, reading.ids_BL, reading.mask_BL)
-        out.append((reading, context, net.embeds[net.home](reading.ids_BL, context.positions.get(net.home))))
+        own = {name: own_streams(net, name, reading.ids_BL, context) for name in net.components}
+        out.append((reading, context, own, own[net.home][0]))
     return out
 
 
@@ -169,16 +176,15 @@ def fit_stage(net: Supernet, branch: ForeignBranch, stage: int, walks: Sequence[
     """Fit P, then Q with R for each stretch of P, as `align` does, on the streams that are given."""
 
     def inward(walk: Walk) -> Iterator[Rows]:
-        for reading, context, h_BLD in walk:
-            y_BLD = own_streams(net, branch.name, reading.ids_BL, context)[stage]
-            y_BLD = y_BLD - context.positions.get(branch.name, 0)
+        for reading, context, own, h_BLD in walk:
+            y_BLD = own[branch.name][stage] - context.positions.get(branch.name, 0)
             yield rows(h_BLD, reading.mask_BL), rows(y_BLD, reading.mask_BL)
 
     def outward(walk: Walk) -> Iterator[Rows]:
-        for reading, context, h_BLD in walk:
-            own = own_streams(net, net.home, reading.ids_BL, context)
+        for reading, context, own, h_BLD in walk:
             x_BLD = torch.cat([branch.update(branch.inward(h_BLD), context), h_BLD], dim=-1)
-            y_BLD = own[stage + 1] - (h_BLD if idea.repair else own[stage])
+            home = own[net.home]
+            y_BLD = home[stage + 1] - (h_BLD if idea.repair else home[stage])
             yield rows(x_BLD, reading.mask_BL), rows(y_BLD, reading.mask_BL)
 
     p = fitted(*map(inward, walks), idea)
@@ -239,8 +245,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="write the numbers here as well")
     given = parser.parse_args()
     prepare(RunOptions(device="cpu"))
-    text = "".join(read_texts([given.text]))
-    target = None if given.target is None else "".join(read_texts([given.target]))
+    text, target = text_in(given.text), None if given.target is None else text_in(given.target)
     components = [load(spec) for spec in SearchSpace(given.models.split(",")).components]
     out: dict[str, Any] = {"machine": facts(), "text": given.text.name, "homes": {}}
     for home in [one.name for one in components]:

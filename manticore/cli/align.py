@@ -27,7 +27,9 @@ def add(commands: Any) -> None:
     made.add_argument("--models", type=names, required=True, metavar="A,B", help="aliases, hub ids or local folders")
     made.add_argument("--home", metavar="M", help="who lends embedding, stream, norm and head; default: the first")
     made.add_argument("--stages", type=at_least(1), default=4, metavar="S", help="number of stages (default 4)")
-    made.add_argument("--text", type=Path, nargs="+", required=True, metavar="FILE", help="text in UTF-8")
+    made.add_argument(
+        "--text", type=Path, nargs="+", required=True, metavar="FILE", help="text: .txt, .jsonl or .parquet"
+    )
     made.add_argument(
         "--tokens", type=at_least(1), default=16384, metavar="N", help="home tokens to fit on, about (default 16384)"
     )

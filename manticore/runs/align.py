@@ -19,11 +19,12 @@ from manticore.errors import ManticoreError
 from manticore.projector_sets import save
 from manticore.recipe import RunOptions, check_projector
 from manticore.report.table import bare, markdown
-from manticore.runs.calibration import calibration, read_texts
+from manticore.runs.calibration import calibration
 from manticore.runs.machine import prepare
 from manticore.selection.zero_shot import zero_shot
 from manticore.space import SearchSpace
 from manticore.supernet import Readout, Supernet
+from manticore.tasks.documents import read_documents
 
 MOST_PATHS = 64
 """Largest space whose paths are all scored before and after."""
@@ -42,7 +43,7 @@ class AlignOptions:
         models: aliases, hub ids or local folders.
         home: who lends embedding, stream, norm and head; None: the first model.
         stages: number of stages.
-        text: UTF-8 files.
+        text: files, or folders of files, as the `text` task reads them.
         tokens: home tokens to fit on, about.
         length: home tokens of a passage.
         steps: gradient steps after the closed form.
@@ -78,7 +79,7 @@ def run(options: AlignOptions, out: Path, console: Console) -> Path:
         projector_options=options.projector_options,
     )
     check_projector(space.projector, space.projector_options)
-    texts = read_texts(options.text)
+    texts = [text for file in options.text for held in read_documents(file).values() for text in held]
     home = space.home or space.names[0]
     machine = prepare(RunOptions())
     components = [load(spec) for spec in space.components]

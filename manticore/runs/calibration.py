@@ -1,4 +1,4 @@
-"""From text files to the batches that models are aligned on: passages spread over all text, read by every tokenizer."""
+"""From documents to the batches that models are aligned on: passages spread over all text, read by every tokenizer."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate, pairwise
-from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -16,7 +15,7 @@ from transformers import PreTrainedTokenizerBase
 from manticore.alignment import Foreign, Reading
 from manticore.components import Component
 from manticore.components.pairing import Reader, paired
-from manticore.errors import BadFile, ManticoreError
+from manticore.errors import ManticoreError
 
 HELD_OUT = 8
 """One passage in so many is kept for choosing dampings and measuring."""
@@ -54,24 +53,6 @@ class Calibration:
         return f"{self.tokens:,} tokens{told}"
 
 
-def read_texts(files: Sequence[Path]) -> list[str]:
-    """The files' texts. Raises BadFile for one that cannot be read, is no UTF-8 text, or is empty."""
-    texts = []
-    for file in files:
-        try:
-            text = file.read_bytes().decode("utf-8")
-        except OSError as error:
-            raise BadFile(file, f"cannot be read ({error.strerror})") from None
-        except UnicodeDecodeError:
-            raise BadFile(file, "not text in UTF-8") from None
-        if "\0" in text:
-            raise BadFile(file, "not text: it has zero bytes")
-        if not text.strip():
-            raise BadFile(file, "holds no text")
-        texts.append(text)
-    return texts
-
-
 def passages(texts: Sequence[str], count: int, width: int) -> list[str]:
     """At most `count` passages of at most `width` characters, evenly spread over the texts; no two overlap.
 
@@ -102,7 +83,7 @@ def calibration(
     Args:
         components: who reads it; each must have a tokenizer.
         home: whose tokens are counted.
-        texts: as `read_texts` returns them.
+        texts: documents.
         tokens: home tokens to fit on, about; fewer if there is not so much text.
         length: home tokens of a passage.
 

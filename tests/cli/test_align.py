@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 
@@ -158,7 +159,7 @@ WRONG = [
     (["--stages", "3"], "3 stages are more than the 2 layers of 'neo'"),
     (["--length", "65"], "'neo' has 64 positions; use --length 64 or less"),
     (["--tokens", "0"], "must be a whole number of at least 1, got 0"),
-    (["--text", "nowhere.txt"], "nowhere.txt: cannot be read (No such file or directory)"),
+    (["--text", "nowhere.txt"], "no such file or folder of text: nowhere.txt"),
 ]
 
 
@@ -171,10 +172,10 @@ def test_wrong_use_is_one_line(
 
 
 TEXTS = {
-    "empty": (b"", "holds no text"),
-    "blank": (b" \n\n", "holds no text"),
-    "binary": (b"\x89PNG\r\n\x1a\n\xff\xfe", "not text in UTF-8"),
-    "zeros": (b"abc\0def", "not text: it has zero bytes"),
+    "empty": (b"", "there is no text in it"),
+    "blank": (b" \n\n", "there is no text in it"),
+    "binary": (b"\x89PNG\r\n\x1a\n\xff\xfe", "not UTF-8 text (byte 0 cannot be read)"),
+    "zeros": (b"abc\0def", "not text: a zero byte at character 3"),
     "short": (b"too few", "the text is too short to align on"),
 }
 
@@ -187,6 +188,23 @@ def test_what_is_no_text_is_refused(
     file.write_bytes(held)
     assert said in refusal(capsys, "align", *words(shelf, tmp_path / "out"), "--text", file)
     assert list(tmp_path.iterdir()) == [file]
+
+
+def test_documents_are_read_as_for_the_text_task(
+    shelf: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    whole = (shelf / "text.txt").read_text(encoding="utf-8")
+    documents = [whole[: len(whole) // 3], whole[len(whole) // 3 :]]
+    (tmp_path / "a.txt").write_text("\r\n<|endoftext|>\r\n".join(documents), encoding="utf-8-sig", newline="")
+    lines = [json.dumps({"text": document.strip("\n")}) for document in documents]
+    (tmp_path / "b.jsonl").write_text("\n".join(lines), encoding="utf-8")
+    made = []
+    for file in ("a.txt", "b.jsonl"):
+        out = tmp_path / f"from-{file}"
+        assert call(capsys, "align", *words(shelf, out), "--text", tmp_path / file)[0] == 0
+        assert json.loads((out / "config.json").read_text())["text"] == [file]
+        made.append((out / "model.safetensors").read_bytes())
+    assert made[0] == made[1]
 
 
 def test_models_that_cannot_read_and_folders_that_exist_are_refused(
