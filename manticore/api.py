@@ -110,7 +110,7 @@ def written_down(space: SearchSpace, folder: Path) -> dict[str, Any]:
 
 
 def load(folder: Path | str) -> PreTrainedModel:
-    """The hybrid in an exported folder, or in a run folder, with the head it was exported with.
+    """The hybrid in an exported folder, or in a run folder, with the head it was exported with, in float32.
 
     Raises ManticoreError if there is none.
     """

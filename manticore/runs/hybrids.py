@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import torch
 from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
@@ -28,7 +29,7 @@ _CLASSES = {
 
 
 def read_hybrid(given: Path) -> PreTrainedModel:
-    """The model in an exported folder, or in a run folder's `hybrid/`, with the head it was exported with.
+    """The model in an exported folder, or in a run folder's `hybrid/`, with the head it was exported with, in float32.
 
     Raises ManticoreError if there is none, if it is another kind of model, or if its weights are damaged.
     """
@@ -47,7 +48,7 @@ def read_hybrid(given: Path) -> PreTrainedModel:
         kind = _CLASSES[(config.architectures or ["HybridForCausalLM"])[0]]
         model: PreTrainedModel
         model, told = kind.from_pretrained(
-            folder, use_safetensors=True, output_loading_info=True, ignore_mismatched_sizes=True
+            folder, dtype=torch.float32, use_safetensors=True, output_loading_info=True, ignore_mismatched_sizes=True
         )
         check_weights(str(folder), model, told, strict=True)
     except ManticoreError:

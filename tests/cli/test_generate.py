@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from transformers import GPT2Config, GPT2LMHeadModel
 
 from manticore.runs.generate import Drawing, prompt_ids, run
@@ -48,6 +49,15 @@ def by_hand(folder: Path, count: int) -> str:
 def test_greedy_is_the_likeliest_token_each_time(capsys: pytest.CaptureFixture[str], hybrid: Path) -> None:
     status, out, err = call(capsys, "generate", hybrid, "--prompt", PROMPT, "--max-new-tokens", "12")
     assert (status, out, err) == (0, by_hand(hybrid, 12) + "\n", "")
+
+
+def test_what_was_saved_in_half_precision_is_read_in_float32(hybrid: Path, tmp_path: Path) -> None:
+    whole = read_hybrid(hybrid).state_dict()
+    read_hybrid(hybrid).half().save_pretrained(tmp_path)
+    assert load_file(tmp_path / "model.safetensors").popitem()[1].dtype == torch.float16
+    held = read_hybrid(tmp_path).state_dict()
+    assert all(torch.equal(held[name], value.half().float()) for name, value in whole.items())
+    assert {value.dtype for value in held.values()} == {torch.float32}
 
 
 def test_text_comes_piece_by_piece(hybrid: Path) -> None:
