@@ -14,6 +14,7 @@ from manticore.recipe import Recipe
 from manticore.recipe_reading import merged, read_yaml, resolve
 from manticore.runs.folder import free_folder, open_folder
 from manticore.runs.hybrids import read_hybrid
+from manticore.runs.reach import reach_of, within
 from manticore.runs.search import Result, run
 from manticore.space import SearchSpace
 from manticore.tasks.presets import choose_preset
@@ -79,7 +80,8 @@ def recipe_for(config: str | Path | None, flags: dict[str, Any]) -> Recipe:
     recipe = resolve([held, flags], chosen)
     # What was found out is written down, so that the recipe does the same on another machine.
     run = recipe.run if preset != "auto" else dataclasses.replace(recipe.run, preset_reason=reason)
-    return dataclasses.replace(recipe, task=dataclasses.replace(recipe.task, preset=chosen), run=run)
+    reach = map(reach_of, recipe.search_space().components)
+    return dataclasses.replace(recipe, task=within(dataclasses.replace(recipe.task, preset=chosen), reach), run=run)
 
 
 def recipe_of(task: str) -> str | None:

@@ -14,8 +14,9 @@ from manticore.files import write_json
 from manticore.modeling.configuration_manticore import HybridConfig
 from manticore.recipe import RunOptions
 from manticore.runs.folder import RunFolder
-from manticore.runs.hybrids import kind_of, reaches, read_hybrid
+from manticore.runs.hybrids import kind_of, read_hybrid
 from manticore.runs.machine import prepare
+from manticore.runs.reach import reach_of_hybrid, within
 from manticore.tasks.base import Task, TaskOptions
 from manticore.tasks.catalog import load_task
 from manticore.tasks.language import LanguageTask
@@ -29,7 +30,7 @@ def run(hybrid: Path, options: TaskOptions, batch_size: int, json: Path | None, 
     """
     machine = prepare(RunOptions())
     model = read_hybrid(hybrid)
-    task = read_by(hybrid, load_task(options))
+    task = task_of(hybrid, model, options)
     check_fits(model, task)
     result = score(model, task.splits().test, task.collate, batch_size, machine.device)
     console.print(
@@ -49,11 +50,12 @@ def told(result: Score) -> str:
     return f"accuracy {result.accuracy:.1%} ± {result.margin:.1%}"
 
 
-def read_by(hybrid: Path, task: Task) -> Task:
-    """The task as a hybrid reads it: text by the tokenizer in its folder, anything else as it is.
+def task_of(hybrid: Path, model: PreTrainedModel, options: TaskOptions) -> Task:
+    """The task as a hybrid reads it: text by the tokenizer in its folder, no more at once than it has positions for.
 
-    Raises ManticoreError if it has none.
+    Raises ManticoreError if it has none, or the task is not as it needs.
     """
+    task = load_task(within(options, [reach_of_hybrid(model.config)]))
     if not isinstance(task, LanguageTask):
         return task
     folder = RunFolder(hybrid).hybrid if RunFolder(hybrid).hybrid.is_dir() else hybrid
@@ -76,7 +78,6 @@ def check_fits(model: PreTrainedModel, task: Task) -> None:
         )
     if kind_of(model) != task.kind:
         raise ManticoreError(f"this hybrid has the head of kind '{kind_of(model)}'; {task.name} needs '{task.kind}'")
-    absolute = {name for name, held in config.components.items() if held["anatomy"]["positions"] is not None}
-    reach = min((limit for name, limit in reaches(config).items() if name in absolute), default=task.max_length)
-    if reach < task.max_length:
+    reach = reach_of_hybrid(config)
+    if reach is not None and reach < task.max_length:
         raise ManticoreError(f"this hybrid has {reach} positions; {task.name} has up to {task.max_length} tokens")

@@ -10,7 +10,7 @@ from rich.console import Console
 
 from manticore.files import write_json
 from manticore.recipe import RunOptions
-from manticore.runs.evaluate import check_fits, read_by, told
+from manticore.runs.evaluate import check_fits, task_of, told
 from manticore.runs.export import export
 from manticore.runs.folder import check_asked
 from manticore.runs.hybrids import read_hybrid
@@ -18,7 +18,6 @@ from manticore.runs.machine import prepare
 from manticore.runs.wording import tokenizer
 from manticore.runs.workshop import join, seed_of
 from manticore.tasks.base import TaskOptions
-from manticore.tasks.catalog import load_task
 from manticore.training.data import Stream
 from manticore.training.fit import fit
 from manticore.training.modules import TrainModule
@@ -65,7 +64,7 @@ def run(
         return out / "hybrid"
     machine = prepare(RunOptions())
     model = read_hybrid(hybrid)
-    task = read_by(hybrid, load_task(options))
+    task = task_of(hybrid, model, options)
     check_fits(model, task)
     splits = task.splits()
     stream = Stream(join([splits.weights, splits.alphas]), batch_size, seed_of(seed, "fine-tune"), task.collate)

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 LENGTHS = {"cpu": 256, "paper": 1024}
 """Tokens of a chunk, by preset."""
 
-HELPS = {"length": "tokens of a chunk, which is what a model sees at once"}
+HELPS = {"length": "tokens a model sees at once; no more than it has positions for, unless set"}
 
 
 class LanguageTask(Task):

@@ -1,0 +1,63 @@
+"""Text is cut into chunks that all models have positions for, unless the user says how long they are."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from rich.console import Console
+
+from manticore.api import recipe_for
+from manticore.errors import ManticoreError
+from manticore.runs.evaluate import task_of
+from manticore.runs.hybrids import read_hybrid
+from manticore.runs.reach import reach_of, reach_of_hybrid, within
+from manticore.runs.search import run
+from manticore.space import ComponentSpec
+from manticore.tasks.base import TaskOptions
+from tests.speaking import exported
+
+NANO = ["gpt-neo-nano", "mamba-nano"]
+
+
+def named(task: dict[str, Any], components: list[str] = NANO) -> str:
+    """The task's name in the recipe for these models."""
+    return recipe_for(None, {"task": task, "space": {"components": components}}).task.name
+
+
+def test_a_gpu_does_not_ask_for_more_positions_than_there_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "a GPU")
+    assert named({"name": "text"}) == "text@length=512"
+    assert named({"name": "text", "preset": "cpu"}) == "text"
+    assert named({"name": "text"}, ["mamba-nano", "mamba"]) == "text"
+
+
+def test_settings_stay_and_what_is_set_is_not_changed() -> None:
+    assert named({"name": "text@passage=500", "preset": "paper"}) == "text@passage=500,length=512"
+    assert named({"name": "text@length=1000", "preset": "paper"}) == "text@length=1000"
+    assert named({"name": "lra-listops", "preset": "paper"}) == "lra-listops"
+
+
+def test_what_is_set_beyond_the_positions_is_refused(tmp_path: Path) -> None:
+    recipe = recipe_for(None, {"task": {"name": "text@length=513"}, "space": {"components": NANO}})
+    with pytest.raises(ManticoreError, match="'gpt-neo-nano' has 512 positions; the task has up to 513 tokens"):
+        run(recipe, tmp_path / "out", False, Console(quiet=True))
+
+
+def test_only_local_configs_are_asked() -> None:
+    assert reach_of(ComponentSpec("gpt-neo-nano")) == 512
+    assert reach_of(ComponentSpec("mamba-nano")) is None
+    assert reach_of(ComponentSpec("gpt-neo")) is None
+    assert reach_of(ComponentSpec("someone/on-the-hub")) is None
+    assert within(TaskOptions("text", preset="paper"), []).name == "text"
+
+
+def test_a_hybrid_is_given_what_it_has_positions_for(tmp_path: Path) -> None:
+    model = read_hybrid(exported(tmp_path / "hybrid"))
+    limit = reach_of_hybrid(model.config)
+    assert limit is not None
+    assert task_of(tmp_path / "hybrid", model, TaskOptions("text", preset="paper")).max_length == limit < 1024
+    assert task_of(tmp_path / "hybrid", model, TaskOptions("text@length=8")).max_length == 8
