@@ -81,7 +81,7 @@ def read_json(path: Path | str) -> Any:
         return json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise BadFile(path, f"cannot be read ({error.strerror})") from None
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:  # text, JSON, or numbers that are none
         raise BadFile(path, f"not JSON ({error})", getattr(error, "lineno", None)) from None
 
 

@@ -34,10 +34,11 @@ def chunk(documents: Iterable[str], tokenizer: Any, length: int, groups: Mapping
     """Examples of at most `length` tokens, each labelled with the token after it.
 
     `Examples.sizes` are the bytes of text that a chunk tells, the end of a document counting none, nor what the
-    tokenizer reads as unknown. `Examples.groups` are the numbers of documents, or of what they hang together with:
-    `groups` has the names of groups by document.
+    tokenizer reads as unknown or passes over. `Examples.groups` are the numbers of documents, or of what they hang
+    together with: `groups` has the names of groups by document.
     """
     start, end = boundary(tokenizer)
+    blanks = _tells_blanks(tokenizer)
     rows: list[NDArray[np.int64]] = []
     sizes: list[int] = []
     numbers: list[int] = []
@@ -45,7 +46,7 @@ def chunk(documents: Iterable[str], tokenizer: Any, length: int, groups: Mapping
     for place, (text, ids, spans) in enumerate(_tokenized(documents, tokenizer)):
         number = seen.setdefault((groups or {}).get(text, place), len(seen))
         stream = np.array([start, *ids, end])
-        reached = _bytes_at(text, [stop for _, stop in spans]) - _bytes_lost(text, ids, spans, tokenizer)
+        reached = _bytes_at(text, spans, blanks) - _bytes_lost(text, ids, spans, tokenizer)
         for begin in range(0, len(stream) - 1, length):
             stop = min(begin + length, len(stream) - 1)
             rows.append(stream[begin : stop + 1])
@@ -73,17 +74,31 @@ def _tokenized(documents: Iterable[str], tokenizer: Any) -> Iterable[tuple[str, 
         yield from zip(texts, out["input_ids"], out["offset_mapping"], strict=True)
 
 
-def _bytes_at(text: str, ends: Sequence[int]) -> NDArray[np.int64]:
-    """Bytes of `text` told after 0, 1, ... tokens, and after its end; what no token stands for goes to the end."""
-    wide = (
-        np.fromiter((len(letter.encode()) for letter in text), np.int64, count=len(text))
-        if not text.isascii()
-        else None
-    )
-    total = len(text) if wide is None else int(wide.sum())
-    upto = np.arange(len(text) + 1) if wide is None else np.concatenate([[0], np.cumsum(wide)])
-    told = np.maximum.accumulate(upto[np.asarray(ends, np.int64)]) if len(ends) else np.zeros(0, np.int64)
-    return np.concatenate([[0], told, [total]])
+def _bytes_at(text: str, spans: Spans, blanks: bool) -> NDArray[np.int64]:
+    """Bytes of `text` told after 0, 1, ... tokens, and after its end.
+
+    What no token stands for is not told; but blanks are, by the token after them, where a tokenizer tells `blanks`.
+    """
+    size = np.fromiter(map(_size, text), np.int64, count=len(text)) if not text.isascii() else np.ones(len(text), int)
+    starts, stops = np.asarray(spans, np.int64).reshape(-1, 2).T
+    depth = np.zeros(len(text) + 1, np.int64)
+    np.add.at(depth, starts, 1)
+    np.add.at(depth, stops, -1)
+    for place in np.flatnonzero(np.cumsum(depth)[:-1] == 0).tolist():
+        size[place] *= blanks and text[place].isspace()
+    upto = np.concatenate([[0], np.cumsum(size)])
+    told = np.maximum.accumulate(upto[stops]) if len(stops) else np.zeros(0, np.int64)
+    return np.concatenate([[0], told, [upto[-1]]])
+
+
+def _size(letter: str) -> int:
+    return len(letter.encode())
+
+
+def _tells_blanks(tokenizer: Any) -> bool:
+    """Whether two spaces, one, and the end of a line between the same words are told apart."""
+    held = tokenizer(["a b", "a  b", "a\nb"], add_special_tokens=False)["input_ids"]
+    return len(set(map(tuple, held))) == len(held)
 
 
 def _bytes_lost(text: str, ids: Sequence[int], spans: Spans, tokenizer: Any) -> NDArray[np.int64]:

@@ -13,6 +13,7 @@ from typing import Any
 from manticore.errors import BadFile
 from manticore.tasks.base import Sheet, TaskOptions, sheets, tasks
 from manticore.tasks.division import Texts
+from manticore.tasks.documents import sound
 from manticore.tasks.hub import from_hub
 from manticore.tasks.language import HELPS, LanguageTask, length_of
 
@@ -77,7 +78,7 @@ class Corpus:
             missing = [name for name in self.files if not (folder / name).is_file()]
             if missing:
                 raise BadFile(folder / missing[0], f"no such file; expected {', '.join(self.files)} there")
-            parts = [self.read(folder / name) for name in self.files]
+            parts = [[sound(text, folder / name) for text in self.read(folder / name)] for name in self.files]
         for name, held in zip(self.files, parts, strict=True):
             if not held:
                 raise BadFile(name, "there is no document in it")

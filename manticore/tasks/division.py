@@ -5,6 +5,7 @@ A group is what a data set says, or a long document that was cut into passages. 
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -12,6 +13,8 @@ from manticore.errors import ManticoreError
 from manticore.tasks.base import TaskOptions
 from manticore.tasks.documents import passages
 from manticore.tasks.parts import PARTS, first, shuffled
+
+log = logging.getLogger(__name__)
 
 SHARE = 10
 """One byte in so many goes to val, and one to test, where nobody says which."""
@@ -68,6 +71,26 @@ class Texts:
         train, val, test = (list(first(getattr(self, part), getattr(options, part), part, where)) for part in PARTS)
         return Texts(train, val, test, self.groups)
 
+    def apart(self, where: str) -> Texts:
+        """The same without what stands in another part too, group by group: val gives way to test, train to both.
+
+        What is dropped is logged. Raises ManticoreError if nothing is left of a part.
+        """
+        taken: set[str] = set()
+        kept: dict[str, list[str]] = {}
+        for part in ("test", "val", "train"):
+            held: list[str] = getattr(self, part)
+            kept[part] = [text for text in held if self.groups.get(text, text) not in taken]
+            taken |= {self.groups.get(text, text) for text in held}
+            if held and not kept[part]:
+                raise ManticoreError(f"{where}: all documents of {part} also occur in the parts it must not touch")
+        lost = {part: len(getattr(self, part)) - len(texts) for part, texts in kept.items()}
+        if not any(lost.values()):
+            return self
+        log.warning("%s: %d documents of train and %d of val are dropped: they occur in test, or in val, too",
+                    where, lost["train"], lost["val"])  # fmt: skip
+        return Texts(**kept, groups=self.groups)
+
     def halves(self, seed: int, where: str) -> tuple[list[str], list[str]]:
         """Train in two parts, of about as many bytes and with no group in common.
 
@@ -106,18 +129,20 @@ def deal(groups: Sequence[Sequence[str]], shares: Sequence[float]) -> list[list[
     return [*parts, [document for group in groups[start:] for document in group]]
 
 
-def grouped(documents: Iterable[str], passage: int) -> dict[str, str]:
+def grouped(documents: Iterable[str], passage: int, named: Groups | None = None) -> dict[str, str]:
     """Documents in passages of about `passage` bytes (0: whole), each with its group, which is the document.
 
-    What is larger than a part for testing is several groups: stretches of passages that follow each other.
+    What is larger than a part for testing is several groups: stretches of passages that follow each other. Documents in
+    `named` have their groups already, whatever their size.
     """
-    held = [passages(document, passage) for document in documents]
-    part = sum(map(size_of, held)) / SHARE
+    held = {document: passages(document, passage) for document in documents}
+    part = sum(map(size_of, held.values())) / SHARE
     out: dict[str, str] = {}
-    for parts in held:
-        for run in stretches(parts, part / FINENESS) if size_of(parts) > part else [parts]:
+    for document, parts in held.items():
+        group = (named or {}).get(document)
+        for run in stretches(parts, part / FINENESS) if group is None and size_of(parts) > part else [parts]:
             for text in run:
-                out.setdefault(text, run[0])
+                out.setdefault(text, group or run[0])
     return out
 
 

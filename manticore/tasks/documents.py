@@ -1,7 +1,8 @@
 """Documents from local files: .txt, .jsonl and .parquet, any of them compressed with xz. Knows no tokens.
 
-What stands in one document hangs together; what stands in two never does. In a .txt file documents are parted by lines
-that say `<|endoftext|>`. Long ones can be cut between paragraphs into passages.
+What stands in one document hangs together; what stands in two does not, unless records of a .jsonl file name the same
+`group`. In a .txt file documents are parted by lines that say `<|endoftext|>`. Long ones can be cut between paragraphs
+into passages.
 """
 
 from __future__ import annotations
@@ -35,12 +36,7 @@ def read_documents(place: Path) -> dict[str, list[str]]:
 
     Raises BadFile, with place, if a file is empty, no text, or not what its name says.
     """
-    files = [place] if place.is_file() else sorted(file for file in place.glob("*") if _kind(file) in KINDS)
-    if not place.exists():
-        raise ManticoreError(f"no such file or folder of text: {place}")
-    if not files:
-        raise BadFile(place, f"no text in it; expected {', '.join(KINDS)} files")
-    return {file.name: _read(file) for file in files}
+    return {file.name: _read(file) for file in _files(place)}
 
 
 def passages(text: str, size: int) -> list[str]:
@@ -68,6 +64,15 @@ def _pieces(paragraph: str, size: int) -> list[tuple[str, str]]:
     return [*((line, "\n") for line in lines[:-1]), (lines[-1], "\n\n")]
 
 
+def _files(place: Path) -> list[Path]:
+    files = [place] if place.is_file() else sorted(file for file in place.glob("*") if _kind(file) in KINDS)
+    if not place.exists():
+        raise ManticoreError(f"no such file or folder of text: {place}")
+    if not files:
+        raise BadFile(place, f"no text in it; expected {', '.join(KINDS)} files")
+    return files
+
+
 def _kind(file: Path) -> str:
     """`.txt` of `a.txt` and of `a.txt.xz`."""
     return Path(file.stem).suffix if file.suffix == ".xz" else file.suffix
@@ -84,13 +89,12 @@ def _read(file: Path) -> list[str]:
 
 
 def _lines(file: Path) -> Iterator[str]:
-    text = text_in(file)
     if _kind(file) == ".txt":
-        yield from (part.strip("\n") for part in re.split(rf"^{re.escape(SEPARATOR)}\s*$", text, flags=re.MULTILINE))
+        parts = re.split(rf"^{re.escape(SEPARATOR)}\s*$", text_in(file), flags=re.MULTILINE)
+        yield from (part.strip("\n") for part in parts)
         return
-    for number, line in enumerate(text.split("\n"), start=1):  # what else ends a line may stand in a JSON text
-        if line.strip():
-            yield _record(file, number, line)
+    for number, record in _records(file):
+        yield text_of(record, file, number)
 
 
 def bytes_in(file: Path) -> bytes:
@@ -112,12 +116,27 @@ def text_in(file: Path) -> str:
     return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
-def _record(file: Path, number: int, line: str) -> str:
-    try:
-        held: Any = json.loads(line)
-    except json.JSONDecodeError:
-        raise BadFile(file, "not JSON", number) from None
-    return text_of(held, file, number)
+def read_groups(place: Path) -> dict[str, str]:
+    """Documents whose record in a .jsonl file has a field `group`, each with it: what hangs together.
+
+    Raises as `read_documents` does.
+    """
+    out = {}
+    for file in _files(place):
+        for number, record in _records(file) if _kind(file) == ".jsonl" else ():
+            if isinstance(record, dict) and record.get("group") is not None:
+                out[text_of(record, file, number)] = f"group {record['group']}"
+    return out
+
+
+def _records(file: Path) -> Iterator[tuple[int, Any]]:
+    """What a .jsonl file holds, with the number of its line."""
+    for number, line in enumerate(text_in(file).split("\n"), start=1):  # what else ends a line may stand in a JSON text
+        if line.strip():
+            try:
+                yield number, json.loads(line)
+            except (ValueError, RecursionError):  # numbers of too many digits, and lists in lists in lists
+                raise BadFile(file, "not JSON", number) from None
 
 
 def text_of(record: Any, file: Path, number: int) -> str:
@@ -125,19 +144,30 @@ def text_of(record: Any, file: Path, number: int) -> str:
     texts = [record[field] for field in FIELDS if field in record] if isinstance(record, dict) else [record]
     if not texts or not isinstance(texts[0], str):
         raise BadFile(file, f"expected a record with a text in one of {', '.join(FIELDS)}", number)
-    if amiss := NO_LETTER.search(texts[0]):
+    return sound(texts[0], file, number)
+
+
+def sound(text: str, file: Path, number: int | None = None) -> str:
+    """The text itself. Raises BadFile if it holds what no text in UTF-8 does."""
+    if amiss := NO_LETTER.search(text):
         raise BadFile(file, f"the text holds \\u{ord(amiss[0]):04x}, which is no letter", number)
-    return texts[0]
+    return text
 
 
 def _parquet(file: Path) -> Iterator[str]:
+    """The texts of a table's first column that is called like one; rows without a text are left out."""
     import pyarrow
     import pyarrow.parquet  # here, for it takes a second; it comes with `datasets`
 
     held = pyarrow.BufferReader(bytes_in(file))
     try:
-        table = pyarrow.parquet.read_table(held)
+        opened = pyarrow.parquet.ParquetFile(held)
+        field = next((field for field in FIELDS if field in opened.schema_arrow.names), None)
+        texts = [] if field is None else opened.read([field]).column(field).to_pylist()
     except Exception:  # Arrow has many
         raise BadFile(file, "not a parquet file, or damaged") from None
-    for number, record in enumerate(table.to_pylist(), start=1):
-        yield text_of(record, file, number)
+    if field is None:
+        raise BadFile(file, f"expected a column {', '.join(FIELDS)}")
+    for number, text in enumerate(texts, start=1):
+        if text is not None:
+            yield text_of(text, file, number)

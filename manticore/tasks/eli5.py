@@ -32,7 +32,7 @@ def _file(file: Path) -> list[str]:
         try:
             record = json.loads(line)
             pairs.append((str(record["question"]), str(record["answer"])))
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, RecursionError):
             raise BadFile(file, "expected a record with question and answer", number) from None
     return threads(pairs)
 

@@ -7,6 +7,7 @@ labelled with the token that comes next (see `chunks`). All that is counted in b
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -85,7 +86,7 @@ class LanguageTask(Task):
     def texts(self) -> Texts:
         """The documents, got at the first call."""
         if self._texts is None:
-            self._texts = self._source()
+            self._texts = self._source().apart(self.name)
         return self._texts
 
     def documents(self) -> dict[str, list[str]]:
@@ -134,14 +135,20 @@ class LanguageTask(Task):
         return padded(batch, pad or 0, self.per_token)
 
     def write(self, folder: Path) -> list[Path]:
-        """train.jsonl, val.jsonl and test.jsonl, a record with `text` for each document."""
+        """train.jsonl, val.jsonl and test.jsonl: a record for each document, and its `group` if others are in it."""
         files = {part: folder / f"{part}.jsonl" for part in PARTS}
         for file in files.values():
             if file.exists():
                 raise ManticoreError(f"{file} exists; choose another folder")
+        texts = self.texts()
+        names = [texts.groups.get(text, text) for part in PARTS for text in getattr(texts, part)]
+        numbers = {name: number for number, (name, count) in enumerate(Counter(names).items()) if count > 1}
         for part, file in files.items():
-            lines = (json.dumps({"text": text}, ensure_ascii=False) for text in getattr(self.texts(), part))
-            write_text(file, "".join(f"{line}\n" for line in lines))
+            records: list[dict[str, object]] = []
+            for text in getattr(texts, part):
+                number = numbers.get(texts.groups.get(text, text))
+                records.append({"text": text} if number is None else {"text": text, "group": number})
+            write_text(file, "".join(f"{json.dumps(record, ensure_ascii=False)}\n" for record in records))
         return list(files.values())
 
 

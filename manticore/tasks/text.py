@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from manticore.errors import BadFile, ManticoreError
 from manticore.tasks.base import Sheet, TaskOptions, sheets, tasks
-from manticore.tasks.division import SHARE, Texts, grouped
-from manticore.tasks.documents import FIELDS, KINDS, read_documents
+from manticore.tasks.division import SHARE, Groups, Texts, grouped
+from manticore.tasks.documents import FIELDS, KINDS, read_documents, read_groups
 from manticore.tasks.hub import from_hub
 from manticore.tasks.language import HELPS, LanguageTask, length_of
 from manticore.tasks.parts import PARTS, number
@@ -71,29 +72,29 @@ def read_texts(given: str, passage: int, seed: int) -> Texts:
         if "/" not in given or given.startswith((".", "/", "~")):
             raise ManticoreError(f"no such file or folder of text: {given}")
         return _from_hub(given, passage, seed)
-    files = read_documents(place)
+    files, named = read_documents(place), read_groups(place)
     parts = {part: [text for name, held in files.items() if _part_of(name) == part for text in held] for part in PARTS}
     if any(parts[part] for part in ("train", "test")) and len(files) > 1:
         if missing := [part for part in PARTS if not parts[part]]:
             raise BadFile(place, f"has files for some parts and none for {' and '.join(missing)}; name all or none so")
         if others := [name for name in files if not _part_of(name)]:
             raise BadFile(place / others[0], f"is none of {', '.join(PARTS)}, which its folder has; take it out")
-        train, val, test = (grouped(parts[part], passage) for part in PARTS)
+        train, val, test = (grouped(parts[part], passage, named) for part in PARTS)
         return Texts(list(train), list(val), list(test), train | val | test)
-    return _divided(files, passage, seed, given)
+    return _divided(files, named, passage, seed, given)
 
 
-def _divided(files: Mapping[str, Sequence[str]], passage: int, seed: int, given: str) -> Texts:
+def _divided(files: Mapping[str, Sequence[str]], named: Groups, passage: int, seed: int, given: str) -> Texts:
     """The documents of files in three parts; each file by itself, if all have enough for that."""
-    each = [grouped(texts, passage) for texts in files.values()]
+    each = [grouped(texts, passage, named) for texts in files.values()]
     if any(len(set(pool.values())) < SHARE for pool in each):
-        each = [grouped([text for texts in files.values() for text in texts], passage)]
+        each = [grouped([text for texts in files.values() for text in texts], passage, named)]
     return Texts.divided(each, seed, given)
 
 
 def _part_of(name: str) -> str:
     """Which part a file is, by the first word of its name; empty if it is none."""
-    stem = name.split(".")[0].split("-")[0]
+    stem = re.split(r"[-_.\d]", name.lower(), maxsplit=1)[0]
     return "val" if stem in VAL else stem if stem in PARTS else ""
 
 

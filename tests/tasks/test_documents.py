@@ -11,8 +11,39 @@ import pyarrow.parquet
 import pytest
 
 from manticore.errors import BadFile, ManticoreError
-from manticore.tasks.documents import passages, read_documents
+from manticore.tasks.documents import passages, read_documents, read_groups
 from manticore.tasks.overlap import without
+
+
+def table(**columns: pyarrow.Array) -> bytes:
+    """A parquet file of these columns."""
+    out = pyarrow.BufferOutputStream()
+    pyarrow.parquet.write_table(pyarrow.table(columns), out)
+    return out.getvalue().to_pybytes()
+
+
+NO_UTF8 = pyarrow.Array.from_buffers(
+    pyarrow.string(), 1, [None, pyarrow.py_buffer(b"\0\0\0\0\2\0\0\0"), pyarrow.py_buffer(b"a\xff")]
+)
+"""What a column of text should not hold, but can."""
+
+
+def test_only_the_column_of_texts_is_read(tmp_path: Path) -> None:
+    far = pyarrow.array([2**60, 0, 1], pyarrow.timestamp("ms"))  # no date that Python has
+    (tmp_path / "a.parquet").write_bytes(table(at=far, document=pyarrow.array(["one", None, "two"])))
+    assert read_documents(tmp_path) == {"a.parquet": ["one", "two"]}
+
+
+def test_records_may_say_what_they_hang_together_with(tmp_path: Path) -> None:
+    records = [
+        {"text": "one", "group": 3},
+        {"text": "two"},
+        {"document": "three", "group": 3},
+        {"text": "four", "group": "x"},
+    ]
+    (tmp_path / "a.jsonl").write_text("".join(json.dumps(held) + "\n" for held in records), encoding="utf-8")
+    (tmp_path / "b.txt").write_text("five", encoding="utf-8")
+    assert read_groups(tmp_path) == {"one": "group 3", "three": "group 3", "four": "group x"}
 
 
 def test_a_line_of_its_own_parts_documents(tmp_path: Path) -> None:
@@ -67,7 +98,13 @@ def test_a_json_text_may_hold_what_else_ends_a_line(tmp_path: Path) -> None:
         ("a.jsonl", b'{"text": 3}', ":1: expected a record"),
         ("a.jsonl", b'{"text": "a"}\n{"text": "b \\ud83d"}', ":2: the text holds \\ud83d, which is no letter"),
         ("a.jsonl", b'{"text": "b \\u0000"}', ":1: the text holds \\u0000, which is no letter"),
+        ("a.jsonl", b'{"text": "a", "at": ' + b"9" * 5000 + b"}", ":1: not JSON"),
+        ("a.jsonl", b"[" * 100_000, ":1: not JSON"),
         ("a.parquet", b"PAR1", "not a parquet file"),
+        ("a.parquet", table(title=pyarrow.array(["a"])), "expected a column text, content, document"),
+        ("a.parquet", table(text=pyarrow.array([3])), ":1: expected a record with a text"),
+        ("a.parquet", table(text=NO_UTF8), "not a parquet file, or damaged"),
+        ("a.parquet", table(text=pyarrow.array([None, None], pyarrow.string())), "there is no text in it"),
         ("a.bin", b"x", "expected a .txt, .jsonl, .parquet file"),
     ],
 )

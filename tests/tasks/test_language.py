@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import copy
+import json
 import math
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tokenizers import Tokenizer
+from tokenizers import Regex, Tokenizer
 from tokenizers.models import WordLevel
-from tokenizers.normalizers import Lowercase
-from tokenizers.pre_tokenizers import Whitespace
+from tokenizers.normalizers import Lowercase, Normalizer, Replace
+from tokenizers.pre_tokenizers import PreTokenizer, Split, Whitespace, WhitespaceSplit
 from transformers import PreTrainedTokenizerFast
 
 from manticore.errors import BadFile, ManticoreError
@@ -110,6 +112,43 @@ def test_passages_of_one_document_stay_together(sizes: list[int], seed: int) -> 
     assert all(size_of(part) <= whole / 10 + max(map(size_of, runs)) for part in parts[:2])
 
 
+def test_what_stands_in_two_files_is_learnt_from_or_tested_on_not_both(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Files are divided each by itself; a document of both may be in train of one and in test of the other."""
+    for name, numbers in (("a", range(40)), ("b", range(10, 60))):
+        lines = [json.dumps({"text": f"document {number}\n\n{name}", "group": number}) for number in numbers]
+        (tmp_path / f"{name}.jsonl").write_text("\n".join(lines), encoding="utf-8")
+    task = load_task(TaskOptions("text", data_dir=str(tmp_path)))
+    assert isinstance(task, LanguageTask)
+    parts = task.documents()
+    names = {part: {text.split("\n")[0] for text in held} for part, held in parts.items()}
+    assert sum(map(len, names.values())) == len(set().union(*names.values()))
+    assert len(parts["test"]) > 5
+    assert "are dropped: they occur in test" in caplog.text
+
+
+@pytest.mark.parametrize(
+    "names", [("train_0", "dev_0", "test_0"), ("Train", "Validation", "Test"), ("train1", "val", "test.2")]
+)
+def test_parts_may_be_named_in_several_ways(names: tuple[str, str, str], tmp_path: Path) -> None:
+    for name in names:
+        (tmp_path / f"{name}.txt").write_text(f"{name} one.\n<|endoftext|>\n{name} two.", encoding="utf-8")
+    task = load_task(TaskOptions("text", data_dir=str(tmp_path)))
+    assert isinstance(task, LanguageTask)
+    texts = task.texts()
+    assert [held[0] for held in (texts.train, texts.val, texts.test)] == [f"{name} one." for name in names]
+
+
+def test_all_of_a_part_in_another_is_refused(tmp_path: Path) -> None:
+    for name in ("train", "val", "test"):
+        (tmp_path / f"{name}.txt").write_text("the same", encoding="utf-8")
+    task = load_task(TaskOptions("text", data_dir=str(tmp_path)))
+    assert isinstance(task, LanguageTask)
+    with pytest.raises(ManticoreError, match="all documents of val also occur in the parts it must not touch"):
+        task.texts()
+
+
 def test_a_file_too_many_beside_named_parts_is_refused(tmp_path: Path) -> None:
     for name in ("train", "val", "test", "more-notes"):
         (tmp_path / f"{name}.txt").write_text(f"{name} one.\n<|endoftext|>\n{name} two.", encoding="utf-8")
@@ -159,8 +198,8 @@ def test_what_is_read_as_unknown_counts_no_bytes() -> None:
         eos_token="<end>",
     )
     words.backend_tokenizer.pre_tokenizer = Whitespace()
-    assert chunk(["one two"], words, 9).sizes.sum() == len("one two")  # type: ignore[union-attr]
-    assert chunk(["one drei two"], words, 9).sizes.sum() == len("one  two")  # type: ignore[union-attr]
+    assert chunk(["one two"], words, 9).sizes.sum() == len("onetwo")  # type: ignore[union-attr]
+    assert chunk(["one drei two"], words, 9).sizes.sum() == len("onetwo")  # type: ignore[union-attr]
 
 
 def test_a_tokenizer_that_makes_letters_small_is_refused() -> None:
@@ -226,8 +265,40 @@ def test_written_and_read_again(tmp_path: Path) -> None:
     assert isinstance(held[1], LanguageTask)
     for part in ("train", "val", "test"):
         assert getattr(held[0].texts(), part) == getattr(held[1].texts(), part)
+    assert held[0].documents() == held[1].documents()  # halves of train too: passages know which document they are of
     with pytest.raises(ManticoreError, match="exists"):
         write_task(TaskOptions("text"), tmp_path)
+
+
+class Dropping(NamedTuple):
+    """A tokenizer that does not tell all of a text, a text, and the bytes of it that it tells."""
+
+    normalizer: Normalizer | None
+    pre_tokenizer: PreTokenizer
+    text: str
+    bytes: int
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        Dropping(None, WhitespaceSplit(), "one  two\n\n one", 9),
+        Dropping(None, Split(Regex(r"\s+"), "removed"), "one two ", 6),
+        Dropping(Replace("t", ""), Split(" ", "isolated"), "one two", 6),
+        Dropping(None, Split(Regex(r"\s"), "isolated"), "one  two\n\n one", 14),
+    ],
+)
+def test_what_a_tokenizer_does_not_tell_counts_no_bytes(given: Dropping) -> None:
+    """It would be credited with them; blanks between words count where it tells two from one, and a line's end."""
+    known = ["<eos>", "<unk>", "one", "two", "wo", " ", "\n"]
+    core = Tokenizer(WordLevel({word: place for place, word in enumerate(known)}, unk_token="<unk>"))
+    core.pre_tokenizer = given.pre_tokenizer
+    if given.normalizer is not None:
+        core.normalizer = given.normalizer
+    words = PreTrainedTokenizerFast(tokenizer_object=core, eos_token="<eos>", unk_token="<unk>")
+    sizes = chunk([given.text], words, 3).sizes
+    assert sizes is not None
+    assert sizes.sum() == given.bytes
 
 
 def test_what_cannot_be_is_said(tmp_path: Path) -> None:
