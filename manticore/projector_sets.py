@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Mapping
-from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +21,8 @@ from manticore.components import Component
 from manticore.errors import BadFile, ManticoreError
 from manticore.files import read_json, whole_folder, write_json, write_text
 from manticore.modeling.projectors import NOT_OWN
+from manticore.projector_checks import FORMAT, check_config, shapes
 from manticore.supernet import Supernet, translates
-
-FORMAT = 1
-FACTS = ("format", "home", "stages", "projector", "components", "tokens")
-"""What every `config.json` of a set has."""
 
 
 def weight_hash(model: nn.Module) -> str:
@@ -102,18 +98,8 @@ def read(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """A set's config and weights. Raises BadFile if the folder is none, or is damaged."""
     file, weights = folder / "config.json", folder / "model.safetensors"
     held = read_json(file)
-    if not isinstance(held, dict) or held.get("format") != FORMAT:
-        raise BadFile(file, f"not a projector set of format {FORMAT}")
-    missing = [key for key in FACTS if key not in held]
-    if missing:
-        raise BadFile(file, f"a projector set without '{missing[0]}'")
-    if not isinstance(held["stages"], int) or held["stages"] < 1:
-        raise BadFile(file, "'stages' must be a whole number of at least 1")
-    components = held["components"]
-    sound = isinstance(components, dict) and held["home"] in components
-    entries = components.values() if isinstance(components, dict) else ()
-    if not sound or not all(isinstance(one, dict) and {"weights", "width", "cuts"} <= set(one) for one in entries):
-        raise BadFile(file, "'components' must give weights, width and cuts of home and of every foreign component")
+    check_config(file, held)
+    wanted = shapes(file, held)
     try:
         state = load_file(weights)
     except (OSError, SafetensorError) as error:
@@ -121,12 +107,11 @@ def read(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     spoilt = [key for key, value in state.items() if not value.isfinite().all()]
     if spoilt:
         raise BadFile(weights, f"{spoilt[0]} is not finite")
-    parts = {"inward": "projector"}
-    if isinstance(held["projector"], Mapping) and held["projector"].get("bypass"):
-        parts["bypass"] = "bypass"
-    for stage, name, part in product(range(held["stages"]), components, parts):
-        if name != held["home"] and not any(key.startswith(f"stages.{stage}.{name}.{part}.") for key in state):
-            raise BadFile(weights, f"holds no {parts[part]} of '{name}' at stage {stage + 1}")
+    for key, shape in wanted.items():
+        if key not in state:
+            raise BadFile(weights, f"holds no {key}")
+        if tuple(state[key].shape) != shape:
+            raise BadFile(weights, f"{key} has the shape {tuple(state[key].shape)}, not {shape}")
     return held, state
 
 
@@ -141,14 +126,7 @@ def load_into(supernet: Supernet, folder: Path) -> dict[str, Any]:
     """
     held, weights = read(folder)
     _check_fit(held, describe(supernet), folder)
-    wanted = state(supernet)
-    for key, own in wanted.items():
-        if key not in weights:
-            raise BadFile(folder / "model.safetensors", f"holds no {key}")
-        if weights[key].shape != own.shape:
-            shapes = f"{tuple(weights[key].shape)}, not {tuple(own.shape)}"
-            raise BadFile(folder / "model.safetensors", f"{key} has the shape {shapes}")
-    supernet.load_state_dict({key: weights[key] for key in wanted}, strict=False)
+    supernet.load_state_dict({key: weights[key] for key in state(supernet)}, strict=False)
     return held
 
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import asdict, dataclass, field
-from importlib.metadata import entry_points
-from inspect import signature
 from operator import attrgetter
 from pathlib import Path
 from typing import Any
@@ -16,7 +14,7 @@ from manticore.components import Size
 from manticore.errors import ManticoreError, UnknownName
 from manticore.files import write_text
 from manticore.mixing import relaxations
-from manticore.modeling import projectors
+from manticore.projector_checks import check_projector
 from manticore.space import SearchSpace
 from manticore.strategies import strategies
 from manticore.tasks.base import TaskOptions
@@ -330,22 +328,3 @@ class Recipe:
         """Write as YAML, whole or not at all."""
         held = yaml.safe_dump(asdict(self), sort_keys=False, allow_unicode=True, width=100)
         write_text(file, f"# Runs again with: manticore search --config recipe.yaml --out another-folder\n{held}")
-
-
-def check_projector(kind: str, options: dict[str, Any]) -> None:
-    """Raises ManticoreError if there is no such kind of projector, or it does not take these options."""
-    if kind not in projectors.KINDS:
-        for point in entry_points(group="manticore.projector"):
-            projectors.KINDS.setdefault(point.name, point.load())
-    if kind not in projectors.KINDS:
-        raise UnknownName("projector", kind, projectors.KINDS)
-    own = {key: value for key, value in options.items() if key != "bypass"}
-    takes = signature(projectors.KINDS[kind])
-    try:
-        takes.bind(1, 1, **own)
-    except TypeError as error:
-        raise ManticoreError(f"projector '{kind}' does not take the options {own}: {error}") from None
-    if "bypass" in options and "bypass" in takes.parameters:
-        raise ManticoreError(
-            f"projector '{kind}' has an option 'bypass' of its own, which goes to its branch; rename it"
-        )

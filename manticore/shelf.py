@@ -157,7 +157,7 @@ def validate(file: Path) -> str:
     if file.is_dir() or (not file.exists() and str(file) in library.names("projectors")):
         return _validate_set(library.find("projectors", file))
     from manticore.pretrain_recipe import pretrain_recipe
-    from manticore.recipe import check_projector
+    from manticore.projector_checks import check_projector
     from manticore.recipe_reading import read_yaml, resolve
     from manticore.space import SearchSpace
 

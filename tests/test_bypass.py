@@ -17,8 +17,8 @@ from manticore.errors import ManticoreError
 from manticore.mixture import pass_by
 from manticore.modeling.bypass import Bypass, LowRankBypass
 from manticore.modeling.projectors import KINDS
+from manticore.projector_checks import check_projector
 from manticore.projector_sets import load_into, save, state
-from manticore.recipe import check_projector
 from manticore.recipe_reading import resolve
 from manticore.space import SearchSpace
 from manticore.supernet import Readout, Supernet, translates

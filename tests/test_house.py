@@ -33,7 +33,7 @@ ROWS = (  # roof to ground: DESIGN section 4
     ("discretization", "cost", "alignment", "projector_sets"),
     ("supernet",),
     ("mixing", "mixture"),
-    ("components", "baselines"),
+    ("components", "baselines", "projector_checks"),
     ("modeling",),
     ("kernels",),
     ("space",),

@@ -113,6 +113,26 @@ DAMAGE: dict[str, tuple[Callable[[Path], object], str]] = {
         config(lambda held: held["components"]["foreign"].pop("cuts")),  # type: ignore[index]
         "'components' must give",
     ),
+    "tokens in words": (config(lambda held: held.update(tokens="many")), "'tokens' must be"),
+    "a home that is a list": (config(lambda held: held.update(home=["home"])), "'components' must give"),
+    "no cuts": (config(lambda held: held["components"]["home"].update(cuts=None)), "weights, width and cuts of 'home'"),  # type: ignore[index]
+    "a cut less": (
+        config(lambda held: held["components"]["home"]["cuts"].pop()),
+        "the cuts of 'home' must rise from 0",
+    ),  # type: ignore[index]
+    "a projector in a word": (config(lambda held: held.update(projector="linear")), "'projector' cannot be: expected"),
+    "an unknown projector": (
+        config(lambda held: held.update(projector={"kind": "liner"})),
+        "'projector' cannot be: unknown projector 'liner'",
+    ),
+    "a strange option": (
+        config(lambda held: held.update(projector={"kind": "linear", "rank": "x"})),
+        "'projector' cannot be: projector 'linear' does not take the options",
+    ),
+    "an option of another type": (
+        config(lambda held: held.update(projector={"kind": "low-rank", "rank": "x"})),
+        "'projector' cannot be: ",
+    ),
     "no weights": (lambda f: (f / "model.safetensors").unlink(), "model.safetensors: cannot be read"),
     "cut short": (
         lambda f: (f / "model.safetensors").write_bytes((f / "model.safetensors").read_bytes()[:-9]),
@@ -121,7 +141,7 @@ DAMAGE: dict[str, tuple[Callable[[Path], object], str]] = {
     "a hole": (weights(lambda held: held.pop(FIRST)), f"holds no {FIRST}"),
     "a stage less": (
         weights(lambda held: [held.pop(key) for key in list(held) if key.startswith("stages.2.")]),
-        "holds no projector of 'foreign' at stage 3",
+        r"holds no stages\.2\.foreign\.inward\.weight",
     ),
     "another shape": (weights(lambda held: held.update({FIRST: torch.zeros(2, 3)})), r"has the shape \(2, 3\), not"),
     "not a number": (weights(lambda held: held[FIRST].fill_(float("nan"))), f"{FIRST} is not finite"),

@@ -16,8 +16,9 @@ from manticore.alignment.reading import Reading
 from manticore.alignment.steps import refine
 from manticore.components import load
 from manticore.errors import ManticoreError
+from manticore.projector_checks import check_projector
 from manticore.projector_sets import save
-from manticore.recipe import RunOptions, check_projector
+from manticore.recipe import RunOptions
 from manticore.report.table import bare, markdown
 from manticore.runs.calibration import calibration
 from manticore.runs.machine import prepare

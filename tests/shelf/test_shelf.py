@@ -14,7 +14,7 @@ from manticore.components import CATALOG
 from manticore.components.loading import config_of, load
 from manticore.components.vocabulary import fingerprint
 from manticore.pretrain_recipe import pretrain_recipe
-from manticore.recipe import check_projector
+from manticore.projector_checks import check_projector
 from manticore.recipe_reading import read_yaml
 from manticore.runs.workshop import Workshop
 from manticore.shelf import field_helps, listing

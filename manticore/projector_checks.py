@@ -1,0 +1,98 @@
+"""Whether projectors can be as they are told, and which shapes a set of them has. Knows no models."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from importlib.metadata import entry_points
+from inspect import signature
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from manticore.errors import BadFile, ManticoreError, UnknownName
+from manticore.modeling.bypass import bypass
+from manticore.modeling.projectors import KINDS, build
+
+FORMAT = 1
+FACTS = ("format", "home", "stages", "projector", "components", "tokens")
+"""What every `config.json` of a set has."""
+
+COMPONENT = {"weights": str, "width": int, "cuts": list}
+"""What it has for each component, home among them."""
+
+
+def check_projector(kind: str, options: dict[str, Any]) -> None:
+    """Raises ManticoreError if there is no such kind of projector, or it does not take these options."""
+    if kind not in KINDS:
+        for point in entry_points(group="manticore.projector"):
+            KINDS.setdefault(point.name, point.load())
+    if kind not in KINDS:
+        raise UnknownName("projector", kind, KINDS)
+    own = {key: value for key, value in options.items() if key != "bypass"}
+    takes = signature(KINDS[kind])
+    try:
+        takes.bind(1, 1, **own)
+    except TypeError as error:
+        raise ManticoreError(f"projector '{kind}' does not take the options {own}: {error}") from None
+    if "bypass" in options and "bypass" in takes.parameters:
+        raise ManticoreError(
+            f"projector '{kind}' has an option 'bypass' of its own, which goes to its branch; rename it"
+        )
+
+
+def check_config(file: Path, held: Any) -> None:
+    """Raises BadFile unless this is the config of a projector set."""
+    if not isinstance(held, dict) or held.get("format") != FORMAT:
+        raise BadFile(file, f"not a projector set of format {FORMAT}")
+    missing = [key for key in FACTS if key not in held]
+    if missing:
+        raise BadFile(file, f"a projector set without '{missing[0]}'")
+    for key, least in {"stages": 1, "tokens": 0}.items():
+        if type(held[key]) is not int or held[key] < least:
+            raise BadFile(file, f"'{key}' must be a whole number of at least {least}")
+    components = held["components"]
+    if not isinstance(components, dict) or not isinstance(held["home"], str) or held["home"] not in components:
+        raise BadFile(file, "'components' must give weights, width and cuts of home and of every foreign component")
+    for name, one in components.items():
+        if not isinstance(one, dict) or any(type(one.get(key)) is not kind for key, kind in COMPONENT.items()):
+            raise BadFile(file, f"'components' must give weights, width and cuts of '{name}'")
+        if not _cut(one["cuts"], held["stages"]):
+            raise BadFile(file, f"the cuts of '{name}' must rise from 0, one more than {held['stages']} stages")
+
+
+def _cut(cuts: list[Any], stages: int) -> bool:
+    whole = all(type(place) is int for place in cuts) and len(cuts) == stages + 1
+    return whole and cuts[0] == 0 and all(low < high for low, high in pairwise(cuts))
+
+
+def shapes(file: Path, held: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
+    """The shape of every tensor of a set with this config. Raises BadFile if there are no such projectors."""
+    told = held["projector"]
+    try:
+        if not isinstance(told, Mapping) or not isinstance(told.get("kind"), str):
+            raise ManticoreError("expected a mapping with its kind")
+        check_projector(told["kind"], {key: value for key, value in told.items() if key != "kind"})
+        return dict(_shapes(held))
+    except (ManticoreError, TypeError, ValueError, RuntimeError) as error:
+        raise BadFile(file, f"'projector' cannot be: {error}") from None
+
+
+def _shapes(held: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
+    told, out = dict(held["projector"]), {}
+    stream = held["components"][held["home"]]["width"]
+    for name, one in held["components"].items():
+        if name == held["home"]:
+            continue
+        with torch.device("meta"):
+            parts = {
+                "inward": build(told, stream, one["width"]),
+                "outward": build(told, one["width"], stream),
+                "bypass": bypass(told, stream),
+            }
+        for part, module in parts.items():
+            for key, value in ({} if module is None else module.state_dict()).items():
+                for stage in range(held["stages"]):
+                    out[f"stages.{stage}.{name}.{part}.{key}"] = tuple(value.shape)
+    return out
