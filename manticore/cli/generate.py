@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from manticore.cli.parsing import above_zero, at_least, command
-from manticore.errors import BadFile, ManticoreError
+from manticore.errors import ManticoreError
 
 
 def add(commands: Any) -> None:
@@ -50,10 +50,9 @@ def text_of(prompt: str | None, file: Path | None) -> str:
         raise ManticoreError("give --prompt TEXT or --prompt-file FILE: one of the two")
     if file is None:
         return str(prompt)
-    try:
-        return file.read_text(encoding="utf-8")
-    except UnicodeDecodeError:
-        raise BadFile(file, "expected text in UTF-8") from None
+    from manticore.tasks.documents import text_in
+
+    return text_in(file)
 
 
 def _tell(text: str) -> None:

@@ -59,7 +59,7 @@ def standings(paths: Sequence[Row], target: Ground) -> list[Row]:
     """What is compared on the target: the programmed path first, then the second opinion, components, best and median.
 
     `lead` is over home alone, `regret` how far the best path is above, both paired over seeds. The best is picked by
-    its own test scores, so that noise makes the regret larger, never smaller.
+    its own test scores, so that noise makes the regret larger in the mean.
     """
     ranked = sorted(paths, key=lambda row: -row["accuracy"]["mean"])
     stays = [target.home] * target.meeting.space.stages

@@ -134,7 +134,7 @@ def path_rows(paths: Iterable[Mapping[str, Any]], hybrid: Row, metric: Metric) -
 def regret(paths: Sequence[Mapping[str, Any]], hybrid: Row, metric: Metric) -> dict[str, Any] | None:
     """How much worse than the best path the found ones are, every path trained from scratch. 0: the best was found.
 
-    The best is picked by its own test scores, so that noise makes the regret larger, never smaller.
+    The best is picked by its own test scores, so that noise makes the regret larger in the mean.
     """
     if not paths or not hybrid["seeds"]:
         return None

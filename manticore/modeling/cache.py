@@ -50,9 +50,11 @@ class HybridCache(Cache):
         self.padded = False
 
     def crop(self, tokens_to_remove: int) -> None:
-        """Take the last tokens back: `-n` for n of them. Raises ValueError if some stage is recurrent."""
+        """Take the last tokens back: `-n` for n of them. Raises ValueError for too many, or a recurrent stage."""
         if self.stateful:
             raise ValueError("a cache with recurrent stages cannot take tokens back: their states keep no past")
+        if tokens_to_remove < -self.seen:
+            raise ValueError(f"a cache of {self.seen} tokens cannot take {-tokens_to_remove} back")
         super().crop(tokens_to_remove)
         self.seen = self.seen + tokens_to_remove if tokens_to_remove <= 0 else min(self.seen, tokens_to_remove)
 

@@ -16,6 +16,7 @@ from transformers.modeling_outputs import (
     SequenceClassifierOutputWithPast,
     TokenClassifierOutput,
 )
+from transformers.utils import can_return_tuple
 
 from .branches import ForeignBranch, HomeBranch, HubBranch, SkipBranch
 from .cache import HybridCache
@@ -130,6 +131,7 @@ class HybridModel(HybridPreTrainedModel):
         caches = [None if segment is None else segment.new_cache() for segment in self.segments]
         return HybridCache(caches, self.stateful)
 
+    @can_return_tuple
     def forward(
         self,
         input_ids: Tensor | None = None,
@@ -137,6 +139,7 @@ class HybridModel(HybridPreTrainedModel):
         position_ids: Tensor | None = None,
         past_key_values: HybridCache | None = None,
         use_cache: bool | None = None,
+        output_hidden_states: bool | None = None,
         **kwargs: Any,
     ) -> BaseModelOutputWithPast:
         """Run the hybrid.
@@ -147,12 +150,16 @@ class HybridModel(HybridPreTrainedModel):
             position_ids: (1 or B, L); default: each sequence's own tokens are counted, padding is not.
             past_key_values: what `new_cache` made, with the past in it.
             use_cache: return a cache. Default: only if one was given.
+            output_hidden_states: return the stream (B, L, D) before every stage, and last what the head is given.
+                Default: the configuration's.
 
-        Raises ValueError for inputs_embeds, another kind of cache, a mask of another shape or missing where the cache
-        holds padding, padding between tokens where windows slide, and more tokens than there are absolute positions.
+        Raises ValueError for inputs_embeds, output_attentions, another kind of cache, a mask of another shape or
+        missing where the cache holds padding, padding between tokens where windows slide, and more tokens than there
+        are absolute positions.
         """
         if input_ids is None:
             raise ValueError("a hybrid reads input_ids; inputs_embeds are not supported")
+        refuse(kwargs, "output_attentions")
         config: HybridConfig = self.config
         cache = self.new_cache() if past_key_values is None and use_cache else past_key_values
         windowed = any(segment is not None and segment.windowed for segment in self.segments)
@@ -160,12 +167,23 @@ class HybridModel(HybridPreTrainedModel):
         hub = config.topology == "hub"
         h_BLD = self.embed(input_ids, None if hub else context.positions.get(config.home))
         h_BLD = fit(h_BLD, config.hidden_size)
+        streams = [h_BLD]
         for stage in self.stages:
             h_BLD = stage(h_BLD, context)
+            streams.append(h_BLD)
         if cache is not None:
             cache.seen += input_ids.shape[1]
         h_BLD = self.norm(fit(h_BLD, self.home_config.hidden_size))
-        return BaseModelOutputWithPast(last_hidden_state=h_BLD, past_key_values=cache)
+        told = config.output_hidden_states if output_hidden_states is None else output_hidden_states
+        states = (*streams[:-1], h_BLD) if told else None
+        return BaseModelOutputWithPast(last_hidden_state=h_BLD, past_key_values=cache, hidden_states=states)
+
+
+def refuse(given: dict[str, Any], *names: str) -> None:
+    """Raises ValueError if something is asked for that a hybrid does not tell."""
+    for name in names:
+        if given.get(name):
+            raise ValueError(f"a hybrid does not support {name}")
 
 
 def shell_config(config: PretrainedConfig, vocab_size: int) -> PretrainedConfig:
@@ -194,6 +212,7 @@ class HybridForCausalLM(Generating, HybridPreTrainedModel, GenerationMixin):
     def set_output_embeddings(self, value: nn.Linear) -> None:
         self.head = value
 
+    @can_return_tuple
     def forward(
         self,
         input_ids: Tensor | None = None,
@@ -203,20 +222,26 @@ class HybridForCausalLM(Generating, HybridPreTrainedModel, GenerationMixin):
         labels: Tensor | None = None,
         use_cache: bool | None = None,
         logits_to_keep: int | Tensor = 0,
+        output_hidden_states: bool | None = None,
         **kwargs: Any,
     ) -> CausalLMOutputWithPast:
         """Logits (B, L, V), and with `labels` (B, L; -100 is ignored; shifted inside) the loss in nats.
 
         That is the mean over the labels, or the sum divided by `num_items_in_batch`, which Trainer gives.
         """
-        out = self.model(input_ids, attention_mask, position_ids, past_key_values, use_cache)
+        refuse(kwargs, "output_attentions")
+        out = self.model(
+            input_ids, attention_mask, position_ids, past_key_values, use_cache, output_hidden_states, return_dict=True
+        )
         kept = slice(-logits_to_keep, None) if isinstance(logits_to_keep, int) and logits_to_keep else slice(None)
         h_BLD = out.last_hidden_state[:, kept if isinstance(logits_to_keep, int) else logits_to_keep]
         logits_BLV = self.head(h_BLD)
         loss = None
         if labels is not None:
             loss = self.loss_function(logits=logits_BLV, labels=labels, vocab_size=self.config.vocab_size, **kwargs)
-        return CausalLMOutputWithPast(loss=loss, logits=logits_BLV, past_key_values=out.past_key_values)
+        return CausalLMOutputWithPast(
+            loss=loss, logits=logits_BLV, past_key_values=out.past_key_values, hidden_states=out.hidden_states
+        )
 
 
 class HybridWithHead(HybridPreTrainedModel):
@@ -241,9 +266,10 @@ class HybridWithHead(HybridPreTrainedModel):
         """What the head says. Without an attention mask, tokens equal to `config.pad_token_id` count as padding."""
         if attention_mask is None and input_ids is not None and self.config.pad_token_id is not None:
             attention_mask = (input_ids != self.config.pad_token_id).long()
-        h_BLD = self.model(input_ids, needed_mask(attention_mask), position_ids).last_hidden_state
-        out: Tensor = self.score(self.score.pick(h_BLD, attention_mask), h_BLD.shape[1])
-        return out
+        out = self.model(input_ids, needed_mask(attention_mask), position_ids, return_dict=True)
+        h_BLD = out.last_hidden_state
+        logits: Tensor = self.score(self.score.pick(h_BLD, attention_mask), h_BLD.shape[1])
+        return logits
 
     @staticmethod
     def loss(logits: Tensor, labels: Tensor | None) -> Tensor | None:
@@ -256,6 +282,7 @@ class HybridForSequenceClassification(HybridWithHead):
 
     heads = ("classification", "pair")
 
+    @can_return_tuple
     def forward(
         self,
         input_ids: Tensor | None = None,
@@ -268,6 +295,7 @@ class HybridForSequenceClassification(HybridWithHead):
 
         Where two sequences have one label, `input_ids` is (2B, L): first all first ones, then all second ones.
         """
+        refuse(kwargs, "output_attentions", "output_hidden_states")
         logits = self.logits(input_ids, attention_mask, position_ids)
         return SequenceClassifierOutputWithPast(loss=self.loss(logits, labels), logits=logits)
 
@@ -277,6 +305,7 @@ class HybridForTokenClassification(HybridWithHead):
 
     heads = ("tokens", "autoencoder")
 
+    @can_return_tuple
     def forward(
         self,
         input_ids: Tensor | None = None,
@@ -286,6 +315,7 @@ class HybridForTokenClassification(HybridWithHead):
         **kwargs: Any,
     ) -> TokenClassifierOutput:
         """Logits (B, L, num_labels), and with `labels` (B, L; -100 is ignored, nothing is shifted) the mean loss."""
+        refuse(kwargs, "output_attentions", "output_hidden_states")
         logits = self.logits(input_ids, attention_mask, position_ids)
         return TokenClassifierOutput(loss=self.loss(logits, labels), logits=logits)
 

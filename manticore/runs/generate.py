@@ -19,6 +19,10 @@ from manticore.runs.folder import RunFolder
 from manticore.runs.hybrids import holds_hybrid, kind_of, reaches, read_hybrid
 from manticore.runs.machine import prepare
 from manticore.space import ComponentSpec
+from manticore.tasks.documents import NO_LETTER
+
+COLDEST = 1e-4
+"""Least temperature: below it logits grow beyond what single precision tells apart."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +48,12 @@ class Drawing:
     def __post_init__(self) -> None:
         if self.top_p is not None and not 0 < self.top_p <= 1:
             raise ManticoreError(f"top-p must be above 0 and at most 1, got {self.top_p}")
+        if self.temperature is not None and not self.temperature >= COLDEST:
+            raise ManticoreError(
+                f"temperature must be at least {COLDEST}, got {self.temperature}; leave it out for greedy"
+            )
+        if not 0 <= self.seed < 1 << 63:
+            raise ManticoreError(f"the seed must be a whole number of at most 63 bits, got {self.seed}")
 
     def config(self, model: PreTrainedModel, words: PreTrainedTokenizerBase) -> GenerationConfig:
         """The same in transformers' terms, with the model's own end of text."""
@@ -126,6 +136,8 @@ def read_model(source: str) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
 
 def prompt_ids(prompt: str, model: PreTrainedModel, words: PreTrainedTokenizerBase) -> torch.Tensor:
     """Token ids (1, L) of a prompt, without an end of text that was added. Raises ManticoreError if there are none."""
+    if amiss := NO_LETTER.search(prompt):
+        raise ManticoreError(f"the prompt holds \\u{ord(amiss[0]):04x}, which is no letter")
     if not prompt:
         raise ManticoreError("the prompt is empty: give some text to go on with")
     ids = list(words(prompt)["input_ids"])

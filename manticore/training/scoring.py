@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from manticore.statistics import student_quantile
 from manticore.tasks.base import IGNORE, Examples
 from manticore.training.data import Batch, Collate
 
@@ -54,12 +55,13 @@ class Score:
 
     @property
     def margin(self) -> float | None:
-        """Half the width of the 95 % interval (normal approximation) of the accuracy, or of the bits per byte.
+        """Half the width of the 95 % interval of the accuracy (normal), or of the bits per byte (Student's).
 
         None for a text of one document, which says nothing of others.
         """
         if self.deviation is not None:
-            return 1.96 * self.deviation
+            few = self.documents is not None and len(self.documents) > 1
+            return (student_quantile(0.975, len(self.documents or ()) - 1) if few else 1.96) * self.deviation
         if self.bits_per_byte is not None:
             return None
         return 1.96 * math.sqrt(self.accuracy * (1 - self.accuracy) / max(1, self.count))

@@ -121,7 +121,11 @@ def test_exactly_as_many_tokens_as_there_are_positions(capsys: pytest.CaptureFix
         (["{hybrid}", "--prompt", "a", "--prompt-file", "b"], "one of the two"),
         (["{hybrid}", "--prompt", ""], "the prompt is empty"),
         (["{hybrid}", "--prompt-file", "{out}/nowhere.txt"], "nowhere.txt: No such file"),
-        (["{hybrid}", "--prompt-file", "{out}/bytes.bin"], "bytes.bin: expected text in UTF-8"),
+        (["{hybrid}", "--prompt-file", "{out}/bytes.bin"], "bytes.bin: not UTF-8 text (byte 0 cannot be read)"),
+        (["{hybrid}", "--prompt-file", "{out}/marks.txt"], "the prompt is empty"),
+        (["{hybrid}", "--prompt", "caf\udcff"], "the prompt holds \\udcff, which is no letter"),
+        (["{hybrid}", "--prompt", "a", "--temperature", "1e-45"], "temperature must be at least 0.0001, got"),
+        (["{hybrid}", "--prompt", "a", "--seed", "9" * 23], "the seed must be a whole number of at most 63 bits"),
         (["{hybrid}", "--prompt", "word " * 80], "are more than the 64 positions of 'gpt2'; shorten the prompt"),
         (["{hybrid}", "--prompt", "a", "--top-p", "2"], "top-p must be above 0 and at most 1, got 2.0"),
         (["{hybrid}", "--prompt", "a", "--temperature", "0"], "--temperature: must be a number above 0, got 0"),
@@ -143,6 +147,7 @@ def test_what_cannot_be(
 ) -> None:
     out = tmp_path_factory.mktemp("others")
     (out / "bytes.bin").write_bytes(b"\xff\xfe\xff")
+    (out / "marks.txt").write_bytes(b"\xef\xbb\xbf")
     places = {"hybrid": hybrid, "out": out}
     if words[0] == "{wordless}":
         places["wordless"] = exported(out / "wordless", with_words=False)

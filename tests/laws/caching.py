@@ -251,6 +251,7 @@ def guessing_ahead(model: PreTrainedModel) -> None:
         for more in ({"prompt_lookup_num_tokens": 3}, {"assistant_model": other}):
             assert _generated(model, ids, None, **more) == _generated(model, ids, None), more
         assert _generated(other, ids, None, assistant_model=model) == _generated(other, ids, None)
+        refused(ValueError, "cannot take 13 back", model(input_ids=ids, use_cache=True).past_key_values.crop, -13)
         return
     prompt = {"input_ids": ids, "max_new_tokens": 6, "pad_token_id": 0}
     refused(ValueError, "stateful", model.generate, **prompt, prompt_lookup_num_tokens=3)
@@ -287,3 +288,25 @@ def refused(kind: type[Exception], words: str, call: Callable[..., object], *giv
     with pytest.raises(kind, match=re.escape(words)) as told:
         call(*given, **named)
     assert "\n" not in str(told.value)
+
+
+@check
+def hidden_states_are_the_stream_at_every_cut(model: PreTrainedModel) -> None:
+    """Last what the head reads; with a cache as without; and what cannot be told is refused."""
+    ids_BL = torch.stack(sequences(model))
+    out = model(input_ids=ids_BL, output_hidden_states=True)
+    states = out.hidden_states
+    assert len(states) == len(model.config.path) + 1
+    torch.testing.assert_close(model.get_output_embeddings()(states[-1]), out.logits)
+    first = model(input_ids=ids_BL[:, :9], use_cache=True)
+    assert first.hidden_states is None
+    rest = model(input_ids=ids_BL[:, 9:], past_key_values=first.past_key_values, output_hidden_states=True)
+    for whole, part in zip(states, rest.hidden_states, strict=True):
+        torch.testing.assert_close(part, whole[:, 9:], **TOLERANCE)
+    plain = model(input_ids=ids_BL, return_dict=False)
+    assert isinstance(plain, tuple)
+    assert torch.equal(plain[0], out.logits)
+    told = model.generate(ids_BL, max_new_tokens=2, output_hidden_states=True, return_dict_in_generate=True)
+    assert [step[-1].shape[1] for step in told.hidden_states] == [LENGTH, 1]
+    with pytest.raises(ValueError, match="does not support output_attentions"):
+        model(input_ids=ids_BL, output_attentions=True)
