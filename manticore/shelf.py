@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from manticore import library
 from manticore.errors import BadFile, ManticoreError, UnknownName
+from manticore.files import whole_folder, write_text
 from manticore.tasks.sheet import Sheet, page, written
 
 if TYPE_CHECKING:
@@ -145,8 +146,12 @@ def copy(name: str, dest: Path) -> Path:
     for kind in library.SHELVES:
         if name in library.names(kind):
             source = library.find(kind, name)
-            dest.parent.mkdir(parents=True, exist_ok=True)
-            return Path(shutil.copytree(source, dest) if source.is_dir() else shutil.copyfile(source, dest))
+            if source.is_file():
+                write_text(dest, source.read_text(encoding="utf-8"))
+                return dest
+            with whole_folder(dest) as part:
+                shutil.copytree(source, part, dirs_exist_ok=True)
+            return dest
     raise UnknownName(
         "space, recipe, projector set or model", name, [n for k in library.SHELVES for n in library.names(k)]
     )

@@ -21,10 +21,10 @@ from manticore.mixing import relaxations
 from manticore.mixture import alike, mix, weighted_sum
 from manticore.modeling.branches import TRANSLATORS, ForeignBranch, HomeBranch, HubBranch, SkipBranch
 from manticore.modeling.heads import HEADS
-from manticore.modeling.modeling_manticore import Embedding
 from manticore.modeling.padding import needed_mask, places
 from manticore.modeling.projectors import KINDS, fit
 from manticore.modeling.segments import Context, part
+from manticore.modeling.shell import Embedding
 from manticore.space import SearchSpace
 
 

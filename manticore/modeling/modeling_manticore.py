@@ -9,7 +9,7 @@ from typing import Any
 
 import torch.nn.functional as F
 from torch import Tensor, nn
-from transformers import AutoModel, GenerationMixin, PretrainedConfig, PreTrainedModel
+from transformers import AutoModel, GenerationMixin, PreTrainedModel
 from transformers.modeling_outputs import (
     BaseModelOutputWithPast,
     CausalLMOutputWithPast,
@@ -25,22 +25,9 @@ from .generating import Generating
 from .heads import HEADS
 from .padding import needed_mask
 from .projectors import fit
-from .segments import Anatomy, Segment, part, slice_config
-from .surroundings import surround
-
-
-class Embedding(nn.Module):
-    """Token embedding (B, L) -> (B, L, D_k), with home's absolute positions and dropout where the family has them."""
-
-    def __init__(self, tokens: nn.Embedding, dropout: nn.Module) -> None:
-        super().__init__()
-        self.tokens = tokens
-        self.dropout = dropout
-
-    def forward(self, input_ids: Tensor, positions: Tensor | None) -> Tensor:
-        x_BLD = self.tokens(input_ids)
-        out: Tensor = self.dropout(x_BLD if positions is None else x_BLD + positions)
-        return out
+from .segments import Anatomy, Segment, part
+from .shell import Embedding, shell_config
+from .surroundings import refuse, surround
 
 
 class HybridPreTrainedModel(PreTrainedModel):
@@ -177,20 +164,6 @@ class HybridModel(HybridPreTrainedModel):
         told = config.output_hidden_states if output_hidden_states is None else output_hidden_states
         states = (*streams[:-1], h_BLD) if told else None
         return BaseModelOutputWithPast(last_hidden_state=h_BLD, past_key_values=cache, hidden_states=states)
-
-
-def refuse(given: dict[str, Any], *names: str) -> None:
-    """Raises ValueError if something is asked for that a hybrid does not tell."""
-    for name in names:
-        if given.get(name):
-            raise ValueError(f"a hybrid does not support {name}")
-
-
-def shell_config(config: PretrainedConfig, vocab_size: int) -> PretrainedConfig:
-    """A component's configuration without layers: what is left of its backbone is embedding, positions and norm."""
-    shell = slice_config(config, 0, 0)
-    shell.vocab_size = vocab_size
-    return shell
 
 
 class HybridForCausalLM(Generating, HybridPreTrainedModel, GenerationMixin):

@@ -50,3 +50,10 @@ def surround(
     cache.padded |= padded
     stepwise = interrupted or (padded and (past > 0 or length == 1))
     return Context(attention_mask, position_ids, positions, cache.stages, stepwise)
+
+
+def refuse(given: dict[str, Any], *names: str) -> None:
+    """Raises ValueError if something is asked for that a hybrid does not tell."""
+    for name in names:
+        if given.get(name):
+            raise ValueError(f"a hybrid does not support {name}")

@@ -28,6 +28,8 @@ def run(hybrid: Path, options: TaskOptions, batch_size: int, json: Path | None, 
 
     Raises ManticoreError if the folder holds no hybrid, or one for other tokens or labels than the task's.
     """
+    if json is not None and json.is_dir():
+        raise ManticoreError(f"{json} is a folder; --json needs a file")
     machine = prepare(RunOptions())
     model = read_hybrid(hybrid)
     task = task_of(hybrid, model, options)

@@ -9,7 +9,7 @@ from rich.console import Console
 
 from manticore.discretization import discretize
 from manticore.errors import ManticoreError, UnknownName
-from manticore.files import read_json
+from manticore.files import read_json, whole_folder
 from manticore.recipe_reading import read_yaml, resolve
 from manticore.runs.export import export, plain_card
 from manticore.runs.folder import finished_run
@@ -37,8 +37,8 @@ def run(given: Path, path: list[str] | None, out: Path, console: Console) -> Pat
     if path is None:
         if not (folder.hybrid / "config.json").exists():
             raise ManticoreError(f"{folder.hybrid} is gone; name a path to export from the supernet (--path ...)")
-        out.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copytree(folder.hybrid, out)
+        with whole_folder(out) as part:
+            shutil.copytree(folder.hybrid, part, dirs_exist_ok=True)
         console.print(f"{out}", highlight=False, soft_wrap=True)
         return out
     recipe = resolve([read_yaml(folder.recipe)], "auto")

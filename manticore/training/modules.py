@@ -73,7 +73,7 @@ class TrainModule(lightning.LightningModule):
         if not math.isfinite(value.item()):
             raise NonFiniteLoss(
                 f"the {what} became {value.item()} at step {self.done + 1}; the last saved state is kept; "
-                "a new run may hold with a lower learning rate (--set search.weights.lr=...) or run.precision=32-true"
+                "a new run may hold with a lower learning rate (--lr, --set search.weights.lr=...) or in float32"
             )
 
     def weight_step(self, batch: Batch) -> float:

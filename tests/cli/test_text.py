@@ -225,6 +225,8 @@ def test_other_commands_read_text_with_the_tokenizer_of_the_export(
     name = "discretized, after fine-tuning" if metrics["exported"] == "hybrid" else f"{metrics['exported']} alone"
     row = next(row for row in metrics["rows"] if row["name"] == name)
     whole = ["--task", TASK, "--preset", "cpu"]
+    assert main(["evaluate", str(run), *whole, "--json", str(tmp_path)]) == 2
+    assert f"{tmp_path} is a folder; --json needs a file" in capsys.readouterr().err
     assert main(["evaluate", str(run), *whole, "--batch-size", "16", "--json", str(tmp_path / "score.json")]) == 0
     assert "bits per byte" in capsys.readouterr().out
     told = json.loads((tmp_path / "score.json").read_text())
