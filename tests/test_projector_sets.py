@@ -12,6 +12,7 @@ from safetensors.torch import load_file, save_file
 
 from manticore.components import load
 from manticore.errors import ManticoreError
+from manticore.modeling.projectors import KINDS, Linear
 from manticore.projector_sets import load_into, read, save, state, weight_hash
 from manticore.space import ComponentSpec, SearchSpace
 from manticore.supernet import Readout, Supernet
@@ -181,3 +182,17 @@ def test_a_set_is_written_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytes
     (tmp_path / "set").mkdir()
     with pytest.raises(ManticoreError, match="exists"):
         save(supernet("gpt_neo", "mamba"), tmp_path / "set", "# card\n", 1)
+
+
+def test_projectors_of_ones_own_may_look_at_their_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Loud(Linear):
+        def __init__(self, d_in: int, d_out: int) -> None:
+            super().__init__(d_in, d_out)
+            self.scale = 1 / self.weight.detach().norm().item()
+
+    monkeypatch.setitem(KINDS, "loud", Loud)
+    torch.manual_seed(3)
+    place = save(fresh(projector="loud"), tmp_path / "set", "# a card\n", 10)
+    drawn = torch.get_rng_state()
+    assert read(place)[0]["projector"]["kind"] == "loud"
+    assert torch.equal(drawn, torch.get_rng_state())

@@ -6,38 +6,44 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from tokenizers import Tokenizer
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from manticore.components.vocabulary import same
 from manticore.errors import BadFile
 
-FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt")
-"""Where tokenizers have their tokens."""
-
 
 def read_tokenizer(source: str, where: Mapping[str, Any]) -> PreTrainedTokenizerBase | None:
-    """The tokenizer beside a model's weights, or None if there is none.
+    """The tokenizer beside a model's weights, or None if there is none that can be read.
 
     Args:
         source: folder or hub id.
         where: revision and the like, as transformers takes them.
 
-    Raises BadFile if there is one in a folder that cannot be read.
+    Raises BadFile for a damaged tokenizer.json in a folder.
     """
-    file = next((Path(source) / name for name in FILES if (Path(source) / name).is_file()), None)
     try:
         words: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(source, **where)
-    except Exception as error:  # transformers, tokenizers, hub and JSON each have their own
-        if file is None:
-            return None
-        reason = str(error).strip().splitlines()[0][:100] if str(error).strip() else type(error).__name__
-        raise BadFile(file, f"cannot be read as a tokenizer ({reason})") from None
+    except Exception:  # transformers, tokenizers, hub and JSON each have their own
+        _check(Path(source) / "tokenizer.json")
+        return None
     # Where there are no files transformers makes one up from the model's kind, with special tokens and nothing else.
     if len(words) > len(words.get_added_vocab()):
         return words
-    if file is not None:
-        raise BadFile(file, "a tokenizer without tokens of its own")
+    _check(Path(source) / "tokenizer.json")
     return None
+
+
+def _check(file: Path) -> None:
+    """Raises BadFile if there is such a file, and no tokenizer with tokens in it."""
+    if not file.is_file():
+        return
+    try:
+        tokens = Tokenizer.from_file(str(file)).get_vocab_size(with_added_tokens=False)
+    except Exception as error:
+        raise BadFile(file, f"cannot be read as a tokenizer ({str(error).strip().splitlines()[0][:100]})") from None
+    if not tokens:
+        raise BadFile(file, "a tokenizer without tokens")
 
 
 def one_vocabulary(tokenizers: Sequence[PreTrainedTokenizerBase | None]) -> bool:

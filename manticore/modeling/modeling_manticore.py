@@ -154,16 +154,16 @@ class HybridModel(HybridPreTrainedModel):
         hub = config.topology == "hub"
         h_BLD = self.embed(input_ids, None if hub else context.positions.get(config.home))
         h_BLD = fit(h_BLD, config.hidden_size)
-        streams = [h_BLD]
+        told = config.output_hidden_states if output_hidden_states is None else output_hidden_states
+        states: tuple[Tensor, ...] = ()
         for stage in self.stages:
+            states += (h_BLD,) if told else ()
             h_BLD = stage(h_BLD, context)
-            streams.append(h_BLD)
         if cache is not None:
             cache.seen += input_ids.shape[1]
         h_BLD = self.norm(fit(h_BLD, self.home_config.hidden_size))
-        told = config.output_hidden_states if output_hidden_states is None else output_hidden_states
-        states = (*streams[:-1], h_BLD) if told else None
-        return BaseModelOutputWithPast(last_hidden_state=h_BLD, past_key_values=cache, hidden_states=states)
+        kept = (*states, h_BLD) if told else None
+        return BaseModelOutputWithPast(last_hidden_state=h_BLD, past_key_values=cache, hidden_states=kept)
 
 
 class HybridForCausalLM(Generating, HybridPreTrainedModel, GenerationMixin):

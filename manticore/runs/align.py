@@ -25,7 +25,7 @@ from manticore.runs.machine import prepare
 from manticore.selection.zero_shot import zero_shot
 from manticore.space import SearchSpace
 from manticore.supernet import Readout, Supernet
-from manticore.tasks.documents import read_documents
+from manticore.tasks.documents import KINDS, kind_of, read_documents, text_in
 
 MOST_PATHS = 64
 """Largest space whose paths are all scored before and after."""
@@ -80,7 +80,7 @@ def run(options: AlignOptions, out: Path, console: Console) -> Path:
         projector_options=options.projector_options,
     )
     check_projector(space.projector, space.projector_options)
-    texts = [text for file in options.text for held in read_documents(file).values() for text in held]
+    texts = [text for place in options.text for text in _texts(place)]
     home = space.home or space.names[0]
     machine = prepare(RunOptions())
     components = [load(spec) for spec in space.components]
@@ -110,6 +110,13 @@ def run(options: AlignOptions, out: Path, console: Console) -> Path:
     place = save(supernet, out, card, text.tokens, **facts)
     console.print(f"{place}: a projector set of {' and '.join(space.names)}, home {home}", highlight=False)
     return place
+
+
+def _texts(place: Path) -> list[str]:
+    """The documents of a file or folder; a file of another kind is one, in UTF-8."""
+    if place.is_dir() or kind_of(place) in KINDS:
+        return [text for held in read_documents(place).values() for text in held]
+    return [text_in(place)]
 
 
 def mean_mixed_loss(supernet: Supernet, text: Sequence[Reading]) -> float | None:

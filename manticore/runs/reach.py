@@ -9,7 +9,6 @@ from transformers import AutoConfig
 
 from manticore.components.families import family_of
 from manticore.components.loading import folder_of
-from manticore.errors import ManticoreError
 from manticore.modeling.configuration_manticore import HybridConfig
 from manticore.runs.hybrids import reaches
 from manticore.space import ComponentSpec
@@ -26,9 +25,11 @@ def within(options: TaskOptions, reaches: Iterable[int | None]) -> TaskOptions:
 
     Raises as `sheet_of` does.
     """
-    least = min((limit for limit in reaches if limit is not None), default=None)
     sheet = sheet_of(options)
-    if sheet.kind != "lm" or "length" in options.settings or least is None or least >= sheet.max_length:
+    if sheet.kind != "lm" or "length" in options.settings:
+        return options
+    least = min((limit for limit in reaches if limit is not None), default=sheet.max_length)
+    if least >= sheet.max_length:
         return options
     return replace(options, name=f"{options.name}{',' if options.settings else '@'}length={least}")
 
@@ -44,10 +45,10 @@ def reach_of(spec: ComponentSpec) -> int | None:
     try:
         config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
         absolute = family_of(config).anatomy.positions is not None
-    except (ManticoreError, OSError, ValueError, KeyError):
+    except Exception:  # transformers, hub and JSON each have their own
         return None
-    limit: int | None = getattr(config, "max_position_embeddings", None) if absolute else None
-    return limit
+    limit = getattr(config, "max_position_embeddings", None) if absolute else None
+    return limit if isinstance(limit, int) and limit > 1 else None
 
 
 def reach_of_hybrid(config: HybridConfig) -> int | None:

@@ -6,6 +6,7 @@ chunk of `length` tokens. No chunk holds two documents, so nothing leaks from on
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -77,7 +78,8 @@ def _tokenized(documents: Iterable[str], tokenizer: Any) -> Iterable[tuple[str, 
 def _bytes_at(text: str, spans: Spans, blanks: bool) -> NDArray[np.int64]:
     """Bytes of `text` told after 0, 1, ... tokens, and after its end.
 
-    What no token stands for is not told; but blanks are, by the token after them, where a tokenizer tells `blanks`.
+    What no token stands for is not told; but blanks are, by the token after them, where a tokenizer tells `blanks`, and
+    so are marks that are one letter with what stands before them: a normalizer puts the two together.
     """
     size = np.fromiter(map(_size, text), np.int64, count=len(text)) if not text.isascii() else np.ones(len(text), int)
     starts, stops = np.asarray(spans, np.int64).reshape(-1, 2).T
@@ -85,10 +87,17 @@ def _bytes_at(text: str, spans: Spans, blanks: bool) -> NDArray[np.int64]:
     np.add.at(depth, starts, 1)
     np.add.at(depth, stops, -1)
     for place in np.flatnonzero(np.cumsum(depth)[:-1] == 0).tolist():
-        size[place] *= blanks and text[place].isspace()
+        size[place] *= blanks if text[place].isspace() else _composed(text, place)
     upto = np.concatenate([[0], np.cumsum(size)])
     told = np.maximum.accumulate(upto[stops]) if len(stops) else np.zeros(0, np.int64)
     return np.concatenate([[0], told, [upto[-1]]])
+
+
+def _composed(text: str, place: int) -> bool:
+    """Whether what stands there is one letter (Unicode's NFC) with one to three before it."""
+    return text[place] > "\x7f" and any(
+        len(unicodedata.normalize("NFC", text[place - back : place + 1])) == 1 for back in range(1, min(place, 3) + 1)
+    )
 
 
 def _size(letter: str) -> int:

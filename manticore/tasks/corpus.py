@@ -52,7 +52,7 @@ class Corpus:
             where = self.source if options.data_dir is None else options.data_dir
 
             def get() -> Texts:
-                return self.texts(options).first(options, where)
+                return self.texts(options).apart(where).first(options, where)
 
             name = f"{self.name}@length={length}" if "length" in options.settings else self.name
             return LanguageTask(name, get, length, options.seed, f"read from {where}", {"length": length})

@@ -5,6 +5,7 @@ A group is what a data set says, or a long document that was cut into passages. 
 
 from __future__ import annotations
 
+import hashlib
 import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -58,7 +59,7 @@ class Texts:
             if len(groups) < 4:
                 raise ManticoreError(
                     f"{where}: {len(groups)} documents or passages that have nothing to do with each other, of which "
-                    "no four parts can be made; set a smaller passage, as in text@passage=2000"
+                    "no four parts can be made; set a smaller passage, as in text@passage=2000, or leave out `group`"
                 )
             for held, dealt in zip(parts, deal(groups, (1 / SHARE, 1 / SHARE)), strict=True):
                 held += dealt
@@ -80,8 +81,8 @@ class Texts:
         kept: dict[str, list[str]] = {}
         for part in ("test", "val", "train"):
             held: list[str] = getattr(self, part)
-            kept[part] = [text for text in held if self.groups.get(text, text) not in taken]
-            taken |= {self.groups.get(text, text) for text in held}
+            kept[part] = [text for text in held if taken.isdisjoint((text, self.groups.get(text, text)))]
+            taken |= {name for text in held for name in (text, self.groups.get(text, text))}
             if held and not kept[part]:
                 raise ManticoreError(f"{where}: all documents of {part} also occur in the parts it must not touch")
         lost = {part: len(getattr(self, part)) - len(texts) for part, texts in kept.items()}
@@ -140,9 +141,11 @@ def grouped(documents: Iterable[str], passage: int, named: Groups | None = None)
     out: dict[str, str] = {}
     for document, parts in held.items():
         group = (named or {}).get(document)
-        for run in stretches(parts, part / FINENESS) if group is None and size_of(parts) > part else [parts]:
+        name = hashlib.blake2b(document.encode(), digest_size=16).hexdigest()
+        runs = stretches(parts, part / FINENESS) if group is None and size_of(parts) > part else [parts]
+        for number, run in enumerate(runs):
             for text in run:
-                out.setdefault(text, group or run[0])
+                out.setdefault(text, group or f"{name}.{number}")
     return out
 
 

@@ -65,7 +65,7 @@ def _pieces(paragraph: str, size: int) -> list[tuple[str, str]]:
 
 
 def _files(place: Path) -> list[Path]:
-    files = [place] if place.is_file() else sorted(file for file in place.glob("*") if _kind(file) in KINDS)
+    files = [place] if place.is_file() else sorted(file for file in place.glob("*") if kind_of(file) in KINDS)
     if not place.exists():
         raise ManticoreError(f"no such file or folder of text: {place}")
     if not files:
@@ -73,15 +73,15 @@ def _files(place: Path) -> list[Path]:
     return files
 
 
-def _kind(file: Path) -> str:
+def kind_of(file: Path) -> str:
     """`.txt` of `a.txt` and of `a.txt.xz`."""
     return Path(file.stem).suffix if file.suffix == ".xz" else file.suffix
 
 
 def _read(file: Path) -> list[str]:
-    if _kind(file) not in KINDS:
+    if kind_of(file) not in KINDS:
         raise BadFile(file, f"expected a {', '.join(KINDS)} file, or one of them with .xz after it")
-    texts = list(_parquet(file) if _kind(file) == ".parquet" else _lines(file))
+    texts = list(_parquet(file) if kind_of(file) == ".parquet" else _lines(file))
     held = [text for text in texts if text.strip()]
     if not held:
         raise BadFile(file, "there is no text in it")
@@ -89,7 +89,7 @@ def _read(file: Path) -> list[str]:
 
 
 def _lines(file: Path) -> Iterator[str]:
-    if _kind(file) == ".txt":
+    if kind_of(file) == ".txt":
         parts = re.split(rf"^{re.escape(SEPARATOR)}\s*$", text_in(file), flags=re.MULTILINE)
         yield from (part.strip("\n") for part in parts)
         return
@@ -116,16 +116,20 @@ def text_in(file: Path) -> str:
     return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
-def read_groups(place: Path) -> dict[str, str]:
-    """Documents whose record in a .jsonl file has a field `group`, each with it: what hangs together.
+def read_groups(place: Path) -> dict[str, dict[str, str]]:
+    """By file, the documents whose record in a .jsonl file has a `group`, each with it: what hangs together.
 
-    Raises as `read_documents` does.
+    Raises as `read_documents` does, and BadFile for a group that is no whole number and no text.
     """
-    out = {}
+    out: dict[str, dict[str, str]] = {}
     for file in _files(place):
-        for number, record in _records(file) if _kind(file) == ".jsonl" else ():
-            if isinstance(record, dict) and record.get("group") is not None:
-                out[text_of(record, file, number)] = f"group {record['group']}"
+        held = out.setdefault(file.name, {})
+        for number, record in _records(file) if kind_of(file) == ".jsonl" else ():
+            group = record.get("group") if isinstance(record, dict) else None
+            if type(group) not in (int, str, type(None)):
+                raise BadFile(file, "'group' must be a whole number or a text", number)
+            if group is not None:
+                held[text_of(record, file, number)] = f"group {group}"
     return out
 
 

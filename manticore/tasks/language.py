@@ -86,7 +86,7 @@ class LanguageTask(Task):
     def texts(self) -> Texts:
         """The documents, got at the first call."""
         if self._texts is None:
-            self._texts = self._source().apart(self.name)
+            self._texts = self._source()
         return self._texts
 
     def documents(self) -> dict[str, list[str]]:

@@ -38,7 +38,7 @@ def text(options: TaskOptions) -> LanguageTask:
     where = "a megabyte of novels and speeches in the public domain" if options.data_dir is None else given
 
     def get() -> Texts:
-        return read_texts(given, passage, options.seed).first(options, where)
+        return read_texts(given, passage, options.seed).apart(where).first(options, where)
 
     held: dict[str, object] = {"length": length, "passage": passage}
     own = "".join(f",{key}={value}" for key, value in held.items() if key in options.settings)
@@ -73,27 +73,43 @@ def read_texts(given: str, passage: int, seed: int) -> Texts:
             raise ManticoreError(f"no such file or folder of text: {given}")
         return _from_hub(given, passage, seed)
     files, named = read_documents(place), read_groups(place)
-    parts = {part: [text for name, held in files.items() if _part_of(name) == part for text in held] for part in PARTS}
-    if any(parts[part] for part in ("train", "test")) and len(files) > 1:
-        if missing := [part for part in PARTS if not parts[part]]:
-            raise BadFile(place, f"has files for some parts and none for {' and '.join(missing)}; name all or none so")
-        if others := [name for name in files if not _part_of(name)]:
-            raise BadFile(place / others[0], f"is none of {', '.join(PARTS)}, which its folder has; take it out")
-        train, val, test = (grouped(parts[part], passage, named) for part in PARTS)
-        return Texts(list(train), list(val), list(test), train | val | test)
-    return _divided(files, named, passage, seed, given)
+    parts = _parts(list(files))
+    if not parts:
+        return _divided(
+            files, {text: group for held in named.values() for text, group in held.items()}, passage, seed, given
+        )
+    if missing := [part for part in PARTS if part not in parts.values()]:
+        raise BadFile(place, f"has files for some parts and none for {' and '.join(missing)}; name all or none so")
+    if others := [name for name, part in parts.items() if not part]:
+        raise BadFile(place / others[0], f"is none of {', '.join(PARTS)}, which its folder has; take it out")
+    own = {
+        text: f"{name}: {group}" for name, held in named.items() for text, group in held.items()
+    }  # each counts its own
+    train, val, test = (
+        grouped([text for name in files if parts[name] == part for text in files[name]], passage, own) for part in PARTS
+    )
+    return Texts(list(train), list(val), list(test), train | val | test)
 
 
 def _divided(files: Mapping[str, Sequence[str]], named: Groups, passage: int, seed: int, given: str) -> Texts:
-    """The documents of files in three parts; each file by itself, if all have enough for that."""
+    """The documents of files in three parts; each file by itself, if all have enough for that and share nothing."""
     each = [grouped(texts, passage, named) for texts in files.values()]
-    if any(len(set(pool.values())) < SHARE for pool in each):
+    groups = [set(pool.values()) for pool in each]
+    if any(len(held) < SHARE for held in groups) or sum(map(len, groups)) > len(set().union(*groups)):
         each = [grouped([text for texts in files.values() for text in texts], passage, named)]
     return Texts.divided(each, seed, given)
 
 
+def _parts(names: Sequence[str]) -> dict[str, str]:
+    """Which part each file is, empty for none, if some are called train or test, or all like a part; else nothing."""
+    parts = {name: _part_of(name) for name in names}
+    plain = any(re.fullmatch(r"train|test", re.split(r"[.-]", name, maxsplit=1)[0]) for name in names)
+    alike = all(parts.values()) and not {"train", "test"}.isdisjoint(parts.values())
+    return parts if len(names) > 1 and (plain or alike) else {}
+
+
 def _part_of(name: str) -> str:
-    """Which part a file is, by the first word of its name; empty if it is none."""
+    """Which part a file is called like, by the first word of its name; empty if none."""
     stem = re.split(r"[-_.\d]", name.lower(), maxsplit=1)[0]
     return "val" if stem in VAL else stem if stem in PARTS else ""
 

@@ -205,6 +205,8 @@ def test_documents_are_read_as_for_the_text_task(
         assert json.loads((out / "config.json").read_text())["text"] == [file]
         made.append((out / "model.safetensors").read_bytes())
     assert made[0] == made[1]
+    (tmp_path / "notes.md").write_bytes((shelf / "text.txt").read_bytes())
+    assert call(capsys, "align", *words(shelf, tmp_path / "out"), "--text", tmp_path / "notes.md")[0] == 0
 
 
 def test_models_that_cannot_read_and_folders_that_exist_are_refused(

@@ -9,8 +9,10 @@ import pytest
 import torch
 from rich.console import Console
 
+from manticore import library
 from manticore.api import recipe_for
 from manticore.errors import ManticoreError
+from manticore.files import read_json, write_json
 from manticore.runs.evaluate import task_of
 from manticore.runs.hybrids import read_hybrid
 from manticore.runs.reach import reach_of, reach_of_hybrid, within
@@ -18,6 +20,7 @@ from manticore.runs.search import run
 from manticore.space import ComponentSpec
 from manticore.tasks.base import TaskOptions
 from tests.speaking import exported
+from tests.words import refusal
 
 NANO = ["gpt-neo-nano", "mamba-nano"]
 
@@ -61,3 +64,26 @@ def test_a_hybrid_is_given_what_it_has_positions_for(tmp_path: Path) -> None:
     assert limit is not None
     assert task_of(tmp_path / "hybrid", model, TaskOptions("text", preset="paper")).max_length == limit < 1024
     assert task_of(tmp_path / "hybrid", model, TaskOptions("text@length=8")).max_length == 8
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"hidden_size": "abc"}, {"num_layers": None}, {"max_position_embeddings": "abc"}, {"attention_types": 3}],
+    ids=str,
+)
+@pytest.mark.parametrize("task", ["text", "lra-listops"])
+def test_a_damaged_config_is_said_in_a_line(
+    change: dict[str, Any], task: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    copied(library.find("models", "gpt-neo-nano"), tmp_path / "bad", **change)
+    words = ("--models", f"{tmp_path / 'bad'},mamba-nano", "--task", task, "--preset", "cpu", "--out", tmp_path / "out")
+    assert "bad" in refusal(capsys, "search", *words)
+    assert not (tmp_path / "out").exists()
+
+
+def copied(folder: Path, to: Path, **change: Any) -> None:
+    """A model with another config."""
+    to.mkdir()
+    for file in folder.iterdir():
+        (to / file.name).write_bytes(file.read_bytes())
+    write_json(to / "config.json", {**read_json(to / "config.json"), **change})

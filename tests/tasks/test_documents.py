@@ -43,7 +43,13 @@ def test_records_may_say_what_they_hang_together_with(tmp_path: Path) -> None:
     ]
     (tmp_path / "a.jsonl").write_text("".join(json.dumps(held) + "\n" for held in records), encoding="utf-8")
     (tmp_path / "b.txt").write_text("five", encoding="utf-8")
-    assert read_groups(tmp_path) == {"one": "group 3", "three": "group 3", "four": "group x"}
+    assert read_groups(tmp_path) == {
+        "a.jsonl": {"one": "group 3", "three": "group 3", "four": "group x"},
+        "b.txt": {},
+    }
+    (tmp_path / "a.jsonl").write_text('{"text": "one", "group": ["x"]}', encoding="utf-8")
+    with pytest.raises(BadFile, match=r"a\.jsonl:1: 'group' must be a whole number or a text"):
+        read_groups(tmp_path)
 
 
 def test_a_line_of_its_own_parts_documents(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import Regex, Tokenizer
 from tokenizers.models import WordLevel
-from tokenizers.normalizers import Lowercase, Normalizer, Replace
+from tokenizers.normalizers import NFC, Lowercase, Normalizer, Replace
 from tokenizers.pre_tokenizers import PreTokenizer, Split, Whitespace, WhitespaceSplit
 from transformers import PreTrainedTokenizerFast
 
@@ -25,6 +25,7 @@ from manticore.tasks.catalog import load_task, sheet_of, write_task
 from manticore.tasks.chunks import chunk
 from manticore.tasks.division import Texts, gathered, grouped, size_of
 from manticore.tasks.language import LanguageTask
+from manticore.tasks.parts import PARTS
 from manticore.training.scoring import bits_per_byte, score
 from tests.pico import component
 from tests.tasks.readers import reader, sample
@@ -112,10 +113,8 @@ def test_passages_of_one_document_stay_together(sizes: list[int], seed: int) -> 
     assert all(size_of(part) <= whole / 10 + max(map(size_of, runs)) for part in parts[:2])
 
 
-def test_what_stands_in_two_files_is_learnt_from_or_tested_on_not_both(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    """Files are divided each by itself; a document of both may be in train of one and in test of the other."""
+def test_files_that_share_a_group_are_divided_together(tmp_path: Path) -> None:
+    """Each by itself a group may stand in train of one and in test of the other."""
     for name, numbers in (("a", range(40)), ("b", range(10, 60))):
         lines = [json.dumps({"text": f"document {number}\n\n{name}", "group": number}) for number in numbers]
         (tmp_path / f"{name}.jsonl").write_text("\n".join(lines), encoding="utf-8")
@@ -124,8 +123,38 @@ def test_what_stands_in_two_files_is_learnt_from_or_tested_on_not_both(
     parts = task.documents()
     names = {part: {text.split("\n")[0] for text in held} for part, held in parts.items()}
     assert sum(map(len, names.values())) == len(set().union(*names.values()))
-    assert len(parts["test"]) > 5
+    assert sum(map(len, parts.values())) == 90
+    assert all(len(held) > 5 for held in parts.values())
+
+
+def test_what_is_tested_on_is_not_learnt_from_whoever_says_so(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """A document that stands in train and test, or a passage of one; how the rest begins is nobody's business."""
+    header = "It may be copied, if this notice stands on every copy of it.\n\n"
+    texts = {
+        part: [f"{header}{part} {number} tells of this\n\nand of that {part} {number}" for number in range(9)]
+        for part in PARTS
+    }
+    texts["train"] += texts["test"][:2]
+    for part, held in texts.items():
+        lines = [json.dumps({"text": text, "group": number}) for number, text in enumerate(held)]  # from 0 in each
+        (tmp_path / f"{part}.jsonl").write_text("\n".join(lines), encoding="utf-8")
+    task = load_task(TaskOptions("text@passage=70", data_dir=str(tmp_path)))
+    assert isinstance(task, LanguageTask)
+    told = task.texts()
+    assert len(told.test) == 1 + 9
+    assert len(told.val) == len(told.train) == 9
+    assert not set(told.train) & {*told.test, *told.val}
     assert "are dropped: they occur in test" in caplog.text
+    assert len(load_task(TaskOptions("text@passage=70", data_dir=str(tmp_path), train=9)).texts().train) == 9  # type: ignore[attr-defined]
+
+
+def test_files_that_only_begin_like_a_part_are_no_parts(tmp_path: Path) -> None:
+    for name in ("test_drive", "novel", "essay1"):
+        lines = [json.dumps({"text": f"{name} {number}"}) for number in range(20)]
+        (tmp_path / f"{name}.jsonl").write_text("\n".join(lines), encoding="utf-8")
+    task = load_task(TaskOptions("text", data_dir=str(tmp_path)))
+    assert isinstance(task, LanguageTask)
+    assert sum(map(len, task.documents().values())) == 60
 
 
 @pytest.mark.parametrize(
@@ -286,11 +315,13 @@ class Dropping(NamedTuple):
         Dropping(None, Split(Regex(r"\s+"), "removed"), "one two ", 6),
         Dropping(Replace("t", ""), Split(" ", "isolated"), "one two", 6),
         Dropping(None, Split(Regex(r"\s"), "isolated"), "one  two\n\n one", 14),
+        Dropping(NFC(), Split(" ", "isolated"), "cafe\u0301 \u1112\u1161\u11ab \u1ec7", 20),
+        Dropping(NFC(), Split(" ", "isolated"), "e\u0323\u0302 one", 9),
     ],
 )
 def test_what_a_tokenizer_does_not_tell_counts_no_bytes(given: Dropping) -> None:
     """It would be credited with them; blanks between words count where it tells two from one, and a line's end."""
-    known = ["<eos>", "<unk>", "one", "two", "wo", " ", "\n"]
+    known = ["<eos>", "<unk>", "one", "two", "wo", " ", "\n", "caf\u00e9", "\ud55c", "\u1ec7"]
     core = Tokenizer(WordLevel({word: place for place, word in enumerate(known)}, unk_token="<unk>"))
     core.pre_tokenizer = given.pre_tokenizer
     if given.normalizer is not None:
