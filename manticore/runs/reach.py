@@ -12,7 +12,7 @@ from manticore.components.loading import folder_of
 from manticore.modeling.configuration_manticore import HybridConfig
 from manticore.runs.hybrids import reaches
 from manticore.space import ComponentSpec
-from manticore.tasks.base import TaskOptions
+from manticore.tasks.base import TaskOptions, sheets
 from manticore.tasks.catalog import sheet_of
 
 
@@ -25,8 +25,10 @@ def within(options: TaskOptions, reaches: Iterable[int | None]) -> TaskOptions:
 
     Raises as `sheet_of` does.
     """
+    if options.base not in sheets or "length" in options.settings:  # tasks of text have a sheet before they have data
+        return options
     sheet = sheet_of(options)
-    if sheet.kind != "lm" or "length" in options.settings:
+    if sheet.kind != "lm":
         return options
     least = min((limit for limit in reaches if limit is not None), default=sheet.max_length)
     if least >= sheet.max_length:
