@@ -8,7 +8,7 @@ Mixed paths of a space of `--stages` stages, each model at home in turn, scored 
   as it is         P, Q and R by `manticore align`, every stage fitted on home's own stream
   along each path  fitted anew for every path, a stage on the stream that the stages before it make in fact; Q and R
                    are to make home's own update (`update`), or what is missing to home's own stream (`repair`)
-  the target text  fitted on one text and scored on the other, and on half as much of each
+  the target text  scored on the other text: fitted on the first, on that one, and on half as much of each
   low rank         P, Q and R of a rank; `whitened`: the directions to keep are chosen with all directions of what is
                    fitted to made equally large. With all ranks kept whitening changes nothing: ridge fits every
                    direction by itself
@@ -108,7 +108,8 @@ class Bench:
         there = self.told(test_there)
         yield "target: home alone", {"mixed": path_loss(net, there, [self.home] * self.stages)}
         yield "target: fitted on the text", self.sum_up(lambda path: path_loss(net, there, path))
-        for name, texts in (("the target", [fit_there]), ("both, half of each", [fit[: len(fit_there)], fit_there])):
+        size = min(len(fit), len(fit_there))
+        for name, texts in (("the target", [fit_there]), ("both, half of each", [fit[:size], fit_there[:size]])):
             moved = self.aligned(self.read(texts, self.tokens))
             yield f"target: fitted on {name}", self.sum_up(lambda path, moved=moved: path_loss(moved, there, path))
 

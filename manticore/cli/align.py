@@ -28,7 +28,12 @@ def add(commands: Any) -> None:
     made.add_argument("--home", metavar="M", help="who lends embedding, stream, norm and head; default: the first")
     made.add_argument("--stages", type=at_least(1), default=4, metavar="S", help="number of stages (default 4)")
     made.add_argument(
-        "--text", type=Path, nargs="+", required=True, metavar="FILE", help="text: .txt, .jsonl or .parquet"
+        "--text",
+        type=Path,
+        nargs="+",
+        required=True,
+        metavar="FILE",
+        help=".txt, .jsonl, .parquet or text in UTF-8",
     )
     made.add_argument(
         "--tokens", type=at_least(1), default=16384, metavar="N", help="home tokens to fit on, about (default 16384)"

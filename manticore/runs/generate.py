@@ -19,7 +19,7 @@ from manticore.runs.folder import RunFolder
 from manticore.runs.hybrids import holds_hybrid, kind_of, reaches, read_hybrid
 from manticore.runs.machine import prepare
 from manticore.space import ComponentSpec
-from manticore.tasks.documents import NO_LETTER
+from manticore.tasks.documents import amiss
 
 COLDEST = 1e-4
 """Least temperature: below it logits grow beyond what single precision tells apart."""
@@ -136,8 +136,8 @@ def read_model(source: str) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
 
 def prompt_ids(prompt: str, model: PreTrainedModel, words: PreTrainedTokenizerBase) -> torch.Tensor:
     """Token ids (1, L) of a prompt, without an end of text that was added. Raises ManticoreError if there are none."""
-    if amiss := NO_LETTER.search(prompt):
-        raise ManticoreError(f"the prompt holds \\u{ord(amiss[0]):04x}, which is no letter")
+    if wrong := amiss(prompt):
+        raise ManticoreError(f"the prompt {wrong}")
     if not prompt:
         raise ManticoreError("the prompt is empty: give some text to go on with")
     ids = list(words(prompt)["input_ids"])

@@ -153,9 +153,15 @@ def text_of(record: Any, file: Path, number: int) -> str:
 
 def sound(text: str, file: Path, number: int | None = None) -> str:
     """The text itself. Raises BadFile if it holds what no text in UTF-8 does."""
-    if amiss := NO_LETTER.search(text):
-        raise BadFile(file, f"the text holds \\u{ord(amiss[0]):04x}, which is no letter", number)
+    if wrong := amiss(text):
+        raise BadFile(file, f"the text {wrong}", number)
     return text
+
+
+def amiss(text: str) -> str:
+    """What of a text no text in UTF-8 holds, in words; empty if there is nothing."""
+    found = NO_LETTER.search(text)
+    return "" if found is None else f"holds \\u{ord(found[0]):04x}, which is no letter"
 
 
 def _parquet(file: Path) -> Iterator[str]:

@@ -12,8 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
+from manticore.statistics import ratio_interval
 from manticore.tasks.base import IGNORE, Examples, Splits, Task, Vocabulary
-from manticore.training.scoring import Score, clustered_deviation, macro_batch, score
+from manticore.training.scoring import Score, bits_per_byte, clustered_deviation, macro_batch, score
 
 SIZE = 5
 
@@ -124,3 +125,11 @@ def test_the_interval_holds_the_truth_as_often_as_it_says() -> None:
         right, owners = rng.random(len(ease)) < ease, np.repeat(np.arange(150), sizes)
         held += abs(right.mean() - 2 / 3) < 1.96 * clustered_deviation(right, owners, 150)
     assert 0.92 < held / 400 < 0.98
+
+
+@given(st.lists(st.tuples(st.floats(0.1, 900), st.integers(1, 500)), min_size=2, max_size=30))
+def test_the_margin_of_text_is_students_over_its_documents(documents: list[tuple[float, int]]) -> None:
+    bits, sizes = zip(*documents, strict=True)
+    told, deviation = bits_per_byte(np.array(bits) * math.log(2), np.array(sizes), None)
+    margin = Score(1.0, 0.5, 400, bits_per_byte=told, deviation=deviation, documents=documents).margin
+    assert margin == pytest.approx(ratio_interval(bits, sizes).margin, abs=1e-9)
