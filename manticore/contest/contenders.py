@@ -19,7 +19,7 @@ from manticore.discretization import discretize
 from manticore.registry import Registry
 from manticore.runs.aligning import aligned_sequences, ready, seen_before
 from manticore.runs.choosing import largest_component, select
-from manticore.runs.phases import BOTH, finetune, train_supernet
+from manticore.runs.phases import finetune, lessons, train_supernet
 from manticore.runs.wording import label_fields
 from manticore.runs.workshop import Trained, Workshop
 from manticore.supernet import Supernet
@@ -115,7 +115,7 @@ def soft(shop: Workshop, terms: Terms) -> Entry:
             mixed.load_state_dict({"alpha": supernet.alpha}, strict=False)
         return TrainModule(mixed, options.weights, options.steps)
 
-    tuned = shop.train("fine-tune", module, lambda: {"weights": shop.stream(BOTH, options.batch_size, "fine-tune")})
+    tuned = shop.train("fine-tune", module, partial(lessons, shop))
     return Entry([found, tuned])
 
 
@@ -143,7 +143,7 @@ def _trained(shop: Workshop, terms: Terms, make: Callable[[], nn.Module], aligne
         made.tokens = seen_before(shop, terms["home"]) if aligned else 0
         return made
 
-    return Entry([shop.train("train", module, lambda: {"weights": shop.stream(BOTH, options.batch_size, "alone")})])
+    return Entry([shop.train("train", module, partial(lessons, shop))])
 
 
 def _sizes(shop: Workshop) -> tuple[int, int, int]:

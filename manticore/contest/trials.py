@@ -46,7 +46,7 @@ from manticore.tasks.catalog import load_task
 from manticore.tasks.language import LanguageTask
 
 # Raised whenever the same trial comes to mean another result, so that no store made before is believed.
-VERSION = 3
+VERSION = 4
 
 Trial = dict[str, Any]
 WEIGHTS = ("config.json", "*.safetensors")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from functools import partial
 from typing import Any
 
 from manticore.architecture import SKIP
@@ -33,6 +34,14 @@ def fair_steps(recipe: Recipe) -> int:
     return round((aligned_sequences(recipe) + searched + tuned) / recipe.finetune.batch_size)
 
 
+def lessons(shop: Workshop) -> dict[str, Stream]:
+    """What every model that is compared learns from: with one seed the same batches in the same order for all.
+
+    Then what they differ by is not the luck of the draw, and intervals of differences are as narrow as they can be.
+    """
+    return {"weights": shop.stream(BOTH, shop.recipe.finetune.batch_size, "lessons")}
+
+
 def train_alone(shop: Workshop) -> dict[str, Trained]:
     """Every component by itself, with its own embedding, norm and head, on as much as the hybrid will see."""
     if not shop.recipe.compare.components:
@@ -47,10 +56,7 @@ def train_alone(shop: Workshop) -> dict[str, Trained]:
             net = discretize(its.supernet(name, "softmax", f"alone {name}"), [name] * stages, **label_fields(its.task))
             return TrainModule(net, options.weights, steps)
 
-        def streams(its: Workshop = its) -> dict[str, Stream]:
-            return {"weights": its.stream(BOTH, options.batch_size, "alone")}
-
-        out[name] = its.train(f"alone {name}", make, streams)
+        out[name] = its.train(f"alone {name}", make, partial(lessons, its))
     return out
 
 
@@ -100,7 +106,7 @@ def finetune(shop: Workshop, supernet: Supernet, path: list[str], phase: str) ->
         start = ready(shop, supernet.home, "softmax", "search") if fresh else supernet
         return TrainModule(discretize(start, path, **label_fields(shop.task)), options.weights, steps)
 
-    return shop.train(phase, make, lambda: {"weights": shop.stream(BOTH, options.batch_size, "fine-tune")})
+    return shop.train(phase, make, partial(lessons, shop))
 
 
 def train_baselines(shop: Workshop, supernet: Supernet, home: str, path: list[str]) -> dict[str, Trained]:
@@ -111,7 +117,7 @@ def train_baselines(shop: Workshop, supernet: Supernet, home: str, path: list[st
         out["uniform mixture"] = shop.train(
             "uniform mixture",
             lambda: TrainModule(ready(shop, home, "fixed", "search"), options.weights, steps),
-            lambda: {"weights": shop.stream(BOTH, options.batch_size, "alone")},
+            partial(lessons, shop),
         )
     if shop.recipe.compare.random:
         out[RANDOM] = finetune(shop, supernet, random_path(shop, supernet, path), RANDOM)

@@ -17,6 +17,7 @@ from torch.optim.lr_scheduler import LRScheduler
 from manticore.cost import Meter
 from manticore.errors import NonFiniteLoss
 from manticore.mixing import entropy, ramps
+from manticore.modeling.branches import ForeignBranch
 from manticore.strategies import Strategy
 from manticore.supernet import Supernet
 from manticore.tasks.base import IGNORE
@@ -58,7 +59,7 @@ class TrainModule(lightning.LightningModule):
 
     def configure_optimizers(self) -> Any:
         named = [(name, p) for name, p in self.net.named_parameters() if name != "alpha" and p.requires_grad]
-        weights = weight_optimizer(named, self.options)
+        weights = weight_optimizer(named, self.options, foreign_layers(self.net))
         return [weights], [cosine(weights, self.steps, self.options.floor, self.options.warmup_steps)]
 
     def loss(self, batch: Batch, **options: object) -> Tensor:
@@ -254,6 +255,12 @@ class SearchModule(TrainModule):
     def training_step(self, batch: dict[str, Batch], batch_idx: int) -> None:
         self.latest = self.strategy.step(self, batch)
         self.finish_step()
+
+
+def foreign_layers(net: nn.Module) -> set[str]:
+    """Names of the parameters that belong to a foreign component's layers, projectors not among them."""
+    parts = [f"{name}.segment" for name, part in net.named_modules() if isinstance(part, ForeignBranch)]
+    return {name for name, _ in net.named_parameters() if name.startswith(tuple(f"{part}." for part in parts))}
 
 
 @contextmanager

@@ -22,38 +22,37 @@ RMS = 0.2
 
 
 class Muon(Optimizer):
-    """Muon over `matrices`, AdamW over `groups`.
+    """Muon over `matrices`, AdamW over `rest`.
 
     Args:
-        matrices: parameters of two dimensions.
-        groups: parameter groups of AdamW.
-        lr: peak learning rate of both.
+        matrices: parameter groups of two dimensions, each with its `lr` and `weight_decay`.
+        rest: parameter groups of AdamW, each with the same.
         betas: of AdamW.
-        weight_decay: of the matrices.
         momentum: decay of the matrices' running gradient, used with Nesterov's look ahead.
         steps: iterations of the orthogonalization.
     """
 
     def __init__(
         self,
-        matrices: list[nn.Parameter],
-        groups: list[dict[str, Any]],
-        lr: float,
+        matrices: list[dict[str, Any]],
+        rest: list[dict[str, Any]],
         betas: tuple[float, float],
-        weight_decay: float = 0.0,
         momentum: float = 0.95,
         steps: int = 5,
     ) -> None:
-        own = {"params": matrices, "lr": lr, "weight_decay": weight_decay, "momentum": momentum, "steps": steps}
-        super().__init__([own, *({"lr": lr, **group} for group in groups)], {})
-        self._rest = AdamW(self.param_groups[1:], lr=lr, betas=betas, fused=True)
-        self._rest.param_groups = self.param_groups[1:]  # the very same, so that a schedule moves both
+        super().__init__([*({**group, "momentum": momentum, "steps": steps} for group in matrices), *rest], {})
+        self._own = len(matrices)
+        self._rest = AdamW(self.param_groups[self._own :], betas=betas, fused=True)
+        self._share()
+
+    def _share(self) -> None:
+        """Let AdamW work on the very same groups and state, so that a schedule moves both."""
+        self._rest.param_groups = self.param_groups[self._own :]
         self._rest.state = self.state
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         super().load_state_dict(state_dict)
-        self._rest.param_groups = self.param_groups[1:]
-        self._rest.state = self.state
+        self._share()
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
@@ -62,13 +61,13 @@ class Muon(Optimizer):
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
-        group = self.param_groups[0]
-        shapes: dict[torch.Size, list[nn.Parameter]] = defaultdict(list)
-        for parameter in group["params"]:
-            if parameter.grad is not None:
-                shapes[parameter.shape].append(parameter)
-        for alike in shapes.values():
-            self._move(alike, group)
+        for group in self.param_groups[: self._own]:
+            shapes: dict[torch.Size, list[nn.Parameter]] = defaultdict(list)
+            for parameter in group["params"]:
+                if parameter.grad is not None:
+                    shapes[parameter.shape].append(parameter)
+            for alike in shapes.values():
+                self._move(alike, group)
         self._rest.step()
         return loss
 

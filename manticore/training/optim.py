@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections import defaultdict
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
+from typing import Any
 
 from torch import nn
 from torch.optim import Adam, AdamW, Optimizer
@@ -43,6 +45,12 @@ class WeightOptions:
     clip: float = 1.0
     """Largest gradient norm; larger gradients are scaled down to it."""
 
+    ends: float = 1.0
+    """Learning rate of embeddings, positions and heads, as a multiple of lr."""
+
+    foreign: float = 1.0
+    """Learning rate of the layers at foreign stages, as a multiple of lr; projectors move by lr."""
+
 
 @dataclass(frozen=True)
 class AlphaOptions:
@@ -64,24 +72,30 @@ class AlphaOptions:
     """Largest gradient norm."""
 
 
-def weight_optimizer(parameters: Iterable[tuple[str, nn.Parameter]], options: WeightOptions) -> Optimizer:
-    """AdamW, or Muon for hidden matrices, over named parameters; vectors and Mamba's `A_log` are not decayed."""
-    hidden: list[nn.Parameter] = []
-    decayed: list[nn.Parameter] = []
-    kept: list[nn.Parameter] = []
+def weight_optimizer(
+    parameters: Iterable[tuple[str, nn.Parameter]], options: WeightOptions, foreign: Collection[str] = ()
+) -> Optimizer:
+    """AdamW, or Muon for hidden matrices, over named parameters; vectors and Mamba's `A_log` are not decayed.
+
+    Args:
+        parameters: what moves, by name.
+        options: how.
+        foreign: names of those that belong to a foreign component's layers.
+    """
+    held: dict[tuple[bool, float, float], list[nn.Parameter]] = defaultdict(list)
     for name, parameter in parameters:
-        if parameter.ndim < 2 or name.endswith("A_log"):
-            kept.append(parameter)
-        elif options.optimizer == "muon" and parameter.ndim == 2 and not _is_end(name):
-            hidden.append(parameter)
-        else:
-            decayed.append(parameter)
-    held = [(decayed, options.weight_decay), (kept, 0.0)]
-    groups = [{"params": group, "weight_decay": decay} for group, decay in held if group]
+        constant = parameter.ndim < 2 or name.endswith("A_log")
+        hidden = options.optimizer == "muon" and parameter.ndim == 2 and not constant and not _is_end(name)
+        share = options.ends if _is_end(name) else options.foreign if name in foreign else 1.0
+        held[hidden, share, 0.0 if constant else options.weight_decay].append(parameter)
+    groups: dict[bool, list[dict[str, Any]]] = {True: [], False: []}
+    for hidden, share, decay in sorted(held, key=lambda key: key[1] != 1.0):  # the first group's rate is what is logged
+        told = {"lr": options.lr * share, "weight_decay": decay}
+        groups[hidden].append({"params": held[hidden, share, decay], **told})
     betas = (options.beta1, options.beta2)
-    if hidden:
-        return Muon(hidden, groups, options.lr, betas, options.weight_decay)
-    return AdamW(groups, lr=options.lr, betas=betas, fused=True)
+    if groups[True]:
+        return Muon(groups[True], groups[False], betas)
+    return AdamW(groups[False], lr=options.lr, betas=betas, fused=True)
 
 
 def _is_end(name: str) -> bool:

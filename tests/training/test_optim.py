@@ -6,8 +6,11 @@ import pytest
 import torch
 from torch import nn
 
+from manticore.discretization import discretize
+from manticore.training.modules import foreign_layers
 from manticore.training.optim import AlphaOptions, WeightOptions, alpha_optimizer, cosine, weight_optimizer
 from tests.pico import component
+from tests.training import bench
 
 
 def rates(options: WeightOptions, steps: int) -> list[float]:
@@ -43,6 +46,23 @@ def test_norms_biases_and_recurrent_constants_do_not_decay() -> None:
     assert all(p.ndim >= 2 and not names[id(p)].endswith("A_log") for p in decayed["params"])
     assert any(names[id(p)].endswith("A_log") for p in kept["params"])
     assert len(decayed["params"]) + len(kept["params"]) == len(named)
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "muon"])
+def test_ends_and_foreign_layers_have_rates_of_their_own(optimizer: str) -> None:
+    supernet = bench.net()
+    net = discretize(supernet, supernet.candidates, num_labels=bench.LABELS)
+    options = WeightOptions(optimizer=optimizer, lr=0.01, ends=0.25, foreign=2.0)
+    foreign = foreign_layers(net)
+    groups = weight_optimizer(net.named_parameters(), options, foreign).param_groups
+    rate = {id(p): group["lr"] for group in groups for p in group["params"]}
+    assert len(rate) == len(list(net.parameters()))
+    for name, parameter in net.named_parameters():
+        end = name.startswith(("model.embed", "model.positions", "score"))
+        own = 0.0025 if end else 0.02 if "stages.1.segment" in name else 0.01
+        assert rate[id(parameter)] == own, name
+    assert foreign == {name for name, _ in net.named_parameters() if "stages.1.segment" in name}
+    assert groups[0]["lr"] == 0.01  # what is logged
 
 
 def test_alphas_have_their_own_optimizer_without_decay() -> None:
