@@ -1,22 +1,26 @@
-"""What the hybrid starts its fine-tuning from, and what a random path is given."""
+"""What the hybrid starts its fine-tuning from, what a random path is given, and what all learn from."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from rich.console import Console
 
+from manticore.contest.contenders import contenders
 from manticore.discretization import discretize
 from manticore.runs.folder import RunFolder
 from manticore.runs.machine import prepare
-from manticore.runs.phases import RANDOM, fair_steps, finetune
+from manticore.runs.phases import RANDOM, fair_steps, finetune, lessons, train_alone, train_baselines
 from manticore.runs.wording import label_fields
-from manticore.runs.workshop import Workshop
+from manticore.runs.workshop import Trained, Workshop
 from manticore.supernet import Supernet
 from manticore.tasks.catalog import load_task
+from manticore.training.data import Stream
 from manticore.training.modules import TrainModule
 from tests.contest.contests import recipe
 
@@ -46,3 +50,25 @@ def test_the_start_of_fine_tuning(start: str, phase: str, tmp_path: Path, monkey
     assert all(torch.equal(held[name], value) for name, value in wanted.items())
     whole = start == "fresh" and phase == RANDOM
     assert made[0].steps == (fair_steps(means.recipe) if whole else means.recipe.finetune.steps)
+
+
+def test_all_that_are_compared_learn_from_the_same_batches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    means = shop(tmp_path, "search")
+    held: dict[str, dict[str, Stream]] = {}
+
+    def train(self: Workshop, phase: str, make: Any, streams: Callable[[], dict[str, Stream]], *_: Any) -> Trained:
+        held[phase] = streams()
+        return Trained(make().net, 0, 0.0, self.task)
+
+    monkeypatch.setattr(Workshop, "train", train)
+    found, path = means.supernet("mamba", "softmax", "search"), ["mamba", "gpt-neo"]
+    train_alone(means)
+    finetune(means, found, path, "fine-tune")
+    train_baselines(means, found, "mamba", path)
+    contenders["soft"](means, {"home": "mamba"})
+    contenders["path"](means, {"home": "mamba", "path": path, "steps": 2})
+    assert set(held) > {"alone gpt-neo", "alone mamba", "uniform mixture", RANDOM, "fine-tune", "train"}
+    batches = {phase: streams["weights"].batch(1)["input_ids"] for phase, streams in held.items() if phase != "search"}
+    assert all(torch.equal(batch, batches["train"]) for batch in batches.values())
+    other = replace(means, recipe=replace(means.recipe, run=replace(means.recipe.run, seed=1)))
+    assert not torch.equal(lessons(other)["weights"].batch(1)["input_ids"], batches["train"])
