@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 from transformers import Cache, DynamicCache
+from transformers.cache_utils import DynamicLayer
 
 
 class HybridCache(Cache):
@@ -45,6 +46,10 @@ class HybridCache(Cache):
 
     def reset(self) -> None:
         """Forget everything."""
+        for layer in self.layers:
+            if isinstance(layer, DynamicLayer):  # transformers 5.17 only zeroes keys, and keeps them
+                layer.keys = layer.values = None
+                layer.is_initialized = False
         super().reset()
         self.seen = 0
         self.padded = False
