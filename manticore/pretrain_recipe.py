@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -12,7 +13,7 @@ import yaml
 from manticore.components.families import Size, families
 from manticore.errors import ManticoreError, UnknownName
 from manticore.files import write_text
-from manticore.recipe import RunOptions
+from manticore.recipe import WEIGHTS_LEAST, RunOptions
 from manticore.recipe_reading import instantiated, merged
 from manticore.training.optim import OPTIMIZERS, WeightOptions
 
@@ -59,6 +60,10 @@ class PretrainRecipe:
         for key, bound in least.items():
             if getattr(self, key) < bound:
                 raise ManticoreError(f"{key} must be at least {bound}, got {getattr(self, key)}")
+        for key, fewest in WEIGHTS_LEAST.items():
+            value = getattr(self.weights, key)
+            if not fewest <= value < math.inf:
+                raise ManticoreError(f"weights.{key} must be at least {fewest:g}, got {value:g}")
         if not 0 < self.held_out < 1:
             raise ManticoreError(f"held_out must be above 0 and below 1, got {self.held_out:g}")
 

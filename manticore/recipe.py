@@ -27,15 +27,17 @@ CONTENDERS = ("components", "designed", "uniform", "soft", "random", "hub")
 BUDGETS = ("tokens", "flops")
 PRECISIONS = ("auto", "32-true", "bf16-mixed")
 
-_WEIGHTS = {"lr": 0.0, "weight_decay": 0.0, "warmup_steps": 0, "floor": 0.0, "clip": 0.0}
+WEIGHTS_LEAST = dict.fromkeys(("lr", "weight_decay", "warmup_steps", "floor", "clip", "ends", "foreign"), 0.0)
+"""The least that the numbers of weight options may be."""
+
 _LEAST: dict[str, dict[str, float]] = {
     "task": {"seed": 0},
     "align": {"tokens": 0},
     "search": {"steps": 1, "warmup_steps": 0, "batch_size": 1, "entropy": 0.0},
-    "search.weights": _WEIGHTS,
+    "search.weights": WEIGHTS_LEAST,
     "search.alphas": {"lr": 0.0, "floor": 0.0, "clip": 0.0},
     "finetune": {"steps": 1, "batch_size": 1},
-    "finetune.weights": _WEIGHTS,
+    "finetune.weights": WEIGHTS_LEAST,
     "contest": {"seeds": 1, "tuning_seeds": 1, "path_seeds": 0},
     "run": {
         "seed": 0,

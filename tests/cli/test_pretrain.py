@@ -140,6 +140,7 @@ def tokens_told(said: str) -> int:
         ("--set family=mambo", "unknown family 'mambo'"),
         ("--set weights.optimizer=muom", "unknown optimizer 'muom'. Did you mean 'muon'?"),
         ("--set steps=0", "steps must be at least 1"),
+        ("--set weights.lr=-1", "weights.lr must be at least 0, got -1"),
         ("--set passage=0 --set held_out=2", "held_out must be above 0 and below 1"),
         ("--tokenizer nowhere", "nowhere holds no tokenizer"),
     ],

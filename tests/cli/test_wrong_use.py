@@ -55,6 +55,7 @@ IMPOSSIBLE = [
     (["--set", "search.warmup_steps=24"], "leaves alphas no step"),
     (["--set", "search.temperature=0"], "must be above 0"),
     (["--set", "search.weights.lr=-1"], "search.weights.lr must be at least 0, got -1"),
+    (["--set", "finetune.weights.foreign=-2"], "finetune.weights.foreign must be at least 0, got -2"),
     (["--set", "finetune.weights.beta1=1"], "beta1 and beta2"),
     (["--set", "run.micro_batch_size=-1"], "run.micro_batch_size must be at least 0"),
     (["--set", "run.score_batch_size=0"], "run.score_batch_size must be at least 1"),
