@@ -35,9 +35,10 @@ def fair_steps(recipe: Recipe) -> int:
 
 
 def lessons(shop: Workshop) -> dict[str, Stream]:
-    """What every model that is compared learns from: with one seed the same batches in the same order for all.
+    """What models that are compared learn from: with one seed and one tokenizer the same batches in the same order.
 
-    Then what they differ by is not the luck of the draw, and intervals of differences are as narrow as they can be.
+    Then what they differ by is not the luck of the draw, and intervals of differences are as narrow as they can be. Who
+    has fewer steps sees the first of them. A search draws its own: so does the hub, which is nothing but a search.
     """
     return {"weights": shop.stream(BOTH, shop.recipe.finetune.batch_size, "lessons")}
 

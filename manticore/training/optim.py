@@ -49,7 +49,7 @@ class WeightOptions:
     """Learning rate of embeddings, positions and heads, as a multiple of lr."""
 
     foreign: float = 1.0
-    """Learning rate of the layers at foreign stages, as a multiple of lr; projectors move by lr."""
+    """Learning rate of the layers at foreign stages, as a multiple of lr; projectors, and the hub, move by lr."""
 
 
 @dataclass(frozen=True)
@@ -98,9 +98,12 @@ def weight_optimizer(
     return AdamW(groups[False], lr=options.lr, betas=betas, fused=True)
 
 
+ENDS = ("embed", "wte", "wpe", "head", "score", "positions", "tokens")
+
+
 def _is_end(name: str) -> bool:
-    """Whether a matrix is an embedding or a head, whose rows stand each for itself."""
-    return any(word in name for word in ("embed", "wte", "wpe", "head", "score", "positions", "tokens"))
+    """Whether it is an embedding's or a head's, whose rows stand each for itself; nothing inside a stage is."""
+    return ".segment." not in name and any(word in name for word in ENDS)
 
 
 def alpha_optimizer(alpha: nn.Parameter, options: AlphaOptions) -> Optimizer:

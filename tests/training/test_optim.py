@@ -65,6 +65,13 @@ def test_ends_and_foreign_layers_have_rates_of_their_own(optimizer: str) -> None
     assert groups[0]["lr"] == 0.01  # what is logged
 
 
+def test_a_component_that_is_called_like_an_end_is_none() -> None:
+    net = nn.Module()
+    net.stages = nn.ModuleList([nn.ModuleDict({"headless": nn.ModuleDict({"segment": nn.Linear(2, 2, bias=False)})})])
+    (group,) = weight_optimizer(net.named_parameters(), WeightOptions(lr=1.0, ends=0.5)).param_groups
+    assert group["lr"] == 1.0
+
+
 def test_alphas_have_their_own_optimizer_without_decay() -> None:
     (group,) = alpha_optimizer(nn.Parameter(torch.zeros(2, 2)), AlphaOptions(lr=0.07, beta1=0.4)).param_groups
     assert (group["lr"], group["betas"], group["weight_decay"]) == (0.07, (0.4, 0.999), 0.0)
