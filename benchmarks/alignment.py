@@ -2,15 +2,15 @@
 
     python benchmarks/alignment.py --models ./gpt-neo-nano,./mamba-nano --text text.txt --json alignment.json
 
-Every mixed path of a space of `--stages` stages is scored with each model at home in turn, on every tenth block
+Every mixed path of a space of `--stages` stages is scored with each model at base in turn, on every tenth block
 of the text: nothing was fitted on it, and no damping was chosen on it. Rows:
 
   closed form      P and Q by `manticore align --no-bypass`, on 1k to 16k tokens; `+ N steps` adds gradient steps
   with a bypass    P, Q and R by `manticore align`, the same
-  linear map       no foreign model: the stage is `h + R h + b` (ridge on the most tokens), which a hybrid must beat
+  linear map       no donor model: the stage is `h + R h + b` (ridge on the most tokens), which a hybrid must beat
   random           P and Q drawn at random, then gradient steps, at the best of some step sizes
   seams            no updates: the whole stream is translated where the component changes (ridge on the most tokens)
-  left out         the foreign stages are not there
+  left out         the donor stages are not there
 
 Numbers are nats per token: the mean over all mixed paths, and each stage replaced alone.
 """
@@ -28,23 +28,23 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from manticore.alignment import Reading, align
-from manticore.alignment.forms import choose, write
+from manticore.alignment import CalibrationBatch, fit_projectors
+from manticore.alignment.calibration import build_calibration
+from manticore.alignment.closed_forms import fit_ridge, load_affine
+from manticore.alignment.refine import RATE, refine
 from manticore.alignment.ridge import Moments
-from manticore.alignment.steps import RATE, refine
 from manticore.alignment.streams import branch_of, context_of, own_streams, rows
-from manticore.architecture import SKIP
 from manticore.components import Component, load
-from manticore.files import write_json
+from manticore.components.spec import SKIP
+from manticore.config.sections import RunOptions
+from manticore.experiment.environment import environment_info, setup_hardware
 from manticore.modeling.projectors import Linear
 from manticore.modeling.segments import Context
-from manticore.recipe import RunOptions
-from manticore.runs.calibration import calibration
-from manticore.runs.machine import facts, prepare
-from manticore.selection.zero_shot import path_loss
-from manticore.space import SearchSpace
-from manticore.supernet import Readout, Supernet
-from manticore.tasks.documents import text_in
+from manticore.nas.selection.path_scores import path_loss
+from manticore.nas.space import SearchSpace
+from manticore.nas.supernet import HeadSpec, Supernet
+from manticore.tasks.language.documents import text_in
+from manticore.utils.io import write_json
 
 LENGTH = 128
 LETTERS = 5
@@ -62,34 +62,34 @@ def split(text: str, blocks: int = 40) -> tuple[str, str]:
 
 
 class Bench:
-    """One model at home: the texts and what is measured on them."""
+    """One model at base: the texts and what is measured on them."""
 
-    def __init__(self, components: list[Component], home: str, text: str, given: argparse.Namespace) -> None:
-        self.components, self.home = components, home
+    def __init__(self, components: list[Component], base: str, text: str, given: argparse.Namespace) -> None:
+        self.components, self.base = components, base
         self.random_steps, self.rates = given.random_steps, given.random_rates
         self.stages: int = given.stages
-        self.foreign = next(one.name for one in components if one.name != home)
+        self.donor = next(one.name for one in components if one.name != base)
         fit, test = split(text)
-        self.text = {tokens: calibration(components, home, [fit], tokens, LENGTH) for tokens in given.tokens}
+        self.text = {tokens: build_calibration(components, base, [fit], tokens, LENGTH) for tokens in given.tokens}
         # As many whole passages as the text has; steps read them again from the start when they end.
-        self.fresh = calibration(components, home, [fit], len(fit) // LETTERS, LENGTH).seen
-        scored = calibration(components, home, [test], given.score_tokens, LENGTH)
+        self.fresh = build_calibration(components, base, [fit], len(fit) // LETTERS, LENGTH).seen
+        scored = build_calibration(components, base, [test], given.score_tokens, LENGTH)
         self.scored = [*scored.seen, *scored.held]
 
     def supernet(self, bypass: bool = False) -> Supernet:
         """Untrained projectors, with a bypass or without."""
         names = [one.name for one in self.components]
-        space = SearchSpace(names, self.stages, self.home, projector_options={"bypass": bypass}, skip=True)
-        return Supernet(self.components, space, self.home, Readout()).eval()
+        space = SearchSpace(names, self.stages, self.base, projector_options={"bypass": bypass}, skip=True)
+        return Supernet(self.components, space, self.base, HeadSpec()).eval()
 
     def sum_up(self, loss: Loss) -> dict[str, Any]:
         """The mean over mixed paths, and each stage replaced alone."""
-        names = [self.home, self.foreign]
+        names = [self.base, self.donor]
         losses = {path: loss(path) for path in product(names, repeat=self.stages)}
         mixed = [held for path, held in losses.items() if len(set(path)) == 2]
-        home = [self.home] * self.stages
-        single = [losses[(*home[:stage], self.foreign, *home[stage + 1 :])] for stage in range(self.stages)]
-        whole = {"home": losses[tuple(home)], "foreign": losses[(self.foreign,) * self.stages]}
+        base = [self.base] * self.stages
+        single = [losses[(*base[:stage], self.donor, *base[stage + 1 :])] for stage in range(self.stages)]
+        whole = {"base": losses[tuple(base)], "donor": losses[(self.donor,) * self.stages]}
         return {"mixed": sum(mixed) / len(mixed), "single": single, **whole}
 
     def rows(self, steps: Sequence[int]) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -98,43 +98,43 @@ class Bench:
         for name, bypass in (("closed form", False), ("with a bypass", True)):
             for tokens, held in self.text.items():
                 net, started = self.supernet(bypass), time.monotonic()
-                align(net, lambda held=held: held.seen, lambda held=held: held.held)
+                fit_projectors(net, lambda held=held: held.seen, lambda held=held: held.held)
                 seconds = time.monotonic() - started
                 yield f"{name}, {tokens:,} tokens", {**self.sum_up(self.loss_of(net)), "seconds": seconds}
             for count in steps:
                 net = self.supernet(bypass)
-                align(net, lambda: most.seen, lambda: most.held)
+                fit_projectors(net, lambda: most.seen, lambda: most.held)
                 started = time.monotonic()
                 self.train(net, most.seen, count)
                 seconds = time.monotonic() - started
                 yield f"{name} + {count} steps", {**self.sum_up(self.loss_of(net)), "seconds": seconds}
         net = self.supernet()
         for stage, linear in enumerate(fit_linear_maps(net, most.seen, most.held)):
-            net.stages[stage][self.foreign] = linear
-        yield "linear map, no foreign model", self.sum_up(self.loss_of(net))
+            net.stages[stage][self.donor] = linear
+        yield "linear map, no donor model", self.sum_up(self.loss_of(net))
         tried = [self.random(rate) for rate in self.rates]
         best = min(tried, key=lambda one: one["mixed"])
         yield f"random + {self.random_steps} steps", {**best, "tried": {one["rate"]: one["mixed"] for one in tried}}
-        seams = Seams(self.supernet(), self.foreign)
+        seams = Seams(self.supernet(), self.donor)
         seams.fit(most.seen, most.held)
         yield "seams", self.sum_up(lambda path: seams.loss(self.scored, path))
         net = self.supernet()
         loss = self.loss_of(net)
-        yield "left out", self.sum_up(lambda path: loss([SKIP if name == self.foreign else name for name in path]))
+        yield "left out", self.sum_up(lambda path: loss([SKIP if name == self.donor else name for name in path]))
 
     def random(self, rate: float) -> dict[str, Any]:
         """P and Q drawn at random, then gradient steps at a rate."""
         net = self.supernet()
         torch.manual_seed(0)
         for stage in range(self.stages):
-            for projector in (branch_of(net, stage, self.foreign).inward, branch_of(net, stage, self.foreign).outward):
+            for projector in (branch_of(net, stage, self.donor).proj_in, branch_of(net, stage, self.donor).proj_out):
                 nn.Linear.reset_parameters(projector)
         started = time.monotonic()
         self.train(net, self.fresh, self.random_steps, rate)
         seconds = time.monotonic() - started
         return {**self.sum_up(self.loss_of(net)), "seconds": seconds, "rate": rate}
 
-    def train(self, net: Supernet, batches: list[Reading], steps: int, rate: float = RATE) -> None:
+    def train(self, net: Supernet, batches: list[CalibrationBatch], steps: int, rate: float = RATE) -> None:
         """Gradient steps on paths of both components; `skip` is not drawn."""
         with torch.no_grad():
             net.alpha[:, net.candidates.index(SKIP)] = -1e9
@@ -147,7 +147,7 @@ class Bench:
 
 
 class LinearMap(nn.Module):
-    """`y = h + R h + b` instead of a stage: what a foreign model must beat to be of use."""
+    """`y = h + R h + b` instead of a stage: what a donor model must beat to be of use."""
 
     def __init__(self, stream: int) -> None:
         super().__init__()
@@ -159,26 +159,26 @@ class LinearMap(nn.Module):
 
 
 @torch.no_grad()
-def fit_linear_maps(net: Supernet, seen: list[Reading], held: list[Reading]) -> list[LinearMap]:
-    """One for each stage, by ridge least squares against home's own update."""
+def fit_linear_maps(net: Supernet, seen: list[CalibrationBatch], held: list[CalibrationBatch]) -> list[LinearMap]:
+    """One for each stage, by ridge least squares against base's own update."""
     moments = [[Moments(net.stream, net.stream) for _ in range(2)] for _ in range(net.space.stages)]
     for part, readings in enumerate((seen, held)):
         for reading in readings:
-            own = own_streams(net, net.home, reading.ids_BL, context_of(net, reading.ids_BL, reading.mask_BL))
+            own = own_streams(net, net.base, reading.ids_BL, context_of(net, reading.ids_BL, reading.mask_BL))
             for stage, (h_BLD, after_BLD) in enumerate(pairwise(own)):
                 x_ND, y_ND = rows(h_BLD, reading.mask_BL), rows(after_BLD - h_BLD, reading.mask_BL)
                 moments[stage][part].add(x_ND, y_ND)
     made = [LinearMap(net.stream) for _ in moments]
     for one, kept in zip(made, moments, strict=True):
-        write(one.linear, choose(one.linear, *kept).affine)
+        load_affine(one.linear, fit_ridge(one.linear, *kept).affine)
     return made
 
 
 class Seams:
     """The alternative: whoever runs a stage is given its own stream, translated from that of whoever ran the last."""
 
-    def __init__(self, net: Supernet, foreign: str) -> None:
-        self.net, self.names = net, (net.home, foreign)
+    def __init__(self, net: Supernet, donor: str) -> None:
+        self.net, self.names = net, (net.base, donor)
         width = {name: net.components[name].width for name in self.names}
         self.translators = {
             (one, other, cut): Linear(width[one], width[other])
@@ -187,7 +187,7 @@ class Seams:
         }
 
     @torch.no_grad()
-    def fit(self, seen: list[Reading], held: list[Reading]) -> None:
+    def fit(self, seen: list[CalibrationBatch], held: list[CalibrationBatch]) -> None:
         """Ridge least squares between the two models' own streams at every cut, absolute positions left out."""
         moments: dict[Any, Moments] = {}
         for part, readings in (("seen", seen), ("held", held)):
@@ -200,17 +200,17 @@ class Seams:
                     key = (part, one, other, cut)
                     moments.setdefault(key, Moments(x_ND.shape[1], y_ND.shape[1])).add(x_ND, y_ND)
         for key, linear in self.translators.items():
-            write(linear, choose(linear, moments["seen", *key], moments["held", *key]).affine)
+            load_affine(linear, fit_ridge(linear, moments["seen", *key], moments["held", *key]).affine)
 
     @torch.no_grad()
-    def loss(self, batches: list[Reading], path: Sequence[str]) -> float:
-        """Nats per next token, home's embedding and head at the ends."""
+    def loss(self, batches: list[CalibrationBatch], path: Sequence[str]) -> float:
+        """Nats per next token, base's embedding and head at the ends."""
         total, count = 0.0, 0
         for reading in batches:
             context = context_of(self.net, reading.ids_BL, reading.mask_BL)
-            h_BLD: Tensor = self.net.embeds[self.net.home](reading.ids_BL, context.positions.get(self.net.home))
-            ran = self.net.home
-            for cut, name in enumerate([*path, self.net.home]):
+            h_BLD: Tensor = self.net.embeds[self.net.base](reading.ids_BL, context.positions.get(self.net.base))
+            ran = self.net.base
+            for cut, name in enumerate([*path, self.net.base]):
                 if name != ran:
                     h_BLD = self.translators[ran, name, cut](h_BLD) + context.positions.get(name, 0)
                 if cut < len(path):
@@ -239,16 +239,16 @@ def main() -> None:
     )
     parser.add_argument("--json", type=Path, help="write the numbers here as well")
     given = parser.parse_args()
-    prepare(RunOptions(device="cpu"))
+    setup_hardware(RunOptions(device="cpu"))
     text = text_in(given.text)
     components = [load(spec) for spec in SearchSpace(given.models.split(",")).components]
-    out: dict[str, Any] = {"machine": facts(), "text": given.text.name, "homes": {}}
-    for home in [one.name for one in components]:
-        bench = Bench(components, home, text, given)
-        found = out["homes"].setdefault(home, {})
+    out: dict[str, Any] = {"machine": environment_info(), "text": given.text.name, "bases": {}}
+    for base in [one.name for one in components]:
+        bench = Bench(components, base, text, given)
+        found = out["bases"].setdefault(base, {})
         for name, numbers in bench.rows(given.steps):
             if not found:
-                print(f"\n{home} at home: {numbers['home']:.3f} alone\n{'':30}{'mixed':>8}   each stage replaced alone")
+                print(f"\n{base} at base: {numbers['base']:.3f} alone\n{'':30}{'mixed':>8}   each stage replaced alone")
             found[name] = numbers
             print(f"{name:30}{numbers['mixed']:8.3f}   {' '.join(f'{x:.3f}' for x in numbers['single'])}", flush=True)
     if given.json is not None:

@@ -2,12 +2,12 @@
 
     python benchmarks/alignment_ideas.py --models ./gpt-neo-nano,./mamba-nano --text prose.txt --target source.txt
 
-Mixed paths of a space of `--stages` stages, each model at home in turn, scored on every tenth block of a text, as in
+Mixed paths of a space of `--stages` stages, each model at base in turn, scored on every tenth block of a text, as in
 `alignment.py`. Rows:
 
-  as it is         P, Q and R by `manticore align`, every stage fitted on home's own stream
+  as it is         P, Q and R by `manticore align`, every stage fitted on base's own stream
   along each path  fitted anew for every path, a stage on the stream that the stages before it make in fact; Q and R
-                   are to make home's own update (`update`), or what is missing to home's own stream (`repair`)
+                   are to make base's own update (`update`), or what is missing to base's own stream (`repair`)
   the target text  scored on the other text: fitted on the first, on that one, and on half as much of each
   low rank         P, Q and R of a rank; `whitened`: the directions to keep are chosen with all directions of what is
                    fitted to made equally large. With all ranks kept whitening changes nothing: ridge fits every
@@ -30,27 +30,27 @@ import torch
 from alignment import LENGTH, split
 from torch import Tensor
 
-from manticore.alignment import Reading, align
-from manticore.alignment.closed_form import STRETCHES, WORTH
-from manticore.alignment.forms import Choice, write
+from manticore.alignment import CalibrationBatch, fit_projectors
+from manticore.alignment.calibration import Calibration, build_calibration
+from manticore.alignment.closed_forms import RidgeFit, load_affine
+from manticore.alignment.fit import GAINS, MIN_IMPROVEMENT
 from manticore.alignment.ridge import GRID, Affine, Moments
 from manticore.alignment.streams import branch_of, context_of, own_streams, rows
 from manticore.components import Component, load
-from manticore.files import write_json
-from manticore.modeling.branches import ForeignBranch
+from manticore.config.sections import RunOptions
+from manticore.experiment.environment import environment_info, setup_hardware
+from manticore.modeling.branches import DonorBranch
 from manticore.modeling.segments import Context
-from manticore.recipe import RunOptions
-from manticore.runs.calibration import Calibration, calibration
-from manticore.runs.machine import facts, prepare
-from manticore.selection.zero_shot import path_loss
-from manticore.space import SearchSpace
-from manticore.supernet import Readout, Supernet
-from manticore.tasks.documents import text_in
+from manticore.nas.selection.path_scores import path_loss
+from manticore.nas.space import SearchSpace
+from manticore.nas.supernet import HeadSpec, Supernet
+from manticore.tasks.language.documents import text_in
+from manticore.utils.io import write_json
 
 Streams = dict[str, list[Tensor]]
 """By component, its own stream at every cut (B, L, D_k)."""
 
-Walk = list[tuple[Reading, Context, Streams, Tensor]]
+Walk = list[tuple[CalibrationBatch, Context, Streams, Tensor]]
 """Text, what surrounds it, all streams, and that (B, L, D) at the cut that a path has come to."""
 
 Rows = tuple[Tensor, Tensor]
@@ -64,8 +64,8 @@ class Idea:
     """How the projectors of a stage are fitted.
 
     Attributes:
-        along: on the stream that a path makes; else on home's own.
-        repair: Q and R are to make what is missing to home's own stream after the stage; else home's update.
+        along: on the stream that a path makes; else on base's own.
+        repair: Q and R are to make what is missing to base's own stream after the stage; else base's update.
         rank: of P, and of Q and R together; None: any.
         whitened: directions to keep are chosen among targets made equally large in all of them.
     """
@@ -77,13 +77,13 @@ class Idea:
 
 
 class Bench:
-    """One model at home."""
+    """One model at base."""
 
-    def __init__(self, components: list[Component], home: str, given: argparse.Namespace) -> None:
-        self.components, self.home, self.stages = components, home, given.stages
-        self.foreign = next(one.name for one in components if one.name != home)
+    def __init__(self, components: list[Component], base: str, given: argparse.Namespace) -> None:
+        self.components, self.base, self.stages = components, base, given.stages
+        self.donor = next(one.name for one in components if one.name != base)
         self.tokens, self.score_tokens = given.tokens, given.score_tokens
-        self.mixed = [path for path in product([home, self.foreign], repeat=self.stages) if len(set(path)) == 2]
+        self.mixed = [path for path in product([base, self.donor], repeat=self.stages) if len(set(path)) == 2]
 
     def rows(self, text: str, target: str | None, ranks: Sequence[int]) -> Iterator[tuple[str, dict[str, float]]]:
         """Every idea's numbers."""
@@ -91,7 +91,7 @@ class Bench:
         on, told = self.read([fit], self.tokens), self.told(test)
         net = self.aligned(on)
         starts = [start(net, part) for part in (on.seen, on.held)]
-        yield "home alone", {"mixed": path_loss(net, told, [self.home] * self.stages)}
+        yield "base alone", {"mixed": path_loss(net, told, [self.base] * self.stages)}
         yield "as it is", self.sum_up(lambda path: path_loss(net, told, path))
         for aim in ("update", "repair"):
             moved, idea = self.supernet(), Idea(along=True, repair=aim == "repair")
@@ -99,14 +99,14 @@ class Bench:
         for rank in ranks:
             for whitened in (False, True):
                 low = self.supernet()
-                fit_path(low, [self.foreign] * self.stages, starts, Idea(rank=rank, whitened=whitened))
+                fit_path(low, [self.donor] * self.stages, starts, Idea(rank=rank, whitened=whitened))
                 name = f"rank {rank}{', whitened' if whitened else ''}"
                 yield name, self.sum_up(lambda path, low=low: path_loss(low, told, path))
         if target is None:
             return
         fit_there, test_there = split(target)
         there = self.told(test_there)
-        yield "target: home alone", {"mixed": path_loss(net, there, [self.home] * self.stages)}
+        yield "target: base alone", {"mixed": path_loss(net, there, [self.base] * self.stages)}
         yield "target: fitted on the text", self.sum_up(lambda path: path_loss(net, there, path))
         size = min(len(fit), len(fit_there))
         for name, texts in (("the target", [fit_there]), ("both, half of each", [fit[:size], fit_there[:size]])):
@@ -116,25 +116,25 @@ class Bench:
     def supernet(self) -> Supernet:
         """Untrained projectors."""
         names = [one.name for one in self.components]
-        space = SearchSpace(names, self.stages, self.home, projector_options={"bypass": True})
-        return Supernet(self.components, space, self.home, Readout()).eval()
+        space = SearchSpace(names, self.stages, self.base, projector_options={"bypass": True})
+        return Supernet(self.components, space, self.base, HeadSpec()).eval()
 
     def aligned(self, text: Calibration) -> Supernet:
         """Projectors as `manticore align` makes them."""
         net = self.supernet()
-        align(net, lambda: text.seen, lambda: text.held)
+        fit_projectors(net, lambda: text.seen, lambda: text.held)
         return net
 
     def read(self, texts: Sequence[str], tokens: int) -> Calibration:
         """Text to fit on."""
-        return calibration(self.components, self.home, texts, tokens, LENGTH)
+        return build_calibration(self.components, self.base, texts, tokens, LENGTH)
 
-    def told(self, text: str) -> list[Reading]:
+    def told(self, text: str) -> list[CalibrationBatch]:
         """Text to score on."""
         held = self.read([text], self.score_tokens)
         return [*held.seen, *held.held]
 
-    def refitted(self, net: Supernet, starts: Sequence[Walk], idea: Idea, told: list[Reading]) -> Loss:
+    def refitted(self, net: Supernet, starts: Sequence[Walk], idea: Idea, told: list[CalibrationBatch]) -> Loss:
         """The loss of a path for which the projectors are fitted anew."""
 
         def loss(path: Sequence[str]) -> float:
@@ -155,52 +155,52 @@ def fit_path(net: Supernet, path: Sequence[str], starts: Sequence[Walk], idea: I
     """Fit the projectors of a path in place, from its first stage to its last."""
     walks = list(starts)
     for stage, name in enumerate(path):
-        branch, home = branch_of(net, stage, name), branch_of(net, stage, net.home)
-        if isinstance(branch, ForeignBranch):
+        branch, base = branch_of(net, stage, name), branch_of(net, stage, net.base)
+        if isinstance(branch, DonorBranch):
             fit_stage(net, branch, stage, walks, idea)
-        runs = branch if idea.along else home
+        runs = branch if idea.along else base
         walks = [[(one, context, own, runs(h, context)) for one, context, own, h in walk] for walk in walks]
 
 
 @torch.no_grad()
-def start(net: Supernet, text: Sequence[Reading]) -> Walk:
+def start(net: Supernet, text: Sequence[CalibrationBatch]) -> Walk:
     """The stream before the first stage."""
     out: Walk = []
     for reading in text:
         context = context_of(net, reading.ids_BL, reading.mask_BL)
         own = {name: own_streams(net, name, reading.ids_BL, context) for name in net.components}
-        out.append((reading, context, own, own[net.home][0]))
+        out.append((reading, context, own, own[net.base][0]))
     return out
 
 
-def fit_stage(net: Supernet, branch: ForeignBranch, stage: int, walks: Sequence[Walk], idea: Idea) -> None:
+def fit_stage(net: Supernet, branch: DonorBranch, stage: int, walks: Sequence[Walk], idea: Idea) -> None:
     """Fit P, then Q with R for each stretch of P, as `align` does, on the streams that are given."""
 
-    def inward(walk: Walk) -> Iterator[Rows]:
+    def proj_in(walk: Walk) -> Iterator[Rows]:
         for reading, context, own, h_BLD in walk:
             y_BLD = own[branch.name][stage] - context.positions.get(branch.name, 0)
             yield rows(h_BLD, reading.mask_BL), rows(y_BLD, reading.mask_BL)
 
-    def outward(walk: Walk) -> Iterator[Rows]:
+    def proj_out(walk: Walk) -> Iterator[Rows]:
         for reading, context, own, h_BLD in walk:
-            x_BLD = torch.cat([branch.update(branch.inward(h_BLD), context), h_BLD], dim=-1)
-            home = own[net.home]
-            y_BLD = home[stage + 1] - (h_BLD if idea.repair else home[stage])
+            x_BLD = torch.cat([branch.update(branch.proj_in(h_BLD), context), h_BLD], dim=-1)
+            base = own[net.base]
+            y_BLD = base[stage + 1] - (h_BLD if idea.repair else base[stage])
             yield rows(x_BLD, reading.mask_BL), rows(y_BLD, reading.mask_BL)
 
-    p = fitted(*map(inward, walks), idea)
+    p = fitted(*map(proj_in, walks), idea)
     tried = []
-    for stretch in STRETCHES if p.explained <= 1 - WORTH else STRETCHES[:1]:
-        write(branch.inward, p.stretched(stretch))
-        tried.append((fitted(*map(outward, walks), idea), stretch))
+    for stretch in GAINS if p.explained <= 1 - MIN_IMPROVEMENT else GAINS[:1]:
+        load_affine(branch.proj_in, p.stretched(stretch))
+        tried.append((fitted(*map(proj_out, walks), idea), stretch))
     q, stretch = tried[0]
     for other, by in tried[1:]:
-        q, stretch = (other, by) if other.explained > q.explained + WORTH else (q, stretch)
-    write(branch.inward, p.stretched(stretch))
-    write(branch.outward, q.affine, branch.bypass)
+        q, stretch = (other, by) if other.explained > q.explained + MIN_IMPROVEMENT else (q, stretch)
+    load_affine(branch.proj_in, p.stretched(stretch))
+    load_affine(branch.proj_out, q.affine, branch.bypass)
 
 
-def fitted(seen: Iterator[Rows], held: Iterator[Rows], idea: Idea) -> Choice:
+def fitted(seen: Iterator[Rows], held: Iterator[Rows], idea: Idea) -> RidgeFit:
     """The map that leaves least of what is held out unexplained, of the rank that the idea wants."""
     (moments, targets), (test, _) = gather(seen), gather(held)
     fits = moments.solve_each(GRID)
@@ -208,7 +208,7 @@ def fitted(seen: Iterator[Rows], held: Iterator[Rows], idea: Idea) -> Choice:
         fits = [truncate_whitened(moments, targets, fit, idea.rank) for fit in fits]
     elif idea.rank is not None:
         fits = [moments.truncate(fit, idea.rank) for fit in fits]
-    choices = [Choice(fit, at, 1 - test.unexplained(fit), moments.y_E) for fit, at in zip(fits, GRID, strict=True)]
+    choices = [RidgeFit(fit, at, 1 - test.unexplained(fit), moments.y_E) for fit, at in zip(fits, GRID, strict=True)]
     return max(choices, key=lambda choice: choice.explained)
 
 
@@ -245,14 +245,14 @@ def main() -> None:
     parser.add_argument("--ranks", type=int, nargs="*", default=[16, 64], help="ranks that are tried")
     parser.add_argument("--json", type=Path, help="write the numbers here as well")
     given = parser.parse_args()
-    prepare(RunOptions(device="cpu"))
+    setup_hardware(RunOptions(device="cpu"))
     text, target = text_in(given.text), None if given.target is None else text_in(given.target)
     components = [load(spec) for spec in SearchSpace(given.models.split(",")).components]
-    out: dict[str, Any] = {"machine": facts(), "text": given.text.name, "homes": {}}
-    for home in [one.name for one in components]:
-        found = out["homes"].setdefault(home, {})
-        print(f"\n{home} at home{'mixed':>{36 - len(home)}}  lowest")
-        for name, numbers in Bench(components, home, given).rows(text, target, given.ranks):
+    out: dict[str, Any] = {"machine": environment_info(), "text": given.text.name, "bases": {}}
+    for base in [one.name for one in components]:
+        found = out["bases"].setdefault(base, {})
+        print(f"\n{base} at base{'mixed':>{36 - len(base)}}  lowest")
+        for name, numbers in Bench(components, base, given).rows(text, target, given.ranks):
             found[name] = numbers
             lowest = f"{numbers['lowest']:8.3f}" if "lowest" in numbers else ""
             print(f"{name:36}{numbers['mixed']:8.3f}{lowest}", flush=True)

@@ -19,9 +19,9 @@ from collections.abc import Callable, Iterable
 from importlib.util import find_spec
 from pathlib import Path
 
-from manticore.files import write_text
-from manticore.tasks.documents import SEPARATOR, passages, read_documents
-from manticore.tasks.text import PASSAGE, SAMPLE
+from manticore.tasks.language.documents import SEPARATOR, passages, read_documents
+from manticore.tasks.language.text import PASSAGE, SAMPLE
+from manticore.utils.io import write_text
 
 SIZE = 3_000_000
 """Bytes of the first text, about. Of a smaller one too few modules are left for the test."""

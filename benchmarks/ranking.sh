@@ -5,5 +5,5 @@ set -eu
 out="${1:-runs/ranking}"
 python "$(dirname "$0")/domains.py" "$out/domains" 1000000
 manticore compare --models gpt-neo-nano,mamba-nano --task text --preset cpu --data-dir "$out/domains/source" --stages 4 \
-    --paths --seeds 1 --contenders components --learning-rates 0.0056 --budgets tokens --workers 2 \
+    --all-paths --seeds 1 --baselines components --learning-rates 0.0056 --budgets tokens --workers 2 \
     --set finetune.steps=60 --out "$out/source"

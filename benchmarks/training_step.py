@@ -1,9 +1,9 @@
 """What a training step of a hybrid costs beside its components': seconds and memory, pretrained models and their text.
 
-    python benchmarks/training_step.py --home gpt-neo-nano --stages 5 --foreign 3
+    python benchmarks/training_step.py --base gpt-neo-nano --stages 5 --donor 3
 
 Every side is forward, backward, clipping and Muon on the same tokens: each component alone, the discrete hybrid with
-the stages that `--foreign` names run by the other, the mixture of both at all stages, and the mixture in the paper's
+the stages that `--donor` names run by the other, the mixture of both at all stages, and the mixture in the paper's
 hub. Times are taken in turns in one process; memory
 is the growth of a fresh process that builds the model and takes two steps.
 """
@@ -22,16 +22,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from manticore.bench.measure import Thunk, peak, race, ratio
+from manticore.bench.timing import Thunk, peak, race, ratio
 from manticore.components import load
-from manticore.cost import model_parameters
-from manticore.discretization import discretize
-from manticore.files import write_json
-from manticore.recipe import RunOptions
-from manticore.runs.machine import facts, prepare
-from manticore.space import SearchSpace
-from manticore.supernet import Readout, Supernet
-from manticore.training.optim import WeightOptions, weight_optimizer
+from manticore.config.sections import RunOptions
+from manticore.experiment.environment import environment_info, setup_hardware
+from manticore.nas.cost import model_parameters
+from manticore.nas.discretize import discretize
+from manticore.nas.space import SearchSpace
+from manticore.nas.supernet import HeadSpec, Supernet
+from manticore.training.optimizers import WeightOptions, weight_optimizer
+from manticore.utils.io import write_json
 
 HUB = "hub"
 STEPS = 2
@@ -41,17 +41,17 @@ STEPS = 2
 class Sides:
     """How each side is built."""
 
-    def __init__(self, models: list[str], home: str, stages: int, foreign: list[int]) -> None:
+    def __init__(self, models: list[str], base: str, stages: int, donor: list[int]) -> None:
         self.components = [load(spec) for spec in SearchSpace(models, stages).components]
         self.names = [component.name for component in self.components]
-        other = next(name for name in self.names if name != home)
-        self.home, self.path = home, [other if stage + 1 in foreign else home for stage in range(stages)]
+        other = next(name for name in self.names if name != base)
+        self.base, self.path = base, [other if stage + 1 in donor else base for stage in range(stages)]
 
     def builders(self) -> dict[str, Callable[[], nn.Module]]:
         """Each side's model."""
         out: dict[str, Callable[[], nn.Module]] = {f"{name} alone": partial(self.alone, name) for name in self.names}
-        out["hybrid"] = lambda: discretize(self.supernet(self.home), self.path)
-        out["uniform mixture"] = lambda: self.supernet(self.home, relaxation="fixed")
+        out["hybrid"] = lambda: discretize(self.supernet(self.base), self.path)
+        out["uniform mixture"] = lambda: self.supernet(self.base, relaxation="fixed")
         out[HUB] = lambda: self.supernet(None, topology=HUB)
         return out
 
@@ -60,12 +60,12 @@ class Sides:
         made: nn.Module = discretize(self.supernet(name), [name] * len(self.path))
         return made
 
-    def supernet(self, home: str | None, topology: str = "residual", relaxation: str = "softmax") -> Supernet:
+    def supernet(self, base: str | None, topology: str = "residual", relaxation: str = "softmax") -> Supernet:
         """A supernet of both, fresh projectors."""
         options = {"bypass": True} if topology != HUB else {}
         specs = [component.source for component in self.components]
-        space = SearchSpace(specs, len(self.path), home, topology, projector_options=options)
-        return Supernet(self.components, space, home or self.names[0], Readout(), relaxation)
+        space = SearchSpace(specs, len(self.path), base, topology, projector_options=options)
+        return Supernet(self.components, space, base or self.names[0], HeadSpec(), relaxation)
 
 
 def step(net: nn.Module, ids_BL: Tensor) -> Thunk:
@@ -106,9 +106,9 @@ def memory_elsewhere(side: str) -> int | None:
 
 def main(given: argparse.Namespace) -> None:
     """Take both and print a row for each side."""
-    machine = prepare(RunOptions(device="cpu", threads=given.threads))
+    machine = setup_hardware(RunOptions(device="cpu", threads=given.threads))
     torch.manual_seed(0)
-    sides = Sides(given.models.split(","), given.home, given.stages, given.foreign)
+    sides = Sides(given.models.split(","), given.base, given.stages, given.donor)
     size = min(component.config.vocab_size for component in sides.components)
     ids_BL = torch.randint(3, size, (given.batch_size, given.length), device=machine.device)
     if given.only:
@@ -128,16 +128,16 @@ def main(given: argparse.Namespace) -> None:
         told = "-" if grown is None else f"{grown / 2**20:,.0f} MiB"
         print(f"{name:<20}{row['parameters']:>10,}{timing.seconds:>9.3f} s{row['ratio']:>7.2f}x{told:>12}", flush=True)
     if given.json:
-        write_json(given.json, {"machine": facts(), "threads": torch.get_num_threads(), "rows": rows})
+        write_json(given.json, {"machine": environment_info(), "threads": torch.get_num_threads(), "rows": rows})
 
 
 def arguments() -> argparse.ArgumentParser:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--models", default="gpt-neo-nano,mamba-nano", metavar="M,M", help="components")
-    parser.add_argument("--home", required=True, metavar="M", help="home of hybrid and mixture")
+    parser.add_argument("--base", required=True, metavar="M", help="base of hybrid and mixture")
     parser.add_argument("--stages", type=int, default=5, metavar="S", help="stages of hybrid and mixtures")
-    parser.add_argument("--foreign", type=int, nargs="+", default=[3], metavar="N", help="stages by the other, from 1")
+    parser.add_argument("--donor", type=int, nargs="+", default=[3], metavar="N", help="stages by the other, from 1")
     parser.add_argument("--batch-size", type=int, default=8, metavar="N", help="sequences of a step")
     parser.add_argument("--length", type=int, default=256, metavar="N", help="tokens of a sequence")
     parser.add_argument("--repeats", type=int, default=7, metavar="N", help="timed runs of each side")

@@ -13,42 +13,40 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from manticore.autoclasses import announce
+from manticore.utils.auto_classes import register_lazily
+from manticore.utils.lazy import lazy_exports
 
 if TYPE_CHECKING:
     from manticore import register as register
-    from manticore.api import Result as Result
     from manticore.api import load as load
     from manticore.api import search as search
-    from manticore.architecture import Architecture as Architecture
+    from manticore.components.spec import ComponentSpec as ComponentSpec
     from manticore.errors import ManticoreError as ManticoreError
-    from manticore.space import ComponentSpec as ComponentSpec
-    from manticore.space import SearchSpace as SearchSpace
-    from manticore.supernet import Supernet as Supernet
+    from manticore.nas.architecture import Architecture as Architecture
+    from manticore.nas.space import SearchSpace as SearchSpace
+    from manticore.nas.supernet import Supernet as Supernet
+    from manticore.pipelines.search import Result as Result
 
 __version__ = "0.1.0"
 
-_HOMES = {
-    "Architecture": "architecture",
-    "ComponentSpec": "space",
-    "ManticoreError": "errors",
-    "Result": "api",
-    "SearchSpace": "space",
-    "Supernet": "supernet",
-    "load": "api",
-    "search": "api",
-}
+register_lazily()
 
-announce()
+_exported, _names = lazy_exports(
+    __name__,
+    {
+        "api": ("load", "search"),
+        "errors": ("ManticoreError",),
+        "nas.architecture": ("Architecture",),
+        "nas.space": ("ComponentSpec", "SearchSpace"),
+        "nas.supernet": ("Supernet",),
+        "pipelines.search": ("Result",),
+    },
+)
 
 
 def __getattr__(name: str) -> Any:
-    if name == "register":
-        return import_module("manticore.register")
-    if name not in _HOMES:
-        raise AttributeError(f"module 'manticore' has no attribute '{name}'")
-    return getattr(import_module(f"manticore.{_HOMES[name]}"), name)
+    return import_module("manticore.register") if name == "register" else _exported(name)
 
 
 def __dir__() -> list[str]:
-    return sorted([*_HOMES, "__version__", "register"])
+    return sorted([*_names(), "__version__", "register"])

@@ -9,21 +9,15 @@ from typing import Any
 
 from transformers import PreTrainedModel
 
-from manticore import library
-from manticore.recipe import Recipe
-from manticore.recipe_reading import merged, read_yaml, resolve
-from manticore.runs.folder import free_folder, open_folder
-from manticore.runs.hybrids import read_hybrid
-from manticore.runs.reach import reach_of, within
-from manticore.runs.search import Result, run
-from manticore.space import SearchSpace
-from manticore.tasks.presets import choose_preset
-from manticore.terminal import console
+from manticore.config.loading import merge, recipe_for
+from manticore.experiment.run_dir import open_run_dir, unused_run_dir
+from manticore.export.load import read_hybrid
+from manticore.nas.space import SearchSpace
+from manticore.pipelines.search import Result, run
+from manticore.utils import assets
+from manticore.utils.console import make_console
 
 __all__ = ["Result", "load", "search"]
-
-FAMILIES = {"pixels": "lra", "bytes": "lra", **dict.fromkeys(("wikitext", "ptb", "alpaca", "eli5"), "text")}
-"""Families of tasks that have their recipe in common with another."""
 
 
 def search(
@@ -53,49 +47,19 @@ def search(
     Raises ManticoreError if something cannot be; nothing has been written then.
     """
     if not isinstance(space, SearchSpace):
-        space = SearchSpace.load(library.find("spaces", space))
+        space = SearchSpace.load(assets.find("spaces", space))
     told = {"name": task} if isinstance(task, str) else dict(task)
-    folder = Path(out) if out is not None else free_folder(f"{told.get('name', 'search')}-{'+'.join(space.names)}")
-    open_folder(folder, resume)
+    folder = Path(out) if out is not None else unused_run_dir(f"{told.get('name', 'search')}-{'+'.join(space.names)}")
+    open_run_dir(folder, resume)
     plain = {key: dataclasses.asdict(v) if dataclasses.is_dataclass(v) else v for key, v in options.items()}  # type: ignore[arg-type]
     place = folder.resolve().with_name(f"{folder.name}.components")
     try:
-        recipe = recipe_for(config, merged({"space": written_down(space, place), "task": told}, plain))
-        return run(recipe, folder, resume, console(quiet))
+        recipe = recipe_for(config, merge({"space": written_down(space, place), "task": told}, plain))
+        return run(recipe, folder, resume, make_console(quiet))
     except BaseException:
         if not folder.exists():
             shutil.rmtree(place, ignore_errors=True)
         raise
-
-
-def recipe_for(config: str | Path | None, flags: dict[str, Any]) -> Recipe:
-    """The recipe that a named, given or default file and some flags come to."""
-    task = _mapping(flags)
-    if config is None:
-        config = recipe_of(str(task.get("name", "lra-listops")))
-    file = library.find("configs", config) if config is not None else None
-    held = read_yaml(file) if file is not None else {}
-    preset = task.get("preset") or _mapping(held).get("preset") or "auto"
-    chosen, reason = choose_preset(preset)
-    recipe = resolve([held, flags], chosen)
-    # What was found out is written down, so that the recipe does the same on another machine.
-    run = recipe.run if preset != "auto" else dataclasses.replace(recipe.run, preset_reason=reason)
-    reach = map(reach_of, recipe.search_space().components)
-    return dataclasses.replace(recipe, task=within(dataclasses.replace(recipe.task, preset=chosen), reach), run=run)
-
-
-def recipe_of(task: str) -> str | None:
-    """The shelf's recipe for a task: of its own name, or of its family, which is told before the first dash."""
-    base = task.partition("@")[0]
-    family = base.partition("-")[0]
-    wanted = (f"search/{name}" for name in (base, FAMILIES.get(family, family)))
-    return next((name for name in wanted if name in library.names("configs")), None)
-
-
-def _mapping(held: dict[str, Any]) -> dict[str, Any]:
-    """What a recipe says about the task, if it is sound; `resolve` says so where it is not."""
-    task = held.get("task")
-    return task if isinstance(task, dict) else {}
 
 
 def written_down(space: SearchSpace, folder: Path) -> dict[str, Any]:

@@ -10,16 +10,16 @@ from collections.abc import Callable
 
 from manticore.components.families import families
 from manticore.errors import ManticoreError
-from manticore.mixing import relaxations
-from manticore.modeling.projectors import KINDS
+from manticore.modeling.projectors import PROJECTORS
 from manticore.modeling.projectors import projector as _projector
-from manticore.strategies import strategies
-from manticore.tasks.base import sheets, tasks
+from manticore.nas.relaxations import relaxations
+from manticore.nas.strategies import strategies
+from manticore.tasks.task import task_infos, tasks
 
 task = tasks.register
 """A callable from `TaskOptions` to a `Task`."""
 
-sheet = sheets.register
+sheet = task_infos.register
 """A callable from `TaskOptions` to a `Sheet`, for a task whose own callable reads files: what `show` tells of it."""
 
 family = families.register
@@ -39,7 +39,7 @@ def projector(name: str) -> Callable[[type], type]:
     """
 
     def enter(kind: type) -> type:
-        held = KINDS.get(name)
+        held = PROJECTORS.get(name)
         if held is not None and held.__qualname__ != kind.__qualname__:
             raise ManticoreError(f"projector '{name}' is already registered; choose another name.")
         entered: type = _projector(name)(kind)

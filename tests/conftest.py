@@ -10,7 +10,7 @@ from filelock import FileLock
 from hypothesis import settings
 
 from manticore.kernels import uninstall
-from tests.words import pico_search
+from tests.helpers.cli import pico_search
 
 settings.register_profile("patient", deadline=None, derandomize=True)  # a busy machine is no failure
 settings.load_profile("patient")

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from manticore.cli import parser
-from manticore.shelf import validate
+from manticore.pipelines.assets import validate
 
 ROOT = Path(__file__).parents[1]
 PAGES = ("README.md", "CONTRIBUTING.md")
@@ -210,7 +210,7 @@ def test_the_reader_of_pages() -> None:
         ["show", "recipe"],
         ["search", "--models", "gpt-neo,mamba", "--task", "lra-listops"],
     ]
-    code = ["manticore/cli.py", "manticore/runs", "manticore/runs/search.py"]
+    code = ["manticore/cli.py", "manticore/runs", "manticore/pipelines/search.py"]
     mentioned = ["manticore/api.py", "manticore/runs"]
     assert sorted(tree_paths(tree.text)) == sorted(["manticore", "LICENSE", *code, *mentioned])
     assert list(tree_paths(drawn.text)) == ["manticore", *code]

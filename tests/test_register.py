@@ -16,19 +16,19 @@ from torch import Tensor, nn
 from transformers import GPT2Config, GPT2LMHeadModel
 
 import manticore as mc
-from manticore.components import Family, Size
+from manticore.components import BlockSize, Family
 from manticore.components.families import families
 from manticore.errors import ManticoreError
+from manticore.export.custom_code import projector_source
 from manticore.kernels import uninstall
-from manticore.mixing import relaxations
 from manticore.modeling import segments
-from manticore.modeling.projectors import KINDS
-from manticore.modeling.segments import Anatomy
-from manticore.runs import reexport
-from manticore.runs.carrying import projector_source
-from manticore.strategies import strategies
-from manticore.tasks.base import tasks
-from tests.letters import NAME, QUICK, which_end
+from manticore.modeling.projectors import PROJECTORS
+from manticore.modeling.segments import BackboneLayout
+from manticore.nas.relaxations import relaxations
+from manticore.nas.strategies import strategies
+from manticore.pipelines import export
+from manticore.tasks.task import tasks
+from tests.helpers.toy_task import NAME, QUICK, which_end
 
 STRANGER = """
 import sys, torch
@@ -67,7 +67,7 @@ class Careful(nn.Linear):
             raise ValueError(str(error)) from None
 
 
-def _olmo(size: Size) -> dict[str, object]:
+def _olmo(size: BlockSize) -> dict[str, object]:
     return {
         "hidden_size": size.width,
         "num_hidden_layers": size.layers,
@@ -82,11 +82,11 @@ def own() -> Iterator[None]:
     """The user's own things, for the time of one test."""
     mc.register.task(NAME)(which_end)
     mc.register.projector("gated")(Gated)
-    mc.register.family("olmo")(Family(("olmo",), Anatomy("layers", "norm", "embed_tokens"), _olmo))
+    mc.register.family("olmo")(Family(("olmo",), BackboneLayout("layers", "norm", "embed_tokens"), _olmo))
     yield
     tasks._items.pop(NAME, None)
     families._items.pop("olmo", None)
-    KINDS.pop("gated", None)
+    PROJECTORS.pop("gated", None)
 
 
 def test_all_three_at_once_up_to_a_checkpoint_that_loads_elsewhere(
@@ -95,17 +95,17 @@ def test_all_three_at_once_up_to_a_checkpoint_that_loads_elsewhere(
     space = mc.SearchSpace(
         [{"source": "olmo", "init": "scratch"}, "mamba"],
         stages=2,
-        home="mamba",
+        base="mamba",
         projector="gated",
         projector_options={"slope": 0.5},
     )
-    options = {**QUICK, "compare": {"components": False, "uniform": False, "random": False}}
+    options = {**QUICK, "baselines": {"components": False, "uniform": False, "random": False}}
     result = mc.search(space, NAME, out=tmp_path / "run", quiet=True, **options)
     assert result.metrics["task"] == NAME
     assert result.architecture.projector == "gated"
     assert result.folder == tmp_path / "run"
     place = tmp_path / "by-hand"
-    reexport.run(result.folder, ["olmo", "mamba"], place, Console(quiet=True))
+    export.run(result.folder, ["olmo", "mamba"], place, Console(quiet=True))
     hybrid = mc.load(place)
     assert any(isinstance(module, Gated) for module in hybrid.modules())
     ids, mask = torch.tensor([[3, 4, 5, 2], [4, 4, 2, 0]]), torch.tensor([[1, 1, 1, 1], [1, 1, 1, 0]])
@@ -123,8 +123,8 @@ def test_all_three_at_once_up_to_a_checkpoint_that_loads_elsewhere(
 def test_model_objects_are_components_and_are_written_down(tmp_path: Path) -> None:
     rates = dict.fromkeys(("resid_pdrop", "embd_pdrop", "attn_pdrop"), 0.0)
     model = GPT2LMHeadModel(GPT2Config(vocab_size=40, n_embd=16, n_layer=2, n_head=2, n_positions=32, **rates))
-    space = mc.SearchSpace([mc.ComponentSpec(name="mine", model=model), "mamba"], stages=2, home="mine")
-    options = {**QUICK, "compare": {"components": False, "uniform": False, "random": False}}
+    space = mc.SearchSpace([mc.ComponentSpec(name="mine", model=model), "mamba"], stages=2, base="mine")
+    options = {**QUICK, "baselines": {"components": False, "uniform": False, "random": False}}
     result = mc.search(space, NAME, out=tmp_path / "run", quiet=True, **options)
     assert (tmp_path / "run.components" / "mine" / "model.safetensors").exists()
     assert result.metrics["components"]["mine"]["width"] == 16
@@ -153,11 +153,11 @@ def test_a_refused_search_writes_nothing(options: dict[str, object], message: st
 
 def test_a_space_and_a_task_go_by_name_or_path_too(tmp_path: Path) -> None:
     file = tmp_path / "space.yaml"
-    file.write_text("components: [gpt-neo, mamba]\nstages: 2\nhome: mamba\n")
-    options = {**QUICK, "compare": {"components": False, "uniform": False, "random": False}}
+    file.write_text("components: [gpt-neo, mamba]\nstages: 2\nbase: mamba\n")
+    options = {**QUICK, "baselines": {"components": False, "uniform": False, "random": False}}
     told = {"name": NAME, "train": 60, "seed": 4}
     result = mc.search(file, told, out=tmp_path / "run", quiet=True, **options)
-    assert result.architecture.home == "mamba"
+    assert result.architecture.base == "mamba"
     assert result.hybrid.config.num_labels == 2
 
 
@@ -167,7 +167,7 @@ def test_built_in_projectors_keep_their_names() -> None:
 
 
 def test_what_a_projector_imports_and_catches_is_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(KINDS, "careful", Careful)
+    monkeypatch.setitem(PROJECTORS, "careful", Careful)
     assert "import math as numbers" in projector_source("careful")
 
 

@@ -14,7 +14,8 @@ import torch
 from torch import Tensor
 
 ABOUT = """\
-Times the selective scan of manticore.kernels.triton beside mamba_ssm's selective_scan_fn, on the current CUDA device.
+Times the selective scan of manticore.kernels.backends.triton beside mamba_ssm's selective_scan_fn, on the
+current CUDA device.
 
 Every row is one length, dtype and size. The two first have to agree with each other. Then they are warmed up and timed
 in turns, call by call, with CUDA events, so that both meet the same clocks; the figures are medians.
@@ -164,7 +165,7 @@ def main() -> int:
         return 2
     import triton
 
-    from manticore.kernels.triton.scan import selective_scan
+    from manticore.kernels.backends.triton.scan import selective_scan
 
     sides: dict[str, Scan] = {"ours": selective_scan}
     versions = {"torch": torch.__version__, "triton": triton.__version__}

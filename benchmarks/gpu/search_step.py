@@ -31,18 +31,18 @@ KINDS = {
 
 def build(width: int, layers: int, length: int) -> Any:
     """The supernet of the paper's ListOps components, on the GPU."""
-    from manticore.bench.search import LABELS, NAMES, VOCAB, components
-    from manticore.space import SearchSpace
-    from manticore.supernet import Readout, Supernet
+    from manticore.bench.search_step import LABELS, NAMES, VOCAB, components
+    from manticore.nas.space import SearchSpace
+    from manticore.nas.supernet import HeadSpec, Supernet
 
     torch.manual_seed(0)
-    space, readout = SearchSpace(NAMES, stages=STAGES), Readout("classification", VOCAB, LABELS)
+    space, readout = SearchSpace(NAMES, stages=STAGES), HeadSpec("classification", VOCAB, LABELS)
     return Supernet(components(width, layers, length), space, "mamba", readout).cuda().train()
 
 
 def stepper(net: Any, ids: torch.Tensor, labels: torch.Tensor, dtype: torch.dtype, kind: str) -> Callable[[], object]:
     """One optimizer step of a kind, as a search takes it."""
-    from manticore.bench.search import NAMES, step
+    from manticore.bench.search_step import NAMES, step
 
     options = {"path": (NAMES * STAGES)[:STAGES]} if kind == "sampled path" else {}
 
@@ -108,7 +108,7 @@ def main() -> int:
         print("search_step.py: error: torch sees no CUDA GPU here; this benchmark is for one", file=sys.stderr)
         return 2
     from manticore import kernels
-    from manticore.bench.search import LABELS, VOCAB
+    from manticore.bench.search_step import LABELS, VOCAB
 
     kernels.install()
     ids = torch.randint(3, VOCAB, (given.batch, given.length), device="cuda")

@@ -1,6 +1,6 @@
 """Closed-form translators between pretrained components: which text, which regressions, which kinds of projector."""
 
-from manticore.alignment.closed_form import Readings, StageFit, align
-from manticore.alignment.reading import Foreign, Reading
+from manticore.alignment.batches import CalibrationBatch, DonorTokens
+from manticore.alignment.fit import CalibrationBatches, StageFit, fit_projectors
 
-__all__ = ["Foreign", "Reading", "Readings", "StageFit", "align"]
+__all__ = ["CalibrationBatch", "CalibrationBatches", "DonorTokens", "StageFit", "fit_projectors"]

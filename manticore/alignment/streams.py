@@ -1,6 +1,6 @@
 """A component's own residual stream at every cut, run by itself on text. Knows nothing of projectors.
 
-Home's parts are the supernet's. A foreign component's layers are the supernet's as well; its embedding, which no
+Base's parts are the supernet's. A donor component's layers are the supernet's as well; its embedding, which no
 supernet has, is the component's own.
 """
 
@@ -9,18 +9,18 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from manticore.modeling.branches import ForeignBranch, HomeBranch
-from manticore.modeling.padding import needed_mask
+from manticore.modeling.branches import BaseBranch, DonorBranch
+from manticore.modeling.masking import needed_mask
 from manticore.modeling.segments import Context
-from manticore.supernet import Supernet
+from manticore.nas.supernet import Supernet
 
 
-def branch_of(supernet: Supernet, stage: int, name: str) -> HomeBranch | ForeignBranch:
+def branch_of(supernet: Supernet, stage: int, name: str) -> BaseBranch | DonorBranch:
     """What runs stage `stage`, counted from 0, if component `name` does."""
     branches = supernet.stages[stage]
     assert isinstance(branches, nn.ModuleDict)
     branch = branches[name]
-    assert isinstance(branch, HomeBranch | ForeignBranch)
+    assert isinstance(branch, BaseBranch | DonorBranch)
     return branch
 
 
@@ -40,7 +40,7 @@ def own_streams(supernet: Supernet, name: str, ids_BL: Tensor, context: Context)
         x_BLD: Tensor = supernet.embeds[name](ids_BL, context.positions.get(name))
     else:
         component = supernet.components[name]
-        tokens = getattr(component.backbone, component.anatomy.tokens)
+        tokens = getattr(component.backbone, component.layout.tokens)
         x_BLD = tokens(ids_BL.to(tokens.weight.device)).to(ids_BL.device)  # it stays where the component was loaded
         x_BLD = x_BLD + context.positions[name] if name in context.positions else x_BLD
     out = [x_BLD]

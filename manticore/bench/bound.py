@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 
 from manticore.bench.case import Size
-from manticore.bench.measure import Thunk
-from manticore.kernels.cpu.threads import share
-from manticore.kernels.cpu.tiles import CHUNK, F2, INT, LANES, compiled, exp2
+from manticore.bench.timing import Thunk
+from manticore.kernels.backends.cpu.threads import share
+from manticore.kernels.backends.cpu.tiles import CHUNK, F2, INT, LANES, compiled, exp2
 
 
 @compiled((INT, INT, F2, INT))
@@ -23,7 +23,7 @@ def exponentials(first: Any, last: Any, sums_RW: Any, rounds: Any) -> None:
                     sums_RW[task, w] += exp2(shift - np.float32(t) * np.float32(0.01) * np.float32(w))
 
 
-def bound(size: Size) -> Thunk:
+def lower_bound(size: Size) -> Thunk:
     """One exponential for every channel, step and state, twice over: forward, and recomputed for the backward pass."""
     tasks = size["batch"] * -(-size["width"] // LANES)
     rounds = 2 * size["state"] * -(-size["length"] // CHUNK)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from manticore.bench.measure import Thunk
+from manticore.bench.timing import Thunk
 
 Size = Mapping[str, int]
 Setup = Callable[[Size], Thunk]

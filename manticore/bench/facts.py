@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from manticore.bench.kernels import SCAN, our_scan
-from manticore.bench.measure import race
+from manticore.bench.timing import race
 from manticore.kernels.dispatch import BACKENDS, OPERATIONS, explain
 
 LENGTHS = (2048, 4096, 8192, 16384, 32768)
@@ -61,9 +61,9 @@ def growth(repeats: int, quick: bool) -> list[dict[str, Any]]:
 
 def distance_from_bound(repeats: int, quick: bool) -> dict[str, float]:
     """Seconds of the scan and of its exponentials alone, and how many times the one is the other."""
-    from manticore.bench.bound import bound
+    from manticore.bench.bound import lower_bound
 
     size = {**SCAN, "length": 64 if quick else 2048}
-    timings = race({"scan": our_scan(size), "exponentials": bound(size)}, repeats, budget=60)
+    timings = race({"scan": our_scan(size), "exponentials": lower_bound(size)}, repeats, budget=60)
     scan, alone = timings["scan"].seconds, timings["exponentials"].seconds
     return {"scan_seconds": scan, "exponentials_seconds": alone, "times_the_bound": scan / alone}

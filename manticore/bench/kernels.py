@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from manticore import kernels
 from manticore.bench.case import Case, Promise, Size
-from manticore.bench.measure import Thunk
+from manticore.bench.timing import Thunk
 
 _HEADS = 8
 

@@ -10,7 +10,7 @@ import torch
 from rich.console import Console
 
 from manticore.bench.case import Case, Promise
-from manticore.bench.measure import peak_elsewhere, race, ratio
+from manticore.bench.timing import peak_elsewhere, race, ratio
 from manticore.kernels.dispatch import importable
 
 Row = dict[str, Any]

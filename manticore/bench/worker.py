@@ -8,7 +8,7 @@ import torch
 import transformers
 
 from manticore.bench.kernels import CASES
-from manticore.bench.measure import peak
+from manticore.bench.timing import peak
 
 
 def main(name: str, side: str, size: str, threads: str) -> None:

@@ -11,13 +11,13 @@ import sys
 from collections.abc import Sequence
 from importlib import import_module
 
-from manticore.cli.parsing import Parser
+from manticore.cli.options import Parser
 from manticore.errors import ManticoreError
 
 COMMANDS = (  # files of this folder, in the order of --help
     "search",
     "compare",
-    "program",
+    "transfer",
     "pretrain",
     "align",
     "finetune",
@@ -27,7 +27,7 @@ COMMANDS = (  # files of this folder, in the order of --help
     "report",
     "data",
     "bench",
-    "shelf",  # ls, show, cp, validate
+    "assets",  # ls, show, cp, validate
 )
 
 

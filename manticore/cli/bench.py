@@ -6,9 +6,9 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from manticore import terminal
-from manticore.cli.parsing import above_zero, at_least, command
+from manticore.cli.options import above_zero, at_least, command
 from manticore.errors import ManticoreError, UnknownName
+from manticore.utils.console import make_console
 
 WHAT = ("kernels", "search")
 
@@ -52,8 +52,8 @@ def run(given: argparse.Namespace) -> None:
         raise UnknownName("benchmark", given.what, WHAT)
     import torch
 
-    from manticore.files import write_json
-    from manticore.runs.machine import facts
+    from manticore.experiment.environment import environment_info
+    from manticore.utils.io import write_json
 
     if given.device != "cpu" and not (given.device == "cuda" and torch.cuda.is_available()):
         raise ManticoreError(f"--device {given.device} is not here; allowed: cpu, or cuda where torch sees a GPU")
@@ -61,7 +61,7 @@ def run(given: argparse.Namespace) -> None:
         raise ManticoreError(f"--json {given.json}: there is no folder {given.json.parent}")
     if given.threads:
         torch.set_num_threads(given.threads)
-    machine = {**facts(), "threads": torch.get_num_threads()}
+    machine = {**environment_info(), "threads": torch.get_num_threads()}
     found = (_kernels if given.what == "kernels" else _search)(given)
     if given.json is not None:
         write_json(given.json, {"benchmark": given.what, "machine": machine, "quick": given.quick, **found})
@@ -70,14 +70,14 @@ def run(given: argparse.Namespace) -> None:
 def _kernels(given: argparse.Namespace) -> dict[str, Any]:
     from manticore.bench import facts, run, tables
     from manticore.bench.kernels import CASES
-    from manticore.cli.parsing import names
+    from manticore.cli.options import names
 
     known = {case.name: case for case in CASES}
     wanted = names(given.case) if given.case else list(known)
     for name in wanted:
         if name not in known:
             raise UnknownName("case", name, known)
-    console = terminal.console()
+    console = make_console()
     chosen = facts.choices("cpu")
     console.print(tables.choices(chosen))
     rows = run.run_cases([known[name] for name in wanted], given.repeats, given.budget, given.quick, console)
@@ -99,11 +99,11 @@ def _kernels(given: argparse.Namespace) -> dict[str, Any]:
 
 def _search(given: argparse.Namespace) -> dict[str, Any]:
     from manticore.bench import tables
-    from manticore.bench.search import race_steps
+    from manticore.bench.search_step import race_steps
 
     small = {"width": 32, "layers": 4, "batch": 2, "length": 32}
     full = {name: getattr(given, name) for name in small}
     size = small if given.quick else full
     rows = race_steps(**size, repeats=given.repeats, device=given.device)
-    terminal.console().print(tables.steps(rows))
+    make_console().print(tables.steps(rows))
     return {"size": size, "rows": rows}

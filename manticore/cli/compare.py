@@ -1,4 +1,4 @@
-"""`manticore compare`: flags to recipes, one for each task, and those to a contest."""
+"""`manticore compare`: flags to recipes, one for each task, and those to a study."""
 
 from __future__ import annotations
 
@@ -6,9 +6,8 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from manticore import terminal
-from manticore.cli.parsing import Parser, at_least, command, names, numbers
-from manticore.cli.searching import add_flags, recipe_of_flags, tasks_of
+from manticore.cli.options import Parser, add_flags, at_least, command, names, numbers, recipe_of_flags, tasks_of
+from manticore.utils.console import make_console
 
 
 def add(commands: Any) -> None:
@@ -30,16 +29,16 @@ def add(commands: Any) -> None:
         help="task (ls tasks), or the first word of several, such as mad; may be repeated; default: the recipe's",
     )
     add_flags(made)
-    add_contest_flags(made)
+    add_study_flags(made)
     made.add_argument(
-        "--contenders",
+        "--baselines",
         type=names,
         metavar="C,C",
         help="of components,designed,uniform,soft,random,hub; default: all but soft",
     )
     made.add_argument("--budgets", type=names, metavar="B,B", help="of tokens,flops; default: a table for each")
     made.add_argument(
-        "--paths",
+        "--all-paths",
         nargs="?",
         const=0,
         type=at_least(1),
@@ -48,26 +47,26 @@ def add(commands: Any) -> None:
     )
 
 
-def add_contest_flags(made: Parser) -> None:
+def add_study_flags(made: Parser) -> None:
     """Add the flags of everything that runs trials."""
     made.add_argument("--seeds", type=at_least(1), metavar="N", help="number of seeds; default: the recipe's, or 3")
-    made.add_argument("--learning-rates", type=numbers, metavar="X,X", help="grid each contender chooses from")
+    made.add_argument("--learning-rates", type=numbers, metavar="X,X", help="grid each arm chooses from")
     made.add_argument("--workers", type=at_least(1), default=1, metavar="N", help="processes at once (default 1)")
     made.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder of trials, tables and report")
 
 
-def contest_of(given: argparse.Namespace) -> dict[str, Any]:
-    """What the flags say about the contest, for the recipe."""
-    options = {key: getattr(given, key, None) for key in ("seeds", "learning_rates", "contenders", "budgets")}
+def study_of(given: argparse.Namespace) -> dict[str, Any]:
+    """What the flags say about the study, for the recipe."""
+    options = {key: getattr(given, key, None) for key in ("seeds", "learning_rates", "baselines", "budgets")}
     if (paths := getattr(given, "paths", None)) is not None:
         options |= {"paths": True, "path_seeds": paths}
-    return {"contest": {key: value for key, value in options.items() if value is not None}}
+    return {"study": {key: value for key, value in options.items() if value is not None}}
 
 
 def run(given: argparse.Namespace) -> None:
     """`manticore compare`."""
-    from manticore.contest import compare
+    from manticore.pipelines import compare
 
     wanted = tasks_of(given.task) if given.task else [None]
-    recipes = [recipe_of_flags(given, name, contest_of(given)) for name in wanted]
-    compare.run(recipes, given.out, given.workers, terminal.console())
+    recipes = [recipe_of_flags(given, name, study_of(given)) for name in wanted]
+    compare.run(recipes, given.out, given.workers, make_console())

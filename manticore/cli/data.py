@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from manticore.cli.parsing import at_least, command
+from manticore.cli.options import at_least, command
 
 USUAL = "default: the official number; of Pathfinder an eighth of --train where that is given"
 """How many examples of val and test are written where nobody says how many."""
@@ -33,8 +33,8 @@ def add(commands: Any) -> None:
 
 def run(given: argparse.Namespace) -> None:
     """`manticore data`."""
-    from manticore.tasks.base import TaskOptions
     from manticore.tasks.catalog import write_task
+    from manticore.tasks.options import TaskOptions
 
     options = TaskOptions(
         name=given.task,

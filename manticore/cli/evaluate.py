@@ -6,8 +6,8 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from manticore import terminal
-from manticore.cli.parsing import at_least, command, task_flags, task_options
+from manticore.cli.options import at_least, command, task_flags, task_options
+from manticore.utils.console import make_console
 
 
 def add(commands: Any) -> None:
@@ -33,6 +33,6 @@ def add(commands: Any) -> None:
 
 def run(given: argparse.Namespace) -> None:
     """`manticore evaluate`."""
-    from manticore.runs import evaluate
+    from manticore.pipelines import evaluate
 
-    evaluate.run(given.hybrid, task_options(given), given.batch_size, given.json, terminal.console())
+    evaluate.run(given.hybrid, task_options(given), given.batch_size, given.json, make_console())

@@ -6,9 +6,9 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from manticore import terminal
-from manticore.cli.parsing import command, names
+from manticore.cli.options import command, names
 from manticore.errors import ManticoreError
+from manticore.utils.console import make_console
 
 
 def add(commands: Any) -> None:
@@ -24,7 +24,7 @@ def add(commands: Any) -> None:
     )
     made.add_argument("folder", type=Path, nargs="?", metavar="RUN", help="run folder")
     made.add_argument("--models", metavar="M,M", help="make a language model by hand from these pretrained models")
-    made.add_argument("--home", metavar="M", help="with --models: who lends embedding, stream and head; default: first")
+    made.add_argument("--base", metavar="M", help="with --models: who lends embedding, stream and head; default: first")
     made.add_argument("--projectors", metavar="SET", help="with --models: a projector set (align), by name or folder")
     made.add_argument("--path", metavar="M,M,...", help="a choice for each stage; default: what the run exported")
     made.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder to write; must not exist")
@@ -36,15 +36,15 @@ def run(given: argparse.Namespace) -> None:
     if (given.folder is None) == (given.models is None):
         raise ManticoreError("export takes a run folder, or --models to make a hybrid by hand: one of the two")
     if given.models is None:
-        for flag in ("home", "projectors"):
+        for flag in ("base", "projectors"):
             if getattr(given, flag) is not None:
                 raise ManticoreError(f"--{flag} goes with --models; a run has its {flag} already")
-        from manticore.runs import reexport
+        from manticore.pipelines import export
 
-        reexport.run(given.folder, path, given.out, terminal.console())
+        export.run(given.folder, path, given.out, make_console())
         return
     if path is None:
         raise ManticoreError("a hybrid by hand needs --path: a choice for each stage")
-    from manticore.runs import byhand
+    from manticore.pipelines import export_manual
 
-    byhand.run(names(given.models), path, given.home, given.out, terminal.console(), given.projectors)
+    export_manual.run(names(given.models), path, given.base, given.out, make_console(), given.projectors)

@@ -6,8 +6,8 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from manticore import terminal
-from manticore.cli.parsing import above_zero, at_least, command, task_flags, task_options
+from manticore.cli.options import above_zero, at_least, command, task_flags, task_options
+from manticore.utils.console import make_console
 
 
 def add(commands: Any) -> None:
@@ -41,8 +41,8 @@ def add(commands: Any) -> None:
 
 def run(given: argparse.Namespace) -> None:
     """`manticore finetune`."""
-    from manticore.runs import finetune
-    from manticore.training.optim import WeightOptions
+    from manticore.pipelines import finetune
+    from manticore.training.optimizers import WeightOptions
 
     finetune.run(
         given.hybrid,
@@ -53,6 +53,6 @@ def run(given: argparse.Namespace) -> None:
         WeightOptions(lr=given.lr),
         given.seed,
         given.resume,
-        terminal.console(),
+        make_console(),
         given.micro_batch_size,
     )

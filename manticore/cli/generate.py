@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from manticore.cli.parsing import above_zero, at_least, command
+from manticore.cli.options import above_zero, at_least, command
 from manticore.errors import ManticoreError
 
 
@@ -35,9 +35,9 @@ def add(commands: Any) -> None:
 def run(given: argparse.Namespace) -> None:
     """`manticore generate`."""
     prompt = text_of(given.prompt, given.prompt_file)
-    from manticore.runs import generate
+    from manticore.pipelines import generate
 
-    drawing = generate.Drawing(
+    drawing = generate.SamplingOptions(
         given.max_new_tokens, given.temperature, given.top_p, given.top_k, given.num_beams, given.seed
     )
     generate.run(given.model, prompt, drawing, _tell)
@@ -50,7 +50,7 @@ def text_of(prompt: str | None, file: Path | None) -> str:
         raise ManticoreError("give --prompt TEXT or --prompt-file FILE: one of the two")
     if file is None:
         return str(prompt)
-    from manticore.tasks.documents import text_in
+    from manticore.tasks.language.documents import text_in
 
     return text_in(file)
 

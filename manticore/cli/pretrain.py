@@ -6,8 +6,8 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from manticore import terminal
-from manticore.cli.parsing import command
+from manticore.cli.options import command
+from manticore.utils.console import make_console
 
 
 def add(commands: Any) -> None:
@@ -23,7 +23,7 @@ def add(commands: Any) -> None:
     made.add_argument("--text", type=Path, required=True, metavar="PATH", help=".txt, .jsonl or .parquet, or a folder")
     made.add_argument("--tokenizer", type=Path, metavar="DIR", help="folder of a tokenizer; default: learn one")
     made.add_argument(
-        "--leave-out",
+        "--decontaminate",
         type=Path,
         metavar="PATH",
         help="text to evaluate on later: paragraphs that share 13 words in a row with it are not learnt from",
@@ -35,11 +35,11 @@ def add(commands: Any) -> None:
 
 def run(given: argparse.Namespace) -> None:
     """`manticore pretrain`."""
-    from manticore import library
-    from manticore.pretrain_recipe import pretrain_recipe
-    from manticore.recipe_reading import from_dotted, read_yaml
-    from manticore.runs import pretrain
+    from manticore.config.loading import from_dotted, read_yaml
+    from manticore.config.pretrain import pretrain_recipe
+    from manticore.pipelines import pretrain
+    from manticore.utils import assets
 
-    held = read_yaml(library.find("configs", given.config))
+    held = read_yaml(assets.find("configs", given.config))
     recipe = pretrain_recipe([held, from_dotted(given.set)])
-    pretrain.run(recipe, given.text, given.tokenizer, given.out, given.resume, terminal.console(), given.leave_out)
+    pretrain.run(recipe, given.text, given.tokenizer, given.out, given.resume, make_console(), given.decontaminate)

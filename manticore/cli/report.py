@@ -1,4 +1,4 @@
-"""`manticore report`: the page of a run or a contest, anew."""
+"""`manticore report`: the page of a run or a study, anew."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from manticore.cli.parsing import command
+from manticore.cli.options import command
 
 
 def add(commands: Any) -> None:
@@ -18,13 +18,13 @@ def add(commands: Any) -> None:
 
 def run(given: argparse.Namespace) -> None:
     """`manticore report`."""
-    from manticore.report.contest import write_contest
-    from manticore.report.page import write_report
-    from manticore.report.program import write_program
-    from manticore.runs.folder import finished_run
+    from manticore.experiment.run_dir import finished_run
+    from manticore.report.run.page import write_run_report
+    from manticore.report.study.page import write_study_report
+    from manticore.report.transfer.page import write_transfer_report
 
-    for file, write in {"comparison.json": write_contest, "program.json": write_program}.items():
+    for file, write in {"comparison.json": write_study_report, "program.json": write_transfer_report}.items():
         if (given.folder / file).exists():
             print(write(given.folder))
             return
-    print(write_report(finished_run(given.folder).root))
+    print(write_run_report(finished_run(given.folder).root))

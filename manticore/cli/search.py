@@ -6,10 +6,9 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from manticore import terminal
-from manticore.cli.parsing import at_least, command
-from manticore.cli.searching import add_flags, recipe_of_flags
+from manticore.cli.options import add_flags, at_least, command, recipe_of_flags
 from manticore.errors import ManticoreError
+from manticore.utils.console import make_console
 
 
 def add(commands: Any) -> None:
@@ -34,13 +33,13 @@ def run(given: argparse.Namespace) -> None:
     """`manticore search`."""
     if given.resume and given.out is None:
         raise ManticoreError("--resume needs --out: the folder of the run to go on with")
-    from manticore.runs import search
-    from manticore.runs.folder import free_folder
+    from manticore.experiment.run_dir import unused_run_dir
+    from manticore.pipelines import search
 
     saved = given.out / "recipe.yaml" if given.resume else None
     if saved is not None and saved.exists() and not (given.models or given.space or given.config or given.task):
         given.config = str(saved)
     recipe = recipe_of_flags(given, given.task, {} if given.seed is None else {"run": {"seed": given.seed}})
     found = recipe.search_space()
-    out = given.out or free_folder(f"{recipe.task.name}-{'+'.join(found.names)}")
-    search.run(recipe, out, given.resume, terminal.console())
+    out = given.out or unused_run_dir(f"{recipe.task.name}-{'+'.join(found.names)}")
+    search.run(recipe, out, given.resume, make_console())

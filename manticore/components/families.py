@@ -12,12 +12,12 @@ from math import gcd
 from transformers import AutoConfig, PretrainedConfig
 
 from manticore.errors import ManticoreError, UnknownName
-from manticore.modeling.segments import Anatomy
-from manticore.registry import Registry
+from manticore.modeling.segments import BackboneLayout
+from manticore.utils.registry import Registry
 
 
 @dataclass(frozen=True)
-class Size:
+class BlockSize:
     """Sizes of a component built from scratch, in terms every family has."""
 
     width: int
@@ -29,18 +29,18 @@ class Size:
     heads: int = 8
     """Attention heads (recurrent families ignore it)."""
 
-    inner: int = 0
+    intermediate_size: int = 0
     """Features inside the feed-forward layers; 0: four times the width (recurrent families ignore it)."""
 
-    state: int = 16
+    state_size: int = 16
     """Features of the recurrent state for each channel (attention families ignore it)."""
 
-    window: int = 256
+    window_size: int = 256
     """Reach of local attention in tokens, where the family has any."""
 
     def __post_init__(self) -> None:
         for field in fields(self):
-            given, least = getattr(self, field.name), 0 if field.name == "inner" else 1
+            given, least = getattr(self, field.name), 0 if field.name == "intermediate_size" else 1
             if not isinstance(given, int) or given < least:
                 raise ManticoreError(f"size '{field.name}' must be a whole number of at least {least}, got {given!r}")
 
@@ -51,15 +51,15 @@ class Family:
 
     Attributes:
         model_types: Hugging Face `model_type`s the row serves.
-        anatomy: attribute names of the backbone class.
+        layout: attribute names of the backbone class.
         options: the family's own configuration keywords for a `Size`.
     """
 
     model_types: tuple[str, ...]
-    anatomy: Anatomy
-    options: Callable[[Size], dict[str, object]]
+    layout: BackboneLayout
+    options: Callable[[BlockSize], dict[str, object]]
 
-    def scratch(self, model_type: str, size: Size, vocab_size: int, length: int) -> PretrainedConfig:
+    def scratch(self, model_type: str, size: BlockSize, vocab_size: int, length: int) -> PretrainedConfig:
         """A configuration of the given size, for `vocab_size` token ids and sequences of at most `length` tokens.
 
         `model_type` is one of those the row serves.
@@ -67,7 +67,7 @@ class Family:
         return AutoConfig.for_model(
             model_type,
             vocab_size=vocab_size,
-            **({} if self.anatomy.recurrent else {"max_position_embeddings": length}),
+            **({} if self.layout.recurrent else {"max_position_embeddings": length}),
             bos_token_id=None,
             eos_token_id=None,
             pad_token_id=None,
@@ -78,51 +78,51 @@ class Family:
 families: Registry[Family] = Registry("family")
 
 
-def _gpt_neo(size: Size) -> dict[str, object]:
+def _gpt_neo(size: BlockSize) -> dict[str, object]:
     kinds = ["global" if layer % 2 == 0 else "local" for layer in range(size.layers)]
     return {
         "hidden_size": size.width,
         "num_layers": size.layers,
         "num_heads": size.heads,
-        "intermediate_size": size.inner or 4 * size.width,
+        "intermediate_size": size.intermediate_size or 4 * size.width,
         "attention_types": [[[kind], 1] for kind in kinds],
-        "window_size": size.window,
+        "window_size": size.window_size,
         "resid_dropout": 0.0,
         "embed_dropout": 0.0,
         "attention_dropout": 0.0,
     }
 
 
-def _gpt2(size: Size) -> dict[str, object]:
+def _gpt2(size: BlockSize) -> dict[str, object]:
     return {
         "n_embd": size.width,
         "n_layer": size.layers,
         "n_head": size.heads,
-        "n_inner": size.inner or 4 * size.width,
+        "n_inner": size.intermediate_size or 4 * size.width,
         "resid_pdrop": 0.0,
         "embd_pdrop": 0.0,
         "attn_pdrop": 0.0,
     }
 
 
-def _rotary(size: Size) -> dict[str, object]:
+def _rotary(size: BlockSize) -> dict[str, object]:
     return {
         "hidden_size": size.width,
         "num_hidden_layers": size.layers,
         "num_attention_heads": size.heads,
-        "intermediate_size": size.inner or 4 * size.width,
+        "intermediate_size": size.intermediate_size or 4 * size.width,
     }
 
 
-def _llama(size: Size) -> dict[str, object]:
+def _llama(size: BlockSize) -> dict[str, object]:
     return {**_rotary(size), "num_key_value_heads": size.heads, "head_dim": size.width // size.heads}
 
 
-def _mamba(size: Size) -> dict[str, object]:
-    return {"hidden_size": size.width, "num_hidden_layers": size.layers, "state_size": size.state}
+def _mamba(size: BlockSize) -> dict[str, object]:
+    return {"hidden_size": size.width, "num_hidden_layers": size.layers, "state_size": size.state_size}
 
 
-def _mamba2(size: Size) -> dict[str, object]:
+def _mamba2(size: BlockSize) -> dict[str, object]:
     head = gcd(64, 2 * size.width)
     return {
         **_mamba(size),
@@ -134,14 +134,14 @@ def _mamba2(size: Size) -> dict[str, object]:
 
 
 _ROWS = {
-    "gpt_neo": Family(("gpt_neo",), Anatomy("h", "ln_f", "wte", "wpe", "drop"), _gpt_neo),
-    "gpt2": Family(("gpt2",), Anatomy("h", "ln_f", "wte", "wpe", "drop"), _gpt2),
+    "gpt_neo": Family(("gpt_neo",), BackboneLayout("h", "ln_f", "wte", "wpe", "drop"), _gpt_neo),
+    "gpt2": Family(("gpt2",), BackboneLayout("h", "ln_f", "wte", "wpe", "drop"), _gpt2),
     "gpt_neox": Family(
-        ("gpt_neox",), Anatomy("layers", "final_layer_norm", "embed_in", dropout="emb_dropout"), _rotary
+        ("gpt_neox",), BackboneLayout("layers", "final_layer_norm", "embed_in", dropout="emb_dropout"), _rotary
     ),
-    "llama": Family(("llama", "mistral", "qwen2", "qwen3"), Anatomy("layers", "norm", "embed_tokens"), _llama),
-    "mamba": Family(("mamba",), Anatomy("layers", "norm_f", "embeddings", recurrent=True), _mamba),
-    "mamba2": Family(("mamba2",), Anatomy("layers", "norm_f", "embeddings", recurrent=True), _mamba2),
+    "llama": Family(("llama", "mistral", "qwen2", "qwen3"), BackboneLayout("layers", "norm", "embed_tokens"), _llama),
+    "mamba": Family(("mamba",), BackboneLayout("layers", "norm_f", "embeddings", recurrent=True), _mamba),
+    "mamba2": Family(("mamba2",), BackboneLayout("layers", "norm_f", "embeddings", recurrent=True), _mamba2),
 }
 for _name, _row in _ROWS.items():
     families.register(_name)(_row)

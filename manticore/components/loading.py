@@ -14,23 +14,22 @@ from huggingface_hub import get_hf_file_metadata, hf_hub_url
 from huggingface_hub.errors import HfHubHTTPError
 from transformers import AutoConfig, AutoModelForCausalLM, PretrainedConfig
 
-from manticore import library
 from manticore.components.catalog import CATALOG
 from manticore.components.component import Component
-from manticore.components.families import Size, families, family_of
-from manticore.components.packed import unpacked
-from manticore.components.soundness import check_weights
-from manticore.components.tokenizers import read_tokenizer
-from manticore.components.vocabulary import check_rows
+from manticore.components.families import BlockSize, families, family_of
+from manticore.components.gguf import unpack_gguf
+from manticore.components.spec import ComponentSpec
+from manticore.components.tokenizers import check_vocab_size, read_tokenizer
+from manticore.components.weight_checks import check_weights
 from manticore.errors import ManticoreError, UnknownName
-from manticore.space import ComponentSpec
+from manticore.utils import assets
 
 WAYS_OUT = (
     "give a local folder (--models /path/to/model,...), point HF_HOME at a cache that has it, "
     "or train from scratch on a task with its own vocabulary (--task lra-listops)"
 )
 
-PATIENCE = 10.0
+HUB_TIMEOUT_SECONDS = 10.0
 """Seconds the hub has to answer before only its cache is looked at."""
 
 
@@ -45,8 +44,8 @@ class Scratch:
         length: longest sequence in tokens.
     """
 
-    attention: Size
-    recurrent: Size
+    attention: BlockSize
+    recurrent: BlockSize
     vocab_size: int
     length: int
 
@@ -71,7 +70,9 @@ def load(spec: ComponentSpec, scratch: Scratch | None = None) -> Component:
     if entry is not None and entry.packed is not None:
         if spec.revision not in (None, entry.revision):
             raise ManticoreError(f"'{spec.source}' comes at revision {entry.revision} only, not {spec.revision}")
-        return replace(_read(spec.name, str(unpacked(spec.source, entry)), None, spec.source), revision=entry.revision)
+        return replace(
+            _read(spec.name, str(unpack_gguf(spec.source, entry)), None, spec.source), revision=entry.revision
+        )
     folder = folder_of(spec)
     if folder is not None:
         _check_folder(folder)
@@ -79,7 +80,7 @@ def load(spec: ComponentSpec, scratch: Scratch | None = None) -> Component:
     if entry is None and ("/" not in spec.source or spec.source.startswith((".", "/", "~"))):
         if "/" in spec.source:
             raise ManticoreError(f"no such model folder: {spec.source}")
-        raise UnknownName("model", spec.source, [*CATALOG, *library.names("models")])
+        raise UnknownName("model", spec.source, [*CATALOG, *assets.names("models")])
     source, revision = (entry.source, entry.revision) if entry else (spec.source, None)
     return _read(spec.name, source, spec.revision or revision)
 
@@ -88,8 +89,8 @@ def folder_of(spec: ComponentSpec) -> Path | None:
     """The local folder of a component's weights, on the shelf or anywhere; None if it is no such."""
     if spec.source in CATALOG:
         return None
-    on_shelf = spec.source in library.names("models")
-    folder = library.find("models", spec.source) if on_shelf else Path(spec.source).expanduser()
+    on_shelf = spec.source in assets.names("models")
+    folder = assets.find("models", spec.source) if on_shelf else Path(spec.source).expanduser()
     return folder if folder.is_dir() else None
 
 
@@ -109,12 +110,12 @@ def config_of(spec: ComponentSpec, scratch: Scratch | None) -> PretrainedConfig:
             f"'{spec.name}' from scratch needs a task with its own vocabulary and sizes, such as lra-listops"
         )
     family = families[row]
-    size = scratch.recurrent if family.anatomy.recurrent else scratch.attention
-    unknown = [key for key in spec.size if key not in Size.__dataclass_fields__]
+    size = scratch.recurrent if family.layout.recurrent else scratch.attention
+    unknown = [key for key in spec.size if key not in BlockSize.__dataclass_fields__]
     if unknown:
-        raise UnknownName("component size", unknown[0], Size.__dataclass_fields__)
+        raise UnknownName("component size", unknown[0], BlockSize.__dataclass_fields__)
     size = replace(size, **spec.size)
-    if not family.anatomy.recurrent and size.width % size.heads:
+    if not family.layout.recurrent and size.width % size.heads:
         raise ManticoreError(f"'{spec.name}': width {size.width} is no multiple of its {size.heads} heads")
     model_type = entry.model_type if entry else family.model_types[0]
     return family.scratch(model_type, size, scratch.vocab_size, scratch.length)
@@ -157,7 +158,7 @@ def _check_folder(folder: Path) -> None:
 def hub_answers(source: str, revision: str | None) -> bool:
     """Whether the hub can be asked about a model. One question, where transformers would ask for half a minute."""
     try:
-        get_hf_file_metadata(hf_hub_url(source, "config.json", revision=revision), timeout=PATIENCE)
+        get_hf_file_metadata(hf_hub_url(source, "config.json", revision=revision), timeout=HUB_TIMEOUT_SECONDS)
     except HfHubHTTPError:  # an answer, if not a kind one
         return True
     except Exception:  # offline mode, no route, no such host, not a hub id: each client library has its own
@@ -192,5 +193,5 @@ def _read(name: str, source: str, revision: str | None, called: str | None = Non
         raise ManticoreError(f"cannot get '{source}'{at} from the hub or its cache; {WAYS_OUT}") from None
     words = read_tokenizer(source, where)
     if words is not None:
-        check_rows(words, model.get_input_embeddings().num_embeddings, name)
+        check_vocab_size(words, model.get_input_embeddings().num_embeddings, name)
     return Component(name, family, model.eval(), source=called or source, revision=revision, tokenizer=words)

@@ -5,7 +5,7 @@ Knows nothing of models, stages or search. Nothing heavy is imported until a sca
 
 from manticore.kernels.conv import causal_conv1d, causal_conv1d_update
 from manticore.kernels.dispatch import BACKENDS
-from manticore.kernels.install import install, installed, is_installed, uninstall
+from manticore.kernels.hf_patches.install import install, installed, is_installed, uninstall
 from manticore.kernels.scan import selective_scan
 from manticore.kernels.ssd import ssd_scan
 from manticore.kernels.update import selective_state_update

@@ -84,7 +84,7 @@ class Backend:
 
 
 _UP_TO_SINGLE = frozenset({torch.float32, torch.bfloat16, torch.float16})
-_HERE = "manticore.kernels"
+_HERE = "manticore.kernels.backends"
 _CUDA = frozenset({"cuda"})
 
 

@@ -11,16 +11,16 @@ class HybridConfig(PretrainedConfig):
     """Everything needed to rebuild a discrete hybrid.
 
     Args:
-        components: for each component on the path, and for home, by name: `config` (its own Hugging Face configuration
-            as a dictionary), `anatomy` (the fields of `Anatomy`), `cuts` (S + 1 layer boundaries) and, for the record,
+        components: for each component on the path, and for base, by name: `config` (its own Hugging Face configuration
+            as a dictionary), `layout` (the fields of `Anatomy`), `cuts` (S + 1 layer boundaries) and, for the record,
             `source` and `revision`.
-        home: name of the component that lends embedding, residual stream, final norm and head.
+        base: name of the component that lends embedding, residual stream, final norm and head.
         path: name of the component, or `skip`, for each of the S stages.
-        topology: `residual` (a foreign stage adds its translated update) or `hub` (the paper's wiring at a one-hot
+        topology: `residual` (a donor stage adds its translated update) or `hub` (the paper's wiring at a one-hot
             alpha: features are cut or zero-padded to fit).
-        projector: kind and options of the translators at foreign stages; `bypass` is true where home's stream has a
+        projector: kind and options of the translators at donor stages; `bypass` is true where base's stream has a
             linear way around them.
-        hidden_size: width of the stream: home's in the residual topology, the widest component's in the hub's.
+        hidden_size: width of the stream: base's in the residual topology, the widest component's in the hub's.
         vocab_size: number of token ids.
         head: how labels are told, a name in `heads.py`; None for next-token prediction, and in checkpoints made before
             there was a choice.
@@ -33,7 +33,7 @@ class HybridConfig(PretrainedConfig):
     def __init__(
         self,
         components: dict[str, dict[str, Any]] | None = None,
-        home: str = "",
+        base: str = "",
         path: list[str] | None = None,
         topology: str = "residual",
         projector: dict[str, Any] | None = None,
@@ -47,7 +47,7 @@ class HybridConfig(PretrainedConfig):
         **kwargs: Any,
     ) -> None:
         self.components = components or {}
-        self.home = home
+        self.base = base
         self.path = list(path or [])
         self.topology = topology
         self.projector = projector or {"kind": "linear"}
@@ -64,7 +64,7 @@ class HybridConfig(PretrainedConfig):
     def layers_of(self, stage: int) -> int:
         """Number of layers that stage `stage` (from 0) runs."""
         held = self.components.get(self.path[stage])
-        return 0 if held is None else held["cuts"][stage + 1] - held["cuts"][stage]
+        return 0 if held is None else held["layer_boundaries"][stage + 1] - held["layer_boundaries"][stage]
 
     @property
     def positions(self) -> dict[str, int]:

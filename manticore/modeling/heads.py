@@ -30,7 +30,7 @@ class Head(nn.Module):
         return 1.0
 
 
-class Tokens(Head, nn.Linear):
+class TokenHead(Head, nn.Linear):
     """One label for each token, told where it stands: (B, L, D) -> (B, L, labels)."""
 
     def __init__(self, width: int, labels: int) -> None:
@@ -49,7 +49,7 @@ class Tokens(Head, nn.Linear):
         return nn.Linear.forward(self, x)
 
 
-class Classification(Tokens):
+class ClassificationHead(TokenHead):
     """One label for a sequence: (B, D) -> (B, labels)."""
 
     @staticmethod
@@ -63,7 +63,7 @@ class Classification(Tokens):
         return 1 / length
 
 
-class Autoencoder(Head):
+class AutoencoderHead(Head):
     """A label for each token, all told from the last token's state: (B, D) -> (B, L, labels).
 
     The decoder of MAD's compression (arXiv 2403.17844): the state and a fixed code of the place go through two layers,
@@ -87,7 +87,7 @@ class Autoencoder(Head):
         return logits
 
 
-class Pair(Head):
+class PairHead(Head):
     """One label for two sequences, each read by itself: (2B, D) -> (B, labels), first all first ones, then all second.
 
     The two states, their product and their difference go through one hidden layer, as in the S4 line of work.
@@ -118,10 +118,10 @@ class Pair(Head):
 
 
 HEADS: dict[str, type[Head]] = {
-    "classification": Classification,
-    "tokens": Tokens,
-    "autoencoder": Autoencoder,
-    "pair": Pair,
+    "classification": ClassificationHead,
+    "tokens": TokenHead,
+    "autoencoder": AutoencoderHead,
+    "pair": PairHead,
 }
 """By the kind of task they answer. Each is called with (width, labels)."""
 

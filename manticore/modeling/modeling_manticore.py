@@ -1,6 +1,6 @@
 """The hybrid as Hugging Face models: a backbone, and three classes with heads. Knows nothing of search.
 
-A stream of width D is embedded by home, passed through one branch for each stage, and read by home's norm and head.
+A stream of width D is embedded by base, passed through one branch for each stage, and read by base's norm and head.
 """
 
 from __future__ import annotations
@@ -18,16 +18,15 @@ from transformers.modeling_outputs import (
 )
 from transformers.utils import can_return_tuple
 
-from .branches import ForeignBranch, HomeBranch, HubBranch, SkipBranch
+from .branches import BaseBranch, DonorBranch, HubBranch, SkipBranch
 from .cache import HybridCache
 from .configuration_manticore import HybridConfig
-from .generating import Generating
+from .forward_context import build_context, reject_kwargs
+from .generation import HybridGenerationMixin
 from .heads import HEADS
-from .padding import needed_mask
-from .projectors import fit
-from .segments import Anatomy, Segment, part
-from .shell import Embedding, shell_config
-from .surroundings import refuse, surround
+from .masking import needed_mask
+from .projectors import fit_width
+from .segments import BackboneLayout, Embedding, Segment, shell_config, submodule_or_identity
 
 
 class HybridPreTrainedModel(PreTrainedModel):
@@ -37,7 +36,7 @@ class HybridPreTrainedModel(PreTrainedModel):
     base_model_prefix = "model"
     supports_gradient_checkpointing = True
     _supports_sdpa = True
-    _no_split_modules = ["HomeBranch", "ForeignBranch", "HubBranch"]
+    _no_split_modules = ["BaseBranch", "DonorBranch", "HubBranch"]
 
     def _init_weights(self, module: nn.Module) -> None:
         # Segments are initialized by their own families and projectors by their constructors: left are the tables.
@@ -52,21 +51,21 @@ class HybridPreTrainedModel(PreTrainedModel):
 
 
 class HybridModel(HybridPreTrainedModel):
-    """Embedding, stages and final norm: token ids (B, L) -> stream (B, L, D_home)."""
+    """Embedding, stages and final norm: token ids (B, L) -> stream (B, L, D_base)."""
 
     def __init__(self, config: HybridConfig) -> None:
         super().__init__(config)
-        self.home_config = config.component(config.home)
-        home_anatomy = Anatomy(**config.components[config.home]["anatomy"])
-        shell = AutoModel.from_config(shell_config(self.home_config, config.vocab_size))
-        self.embed = Embedding(getattr(shell, home_anatomy.tokens), part(shell, home_anatomy.dropout))
+        self.base_config = config.component(config.base)
+        base_layout = BackboneLayout(**config.components[config.base]["layout"])
+        shell = AutoModel.from_config(shell_config(self.base_config, config.vocab_size))
+        self.embed = Embedding(getattr(shell, base_layout.tokens), submodule_or_identity(shell, base_layout.dropout))
         hub = config.topology == "hub"
-        self.norm = nn.Identity() if hub else getattr(shell, home_anatomy.norm)
+        self.norm = nn.Identity() if hub else getattr(shell, base_layout.norm)
         self.positions = nn.ModuleDict()
         self.stages = nn.ModuleList()
         for stage, name in enumerate(config.path):
             self.stages.append(self._branch(stage, name))
-        for name in [config.home] if hub else [config.home, *config.path]:  # in the hub, home runs the first stage
+        for name in [config.base] if hub else [config.base, *config.path]:  # in the hub, base runs the first stage
             self._add_positions(name)
         self.post_init()
 
@@ -74,8 +73,8 @@ class HybridModel(HybridPreTrainedModel):
         config: HybridConfig = self.config
         if name not in config.components or name in self.positions:
             return
-        anatomy = Anatomy(**config.components[name]["anatomy"])
-        if anatomy.positions is not None:
+        layout = BackboneLayout(**config.components[name]["layout"])
+        if layout.positions is not None:
             own = config.component(name)
             self.positions[name] = nn.Embedding(own.max_position_embeddings, own.hidden_size)
 
@@ -88,14 +87,14 @@ class HybridModel(HybridPreTrainedModel):
         if config._attn_implementation == "eager":
             own._attn_implementation = "eager"
         last = stage == len(config.path) - 1
-        start, stop = held["cuts"][stage], held["cuts"][stage + 1]
+        start, stop = held["layer_boundaries"][stage], held["layer_boundaries"][stage + 1]
         hub = config.topology == "hub"
-        segment = Segment(own, Anatomy(**held["anatomy"]), start, stop, keep_norm=hub and last)
+        segment = Segment(own, BackboneLayout(**held["layout"]), start, stop, keep_norm=hub and last)
         if hub:
             return HubBranch(name, segment, stage, own.hidden_size, config.hidden_size, config.projector)
-        if name == config.home:
-            return HomeBranch(segment, stage)
-        return ForeignBranch(name, segment, stage, own.hidden_size, config.hidden_size, config.projector)
+        if name == config.base:
+            return BaseBranch(segment, stage)
+        return DonorBranch(name, segment, stage, own.hidden_size, config.hidden_size, config.projector)
 
     def get_input_embeddings(self) -> nn.Module:
         return self.embed.tokens
@@ -146,14 +145,14 @@ class HybridModel(HybridPreTrainedModel):
         """
         if input_ids is None:
             raise ValueError("a hybrid reads input_ids; inputs_embeds are not supported")
-        refuse(kwargs, "output_attentions")
+        reject_kwargs(kwargs, "output_attentions")
         config: HybridConfig = self.config
         cache = self.new_cache() if past_key_values is None and use_cache else past_key_values
         windowed = any(segment is not None and segment.windowed for segment in self.segments)
-        context = surround(input_ids, attention_mask, position_ids, cache, dict(self.positions.items()), windowed)
+        context = build_context(input_ids, attention_mask, position_ids, cache, dict(self.positions.items()), windowed)
         hub = config.topology == "hub"
-        h_BLD = self.embed(input_ids, None if hub else context.positions.get(config.home))
-        h_BLD = fit(h_BLD, config.hidden_size)
+        h_BLD = self.embed(input_ids, None if hub else context.positions.get(config.base))
+        h_BLD = fit_width(h_BLD, config.hidden_size)
         told = config.output_hidden_states if output_hidden_states is None else output_hidden_states
         states: tuple[Tensor, ...] = ()
         for stage in self.stages:
@@ -161,22 +160,22 @@ class HybridModel(HybridPreTrainedModel):
             h_BLD = stage(h_BLD, context)
         if cache is not None:
             cache.seen += input_ids.shape[1]
-        h_BLD = self.norm(fit(h_BLD, self.home_config.hidden_size))
+        h_BLD = self.norm(fit_width(h_BLD, self.base_config.hidden_size))
         kept = (*states, h_BLD) if told else None
         return BaseModelOutputWithPast(last_hidden_state=h_BLD, past_key_values=cache, hidden_states=kept)
 
 
-class HybridForCausalLM(Generating, HybridPreTrainedModel, GenerationMixin):
-    """A hybrid that predicts the next token, with home's own head."""
+class HybridForCausalLM(HybridGenerationMixin, HybridPreTrainedModel, GenerationMixin):
+    """A hybrid that predicts the next token, with base's own head."""
 
     _tied_weights_keys = {"head.weight": "model.embed.tokens.weight"}
 
     def __init__(self, config: HybridConfig) -> None:
         super().__init__(config)
         self.model = HybridModel(config)
-        home = self.model.home_config
-        bias = bool(config.components[config.home].get("head_bias", False))
-        self.head = nn.Linear(home.hidden_size, config.vocab_size, bias=bias)
+        base = self.model.base_config
+        bias = bool(config.components[config.base].get("head_bias", False))
+        self.head = nn.Linear(base.hidden_size, config.vocab_size, bias=bias)
         self.post_init()
 
     def get_output_embeddings(self) -> nn.Module:
@@ -202,7 +201,7 @@ class HybridForCausalLM(Generating, HybridPreTrainedModel, GenerationMixin):
 
         That is the mean over the labels, or the sum divided by `num_items_in_batch`, which Trainer gives.
         """
-        refuse(kwargs, "output_attentions")
+        reject_kwargs(kwargs, "output_attentions")
         out = self.model(
             input_ids, attention_mask, position_ids, past_key_values, use_cache, output_hidden_states, return_dict=True
         )
@@ -227,7 +226,7 @@ class HybridWithHead(HybridPreTrainedModel):
         super().__init__(config)
         self.model = HybridModel(config)
         kind = config.head if config.head in self.heads else self.heads[0]
-        self.score = HEADS[kind](self.model.home_config.hidden_size, config.num_labels)
+        self.score = HEADS[kind](self.model.base_config.hidden_size, config.num_labels)
         self.post_init()
 
     def _init_weights(self, module: nn.Module) -> None:
@@ -268,7 +267,7 @@ class HybridForSequenceClassification(HybridWithHead):
 
         Where two sequences have one label, `input_ids` is (2B, L): first all first ones, then all second ones.
         """
-        refuse(kwargs, "output_attentions", "output_hidden_states")
+        reject_kwargs(kwargs, "output_attentions", "output_hidden_states")
         logits = self.logits(input_ids, attention_mask, position_ids)
         return SequenceClassifierOutputWithPast(loss=self.loss(logits, labels), logits=logits)
 
@@ -288,7 +287,7 @@ class HybridForTokenClassification(HybridWithHead):
         **kwargs: Any,
     ) -> TokenClassifierOutput:
         """Logits (B, L, num_labels), and with `labels` (B, L; -100 is ignored, nothing is shifted) the mean loss."""
-        refuse(kwargs, "output_attentions", "output_hidden_states")
+        reject_kwargs(kwargs, "output_attentions", "output_hidden_states")
         logits = self.logits(input_ids, attention_mask, position_ids)
         return TokenClassifierOutput(loss=self.loss(logits, labels), logits=logits)
 

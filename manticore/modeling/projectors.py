@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-KINDS: dict[str, type[nn.Module]] = {}
+PROJECTORS: dict[str, type[nn.Module]] = {}
 
 RANK = 16
 """Rank of low-rank maps, unless told."""
@@ -25,13 +25,13 @@ def projector(name: str) -> Any:
     """Decorator that makes a class `(d_in, d_out, **options) -> nn.Module` selectable as a projector kind."""
 
     def enter(kind: type[nn.Module]) -> type[nn.Module]:
-        KINDS[name] = kind
+        PROJECTORS[name] = kind
         return kind
 
     return enter
 
 
-def fit(x_BLD: Tensor, width: int) -> Tensor:
+def fit_width(x_BLD: Tensor, width: int) -> Tensor:
     """Keep the first `width` features, or zero-pad up to them (the paper's T and U, arXiv 2406.00894)."""
     have = x_BLD.shape[-1]
     if have == width:
@@ -65,7 +65,7 @@ class LowRank(nn.Module):
     def reset_parameters(self) -> None:
         nn.init.orthogonal_(self.down.weight)
         with torch.no_grad():
-            self.up.weight.copy_(fit(self.down.weight, self.up.out_features).T)
+            self.up.weight.copy_(fit_width(self.down.weight, self.up.out_features).T)
         nn.init.zeros_(self.up.bias)
 
     def forward(self, x_BLD: Tensor) -> Tensor:
@@ -90,7 +90,7 @@ class TwoLayer(nn.Module):
 
     def forward(self, x_BLD: Tensor) -> Tensor:
         update_BLD: Tensor = self.outer(F.gelu(self.inner(x_BLD)))
-        return fit(x_BLD, self.outer.out_features) + update_BLD
+        return fit_width(x_BLD, self.outer.out_features) + update_BLD
 
 
 @projector("identity")
@@ -102,15 +102,53 @@ class Identity(nn.Module):
         self.width = d_out
 
     def forward(self, x_BLD: Tensor) -> Tensor:
-        return fit(x_BLD, self.width)
+        return fit_width(x_BLD, self.width)
 
 
-def build(options: dict[str, Any], d_in: int, d_out: int) -> nn.Module:
+def build_projector(options: dict[str, Any], d_in: int, d_out: int) -> nn.Module:
     """A translator from width `d_in` to `d_out`; `options` has `kind` and the kind's own options."""
     own = {key: value for key, value in options.items() if key not in NOT_OWN}
-    if options["kind"] not in KINDS:
+    if options["kind"] not in PROJECTORS:
         raise ValueError(
             f"projector '{options['kind']}' is not registered in this process: register its class first, or load the "
             "checkpoint with trust_remote_code=True where manticore is not imported"
         )
-    return KINDS[options["kind"]](d_in, d_out, **own)
+    return PROJECTORS[options["kind"]](d_in, d_out, **own)
+
+
+class Bypass(nn.Linear):
+    """`R h`."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__(width, width, bias=False)
+
+    def reset_parameters(self) -> None:
+        nn.init.zeros_(self.weight)
+
+
+class LowRankBypass(nn.Module):
+    """`U V h` of rank `rank`; U is zero at the start."""
+
+    def __init__(self, width: int, rank: int = RANK) -> None:
+        super().__init__()
+        rank = min(rank, width)
+        self.down = nn.Linear(width, rank, bias=False)
+        self.up = nn.Linear(rank, width, bias=False)
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        nn.init.orthogonal_(self.down.weight)
+        nn.init.zeros_(self.up.weight)
+
+    def forward(self, h_BLD: Tensor) -> Tensor:
+        out: Tensor = self.up(self.down(h_BLD))
+        return out
+
+
+def build_bypass(options: dict[str, Any], width: int) -> nn.Module | None:
+    """The bypass that a projector's options ask for: of the same rank where its kind is low-rank, else linear."""
+    if not options.get("bypass"):
+        return None
+    if options["kind"] == "low-rank":
+        return LowRankBypass(width, options.get("rank", RANK))
+    return Bypass(width)

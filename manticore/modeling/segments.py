@@ -24,7 +24,7 @@ except ImportError:
 
 
 @dataclass(frozen=True)
-class Anatomy:
+class BackboneLayout:
     """Where a family's backbone keeps its parts: attribute names of the Hugging Face backbone class.
 
     Attributes:
@@ -105,7 +105,7 @@ class Segment(nn.Module):
 
     Args:
         config: the whole component's configuration.
-        anatomy: where its backbone keeps its parts.
+        layout: where its backbone keeps its parts.
         start, stop: layer range.
         keep_norm: leave the final norm at the end (the hub topology's last stage).
 
@@ -115,19 +115,19 @@ class Segment(nn.Module):
     """
 
     def __init__(
-        self, config: PretrainedConfig, anatomy: Anatomy, start: int, stop: int, keep_norm: bool = False
+        self, config: PretrainedConfig, layout: BackboneLayout, start: int, stop: int, keep_norm: bool = False
     ) -> None:
         super().__init__()
-        self.recurrent = anatomy.recurrent
-        self.biased = anatomy.recurrent and bool(getattr(config, "use_bias", False))
+        self.recurrent = layout.recurrent
+        self.biased = layout.recurrent and bool(getattr(config, "use_bias", False))
         backbone = AutoModel.from_config(slice_config(config, start, stop))
-        setattr(backbone, anatomy.tokens, nn.Identity())
+        setattr(backbone, layout.tokens, nn.Identity())
         if not keep_norm:
-            setattr(backbone, anatomy.norm, nn.Identity())
-        if anatomy.positions:
-            setattr(backbone, anatomy.positions, NoPositions())
-        if anatomy.dropout:
-            setattr(backbone, anatomy.dropout, nn.Identity())
+            setattr(backbone, layout.norm, nn.Identity())
+        if layout.positions:
+            setattr(backbone, layout.positions, NoPositions())
+        if layout.dropout:
+            setattr(backbone, layout.dropout, nn.Identity())
         self.backbone = backbone
         self.recompute = False
 
@@ -198,6 +198,27 @@ def _has_state(cache: DynamicCache) -> bool:
     return any(any(layer.has_previous_state.values()) for layer in cache.layers)
 
 
-def part(backbone: nn.Module, name: str | None) -> Any:
+def submodule_or_identity(backbone: nn.Module, name: str | None) -> Any:
     """The backbone's part called `name`, or an identity where the family has none."""
     return nn.Identity() if name is None else getattr(backbone, name)
+
+
+class Embedding(nn.Module):
+    """Token embedding (B, L) -> (B, L, D_k), with base's absolute positions and dropout where the family has them."""
+
+    def __init__(self, tokens: nn.Embedding, dropout: nn.Module) -> None:
+        super().__init__()
+        self.tokens = tokens
+        self.dropout = dropout
+
+    def forward(self, input_ids: Tensor, positions: Tensor | None) -> Tensor:
+        x_BLD = self.tokens(input_ids)
+        out: Tensor = self.dropout(x_BLD if positions is None else x_BLD + positions)
+        return out
+
+
+def shell_config(config: PretrainedConfig, vocab_size: int) -> PretrainedConfig:
+    """A component's configuration without layers: what is left of its backbone is embedding, positions and norm."""
+    shell = slice_config(config, 0, 0)
+    shell.vocab_size = vocab_size
+    return shell

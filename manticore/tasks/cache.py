@@ -14,14 +14,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from manticore.files import whole
+from manticore.utils.io import atomic_write
 
 log = logging.getLogger("manticore.tasks")
 
 Arrays = dict[str, NDArray[Any]]
 
 
-def remember(folder: Path, name: str, parameters: Mapping[str, Any], make: Callable[[], Arrays]) -> Arrays:
+def cached_arrays(folder: Path, name: str, parameters: Mapping[str, Any], make: Callable[[], Arrays]) -> Arrays:
     """The arrays that `make` returns, from disk if they were made with these parameters before.
 
     A file that cannot be read in full (its checksums are verified) is made again. A folder that cannot be written to
@@ -35,7 +35,7 @@ def remember(folder: Path, name: str, parameters: Mapping[str, Any], make: Calla
     arrays = make()
     kept: dict[str, Any] = {"key": np.array(key), **arrays}
     try:
-        with whole(path) as part, part.open("wb") as stream:
+        with atomic_write(path) as part, part.open("wb") as stream:
             np.savez(stream, **kept)
     except OSError as error:
         log.warning("generated data is not kept, %s cannot be written: %s", path, error)

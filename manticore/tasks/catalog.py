@@ -7,21 +7,23 @@ from dataclasses import replace
 from pathlib import Path
 
 from manticore.errors import UnknownName
-from manticore.tasks import alpaca as alpaca
-from manticore.tasks import bytes_spam as bytes_spam
-from manticore.tasks import eli5 as eli5
-from manticore.tasks import lra_image as lra_image
-from manticore.tasks import lra_listops as lra_listops
-from manticore.tasks import lra_pathfinder as lra_pathfinder
-from manticore.tasks import lra_retrieval as lra_retrieval
-from manticore.tasks import lra_text as lra_text
-from manticore.tasks import mad_catalog as mad_catalog
-from manticore.tasks import pixels_fashion_mnist as pixels_fashion_mnist
-from manticore.tasks import ptb as ptb
-from manticore.tasks import text as text
-from manticore.tasks import wikitext as wikitext
-from manticore.tasks.base import Sheet, Task, TaskOptions, sheets
-from manticore.tasks.base import tasks as tasks
+from manticore.tasks.classification import fashion_mnist as _fashion_mnist  # noqa: F401
+from manticore.tasks.classification import spam as _spam  # noqa: F401
+from manticore.tasks.info import TaskInfo
+from manticore.tasks.language import alpaca as _alpaca  # noqa: F401
+from manticore.tasks.language import eli5 as _eli5  # noqa: F401
+from manticore.tasks.language import ptb as _ptb  # noqa: F401
+from manticore.tasks.language import text as _text  # noqa: F401
+from manticore.tasks.language import wikitext as _wikitext  # noqa: F401
+from manticore.tasks.lra import image as _lra_image  # noqa: F401
+from manticore.tasks.lra import retrieval as _lra_retrieval  # noqa: F401
+from manticore.tasks.lra import text as _lra_text  # noqa: F401
+from manticore.tasks.lra.listops import task as _lra_listops  # noqa: F401
+from manticore.tasks.lra.pathfinder import task as _lra_pathfinder  # noqa: F401
+from manticore.tasks.mad import catalog as _mad  # noqa: F401
+from manticore.tasks.options import TaskOptions
+from manticore.tasks.task import Task, task_infos
+from manticore.tasks.task import tasks as tasks
 
 
 def load_task(options: TaskOptions) -> Task:
@@ -31,15 +33,15 @@ def load_task(options: TaskOptions) -> Task:
         UnknownName: no such task, or it has no such setting; with the nearest name and the full list.
         ManticoreError: the options or the files cannot be used.
     """
-    made = tasks[options.base](options)
+    made = tasks[options.bare_name](options)
     _check_settings(options, made.settings)
     return made
 
 
-def sheet_of(options: TaskOptions) -> Sheet:
+def task_info(options: TaskOptions) -> TaskInfo:
     """What is known of a task before its data is there. Raises as `load_task` does, but for want of data."""
-    own = options.base in sheets
-    made = sheets[options.base](options) if own else tasks[options.base](options).sheet()
+    own = options.bare_name in task_infos
+    made = task_infos[options.bare_name](options) if own else tasks[options.bare_name](options).sheet()
     _check_settings(options, made.settings)
     return made
 
@@ -47,7 +49,7 @@ def sheet_of(options: TaskOptions) -> Sheet:
 def _check_settings(options: TaskOptions, known: Mapping[str, object]) -> None:
     for key in options.settings:
         if key not in known:
-            raise UnknownName(f"setting of {options.base}", key, known)
+            raise UnknownName(f"setting of {options.bare_name}", key, known)
 
 
 def write_task(options: TaskOptions, folder: Path | str) -> list[Path]:

@@ -29,7 +29,7 @@ class TaskOptions:
     """Number of training examples, halved into weights and alphas. Default: the preset's, or all of the file."""
 
     val: int | None = None
-    """Number of model-choice examples. Default: the preset's, or all of the file."""
+    """Number of validation examples. Default: the preset's, or all of the file."""
 
     test: int | None = None
     """Number of test examples. Default: the preset's, or all of the file."""
@@ -63,7 +63,7 @@ class TaskOptions:
                 raise ManticoreError(f"task option '{field}' must be at least {bound}, got {given}")
 
     @property
-    def base(self) -> str:
+    def bare_name(self) -> str:
         """The task's name without settings."""
         return self.name.partition("@")[0]
 
@@ -80,3 +80,16 @@ class TaskOptions:
                 raise ManticoreError(f"'{base}@' is given '{key}' twice")
             held[key] = value
         return held
+
+
+def choose_preset(preset: str) -> tuple[str, str]:
+    """The preset meant by `preset`, `cpu` or `paper`, and the reason in words. Raises UnknownName."""
+    if preset not in PRESETS:
+        raise UnknownName("preset", preset, PRESETS)
+    if preset != "auto":
+        return preset, "you asked for it"
+    import torch  # here, so that a list of tasks needs no torch
+
+    if torch.cuda.is_available():
+        return "paper", f"there is a GPU ({torch.cuda.get_device_name()})"
+    return "cpu", "there is no CUDA GPU on this machine"

@@ -17,7 +17,11 @@ import random
 from collections.abc import Callable, Iterable, Mapping
 
 from manticore.errors import ManticoreError
-from manticore.tasks.base import Cue, Examples, Splits, Task, TaskOptions, Vocabulary, halves
+from manticore.tasks.dataset import Examples, Splits, halves
+from manticore.tasks.heuristics import Feature
+from manticore.tasks.options import TaskOptions
+from manticore.tasks.task import Task
+from manticore.tasks.vocabulary import Vocabulary
 
 Draw = Callable[[random.Random], tuple[list[str], int]]
 
@@ -48,7 +52,7 @@ class SampledTask(Task):
         draw: Draw,
         options: TaskOptions,
         sizes: Mapping[str, int] = SIZES,
-        cues: Mapping[str, Cue] | None = None,
+        cues: Mapping[str, Feature] | None = None,
     ) -> None:
         wanted = {part: getattr(options, part) or sizes[part] for part in SIZES}
         super().__init__(name, vocabulary, label_names, max_length, cues, sizes=wanted)
@@ -60,7 +64,7 @@ class SampledTask(Task):
         held: set[tuple[int, ...]] = set()
         test, choice, train = (self._distinct(self.sizes[part], rng, held) for part in ("test", "val", "train"))
         weights, alphas = halves(train, self._seed)
-        return Splits(weights=weights, alphas=alphas, choice=choice, test=test)
+        return Splits(train=weights, train_arch=alphas, val=choice, test=test)
 
     def origin(self) -> str:
         return f"drawn with seed {self._seed}"

@@ -11,9 +11,9 @@ import lightning
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from manticore.files import whole
-from manticore.supernet import Supernet
+from manticore.nas.supernet import Supernet
 from manticore.training.modules import SearchModule, TrainModule
+from manticore.utils.io import atomic_write
 
 
 class SaveState(lightning.Callback):
@@ -31,7 +31,7 @@ class SaveState(lightning.Callback):
     def on_train_batch_end(self, trainer: Any, module: Any, *_: object) -> None:
         assert isinstance(module, TrainModule)
         if module.done % self.every == 0 and module.done < module.steps:
-            with whole(self.file) as part:
+            with atomic_write(self.file) as part:
                 trainer.save_checkpoint(part)
 
 
@@ -48,7 +48,7 @@ class AlphaRecord(lightning.Callback):
         assert isinstance(module, SearchModule)
         lines = self.file.read_text(encoding="utf-8").splitlines() if self.file.exists() else []
         kept = [line for line in lines if _step(line) is not None and (_step(line) or 0) <= module.done]
-        with whole(self.file) as part:
+        with atomic_write(self.file) as part:
             part.write_text("".join(f"{line}\n" for line in kept), encoding="utf-8")
 
     def on_train_batch_end(self, trainer: Any, module: Any, *_: object) -> None:

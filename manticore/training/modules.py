@@ -14,15 +14,15 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from manticore.cost import Meter
 from manticore.errors import NonFiniteLoss
-from manticore.mixing import entropy, ramps
-from manticore.modeling.branches import ForeignBranch
-from manticore.strategies import Strategy
-from manticore.supernet import Supernet
-from manticore.tasks.base import IGNORE
-from manticore.training.data import Batch, micro_batches
-from manticore.training.optim import AlphaOptions, WeightOptions, alpha_optimizer, cosine, weight_optimizer
+from manticore.modeling.branches import DonorBranch
+from manticore.nas.cost import FlopCounter
+from manticore.nas.regularizers import entropy, entropy_schedule
+from manticore.nas.strategies import Strategy
+from manticore.nas.supernet import Supernet
+from manticore.tasks.dataset import IGNORE
+from manticore.training.batching import Batch, micro_batches
+from manticore.training.optimizers import AlphaOptions, WeightOptions, alpha_optimizer, cosine, weight_optimizer
 from manticore.training.scoring import logits_of
 
 
@@ -49,7 +49,7 @@ class TrainModule(lightning.LightningModule):
         self.done = 0
         self.tokens = 0
         self.flops = 0.0
-        self.meter = Meter(net, 1)
+        self.meter = FlopCounter(net, 1)
         self.latest: dict[str, float] = {}
 
     @property
@@ -59,8 +59,8 @@ class TrainModule(lightning.LightningModule):
 
     def configure_optimizers(self) -> Any:
         named = [(name, p) for name, p in self.net.named_parameters() if name != "alpha" and p.requires_grad]
-        weights = weight_optimizer(named, self.options, foreign_layers(self.net))
-        return [weights], [cosine(weights, self.steps, self.options.floor, self.options.warmup_steps)]
+        weights = weight_optimizer(named, self.options, donor_parameter_names(self.net))
+        return [weights], [cosine(weights, self.steps, self.options.min_lr_ratio, self.options.warmup_steps)]
 
     def loss(self, batch: Batch, **options: object) -> Tensor:
         """Mean cross-entropy in nats over the labels that are scored. Raises NonFiniteLoss if it is not a number."""
@@ -79,7 +79,7 @@ class TrainModule(lightning.LightningModule):
 
     def weight_step(self, batch: Batch) -> float:
         """One optimizer step on the weights; the alphas get no gradient. Returns the loss."""
-        loss = self.move(batch, [(self.weight_optimizer, self.weight_parameters, self.options.clip)])
+        loss = self.move(batch, [(self.weight_optimizer, self.weight_parameters, self.options.max_grad_norm)])
         self.weight_schedule.step()
         return loss
 
@@ -101,7 +101,7 @@ class TrainModule(lightning.LightningModule):
         moving = [parameter for _, parameters, _ in movers for parameter in parameters]
         options = {} if path is None else {"path": path}
         total = 0.0
-        with only(self.net, moving):
+        with trainable_only(self.net, moving):
             for part, share in micro_batches(batch, self.micro_batch_size):
                 loss = self.loss(part, **options) * share
                 self.manual_backward(loss)
@@ -205,28 +205,31 @@ class SearchModule(TrainModule):
     def configure_optimizers(self) -> Any:
         (weights,), (schedule,) = super().configure_optimizers()
         alphas = alpha_optimizer(self.net.alpha, self.alpha_options)
-        return [weights, alphas], [schedule, cosine(alphas, self.steps - self.warmup_steps, self.alpha_options.floor)]
+        return [weights, alphas], [
+            schedule,
+            cosine(alphas, self.steps - self.warmup_steps, self.alpha_options.min_lr_ratio),
+        ]
 
     def weight_step(self, batch: Batch) -> float:
         """One optimizer step on the weights, through the mixture or through one sampled path. Returns the loss."""
         if not self.sampled:
             return super().weight_step(batch)
-        weights = (self.weight_optimizer, self.weight_parameters, self.options.clip)
+        weights = (self.weight_optimizer, self.weight_parameters, self.options.max_grad_norm)
         loss = self.move(batch, [weights], path=self.net.sample())
         self.weight_schedule.step()
         return loss
 
     def alpha_step(self, batch: Batch) -> float:
         """One optimizer step on the alphas; the weights get no gradient. Returns the loss."""
-        alphas = (self.alpha_optimizer, [self.net.alpha], self.alpha_options.clip)
+        alphas = (self.alpha_optimizer, [self.net.alpha], self.alpha_options.max_grad_norm)
         loss = self.move(batch, [alphas], self.entropy_penalty, passes=2)
         self.alpha_schedule.step()
         return loss
 
     def joint_step(self, batch: Batch) -> float:
         """One step of both optimizers by the same gradient. Returns the loss."""
-        weights = (self.weight_optimizer, self.weight_parameters, self.options.clip)
-        alphas = (self.alpha_optimizer, [self.net.alpha], self.alpha_options.clip)
+        weights = (self.weight_optimizer, self.weight_parameters, self.options.max_grad_norm)
+        alphas = (self.alpha_optimizer, [self.net.alpha], self.alpha_options.max_grad_norm)
         loss = self.move(batch, [weights, alphas], self.entropy_penalty)
         self.weight_schedule.step()
         self.alpha_schedule.step()
@@ -250,21 +253,21 @@ class SearchModule(TrainModule):
         """What the alphas pay for being undecided at this step."""
         progress = (self.done - self.warmup_steps) / max(1, self.steps - self.warmup_steps)
         each_S = entropy(self.net.weights())
-        return self.entropy * (each_S * each_S.new_tensor(ramps(len(each_S), progress, self.decide))).sum()
+        return self.entropy * (each_S * each_S.new_tensor(entropy_schedule(len(each_S), progress, self.decide))).sum()
 
     def training_step(self, batch: dict[str, Batch], batch_idx: int) -> None:
         self.latest = self.strategy.step(self, batch)
         self.finish_step()
 
 
-def foreign_layers(net: nn.Module) -> set[str]:
-    """Names of the parameters that belong to a foreign component's layers, projectors not among them."""
-    parts = [f"{name}.segment" for name, part in net.named_modules() if isinstance(part, ForeignBranch)]
+def donor_parameter_names(net: nn.Module) -> set[str]:
+    """Names of the parameters that belong to a donor component's layers, projectors not among them."""
+    parts = [f"{name}.segment" for name, part in net.named_modules() if isinstance(part, DonorBranch)]
     return {name for name, _ in net.named_parameters() if name.startswith(tuple(f"{part}." for part in parts))}
 
 
 @contextmanager
-def only(net: nn.Module, moving: Iterable[nn.Parameter]) -> Iterator[None]:
+def trainable_only(net: nn.Module, moving: Iterable[nn.Parameter]) -> Iterator[None]:
     """Inside, no parameter of `net` but the `moving` ones asks for a gradient."""
     kept = {id(parameter) for parameter in moving}
     resting = [p for p in net.parameters() if p.requires_grad and id(p) not in kept]

@@ -16,9 +16,9 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from manticore.statistics import student_quantile
-from manticore.tasks.base import IGNORE, Examples
-from manticore.training.data import Batch, Collate
+from manticore.tasks.dataset import IGNORE, Examples
+from manticore.training.batching import Batch, Collate
+from manticore.utils.statistics import student_quantile
 
 MAD_BATCH = 128
 """Sequences over which the MAD benchmark averages the classes' recalls before it averages over batches."""
@@ -132,7 +132,7 @@ def _score(nats_N: Floats, answers: Numbers, labels: Numbers, owners: Numbers, e
         told = [(float(bits), int(size)) for bits, size in zip(nats / math.log(2), sizes, strict=True) if size]
         bits, deviation = bits_per_byte(nats_N, examples.sizes, examples.groups)
         return Score(loss, accuracy, count, bits_per_byte=bits, deviation=deviation, documents=told)
-    deviation = clustered_deviation(right, owners, count)
+    deviation = clustered_std(right, owners, count)
     return Score(loss, accuracy, count, macro_batch(answers, labels, owners, count), deviation=deviation)
 
 
@@ -156,7 +156,7 @@ def bits_per_byte(nats_N: Floats, sizes_N: Numbers, groups_N: Numbers | None) ->
     return bits, float(spread / sizes_N.sum() / math.log(2))
 
 
-def clustered_deviation(right: NDArray[np.bool_], owners: Numbers, count: int) -> float:
+def clustered_std(right: NDArray[np.bool_], owners: Numbers, count: int) -> float:
     """Standard error of the share of right answers when answers of one owner may hang together.
 
     It is that of a ratio of two sums over independent owners; with one answer each it is the binomial one.

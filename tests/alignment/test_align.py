@@ -11,30 +11,32 @@ from tokenizers.models import WordLevel
 from torch import Tensor, nn
 from transformers import PreTrainedTokenizerFast
 
-from manticore.alignment import Foreign, Reading, StageFit, align, closed_form
-from manticore.alignment.forms import Choice
+from manticore.alignment import CalibrationBatch, DonorTokens, StageFit, fit_projectors
+from manticore.alignment import fit as fit_module
+from manticore.alignment.closed_forms import RidgeFit
+from manticore.alignment.refine import refine
 from manticore.alignment.ridge import Affine
-from manticore.alignment.steps import next_token_loss, refine
 from manticore.alignment.streams import branch_of, context_of, own_streams
 from manticore.components import Component
 from manticore.errors import ManticoreError
-from manticore.modeling.branches import ForeignBranch
-from manticore.space import SearchSpace
-from manticore.supernet import Readout, Supernet
-from tests.alignment.images import llama, pair, rotated, text
-from tests.pico import VOCAB, component, supernet, tokens
+from manticore.modeling.branches import DonorBranch
+from manticore.nas.selection.path_scores import next_token_loss
+from manticore.nas.space import SearchSpace
+from manticore.nas.supernet import HeadSpec, Supernet
+from tests.helpers.model_images import llama, pair, rotated, text
+from tests.helpers.pico import VOCAB, component, supernet, tokens
 
 
-def inward(net: Supernet, stage: int) -> nn.Module:
-    branch = branch_of(net, stage, "foreign")
-    assert isinstance(branch, ForeignBranch)
-    return branch.inward
+def proj_in(net: Supernet, stage: int) -> nn.Module:
+    branch = branch_of(net, stage, "donor")
+    assert isinstance(branch, DonorBranch)
+    return branch.proj_in
 
 
 def entered(held: Component, ids: Tensor, mask: Tensor) -> list[Tensor]:
     """What each layer of a model is given when the model runs alone."""
     caught: list[Tensor] = []
-    layers = getattr(held.backbone, held.anatomy.layers)
+    layers = getattr(held.backbone, held.layout.layers)
     hooks = [layer.register_forward_pre_hook(lambda layer, given: caught.append(given[0])) for layer in layers]
     held.model(ids, attention_mask=mask)
     for hook in hooks:
@@ -44,100 +46,100 @@ def entered(held: Component, ids: Tensor, mask: Tensor) -> list[Tensor]:
 
 def test_own_streams_are_what_the_models_compute_alone() -> None:
     for family in ("gpt2", "mamba", "llama"):
-        net = pair(component("gpt_neo", "home"), component(family, "foreign"))
+        net = pair(component("gpt_neo", "base"), component(family, "donor"))
         ids, mask = tokens(pad_left=4)
         with torch.no_grad():
             for name, held in net.components.items():
                 want = entered(held, ids, mask)
                 got = own_streams(net, name, ids, context_of(net, ids, mask))
-                for stage, cut in enumerate(net.cuts[name][:-1]):
+                for stage, cut in enumerate(net.layer_boundaries[name][:-1]):
                     torch.testing.assert_close(got[stage][mask > 0], want[cut][mask > 0], atol=1e-5, rtol=1e-5)
 
 
-def test_a_turned_copy_is_recognized_and_every_path_is_home() -> None:
-    home = llama()
-    foreign, turn_DD = rotated(home)
-    net = pair(home, foreign)
-    fits = align(net, lambda: text(0), lambda: text(1, 2))
-    assert [(fit.stage, fit.component) for fit in fits] == [(stage, "foreign") for stage in range(3)]
+def test_a_turned_copy_is_recognized_and_every_path_is_base() -> None:
+    base = llama()
+    donor, turn_DD = rotated(base)
+    net = pair(base, donor)
+    fits = fit_projectors(net, lambda: text(0), lambda: text(1, 2))
+    assert [(fit.stage, fit.component) for fit in fits] == [(stage, "donor") for stage in range(3)]
     for fit in fits:
-        assert fit.inward > 1 - 1e-6
-        assert fit.outward > 1 - 1e-6
-        assert fit.update == pytest.approx(fit.home_update, rel=1e-3)
-        assert abs(fit.update_before / fit.home_update - 1) > 0.01
-        torch.testing.assert_close(inward(net, fit.stage).weight, turn_DD, atol=2e-3, rtol=0)
+        assert fit.proj_in > 1 - 1e-6
+        assert fit.proj_out > 1 - 1e-6
+        assert fit.update == pytest.approx(fit.base_update, rel=1e-3)
+        assert abs(fit.update_before / fit.base_update - 1) > 0.01
+        torch.testing.assert_close(proj_in(net, fit.stage).weight, turn_DD, atol=2e-3, rtol=0)
     ids = text(2, 1)[0].ids_BL
     with torch.no_grad():
-        want = net(ids, path=["home"] * 3)
-        for path in product(["home", "foreign"], repeat=3):
+        want = net(ids, path=["base"] * 3)
+        for path in product(["base", "donor"], repeat=3):
             torch.testing.assert_close(net(ids, path=list(path)), want, atol=2e-3, rtol=1e-3)
 
 
-def test_absolute_positions_of_a_foreign_component_are_left_to_the_branch() -> None:
-    home, foreign = component("llama", "home"), component("gpt2", "foreign")
+def test_absolute_positions_of_a_donor_component_are_left_to_the_branch() -> None:
+    base, donor = component("llama", "base"), component("gpt2", "donor")
     torch.manual_seed(4)
-    image = torch.randn(foreign.width, home.width)
+    image = torch.randn(donor.width, base.width)
     with torch.no_grad():
-        foreign.backbone.wte.weight.copy_(home.backbone.embed_tokens.weight @ image.T)
-        foreign.backbone.wpe.weight.normal_()  # much of the stream, and nothing that home knows of
-    net = pair(home, foreign, stages=1)
-    fit = align(net, lambda: text(0, 20), lambda: text(1, 2))[0]
-    assert fit.inward > 1 - 1e-6
-    torch.testing.assert_close(inward(net, 0).weight, image, atol=1e-3, rtol=1e-3)
+        donor.backbone.wte.weight.copy_(base.backbone.embed_tokens.weight @ image.T)
+        donor.backbone.wpe.weight.normal_()  # much of the stream, and nothing that base knows of
+    net = pair(base, donor, stages=1)
+    fit = fit_projectors(net, lambda: text(0, 20), lambda: text(1, 2))[0]
+    assert fit.proj_in > 1 - 1e-6
+    torch.testing.assert_close(proj_in(net, 0).weight, image, atol=1e-3, rtol=1e-3)
 
 
 def test_unlike_tokens_are_compared_where_they_end_together() -> None:
-    home = llama()
-    foreign, turn_DD = rotated(home)
+    base = llama()
+    donor, turn_DD = rotated(base)
     renamed = torch.randperm(VOCAB)
     with torch.no_grad():
-        table = foreign.backbone.embed_tokens.weight
+        table = donor.backbone.embed_tokens.weight
         table[renamed] = table.clone()
     places = torch.tensor([(row, place, place) for row in range(8) for place in range(10)])
 
-    def readings(seed: int) -> list[Reading]:
+    def readings(seed: int) -> list[CalibrationBatch]:
         out = []
         for reading in text(seed):
             theirs = renamed[reading.ids_BL]
             theirs[:, 10:] = 0  # what is not paired must not be looked at
-            out.append(Reading(reading.ids_BL, None, {"foreign": Foreign(theirs, places)}))
+            out.append(CalibrationBatch(reading.ids_BL, None, {"donor": DonorTokens(theirs, places)}))
         return out
 
-    net = pair(home, foreign)
-    fits = align(net, lambda: readings(0), lambda: readings(1))
-    assert min(min(fit.inward, fit.outward) for fit in fits) > 1 - 1e-6
-    torch.testing.assert_close(inward(net, 2).weight, turn_DD, atol=5e-3, rtol=0)
+    net = pair(base, donor)
+    fits = fit_projectors(net, lambda: readings(0), lambda: readings(1))
+    assert min(min(fit.proj_in, fit.proj_out) for fit in fits) > 1 - 1e-6
+    torch.testing.assert_close(proj_in(net, 2).weight, turn_DD, atol=5e-3, rtol=0)
     ids = text(2, 1)[0].ids_BL
     with torch.no_grad():
-        torch.testing.assert_close(net(ids, path=["foreign"] * 3), net(ids, path=["home"] * 3), atol=2e-3, rtol=1e-3)
+        torch.testing.assert_close(net(ids, path=["donor"] * 3), net(ids, path=["base"] * 3), atol=2e-3, rtol=1e-3)
 
 
 def test_padding_is_no_text() -> None:
-    home = llama()
-    foreign, _ = rotated(home)
+    base = llama()
+    donor, _ = rotated(base)
 
-    def padded(seed: int, pad: int) -> list[Reading]:
+    def padded(seed: int, pad: int) -> list[CalibrationBatch]:
         out = []
         for reading in text(seed):
             ids, mask = reading.ids_BL.clone(), torch.ones_like(reading.ids_BL)
             ids[:, 9:], mask[:, 9:] = pad, 0
-            out.append(Reading(ids, mask))
+            out.append(CalibrationBatch(ids, mask))
         return out
 
     weights = []
     for pad in (0, 1):
-        net = pair(home, foreign)
-        align(net, lambda pad=pad: padded(0, pad), lambda pad=pad: padded(1, pad))
-        weights.append(inward(net, 1).weight)
+        net = pair(base, donor)
+        fit_projectors(net, lambda pad=pad: padded(0, pad), lambda pad=pad: padded(1, pad))
+        weights.append(proj_in(net, 1).weight)
     torch.testing.assert_close(*weights, atol=0, rtol=0)
 
 
 def test_nothing_but_projectors_changes() -> None:
     net = supernet("gpt_neo", "mamba").train()
     before = {key: value.clone() for key, value in net.state_dict().items()}
-    align(net, lambda: text(0), lambda: text(1))
+    fit_projectors(net, lambda: text(0), lambda: text(1))
     moved = {key for key, value in net.state_dict().items() if not torch.equal(value, before[key])}
-    assert moved == {key for key in before if "ward." in key}
+    assert moved == {key for key in before if "proj_" in key}
     assert net.training
     assert all(parameter.requires_grad for parameter in net.parameters())
 
@@ -145,16 +147,16 @@ def test_nothing_but_projectors_changes() -> None:
 def test_three_components_and_skip() -> None:
     parts = [component(family, family) for family in ("mamba", "gpt_neo", "llama")]
     space = SearchSpace([part.name for part in parts], stages=2, skip=True)
-    fits = align(Supernet(parts, space, "gpt_neo", Readout()), lambda: text(0), lambda: text(1))
+    fits = fit_projectors(Supernet(parts, space, "gpt_neo", HeadSpec()), lambda: text(0), lambda: text(1))
     assert [(fit.stage, fit.component) for fit in fits] == [(0, "mamba"), (0, "llama"), (1, "mamba"), (1, "llama")]
 
 
 def test_low_rank_loses_what_its_rank_cannot_hold() -> None:
     explained = []
     for rank in (2, 8, 32):
-        home = llama()
-        net = pair(home, rotated(home)[0], projector="low-rank", projector_options={"rank": rank})
-        explained.append(align(net, lambda: text(0), lambda: text(1))[0].inward)
+        base = llama()
+        net = pair(base, rotated(base)[0], projector="low-rank", projector_options={"rank": rank})
+        explained.append(fit_projectors(net, lambda: text(0), lambda: text(1))[0].proj_in)
     assert 0 < explained[0] < explained[1] < explained[2]
     assert explained[2] > 1 - 1e-6
 
@@ -170,54 +172,54 @@ def test_low_rank_loses_what_its_rank_cannot_hold() -> None:
 def test_what_cannot_be_aligned_is_refused(space: dict[str, str], said: str) -> None:
     net = supernet("gpt_neo", "mamba", **space)
     with pytest.raises(ManticoreError, match=said):
-        align(net, lambda: text(0), lambda: text(1))
+        fit_projectors(net, lambda: text(0), lambda: text(1))
 
 
 def test_a_fresh_vocabulary_is_refused() -> None:
-    net = supernet("gpt_neo", "mamba", Readout("classification", VOCAB + 1, 3))
+    net = supernet("gpt_neo", "mamba", HeadSpec("classification", VOCAB + 1, 3))
     with pytest.raises(ManticoreError, match="own vocabulary"):
-        align(net, lambda: text(0), lambda: text(1))
+        fit_projectors(net, lambda: text(0), lambda: text(1))
 
 
 def test_no_text_is_refused() -> None:
-    with pytest.raises(ManticoreError, match="too short to align 'foreign'"):
-        align(supernet("gpt_neo", "mamba"), lambda: text(0), list)
+    with pytest.raises(ManticoreError, match="too short to align 'donor'"):
+        fit_projectors(supernet("gpt_neo", "mamba"), lambda: text(0), list)
 
 
 def test_activations_that_are_not_finite_are_named() -> None:
-    net = pair(component("gpt_neo", "home"), component("mamba", "foreign"))
-    branch = branch_of(net, 1, "foreign")
+    net = pair(component("gpt_neo", "base"), component("mamba", "donor"))
+    branch = branch_of(net, 1, "donor")
     with torch.no_grad():
         next(branch.segment.parameters()).fill_(float("inf"))
-    with pytest.raises(ManticoreError, match="'foreign' cannot be aligned: at stage 3"):
-        align(net, lambda: text(0), lambda: text(1))
+    with pytest.raises(ManticoreError, match="'donor' cannot be aligned: at stage 3"):
+        fit_projectors(net, lambda: text(0), lambda: text(1))
 
 
 def test_unlike_tokenizers_are_not_mistaken_for_one() -> None:
     net = supernet("gpt_neo", "mamba")
-    for name, word in (("home", "a"), ("foreign", "b")):
+    for name, word in (("base", "a"), ("donor", "b")):
         core = Tokenizer(WordLevel({word: 0}))
         net.components[name].tokenizer = PreTrainedTokenizerFast(tokenizer_object=core)
-    with pytest.raises(ManticoreError, match="'foreign' has another tokenizer than 'home'; its text must be paired"):
-        align(net, lambda: text(0), lambda: text(1))
-    net.components["foreign"].tokenizer = net.components["home"].tokenizer
-    assert align(net, lambda: text(0), lambda: text(1))
+    with pytest.raises(ManticoreError, match="'donor' has another tokenizer than 'base'; its text must be paired"):
+        fit_projectors(net, lambda: text(0), lambda: text(1))
+    net.components["donor"].tokenizer = net.components["base"].tokenizer
+    assert fit_projectors(net, lambda: text(0), lambda: text(1))
 
 
 def test_gradient_steps_move_projectors_alone_and_lower_the_loss() -> None:
     net = supernet("gpt_neo", "mamba")
-    align(net, lambda: text(0), lambda: text(1))
+    fit_projectors(net, lambda: text(0), lambda: text(1))
     before = {key: value.clone() for key, value in net.state_dict().items()}
     told: list[float] = []
     torch.manual_seed(0)
-    path = ["home", "foreign", "foreign"]
+    path = ["base", "donor", "donor"]
     with torch.no_grad():
         start = next_token_loss(net, text(0)[0], path).mean()
     batches = text(0)[:1]
     refine(net, lambda: batches, 30, watch=lambda step, loss: told.append(loss))
     assert len(told) == 30
     moved = {key for key, value in net.state_dict().items() if not torch.equal(value, before[key])}
-    assert moved == {key for key in before if "ward." in key}
+    assert moved == {key for key in before if "proj_" in key}
     with torch.no_grad():
         assert next_token_loss(net, text(0)[0], path).mean() < start
     assert all(parameter.requires_grad and parameter.grad is None for parameter in net.parameters())
@@ -229,24 +231,24 @@ def test_loss_of_padded_text_is_that_of_the_text() -> None:
     mask = torch.ones_like(ids)
     mask[:, 9:] = 0
     with torch.no_grad():
-        short = next_token_loss(net, Reading(ids[:, :9]), ["foreign"] * 3)
-        torch.testing.assert_close(next_token_loss(net, Reading(ids, mask), ["foreign"] * 3), short)
+        short = next_token_loss(net, CalibrationBatch(ids[:, :9]), ["donor"] * 3)
+        torch.testing.assert_close(next_token_loss(net, CalibrationBatch(ids, mask), ["donor"] * 3), short)
 
 
 def test_a_lossy_map_is_stretched_about_its_centre_where_that_tells_more(monkeypatch: pytest.MonkeyPatch) -> None:
     def fitted() -> tuple[Supernet, list[StageFit]]:
-        net = pair(llama(), component("gpt_neo", "foreign", width=8, heads=2))  # too narrow to hold home's stream
-        return net, align(net, lambda: text(0, 20), lambda: text(1, 4))
+        net = pair(llama(), component("gpt_neo", "donor", width=8, heads=2))  # too narrow to hold base's stream
+        return net, fit_projectors(net, lambda: text(0, 20), lambda: text(1, 4))
 
-    monkeypatch.setattr(closed_form, "STRETCHES", (1.0,))
+    monkeypatch.setattr(fit_module, "GAINS", (1.0,))
     plain, before = fitted()
-    monkeypatch.setattr(closed_form, "STRETCHES", (1.0, 4.0))
+    monkeypatch.setattr(fit_module, "GAINS", (1.0, 4.0))
     net, after = fitted()
     assert {fit.stretch for fit in before} == {1.0}
     assert 4.0 in {fit.stretch for fit in after}
     for old, new in zip(before, after, strict=True):
-        assert (new.outward > old.outward + closed_form.WORTH) == (new.stretch > 1)
-        ours, theirs = inward(net, new.stage), inward(plain, new.stage)
+        assert (new.proj_out > old.proj_out + fit_module.MIN_IMPROVEMENT) == (new.stretch > 1)
+        ours, theirs = proj_in(net, new.stage), proj_in(plain, new.stage)
         torch.testing.assert_close(ours.weight, new.stretch * theirs.weight)
         assert (ours.bias - theirs.bias).norm() == 0 or new.stretch > 1
 
@@ -254,7 +256,7 @@ def test_a_lossy_map_is_stretched_about_its_centre_where_that_tells_more(monkeyp
 def test_stretching_leaves_the_centre_where_it_is() -> None:
     held = Affine(torch.eye(2, dtype=torch.float64), torch.tensor([1.0, 0.0], dtype=torch.float64))
     centre_E = torch.tensor([3.0, 4.0], dtype=torch.float64)
-    wide = Choice(held, 0.0, 0.5, centre_E).stretched(3.0)
+    wide = RidgeFit(held, 0.0, 0.5, centre_E).stretched(3.0)
     at_D = centre_E - held.bias_E  # what the map sends to its centre
     assert (wide.weight_ED @ at_D + wide.bias_E).tolist() == [3.0, 4.0]
     assert (wide.weight_ED @ (at_D + 1) + wide.bias_E).tolist() == [6.0, 7.0]

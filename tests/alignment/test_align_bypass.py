@@ -1,4 +1,4 @@
-"""What of home's update is linear in home's stream, a bypass recovers, whatever the foreign model says."""
+"""What of base's update is linear in base's stream, a bypass recovers, whatever the donor model says."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from manticore.alignment import align
-from manticore.alignment.steps import refine
+from manticore.alignment import fit_projectors
+from manticore.alignment.refine import refine
 from manticore.alignment.streams import branch_of
-from manticore.modeling.branches import ForeignBranch
+from manticore.modeling.branches import DonorBranch
 from manticore.modeling.segments import Context
-from manticore.supernet import Supernet, translates
-from tests.alignment.images import llama, pair, rotated, text
-from tests.pico import component, supernet
+from manticore.nas.supernet import Supernet, is_projector_weight
+from tests.helpers.model_images import llama, pair, rotated, text
+from tests.helpers.pico import component, supernet
 
 
 class LinearSegment(nn.Module):
@@ -36,29 +36,29 @@ class Noise(nn.Module):
         return u_BLD + torch.sin(500 * u_BLD)
 
 
-def linear_home(rank: int, **space: object) -> Supernet:
-    """Home's updates have this rank and are linear in its stream; the foreign ones are noise."""
-    net = pair(component("llama", "home"), component("gpt2", "foreign"), **space)
+def linear_base(rank: int, **space: object) -> Supernet:
+    """Base's updates have this rank and are linear in its stream; the donor ones are noise."""
+    net = pair(component("llama", "base"), component("gpt2", "donor"), **space)
     torch.manual_seed(6)
     for stage in range(3):
         matrix_DD = 0.1 * torch.randn(net.stream, rank) @ torch.randn(rank, net.stream)
-        branch_of(net, stage, "home").segment = LinearSegment(matrix_DD)
-        branch_of(net, stage, "foreign").segment = Noise()
+        branch_of(net, stage, "base").segment = LinearSegment(matrix_DD)
+        branch_of(net, stage, "donor").segment = Noise()
     return net
 
 
 def passing(net: Supernet, stage: int) -> nn.Module:
-    branch = branch_of(net, stage, "foreign")
-    assert isinstance(branch, ForeignBranch)
+    branch = branch_of(net, stage, "donor")
+    assert isinstance(branch, DonorBranch)
     assert branch.bypass is not None
     return branch.bypass
 
 
-def every_path_is_home(net: Supernet) -> bool:
+def every_path_is_base(net: Supernet) -> bool:
     ids = text(2, 1)[0].ids_BL
     with torch.no_grad():
-        want = net(ids, path=["home"] * 3)
-        paths = product(["home", "foreign"], repeat=3)
+        want = net(ids, path=["base"] * 3)
+        paths = product(["base", "donor"], repeat=3)
         return all(torch.allclose(net(ids, path=list(path)), want, atol=2e-3, rtol=1e-3) for path in paths)
 
 
@@ -66,33 +66,33 @@ def every_path_is_home(net: Supernet) -> bool:
     ("rank", "space"), [(32, {}), (3, {"projector": "low-rank", "projector_options": {"rank": 4}})]
 )
 def test_linear_updates_are_recovered_from_a_model_that_says_nothing(rank: int, space: dict[str, object]) -> None:
-    without = linear_home(rank, **space)
-    assert max(fit.outward for fit in align(without, lambda: text(0), lambda: text(1))) < 0.5
-    assert not every_path_is_home(without)
+    without = linear_base(rank, **space)
+    assert max(fit.proj_out for fit in fit_projectors(without, lambda: text(0), lambda: text(1))) < 0.5
+    assert not every_path_is_base(without)
     options = {**space.get("projector_options", {}), "bypass": True}  # type: ignore[dict-item]
-    net = linear_home(rank, **{**space, "projector_options": options})
-    for fit in align(net, lambda: text(0), lambda: text(1)):
-        assert fit.outward > 1 - 1e-6
-        assert fit.update == pytest.approx(fit.home_update, rel=1e-3)
-    assert every_path_is_home(net)
+    net = linear_base(rank, **{**space, "projector_options": options})
+    for fit in fit_projectors(net, lambda: text(0), lambda: text(1)):
+        assert fit.proj_out > 1 - 1e-6
+        assert fit.update == pytest.approx(fit.base_update, rel=1e-3)
+    assert every_path_is_base(net)
     if "projector" not in space:
-        want_DD = branch_of(net, 1, "home").segment.matrix_DD
+        want_DD = branch_of(net, 1, "base").segment.matrix_DD
         torch.testing.assert_close(passing(net, 1).weight, want_DD, atol=2e-3, rtol=0)
 
 
-def test_a_turned_copy_is_home_with_a_bypass_too() -> None:
-    home = llama()
-    net = pair(home, rotated(home)[0], projector_options={"bypass": True})
-    assert min(fit.outward for fit in align(net, lambda: text(0), lambda: text(1, 2))) > 1 - 1e-6
-    assert every_path_is_home(net)
+def test_a_turned_copy_is_base_with_a_bypass_too() -> None:
+    base = llama()
+    net = pair(base, rotated(base)[0], projector_options={"bypass": True})
+    assert min(fit.proj_out for fit in fit_projectors(net, lambda: text(0), lambda: text(1, 2))) > 1 - 1e-6
+    assert every_path_is_base(net)
 
 
 def test_a_bypass_explains_no_less() -> None:
     explained = []
     for bypass in (False, True):
         net = supernet("gpt_neo", "mamba", projector_options={"bypass": bypass})
-        fits = align(net, lambda: text(0), lambda: text(1))
-        explained.append(sum(fit.outward for fit in fits))
+        fits = fit_projectors(net, lambda: text(0), lambda: text(1))
+        explained.append(sum(fit.proj_out for fit in fits))
     assert explained[1] > explained[0]
 
 
@@ -102,5 +102,5 @@ def test_gradient_steps_move_it_with_the_projectors_and_nothing_else() -> None:
     batches = text(0)[:1]
     refine(net, lambda: batches, 12)
     moved = {key for key, value in net.state_dict().items() if not torch.equal(value, before[key])}
-    assert moved == {key for key in before if translates(key)}
+    assert moved == {key for key in before if is_projector_weight(key)}
     assert any(".bypass." in key for key in moved)

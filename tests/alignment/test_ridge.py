@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from manticore.alignment.forms import choose, write
+from manticore.alignment.closed_forms import fit_ridge, load_affine
 from manticore.alignment.ridge import Affine, Moments
 from manticore.modeling.projectors import Linear, LowRank
 
@@ -90,7 +90,7 @@ def test_reduced_rank_is_the_best_of_its_rank() -> None:
 def test_damping_is_chosen_on_held_out_rows() -> None:
     few, many = rows(12, noise=8.0, seed=3), rows(4000, noise=8.0, seed=7)
     seen, held = streamed(*few), streamed(*many)
-    choice = choose(Linear(7, 5), seen, held)
+    choice = fit_ridge(Linear(7, 5), seen, held)
     assert choice.damping > 0
     errors = [held.unexplained(seen.solve(damping)) for damping in (0.0, choice.damping)]
     assert 1 - choice.explained == pytest.approx(errors[1])
@@ -100,8 +100,8 @@ def test_damping_is_chosen_on_held_out_rows() -> None:
 @pytest.mark.parametrize("projector", [Linear(7, 5), LowRank(7, 5, rank=2)])
 def test_what_is_written_is_what_was_chosen(projector: torch.nn.Module) -> None:
     x, y = rows()
-    choice = choose(projector, streamed(x, y), streamed(*rows(seed=5)))
-    write(projector, choice.affine)
+    choice = fit_ridge(projector, streamed(x, y), streamed(*rows(seed=5)))
+    load_affine(projector, choice.affine)
     made = projector(x.float()).double()
     torch.testing.assert_close(made, x @ choice.affine.weight_ED.T + choice.affine.bias_E, atol=1e-4, rtol=1e-4)
     assert 0.1 < choice.explained < 1

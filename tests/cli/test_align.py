@@ -12,14 +12,15 @@ from safetensors.torch import load_file
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
-from manticore import library
-from manticore.components import Scratch, Size, load
-from manticore.files import read_json
-from manticore.projector_sets import load_into
-from manticore.shelf import listing, validate
-from manticore.space import ComponentSpec, SearchSpace
-from manticore.supernet import Readout, Supernet
-from tests.words import call, refusal
+from manticore.alignment.projector_set import load_projector_set
+from manticore.components import BlockSize, Scratch, load
+from manticore.components.spec import ComponentSpec
+from manticore.nas.space import SearchSpace
+from manticore.nas.supernet import HeadSpec, Supernet
+from manticore.pipelines.assets import listing, validate
+from manticore.utils import assets
+from manticore.utils.io import read_json
+from tests.helpers.cli import call, refusal
 
 LETTERS = [*sorted(pre_tokenizers.ByteLevel.alphabet())]
 
@@ -33,7 +34,7 @@ def spelling(*merges: tuple[str, str]) -> PreTrainedTokenizerFast:
 
 
 def write_model(folder: Path, family: str, tokenizer: PreTrainedTokenizerFast | None) -> None:
-    size = Size(width=16, layers=2, heads=2, state=4, window=8)
+    size = BlockSize(width=16, layers=2, heads=2, state_size=4, window_size=8)
     vocab = 260 if tokenizer is None else len(tokenizer)
     load(ComponentSpec(family, init="scratch"), Scratch(size, size, vocab, 64)).model.save_pretrained(folder)
     if tokenizer is not None:
@@ -65,7 +66,7 @@ def words(shelf: Path, out: Path, models: str = "neo,snake") -> list[object]:
         ("neo,other", []),
         ("other,neo,snake", ["--projector", "low-rank", "--rank", 3]),
         ("neo,snake", ["--no-bypass"]),
-        ("neo,snake", ["--home", "snake"]),
+        ("neo,snake", ["--base", "snake"]),
     ],
 )
 def test_a_set_is_written_and_fits(
@@ -76,13 +77,13 @@ def test_a_set_is_written_and_fits(
     assert status == 0, err
     held = read_json(out / "config.json")
     names = models.split(",")
-    home = "snake" if "--home" in more else names[0]
-    assert (held["home"], list(held["components"]), held["text"]) == (home, names, ["text.txt"])
+    base = "snake" if "--base" in more else names[0]
+    assert (held["base"], list(held["components"]), held["text"]) == (base, names, ["text.txt"])
     assert 500 < held["tokens"] < 1100
     assert held["projector"].get("bypass", False) == ("--no-bypass" not in more)
     fits = held["fits"]
     assert len(fits) == 2 * (len(names) - 1)
-    assert max(fit["inward"] for fit in fits) > 0.2, "random models at least share what letter it is"
+    assert max(fit["proj_in"] for fit in fits) > 0.2, "random models at least share what letter it is"
     losses = held["mean_mixed_loss"]
     assert list(losses) == ["before", "aligned", *(["after 3 gradient steps"] if "--steps" in more else [])]
     assert all(f"{loss:.4f}" in told for loss in losses.values())
@@ -92,10 +93,10 @@ def test_a_set_is_written_and_fits(
         projector=held["projector"]["kind"],
         projector_options={key: value for key, value in held["projector"].items() if key != "kind"},
     )
-    load_into(Supernet([load(spec) for spec in specs.components], specs, home, Readout()), out)
+    load_projector_set(Supernet([load(spec) for spec in specs.components], specs, base, HeadSpec()), out)
     assert call(capsys, "validate", out)[:2] == (
         0,
-        f"{out}: a projector set of {', '.join(name for name in names if name != home)} for {home} at home, 2 stages\n",
+        f"{out}: a projector set of {', '.join(name for name in names if name != base)} for {base} at base, 2 stages\n",
     )
     assert (out / "README.md").read_text().startswith("# ")
 
@@ -128,7 +129,7 @@ def test_a_hybrid_by_hand_takes_its_projectors_from_a_set(
     assert (status, "from made" in told) == (0, True), err
     weights = load_file(tmp_path / "made" / "model.safetensors")
     exported = load_file(tmp_path / "hybrid" / "model.safetensors")
-    for middle in ("inward.down", "inward.up", "outward.down", "outward.up", "bypass.down", "bypass.up"):
+    for middle in ("proj_in.down", "proj_in.up", "proj_out.down", "proj_out.up", "bypass.down", "bypass.up"):
         key = f"{middle}.weight"
         assert torch.equal(exported[f"model.stages.0.{key}"], weights[f"stages.0.snake.{key}"])
 
@@ -137,11 +138,11 @@ def test_a_set_on_the_shelf_is_found_by_name(
     shelf: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "projectors").mkdir()
-    real = library.shelf
-    monkeypatch.setattr(library, "shelf", lambda kind: tmp_path / kind if kind == "projectors" else real(kind))
+    real = assets.shelf
+    monkeypatch.setattr(assets, "shelf", lambda kind: tmp_path / kind if kind == "projectors" else real(kind))
     assert call(capsys, "align", *words(shelf, tmp_path / "projectors" / "tiny"))[0] == 0
-    assert "  tiny  snake for neo at home, 2 stages" in listing("projectors")
-    assert '"home": "neo"' in call(capsys, "show", "tiny")[1]
+    assert "  tiny  snake for neo at base, 2 stages" in listing("projectors")
+    assert '"base": "neo"' in call(capsys, "show", "tiny")[1]
     assert "a projector set of snake" in validate(Path("tiny"))
     assert call(capsys, "cp", "tiny", tmp_path / "mine")[0] == 0
     assert "a projector set of snake" in validate(tmp_path / "mine")
@@ -155,7 +156,7 @@ WRONG = [
     (["--projector", "two-layer"], "'two-layer' has no closed form"),
     (["--projector", "liner"], "projector 'liner'. Did you mean 'linear'?"),
     (["--rank", "4"], "projector 'linear' does not take the options {'rank': 4}"),
-    (["--home", "snak"], "home component 'snak'. Did you mean 'snake'?"),
+    (["--base", "snak"], "base component 'snak'. Did you mean 'snake'?"),
     (["--stages", "3"], "3 stages are more than the 2 layers of 'neo'"),
     (["--length", "65"], "'neo' has 64 positions; use --length 64 or less"),
     (["--tokens", "0"], "must be a whole number of at least 1, got 0"),

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from manticore.bench.measure import Timing, ratio
+from manticore.bench.timing import Timing, ratio
 
 
 def bench(*words: str) -> subprocess.CompletedProcess[str]:

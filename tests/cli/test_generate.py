@@ -14,12 +14,12 @@ import torch
 from safetensors.torch import load_file
 from transformers import GPT2Config, GPT2LMHeadModel
 
-from manticore.runs.generate import Drawing, prompt_ids, run
-from manticore.runs.hybrids import read_hybrid
-from tests import speaking
-from tests.speaking import LENGTH, WORDS, exported
-from tests.wordings import tokenizer
-from tests.words import call, refusal
+from manticore.export.load import read_hybrid
+from manticore.pipelines.generate import SamplingOptions, prompt_ids, run
+from tests.helpers import text_hybrids
+from tests.helpers.cli import call, refusal
+from tests.helpers.text_hybrids import LENGTH, WORDS, exported
+from tests.helpers.tokenizers import tokenizer
 
 PROMPT = "It is a truth"
 
@@ -37,7 +37,7 @@ def likeliest(folder: Path, count: int) -> list[int]:
     with torch.no_grad():
         for _ in range(count):
             ids = torch.cat([ids, model(input_ids=ids).logits[:, -1:].argmax(-1)], dim=1)
-    assert speaking.words().eos_token_id not in ids[0, start:], "generation would end there"
+    assert text_hybrids.words().eos_token_id not in ids[0, start:], "generation would end there"
     return ids[0, start:].tolist()
 
 
@@ -62,12 +62,12 @@ def test_what_was_saved_in_half_precision_is_read_in_float32(hybrid: Path, tmp_p
 
 def test_text_comes_piece_by_piece(hybrid: Path) -> None:
     pieces: list[str] = []
-    run(str(hybrid), PROMPT, Drawing(max_new_tokens=40, temperature=3.0), pieces.append)
+    run(str(hybrid), PROMPT, SamplingOptions(max_new_tokens=40, temperature=3.0), pieces.append)
     assert len([piece for piece in pieces if piece]) > 1
     model, words = read_hybrid(hybrid), tokenizer(WORDS)
     prompt = prompt_ids(PROMPT, model, words)
     torch.manual_seed(0)
-    end = speaking.words().eos_token_id  # may be drawn
+    end = text_hybrids.words().eos_token_id  # may be drawn
     settings = {"do_sample": True, "temperature": 3.0, "top_k": 0, "pad_token_id": 0, "eos_token_id": end}
     out = model.generate(input_ids=prompt, max_new_tokens=40, **settings)[0, prompt.shape[1] :]
     assert "".join(pieces) == words.decode(out[out != end])

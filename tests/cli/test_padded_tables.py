@@ -12,13 +12,13 @@ from safetensors.torch import load_file
 from torch import Tensor
 from transformers import AutoModelForCausalLM
 
-from manticore.files import read_json
-from manticore.tasks.base import TaskOptions
 from manticore.tasks.catalog import load_task
-from manticore.tasks.language import LanguageTask
-from tests.pairs import bits_per_byte, model_folder, read_folder
-from tests.tasks.readers import reader, sample
-from tests.words import call
+from manticore.tasks.language.task import LanguageTask
+from manticore.tasks.options import TaskOptions
+from manticore.utils.io import read_json
+from tests.helpers.cli import call
+from tests.helpers.model_folders import bits_per_byte, model_folder, read_folder
+from tests.helpers.trained_tokenizers import reader, sample
 
 TOKENS, ROWS = 512, 600
 TASK = "text@length=32,passage=2000"
@@ -26,7 +26,7 @@ KEYS = (
     *("task.train=40", "task.val=5", "task.test=5", "align.tokens=2000", "finetune.steps=3", "finetune.batch_size=4"),
     *("compare.components=false", "compare.uniform=false", "compare.random=false", "run.device=cpu"),
 )
-SMALL = ["--task", TASK, "--preset", "cpu", "--stages", 2, "--strategy", "zero-shot", "--home", "gpt"]
+SMALL = ["--task", TASK, "--preset", "cpu", "--stages", 2, "--strategy", "zero-shot", "--base", "gpt"]
 SMALL += [word for key in KEYS for word in ("--set", key)]
 
 
@@ -78,7 +78,7 @@ def test_rows_that_no_text_has_change_neither_projectors_nor_hybrid(
     assert said["padded"] == said["plain"] != "\n"
 
 
-def test_a_search_at_such_a_home_exports_what_it_scores(
+def test_a_search_at_such_a_base_exports_what_it_scores(
     shelf: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run = tmp_path / "run"

@@ -13,17 +13,17 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from manticore.cli import main
 from manticore.components import load
-from manticore.space import ComponentSpec
+from manticore.components.spec import ComponentSpec
 from manticore.training import callbacks
-from tests.tasks.readers import sample
+from tests.helpers.trained_tokenizers import sample
 
 PICO = """
     --set vocabulary=300 --set length=32 --set steps=6 --set batch_size=4 --set passage=1000 --set held_out=0.1
     --set run.device=cpu --set run.checkpoint_every=2
 """
 SIZES = {
-    "gpt-neo-nano": "--set 'size={width: 16, layers: 2, heads: 2, window: 8}'",
-    "mamba-nano": "--set 'size={width: 16, layers: 2, state: 4}'",
+    "gpt-neo-nano": "--set 'size={width: 16, layers: 2, heads: 2, window_size: 8}'",
+    "mamba-nano": "--set 'size={width: 16, layers: 2, state_size: 4}'",
 }
 
 
@@ -113,12 +113,12 @@ def test_what_is_held_out_is_not_learnt_from(out: Path, text: Path, tmp_path: Pa
 
 def test_what_is_left_out_is_not_learnt_from(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "other.txt").write_text("\n\n".join(sample()[:5]), encoding="utf-8")
-    words = f"--leave-out {tmp_path / 'other.txt'}"
+    words = f"--decontaminate {tmp_path / 'other.txt'}"
     (tmp_path / "corpus").mkdir()
     (tmp_path / "corpus" / "c.txt").write_text("\n<|endoftext|>\n".join(sample()[3:9]), encoding="utf-8")
     assert pretrain("gpt-neo-nano", tmp_path / "corpus", tmp_path / "out", words) == 0
     asked = json.loads((tmp_path / "out" / "pretrain.json").read_text())
-    assert asked["leave_out"].endswith("other.txt")
+    assert asked["decontaminate"].endswith("other.txt")
     capsys.readouterr()
     assert pretrain("gpt-neo-nano", tmp_path / "corpus", tmp_path / "left", words) == 0
     left = tokens_told(capsys.readouterr().out)

@@ -11,16 +11,16 @@ import pytest
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from manticore.cli import main
-from manticore.tasks.base import TaskOptions
 from manticore.tasks.catalog import load_task
-from manticore.tasks.language import LanguageTask
-from tests.pairs import bits_per_byte, model_folder, read_folder
-from tests.tasks.readers import reader
-from tests.words import refusal
+from manticore.tasks.language.task import LanguageTask
+from manticore.tasks.options import TaskOptions
+from tests.helpers.cli import refusal
+from tests.helpers.model_folders import bits_per_byte, model_folder, read_folder
+from tests.helpers.trained_tokenizers import reader
 
 TASK = "text@length=32,passage=2000"
 SMALL = """
-    --preset cpu --stages 4 --strategy darts --set align.tokens=16384 --set selection.home=best
+    --preset cpu --stages 4 --strategy darts --set align.tokens=16384 --set selection.base_criterion=best_alone
     --set task.train=40 --set task.val=5 --set task.test=5
     --set search.steps=4 --set search.warmup_steps=2 --set search.batch_size=4
     --set finetune.steps=3 --set finetune.batch_size=4 --set run.device=cpu
@@ -77,7 +77,7 @@ def test_each_reads_with_its_own_tokenizer(tmp_path: Path, capsys: pytest.Captur
     """Unlike tokenizers: other tokens, the same bytes; the export has the tokenizer of what is exported."""
     gpt = model_folder(tmp_path / "gpt", "gpt_neo")
     mamba = model_folder(tmp_path / "mamba", "mamba", reader(300))
-    assert search(tmp_path, gpt, mamba, more="--home mamba --set selection.weigh_home=false") == 0
+    assert search(tmp_path, gpt, mamba, more="--base mamba --set selection.fallback_to_component=false") == 0
     metrics = json.loads((tmp_path / "run" / "metrics.json").read_text())
     rows = {row["name"]: row for row in metrics["rows"]}
     assert rows["gpt alone"]["count"] < rows["mamba alone"]["count"] == rows["soft supernet"]["count"]
@@ -140,7 +140,7 @@ def test_the_search_starts_from_aligned_projectors(run: Path) -> None:
     fit = metrics["alignment"]
     assert 14_000 < fit["tokens"] < 20_000
     assert [stage["stage"] for stage in fit["stages"]] == [0, 1, 2, 3]
-    assert all(stage["component"] != metrics["home"] and stage["update"] > 0 for stage in fit["stages"])
+    assert all(stage["component"] != metrics["base"] and stage["update"] > 0 for stage in fit["stages"])
     tokens = {row["name"]: row["training_tokens"] for row in metrics["rows"]}
     assert tokens["soft supernet"] > fit["tokens"]
 
@@ -160,15 +160,15 @@ def test_zero_shot_trains_nothing_before_it_chooses(tmp_path: Path) -> None:
     assert bits_per_byte(model, words, ["It is a truth universally acknowledged"], 32) < 20
 
 
-def test_home_is_who_loses_least_by_foreign_stages(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_base_is_who_loses_least_by_donor_stages(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     gpt, mamba = model_folder(tmp_path / "gpt", "gpt_neo"), model_folder(tmp_path / "mamba", "mamba")
-    more = "--strategy zero-shot --set align.tokens=2000 --stages 2 --set selection.home=open"
+    more = "--strategy zero-shot --set align.tokens=2000 --stages 2 --set selection.base_criterion=min_kl"
     assert search(tmp_path, gpt, mamba, more=more) == 0
     metrics = json.loads((tmp_path / "run" / "metrics.json").read_text())
-    told = re.search(r"in nats a token: gpt ([\d.]+), mamba ([\d.]+)", metrics["home_reason"])
+    told = re.search(r"in nats a token: gpt ([\d.]+), mamba ([\d.]+)", metrics["base_reason"])
     assert told is not None
-    assert metrics["home"] == ("gpt" if float(told[1]) < float(told[2]) else "mamba")
-    assert f"home: {metrics['home']} (a stage by another moves its predictions least" in capsys.readouterr().out
+    assert metrics["base"] == ("gpt" if float(told[1]) < float(told[2]) else "mamba")
+    assert f"base: {metrics['base']} (a stage by another moves its predictions least" in capsys.readouterr().out
     tokens = {row["name"]: row["training_tokens"] for row in metrics["rows"]}
     assert tokens["soft supernet"] < 3500, "the text that was aligned on is counted once"
 
@@ -190,9 +190,9 @@ def test_a_projector_set_is_taken_instead(tmp_path: Path, capsys: pytest.Capture
     held = json.loads((tmp_path / "set" / "config.json").read_text())
     metrics = json.loads((tmp_path / "run" / "metrics.json").read_text())
     assert metrics["alignment"] == {"tokens": held["tokens"], "paired": {}, "stages": []}
-    assert (metrics["home"], metrics["home_reason"]) == ("gpt", "the projectors were fitted to it")
+    assert (metrics["base"], metrics["base_reason"]) == ("gpt", "the projectors were fitted to it")
     capsys.readouterr()
-    for more, said in (("--home mamba", "gpt"), ("--stages 3", "stages")):
+    for more, said in (("--base mamba", "gpt"), ("--stages 3", "stages")):
         words = ["search", "--models", f"{gpt},{mamba}", "--task", TASK, "--out", str(tmp_path / "other")]
         assert main([*words, *shlex.split(f"{SMALL} {taken} {more}")]) == 2
         assert said in capsys.readouterr().err

@@ -10,14 +10,14 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from manticore.components import cuts
+from manticore.components import layer_boundaries
 from manticore.errors import ManticoreError
-from tests.pico import FAMILIES, component
+from tests.helpers.pico import FAMILIES, component
 
 
 @given(st.integers(1, 200), st.integers(1, 200))
 def test_cuts_cover_all_layers_in_order(layers: int, stages: int) -> None:
-    held = cuts(layers, stages)
+    held = layer_boundaries(layers, stages)
     assert len(held) == stages + 1
     assert (held[0], held[-1]) == (0, layers)
     assert held == sorted(held)
@@ -28,27 +28,27 @@ def test_cuts_cover_all_layers_in_order(layers: int, stages: int) -> None:
 
 
 def test_ragged_cuts() -> None:
-    assert cuts(7, 3) == [0, 2, 5, 7]
+    assert layer_boundaries(7, 3) == [0, 2, 5, 7]
 
 
 def test_halves_are_rounded_alike_whatever_the_depth() -> None:
-    assert cuts(6, 4) == [0, 2, 3, 4, 6]
-    assert cuts(10, 4) == [0, 3, 5, 7, 10]
+    assert layer_boundaries(6, 4) == [0, 2, 3, 4, 6]
+    assert layer_boundaries(10, 4) == [0, 3, 5, 7, 10]
 
 
 def test_more_stages_than_layers_are_refused() -> None:
     made = component("mamba", layers=2)
-    assert made.cuts(2) == [0, 1, 2]
+    assert made.layer_boundaries(2) == [0, 1, 2]
     with pytest.raises(ManticoreError, match="3 stages are more than the 2 layers of 'mamba'; use at most 2"):
-        made.cuts(3)
+        made.layer_boundaries(3)
 
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_a_segment_has_the_weights_of_its_layers_and_no_others(family: str) -> None:
     made = component(family)
     segment = made.segment(1, 3)
-    ours = getattr(made.backbone, made.anatomy.layers)[1:3]
-    theirs = getattr(segment.backbone, made.anatomy.layers)
+    ours = getattr(made.backbone, made.layout.layers)[1:3]
+    theirs = getattr(segment.backbone, made.layout.layers)
     assert len(theirs) == 2
     for source, target in zip(ours, theirs, strict=True):
         assert all(torch.equal(source.state_dict()[name], value) for name, value in target.state_dict().items())

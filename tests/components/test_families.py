@@ -7,28 +7,28 @@ import torch
 from torch import nn
 from transformers import AutoConfig, AutoModelForCausalLM, GPT2Config
 
-from manticore.components import CATALOG, Size, family_of
+from manticore.components import CATALOG, BlockSize, family_of
 from manticore.components.families import families
 from manticore.errors import ManticoreError, UnknownName
-from manticore.modeling.segments import part
-from tests.pico import FAMILIES, component
+from manticore.modeling.segments import submodule_or_identity
+from tests.helpers.pico import FAMILIES, component
 
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_the_row_names_parts_of_the_real_backbone(family: str) -> None:
     made = component(family)
-    anatomy, backbone = made.anatomy, made.backbone
-    layers = getattr(backbone, anatomy.layers)
+    layout, backbone = made.layout, made.backbone
+    layers = getattr(backbone, layout.layers)
     assert isinstance(layers, nn.ModuleList)
     assert len(layers) == made.depth
-    tokens = getattr(backbone, anatomy.tokens)
+    tokens = getattr(backbone, layout.tokens)
     assert isinstance(tokens, nn.Embedding)
     assert tokens.weight.shape == (made.config.vocab_size, made.width)
-    assert getattr(backbone, anatomy.norm).weight.shape == (made.width,)
-    assert isinstance(part(backbone, anatomy.dropout), nn.Module)
-    if anatomy.positions is not None:
-        assert getattr(backbone, anatomy.positions).weight.shape == (made.config.max_position_embeddings, made.width)
-    assert anatomy.recurrent == family.startswith("mamba")
+    assert getattr(backbone, layout.norm).weight.shape == (made.width,)
+    assert isinstance(submodule_or_identity(backbone, layout.dropout), nn.Module)
+    if layout.positions is not None:
+        assert getattr(backbone, layout.positions).weight.shape == (made.config.max_position_embeddings, made.width)
+    assert layout.recurrent == family.startswith("mamba")
 
 
 TYPES = [(name, model_type) for name in families for model_type in families[name].model_types]
@@ -36,11 +36,11 @@ TYPES = [(name, model_type) for name in families for model_type in families[name
 
 @pytest.mark.parametrize(("name", "model_type"), TYPES)
 def test_sizes_are_taken_at_their_word(name: str, model_type: str) -> None:
-    size = Size(width=48, layers=3, heads=4, inner=40, state=8, window=5)
+    size = BlockSize(width=48, layers=3, heads=4, intermediate_size=40, state_size=8, window_size=5)
     config = families[name].scratch(model_type, size, 77, 33)
     assert (config.model_type, config.hidden_size, config.num_hidden_layers) == (model_type, 48, 3)
     assert config.vocab_size == 77
-    recurrent = families[name].anatomy.recurrent
+    recurrent = families[name].layout.recurrent
     wanted = {"state_size": 8} if recurrent else {"num_attention_heads": 4, "max_position_embeddings": 33}
     assert {key: getattr(config, key) for key in wanted} == wanted
     model = AutoModelForCausalLM.from_config(config)
@@ -49,7 +49,7 @@ def test_sizes_are_taken_at_their_word(name: str, model_type: str) -> None:
 
 @pytest.mark.parametrize(("name", "model_type"), TYPES)
 def test_from_scratch_nothing_is_dropped_and_no_token_is_special(name: str, model_type: str) -> None:
-    config = families[name].scratch(model_type, Size(32, 2, heads=4), 61, 16)
+    config = families[name].scratch(model_type, BlockSize(32, 2, heads=4), 61, 16)
     assert (config.bos_token_id, config.eos_token_id, config.pad_token_id) == (None, None, None)
     model = AutoModelForCausalLM.from_config(config)
     assert all(module.p == 0 for module in model.modules() if isinstance(module, nn.Dropout))
@@ -74,7 +74,7 @@ def test_what_cannot_be_cut_is_refused() -> None:
 )
 def test_sizes_that_cannot_be(given: dict[str, object], message: str) -> None:
     with pytest.raises(ManticoreError, match=message):
-        Size(**{"width": 4, "layers": 2, **given})  # type: ignore[arg-type]
+        BlockSize(**{"width": 4, "layers": 2, **given})  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("alias", CATALOG)

@@ -10,9 +10,9 @@ import torch
 
 from manticore.components import Scratch, loading
 from manticore.components.loading import load
+from manticore.components.spec import ComponentSpec
 from manticore.errors import ManticoreError, UnknownName
-from manticore.space import ComponentSpec
-from tests.pico import ATTENTION, FAMILIES, RECURRENT, SCRATCH, component, tokens
+from tests.helpers.pico import ATTENTION, FAMILIES, RECURRENT, SCRATCH, component, tokens
 
 
 @pytest.mark.parametrize("family", FAMILIES)

@@ -8,8 +8,8 @@ import pytest
 
 from manticore.components.tokenizers import read_tokenizer
 from manticore.errors import BadFile
-from tests.speaking import words
-from tests.words import refusal
+from tests.helpers.cli import refusal
+from tests.helpers.text_hybrids import words
 
 HERE = {"local_files_only": True}
 
@@ -29,9 +29,9 @@ def test_none_is_none(tmp_path: Path) -> None:
 
 
 def test_no_hybrid_is_made_of_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    from manticore import library
+    from manticore.utils import assets
 
-    folder = library.find("models", "mamba-nano")
+    folder = assets.find("models", "mamba-nano")
     copy = tmp_path / "snake"
     copy.mkdir()
     for file in folder.iterdir():

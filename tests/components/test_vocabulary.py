@@ -11,9 +11,9 @@ import pytest
 from tokenizers import Tokenizer, processors
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
-from manticore.components.vocabulary import check_rows, fingerprint, same
+from manticore.components.tokenizers import check_vocab_size, fingerprint, same_vocabulary
 from manticore.errors import ManticoreError
-from tests.wordings import NAMES, tokenizer
+from tests.helpers.tokenizers import NAMES, tokenizer
 
 
 def changed(name: str, change: Callable[[dict[str, Any]], object], **options: Any) -> PreTrainedTokenizerFast:
@@ -31,7 +31,7 @@ def test_saving_changes_nothing(name: str, tmp_path: Path) -> None:
     tokenizer(name).save_pretrained(tmp_path / "elsewhere")
     again = AutoTokenizer.from_pretrained(tmp_path / "elsewhere")
     assert again is not tokenizer(name)
-    assert same(again, tokenizer(name))
+    assert same_vocabulary(again, tokenizer(name))
 
 
 def test_names_padding_and_surroundings_play_no_part() -> None:
@@ -41,7 +41,7 @@ def test_names_padding_and_surroundings_play_no_part() -> None:
         single="<|endoftext|> $A", special_tokens=[("<|endoftext|>", 0)]
     )
     other("so that truncation and padding are set", truncation=True, max_length=3, padding="max_length")
-    assert same(tokenizer("neox"), other)
+    assert same_vocabulary(tokenizer("neox"), other)
     assert tokenizer("neox")("text")["input_ids"] != other("text")["input_ids"]
 
 
@@ -61,8 +61,8 @@ def test_names_padding_and_surroundings_play_no_part() -> None:
     ids=["ids", "order", "merge", "whole words", "normalizer", "prefix", "regex", "decoder", "added"],
 )
 def test_what_reads_otherwise_is_another(change: Callable[[dict[str, Any]], object]) -> None:
-    assert not same(tokenizer("prose"), changed("prose", change))
-    assert same(tokenizer("prose"), changed("prose", lambda held: None))
+    assert not same_vocabulary(tokenizer("prose"), changed("prose", change))
+    assert same_vocabulary(tokenizer("prose"), changed("prose", lambda held: None))
 
 
 SPECIAL = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": False, "special": True}
@@ -70,15 +70,15 @@ SPECIAL = {"single_word": False, "lstrip": False, "rstrip": False, "normalized":
 
 def test_a_table_may_be_longer_than_the_vocabulary_but_not_shorter() -> None:
     assert len(tokenizer("neox")) == 50_277
-    check_rows(tokenizer("neox"), 50_277, "pythia")
-    check_rows(tokenizer("neox"), 50_280, "pythia")
+    check_vocab_size(tokenizer("neox"), 50_277, "pythia")
+    check_vocab_size(tokenizer("neox"), 50_280, "pythia")
     with pytest.raises(ManticoreError, match=r"'gpt2' has 50,257 embedding rows, fewer than the 50,277 tokens of"):
-        check_rows(tokenizer("neox"), 50_257, "gpt2")
+        check_vocab_size(tokenizer("neox"), 50_257, "gpt2")
 
 
 def test_ids_may_have_gaps() -> None:
     gappy = changed("bytes", lambda held: held["added_tokens"].clear())
     gappy.add_tokens(["<new>"])
-    check_rows(gappy, 257, "exact")
+    check_vocab_size(gappy, 257, "exact")
     with pytest.raises(ManticoreError, match="256 embedding rows"):
-        check_rows(gappy, 256, "short")
+        check_vocab_size(gappy, 256, "short")

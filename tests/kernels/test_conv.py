@@ -17,7 +17,7 @@ from torch.nn import functional as F
 
 from manticore.errors import ManticoreError
 from manticore.kernels import causal_conv1d, causal_conv1d_update
-from manticore.kernels.plain import conv as plain
+from manticore.kernels.backends.plain import conv as plain
 
 Arguments = dict[str, Tensor]
 SUMMED = ("weight", "bias")  # gradients that are sums over batch and length
@@ -229,7 +229,7 @@ def test_double_precision_goes_to_plain() -> None:
 
 
 def test_import_leaves_numba_alone() -> None:
-    probe = "import sys, manticore.kernels.cpu.conv; sys.exit('numba' in sys.modules)"
+    probe = "import sys, manticore.kernels.backends.cpu.conv; sys.exit('numba' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", probe], check=False).returncode == 0
 
 

@@ -13,9 +13,9 @@ from torch import Tensor
 
 from manticore.errors import ManticoreError
 from manticore.kernels import causal_conv1d, dispatch, selective_scan
+from manticore.kernels.backends.plain import conv as plain_conv
+from manticore.kernels.backends.plain import scan as plain_scan
 from manticore.kernels.dispatch import BACKENDS, OPERATIONS, choose, explain
-from manticore.kernels.plain import conv as plain_conv
-from manticore.kernels.plain import scan as plain_scan
 
 
 @pytest.mark.parametrize("operation", OPERATIONS)
@@ -69,13 +69,13 @@ def borrowed(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[dict[str, Any]]]:
         vars(module).update(held)
         monkeypatch.setitem(sys.modules, name, module)
     for name in ("mamba_ssm", "causal_conv1d"):
-        monkeypatch.delitem(sys.modules, f"manticore.kernels.cuda.{name}", raising=False)
+        monkeypatch.delitem(sys.modules, f"manticore.kernels.backends.cuda.{name}", raising=False)
         here = dispatch.Backend(**{**vars(BACKENDS[name]), "devices": None})
         monkeypatch.setitem(BACKENDS, name, here)
     monkeypatch.setattr(dispatch, "importable", lambda package: True)
     yield calls
     for name in ("mamba_ssm", "causal_conv1d"):
-        sys.modules.pop(f"manticore.kernels.cuda.{name}", None)
+        sys.modules.pop(f"manticore.kernels.backends.cuda.{name}", None)
 
 
 def given() -> dict[str, Tensor]:

@@ -16,7 +16,8 @@ from transformers import DynamicCache, GPTNeoConfig, GPTNeoForCausalLM, StaticCa
 from transformers.models.gpt_neo import modeling_gpt_neo
 
 from manticore.errors import ManticoreError
-from manticore.kernels import attention, gpt_neo
+from manticore.kernels import attention
+from manticore.kernels.hf_patches import gpt_neo
 
 VOCAB = 40
 KINDS = {"mixed": ["global", "local"], "global": ["global"], "local": ["local"]}

@@ -24,8 +24,8 @@ from transformers.models.mamba2 import modeling_mamba2
 
 from manticore.errors import ManticoreError
 from manticore.kernels import install, installed, is_installed, uninstall
-from manticore.kernels import mamba as patched
-from manticore.kernels.patch import Patch
+from manticore.kernels.hf_patches import mamba as patched
+from manticore.kernels.hf_patches.patch import Patch
 
 FAMILIES = ("mamba", "mamba2", "gpt_neo")
 SPECIAL = {"pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2}

@@ -10,10 +10,10 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 import torch
 from hypothesis import given, settings
-from scan_cases import Arguments, arguments, double, results
 
 from manticore.kernels import selective_scan
-from manticore.kernels.plain import scan as plain
+from manticore.kernels.backends.plain import scan as plain
+from tests.helpers.scan_cases import Arguments, arguments, double, results
 
 SUMMED = ("A", "D", "delta_bias")  # gradients that are sums over batch and length
 
@@ -72,7 +72,7 @@ def test_a_nan_is_never_lost(name: str) -> None:
 
 def test_works_where_no_cache_can_be_written() -> None:
     probe = "from numba.core.caching import CompileResultCacheImpl as cache; cache._locator_classes = []\n"
-    probe += "from manticore.kernels.cpu import tiles; assert tiles.exp2(tiles.np.float32(3)) == 8"
+    probe += "from manticore.kernels.backends.cpu import tiles; assert tiles.exp2(tiles.np.float32(3)) == 8"
     assert subprocess.run([sys.executable, "-c", probe], check=False).returncode == 0
 
 

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from manticore.errors import ManticoreError
 from manticore.kernels import ssd_scan
-from manticore.kernels.plain import ssd as plain
+from manticore.kernels.backends.plain import ssd as plain
 
 Arguments = dict[str, Tensor]
 OPTIONAL = ["D", "z", "dt_bias", "initial_states"]

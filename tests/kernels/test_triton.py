@@ -18,11 +18,11 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scan_cases import Arguments, arguments, double, results
 from test_scan import assert_close
 from torch import Tensor
 
-from manticore.kernels.plain import scan as plain
+from manticore.kernels.backends.plain import scan as plain
+from tests.helpers.scan_cases import Arguments, arguments, double, results
 
 triton = pytest.importorskip("triton")
 
@@ -40,7 +40,7 @@ def test_checks() -> None:
 
 
 def test_importing_needs_no_gpu() -> None:
-    probe = "import os; os.environ.pop('TRITON_INTERPRET', None); import manticore.kernels.triton.scan"
+    probe = "import os; os.environ.pop('TRITON_INTERPRET', None); import manticore.kernels.backends.triton.scan"
     assert subprocess.run([sys.executable, "-c", probe], check=False).returncode == 0
 
 
@@ -81,7 +81,7 @@ def quick_interpreter() -> Iterator[None]:
 
 def cut(serial: bool, channels: int = 4, steps: int = 8) -> Any:
     """The scan in tiles so small that little tensors have several."""
-    from manticore.kernels.triton.scan import Tiling, selective_scan
+    from manticore.kernels.backends.triton.scan import Tiling, selective_scan
 
     def scan(**given: Any) -> Any:
         tensors = {name: x.to(DEVICE) if isinstance(x, Tensor) else x for name, x in given.items()}
@@ -208,7 +208,7 @@ def check_what_takes_no_gradient_gets_none() -> None:
 
 
 def check_tilings_are_chosen() -> None:
-    from manticore.kernels.triton.scan import Tiling, selective_scan, tiling_for
+    from manticore.kernels.backends.triton.scan import Tiling, selective_scan, tiling_for
 
     assert tiling_for(torch.empty(1, 3, 5, device=DEVICE)) == Tiling(4, 8, True)
     assert tiling_for(torch.empty(512, 2048, 33, device="meta")).serial

@@ -7,13 +7,13 @@ from itertools import product
 import pytest
 import torch
 
-from manticore.architecture import SKIP
-from manticore.cost import parameters, path_parameters
-from manticore.discretization import discretize
+from manticore.components.spec import SKIP
 from manticore.modeling.heads import HEADS
-from manticore.space import SearchSpace
-from manticore.supernet import Readout, Supernet
-from tests.pico import FAMILIES, VOCAB, component, supernet, tokens
+from manticore.nas.cost import parameters, path_parameters
+from manticore.nas.discretize import discretize
+from manticore.nas.space import SearchSpace
+from manticore.nas.supernet import HeadSpec, Supernet
+from tests.helpers.pico import FAMILIES, VOCAB, component, supernet, tokens
 
 
 @pytest.mark.parametrize("topology", ["residual", "hub"])
@@ -22,7 +22,7 @@ def test_every_path_of_every_family(family: str, topology: str) -> None:
     net = supernet("mamba" if family == "gpt_neo" else "gpt_neo", family, topology=topology)
     ids, mask = tokens(pad_left=4)
     with torch.no_grad():
-        for path in product(["home", "foreign"], repeat=3):
+        for path in product(["base", "donor"], repeat=3):
             soft = net(ids, mask, weights_SK=net.one_hot(path))
             discrete = discretize(net, path)(input_ids=ids, attention_mask=mask).logits
             torch.testing.assert_close(soft, discrete, atol=1e-5, rtol=0)
@@ -31,21 +31,21 @@ def test_every_path_of_every_family(family: str, topology: str) -> None:
 
 @pytest.mark.parametrize("projector", ["linear", "low-rank", "two-layer", "identity"])
 def test_every_projector(projector: str) -> None:
-    net = supernet("mamba", "gpt2", Readout("classification", VOCAB, 7), projector=projector)
+    net = supernet("mamba", "gpt2", HeadSpec("classification", VOCAB, 7), projector=projector)
     ids, mask = tokens()
     with torch.no_grad():
-        soft = net(ids, mask, weights_SK=net.one_hot(["home", "foreign", "foreign"]))
-        hybrid = discretize(net, ["home", "foreign", "foreign"], num_labels=7)
+        soft = net(ids, mask, weights_SK=net.one_hot(["base", "donor", "donor"]))
+        hybrid = discretize(net, ["base", "donor", "donor"], num_labels=7)
         torch.testing.assert_close(soft, hybrid(input_ids=ids, attention_mask=mask).logits, atol=1e-5, rtol=0)
 
 
 @pytest.mark.parametrize("topology", ["residual", "hub"])
 @pytest.mark.parametrize("kind", HEADS)
 def test_every_head(kind: str, topology: str) -> None:
-    net = supernet("mamba", "gpt2", Readout(kind, VOCAB, 7), topology=topology)
+    net = supernet("mamba", "gpt2", HeadSpec(kind, VOCAB, 7), topology=topology)
     ids, mask = tokens(4, pad_left=4)
     with torch.no_grad():
-        for path in (["home", "foreign", "foreign"], ["foreign", "home", "home"]):
+        for path in (["base", "donor", "donor"], ["donor", "base", "base"]):
             discrete = discretize(net, path, num_labels=7)(input_ids=ids, attention_mask=mask).logits
             assert discrete.shape == {"tokens": (4, 17, 7), "autoencoder": (4, 17, 7), "pair": (2, 7)}.get(kind, (4, 7))
             torch.testing.assert_close(net(ids, mask, weights_SK=net.one_hot(path)), discrete, atol=1e-5, rtol=0)
@@ -59,7 +59,7 @@ def test_three_components_of_unlike_width_and_depth_with_skip() -> None:
         component("llama", "c", width=24, layers=3),
     ]
     space = SearchSpace(["a", "b", "c"], stages=3, skip=True)
-    net = Supernet(parts, space, "b", Readout()).eval()
+    net = Supernet(parts, space, "b", HeadSpec()).eval()
     ids, mask = tokens()
     with torch.no_grad():
         for path in [("a", "b", "c"), ("c", SKIP, "a"), (SKIP, "b", SKIP), ("b", "b", "b")]:
@@ -71,22 +71,22 @@ def test_three_components_of_unlike_width_and_depth_with_skip() -> None:
 
 def test_the_hybrid_holds_only_its_path() -> None:
     net = supernet("gpt_neo", "mamba")
-    names = discretize(net, ["home", "foreign", "home"]).state_dict().keys()
-    translators = {name.split(".")[2] for name in names if "ward." in name}
+    names = discretize(net, ["base", "donor", "base"]).state_dict().keys()
+    translators = {name.split(".")[2] for name in names if "proj_" in name}
     assert translators == {"1"}
     assert not any("backbone.h." in name for name in names if name.startswith("model.stages.1."))
     assert not any("backbone.layers." in name for name in names if name.startswith("model.stages.0."))
-    assert len(discretize(net, ["home"] * 3).config.components) == 1
+    assert len(discretize(net, ["base"] * 3).config.components) == 1
 
 
 def test_left_and_right_padding_do_not_change_a_label() -> None:
-    net = supernet("mamba", "gpt_neox", Readout("classification", VOCAB, 5))
-    hybrid = discretize(net, ["home", "foreign", "home"], num_labels=5, pad_token_id=0)
+    net = supernet("mamba", "gpt_neox", HeadSpec("classification", VOCAB, 5))
+    hybrid = discretize(net, ["base", "donor", "base"], num_labels=5, pad_token_id=0)
     ids, _ = tokens(2, 9)
     right = torch.cat([ids, torch.zeros(2, 4, dtype=torch.long)], dim=1)
     with torch.no_grad():
         bare = hybrid(input_ids=ids).logits
         torch.testing.assert_close(hybrid(input_ids=right).logits, bare, atol=1e-5, rtol=0)
         torch.testing.assert_close(
-            net(right, (right != 0).long(), path=["home", "foreign", "home"]), bare, atol=1e-5, rtol=0
+            net(right, (right != 0).long(), path=["base", "donor", "base"]), bare, atol=1e-5, rtol=0
         )

@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from manticore.discretization import discretize
 from manticore.kernels import uninstall
 from manticore.modeling import segments
 from manticore.modeling.heads import HEADS
-from manticore.supernet import Readout
-from tests.pico import FAMILIES, VOCAB, supernet, tokens
+from manticore.nas.discretize import discretize
+from manticore.nas.supernet import HeadSpec
+from tests.helpers.pico import FAMILIES, VOCAB, supernet, tokens
 
 STRANGER = """
 import sys, torch
@@ -46,19 +46,19 @@ def test_where_manticore_cannot_be_imported(tmp_path: Path, monkeypatch: pytest.
     for family in FAMILIES:
         other = "mamba" if family != "mamba" else "gpt_neo"
         for topology in ("residual", "hub"):
-            hybrid = discretize(supernet(family, other, topology=topology), ["home", "foreign", "home"])
+            hybrid = discretize(supernet(family, other, topology=topology), ["base", "donor", "base"])
             folder = tmp_path / f"{family}-{topology}"
             hybrid.save_pretrained(folder)
             _expected(folder, hybrid, "lm")
             folders.append(str(folder))
     for kind in ("linear", "low-rank"):
         net = supernet("gpt_neo", "mamba", projector=kind, projector_options={"bypass": True})
-        discretize(net, ["home", "foreign", "home"]).save_pretrained(tmp_path / kind)
-        _expected(tmp_path / kind, discretize(net, ["home", "foreign", "home"]), "lm")
+        discretize(net, ["base", "donor", "base"]).save_pretrained(tmp_path / kind)
+        _expected(tmp_path / kind, discretize(net, ["base", "donor", "base"]), "lm")
         folders.append(str(tmp_path / kind))
     for kind in HEADS:
-        net = supernet("gpt2", "mamba2", Readout(kind, VOCAB, 4), topology="hub" if kind == "pair" else "residual")
-        answering = discretize(net, ["foreign", "home", "foreign"], num_labels=4)
+        net = supernet("gpt2", "mamba2", HeadSpec(kind, VOCAB, 4), topology="hub" if kind == "pair" else "residual")
+        answering = discretize(net, ["donor", "base", "donor"], num_labels=4)
         answering.save_pretrained(tmp_path / kind)
         _expected(tmp_path / kind, answering, kind)
         folders.append(str(tmp_path / kind))
@@ -76,7 +76,7 @@ def _env(tmp_path: Path) -> dict[str, str]:
 
 @pytest.mark.parametrize("order", ["import manticore, transformers", "import transformers, manticore"])
 def test_after_import_manticore_no_remote_code_is_needed(tmp_path: Path, order: str) -> None:
-    hybrid = discretize(supernet("llama", "mamba"), ["home", "foreign", "home"])
+    hybrid = discretize(supernet("llama", "mamba"), ["base", "donor", "base"])
     hybrid.save_pretrained(tmp_path)
     _expected(tmp_path, hybrid, "lm")
     script = f"""

@@ -6,15 +6,15 @@ import pytest
 import torch
 from transformers import PreTrainedModel
 
-from manticore.discretization import discretize
 from manticore.kernels import is_installed, uninstall
 from manticore.modeling import segments
-from manticore.space import SearchSpace
-from manticore.supernet import Readout, Supernet
-from tests.laws.caching import checks, padded, sequences
-from tests.pico import FAMILIES, component, supernet
+from manticore.nas.discretize import discretize
+from manticore.nas.space import SearchSpace
+from manticore.nas.supernet import HeadSpec, Supernet
+from tests.helpers.caching import checks, padded, sequences
+from tests.helpers.pico import FAMILIES, component, supernet
 
-PATHS = {"mixed": ["home", "foreign", "home"], "home": ["home"] * 3, "foreign": ["foreign"] * 3}
+PATHS = {"mixed": ["base", "donor", "base"], "base": ["base"] * 3, "donor": ["donor"] * 3}
 
 
 def hybrid(family: str, path: str, **space: object) -> PreTrainedModel:
@@ -25,25 +25,25 @@ def three() -> PreTrainedModel:
     """Attention with absolute positions, with rotary ones, and two recurrences; the first stage is Mamba's."""
     families = {"a": "gpt_neo", "b": "mamba", "c": "llama", "d": "mamba2"}
     parts = [component(family, name) for name, family in families.items()]
-    net = Supernet(parts, SearchSpace(list(families), stages=4), "a", Readout())
+    net = Supernet(parts, SearchSpace(list(families), stages=4), "a", HeadSpec())
     torch.manual_seed(0)
     with torch.no_grad():
         for name, parameter in net.named_parameters():
-            if "ward." in name:
+            if "proj_" in name:
                 parameter.add_(0.05 * torch.randn_like(parameter))
     return discretize(net.eval(), ["b", "a", "d", "c"])
 
 
 LAYOUTS = {
     **{f"{family} mixed": (family, "mixed", {}) for family in FAMILIES},
-    **{f"all {family}": (family, "home", {}) for family in ("gpt_neo", "llama", "mistral", "mamba", "mamba2")},
-    "all foreign": ("gpt2", "foreign", {}),
+    **{f"all {family}": (family, "base", {}) for family in ("gpt_neo", "llama", "mistral", "mamba", "mamba2")},
+    "all donor": ("gpt2", "donor", {}),
     "with a bypass": ("gpt_neo", "mixed", {"projector_options": {"bypass": True}}),
     "hub mixed": ("gpt_neo", "mixed", {"topology": "hub"}),
-    "hub recurrent home": ("mamba2", "mixed", {"topology": "hub"}),
+    "hub recurrent base": ("mamba2", "mixed", {"topology": "hub"}),
     "skipped": ("gpt2", "skipped", {"skip": True}),
 }
-PATHS["skipped"] = ["foreign", "skip", "home"]
+PATHS["skipped"] = ["donor", "skip", "base"]
 
 
 def laid_out(name: str) -> PreTrainedModel:

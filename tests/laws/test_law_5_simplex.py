@@ -12,10 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from manticore.mixing import entropy, ramps, relaxations
-from manticore.strategies import strategies
+from manticore.nas.regularizers import entropy, entropy_schedule
+from manticore.nas.relaxations import relaxations
+from manticore.nas.strategies import strategies
 from manticore.training.callbacks import AlphaRecord
-from tests.training.bench import STEPS, batch, module, net, train
+from tests.helpers.search_module import STEPS, batch, module, net, train
 
 
 def on_the_simplex(weights_SK: Tensor) -> bool:
@@ -88,7 +89,10 @@ def test_entropy_is_none_at_a_path_and_the_number_of_stages_at_uniform(alphas: l
 
 @given(st.integers(1, 6), st.floats(0, 1))
 def test_the_charge_rises_at_one_stage_after_the_other(stages: int, progress: float) -> None:
-    together, ordered = ramps(stages, progress, "together"), ramps(stages, progress, "front-to-back")
+    together, ordered = (
+        entropy_schedule(stages, progress, "together"),
+        entropy_schedule(stages, progress, "front-to-back"),
+    )
     assert together == [progress] * stages
     assert ordered == sorted(ordered, reverse=True)
     assert all(0 <= ramp <= 1 for ramp in ordered)

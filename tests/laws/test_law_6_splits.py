@@ -12,12 +12,13 @@ import pytest
 from torch import Tensor
 
 from manticore.api import search
-from manticore.runs import search as story
-from manticore.space import SearchSpace
-from manticore.tasks.base import Example, Examples, Splits, tasks
+from manticore.nas.space import SearchSpace
+from manticore.pipelines import search as story
+from manticore.tasks.dataset import Example, Examples, Splits
 from manticore.tasks.sampled import SampledTask
+from manticore.tasks.task import tasks
 from manticore.training.modules import SearchModule, TrainModule
-from tests.letters import NAME, QUICK, which_end
+from tests.helpers.toy_task import NAME, QUICK, which_end
 
 Content = tuple[int, ...]
 
@@ -88,7 +89,7 @@ def seen(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, set[Content]]]:
 
 @pytest.fixture
 def splits() -> Splits:
-    from manticore.tasks.base import TaskOptions
+    from manticore.tasks.options import TaskOptions
 
     return which_end(TaskOptions(NAME)).splits()
 
@@ -100,11 +101,11 @@ def run(strategy: str, out: Path) -> None:
 
 def test_darts_keeps_weights_and_alphas_apart(seen: dict[str, set[Content]], splits: Splits, tmp_path: Path) -> None:
     run("darts", tmp_path / "run")
-    assert seen["weights"] <= contents(splits.weights)
-    assert seen["alphas"] <= contents(splits.alphas)
+    assert seen["weights"] <= contents(splits.train)
+    assert seen["alphas"] <= contents(splits.train_arch)
     assert len(seen["weights"]) > 30
     assert len(seen["alphas"]) > 30
-    assert not seen["all"] & (contents(splits.choice) | contents(splits.test))
+    assert not seen["all"] & (contents(splits.val) | contents(splits.test))
     assert Guarded.allowed  # the final test did take place
 
 
@@ -112,8 +113,8 @@ def test_simultaneous_trains_both_on_all_training_data_and_on_nothing_else(
     seen: dict[str, set[Content]], splits: Splits, tmp_path: Path
 ) -> None:
     run("simultaneous", tmp_path / "run")
-    training = contents(splits.weights) | contents(splits.alphas)
+    training = contents(splits.train) | contents(splits.train_arch)
     assert seen["alphas"] <= seen["weights"] <= training
-    assert seen["alphas"] & contents(splits.weights)
-    assert seen["alphas"] & contents(splits.alphas)
-    assert not seen["all"] & (contents(splits.choice) | contents(splits.test))
+    assert seen["alphas"] & contents(splits.train)
+    assert seen["alphas"] & contents(splits.train_arch)
+    assert not seen["all"] & (contents(splits.val) | contents(splits.test))

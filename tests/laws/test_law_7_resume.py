@@ -13,11 +13,11 @@ import lightning
 import pytest
 import torch
 
-from manticore.files import read_json
 from manticore.training.callbacks import AlphaRecord
 from manticore.training.modules import SearchModule
-from tests.training.bench import STEPS, module, net, train
-from tests.words import pico_search
+from manticore.utils.io import read_json
+from tests.helpers.cli import pico_search
+from tests.helpers.search_module import STEPS, module, net, train
 
 
 def kill_when(ready: Callable[[], bool], out: Path, cache: Path, *more: str) -> None:

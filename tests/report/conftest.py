@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from manticore.architecture import Architecture
-from manticore.files import write_json, write_text
+from manticore.nas.architecture import Architecture
+from manticore.utils.io import write_json, write_text
 
 RECIPE = """models: [mamba, gpt-neo]
 task:
@@ -39,7 +39,7 @@ def row(name: str, group: str, accuracy: float | None, *costs: float | None, **m
     }
 
 
-def metrics(task: str, path: Sequence[str], home: str) -> dict[str, Any]:
+def metrics(task: str, path: Sequence[str], base: str) -> dict[str, Any]:
     """What metrics.json holds."""
     return {
         "task": task,
@@ -47,14 +47,14 @@ def metrics(task: str, path: Sequence[str], home: str) -> dict[str, Any]:
         "kind": "classification",
         "manticore": "0.1.0",
         "seed": 0,
-        "home": home,
-        "home_reason": "best alone on the model-choice split: mamba 57.9%, gpt-neo 52.2%",
+        "base": base,
+        "base_reason": "best alone on the validation split: mamba 57.9%, gpt-neo 52.2%",
         "preset": "cpu",
         "preset_reason": "no CUDA device here",
         "path": list(path),
         "words": "in words",
         "exported": "hybrid",
-        "exported_reason": "model-choice accuracy 62.4%, best component mamba 57.9%",
+        "exported_reason": "validation accuracy 62.4%, best component mamba 57.9%",
         "gap": {"soft": 0.612, "discrete": 0.581, "finetuned": 0.63},
         "components": {
             "gpt-neo": {
@@ -63,7 +63,7 @@ def metrics(task: str, path: Sequence[str], home: str) -> dict[str, Any]:
                 "parameters": 205_312,
                 "layers": 4,
                 "width": 64,
-                "cuts": cuts(max(4, len(path)), len(path)),
+                "layer_boundaries": cuts(max(4, len(path)), len(path)),
             },
             "mamba": {
                 "source": "state-spaces/mamba-130m-hf",
@@ -71,7 +71,7 @@ def metrics(task: str, path: Sequence[str], home: str) -> dict[str, Any]:
                 "parameters": 130_112,
                 "layers": 4,
                 "width": 64,
-                "cuts": cuts(max(4, len(path)), len(path)),
+                "layer_boundaries": cuts(max(4, len(path)), len(path)),
             },
         },
         "machine": {
@@ -141,13 +141,13 @@ def write_run(
     folder: Path,
     task: str = "lra-listops@short",
     path: Sequence[str] = ("mamba", "gpt-neo", "skip"),
-    home: str = "mamba",
+    base: str = "mamba",
 ) -> Path:
     """A whole run folder."""
-    held = metrics(task, path, home)
+    held = metrics(task, path, base)
     write_json(folder / "metrics.json", held)
     write_text(folder / "recipe.yaml", RECIPE)
-    Architecture(("gpt-neo", "mamba"), tuple(path), home).save(folder / "architecture.json")
+    Architecture(("gpt-neo", "mamba"), tuple(path), base).save(folder / "architecture.json")
     write_alphas(folder / "alphas.jsonl", ["gpt-neo", "mamba", "skip"], path, range(101, 401))
     logs = folder / "logs" / "csv"
     write_log(logs / "search", range(10, 260, 2), 2.3, 1.2, alpha=True)
@@ -170,5 +170,5 @@ def run_folder(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def make_run(tmp_path: Path) -> Callable[..., Path]:
-    """A run folder with another task, path or home."""
+    """A run folder with another task, path or base."""
     return lambda **options: write_run(tmp_path / "other", **options)

@@ -1,4 +1,4 @@
-"""The standings of a contest for the terminal and in Markdown: every number, the best marked, names as they are."""
+"""The standings of a study for the terminal and in Markdown: every number, the best marked, names as they are."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from rich.console import Console
 from rich.table import Table
 
 from manticore.errors import BadFile, UnknownName
-from manticore.report import overview_markdown, standings, standings_markdown
-from manticore.report.units import points
-from tests.report.contests import comparison, row, task
+from manticore.report.study.standings import overview_markdown, standings, standings_markdown
+from manticore.utils.formatting import points
+from tests.helpers.study_results import comparison, row, task
 
 
 def shown(table: Table, width: int = 80, colour: bool = False) -> list[str]:
@@ -89,7 +89,7 @@ def test_one_seed_has_no_margin_and_what_is_not_known_is_a_dash() -> None:
     )
 
 
-def test_overview_has_a_row_for_each_task_and_a_column_for_each_contender() -> None:
+def test_overview_has_a_row_for_each_task_and_a_column_for_each_arm() -> None:
     lines = overview_markdown(comparison(), "tokens").splitlines()
     assert lines[0] == "| task | hybrid | gpt-neo alone | mamba alone | mambaformer | random path |"
     assert lines[2].startswith(r"| mad-noisy-recall@seq\_len=32 | 80.0 ± 2.0 % | 72.0 ± 2.0 % | 76.0 ± 2.0 % |")

@@ -9,9 +9,9 @@ import pytest
 from rich.console import Console
 
 from manticore.errors import BadFile
-from manticore.files import read_json
-from manticore.report import as_markdown, comparison
-from manticore.report.units import count, duration, percent, points
+from manticore.report.run.table import as_markdown, comparison
+from manticore.utils.formatting import count, duration, percent, points
+from manticore.utils.io import read_json
 
 
 def test_terminal_table_has_every_number(run_folder: Path) -> None:

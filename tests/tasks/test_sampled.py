@@ -22,13 +22,13 @@ def parity(options: TaskOptions) -> Task:
 def test_a_registered_task_has_four_disjoint_splits() -> None:
     task = load_task(TaskOptions(name="parity", train=201, val=30, test=40))
     splits = task.splits()
-    assert [len(part) for part in (splits.weights, splits.alphas, splits.choice, splits.test)] == [101, 100, 30, 40]
+    assert [len(part) for part in (splits.train, splits.train_arch, splits.val, splits.test)] == [101, 100, 30, 40]
     ids, label = splits.test[0]
     tokens = task.vocabulary.decode(ids)
     assert tokens.pop() == "<eos>"
     assert tokens.count("1") % 2 == label
     again = load_task(TaskOptions(name="parity", train=201, val=30, test=40)).splits()
-    assert again.weights.fingerprints() == splits.weights.fingerprints()
+    assert again.weights.fingerprints() == splits.train.fingerprints()
     assert 0.2 < task.guesses()["majority class"] < 0.8
 
 

@@ -15,8 +15,8 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from tests.speaking import LENGTH, exported
-from tests.wordings import PROSE
+from tests.helpers.text_hybrids import LENGTH, exported
+from tests.helpers.tokenizers import PROSE
 
 pytest.importorskip("lm_eval")
 pytestmark = pytest.mark.filterwarnings("ignore")  # theirs, not ours to mend

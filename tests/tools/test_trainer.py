@@ -16,20 +16,20 @@ from transformers import (
     TrainingArguments,
 )
 
-from manticore.discretization import discretize
-from manticore.supernet import Readout
-from tests.pico import VOCAB, supernet
+from manticore.nas.discretize import discretize
+from manticore.nas.supernet import HeadSpec
+from tests.helpers.pico import VOCAB, supernet
 
 pytest.importorskip("accelerate")
 pytestmark = pytest.mark.filterwarnings("ignore")  # theirs, not ours to mend
 
-PATH = ["home", "foreign", "home"]
+PATH = ["base", "donor", "base"]
 
 
-def hybrid(kind: str = "lm", home: str = "gpt_neo", foreign: str = "mamba") -> PreTrainedModel:
+def hybrid(kind: str = "lm", base: str = "gpt_neo", donor: str = "mamba") -> PreTrainedModel:
     """A pico hybrid; `kind` is that of its head."""
     more = {} if kind == "lm" else {"num_labels": 4}
-    net = supernet(home, foreign, Readout() if kind == "lm" else Readout(kind, VOCAB, 4))
+    net = supernet(base, donor, HeadSpec() if kind == "lm" else HeadSpec(kind, VOCAB, 4))
     made: PreTrainedModel = discretize(net, PATH, **more)
     return made
 
@@ -68,11 +68,11 @@ def test_accumulated_gradients_are_those_of_the_whole_batch(kind: str, tmp_path:
     assert parts == pytest.approx(whole, rel=1e-3)
 
 
-@pytest.mark.parametrize("home", ["gpt_neo", "mamba"])
-def test_gradient_checkpointing_changes_nothing(home: str, tmp_path: Path) -> None:
-    foreign = "mamba" if home == "gpt_neo" else "gpt_neo"
-    plain = step(hybrid("lm", home, foreign), "lm", tmp_path, per_device_train_batch_size=4)
-    model = hybrid("lm", home, foreign)
+@pytest.mark.parametrize("base", ["gpt_neo", "mamba"])
+def test_gradient_checkpointing_changes_nothing(base: str, tmp_path: Path) -> None:
+    donor = "mamba" if base == "gpt_neo" else "gpt_neo"
+    plain = step(hybrid("lm", base, donor), "lm", tmp_path, per_device_train_batch_size=4)
+    model = hybrid("lm", base, donor)
     spared = step(model, "lm", tmp_path, per_device_train_batch_size=4, gradient_checkpointing=True)
     assert spared == pytest.approx(plain, rel=1e-5)
     segments = [branch.segment for branch in model.model.stages]
@@ -82,10 +82,10 @@ def test_gradient_checkpointing_changes_nothing(home: str, tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-@pytest.mark.parametrize("home", ["gpt_neo", "mamba", "mamba2"])
-def test_in_half_precision(home: str, dtype: torch.dtype, tmp_path: Path) -> None:
+@pytest.mark.parametrize("base", ["gpt_neo", "mamba", "mamba2"])
+def test_in_half_precision(base: str, dtype: torch.dtype, tmp_path: Path) -> None:
     """Read so, and saved so and read again: logits are about the same, and text is written."""
-    whole = hybrid("lm", home, "gpt2" if home != "gpt_neo" else "mamba").eval()
+    whole = hybrid("lm", base, "gpt2" if base != "gpt_neo" else "mamba").eval()
     whole.save_pretrained(tmp_path / "whole")
     ids = torch.stack([row["input_ids"] for row in rows("lm")])
     with torch.no_grad():

@@ -12,8 +12,8 @@ import torch.nn.functional as F
 
 from manticore.errors import NonFiniteLoss
 from manticore.training.modules import TrainModule
-from manticore.training.optim import AlphaOptions, WeightOptions
-from tests.training.bench import STEPS, ByHand, batch, module, net, train
+from manticore.training.optimizers import AlphaOptions, WeightOptions
+from tests.helpers.search_module import STEPS, ByHand, batch, module, net, train
 
 
 def by_hand(strategy: str = "darts") -> ByHand:
@@ -47,7 +47,7 @@ def test_the_first_order_alpha_gradient_is_that_of_the_alpha_loss() -> None:
         with torch.no_grad():
             up, down = (loss(torch.softmax((alpha + side * nudge) / 0.7, -1)) for side in (1, -1))
         slopes.view(-1)[place] = (up - down) / 2e-5
-    searching.alpha_options = AlphaOptions(clip=1e9)
+    searching.alpha_options = AlphaOptions(max_grad_norm=1e9)
     searching.alpha_step(given)
     assert searching.net.alpha.grad is not None
     torch.testing.assert_close(searching.net.alpha.grad.double(), slopes, atol=1e-5, rtol=1e-3)
@@ -94,8 +94,8 @@ def test_alphas_do_not_decay() -> None:
 
 def test_weights_and_alphas_are_clipped_apart() -> None:
     free, bound = by_hand("simultaneous"), by_hand("simultaneous")
-    free.options, free.alpha_options = WeightOptions(clip=1e9), AlphaOptions(clip=1e9)
-    bound.options, bound.alpha_options = WeightOptions(clip=1e9), AlphaOptions(clip=1e-4)
+    free.options, free.alpha_options = WeightOptions(max_grad_norm=1e9), AlphaOptions(max_grad_norm=1e9)
+    bound.options, bound.alpha_options = WeightOptions(max_grad_norm=1e9), AlphaOptions(max_grad_norm=1e-4)
 
     def norms(searching: ByHand) -> tuple[float, float]:
         searching.joint_step(batch())

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 
 from manticore.training.scoring import Score, score
-from tests.training.bench import collate, examples, net
+from tests.helpers.search_module import collate, examples, net
 
 
 def test_a_score_does_not_depend_on_the_batches() -> None:

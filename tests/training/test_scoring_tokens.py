@@ -12,9 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from manticore.statistics import ratio_interval
-from manticore.tasks.base import IGNORE, Examples, Splits, Task, Vocabulary
-from manticore.training.scoring import Score, bits_per_byte, clustered_deviation, macro_batch, score
+from manticore.tasks.dataset import IGNORE, Examples, Splits
+from manticore.tasks.task import Task
+from manticore.tasks.vocabulary import Vocabulary
+from manticore.training.scoring import Score, bits_per_byte, clustered_std, macro_batch, score
+from manticore.utils.statistics import ratio_interval
 
 SIZE = 5
 
@@ -109,11 +111,11 @@ def test_sequences_are_what_is_independent() -> None:
     right = np.random.default_rng(0).random(400) < 0.7
     share, owners = right.mean(), np.arange(400)
     binomial = math.sqrt(share * (1 - share) / 400)
-    assert clustered_deviation(right, owners, 400) == pytest.approx(binomial)
+    assert clustered_std(right, owners, 400) == pytest.approx(binomial)
     again = np.repeat(right, 10), np.repeat(owners, 10)  # ten tokens that are right or wrong together
-    assert clustered_deviation(*again, 400) == pytest.approx(binomial)
+    assert clustered_std(*again, 400) == pytest.approx(binomial)
     alone = np.random.default_rng(1).random(4000) < 0.7  # ten tokens that know nothing of one another
-    assert clustered_deviation(alone, again[1], 400) == pytest.approx(binomial / math.sqrt(10), rel=0.1)
+    assert clustered_std(alone, again[1], 400) == pytest.approx(binomial / math.sqrt(10), rel=0.1)
     assert Score(1.0, 0.5, 400, 0.4, deviation=0.01).margin == pytest.approx(0.0196)
 
 
@@ -123,7 +125,7 @@ def test_the_interval_holds_the_truth_as_often_as_it_says() -> None:
         sizes = rng.integers(1, 20, 150)
         ease = np.repeat(rng.beta(2, 1, 150), sizes)  # a sequence is easy or hard as a whole
         right, owners = rng.random(len(ease)) < ease, np.repeat(np.arange(150), sizes)
-        held += abs(right.mean() - 2 / 3) < 1.96 * clustered_deviation(right, owners, 150)
+        held += abs(right.mean() - 2 / 3) < 1.96 * clustered_std(right, owners, 150)
     assert 0.92 < held / 400 < 0.98
 
 

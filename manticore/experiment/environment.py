@@ -1,0 +1,68 @@
+"""Memory that is freed is kept for the next step. Knows nothing of tensors.
+
+The C library gives large blocks back to the system as soon as they are freed and gets them anew, page by page and
+zeroed, at the next allocation; training on a CPU does so at every step.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import platform
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+
+from manticore import kernels
+from manticore.config.sections import RunOptions
+from manticore.errors import ManticoreError
+from manticore.training.trainer import Hardware
+
+_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # malloc.h
+_LARGE = 2**30
+
+
+def set_malloc_thresholds() -> bool:
+    """Ask glibc to keep freed blocks of up to 1 GiB in this process; returns whether it will (elsewhere: no)."""
+    if not sys.platform.startswith("linux"):
+        return False
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    return bool(mallopt and mallopt(_MMAP_THRESHOLD, _LARGE) and mallopt(_TRIM_THRESHOLD, 2 * _LARGE - 1))
+
+
+def setup_hardware(options: RunOptions) -> Hardware:
+    """Choose device and precision, set threads, lend our kernels to transformers. Raises ManticoreError."""
+    if options.device == "cuda" and not torch.cuda.is_available():
+        raise ManticoreError("run.device is cuda, but torch sees no CUDA device here; use auto or cpu")
+    if options.threads:
+        torch.set_num_threads(options.threads)
+    cuda = options.device != "cpu" and torch.cuda.is_available()
+    precision = options.precision if options.precision != "auto" else ("bf16-mixed" if cuda else "32-true")
+    transformers.utils.logging.set_verbosity_error()
+    transformers.utils.logging.disable_progress_bar()
+    kernels.install()
+    set_malloc_thresholds()
+    return Hardware("cuda" if cuda else "cpu", precision, options.checkpoint_every, options.log_every)
+
+
+def _processor() -> str:
+    """The processor's name, where the system tells it."""
+    known = Path("/proc/cpuinfo")
+    lines = known.read_text(encoding="utf-8").splitlines() if known.exists() else []
+    named = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return named[0] if named else platform.processor() or platform.machine()
+
+
+def environment_info() -> dict[str, Any]:
+    """The machine in words, for the metrics."""
+    return {
+        "cpu": _processor(),
+        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "transformers": transformers.__version__,
+    }

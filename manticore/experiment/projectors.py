@@ -1,0 +1,157 @@
+"""P, Q and bypasses in closed form before a search: on the task's own text, or from a projector set. Knows no search.
+
+A run fits them once for a base; every supernet of the run that has that base starts from the same ones.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from torch import Tensor
+
+from manticore.alignment import StageFit, fit_projectors
+from manticore.alignment.calibration import build_calibration
+from manticore.alignment.projector_set import load_projector_set, projector_state, read_projector_set
+from manticore.config.recipe import Recipe
+from manticore.config.sections import ZERO_SHOT
+from manticore.errors import BadFile, ManticoreError
+from manticore.experiment.experiment import Experiment
+from manticore.nas.supernet import Supernet
+from manticore.tasks.catalog import task_info
+from manticore.tasks.language.task import LanguageTask
+from manticore.utils import assets
+
+CLOSED_FORM_KINDS = ("linear", "low-rank")
+"""Kinds of projector that have a closed form."""
+
+
+@dataclass(frozen=True)
+class ProjectorFit:
+    """What was fitted for a base: the projectors' weights, the tokens that took, how well it went, what paired up."""
+
+    weights: dict[str, Tensor]
+    tokens: int
+    fits: list[StageFit]
+    paired: dict[str, float]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data, for metrics.json."""
+        return {"tokens": self.tokens, "paired": self.paired, "stages": [asdict(fit) for fit in self.fits]}
+
+
+def build_aligned_supernet(exp: Experiment, base: str, relaxation: str, purpose: str) -> Supernet:
+    """A supernet whose projectors are fitted, where the components are language models that read the task's text.
+
+    Raises ManticoreError if the projector set the recipe names is another's.
+    """
+    made = exp.supernet(base, relaxation, purpose)
+    fit = get_projector_fit(exp, made)
+    if fit is not None:
+        made.load_state_dict(fit.weights, strict=False)
+    return made
+
+
+def get_projector_fit(exp: Experiment, supernet: Supernet) -> ProjectorFit | None:
+    """The projectors of a supernet's base, found once for each run; None if they are to start near the identity."""
+    options = exp.recipe.align
+    if not isinstance(exp.task, LanguageTask) or supernet.hub:
+        return None
+    if supernet.base not in exp.fits:
+        if options.projectors is not None:
+            facts = load_projector_set(supernet, assets.find("projectors", options.projectors))
+            exp.fits[supernet.base] = ProjectorFit(projector_state(supernet), int(facts.get("tokens", 0)), [], {})
+        elif uses_closed_form(exp.recipe):
+            exp.fits[supernet.base] = _fit(exp, supernet, options.tokens)
+    held = exp.fits.get(supernet.base)
+    assert held is None or isinstance(held, ProjectorFit)
+    return held
+
+
+def calibration_tokens(exp: Experiment, base: str) -> int:
+    """Tokens that were read before the first step of a search."""
+    held = exp.fits.get(base)
+    return held.tokens if isinstance(held, ProjectorFit) and held.fits else 0
+
+
+def _fit(exp: Experiment, supernet: Supernet, tokens: int) -> ProjectorFit:
+    assert isinstance(exp.task, LanguageTask)
+    texts = exp.task.documents()["train"]
+    text = build_calibration(exp.components, supernet.base, texts, tokens, exp.task.max_length)
+    device = exp.machine.device
+    seen, held = ([reading.to(device) for reading in part] for part in (text.seen, text.held))
+    fits = fit_projectors(supernet.to(device), lambda: seen, lambda: held)
+    supernet.to("cpu")
+    told = _summary(fits, "Q with the bypass" if "bypass" in supernet.projector else "Q")
+    exp.console.print(f"aligned on {text.words}: {told}", highlight=False, soft_wrap=True)
+    weights = {key: value.clone() for key, value in projector_state(supernet).items()}
+    return ProjectorFit(weights, text.tokens, fits, text.shares)
+
+
+def _summary(fits: list[StageFit], back: str) -> str:
+    """How much is recovered, and how long updates are beside base's."""
+    proj_in, proj_out = ([getattr(fit, name) for fit in fits] for name in ("proj_in", "proj_out"))
+    lengths = [fit.update / fit.base_update for fit in fits if fit.base_update]
+    return (
+        f"P recovers {min(proj_in):.0%} to {max(proj_in):.0%} of the donor streams' variance, "
+        f"{back} {min(proj_out):.0%} to {max(proj_out):.0%} of base's updates'; donor updates are "
+        f"{min(lengths):.2f} to {max(lengths):.2f} times as long as base's"
+    )
+
+
+def aligned_sequences(recipe: Recipe) -> float:
+    """Sequences of the task that closed-form alignment reads, which everybody else gets for training."""
+    sheet = task_info(recipe.task)
+    return recipe.align.tokens / sheet.max_length if sheet.kind == "lm" and uses_closed_form(recipe) else 0.0
+
+
+def base_of_projector_set(exp: Experiment) -> str:
+    """The base that the recipe's projector set was fitted to.
+
+    Raises ManticoreError if that is not the base that is asked for, or the set is another's altogether.
+    """
+    assert exp.recipe.align.projectors is not None
+    folder = assets.find("projectors", exp.recipe.align.projectors)
+    facts, _ = read_projector_set(folder)
+    base = exp.space.base or facts["base"]
+    if isinstance(exp.task, LanguageTask) and exp.space.topology != "hub":
+        if base not in exp.space.names:
+            raise BadFile(folder / "config.json", f"made for {base} as base, which is not among the components")
+        load_projector_set(exp.read_as(base).supernet(base, exp.recipe.search.relaxation, "check"), folder)
+    return str(base)
+
+
+def uses_closed_form(recipe: Recipe) -> bool:
+    """Whether projectors between language models are fitted here: wanted, not taken from a set, with a closed form."""
+    options, space = recipe.align, recipe.search_space()
+    return (
+        options.tokens > 0
+        and options.projectors is None
+        and space.topology != "hub"
+        and space.projector in CLOSED_FORM_KINDS
+    )
+
+
+def check_projectors(exp: Experiment) -> None:
+    """Raises ManticoreError if the recipe asks for projectors, or for a ranking by them, that there cannot be.
+
+    So it does where a component cannot read the task's text, or projectors cannot be fitted on it.
+    """
+    options, topology = exp.recipe.align, exp.space.topology
+    base = exp.space.base if options.projectors is None else base_of_projector_set(exp)
+    if isinstance(exp.task, LanguageTask):
+        for name in exp.space.names:
+            exp.read_as(name).task.splits()
+    if isinstance(exp.task, LanguageTask) and uses_closed_form(exp.recipe):
+        texts = exp.task.documents()["train"]
+        for name in [base] if base else exp.space.names:
+            build_calibration(exp.components, name, texts, options.tokens, exp.task.max_length)
+    if topology == "hub" and options.projectors is not None:
+        raise ManticoreError("the hub topology has no base; align.projectors goes with topology=residual")
+    given = options.projectors is not None or uses_closed_form(exp.recipe)
+    able = isinstance(exp.task, LanguageTask) and topology != "hub" and given
+    if exp.recipe.search.strategy == ZERO_SHOT and not able:
+        raise ManticoreError(
+            "zero-shot ranks aligned language models: it needs a language task, the residual topology, projectors with "
+            "a closed form (linear, low-rank) and align.tokens above 0"
+        )

@@ -1,0 +1,1 @@
+"""Implementations of the operations: plain PyTorch, compiled CPU loops, chunked, Triton, CUDA packages."""

@@ -1,0 +1,181 @@
+"""The causal convolution's loops in numba, forward and backward, for one core.
+
+Whichever axis of the sequence lies packed in memory, time or channels, is walked in lines of neighbouring numbers, all
+at once; a line of channels takes a weight for each number, a line of time one weight for all. Only windows that lie
+wholly in the sequence are computed: outputs start at step kernel - 1.
+
+Knows nothing of tensors, autograd or threads: a caller hands flat memory with strides and a range of tasks, a task
+being one tile of one sequence. Importing this file compiles it (or loads it from numba's cache).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numba
+import numpy as np
+
+from manticore.kernels.backends.cpu.tiles import BOOL, F1, F2, F3, INT, REORDER, compiled, sigmoid
+
+SIZES = numba.types.UniTuple(INT, 3)
+U = np.uint64  # as an index it cannot count from the end: without that test LLVM vectorizes
+
+
+@compiled((BOOL,))
+def tile(along_time: Any) -> Any:
+    """Channels and steps of a tile: one line of time, or many lines of channels."""
+    return (1, 2048) if along_time else (512, 32)
+
+
+@compiled((SIZES, BOOL))
+def grid(shape: Any, along_time: Any) -> Any:
+    """How many tiles cover the channels, and how many the steps."""
+    channels, steps = tile(along_time)
+    return (shape[1] + channels - 1) // channels, (shape[2] + steps - 1) // steps
+
+
+@compiled((F1, INT, F2, F1, INT, F1, INT, INT, INT, BOOL))
+def correlate(
+    to: Any, at: Any, weight_KW: Any, bias_W: Any, w0: Any, x: Any, start: Any, step: Any, n: Any, along_time: Any
+) -> None:
+    """to[at + i] = bias + sum over k of weight_k x[start + k step + i], for the n numbers of a line."""
+    for i in range(n):
+        to[U(at + i)] = bias_W[U(w0)] if along_time else bias_W[U(w0 + i)]
+    for k in range(weight_KW.shape[0]):
+        here = start + k * step
+        if along_time:
+            weight = weight_KW[k, w0]
+            for i in range(n):
+                to[U(at + i)] += weight * x[U(here + i)]
+        else:
+            for i in range(n):
+                to[U(at + i)] += weight_KW[U(k), U(w0 + i)] * x[U(here + i)]
+
+
+@compiled((F2, INT, F1, INT, F1, INT, INT, INT, BOOL), fastmath=REORDER)
+def gather(sums_KW: Any, w0: Any, g: Any, at: Any, x: Any, start: Any, step: Any, n: Any, along_time: Any) -> None:
+    """Add to `sums_KW` a line's share in the gradient of the weights, and in its last row that of the bias."""
+    kernel = sums_KW.shape[0] - 1
+    for k in range(kernel):
+        here = start + k * step
+        if along_time:
+            total = np.float32(0.0)
+            for i in range(n):
+                total += g[U(at + i)] * x[U(here + i)]
+            sums_KW[k, w0] += total
+        else:
+            for i in range(n):
+                sums_KW[U(k), U(w0 + i)] += g[U(at + i)] * x[U(here + i)]
+    if along_time:
+        total = np.float32(0.0)
+        for i in range(n):
+            total += g[U(at + i)]
+        sums_KW[kernel, w0] += total
+    else:
+        for i in range(n):
+            sums_KW[U(kernel), U(w0 + i)] += g[U(at + i)]
+
+
+@compiled((F1, INT, INT))
+def silu(y: Any, at: Any, n: Any) -> None:
+    """Apply SiLU to a line."""
+    for i in range(n):
+        y[U(at + i)] *= sigmoid(y[U(at + i)])
+
+
+@compiled((F1, INT, F1, INT, F1, INT))
+def read_gradient(g: Any, at: Any, dy: Any, dy_at: Any, pre: Any, n: Any) -> None:
+    """The gradient of a line of `pre` from that of its SiLU."""
+    for i in range(n):
+        s = sigmoid(pre[i])
+        g[U(at + i)] = dy[U(dy_at + i)] * s * (np.float32(1.0) + pre[i] * (np.float32(1.0) - s))
+
+
+@compiled((INT, INT, BOOL, SIZES, F2, F1, BOOL, F1, SIZES, F1, SIZES))
+def forward(
+    first: Any,
+    last: Any,
+    along_time: Any,
+    shape: Any,
+    weight_KW: Any,
+    bias_W: Any,
+    with_silu: Any,
+    x: Any,
+    x_strides: Any,
+    y: Any,
+    y_strides: Any,
+) -> None:
+    """Tasks `first` to `last` - 1 of the convolution, from step kernel - 1 on; `shape` is (batch, width, length)."""
+    ahead = weight_KW.shape[0] - 1
+    channels, steps = tile(along_time)
+    blocks, chunks = grid(shape, along_time)
+    for task in range(first, last):
+        b, s, k = task // (chunks * blocks), task // blocks % chunks, task % blocks
+        w0, t0 = k * channels, max(s * steps, ahead)
+        lanes, end = min(channels, shape[1] - w0), min((s + 1) * steps, shape[2])
+        for t in range(t0, end, steps if along_time else 1):
+            n = end - t if along_time else lanes
+            source = b * x_strides[0] + w0 * x_strides[1] + (t - ahead) * x_strides[2]
+            at = b * y_strides[0] + w0 * y_strides[1] + t * y_strides[2]
+            correlate(y, at, weight_KW, bias_W, w0, x, source, x_strides[2], n, along_time)
+            if with_silu:
+                silu(y, at, n)
+
+
+@compiled((INT, INT, BOOL, SIZES, F2, F1, BOOL, F1, SIZES, F1, SIZES, F1, SIZES, F3))
+def backward(
+    first: Any,
+    last: Any,
+    along_time: Any,
+    shape: Any,
+    weight_KW: Any,
+    bias_W: Any,
+    with_silu: Any,
+    x: Any,
+    x_strides: Any,
+    dy: Any,
+    dy_strides: Any,
+    dx: Any,
+    dx_strides: Any,
+    sums_PKW: Any,
+) -> None:
+    """Tasks `first` to `last` - 1 of the gradient.
+
+    `sums_PKW` has a part P for each batch and chunk of steps, its rows K those of the weight and one more for the bias;
+    each task writes its own channels, and the caller sums over P.
+
+    What a tile's input is worth depends on the next kernel - 1 outputs too, which are computed twice.
+    """
+    kernel = weight_KW.shape[0]
+    ahead = kernel - 1
+    channels, steps = tile(along_time)
+    blocks, chunks = grid(shape, along_time)
+    flipped_KW, nothing_W = weight_KW[::-1].copy(), np.zeros_like(bias_W)
+    g, pre = np.zeros((steps + ahead) * channels, np.float32), np.zeros(max(steps + ahead, channels), np.float32)
+    for task in range(first, last):
+        b, s, k = task // (chunks * blocks), task // blocks % chunks, task % blocks
+        w0, t0 = k * channels, s * steps
+        lanes, end = min(channels, shape[1] - w0), min(t0 + steps, shape[2])
+        stride = steps + ahead if along_time else 1
+        sums_KW = sums_PKW[b * chunks + s]
+        sums_KW[:, w0 : w0 + lanes] = np.float32(0.0)
+        g[:] = np.float32(0.0)
+        stop = min(t0 + steps + ahead, shape[2])
+        for t in range(max(t0, ahead), stop, stride):
+            n = stop - t if along_time else lanes
+            here = (t - t0) * channels
+            dy_at = b * dy_strides[0] + w0 * dy_strides[1] + t * dy_strides[2]
+            source = b * x_strides[0] + w0 * x_strides[1] + (t - ahead) * x_strides[2]
+            if with_silu:
+                correlate(pre, 0, weight_KW, bias_W, w0, x, source, x_strides[2], n, along_time)
+                read_gradient(g, here, dy, dy_at, pre, n)
+            else:
+                g[here : here + n] = dy[dy_at : dy_at + n]
+            if t < end:
+                own = end - t if along_time else lanes
+                gather(sums_KW, w0, g, here, x, source, x_strides[2], own, along_time)
+        for t in range(t0, end, stride):
+            n = end - t if along_time else lanes
+            dx_at = b * dx_strides[0] + w0 * dx_strides[1] + t * dx_strides[2]
+            here = (t - t0) * channels
+            correlate(dx, dx_at, flipped_KW, nothing_W, w0, g, here, channels, n, along_time)

@@ -1,0 +1,274 @@
+"""The selective scan's kernels in Triton: each program takes tiles of channels by steps through every state in turn.
+
+Within a tile the recurrence h_t = decay_t h_{t-1} + inflow_t is an associative scan over the steps. Between tiles the
+state is in memory: slot s of `states_BSNW` (batch, slot, state, width) holds it before tile s, so after tile s - 1; the
+slots of `grads_BSNW` hold its gradient likewise. A SERIAL program walks all tiles of its channels, in a ring of slots
+if none is to be kept. Otherwise each tile has its own program, and `summarise` and `link` have filled the slots before.
+
+Lanes beyond the width or the length hold a step of size 0, which changes nothing: decay 1, inflow 0. `rate_NW` is
+A / ln 2, for `exp2`. Scans run forward only, since Triton 3.6 makes `reverse=True` twenty shuffles an element: what is
+scanned backward is read backward, and the answer flipped. Knows nothing of tensors or autograd.
+"""
+
+# mypy: allow-untyped-defs, allow-incomplete-defs
+from __future__ import annotations
+
+import triton
+import triton.language as tl
+
+from manticore.kernels.backends.triton.tiles import channels, place, raw_steps, read, sigmoid, step_sizes, then, write
+
+LN2 = tl.constexpr(0.6931471805599453)
+
+
+@triton.jit
+def forward(
+    u,
+    delta,
+    rate_NW,
+    B,
+    C,
+    D,
+    z,
+    bias,
+    y,
+    states_BSNW,
+    width,
+    length,
+    tiles,
+    slots,
+    N: tl.constexpr,
+    SOFTPLUS: tl.constexpr,
+    SERIAL: tl.constexpr,
+    BLOCK_W: tl.constexpr,
+    BLOCK_T: tl.constexpr,
+):
+    """Outputs, from the state before each tile; a serial program also leaves the state after it."""
+    walk = tiles if SERIAL else 1
+    b, _, w, rows, part = place(width, tiles // walk, BLOCK_W)
+    lane = tl.arange(0, BLOCK_T)[None, :]
+    for tile in range(part * walk, part * walk + walk):
+        t = lane.to(tl.int64) + tile * BLOCK_T
+        steps = t < length
+        inside = rows & steps
+        u_WT = read(u, b, w, t, inside)
+        delta_WT = step_sizes(delta, bias, b, w, rows, t, inside, SOFTPLUS)
+        x_WT = delta_WT * u_WT
+        y_WT = tl.zeros_like(u_WT)
+        if D is not None:
+            y_WT += channels(D, w, rows) * u_WT
+        before = states_BSNW + (b * slots + tile % slots) * N * width
+        after = states_BSNW + (b * slots + (tile + 1) % slots) * N * width
+        for n in range(N):
+            rate = channels(rate_NW + n * width, w, rows)
+            decay = tl.exp2(delta_WT * rate)
+            whole, h = tl.associative_scan((decay, x_WT * read(B, b, n, t, steps)), 1, then)
+            h += whole * channels(before + n * width, w, rows)
+            y_WT += h * read(C, b, n, t, steps)
+            if SERIAL:
+                end = tl.sum(tl.where(lane == BLOCK_T - 1, h, 0.0), 1, keep_dims=True)
+                tl.store(after + n * width + w, end, mask=rows)
+        if z is not None:
+            z_WT = read(z, b, w, t, inside)
+            y_WT *= z_WT * sigmoid(z_WT)
+        write(y, b, w, t, inside, y_WT)
+        if SERIAL:
+            tl.debug_barrier()
+
+
+@triton.jit
+def backward(
+    u,
+    delta,
+    rate_NW,
+    B,
+    C,
+    D,
+    z,
+    bias,
+    dy,
+    states_BSNW,
+    grads_BSNW,
+    du,
+    ddelta,
+    dz,
+    dA_BTNW,
+    dB_KBNL,
+    dC_KBNL,
+    dD_BTW,
+    dbias_BTW,
+    batch,
+    width,
+    length,
+    tiles,
+    slots,
+    N: tl.constexpr,
+    SOFTPLUS: tl.constexpr,
+    SERIAL: tl.constexpr,
+    BLOCK_W: tl.constexpr,
+    BLOCK_T: tl.constexpr,
+):
+    """Gradients, from the state before each tile and its gradient after; a serial program leaves the one before, too.
+
+    With p_t = decay_t h_{t-1} and c_t = C_t dy_t, the gradient of h_t is g_t = c_t + decay_{t+1} g_{t+1}. Sums over
+    channels are written for each block K of channels, those over steps for each tile T: the caller adds them up.
+    """
+    walk = tiles if SERIAL else 1
+    b, block, w, rows, part = place(width, tiles // walk, BLOCK_W)
+    lane = tl.arange(0, BLOCK_T)[None, :]
+    for back in range(walk):
+        tile = part * walk + walk - 1 - back
+        t = lane.to(tl.int64) + tile * BLOCK_T
+        steps = t < length
+        inside = rows & steps
+        earlier = inside & (lane > 0)
+        later = rows & (t + 1 < length) & (lane < BLOCK_T - 1)
+        t_back = (BLOCK_T - 1 - lane).to(tl.int64) + tile * BLOCK_T
+
+        delta_WT = step_sizes(delta, bias, b, w, rows, t, inside, SOFTPLUS)
+        x_WT = delta_WT * read(u, b, w, t, inside)
+        delta_earlier = step_sizes(delta, bias, b, w, rows, t - 1, earlier, SOFTPLUS)
+        x_earlier = delta_earlier * read(u, b, w, t - 1, earlier)
+        delta_back = tl.flip(step_sizes(delta, bias, b, w, rows, t + 1, later, SOFTPLUS), 1)
+        dy_WT = read(dy, b, w, t, inside)
+        if z is not None:
+            z_WT = read(z, b, w, t, inside)
+            dy_WT *= z_WT * sigmoid(z_WT)
+        dy_back = tl.flip(dy_WT, 1)
+
+        y_WT = tl.zeros_like(x_WT)
+        dx_WT = tl.zeros_like(x_WT)
+        dstep_WT = tl.zeros_like(x_WT)
+        states = states_BSNW + (b * (tiles + 1) + tile) * N * width
+        after = grads_BSNW + (b * slots + (tile + 1) % slots) * N * width
+        before = grads_BSNW + (b * slots + tile % slots) * N * width
+        for n in range(N):
+            rate = channels(rate_NW + n * width, w, rows)
+            B_T = read(B, b, n, t, steps)
+            decay = tl.exp2(delta_WT * rate)
+            inflow = decay * x_earlier * read(B, b, n, t - 1, steps & (lane > 0))
+            whole, p = tl.associative_scan((decay, inflow), 1, then)
+            p += whole * channels(states + n * width, w, rows)
+            h = p + x_WT * B_T
+
+            inflow = dy_back * read(C, b, n, t_back, t_back < length)
+            whole, g = tl.associative_scan((tl.exp2(delta_back * rate), inflow), 1, then)
+            g += whole * channels(after + n * width, w, rows)
+            g = tl.flip(g, 1)
+            if SERIAL:
+                first = tl.sum(tl.where(lane == 0, decay * g, 0.0), 1, keep_dims=True)
+                tl.store(before + n * width + w, first, mask=rows)
+
+            if z is not None:
+                y_WT += h * read(C, b, n, t, steps)
+            dx_WT += g * B_T
+            gp = g * p
+            dstep_WT += gp * rate
+            dA = tl.sum(gp * delta_WT, 1, keep_dims=True)
+            tl.store(dA_BTNW + ((b * tiles + tile) * N + n) * width + w, dA, mask=rows)
+            at = ((block * batch + b) * N + n) * length + t
+            tl.store(dB_KBNL + at, tl.sum(g * x_WT, 0, keep_dims=True), mask=steps)
+            tl.store(dC_KBNL + at, tl.sum(h * dy_WT, 0, keep_dims=True), mask=steps)
+
+        u_WT = read(u, b, w, t, inside)  # once more, as `dy` and `z` below: registers are dear in the loop above
+        du_WT = dx_WT * delta_WT
+        dstep_WT = dstep_WT * LN2 + dx_WT * u_WT
+        if SOFTPLUS:
+            dstep_WT *= sigmoid(raw_steps(delta, bias, b, w, rows, t, inside))
+        at = (b * tiles + tile) * width + w
+        if D is not None:
+            skip = channels(D, w, rows)
+            y_WT += skip * u_WT
+            du_WT += skip * dy_WT
+            tl.store(dD_BTW + at, tl.sum(u_WT * dy_WT, 1, keep_dims=True), mask=rows)
+        if bias is not None:
+            tl.store(dbias_BTW + at, tl.sum(tl.where(inside, dstep_WT, 0.0), 1, keep_dims=True), mask=rows)
+        if z is not None:
+            z_WT = read(z, b, w, t, inside)
+            s_WT = sigmoid(z_WT)
+            dgate = s_WT * (1.0 + z_WT * (1.0 - s_WT))
+            write(dz, b, w, t, inside, read(dy, b, w, t, inside) * y_WT * dgate)
+        write(du, b, w, t, inside, du_WT)
+        write(ddelta, b, w, t, inside, dstep_WT)
+        if SERIAL:
+            tl.debug_barrier()
+
+
+@triton.jit
+def summarise(
+    delta,
+    value,
+    z,
+    projection,
+    bias,
+    rate_NW,
+    total_BTW,
+    slots_BSNW,
+    width,
+    length,
+    tiles,
+    N: tl.constexpr,
+    SOFTPLUS: tl.constexpr,
+    BACKWARD: tl.constexpr,
+    BLOCK_W: tl.constexpr,
+    BLOCK_T: tl.constexpr,
+):
+    """What one tile alone adds to the state after it (BACKWARD: to the gradient of the state before it).
+
+    Each step's share decays over the steps between, so by the exponential of one sum of step sizes: no scan is needed.
+    """
+    b, _, w, rows, tile = place(width, tiles, BLOCK_W)
+    lane = tl.arange(0, BLOCK_T)[None, :]
+    t = lane.to(tl.int64) + tile * BLOCK_T
+    steps = t < length
+    inside = rows & steps
+    value_WT = read(value, b, w, t, inside)
+    delta_WT = step_sizes(delta, bias, b, w, rows, t, inside, SOFTPLUS)
+    if BACKWARD:
+        if z is not None:
+            z_WT = read(z, b, w, t, inside)
+            value_WT *= z_WT * sigmoid(z_WT)
+        between = tl.cumsum(delta_WT, 1)
+        slot = tile
+    else:
+        value_WT *= delta_WT
+        later = rows & (t + 1 < length) & (lane < BLOCK_T - 1)
+        between = step_sizes(delta, bias, b, w, rows, t + 1, later, SOFTPLUS)
+        between = tl.cumsum(between, 1, reverse=True)
+        slot = tile + 1
+    tl.store(total_BTW + (b * tiles + tile) * width + w, tl.sum(delta_WT, 1, keep_dims=True), mask=rows)
+    own = slots_BSNW + (b * (tiles + 1) + slot) * N * width
+    for n in range(N):
+        share = tl.exp2(between * channels(rate_NW + n * width, w, rows)) * value_WT
+        share *= read(projection, b, n, t, steps)
+        tl.store(own + n * width + w, tl.sum(share, 1, keep_dims=True), mask=rows)
+
+
+@triton.jit
+def link(
+    rate_NW,
+    total_BTW,
+    slots_BSNW,
+    width,
+    tiles,
+    N: tl.constexpr,
+    BACKWARD: tl.constexpr,
+    BLOCK_W: tl.constexpr,
+    BLOCK_T: tl.constexpr,
+):
+    """Run the recurrence from tile to tile, turning what each adds into the state itself; one state a program."""
+    b, _, w, rows, n = place(width, N, BLOCK_W)
+    rate = channels(rate_NW + n * width, w, rows)
+    slots = slots_BSNW + (b * (tiles + 1) * N + n) * width + w
+    carry = tl.load(slots + (b * 0 + tiles) * N * width if BACKWARD else slots, mask=rows, other=0.0)
+    lane = tl.arange(0, BLOCK_T)[None, :]
+    for k in range(tl.cdiv(tiles, BLOCK_T)):
+        i = lane.to(tl.int64) + k * BLOCK_T
+        inside = rows & (i < tiles)
+        tile = tiles - 1 - i if BACKWARD else i
+        own = slots + (tile if BACKWARD else tile + 1) * N * width
+        total = tl.load(total_BTW + (b * tiles + tile) * width + w, mask=inside, other=0.0)
+        whole, h = tl.associative_scan((tl.exp2(rate * total), tl.load(own, mask=inside, other=0.0)), 1, then)
+        h += whole * carry
+        carry = tl.sum(tl.where(lane == BLOCK_T - 1, h, 0.0), 1, keep_dims=True)
+        tl.store(own, h, mask=inside)

@@ -1,0 +1,72 @@
+"""What was chosen: one branch for every stage, as plain data. Knows no tensors and no models."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from manticore.components.spec import SKIP
+from manticore.errors import BadFile, ManticoreError
+from manticore.utils.io import read_json, write_json
+
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """A discrete hybrid.
+
+    Attributes:
+        components: names of the K components, in the order of the alphas' columns.
+        path: for each of the S stages the name of the component that runs it, or `skip`.
+        base: the component that lends embedding, residual stream, final norm and head.
+        topology: `residual` or `hub`.
+        projector: kind of the translators at donor stages.
+    """
+
+    components: tuple[str, ...]
+    path: tuple[str, ...]
+    base: str
+    topology: str = "residual"
+    projector: str = "linear"
+
+    def __post_init__(self) -> None:
+        allowed = {*self.components, SKIP}
+        for stage, choice in enumerate(self.path, start=1):
+            if choice not in allowed:
+                raise ManticoreError(f"stage {stage} is '{choice}', which is none of: {', '.join(sorted(allowed))}")
+        if self.base not in self.components:
+            raise ManticoreError(f"base '{self.base}' is none of the components: {', '.join(self.components)}")
+
+    @property
+    def stages(self) -> int:
+        """Number of stages S."""
+        return len(self.path)
+
+    def words(self) -> str:
+        """The path as a reader would say it: `stage 1 mamba · stage 2 gpt-neo`."""
+        return " · ".join(f"stage {stage} {choice}" for stage, choice in enumerate(self.path, start=1))
+
+    def save(self, file: Path | str) -> None:
+        """Write as JSON, whole or not at all."""
+        write_json(file, {"format": FORMAT, **asdict(self), "words": self.words()})
+
+    @classmethod
+    def load(cls, file: Path | str) -> Architecture:
+        """Read what `save` wrote. Raises BadFile if it is something else."""
+        held: Any = read_json(file)
+        if not isinstance(held, dict) or held.get("format") != FORMAT or "path" not in held:
+            raise BadFile(file, f"not a manticore architecture of format {FORMAT}")
+        try:
+            return cls(
+                components=tuple(held["components"]),
+                path=tuple(held["path"]),
+                base=held["base"],
+                topology=held["topology"],
+                projector=held["projector"],
+            )
+        except KeyError as missing:
+            raise BadFile(file, f"an architecture without {missing}") from None
+        except (TypeError, ManticoreError) as error:
+            raise BadFile(file, f"not an architecture ({error})") from None

@@ -1,0 +1,59 @@
+"""A backbone made whole: an embedding before it, a head behind it, logits out. Knows no task and no training."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from manticore.errors import UnknownName
+from manticore.modeling.heads import HEADS
+from manticore.nas.baselines.blocks import Backbone
+
+
+class TaskHead(nn.Module):
+    """The head a supernet would have for this kind of task, so that both answer alike.
+
+    Args:
+        kind: a name in `modeling.heads.HEADS`; UnknownName is raised for any other.
+        width: D.
+        labels: number of labels it tells apart.
+    """
+
+    def __init__(self, kind: str, width: int, labels: int) -> None:
+        super().__init__()
+        if kind not in HEADS:
+            raise UnknownName("kind of head", kind, HEADS)
+        self.head = HEADS[kind](width, labels)
+        self.head.start()
+
+    def forward(self, h_BLD: Tensor, attention_mask: Tensor | None = None) -> Tensor:
+        out: Tensor = self.head(self.head.pick(h_BLD, attention_mask), h_BLD.shape[1])
+        return out
+
+
+class BaselineModel(nn.Module):
+    """Token ids to logits through a baseline.
+
+    Args:
+        backbone: the stack; it adds positions itself if it wants any.
+        vocab_size: token ids.
+        head: a module of (h_BLD, attention_mask), or a number of labels: then a linear map of the state of each
+            sequence's last token.
+    """
+
+    def __init__(self, backbone: Backbone, vocab_size: int, head: nn.Module | int) -> None:
+        super().__init__()
+        self.embed = nn.Embedding(vocab_size, backbone.width)
+        nn.init.normal_(self.embed.weight, std=0.02)
+        self.backbone = backbone
+        self.head = TaskHead("classification", backbone.width, head) if isinstance(head, int) else head
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor | None = None) -> Tensor:
+        """Logits, shaped as the head has them.
+
+        Args:
+            input_ids: (B, L).
+            attention_mask: (B, L), 1 for tokens and 0 for padding on either side, or None.
+        """
+        h_BLD = self.backbone(self.embed(input_ids), attention_mask)
+        logits: Tensor = self.head(h_BLD, attention_mask)
+        return logits

@@ -1,0 +1,36 @@
+"""The table of hand-designed hybrids: a name to a builder. Knows none of them itself."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from manticore.errors import ManticoreError
+from manticore.nas.baselines.blocks import Backbone
+from manticore.nas.baselines.mambaformer import mambaformer
+from manticore.nas.baselines.striped import striped
+from manticore.utils.registry import Registry
+
+Builder = Callable[[int, int, int, int], Backbone]
+"""(width, layers, heads, state) to a backbone with fresh weights."""
+
+baselines: Registry[Builder] = Registry("baseline")
+baselines.register("mambaformer")(mambaformer)
+baselines.register("striped")(striped)
+
+
+def build(name: str, width: int, layers: int, heads: int = 8, state: int = 16) -> Backbone:
+    """The baseline called `name`, with fresh weights.
+
+    Args:
+        width: D.
+        layers: as the baseline counts them.
+        heads: of attention.
+        state: features of the recurrent state for each channel.
+
+    Raises UnknownName, and ManticoreError for a size that is no positive whole number or does not fit.
+    """
+    builder = baselines[name]
+    for what, given in {"width": width, "layers": layers, "heads": heads, "state_size": state}.items():
+        if not isinstance(given, int) or given < 1:
+            raise ManticoreError(f"'{what}' of a baseline must be a whole number of at least 1, got {given!r}.")
+    return builder(width, layers, heads, state)

@@ -1,0 +1,147 @@
+"""What may be: the components, how they are cut and joined. Pure data; knows no tensors and loads no models."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from manticore.components.spec import SKIP, ComponentSpec
+from manticore.errors import BadFile, ManticoreError, UnknownName
+
+TOPOLOGIES = ("residual", "hub")
+
+
+@dataclass(frozen=True)
+class SearchSpace:
+    """K components cut into S stages, and how a stage's candidates are joined.
+
+    Attributes:
+        components: at least two of: alias, hub id, local folder, mapping, `ComponentSpec`, Hugging Face model.
+        stages: number of stages S; at most the depth of the shallowest component.
+        base: name of the component that lends embedding, stream, norm and head. Default: the best one alone.
+        topology: `residual` (updates to base's stream) or `hub` (the paper's gated wiring).
+        projector: kind of the translators: linear, low-rank, two-layer, identity, or a registered one.
+        projector_options: the kind's own options, such as `rank`, and `bypass` for any kind: a linear map of base's
+            stream beside every donor update (residual topology only; default false).
+        skip: offer leaving a stage out as one more candidate (residual topology only).
+    """
+
+    components: tuple[ComponentSpec, ...]
+    stages: int = 4
+    base: str | None = None
+    topology: str = "residual"
+    projector: str = "linear"
+    projector_options: dict[str, Any] = field(default_factory=dict)
+    skip: bool = False
+
+    def __init__(
+        self,
+        components: Sequence[Any],
+        stages: int = 4,
+        base: str | None = None,
+        topology: str = "residual",
+        projector: str = "linear",
+        projector_options: dict[str, Any] | None = None,
+        skip: bool = False,
+    ) -> None:
+        specs = tuple(ComponentSpec.of(given) for given in components)
+        for key, value in {
+            "components": _unique(specs),
+            "stages": stages,
+            "base": base,
+            "topology": topology,
+            "projector": projector,
+            "projector_options": projector_options or {},
+            "skip": skip,
+        }.items():
+            object.__setattr__(self, key, value)
+        self._check()
+
+    def _check(self) -> None:
+        if len(self.components) < 2:
+            given = ", ".join(spec.name for spec in self.components) or "none"
+            raise ManticoreError(f"a hybrid needs at least two components; given: {given}")
+        if not isinstance(self.stages, int) or self.stages < 1:
+            raise ManticoreError(f"stages must be a whole number of at least 1, not {self.stages!r}")
+        if not isinstance(self.projector_options, dict):
+            raise ManticoreError(f"projector_options must be a mapping, not {self.projector_options!r}")
+        if not isinstance(self.projector_options.get("bypass", False), bool):
+            raise ManticoreError(f"bypass must be true or false, not {self.projector_options['bypass']!r}")
+        if self.topology not in TOPOLOGIES:
+            raise UnknownName("topology", self.topology, TOPOLOGIES)
+        if self.base is not None and self.base not in self.names:
+            raise UnknownName("base component", self.base, self.names)
+        if self.base is not None and self.topology == "hub":
+            raise ManticoreError("in the hub topology whoever runs the first stage is base; drop base or topology=hub")
+        if self.projector_options.get("bypass") and self.topology == "hub":
+            raise ManticoreError("a bypass exists in the residual topology only; drop bypass or topology=hub")
+        if self.skip and self.topology == "hub":
+            raise ManticoreError("skip stages exist in the residual topology only; drop skip or topology=hub")
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the components, in the order of the alphas' columns."""
+        return tuple(spec.name for spec in self.components)
+
+    @property
+    def candidates(self) -> tuple[str, ...]:
+        """What a stage may be: the components and, if offered, `skip`."""
+        return (*self.names, SKIP) if self.skip else self.names
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data, fit for YAML. Raises ManticoreError if a component is a live model object."""
+        components = []
+        for spec in self.components:
+            if spec.model is not None:
+                raise ManticoreError(f"component '{spec.name}' is a model object; save it to a folder to write it down")
+            fields = {"source": spec.source, "name": spec.name, "revision": spec.revision, "init": spec.init}
+            components.append({**{k: v for k, v in fields.items() if v is not None}, "size": dict(spec.size)})
+        rest = ("stages", "base", "topology", "projector", "projector_options", "skip")
+        return {"components": components, **{key: getattr(self, key) for key in rest}}
+
+    @classmethod
+    def from_dict(cls, held: dict[str, Any]) -> SearchSpace:
+        """Read what `to_dict` wrote. Raises UnknownName for a key that does not exist."""
+        unknown = [key for key in held if key not in cls.__dataclass_fields__]
+        if unknown:
+            raise UnknownName("search space key", unknown[0], cls.__dataclass_fields__)
+        if not isinstance(held.get("components"), list | tuple):
+            raise ManticoreError("a search space needs 'components': a list of at least two models")
+        for given in held["components"]:
+            if not isinstance(given, str | dict):
+                raise ManticoreError(f"a component is a name or a mapping with 'source', not {given!r}")
+        return cls(**held)
+
+    @classmethod
+    def load(cls, file: Path | str) -> SearchSpace:
+        """Read a search space from YAML. Raises BadFile if it is not one."""
+        try:
+            held = yaml.safe_load(Path(file).read_text(encoding="utf-8"))
+        except OSError as error:
+            raise BadFile(file, f"cannot be read as a search space ({error.strerror})") from None
+        except (yaml.YAMLError, UnicodeDecodeError) as error:
+            line = getattr(getattr(error, "problem_mark", None), "line", None)
+            raise BadFile(file, "not YAML", None if line is None else line + 1) from None
+        if not isinstance(held, dict):
+            raise BadFile(file, "a search space is a mapping with 'components', 'stages', ...")
+        try:
+            return cls.from_dict(held)
+        except ManticoreError as error:
+            raise BadFile(file, str(error)) from None
+
+
+def _unique(specs: tuple[ComponentSpec, ...]) -> tuple[ComponentSpec, ...]:
+    """The same specs with repeated names numbered: a second `mamba` is called `mamba-2`."""
+    given = {spec.name for spec in specs}
+    out: dict[str, ComponentSpec] = {}
+    for spec in specs:
+        name = spec.name
+        if name in out:
+            name = next(new for number in count(2) if (new := f"{spec.name}-{number}") not in given | set(out))
+        out[name] = replace(spec, name=name)
+    return tuple(out.values())

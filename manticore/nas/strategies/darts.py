@@ -1,0 +1,24 @@
+"""First-order DARTS (arXiv 1806.09055, section 2.3 with xi = 0): alternate on two disjoint splits."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from manticore.nas.strategies.base import Batch, Search, strategies
+
+
+@strategies.register("darts")
+class Darts:
+    """An alpha step on the alphas' split, then a weight step on the weights' split.
+
+    Weights and architecture never see the same example. While warming up, only weights move.
+    """
+
+    splits: ClassVar[dict[str, tuple[str, ...]]] = {"weights": ("train",), "alphas": ("train_arch",)}
+
+    def step(self, search: Search, batches: dict[str, Batch]) -> dict[str, float]:
+        losses = {}
+        if not search.warming_up:
+            losses["alpha_loss"] = search.alpha_step(batches["alphas"])
+        losses["loss"] = search.weight_step(batches["weights"])
+        return losses

@@ -1,0 +1,139 @@
+"""`manticore align`: pretrained models and text to a projector set, and what that is worth before any training."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+import torch
+from rich.console import Console
+
+from manticore.alignment import StageFit, fit_projectors
+from manticore.alignment.batches import CalibrationBatch
+from manticore.alignment.calibration import build_calibration
+from manticore.alignment.fit import check
+from manticore.alignment.projector_checks import check_projector
+from manticore.alignment.projector_set import save_projector_set
+from manticore.alignment.refine import refine
+from manticore.components import load
+from manticore.config.align import AlignOptions
+from manticore.config.sections import RunOptions
+from manticore.errors import ManticoreError
+from manticore.experiment.environment import setup_hardware
+from manticore.nas.selection.path_scores import zero_shot
+from manticore.nas.space import SearchSpace
+from manticore.nas.supernet import HeadSpec, Supernet
+from manticore.report.run.table import bare, markdown
+from manticore.tasks.language.documents import KINDS, kind_of, read_documents, text_in
+
+MOST_PATHS = 64
+"""Largest space whose paths are all scored before and after."""
+
+BESIDE = " with a bypass"
+PASSED = "; the bypass adds a linear map of base's stream, and counts in the R² of Q"
+
+HEAD = ("stage", "component", "R² of P", "stretched", "R² of Q", "its update", "before", "base's update")
+
+
+def run(options: AlignOptions, out: Path, console: Console) -> Path:
+    """Align, tell how well, and write the set in `out`, which must not exist.
+
+    Raises ManticoreError, before anything is written, if a model or text cannot be used or `out` exists.
+    """
+    if out.exists():
+        raise ManticoreError(f"{out} exists; choose another folder")
+    space = SearchSpace(
+        options.models,
+        stages=options.stages,
+        base=options.base,
+        projector=options.projector,
+        projector_options=options.projector_options,
+    )
+    check_projector(space.projector, space.projector_options)
+    texts = [text for place in options.text for text in _texts(place)]
+    base = space.base or space.names[0]
+    machine = setup_hardware(RunOptions())
+    components = [load(spec) for spec in space.components]
+    supernet = Supernet(components, space, base, HeadSpec())
+    check(supernet)
+    text = build_calibration(components, base, texts, options.tokens, options.length)
+    supernet.to(machine.device)
+    seen, held = ([reading.to(machine.device) for reading in part] for part in (text.seen, text.held))
+    before = mean_mixed_loss(supernet, held)
+    fits = fit_projectors(supernet, lambda: seen, lambda: held)
+    closed = mean_mixed_loss(supernet, held)
+    losses = {"before": before, "aligned": closed}
+    if options.steps:
+        torch.manual_seed(options.seed)
+        refine(supernet, lambda: seen, options.steps)
+        losses[f"after {options.steps} gradient steps"] = mean_mixed_loss(supernet, held)
+    print_fit(fits, losses, text.words, console)
+    names = [file.name for file in options.text]
+    card = projector_card(supernet, fits, losses, text.tokens, names)
+    facts = {
+        "text": names,
+        "steps": options.steps,
+        "mean_mixed_loss": losses,
+        "paired": text.shares,
+        "fits": [asdict(fit) for fit in fits],
+    }
+    place = save_projector_set(supernet, out, card, text.tokens, **facts)
+    console.print(f"{place}: a projector set of {' and '.join(space.names)}, base {base}", highlight=False)
+    return place
+
+
+def _texts(place: Path) -> list[str]:
+    """The documents of a file or folder; a file of another kind is one, in UTF-8."""
+    if place.is_dir() or kind_of(place) in KINDS:
+        return [text for held in read_documents(place).values() for text in held]
+    return [text_in(place)]
+
+
+def mean_mixed_loss(supernet: Supernet, text: Sequence[CalibrationBatch]) -> float | None:
+    """Mean loss over all paths but base's own, in nats per token; None in a space of more than `MOST_PATHS`."""
+    if len(supernet.candidates) ** supernet.space.stages > MOST_PATHS:
+        return None
+    losses = zero_shot(supernet, text)
+    mixed = [loss for path, loss in losses.items() if set(path) != {supernet.base}]
+    return sum(mixed) / len(mixed)
+
+
+def _cells(fit: StageFit) -> tuple[str, ...]:
+    numbers = (fit.proj_in, fit.stretch, fit.proj_out, fit.update, fit.update_before, fit.base_update)
+    return (str(fit.stage + 1), fit.component, *(f"{number:.3g}" for number in numbers))
+
+
+def print_fit(fits: Sequence[StageFit], losses: dict[str, float | None], words: str, console: Console) -> None:
+    """The table of fits, and the mean loss of mixed paths before and after."""
+    table = bare(f"aligned on {words}; measured on others", *HEAD)
+    for fit in fits:
+        table.add_row(*_cells(fit))
+    console.print(table)
+    for when, loss in losses.items():
+        if loss is not None:
+            console.print(f"mean loss of mixed paths, {when}: {loss:.4f} nats per token", highlight=False)
+
+
+def projector_card(
+    supernet: Supernet,
+    fits: Sequence[StageFit],
+    losses: dict[str, float | None],
+    tokens: int,
+    text: Sequence[str],
+) -> str:
+    """The README.md of a set; its first line says what is paired."""
+    donor = ", ".join(name for name in supernet.components if name != supernet.base)
+    stages, bypass = supernet.space.stages, "bypass" in supernet.projector
+    told = "".join(f"- {when}: {loss:.4f} nats per token\n" for when, loss in losses.items() if loss is not None)
+    return (
+        f"# {donor} for {supernet.base} at base, {stages} stages\n\n"
+        f"Projectors of kind `{supernet.space.projector}`{BESIDE if bypass else ''}, fitted in closed form on "
+        f"{tokens:,} tokens of {', '.join(text)}.\n"
+        "P maps base's stream to the other model's own, stretched about its mean where that tells more; Q maps the "
+        f"other's update back{PASSED if bypass else ''}. "
+        "Lengths of updates are root mean squares.\n\n"
+        + markdown(HEAD, (_cells(fit) for fit in fits))
+        + (f"\nMean held-out loss of all paths that are not all base:\n\n{told}" if told else "")
+        + "\nMade with `manticore align`. It fits the weights, cuts and widths in `config.json` and no others.\n"
+    )

@@ -1,0 +1,198 @@
+"""Look, copy, check: what `ls`, `show`, `cp` and `validate` do. Runs nothing."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import shutil
+import textwrap
+from dataclasses import fields, is_dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from manticore.errors import BadFile, ManticoreError, UnknownName
+from manticore.tasks.info import TaskInfo, render, written
+from manticore.utils import assets
+from manticore.utils.io import atomic_dir, write_text
+
+if TYPE_CHECKING:
+    from manticore.components.catalog import CatalogEntry
+
+KINDS = ("models", "tasks", "spaces", "projectors", "configs")
+
+
+def listing(kind: str | None) -> str:
+    """One line for each thing of a kind, or of all kinds. Raises UnknownName."""
+    if kind is not None and kind not in KINDS:
+        raise UnknownName("kind of thing", kind, KINDS)
+    blocks = []
+    for wanted in KINDS if kind is None else (kind,):
+        rows = _rows(wanted)
+        width = max((len(name) for name, _ in rows), default=0)
+        body = "\n".join(f"  {name:{width}}  {note}".rstrip() for name, note in rows) or "  (none yet)"
+        blocks.append(f"{wanted}\n{body}")
+    return "\n".join(blocks)
+
+
+def _rows(kind: str) -> list[tuple[str, str]]:
+    if kind == "models":
+        from manticore.components.catalog import CATALOG
+
+        known = [(alias, _entry(entry)) for alias, entry in CATALOG.items()]
+        return [*known, *((name, _about(assets.find(kind, name))) for name in assets.names(kind))]
+    if kind == "tasks":
+        from manticore.tasks.task import tasks
+
+        return [(name, _first_line(tasks[name].__doc__)) for name in tasks]
+    return [(name, _about(assets.find(kind, name))) for name in assets.names(kind)]
+
+
+def _entry(entry: CatalogEntry) -> str:
+    way = f" of PyPI, first: {entry.how_to_get}" if entry.how_to_get else ""
+    return f"{entry.family:9} {entry.source} @ {entry.revision[:12]}{way}"
+
+
+def _first_line(text: str | None) -> str:
+    return (text or "").strip().split("\n")[0]
+
+
+def _about(path: Path) -> str:
+    """The first comment of a YAML file, or the title of a folder's card."""
+    file = path / "README.md" if path.is_dir() else path
+    lines = file.read_text(encoding="utf-8").splitlines() if file.exists() else []
+    return next((line.lstrip("# ") for line in lines if line.startswith("# ")), "")
+
+
+def show(name: str) -> str:
+    """A thing by name: its file, its catalog entry, what is known of a task, or every recipe key.
+
+    Raises UnknownName, or another ManticoreError if a task cannot have the settings after `@`.
+    """
+    if name == "recipe":
+        from manticore.config.recipe import Recipe
+
+        return "\n".join(_keys(Recipe(), ""))
+    for kind in assets.SHELVES:
+        if name in assets.names(kind):
+            path = assets.find(kind, name)
+            return (path / "config.json" if path.is_dir() else path).read_text(encoding="utf-8").rstrip()
+    for held, note in _rows("models"):
+        if held == name:
+            return f"{name}: {note}"
+    if name.partition("@")[0] in dict(_rows("tasks")):
+        return _task(name)
+    known = ["recipe", *(held for kind in KINDS for held, _ in _rows(kind))]
+    raise UnknownName("name", name, known)
+
+
+def _task(name: str) -> str:
+    """What is known of a task without its data, settings after `@` included."""
+    from manticore.tasks.catalog import task_info
+    from manticore.tasks.options import PRESETS, TaskOptions
+    from manticore.tasks.task import tasks
+
+    asked = {preset: TaskOptions(name=name, preset=preset) for preset in PRESETS if preset != "auto"}
+    title = f"{name}: {_first_line(tasks[name.partition('@')[0]].__doc__)}"
+    try:
+        sheets = {preset: task_info(options) for preset, options in asked.items()}
+    except (ManticoreError, OSError) as error:  # a user's task may need its files to say anything
+        if "@" in name:
+            raise
+        return f"{title}\n\nno more is known without its data: {error}"
+    sheet = sheets["cpu"]
+    where = "" if sheet.origin else " --data-dir DIR"
+    models = "gpt-neo-nano,mamba-nano" if sheet.kind == "lm" else "gpt-neo,mamba"
+    example = f"manticore search --models {models} --task {_with_setting(name, sheet)} --preset cpu{where}"
+    return f"{title}\n\n{render(sheets)}\n\nexample:\n  {example}"
+
+
+def _with_setting(name: str, sheet: TaskInfo) -> str:
+    """A name that shows how a setting is written: the first one there is, at a value that the benchmark tries."""
+    if "@" in name or not sheet.settings:
+        return name
+    key, value = next(iter(sheet.settings.items()))
+    return f"{name}@{key}={written([*sheet.sweep.get(key, ()), value][0])}"
+
+
+def _keys(held: Any, where: str) -> list[str]:
+    """`key = default` and help of every field, nested ones dotted; help is the string under the field."""
+    helps = field_helps(type(held))
+    out = []
+    for field in fields(held):
+        default = getattr(held, field.name)
+        if is_dataclass(default):
+            out += _keys(default, f"{where}{field.name}.")
+        else:
+            out.append(f"{where}{field.name} = {default!r}\n    {helps.get(field.name, '')}".rstrip())
+    return out
+
+
+def field_helps(kind: type) -> dict[str, str]:
+    """The strings under a dataclass's fields."""
+    tree = ast.parse(textwrap.dedent(inspect.getsource(kind))).body[0]
+    assert isinstance(tree, ast.ClassDef)
+    return {
+        line.target.id: " ".join(below.value.value.split())
+        for line, below in pairwise(tree.body)
+        if isinstance(line, ast.AnnAssign) and isinstance(line.target, ast.Name)
+        if isinstance(below, ast.Expr) and isinstance(below.value, ast.Constant) and isinstance(below.value.value, str)
+    }
+
+
+def copy(name: str, dest: Path) -> Path:
+    """Copy a space, recipe or projector set to `dest`. Raises ManticoreError if `dest` exists."""
+    if dest.exists():
+        raise ManticoreError(f"{dest} exists; choose another name")
+    for kind in assets.SHELVES:
+        if name in assets.names(kind):
+            source = assets.find(kind, name)
+            if source.is_file():
+                write_text(dest, source.read_text(encoding="utf-8"))
+                return dest
+            with atomic_dir(dest) as part:
+                shutil.copytree(source, part, dirs_exist_ok=True)
+            return dest
+    raise UnknownName(
+        "space, recipe, projector set or model", name, [n for k in assets.SHELVES for n in assets.names(k)]
+    )
+
+
+def validate(file: Path) -> str:
+    """What a YAML file or a projector set is, if it is sound. Raises BadFile or another ManticoreError."""
+    if file.is_dir() or (not file.exists() and str(file) in assets.names("projectors")):
+        return _validate_set(assets.find("projectors", file))
+    from manticore.alignment.projector_checks import check_projector
+    from manticore.config.loading import read_yaml, resolve
+    from manticore.config.pretrain import pretrain_recipe
+    from manticore.nas.space import SearchSpace
+
+    held = read_yaml(file)
+    if "components" in held:
+        space = SearchSpace.load(file)
+        try:
+            check_projector(space.projector, space.projector_options)
+        except ManticoreError as error:
+            raise BadFile(file, str(error)) from None
+        return f"{file}: a search space of {', '.join(space.names)} in {space.stages} stages"
+    if "family" in held:
+        try:
+            pretrain_recipe([held])
+        except ManticoreError as error:
+            raise BadFile(file, str(error)) from None
+        return f"{file}: a pretraining recipe"
+    presets = [str(preset) for preset in held.get("presets") or ["auto"]]
+    for preset in presets:
+        try:
+            resolve([held], preset).search_space()
+        except ManticoreError as error:
+            raise BadFile(file, f"preset {preset}: {error}" if len(presets) > 1 else str(error)) from None
+    return f"{file}: a recipe" + (f" with presets {', '.join(presets)}" if "presets" in held else "")
+
+
+def _validate_set(folder: Path) -> str:
+    from manticore.alignment.projector_set import read_projector_set
+
+    held, _ = read_projector_set(folder)
+    donor = ", ".join(name for name in held["components"] if name != held["base"])
+    return f"{folder}: a projector set of {donor} for {held['base']} at base, {held['stages']} stages"

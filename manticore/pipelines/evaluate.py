@@ -1,0 +1,86 @@
+"""Score an exported hybrid on a task's test split."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from rich.console import Console
+from transformers import PreTrainedModel
+
+from manticore.components.context_length import context_length_of_hybrid
+from manticore.components.tokenizers import check_vocab_size, read_tokenizer
+from manticore.config.loading import fit_to_context
+from manticore.config.sections import RunOptions
+from manticore.errors import ManticoreError
+from manticore.experiment.environment import setup_hardware
+from manticore.experiment.run_dir import RunDir
+from manticore.export.load import kind_of, read_hybrid
+from manticore.modeling.configuration_manticore import HybridConfig
+from manticore.tasks.catalog import load_task
+from manticore.tasks.language.task import LanguageTask
+from manticore.tasks.options import TaskOptions
+from manticore.tasks.task import Task
+from manticore.training.scoring import Score, score
+from manticore.utils.io import write_json
+
+
+def run(hybrid: Path, options: TaskOptions, batch_size: int, json: Path | None, console: Console) -> Score:
+    """Print and return loss and accuracy on the test split.
+
+    Raises ManticoreError if the folder holds no hybrid, or one for other tokens or labels than the task's.
+    """
+    if json is not None and json.is_dir():
+        raise ManticoreError(f"{json} is a folder; --json needs a file")
+    machine = setup_hardware(RunOptions())
+    model = read_hybrid(hybrid)
+    task = task_of(hybrid, model, options)
+    check_fits(model, task)
+    result = score(model, task.splits().test, task.collate, batch_size, machine.device)
+    console.print(
+        f"{task.name} test: {format_score(result)}, loss {result.loss:.4f} nats, {result.count:,} examples",
+        highlight=False,
+        soft_wrap=True,
+    )
+    if json is not None:
+        write_json(json, {"task": task.name, "split": "test", **result.to_dict()})
+    return result
+
+
+def format_score(result: Score) -> str:
+    """`accuracy 63.0% ± 1.5%`, or `1.912 ± 0.008 bits per byte`."""
+    if result.bits_per_byte is not None:
+        return f"{result.bits_per_byte:.3f} ± {result.margin:.3f} bits per byte"
+    return f"accuracy {result.accuracy:.1%} ± {result.margin:.1%}"
+
+
+def task_of(hybrid: Path, model: PreTrainedModel, options: TaskOptions) -> Task:
+    """The task as a hybrid reads it: text by the tokenizer in its folder, no more at once than it has positions for.
+
+    Raises ManticoreError if it has none, or the task is not as it needs.
+    """
+    task = load_task(fit_to_context(options, [context_length_of_hybrid(model.config)]))
+    if not isinstance(task, LanguageTask):
+        return task
+    folder = RunDir(hybrid).hybrid if RunDir(hybrid).hybrid.is_dir() else hybrid
+    words = read_tokenizer(str(folder), {"local_files_only": True})
+    if words is None:
+        raise ManticoreError(f"{folder} has no tokenizer beside its weights, and cannot read text")
+    return task.read_by(words)
+
+
+def check_fits(model: PreTrainedModel, task: Task) -> None:
+    """Raises ManticoreError unless a hybrid's vocabulary, labels and head are the task's."""
+    config: HybridConfig = model.config
+    vocab_size, labels = config.vocab_size, config.num_labels
+    if isinstance(task, LanguageTask):
+        check_vocab_size(task.tokenizer, vocab_size, "this hybrid")
+    elif vocab_size != task.vocabulary.size or labels != task.num_labels:
+        raise ManticoreError(
+            f"this hybrid reads {vocab_size} token ids and has {labels} labels; "
+            f"{task.name} has {task.vocabulary.size} and {task.num_labels}"
+        )
+    if kind_of(model) != task.kind:
+        raise ManticoreError(f"this hybrid has the head of kind '{kind_of(model)}'; {task.name} needs '{task.kind}'")
+    reach = context_length_of_hybrid(config)
+    if reach is not None and reach < task.max_length:
+        raise ManticoreError(f"this hybrid has {reach} positions; {task.name} has up to {task.max_length} tokens")

@@ -1,0 +1,105 @@
+"""Train an exported hybrid further on a task, and export it again."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+
+import torch
+from rich.console import Console
+
+from manticore.config.sections import RunOptions
+from manticore.experiment.environment import setup_hardware
+from manticore.experiment.experiment import seed_of
+from manticore.experiment.run_dir import check_same_options
+from manticore.export.checkpoint import save_checkpoint
+from manticore.export.load import read_hybrid
+from manticore.export.tokenizer import build_tokenizer
+from manticore.pipelines.evaluate import check_fits, format_score, task_of
+from manticore.tasks.dataset import concat
+from manticore.tasks.options import TaskOptions
+from manticore.training.batching import BatchSampler
+from manticore.training.modules import TrainModule
+from manticore.training.optimizers import WeightOptions
+from manticore.training.scoring import score
+from manticore.training.trainer import fit
+from manticore.utils.io import write_json
+
+OPTIONS_FILE = "finetune.json"
+"""What a fine-tuning was asked to do; it is resumed with the same, or not at all."""
+
+SCORED = 256
+"""Sequences that are scored at once where nobody says how many fit."""
+
+
+def run(
+    hybrid: Path,
+    options: TaskOptions,
+    out: Path,
+    steps: int,
+    batch_size: int,
+    weights: WeightOptions,
+    seed: int,
+    resume: bool,
+    console: Console,
+    micro_batch_size: int = 0,
+) -> Path:
+    """Train on the weights and alphas splits, score on the validation split, write `out/hybrid`.
+
+    At most `micro_batch_size` sequences go through the model at once, 0 meaning a whole batch. Gradients add up to the
+    same, so a fine-tuning may be resumed with another.
+
+    Raises ManticoreError if `out` is taken, or the hybrid does not fit the task.
+    """
+    asked = {
+        "hybrid": str(hybrid.resolve()),
+        "task": asdict(options),
+        "steps": steps,
+        "batch_size": batch_size,
+        "weights": asdict(weights),
+        "seed": seed,
+    }
+    check_same_options(out / OPTIONS_FILE, asked, resume, "fine-tuning")
+    if (out / "hybrid").exists():
+        console.print(f"{out} is complete; nothing to do.", highlight=False, soft_wrap=True)
+        return out / "hybrid"
+    machine = setup_hardware(RunOptions())
+    model = read_hybrid(hybrid)
+    task = task_of(hybrid, model, options)
+    check_fits(model, task)
+    splits = task.splits()
+    stream = BatchSampler(
+        concat([splits.train, splits.train_arch]), batch_size, seed_of(seed, "fine-tune"), task.collate
+    )
+    write_json(out / OPTIONS_FILE, asked)
+    scored = micro_batch_size or SCORED
+    before = score(model, splits.val, task.collate, scored, machine.device)
+    torch.manual_seed(seed)
+    (out / "checkpoints").mkdir(parents=True, exist_ok=True)
+    module = TrainModule(model, weights, steps)
+    module.micro_batch_size = micro_batch_size
+    fit(module, {"weights": stream}, "fine-tune", out / "checkpoints", machine, console)
+    after = score(model, splits.val, task.collate, scored, machine.device)
+    console.print(
+        f"{task.name} validation split: {format_score(before)} before, {format_score(after)} after "
+        f"{steps} steps ({module.tokens:,} tokens)",
+        highlight=False,
+        soft_wrap=True,
+    )
+    card = hybrid_card(hybrid) + (
+        f"\n## Fine-tuned further\n\n{steps} steps of {batch_size} sequences ({module.tokens:,} tokens) "
+        f"on {task.name}, peak learning rate {weights.lr:g}: "
+        f"on the validation split {before.words} → {after.words}.\n"
+    )
+    place = save_checkpoint(model.to("cpu"), build_tokenizer(task), out / "hybrid", card)
+    (out / "checkpoints" / "fine-tune.ckpt").unlink(missing_ok=True)
+    console.print(str(place), highlight=False, soft_wrap=True)
+    return place
+
+
+def hybrid_card(given: Path) -> str:
+    """The card of an exported hybrid, empty if it has none."""
+    for file in (given / "README.md", given / "hybrid" / "README.md"):
+        if file.exists():
+            return file.read_text(encoding="utf-8")
+    return ""

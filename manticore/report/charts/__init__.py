@@ -1,0 +1,1 @@
+"""Charts as SVG. Each knows numbers and names, nothing of runs."""

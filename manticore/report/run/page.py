@@ -1,0 +1,123 @@
+"""The page of a result: one self-contained file, in light, dark and print. Reads a run folder and nothing else."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from manticore.report.charts import path_diagram
+from manticore.report.charts.curves import loss_panel, loss_range, weights_panel
+from manticore.report.charts.theme import Colours
+from manticore.report.markup import Html, el
+from manticore.report.paper import document, section, unbroken
+from manticore.report.run import sections
+from manticore.report.run.reading import Run, read_run
+from manticore.report.run.summary import figures, sentences
+from manticore.utils.io import write_text
+
+
+def write_run_report(folder: Path | str) -> Path:
+    """Write `report.html` into a run folder, whole or not at all, and return where it is.
+
+    Raises:
+        ManticoreError: `folder` is not a finished run's.
+        BadFile: one of its files is not what it should be.
+    """
+    run = read_run(folder)
+    file = run.folder / "report.html"
+    write_text(file, render_run(run))
+    return file
+
+
+def render_run(run: Run) -> str:
+    """The whole page."""
+    colours = Colours(run.candidates)
+    title = f"{run.task}: {' + '.join(run.architecture.components)}"
+    return document(
+        title,
+        _opening(run),
+        _path(run, colours),
+        section(
+            "Comparison",
+            "All on the same test split, which was read once. Margins are 95% intervals of the split's size, not of "
+            f"the seed.{sections.guess_note(run)}",
+            sections.comparison_table(run, colours),
+        )
+        if run.rows
+        else None,
+        _weights(run, colours),
+        _losses(run, colours),
+        el(
+            "div",
+            el("div", section("Time", None, sections.time_table(run, colours))),
+            el("div", section("Machine", None, sections.machine_facts(run))),
+            class_="two",
+        ),
+        section("Components", None, sections.components_table(run, colours)),
+        el("details", el("summary", "Recipe"), el("pre", run.recipe)) if run.recipe else None,
+        _closing(run),
+    )
+
+
+def _opening(run: Run) -> Html:
+    """Title, result in words and headline numbers."""
+    models = " + ".join(run.architecture.components)
+    large = (
+        el("div", el("dt", held.label), el("dd", held.value, class_="value"), el("dd", held.note, class_="note"))
+        for held in figures(run)
+    )
+    facts = [f"manticore {run.metrics['manticore']}"] if run.metrics.get("manticore") else ["manticore"]
+    facts += [f"seed {run.metrics['seed']}"] if run.metrics.get("seed") is not None else []
+    return el(
+        "header",
+        el("p", " · ".join(facts), class_="over"),
+        el("h1", f"{models} on {run.task}"),
+        el("dl", *large, class_="figures"),
+        el("p", unbroken(" ".join(sentences(run))), class_="result"),
+    )
+
+
+def _path(run: Run, colours: Colours) -> Html | None:
+    """The diagram with its legend."""
+    told = "The stream runs from left to right; what was chosen is filled. "
+    if run.architecture.topology == "hub":
+        told += "Every chosen segment carries the stream."
+    else:
+        told += (
+            f"Segments of {run.architecture.base}, which is base, carry the stream itself; a donor segment reads it "
+            "through P and adds its update through Q."
+        )
+    if run.alphas:
+        told += " Numbers and tints are mixing weights when the search ended."
+    drawn = el("div", path_diagram.draw_path(run, colours), class_="scroll")
+    return section("The path", told, colours.legend(), drawn, sections.run_facts(run))
+
+
+def _weights(run: Run, colours: Colours) -> Html | None:
+    """One panel per stage; nothing if nothing was searched."""
+    if run.alphas is None:
+        return None
+    panels = (weights_panel(run, stage, colours) for stage in range(run.architecture.stages))
+    told = "Mixing weights over the search; the chosen candidate's line is the strong one, numbers are final weights."
+    if run.alphas.late:
+        told += " The lines begin where the warm-up ended."
+    return section("How the weights moved", told, colours.legend(), el("div", *panels, class_="panels"))
+
+
+def _losses(run: Run, colours: Colours) -> Html | None:
+    """One panel per phase, all on one scale; nothing if nothing was logged."""
+    if not run.curves:
+        return None
+    span = loss_range(run.curves)
+    told = "Training loss in nats, smoothed, with the raw values behind; all panels share one scale."
+    if any(curve.alpha_loss for curve in run.curves):
+        told += " Dashed: the loss on the examples that move the alphas."
+    panels = el("div", *(loss_panel(curve, colours, span) for curve in run.curves), class_="panels")
+    return section("Training", told, panels)
+
+
+def _closing(run: Run) -> Html:
+    return el(
+        "footer",
+        "The method is that of “Pretrained Hybrids with MAD Skills” (arXiv 2406.00894). "
+        f"Everything on this page is from the run folder {run.folder.resolve().name}.",
+    )

@@ -1,0 +1,210 @@
+"""A run folder, read into plain data. Knows the files a run leaves and nothing of how they are shown."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from manticore.components.spec import SKIP
+from manticore.errors import BadFile, ManticoreError
+from manticore.nas.architecture import Architecture
+from manticore.results.rows import ModelRow
+from manticore.utils.io import read_json
+
+HYBRID_ROW = "discretized, after fine-tuning"
+
+
+@dataclass(frozen=True)
+class Alphas:
+    """How the mixing weights moved.
+
+    Attributes:
+        candidates: the K names, in the order of the columns.
+        steps: the T steps that were recorded.
+        weights: T x S x K mixing weights.
+    """
+
+    candidates: tuple[str, ...]
+    steps: tuple[float, ...]
+    weights: tuple[tuple[tuple[float, ...], ...], ...]
+
+    @property
+    def late(self) -> bool:
+        """Whether the record begins well after the first step: the alphas were frozen until then."""
+        return len(self.steps) > 1 and self.steps[0] > 2 * (self.steps[1] - self.steps[0])
+
+    def series(self, stage: int, candidate: int) -> list[tuple[float, float]]:
+        """(step, weight) of one candidate at one stage, both counted from 0."""
+        return [(step, at[stage][candidate]) for step, at in zip(self.steps, self.weights, strict=True)]
+
+
+@dataclass(frozen=True)
+class Curve:
+    """Training losses of one phase, in nats.
+
+    Attributes:
+        phase: its name, without the number of a resumption.
+        loss: (step, loss) of the weights.
+        alpha_loss: (step, loss) of the alphas; empty where they do not move.
+    """
+
+    phase: str
+    loss: list[tuple[float, float]]
+    alpha_loss: list[tuple[float, float]]
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a finished run left behind. `metrics` is metrics.json as it is; parts a run did not write are empty."""
+
+    folder: Path
+    metrics: Mapping[str, Any]
+    architecture: Architecture
+    rows: tuple[ModelRow, ...]
+    alphas: Alphas | None
+    curves: tuple[Curve, ...]
+    recipe: str
+
+    @property
+    def task(self) -> str:
+        """Name of the task."""
+        return str(self.metrics.get("task", "unnamed task"))
+
+    @property
+    def candidates(self) -> tuple[str, ...]:
+        """What each stage could be, base first and skip last."""
+        names = self.alphas.candidates if self.alphas else (*self.architecture.components, *self.architecture.path)
+        base = self.architecture.base
+        return tuple(sorted(dict.fromkeys(names), key=lambda name: (name == SKIP, name != base)))
+
+    @property
+    def hybrid(self) -> ModelRow | None:
+        """The row of the chosen path, trained as far as it was."""
+        named = {row.name: row for row in self.rows}
+        return named.get(HYBRID_ROW) or named.get("discretized, before fine-tuning")
+
+    @property
+    def exported_row(self) -> ModelRow | None:
+        """The row of what was exported."""
+        exported = self.metrics.get("exported", "hybrid")
+        if exported == "hybrid":
+            return self.hybrid
+        return next((row for row in self.rows if row.name == f"{exported} alone"), None)
+
+    def best(self, group: str) -> ModelRow | None:
+        """The best row of a group, or None."""
+        return max((row for row in self.rows if row.group == group), key=lambda row: row.goodness, default=None)
+
+    def final_weight(self, stage: int, name: str) -> float | None:
+        """Mixing weight of a candidate at a stage (counted from 0) at the end; None if nothing was searched."""
+        if self.alphas is None or name not in self.alphas.candidates:
+            return None
+        return self.alphas.weights[-1][stage][self.alphas.candidates.index(name)]
+
+
+def read_run(folder: Path | str, metrics: Any = None) -> Run:
+    """Everything a report needs.
+
+    Args:
+        folder: the run folder.
+        metrics: what is going to be its metrics.json, for a run that is just finishing. Default: read the file.
+
+    Raises:
+        ManticoreError: `folder` is not a finished run's.
+        BadFile: one of its files is not what it should be.
+    """
+    folder = Path(folder)
+    for name in ("metrics.json", "architecture.json"):
+        if not (folder / name).is_file() and (name == "architecture.json" or metrics is None):
+            raise ManticoreError(f"{folder}: not the folder of a finished run (it has no {name})")
+    metrics = read_json(folder / "metrics.json") if metrics is None else metrics
+    if not isinstance(metrics, dict) or not isinstance(metrics.get("rows"), list):
+        raise BadFile(folder / "metrics.json", "not the metrics of a run (an object with `rows` was expected)")
+    architecture = Architecture.load(folder / "architecture.json")
+    recipe = folder / "recipe.yaml"
+    return Run(
+        folder=folder,
+        metrics=metrics,
+        architecture=architecture,
+        rows=tuple(ModelRow.of(row, folder / "metrics.json") for row in metrics["rows"]),
+        alphas=_read_alphas(folder / "alphas.jsonl", architecture.stages),
+        curves=_read_curves(folder / "logs" / "csv", list(metrics.get("seconds") or ())),
+        recipe=recipe.read_text(encoding="utf-8") if recipe.is_file() else "",
+    )
+
+
+def _read_alphas(file: Path, stages: int) -> Alphas | None:
+    """The records of a search; a last line that a kill cut short is left out."""
+    if not file.is_file():
+        return None
+    lines = [line for line in file.read_text(encoding="utf-8").splitlines() if line.strip()]
+    records: dict[float, Any] = {}
+    for number, line in enumerate(lines, start=1):
+        try:
+            record = json.loads(line)
+            records[float(record["step"])] = tuple(tuple(map(float, row)) for row in record["weights"])
+            candidates = tuple(map(str, record["candidates"]))
+        except (ValueError, KeyError, TypeError):
+            if number == len(lines):
+                break
+            raise BadFile(file, "not a record of alphas", number) from None
+    if not records:
+        return None
+    steps = tuple(sorted(records))
+    weights = tuple(records[step] for step in steps)
+    if any(len(at) != stages or any(len(row) != len(candidates) for row in at) for at in weights):
+        raise BadFile(file, f"weights that are not {stages} stages x {len(candidates)} candidates")
+    return Alphas(candidates, steps, weights)
+
+
+def _read_curves(folder: Path, phases: list[str]) -> tuple[Curve, ...]:
+    """The losses of every phase, in the order in which the phases ran; `phases` are their names where known."""
+    titles = {re.sub(r"[^A-Za-z0-9_-]+", "-", phase).strip("-"): phase for phase in phases}
+    logs = {file.parent.name: file for file in folder.glob("*/metrics.csv")}
+    parts: dict[str, list[tuple[int, Path]]] = {}
+    for name, file in logs.items():
+        resumed = re.fullmatch(r"(.+)\.(\d+)", name)
+        phase, number = (resumed[1], int(resumed[2])) if resumed and resumed[1] in logs else (name, 1)
+        parts.setdefault(phase, []).append((number, file))
+    curves = [
+        _read_curve(titles.get(phase, phase), [file for _, file in sorted(files)]) for phase, files in parts.items()
+    ]
+    rank = {phase: place for place, phase in enumerate(phases)}
+    curves.sort(key=lambda curve: (rank.get(curve.phase, len(rank)), curve.phase))
+    return tuple(curve for curve in curves if curve.loss)
+
+
+def _read_curve(phase: str, files: list[Path]) -> Curve:
+    """One phase; where a resumed part repeats steps, the later part counts."""
+    loss: dict[float, float] = {}
+    alpha_loss: dict[float, float] = {}
+    for file in files:
+        with file.open(encoding="utf-8", newline="") as text:
+            rows = [{key: _finite(cell) for key, cell in row.items() if key} for row in csv.DictReader(text)]
+        first = next((row["step"] for row in rows if row.get("step") is not None), None)
+        for held in (loss, alpha_loss):
+            for repeated in [step for step in held if first is not None and step >= first]:
+                del held[repeated]
+        for place, row in enumerate(rows, start=1):
+            step = row.get("step")
+            at = float(place) if step is None else step
+            for held, name in ((loss, "loss"), (alpha_loss, "alpha_loss")):
+                value = row.get(name)
+                if value is not None:
+                    held[at] = value
+    return Curve(phase, sorted(loss.items()), sorted(alpha_loss.items()))
+
+
+def _finite(cell: object) -> float | None:
+    """The number in a cell; None for an empty one, for text and for what is not finite."""
+    try:
+        value = float(str(cell))
+    except ValueError:
+        return None
+    return value if math.isfinite(value) else None

@@ -1,0 +1,1 @@
+"""The report page and the tables of a transfer study."""

@@ -1,5 +1,0 @@
-"""How a path is chosen once the alphas stand. One way a file."""
-
-from manticore.selection.best_path import best_path
-
-__all__ = ["best_path"]

@@ -1,0 +1,1 @@
+"""Many trials: comparisons over seeds, learning rates and budgets, and transfer of architectures."""

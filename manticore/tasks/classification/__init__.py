@@ -1,0 +1,1 @@
+"""Classification of text and images, at the level of characters and pixels."""

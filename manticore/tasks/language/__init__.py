@@ -1,0 +1,1 @@
+"""Text: documents, splits without leakage, chunks of tokens, and the corpora of the field."""

@@ -1,0 +1,1 @@
+"""ListOps: the grammar, its generator, and the released files."""

@@ -1,0 +1,1 @@
+"""Pathfinder: the drawing of connected contours, and the released files."""

@@ -1,0 +1,189 @@
+"""Wrong use gets one line and exit status 2, and nothing is written."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.helpers.cli import PICO, SIZES, command, refusal
+
+pytestmark = pytest.mark.usefixtures("cached")
+
+MISSPELT = [
+    (["serch"], "command 'serch'. Did you mean 'search'? Known: align, bench, compare, cp, data, evaluate"),
+    (
+        ["search", *SIZES, "--models", "gpt-nea,mamba"],
+        "model 'gpt-nea'. Did you mean 'gpt-neo'? Known: gpt-neo, gpt-neo-",
+    ),
+    (
+        ["search", *PICO, "--task", "lra-listop"],
+        "task 'lra-listop'. Did you mean 'lra-listops'? Known: alpaca, by",
+    ),
+    (["search", *SIZES, "--space", "gpt-neo+mambo"], "search space 'gpt-neo+mambo'. Did you mean 'gpt-neo+mamba'?"),
+    (["search", *PICO, "--config", "search/lra-listop"], "recipe 'search/lra-listop'. Did you mean 'search/lra-l"),
+    (["search", *PICO, "--strategy", "dart"], "strategy 'dart'. Did you mean 'darts'? Known: darts, simultaneous"),
+    (["search", *PICO, "--topology", "hubb"], "topology 'hubb'. Did you mean 'hub'? Known: hub, residual"),
+    (["search", *PICO, "--projector", "liner"], "projector 'liner'. Did you mean 'linear'? Known: identity, linear,"),
+    (["search", *PICO, "--base", "mamba2"], "base component 'mamba2'. Did you mean 'mamba'? Known: gpt-neo, mamba"),
+    (["search", *PICO, "--set", "serch.steps=3"], "recipe key 'serch'. Did you mean 'search'?"),
+    (["search", *PICO, "--set", "search.step=3"], "recipe key 'search.step'. Did you mean 'search.steps'?"),
+    (["search", *PICO, "--set", "search.relaxation=softmix"], "relaxation 'softmix'. Did you mean 'softmax'?"),
+    (["search", *PICO, "--set", "run.precision=32-tru"], "precision '32-tru'. Did you mean '32-true'?"),
+    (["search", *PICO, "--set", "run.device=cud"], "device 'cud'. Did you mean 'cuda'? Known: auto, cpu, cuda"),
+    (["search", *PICO, "--set", "task.preset=5"], "preset '5'. Known: auto, cpu, paper"),
+    (["search", *PICO, "--set", "space.stagse=2"], "search space key 'stagse'. Did you mean 'stages'?"),
+    (["search", *PICO, "--preset", "gpu"], "invalid choice: 'gpu'"),
+    (["ls", "model"], "kind of thing 'model'. Did you mean 'models'?"),
+    (["show", "gpt-neo+mambo"], "name 'gpt-neo+mambo'. Did you mean 'gpt-neo+mamba'?"),
+]
+
+IMPOSSIBLE = [
+    (["--models", "gpt-neo"], "at least two components; given: gpt-neo"),
+    (["--stages", "9"], "9 stages are more than the 4 layers of 'gpt-neo'; use at most 4"),
+    (["--stages", "0"], "stages must be a whole number of at least 1"),
+    (["--space", "gpt-neo+mamba"], "--models and --space both say"),
+    (["--topology", "hub", "--set", "space.skip=true"], "residual topology only"),
+    (["--models", "./nowhere,mamba"], "no such model folder: ./nowhere"),
+    (["--config", "nowhere.yaml"], "no such recipe file: nowhere.yaml"),
+    (["--data-dir", "nowhere"], "basic_train.tsv: no such file"),
+    (["--set", "foo"], "--set takes key=value"),
+    (["--set", "foo=["], "is not a value"),
+    (["--set", "task=foo"], "recipe key 'task' holds keys of its own"),
+    (["--set", "search.steps=abc"], "\"search.steps\": Expected a <class 'int'>"),
+    (["--set", "search.steps=-3"], "search.steps must be at least 1, got -3"),
+    (["--set", "search.warmup_steps=24"], "leaves alphas no step"),
+    (["--set", "search.temperature=0"], "must be above 0"),
+    (["--set", "search.weights.lr=-1"], "search.weights.lr must be at least 0, got -1"),
+    (["--set", "finetune.weights.donor_lr_scale=-2"], "finetune.weights.donor_lr_scale must be at least 0, got -2"),
+    (["--set", "finetune.weights.beta1=1"], "beta1 and beta2"),
+    (["--set", "run.micro_batch_size=-1"], "run.micro_batch_size must be at least 0"),
+    (["--set", "run.eval_batch_size=0"], "run.eval_batch_size must be at least 1"),
+    (["--set", "scratch.attention.width=-16"], "size 'width' must be a whole number of at least 1, got -16"),
+    (["--set", "scratch.attention.heads=3"], "width 16 is no multiple of its 3 heads"),
+    (["--set", "task.train=-5"], "'train' must be at least 2, got -5"),
+    (["--set", "task.seed=-1"], "task.seed must be at least 0, got -1"),
+    (["--set", "task.min_length=50"], "min_length=50"),
+    (["--seed", "-1"], "argument --seed: must be a whole number of at least 0, got -1"),
+    (["--set", "run.device=cuda"], "torch sees no CUDA device"),
+    (["--set", "selection.max_flops=1", "--set", "selection.max_parameters=1"], "give one budget"),
+    (["--set", "selection.max_parameters=1000"], "no path fits a budget of 1,000: the cheapest costs"),
+    (["--set", "selection.max_flops=1000"], "no path fits a budget of 1,000: the cheapest costs"),
+    (["--set", "space.components=[3, 4]"], "a component is a name or a mapping"),
+    (["--set", "space.components=[{source: 5}, mamba]"], "component field 'source' cannot be 5"),
+    (["--set", "space.components=[{source: mamba, size: {width: -4}}, mamba]"], "size 'width'"),
+    (["--set", "space.components=[{source: mamba, size: {widht: 4}}, mamba]"], "Did you mean 'width'?"),
+    (["--set", "space.projector_options=abc"], "projector_options must be a mapping"),
+    (["--set", "space.projector_options={rnk: 3}", "--projector", "low-rank"], "does not take the options {'rnk': 3}"),
+    (["--set", "space.projector_options={rank: -1}", "--projector", "low-rank"], "cannot be built"),
+]
+
+
+@pytest.mark.parametrize(("words", "message"), MISSPELT, ids=lambda held: held[-1] if isinstance(held, list) else "")
+def test_misspelt_names_get_the_nearest_and_the_list(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, words: list[str], message: str
+) -> None:
+    out = ["--out", str(tmp_path / "out")] if words[0] == "search" else []
+    assert message in refusal(capsys, *words, *out)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(("words", "message"), IMPOSSIBLE, ids=lambda held: held[-1] if isinstance(held, list) else "")
+def test_what_cannot_be_is_refused_before_anything_is_written(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, words: list[str], message: str
+) -> None:
+    cuda = pytest.importorskip("torch").cuda.is_available()
+    if cuda and "CUDA" in message:
+        pytest.skip("there is a GPU")
+    assert message in refusal(capsys, "search", *PICO, *words, "--out", tmp_path / "out")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["finetune", "{run}", "--steps", "-3", "--out", "{out}"], "--steps: must be a whole number of at least 1"),
+        (["finetune", "{run}", "--batch-size", "0", "--out", "{out}"], "--batch-size: must be a whole number"),
+        (["finetune", "{run}", "--micro-batch-size", "-1", "--out", "{out}"], "--micro-batch-size: must be a whole"),
+        (["finetune", "{run}", "--lr", "-1", "--out", "{out}"], "--lr: must be a number above 0, got -1"),
+        (["finetune", "{run}", "--lr", "inf", "--out", "{out}"], "--lr: must be a number above 0, got inf"),
+        (["finetune", "{nothing}", "--out", "{out}"], "holds no hybrid"),
+        (["finetune", "{run}", "--task", "no-such", "--out", "{out}"], "unknown task 'no-such'"),
+        (["finetune", "{run}", "--out", "{run}"], "already holds something"),
+        (["finetune", "{run}", "--resume", "--out", "{run}"], "holds no fine-tuning to resume"),
+        (["evaluate", "{run}", "--batch-size", "-1"], "--batch-size: must be a whole number of at least 1, got -1"),
+        (["evaluate", "{nothing}"], "holds no hybrid: there is no config.json"),
+        (["export", "{nothing}", "--out", "{out}"], "is no run folder"),
+        (["export", "{run}", "--out", "{run}"], "exists; choose another folder"),
+        (["export", "{run}", "--path", "mamba,mamba", "--out", "{out}"], "names 2 stages; the run has 4"),
+        (["export", "{run}", "--path", "mambo,mamba,mamba,mamba", "--out", "{out}"], "Did you mean 'mamba'?"),
+        (["report", "{nothing}"], "is no run folder: there is no recipe.yaml in it"),
+        (["data", "lra-listops", "--train", "-1", "--out", "{out}"], "'train' must be at least 2, got -1"),
+        (["data", "lra-listops", "--seed", "-1", "--out", "{out}"], "--seed: must be a whole number"),
+        (["data", "lra-listop", "--out", "{out}"], "Did you mean 'lra-listops'?"),
+        (["cp", "search/lra-listop", "{out}"], "Did you mean 'search/lra-listops'?"),
+        (["cp", "search/lra-listops", "{nothing}"], "exists; choose another name"),
+        (["validate", "{out}"], "cannot be read as a recipe"),
+        (["search", "--resume"], "--resume needs --out"),
+        (["search", *PICO, "--out", "{run}"], "already holds something; choose another --out, or add --resume"),
+        (["search", *PICO, "--out", "{run}", "--resume", "--seed", "3"], "another recipe: 'run' differs"),
+        (["search", *PICO, "--out", "{full}", "--resume"], "holds no run to resume"),
+        (["search", *PICO, "--out", "{full}/a-file"], "is a file; --out needs a folder"),
+        (["search", *PICO, "--out", "{full}/a-file/below"], "Not a directory"),
+        (["search", *SIZES, "--space", "."], "cannot be read as a search space"),
+    ],
+    ids=lambda held: " ".join(held[:3])[:40] if isinstance(held, list) else "",
+)
+def test_other_commands(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, pico_run: Path, words: list[str], message: str
+) -> None:
+    (tmp_path / "nothing").mkdir()
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "a-file").write_text("mine")
+    places = {"run": pico_run, **{name: tmp_path / name for name in ("nothing", "full", "out")}}
+    assert message in refusal(capsys, *(word.format(**places) if "{" in word else word for word in words))
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["a-file", "full", "nothing"]
+
+
+@pytest.mark.parametrize(
+    ("broken", "content", "message"),
+    [
+        ("basic_train.tsv", None, "basic_train.tsv: no such file"),
+        ("basic_train.tsv", "Source,Target\r\n7\t7\r\n", "basic_train.tsv:1: expected the header"),
+        ("basic_val.tsv", "Source\tTarget\r\n7\t7\r\n( ( ( [FIRST 4 ) 9 ) ] )\t4\r\n", "basic_val.tsv:3: expected one"),
+        (
+            "basic_test.tsv",
+            "Source\tTarget\r\n( ( ( [MED 3 ) 4 ) ] )\t4\r\n",
+            "basic_test.tsv:2: expected the Target 3",
+        ),
+    ],
+)
+def test_malformed_files_are_named_with_the_line(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, broken: str, content: str | None, message: str
+) -> None:
+    for digit, name in enumerate(("basic_train.tsv", "basic_val.tsv", "basic_test.tsv")):
+        (tmp_path / name).write_text(f"Source\tTarget\r\n{digit}\t{digit}\r\n{digit + 3}\t{digit + 3}\r\n", newline="")
+    (tmp_path / broken).unlink()
+    if content is not None:
+        (tmp_path / broken).write_text(content, newline="")
+    sizes = [word.replace("=2000", "=2").replace("=200", "=2") for word in PICO]
+    assert message in refusal(capsys, "search", *sizes, "--data-dir", tmp_path, "--out", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_alias_without_a_hub_names_the_ways_out_at_once(tmp_path: Path, shared: Path) -> None:
+    space = tmp_path / "space.yaml"
+    space.write_text("components: [{source: gpt-neo, init: pretrained}, mamba]\n")
+    process = command(
+        *("search", *SIZES, "--space", str(space), "--out", str(tmp_path / "out")),
+        cache=shared / "cache",
+        HF_HUB_OFFLINE="0",
+        HF_HOME=str(tmp_path / "hub"),
+        HF_ENDPOINT="http://127.0.0.1:9",  # nobody listens there
+    )
+    _, err = process.communicate()
+    assert process.returncode == 2, err
+    assert err.count("\n") == 1, err  # transformers alone would ask for half a minute, with a line for each try
+    assert "cannot get 'EleutherAI/gpt-neo-125m' at revision 21def0189f57" in err
+    assert all(way in err for way in ("local folder", "HF_HOME", "from scratch"))
+    assert not (tmp_path / "out").exists()

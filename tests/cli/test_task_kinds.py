@@ -1,0 +1,128 @@
+"""A task of each kind runs from search to a model that transformers loads by itself, as its card says."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from manticore.config.loading import recipe_of
+from manticore.tasks import TaskOptions, load_task
+from manticore.tasks.task import Task
+from manticore.tasks.task import tasks as registry
+from manticore.utils.io import read_json
+from tests.helpers.cli import call, refusal
+
+pytestmark = pytest.mark.usefixtures("cached")
+
+KEYS = (
+    *("run.device=cpu", "task.train=60", "task.val=12", "task.test=12", "search.steps=4", "search.warmup_steps=2"),
+    *("scratch.attention.width=16", "scratch.recurrent.width=12", "finetune.steps=3", "run.micro_batch_size=3"),
+    *("search.batch_size=8", "finetune.batch_size=8"),
+)
+TASKS = {
+    "tokens": "mad-in-context-recall",
+    "autoencoder": "mad-compression",
+    "pair": "lra-retrieval@length=24",
+}
+
+
+@pytest.fixture(scope="module")
+def papers(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The files of Retrieval, small."""
+    folder = tmp_path_factory.mktemp("aan")
+    for name, count in (("train", 60), ("eval", 12), ("test", 12)):
+        rows = (f"{n % 2}.0\tP1\tP2\ta paper, {name} {n}\tanother {'one ' * (n % 3)}{n}\n" for n in range(count))
+        (folder / f"new_aan_pairs.{name}.tsv").write_text("".join(rows), encoding="utf-8")
+    return folder
+
+
+@pytest.mark.parametrize("topology", ["residual", "hub"])
+@pytest.mark.parametrize("kind", ["tokens", "autoencoder", "pair"])
+def test_from_search_to_a_loaded_model(
+    kind: str, topology: str, papers: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out, name = tmp_path / "run", TASKS[kind]
+    data = ["--preset", "cpu", *(["--data-dir", papers] if kind == "pair" else [])]
+    keys = [word for key in KEYS for word in ("--set", key)]
+    words = ["--models", "gpt-neo,mamba", "--task", name, *data, "--topology", topology, "--out", out, *keys]
+    status, _, err = call(capsys, "search", *words)
+    assert (status, err) == (0, "")
+    metrics = read_json(out / "metrics.json")
+    trained = [row for row in metrics["rows"] if row["group"] != "guess"]
+    assert len(trained) == 7
+    assert metrics["kind"] == kind
+    for row in trained:
+        assert 0 <= row["accuracy"] <= 1
+        assert row["parameters"] > 0 < row["flops_per_token"]
+        assert ("macro_batch" in row) == (kind != "pair")
+    if topology == "residual":
+        answers(out / "hybrid", tmp_path, metrics)
+    status, said, _ = call(capsys, "evaluate", out / "hybrid", "--task", name, *data)
+    assert status == 0
+    assert " test: accuracy " in said
+    assert call(capsys, "finetune", out, "--task", name, *data, "--out", tmp_path / "on", "--steps", 2)[0] == 0
+    assert "Fine-tuned further" in (tmp_path / "on" / "hybrid" / "README.md").read_text()
+    path = "gpt-neo,mamba" if topology == "residual" else "mamba,gpt-neo"
+    assert call(capsys, "export", out, "--path", path, "--out", tmp_path / "other")[0] == 0
+    assert "AutoModelForCausalLM" not in (tmp_path / "other" / "README.md").read_text()
+    assert call(capsys, "report", out)[0] == 0
+
+
+def answers(hybrid: Path, place: Path, metrics: dict[str, object]) -> None:
+    """The code on the card runs where manticore cannot be imported, and prints labels."""
+    card = (hybrid / "README.md").read_text(encoding="utf-8")
+    (code,) = re.findall(r"^```python\n(.*?)\n```$", card, flags=re.DOTALL | re.MULTILINE)
+    environment = {**os.environ, "HF_HOME": str(place / "hf"), "HF_HUB_OFFLINE": "1", "PYTHONPATH": ""}
+    code = f"import sys\nsys.modules['manticore'] = None\n{code}"
+    done = subprocess.run([sys.executable, "-c", code], cwd=hybrid, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-2000:]
+    names = set(read_json(hybrid / "config.json")["label2id"])
+    assert set(done.stdout.split()) <= names
+    told = 1 if metrics["kind"] == "pair" else len(str(metrics["example"]).split())
+    assert len(done.stdout.split()) == told
+
+
+def test_a_hybrid_of_another_kind_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    keys = [word for key in KEYS for word in ("--set", key)]
+    quick = ["--set", "compare.components=false", "--set", "compare.uniform=false", "--set", "compare.random=false"]
+    words = ["--task", "mad-compression@vocab_size=16,seq_len=32", "--preset", "cpu", *keys, *quick]
+    assert call(capsys, "search", *words, "--out", tmp_path / "run")[0] == 0
+    told = refusal(capsys, "evaluate", tmp_path / "run", "--task", "mad-in-context-recall", "--preset", "cpu")
+    assert "this hybrid has the head of kind 'autoencoder'; mad-in-context-recall@seq_len=32 needs 'tokens'" in told
+
+
+def test_a_kind_nobody_knows_is_refused_before_anything_is_written(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    @registry.register("odd")
+    def odd(options: TaskOptions) -> Task:
+        made = load_task(TaskOptions("mad-compression", preset="cpu", train=20, val=5, test=5))
+        made.kind = "regression"
+        return made
+
+    try:
+        told = refusal(capsys, "search", "--models", "gpt-neo,mamba", "--task", "odd", "--out", tmp_path / "run")
+    finally:
+        registry._items.pop("odd")
+    assert "kind of task 'regression'" in told
+    assert not (tmp_path / "run" / "recipe.yaml").exists()
+
+
+def test_every_task_has_a_recipe() -> None:
+    assert recipe_of("lra-listops") == "search/lra-listops"
+    assert recipe_of("mad-memorization@vocab_size=512") == "search/mad"
+    assert recipe_of("pixels-fashion-mnist") == recipe_of("lra-pathx") == "search/lra"
+    assert recipe_of("parity") is None
+    assert all(recipe_of(name) for name in registry if name.partition("-")[0] in ("mad", "lra", "pixels", "bytes"))
+
+
+def test_data_writes_one_folder_of_images(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    sizes = ["--train", "12", "--val", "4", "--test", "4", "--preset", "cpu"]
+    status, said, err = call(capsys, "data", "lra-pathfinder32", "--out", tmp_path / "images", *sizes)
+    assert (status, err) == (0, "")
+    assert Path(said.strip()).is_dir()

@@ -1,0 +1,81 @@
+"""`manticore transfer` in words: a path that is carried to pretrained models, and refusals of one line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from manticore.nas.architecture import Architecture
+from manticore.utils.io import read_json
+from tests.helpers.cli import command, refusal
+from tests.helpers.pico import component
+
+KEYS = (
+    *("run.device=cpu", "task.train=96", "task.val=40", "task.test=40"),
+    *("scratch.attention.width=16", "scratch.attention.heads=2", "scratch.recurrent.width=16"),
+    *("search.steps=4", "search.warmup_steps=2", "search.batch_size=8", "search.weights.warmup_steps=1"),
+    *("finetune.steps=4", "finetune.batch_size=8", "finetune.weights.warmup_steps=1"),
+)
+TARGET = ["--task", "mad-compression@seq_len=6,vocab_size=6"]
+PICO = ["transfer", "--models", "gpt-neo,mamba", "--stages", "2", "--preset", "cpu", "--seeds", "1"]
+PICO += ["--learning-rates", "0.004", *(word for key in KEYS for word in ("--set", key))]
+PROXY = ["--proxy", "mad-in-context-recall@seq_len=8,vocab_size=8"]
+
+
+def test_a_path_is_carried_to_models_that_are_there_already(tmp_path: Path, shared: Path) -> None:
+    for family in ("gpt_neo", "mamba"):
+        component(family).model.save_pretrained(tmp_path / f"my-{family}")
+    models = f"{tmp_path / 'my-gpt_neo'},{tmp_path / 'my-mamba'}"
+    out = tmp_path / "out"
+    words = [*PICO, *PROXY, *TARGET, "--target-models", models, "--base", "mamba", "--out", str(out)]
+    process = command(*words, cache=shared / "cache")
+    told, complaints = process.communicate()
+    assert process.returncode == 0, complaints[-3000:]
+    result, path = read_json(out / "program.json"), Architecture.load(out / "architecture.json")
+    assert result["components"] == ["gpt-neo", "mamba"]
+    assert path.components == tuple(result["target"]["components"]) == ("my-gpt_neo", "my-mamba")
+    assert path.base == result["target"]["base"] == "my-mamba"
+    assert {name for held in result["paths"] for name in held["path"]} == {"my-gpt_neo", "my-mamba"}
+    assert "The searches on mad-in-context-recall" in told
+    assert all(str(out / name) in told for name in ("report.html", "program.json", "architecture.json"))
+
+
+def test_one_word_stands_for_all_tasks_of_a_family(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    from manticore.cli import main
+    from manticore.pipelines import transfer as study
+
+    asked = []
+    monkeypatch.setattr(study, "run", lambda *given: asked.append(given))
+    assert main([*PICO, "--proxy", "mad", *TARGET, "--data-dir", "files", "--out", str(tmp_path)]) == 0
+    ((proxies, target, out, workers, _, search_target),) = asked
+    assert len(proxies) == 6
+    assert {proxy.task.data_dir for proxy in proxies} == {None}
+    assert (target.task.data_dir, out, workers, search_target) == ("files", tmp_path, 1, False)
+    assert {recipe.study.learning_rates for recipe in (*proxies, target)} == {(0.004,)}
+
+
+REFUSED = [
+    ([*TARGET], "arguments are required: --proxy"),
+    ([*PROXY], "arguments are required: --task"),
+    ([*PROXY, "--task", "lra-listop"], "Did you mean 'lra-listops'?"),
+    (["--proxy", "mad-copyng", *TARGET], "unknown task 'mad-copyng'"),
+    ([*PROXY, *TARGET, "--target-models", "gpt-neo,mamba,mamba2"], "must agree in components"),
+    ([*PROXY, *TARGET, "--target-models", "./nowhere,mamba"], "no such model folder: ./nowhere"),
+    ([*PROXY, *TARGET, "--stages", "7"], "this space has 128"),
+    ([*PROXY, *TARGET, "--stages", "3"], "3 stages are more than the 2 layers"),
+    ([*PROXY, *TARGET, "--base", "mamba2"], "base component 'mamba2'. Did you mean 'mamba'?"),
+    ([*PROXY, *TARGET, "--set", "selection.max_flops=9"], "within a budget"),
+    ([*PROXY, *PROXY, *TARGET], "is given more than once"),
+    ([*PROXY, *TARGET, "--seeds", "0"], "must be a whole number of at least 1"),
+    ([*PROXY, *TARGET, "--workers", "0"], "must be a whole number of at least 1"),
+]
+
+
+@pytest.mark.usefixtures("cached")
+@pytest.mark.parametrize(("words", "message"), REFUSED, ids=lambda held: held if isinstance(held, str) else "")
+def test_bad_input_gets_one_line_and_nothing_is_written(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, words: list[str], message: str
+) -> None:
+    assert message in refusal(capsys, *PICO, *words, "--out", tmp_path / "out")
+    assert not (tmp_path / "out").exists()

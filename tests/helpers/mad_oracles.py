@@ -1,0 +1,77 @@
+"""Solvers of the MAD tasks, token by token and from the definitions: what can be known from an input alone.
+
+Each gets one input and says, for each of its tokens, the target it would tell there; None where it cannot know.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from manticore.tasks.mad.compression import Compression
+from manticore.tasks.mad.copying import Copying
+from manticore.tasks.mad.fuzzy import Fuzzy
+from manticore.tasks.mad.memorization import Memorization
+from manticore.tasks.mad.puzzle import Puzzle
+from manticore.tasks.mad.recall import Recall
+
+Answers = list[int | None]
+
+
+def recall(puzzle: Recall, ids: Sequence[int]) -> Answers:
+    """The value that came after the key the last time."""
+    symbols = puzzle.vocab_size - puzzle.noise_vocab_size - (not puzzle.multi_query)
+    held: dict[int, int] = {}
+    answers: Answers = []
+    for before, token in zip([None, *ids], ids, strict=False):
+        if before is not None and before < symbols // 2 <= token < symbols:
+            held[before] = token
+        answers.append(held.get(token))
+    return answers
+
+
+def fuzzy(puzzle: Fuzzy, ids: Sequence[int]) -> Answers:
+    """The tokens that followed the whole key the last time, one by one."""
+    symbols = puzzle.vocab_size - 1 - (not puzzle.multi_query)
+    held: dict[tuple[int, ...], list[int]] = {}
+    key: tuple[int, ...] = ()
+    value: list[int] = []
+    answers: Answers = []
+    for token in ids:
+        if token < symbols // 2:
+            if value:
+                held.setdefault(key, value)
+                key, value = (), []
+            key = (*key, token)
+        elif token < symbols:
+            value = [*value, token]
+        known = held.get(key, [])
+        answers.append(known[len(value)] if len(value) < len(known) else None)
+    return answers
+
+
+def copying(puzzle: Copying, ids: Sequence[int]) -> Answers:
+    """The symbols in order, from the copy token on."""
+    blank, copy = puzzle.vocab_size - 2, puzzle.vocab_size - 1
+    symbols = [token for token in ids if token < blank]
+    start = list(ids).index(copy) + 1
+    return [*[None] * start, *symbols]
+
+
+def compression(puzzle: Compression, ids: Sequence[int]) -> Answers:
+    """The input."""
+    return list(ids)
+
+
+def memorization(puzzle: Memorization, ids: Sequence[int]) -> Answers:
+    """The fact: the one thing that no input holds."""
+    return [None, *(int(puzzle.facts[key]) if key < len(puzzle.facts) else None for key in ids[:-1])]
+
+
+SOLVERS: dict[type[Puzzle], Callable[[Any, Sequence[int]], Answers]] = {
+    Recall: recall,
+    Fuzzy: fuzzy,
+    Copying: copying,
+    Compression: compression,
+    Memorization: memorization,
+}

@@ -1,0 +1,122 @@
+"""The ways a task is answered: what each head reads, what the Hugging Face classes make of it, what it costs."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+from transformers import AutoModelForSequenceClassification, AutoModelForTokenClassification
+
+from manticore.errors import UnknownName
+from manticore.modeling.heads import HEADS, AutoencoderHead, PairHead, place_codes
+from manticore.nas.cost import flops
+from manticore.nas.discretize import discretize
+from manticore.nas.supernet import HeadSpec
+from manticore.tasks.task import KINDS
+from manticore.training.modules import TrainModule
+from manticore.training.optimizers import WeightOptions
+from tests.helpers.pico import VOCAB, supernet, tokens
+
+PATH = ["base", "donor", "base"]
+
+
+def test_there_is_one_for_every_kind_of_task() -> None:
+    assert set(HEADS) == set(KINDS) - {"lm"}, "a language model has a head of its own"
+    with pytest.raises(UnknownName, match=r"kind of task 'token'. Did you mean 'tokens'"):
+        supernet("mamba", "gpt2", HeadSpec("token", VOCAB, 3))
+
+
+def test_classification_is_a_bare_map_of_the_last_token() -> None:
+    net = supernet("mamba", "gpt2", HeadSpec("classification", VOCAB, 5))
+    hybrid = discretize(net, PATH, num_labels=5)
+    assert {name for name in hybrid.state_dict() if name.startswith("score")} == {"score.weight"}
+    ids, mask = tokens()
+    mask[1, 9:] = 0
+    with torch.no_grad():
+        h_BLD = hybrid.model(ids, mask).last_hidden_state
+        want = torch.stack([h_BLD[0, -1], h_BLD[1, 8], h_BLD[2, -1]]) @ hybrid.score.weight.T
+        torch.testing.assert_close(hybrid(input_ids=ids, attention_mask=mask).logits, want, atol=1e-6, rtol=0)
+
+
+def test_tokens_are_told_where_they_stand() -> None:
+    hybrid = discretize(supernet("mamba", "gpt2", HeadSpec("tokens", VOCAB, 5)), PATH, num_labels=5)
+    ids, _ = tokens()
+    with torch.no_grad():
+        whole, begun = hybrid(input_ids=ids).logits, hybrid(input_ids=ids[:, :9]).logits
+    torch.testing.assert_close(whole[:, :9], begun, atol=1e-5, rtol=0)
+
+
+def test_an_autoencoder_knows_the_last_state_and_the_place_alone() -> None:
+    head = AutoencoderHead(12, 5)
+    state_BD = torch.randn(3, 12)
+    h_BLD = torch.cat([torch.randn(3, 6, 12), state_BD[:, None], torch.randn(3, 2, 12)], dim=1)
+    mask = torch.tensor([[1] * 7 + [0] * 2] * 3)
+    with torch.no_grad():
+        logits = head(head.pick(h_BLD, mask), 9)
+        assert torch.equal(logits, head(state_BD, 9))
+    assert logits.shape == (3, 9, 5)
+    assert len({tuple(row.tolist()) for row in logits[0]}) == 9
+
+
+def test_places_have_the_codes_they_always_have() -> None:
+    codes = place_codes(50, 8, torch.device("cpu"))
+    for place, wave in ((0, 0), (7, 1), (49, 3)):
+        angle = place / 10_000 ** (wave / 4)
+        assert codes[place, wave].item() == pytest.approx(math.sin(angle), abs=1e-5)
+        assert codes[place, 4 + wave].item() == pytest.approx(math.cos(angle), abs=1e-5)
+    assert place_codes(3, 7, torch.device("cpu")).shape == (3, 7)
+
+
+def test_a_pair_is_told_from_both_of_its_sequences() -> None:
+    head = PairHead(6, 2)
+    one_BD, two_BD = torch.randn(4, 6), torch.randn(4, 6)
+    with torch.no_grad():
+        logits = head(torch.cat([one_BD, two_BD]))
+        order = [2, 0, 3, 1]
+        torch.testing.assert_close(head(torch.cat([one_BD[order], two_BD[order]])), logits[order])
+        assert not torch.allclose(head(torch.cat([two_BD, one_BD])), logits)
+    with pytest.raises(ValueError, match=r"two rows each.*got 3 rows"):
+        head(torch.randn(3, 6))
+
+
+@pytest.mark.parametrize("kind", HEADS)
+def test_losses_are_over_all_labels_that_are_scored(kind: str) -> None:
+    net = supernet("mamba", "gpt2", HeadSpec(kind, VOCAB, 5))
+    hybrid = discretize(net, PATH, num_labels=5)
+    ids, mask = tokens(4)
+    labels = torch.randint(5, {"pair": (2,), "classification": (4,)}.get(kind, (4, 17)))
+    labels.flatten()[0] = -100
+    with torch.no_grad():
+        out = hybrid(input_ids=ids, attention_mask=mask, labels=labels)
+        scored = labels != -100
+        want = F.cross_entropy(out.logits[scored], labels[scored])
+        torch.testing.assert_close(out.loss, want)
+        batch = {"input_ids": ids, "attention_mask": mask, "labels": labels}
+        mine = TrainModule(net, WeightOptions(), 1).loss(batch, path=PATH)
+        torch.testing.assert_close(mine, want, atol=1e-5, rtol=0)
+
+
+def test_checkpoints_from_before_there_was_a_choice_still_load(tmp_path: Path) -> None:
+    hybrid = discretize(supernet("mamba", "gpt2", HeadSpec("classification", VOCAB, 5)), PATH, num_labels=5)
+    hybrid.save_pretrained(tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text())
+    assert config.pop("head") == "classification"
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    ids, _ = tokens()
+    with torch.no_grad():
+        again = AutoModelForSequenceClassification.from_pretrained(tmp_path)(input_ids=ids).logits
+        assert torch.equal(again, hybrid(input_ids=ids).logits)
+    assert type(AutoModelForTokenClassification.from_pretrained(tmp_path).score) is HEADS["tokens"]  # a fresh one
+
+
+def test_a_head_costs_as_often_as_it_runs() -> None:
+    cost = {kind: flops(head(8, 3), 10) for kind, head in HEADS.items()}
+    assert cost["tokens"] == 2 * 8 * 3 == pytest.approx(10 * cost["classification"])
+    assert cost["autoencoder"] == 2 * (8 * 8 * 2 + 8 * 3)
+    assert cost["pair"] == pytest.approx(2 * (4 * 8 * 8 + 8 * 3) / 20)
+    assert flops(nn.Linear(8, 3), 10) == cost["tokens"]

@@ -1,0 +1,45 @@
+"""What a path is said to cost is what the built hybrid costs."""
+
+from __future__ import annotations
+
+from itertools import product
+
+import pytest
+
+from manticore.nas.cost import branch_costs, fixed_costs, flops, parameters, path_parameters
+from manticore.nas.discretize import discretize
+from manticore.nas.supernet import HeadSpec
+from tests.helpers.pico import FAMILIES, VOCAB, supernet
+
+
+@pytest.mark.parametrize(
+    ("family", "projector"),
+    [*((family, "linear") for family in FAMILIES), *(("gpt2", kind) for kind in ("low-rank", "two-layer", "identity"))],
+)
+def test_parameters_of_every_path(family: str, projector: str) -> None:
+    readout = HeadSpec("classification", VOCAB, 7)
+    net = supernet(family, "gpt2" if family == "mamba" else "mamba", readout, projector=projector, skip=True)
+    for path in product(net.candidates, repeat=3):
+        assert path_parameters(net, path, 17) == parameters(discretize(net, path, num_labels=7)), path
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_flops_add_up_over_stages(family: str) -> None:
+    net = supernet(family, "gpt_neo" if family != "gpt_neo" else "mamba2", HeadSpec("classification", VOCAB, 7))
+    _, table = branch_costs(net, 17)
+    for path in (["base"] * 3, ["donor", "base", "donor"], ["donor"] * 3):
+        stages = sum(table[stage][net.candidates.index(choice)] for stage, choice in enumerate(path))
+        assert fixed_costs(net, 17)[1] + stages == pytest.approx(flops(discretize(net, path, num_labels=7), 17))
+        assert stages > 0
+
+
+def test_attention_costs_more_on_longer_sequences_and_a_window_bounds_it() -> None:
+    net = supernet("gpt_neo", "mamba")  # layers take turns: global, local with a window of 6
+    table = {length: branch_costs(net, length)[1] for length in (6, 60)}
+    attention, recurrent = net.candidates.index("base"), net.candidates.index("donor")
+    assert all(late[attention] > early[attention] for early, late in zip(table[6], table[60], strict=True))
+    assert all(late[recurrent] == early[recurrent] for early, late in zip(table[6], table[60], strict=True))
+    width, global_layer, local_layer = 32, (60 + 1) / 2, 6 - 6 * 5 / 120
+    per_pair = table[60][1][attention] - table[6][1][attention]  # layers 2 and 3: one of each kind
+    short = (6 + 1) / 2
+    assert per_pair == pytest.approx(4 * width * (global_layer - short + local_layer - short))

@@ -1,0 +1,96 @@
+"""Search spaces and architectures as data: what is refused, what survives a round trip."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from manticore.components.spec import ComponentSpec
+from manticore.errors import BadFile, ManticoreError, UnknownName
+from manticore.nas.architecture import Architecture
+from manticore.nas.space import SearchSpace
+
+
+@given(st.lists(st.sampled_from(["mamba", "mamba-2", "mamba-2-2", "gpt2"]), min_size=2, max_size=7))
+def test_repeated_components_get_names_of_their_own(given_names: list[str]) -> None:
+    names = SearchSpace(given_names).names
+    assert len(set(names)) == len(given_names)
+    for name in set(given_names):
+        assert names[given_names.index(name)] == name
+    assert all(name.startswith(given_name) for name, given_name in zip(names, given_names, strict=True))
+
+
+def test_a_space_is_plain_data_and_back() -> None:
+    space = SearchSpace(
+        ["gpt-neo", ComponentSpec("mamba", "m", size={"layers": 3}), {"source": "gpt2", "revision": "x"}],
+        stages=3,
+        base="m",
+        projector="low-rank",
+        projector_options={"rank": 2},
+        skip=True,
+    )
+    assert SearchSpace.from_dict(space.to_dict()) == space
+    assert space.candidates == ("gpt-neo", "m", "gpt2", "skip")
+
+
+@pytest.mark.parametrize(
+    ("source", "name"),
+    [("EleutherAI/pythia-160m", "pythia-160m"), ("/models/my model", "my_model"), ("./a.b/", "a_b")],
+)
+def test_a_component_is_named_after_its_source(source: str, name: str) -> None:
+    assert ComponentSpec(source).name == name
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({}, "needs a source"),
+        ({"source": 5}, "'source' cannot be 5"),
+        ({"source": "a", "name": "skip"}, "not 'skip'"),
+        ({"source": "a", "name": "a b"}, "letters, digits"),
+        ({"source": "a", "size": "big"}, "'size' cannot be 'big'"),
+        ({"source": "a", "init": "scrach"}, "Did you mean 'scratch'"),
+        ({"source": "a", "revison": "x"}, "Did you mean 'revision'"),
+    ],
+)
+def test_components_that_cannot_be(fields: dict[str, object], message: str) -> None:
+    with pytest.raises(ManticoreError, match=message):
+        ComponentSpec.of(fields)
+
+
+def test_an_unknown_name_may_be_anything() -> None:
+    assert str(UnknownName("kind", 5, ["50"])) == "unknown kind '5'. Did you mean '50'? Known: 50."
+    assert str(UnknownName("kind", [1], [])) == "unknown kind '[1]'. Known: none."
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('{"format": 1, "components": ["a"], "path": ["b"], "base": "a"}', "an architecture without 'topology'"),
+        ('{"format": 1, "components": 3, "path": ["b"], "base": "a"}', "not an architecture"),
+        (
+            '{"format": 1, "components": ["a"], "path": ["b"], "base": "a", "topology": "hub", "projector": "x"}',
+            "stage 1",
+        ),
+        ('{"format": 2, "path": []}', "of format 1"),
+        ("[]", "of format 1"),
+        ("{", "not JSON"),
+        (None, "cannot be read"),
+    ],
+)
+def test_architectures_that_cannot_be_read(tmp_path: Path, text: str | None, message: str) -> None:
+    file = tmp_path / "architecture.json"
+    if text is not None:
+        file.write_text(text)
+    with pytest.raises(BadFile, match=message):
+        Architecture.load(file)
+
+
+def test_an_architecture_is_written_and_read(tmp_path: Path) -> None:
+    one = Architecture(("a", "b"), ("b", "skip", "a"), "a", "residual", "low-rank")
+    one.save(tmp_path / "x" / "architecture.json")
+    assert Architecture.load(tmp_path / "x" / "architecture.json") == one
+    assert one.words() == "stage 1 b · stage 2 skip · stage 3 a"

@@ -1,0 +1,166 @@
+"""The page: whole, self-contained, escaped, and saying what the run folder says."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from manticore.errors import BadFile, ManticoreError
+from manticore.nas.architecture import Architecture
+from manticore.report.charts.curves import smoothed, thinned, ticks
+from manticore.report.run.page import write_run_report
+from manticore.report.run.reading import read_run
+from manticore.utils.io import read_json, write_json, write_text
+from tests.helpers.html import Reader, assert_asks_for_nothing
+
+
+def read(folder: Path) -> Reader:
+    return Reader(write_run_report(folder).read_text(encoding="utf-8"))
+
+
+def test_page_is_one_file_that_asks_for_nothing(run_folder: Path) -> None:
+    assert_asks_for_nothing(write_run_report(run_folder).read_text(encoding="utf-8"))
+
+
+def test_every_picture_says_what_it_shows(run_folder: Path) -> None:
+    labels = read(run_folder).labels
+    assert all(labels)
+    assert any(label.startswith("The chosen path: stage 1 mamba · stage 2 gpt-neo · stage 3 skip") for label in labels)
+    assert sum(label.startswith("Mixing weights at stage") for label in labels) == 3
+    losses = [label.split(":")[0] for label in labels if label.startswith("Training loss")]
+    assert losses == [
+        f"Training loss of {phase}"
+        for phase in ("alone gpt-neo", "alone mamba", "search", "fine-tune", "uniform mixture", "random path")
+    ]
+    assert "mamba alone: 58.8 ± 1.5 %" in labels
+    assert "search: 6 min 53 s" in labels
+
+
+def test_page_says_what_the_numbers_say(run_folder: Path) -> None:
+    text = read(run_folder).words
+    assert "gpt-neo + mamba on lra-listops@short" in text
+    assert "Each of 3 stages could be run by mamba, gpt-neo or nothing at all: 27 paths" in text
+    assert "accuracy of 63.0 ± 1.5 % on the test split: 4.2 points above mamba alone (58.8 ± 1.5 %)" in text
+    assert "25.1 points above root operator" in text
+    assert "from 61.2 % to 58.1 % (−3.1 points)" in text
+    assert "Exported: the hybrid (validation accuracy 62.4%, best component mamba 57.9%)" in text
+    for cell in ("17.5 ± 1.2 %", "412 k", "5.5 M", "layers 2–3 · 0.", "1e76775f628f", "x86_64", "# <short>"):
+        assert cell in text, cell
+
+
+def test_nothing_is_taken_for_markup(make_run: Callable[..., Path]) -> None:
+    folder = make_run(task='<b>&"quoted"')
+    held = read_json(folder / "metrics.json")
+    held["rows"][3]["name"] = "<i>alone"
+    held["machine"]["cpu"] = "<script>"
+    write_json(folder / "metrics.json", held)
+    reader = read(folder)
+    assert '<b>&"quoted"' in reader.text
+    assert "<i>alone" in reader.text
+    assert not {"b", "script"} & {tag for tag, _ in reader.tags}
+
+
+def test_what_a_run_did_not_write_is_left_out(run_folder: Path) -> None:
+    (run_folder / "alphas.jsonl").unlink()
+    (run_folder / "recipe.yaml").unlink()
+    shutil.rmtree(run_folder / "logs")
+    held = read_json(run_folder / "metrics.json")
+    for name in ("gap", "seconds", "machine", "preset", "components", "exported"):
+        del held[name]
+    held["rows"] = held["rows"][:3]
+    write_json(run_folder / "metrics.json", held)
+    reader = read(run_folder)
+    assert "The path" in reader.text
+    for heading in ("How the weights moved", "Training", "Time", "Machine", "Components", "Recipe"):
+        assert f"\n{heading}\n" not in reader.text
+
+
+@pytest.mark.parametrize("stages", [1, 4, 5, 9])
+def test_any_number_of_stages_is_drawn(make_run: Callable[..., Path], stages: int) -> None:
+    path = [("mamba", "gpt-neo", "skip")[stage % 3] for stage in range(stages)]
+    reader = read(make_run(path=path))
+    assert all(f"stage {stage}" in reader.text for stage in range(1, stages + 1))
+
+
+def test_hub_has_no_translators(run_folder: Path) -> None:
+    donor = read(run_folder).text
+    Architecture(("gpt-neo", "mamba"), ("mamba", "gpt-neo", "mamba"), "mamba", "hub").save(
+        run_folder / "architecture.json"
+    )
+    hub = read(run_folder).text
+    assert "\nP\n" in donor
+    assert "\nP\n" not in hub
+
+
+def test_language_models_are_compared_by_loss(run_folder: Path) -> None:
+    held = read_json(run_folder / "metrics.json")
+    held["kind"] = "lm"
+    held["gap"] = {"soft": 4.9, "discrete": 5.1, "finetuned": 4.7}
+    held["rows"] = [{**row, "accuracy": None, "margin": None} for row in held["rows"] if row["group"] != "guess"]
+    held["rows"][2]["loss"] = 1.0
+    write_json(run_folder / "metrics.json", held)
+    text = read(run_folder).words
+    assert "loss of 1.000 nats per token on the test split: 0.100 nats below gpt-neo alone (1.100 nats)" in text
+    assert "from 4.900 nats to 5.100 nats (+0.200 nats)" in text
+
+
+def test_exported_component_is_named(run_folder: Path) -> None:
+    held = read_json(run_folder / "metrics.json")
+    held["exported"] = "mamba"
+    write_json(run_folder / "metrics.json", held)
+    assert "Exported: mamba alone, not the hybrid" in read(run_folder).text.replace("\u00a0", " ")
+
+
+def test_resumed_phase_is_one_curve(run_folder: Path) -> None:
+    curve = next(curve for curve in read_run(run_folder).curves if curve.phase == "search")
+    steps = [step for step, _ in curve.loss]
+    assert steps == [*range(10, 200, 2), *range(200, 401, 2)]
+    assert curve.alpha_loss[0][0] == 102
+
+
+def test_a_name_that_ends_in_a_number_is_no_resumption(run_folder: Path) -> None:
+    (run_folder / "logs" / "csv" / "fine-tune").rename(run_folder / "logs" / "csv" / "alone-qwen2.5")
+    assert "alone-qwen2.5" in [curve.phase for curve in read_run(run_folder).curves]
+
+
+@pytest.mark.parametrize("missing", ["metrics.json", "architecture.json"])
+def test_no_run_folder_is_one_line(run_folder: Path, missing: str) -> None:
+    (run_folder / missing).unlink()
+    with pytest.raises(ManticoreError, match=f"not the folder of a finished run.*{missing}") as caught:
+        write_run_report(run_folder)
+    assert "\n" not in str(caught.value)
+    assert not (run_folder / "report.html").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("metrics.json", "[]"),
+        ("metrics.json", '{"rows": [{}]}'),
+        ("metrics.json", '{"rows": [{"name": "x", "accuracy": "high"}]}'),
+        ("alphas.jsonl", "not json\n{}\n"),
+        ("alphas.jsonl", '{"step": 1, "candidates": ["a"], "weights": [[1.0]]}\n'),
+    ],
+)
+def test_bad_files_are_named(run_folder: Path, name: str, text: str) -> None:
+    write_text(run_folder / name, text)
+    with pytest.raises(BadFile, match=name):
+        write_run_report(run_folder)
+
+
+def test_smoothing_keeps_steps_and_mean_of_a_flat_line() -> None:
+    points = [(float(step), 2.0) for step in range(500)]
+    assert smoothed(points) == points
+    assert smoothed(points[:1]) == points[:1]
+    assert thinned(points)[-1] == points[-1]
+    assert len(thinned(points)) <= 301
+
+
+@pytest.mark.parametrize(("low", "high"), [(0.0, 1.0), (1.18, 2.31), (5.4, 5.51), (0.0, 83.0), (2.0, 2.0)])
+def test_ticks_are_few_and_inside(low: float, high: float) -> None:
+    held = ticks(low, high)
+    assert 1 <= len(held) <= 6
+    assert all(low - 1e-6 <= tick <= high + 1e-6 for tick in held)

@@ -1,0 +1,127 @@
+"""Law 9, as far as files go: everything on the shelf loads, under each of its presets, and its name is its own."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from manticore.alignment.projector_checks import check_projector
+from manticore.cli import main
+from manticore.components import CATALOG
+from manticore.components.loading import config_of, load
+from manticore.components.spec import ComponentSpec
+from manticore.components.tokenizers import fingerprint
+from manticore.config.loading import read_yaml, recipe_for
+from manticore.config.pretrain import pretrain_recipe
+from manticore.experiment.experiment import Experiment
+from manticore.nas.space import SearchSpace
+from manticore.pipelines.assets import field_helps, listing
+from manticore.tasks.catalog import load_task
+from manticore.training.trainer import Hardware
+from manticore.utils import assets
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.mark.parametrize("name", assets.names("models"))
+def test_a_model_that_comes_along_is_what_its_recipe_makes(name: str) -> None:
+    folder = assets.find("models", name)
+    made, recipe = load(ComponentSpec(name)), pretrain_recipe([read_yaml(assets.find("configs", f"pretrain/{name}"))])
+    assert pretrain_recipe([read_yaml(folder / "pretrain.yaml")]) == recipe
+    assert (made.pretrained, made.source, made.width, made.depth) == (
+        True,
+        name,
+        recipe.size.width,
+        recipe.size.layers,
+    )
+    assert made.tokenizer is not None
+    assert len(made.tokenizer) == made.config.vocab_size == recipe.vocabulary
+    told = re.search(r"^\| all \| ([\d.]+) \|$", (folder / "README.md").read_text(encoding="utf-8"), re.MULTILINE)
+    assert told is not None
+    assert float(told[1]) < 2.0, "held-out bits per byte"
+
+
+def test_the_models_that_come_along_share_a_tokenizer_and_are_small() -> None:
+    words = [load(ComponentSpec(name)).tokenizer for name in assets.names("models")]
+    assert len({fingerprint(held) for held in words if held is not None}) == 1
+    files = [file for name in assets.names("models") for file in assets.find("models", name).glob("*.safetensors")]
+    assert len(files) == len(words) == 2
+    assert sum(file.stat().st_size for file in files) < 30e6
+
+
+def test_nothing_lies_beside_the_shelf() -> None:
+    for kind, folder in (("spaces", "search_spaces"), ("configs", "configs")):
+        stray = [file for file in (ROOT / folder).rglob("*") if file.is_file() and file.suffix != ".yaml"]
+        assert [file.name for file in stray] in ([], ["README.md"]), stray
+        assert len(assets.names(kind)) == len(list((ROOT / folder).rglob("*.yaml"))) > 0
+
+
+def test_names_are_unique() -> None:
+    kinds = {kind: assets.names(kind) for kind in assets.SHELVES}
+    everything = [name for names in kinds.values() for name in names] + list(CATALOG) + ["recipe"]
+    assert len(set(everything)) == len(everything)
+    assert all(f"  {name}" in listing(None) for name in everything if name != "recipe")
+
+
+@pytest.mark.parametrize(
+    "file", [*ROOT.glob("search_spaces/*.yaml"), *ROOT.glob("configs/**/*.yaml")], ids=lambda f: f.stem
+)
+def test_it_validates_and_says_what_it_is(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["validate", str(file)]) == 0
+    assert "recipe" in capsys.readouterr().out or "search_spaces" in str(file)
+    assert file.read_text().startswith("# "), "the first line is what `ls` shows"
+
+
+@pytest.mark.parametrize("name", assets.names("spaces"))
+def test_a_space_names_known_models_at_pinned_revisions(name: str) -> None:
+    space = SearchSpace.load(assets.find("spaces", name))
+    check_projector(space.projector, space.projector_options)
+    for spec in space.components:
+        assert spec.source in assets.names("models") or CATALOG[spec.source].revision == spec.revision
+    assert SearchSpace.from_dict(space.to_dict()) == space
+
+
+def at_hand(spec: ComponentSpec) -> bool:
+    """Whether a component's weights come along. What comes as a package is checked by hand, where it is installed."""
+    return spec.source not in CATALOG or CATALOG[spec.source].packed is None
+
+
+@pytest.mark.parametrize("preset", ["cpu", "paper"])
+@pytest.mark.parametrize("name", [name for name in assets.names("configs") if name.startswith("search/")])
+def test_a_recipe_can_be_built_under_each_preset(name: str, preset: str, tmp_path: Path) -> None:
+    recipe = recipe_for(name, {"task": {"preset": preset}})
+    task = load_task(recipe.task)
+    exp = Experiment(recipe, task, Hardware(), None, None)  # type: ignore[arg-type]
+    for spec in exp.space.components:
+        if task.kind == "lm":
+            if not at_hand(spec):
+                continue
+            assert load(spec).layer_boundaries(exp.space.stages)
+            continue
+        sizes = recipe.scratch
+        from manticore.components import Scratch
+
+        scratch = Scratch(sizes.attention, sizes.recurrent, task.vocabulary.size, task.max_length)
+        config = config_of(spec, scratch)
+        assert config.num_hidden_layers >= exp.space.stages
+        if preset == "cpu":
+            assert load(spec, scratch).layer_boundaries(exp.space.stages)
+    recipe.save(tmp_path / "recipe.yaml")
+    again = recipe_for(tmp_path / "recipe.yaml", {})
+    assert again == recipe
+
+
+def test_help_comes_from_the_strings_under_the_fields() -> None:
+    from dataclasses import fields
+
+    from manticore.components import BlockSize
+    from manticore.config.recipe import Recipe
+    from manticore.config.sections import RunOptions, SearchOptions
+    from manticore.training.optimizers import AlphaOptions, WeightOptions
+
+    for kind in (Recipe, RunOptions, SearchOptions, AlphaOptions, WeightOptions, BlockSize):
+        helps = field_helps(kind)
+        assert {field.name for field in fields(kind)} == set(helps), kind
+        assert all((text.endswith(".") and text[0].isupper()) or text.startswith("auto") for text in helps.values())

@@ -1,0 +1,170 @@
+"""A study on text through the real command line: each reads with its own tokenizer, and less bits are better."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from manticore.studies.aggregate import better_component
+from manticore.tasks.catalog import load_task
+from manticore.tasks.options import TaskOptions
+from manticore.training.metrics import BITS
+from tests.helpers.cli import call, refusal
+from tests.helpers.html import Reader
+from tests.helpers.model_folders import model_folder
+from tests.helpers.trained_tokenizers import reader
+
+TASK = "text@length=32,passage=2000"
+SMALL = [
+    *("--preset", "cpu", "--stages", 2, "--learning-rates", 0.002),
+    *("--set", "align.tokens=256", "--set", "task.train=40", "--set", "task.val=5", "--set", "task.test=5"),
+    *("--set", "search.steps=4", "--set", "search.warmup_steps=2", "--set", "search.batch_size=4"),
+    *("--strategy", "darts", "--set", "selection.base_criterion=best_alone"),
+    *("--set", "finetune.steps=3", "--set", "finetune.batch_size=4", "--set", "run.device=cpu"),
+]
+RIVALS = ["gpt alone", "mamba alone", "uniform mixture", "random path"]
+
+
+def words(out: Path, *models: Path, task: str = TASK) -> list[object]:
+    """A comparison at pico size."""
+    return ["compare", "--models", ",".join(map(str, models)), "--task", task, "--out", out, *SMALL]
+
+
+@pytest.fixture(scope="module")
+def pair(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """Two models with unlike tokenizers."""
+    folder = tmp_path_factory.mktemp("pair")
+    return model_folder(folder / "gpt", "gpt_neo"), model_folder(folder / "mamba", "mamba", reader(300))
+
+
+def task_bytes() -> int:
+    """Bytes of the test."""
+    options = TaskOptions(TASK, preset="cpu", train=40, val=5, test=5)
+    return sum(len(text.encode()) for text in load_task(options).texts().test)  # type: ignore[attr-defined]
+
+
+def read(out: Path) -> dict[str, Any]:
+    """The one task of comparison.json."""
+    (task,) = json.loads((out / "comparison.json").read_text())["tasks"]
+    held: dict[str, Any] = task
+    return held
+
+
+def test_compare_with_unlike_tokenizers_and_go_on(
+    pair: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    status, told, err = call(capsys, *words(out, *pair), "--seeds", 1, "--all-paths", "--budgets", "tokens")
+    assert (status, err) == (0, "")
+    assert "without MambaFormer and the striped hybrid" in told
+    assert "without the hub" in told
+    assert "bits per byte" in told
+    assert "accuracy" not in told
+
+    task = read(out)
+    rows = {row["name"]: row for row in task["tables"]["tokens"]}
+    assert (task["metric"], task["kind"], list(rows)) == ("bits_per_byte", "lm", ["hybrid", *RIVALS])
+    assert all(3 < row["bits_per_byte"]["mean"] < 8 and "accuracy" not in row for row in rows.values())
+    for name in ("uniform mixture", "random path"):  # what projectors were fitted on counts
+        assert rows[name]["train_tokens"] == pytest.approx(rows["hybrid"]["train_tokens"], rel=0.1), name
+    ours = rows["hybrid"]["values"]["0"]
+    for name, lead in task["differences"]["tokens"].items():  # ahead is who needs less
+        assert lead["mean"] == pytest.approx(rows[name]["values"]["0"] - ours), name
+    best = min(("gpt alone", "mamba alone"), key=lambda name: rows[name]["choice"])
+    assert task["base"] == best.removesuffix(" alone")
+    assert better_component(list(rows.values()), BITS) == rows[best]
+    reached = [path["bits_per_byte"]["mean"] for path in task["paths"]]
+    (chosen,) = (path for path in task["paths"] if path["chosen"])
+    assert task["regret"]["mean"] == pytest.approx(chosen["bits_per_byte"]["mean"] - min(reached))
+    alone = next(path for path in task["paths"] if set(path["path"]) == {task["base"]})
+    assert alone["bits_per_byte"]["mean"] == rows[best]["bits_per_byte"]["mean"]
+
+    for name, lead in task["document_leads"]["tokens"].items():  # one seed: the same leads, from the same documents
+        assert lead["mean"] == pytest.approx(task["differences"]["tokens"][name]["mean"]), name
+        assert lead["low"] < lead["mean"] < lead["high"]
+    assert [sum(size for _, size in row["documents"]) for row in rows.values()] == [task_bytes()] * len(rows)
+
+    table = (out / "tables.md").read_text()
+    assert "| model | bits per byte |" in table
+    least = min(row["bits_per_byte"]["mean"] for row in rows.values())
+    assert table.count(f"**{least:.3f}**") == 2  # in the overview and in the task's own
+    page = Reader((out / "report.html").read_text()).words
+    assert "Less bits per byte is better." in page
+    assert (
+        "Not here: MambaFormer and the striped hybrid, which have no pretrained weights to begin with; the hub" in page
+    )
+    assert f"{least:.3f} bits per byte" in page
+    assert "With the models as they are, over the" in page
+    assert "bits per byte above the best of 4." in page
+    assert "%" not in page.replace("95% interval", "")
+    assert "accuracy" not in page
+
+    kept = {file: file.stat().st_mtime_ns for file in (out / "trials").iterdir()}
+    status, told, _ = call(capsys, *words(out, *pair), "--seeds", 2, "--budgets", "tokens", "--baselines", "components")
+    assert status == 0
+    assert {file: file.stat().st_mtime_ns for file in kept} == kept  # what was done is not done again
+    assert ("seed 0" in told, "seed 1" in told) == (False, True)
+    assert "without MambaFormer" not in told  # nobody asked for it
+    task = read(out)
+    rows = {row["name"]: row for row in task["tables"]["tokens"]}
+    assert rows["hybrid"]["bits_per_byte"]["count"] == 2
+    assert rows["hybrid"]["values"]["0"] == ours
+
+
+def test_compare_with_one_tokenizer(
+    pair: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """At the same operations too, beside a task that is measured by accuracy. Base is settled before any training."""
+    out = tmp_path / "out"
+    mamba = model_folder(tmp_path / "mamba", "mamba")
+    more = ["--task", "mad-compression@vocab_size=4,seq_len=6", "--baselines", "components,soft,hub"]
+    more += ["--set", "selection.base_criterion=min_kl"]
+    status, told, err = call(capsys, *words(out, pair[0], mamba), *more, "--seeds", 1)
+    assert (status, err) == (0, "")
+    text, mad = json.loads((out / "comparison.json").read_text())["tasks"]
+    assert (text["metric"], mad["metric"]) == ("bits_per_byte", "accuracy")
+    assert f"base: {text['base']} (a stage by another moves its predictions least, in nats a token: gpt " in told
+    assert told.count("base:") == 1, "blocks from scratch have no text to be aligned on"
+    for row in text["tables"]["flops"]:
+        assert row["train_flops"] == pytest.approx(text["train_flops"], rel=0.2), row["name"]
+    rows = {row["name"]: row for row in text["tables"]["tokens"]}
+    assert rows["soft hybrid"]["train_tokens"] == rows["hybrid"]["train_tokens"]
+    assert rows["soft hybrid"]["parameters"] > rows["hybrid"]["parameters"]
+    assert "the soft hybrid" in told
+    table = (out / "tables.md").read_text()
+    assert "| model | accuracy |" in table
+    assert "| model | bits per byte |" in table
+    page = Reader((out / "report.html").read_text())
+    assert "or, in the other picture, percentage points" in page.words
+    assert sum(label.startswith("The hybrid's lead in bits per byte") for label in page.labels) == 2
+    assert sum(label.startswith("The hybrid's lead in points") for label in page.labels) == 2
+    assert "of 2 tasks" in told or "both tasks" in told
+
+
+def test_what_cannot_read_takes_no_part(
+    pair: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out, mute = tmp_path / "out", model_folder(tmp_path / "mute", "mamba")
+    for file in mute.glob("tokenizer*"):
+        file.unlink()
+    told = refusal(capsys, *words(out, pair[0], mute))
+    assert "'mute' has no tokenizer beside its weights, and cannot read text" in told
+    short = model_folder(tmp_path / "short", "gpt_neo", length=16)
+    assert "'short' has 16 positions" in refusal(capsys, *words(out, short, pair[1]))
+    assert not out.exists()
+
+
+@pytest.mark.parametrize(
+    ("proxy", "target"), [(TASK, "mad-compression"), ("mad-compression", TASK)], ids=["proxy", "target"]
+)
+def test_programming_is_by_accuracy(
+    pair: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str], proxy: str, target: str
+) -> None:
+    out = tmp_path / "out"
+    _, *rest = words(out, *pair, task=target)
+    told = refusal(capsys, "transfer", "--proxy", proxy, *rest)
+    assert f"{TASK} is measured in bits per byte; programming needs proxies and a target" in told
+    assert not out.exists()

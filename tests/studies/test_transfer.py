@@ -1,0 +1,136 @@
+"""`manticore transfer` through the Python door: real runs at pico size, what they leave, and what is refused."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from manticore.config.loading import merge, recipe_for
+from manticore.config.recipe import Recipe
+from manticore.errors import ManticoreError
+from manticore.nas.architecture import Architecture
+from manticore.pipelines import transfer
+from manticore.studies.store import JobStore
+from manticore.studies.trial import TrialRunner
+from manticore.utils.io import read_json
+
+PROXY = "mad-in-context-recall@seq_len=8,vocab_size=8"
+TARGET = "mad-compression@seq_len=6,vocab_size=6"
+KEYS: dict[str, Any] = {
+    "task": {"preset": "cpu", "train": 96, "val": 40, "test": 40},
+    "space": {"components": ["gpt-neo", "mamba"], "stages": 2},
+    "scratch": {
+        "attention": {"width": 16, "layers": 2, "heads": 2, "intermediate_size": 32},
+        "recurrent": {"width": 16, "layers": 2, "state_size": 4},
+    },
+    "search": {"steps": 4, "warmup_steps": 2, "batch_size": 8, "weights": {"warmup_steps": 1}},
+    "finetune": {"steps": 4, "batch_size": 8, "weights": {"warmup_steps": 1}},
+    "study": {"seeds": 2, "learning_rates": [0.004]},
+    "run": {"threads": 1, "device": "cpu"},
+}
+
+
+def recipe(task: str, **keys: Any) -> Recipe:
+    return recipe_for("search/mad", merge(merge(KEYS, {"task": {"name": task}}), keys))
+
+
+def go(out: Path, *proxies: Recipe, target: Recipe | None = None, search_target: bool = False) -> dict[str, Any]:
+    return transfer.run(proxies, target or recipe(TARGET), out, 1, Console(quiet=True), search_target)
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run."""
+    with pytest.MonkeyPatch.context() as patch:
+        folder = tmp_path_factory.mktemp("programmed")
+        patch.setenv("MANTICORE_CACHE", str(folder / "cache"))
+        go(folder / "out", recipe(PROXY), search_target=True)
+    return folder / "out"
+
+
+def test_it_leaves_its_numbers_its_path_and_its_page(done: Path) -> None:
+    result = read_json(done / "program.json")
+    assert result["programmed"] == list(Architecture.load(done / "architecture.json").path)
+    assert Architecture.load(done / "architecture.json").base == result["target"]["base"]
+    assert [proxy["task"] for proxy in result["proxies"]] == ["mad-in-context-recall@vocab_size=8,seq_len=8,train=96"]
+    assert result["target"]["task"].startswith("mad-compression@")
+    assert [held["path"] for held in result["paths"]] == [
+        [first, second] for first in ("gpt-neo", "mamba") for second in ("gpt-neo", "mamba")
+    ]
+    assert (done / "report.html").read_text(encoding="utf-8").startswith("<!DOCTYPE html>")
+
+
+def test_numbers_are_those_of_the_trials(done: Path) -> None:
+    result = read_json(done / "program.json")
+    kept = [read_json(file) for file in (done / "trials").glob("*.result.json")]
+    tested = [held for held in kept if held["job"]["split"] == "test"]
+    assert {held["job"]["recipe"]["task"]["name"] for held in tested} == {TARGET}
+    base, rate = result["target"]["base"], result["target"]["rates"][f"{result['target']['base']} alone"]
+    for row in result["paths"]:
+        found = {
+            str(held["job"]["recipe"]["run"]["seed"]): held["result"]["score"]["accuracy"]
+            for held in tested
+            if held["job"]["terms"].get("path") == row["path"] and held["job"]["terms"]["base"] == base
+        }
+        assert found == row["values"]
+    assert rate == 0.004
+    weights = [held["weights"] for held in result["proxies"][0]["searches"]]
+    assert len(weights) == 2
+    assert all(abs(sum(stage) - 1) < 1e-5 for seed in weights for stage in seed)
+    assert result["costs"][0]["tokens"] == pytest.approx(result["costs"][1]["tokens"] / 4, rel=0.05)
+    assert result["costs"][2]["flops"] > result["costs"][3]["flops"] / 4
+
+
+def test_the_same_folder_again_trains_nothing(done: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = read_json(done / "program.json")
+    monkeypatch.setenv("MANTICORE_CACHE", str(done.parent / "cache"))
+    monkeypatch.setattr(TrialRunner, "__call__", lambda self, held: pytest.fail(f"trained again: {held}"))
+    after = go(done, recipe(PROXY), search_target=True)
+    assert {**after, "seconds": 0, "machine": 0} == {**before, "seconds": 0, "machine": 0}
+    assert not list(JobStore(done / "trials").folder.glob("*.claim.json"))
+
+
+REFUSED: list[tuple[list[Recipe], dict[str, Any], str]] = [
+    ([], {}, "at least one proxy"),
+    ([recipe(PROXY)], {"space": {"stages": 1}}, r"agree in stages: mad-in-\S+ has 2, mad-comp\S+ has 1"),
+    ([recipe(PROXY)], {"space": {"components": ["gpt-neo", "mamba", "mamba2"]}}, r"components: \S+ has 2, \S+ has 3"),
+    ([recipe(PROXY)], {"space": {"skip": True}}, "agree in skip"),
+    ([recipe(PROXY)], {"space": {"topology": "hub"}}, "agree in topology"),
+    ([recipe(PROXY)], {"study": {"seeds": 3}}, "agree in seeds"),
+    ([recipe(PROXY, space={"base": "mamba"})], {"space": {"base": "gpt-neo"}}, "base, by its place: mamba on"),
+    ([recipe(PROXY), recipe(PROXY)], {}, r"proxy mad-in-context-recall@\S+ is given more than once"),
+    ([recipe(TARGET)], {}, "both proxy and target"),
+    ([recipe(PROXY)], {"selection": {"max_flops": 1e9}}, "within a budget"),
+    ([recipe(PROXY, space={"stages": 7})], {"space": {"stages": 7}}, "this space has 128, more than 64"),
+    ([recipe(PROXY, space={"stages": 3})], {"space": {"stages": 3}}, "recall.*: 3 stages are more than the 2 layers"),
+]  # fmt: skip
+
+
+@pytest.mark.usefixtures("cached")
+@pytest.mark.parametrize(
+    ("proxies", "keys", "message"), REFUSED, ids=lambda held: held if isinstance(held, str) else ""
+)
+def test_what_does_not_go_together_is_refused_and_nothing_is_written(
+    tmp_path: Path, proxies: list[Recipe], keys: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(ManticoreError, match=message) as told:
+        go(tmp_path / "out", *proxies, target=recipe(TARGET, **keys))
+    assert "\n" not in str(told.value)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_folder_of_something_else_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("mine")
+    with pytest.raises(ManticoreError, match="already holds something else"):
+        go(tmp_path, recipe(PROXY))
+
+
+def test_in_the_hub_base_is_who_runs_the_first_stage() -> None:
+    target = recipe(TARGET, space={"topology": "hub"})
+    held = {"programmed": ["mamba", "gpt-neo"], "target": {"base": "gpt-neo"}}
+    assert transfer.architecture(held, target).base == "mamba"
+    assert transfer.architecture(held, replace(target, space=KEYS["space"])).base == "gpt-neo"

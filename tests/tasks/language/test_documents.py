@@ -1,0 +1,136 @@
+"""Documents from files: what parts them, what is cut, what is refused and where."""
+
+from __future__ import annotations
+
+import json
+import lzma
+from pathlib import Path
+
+import pyarrow
+import pyarrow.parquet
+import pytest
+
+from manticore.errors import BadFile, ManticoreError
+from manticore.tasks.language.decontamination import drop_overlapping
+from manticore.tasks.language.documents import passages, read_documents, read_groups
+
+
+def table(**columns: pyarrow.Array) -> bytes:
+    """A parquet file of these columns."""
+    out = pyarrow.BufferOutputStream()
+    pyarrow.parquet.write_table(pyarrow.table(columns), out)
+    return out.getvalue().to_pybytes()
+
+
+NO_UTF8 = pyarrow.Array.from_buffers(
+    pyarrow.string(), 1, [None, pyarrow.py_buffer(b"\0\0\0\0\2\0\0\0"), pyarrow.py_buffer(b"a\xff")]
+)
+"""What a column of text should not hold, but can."""
+
+
+def test_only_the_column_of_texts_is_read(tmp_path: Path) -> None:
+    far = pyarrow.array([2**60, 0, 1], pyarrow.timestamp("ms"))  # no date that Python has
+    (tmp_path / "a.parquet").write_bytes(table(at=far, document=pyarrow.array(["one", None, "two"])))
+    assert read_documents(tmp_path) == {"a.parquet": ["one", "two"]}
+
+
+def test_records_may_say_what_they_hang_together_with(tmp_path: Path) -> None:
+    records = [
+        {"text": "one", "group": 3},
+        {"text": "two"},
+        {"document": "three", "group": 3},
+        {"text": "four", "group": "x"},
+    ]
+    (tmp_path / "a.jsonl").write_text("".join(json.dumps(held) + "\n" for held in records), encoding="utf-8")
+    (tmp_path / "b.txt").write_text("five", encoding="utf-8")
+    assert read_groups(tmp_path) == {
+        "a.jsonl": {"one": "group 3", "three": "group 3", "four": "group x"},
+        "b.txt": {},
+    }
+    (tmp_path / "a.jsonl").write_text('{"text": "one", "group": ["x"]}', encoding="utf-8")
+    with pytest.raises(BadFile, match=r"a\.jsonl:1: 'group' must be a whole number or a text"):
+        read_groups(tmp_path)
+
+
+def test_a_line_of_its_own_parts_documents(tmp_path: Path) -> None:
+    file = tmp_path / "a.txt"
+    file.write_text("one\n\nstill <|endoftext|> one\n<|endoftext|>\n\ntwo\n<|endoftext|>\n \n", encoding="utf-8")
+    assert read_documents(file) == {"a.txt": ["one\n\nstill <|endoftext|> one", "two"]}
+
+
+def test_all_kinds_of_file_say_the_same(tmp_path: Path) -> None:
+    texts = ["Zwölf Boxkämpfer.\n\nEnde.", "two"]
+    (tmp_path / "a.txt").write_bytes("\ufeffZwölf Boxkämpfer.\r\n\r\nEnde.\r\n<|endoftext|>\r\ntwo".encode())
+    (tmp_path / "b.jsonl").write_text("".join(json.dumps({"text": text}) + "\n\n" for text in texts), encoding="utf-8")
+    (tmp_path / "c.txt.xz").write_bytes(lzma.compress((tmp_path / "a.txt").read_bytes()))
+    pyarrow.parquet.write_table(pyarrow.table({"content": texts}), tmp_path / "d.parquet")
+    (tmp_path / "f.parquet.xz").write_bytes(lzma.compress((tmp_path / "d.parquet").read_bytes()))
+    (tmp_path / "e.png").write_bytes(b"\x89PNG")
+    assert read_documents(tmp_path) == dict.fromkeys(
+        ("a.txt", "b.jsonl", "c.txt.xz", "d.parquet", "f.parquet.xz"), texts
+    )
+
+
+def test_long_documents_are_cut_between_paragraphs_and_nothing_is_lost() -> None:
+    paragraphs = [f"paragraph {number} " + "word " * (number % 7) for number in range(40)]
+    text = "\n\n".join(part.strip() for part in paragraphs)
+    parts = passages(text, 100)
+    assert "\n\n".join(parts) == text
+    assert max(len(part) for part in parts) <= 100
+    assert passages(text, 0) == [text]
+    lines = "\n".join(f"line {number}" for number in range(40))
+    assert "\n".join(passages(lines, 50)) == lines
+    assert max(map(len, passages(lines, 50))) <= 50
+
+
+def test_a_json_text_may_hold_what_else_ends_a_line(tmp_path: Path) -> None:
+    texts = ["one\u2028two\u2029three\x85four", "five"]
+    file = tmp_path / "a.jsonl"
+    file.write_text("".join(json.dumps({"text": text}, ensure_ascii=False) + "\n" for text in texts), encoding="utf-8")
+    assert read_documents(file) == {"a.jsonl": texts}
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("a.txt", b"", "there is no text in it"),
+        ("a.txt", b" \n<|endoftext|>\n", "there is no text in it"),
+        ("a.txt", b"abc\xff", "byte 3 cannot be read"),
+        ("a.txt", b"PK\x03\x04\x00\x00", "a zero byte at character 4"),
+        ("a.txt.xz", b"not xz", "damaged, or not compressed with xz"),
+        ("a.txt.xz", lzma.compress(b"x" * 999)[:-20], "damaged, or not compressed with xz"),
+        ("a.jsonl", b'{"text": "a"}\n{"text": ', ":2: not JSON"),
+        ("a.jsonl", b'{"text": "a"}\n{"title": "b"}', ":2: expected a record with a text in one of text, content"),
+        ("a.jsonl", b'{"text": 3}', ":1: expected a record"),
+        ("a.jsonl", b'{"text": "a"}\n{"text": "b \\ud83d"}', ":2: the text holds \\ud83d, which is no letter"),
+        ("a.jsonl", b'{"text": "b \\u0000"}', ":1: the text holds \\u0000, which is no letter"),
+        ("a.jsonl", b'{"text": "a", "at": ' + b"9" * 5000 + b"}", ":1: not JSON"),
+        ("a.jsonl", b"[" * 100_000, ":1: not JSON"),
+        ("a.parquet", b"PAR1", "not a parquet file"),
+        ("a.parquet", table(title=pyarrow.array(["a"])), "expected a column text, content, document"),
+        ("a.parquet", table(text=pyarrow.array([3])), ":1: expected a record with a text"),
+        ("a.parquet", table(text=NO_UTF8), "not a parquet file, or damaged"),
+        ("a.parquet", table(text=pyarrow.array([None, None], pyarrow.string())), "there is no text in it"),
+        ("a.bin", b"x", "expected a .txt, .jsonl, .parquet file"),
+    ],
+)
+def test_what_is_no_text_is_refused_with_its_place(tmp_path: Path, name: str, content: bytes, said: str) -> None:
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(BadFile, match=r".") as told:
+        read_documents(tmp_path / name)
+    assert str(tmp_path / name) in str(told.value)
+    assert said in str(told.value)
+
+
+def test_folders_without_text_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(BadFile, match="no text in it"):
+        read_documents(tmp_path)
+    with pytest.raises(ManticoreError, match="no such file or folder"):
+        read_documents(tmp_path / "nowhere")
+
+
+def test_what_another_text_has_is_left_out() -> None:
+    shared = "It is a truth universally acknowledged that a single man in possession of a good fortune"
+    kept = "It is a truth universally acknowledged, that this is another sentence."
+    documents = [f"{kept}\n\nAnd yet: {shared.upper()}, and so on.", shared, kept]
+    assert drop_overlapping(documents, [f"Once. {shared}. Twice."]) == [kept, kept]

@@ -1,0 +1,197 @@
+"""The task: names, sizes, model input, files, cache."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import pytest
+
+from manticore.errors import BadFile, ManticoreError, UnknownName
+from manticore.tasks import Task, TaskOptions, load_task, tasks, write_task
+from manticore.tasks.dataset import Splits
+from manticore.tasks.lra.listops import task
+from manticore.tasks.lra.listops.grammar import evaluate, to_source
+from manticore.tasks.lra.listops.task import OFFICIAL, VOCABULARY, scale_of
+
+SIZES = {"train": 301, "val": 60, "test": 80}
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("MANTICORE_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+def short(**more: object) -> Task:
+    return load_task(TaskOptions(**{"preset": "cpu", **SIZES, **more}))  # type: ignore[arg-type]
+
+
+def contents(splits: Splits) -> list[list[tuple[list[int], int]]]:
+    return [
+        [(ids.tolist(), label) for ids, label in part]
+        for part in (splits.train, splits.train_arch, splits.val, splits.test)
+    ]
+
+
+def test_the_vocabulary_is_that_of_the_line_of_work() -> None:
+    assert VOCABULARY.size == 18
+    assert VOCABULARY.tokens[:3] == ("<pad>", "<unk>", "<eos>")
+    assert set(VOCABULARY.tokens[3:]) == {*"0123456789", "[MIN", "[MAX", "[MED", "[SM", "X"}
+
+
+def test_sizes_lengths_and_eos() -> None:
+    task = short()
+    splits = task.splits()
+    assert [len(part) for part in (splits.train, splits.train_arch, splits.val, splits.test)] == [151, 150, 60, 80]
+    assert (task.name, task.kind, task.metric, task.num_labels) == (
+        "lra-listops@short",
+        "classification",
+        "accuracy",
+        10,
+    )
+    for ids, label in splits.test:
+        assert ids[-1] == task.vocabulary.eos
+        assert 4 < len(ids) - 1 < 32 == task.max_length
+        assert evaluate(bytes(token - 3 for token in ids[:-1].tolist())) == label
+        assert task.label_names[label] == str(label)
+    assert task.vocabulary.decode(splits.test[0][0])[-2:] == ["X", "<eos>"]
+
+
+def test_rewriting_the_official_text_gives_the_tokens() -> None:
+    task = short()
+    for ids, _ in list(task.splits().test)[:20]:
+        text = to_source(bytes(token - 3 for token in ids[:-1].tolist()))
+        for old, new in task.rewrites:
+            text = text.replace(old, new)
+        assert task.vocabulary.encode(text.split()) == ids[:-1].tolist()
+
+
+def test_official_sizes_and_bounds() -> None:
+    scale = scale_of(TaskOptions(preset="paper"))
+    assert (scale.train, scale.val, scale.test) == (96_000, 2_000, 2_000)
+    assert (scale.grammar.min_length, scale.grammar.max_length) == (500, 2000)
+    task = load_task(TaskOptions(preset="paper"))
+    assert (task.name, task.max_length) == ("lra-listops", 2000)
+
+
+@pytest.mark.parametrize(
+    ("options", "name"),
+    [
+        ({}, "lra-listops@short"),
+        ({"train": 50}, "lra-listops@short"),
+        ({"seed": 3, "workers": 1}, "lra-listops@short"),
+        ({"max_length": 40}, "lra-listops@custom"),
+        ({"max_args": 9}, "lra-listops@custom"),
+        ({"preset": "paper"}, "lra-listops"),
+        ({"preset": "paper", "max_depth": 10}, "lra-listops"),
+        ({"preset": "paper", "max_depth": 9}, "lra-listops@custom"),
+        ({"preset": "paper", "min_length": 100}, "lra-listops@custom"),
+    ],
+)
+def test_names_tell_what_is_comparable(options: dict[str, object], name: str) -> None:
+    assert short(**options).name == name
+
+
+def test_the_seed_decides_everything() -> None:
+    assert contents(short(seed=0).splits()) == contents(short(seed=0, cache_dir="/dev/null/none").splits())
+    assert contents(short(seed=0).splits()) != contents(short(seed=1).splits())
+
+
+def test_guesses_know_the_root() -> None:
+    guesses = short(train=8000, test=2000).guesses()
+    assert set(guesses) == {"majority class", "root operator"}
+    assert guesses["majority class"] == pytest.approx(0.11, abs=0.03)
+    assert guesses["root operator"] == pytest.approx(0.235, abs=0.04)
+
+
+def test_the_cache_is_used_and_mended(
+    own_cache: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    first = contents(short().splits())
+    (file,) = own_cache.iterdir()
+    held = file.read_bytes()
+    short(seed=7).splits()
+    assert len(list(own_cache.iterdir())) == 2
+
+    def never(*_: object) -> None:
+        raise AssertionError("generated although the cache has it")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(task, "generate", never)
+        assert contents(short().splits()) == first
+    flipped = held[:2000] + bytes([held[2000] ^ 1]) + held[2001:]
+    for damage in (b"", b"not a zip", held[: len(held) // 2], flipped):
+        file.write_bytes(damage)
+        caplog.clear()
+        assert contents(short().splits()) == first
+        assert "damaged" in caplog.text
+        assert file.read_bytes() == held
+
+
+def test_a_cache_that_cannot_be_written_costs_a_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (tmp_path / "file").write_text("")
+    assert len(short(cache_dir=str(tmp_path / "file" / "below")).splits().test) == 80
+    assert "cannot be written" in caplog.text
+
+
+def test_what_is_written_is_what_is_read(tmp_path: Path) -> None:
+    options = TaskOptions(preset="cpu", **SIZES)  # type: ignore[arg-type]
+    paths = write_task(options, tmp_path / "tsv")
+    assert [len(path.read_bytes().splitlines()) for path in paths] == [302, 61, 81]
+    read = load_task(TaskOptions(data_dir=str(tmp_path / "tsv")))
+    assert read.name == "lra-listops@short"
+    assert contents(read.splits()) == contents(load_task(options).splits())
+    assert str(tmp_path / "tsv") in read.describe()
+    with pytest.raises(ManticoreError, match="exists"):
+        write_task(options, tmp_path / "tsv")
+
+
+def test_files_are_official_unless_told_otherwise(tmp_path: Path) -> None:
+    write_task(TaskOptions(train=20, val=2, test=3), tmp_path)
+    task = load_task(TaskOptions(data_dir=str(tmp_path), preset="cpu", train=10))
+    assert (task.name, task.max_length) == ("lra-listops", OFFICIAL.grammar.max_length)
+    assert (len(task.splits().train), len(task.splits().val), len(task.splits().test)) == (5, 2, 3)
+    assert all(501 <= length - 1 <= 1999 for length in task.splits().train.lengths)
+
+
+def lines(*sources: str) -> bytes:
+    return "".join(f"{line}\r\n" for line in ("Source\tTarget", *sources)).encode()
+
+
+def test_files_that_share_examples_lose_them_on_the_training_side(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "basic_train.tsv").write_bytes(lines("1\t1", "2\t2", "3\t3", "4\t4", "4\t4", "5\t5"))
+    (tmp_path / "basic_val.tsv").write_bytes(lines("2\t2", "3\t3", "6\t6"))
+    (tmp_path / "basic_test.tsv").write_bytes(lines("3\t3", "7\t7", "7\t7"))
+    with caplog.at_level(logging.WARNING):
+        task = load_task(TaskOptions(data_dir=str(tmp_path)))
+    assert "dropped 1 of 3 ListOps examples from val" in caplog.text
+    assert "dropped 3 of 6 ListOps examples from train" in caplog.text
+    splits = task.splits()
+    assert sorted(label for part in (splits.train, splits.train_arch) for _, label in part) == [1, 4, 5]
+    assert [label for _, label in splits.val] == [2, 6]
+    assert [label for _, label in splits.test] == [3, 7, 7]
+    assert (task.name, task.max_length) == ("lra-listops@custom", 2)
+
+
+def test_files_with_nothing_left_are_refused(tmp_path: Path) -> None:
+    for name in ("train", "val", "test"):
+        (tmp_path / f"basic_{name}.tsv").write_bytes(lines("1\t1", "2\t2"))
+    with pytest.raises(ManticoreError, match="all 2 ListOps examples of val"):
+        load_task(TaskOptions(data_dir=str(tmp_path)))
+
+
+def test_contradictions_and_missing_things_are_one_line(tmp_path: Path) -> None:
+    with pytest.raises(ManticoreError, match=r"max_depth, max_args .*data_dir"):
+        short(data_dir=str(tmp_path), max_depth=3, max_args=3)
+    with pytest.raises(BadFile, match="no such file"):
+        short(data_dir=str(tmp_path))
+    with pytest.raises(ManticoreError, match="must satisfy"):
+        short(min_length=40)
+    with pytest.raises(ManticoreError, match="only 400 can be drawn"):
+        short(min_length=1, max_length=5, train=500).splits()
+    with pytest.raises(UnknownName, match="Did you mean 'lra-listops'"):
+        load_task(TaskOptions(name="lra-listop"))
+    assert "lra-listops" in tasks

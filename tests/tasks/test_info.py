@@ -1,0 +1,177 @@
+"""What is told of a task without its data agrees with the task, and touches no data."""
+
+from __future__ import annotations
+
+import builtins
+import random
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from manticore.errors import BadFile, ManticoreError, UnknownName
+from manticore.pipelines import assets
+from manticore.tasks import SampledTask, Task, TaskOptions, Vocabulary, load_task, task_info
+from manticore.tasks.classification.fashion_mnist import INSTALLED
+from manticore.tasks.info import TaskInfo, attribute_helps, render
+from manticore.tasks.mad.catalog import SWEEPS
+from manticore.tasks.mad.fuzzy import Fuzzy
+from manticore.tasks.options import PRESETS
+from manticore.tasks.task import task_infos, tasks
+
+OURS = [name for name in tasks if name.partition("-")[0] in ("mad", "lra", "pixels", "bytes")]
+
+
+@pytest.fixture
+def no_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Nothing can be opened, drawn, asked of a hub or found in a cache."""
+
+    def refused(*_: object, **__: object) -> None:
+        raise AssertionError("data is touched")
+
+    assert set(task_infos) < set(tasks), "plugins are looked for now, in files"
+    monkeypatch.setenv("MANTICORE_CACHE", str(tmp_path))
+    with monkeypatch.context() as patch:
+        for owner, name in ((builtins, "open"), (Path, "open"), (Path, "read_bytes"), (np, "fromfile"), (np, "load")):
+            patch.setattr(owner, name, refused)
+        for place in ("lra_text.from_hub", "lra_image.from_hub", "cache.remember", "bytes_spam.find_package"):
+            patch.setattr(f"manticore.tasks.{place}", refused)
+        yield
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.usefixtures("no_data")
+@pytest.mark.parametrize("preset", PRESETS[1:])
+@pytest.mark.parametrize("name", OURS)
+def test_a_sheet_needs_no_data(name: str, preset: str) -> None:
+    sheet = task_info(TaskOptions(name=name, preset=preset))
+    assert set(sheet.sizes) == {"train", "val", "test"}
+    assert all(size > 0 for size in sheet.sizes.values())
+    assert sheet.files
+    assert set(sheet.settings) <= set(sheet.helps)
+    assert set(sheet.sweep) <= set(sheet.settings)
+
+
+@pytest.mark.parametrize("name", ["mad-compression", "lra-listops", "lra-pathfinder32"])
+def test_a_sheet_agrees_with_the_task_it_is_of(name: str) -> None:
+    for preset in PRESETS[1:]:
+        options = TaskOptions(name=name, preset=preset, train=20, val=3, test=4)
+        sheet, task = task_info(options), load_task(options)
+        assert sheet.sizes == {"train": 20, "val": 3, "test": 4}
+        assert (sheet.settings, sheet.max_length, sheet.kind) == (task.settings, task.max_length, task.kind)
+
+
+@pytest.mark.skipif(not INSTALLED.is_dir(), reason="dataset-fashion-mnist is not installed")
+@pytest.mark.parametrize("preset", PRESETS[1:])
+def test_a_sheet_agrees_with_what_is_read(preset: str) -> None:
+    options = TaskOptions(name="pixels-fashion-mnist", preset=preset)
+    sheet, task = task_info(options), load_task(options)
+    splits = task.splits()
+    train = len(splits.train) + len(splits.train_arch)
+    assert (sheet.settings, sheet.max_length, sheet.vocabulary) == (
+        task.settings,
+        task.max_length,
+        task.vocabulary.size,
+    )
+    assert tuple(sheet.label_names) == task.label_names
+    assert sheet.sizes["test"] == len(splits.test)
+    for size, held in ((sheet.sizes["train"], train), (sheet.sizes["val"], len(splits.val))):
+        assert size * 0.99 < held <= size
+
+
+def test_a_page_has_what_the_benchmark_tries_and_what_settings_mean() -> None:
+    for name, sweep in SWEEPS.items():
+        told = assets.show(name)
+        for key, values in sweep.items():
+            assert f"  {key} " in told
+            assert f"the benchmark also tries {', '.join(map(str, values))}" in told
+    helps = attribute_helps(Fuzzy)
+    assert helps["vocab_size"] == "number of token ids V, the special ones included"
+    assert helps["k_motif_size"] == "most tokens of a key"
+    assert set(helps) >= {"vocab_size", "seq_len", "train", "multi_query", "k_motif_size", "v_motif_size"}
+
+
+def test_settings_after_the_name_count() -> None:
+    assert [task_info(TaskOptions("lra-image@side=16", preset=preset)).max_length for preset in PRESETS[1:]] == [
+        256,
+        256,
+    ]
+    assert "lra-text@unit=characters" in assets.show("lra-text@unit=characters")
+    assert "vocabulary" not in assets.show("lra-text@unit=characters")
+    told = assets.show("mad-noisy-recall@seq_len=64")
+    assert any(line.split() == ["seq_len", "64", "64"] for line in told.splitlines())
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("mad-noisy-recall@seqlen=64", "Did you mean 'seq_len'"),
+        ("lra-pathx@levl=easy", "Did you mean 'level'"),
+        ("lra-text@unit=words", "unknown unit of text 'words'"),
+        ("lra-retrieval@lenght=9", "Did you mean 'length'"),
+        ("lra-image@side=9", "'side' of lra-image must be 32 or 16"),
+        ("mad-noisy-recall@seq_len", "expected key=value"),
+        ("mad-noisy-recal@seq_len=64", "unknown name"),
+    ],
+)
+def test_settings_there_are_not_are_refused(name: str, message: str) -> None:
+    with pytest.raises(ManticoreError, match=message):
+        assets.show(name)
+
+
+@pytest.fixture
+def mine() -> Iterator[str]:
+    """A name for a task of a user's own."""
+    yield "mine"
+    tasks._items.pop("mine", None)
+
+
+def _draw(rng: random.Random) -> tuple[list[str], int]:
+    raise AssertionError("data is touched")
+
+
+def test_a_users_own_task_shows_what_it_knows(mine: str) -> None:
+    @tasks.register(mine)
+    def made(options: TaskOptions) -> Task:
+        """Whether it is odd."""
+        return SampledTask(mine, Vocabulary.of("01"), ("even", "odd"), 17, _draw, options)
+
+    told = assets.show(mine)
+    assert told.startswith("mine: Whether it is odd.\n")
+    assert "2 classes (even, odd)" in told
+    assert "10,000" in told
+    assert "settings" not in told
+    assert "--data-dir" not in told
+    assert "drawn with seed 0" in told
+    assert told.endswith("--task mine --preset cpu")
+    with pytest.raises(UnknownName, match="setting of mine 'size'"):
+        assets.show("mine@size=3")
+
+
+@pytest.mark.parametrize("error", [BadFile("mails", "no such file"), FileNotFoundError("mails")])
+def test_a_users_task_that_cannot_be_made_without_files_still_shows(mine: str, error: Exception) -> None:
+    @tasks.register(mine)
+    def made(options: TaskOptions) -> Task:
+        raise error
+
+    assert assets.show(mine).splitlines() == ["mine: ", "", f"no more is known without its data: {error}"]
+    with pytest.raises(type(error)):
+        assets.show("mine@size=3")
+
+
+def test_a_page_of_a_task_that_says_little() -> None:
+    bare = TaskInfo("classification", "accuracy", ("no", "yes"), {"bold": True}, 5, 9, {}, "made up")
+    assert render({"cpu": bare, "paper": bare}).splitlines() == [
+        "kind classification: a sequence has one label, one of 2 classes (no, yes)",
+        "metric accuracy: share of the labels that are told right",
+        "",
+        "preset                         cpu  paper",
+        "tokens of a sequence, at most    9      9",
+        "vocabulary                       5      5",
+        "",
+        "settings, after @   cpu  paper",
+        "  bold             true   true",
+        "",
+        "data: made up",
+    ]

@@ -1,0 +1,68 @@
+"""Accuracy and bits per byte: which end is better, and how values, changes and regrets are written."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from manticore.errors import UnknownName
+from manticore.report.charts.intervals import LinearScale, hairlines
+from manticore.results.task_result import TaskResult
+from manticore.training.metrics import ACCURACY, BITS, LOSS, WORST, Metric, metric_named
+from tests.helpers.study_results import text_task
+
+
+def test_the_better_end() -> None:
+    assert ACCURACY.best_of([0.2, 0.9, 0.5]) == 0.9
+    assert BITS.best_of([1.2, 0.9, 1.5]) == 0.9
+    assert math.isnan(BITS.best_of([]))
+    assert (ACCURACY.goodness(0.3), BITS.goodness(0.3), LOSS.goodness(0.3)) == (0.3, -0.3, -0.3)
+    assert (ACCURACY.better, BITS.better) == ("above", "below")
+
+
+@pytest.mark.parametrize(
+    ("metric", "value", "change", "regret"),
+    [
+        (ACCURACY, "63.0 ± 1.5 %", "−4.2 ± 1.9 points", "1.2 ± 0.4 points below"),
+        (BITS, "0.630 ± 0.015 bits per byte", "−0.042 ± 0.019 bits per byte", "0.012 ± 0.004 bits per byte above"),
+    ],
+    ids=lambda held: held.name if isinstance(held, Metric) else "",
+)
+def test_words(metric: Metric, value: str, change: str, regret: str) -> None:
+    assert metric.told(0.63, 0.015) == value
+    assert metric.told_change(-0.042, 0.019) == change
+    assert metric.told_regret(0.012, 0.004) == regret
+
+
+def test_nothing_is_worse_than_what_diverged() -> None:
+    """Eight bits tell any byte, so who needs more is counted with eight, as is who diverged."""
+    for metric in (ACCURACY, BITS):
+        for value in (0.0, 0.4, 1.0, 7.0, 8.0, 90.0):
+            assert metric.goodness(metric.of({metric.name: value})) >= metric.goodness(metric.of(WORST))
+    assert BITS.of({"bits_per_byte": 90.0}) == BITS.of(WORST) == 8.0
+
+
+def test_an_axis_is_written_in_the_unit() -> None:
+    assert [text for _, text in hairlines(LinearScale(0.65, 0.85, 100), ACCURACY)] == [
+        "65 %",
+        "70 %",
+        "75 %",
+        "80 %",
+        "85 %",
+    ]
+    assert [text for _, text in hairlines(LinearScale(1.91, 1.93, 100), BITS)][:2] == ["1.910", "1.915"]
+    signed = [text for _, text in hairlines(LinearScale(-0.02, 0.02, 100), BITS, signed=True)]
+    assert signed == ["−0.02", "−0.01", "0", "+0.01", "+0.02"]
+
+
+def test_an_unknown_metric_is_named() -> None:
+    with pytest.raises(UnknownName, match=r"unknown metric .acuracy.\. Did you mean .accuracy"):
+        metric_named("acuracy")
+
+
+def test_a_comparison_of_text_is_read_under_its_own_key() -> None:
+    match = TaskResult.of(text_task("text"))
+    assert match.best("tokens") == pytest.approx(1.17)
+    assert match.paths[0].path == ("gpt-neo", "mamba")
+    assert match.table("tokens")[0].score == "1.200 ± 0.020"
