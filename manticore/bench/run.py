@@ -12,6 +12,7 @@ from rich.console import Console
 from manticore.bench.case import Case, Promise
 from manticore.bench.timing import peak_elsewhere, race, ratio
 from manticore.kernels.dispatch import importable
+from manticore.utils.console import info
 
 Row = dict[str, Any]
 
@@ -21,7 +22,7 @@ def run_cases(cases: Sequence[Case], repeats: int, budget: float, quick: bool, c
     logging.getLogger("transformers").setLevel(logging.ERROR)
     rows: list[Row] = []
     for case in cases:
-        console.print(f"{case.name}: {case.about}", highlight=False, soft_wrap=True)
+        info(console, f"{case.name}: {case.about}")
         rows += run_case(case, repeats, budget, quick)
     return rows
 

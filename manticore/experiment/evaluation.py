@@ -17,6 +17,7 @@ from manticore.nas.discretize import discretize
 from manticore.nas.supernet import Supernet
 from manticore.tasks.task import Task
 from manticore.training.scoring import Score
+from manticore.utils.console import info
 
 
 def compare(
@@ -32,7 +33,7 @@ def compare(
     """Everything on the same untouched test split, which is read here and nowhere else."""
     supernet = found.net
     assert isinstance(supernet, Supernet)
-    exp.console.print("comparing on the test split", highlight=False, soft_wrap=True)
+    info(exp.console, "comparing on the test split")
     raw = discretize(supernet, path, **config_fields(exp.task))
     rows = [
         _row(exp, "soft supernet", "search", supernet, found.tokens),

@@ -29,6 +29,7 @@ from manticore.training.batching import BatchSampler
 from manticore.training.modules import TrainModule
 from manticore.training.scoring import Score, score
 from manticore.training.trainer import Hardware, fit
+from manticore.utils.console import info
 
 
 @dataclass
@@ -157,7 +158,7 @@ class Experiment:
         held = self.folder.done(phase)
         if held is not None:
             self.folder.restore(phase, module.net)
-            self.console.print(f"  {phase}: done before", highlight=False, soft_wrap=True)
+            info(self.console, f"  {phase}: done before")
             self.seconds[phase] = held["seconds"]
             return PhaseResult(module.net.eval(), held["tokens"], held["seconds"], self.task, held["flops"])
         started = time.monotonic()

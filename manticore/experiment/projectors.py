@@ -21,6 +21,7 @@ from manticore.nas.supernet import Supernet
 from manticore.tasks.catalog import task_info
 from manticore.tasks.language.task import LanguageTask
 from manticore.utils import assets
+from manticore.utils.console import info
 
 CLOSED_FORM_KINDS = ("linear", "low-rank")
 """Kinds of projector that have a closed form."""
@@ -83,7 +84,7 @@ def _fit(exp: Experiment, supernet: Supernet, tokens: int) -> ProjectorFit:
     fits = fit_projectors(supernet.to(device), lambda: seen, lambda: held)
     supernet.to("cpu")
     told = _summary(fits, "Q with the bypass" if "bypass" in supernet.projector else "Q")
-    exp.console.print(f"aligned on {text.words}: {told}", highlight=False, soft_wrap=True)
+    info(exp.console, f"aligned on {text.words}: {told}")
     weights = {key: value.clone() for key, value in projector_state(supernet).items()}
     return ProjectorFit(weights, text.tokens, fits, text.shares)
 

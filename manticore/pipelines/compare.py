@@ -31,6 +31,7 @@ from manticore.studies.trial import digest
 from manticore.tasks.catalog import load_task
 from manticore.tasks.task import Task
 from manticore.training.metrics import metric_named
+from manticore.utils.console import info
 from manticore.utils.io import write_json, write_text
 
 RESULT = "comparison.json"
@@ -116,8 +117,8 @@ def show(result: dict[str, Any], out: Path, console: Console) -> None:
         for held in result["tasks"]:
             console.print(standings(held, budget))
         for sentence in sentences:
-            console.print(f"at the same {NAMES[budget]}: {sentence}", highlight=False, soft_wrap=True)
-    console.print(f"  report  {out / 'report.html'}\n  numbers {out / RESULT}", highlight=False, soft_wrap=True)
+            info(console, f"at the same {NAMES[budget]}: {sentence}")
+    info(console, f"  report  {out / 'report.html'}\n  numbers {out / RESULT}")
 
 
 def tables(result: dict[str, Any]) -> str:

@@ -21,6 +21,7 @@ from manticore.tasks.language.task import LanguageTask
 from manticore.tasks.options import TaskOptions
 from manticore.tasks.task import Task
 from manticore.training.scoring import Score, score
+from manticore.utils.console import info
 from manticore.utils.io import write_json
 
 
@@ -36,11 +37,7 @@ def run(hybrid: Path, options: TaskOptions, batch_size: int, json: Path | None, 
     task = task_of(hybrid, model, options)
     check_fits(model, task)
     result = score(model, task.splits().test, task.collate, batch_size, machine.device)
-    console.print(
-        f"{task.name} test: {format_score(result)}, loss {result.loss:.4f} nats, {result.count:,} examples",
-        highlight=False,
-        soft_wrap=True,
-    )
+    info(console, f"{task.name} test: {format_score(result)}, loss {result.loss:.4f} nats, {result.count:,} examples")
     if json is not None:
         write_json(json, {"task": task.name, "split": "test", **result.to_dict()})
     return result

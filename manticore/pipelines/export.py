@@ -17,6 +17,7 @@ from manticore.export.tokenizer import build_tokenizer, config_fields
 from manticore.nas.discretize import discretize
 from manticore.report.model_card import plain_model_card
 from manticore.tasks.catalog import load_task
+from manticore.utils.console import info
 from manticore.utils.io import atomic_dir, read_json
 
 
@@ -40,7 +41,7 @@ def run(given: Path, path: list[str] | None, out: Path, console: Console) -> Pat
             raise ManticoreError(f"{folder.hybrid} is gone; name a path to export from the supernet (--path ...)")
         with atomic_dir(out) as part:
             shutil.copytree(folder.hybrid, part, dirs_exist_ok=True)
-        console.print(f"{out}", highlight=False, soft_wrap=True)
+        info(console, f"{out}")
         return out
     recipe = resolve([read_yaml(folder.recipe)], "auto")
     metrics = read_json(folder.metrics)
@@ -60,7 +61,5 @@ def run(given: Path, path: list[str] | None, out: Path, console: Console) -> Pat
     card = plain_model_card(exp.components, architecture.words(), architecture.base, exp.task.kind, note)
     hybrid = discretize(supernet, path, **config_fields(exp.task))
     place = save_checkpoint(hybrid, build_tokenizer(exp.task), out, card)
-    console.print(
-        f"{place}: {architecture.words()}, as the search left it; fine-tune it next", highlight=False, soft_wrap=True
-    )
+    info(console, f"{place}: {architecture.words()}, as the search left it; fine-tune it next")
     return place

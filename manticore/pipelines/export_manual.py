@@ -21,6 +21,7 @@ from manticore.nas.space import SearchSpace
 from manticore.nas.supernet import HeadSpec, Supernet
 from manticore.report.model_card import plain_model_card
 from manticore.utils import assets
+from manticore.utils.console import info
 
 SPECIAL = ("bos_token_id", "eos_token_id", "pad_token_id")
 
@@ -75,7 +76,5 @@ def run(
     card = plain_model_card(components, architecture.words(), base, "lm", note)
     told = "untrained" if found is None else f"from {found.name}"
     place = save_checkpoint(hybrid, lender.tokenizer, out, card)
-    console.print(
-        f"{place}: {architecture.words()}, base {base}; its projectors are {told}", highlight=False, soft_wrap=True
-    )
+    info(console, f"{place}: {architecture.words()}, base {base}; its projectors are {told}")
     return place

@@ -23,6 +23,7 @@ from manticore.training.modules import TrainModule
 from manticore.training.optimizers import WeightOptions
 from manticore.training.scoring import score
 from manticore.training.trainer import fit
+from manticore.utils.console import info
 from manticore.utils.io import write_json
 
 OPTIONS_FILE = "finetune.json"
@@ -61,7 +62,7 @@ def run(
     }
     check_same_options(out / OPTIONS_FILE, asked, resume, "fine-tuning")
     if (out / "hybrid").exists():
-        console.print(f"{out} is complete; nothing to do.", highlight=False, soft_wrap=True)
+        info(console, f"{out} is complete; nothing to do.")
         return out / "hybrid"
     machine = setup_hardware(RunOptions())
     model = read_hybrid(hybrid)
@@ -80,11 +81,10 @@ def run(
     module.micro_batch_size = micro_batch_size
     fit(module, {"weights": stream}, "fine-tune", out / "checkpoints", machine, console)
     after = score(model, splits.val, task.collate, scored, machine.device)
-    console.print(
+    info(
+        console,
         f"{task.name} validation split: {format_score(before)} before, {format_score(after)} after "
         f"{steps} steps ({module.tokens:,} tokens)",
-        highlight=False,
-        soft_wrap=True,
     )
     card = hybrid_card(hybrid) + (
         f"\n## Fine-tuned further\n\n{steps} steps of {batch_size} sequences ({module.tokens:,} tokens) "
@@ -93,7 +93,7 @@ def run(
     )
     place = save_checkpoint(model.to("cpu"), build_tokenizer(task), out / "hybrid", card)
     (out / "checkpoints" / "fine-tune.ckpt").unlink(missing_ok=True)
-    console.print(str(place), highlight=False, soft_wrap=True)
+    info(console, str(place))
     return place
 
 

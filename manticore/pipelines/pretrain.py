@@ -29,6 +29,7 @@ from manticore.training.batching import Batch, BatchSampler
 from manticore.training.modules import TrainModule
 from manticore.training.scoring import score
 from manticore.training.trainer import fit
+from manticore.utils.console import info
 from manticore.utils.io import atomic_dir, write_json, write_text
 
 OPTIONS_FILE = "pretrain.json"
@@ -66,7 +67,7 @@ def run(
     }
     check_same_options(out / OPTIONS_FILE, asked, resume, "pretraining")
     if (out / "model").exists():
-        console.print(f"{out} is complete; nothing to do.", highlight=False, soft_wrap=True)
+        info(console, f"{out} is complete; nothing to do.")
         return out / "model"
     machine = setup_hardware(recipe.run)
     documents = read_documents(text.expanduser())
@@ -202,8 +203,3 @@ def _all(texts: PretrainTexts) -> list[str]:
 def _summary(texts: PretrainTexts) -> str:
     documents = _all(texts)
     return f"{len(documents):,} documents, {sum(map(len, documents)) / 1e6:.1f} M characters"
-
-
-def info(console: Console, line: str) -> None:
-    """One line for the user, as it is."""
-    console.print(line, highlight=False, soft_wrap=True)

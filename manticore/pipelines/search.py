@@ -31,6 +31,7 @@ from manticore.report.model_card import model_card
 from manticore.report.run.page import write_run_report
 from manticore.report.run.table import comparison
 from manticore.tasks.catalog import load_task
+from manticore.utils.console import info
 from manticore.utils.io import read_json, write_json
 
 
@@ -74,7 +75,7 @@ def run(recipe: Recipe, out: Path, resume: bool, console: Console) -> Result:
     if resuming:
         _check_same(recipe, folder)
     if folder.metrics.exists():
-        console.print(f"{out} is complete; nothing to do.", highlight=False, soft_wrap=True)
+        info(console, f"{out} is complete; nothing to do.")
         return finalize(folder, console)
     task = load_task(recipe.task)
     exp = Experiment(recipe, task, setup_hardware(recipe.run), folder, console)
@@ -87,14 +88,14 @@ def run(recipe: Recipe, out: Path, resume: bool, console: Console) -> Result:
     alone = train_components(exp)
     base, reason = choose_base(exp, alone)
     exp = exp.read_as(base)
-    console.print(f"base: {base} ({reason})", highlight=False, soft_wrap=True)
+    info(console, f"base: {base} ({reason})")
     found = run_search(exp, base)
     supernet = found.net
     assert isinstance(supernet, Supernet)
     path = select_path(exp, supernet)
     architecture = supernet.architecture(path)
     architecture.save(folder.architecture)
-    console.print(f"path: {architecture.words()}", highlight=False, soft_wrap=True)
+    info(console, f"path: {architecture.words()}")
     tuned = finetune(exp, supernet, path, "fine-tune")
     others = train_controls(exp, supernet, base, path)
     metrics = compare(exp, base, reason, alone, found, path, tuned, others)
@@ -121,28 +122,26 @@ def check_buildable(exp: Experiment) -> None:
 def print_summary(exp: Experiment) -> None:
     """Say what was chosen and why, before it is done."""
     preset, why = exp.preset
-    exp.console.print(f"preset: {preset} ({why})", highlight=False, soft_wrap=True)
-    exp.console.print(f"task: {exp.task.describe()}", highlight=False, soft_wrap=True)
+    info(exp.console, f"preset: {preset} ({why})")
+    info(exp.console, f"task: {exp.task.describe()}")
     space = exp.space
     sizes = ", ".join(
         f"{c.name} ({c.depth} layers of width {c.width}, {parameters(c.model):,} parameters, {c.source})"
         for c in exp.components
     )
-    exp.console.print(f"components: {sizes}", highlight=False, soft_wrap=True)
-    exp.console.print(
+    info(exp.console, f"components: {sizes}")
+    info(
+        exp.console,
         f"space: {space.stages} stages, {space.topology} topology, {space.projector} projectors, "
         f"{len(space.candidates)}^{space.stages} = {len(space.candidates) ** space.stages} paths; "
         f"{exp.machine.accelerator}, {exp.machine.precision}",
-        highlight=False,
-        soft_wrap=True,
     )
     slow = exp.machine.accelerator == "cuda" and find_spec("mamba_ssm") is None
     if slow and any(component.layout.recurrent for component in exp.components):
-        exp.console.print(
+        info(
+            exp.console,
             "note: mamba-ssm is not installed, so Mamba layers run in transformers' plain loop on this GPU, which is "
             "slow on long sequences: pip install 'manticore-hybrids[cuda]'",
-            highlight=False,
-            soft_wrap=True,
         )
 
 
@@ -166,8 +165,8 @@ def finalize(folder: RunDir, console: Console) -> Result:
     if not folder.report.exists():
         write_run_report(folder.root)
     console.print(comparison(metrics["rows"], title=f"{metrics['task']}, test split"))
-    console.print(f"path: {metrics['words']}", highlight=False, soft_wrap=True)
-    console.print(f"exported: {metrics['exported']} ({metrics['exported_reason']})", highlight=False, soft_wrap=True)
+    info(console, f"path: {metrics['words']}")
+    info(console, f"exported: {metrics['exported']} ({metrics['exported_reason']})")
     for label, place in {
         "hybrid": folder.hybrid,
         "report": folder.report,
@@ -176,7 +175,7 @@ def finalize(folder: RunDir, console: Console) -> Result:
     }.items():
         if not place.exists():  # a search that trains nothing has no history of alphas
             continue
-        console.print(f"  {label:8}{place}", highlight=False, soft_wrap=True)
+        info(console, f"  {label:8}{place}")
     return Result(folder.root, architecture, metrics)
 
 

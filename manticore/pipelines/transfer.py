@@ -36,6 +36,7 @@ from manticore.studies.transfer_results import chosen_path, correlations, costs,
 from manticore.studies.trial import digest
 from manticore.tasks.catalog import load_task
 from manticore.tasks.task import Task
+from manticore.utils.console import info
 from manticore.utils.io import write_json
 
 
@@ -151,6 +152,6 @@ def show(result: dict[str, Any], out: Path, console: Console) -> None:
     console.print(standings_table(told))
     console.print(transfer_table(told))
     for sentence in sentences(told):
-        console.print(sentence, highlight=False, soft_wrap=True, markup=False)
+        info(console, sentence)
     for what, file in (("report", "report.html"), ("numbers", FILE), ("path", "architecture.json")):
-        console.print(f"  {what:8}{out / file}", highlight=False, soft_wrap=True, markup=False)
+        info(console, f"  {what:8}{out / file}")

@@ -24,6 +24,7 @@ from manticore.tasks.language.task import LanguageTask
 from manticore.tasks.task import Task
 from manticore.training.metrics import ACCURACY, metric_named
 from manticore.training.trainer import Hardware
+from manticore.utils.console import info
 
 RESULTS = ("comparison.json", "program.json")
 """What a study leaves, whichever it is."""
@@ -87,11 +88,11 @@ def apply_exclusions(exp: Experiment, console: Console) -> Recipe:
     """
     recipe, study, absent = exp.recipe, exp.recipe.study, excluded_baselines(exp)
     for words in absent.values():
-        console.print(f"{exp.task.name}: without {words}", highlight=False, soft_wrap=True)
+        info(console, f"{exp.task.name}: without {words}")
     able = tuple(name for name in study.baselines if name not in absent)
     settled = given_base(exp)
     if settled is not None and not exp.space.base:
-        console.print(f"{exp.task.name}: base: {settled[0]} ({settled[1]})", highlight=False, soft_wrap=True)
+        info(console, f"{exp.task.name}: base: {settled[0]} ({settled[1]})")
         recipe = replace(recipe, space={**recipe.space, "base": settled[0]})
     return replace(recipe, study=replace(study, baselines=able))
 

@@ -14,13 +14,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from manticore.errors import ManticoreError
 from manticore.studies.pool import QueuedJob, run_in_processes
 from manticore.studies.store import Job, JobFunction, JobStore, key_of
 from manticore.studies.trial import Trial, TrialRunner
 from manticore.training.metrics import OF_TASKS
+from manticore.utils.console import info, progress_bar
 
 Results = list[dict[str, Any]]
 RoundPlan = Generator[list[Trial], Results, dict[str, Any]]
@@ -65,18 +65,17 @@ class TrialScheduler:
         """All results, in order. Raises ManticoreError if a trial fails; the others are kept."""
         self.round += 1
         self.seen += trials
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-        with Progress(*columns, TextColumn("{task.fields[note]}"), console=self.console, transient=True) as progress:
-            bar = progress.add_task(f"round {self.round}", total=None, note="")
+        total = len({key_of(trial) for trial in trials})
+        with progress_bar(f"round {self.round}", total, console=self.console) as update:
 
-            def tell(settled: JobProgress) -> None:
-                progress.update(bar, completed=settled.done, total=settled.total, note=self._words(settled))
+            def show(settled: JobProgress) -> None:
+                text = self._words(settled)
+                update(settled.done, text)
                 if settled.state != "kept" and not self.console.is_terminal:
-                    words = f"  round {self.round}: {settled.done}/{settled.total} · {self._words(settled)}"
-                    self.console.print(words, highlight=False, soft_wrap=True)
+                    info(self.console, f"  round {self.round}: {settled.done}/{settled.total} · {text}")
 
             while True:
-                outcome = run_all(trials, self.work, self.store, self.workers, tell)
+                outcome = run_all(trials, self.work, self.store, self.workers, show)
                 if outcome.failed:
                     place, message = next(iter(outcome.failed.items()))
                     raise ManticoreError(

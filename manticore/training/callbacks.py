@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import json
 import time
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import lightning
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from manticore.nas.supernet import Supernet
 from manticore.training.modules import SearchModule, TrainModule
+from manticore.utils.console import ProgressUpdate, info, progress_bar
 from manticore.utils.io import atomic_write
 
 
@@ -85,7 +86,8 @@ class Live(lightning.Callback):
     def __init__(self, title: str, console: Console) -> None:
         self.title = title
         self.console = console
-        self.progress: Progress | None = None
+        self.update: ProgressUpdate | None = None
+        self.stack = ExitStack()
         self.started = (0.0, 0)
         self.begun = False
         self.first = 0
@@ -96,22 +98,19 @@ class Live(lightning.Callback):
         self.first = module.done
         self.begun = True
         if self.console.is_terminal:
-            columns = (TextColumn("[bold]{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-            self.progress = Progress(*columns, TextColumn("{task.fields[note]}"), console=self.console, transient=True)
-            self.progress.start()
-            self.bar = self.progress.add_task(self.title, total=module.steps, completed=module.done, note="")
+            self.update = self.stack.enter_context(progress_bar(self.title, module.steps, console=self.console))
+            self.update(module.done)
 
     def on_train_batch_end(self, trainer: Any, module: Any, *_: object) -> None:
         assert isinstance(module, TrainModule)
-        if self.progress is not None:
-            self.progress.update(self.bar, completed=module.done, note=self._note(module))
+        if self.update is not None:
+            self.update(module.done, self._note(module))
         elif module.done % max(1, module.steps // 10) == 0 or module.done == module.steps:
             elapsed = time.monotonic() - self.started[0]
             left = elapsed / max(1, module.done - self.first) * (module.steps - module.done)
-            self.console.print(
+            info(
+                self.console,
                 f"  {self.title}: step {module.done}/{module.steps} · {self._note(module)} · {left:.0f} s left",
-                highlight=False,
-                soft_wrap=True,
             )
 
     def _note(self, module: TrainModule) -> str:
@@ -123,9 +122,7 @@ class Live(lightning.Callback):
         return note
 
     def on_train_end(self, trainer: Any, module: Any) -> None:
-        if self.progress is not None:
-            self.progress.stop()
+        self.stack.close()
 
     def on_exception(self, trainer: Any, module: Any, exception: BaseException) -> None:
-        if self.progress is not None:
-            self.progress.stop()
+        self.stack.close()

@@ -1,25 +1,66 @@
-"""Where results and progress are shown."""
+"""The terminal: the console, lines for the user, progress bars."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Protocol
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+
+class ProgressUpdate(Protocol):
+    """Sets how much of a progress bar is complete, and the note behind it."""
+
+    def __call__(self, completed: int, note: str = "") -> object: ...
 
 
 def make_console(quiet: bool = False) -> Console:
-    """The terminal, or 110 columns where the output goes to a file or a pipe."""
-    found = Console(quiet=quiet)
-    return found if found.is_terminal else Console(quiet=quiet, width=110)
+    """A console on standard output, 110 columns wide if that is a file or a pipe."""
+    console = Console(quiet=quiet)
+    return console if console.is_terminal else Console(quiet=quiet, width=110)
+
+
+def info(console: Console, text: str) -> None:
+    """Print `text` as it is: no markup, no highlighting, no line breaks added."""
+    console.out(text, highlight=False)
 
 
 @contextmanager
-def progress_bar(title: str, total: int, shown: bool = True) -> Iterator[Callable[[int], None]]:
-    """Yield a function that takes how much of `total` is done. Nothing is drawn unless `shown` and on a terminal."""
-    console = Console(stderr=True)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+def progress_bar(
+    title: str, total: int, shown: bool = True, console: Console | None = None
+) -> Iterator[ProgressUpdate]:
+    """Show a progress bar while the context is open; it disappears at the end.
+
+    Args:
+        title: the text before the bar.
+        total: number of units of work.
+        shown: False draws nothing. Nothing is drawn either if the console is no terminal.
+        console: the console to draw on; default: standard error.
+
+    Yields a function that takes the number of completed units and, optionally, a note.
+    """
+    console = console or Console(stderr=True)
+    columns = (
+        TextColumn("{task.description}", style="bold", markup=False),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[note]}", markup=False),
+    )
     with Progress(*columns, console=console, transient=True, disable=not (shown and console.is_terminal)) as progress:
-        task = progress.add_task(title, total=total)
-        yield lambda done: progress.update(task, completed=done)
+        task = progress.add_task(title, total=total, note="")
+
+        def update(completed: int, note: str = "") -> None:
+            progress.update(task, completed=completed, note=note)
+
+        yield update
