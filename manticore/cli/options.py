@@ -108,7 +108,7 @@ def add_flags(made: Parser) -> None:
 
 def tasks_of(given: Sequence[str]) -> list[str]:
     """Names of tasks, where the first word of several, such as `mad`, stands for all of them."""
-    from manticore.tasks.task import tasks
+    from manticore.tasks.catalog import tasks
 
     out: list[str] = []
     for name in given:

@@ -42,7 +42,7 @@ def _rows(kind: str) -> list[tuple[str, str]]:
         known = [(alias, _entry(entry)) for alias, entry in CATALOG.items()]
         return [*known, *((name, _about(assets.find(kind, name))) for name in assets.names(kind))]
     if kind == "tasks":
-        from manticore.tasks.task import tasks
+        from manticore.tasks.catalog import tasks
 
         return [(name, _first_line(tasks[name].__doc__)) for name in tasks]
     return [(name, _about(assets.find(kind, name))) for name in assets.names(kind)]
@@ -88,9 +88,8 @@ def show(name: str) -> str:
 
 def _task(name: str) -> str:
     """What is known of a task without its data, settings after `@` included."""
-    from manticore.tasks.catalog import task_info
+    from manticore.tasks.catalog import task_info, tasks
     from manticore.tasks.options import PRESETS, TaskOptions
-    from manticore.tasks.task import tasks
 
     asked = {preset: TaskOptions(name=name, preset=preset) for preset in PRESETS if preset != "auto"}
     title = f"{name}: {_first_line(tasks[name.partition('@')[0]].__doc__)}"

@@ -12,6 +12,7 @@ from manticore.utils.lazy import lazy_exports
 if TYPE_CHECKING:
     from manticore.tasks.catalog import load_task as load_task
     from manticore.tasks.catalog import task_info as task_info
+    from manticore.tasks.catalog import tasks as tasks
     from manticore.tasks.catalog import write_task as write_task
     from manticore.tasks.dataset import Examples as Examples
     from manticore.tasks.dataset import Splits as Splits
@@ -22,18 +23,17 @@ if TYPE_CHECKING:
     from manticore.tasks.options import choose_preset as choose_preset
     from manticore.tasks.sampled import SampledTask as SampledTask
     from manticore.tasks.task import Task as Task
-    from manticore.tasks.task import tasks as tasks
     from manticore.tasks.vocabulary import Vocabulary as Vocabulary
 
 __getattr__, __dir__ = lazy_exports(
     __name__,
     {
-        "catalog": ("load_task", "task_info", "write_task"),
+        "catalog": ("load_task", "task_info", "tasks", "write_task"),
         "dataset": ("Examples", "Splits", "check_disjoint", "halves"),
         "info": ("TaskInfo",),
         "options": ("TaskOptions", "choose_preset"),
         "sampled": ("SampledTask",),
-        "task": ("Task", "tasks"),
+        "task": ("Task",),
         "vocabulary": ("Vocabulary",),
     },
 )

@@ -14,9 +14,9 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import GPT2Config, GPT2LMHeadModel
 
+from manticore.tasks.catalog import tasks
 from manticore.tasks.options import TaskOptions
 from manticore.tasks.sampled import SampledTask
-from manticore.tasks.task import tasks
 from manticore.tasks.vocabulary import Vocabulary
 from tests.helpers.cli import PICO, SIZES, refusal
 

@@ -12,8 +12,8 @@ import pytest
 
 from manticore.config.loading import recipe_of
 from manticore.tasks import TaskOptions, load_task
+from manticore.tasks.catalog import tasks as registry
 from manticore.tasks.task import Task
-from manticore.tasks.task import tasks as registry
 from manticore.utils.io import read_json
 from tests.helpers.cli import call, refusal
 

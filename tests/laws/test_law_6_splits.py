@@ -14,9 +14,9 @@ from torch import Tensor
 from manticore.api import search
 from manticore.nas.space import SearchSpace
 from manticore.pipelines import search as story
+from manticore.tasks.catalog import tasks
 from manticore.tasks.dataset import Example, Examples, Splits
 from manticore.tasks.sampled import SampledTask
-from manticore.tasks.task import tasks
 from manticore.training.modules import SearchModule, TrainModule
 from tests.helpers.toy_task import NAME, QUICK, which_end
 
