@@ -1,156 +1,283 @@
-"""Projector sets: P, Q and bypasses of one base and its donor components, as a folder.
+"""Projector sets: P, Q and bypasses between one base and its donor components, stored as a folder.
 
-Knows nothing of how they were fitted. A set fits the weights, cuts and widths it was made for and nothing else; whoever
-reads one into a supernet is told by name what does not fit. `projectors/README.md` fixes the form.
+A projector set fits only the models, layer boundaries and widths that it was fitted to; `ProjectorSet.check` compares
+them. `projectors/README.md` specifies the format of the folder.
 """
 
 from __future__ import annotations
 
-import hashlib
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
-from torch import Tensor, nn
+from torch import Tensor
 
-from manticore.alignment.projector_checks import FORMAT, check_config, shapes
 from manticore.components import Component
 from manticore.errors import BadFile, ManticoreError
-from manticore.modeling.projectors import NOT_OWN
+from manticore.modeling.projectors import NOT_OWN, build_bypass, build_projector
+from manticore.nas.projectors import check_projector
+from manticore.nas.space import SearchSpace
 from manticore.nas.supernet import Supernet, is_projector_weight
 from manticore.utils.io import atomic_dir, read_json, write_json, write_text
 
-
-def weight_hash(model: nn.Module) -> str:
-    """Blake2b over names, types, shapes and bytes of a model's parameters, sorted by name; the same in any process."""
-    digest = hashlib.blake2b(digest_size=16)
-    for name, parameter in sorted(model.named_parameters()):
-        digest.update(f"{name} {parameter.dtype} {tuple(parameter.shape)}\n".encode())
-        digest.update(parameter.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
-    return f"blake2b:{digest.hexdigest()}"
+FORMAT = 2
+REQUIRED_KEYS = ("format", "base", "stages", "projector", "components", "tokens")
+"""Keys that the `config.json` of every set has."""
 
 
-def describe_projector_set(supernet: Supernet) -> dict[str, Any]:
-    """What a set of this supernet's projectors fits: base, stages, kind, and each component's weights and cuts."""
-    return {
-        "format": FORMAT,
-        "base": supernet.base,
-        "stages": supernet.space.stages,
-        "projector": supernet.projector,
-        "components": {name: _component(supernet, held) for name, held in supernet.components.items()},
-    }
+@dataclass(frozen=True)
+class SetComponent:
+    """A component that a projector set was fitted to.
+
+    Attributes:
+        weights: hash of the component's parameters; see `weight_hash`.
+        width: features of its residual stream.
+        layer_boundaries: the S + 1 boundaries of its segments.
+        source: alias, hub id or name of the folder.
+        revision: commit or tag on the hub; None for a local folder.
+    """
+
+    weights: str
+    width: int
+    layer_boundaries: list[int]
+    source: str = ""
+    revision: str | None = None
+
+    @classmethod
+    def of(cls, component: Component, stages: int) -> SetComponent:
+        """The description of a loaded component that is cut into `stages` segments."""
+        source = Path(component.source).name if Path(component.source).is_dir() else component.source
+        boundaries = component.layer_boundaries(stages)
+        return cls(component.weight_hash, component.width, boundaries, source, component.revision)
 
 
-def _component(supernet: Supernet, held: Component) -> dict[str, Any]:
-    return {
-        "source": Path(held.source).name if Path(held.source).is_dir() else held.source,
-        "revision": held.revision,
-        "weights": weight_hash(held.model),
-        "width": held.width,
-        "layer_boundaries": supernet.layer_boundaries[held.name],
-    }
+@dataclass(frozen=True)
+class ProjectorSet:
+    """Weights of P, Q and bypasses, and a description of the models that they connect.
+
+    Attributes:
+        base: name of the base component.
+        stages: number of stages S.
+        projector: kind of the projectors, with its options.
+        components: by name, base among them.
+        tokens: number of base tokens that the projectors were fitted on.
+        weights: tensors by their names in a supernet, such as `stages.0.mamba.proj_in.weight`.
+        facts: further entries of `config.json`, such as the quality of the fit.
+        folder: where the set was read; None for one that was not read from disk.
+    """
+
+    base: str
+    stages: int
+    projector: Mapping[str, Any]
+    components: Mapping[str, SetComponent]
+    tokens: int
+    weights: Mapping[str, Tensor] = field(repr=False)
+    facts: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    folder: Path | None = None
+
+    @classmethod
+    def of(cls, supernet: Supernet, tokens: int, **facts: Any) -> ProjectorSet:
+        """The projectors of a supernet, fitted on `tokens` base tokens; `facts` must be fit for JSON.
+
+        Raises ManticoreError if a projector holds a value that is not finite.
+        """
+        weights = {key: value.detach().cpu().contiguous() for key, value in projector_state(supernet).items()}
+        if (key := _first_non_finite(weights)) is not None:
+            raise ManticoreError(f"{key} is not finite; nothing was written")
+        stages = supernet.space.stages
+        components = {name: SetComponent.of(component, stages) for name, component in supernet.components.items()}
+        return cls(supernet.base, stages, supernet.projector, components, tokens, weights, facts)
+
+    @classmethod
+    def load(cls, folder: Path) -> ProjectorSet:
+        """Read and validate a projector set. Raises BadFile if the folder holds none, or a damaged one."""
+        file = folder / "config.json"
+        config = read_json(file)
+        _check_config(file, config)
+        facts = {key: value for key, value in config.items() if key not in REQUIRED_KEYS}
+        keys = SetComponent.__dataclass_fields__
+        components = {
+            name: SetComponent(**{key: value for key, value in record.items() if key in keys})
+            for name, record in config["components"].items()
+        }
+        shapes = _tensor_shapes(file, config["base"], config["stages"], config["projector"], components)
+        weights = _read_weights(folder / "model.safetensors", shapes)
+        return cls(
+            config["base"], config["stages"], config["projector"], components, config["tokens"], weights, facts, folder
+        )
+
+    def save(self, folder: Path, card: str) -> Path:
+        """Write the set to a new folder, atomically.
+
+        Args:
+            folder: folder to write; must not exist.
+            card: text of its README.md; `manticore ls projectors` shows its first line.
+
+        Raises ManticoreError if `folder` exists.
+        """
+        if folder.exists():
+            raise ManticoreError(f"{folder} exists; choose another folder")
+        config = {
+            "format": FORMAT,
+            "base": self.base,
+            "stages": self.stages,
+            "projector": dict(self.projector),
+            "components": {name: asdict(component) for name, component in self.components.items()},
+            "tokens": self.tokens,
+            **self.facts,
+        }
+        with atomic_dir(folder) as part:
+            write_json(part / "config.json", _to_json(config))
+            save_file(dict(self.weights), part / "model.safetensors", metadata={"format": "pt"})
+            write_text(part / "README.md", card)
+        return folder
+
+    @property
+    def donors(self) -> list[str]:
+        """Names of the components that the set has projectors for."""
+        return [name for name in self.components if name != self.base]
+
+    def check(self, components: Sequence[Component], space: SearchSpace, base: str) -> None:
+        """Check that the set fits a search space with loaded components. No supernet is built.
+
+        The set may have further donors. Raises ManticoreError with the first difference: base, number of stages,
+        projector, or the weights, width or layer boundaries of a component.
+        """
+        place = self.folder or "this projector set"
+        for label, in_set, in_space in (
+            ("base", self.base, base),
+            ("number of stages", self.stages, space.stages),
+            ("projector", dict(self.projector), space.projector_config),
+        ):
+            if in_set != in_space:
+                raise ManticoreError(f"{place} has {label} {_short(in_set)}, the search space {_short(in_space)}")
+        for component in components:
+            fitted = self.components.get(component.name)
+            if fitted is None:
+                known = ", ".join(sorted(self.components))
+                raise ManticoreError(f"{place} has no projectors of '{component.name}'; it was made for {known}")
+            loaded = SetComponent.of(component, space.stages)
+            for key in ("weights", "width", "layer_boundaries"):
+                in_set, in_space = getattr(fitted, key), getattr(loaded, key)
+                if in_set != in_space:
+                    raise ManticoreError(
+                        f"{place} was made for other {key} of '{component.name}': "
+                        f"{_short(in_set)}, here {_short(in_space)}"
+                    )
+
+    def apply_to(self, supernet: Supernet) -> None:
+        """Copy the projectors into a supernet, in place. Raises ManticoreError if the set does not fit; see `check`."""
+        self.check(list(supernet.components.values()), supernet.space, supernet.base)
+        supernet.load_state_dict({key: self.weights[key] for key in projector_state(supernet)}, strict=False)
 
 
 def projector_state(supernet: Supernet) -> dict[str, Tensor]:
-    """The projectors' weights, under the names they have in the supernet."""
+    """Weights of a supernet's projectors and bypasses, by their names in its state dict."""
     return {key: value for key, value in supernet.state_dict().items() if is_projector_weight(key)}
 
 
-def save_projector_set(supernet: Supernet, folder: Path, card: str, tokens: int, **facts: Any) -> Path:
-    """Write a set, whole or not at all.
-
-    Args:
-        supernet: whose projectors to keep.
-        folder: what to write; must not exist.
-        card: text of its README.md; `manticore ls projectors` shows its first line.
-        tokens: base tokens that the projectors were fitted on.
-        facts: what else `config.json` is to say, fit for JSON.
-
-    Raises ManticoreError if `folder` exists or a projector holds a number that is none.
-    """
-    if folder.exists():
-        raise ManticoreError(f"{folder} exists; choose another folder")
-    weights = {key: value.detach().cpu().contiguous() for key, value in projector_state(supernet).items()}
-    spoilt = [key for key, value in weights.items() if not value.isfinite().all()]
-    if spoilt:
-        raise ManticoreError(f"{spoilt[0]} is not finite; nothing was written")
-    with atomic_dir(folder) as part:
-        write_json(part / "config.json", _plain({**describe_projector_set(supernet), "tokens": tokens, **facts}))
-        save_file(weights, part / "model.safetensors", metadata={"format": "pt"})
-        write_text(part / "README.md", card)
-    return folder
+def _first_non_finite(weights: Mapping[str, Tensor]) -> str | None:
+    """Name of the first tensor with a value that is not finite."""
+    return next((key for key, value in weights.items() if not value.isfinite().all()), None)
 
 
-def _plain(value: Any) -> Any:
-    """The same, with null where JSON has no number."""
+def _to_json(value: Any) -> Any:
+    """The same value with null for numbers that JSON cannot express."""
     if isinstance(value, Mapping):
-        return {key: _plain(held) for key, held in value.items()}
+        return {key: _to_json(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(held) for held in value]
+        return [_to_json(item) for item in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def read_projector_set(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """A set's config and weights. Raises BadFile if the folder is none, or is damaged."""
-    file, weights = folder / "config.json", folder / "model.safetensors"
-    held = read_json(file)
-    check_config(file, held)
-    wanted = shapes(file, held)
-    try:
-        state = load_file(weights)
-    except (OSError, SafetensorError) as error:
-        raise BadFile(weights, f"cannot be read as safetensors ({str(error)[:80]})") from None
-    spoilt = [key for key, value in state.items() if not value.isfinite().all()]
-    if spoilt:
-        raise BadFile(weights, f"{spoilt[0]} is not finite")
-    for key, shape in wanted.items():
-        if key not in state:
-            raise BadFile(weights, f"holds no {key}")
-        if tuple(state[key].shape) != shape:
-            raise BadFile(weights, f"{key} has the shape {tuple(state[key].shape)}, not {shape}")
-    return held, state
-
-
-def load_projector_set(supernet: Supernet, folder: Path) -> dict[str, Any]:
-    """Put a set's projectors into a supernet; returns the set's config.
-
-    The set may hold further donor components; those are left out.
-
-    Raises:
-        BadFile: the folder is no set, or is damaged.
-        ManticoreError: it was made for another base, other weights, cuts, widths or projectors; the message says which.
-    """
-    held, weights = read_projector_set(folder)
-    _check_fit(held, describe_projector_set(supernet), folder)
-    supernet.load_state_dict({key: weights[key] for key in projector_state(supernet)}, strict=False)
-    return held
-
-
-def _check_fit(held: Mapping[str, Any], ours: Mapping[str, Any], folder: Path) -> None:
-    """Raises ManticoreError with the first thing in which a set and a supernet differ."""
-    for key, words in {"base": "base", "stages": "number of stages", "projector": "projector"}.items():
-        if held[key] != ours[key]:
-            raise ManticoreError(f"{folder} has {words} {_told(held[key])}, the search space {_told(ours[key])}")
-    for name, own in ours["components"].items():
-        theirs = held["components"].get(name)
-        if theirs is None:
-            known = ", ".join(sorted(held["components"]))
-            raise ManticoreError(f"{folder} has no projectors of '{name}'; it was made for {known}")
-        for key, words in {"weights": "weights", "width": "width", "layer_boundaries": "layer_boundaries"}.items():
-            if theirs[key] != own[key]:
-                raise ManticoreError(
-                    f"{folder} was made for other {words} of '{name}': {_told(theirs[key])}, here {_told(own[key])}"
-                )
-
-
-def _told(value: Any) -> str:
-    """A value in a message: hashes by their first digits, a projector by its kind, bypass and options."""
+def _short(value: Any) -> str:
+    """A value for a message: a hash is cut short, a projector is named by kind, bypass and options."""
     if isinstance(value, Mapping):
-        options = {key: held for key, held in value.items() if key not in NOT_OWN}
-        around = " with a bypass" if value.get("bypass") else ""
-        return f"{value.get('kind')}{around}" + (f" {options}" if options else "")
+        options = {key: option for key, option in value.items() if key not in NOT_OWN}
+        bypass = " with a bypass" if value.get("bypass") else ""
+        return f"{value.get('kind')}{bypass}" + (f" {options}" if options else "")
     return value[:20] if isinstance(value, str) and value.startswith("blake2b:") else str(value)
+
+
+def _check_config(file: Path, config: Any) -> None:
+    """Raises BadFile unless `config` has the form of a projector set's `config.json`."""
+    if not isinstance(config, dict) or config.get("format") != FORMAT:
+        raise BadFile(file, f"not a projector set of format {FORMAT}")
+    missing = [key for key in REQUIRED_KEYS if key not in config]
+    if missing:
+        raise BadFile(file, f"a projector set without '{missing[0]}'")
+    for key, least in {"stages": 1, "tokens": 0}.items():
+        if type(config[key]) is not int or config[key] < least:
+            raise BadFile(file, f"'{key}' must be a whole number of at least {least}")
+    components = config["components"]
+    if not isinstance(components, dict) or not isinstance(config["base"], str) or config["base"] not in components:
+        raise BadFile(file, "'components' must give weights, width and layer boundaries of base and of every donor")
+    types = {"weights": str, "width": int, "layer_boundaries": list}
+    for name, record in components.items():
+        if not isinstance(record, dict) or any(type(record.get(key)) is not kind for key, kind in types.items()):
+            raise BadFile(file, f"'components' must give weights, width and layer boundaries of '{name}'")
+        if not _are_boundaries(record["layer_boundaries"], config["stages"]):
+            raise BadFile(
+                file, f"the layer boundaries of '{name}' must rise from 0, one more than {config['stages']} stages"
+            )
+
+
+def _are_boundaries(boundaries: list[Any], stages: int) -> bool:
+    """Whether these are S + 1 rising layer numbers from 0."""
+    if len(boundaries) != stages + 1 or any(type(layer) is not int for layer in boundaries):
+        return False
+    return boundaries[0] == 0 and all(low < high for low, high in pairwise(boundaries))
+
+
+def _tensor_shapes(
+    file: Path, base: str, stages: int, projector: Any, components: Mapping[str, SetComponent]
+) -> dict[str, tuple[int, ...]]:
+    """The shape of every tensor of a set. Raises BadFile if such projectors cannot be built."""
+    try:
+        if not isinstance(projector, Mapping) or not isinstance(projector.get("kind"), str):
+            raise ManticoreError("expected a mapping with its kind")
+        check_projector(projector["kind"], {key: value for key, value in projector.items() if key != "kind"})
+        shapes = {}
+        for name in components:
+            if name == base:
+                continue
+            modules = _build_modules(dict(projector), components[base].width, components[name].width)
+            for part, module in modules.items():
+                for key, value in ({} if module is None else module.state_dict()).items():
+                    for stage in range(stages):
+                        shapes[f"stages.{stage}.{name}.{part}.{key}"] = tuple(value.shape)
+        return shapes
+    except Exception as error:  # a user's own projector class may raise anything
+        raise BadFile(file, f"'projector' cannot be: {str(error).strip().splitlines()[0][:200]}") from None
+
+
+def _build_modules(projector: dict[str, Any], d_base: int, d_donor: int) -> dict[str, torch.nn.Module | None]:
+    """P, Q and bypass of one branch; torch's random state stays as it was."""
+    with torch.random.fork_rng(devices=[]):
+        return {
+            "proj_in": build_projector(projector, d_base, d_donor),
+            "proj_out": build_projector(projector, d_donor, d_base),
+            "bypass": build_bypass(projector, d_base),
+        }
+
+
+def _read_weights(file: Path, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Tensor]:
+    """The tensors of a safetensors file. Raises BadFile if it is damaged or tensors or shapes differ from `shapes`."""
+    try:
+        weights: dict[str, Tensor] = load_file(file)
+    except (OSError, SafetensorError) as error:
+        raise BadFile(file, f"cannot be read as safetensors ({str(error)[:80]})") from None
+    if (key := _first_non_finite(weights)) is not None:
+        raise BadFile(file, f"{key} is not finite")
+    for key, shape in shapes.items():
+        if key not in weights:
+            raise BadFile(file, f"holds no {key}")
+        if tuple(weights[key].shape) != shape:
+            raise BadFile(file, f"{key} has the shape {tuple(weights[key].shape)}, not {shape}")
+    return weights

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from typing import Any
 
+import torch
 from torch import nn
 from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
@@ -22,6 +25,15 @@ def layer_boundaries(layers: int, stages: int) -> list[int]:
     """
     near = [(2 * stage * layers + stages) // (2 * stages) for stage in range(stages // 2 + 1)]
     return near + [layers - near[stages - stage] for stage in range(stages // 2 + 1, stages + 1)]
+
+
+def weight_hash(model: nn.Module) -> str:
+    """BLAKE2b over names, types, shapes and bytes of a model's parameters, sorted by name; equal in any process."""
+    digest = hashlib.blake2b(digest_size=16)
+    for name, parameter in sorted(model.named_parameters()):
+        digest.update(f"{name} {parameter.dtype} {tuple(parameter.shape)}\n".encode())
+        digest.update(parameter.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
+    return f"blake2b:{digest.hexdigest()}"
 
 
 @dataclass
@@ -71,6 +83,11 @@ class Component:
     def depth(self) -> int:
         """Number of layers, N_k."""
         return int(self.config.num_hidden_layers)
+
+    @cached_property
+    def weight_hash(self) -> str:
+        """Hash of the parameters, computed once: supernets copy a component's weights and never train them."""
+        return weight_hash(self.model)
 
     def layer_boundaries(self, stages: int) -> list[int]:
         """Layer boundaries of the S segments. Raises ManticoreError if some segment would be empty."""

@@ -10,7 +10,6 @@ from typing import Any
 
 import yaml
 
-from manticore.alignment.projector_checks import check_projector
 from manticore.config.sections import (
     BASE_CRITERIA,
     BASELINES,
@@ -29,6 +28,7 @@ from manticore.config.sections import (
     StudyOptions,
 )
 from manticore.errors import ManticoreError, UnknownName
+from manticore.nas.projectors import check_projector
 from manticore.nas.relaxations import relaxations
 from manticore.nas.space import SearchSpace
 from manticore.nas.strategies import strategies

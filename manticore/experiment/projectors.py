@@ -12,7 +12,7 @@ from torch import Tensor
 
 from manticore.alignment import StageFit, fit_projectors
 from manticore.alignment.calibration import build_calibration
-from manticore.alignment.projector_set import load_projector_set, projector_state, read_projector_set
+from manticore.alignment.projector_set import ProjectorSet, projector_state
 from manticore.config.recipe import Recipe
 from manticore.config.sections import ZERO_SHOT
 from manticore.errors import BadFile, ManticoreError
@@ -60,8 +60,9 @@ def get_projector_fit(exp: Experiment, supernet: Supernet) -> ProjectorFit | Non
         return None
     if supernet.base not in exp.fits:
         if options.projectors is not None:
-            facts = load_projector_set(supernet, assets.find("projectors", options.projectors))
-            exp.fits[supernet.base] = ProjectorFit(projector_state(supernet), int(facts.get("tokens", 0)), [], {})
+            projectors = ProjectorSet.load(assets.find("projectors", options.projectors))
+            projectors.apply_to(supernet)
+            exp.fits[supernet.base] = ProjectorFit(projector_state(supernet), projectors.tokens, [], {})
         elif uses_closed_form(exp.recipe):
             exp.fits[supernet.base] = _fit(exp, supernet, options.tokens)
     held = exp.fits.get(supernet.base)
@@ -113,13 +114,13 @@ def base_of_projector_set(exp: Experiment) -> str:
     """
     assert exp.recipe.align.projectors is not None
     folder = assets.find("projectors", exp.recipe.align.projectors)
-    facts, _ = read_projector_set(folder)
-    base = exp.space.base or facts["base"]
+    projectors = ProjectorSet.load(folder)
+    base = exp.space.base or projectors.base
     if isinstance(exp.task, LanguageTask) and exp.space.topology != "hub":
         if base not in exp.space.names:
             raise BadFile(folder / "config.json", f"made for {base} as base, which is not among the components")
-        load_projector_set(exp.read_as(base).supernet(base, exp.recipe.search.relaxation, "check"), folder)
-    return str(base)
+        projectors.check(exp.components, exp.space, base)
+    return base
 
 
 def uses_closed_form(recipe: Recipe) -> bool:

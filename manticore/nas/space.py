@@ -93,6 +93,12 @@ class SearchSpace:
         """What a stage may be: the components and, if offered, `skip`."""
         return (*self.names, SKIP) if self.skip else self.names
 
+    @property
+    def projector_config(self) -> dict[str, Any]:
+        """Kind and options of the projectors in one mapping; `bypass: false`, the default, is omitted."""
+        options = {key: value for key, value in self.projector_options.items() if key != "bypass" or value}
+        return {"kind": self.projector, **options}
+
     def to_dict(self) -> dict[str, Any]:
         """Plain data, fit for YAML. Raises ManticoreError if a component is a live model object."""
         components = []

@@ -102,9 +102,8 @@ class Supernet(nn.Module):
 
     @property
     def projector(self) -> dict[str, object]:
-        """Kind and options of the translators; a bypass that is off is not said."""
-        options = {key: value for key, value in self.space.projector_options.items() if key != "bypass" or value}
-        return {"kind": self.space.projector, **options}
+        """Kind and options of the projectors; see `SearchSpace.projector_config`."""
+        return self.space.projector_config
 
     def _build_ends(self, lenders: list[str]) -> None:
         self.embeds, self.norms, self.heads = nn.ModuleDict(), nn.ModuleDict(), nn.ModuleDict()

@@ -13,14 +13,14 @@ from manticore.alignment import StageFit, fit_projectors
 from manticore.alignment.batches import CalibrationBatch
 from manticore.alignment.calibration import build_calibration
 from manticore.alignment.fit import check
-from manticore.alignment.projector_checks import check_projector
-from manticore.alignment.projector_set import save_projector_set
+from manticore.alignment.projector_set import ProjectorSet
 from manticore.alignment.refine import refine
 from manticore.components import load
 from manticore.config.align import AlignOptions
 from manticore.config.sections import RunOptions
 from manticore.errors import ManticoreError
 from manticore.experiment.environment import setup_hardware
+from manticore.nas.projectors import check_projector
 from manticore.nas.selection.path_scores import zero_shot
 from manticore.nas.space import SearchSpace
 from manticore.nas.supernet import HeadSpec, Supernet
@@ -78,7 +78,7 @@ def run(options: AlignOptions, out: Path, console: Console) -> Path:
         "paired": text.shares,
         "fits": [asdict(fit) for fit in fits],
     }
-    place = save_projector_set(supernet, out, card, text.tokens, **facts)
+    place = ProjectorSet.of(supernet, text.tokens, **facts).save(out, card)
     console.print(f"{place}: a projector set of {' and '.join(space.names)}, base {base}", highlight=False)
     return place
 

@@ -161,9 +161,9 @@ def validate(file: Path) -> str:
     """What a YAML file or a projector set is, if it is sound. Raises BadFile or another ManticoreError."""
     if file.is_dir() or (not file.exists() and str(file) in assets.names("projectors")):
         return _validate_set(assets.find("projectors", file))
-    from manticore.alignment.projector_checks import check_projector
     from manticore.config.loading import read_yaml, resolve
     from manticore.config.pretrain import pretrain_recipe
+    from manticore.nas.projectors import check_projector
     from manticore.nas.space import SearchSpace
 
     held = read_yaml(file)
@@ -190,8 +190,8 @@ def validate(file: Path) -> str:
 
 
 def _validate_set(folder: Path) -> str:
-    from manticore.alignment.projector_set import read_projector_set
+    from manticore.alignment.projector_set import ProjectorSet
 
-    held, _ = read_projector_set(folder)
-    donor = ", ".join(name for name in held["components"] if name != held["base"])
-    return f"{folder}: a projector set of {donor} for {held['base']} at base, {held['stages']} stages"
+    projectors = ProjectorSet.load(folder)
+    donors = ", ".join(projectors.donors)
+    return f"{folder}: a projector set of {donors} for {projectors.base} at base, {projectors.stages} stages"

@@ -9,7 +9,7 @@ from typing import Any
 from rich.console import Console
 from transformers import GenerationConfig
 
-from manticore.alignment.projector_set import load_projector_set, read_projector_set
+from manticore.alignment.projector_set import ProjectorSet
 from manticore.components import load
 from manticore.components.spec import SKIP
 from manticore.config.sections import RunOptions
@@ -53,12 +53,13 @@ def run(
     """
     if out.exists():
         raise ManticoreError(f"{out} exists; choose another folder")
-    found = None if projectors is None else assets.find("projectors", projectors)
-    held = {} if found is None else read_projector_set(found)[0]
-    options = dict(held.get("projector", {}))
+    found = None if projectors is None else ProjectorSet.load(assets.find("projectors", projectors))
+    options = {} if found is None else dict(found.projector)
     kind = options.pop("kind", "linear")
     space = SearchSpace(models, stages=len(path), projector=kind, projector_options=options, skip=SKIP in path)
-    base = base or held.get("base") or next((choice for choice in path if choice != SKIP), space.names[0])
+    base = (
+        base or (found.base if found else None) or next((choice for choice in path if choice != SKIP), space.names[0])
+    )
     for choice in (*path, base):
         if choice not in space.candidates:
             raise UnknownName("choice for a stage", choice, space.candidates)
@@ -66,15 +67,16 @@ def run(
     components = [load(spec) for spec in space.components]
     supernet = Supernet(components, space, base, HeadSpec())
     if found is not None:
-        load_projector_set(supernet, found)
+        found.apply_to(supernet)
     lender = supernet.components[base]
     special: dict[str, Any] = {key: getattr(lender.config, key, None) for key in SPECIAL}
     hybrid = discretize(supernet, path, **special)
     hybrid.generation_config = lender.model.generation_config or GenerationConfig.from_model_config(lender.config)
     architecture = supernet.architecture(path)
-    note = UNTRAINED if found is None else f"The projectors of donor stages are those of the set `{found.name}`."
+    name = None if found is None or found.folder is None else found.folder.name
+    note = UNTRAINED if found is None else f"The projectors of donor stages are those of the set `{name}`."
     card = plain_model_card(components, architecture.words(), base, "lm", note)
-    told = "untrained" if found is None else f"from {found.name}"
+    told = "untrained" if found is None else f"from {name}"
     place = save_checkpoint(hybrid, lender.tokenizer, out, card)
     info(console, f"{place}: {architecture.words()}, base {base}; its projectors are {told}")
     return place

@@ -10,16 +10,11 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from manticore.alignment.projector_set import (
-    load_projector_set,
-    projector_state,
-    read_projector_set,
-    save_projector_set,
-    weight_hash,
-)
+from manticore.alignment.projector_set import ProjectorSet, projector_state
 from manticore.components import load
+from manticore.components.component import weight_hash
 from manticore.components.spec import ComponentSpec
-from manticore.errors import ManticoreError
+from manticore.errors import BadFile, ManticoreError
 from manticore.modeling.projectors import PROJECTORS, Linear
 from manticore.nas.space import SearchSpace
 from manticore.nas.supernet import HeadSpec, Supernet
@@ -28,9 +23,8 @@ from tests.helpers.pico import component, supernet, tokens
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return save_projector_set(
-        supernet("gpt_neo", "mamba"), tmp_path_factory.mktemp("sets") / "one", "# a card\n", 100, loss=1.5
-    )
+    projectors = ProjectorSet.of(supernet("gpt_neo", "mamba"), 100, loss=1.5)
+    return projectors.save(tmp_path_factory.mktemp("sets") / "set", "# a card\n")
 
 
 @pytest.fixture
@@ -54,9 +48,10 @@ def test_a_set_comes_back_to_the_bit(made: Path) -> None:
     path = ["donor", "base", "donor"]
     with torch.no_grad():
         assert not torch.equal(other(ids, path=path), net(ids, path=path))
-        held = load_projector_set(other, made)
+        projectors = ProjectorSet.load(made)
+        projectors.apply_to(other)
         assert torch.equal(other(ids, path=path), net(ids, path=path))
-    assert (held["tokens"], held["loss"], held["base"]) == (100, 1.5, "base")
+    assert (projectors.tokens, projectors.facts, projectors.base) == (100, {"loss": 1.5}, "base")
     assert sorted(file.name for file in made.iterdir()) == ["README.md", "config.json", "model.safetensors"]
     assert set(projector_state(net)) == {key for key in net.state_dict() if "proj_" in key}
 
@@ -88,7 +83,7 @@ def test_another_pairing_is_refused_by_name(made: Path, options: dict[str, str],
     net = fresh(**options)  # type: ignore[arg-type]
     before = {key: value.clone() for key, value in projector_state(net).items()}
     with pytest.raises(ManticoreError, match=said):
-        load_projector_set(net, made)
+        ProjectorSet.load(made).apply_to(net)
     assert all(torch.equal(value, before[key]) for key, value in projector_state(net).items())
 
 
@@ -127,11 +122,11 @@ DAMAGE: dict[str, tuple[Callable[[Path], object], str]] = {
     "a base that is a list": (config(lambda held: held.update(base=["base"])), "'components' must give"),
     "no cuts": (
         config(lambda held: held["components"]["base"].update(layer_boundaries=None)),
-        "weights, width and cuts of 'base'",
+        "weights, width and layer boundaries of 'base'",
     ),  # type: ignore[index]
     "a cut less": (
         config(lambda held: held["components"]["base"]["layer_boundaries"].pop()),
-        "the cuts of 'base' must rise from 0",
+        "the layer boundaries of 'base' must rise from 0",
     ),  # type: ignore[index]
     "a projector in a word": (config(lambda held: held.update(projector="linear")), "'projector' cannot be: expected"),
     "an unknown projector": (
@@ -163,14 +158,11 @@ DAMAGE: dict[str, tuple[Callable[[Path], object], str]] = {
 
 @pytest.mark.parametrize("damage", DAMAGE.values(), ids=DAMAGE.keys())
 def test_damage_is_named(copy: Path, damage: tuple[Callable[[Path], object], str]) -> None:
-    read_projector_set(copy)
+    ProjectorSet.load(copy)
     damage[0](copy)
-    net = fresh()
-    before = {key: value.clone() for key, value in projector_state(net).items()}
-    with pytest.raises(ManticoreError, match=damage[1]) as caught:
-        load_projector_set(net, copy)
+    with pytest.raises(BadFile, match=damage[1]) as caught:
+        ProjectorSet.load(copy)
     assert "\n" not in str(caught.value)
-    assert all(torch.equal(value, before[key]) for key, value in projector_state(net).items())
 
 
 def test_a_set_is_written_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -184,16 +176,16 @@ def test_a_set_is_written_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytes
     with monkeypatch.context() as patched:
         patched.setattr(module, "save_file", full)
         with pytest.raises(OSError, match="disk full"):
-            save_projector_set(net, tmp_path / "set", "# card\n", 1)
+            ProjectorSet.of(net, 1).save(tmp_path / "set", "# card\n")
     assert list(tmp_path.iterdir()) == []
     with torch.no_grad():
         net.stages[0]["donor"].proj_in.weight[0, 0] = float("inf")
     with pytest.raises(ManticoreError, match="is not finite"):
-        save_projector_set(net, tmp_path / "set", "# card\n", 1)
+        ProjectorSet.of(net, 1).save(tmp_path / "set", "# card\n")
     assert list(tmp_path.iterdir()) == []
     (tmp_path / "set").mkdir()
     with pytest.raises(ManticoreError, match="exists"):
-        save_projector_set(supernet("gpt_neo", "mamba"), tmp_path / "set", "# card\n", 1)
+        ProjectorSet.of(supernet("gpt_neo", "mamba"), 1).save(tmp_path / "set", "# card\n")
 
 
 def test_projectors_of_ones_own_may_look_at_their_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -204,7 +196,7 @@ def test_projectors_of_ones_own_may_look_at_their_weights(tmp_path: Path, monkey
 
     monkeypatch.setitem(PROJECTORS, "loud", Loud)
     torch.manual_seed(3)
-    place = save_projector_set(fresh(projector="loud"), tmp_path / "set", "# a card\n", 10)
+    place = ProjectorSet.of(fresh(projector="loud"), 10).save(tmp_path / "set", "# a card\n")
     drawn = torch.get_rng_state()
-    assert read_projector_set(place)[0]["projector"]["kind"] == "loud"
+    assert ProjectorSet.load(place).projector["kind"] == "loud"
     assert torch.equal(drawn, torch.get_rng_state())

@@ -12,11 +12,10 @@ from safetensors.torch import load_file
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
-from manticore.alignment.projector_set import load_projector_set
+from manticore.alignment.projector_set import ProjectorSet
 from manticore.components import BlockSize, Scratch, load
 from manticore.components.spec import ComponentSpec
 from manticore.nas.space import SearchSpace
-from manticore.nas.supernet import HeadSpec, Supernet
 from manticore.pipelines.assets import listing, validate
 from manticore.utils import assets
 from manticore.utils.io import read_json
@@ -93,7 +92,7 @@ def test_a_set_is_written_and_fits(
         projector=held["projector"]["kind"],
         projector_options={key: value for key, value in held["projector"].items() if key != "kind"},
     )
-    load_projector_set(Supernet([load(spec) for spec in specs.components], specs, base, HeadSpec()), out)
+    ProjectorSet.load(out).check([load(spec) for spec in specs.components], specs, base)
     assert call(capsys, "validate", out)[:2] == (
         0,
         f"{out}: a projector set of {', '.join(name for name in names if name != base)} for {base} at base, 2 stages\n",

@@ -10,14 +10,14 @@ import torch
 from torch import Tensor, nn
 from transformers import AutoModelForCausalLM
 
-from manticore.alignment.projector_checks import check_projector
-from manticore.alignment.projector_set import load_projector_set, projector_state, save_projector_set
+from manticore.alignment.projector_set import ProjectorSet, projector_state
 from manticore.config.loading import resolve
 from manticore.errors import ManticoreError
 from manticore.modeling.projectors import PROJECTORS, Bypass, LowRankBypass
 from manticore.nas.cost import branch_costs, fixed_costs, flops, parameters, path_parameters
 from manticore.nas.discretize import discretize, hybrid_config
 from manticore.nas.mixed_op import apply_bypasses
+from manticore.nas.projectors import check_projector
 from manticore.nas.space import SearchSpace
 from manticore.nas.supernet import HeadSpec, Supernet, is_projector_weight
 from manticore.studies.study import hub_recipe
@@ -161,14 +161,14 @@ def test_where_it_cannot_be_it_is_refused_and_the_hub_goes_without() -> None:
 
 def test_a_set_has_it_or_has_it_not(tmp_path: Path) -> None:
     without, net = (supernet("gpt_neo", "mamba", **more) for more in ({}, ON))
-    made = save_projector_set(net, tmp_path / "with", "# a card\n", 100)
+    made = ProjectorSet.of(net, 100).save(tmp_path / "with", "# a card\n")
     assert set(projector_state(net)) == {key for key in net.state_dict() if is_projector_weight(key)}
     again = supernet("gpt_neo", "mamba", **ON)
     with torch.no_grad():
         again.stages[1]["donor"].bypass.weight.zero_()
-        load_projector_set(again, made)
+        ProjectorSet.load(made).apply_to(again)
     assert torch.equal(again.stages[1]["donor"].bypass.weight, net.stages[1]["donor"].bypass.weight)
     with pytest.raises(ManticoreError, match=r"has projector linear with a bypass, the search space linear$"):
-        load_projector_set(without, made)
+        ProjectorSet.load(made).apply_to(without)
     with pytest.raises(ManticoreError, match=r"has projector linear, the search space linear with a bypass$"):
-        load_projector_set(net, save_projector_set(without, tmp_path / "without", "# a card\n", 100))
+        ProjectorSet.of(without, 100).apply_to(net)

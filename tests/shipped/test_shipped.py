@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from manticore.alignment.projector_checks import check_projector
 from manticore.cli import main
 from manticore.components import CATALOG
 from manticore.components.loading import config_of, load
@@ -16,6 +15,7 @@ from manticore.components.tokenizers import fingerprint
 from manticore.config.loading import read_yaml, recipe_for
 from manticore.config.pretrain import pretrain_recipe
 from manticore.experiment.experiment import Experiment
+from manticore.nas.projectors import check_projector
 from manticore.nas.space import SearchSpace
 from manticore.pipelines.assets import field_helps, listing
 from manticore.tasks.catalog import load_task

@@ -1,0 +1,39 @@
+"""Checks the kind and the options of a projector against the registered projector classes."""
+
+from __future__ import annotations
+
+from importlib.metadata import entry_points
+from inspect import signature
+from typing import Any
+
+from manticore.errors import ManticoreError, UnknownName
+from manticore.modeling.projectors import PROJECTORS
+
+
+def check_projector(kind: str, options: dict[str, Any]) -> None:
+    """Check that a kind of projector exists and takes these options.
+
+    Args:
+        kind: name of a projector class, built in, registered, or an entry point of the group `manticore.projector`.
+        options: the class's own keyword arguments, and `bypass`, which any kind may have beside it.
+
+    Raises:
+        UnknownName: no projector class has this name.
+        ManticoreError: the class does not take an option, or declares one called `bypass`.
+    """
+    if kind not in PROJECTORS:
+        for point in entry_points(group="manticore.projector"):
+            PROJECTORS.setdefault(point.name, point.load())
+    if kind not in PROJECTORS:
+        raise UnknownName("projector", kind, PROJECTORS)
+    own_options = {key: value for key, value in options.items() if key != "bypass"}
+    parameters = signature(PROJECTORS[kind])
+    try:
+        parameters.bind(1, 1, **own_options)
+    except TypeError as error:
+        raise ManticoreError(f"projector '{kind}' does not take the options {own_options}: {error}") from None
+    if "bypass" in options and "bypass" in parameters.parameters:
+        raise ManticoreError(
+            f"projector '{kind}' has an option 'bypass' of its own, which would be read as the branch's bypass; "
+            "rename it"
+        )
