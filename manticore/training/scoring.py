@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from manticore.tasks.dataset import IGNORE, Examples
 from manticore.training.batching import Batch, Collate
-from manticore.utils.statistics import student_quantile
+from manticore.utils.statistics import ratio_std_error, student_quantile
 
 MAD_BATCH = 128
 """Sequences over which the MAD benchmark averages the classes' recalls before it averages over batches."""
@@ -137,37 +137,35 @@ def _score(nats_N: Floats, answers: Numbers, labels: Numbers, owners: Numbers, e
 
 
 def bits_per_byte(nats_N: Floats, sizes_N: Numbers, groups_N: Numbers | None) -> tuple[float, float | None]:
-    """Bits that a byte of text takes, and the standard error of that, the chunks of one document hanging together.
-
-    There is no telling it from one document: None.
+    """Bits per byte of text and its standard error, which takes documents to be independent, not chunks.
 
     Args:
-        nats_N: what the labels of each chunk take.
-        sizes_N: bytes they stand for.
-        groups_N: the chunks' documents; None: each is one by itself.
+        nats_N: sum of the cross-entropies of each chunk's labels, in nats.
+        sizes_N: bytes of text of each chunk.
+        groups_N: index of each chunk's document; None: each chunk is a document.
+
+    The standard error of a single document is None.
     """
-    ratio = nats_N.sum() / sizes_N.sum()
+    total = sizes_N.sum()
+    ratio = nats_N.sum() / total
     groups_N = np.arange(len(nats_N)) if groups_N is None else groups_N
-    residual, count = np.bincount(groups_N, nats_N - ratio * sizes_N), len(np.unique(groups_N))
+    residuals, count = np.bincount(groups_N, nats_N - ratio * sizes_N), len(np.unique(groups_N))
     bits = float(ratio / math.log(2))
-    if count < 2:
-        return bits, None
-    spread = np.sqrt((residual**2).sum() * count / (count - 1))
-    return bits, float(spread / sizes_N.sum() / math.log(2))
+    return bits, ratio_std_error(residuals, total, count) / math.log(2) if count > 1 else None
 
 
 def clustered_std(right: NDArray[np.bool_], owners: Numbers, count: int) -> float:
-    """Standard error of the share of right answers when answers of one owner may hang together.
+    """Standard error of the share of right answers, where answers of the same sequence may depend on each other.
 
-    It is that of a ratio of two sums over independent owners; with one answer each it is the binomial one.
+    With one answer for each sequence it is the binomial `sqrt(p (1 - p) / n)`.
 
     Args:
-        right: (answers,).
-        owners: (answers,) which of `count` sequences an answer belongs to.
+        right: (answers,) whether each answer is right.
+        owners: (answers,) index of the sequence each answer belongs to.
         count: number of sequences.
     """
-    residual = np.bincount(owners, right - right.mean(), minlength=count)
-    return float(np.sqrt((residual**2).sum()) / len(right))
+    residuals = np.bincount(owners, right - right.mean(), minlength=count)
+    return ratio_std_error(residuals, len(right), count, ddof=0)
 
 
 def macro_batch(answers: Numbers, labels: Numbers, owners: Numbers, count: int, size: int = MAD_BATCH) -> float:

@@ -120,7 +120,7 @@ def test_a_claim_is_one_process_and_is_given_up(store: JobStore) -> None:
 
 CLAIM = """
 import sys, time
-from manticore.jobs import JobStore
+from manticore.studies.store import JobStore
 assert JobStore(sys.argv[1]).claim({"task": "mad-copying", "seed": 1})
 print("claimed", flush=True)
 time.sleep(60)
@@ -240,7 +240,8 @@ def test_a_stopped_run_goes_on_where_it_was(store: JobStore, tmp_path: Path) -> 
 RACE = """
 import sys
 from tests.studies.test_store import jobs_for, logged
-from manticore.jobs import JobStore, run_all
+from manticore.studies.scheduler import run_all
+from manticore.studies.store import JobStore
 from pathlib import Path
 folder = Path(sys.argv[1])
 print("ready", flush=True)
