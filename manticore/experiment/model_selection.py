@@ -25,8 +25,8 @@ def choose_base(exp: Experiment, alone: dict[str, PhaseResult]) -> tuple[str, st
     if not alone:
         return exp.space.names[0], "named first; components were not trained alone"
     scores = {name: val_score(exp, trained) for name, trained in alone.items()}
-    best = max(scores, key=lambda name: scores[name].goodness)
-    told = ", ".join(f"{name} {held.words}" for name, held in scores.items())
+    best = max(scores, key=lambda name: scores[name].sort_key)
+    told = ", ".join(f"{name} {held.metric.format(held.value)}" for name, held in scores.items())
     return best, f"best alone on the validation split: {told}"
 
 
@@ -117,16 +117,16 @@ def _select_within(
 def choose_export(exp: Experiment, tuned: PhaseResult, alone: dict[str, PhaseResult]) -> tuple[str, str]:
     """What is exported, and why: the hybrid, or the best component if that is better on the validation split."""
     hybrid = val_score(exp, tuned)
-    told = f"on the validation split {hybrid.words}"
+    told = f"on the validation split {hybrid.metric.format(hybrid.value)}"
     if not alone:
         return "hybrid", f"{told}; components were not trained alone"
     affordable = {name: held for name, held in alone.items() if within_budget(exp, held)}
     scores = {name: val_score(exp, held) for name, held in affordable.items()}
     if not scores:
         return "hybrid", f"{told}; no component alone is within the budget"
-    best = max(scores, key=lambda name: scores[name].goodness)
-    told += f", best component {best} {scores[best].words}"
-    if scores[best].goodness > hybrid.goodness and exp.recipe.selection.fallback_to_component:
+    best = max(scores, key=lambda name: scores[name].sort_key)
+    told += f", best component {best} {scores[best].metric.format(scores[best].value)}"
+    if scores[best].sort_key > hybrid.sort_key and exp.recipe.selection.fallback_to_component:
         return best, told
     return "hybrid", told
 

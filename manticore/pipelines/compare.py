@@ -30,7 +30,7 @@ from manticore.studies.study import Study
 from manticore.studies.trial import digest
 from manticore.tasks.catalog import load_task
 from manticore.tasks.task import Task
-from manticore.training.metrics import metric_named
+from manticore.training.metrics import metrics
 from manticore.utils.console import info
 from manticore.utils.io import write_json, write_text
 
@@ -58,7 +58,7 @@ def run(recipes: Sequence[Recipe], out: Path, workers: int, console: Console) ->
     shops = [dry_run(recipe, task, machine) for recipe, task in zip(recipes, tasks, strict=True)]
     crew = make_scheduler(recipes[0], out, workers, console)
     studies = [
-        Study(apply_exclusions(exp, console), digest(task), metric_named(task.metric))
+        Study(apply_exclusions(exp, console), digest(task), metrics[task.metric])
         for exp, task in zip(shops, tasks, strict=True)
     ]
     told = run_rounds([study.story() for study in studies], crew.run)

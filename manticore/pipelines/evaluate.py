@@ -37,17 +37,10 @@ def run(hybrid: Path, options: TaskOptions, batch_size: int, json: Path | None, 
     task = task_of(hybrid, model, options)
     check_fits(model, task)
     result = score(model, task.splits().test, task.collate, batch_size, machine.device)
-    info(console, f"{task.name} test: {format_score(result)}, loss {result.loss:.4f} nats, {result.count:,} examples")
+    info(console, f"{task.name} test: {result.format()}, loss {result.loss:.4f} nats, {result.count:,} examples")
     if json is not None:
         write_json(json, {"task": task.name, "split": "test", **result.to_dict()})
     return result
-
-
-def format_score(result: Score) -> str:
-    """`accuracy 63.0% ± 1.5%`, or `1.912 ± 0.008 bits per byte`."""
-    if result.bits_per_byte is not None:
-        return f"{result.bits_per_byte:.3f} ± {result.margin:.3f} bits per byte"
-    return f"accuracy {result.accuracy:.1%} ± {result.margin:.1%}"
 
 
 def task_of(hybrid: Path, model: PreTrainedModel, options: TaskOptions) -> Task:

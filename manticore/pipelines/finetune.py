@@ -15,7 +15,7 @@ from manticore.experiment.run_dir import check_same_options
 from manticore.export.checkpoint import save_checkpoint
 from manticore.export.load import read_hybrid
 from manticore.export.tokenizer import build_tokenizer
-from manticore.pipelines.evaluate import check_fits, format_score, task_of
+from manticore.pipelines.evaluate import check_fits, task_of
 from manticore.tasks.dataset import concat
 from manticore.tasks.options import TaskOptions
 from manticore.training.batching import BatchSampler
@@ -83,13 +83,13 @@ def run(
     after = score(model, splits.val, task.collate, scored, machine.device)
     info(
         console,
-        f"{task.name} validation split: {format_score(before)} before, {format_score(after)} after "
+        f"{task.name} validation split: {before.format()} before, {after.format()} after "
         f"{steps} steps ({module.tokens:,} tokens)",
     )
     card = hybrid_card(hybrid) + (
         f"\n## Fine-tuned further\n\n{steps} steps of {batch_size} sequences ({module.tokens:,} tokens) "
         f"on {task.name}, peak learning rate {weights.lr:g}: "
-        f"on the validation split {before.words} → {after.words}.\n"
+        f"on the validation split {before.metric.format(before.value)} → {after.metric.format(after.value)}.\n"
     )
     place = save_checkpoint(model.to("cpu"), build_tokenizer(task), out / "hybrid", card)
     (out / "checkpoints" / "fine-tune.ckpt").unlink(missing_ok=True)

@@ -71,9 +71,9 @@ def interval(held: Mapping[str, Any]) -> Interval:
 
 def measured(held: Mapping[str, Any], metric: Metric = ACCURACY) -> Interval:
     """An interval of what is measured. Raises ValueError for a mean that cannot be, such as an accuracy in percent."""
-    found, (low, high) = interval(held), metric.ends
+    found, (low, high) = interval(held), metric.range
     if not low <= found.mean <= high:
-        raise ValueError(f"{metric.words} of {found.mean:g} is not within {low:g} and {high:g}")
+        raise ValueError(f"{metric.label} of {found.mean:g} is not within {low:g} and {high:g}")
     return found
 
 

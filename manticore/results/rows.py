@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from manticore.errors import BadFile
-from manticore.training.metrics import ACCURACY, BITS, LOSS, Metric
+from manticore.training.metrics import ACCURACY, BITS, Metric
 from manticore.utils import formatting
 
 
@@ -52,8 +52,8 @@ class ModelRow:
 
     @property
     def metric(self) -> Metric:
-        """What it is measured by: accuracy, or bits per byte, or the loss in nats where there is neither."""
-        return next((metric for metric in (ACCURACY, BITS) if getattr(self, metric.name) is not None), LOSS)
+        """What it is measured by: bits per byte, or accuracy."""
+        return ACCURACY if self.bits_per_byte is None else BITS
 
     @property
     def value(self) -> float | None:
@@ -63,14 +63,13 @@ class ModelRow:
 
     @property
     def score(self) -> str:
-        """The value with its margin, which a loss has none of; a dash if it is not known."""
-        margin = None if self.metric is LOSS else self.margin
-        return formatting.DASH if self.value is None else self.metric.written(self.value, margin)
+        """The value with its margin; a dash if it is not known."""
+        return formatting.DASH if self.value is None else self.metric.format(self.value, self.margin, unit=False)
 
     @property
-    def goodness(self) -> float:
+    def sort_key(self) -> float:
         """More is better."""
-        return float("-inf") if self.value is None else self.metric.goodness(self.value)
+        return float("-inf") if self.value is None else self.metric.sort_key(self.value)
 
     @property
     def costs(self) -> tuple[str, str, str]:
@@ -85,4 +84,4 @@ class ModelRow:
 def measure(rows: Sequence[ModelRow]) -> str:
     """Heading of the score column."""
     used = {row.metric for row in rows}
-    return next((metric.words for metric in (ACCURACY, BITS, LOSS) if metric in used), ACCURACY.words)
+    return (BITS if BITS in used else ACCURACY).label

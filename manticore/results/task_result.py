@@ -9,7 +9,7 @@ from typing import Any
 
 from manticore.errors import UnknownName
 from manticore.results.codec import called, intervals, mapping, measured, number_or_none, numbers, reading, texts
-from manticore.training.metrics import ACCURACY, Metric, metric_named
+from manticore.training.metrics import ACCURACY, Metric, metrics
 from manticore.utils.statistics import Interval
 
 FILE = "comparison.json"
@@ -63,7 +63,7 @@ class ArmResult:
     @property
     def score(self) -> str:
         """`63.0 ± 1.5 %`."""
-        return self.metric.written(self.reached.mean, self.reached.margin)
+        return self.metric.format(self.reached.mean, self.reached.margin, unit=False)
 
     @property
     def rank(self) -> int:
@@ -125,7 +125,7 @@ class TaskResult:
     def of(cls, held: Mapping[str, Any], where: Path | str = FILE) -> TaskResult:
         """From a task of comparison.json. Raises BadFile for what is not one."""
         with reading(where, called("task", held, "task")):
-            metric = metric_named(str(held.get("metric", ACCURACY.name)))
+            metric = metrics[str(held.get("metric", ACCURACY.name))]
             guesses = [ArmResult.guess(name, value, metric) for name, value in numbers(held.get("guesses")).items()]
             tables = {
                 budget: tuple(
@@ -149,7 +149,7 @@ class TaskResult:
                 document_leads={name: intervals(leads) for name, leads in mapping(held.get("document_leads")).items()},
                 gap=intervals(held.get("gap")),
                 exported=handed.get("exported"),
-                paths=tuple(sorted(paths, key=lambda tried: -metric.goodness(tried.reached.mean))),
+                paths=tuple(sorted(paths, key=lambda tried: -metric.sort_key(tried.reached.mean))),
                 regret=lone.get("regret"),
                 correlation=lone.get("correlation"),
             )

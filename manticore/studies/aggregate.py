@@ -13,7 +13,7 @@ from statistics import fmean
 from typing import Any
 
 from manticore.report.study.verdict import verdict
-from manticore.training.metrics import Metric, metric_named
+from manticore.training.metrics import Metric, metrics
 from manticore.utils.statistics import Interval, mean_interval, paired_difference, ratio_interval, spearman_interval
 
 Results = Sequence[Mapping[str, Any]]
@@ -29,8 +29,8 @@ def table_row(name: str, group: str, rate: float, results: Results, metric: Metr
         results: one for each seed, from 0.
         metric: of the task.
     """
-    values = [metric.of(held["test"]["score"]) for held in results]
-    choices = [metric.of(held["score"]) for held in results]
+    values = [metric.value_of(held["test"]["score"]) for held in results]
+    choices = [metric.value_of(held["score"]) for held in results]
     paths = Counter(" · ".join(held["path"]) for held in results if held["path"])
     told = ", ".join(f"{path} ({count} of {len(results)} seeds)" for path, count in paths.most_common())
     return {
@@ -69,7 +69,7 @@ def discretization_gap(row: ResultRow, metric: Metric) -> dict[str, Any] | None:
     if not row["seeds"]:
         return None
     before = {
-        name: asdict(mean_interval([metric.of(held["before"][name]) for held in row["seeds"]]))
+        name: asdict(mean_interval([metric.value_of(held["before"][name]) for held in row["seeds"]]))
         for name in ("soft", "discrete")
     }
     return {**before, "finetuned": row[metric.name]}
@@ -83,7 +83,7 @@ def exported(rows: Sequence[ResultRow], metric: Metric) -> ResultRow | None:
         return None
     values = {}
     for seed in hybrid["values"]:
-        best = max([hybrid, *alone], key=lambda row: metric.goodness(row["choices"][seed]))
+        best = max([hybrid, *alone], key=lambda row: metric.sort_key(row["choices"][seed]))
         values[seed] = best["values"][seed]
     return {metric.name: asdict(mean_interval(list(values.values()))), "values": values}
 
@@ -91,7 +91,7 @@ def exported(rows: Sequence[ResultRow], metric: Metric) -> ResultRow | None:
 def better_component(rows: Sequence[ResultRow], metric: Metric) -> ResultRow | None:
     """The component that is best on the validation split, in the mean over seeds."""
     alone = [row for row in rows if row["group"] == "component"]
-    return max(alone, key=lambda row: metric.goodness(row["val"]), default=None)
+    return max(alone, key=lambda row: metric.sort_key(row["val"]), default=None)
 
 
 def differences(rows: Sequence[ResultRow], metric: Metric) -> dict[str, dict[str, Any]]:
@@ -116,7 +116,7 @@ def document_leads(rows: Sequence[ResultRow]) -> dict[str, dict[str, Any]]:
 def lead(ours: ResultRow, theirs: ResultRow, metric: Metric) -> Interval:
     """How much better `ours` is, whichever end of the metric is the better one; positive if it is ahead."""
     held = (ours["values"], theirs["values"])
-    return paired_difference(*(held if metric.more_is_better else held[::-1]))
+    return paired_difference(*(held if metric.higher_is_better else held[::-1]))
 
 
 def path_rows(paths: Iterable[Mapping[str, Any]], hybrid: ResultRow, metric: Metric) -> list[dict[str, Any]]:
@@ -125,7 +125,9 @@ def path_rows(paths: Iterable[Mapping[str, Any]], hybrid: ResultRow, metric: Met
     return [
         {
             "path": held["path"],
-            metric.name: asdict(mean_interval([metric.of(result["test"]["score"]) for result in held["results"]])),
+            metric.name: asdict(
+                mean_interval([metric.value_of(result["test"]["score"]) for result in held["results"]])
+            ),
             "chosen": found[tuple(held["path"])],
         }
         for held in paths
@@ -139,7 +141,7 @@ def regret(paths: Sequence[Mapping[str, Any]], hybrid: ResultRow, metric: Metric
     """
     if not paths or not hybrid["seeds"]:
         return None
-    scores = {tuple(held["path"]): metric.goodness(held[metric.name]["mean"]) for held in paths}
+    scores = {tuple(held["path"]): metric.sort_key(held[metric.name]["mean"]) for held in paths}
     return asdict(mean_interval([max(scores.values()) - scores[tuple(held["path"])] for held in hybrid["seeds"]]))
 
 
@@ -153,7 +155,7 @@ def correlation(
     for held in paths:
         places = [candidates.index(choice) for choice in held["path"]]
         scores.append(fmean(log_weight(seed["weights"], places) for seed in hybrid["seeds"]))
-    found = spearman_interval(scores, [metric.goodness(held[metric.name]["mean"]) for held in paths])
+    found = spearman_interval(scores, [metric.sort_key(held[metric.name]["mean"]) for held in paths])
     return None if found is None else asdict(found)
 
 
@@ -166,7 +168,7 @@ def conclusions(tasks: Sequence[Mapping[str, Any]], budget: str) -> list[str]:
     """Sentences: the hybrid against the better component, and against each other rival, over all tasks."""
     against: dict[str, dict[str, Interval]] = {}
     for task in tasks:
-        rows, metric = task["tables"][budget], metric_named(task["metric"])
+        rows, metric = task["tables"][budget], metrics[task["metric"]]
         best = better_component(rows, metric)
         for row in rows[1:]:
             name = "the better component" if row is best else display_name(row)

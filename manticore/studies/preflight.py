@@ -22,7 +22,7 @@ from manticore.studies.store import JobStore
 from manticore.studies.trial import TrialRunner
 from manticore.tasks.language.task import LanguageTask
 from manticore.tasks.task import Task
-from manticore.training.metrics import ACCURACY, metric_named
+from manticore.training.metrics import ACCURACY, metrics
 from manticore.training.trainer import Hardware
 from manticore.utils.console import info
 
@@ -157,7 +157,7 @@ def check_metrics(tasks: Sequence[Task]) -> None:
     for task in tasks:
         if task.metric != ACCURACY.name:
             raise ManticoreError(
-                f"{task.name} is measured in {metric_named(task.metric).words}; programming needs proxies and a target "
+                f"{task.name} is measured in {metrics[task.metric].label}; programming needs proxies and a target "
                 "that are measured by accuracy, such as mad and lra (compare with --all-paths takes text)"
             )
 

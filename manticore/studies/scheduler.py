@@ -19,7 +19,7 @@ from manticore.errors import ManticoreError
 from manticore.studies.pool import QueuedJob, run_in_processes
 from manticore.studies.store import Job, JobFunction, JobStore, key_of
 from manticore.studies.trial import Trial, TrialRunner
-from manticore.training.metrics import OF_TASKS
+from manticore.training.metrics import metrics
 from manticore.utils.console import info, progress_bar
 
 Results = list[dict[str, Any]]
@@ -102,7 +102,7 @@ def trial_score(score: Mapping[str, float]) -> str:
     """A score for a reader: `63.0 %`, `1.912 bits per byte`; or that there was none."""
     if score["loss"] == math.inf:
         return "diverged"
-    return next(metric.told(score[name]) for name, metric in OF_TASKS.items() if name in score)
+    return next(metrics[name].format(score[name]) for name in metrics if name in score)
 
 
 def summary_line(held: Trial) -> str:

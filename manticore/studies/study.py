@@ -132,7 +132,7 @@ class Study:
         elif side.kind == "soft":  # after the same search
             terms["steps"] = max(1, steps - self.steps + self.recipe.finetune.steps)
         recipe = self.recipe if side.kind != "hub" else hub_recipe(self.recipe, steps)
-        return make_trial(recipe, self.data, side.kind, terms, seed, rate, self.metric.of_text)
+        return make_trial(recipe, self.data, side.kind, terms, seed, rate, self.metric.for_text)
 
     def tune(self, sides: Sequence[Arm]) -> Generator[list[Trial], Results, dict[str, float]]:
         """Choose each side's learning rate; how good each is at its own on the validation split, in the mean."""
@@ -197,7 +197,7 @@ def request_trials(trials: list[Trial]) -> TrialRequest:
 
 def val_metric(results: Results, metric: Metric) -> tuple[float, float]:
     """What an arm is worth on the validation split: how good it is in the mean, and among equals its loss."""
-    good = fmean(metric.goodness(metric.of(held["score"])) for held in results)
+    good = fmean(metric.sort_key(metric.value_of(held["score"])) for held in results)
     return good, -fmean(held["score"]["loss"] for held in results)
 
 

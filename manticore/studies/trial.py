@@ -38,7 +38,7 @@ from manticore.tasks.catalog import load_task
 from manticore.tasks.language.task import LanguageTask
 from manticore.tasks.options import TaskOptions
 from manticore.tasks.task import Task
-from manticore.training.metrics import WORST
+from manticore.training.metrics import worst_scores
 from manticore.utils import assets
 
 # Raised whenever the same trial comes to mean another result, so that no store made before is believed.
@@ -125,7 +125,7 @@ def digest(task: Task) -> str:
 DIVERGED = {
     **dict.fromkeys(("parameters", "flops_per_token", "tokens", "flops", "seconds"), 0),
     **dict.fromkeys(("path", "weights")),
-    "score": {**WORST, "loss": math.inf},
+    "score": {**worst_scores(), "loss": math.inf},
     "before": {},
 }
 """The result of a trial whose loss was no number any more."""

@@ -1,134 +1,131 @@
-"""What a result is measured by: which end is the better one, its unit, and how it is written. Knows no results."""
+"""What a task is measured by: which end is the better one, the unit, and how a score is written.
+
+Every score that a command, a table or a page shows is written by `Metric.format`. Knows no models and no results.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from manticore.errors import UnknownName
-from manticore.utils.formatting import bits, more_bits, nats, percent, points
+from manticore.utils.formatting import signed
+from manticore.utils.registry import Registry
 
 
 @dataclass(frozen=True)
 class Metric:
-    """One way to measure.
+    """A measure of the quality of a model on a split.
 
     Attributes:
-        name: what files, and the fields of a `Score`, call it.
-        words: the heading of a column.
-        unit: of a difference.
-        best, worst: its ends. A model that does worse than the worst is counted with that (see `of`).
-        written: a value with its margin.
-        change: a signed difference with its margin, without the unit.
-        reached: what paths are ranked by, in words.
-        scale, mark: what an axis multiplies values with, and puts behind them.
+        name: key of the value in a score's plain data, and the name a task selects the metric by.
+        label: heading of a table column and of an axis.
+        unit: unit of a difference; also that of a value without a `suffix`.
+        best, worst: ends of the range. A worse value, of a model that diverged for one, is counted as `worst`.
+        digits: decimals of a written value.
+        path_label: what paths are ranked by, in a sentence.
+        scale: factor between a value and the number that is written.
+        suffix: follows every written value, such as ` %`.
     """
 
     name: str
-    words: str
+    label: str
     unit: str
     best: float
     worst: float
-    written: Callable[[float, float | None], str]
-    change: Callable[[float, float | None], str]
-    reached: str = ""
+    digits: int
+    path_label: str
     scale: float = 1.0
-    mark: str = ""
+    suffix: str = ""
 
     @property
-    def ends(self) -> tuple[float, float]:
+    def range(self) -> tuple[float, float]:
         """The least and the greatest value."""
         return min(self.best, self.worst), max(self.best, self.worst)
 
     @property
-    def more_is_better(self) -> bool:
+    def higher_is_better(self) -> bool:
         """Whether a greater value is a better one."""
         return self.best > self.worst
 
     @property
-    def of_text(self) -> bool:
-        """Whether it is for text, which each component reads with a tokenizer of its own."""
+    def for_text(self) -> bool:
+        """Whether it measures models of text, which read it with tokenizers of their own."""
         return self is BITS
 
     @property
     def better(self) -> str:
-        """Where better values are, seen from worse ones."""
-        return "above" if self.more_is_better else "below"
+        """Side of the better values: `above` or `below`."""
+        return "above" if self.higher_is_better else "below"
 
     @property
     def worse(self) -> str:
-        """Where worse values are, seen from better ones."""
-        return "below" if self.more_is_better else "above"
+        """Side of the worse values: `above` or `below`."""
+        return "below" if self.higher_is_better else "above"
 
-    def of(self, score: Mapping[str, float]) -> float:
-        """The value in a `Score` as plain data, no worse than the worst: a byte that is not told takes 8 bits."""
-        return max(score[self.name], self.worst) if self.more_is_better else min(score[self.name], self.worst)
+    def value_of(self, score: Mapping[str, float]) -> float:
+        """The value in a score's plain data, clipped at `worst`: any byte can be coded with 8 bits."""
+        return max(score[self.name], self.worst) if self.higher_is_better else min(score[self.name], self.worst)
 
-    def goodness(self, value: float) -> float:
-        """More is better: the value, or the value with its sign turned."""
-        return value if self.more_is_better else -value
+    def sort_key(self, value: float) -> float:
+        """A number that is larger for a better value: the value itself, or its negative."""
+        return value if self.higher_is_better else -value
 
     def best_of(self, values: Iterable[float]) -> float:
-        """The best value, no number if there is none."""
-        return max(values, key=self.goodness, default=math.nan)
+        """The best value; NaN without values."""
+        return max(values, key=self.sort_key, default=math.nan)
 
-    def told(self, value: float, margin: float | None = None) -> str:
-        """In a sentence: `63.0 ± 1.5 %`, `1.912 ± 0.008 bits per byte`."""
-        text = self.written(value, margin)
-        return text if self.mark else f"{text} {self.unit}"
+    def format(self, value: float, margin: float | None = None, unit: bool = True) -> str:
+        """A value with half its 95 % interval: `63.0 ± 1.5 %`, `1.912 ± 0.008 bits per byte`.
 
-    def told_change(self, change: float, margin: float | None = None) -> str:
-        """In a sentence: `+4.2 ± 1.9 points`, `−0.050 bits per byte`."""
-        return f"{self.change(change, margin)} {self.unit}"
+        Args:
+            value: what was measured.
+            margin: half the interval; None: there is none, as for a split of one document.
+            unit: whether a value without a suffix is followed by its unit, as it is not under a heading that names it.
+        """
+        text = f"{self.scale * value:.{self.digits}f}{self._margin(margin)}{self.suffix}"
+        return text if self.suffix or not unit else f"{text} {self.unit}"
 
-    def told_regret(self, regret: float, margin: float | None = None) -> str:
+    def format_change(self, change: float, margin: float | None = None, unit: bool = True) -> str:
+        """A signed difference: `+4.2 ± 1.9 points`, `−0.050 bits per byte`. Arguments are those of `format`."""
+        text = f"{signed(self.scale * change, self.digits)}{self._margin(margin)}"
+        return f"{text} {self.unit}" if unit else text
+
+    def format_regret(self, regret: float, margin: float | None = None) -> str:
         """How much worse than the best: `1.2 ± 0.4 points below`, `0.012 bits per byte above`."""
-        return f"{self.told_change(regret, margin).lstrip('+')} {self.worse}"
+        return f"{self.format_change(regret, margin).lstrip('+')} {self.worse}"
 
+    def _margin(self, margin: float | None) -> str:
+        return "" if margin is None else f" ± {self.scale * margin:.{self.digits}f}"
+
+
+metrics: Registry[Metric] = Registry("metric")
+"""What tasks may be measured by."""
 
 ACCURACY = Metric(
     name="accuracy",
-    words="accuracy",
+    label="accuracy",
     unit="points",
     best=1.0,
     worst=0.0,
-    written=percent,
-    change=points,
-    reached="what the paths reach",
+    digits=1,
+    path_label="what the paths reach",
     scale=100.0,
-    mark=" %",
+    suffix=" %",
 )
 BITS = Metric(
     name="bits_per_byte",
-    words="bits per byte",
+    label="bits per byte",
     unit="bits per byte",
     best=0.0,
     worst=8.0,
-    written=bits,
-    change=more_bits,
-    reached="how few bits per byte the paths need",
+    digits=3,
+    path_label="how few bits per byte the paths need",
 )
-LOSS = Metric(
-    name="loss",
-    words="loss",
-    unit="nats",
-    best=0.0,
-    worst=math.inf,
-    written=nats,
-    change=more_bits,
-    mark=" nats",
-)
-
-OF_TASKS = {metric.name: metric for metric in (ACCURACY, BITS)}
-"""What tasks are measured by; a loss is for models that have neither."""
-
-WORST = {metric.name: metric.worst for metric in OF_TASKS.values()}
-"""The worst score there is, whatever it is measured by."""
+for _metric in (ACCURACY, BITS):
+    metrics.register(_metric.name)(_metric)
 
 
-def metric_named(name: str) -> Metric:
-    """What a task is measured by. Raises UnknownName."""
-    if name not in OF_TASKS:
-        raise UnknownName("metric", name, OF_TASKS)
-    return OF_TASKS[name]
+def worst_scores() -> dict[str, float]:
+    """The worst score by every metric, as a score's plain data: that of a model that diverged."""
+    return {name: metrics[name].worst for name in metrics}

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from manticore.tasks.dataset import IGNORE, Examples
 from manticore.training.batching import Batch, Collate
+from manticore.training.metrics import ACCURACY, BITS, Metric
 from manticore.utils.statistics import ratio_std_error, student_quantile
 
 MAD_BATCH = 128
@@ -44,14 +45,19 @@ class Score:
     documents: list[tuple[float, int]] | None = field(default=None, compare=False, repr=False)
 
     @property
-    def words(self) -> str:
-        """The accuracy as a percentage, or the bits per byte."""
-        return f"{self.accuracy:.1%}" if self.bits_per_byte is None else f"{self.bits_per_byte:.3f} bits per byte"
+    def metric(self) -> Metric:
+        """Bits per byte of text, else accuracy."""
+        return ACCURACY if self.bits_per_byte is None else BITS
 
     @property
-    def goodness(self) -> float:
-        """More is better: accuracy, or bits per byte with the sign turned."""
-        return self.accuracy if self.bits_per_byte is None else -self.bits_per_byte
+    def value(self) -> float:
+        """The score by `metric`."""
+        return self.accuracy if self.bits_per_byte is None else self.bits_per_byte
+
+    @property
+    def sort_key(self) -> float:
+        """A number that is larger for a better score."""
+        return self.metric.sort_key(self.value)
 
     @property
     def margin(self) -> float | None:
@@ -65,6 +71,11 @@ class Score:
         if self.bits_per_byte is not None:
             return None
         return 1.96 * math.sqrt(self.accuracy * (1 - self.accuracy) / max(1, self.count))
+
+    def format(self) -> str:
+        """The value with its margin, where it has one: `accuracy 63.0 ± 1.5 %`, `1.912 ± 0.008 bits per byte`."""
+        text = self.metric.format(self.value, self.margin)
+        return text if self.metric.label in text else f"{self.metric.label} {text}"
 
     def to_dict(self) -> dict[str, float]:
         """Plain data, with the margin; what there is not is left out, and of text the share of right tokens."""

@@ -62,19 +62,3 @@ def listed(names: Sequence[str]) -> str:
     """`a, b and c`."""
     *most, final = names
     return f"{', '.join(most)} and {final}" if most else final
-
-
-def bits(value: float, margin: float | None = None) -> str:
-    """Bits per byte with their margin: `1.912 ± 0.008`."""
-    return f"{value:.3f}" if margin is None else f"{value:.3f} ± {margin:.3f}"
-
-
-def more_bits(difference: float, margin: float | None = None) -> str:
-    """A signed difference of bits per byte, or of losses, with its margin: `+0.050`, `−0.050 ± 0.008`."""
-    text = signed(difference, 3)
-    return text if margin is None else f"{text} ± {margin:.3f}"
-
-
-def nats(loss: float, margin: float | None = None) -> str:
-    """A loss with its margin: `3.219 nats`."""
-    return f"{bits(loss, margin)} nats"

@@ -194,7 +194,7 @@ def test_evaluate_finds_the_accuracy_of_the_table(
         patch.setattr("manticore.pipelines.evaluate.load_task", lambda given: asked(type(given)(**options)))
         status, out, err = call(capsys, "evaluate", pico_run, "--json", tmp_path / "numbers.json")
     assert (status, err) == (0, "")
-    assert f"accuracy {row['accuracy']:.1%}" in out
+    assert f"accuracy {100 * row['accuracy']:.1f} ± " in out
     held = read_json(tmp_path / "numbers.json")
     assert held["accuracy"] == row["accuracy"]
     assert held["loss"] == pytest.approx(row["loss"], rel=1e-5)

@@ -239,3 +239,34 @@ def test_other_commands_read_text_with_the_tokenizer_of_the_export(
     assert main(["export", str(run), "--path", "gpt,mamba,gpt,gpt", "--out", str(tmp_path / "path")]) == 0
     assert AutoModelForCausalLM.from_pretrained(tmp_path / "path").config.path == ["gpt", "mamba", "gpt", "gpt"]
     assert "AutoModelForCausalLM" in (tmp_path / "path" / "README.md").read_text()
+
+
+@pytest.fixture
+def six_documents(tmp_path: Path) -> Path:
+    """A text of six documents: the validation and the test split have one each."""
+    file = tmp_path / "six.txt"
+    documents = [f"document {number}. {f'it is number {number}, and says so. ' * 12}" for number in range(6)]
+    file.write_text("\n<|endoftext|>\n".join(documents), encoding="utf-8")
+    return file
+
+
+def test_evaluate_on_a_test_split_of_one_document(
+    run: Path, six_documents: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["--task", "text@length=32", "--preset", "cpu", "--data-dir", str(six_documents)]
+    assert main(["evaluate", str(run), *words, "--json", str(tmp_path / "score.json")]) == 0
+    assert re.search(r" test: \d\.\d{3} bits per byte, loss ", capsys.readouterr().out), "one document has no margin"
+    assert "margin" not in json.loads((tmp_path / "score.json").read_text())
+
+
+def test_finetune_with_a_validation_split_of_one_document_exports_the_model(
+    run: Path, six_documents: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["--task", "text@length=32", "--preset", "cpu", "--data-dir", str(six_documents)]
+    more = ["--steps", "2", "--batch-size", "4", "--out", str(tmp_path / "tuned")]
+    assert main(["finetune", str(run), *words, *more]) == 0
+    out = capsys.readouterr().out
+    assert re.search(r"validation split: \d\.\d{3} bits per byte before, \d\.\d{3} bits per byte after 2 steps", out)
+    card = (tmp_path / "tuned" / "hybrid" / "README.md").read_text(encoding="utf-8")
+    assert re.search(r"on the validation split \d\.\d{3} bits per byte → \d\.\d{3} bits per byte\.", card)
+    assert AutoModelForCausalLM.from_pretrained(tmp_path / "tuned" / "hybrid").config.vocab_size > 0

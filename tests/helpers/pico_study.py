@@ -38,7 +38,7 @@ def recipe(**study: Any) -> Recipe:
 
 def answer(value: float, held: Trial, path: list[str] | None = None, metric: Metric = ACCURACY) -> dict[str, Any]:
     """What a trial could have come to."""
-    score = {metric.name: value, "loss": 3 - metric.goodness(value), "count": 32, "margin": 0.1}
+    score = {metric.name: value, "loss": 3 - metric.sort_key(value), "count": 32, "margin": 0.1}
     if held["split"] == "test":
         before = {"soft": score, "discrete": score} if held["arm"] == "hybrid" else {}
         return {"score": score, "before": before}

@@ -48,13 +48,13 @@ def metrics(task: str, path: Sequence[str], base: str) -> dict[str, Any]:
         "manticore": "0.1.0",
         "seed": 0,
         "base": base,
-        "base_reason": "best alone on the validation split: mamba 57.9%, gpt-neo 52.2%",
+        "base_reason": "best alone on the validation split: mamba 57.9 %, gpt-neo 52.2 %",
         "preset": "cpu",
         "preset_reason": "no CUDA device here",
         "path": list(path),
         "words": "in words",
         "exported": "hybrid",
-        "exported_reason": "validation accuracy 62.4%, best component mamba 57.9%",
+        "exported_reason": "validation accuracy 62.4 %, best component mamba 57.9 %",
         "gap": {"soft": 0.612, "discrete": 0.581, "finetuned": 0.63},
         "components": {
             "gpt-neo": {

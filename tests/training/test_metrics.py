@@ -9,7 +9,8 @@ import pytest
 from manticore.errors import UnknownName
 from manticore.report.charts.intervals import LinearScale, hairlines
 from manticore.results.task_result import TaskResult
-from manticore.training.metrics import ACCURACY, BITS, LOSS, WORST, Metric, metric_named
+from manticore.training.metrics import ACCURACY, BITS, Metric, metrics, worst_scores
+from manticore.training.scoring import Score
 from tests.helpers.study_results import text_task
 
 
@@ -17,7 +18,7 @@ def test_the_better_end() -> None:
     assert ACCURACY.best_of([0.2, 0.9, 0.5]) == 0.9
     assert BITS.best_of([1.2, 0.9, 1.5]) == 0.9
     assert math.isnan(BITS.best_of([]))
-    assert (ACCURACY.goodness(0.3), BITS.goodness(0.3), LOSS.goodness(0.3)) == (0.3, -0.3, -0.3)
+    assert (ACCURACY.sort_key(0.3), BITS.sort_key(0.3)) == (0.3, -0.3)
     assert (ACCURACY.better, BITS.better) == ("above", "below")
 
 
@@ -29,18 +30,31 @@ def test_the_better_end() -> None:
     ],
     ids=lambda held: held.name if isinstance(held, Metric) else "",
 )
-def test_words(metric: Metric, value: str, change: str, regret: str) -> None:
-    assert metric.told(0.63, 0.015) == value
-    assert metric.told_change(-0.042, 0.019) == change
-    assert metric.told_regret(0.012, 0.004) == regret
+def test_format(metric: Metric, value: str, change: str, regret: str) -> None:
+    assert metric.format(0.63, 0.015) == value
+    assert metric.format_change(-0.042, 0.019) == change
+    assert metric.format_regret(0.012, 0.004) == regret
+
+
+def test_format_without_margin_and_without_unit() -> None:
+    assert (ACCURACY.format(0.581), BITS.format(1.9124)) == ("58.1 %", "1.912 bits per byte")
+    assert (ACCURACY.format(0.581, unit=False), BITS.format(1.9124, 0.01, unit=False)) == ("58.1 %", "1.912 ± 0.010")
+    assert (ACCURACY.format_change(0.0, unit=False), BITS.format_change(0.05, unit=False)) == ("0.0", "+0.050")
+
+
+def test_a_score_is_written_by_its_metric() -> None:
+    """A text of one document has no margin; the score is written without one."""
+    assert Score(1.0, 0.625, 400).format() == "accuracy 62.5 ± 4.7 %"
+    assert Score(1.0, 0.2, 8, bits_per_byte=1.9124).format() == "1.912 bits per byte"
+    assert Score(1.0, 0.2, 8, bits_per_byte=1.9124, deviation=0.01).format() == "1.912 ± 0.020 bits per byte"
 
 
 def test_nothing_is_worse_than_what_diverged() -> None:
     """Eight bits tell any byte, so who needs more is counted with eight, as is who diverged."""
     for metric in (ACCURACY, BITS):
         for value in (0.0, 0.4, 1.0, 7.0, 8.0, 90.0):
-            assert metric.goodness(metric.of({metric.name: value})) >= metric.goodness(metric.of(WORST))
-    assert BITS.of({"bits_per_byte": 90.0}) == BITS.of(WORST) == 8.0
+            assert metric.sort_key(metric.value_of({metric.name: value})) >= metric.sort_key(metric.worst)
+    assert BITS.value_of({"bits_per_byte": 90.0}) == BITS.value_of(worst_scores()) == 8.0
 
 
 def test_an_axis_is_written_in_the_unit() -> None:
@@ -58,7 +72,7 @@ def test_an_axis_is_written_in_the_unit() -> None:
 
 def test_an_unknown_metric_is_named() -> None:
     with pytest.raises(UnknownName, match=r"unknown metric .acuracy.\. Did you mean .accuracy"):
-        metric_named("acuracy")
+        metrics["acuracy"]
 
 
 def test_a_comparison_of_text_is_read_under_its_own_key() -> None:

@@ -135,7 +135,7 @@ def hairlines(scale: LinearScale, metric: Metric = ACCURACY, signed: bool = Fals
     """Round values, and what stands at them, all with as many digits: `75 %`, or `+10` for differences."""
     values = ticks(metric.scale * scale.low, metric.scale * scale.high)
     digits = next((held for held in range(4) if all(abs(value - round(value, held)) < 1e-6 for value in values)), 4)
-    told = [f"{value:.{digits}f}{metric.mark}" for value in values]
+    told = [f"{value:.{digits}f}{metric.suffix}" for value in values]
     if signed:
         told = ["0" if abs(value) < 1e-6 else f"{value:+.{digits}f}".replace("-", "−") for value in values]
     return list(zip((value / metric.scale for value in values), told, strict=True))

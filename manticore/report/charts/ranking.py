@@ -25,7 +25,7 @@ def ranking_chart(paths: Sequence[PathResult], metric: Metric, colours: Colours)
     """
     wide = min(float(WIDEST), (WIDTH - LEFT - 8) / len(paths))
     marks = [Mark(tried.reached, _colour(tried), _told(tried, metric)) for tried in paths]
-    scale = LinearScale(*span(marks, within=metric.ends), TALL)
+    scale = LinearScale(*span(marks, within=metric.range), TALL)
     columns = (
         el("g", *_column(tried, mark, scale, wide, colours), transform=f"translate({LEFT + wide * place:.2f} 0)")
         for place, (tried, mark) in enumerate(zip(paths, marks, strict=True))
@@ -42,7 +42,7 @@ def _colour(tried: PathResult) -> str:
 
 
 def _told(tried: PathResult, metric: Metric) -> str:
-    told = f"{' · '.join(tried.path)}: {metric.told(tried.reached.mean, tried.reached.margin)}"
+    told = f"{' · '.join(tried.path)}: {metric.format(tried.reached.mean, tried.reached.margin)}"
     return f"{told}, chosen by {counted(tried.chosen, 'seed')}" if tried.chosen else told
 
 

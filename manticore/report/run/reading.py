@@ -99,7 +99,7 @@ class Run:
 
     def best(self, group: str) -> ModelRow | None:
         """The best row of a group, or None."""
-        return max((row for row in self.rows if row.group == group), key=lambda row: row.goodness, default=None)
+        return max((row for row in self.rows if row.group == group), key=lambda row: row.sort_key, default=None)
 
     def final_weight(self, stage: int, name: str) -> float | None:
         """Mixing weight of a candidate at a stage (counted from 0) at the end; None if nothing was searched."""

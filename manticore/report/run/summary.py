@@ -8,7 +8,7 @@ from math import hypot
 from manticore.components.spec import SKIP
 from manticore.report.run.reading import Run
 from manticore.results.rows import ModelRow
-from manticore.training.metrics import ACCURACY, BITS, LOSS, Metric
+from manticore.training.metrics import ACCURACY, BITS, Metric
 
 
 @dataclass(frozen=True)
@@ -50,13 +50,13 @@ def difference(row: ModelRow, other: ModelRow) -> str:
     """How much better `row` is: `+4.2 points`, or less bits or nats; empty if they cannot be compared."""
     if row.value is None or other.value is None or row.metric != other.metric:
         return ""
-    return row.metric.told_change(row.value - other.value)
+    return row.metric.format_change(row.value - other.value)
 
 
 def against(row: ModelRow, other: ModelRow) -> str:
     """`4.2 points above mamba alone (58.8 ± 1.5 %), more than the 95% margins explain`."""
-    metric, ahead = row.metric, row.goodness - other.goodness
-    size = metric.change(abs(ahead), None).lstrip("+")
+    metric, ahead = row.metric, row.sort_key - other.sort_key
+    size = metric.format_change(abs(ahead), unit=False).lstrip("+")
     level = not float(size)
     told = f"{size} {metric.unit} {metric.better if ahead > 0 else metric.worse} {other.name}"
     told = f"level with {other.name}" if level else told
@@ -95,8 +95,7 @@ def _scored(run: Run) -> str:
         return ""
     told = f"Fine-tuned, it has an accuracy of {row.score} on the test split"
     if row.accuracy is None:
-        need = f"has a loss of {row.score} per token" if row.metric is LOSS else f"needs {row.score} {row.metric.unit}"
-        told = f"Fine-tuned, it {need} on the test split"
+        told = f"Fine-tuned, it needs {row.score} {row.metric.unit} on the test split"
     others = [other for other in (run.best("component"), run.best("guess")) if other is not None]
     compared = [against(row, other) for other in others if difference(row, other)]
     return told + (": " + "; and ".join(compared) if compared else "") + "."
@@ -125,15 +124,13 @@ def _examples(run: Run) -> str:
 
 
 def _value(run: Run, value: float) -> str:
-    return _metric(run).told(value)
+    return _metric(run).format(value)
 
 
 def _change(run: Run, before: float, after: float) -> str:
-    return _metric(run).told_change(after - before)
+    return _metric(run).format_change(after - before)
 
 
 def _metric(run: Run) -> Metric:
-    """What the gap is measured by; runs of old had language models without bits per byte."""
-    if run.metrics.get("kind") != "lm":
-        return ACCURACY
-    return BITS if run.metrics.get("metric") == BITS.name else LOSS
+    """What the gap is measured by."""
+    return BITS if run.metrics.get("metric") == BITS.name else ACCURACY

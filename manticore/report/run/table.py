@@ -19,11 +19,11 @@ def comparison(rows: Sequence[Mapping[str, Any]], title: str | None = None) -> T
     """The rows of metrics.json for the terminal, a rule between the groups. Raises BadFile for a row without a name."""
     held = [ModelRow.of(row) for row in rows]
     table = bare(title, "model", measure(held), *SHORT)
-    best = max((row.goodness for row in held if row.group != "guess"), default=None)
+    best = max((row.sort_key for row in held if row.group != "guess"), default=None)
     for place, row in enumerate(held):
         if place and row.group != held[place - 1].group:
             table.add_section()
-        style = "dim" if row.group == "guess" else "bold" if row.goodness == best else None
+        style = "dim" if row.group == "guess" else "bold" if row.sort_key == best else None
         table.add_row(escape(row.name), row.score, *row.costs, style=style)
     return table
 

@@ -29,7 +29,7 @@ def standings(task: Mapping[str, Any], budget: str) -> Table:
     """
     match = TaskResult.of(task)
     best = match.best(budget)
-    table = bare(match.task, "model", match.metric.words, "params", "FLOPs\n/token", SHORT[budget], "time", "rate")
+    table = bare(match.task, "model", match.metric.label, "params", "FLOPs\n/token", SHORT[budget], "time", "rate")
     for group, held in groupby(match.table(budget), key=lambda one: one.group):
         table.add_section()
         for one in held:
@@ -73,7 +73,7 @@ def scores(match: TaskResult, names: tuple[str, ...], budget: str) -> list[tuple
 
 def headings(match: TaskResult, budget: str) -> tuple[str, ...]:
     """What `cells` are."""
-    return match.metric.words, "parameters", "FLOPs/token", SPENT[budget], "wall time", "learning rate"
+    return match.metric.label, "parameters", "FLOPs/token", SPENT[budget], "wall time", "learning rate"
 
 
 def cells(one: ArmResult, budget: str) -> tuple[str, ...]:

@@ -42,7 +42,7 @@ def leads(metrics: Sequence[Metric]) -> str:
 def scores(study: StudyResult) -> str:
     """What stands in the table of all tasks."""
     words = {ACCURACY.name: "accuracy in percent"}
-    told = [words.get(metric.name, f"{metric.words}, less being better") for metric in study.metrics]
+    told = [words.get(metric.name, f"{metric.label}, less being better") for metric in study.metrics]
     return sentence(f"{' or '.join(told)}, the best of each task set strong")
 
 
@@ -56,9 +56,9 @@ def told_of_task(match: TaskResult) -> str:
     parts = [f"Everybody was given {' or, in the other table, '.join(given)}."] if given else []
     parts += [f"Base is {match.base}."] if match.base else []
     parts += [f"Not here: {'; '.join(match.absent)}."] if match.absent else []
-    guesses = [f"{one.name} ({match.metric.told(one.reached.mean)})" for one in match.guesses]
+    guesses = [f"{one.name} ({match.metric.format(one.reached.mean)})" for one in match.guesses]
     parts += [f"Guesses without a model, dashed if they are in the picture: {listed(guesses)}."] if guesses else []
-    parts += [] if match.metric.more_is_better else [f"Less {match.metric.words} is better."]
+    parts += [] if match.metric.higher_is_better else [f"Less {match.metric.label} is better."]
     return " ".join(parts)
 
 
@@ -82,7 +82,7 @@ def _told_of_gap(match: TaskResult) -> str:
     soft, discrete, tuned = (match.gap.get(name) for name in ("soft", "discrete", "finetuned"))
     if soft is None or discrete is None:
         return ""
-    change = match.metric.told_change(discrete.mean - soft.mean)
+    change = match.metric.format_change(discrete.mean - soft.mean)
     after = None if tuned is None else _reached(match, tuned)
     return discretized(_reached(match, soft), _reached(match, discrete), change, after)
 
@@ -92,7 +92,7 @@ def told_of_documents(match: TaskResult) -> str:
     leads = next(iter(match.document_leads.values()), {})
     if not leads:
         return ""
-    told = [f"of {name} by {match.metric.told_change(held.mean, held.margin)}" for name, held in leads.items()]
+    told = [f"of {name} by {match.metric.format_change(held.mean, held.margin)}" for name, held in leads.items()]
     count = counted(max(held.count for held in leads.values()), "document")
     return f"With the models as they are, over the {count} of the test, it is ahead {listed(told)}."
 
@@ -107,13 +107,13 @@ def told_of_paths(match: TaskResult) -> str:
     """How good the found paths are among all, and how well the search ranked them; empty if nobody knows."""
     parts = []
     if match.regret is not None:
-        worse = match.metric.told_regret(match.regret.mean, match.regret.margin)
+        worse = match.metric.format_regret(match.regret.mean, match.regret.margin)
         parts.append(f"The paths that the searches found are {worse} the best{_of(len(match.paths))}.")
     if match.correlation is not None:
         low, high = match.correlation.low, match.correlation.high
         sure = "" if low is None or high is None else f" ({_signed(low)} to {_signed(high)})"
         told = f"{_signed(match.correlation.mean)}{sure}"
-        parts.append(f"The rank correlation of the search's scores with {match.metric.reached} is {told}.")
+        parts.append(f"The rank correlation of the search's scores with {match.metric.path_label} is {told}.")
     return " ".join(parts)
 
 
@@ -141,7 +141,7 @@ def effort(study: StudyResult) -> dict[str, object]:
 
 
 def _reached(match: TaskResult, held: Interval) -> str:
-    return match.metric.told(held.mean, held.margin)
+    return match.metric.format(held.mean, held.margin)
 
 
 def _of(paths: int) -> str:

@@ -36,8 +36,10 @@ def task_chart(match: TaskResult, colours: Colours) -> Html | None:
         Panel(SAME[budget], [_mark(held.get(line.name), colours) for line in lines], guesses)
         for budget, held in tables.items()
     ]
-    shown = span([mark for panel in panels for mark in panel.marks], [value for value, _ in guesses], match.metric.ends)
-    label = f"{match.metric.words} on {match.task}: {', '.join(f'{one.name} {one.score}' for one in ranked)}"
+    shown = span(
+        [mark for panel in panels for mark in panel.marks], [value for value, _ in guesses], match.metric.range
+    )
+    label = f"{match.metric.label} on {match.task}: {', '.join(f'{one.name} {one.score}' for one in ranked)}"
     return interval_chart(label, lines, panels, shown, match.metric)
 
 
@@ -70,14 +72,14 @@ def _lead(match: TaskResult, budget: str, opponent: str) -> Mark | None:
     held = match.differences.get(budget, {}).get(opponent)
     if held is None:
         return None
-    told = f"{match.task}, against {opponent}: {match.metric.told_change(held.mean, held.margin)}"
+    told = f"{match.task}, against {opponent}: {match.metric.format_change(held.mean, held.margin)}"
     sure = "var(--accent)" if held.mean > 0 else "var(--ink)"
     return Mark(held, sure if held.excludes_zero else "var(--skip)", told)
 
 
 def overview_table(study: StudyResult, budget: str) -> Html:
     """All tasks, a column for each arm, the best of each task set strong; signs only where units are mixed."""
-    sign = ACCURACY.mark if len(study.metrics) == 1 else ""
+    sign = ACCURACY.suffix if len(study.metrics) == 1 else ""
     names = study.names(budget)
     head = el("tr", el("th", "task", scope="col"), *(el("th", name, scope="col", class_="number") for name in names))
     rows = (
@@ -116,6 +118,6 @@ def _row(match: TaskResult, one: ArmResult, budget: str, colours: Colours) -> Ht
         "tr",
         el("td", swatch, one.name, el("span", "best", class_="tag") if best else None),
         el("td", score, class_="number best" if best else "number"),
-        el("td", match.metric.change(lead.mean, lead.margin) if lead else "", class_="number"),
+        el("td", match.metric.format_change(lead.mean, lead.margin, unit=False) if lead else "", class_="number"),
         *(el("td", text, class_="number") for text in costs),
     )

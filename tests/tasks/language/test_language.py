@@ -263,7 +263,7 @@ def test_bits_per_byte_of_a_model_that_knows_nothing() -> None:
     tokens = sum(len(reader()(text)["input_ids"]) + 1 for text in task.texts().test)
     size = sum(len(text.encode()) for text in task.texts().test)
     assert told.bits_per_byte == pytest.approx(tokens * math.log2(512) / size, rel=1e-6)
-    assert told.goodness == -told.bits_per_byte
+    assert told.sort_key == -told.bits_per_byte
     assert set(told.to_dict()) == {"loss", "count", "bits_per_byte", "margin"}
 
 
