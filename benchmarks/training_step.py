@@ -30,7 +30,8 @@ from manticore.nas.cost import model_parameters
 from manticore.nas.discretize import discretize
 from manticore.nas.space import SearchSpace
 from manticore.nas.supernet import HeadSpec, Supernet
-from manticore.training.optimizers import WeightOptions, weight_optimizer
+from manticore.training.optimizers import weight_optimizer
+from manticore.training.options import WeightOptions
 from manticore.utils.io import write_json
 
 HUB = "hub"

@@ -35,9 +35,10 @@ _exported, _names = lazy_exports(
     __name__,
     {
         "api": ("load", "search"),
+        "components.spec": ("ComponentSpec",),
         "errors": ("ManticoreError",),
         "nas.architecture": ("Architecture",),
-        "nas.space": ("ComponentSpec", "SearchSpace"),
+        "nas.space": ("SearchSpace",),
         "nas.supernet": ("Supernet",),
         "pipelines.search": ("Result",),
     },

@@ -21,7 +21,8 @@ from manticore.experiment.environment import set_malloc_thresholds
 from manticore.nas.space import SearchSpace
 from manticore.nas.supernet import HeadSpec, Supernet
 from manticore.training.modules import trainable_only
-from manticore.training.optimizers import AlphaOptions, WeightOptions, alpha_optimizer, weight_optimizer
+from manticore.training.optimizers import alpha_optimizer, weight_optimizer
+from manticore.training.options import AlphaOptions, WeightOptions
 
 DENSE, SAMPLED = 1.10, 1.15
 """What is promised: at most this many times the sum, and the dearer one."""

@@ -42,7 +42,7 @@ def add(commands: Any) -> None:
 def run(given: argparse.Namespace) -> None:
     """`manticore finetune`."""
     from manticore.pipelines import finetune
-    from manticore.training.optimizers import WeightOptions
+    from manticore.training.options import WeightOptions
 
     finetune.run(
         given.hybrid,

@@ -35,9 +35,10 @@ def add(commands: Any) -> None:
 def run(given: argparse.Namespace) -> None:
     """`manticore generate`."""
     prompt = text_of(given.prompt, given.prompt_file)
+    from manticore.config.generate import SamplingOptions
     from manticore.pipelines import generate
 
-    drawing = generate.SamplingOptions(
+    drawing = SamplingOptions(
         given.max_new_tokens, given.temperature, given.top_p, given.top_k, given.num_beams, given.seed
     )
     generate.run(given.model, prompt, drawing, _tell)

@@ -14,18 +14,20 @@ if TYPE_CHECKING:
     from manticore.components.catalog import CatalogEntry as CatalogEntry
     from manticore.components.component import Component as Component
     from manticore.components.component import layer_boundaries as layer_boundaries
-    from manticore.components.families import BlockSize as BlockSize
     from manticore.components.families import Family as Family
     from manticore.components.families import family_of as family_of
     from manticore.components.loading import Scratch as Scratch
     from manticore.components.loading import load as load
+    from manticore.components.spec import BlockSize as BlockSize
+    from manticore.components.spec import ComponentSpec as ComponentSpec
 
 __getattr__, __dir__ = lazy_exports(
     __name__,
     {
         "catalog": ("CATALOG", "CatalogEntry"),
         "component": ("Component", "layer_boundaries"),
-        "families": ("BlockSize", "Family", "family_of"),
+        "families": ("Family", "family_of"),
         "loading": ("Scratch", "load"),
+        "spec": ("BlockSize", "ComponentSpec"),
     },
 )

@@ -6,43 +6,15 @@ A new family is a row here, not a copy of its forward pass.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from math import gcd
 
 from transformers import AutoConfig, PretrainedConfig
 
+from manticore.components.spec import BlockSize
 from manticore.errors import ManticoreError, UnknownName
 from manticore.modeling.segments import BackboneLayout
 from manticore.utils.registry import Registry
-
-
-@dataclass(frozen=True)
-class BlockSize:
-    """Sizes of a component built from scratch, in terms every family has."""
-
-    width: int
-    """Features of the residual stream, D_k."""
-
-    layers: int
-    """Number of layers, N_k."""
-
-    heads: int = 8
-    """Attention heads (recurrent families ignore it)."""
-
-    intermediate_size: int = 0
-    """Features inside the feed-forward layers; 0: four times the width (recurrent families ignore it)."""
-
-    state_size: int = 16
-    """Features of the recurrent state for each channel (attention families ignore it)."""
-
-    window_size: int = 256
-    """Reach of local attention in tokens, where the family has any."""
-
-    def __post_init__(self) -> None:
-        for field in fields(self):
-            given, least = getattr(self, field.name), 0 if field.name == "intermediate_size" else 1
-            if not isinstance(given, int) or given < least:
-                raise ManticoreError(f"size '{field.name}' must be a whole number of at least {least}, got {given!r}")
 
 
 @dataclass(frozen=True)

@@ -16,9 +16,9 @@ from transformers import AutoConfig, AutoModelForCausalLM, PretrainedConfig
 
 from manticore.components.catalog import CATALOG
 from manticore.components.component import Component
-from manticore.components.families import BlockSize, families, family_of
+from manticore.components.families import families, family_of
 from manticore.components.gguf import unpack_gguf
-from manticore.components.spec import ComponentSpec
+from manticore.components.spec import BlockSize, ComponentSpec
 from manticore.components.tokenizers import check_vocab_size, read_tokenizer
 from manticore.components.weight_checks import check_weights
 from manticore.errors import ManticoreError, UnknownName

@@ -1,13 +1,16 @@
-"""TODO."""
+"""What a component is before it is loaded: where its model comes from, and the sizes of a from-scratch one."""
 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 from manticore.errors import ManticoreError, UnknownName
+
+SKIP = "skip"
+"""Name of the candidate that leaves a stage out."""
 
 INITS = ("auto", "pretrained", "scratch")
 
@@ -63,4 +66,30 @@ class ComponentSpec:
         return cls(model=given)
 
 
-SKIP = "skip"
+@dataclass(frozen=True)
+class BlockSize:
+    """Sizes of a component built from scratch, in terms every family has."""
+
+    width: int
+    """Features of the residual stream, D_k."""
+
+    layers: int
+    """Number of layers, N_k."""
+
+    heads: int = 8
+    """Attention heads (recurrent families ignore it)."""
+
+    intermediate_size: int = 0
+    """Features inside the feed-forward layers; 0: four times the width (recurrent families ignore it)."""
+
+    state_size: int = 16
+    """Features of the recurrent state for each channel (attention families ignore it)."""
+
+    window_size: int = 256
+    """Reach of local attention in tokens, where the family has any."""
+
+    def __post_init__(self) -> None:
+        for key in fields(self):
+            value, least = getattr(self, key.name), 0 if key.name == "intermediate_size" else 1
+            if not isinstance(value, int) or value < least:
+                raise ManticoreError(f"size '{key.name}' must be a whole number of at least {least}, got {value!r}")

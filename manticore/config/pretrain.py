@@ -10,12 +10,13 @@ from typing import Any
 
 import yaml
 
-from manticore.components.families import BlockSize, families
+from manticore.components.families import families
+from manticore.components.spec import BlockSize
 from manticore.config.loading import instantiate, merge
 from manticore.config.recipe import WEIGHT_BOUNDS
 from manticore.config.sections import RunOptions
 from manticore.errors import ManticoreError, UnknownName
-from manticore.training.optimizers import OPTIMIZERS, WeightOptions
+from manticore.training.options import OPTIMIZERS, WeightOptions
 from manticore.utils.io import write_text
 
 

@@ -33,7 +33,7 @@ from manticore.nas.relaxations import relaxations
 from manticore.nas.space import SearchSpace
 from manticore.nas.strategies import strategies
 from manticore.tasks.options import TaskOptions
-from manticore.training.optimizers import OPTIMIZERS
+from manticore.training.options import OPTIMIZERS
 from manticore.utils.io import write_text
 
 WEIGHT_BOUNDS = dict.fromkeys(

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from manticore.components import BlockSize
-from manticore.training.optimizers import AlphaOptions, WeightOptions
+from manticore.training.options import AlphaOptions, WeightOptions
 
 ENTROPY_SCHEDULES = ("uniform", "stagewise")
 FINETUNE_INITS = ("supernet", "components")

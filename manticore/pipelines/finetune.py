@@ -20,7 +20,7 @@ from manticore.tasks.dataset import concat
 from manticore.tasks.options import TaskOptions
 from manticore.training.batching import BatchSampler
 from manticore.training.modules import TrainModule
-from manticore.training.optimizers import WeightOptions
+from manticore.training.options import WeightOptions
 from manticore.training.scoring import score
 from manticore.training.trainer import fit
 from manticore.utils.console import info

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,63 +13,13 @@ from manticore.components.context_length import context_lengths
 from manticore.components.loading import load
 from manticore.components.spec import ComponentSpec
 from manticore.components.tokenizers import check_vocab_size, read_tokenizer
+from manticore.config.generate import SamplingOptions
 from manticore.config.sections import RunOptions
 from manticore.errors import ManticoreError
 from manticore.experiment.environment import setup_hardware
 from manticore.experiment.run_dir import RunDir
 from manticore.export.load import holds_hybrid, kind_of, read_hybrid
 from manticore.tasks.language.documents import amiss
-
-MIN_TEMPERATURE = 1e-4
-"""Least temperature: below it logits grow beyond what single precision tells apart."""
-
-
-@dataclass(frozen=True)
-class SamplingOptions:
-    """How the next token is chosen. Greedy unless one of temperature, top-p and top-k is given.
-
-    Attributes:
-        max_new_tokens: most tokens to add.
-        temperature: logits are divided by it; None: 1 where tokens are drawn.
-        top_p: draw from the likeliest tokens that make up this probability (arXiv 1904.09751).
-        top_k: draw from this many likeliest tokens.
-        num_beams: continuations followed side by side; the likeliest is kept.
-        seed: of the draws.
-    """
-
-    max_new_tokens: int = 64
-    temperature: float | None = None
-    top_p: float | None = None
-    top_k: int | None = None
-    num_beams: int = 1
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        if self.top_p is not None and not 0 < self.top_p <= 1:
-            raise ManticoreError(f"top-p must be above 0 and at most 1, got {self.top_p}")
-        if self.temperature is not None and not self.temperature >= MIN_TEMPERATURE:
-            raise ManticoreError(
-                f"temperature must be at least {MIN_TEMPERATURE}, got {self.temperature}; leave it out for greedy"
-            )
-        if not 0 <= self.seed < 1 << 63:
-            raise ManticoreError(f"the seed must be a whole number of at most 63 bits, got {self.seed}")
-
-    def config(self, model: PreTrainedModel, words: PreTrainedTokenizerBase) -> GenerationConfig:
-        """The same in transformers' terms, with the model's own end of text."""
-        held = model.generation_config or GenerationConfig()
-        end = held.eos_token_id if held.eos_token_id is not None else words.eos_token_id
-        ends = [end] if isinstance(end, int) else list(end or [])
-        pad = next((one for one in (held.pad_token_id, words.pad_token_id, *ends) if one is not None), 0)
-        drawn = {"temperature": self.temperature, "top_p": self.top_p, "top_k": self.top_k}
-        given = {name: value for name, value in drawn.items() if value is not None}
-        return GenerationConfig(
-            max_new_tokens=self.max_new_tokens,
-            num_beams=self.num_beams,
-            eos_token_id=ends or None,
-            pad_token_id=pad,
-            do_sample=bool(given),
-            **({"temperature": 1.0, "top_p": 1.0, "top_k": 0} | given if given else {}),
-        )
 
 
 class CallbackStreamer(TextStreamer):
@@ -102,13 +51,36 @@ def run(source: str, prompt: str, drawing: SamplingOptions, tell: Callable[[str]
     ids_1L = prompt_ids(prompt, model, words)
     check_length(ids_1L.shape[1], drawing.max_new_tokens, context_lengths(model.config))
     model.to(machine.device)
-    given: dict[str, Any] = {"input_ids": ids_1L.to(machine.device), "generation_config": drawing.config(model, words)}
+    given: dict[str, Any] = {
+        "input_ids": ids_1L.to(machine.device),
+        "generation_config": generation_config(drawing, model, words),
+    }
     torch.manual_seed(drawing.seed)
     if drawing.num_beams == 1:
         model.generate(**given, streamer=CallbackStreamer(words, tell))
         return
     out_BL = model.generate(**given)
     tell(str(words.decode(out_BL[0, ids_1L.shape[1] :], skip_special_tokens=True)))
+
+
+def generation_config(
+    options: SamplingOptions, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase
+) -> GenerationConfig:
+    """The options as transformers takes them, with the model's own end-of-text tokens."""
+    own = model.generation_config or GenerationConfig()
+    end = own.eos_token_id if own.eos_token_id is not None else tokenizer.eos_token_id
+    ends = [end] if isinstance(end, int) else list(end or [])
+    pad = next((token for token in (own.pad_token_id, tokenizer.pad_token_id, *ends) if token is not None), 0)
+    sampling = {"temperature": options.temperature, "top_p": options.top_p, "top_k": options.top_k}
+    chosen = {name: value for name, value in sampling.items() if value is not None}
+    return GenerationConfig(
+        max_new_tokens=options.max_new_tokens,
+        num_beams=options.num_beams,
+        eos_token_id=ends or None,
+        pad_token_id=pad,
+        do_sample=bool(chosen),
+        **({"temperature": 1.0, "top_p": 1.0, "top_k": 0} | chosen if chosen else {}),
+    )
 
 
 def read_model(source: str) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:

@@ -22,7 +22,8 @@ from manticore.nas.strategies import Strategy
 from manticore.nas.supernet import Supernet
 from manticore.tasks.dataset import IGNORE
 from manticore.training.batching import Batch, micro_batches
-from manticore.training.optimizers import AlphaOptions, WeightOptions, alpha_optimizer, cosine, weight_optimizer
+from manticore.training.optimizers import alpha_optimizer, cosine, weight_optimizer
+from manticore.training.options import AlphaOptions, WeightOptions
 from manticore.training.scoring import logits_of
 
 

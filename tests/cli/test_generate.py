@@ -14,8 +14,9 @@ import torch
 from safetensors.torch import load_file
 from transformers import GPT2Config, GPT2LMHeadModel
 
+from manticore.config.generate import SamplingOptions
 from manticore.export.load import read_hybrid
-from manticore.pipelines.generate import SamplingOptions, prompt_ids, run
+from manticore.pipelines.generate import prompt_ids, run
 from tests.helpers import text_hybrids
 from tests.helpers.cli import call, refusal
 from tests.helpers.text_hybrids import LENGTH, WORDS, exported

@@ -21,7 +21,7 @@ from manticore.nas.supernet import HeadSpec, Supernet
 from manticore.tasks.dataset import Example, Examples
 from manticore.training.batching import Batch, BatchSampler
 from manticore.training.modules import SearchModule
-from manticore.training.optimizers import AlphaOptions, WeightOptions
+from manticore.training.options import AlphaOptions, WeightOptions
 from manticore.training.trainer import Hardware, fit
 from tests.helpers.pico import VOCAB, component
 

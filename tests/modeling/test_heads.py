@@ -19,7 +19,7 @@ from manticore.nas.discretize import discretize
 from manticore.nas.supernet import HeadSpec
 from manticore.tasks.task import KINDS
 from manticore.training.modules import TrainModule
-from manticore.training.optimizers import WeightOptions
+from manticore.training.options import WeightOptions
 from tests.helpers.pico import VOCAB, supernet, tokens
 
 PATH = ["base", "donor", "base"]

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 
 from manticore.errors import NonFiniteLoss
 from manticore.training.modules import TrainModule
-from manticore.training.optimizers import AlphaOptions, WeightOptions
+from manticore.training.options import AlphaOptions, WeightOptions
 from tests.helpers.search_module import STEPS, ByHand, batch, module, net, train
 
 

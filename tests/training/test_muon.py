@@ -10,7 +10,8 @@ from torch import nn
 from torch.optim import AdamW
 
 from manticore.training.muon import RMS, Muon, orthogonalized
-from manticore.training.optimizers import WeightOptions, cosine, weight_optimizer
+from manticore.training.optimizers import cosine, weight_optimizer
+from manticore.training.options import WeightOptions
 
 
 @pytest.mark.parametrize("shape", [(3, 16, 16), (2, 8, 32), (2, 32, 8)])

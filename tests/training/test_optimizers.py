@@ -8,7 +8,8 @@ from torch import nn
 
 from manticore.nas.discretize import discretize
 from manticore.training.modules import donor_parameter_names
-from manticore.training.optimizers import AlphaOptions, WeightOptions, alpha_optimizer, cosine, weight_optimizer
+from manticore.training.optimizers import alpha_optimizer, cosine, weight_optimizer
+from manticore.training.options import AlphaOptions, WeightOptions
 from tests.helpers import search_module as bench
 from tests.helpers.pico import component
 
