@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 JOBS   ?= 2
 
-.PHONY: install demo test lint check oldest clean
+.PHONY: install demo test lint docs check oldest clean
 
 install: $(VENV)/.ready
 
@@ -27,7 +27,11 @@ lint: install
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy --strict
 
-check: lint test
+# The site in site/; warnings are errors. It needs no network.
+docs: install
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+
+check: lint docs test
 
 # The same kernels and laws with the oldest transformers that pyproject.toml admits, in an environment of its own.
 oldest: pyproject.toml
@@ -38,4 +42,4 @@ oldest: pyproject.toml
 	OMP_NUM_THREADS=1 .venv-oldest/bin/python -m pytest -n $(JOBS) tests/kernels tests/laws
 
 clean:
-	rm -rf $(VENV) .venv-oldest runs .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) .venv-oldest runs .pytest_cache .mypy_cache .ruff_cache site

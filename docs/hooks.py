@@ -63,8 +63,8 @@ def cli_page() -> str:
         "",
         f"{top.description} This page is generated from the parsers; `manticore COMMAND --help` prints the same.",
         "",
-        "Exit status: 0 on success, 2 for an error that the user can correct (one line on standard error), 130 after an",
-        "interrupt.",
+        "Exit status: 0 on success, 2 for an error that the user can correct (one line on standard error), 130 after",
+        "an interrupt.",
         "",
     ]
     for name, command in commands.choices.items():
@@ -92,7 +92,9 @@ def command_section(command: argparse.ArgumentParser) -> Iterator[str]:
 
 def invocation(action: argparse.Action) -> str:
     """An argument as it is typed: `--seeds N`, `RUN`."""
-    value = action.metavar or ("{" + ",".join(map(str, action.choices)) + "}" if action.choices else action.dest.upper())
+    value = action.metavar or (
+        "{" + ",".join(map(str, action.choices)) + "}" if action.choices else action.dest.upper()
+    )
     value = " ".join(value) if isinstance(value, tuple) else str(value)
     if not action.option_strings:
         return value
@@ -107,8 +109,8 @@ def recipe_page() -> str:
     out = [
         "# Recipe",
         "",
-        "A recipe is a YAML file with the keys below; each key is also a value of `--set KEY=VALUE` and, by section, an",
-        "argument of `manticore.search`. What a recipe leaves out has the default shown here. Later settings win:",
+        "A recipe is a YAML file with the keys below; each key is also a value of `--set KEY=VALUE` and, by section,",
+        "an argument of `manticore.search`. What a recipe leaves out has the default shown here. Later settings win:",
         "defaults, the file, its preset, the command's flags, `--set`. This page is generated from",
         "`manticore show recipe`.",
         "",
@@ -131,7 +133,8 @@ def recipe_keys(text: str) -> Iterator[tuple[str, str, str]]:
 
 def package_page(package: str) -> str:
     """The public names of a package and of all its modules."""
-    return f"# manticore.{package}\n\n::: manticore.{package}\n    options:\n      show_submodules: true\n      show_root_heading: false\n"
+    options = "\n".join(f"      {option}" for option in ("show_submodules: true", "show_root_heading: false"))
+    return f"# manticore.{package}\n\n::: manticore.{package}\n    options:\n{options}\n"
 
 
 def notebook_page(file: Path) -> str:
