@@ -10,7 +10,6 @@ from typing import Any
 import yaml
 
 from manticore.components import Component
-from manticore.report.charts.path_diagram import carries, layers_of
 from manticore.report.run.reading import Run, read_run
 from manticore.report.run.summary import sentences
 from manticore.report.run.table import as_markdown
@@ -132,10 +131,10 @@ def _made_of(run: Run) -> str:
     hub = run.architecture.topology == "hub"
     lines += ["", "| stage | run by | |", "| --- | --- | --- |"]
     for stage, name in enumerate(run.architecture.path):
-        how = "carries the stream" if carries(run, stage) else "the stream passes untouched"
-        if not carries(run, stage) and name in run.architecture.components:
+        how = "carries the stream" if run.carries_stream(stage) else "the stream passes untouched"
+        if not run.carries_stream(stage) and name in run.architecture.components:
             how = "reads the stream through P, adds its update through Q"
-        lines.append(f"| {stage + 1} | {name} | {', '.join(filter(None, (layers_of(run, name, stage), how)))} |")
+        lines.append(f"| {stage + 1} | {name} | {', '.join(filter(None, (run.layers(name, stage), how)))} |")
     lent = "embedding and head" if hub else "embedding, residual stream, final norm and head"
     ends = f"Base is **{run.architecture.base}**: it lends {lent}. "
     joined = f"Topology `{run.architecture.topology}`" + ("" if hub else f", projectors `{run.architecture.projector}`")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from manticore.report.charts.palette import Palette
 from manticore.report.markup import Html, el, joined
 
 STYLE = Path(__file__).with_name("page.css")
@@ -37,3 +38,14 @@ def definitions(facts: dict[str, object]) -> Html:
 def unbroken(text: str) -> str:
     """Numbers stay on one line with their margins and units."""
     return re.sub(r"(?<=\d) (?=[±%])|(?<=±) |(?<=\d) (?=points|nats|bits)|(?<=stage) (?=\d)", "\u00a0", text)
+
+
+def legend(palette: Palette) -> Html:
+    """Names beside their colors."""
+    keys = (el("span", el("i", style=f"background:{color}"), name, class_="key") for name, color in palette.legend)
+    return el("p", joined(*keys), class_="legend")
+
+
+def scroll(content: Html) -> Html:
+    """What scrolls by itself where the page is narrower."""
+    return el("div", content, class_="scroll")

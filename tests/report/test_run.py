@@ -10,7 +10,7 @@ import pytest
 
 from manticore.errors import BadFile, ManticoreError
 from manticore.nas.architecture import Architecture
-from manticore.report.charts.curves import smoothed, thinned, ticks
+from manticore.report.charts.curves import axis_ticks, smoothed, thinned
 from manticore.report.run.page import write_run_report
 from manticore.report.run.reading import read_run
 from manticore.utils.io import read_json, write_json, write_text
@@ -28,7 +28,9 @@ def test_page_is_one_file_that_asks_for_nothing(run_folder: Path) -> None:
 def test_every_picture_says_what_it_shows(run_folder: Path) -> None:
     labels = read(run_folder).labels
     assert all(labels)
-    assert any(label.startswith("The chosen path: stage 1 mamba · stage 2 gpt-neo · stage 3 skip") for label in labels)
+    assert any(
+        label.startswith("The selected path: stage 1 mamba · stage 2 gpt-neo · stage 3 skip") for label in labels
+    )
     assert sum(label.startswith("Mixing weights at stage") for label in labels) == 3
     losses = [label.split(":")[0] for label in labels if label.startswith("Training loss")]
     assert losses == [
@@ -149,6 +151,6 @@ def test_smoothing_keeps_steps_and_mean_of_a_flat_line() -> None:
 
 @pytest.mark.parametrize(("low", "high"), [(0.0, 1.0), (1.18, 2.31), (5.4, 5.51), (0.0, 83.0), (2.0, 2.0)])
 def test_ticks_are_few_and_inside(low: float, high: float) -> None:
-    held = ticks(low, high)
+    held = axis_ticks(low, high)
     assert 1 <= len(held) <= 6
     assert all(low - 1e-6 <= tick <= high + 1e-6 for tick in held)

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from manticore.errors import BadFile
-from manticore.report.charts.intervals import LinearScale, Mark, span
+from manticore.report.charts.intervals import Mark, Scale, axis_limits
 from manticore.report.study.page import write_study_report
 from manticore.utils.io import write_json, write_text
 from manticore.utils.statistics import Interval
@@ -119,9 +119,9 @@ def test_dots_seeds_and_near_guesses_are_drawn(tmp_path: Path) -> None:
     del held["tasks"][0]["tables"]["flops"]
     tags = page(tmp_path, held).tags
     assert sum(attrs.get("class") == "dot" for _, attrs in tags) == 5
-    singles = [attrs["d"] or "" for _, attrs in tags if attrs.get("class") == "single"]
+    singles = [attrs["d"] or "" for _, attrs in tags if attrs.get("class") == "seeds"]
     assert [path.count("M") for path in singles] == [3] * 5
-    assert sum(attrs.get("class") == "mark" for _, attrs in tags) == 1  # 69 % is near, 11 % is far
+    assert sum(attrs.get("class") == "reference" for _, attrs in tags) == 1  # 69 % is near, 11 % is far
 
 
 def test_what_is_missing_is_left_out(tmp_path: Path) -> None:
@@ -224,19 +224,19 @@ def mark(mean: float, margin: float) -> Mark:
 
 
 def test_a_wide_interval_does_not_squeeze_the_others() -> None:
-    low, high = span([mark(0.5, 0.01), mark(0.6, 0.45)])
+    low, high = axis_limits([mark(0.5, 0.01), mark(0.6, 0.45)])
     assert 0.38 < low < 0.42
     assert 0.68 < high < 0.72
-    assert LinearScale(low, high, 100.0).x(1.05) == 100.0
+    assert Scale(low, high, 100.0).position(1.05) == 100.0
 
 
 @pytest.mark.parametrize("mean", [0.0, 1.0])
 def test_a_scale_is_never_empty(mean: float) -> None:
-    low, high = span([mark(mean, 0.0)], within=(0.0, 1.0))
+    low, high = axis_limits([mark(mean, 0.0)], bounds=(0.0, 1.0))
     assert 0 <= low < high <= 1
 
 
 def test_only_near_lines_widen_the_scale() -> None:
     held = [mark(0.7, 0.01), mark(0.8, 0.01)]
-    assert span(held, [0.1]) == span(held)
-    assert span(held, [0.65])[0] < 0.65
+    assert axis_limits(held, [0.1]) == axis_limits(held)
+    assert axis_limits(held, [0.65])[0] < 0.65

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from manticore.errors import BadFile
-from manticore.report.charts.scatter import Spot, scatter_chart
+from manticore.report.charts.scatter import Dot, scatter_chart
 from manticore.report.transfer.page import write_transfer_report
 from manticore.report.transfer.summary import sentences, signed
 from manticore.report.transfer.tables import standings_table, transfer_table
@@ -132,7 +132,7 @@ def test_picture_has_a_dot_for_each_path_and_names_two(tmp_path: Path) -> None:
     (label,) = reader.labels
     assert label.startswith("accuracy on lra-x against accuracy on the 2 proxies: one · two: 50.0 ± 2.0 % on the 2")
     assert [tag for tag, _ in reader.tags].count("circle") == 4
-    names = [attrs for tag, attrs in reader.tags if tag == "text" and attrs.get("class") == "name strong"]
+    names = [attrs for tag, attrs in reader.tags if tag == "text" and attrs.get("class") == "name bold"]
     assert [attrs["fill"] for attrs in names].count("var(--accent)") == 1
     assert "\nprogrammed\n" in reader.text
     assert "\ntwo alone\n" in reader.text
@@ -203,7 +203,7 @@ def test_correlation_that_is_none_says_why() -> None:
 
 def test_one_path_alone_can_be_drawn() -> None:
     lone = Interval(0.5, None, None, 1)
-    assert Reader(scatter_chart([Spot(lone, lone, "red", "it", "it")], "x", "y")).labels == ["y against x: it"]
+    assert Reader(scatter_chart([Dot(lone, lone, "red", "it", "it")], "x", "y")).labels == ["y against x: it"]
 
 
 @pytest.mark.parametrize("spoilt", [[], {}, {**found(), "paths": [{}]}, {**found(), "standings": [{"name": "x"}]}])

@@ -1,49 +1,51 @@
-"""Small line pictures: mixing weights and losses over steps. Knows nothing of files."""
+"""Line panels: mixing weights and training losses over the steps of a phase."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 
-from manticore.report.charts.theme import Colours
-from manticore.report.markup import Html, el, joined, picture
-from manticore.report.run.reading import Curve, Run
+from markupsafe import Markup
+
+from manticore.report.charts.palette import ACCENT, Palette
+from manticore.report.charts.svg import drawing, el, joined
 
 Points = Sequence[tuple[float, float]]
 
 WIDTH, HEIGHT = 280, 158
 LEFT, RIGHT, TOP, BOTTOM = 32, 40, 26, 22
-MOST_POINTS = 300
+LABEL_SPACING = 11.0
+MAX_POINTS = 300
 
 
 @dataclass(frozen=True)
-class Frame:
-    """The panel's scales: steps from `x_low` to `x_high`, values from `y_low` to `y_high`."""
+class Axes:
+    """Maps steps from `x_min` to `x_max` and values from `y_min` to `y_max` to coordinates of the panel."""
 
-    x_low: float
-    x_high: float
-    y_low: float
-    y_high: float
+    x_min: float
+    x_max: float
+    y_min: float
+    y_max: float
 
     def x(self, step: float) -> float:
-        """Where a step is, in units of the picture."""
-        span = (self.x_high - self.x_low) or 1.0
-        return LEFT + (step - self.x_low) / span * (WIDTH - LEFT - RIGHT)
+        """Horizontal coordinate of a step."""
+        span = (self.x_max - self.x_min) or 1.0
+        return LEFT + (step - self.x_min) / span * (WIDTH - LEFT - RIGHT)
 
     def y(self, value: float) -> float:
-        """Where a value is; what lies outside is drawn at the edge."""
-        span = (self.y_high - self.y_low) or 1.0
-        share = min(1.0, max(0.0, (value - self.y_low) / span))
+        """Vertical coordinate of a value; values outside the axis are drawn at its end."""
+        span = (self.y_max - self.y_min) or 1.0
+        share = min(1.0, max(0.0, (value - self.y_min) / span))
         return HEIGHT - BOTTOM - share * (HEIGHT - TOP - BOTTOM)
 
-    def grid(self, ticks: Sequence[float]) -> Html:
-        """Hairlines with their values, and the first and last step."""
+    def grid(self, ticks: Sequence[float]) -> Markup:
+        """Horizontal lines with their values, and the first and last step."""
         digits = max(0, -math.floor(math.log10(ticks[1] - ticks[0]) + 1e-9)) if len(ticks) > 1 else 2
         lines = (
             joined(
-                el("path", d=f"M{LEFT} {self.y(tick):.1f}H{WIDTH - RIGHT}", class_="hair"),
+                el("path", d=f"M{LEFT} {self.y(tick):.1f}H{WIDTH - RIGHT}", class_="grid"),
                 el("text", f"{tick:.{digits}f}", x=LEFT - 6, y=self.y(tick) + 3.5, text_anchor="end", class_="tick"),
             )
             for tick in ticks
@@ -51,79 +53,103 @@ class Frame:
         bottom = HEIGHT - 6
         return joined(
             *lines,
-            el("text", f"{self.x_low:,.0f}", x=LEFT, y=bottom, class_="tick"),
-            el("text", f"step {self.x_high:,.0f}", x=WIDTH - RIGHT, y=bottom, text_anchor="end", class_="tick"),
+            el("text", f"{self.x_min:,.0f}", x=LEFT, y=bottom, class_="tick"),
+            el("text", f"step {self.x_max:,.0f}", x=WIDTH - RIGHT, y=bottom, text_anchor="end", class_="tick"),
         )
 
-    def line(self, points: Points, colour: str, title: str, class_: str = "line") -> Html:
-        """A line that says what it is when pointed at."""
-        steps = " L".join(f"{self.x(step):.1f} {self.y(value):.1f}" for step, value in thinned(points))
-        return el("path", el("title", title), d=f"M{steps}", stroke=colour, class_=class_)
+    def line(self, points: Points, color: str, tooltip: str, class_: str = "line") -> Markup:
+        """A line through the points."""
+        coordinates = " L".join(f"{self.x(step):.1f} {self.y(value):.1f}" for step, value in thinned(points))
+        return el("path", el("title", tooltip), d=f"M{coordinates}", stroke=color, class_=class_)
 
 
-def weights_panel(run: Run, stage: int, colours: Colours) -> Html:
-    """Mixing weights of every candidate at one stage (counted from 0); the chosen one is drawn strong."""
-    assert run.alphas is not None
-    chosen = run.architecture.path[stage]
-    frame = Frame(min(0.0, run.alphas.steps[0]), run.alphas.steps[-1], 0.0, 1.0)
-    lines, ends = [], []
-    # The chosen line comes last, on top of the others.
-    for name in sorted(run.alphas.candidates, key=lambda name: name == chosen):
-        points = run.alphas.series(stage, run.alphas.candidates.index(name))
-        last = points[-1][1]
-        weight = "line strong" if name == chosen else "line"
-        lines.append(frame.line(points, colours[name], f"{name}: {points[0][1]:.2f} → {last:.2f}", weight))
-        lines.append(el("circle", cx=frame.x(points[-1][0]), cy=frame.y(last), r=2.5, fill=colours[name]))
-        ends.append((frame.y(last), f"{last:.2f}", colours[name], name == chosen))
-    told = ", ".join(f"{name} {run.final_weight(stage, name):.2f}" for name in run.candidates)
-    return picture(
+@dataclass(frozen=True)
+class EndLabel:
+    """The last value of a line, written to its right."""
+
+    y: float
+    text: str
+    color: str
+    bold: bool
+
+
+def weights_panel(stage: int, chosen: str, weights: Mapping[str, Points], palette: Palette) -> Markup:
+    """Mixing weights of all candidates at one stage over the search; the line of the chosen one is thick.
+
+    Args:
+        stage: counted from 0.
+        chosen: the candidate that the selected path takes.
+        weights: (step, weight) by candidate, in the order of the label.
+        palette: colors of the candidates.
+    """
+    steps = [step for step, _ in weights[chosen]]
+    axes = Axes(min(0.0, steps[0]), steps[-1], 0.0, 1.0)
+    lines, labels = [], []
+    for name in sorted(weights, key=lambda name: name == chosen):  # the chosen line is drawn last, on top
+        points, bold = weights[name], name == chosen
+        (_, first), (step, last) = points[0], points[-1]
+        tooltip = f"{name}: {first:.2f} → {last:.2f}"
+        lines.append(axes.line(points, palette[name], tooltip, "line bold" if bold else "line"))
+        lines.append(el("circle", cx=axes.x(step), cy=axes.y(last), r=2.5, fill=palette[name]))
+        labels.append(EndLabel(axes.y(last), f"{last:.2f}", palette[name], bold))
+    final = ", ".join(f"{name} {points[-1][1]:.2f}" for name, points in weights.items())
+    return drawing(
         WIDTH,
         HEIGHT,
-        f"Mixing weights at stage {stage + 1} over the search, at the end: {told}",
-        _title(f"stage {stage + 1}", chosen, colours[chosen]),
-        frame.grid([0.0, 0.5, 1.0]),
+        f"Mixing weights at stage {stage + 1} during the search. Final weights: {final}",
+        _heading(f"stage {stage + 1}", chosen, palette[chosen]),
+        axes.grid([0.0, 0.5, 1.0]),
         *lines,
-        *_labels(ends),
+        *_end_labels(labels),
         class_="panel",
     )
 
 
-def loss_panel(curve: Curve, colours: Colours, y_range: tuple[float, float]) -> Html:
-    """Training loss of one phase: smoothed, the raw values behind; the alphas' loss dashed."""
-    low, high = y_range
-    steps = [step for step, _ in curve.loss]
-    frame = Frame(min(0.0, steps[0]), steps[-1], low, high)
-    colour = colours.of_phase(curve.phase)
-    smooth = smoothed(curve.loss)
-    last = smooth[-1][1]
+def loss_panel(phase: str, loss: Points, alpha_loss: Points, y_range: tuple[float, float], palette: Palette) -> Markup:
+    """Training loss of one phase: smoothed, with the raw values behind; the loss of the alphas is dashed.
+
+    Args:
+        phase: its name.
+        loss: (step, loss) on the examples that train the weights, in nats.
+        alpha_loss: the same on the examples that train the alphas; empty in a phase without a search.
+        y_range: ends of the vertical axis, see `loss_range`.
+        palette: colors of the components.
+    """
+    axes = Axes(min(0.0, loss[0][0]), loss[-1][0], *y_range)
+    color = palette.of_phase(phase)
+    smooth = smoothed(loss)
+    first, last = smooth[0][1], smooth[-1][1]
     lines = [
-        frame.line(curve.loss, colour, "loss at each logged step", "line raw"),
-        frame.line(smooth, colour, f"loss on the weights' examples, smoothed; at the end {last:.3f}"),
+        axes.line(loss, color, "loss at each logged step", "line raw"),
+        axes.line(smooth, color, f"smoothed loss on the training split; final value {last:.3f}"),
     ]
-    ends = [(frame.y(last), f"{last:.2f}", colour, True)]
-    if curve.alpha_loss:
-        dashed = smoothed(curve.alpha_loss)
-        final = dashed[-1][1]
-        lines.append(
-            frame.line(dashed, "var(--accent)", f"loss on the alphas' examples; at the end {final:.3f}", "line dashed")
-        )
-        ends.append((frame.y(final), f"{final:.2f}", "var(--accent)", False))
-    return picture(
+    labels = [EndLabel(axes.y(last), f"{last:.2f}", color, True)]
+    if alpha_loss:
+        smooth = smoothed(alpha_loss)
+        final = smooth[-1][1]
+        tooltip = f"smoothed loss on the split that trains the alphas; final value {final:.3f}"
+        lines.append(axes.line(smooth, ACCENT, tooltip, "line dashed"))
+        labels.append(EndLabel(axes.y(final), f"{final:.2f}", ACCENT, False))
+    return drawing(
         WIDTH,
         HEIGHT,
-        f"Training loss of {curve.phase}: {smooth[0][1]:.2f} at first, {last:.2f} at the end, in nats",
-        _title(curve.phase, "", colour),
-        frame.grid(ticks(low, high)),
+        f"Training loss of {phase}: {first:.2f} nats at the start, {last:.2f} at the end",
+        _heading(phase),
+        axes.grid(axis_ticks(*y_range)),
         *lines,
-        *_labels(ends),
+        *_end_labels(labels),
         class_="panel",
     )
 
 
-def loss_range(curves: Sequence[Curve]) -> tuple[float, float]:
-    """One scale for all panels: every smoothed value, and nearly every raw one."""
-    smooth = [value for curve in curves for series in (curve.loss, curve.alpha_loss) for _, value in smoothed(series)]
-    raw = sorted(value for curve in curves for _, value in curve.loss)
+def loss_range(losses: Sequence[Points], alpha_losses: Sequence[Points]) -> tuple[float, float]:
+    """Ends of one vertical axis for all panels: every smoothed value, and 98 % of the raw ones.
+
+    Args:
+        losses, alpha_losses: as `loss_panel` takes them, one for each panel.
+    """
+    smooth = [value for points in (*losses, *alpha_losses) for _, value in smoothed(points)]
+    raw = sorted(value for points in losses for _, value in points)
     low = min(*smooth, raw[len(raw) // 100])
     high = max(*smooth, raw[-1 - len(raw) // 100])
     pad = 0.04 * (high - low) or 0.1
@@ -131,55 +157,57 @@ def loss_range(curves: Sequence[Curve]) -> tuple[float, float]:
 
 
 def smoothed(points: Points) -> list[tuple[float, float]]:
-    """A centred moving average over a twentieth of the curve; at its ends over what there is of that."""
-    reach, count = len(points) // 40, len(points)
+    """A centered moving average over a twentieth of the points, over fewer at both ends."""
+    half, count = len(points) // 40, len(points)
     sums = [0.0, *accumulate(value for _, value in points)]
     out = []
-    for place, (step, _) in enumerate(points):
-        first, after = max(0, place - reach), min(count, place + reach + 1)
-        out.append((step, (sums[after] - sums[first]) / (after - first)))
+    for index, (step, _) in enumerate(points):
+        start, stop = max(0, index - half), min(count, index + half + 1)
+        out.append((step, (sums[stop] - sums[start]) / (stop - start)))
     return out
 
 
 def thinned(points: Points) -> list[tuple[float, float]]:
-    """No more points than a small picture can show, the last one kept."""
-    stride = max(1, math.ceil(len(points) / MOST_POINTS))
+    """At most `MAX_POINTS` points at equal distances, and the last one."""
+    stride = max(1, math.ceil(len(points) / MAX_POINTS))
     kept = list(points[::stride])
     return kept if kept[-1] == points[-1] else [*kept, points[-1]]
 
 
-def ticks(low: float, high: float) -> list[float]:
+def axis_ticks(low: float, high: float) -> list[float]:
     """Three to five round values between two numbers."""
     span = (high - low) or 1.0
     unit = 10.0 ** math.floor(math.log10(span))
     step = next((size * unit for size in (0.1, 0.2, 0.5, 1.0, 2.0) if span / (size * unit) < 5), 5 * unit)
     first = math.ceil(low / step - 1e-9)
-    return [place * step for place in range(first, math.floor(high / step + 1e-9) + 1)]
+    return [index * step for index in range(first, math.floor(high / step + 1e-9) + 1)]
 
 
-def _title(text: str, more: str, colour: str) -> Html:
-    """The panel's name, and who was chosen in their colour."""
-    return el(
-        "text",
-        text,
-        el("tspan", more, dx=6, fill=colour, class_="who") if more else None,
-        x=LEFT,
-        y=14,
-        class_="heading",
-    )
+def _heading(text: str, chosen: str = "", color: str = "") -> Markup:
+    """Title of the panel, followed by the chosen candidate in its color."""
+    suffix = el("tspan", chosen, dx=6, fill=color, class_="chosen") if chosen else None
+    return el("text", text, suffix, x=LEFT, y=14, class_="heading")
 
 
-def _labels(ends: list[tuple[float, str, str, bool]]) -> list[Html]:
-    """Last values at the right edge, moved apart where they would touch."""
-    apart, placed = 11.0, list[float]()
-    ends = sorted(ends)
-    for y, *_ in ends:
-        placed.append(max(y, placed[-1] + apart) if placed else y)
-    over = max(0.0, placed[-1] - (HEIGHT - BOTTOM))
-    for place in range(len(placed) - 1, -1, -1):
-        ceiling = placed[place] - over if place == len(placed) - 1 else placed[place + 1] - apart
-        placed[place] = min(placed[place], ceiling)
+def _end_labels(labels: list[EndLabel]) -> list[Markup]:
+    """Last values at the right edge, at least `LABEL_SPACING` apart, none below the axis."""
+    labels = sorted(labels, key=lambda label: label.y)
+    ys = list[float]()
+    for label in labels:
+        ys.append(max(label.y, ys[-1] + LABEL_SPACING) if ys else label.y)
+    # What was pushed below the axis is pushed back up, from the lowest label to the highest.
+    limit = float(HEIGHT - BOTTOM)
+    for index in reversed(range(len(ys))):
+        ys[index] = min(ys[index], limit)
+        limit = ys[index] - LABEL_SPACING
     return [
-        el("text", text, x=WIDTH - RIGHT + 7, y=y + 3.5, fill=colour, class_="value strong" if strong else "value")
-        for y, (_, text, colour, strong) in zip(placed, ends, strict=True)
+        el(
+            "text",
+            label.text,
+            x=WIDTH - RIGHT + 7,
+            y=y + 3.5,
+            fill=label.color,
+            class_="value bold" if label.bold else "value",
+        )
+        for label, y in zip(labels, ys, strict=True)
     ]

@@ -1,121 +1,118 @@
-"""The chosen path as a picture: a stream from embedding to head, and who writes to it at each stage.
+"""The selected path as a diagram: the residual stream from embedding to head, and the segments that update it.
 
-Base's segments carry the stream itself; a donor segment hangs off it, reading through P and writing its update back
-through Q; skip leaves it alone. In the hub topology every segment carries the stream. Knows nothing of numbers' origin.
+Segments of the base model carry the stream themselves. A donor segment reads the stream through the projector P and
+adds its update through the projector Q; a skipped stage leaves the stream unchanged. In the hub topology every segment
+carries the stream.
 """
 
 from __future__ import annotations
 
 from math import ceil
 
+from markupsafe import Markup
+
 from manticore.components.spec import SKIP
-from manticore.report.charts.theme import Colours
-from manticore.report.markup import Html, el, joined, picture
+from manticore.report.charts.palette import Palette
+from manticore.report.charts.svg import drawing, el, joined
 from manticore.report.run.reading import Run
 from manticore.utils.formatting import percent
 
 BOX_W, BOX_H, LANE = 112, 42, 54
 STAGE_W = 172
-RAIL_Y, FIRST_LANE = 40, 66
-PILL_W, GAP = 104, 12
-PER_LINE = 4
+STREAM_Y, FIRST_LANE = 40, 66
+END_W, GAP = 104, 12
+MAX_STAGES_PER_ROW = 4
+MAX_NAME = 14
 
 
-def draw_path(run: Run, colours: Colours) -> Html:
-    """The diagram; more than `PER_LINE` stages are spread evenly over lines."""
+def draw_path(run: Run, palette: Palette) -> Markup:
+    """The diagram; more than `MAX_STAGES_PER_ROW` stages are spread evenly over several rows."""
     path = run.architecture.path
-    across = ceil(len(path) / ceil(len(path) / PER_LINE))
-    lines = [range(first, min(first + across, len(path))) for first in range(0, len(path), across)]
+    columns = ceil(len(path) / ceil(len(path) / MAX_STAGES_PER_ROW))
+    rows = [range(first, min(first + columns, len(path))) for first in range(0, len(path), columns)]
     height = FIRST_LANE + LANE * len(run.candidates) + 6
-    width = 2 * (PILL_W + GAP) + STAGE_W * across
+    width = 2 * (END_W + GAP) + STAGE_W * columns
     drawn = (
-        el("g", _line(run, colours, stages), transform=f"translate(0 {height * place})")
-        for place, stages in enumerate(lines)
+        el("g", _row(run, palette, stages), transform=f"translate(0 {height * index})")
+        for index, stages in enumerate(rows)
     )
-    label = f"The chosen path: {run.architecture.words()}; base is {run.architecture.base}"
-    drawing = picture(width, height * len(lines) - 12, label, *drawn, class_="diagram")
-    return el("div", drawing, style=f"max-width:{1.2 * width:.0f}px;min-width:{0.8 * width:.0f}px")
+    label = f"The selected path: {run.architecture.words()}; the base model is {run.architecture.base}"
+    style = f"max-width:{1.2 * width:.0f}px;min-width:{0.8 * width:.0f}px"
+    return drawing(width, height * len(rows) - 12, label, *drawn, class_="diagram", style=style)
 
 
-def carries(run: Run, stage: int) -> bool:
-    """Whether the chosen segment carries the stream itself, rather than adding to it."""
-    choice = run.architecture.path[stage]
-    return choice != SKIP and (choice == run.architecture.base or run.architecture.topology == "hub")
-
-
-def _line(run: Run, colours: Colours, stages: range) -> Html:
-    """One line of stages with what stands at its two ends."""
-    start = PILL_W + GAP
+def _row(run: Run, palette: Palette, stages: range) -> Markup:
+    """One row of stages; the first begins with the embedding, the last ends with the head."""
+    start = END_W + GAP
     end = start + STAGE_W * len(stages)
-    last = stages.stop == run.architecture.stages
-    lender = run.architecture.base
-    stream = colours[lender]
-    opening = _pill(0, "embedding", lender, stream) if stages.start == 0 else _note(0, PILL_W, "…", "end")
-    closing = _pill(end + GAP, "norm + head", lender, stream) if last else _note(end + GAP, 0, "…", "start")
-    ends = (
-        _rail(PILL_W - 2 if stages.start == 0 else PILL_W + 4, start, stream),
-        _rail(end, end + GAP + 2 if last else end + GAP - 4, stream),
+    first, last = stages.start == 0, stages.stop == run.architecture.stages
+    base = run.architecture.base
+    color = palette[base]
+    left = _end(0, "embedding", base, color) if first else _continued(END_W, "end")
+    right = _end(end + GAP, "norm + head", base, color) if last else _continued(end + GAP, "start")
+    stream = (
+        _stream(END_W - 2 if first else END_W + 4, start, color),
+        _stream(end, end + GAP + 2 if last else end + GAP - 4, color),
     )
     columns = (
-        el("g", _stage(run, colours, stage), transform=f"translate({start + STAGE_W * place} 0)")
-        for place, stage in enumerate(stages)
+        el("g", _stage(run, palette, stage), transform=f"translate({start + STAGE_W * index} 0)")
+        for index, stage in enumerate(stages)
     )
-    return joined(*ends, *columns, opening, closing)
+    return joined(*stream, *columns, left, right)
 
 
-def _stage(run: Run, colours: Colours, stage: int) -> Html:
-    """One column: the stream on top, a box for every candidate below, the chosen one joined to the stream."""
+def _stage(run: Run, palette: Palette, stage: int) -> Markup:
+    """One column: the stream on top, a box for every candidate below, the chosen one connected to the stream."""
     chosen = run.architecture.path[stage]
-    stream, left = colours[run.architecture.base], (STAGE_W - BOX_W) / 2
-    lane = run.candidates.index(chosen)
-    middle = FIRST_LANE + LANE * lane + BOX_H / 2
-    title = el("text", f"stage {stage + 1}", x=STAGE_W / 2, y=16, class_="stage", text_anchor="middle")
-    boxes = (_box(run, colours, stage, place, left) for place in range(len(run.candidates)))
-    wires: tuple[Html, ...] = (_rail(0, STAGE_W, stream),)
-    if carries(run, stage):
-        entry, leave = left - 16, left + BOX_W + 16
-        proj_in = f"M0 {RAIL_Y}H{entry - 8}q8 0 8 8V{middle - 8}q0 8 8 8H{left}"
-        proj_out = f"M{left + BOX_W} {middle}H{leave - 8}q8 0 8 -8V{RAIL_Y + 8}q0 -8 8 -8H{STAGE_W}"
-        wires = (_wire(proj_in, stream), _wire(proj_out, stream))
+    color, left = palette[run.architecture.base], (STAGE_W - BOX_W) / 2
+    middle = FIRST_LANE + LANE * run.candidates.index(chosen) + BOX_H / 2
+    heading = el("text", f"stage {stage + 1}", x=STAGE_W / 2, y=16, class_="stage", text_anchor="middle")
+    boxes = (_box(run, palette, stage, index, left) for index in range(len(run.candidates)))
+    lines: tuple[Markup, ...] = (_stream(0, STAGE_W, color),)
+    if run.carries_stream(stage):
+        entry, exit_ = left - 16, left + BOX_W + 16
+        down = f"M0 {STREAM_Y}H{entry - 8}q8 0 8 8V{middle - 8}q0 8 8 8H{left}"
+        up = f"M{left + BOX_W} {middle}H{exit_ - 8}q8 0 8 -8V{STREAM_Y + 8}q0 -8 8 -8H{STAGE_W}"
+        lines = (_stream_line(down, color), _stream_line(up, color))
     elif chosen != SKIP:
-        wires += _translators(left, middle, colours[chosen])
-    return joined(title, *wires, *boxes)
+        lines += _projectors(left, middle, palette[chosen])
+    return joined(heading, *lines, *boxes)
 
 
-def _translators(left: float, middle: float, colour: str) -> tuple[Html, ...]:
-    """P leaving the stream, Q joining it."""
-    out, back = left - 16, left + BOX_W + 16
-    proj_in = f"M{out} {RAIL_Y}V{middle - 6}q0 6 6 6H{left - 6}"
-    proj_out = f"M{left + BOX_W} {middle}H{back - 6}q6 0 6 -6V{RAIL_Y + 11}"
-    half = (RAIL_Y + FIRST_LANE) / 2 + 6
+def _projectors(left: float, middle: float, color: str) -> tuple[Markup, ...]:
+    """P from the stream to the box, Q from the box to the sum."""
+    entry, exit_ = left - 16, left + BOX_W + 16
+    down = f"M{entry} {STREAM_Y}V{middle - 6}q0 6 6 6H{left - 6}"
+    up = f"M{left + BOX_W} {middle}H{exit_ - 6}q6 0 6 -6V{STREAM_Y + 11}"
+    letter_y = (STREAM_Y + FIRST_LANE) / 2 + 6
     return (
-        el("circle", cx=out, cy=RAIL_Y, r=3.5, fill=colour),
-        el("path", d=proj_in, class_="thin", stroke=colour),
-        el("path", d=f"M{left - 7} {middle - 4}l7 4l-7 4z", fill=colour),
-        el("path", d=proj_out, class_="thin", stroke=colour),
-        el("circle", cx=back, cy=RAIL_Y, r=7, class_="plus", stroke=colour),
-        el("path", d=f"M{back - 3.5} {RAIL_Y}h7M{back} {RAIL_Y - 3.5}v7", class_="thin", stroke=colour),
-        el("path", d=f"M{back - 4} {RAIL_Y + 14}l4 -7l4 7z", fill=colour),
-        _letter("P", out + 6, half, colour, "start", "P: from the stream to the component's own space"),
-        _letter("Q", back - 6, half, colour, "end", "Q: from the component's update to the stream"),
+        el("circle", cx=entry, cy=STREAM_Y, r=3.5, fill=color),
+        el("path", d=down, class_="thin", stroke=color),
+        el("path", d=f"M{left - 7} {middle - 4}l7 4l-7 4z", fill=color),
+        el("path", d=up, class_="thin", stroke=color),
+        el("circle", cx=exit_, cy=STREAM_Y, r=7, class_="plus", stroke=color),
+        el("path", d=f"M{exit_ - 3.5} {STREAM_Y}h7M{exit_} {STREAM_Y - 3.5}v7", class_="thin", stroke=color),
+        el("path", d=f"M{exit_ - 4} {STREAM_Y + 14}l4 -7l4 7z", fill=color),
+        _letter("P", entry + 6, letter_y, color, "start", "P projects the stream to the width of the donor"),
+        _letter("Q", exit_ - 6, letter_y, color, "end", "Q projects the donor's update to the width of the stream"),
     )
 
 
-def _letter(text: str, x: float, y: float, colour: str, anchor: str, title: str) -> Html:
-    return el("text", text, el("title", title), x=x, y=y, fill=colour, text_anchor=anchor, class_="letter")
+def _letter(text: str, x: float, y: float, color: str, anchor: str, tooltip: str) -> Markup:
+    return el("text", text, el("title", tooltip), x=x, y=y, fill=color, text_anchor=anchor, class_="letter")
 
 
-def _box(run: Run, colours: Colours, stage: int, place: int, left: float) -> Html:
-    """A candidate: filled if chosen, else tinted as far as its mixing weight reaches."""
-    name, top = run.candidates[place], FIRST_LANE + LANE * place
+def _box(run: Run, palette: Palette, stage: int, index: int, left: float) -> Markup:
+    """A candidate: filled if chosen, else tinted over the share of the width that is its mixing weight."""
+    name, top = run.candidates[index], FIRST_LANE + LANE * index
     weight, chosen = run.final_weight(stage, name), run.architecture.path[stage] == name
-    layers = layers_of(run, name, stage)
-    said = [layers, None if weight is None else f"{weight:.2f}"]
-    told = f"stage {stage + 1}: {name}, {layers or 'layers not recorded'}"
-    told += "" if weight is None else f", final mixing weight {percent(weight)}"
+    layers = run.layers(name, stage)
+    details = [layers, "" if weight is None else f"{weight:.2f}"]
+    tooltip = f"stage {stage + 1}: {name}, {layers or 'layers not recorded'}"
+    tooltip += "" if weight is None else f", final mixing weight {percent(weight)}"
     tint = None
     if weight is not None and not chosen:
-        tint = el("rect", x=left, y=top, width=BOX_W * weight, height=BOX_H, rx=6, fill=colours[name], opacity=0.16)
+        tint = el("rect", x=left, y=top, width=BOX_W * weight, height=BOX_H, rx=6, fill=palette[name], opacity=0.16)
     frame = el(
         "rect",
         x=left,
@@ -123,57 +120,47 @@ def _box(run: Run, colours: Colours, stage: int, place: int, left: float) -> Htm
         width=BOX_W,
         height=BOX_H,
         rx=6,
-        fill=colours[name] if chosen else "none",
-        stroke=colours[name],
-        class_="box" if chosen else "box other",
+        fill=palette[name] if chosen else "none",
+        stroke=palette[name],
+        class_="box" if chosen else "box faint",
     )
-    centre, kind = left + BOX_W / 2, "chosen" if chosen else "passed"
+    center, class_ = left + BOX_W / 2, "chosen" if chosen else "rejected"
     return el(
         "g",
-        el("title", told + (" (chosen)" if chosen else "")),
+        el("title", tooltip + (" (chosen)" if chosen else "")),
         tint,
         frame,
-        el("text", _short(name), x=centre, y=top + 18, text_anchor="middle", class_=f"name {kind}"),
-        el("text", " · ".join(filter(None, said)), x=centre, y=top + 33, text_anchor="middle", class_=f"said {kind}"),
+        _centered(_shortened(name), center, top + 18, f"name {class_}"),
+        _centered(" · ".join(filter(None, details)), center, top + 33, f"detail {class_}"),
     )
 
 
-def layers_of(run: Run, name: str, stage: int) -> str:
-    """`layers 3–4`: which of its layers a component runs at a stage; empty if the run does not say."""
-    if name == SKIP:
-        return "no layers"
-    cuts = (run.metrics.get("components") or {}).get(name, {}).get("layer_boundaries") or []
-    if len(cuts) != run.architecture.stages + 1:
-        return ""
-    first, last = cuts[stage] + 1, cuts[stage + 1]
-    if first > last:
-        return "no layers"
-    return f"layer {first}" if first == last else f"layers {first}–{last}"
-
-
-def _pill(x: float, what: str, lender: str, colour: str) -> Html:
-    """Embedding or head, lent by base."""
+def _end(x: float, what: str, base: str, color: str) -> Markup:
+    """The embedding or the head, with the name of the base model."""
     return el(
         "g",
-        el("rect", x=x, y=RAIL_Y - 19, width=PILL_W, height=38, rx=19, fill=colour),
-        el("text", what, x=x + PILL_W / 2, y=RAIL_Y - 3, text_anchor="middle", class_="name chosen"),
-        el("text", _short(lender), x=x + PILL_W / 2, y=RAIL_Y + 11, text_anchor="middle", class_="said chosen"),
+        el("rect", x=x, y=STREAM_Y - 19, width=END_W, height=38, rx=19, fill=color),
+        _centered(what, x + END_W / 2, STREAM_Y - 3, "name chosen"),
+        _centered(_shortened(base), x + END_W / 2, STREAM_Y + 11, "detail chosen"),
     )
 
 
-def _note(x: float, width: float, text: str, anchor: str) -> Html:
-    """What stands where a line is broken."""
-    return el("text", text, x=x + width, y=RAIL_Y + 4, text_anchor=anchor, class_="said")
+def _centered(text: str, x: float, y: float, class_: str) -> Markup:
+    return el("text", text, x=x, y=y, text_anchor="middle", class_=class_)
 
 
-def _rail(start: float, end: float, colour: str) -> Html:
-    return _wire(f"M{start} {RAIL_Y}H{end}", colour)
+def _continued(x: float, anchor: str) -> Markup:
+    """An ellipsis where the stream continues in another row."""
+    return el("text", "…", x=x, y=STREAM_Y + 4, text_anchor=anchor, class_="detail")
 
 
-def _wire(d: str, colour: str) -> Html:
-    return el("path", d=d, class_="wire", stroke=colour)
+def _stream(start: float, end: float, color: str) -> Markup:
+    return _stream_line(f"M{start} {STREAM_Y}H{end}", color)
 
 
-def _short(name: str) -> str:
-    """A name that fits a box."""
-    return name if len(name) <= 14 else f"{name[:12]}…"
+def _stream_line(d: str, color: str) -> Markup:
+    return el("path", d=d, class_="stream", stroke=color)
+
+
+def _shortened(name: str) -> str:
+    return name if len(name) <= MAX_NAME else f"{name[: MAX_NAME - 2]}…"

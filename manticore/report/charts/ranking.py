@@ -1,86 +1,84 @@
-"""Every path of a space from best to worst, with the chosen ones marked. Knows nothing of how they were trained."""
+"""All paths of a search space, ranked by score, with the chosen ones marked."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from manticore.report.charts.intervals import LinearScale, Mark, glyph, hairlines, span
-from manticore.report.charts.theme import Colours
-from manticore.report.markup import Html, el, joined, picture
+from markupsafe import Markup
+
+from manticore.report.charts.intervals import Mark, Scale, axis_limits, draw_mark, tick_labels
+from manticore.report.charts.palette import ACCENT, MUTED, Palette
+from manticore.report.charts.svg import drawing, el, joined
 from manticore.results.task_result import PathResult
 from manticore.training.metrics import Metric
 from manticore.utils.formatting import counted
 
-WIDTH, LEFT, TOP, TALL = 920, 62, 22, 130
-BLOCK, WIDEST = 13, 44
+WIDTH, LEFT, TOP, PLOT_HEIGHT = 920, 62, 22, 130
+BLOCK, MAX_COLUMN = 13, 44
 
 
-def ranking_chart(paths: Sequence[PathResult], metric: Metric, colours: Colours) -> Html:
-    """The picture: a dot with its interval for each path, and under it the path itself as blocks, stage 1 on top.
+def ranking_chart(paths: Sequence[PathResult], metric: Metric, palette: Palette) -> Markup:
+    """One column per path: a dot with its interval, and below it one block per stage, stage 1 on top.
 
     Args:
-        paths: best first.
-        metric: what they are measured by.
-        colours: of the components.
+        paths: the best first.
+        metric: the metric of their scores.
+        palette: colors of the components.
     """
-    wide = min(float(WIDEST), (WIDTH - LEFT - 8) / len(paths))
-    marks = [Mark(tried.reached, _colour(tried), _told(tried, metric)) for tried in paths]
-    scale = LinearScale(*span(marks, within=metric.range), TALL)
+    column = min(float(MAX_COLUMN), (WIDTH - LEFT - 8) / len(paths))
+    marks = [Mark(path.reached, ACCENT if path.chosen else MUTED, _tooltip(path, metric)) for path in paths]
+    scale = Scale(*axis_limits(marks, bounds=metric.range), PLOT_HEIGHT)
     columns = (
-        el("g", *_column(tried, mark, scale, wide, colours), transform=f"translate({LEFT + wide * place:.2f} 0)")
-        for place, (tried, mark) in enumerate(zip(paths, marks, strict=True))
+        el("g", *_column(path, mark, scale, column, palette), transform=f"translate({LEFT + column * index:.2f} 0)")
+        for index, (path, mark) in enumerate(zip(paths, marks, strict=True))
     )
-    stages = max(len(tried.path) for tried in paths)
-    label = f"All {len(paths)} paths, best first: {'; '.join(mark.told for mark in marks)}"
-    width, height = LEFT + wide * len(paths) + 8, TOP + TALL + 14 + BLOCK * stages
-    drawn = picture(width, height, label, _axis(scale, metric, width), _stages(stages), *columns, class_="dots")
-    return el("div", el("div", drawn, style=f"max-width:{width:.0f}px;min-width:{0.7 * width:.0f}px"), class_="scroll")
+    stages = max(len(path.path) for path in paths)
+    label = f"All {len(paths)} paths, best first: {'; '.join(mark.tooltip for mark in marks)}"
+    width, height = LEFT + column * len(paths) + 8, TOP + PLOT_HEIGHT + 14 + BLOCK * stages
+    style = f"max-width:{width:.0f}px;min-width:{0.7 * width:.0f}px"
+    axis = _axis(scale, metric, width)
+    return drawing(width, height, label, axis, _stage_names(stages), *columns, class_="chart", style=style)
 
 
-def _colour(tried: PathResult) -> str:
-    return "var(--accent)" if tried.chosen else "var(--soft)"
+def _tooltip(path: PathResult, metric: Metric) -> str:
+    text = f"{' · '.join(path.path)}: {metric.format(path.reached.mean, path.reached.margin)}"
+    return f"{text}, chosen by {counted(path.chosen, 'seed')}" if path.chosen else text
 
 
-def _told(tried: PathResult, metric: Metric) -> str:
-    told = f"{' · '.join(tried.path)}: {metric.format(tried.reached.mean, tried.reached.margin)}"
-    return f"{told}, chosen by {counted(tried.chosen, 'seed')}" if tried.chosen else told
-
-
-def _column(tried: PathResult, mark: Mark, scale: LinearScale, wide: float, colours: Colours) -> list[Html]:
-    """One path; a chosen one is tinted from top to bottom and says how many seeds chose it."""
-    stages = len(tried.path)
-    parts = [el("title", mark.told)]
-    if tried.chosen:
-        tall = TALL + 18 + BLOCK * stages
-        parts.append(el("rect", x=0, y=TOP - 4, width=wide, height=tall, rx=3, fill=mark.colour, opacity=0.14))
-        parts.append(el("text", f"{tried.chosen}×", x=wide / 2, y=TOP - 9, fill=mark.colour, class_="value middle"))
-    upright = f"translate(0 {TOP + TALL}) rotate(-90)"
+def _column(path: PathResult, mark: Mark, scale: Scale, width: float, palette: Palette) -> list[Markup]:
+    """One path; the column of a chosen path is tinted and says how many seeds chose it."""
+    stages = len(path.path)
+    parts = [el("title", mark.tooltip)]
+    if path.chosen:
+        height = PLOT_HEIGHT + 18 + BLOCK * stages
+        parts.append(el("rect", x=0, y=TOP - 4, width=width, height=height, rx=3, fill=mark.color, opacity=0.14))
+        parts.append(el("text", f"{path.chosen}×", x=width / 2, y=TOP - 9, fill=mark.color, class_="value middle"))
+    upright = f"translate(0 {TOP + PLOT_HEIGHT}) rotate(-90)"
     return [
         *parts,
-        el("g", glyph(mark, wide / 2, scale), transform=upright),
+        el("g", draw_mark(mark, width / 2, scale), transform=upright),
         *(
-            el("rect", x=0.14 * wide, y=_top(stage), width=0.72 * wide, height=BLOCK - 2, rx=1.5, fill=colours[name])
-            for stage, name in enumerate(tried.path)
+            el("rect", x=0.14 * width, y=_top(stage), width=0.72 * width, height=BLOCK - 2, rx=1.5, fill=palette[name])
+            for stage, name in enumerate(path.path)
         ),
     ]
 
 
-def _axis(scale: LinearScale, metric: Metric, width: float) -> Html:
-    """Hairlines with their values."""
-    held = [(text, TOP + TALL - scale.x(value)) for value, text in hairlines(scale, metric)]
+def _axis(scale: Scale, metric: Metric, width: float) -> Markup:
+    """Horizontal grid lines with their values."""
+    labels = [(text, TOP + PLOT_HEIGHT - scale.position(value)) for value, text in tick_labels(scale, metric)]
     return joined(
         *(
             joined(
-                el("path", d=f"M{LEFT} {y:.1f}H{width - 8:.1f}", class_="hair"),
+                el("path", d=f"M{LEFT} {y:.1f}H{width - 8:.1f}", class_="grid"),
                 el("text", text, x=LEFT - 8, y=y + 3.5, text_anchor="end", class_="tick"),
             )
-            for text, y in held
+            for text, y in labels
         )
     )
 
 
-def _stages(stages: int) -> Html:
-    """What the blocks are."""
+def _stage_names(stages: int) -> Markup:
     return joined(
         *(
             el("text", f"stage {stage + 1}", x=LEFT - 8, y=_top(stage) + 9, text_anchor="end", class_="tick")
@@ -90,4 +88,5 @@ def _stages(stages: int) -> Html:
 
 
 def _top(stage: int) -> int:
-    return TOP + TALL + 9 + BLOCK * stage
+    """Vertical coordinate of the block of a stage."""
+    return TOP + PLOT_HEIGHT + 9 + BLOCK * stage

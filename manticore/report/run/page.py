@@ -6,9 +6,9 @@ from pathlib import Path
 
 from manticore.report.charts import path_diagram
 from manticore.report.charts.curves import loss_panel, loss_range, weights_panel
-from manticore.report.charts.theme import Colours
+from manticore.report.charts.palette import Palette
 from manticore.report.markup import Html, el
-from manticore.report.paper import document, section, unbroken
+from manticore.report.paper import document, legend, section, unbroken
 from manticore.report.run import sections
 from manticore.report.run.reading import Run, read_run
 from manticore.report.run.summary import figures, sentences
@@ -30,29 +30,29 @@ def write_run_report(folder: Path | str) -> Path:
 
 def render_run(run: Run) -> str:
     """The whole page."""
-    colours = Colours(run.candidates)
+    palette = Palette(run.candidates)
     title = f"{run.task}: {' + '.join(run.architecture.components)}"
     return document(
         title,
         _opening(run),
-        _path(run, colours),
+        _path(run, palette),
         section(
             "Comparison",
             "All on the same test split, which was read once. Margins are 95% intervals of the split's size, not of "
             f"the seed.{sections.guess_note(run)}",
-            sections.comparison_table(run, colours),
+            sections.comparison_table(run, palette),
         )
         if run.rows
         else None,
-        _weights(run, colours),
-        _losses(run, colours),
+        _weights(run, palette),
+        _losses(run, palette),
         el(
             "div",
-            el("div", section("Time", None, sections.time_table(run, colours))),
+            el("div", section("Time", None, sections.time_table(run, palette))),
             el("div", section("Machine", None, sections.machine_facts(run))),
             class_="two",
         ),
-        section("Components", None, sections.components_table(run, colours)),
+        section("Components", None, sections.components_table(run, palette)),
         el("details", el("summary", "Recipe"), el("pre", run.recipe)) if run.recipe else None,
         _closing(run),
     )
@@ -76,7 +76,7 @@ def _opening(run: Run) -> Html:
     )
 
 
-def _path(run: Run, colours: Colours) -> Html | None:
+def _path(run: Run, palette: Palette) -> Html | None:
     """The diagram with its legend."""
     told = "The stream runs from left to right; what was chosen is filled. "
     if run.architecture.topology == "hub":
@@ -88,30 +88,34 @@ def _path(run: Run, colours: Colours) -> Html | None:
         )
     if run.alphas:
         told += " Numbers and tints are mixing weights when the search ended."
-    drawn = el("div", path_diagram.draw_path(run, colours), class_="scroll")
-    return section("The path", told, colours.legend(), drawn, sections.run_facts(run))
+    drawn = el("div", path_diagram.draw_path(run, palette), class_="scroll")
+    return section("The path", told, legend(palette), drawn, sections.run_facts(run))
 
 
-def _weights(run: Run, colours: Colours) -> Html | None:
+def _weights(run: Run, palette: Palette) -> Html | None:
     """One panel per stage; nothing if nothing was searched."""
     if run.alphas is None:
         return None
-    panels = (weights_panel(run, stage, colours) for stage in range(run.architecture.stages))
+    panels = (
+        weights_panel(stage, chosen, {name: run.alphas.series(stage, name) for name in run.alphas.candidates}, palette)
+        for stage, chosen in enumerate(run.architecture.path)
+    )
     told = "Mixing weights over the search; the chosen candidate's line is the strong one, numbers are final weights."
     if run.alphas.late:
         told += " The lines begin where the warm-up ended."
-    return section("How the weights moved", told, colours.legend(), el("div", *panels, class_="panels"))
+    return section("How the weights moved", told, legend(palette), el("div", *panels, class_="panels"))
 
 
-def _losses(run: Run, colours: Colours) -> Html | None:
+def _losses(run: Run, palette: Palette) -> Html | None:
     """One panel per phase, all on one scale; nothing if nothing was logged."""
     if not run.curves:
         return None
-    span = loss_range(run.curves)
+    y_range = loss_range([curve.loss for curve in run.curves], [curve.alpha_loss for curve in run.curves])
     told = "Training loss in nats, smoothed, with the raw values behind; all panels share one scale."
     if any(curve.alpha_loss for curve in run.curves):
         told += " Dashed: the loss on the examples that move the alphas."
-    panels = el("div", *(loss_panel(curve, colours, span) for curve in run.curves), class_="panels")
+    curves = (loss_panel(curve.phase, curve.loss, curve.alpha_loss, y_range, palette) for curve in run.curves)
+    panels = el("div", *curves, class_="panels")
     return section("Training", told, panels)
 
 

@@ -39,9 +39,10 @@ class Alphas:
         """Whether the record begins well after the first step: the alphas were frozen until then."""
         return len(self.steps) > 1 and self.steps[0] > 2 * (self.steps[1] - self.steps[0])
 
-    def series(self, stage: int, candidate: int) -> list[tuple[float, float]]:
-        """(step, weight) of one candidate at one stage, both counted from 0."""
-        return [(step, at[stage][candidate]) for step, at in zip(self.steps, self.weights, strict=True)]
+    def series(self, stage: int, name: str) -> list[tuple[float, float]]:
+        """(step, weight) of one candidate at one stage (counted from 0)."""
+        column = self.candidates.index(name)
+        return [(step, weights[stage][column]) for step, weights in zip(self.steps, self.weights, strict=True)]
 
 
 @dataclass(frozen=True)
@@ -100,6 +101,23 @@ class Run:
     def best(self, group: str) -> ModelRow | None:
         """The best row of a group, or None."""
         return max((row for row in self.rows if row.group == group), key=lambda row: row.sort_key, default=None)
+
+    def carries_stream(self, stage: int) -> bool:
+        """Whether the segment at a stage (counted from 0) carries the stream itself, rather than adding to it."""
+        name = self.architecture.path[stage]
+        return name != SKIP and (name == self.architecture.base or self.architecture.topology == "hub")
+
+    def layers(self, name: str, stage: int) -> str:
+        """Layers that a component runs at a stage (counted from 0): `layers 3–4`; empty if they were not recorded."""
+        if name == SKIP:
+            return "no layers"
+        cuts = (self.metrics.get("components") or {}).get(name, {}).get("layer_boundaries") or []
+        if len(cuts) != self.architecture.stages + 1:
+            return ""
+        first, last = cuts[stage] + 1, cuts[stage + 1]
+        if first > last:
+            return "no layers"
+        return f"layer {first}" if first == last else f"layers {first}–{last}"
 
     def final_weight(self, stage: int, name: str) -> float | None:
         """Mixing weight of a candidate at a stage (counted from 0) at the end; None if nothing was searched."""

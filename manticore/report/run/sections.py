@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from itertools import groupby
 
-from manticore.report.charts.theme import Colours
+from manticore.report.charts.palette import INK, Palette
 from manticore.report.markup import Html, el, picture
 from manticore.report.paper import definitions
 from manticore.report.run.reading import Run
@@ -25,7 +25,7 @@ MACHINE = {
 }
 
 
-def comparison_table(run: Run, colours: Colours) -> Html:
+def comparison_table(run: Run, palette: Palette) -> Html:
     """Every row with its bar; groups are set apart and the guesses last and pale."""
     scale = bar_scale(run.rows)
     bars = [""] if scale else []
@@ -37,7 +37,7 @@ def comparison_table(run: Run, colours: Colours) -> Html:
         *(el("th", text, scope="col", class_="number") for text in COSTS),
     )
     bodies = (
-        el("tbody", *(_row(run, row, colours, scale) for row in rows), class_=group)
+        el("tbody", *(_row(run, row, palette, scale) for row in rows), class_=group)
         for group, rows in groupby(run.rows, key=lambda row: row.group)
     )
     return el("div", el("table", el("thead", head), *bodies), class_="scroll")
@@ -49,10 +49,10 @@ def bar_scale(rows: Sequence[ModelRow]) -> float:
     return min(1.0, math.ceil(10 * max(tops) + 0.01) / 10) if tops else 0.0
 
 
-def _row(run: Run, row: ModelRow, colours: Colours, scale: float) -> Html:
+def _row(run: Run, row: ModelRow, palette: Palette, scale: float) -> Html:
     exported = row == run.exported_row
-    colour = colours.of_phase(row.name)
-    swatch = el("i", style=f"background:{colour}") if colour != "var(--ink)" else None
+    colour = palette.of_phase(row.name)
+    swatch = el("i", style=f"background:{colour}") if colour != INK else None
     exact = (row.parameters, row.flops_per_token, row.training_tokens)
     cells = (
         el("td", text, class_="number", title=None if value is None else f"{value:,.0f}")
@@ -88,7 +88,7 @@ def _bar(run: Run, row: ModelRow, colour: str, scale: float) -> Html | None:
     return picture(BAR_W, BAR_H, f"{row.name}: {row.score}", el("title", f"{row.name}: {row.score}"), *parts)
 
 
-def time_table(run: Run, colours: Colours) -> Html | None:
+def time_table(run: Run, palette: Palette) -> Html | None:
     """How long each phase took, longest bar for the longest phase."""
     seconds = {str(name): float(value) for name, value in (run.metrics.get("seconds") or {}).items()}
     if not seconds:
@@ -99,7 +99,7 @@ def time_table(run: Run, colours: Colours) -> Html | None:
             "tr",
             el("td", name),
             el("td", duration(value), class_="number"),
-            el("td", _time_bar(name, value, longest, colours.of_phase(name)), class_="time"),
+            el("td", _time_bar(name, value, longest, palette.of_phase(name)), class_="time"),
         )
         for name, value in seconds.items()
     ]
@@ -119,7 +119,7 @@ def _time_bar(name: str, value: float, longest: float, colour: str) -> Html:
     )
 
 
-def components_table(run: Run, colours: Colours) -> Html | None:
+def components_table(run: Run, palette: Palette) -> Html | None:
     """Where each component is from and how it was cut."""
     held = run.metrics.get("components") or {}
     if not held:
@@ -129,7 +129,7 @@ def components_table(run: Run, colours: Colours) -> Html | None:
     rows = (
         el(
             "tr",
-            el("td", el("i", style=f"background:{colours[name]}"), name),
+            el("td", el("i", style=f"background:{palette[name]}"), name),
             el("td", facts.get("source", DASH), class_="long"),
             el("td", (facts.get("revision") or DASH)[:12], title=facts.get("revision")),
             el("td", count(facts.get("parameters")), class_="number"),

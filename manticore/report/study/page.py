@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from manticore.report.charts.palette import Palette
 from manticore.report.charts.ranking import ranking_chart
-from manticore.report.charts.theme import Colours
 from manticore.report.markup import Html, el, joined
-from manticore.report.paper import definitions, document, section, unbroken
+from manticore.report.paper import definitions, document, legend, scroll, section, unbroken
 from manticore.report.run.sections import machine_words
 from manticore.report.study.summary import (
     GIVEN,
@@ -43,12 +43,12 @@ def write_study_report(folder: Path | str) -> Path:
 def render_study(study: StudyResult) -> str:
     """The whole page."""
     used = [name for match in study.matches for tried in match.paths for name in tried.path]
-    colours = Colours(tuple(dict.fromkeys((*study.components, *used))))
+    palette = Palette(tuple(dict.fromkeys((*study.components, *used))))
     return document(
         _title(study),
         _opening(study),
         *(_overview(study, budget) for budget in study.budgets),
-        *(_task(match, colours) for match in study.matches),
+        *(_task(match, palette) for match in study.matches),
         section("How it was made fair", None, definitions(fairness(study))),
         _machine(study),
         el("footer", "Everything on this page is from the comparison.json that lies beside it."),
@@ -88,27 +88,27 @@ def _overview(study: StudyResult, budget: str) -> Html | None:
     return section(f"All tasks, {SAME[budget]}", told, *charts.values(), overview_table(study, budget))
 
 
-def _task(match: TaskResult, colours: Colours) -> Html | None:
+def _task(match: TaskResult, palette: Palette) -> Html | None:
     """The chart, the tables, the gap and the paths of one task."""
     tokens, *others = match.tables or [None]
-    chart = None if tokens is None else task_chart(match, colours)
+    chart = None if tokens is None else task_chart(match, palette)
     return section(
         match.task,
         unbroken(told_of_task(match)),
         chart,
-        None if tokens is None else task_table(match, tokens, colours),
-        *(_folded(match, budget, colours) for budget in others if budget),
+        None if tokens is None else task_table(match, tokens, palette),
+        *(_folded(match, budget, palette) for budget in others if budget),
         _said(told_of_hybrid(match)),
         _said(told_of_documents(match)),
-        _paths(match, colours),
+        _paths(match, palette),
     )
 
 
-def _folded(match: TaskResult, budget: str, colours: Colours) -> Html:
-    return el("details", el("summary", f"Table, {SAME[budget]}"), task_table(match, budget, colours), class_="more")
+def _folded(match: TaskResult, budget: str, palette: Palette) -> Html:
+    return el("details", el("summary", f"Table, {SAME[budget]}"), task_table(match, budget, palette), class_="more")
 
 
-def _paths(match: TaskResult, colours: Colours) -> Html | None:
+def _paths(match: TaskResult, palette: Palette) -> Html | None:
     """What the search found among all paths."""
     told = told_of_paths(match)
     if not match.paths:
@@ -116,8 +116,8 @@ def _paths(match: TaskResult, colours: Colours) -> Html | None:
     return joined(
         el("h3", "The paths"),
         el("p", how_paths(match), class_="aside"),
-        colours.legend(),
-        ranking_chart(match.paths, match.metric, colours),
+        legend(palette),
+        scroll(ranking_chart(match.paths, match.metric, palette)),
         _said(told),
     )
 

@@ -4,49 +4,50 @@ from __future__ import annotations
 
 from itertools import groupby
 
-from manticore.report.charts.intervals import Line, Mark, Panel, interval_chart, span
-from manticore.report.charts.theme import Colours
+from manticore.report.charts.intervals import Mark, Panel, Row, axis_limits, interval_chart
+from manticore.report.charts.palette import ACCENT, GREY, INK, MUTED, Palette
 from manticore.report.markup import Html, el
+from manticore.report.paper import scroll
 from manticore.report.study.standings import cells, headings, scores
 from manticore.results.study import StudyResult
 from manticore.results.task_result import ArmResult, TaskResult
 from manticore.training.metrics import ACCURACY, Metric
 
 SAME = {"tokens": "same training tokens", "flops": "same training FLOPs"}
-COLOURS = {"hybrid": "var(--accent)", "designed": "var(--ink)"}
+COLOURS = {"hybrid": ACCENT, "designed": INK}
 
 
-def colour_of(one: ArmResult, colours: Colours) -> str:
+def colour_of(one: ArmResult, palette: Palette) -> str:
     """The hybrid has the accent, a component its own colour, what was designed by hand ink, the rest is pale."""
     if one.group == "component":
-        return colours.of_phase(one.name)
-    return COLOURS.get(one.group, "var(--soft)")
+        return palette.of_phase(one.name)
+    return COLOURS.get(one.group, MUTED)
 
 
-def task_chart(match: TaskResult, colours: Colours) -> Html | None:
-    """A panel for each budget, a row for each arm, guesses as upright lines."""
+def task_chart(match: TaskResult, palette: Palette) -> Html | None:
+    """A panel for each budget, a row for each arm, guesses as upright rows."""
     tables = {budget: {one.name: one for one in held if one.group != "guess"} for budget, held in match.tables.items()}
     everybody = {name: one for held in reversed(tables.values()) for name, one in held.items()}
     if not everybody:
         return None
     ranked = sorted(everybody.values(), key=lambda one: one.rank)
-    lines = [Line(one.name, one.group, one.group == "hybrid") for one in ranked]
+    rows = [Row(one.name, one.group, one.group == "hybrid") for one in ranked]
     guesses = [(one.reached.mean, f"{one.name}: {one.score}") for one in match.guesses]
     panels = [
-        Panel(SAME[budget], [_mark(held.get(line.name), colours) for line in lines], guesses)
+        Panel(SAME[budget], [_mark(held.get(row.name), palette) for row in rows], guesses)
         for budget, held in tables.items()
     ]
-    shown = span(
+    shown = axis_limits(
         [mark for panel in panels for mark in panel.marks], [value for value, _ in guesses], match.metric.range
     )
     label = f"{match.metric.label} on {match.task}: {', '.join(f'{one.name} {one.score}' for one in ranked)}"
-    return interval_chart(label, lines, panels, shown, match.metric)
+    return scroll(interval_chart(label, rows, panels, shown, match.metric))
 
 
-def _mark(one: ArmResult | None, colours: Colours) -> Mark | None:
+def _mark(one: ArmResult | None, palette: Palette) -> Mark | None:
     if one is None:
         return None
-    return Mark(one.reached, colour_of(one, colours), f"{one.name}: {one.score}", tuple(one.seeds.values()))
+    return Mark(one.reached, colour_of(one, palette), f"{one.name}: {one.score}", tuple(one.seeds.values()))
 
 
 def leads_chart(study: StudyResult, budget: str, metric: Metric) -> Html | None:
@@ -59,12 +60,12 @@ def leads_chart(study: StudyResult, budget: str, metric: Metric) -> Html | None:
     opponents = [name for name in study.names(budget) if any(name in held for held in leads)]
     if not opponents:
         return None
-    lines = [Line(match.task) for match in matches]
+    rows = [Row(match.task) for match in matches]
     panels = [Panel(name, [_lead(match, budget, name) for match in matches], [(0.0, "level")]) for name in opponents]
-    shown = span([mark for panel in panels for mark in panel.marks], [0.0])
+    shown = axis_limits([mark for panel in panels for mark in panel.marks], [0.0])
     label = f"The hybrid's lead in {metric.unit}, {SAME[budget]}: "
-    label += "; ".join(mark.told for panel in panels for mark in panel.marks if mark)
-    return interval_chart(label, lines, panels, shown, metric, signed=True)
+    label += "; ".join(mark.tooltip for panel in panels for mark in panel.marks if mark)
+    return scroll(interval_chart(label, rows, panels, shown, metric, signed=True))
 
 
 def _lead(match: TaskResult, budget: str, opponent: str) -> Mark | None:
@@ -73,8 +74,8 @@ def _lead(match: TaskResult, budget: str, opponent: str) -> Mark | None:
     if held is None:
         return None
     told = f"{match.task}, against {opponent}: {match.metric.format_change(held.mean, held.margin)}"
-    sure = "var(--accent)" if held.mean > 0 else "var(--ink)"
-    return Mark(held, sure if held.excludes_zero else "var(--skip)", told)
+    sure = ACCENT if held.mean > 0 else INK
+    return Mark(held, sure if held.excludes_zero else GREY, told)
 
 
 def overview_table(study: StudyResult, budget: str) -> Html:
@@ -97,23 +98,23 @@ def overview_table(study: StudyResult, budget: str) -> Html:
     return el("div", el("table", el("thead", head), el("tbody", *rows), class_="overview"), class_="scroll")
 
 
-def task_table(match: TaskResult, budget: str, colours: Colours) -> Html:
+def task_table(match: TaskResult, budget: str, palette: Palette) -> Html:
     """Who stands where and what it cost; groups are set apart, guesses are last and pale."""
     columns = list(headings(match, budget))
     columns.insert(1, "hybrid's lead")
     head = el("tr", el("th", "model", scope="col"), *(el("th", text, scope="col", class_="number") for text in columns))
     bodies = (
-        el("tbody", *(_row(match, one, budget, colours) for one in held), class_=group)
+        el("tbody", *(_row(match, one, budget, palette) for one in held), class_=group)
         for group, held in groupby(match.table(budget), key=lambda one: one.group)
     )
     return el("div", el("table", el("thead", head), *bodies), class_="scroll")
 
 
-def _row(match: TaskResult, one: ArmResult, budget: str, colours: Colours) -> Html:
+def _row(match: TaskResult, one: ArmResult, budget: str, palette: Palette) -> Html:
     lead = match.differences.get(budget, {}).get(one.name)
     score, *costs = cells(one, budget)
     best = one.group != "guess" and one.reached.mean == match.best(budget)
-    swatch = None if one.group == "guess" else el("i", style=f"background:{colour_of(one, colours)}")
+    swatch = None if one.group == "guess" else el("i", style=f"background:{colour_of(one, palette)}")
     return el(
         "tr",
         el("td", swatch, one.name, el("span", "best", class_="tag") if best else None),

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from manticore.report.charts.scatter import Spot, scatter_chart
-from manticore.report.charts.theme import Colours
+from manticore.report.charts.palette import ACCENT, MUTED, Palette
+from manticore.report.charts.scatter import Dot, scatter_chart
 from manticore.report.markup import Html, el
-from manticore.report.paper import definitions, document, section, unbroken
+from manticore.report.paper import definitions, document, scroll, section, unbroken
 from manticore.report.run.sections import machine_words
 from manticore.report.transfer.summary import sentences
 from manticore.report.transfer.tables import costs_html, paths_html, standings_html, transfer_html
@@ -81,20 +81,19 @@ def _opening(told: TransferResult, title: str) -> Html:
 
 def _chart(told: TransferResult) -> Html:
     """The programmed path and base alone are marked."""
-    colours = Colours(told.target_components)
+    palette = Palette(told.target_components)
     base = (told.base,) * len(told.programmed)
     stays = f"programmed: {told.base} alone" if base == told.programmed else "programmed"
-    marked = {base: (f"{told.base} alone", colours[told.base]), told.programmed: (stays, "var(--accent)")}
+    marked = {base: (f"{told.base} alone", palette[told.base]), told.programmed: (stays, ACCENT)}
 
-    def spot(tried: TriedPath) -> Spot:
-        name, colour = marked.get(tried.path, ("", "var(--soft)"))
+    def spot(tried: TriedPath) -> Dot:
+        name, colour = marked.get(tried.path, ("", MUTED))
         reached = f"{percent(tried.accuracy.mean, tried.accuracy.margin)} on {told.task}"
         said = f"{tried.words}: {percent(tried.proxy.mean, tried.proxy.margin)} on {_across(told)}, {reached}"
-        return Spot(tried.proxy, tried.accuracy, colour, said, name)
+        return Dot(tried.proxy, tried.accuracy, colour, said, name)
 
-    return scatter_chart(
-        [spot(tried) for tried in told.ranked], f"accuracy on {_across(told)}", f"accuracy on {told.task}"
-    )
+    spots = [spot(tried) for tried in told.ranked]
+    return scroll(scatter_chart(spots, f"accuracy on {_across(told)}", f"accuracy on {told.task}"))
 
 
 def _across(told: TransferResult) -> str:
