@@ -42,8 +42,9 @@ from manticore.modeling.projectors import Linear
 from manticore.modeling.segments import Context
 from manticore.nas.selection.path_scores import path_loss
 from manticore.nas.space import SearchSpace
-from manticore.nas.supernet import HeadSpec, Supernet
+from manticore.nas.supernet import Supernet
 from manticore.tasks.language.documents import text_in
+from manticore.tasks.task import HeadSpec
 from manticore.utils.io import write_json
 
 LENGTH = 128

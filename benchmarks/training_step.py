@@ -29,7 +29,8 @@ from manticore.experiment.environment import environment_info, setup_hardware
 from manticore.nas.cost import model_parameters
 from manticore.nas.discretize import discretize
 from manticore.nas.space import SearchSpace
-from manticore.nas.supernet import HeadSpec, Supernet
+from manticore.nas.supernet import Supernet
+from manticore.tasks.task import HeadSpec
 from manticore.training.optimizers import weight_optimizer
 from manticore.training.options import WeightOptions
 from manticore.utils.io import write_json

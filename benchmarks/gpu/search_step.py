@@ -33,7 +33,8 @@ def build(width: int, layers: int, length: int) -> Any:
     """The supernet of the paper's ListOps components, on the GPU."""
     from manticore.bench.search_step import LABELS, NAMES, VOCAB, components
     from manticore.nas.space import SearchSpace
-    from manticore.nas.supernet import HeadSpec, Supernet
+    from manticore.nas.supernet import Supernet
+    from manticore.tasks.task import HeadSpec
 
     torch.manual_seed(0)
     space, readout = SearchSpace(NAMES, stages=STAGES), HeadSpec("classification", VOCAB, LABELS)

@@ -19,7 +19,8 @@ from manticore.components import BlockSize, Component, Scratch, load
 from manticore.components.spec import ComponentSpec
 from manticore.experiment.environment import set_malloc_thresholds
 from manticore.nas.space import SearchSpace
-from manticore.nas.supernet import HeadSpec, Supernet
+from manticore.nas.supernet import Supernet
+from manticore.tasks.task import HeadSpec
 from manticore.training.modules import trainable_only
 from manticore.training.optimizers import alpha_optimizer, weight_optimizer
 from manticore.training.options import AlphaOptions, WeightOptions

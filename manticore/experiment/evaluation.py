@@ -11,7 +11,6 @@ from manticore.experiment.experiment import Experiment, PhaseResult
 from manticore.experiment.model_selection import choose_export
 from manticore.experiment.phases import RANDOM
 from manticore.experiment.projectors import ProjectorFit
-from manticore.export.tokenizer import config_fields, example
 from manticore.nas.cost import flops, model_parameters, parameters
 from manticore.nas.discretize import discretize
 from manticore.nas.supernet import Supernet
@@ -34,7 +33,7 @@ def compare(
     supernet = found.net
     assert isinstance(supernet, Supernet)
     info(exp.console, "comparing on the test split")
-    raw = discretize(supernet, path, **config_fields(exp.task))
+    raw = discretize(supernet, path, **exp.task.config_fields())
     rows = [
         _row(exp, "soft supernet", "search", supernet, found.tokens),
         _row(exp, "discretized, before fine-tuning", "search", raw, found.tokens),
@@ -56,7 +55,7 @@ def compare(
         "task": exp.task.name,
         "metric": exp.task.metric,
         "kind": exp.task.kind,
-        "example": example(exp.task),
+        "example": exp.task.example_text(),
         "manticore": __version__,
         "seed": exp.recipe.run.seed,
         "preset": preset,

@@ -20,11 +20,11 @@ from manticore.experiment.run_dir import RunDir
 from manticore.modeling.segments import Segment
 from manticore.nas.cost import FlopCounter
 from manticore.nas.space import SearchSpace
-from manticore.nas.supernet import HeadSpec, Supernet
+from manticore.nas.supernet import Supernet
 from manticore.tasks.dataset import concat
 from manticore.tasks.language.task import LanguageTask
 from manticore.tasks.options import choose_preset
-from manticore.tasks.task import Task
+from manticore.tasks.task import HeadSpec, Task
 from manticore.training.batching import BatchSampler
 from manticore.training.modules import TrainModule
 from manticore.training.scoring import Score, score
@@ -101,7 +101,7 @@ class Experiment:
         words = next(component.tokenizer for component in self.components if component.name == name)
         if words is None:
             raise ManticoreError(f"'{name}' has no tokenizer beside its weights, and cannot read text")
-        other = replace(self, task=self.task.read_by(words))
+        other = replace(self, task=self.task.with_tokenizer(words))
         other.__dict__["components"] = self.components
         return other
 

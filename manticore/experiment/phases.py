@@ -12,7 +12,6 @@ from manticore.config.sections import ZERO_SHOT
 from manticore.experiment.experiment import Experiment, PhaseResult, seed_of
 from manticore.experiment.projectors import aligned_sequences, build_aligned_supernet, calibration_tokens
 from manticore.experiment.zero_shot import ZERO_SHOT_BATCHES, score_paths
-from manticore.export.tokenizer import config_fields
 from manticore.nas.discretize import discretize
 from manticore.nas.strategies import strategies
 from manticore.nas.supernet import Supernet
@@ -55,7 +54,9 @@ def train_components(exp: Experiment) -> dict[str, PhaseResult]:
         its = exp.read_as(name)
 
         def make(name: str = name, its: Experiment = its) -> TrainModule:
-            net = discretize(its.supernet(name, "softmax", f"alone {name}"), [name] * stages, **config_fields(its.task))
+            net = discretize(
+                its.supernet(name, "softmax", f"alone {name}"), [name] * stages, **its.task.config_fields()
+            )
             return TrainModule(net, options.weights, steps)
 
         out[name] = its.train(f"alone {name}", make, partial(finetune_stream, its))
@@ -106,7 +107,7 @@ def finetune(exp: Experiment, supernet: Supernet, path: list[str], phase: str) -
 
     def make() -> TrainModule:
         start = build_aligned_supernet(exp, supernet.base, "softmax", "search") if fresh else supernet
-        return TrainModule(discretize(start, path, **config_fields(exp.task)), options.weights, steps)
+        return TrainModule(discretize(start, path, **exp.task.config_fields()), options.weights, steps)
 
     return exp.train(phase, make, partial(finetune_stream, exp))
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from copy import deepcopy
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -26,21 +25,7 @@ from manticore.nas.architecture import Architecture
 from manticore.nas.mixed_op import mix, pad_logits, weighted_sum
 from manticore.nas.relaxations import relaxations
 from manticore.nas.space import SearchSpace
-
-
-@dataclass(frozen=True)
-class HeadSpec:
-    """What the model is asked for.
-
-    Attributes:
-        kind: `lm` (next token, the component's own head) or a kind of task, which has a fresh head (`HEADS`).
-        vocab_size: token ids; None keeps the component's own embedding.
-        labels: number of labels a fresh head tells apart.
-    """
-
-    kind: str = "lm"
-    vocab_size: int | None = None
-    labels: int = 0
+from manticore.tasks.task import HeadSpec
 
 
 def is_projector_weight(name: str) -> bool:

@@ -23,9 +23,10 @@ from manticore.experiment.environment import setup_hardware
 from manticore.nas.projectors import check_projector
 from manticore.nas.selection.path_scores import zero_shot
 from manticore.nas.space import SearchSpace
-from manticore.nas.supernet import HeadSpec, Supernet
+from manticore.nas.supernet import Supernet
 from manticore.report.run.table import bare, markdown
 from manticore.tasks.language.documents import KINDS, kind_of, read_documents, text_in
+from manticore.tasks.task import HeadSpec
 
 MOST_PATHS = 64
 """Largest space whose paths are all scored before and after."""

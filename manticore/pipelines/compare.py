@@ -27,7 +27,6 @@ from manticore.studies.aggregate import (
 from manticore.studies.preflight import apply_exclusions, check_study_dir, dry_run, excluded_baselines, make_scheduler
 from manticore.studies.scheduler import run_rounds
 from manticore.studies.study import Study
-from manticore.studies.trial import digest
 from manticore.tasks.catalog import load_task
 from manticore.tasks.task import Task
 from manticore.training.metrics import metrics
@@ -58,7 +57,7 @@ def run(recipes: Sequence[Recipe], out: Path, workers: int, console: Console) ->
     shops = [dry_run(recipe, task, machine) for recipe, task in zip(recipes, tasks, strict=True)]
     crew = make_scheduler(recipes[0], out, workers, console)
     studies = [
-        Study(apply_exclusions(exp, console), digest(task), metrics[task.metric])
+        Study(apply_exclusions(exp, console), task.fingerprint(), metrics[task.metric])
         for exp, task in zip(shops, tasks, strict=True)
     ]
     told = run_rounds([study.story() for study in studies], crew.run)

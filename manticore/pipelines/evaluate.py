@@ -55,7 +55,7 @@ def task_of(hybrid: Path, model: PreTrainedModel, options: TaskOptions) -> Task:
     words = read_tokenizer(str(folder), {"local_files_only": True})
     if words is None:
         raise ManticoreError(f"{folder} has no tokenizer beside its weights, and cannot read text")
-    return task.read_by(words)
+    return task.with_tokenizer(words)
 
 
 def check_fits(model: PreTrainedModel, task: Task) -> None:

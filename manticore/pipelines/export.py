@@ -13,7 +13,6 @@ from manticore.experiment.environment import setup_hardware
 from manticore.experiment.experiment import Experiment
 from manticore.experiment.run_dir import finished_run
 from manticore.export.checkpoint import save_checkpoint
-from manticore.export.tokenizer import build_tokenizer, config_fields
 from manticore.nas.discretize import discretize
 from manticore.report.model_card import plain_model_card
 from manticore.tasks.catalog import load_task
@@ -59,7 +58,7 @@ def run(given: Path, path: list[str] | None, out: Path, console: Console) -> Pat
         f"Its weights are as the search on {exp.task.name} left them, not fine-tuned. Fine-tune it before you use it."
     )
     card = plain_model_card(exp.components, architecture.words(), architecture.base, exp.task.kind, note)
-    hybrid = discretize(supernet, path, **config_fields(exp.task))
-    place = save_checkpoint(hybrid, build_tokenizer(exp.task), out, card)
+    hybrid = discretize(supernet, path, **exp.task.config_fields())
+    place = save_checkpoint(hybrid, exp.task.hf_tokenizer(), out, card)
     info(console, f"{place}: {architecture.words()}, as the search left it; fine-tune it next")
     return place

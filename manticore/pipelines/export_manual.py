@@ -18,8 +18,9 @@ from manticore.experiment.environment import setup_hardware
 from manticore.export.checkpoint import save_checkpoint
 from manticore.nas.discretize import discretize
 from manticore.nas.space import SearchSpace
-from manticore.nas.supernet import HeadSpec, Supernet
+from manticore.nas.supernet import Supernet
 from manticore.report.model_card import plain_model_card
+from manticore.tasks.task import HeadSpec
 from manticore.utils import assets
 from manticore.utils.console import info
 

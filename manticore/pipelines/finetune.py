@@ -14,7 +14,6 @@ from manticore.experiment.experiment import seed_of
 from manticore.experiment.run_dir import check_same_options
 from manticore.export.checkpoint import save_checkpoint
 from manticore.export.load import read_hybrid
-from manticore.export.tokenizer import build_tokenizer
 from manticore.pipelines.evaluate import check_fits, task_of
 from manticore.tasks.dataset import concat
 from manticore.tasks.options import TaskOptions
@@ -91,7 +90,7 @@ def run(
         f"on {task.name}, peak learning rate {weights.lr:g}: "
         f"on the validation split {before.metric.format(before.value)} → {after.metric.format(after.value)}.\n"
     )
-    place = save_checkpoint(model.to("cpu"), build_tokenizer(task), out / "hybrid", card)
+    place = save_checkpoint(model.to("cpu"), task.hf_tokenizer(), out / "hybrid", card)
     (out / "checkpoints" / "fine-tune.ckpt").unlink(missing_ok=True)
     info(console, str(place))
     return place

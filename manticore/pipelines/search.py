@@ -23,7 +23,6 @@ from manticore.experiment.run_dir import RunDir, open_run_dir
 from manticore.export.checkpoint import save_checkpoint
 from manticore.export.custom_code import projector_source
 from manticore.export.load import read_hybrid
-from manticore.export.tokenizer import build_tokenizer
 from manticore.nas.architecture import Architecture
 from manticore.nas.cost import parameters
 from manticore.nas.supernet import Supernet
@@ -150,9 +149,7 @@ def export_best(exp: Experiment, metrics: dict[str, Any], tuned: PhaseResult, al
     chosen = tuned if metrics["exported"] == "hybrid" else alone[metrics["exported"]]
     if not exp.folder.hybrid.exists():
         assert isinstance(chosen.net, PreTrainedModel)
-        save_checkpoint(
-            chosen.net, build_tokenizer(chosen.task), exp.folder.hybrid, model_card(exp.folder.root, metrics)
-        )
+        save_checkpoint(chosen.net, chosen.task.hf_tokenizer(), exp.folder.hybrid, model_card(exp.folder.root, metrics))
     write_json(exp.folder.metrics, metrics)
 
 

@@ -33,7 +33,6 @@ from manticore.studies.preflight import (
 from manticore.studies.study import Study
 from manticore.studies.transfer import TaskStudy, train
 from manticore.studies.transfer_results import chosen_path, correlations, costs, path_rows, searched_path, transfer_arms
-from manticore.studies.trial import digest
 from manticore.tasks.catalog import load_task
 from manticore.tasks.task import Task
 from manticore.utils.console import info
@@ -72,7 +71,7 @@ def run(
     check_metrics(tasks)
     for recipe, task in zip(recipes, tasks, strict=True):
         dry_run(recipe, task, machine)
-    data = [digest(task) for task in tasks]
+    data = [task.fingerprint() for task in tasks]
     check_data(tasks, data)
     studies = [Study(*held) for held in zip(recipes, data, strict=True)]
     crew = make_scheduler(target, out, workers, console)

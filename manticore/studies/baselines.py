@@ -17,7 +17,6 @@ from manticore.experiment.experiment import Experiment, PhaseResult
 from manticore.experiment.model_selection import largest_component_parameters, select_path
 from manticore.experiment.phases import finetune, finetune_stream, run_search
 from manticore.experiment.projectors import aligned_sequences, build_aligned_supernet, calibration_tokens
-from manticore.export.tokenizer import config_fields
 from manticore.nas.baselines import BaselineModel, TaskHead, build
 from manticore.nas.cost import parameters
 from manticore.nas.discretize import discretize
@@ -65,7 +64,9 @@ def path(exp: Experiment, terms: ArmConfig) -> TrainedModel:
 
     def make() -> nn.Module:
         build = exp.supernet if stays else partial(build_aligned_supernet, exp)
-        made: nn.Module = discretize(build(terms["base"], "softmax", SCRATCH), terms["path"], **config_fields(exp.task))
+        made: nn.Module = discretize(
+            build(terms["base"], "softmax", SCRATCH), terms["path"], **exp.task.config_fields()
+        )
         return made
 
     return _trained(exp, terms, make, aligned=not stays)
@@ -126,7 +127,7 @@ def hybrid(exp: Experiment, terms: ArmConfig) -> TrainedModel:
     supernet = found.net
     assert isinstance(supernet, Supernet)
     chosen = select_path(exp, supernet)
-    raw = discretize(supernet, chosen, **config_fields(exp.task))
+    raw = discretize(supernet, chosen, **exp.task.config_fields())
     tuned = finetune(exp, supernet, chosen, "fine-tune")
     before = {"soft": supernet, "discrete": raw}
     return TrainedModel([found, tuned], chosen, supernet.weights().tolist(), before)

@@ -8,7 +8,6 @@ Knows nothing of who is compared with whom.
 from __future__ import annotations
 
 import hashlib
-import json
 import math
 import shutil
 from dataclasses import asdict, dataclass, replace
@@ -35,7 +34,6 @@ from manticore.report.usage import usage_of
 from manticore.studies.baselines import ArmConfig, TrainedModel, baseline_arms
 from manticore.studies.store import WHERE, key_of
 from manticore.tasks.catalog import load_task
-from manticore.tasks.language.task import LanguageTask
 from manticore.tasks.options import TaskOptions
 from manticore.tasks.task import Task
 from manticore.training.metrics import worst_scores
@@ -60,7 +58,7 @@ def make_trial(
 
     Args:
         recipe: of the study; what the arm does not read is left out of the trial.
-        data: `digest` of the task.
+        data: `Task.fingerprint`.
         arm: a name in `baselines`.
         terms: which of that kind, and its budget.
         seed: of weights and batches.
@@ -104,22 +102,6 @@ def make_trial(
 def test_trial(held: Trial) -> Trial:
     """The same trial, to be scored on test."""
     return {**held, "split": "test"}
-
-
-def digest(task: Task) -> str:
-    """32 hex digits that depend on every example of the task and on which split it is in.
-
-    Text is taken as it is, whoever reads it, together with the length of its chunks.
-    """
-    if isinstance(task, LanguageTask):
-        held = json.dumps([task.max_length, task.documents()])
-        return hashlib.blake2b(held.encode(), digest_size=16).hexdigest()
-    splits, out = task.splits(), hashlib.blake2b(digest_size=16)
-    for examples in (splits.train, splits.train_arch, splits.val, splits.test):
-        for array in (examples.flat, examples.offsets, examples.labels):
-            out.update(f"{array.dtype}{array.shape}".encode())
-            out.update(array.data)
-    return out.hexdigest()
 
 
 DIVERGED = {

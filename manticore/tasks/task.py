@@ -11,11 +11,12 @@ models are chosen on `choice`, and `test` is read once. `Task.splits` checks tha
 
 from __future__ import annotations
 
+import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import fields
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -53,9 +54,28 @@ __all__ = [
 
 if TYPE_CHECKING:
     import torch
+    from transformers import PreTrainedTokenizerBase
 
+
+EXAMPLE_TOKENS = 64
+"""Most tokens in `Task.example_text`."""
 
 KINDS = ("classification", "tokens", "autoencoder", "pair", "lm")
+
+
+@dataclass(frozen=True)
+class HeadSpec:
+    """The head and the vocabulary that a task needs.
+
+    Attributes:
+        kind: name of a head in `manticore.modeling.heads.HEADS`, or `lm`: the components' own language-model heads.
+        vocab_size: rows of a new embedding table; None keeps the components' own.
+        labels: outputs of a new head for each answer; 0 for `lm`.
+    """
+
+    kind: str = "lm"
+    vocab_size: int | None = None
+    labels: int = 0
 
 
 class Task(ABC):
@@ -76,11 +96,15 @@ class Task(ABC):
             split at spaces, is its tokens.
         cues: by name, something cheap to see in a sequence (one integer for each label); `guesses` scores what it is
             worth.
+        is_language_modeling: whether the labels are the next tokens of text, read by each component's own tokenizer.
+        tokenizer: the tokenizer that reads the text of a language task, once `with_tokenizer` has set it; else None.
     """
 
     kind: str = "classification"
     metric: str = "accuracy"
     files: str = ""
+    is_language_modeling: bool = False
+    tokenizer: PreTrainedTokenizerBase | None = None
 
     def __init__(
         self,
@@ -169,6 +193,59 @@ class Task(ABC):
         long += f" ({', '.join(notes)})" if notes else ""
         labels = f"one of {self.num_labels} tokens at each place" if self.per_token else f"{self.num_labels} classes"
         return f"{self.name}: {sizes}; {long}, {labels}; {self.origin()}"
+
+    def with_tokenizer(self, tokenizer: PreTrainedTokenizerBase | None, owner: str = "the model") -> Task:
+        """The task as a tokenizer reads it: the task itself, unless it is a language task.
+
+        Args:
+            tokenizer: of a model; None if it has none.
+            owner: what has the tokenizer, for the error message.
+
+        Raises ManticoreError if a language task gets no tokenizer, or one that cannot read its text.
+        """
+        return self
+
+    def documents(self) -> dict[str, list[str]]:
+        """The documents of each split of a language task. Raises ManticoreError for any other task."""
+        raise ManticoreError(f"task '{self.name}' is no language task and has no documents")
+
+    @property
+    def head_spec(self) -> HeadSpec:
+        """The head and the vocabulary that a model needs for this task."""
+        return HeadSpec(self.kind, self.vocabulary.size, self.num_labels)
+
+    def hf_tokenizer(self) -> PreTrainedTokenizerBase:
+        """A Hugging Face tokenizer that reads text as the task does, to be saved beside a model's weights."""
+        from manticore.tasks.hf_tokenizer import build_tokenizer  # here, for transformers takes seconds to import
+
+        return build_tokenizer(self)
+
+    def config_fields(self) -> dict[str, Any]:
+        """Fields of an exported model's configuration: names of the labels, ids of special tokens, the task's name."""
+        vocabulary = self.vocabulary
+        special = {"pad_token_id": vocabulary.pad, "eos_token_id": vocabulary.eos} if vocabulary.has_specials else {}
+        return {
+            "id2label": dict(enumerate(self.label_names)),
+            "label2id": {name: index for index, name in enumerate(self.label_names)},
+            **special,
+            "task": self.name,
+        }
+
+    def fingerprint(self) -> str:
+        """32 hex digits that depend on every example of the task, and on the split that it is in."""
+        splits, out = self.splits(), hashlib.blake2b(digest_size=16)
+        for examples in (splits.train, splits.train_arch, splits.val, splits.test):
+            for array in (examples.flat, examples.offsets, examples.labels):
+                out.update(f"{array.dtype}{array.shape}".encode())
+                out.update(array.data)
+        return out.hexdigest()
+
+    def example_text(self) -> str | None:
+        """The start of a validation input as text; None for tasks that read any text."""
+        if self.vocabulary.has_specials:
+            return None
+        ids, _ = self.splits().val[0]
+        return " ".join(self.vocabulary.decode(ids[:EXAMPLE_TOKENS].tolist()))
 
     def collate(self, batch: Sequence[Example]) -> dict[str, torch.Tensor]:
         """One batch, padded on the right to its longest sequence.

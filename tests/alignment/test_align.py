@@ -22,7 +22,8 @@ from manticore.errors import ManticoreError
 from manticore.modeling.branches import DonorBranch
 from manticore.nas.selection.path_scores import next_token_loss
 from manticore.nas.space import SearchSpace
-from manticore.nas.supernet import HeadSpec, Supernet
+from manticore.nas.supernet import Supernet
+from manticore.tasks.task import HeadSpec
 from tests.helpers.model_images import llama, pair, rotated, text
 from tests.helpers.pico import VOCAB, component, supernet, tokens
 

@@ -17,7 +17,8 @@ from manticore.components.spec import ComponentSpec
 from manticore.errors import BadFile, ManticoreError
 from manticore.modeling.projectors import PROJECTORS, Linear
 from manticore.nas.space import SearchSpace
-from manticore.nas.supernet import HeadSpec, Supernet
+from manticore.nas.supernet import Supernet
+from manticore.tasks.task import HeadSpec
 from tests.helpers.pico import component, supernet, tokens
 
 

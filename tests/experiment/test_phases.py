@@ -22,7 +22,6 @@ from manticore.experiment.phases import (
     train_controls,
 )
 from manticore.experiment.run_dir import RunDir
-from manticore.export.tokenizer import config_fields
 from manticore.nas.discretize import discretize
 from manticore.nas.supernet import Supernet
 from manticore.studies.baselines import baseline_arms
@@ -52,7 +51,7 @@ def test_the_start_of_fine_tuning(start: str, phase: str, tmp_path: Path, monkey
     finetune(means, found, ["mamba", "gpt-neo"], phase)
     fresh: Supernet = means.supernet("mamba", "softmax", "search")
     begun = found if start == "search" else fresh
-    wanted = discretize(begun, ["mamba", "gpt-neo"], **config_fields(means.task)).state_dict()
+    wanted = discretize(begun, ["mamba", "gpt-neo"], **means.task.config_fields()).state_dict()
     held = made[0].net.state_dict()
     assert all(torch.equal(held[name], value) for name, value in wanted.items())
     whole = start == "fresh" and phase == RANDOM

@@ -15,7 +15,8 @@ from manticore.alignment.token_alignment import OffsetTokenizer
 from manticore.components import Component, tokenizers
 from manticore.errors import ManticoreError
 from manticore.nas.space import SearchSpace
-from manticore.nas.supernet import HeadSpec, Supernet
+from manticore.nas.supernet import Supernet
+from manticore.tasks.task import HeadSpec
 from tests.helpers.model_images import text
 from tests.helpers.pico import component
 from tests.helpers.tokenizers import BYTEWISE, NAMES, PROSE, TWINS, expected, rough, tokenizer, told, unknown

@@ -11,7 +11,8 @@ from manticore.alignment import CalibrationBatch
 from manticore.components import Component, load
 from manticore.components.spec import ComponentSpec
 from manticore.nas.space import SearchSpace
-from manticore.nas.supernet import HeadSpec, Supernet
+from manticore.nas.supernet import Supernet
+from manticore.tasks.task import HeadSpec
 from tests.helpers.pico import VOCAB, component
 
 

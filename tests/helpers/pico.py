@@ -7,7 +7,8 @@ import torch
 from manticore.components import BlockSize, Component, Scratch, load
 from manticore.components.spec import ComponentSpec
 from manticore.nas.space import SearchSpace
-from manticore.nas.supernet import HeadSpec, Supernet, is_projector_weight
+from manticore.nas.supernet import Supernet, is_projector_weight
+from manticore.tasks.task import HeadSpec
 
 FAMILIES = ("gpt_neo", "gpt2", "gpt_neox", "llama", "mistral", "qwen2", "qwen3", "mamba", "mamba2")
 VOCAB = 61

@@ -17,8 +17,9 @@ from manticore.components import load
 from manticore.components.spec import ComponentSpec
 from manticore.nas.space import SearchSpace
 from manticore.nas.strategies import strategies
-from manticore.nas.supernet import HeadSpec, Supernet
+from manticore.nas.supernet import Supernet
 from manticore.tasks.dataset import Example, Examples
+from manticore.tasks.task import HeadSpec
 from manticore.training.batching import Batch, BatchSampler
 from manticore.training.modules import SearchModule
 from manticore.training.options import AlphaOptions, WeightOptions

@@ -12,7 +12,8 @@ from manticore.components.spec import ComponentSpec
 from manticore.export.checkpoint import save_checkpoint
 from manticore.nas.discretize import discretize
 from manticore.nas.space import SearchSpace
-from manticore.nas.supernet import HeadSpec, Supernet
+from manticore.nas.supernet import Supernet
+from manticore.tasks.task import HeadSpec
 from tests.helpers.pico import ATTENTION, RECURRENT
 from tests.helpers.tokenizers import tokenizer
 

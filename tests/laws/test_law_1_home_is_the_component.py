@@ -8,7 +8,8 @@ import torch
 from manticore.modeling.masking import build_position_ids
 from manticore.nas.discretize import discretize
 from manticore.nas.space import SearchSpace
-from manticore.nas.supernet import HeadSpec, Supernet
+from manticore.nas.supernet import Supernet
+from manticore.tasks.task import HeadSpec
 from tests.helpers.pico import FAMILIES, component, supernet, tokens
 
 

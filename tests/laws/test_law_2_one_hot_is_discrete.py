@@ -12,7 +12,8 @@ from manticore.modeling.heads import HEADS
 from manticore.nas.cost import parameters, path_parameters
 from manticore.nas.discretize import discretize
 from manticore.nas.space import SearchSpace
-from manticore.nas.supernet import HeadSpec, Supernet
+from manticore.nas.supernet import Supernet
+from manticore.tasks.task import HeadSpec
 from tests.helpers.pico import FAMILIES, VOCAB, component, supernet, tokens
 
 

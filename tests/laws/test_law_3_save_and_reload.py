@@ -13,7 +13,7 @@ from manticore.kernels import uninstall
 from manticore.modeling import segments
 from manticore.modeling.heads import HEADS
 from manticore.nas.discretize import discretize
-from manticore.nas.supernet import HeadSpec
+from manticore.tasks.task import HeadSpec
 from tests.helpers.pico import FAMILIES, VOCAB, supernet, tokens
 
 STRANGER = """

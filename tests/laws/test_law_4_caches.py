@@ -10,7 +10,8 @@ from manticore.kernels import is_installed, uninstall
 from manticore.modeling import segments
 from manticore.nas.discretize import discretize
 from manticore.nas.space import SearchSpace
-from manticore.nas.supernet import HeadSpec, Supernet
+from manticore.nas.supernet import Supernet
+from manticore.tasks.task import HeadSpec
 from tests.helpers.caching import checks, padded, sequences
 from tests.helpers.pico import FAMILIES, component, supernet
 

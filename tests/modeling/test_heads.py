@@ -16,8 +16,7 @@ from manticore.errors import UnknownName
 from manticore.modeling.heads import HEADS, AutoencoderHead, PairHead, place_codes
 from manticore.nas.cost import flops
 from manticore.nas.discretize import discretize
-from manticore.nas.supernet import HeadSpec
-from manticore.tasks.task import KINDS
+from manticore.tasks.task import KINDS, HeadSpec
 from manticore.training.modules import TrainModule
 from manticore.training.options import WeightOptions
 from tests.helpers.pico import VOCAB, supernet, tokens

@@ -19,8 +19,9 @@ from manticore.nas.discretize import discretize, hybrid_config
 from manticore.nas.mixed_op import apply_bypasses
 from manticore.nas.projectors import check_projector
 from manticore.nas.space import SearchSpace
-from manticore.nas.supernet import HeadSpec, Supernet, is_projector_weight
+from manticore.nas.supernet import Supernet, is_projector_weight
 from manticore.studies.study import hub_recipe
+from manticore.tasks.task import HeadSpec
 from tests.helpers.pico import component, supernet, tokens
 from tests.nas.test_mixed_op import counting
 

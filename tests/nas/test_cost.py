@@ -8,7 +8,7 @@ import pytest
 
 from manticore.nas.cost import branch_costs, fixed_costs, flops, parameters, path_parameters
 from manticore.nas.discretize import discretize
-from manticore.nas.supernet import HeadSpec
+from manticore.tasks.task import HeadSpec
 from tests.helpers.pico import FAMILIES, VOCAB, supernet
 
 

@@ -12,7 +12,8 @@ from manticore.modeling.projectors import Linear, LowRank
 from manticore.modeling.segments import Segment
 from manticore.nas.mixed_op import mix, pad_logits, project_in, project_out, weighted_sum
 from manticore.nas.space import SearchSpace
-from manticore.nas.supernet import HeadSpec, Supernet
+from manticore.nas.supernet import Supernet
+from manticore.tasks.task import HeadSpec
 from manticore.training.modules import trainable_only
 from tests.helpers.pico import component, supernet, tokens
 

@@ -23,7 +23,7 @@ from manticore.studies import trial
 from manticore.studies.baselines import baseline_arms, nearest_depth
 from manticore.studies.store import key_of
 from manticore.studies.study import Study
-from manticore.studies.trial import DIVERGED, TrialRunner, digest
+from manticore.studies.trial import DIVERGED, TrialRunner
 from manticore.tasks.catalog import load_task
 from manticore.tasks.language.task import LanguageTask
 from manticore.tasks.options import TaskOptions
@@ -125,28 +125,28 @@ def test_other_weights_under_a_name_of_the_shelf_are_another_trial(
 def test_the_digest_is_of_examples_and_splits() -> None:
     options = recipe().task
     one, same = load_task(options), load_task(replace(options, workers=1))
-    assert digest(one) == digest(same)
-    assert digest(load_task(replace(options, seed=1))) != digest(one)
-    assert digest(load_task(replace(options, val=31))) != digest(one)
+    assert one.fingerprint() == same.fingerprint()
+    assert load_task(replace(options, seed=1)).fingerprint() != one.fingerprint()
+    assert load_task(replace(options, val=31)).fingerprint() != one.fingerprint()
     splits = same.splits()
     labels = np.array(splits.test.labels)
     labels.flat[0] += 1
     object.__setattr__(splits.test, "labels", labels)
-    assert digest(same) != digest(one)
+    assert same.fingerprint() != one.fingerprint()
 
 
 def test_the_digest_of_text_is_of_documents_whoever_reads_them() -> None:
     options = TaskOptions("text@length=32,passage=2000", preset="cpu", train=12, val=4, test=4)
     one, same = load_task(options), load_task(replace(options, workers=1))
     assert isinstance(one, LanguageTask)
-    assert digest(one) == digest(same) == digest(one.read_by(reader(300)))
+    assert one.fingerprint() == same.fingerprint() == one.with_tokenizer(reader(300)).fingerprint()
     for other in (
         replace(options, seed=1),
         replace(options, val=3),
         replace(options, name="text@length=16,passage=2000"),
         replace(options, name="text@length=32,passage=1900"),
     ):
-        assert digest(load_task(other)) != digest(one), other
+        assert load_task(other).fingerprint() != one.fingerprint(), other
 
 
 def test_a_tokenizer_and_the_alignment_are_of_a_trial_that_reads_text(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from transformers import (
 )
 
 from manticore.nas.discretize import discretize
-from manticore.nas.supernet import HeadSpec
+from manticore.tasks.task import HeadSpec
 from tests.helpers.pico import VOCAB, supernet
 
 pytest.importorskip("accelerate")

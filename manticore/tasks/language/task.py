@@ -1,11 +1,12 @@
-"""Language modelling: documents in four disjoint parts, read by whatever tokenizer a model has. Knows no data set.
+"""Language modelling: documents in four disjoint splits, and their chunks of tokens under one tokenizer.
 
-A task starts out as documents. `read_by` gives the same documents as one tokenizer reads them: chunks of tokens, each
-labelled with the token that comes next (see `chunks`). All that is counted in bytes is the same for every tokenizer.
+A task begins as documents. `LanguageTask.with_tokenizer` returns the same documents as chunks of tokens, each token
+labelled with the next one (see `chunking`). All quantities in bytes are equal for all tokenizers. Knows no data set.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -22,12 +23,13 @@ from manticore.tasks.language.chunking import chunk
 from manticore.tasks.language.splitting import DocumentSplits
 from manticore.tasks.options import TaskOptions, choose_preset
 from manticore.tasks.splits import PARTS, number
-from manticore.tasks.task import Task, padded
+from manticore.tasks.task import HeadSpec, Task, padded
 from manticore.tasks.vocabulary import Vocabulary
 from manticore.utils.io import write_text
 
 if TYPE_CHECKING:
     import torch
+    from transformers import PreTrainedTokenizerBase
 
 LENGTHS = {"cpu": 256, "paper": 1024}
 """Tokens of a chunk, by preset."""
@@ -44,11 +46,12 @@ class LanguageTask(Task):
         length: most tokens of a chunk.
         seed: of the division of train into weights and alphas.
         words: where the documents come from, for `describe`.
-        tokenizer: who reads them; None until `read_by`.
+        tokenizer: who reads them; None until `with_tokenizer`.
     """
 
     kind = "lm"
     metric = "bits_per_byte"
+    is_language_modeling = True
 
     def __init__(
         self,
@@ -58,7 +61,7 @@ class LanguageTask(Task):
         seed: int,
         words: str,
         settings: dict[str, object],
-        tokenizer: Any = None,
+        tokenizer: PreTrainedTokenizerBase | None = None,
     ) -> None:
         size = 0 if tokenizer is None else len(tokenizer)
         super().__init__(name, Vocabulary.plain(size), (), length, settings=settings)
@@ -69,14 +72,16 @@ class LanguageTask(Task):
         self._words = words
         self._readings: dict[str, LanguageTask] = {}
 
-    def read_by(self, tokenizer: Any) -> LanguageTask:
-        """The task as a tokenizer reads it; the same object for tokenizers that are alike.
+    def with_tokenizer(self, tokenizer: PreTrainedTokenizerBase | None, owner: str = "the model") -> LanguageTask:
+        """The task as a tokenizer reads it; the same object for tokenizers with equal contents.
 
-        Raises ManticoreError for a slow tokenizer, which cannot say where its tokens are in a text, and for one that
-        makes letters small.
+        Raises ManticoreError if there is no tokenizer, if it is a slow one, which has no character offsets, or if it
+        lowercases.
         """
         from manticore.components.tokenizers import check_case_sensitive, fingerprint  # here, for it takes seconds
 
+        if tokenizer is None:
+            raise ManticoreError(f"{owner} has no tokenizer beside its weights, and cannot read text")
         content = fingerprint(tokenizer)
         check_case_sensitive(tokenizer)
         if content not in self._readings:
@@ -84,6 +89,30 @@ class LanguageTask(Task):
                 self.name, self.texts, self.max_length, self._seed, self._words, self.settings, tokenizer
             )
         return self._readings[content]
+
+    @property
+    def head_spec(self) -> HeadSpec:
+        """The components' own embeddings and heads."""
+        return HeadSpec()
+
+    def hf_tokenizer(self) -> PreTrainedTokenizerBase:
+        """The tokenizer that reads the text. Raises ManticoreError before `with_tokenizer`."""
+        if self.tokenizer is None:
+            raise ManticoreError(f"task '{self.name}' has no tokenizer; call with_tokenizer first")
+        return self.tokenizer
+
+    def config_fields(self) -> dict[str, Any]:
+        """The task's name and the tokenizer's special tokens."""
+        special = ("pad_token_id", "bos_token_id", "eos_token_id")
+        return {"task": self.name, **{name: getattr(self.hf_tokenizer(), name) for name in special}}
+
+    def fingerprint(self) -> str:
+        """32 hex digits of the documents, their splits and the length of chunks; equal for all tokenizers."""
+        content = json.dumps([self.max_length, self.documents()])
+        return hashlib.blake2b(content.encode(), digest_size=16).hexdigest()
+
+    def example_text(self) -> None:
+        """None: the task reads any text."""
 
     def texts(self) -> DocumentSplits:
         """The documents, got at the first call."""
@@ -99,10 +128,8 @@ class LanguageTask(Task):
 
     def build(self) -> Splits:
         """Chunks of the documents. What occurs twice is dropped where it is learnt from, never from test."""
-        if self.tokenizer is None:
-            raise ManticoreError(f"task '{self.name}' has no tokens before it is known whose tokenizer reads it")
-        groups = self.texts().groups
-        chunks = {part: chunk(held, self.tokenizer, self.max_length, groups) for part, held in self.documents().items()}
+        tokenizer, groups = self.hf_tokenizer(), self.texts().groups
+        chunks = {part: chunk(held, tokenizer, self.max_length, groups) for part, held in self.documents().items()}
         seen: set[bytes] = set()
         test = chunks.pop("test")
         seen.update(test.fingerprints())

@@ -71,15 +71,15 @@ def test_no_state_leaks_from_one_document_to_the_next() -> None:
 def test_four_parts_share_no_document() -> None:
     task = load_task(TaskOptions("text@passage=4000,length=64"))
     assert isinstance(task, LanguageTask)
-    with pytest.raises(ManticoreError, match="no tokens before it is known whose tokenizer"):
+    with pytest.raises(ManticoreError, match="has no tokenizer; call with_tokenizer first"):
         task.splits()
-    read = task.read_by(reader())
-    assert read.read_by(reader()).texts() is read.texts()
-    assert task.read_by(reader()) is read
+    read = task.with_tokenizer(reader())
+    assert read.with_tokenizer(reader()).texts() is read.texts()
+    assert task.with_tokenizer(reader()) is read
     splits = read.splits()
     texts = task.texts()
     documents = task.documents()
-    assert sorted(documents["weights"] + documents["alphas"]) == sorted(texts.train)
+    assert sorted(documents["train"] + documents["train_arch"]) == sorted(texts.train)
     groups = [{texts.groups[text] for text in held} for held in documents.values()]
     assert all(len(held) >= 4 for held in groups)
     assert sum(map(len, groups)) == len(set.union(*groups)), "no group is in two splits"
@@ -201,7 +201,7 @@ def test_special_tokens_of_a_tokenizer_are_its_own_affair() -> None:
     )
     task = load_task(TaskOptions("text@passage=4000,length=64"))
     assert isinstance(task, LanguageTask)
-    assert task.read_by(words).vocabulary.size == 5
+    assert task.with_tokenizer(words).vocabulary.size == 5
 
 
 def test_all_files_are_in_all_parts(tmp_path: Path) -> None:
@@ -237,13 +237,13 @@ def test_a_tokenizer_that_makes_letters_small_is_refused() -> None:
     task = load_task(TaskOptions("text@passage=4000,length=64"))
     assert isinstance(task, LanguageTask)
     with pytest.raises(ManticoreError, match="reads capitals as small letters"):
-        task.read_by(words)
+        task.with_tokenizer(words)
 
 
 def test_bytes_are_the_same_whoever_reads() -> None:
     task = load_task(TaskOptions("text@passage=4000,length=64", test=9, val=9, train=30))
     assert isinstance(task, LanguageTask)
-    sizes = [task.read_by(reader(size)).splits().test.sizes for size in (300, 512)]
+    sizes = [task.with_tokenizer(reader(size)).splits().test.sizes for size in (300, 512)]
     assert sizes[0] is not None
     assert sizes[1] is not None
     assert len(sizes[0]) > len(sizes[1])
@@ -253,7 +253,7 @@ def test_bytes_are_the_same_whoever_reads() -> None:
 def test_bits_per_byte_of_a_model_that_knows_nothing() -> None:
     task = load_task(TaskOptions("text@passage=4000,length=64", test=9, val=9, train=30))
     assert isinstance(task, LanguageTask)
-    read = task.read_by(reader())
+    read = task.with_tokenizer(reader())
 
     class Nothing(torch.nn.Module):
         def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:

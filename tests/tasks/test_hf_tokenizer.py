@@ -9,7 +9,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from transformers import AutoTokenizer
 
-from manticore.export.tokenizer import build_tokenizer, config_fields, example
 from manticore.tasks import Task, TaskOptions, load_task
 from manticore.tasks.classification.char_tokenizer import char_encoder
 from manticore.tasks.splits import SplitTask, TrainValTest
@@ -40,7 +39,7 @@ def texts(unit: str) -> tuple[Task, object]:
 @pytest.mark.parametrize("unit", ["bytes", "characters"])
 def test_texts_are_spelled_as_the_task_spells_them(unit: str, tmp_path: Path) -> None:
     task, spell = texts(unit)
-    made = build_tokenizer(task)
+    made = task.hf_tokenizer()
     made.save_pretrained(tmp_path)
     for words in (made, AutoTokenizer.from_pretrained(tmp_path)):
         for text in [*TEXTS, "Ж is new"]:
@@ -57,19 +56,19 @@ def test_any_text_is_spelled_as_the_task_spells_it(text: str) -> None:
         assert words(text, truncation=True)["input_ids"] == spell(text.encode()).tolist()  # type: ignore[operator]
 
 
-CASES = [(build_tokenizer(task), spell) for task, spell in map(texts, ("bytes", "characters"))]
+CASES = [(task.hf_tokenizer(), spell) for task, spell in map(texts, ("bytes", "characters"))]
 
 
 def test_without_special_tokens_none_are_made_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MANTICORE_CACHE", str(tmp_path / "cache"))
     task = load_task(TaskOptions("mad-in-context-recall", preset="cpu", train=20, val=4, test=4))
-    build_tokenizer(task).save_pretrained(tmp_path / "words")
+    task.hf_tokenizer().save_pretrained(tmp_path / "words")
     words = AutoTokenizer.from_pretrained(tmp_path / "words")
     assert words("0 1 15 3")["input_ids"] == [0, 1, 15, 3]
     assert (words.special_tokens_map, len(words)) == ({}, 16)
-    told = example(task)
+    told = task.example_text()
     assert told is not None
     assert words(told)["input_ids"] == task.splits().val[0][0].tolist()
-    fields = config_fields(task)
+    fields = task.config_fields()
     assert not {"pad_token_id", "eos_token_id"} & fields.keys()
-    assert fields["label2id"]["15"] == 15  # type: ignore[index]
+    assert fields["label2id"]["15"] == 15
