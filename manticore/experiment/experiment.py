@@ -22,9 +22,8 @@ from manticore.nas.cost import FlopCounter
 from manticore.nas.space import SearchSpace
 from manticore.nas.supernet import Supernet
 from manticore.tasks.dataset import concat
-from manticore.tasks.language.task import LanguageTask
 from manticore.tasks.options import choose_preset
-from manticore.tasks.task import HeadSpec, Task
+from manticore.tasks.task import Task
 from manticore.training.batching import BatchSampler
 from manticore.training.modules import TrainModule
 from manticore.training.scoring import Score, score
@@ -84,7 +83,7 @@ class Experiment:
     def components(self) -> list[Component]:
         """The components, loaded or drawn; the same for the same seed."""
         sizes, scratch = self.recipe.scratch, None
-        if not isinstance(self.task, LanguageTask):
+        if not self.task.is_language_modeling:
             scratch = Scratch(sizes.attention, sizes.recurrent, self.task.vocabulary.size, self.task.max_length)
         out = []
         for spec in self.space.components:
@@ -96,12 +95,10 @@ class Experiment:
 
     def read_as(self, name: str) -> Experiment:
         """The same means, with text as the component `name` reads it. Raises ManticoreError if it has no tokenizer."""
-        if not isinstance(self.task, LanguageTask):
-            return self
-        words = next(component.tokenizer for component in self.components if component.name == name)
-        if words is None:
-            raise ManticoreError(f"'{name}' has no tokenizer beside its weights, and cannot read text")
-        other = replace(self, task=self.task.with_tokenizer(words))
+        if not self.task.is_language_modeling:
+            return self  # before the components are loaded, which seeds torch
+        tokenizer = next(component.tokenizer for component in self.components if component.name == name)
+        other = replace(self, task=self.task.with_tokenizer(tokenizer, owner=f"'{name}'"))
         other.__dict__["components"] = self.components
         return other
 
@@ -116,13 +113,6 @@ class Experiment:
         return chosen, self.recipe.run.preset_reason or why
 
     @property
-    def readout(self) -> HeadSpec:
-        """Head and vocabulary the task asks for; text asks for neither."""
-        if isinstance(self.task, LanguageTask):
-            return HeadSpec()
-        return HeadSpec(self.task.kind, self.task.vocabulary.size, self.task.num_labels)
-
-    @property
     def mean_length(self) -> int:
         """Tokens of a sequence, in the mean; what costs are counted at."""
         return int(self.task.splits().train.lengths.mean() / self.task.sequences)
@@ -130,7 +120,7 @@ class Experiment:
     def supernet(self, base: str, relaxation: str, purpose: str) -> Supernet:
         """A fresh supernet; `purpose` seeds its projectors and head."""
         self.reseed("supernet", purpose)
-        made = Supernet(self.components, self.space, base, self.readout, relaxation)
+        made = Supernet(self.components, self.space, base, self.task.head_spec, relaxation)
         made.temperature = self.recipe.search.temperature
         return made
 

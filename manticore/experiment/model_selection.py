@@ -13,7 +13,6 @@ from manticore.experiment.zero_shot import mean_stage_kl
 from manticore.nas.cost import branch_costs, donor_position_tables, fixed_costs, flops, parameters, path_parameters
 from manticore.nas.selection import best_path
 from manticore.nas.supernet import Supernet
-from manticore.tasks.language.task import LanguageTask
 from manticore.training.scoring import Score
 
 
@@ -34,11 +33,11 @@ def given_base(exp: Experiment) -> tuple[str, str] | None:
     """Who is base, and why, where that can be told before anything is trained."""
     if exp.space.base is not None:
         return exp.space.base, "you asked for it"
-    if exp.recipe.align.projectors is not None and isinstance(exp.task, LanguageTask):
+    if exp.recipe.align.projectors is not None and exp.task.is_language_modeling:
         return base_of_projector_set(exp), "the projectors were fitted to it"
     if (
         exp.recipe.selection.base_criterion != MIN_KL
-        or not isinstance(exp.task, LanguageTask)
+        or not exp.task.is_language_modeling
         or not uses_closed_form(exp.recipe)
     ):
         return None

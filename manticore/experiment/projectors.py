@@ -19,7 +19,6 @@ from manticore.errors import BadFile, ManticoreError
 from manticore.experiment.experiment import Experiment
 from manticore.nas.supernet import Supernet
 from manticore.tasks.catalog import task_info
-from manticore.tasks.language.task import LanguageTask
 from manticore.utils import assets
 from manticore.utils.console import info
 
@@ -56,7 +55,7 @@ def build_aligned_supernet(exp: Experiment, base: str, relaxation: str, purpose:
 def get_projector_fit(exp: Experiment, supernet: Supernet) -> ProjectorFit | None:
     """The projectors of a supernet's base, found once for each run; None if they are to start near the identity."""
     options = exp.recipe.align
-    if not isinstance(exp.task, LanguageTask) or supernet.hub:
+    if not exp.task.is_language_modeling or supernet.hub:
         return None
     if supernet.base not in exp.fits:
         if options.projectors is not None:
@@ -77,7 +76,6 @@ def calibration_tokens(exp: Experiment, base: str) -> int:
 
 
 def _fit(exp: Experiment, supernet: Supernet, tokens: int) -> ProjectorFit:
-    assert isinstance(exp.task, LanguageTask)
     texts = exp.task.documents()["train"]
     text = build_calibration(exp.components, supernet.base, texts, tokens, exp.task.max_length)
     device = exp.machine.device
@@ -116,7 +114,7 @@ def base_of_projector_set(exp: Experiment) -> str:
     folder = assets.find("projectors", exp.recipe.align.projectors)
     projectors = ProjectorSet.load(folder)
     base = exp.space.base or projectors.base
-    if isinstance(exp.task, LanguageTask) and exp.space.topology != "hub":
+    if exp.task.is_language_modeling and exp.space.topology != "hub":
         if base not in exp.space.names:
             raise BadFile(folder / "config.json", f"made for {base} as base, which is not among the components")
         projectors.check(exp.components, exp.space, base)
@@ -141,17 +139,17 @@ def check_projectors(exp: Experiment) -> None:
     """
     options, topology = exp.recipe.align, exp.space.topology
     base = exp.space.base if options.projectors is None else base_of_projector_set(exp)
-    if isinstance(exp.task, LanguageTask):
+    if exp.task.is_language_modeling:
         for name in exp.space.names:
             exp.read_as(name).task.splits()
-    if isinstance(exp.task, LanguageTask) and uses_closed_form(exp.recipe):
+    if exp.task.is_language_modeling and uses_closed_form(exp.recipe):
         texts = exp.task.documents()["train"]
         for name in [base] if base else exp.space.names:
             build_calibration(exp.components, name, texts, options.tokens, exp.task.max_length)
     if topology == "hub" and options.projectors is not None:
         raise ManticoreError("the hub topology has no base; align.projectors goes with topology=residual")
     given = options.projectors is not None or uses_closed_form(exp.recipe)
-    able = isinstance(exp.task, LanguageTask) and topology != "hub" and given
+    able = exp.task.is_language_modeling and topology != "hub" and given
     if exp.recipe.search.strategy == ZERO_SHOT and not able:
         raise ManticoreError(
             "zero-shot ranks aligned language models: it needs a language task, the residual topology, projectors with "

@@ -17,7 +17,6 @@ from manticore.experiment.run_dir import RunDir
 from manticore.export.load import kind_of, read_hybrid
 from manticore.modeling.configuration_manticore import HybridConfig
 from manticore.tasks.catalog import load_task
-from manticore.tasks.language.task import LanguageTask
 from manticore.tasks.options import TaskOptions
 from manticore.tasks.task import Task
 from manticore.training.scoring import Score, score
@@ -49,20 +48,17 @@ def task_of(hybrid: Path, model: PreTrainedModel, options: TaskOptions) -> Task:
     Raises ManticoreError if it has none, or the task is not as it needs.
     """
     task = load_task(fit_to_context(options, [context_length_of_hybrid(model.config)]))
-    if not isinstance(task, LanguageTask):
+    if not task.is_language_modeling:
         return task
     folder = RunDir(hybrid).hybrid if RunDir(hybrid).hybrid.is_dir() else hybrid
-    words = read_tokenizer(str(folder), {"local_files_only": True})
-    if words is None:
-        raise ManticoreError(f"{folder} has no tokenizer beside its weights, and cannot read text")
-    return task.with_tokenizer(words)
+    return task.with_tokenizer(read_tokenizer(str(folder), {"local_files_only": True}), owner=str(folder))
 
 
 def check_fits(model: PreTrainedModel, task: Task) -> None:
     """Raises ManticoreError unless a hybrid's vocabulary, labels and head are the task's."""
     config: HybridConfig = model.config
     vocab_size, labels = config.vocab_size, config.num_labels
-    if isinstance(task, LanguageTask):
+    if task.is_language_modeling:
         check_vocab_size(task.tokenizer, vocab_size, "this hybrid")
     elif vocab_size != task.vocabulary.size or labels != task.num_labels:
         raise ManticoreError(

@@ -81,12 +81,12 @@ def uniform(exp: Experiment, terms: ArmConfig) -> TrainedModel:
 @baseline_arms.register("designed")
 def designed(exp: Experiment, terms: ArmConfig) -> TrainedModel:
     """A hybrid designed by hand, as wide as the widest component and about as large as the largest."""
-    readout = exp.readout
+    head_spec = exp.task.head_spec
     width, heads, state = _sizes(exp)
 
     def make(layers: int) -> nn.Module:
-        head = TaskHead(readout.kind, width, readout.labels)
-        return BaselineModel(build(terms["name"], width, layers, heads, state), readout.vocab_size or 0, head)
+        head = TaskHead(head_spec.kind, width, head_spec.labels)
+        return BaselineModel(build(terms["name"], width, layers, heads, state), head_spec.vocab_size or 0, head)
 
     def seeded() -> nn.Module:
         layers = nearest_depth(lambda layers: parameters(make(layers)), largest_component_parameters(exp))

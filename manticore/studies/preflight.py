@@ -20,7 +20,6 @@ from manticore.experiment.run_dir import RunDir
 from manticore.studies.scheduler import TrialScheduler
 from manticore.studies.store import JobStore
 from manticore.studies.trial import TrialRunner
-from manticore.tasks.language.task import LanguageTask
 from manticore.tasks.task import Task
 from manticore.training.metrics import ACCURACY, metrics
 from manticore.training.trainer import Hardware
@@ -74,7 +73,7 @@ def dry_run(recipe: Recipe, task: Task, machine: Hardware) -> Experiment:
 def excluded_baselines(exp: Experiment) -> dict[str, str]:
     """Contenders that were asked for but cannot take part in the task, each in words and with the reason."""
     out = {}
-    if isinstance(exp.task, LanguageTask):
+    if exp.task.is_language_modeling:
         out["designed"] = "MambaFormer and the striped hybrid, which have no pretrained weights to begin with"
         if not one_vocabulary([held.tokenizer for held in exp.components]):
             out["hub"] = "the hub, which mixes embeddings and heads and needs one tokenizer for all"
