@@ -184,7 +184,7 @@ def fit_stage(net: Supernet, branch: DonorBranch, stage: int, walks: Sequence[Wa
 
     def proj_out(walk: Walk) -> Iterator[Rows]:
         for reading, context, own, h_BLD in walk:
-            x_BLD = torch.cat([branch.update(branch.proj_in(h_BLD), context), h_BLD], dim=-1)
+            x_BLD = torch.cat([branch.segment_update(branch.proj_in(h_BLD), context), h_BLD], dim=-1)
             base = own[net.base]
             y_BLD = base[stage + 1] - (h_BLD if idea.repair else base[stage])
             yield rows(x_BLD, reading.mask_BL), rows(y_BLD, reading.mask_BL)

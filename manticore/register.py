@@ -1,4 +1,4 @@
-"""Decorators that make a user's own task, family, strategy, relaxation or projector selectable by name.
+"""Decorators that make a user's own task, family, strategy, relaxation, projector or head selectable by name.
 
 @manticore.register.task("parity")
 def parity(options): ...
@@ -6,10 +6,13 @@ def parity(options): ...
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 from manticore.components.families import families
 from manticore.errors import ManticoreError
+from manticore.modeling.heads import HEADS
+from manticore.modeling.heads import head as _head
 from manticore.modeling.projectors import PROJECTORS
 from manticore.modeling.projectors import projector as _projector
 from manticore.nas.relaxations import relaxations
@@ -35,14 +38,28 @@ relaxation = relaxations.register
 def projector(name: str) -> Callable[[type], type]:
     """A class `(d_in, d_out, **options) -> nn.Module`.
 
-    Its source goes into exported checkpoints, so it may use torch, nn, F and Tensor, and nothing else from outside.
+    Its source is embedded in exported checkpoints. It may use the names in `manticore.modeling.projectors` (torch, nn,
+    F and Tensor among them) and classes and functions of its own file.
     """
+    return _runtime("projector", PROJECTORS, _projector, name)
 
-    def enter(kind: type) -> type:
-        held = PROJECTORS.get(name)
-        if held is not None and held.__qualname__ != kind.__qualname__:
-            raise ManticoreError(f"projector '{name}' is already registered; choose another name.")
-        entered: type = _projector(name)(kind)
+
+def head(name: str) -> Callable[[type], type]:
+    """A subclass of `manticore.modeling.heads.Head`, called with `(width, labels)`: a kind of task.
+
+    Its source is embedded in exported checkpoints, and may use the names in `manticore.modeling.heads`.
+    """
+    return _runtime("head", HEADS, _head, name)
+
+
+def _runtime(kind: str, table: Mapping[str, type], decorator: Any, name: str) -> Callable[[type], type]:
+    """A decorator of `manticore.modeling` that refuses names of other classes."""
+
+    def register(target: type) -> type:
+        registered = table.get(name)
+        if registered is not None and registered.__qualname__ != target.__qualname__:
+            raise ManticoreError(f"{kind} '{name}' is already registered; choose another name.")
+        entered: type = decorator(name)(target)
         return entered
 
-    return enter
+    return register

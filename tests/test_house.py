@@ -40,10 +40,7 @@ ROWS = (  # roof to ground
 )
 HEIGHT = {name: -place for place, row in enumerate(ROWS) for name in row}
 
-LONG = {
-    "kernels/backends/cpu/scan_loops.py": "one loop nest, forward and backward",
-}
-LINES = 300
+LINES = 400
 
 
 def name_of(file: Path) -> str:
@@ -152,6 +149,8 @@ INHERITED = {  # documented where they are declared: torch, transformers, Lightn
     *("configure_optimizers", "training_step", "state_dict", "load_state_dict", "error"),
     *("step", "build", "origin", "write"),
     *("check", "tokens", "draw", "asked"),  # of a MAD puzzle
+    *("init_output", "select_states", "calls_per_token"),  # of a head
+    *("branch", "position_tables"),  # of a wiring
 }
 INHERITED |= {
     f"on_{event}" for event in ("save_checkpoint", "load_checkpoint", "train_start", "train_end", "exception")
@@ -171,10 +170,7 @@ def _definitions(tree: ast.AST, owner: str = "") -> Iterator[tuple[ast.FunctionD
 def test_files_are_small() -> None:
     lengths = {str(file.relative_to(PACKAGE)): len(file.read_text().splitlines()) for file in MODULES}
     long = {name: lines for name, lines in lengths.items() if lines > LINES}
-    assert set(long) <= set(LONG), f"too long, or not listed with a reason: {long}"
-    assert set(LONG) <= set(long), "a file became small: take it off the list"
-    assert max(long.values(), default=0) < 450
-    assert sorted(lengths.values())[len(lengths) // 2] < 130
+    assert not long, f"longer than {LINES} lines: {long}"
 
 
 THIS_MACHINE = re.compile(

@@ -19,7 +19,7 @@ import manticore as mc
 from manticore.components import BlockSize, Family
 from manticore.components.families import families
 from manticore.errors import ManticoreError
-from manticore.export.custom_code import projector_source
+from manticore.export.custom_code import PROJECTOR, custom_source
 from manticore.kernels import uninstall
 from manticore.modeling import segments
 from manticore.modeling.projectors import PROJECTORS
@@ -168,7 +168,7 @@ def test_built_in_projectors_keep_their_names() -> None:
 
 def test_what_a_projector_imports_and_catches_is_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(PROJECTORS, "careful", Careful)
-    assert "import math as numbers" in projector_source("careful")
+    assert "import math as numbers" in custom_source(PROJECTOR, "careful")
 
 
 @pytest.mark.parametrize("table", [tasks, families, strategies, relaxations], ids=lambda table: table.kind)

@@ -241,7 +241,7 @@ def _proj_out_pairs(supernet: Supernet, reading: CalibrationBatch) -> Pairs:
     context = context_of(supernet, reading.ids_BL, reading.mask_BL)
     base = own_streams(supernet, supernet.base, reading.ids_BL, context)
     for name, stage, branch in _donor_branches(supernet):
-        x_BLD = branch.update(branch.proj_in(base[stage]), context)
+        x_BLD = branch.segment_update(branch.proj_in(base[stage]), context)
         x_BLD = x_BLD if branch.bypass is None else torch.cat([x_BLD, base[stage]], dim=-1)
         y_BLD = base[stage + 1] - base[stage]
         yield name, stage, rows(x_BLD, reading.mask_BL), rows(y_BLD, reading.mask_BL)
@@ -256,6 +256,6 @@ def _sizes(supernet: Supernet, text: CalibrationBatches) -> dict[StageCandidate,
             assert isinstance(branch, DonorBranch)
             width = supernet.components[name].width
             seen = total.setdefault((name, stage), [0.0, 0.0])
-            seen[0] += float(branch.added(x_ND[:, :width], x_ND[:, width:]).double().square().sum())
+            seen[0] += float(branch.stream_update(x_ND[:, :width], x_ND[:, width:]).double().square().sum())
             seen[1] += len(x_ND)
     return {key: (squares / max(1, count)) ** 0.5 for key, (squares, count) in total.items()}

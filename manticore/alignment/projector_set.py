@@ -20,7 +20,7 @@ from torch import Tensor
 
 from manticore.components import Component
 from manticore.errors import BadFile, ManticoreError
-from manticore.modeling.projectors import NOT_OWN, build_bypass, build_projector
+from manticore.modeling.projectors import BRANCH_OPTIONS, build_bypass, build_projector
 from manticore.nas.projectors import check_projector
 from manticore.nas.space import SearchSpace
 from manticore.nas.supernet import Supernet, is_projector_weight
@@ -199,7 +199,7 @@ def _to_json(value: Any) -> Any:
 def _short(value: Any) -> str:
     """A value for a message: a hash is cut short, a projector is named by kind, bypass and options."""
     if isinstance(value, Mapping):
-        options = {key: option for key, option in value.items() if key not in NOT_OWN}
+        options = {key: option for key, option in value.items() if key not in BRANCH_OPTIONS}
         bypass = " with a bypass" if value.get("bypass") else ""
         return f"{value.get('kind')}{bypass}" + (f" {options}" if options else "")
     return value[:20] if isinstance(value, str) and value.startswith("blake2b:") else str(value)

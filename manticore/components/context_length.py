@@ -39,6 +39,6 @@ def context_length_of_hybrid(config: HybridConfig) -> int | None:
 def context_lengths(config: PretrainedConfig) -> dict[str, int]:
     """By component, how many positions those of a hybrid, or a model by itself, have; recurrent ones have no limit."""
     if isinstance(config, HybridConfig):
-        return config.positions
+        return config.position_limits
     limit = getattr(config, "max_position_embeddings", None)
     return {} if limit is None else {config.model_type: limit}

@@ -144,7 +144,7 @@ class Experiment:
         module.meter = FlopCounter(module.net, self.mean_length)
         for part in module.net.modules():
             if isinstance(part, Segment):
-                part.recompute = self.recipe.run.gradient_checkpointing
+                part.gradient_checkpointing = self.recipe.run.gradient_checkpointing
         held = self.folder.done(phase)
         if held is not None:
             self.folder.restore(phase, module.net)

@@ -7,7 +7,7 @@ from pathlib import Path
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from manticore.errors import ManticoreError
-from manticore.export.custom_code import embed_projector_source
+from manticore.export.custom_code import embed_custom_code
 from manticore.utils.io import atomic_dir, write_text
 
 
@@ -26,7 +26,7 @@ def save_checkpoint(hybrid: PreTrainedModel, words: PreTrainedTokenizerBase | No
         raise ManticoreError(f"{out} exists; choose another folder")
     with atomic_dir(out) as part:
         hybrid.save_pretrained(part)
-        embed_projector_source(part / "projectors.py", hybrid.config.projector["kind"])
+        embed_custom_code(part, hybrid.config)
         if words is not None:
             words.save_pretrained(part)
         write_text(part / "README.md", card)

@@ -17,6 +17,7 @@ from manticore.components.spec import SKIP
 from manticore.components.weight_checks import check_weights
 from manticore.errors import ManticoreError, UnknownName
 from manticore.modeling.configuration_manticore import HybridConfig
+from manticore.modeling.wiring import TOPOLOGIES
 from manticore.utils.io import read_json
 
 _CLASSES = {
@@ -61,12 +62,12 @@ def check_path(folder: Path, config: HybridConfig) -> None:
     unknown = [name for name in (config.base, *config.path) if name not in (*config.components, SKIP)]
     if unknown:
         raise UnknownName(f"component in {folder / 'config.json'}:", unknown[0], config.components)
-    if config.topology not in ("residual", "hub"):
-        raise UnknownName(f"topology in {folder / 'config.json'}:", config.topology, ("residual", "hub"))
+    if config.topology not in TOPOLOGIES:
+        raise UnknownName(f"topology in {folder / 'config.json'}:", config.topology, TOPOLOGIES)
     for name, held in config.components.items():
         if (
             len(held["layer_boundaries"]) != len(config.path) + 1
-            or held["layer_boundaries"][-1] != config.component(name).num_hidden_layers
+            or held["layer_boundaries"][-1] != config.component_config(name).num_hidden_layers
         ):
             raise ManticoreError(
                 f"{folder / 'config.json'}: the cuts of '{name}' are not those of its layers and stages"
@@ -84,4 +85,4 @@ def holds_hybrid(given: Path) -> bool:
 
 def kind_of(model: PreTrainedModel) -> str:
     """The kind of task a hybrid answers, or `lm`."""
-    return str(model.config.head or getattr(type(model), "heads", ("lm",))[0])
+    return str(model.config.head or getattr(type(model), "default_head", "lm"))

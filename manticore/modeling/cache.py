@@ -1,6 +1,6 @@
-"""The memory of a hybrid while it generates: for each stage the cache its own family would make.
+"""The cache of a hybrid for generation: for each stage, the cache that its own family uses.
 
-Attention stages hold keys and values, recurrent stages their convolution and state; none sees another's.
+Attention stages cache keys and values, recurrent stages the window of their convolution and their state.
 """
 
 from __future__ import annotations
@@ -16,16 +16,16 @@ from transformers.cache_utils import DynamicLayer
 class HybridCache(Cache):
     """One `DynamicCache` for each stage that has a segment, None for skipped stages.
 
-    Seen as a `Cache` it is the concatenation of all stages' layers, so reordering, resetting and moving work as they do
-    for any Hugging Face cache.
+    As a `Cache` it is the concatenation of the layers of all stages, so reordering, resetting and moving to a device
+    work as for every Hugging Face cache.
 
     Args:
         stages: the caches of the stages.
-        stateful: some stage is recurrent. Its state has no room for the way back.
+        stateful: whether some stage is recurrent, so that tokens cannot be removed.
 
     Attributes:
         seen: number of tokens seen so far, padding included.
-        padded: some of them were padding.
+        padded: whether some of them were padding.
     """
 
     def __init__(self, stages: list[DynamicCache | None], stateful: bool) -> None:
@@ -37,7 +37,7 @@ class HybridCache(Cache):
 
     @property
     def is_compileable(self) -> bool:
-        """False: its shapes grow, and masks are each stage's own affair (generation would else make one for all)."""
+        """False: shapes grow, and each stage builds its own mask. Otherwise `generate` would build one for all."""
         return False
 
     def get_seq_length(self, layer_idx: int = 0) -> int:
@@ -45,9 +45,9 @@ class HybridCache(Cache):
         return self.seen
 
     def reset(self) -> None:
-        """Forget everything."""
+        """Empty the cache."""
         for layer in self.layers:
-            if isinstance(layer, DynamicLayer):  # transformers 5.17 only zeroes keys, and keeps them
+            if isinstance(layer, DynamicLayer):  # transformers 5.17 zeroes the keys and keeps their length
                 layer.keys = layer.values = None
                 layer.is_initialized = False
         super().reset()
@@ -55,31 +55,31 @@ class HybridCache(Cache):
         self.padded = False
 
     def crop(self, tokens_to_remove: int) -> None:
-        """Take the last tokens back: `-n` for n of them. Raises ValueError for too many, or a recurrent stage."""
+        """Remove the last n tokens, passed as `-n`. Raises ValueError for too many, or if a stage is recurrent."""
         if self.stateful:
-            raise ValueError("a cache with recurrent stages cannot take tokens back: their states keep no past")
+            raise ValueError("a cache with recurrent stages cannot take tokens back: a state does not keep the past")
         if tokens_to_remove < -self.seen:
             raise ValueError(f"a cache of {self.seen} tokens cannot take {-tokens_to_remove} back")
         super().crop(tokens_to_remove)
         self.seen = self.seen + tokens_to_remove if tokens_to_remove <= 0 else min(self.seen, tokens_to_remove)
 
     def batch_select_indices(self, indices: Tensor) -> None:
-        """Keep these rows, in this order."""
+        """Keep the rows `indices`, in this order."""
         self.reorder_cache(indices)
 
     def batch_repeat_interleave(self, repeats: int) -> None:
         """Repeat each row `repeats` times."""
-        self.reorder_cache(torch.arange(self.rows()).repeat_interleave(repeats))
+        self.reorder_cache(torch.arange(self.num_rows()).repeat_interleave(repeats))
 
-    def rows(self) -> int:
-        """Number of sequences held; 0 before any was seen."""
-        held = [kept for layer in self.layers for kept in tensors_of(layer)]
-        return len(held[0]) if held else 0
+    def num_rows(self) -> int:
+        """Number of sequences in the cache; 0 while it is empty."""
+        tensors = [tensor for layer in self.layers for tensor in cached_tensors(layer)]
+        return len(tensors[0]) if tensors else 0
 
 
-def tensors_of(layer: Any) -> list[Tensor]:
-    """What a layer of a cache holds, rows first: keys and values, or convolution and state."""
-    kept = [getattr(layer, "keys", None), getattr(layer, "values", None)]
+def cached_tensors(layer: Any) -> list[Tensor]:
+    """The tensors of a cache layer, rows first: keys and values, or convolution window and state."""
+    tensors = [getattr(layer, "keys", None), getattr(layer, "values", None)]
     for states in (getattr(layer, "conv_states", {}), getattr(layer, "recurrent_states", {})):
-        kept.extend(states.values())
-    return [held for held in kept if held is not None]
+        tensors.extend(states.values())
+    return [tensor for tensor in tensors if tensor is not None]

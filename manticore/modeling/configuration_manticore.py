@@ -1,4 +1,4 @@
-"""The configuration of a hybrid: which component runs which stage. Knows no weights."""
+"""The configuration of a hybrid: which component runs each stage, and everything needed to build its modules."""
 
 from __future__ import annotations
 
@@ -8,24 +8,23 @@ from transformers import AutoConfig, PretrainedConfig
 
 
 class HybridConfig(PretrainedConfig):
-    """Everything needed to rebuild a discrete hybrid.
+    """Configuration of a discrete hybrid.
 
     Args:
-        components: for each component on the path, and for base, by name: `config` (its own Hugging Face configuration
-            as a dictionary), `layout` (the fields of `Anatomy`), `cuts` (S + 1 layer boundaries) and, for the record,
-            `source` and `revision`.
-        base: name of the component that lends embedding, residual stream, final norm and head.
-        path: name of the component, or `skip`, for each of the S stages.
-        topology: `residual` (a donor stage adds its translated update) or `hub` (the paper's wiring at a one-hot
-            alpha: features are cut or zero-padded to fit).
-        projector: kind and options of the translators at donor stages; `bypass` is true where base's stream has a
-            linear way around them.
-        hidden_size: width of the stream: base's in the residual topology, the widest component's in the hub's.
+        components: by name, the components on the path and the base. Each has `config` (its own Hugging Face
+            configuration as a dictionary), `layout` (the fields of `BackboneLayout`), `layer_boundaries` (S + 1 layer
+            indices that bound its segments), and as a record of its origin `source` and `revision`.
+        base: name of the component that provides embedding, residual stream, final norm and next-token head.
+        path: for each of the S stages the name of a component, or `skip`.
+        topology: how branches are connected, a name in `wiring.TOPOLOGIES`: `residual` (a donor stage adds its
+            translated update to the stream) or `hub` (arXiv 2406.00894: features are cut or zero-padded to fit).
+        projector: `kind` of the projectors at donor stages, a name in `projectors.PROJECTORS`, with its options;
+            `bypass` is true where a linear map of the stream is added beside the donor's segment.
+        hidden_size: width of the residual stream.
         vocab_size: number of token ids.
-        head: how labels are told, a name in `heads.py`; None for next-token prediction, and in checkpoints made before
-            there was a choice.
-        pad_token_id, bos_token_id, eos_token_id: special token ids, where there are any.
-        tie_word_embeddings: the next-token head is the embedding.
+        head: head type, a name in `heads.HEADS`; None for next-token prediction.
+        pad_token_id, bos_token_id, eos_token_id: special token ids, or None.
+        tie_word_embeddings: whether the next-token head shares its weight with the embedding.
     """
 
     model_type = "manticore_hybrid"
@@ -54,35 +53,40 @@ class HybridConfig(PretrainedConfig):
         self.hidden_size = hidden_size
         self.vocab_size = vocab_size
         self.head = head
-        self.num_hidden_layers = sum(self.layers_of(stage) for stage in range(len(self.path)))
+        self.num_hidden_layers = sum(self.num_stage_layers(stage) for stage in range(len(self.path)))
         self.pad_token_id = pad_token_id
         self.bos_token_id = bos_token_id
         self.eos_token_id = eos_token_id
         self.tie_word_embeddings = tie_word_embeddings
         super().__init__(**kwargs)
 
-    def layers_of(self, stage: int) -> int:
-        """Number of layers that stage `stage` (from 0) runs."""
-        held = self.components.get(self.path[stage])
-        return 0 if held is None else held["layer_boundaries"][stage + 1] - held["layer_boundaries"][stage]
+    def num_stage_layers(self, stage: int) -> int:
+        """Number of layers that run at stage `stage` (from 0)."""
+        component = self.components.get(self.path[stage])
+        if component is None:
+            return 0
+        start, stop = component["layer_boundaries"][stage : stage + 2]
+        return int(stop - start)
 
     @property
-    def positions(self) -> dict[str, int]:
-        """By component, the number of positions it knows; recurrent ones know any number and are not named."""
-        known = {name: getattr(self.component(name), "max_position_embeddings", None) for name in self.components}
-        return {name: count for name, count in known.items() if count is not None}
+    def position_limits(self) -> dict[str, int]:
+        """Number of absolute positions by component. Components without a limit are left out."""
+        limits = {
+            name: getattr(self.component_config(name), "max_position_embeddings", None) for name in self.components
+        }
+        return {name: limit for name, limit in limits.items() if limit is not None}
 
     @property
     def max_position_embeddings(self) -> int:
-        """The longest text all components have positions for. Raises AttributeError if there is no limit."""
-        if not self.positions:
-            raise AttributeError("recurrent components set no limit to the length of a text")
-        return min(self.positions.values())
+        """Largest number of tokens that all components can read. Raises AttributeError if there is no limit."""
+        if not self.position_limits:
+            raise AttributeError("no component limits the number of tokens")
+        return min(self.position_limits.values())
 
-    def component(self, name: str) -> PretrainedConfig:
-        """The component's own configuration as an object of its own class."""
-        held = dict(self.components[name]["config"])
-        return AutoConfig.for_model(held.pop("model_type"), **held)
+    def component_config(self, name: str) -> PretrainedConfig:
+        """The configuration of a component, as an object of its own class."""
+        fields = dict(self.components[name]["config"])
+        return AutoConfig.for_model(fields.pop("model_type"), **fields)
 
 
 HybridConfig.register_for_auto_class()

@@ -1,7 +1,7 @@
-"""What an attention mask says about padding: where tokens stand, and where padding is in the way. Knows no layers.
+"""What an attention mask says about padding. Masks are (B, past + L): 1 for tokens, 0 for padding.
 
-Masks are (B, past + L): 1 for tokens, 0 for padding. Padding on the left comes before everything; padding on the right
-is behind everything, and a causal model does not see it. Padding between tokens is what recurrences must step over.
+Left padding precedes all tokens of a sequence. Right padding follows them, where a causal model does not see it.
+Interior padding stands between two tokens; attention masks it, and recurrent layers must step over it.
 """
 
 from __future__ import annotations
@@ -11,41 +11,42 @@ from torch import Tensor
 
 
 def check_mask(attention_mask: Tensor | None, rows: int, length: int) -> None:
-    """Raises ValueError unless the mask, if there is one, is (rows, length)."""
+    """Raises ValueError unless the mask is None or of shape (rows, length)."""
     if attention_mask is not None and attention_mask.shape != (rows, length):
-        given = tuple(attention_mask.shape)
-        raise ValueError(f"attention_mask must be (batch, past + new tokens): here {(rows, length)}, not {given}")
+        shape = tuple(attention_mask.shape)
+        raise ValueError(f"attention_mask must be (batch, past + new tokens): here {(rows, length)}, not {shape}")
 
 
 def needed_mask(attention_mask: Tensor | None) -> Tensor | None:
-    """The mask if padding stands before some token. To a causal model padding on the right is invisible anyway."""
+    """The mask, or None where all padding is on the right, which a causal model does not see."""
     if attention_mask is None:
         return None
     token_BL = attention_mask.bool()
-    return None if bool((token_BL.cummin(-1).values == token_BL).all()) else attention_mask
+    right_padded = token_BL.cummin(-1).values == token_BL  # no token follows the first padding
+    return None if bool(right_padded.all()) else attention_mask
 
 
 def build_position_ids(attention_mask: Tensor | None, past: int, length: int, device: torch.device) -> Tensor:
-    """The position of each new token among its sequence's own, padding not counted: (1 or B, L)."""
+    """The index of each new token among the tokens of its sequence, padding not counted: (1 or B, L)."""
     if attention_mask is None:
         return torch.arange(past, past + length, device=device).unsqueeze(0)
     return (attention_mask.long().cumsum(-1) - 1).clamp(min=0)[:, past : past + length]
 
 
 def has_padding(attention_mask: Tensor | None, past: int) -> bool:
-    """Whether some new token is padding."""
+    """Whether padding is among the new tokens, those after the first `past`."""
     return attention_mask is not None and not bool(attention_mask[:, past:].all())
 
 
-def has_interior_padding(attention_mask: Tensor | None, past: int, remembered: bool) -> bool:
-    """Whether some padding among the new tokens stands behind a token and before another of its sequence.
+def has_interior_padding(attention_mask: Tensor | None, past: int, cached: bool) -> bool:
+    """Whether padding among the new tokens follows one token of its sequence and precedes another.
 
-    `remembered`: there is a cache, so more tokens may follow and padding at the end counts as well.
+    With a cache (`cached`) more tokens may follow in a later call, so padding at the end counts too.
     """
     if attention_mask is None or not has_padding(attention_mask, past):
         return False
     token_BL = attention_mask.bool()
-    behind_BL = (token_BL.cumsum(-1) > 0) & ~token_BL
-    if not remembered:
-        behind_BL = behind_BL & (token_BL.flip(-1).cumsum(-1).flip(-1) > 0)
-    return bool(behind_BL[:, past:].any())
+    interior_BL = (token_BL.cumsum(-1) > 0) & ~token_BL  # padding after a token
+    if not cached:
+        interior_BL = interior_BL & (token_BL.flip(-1).cumsum(-1).flip(-1) > 0)  # and before one
+    return bool(interior_BL[:, past:].any())

@@ -1,6 +1,7 @@
-"""The hybrid as Hugging Face models: a backbone, and three classes with heads. Knows nothing of search.
+"""The hybrid as Hugging Face models: a backbone, and three classes with heads.
 
-A stream of width D is embedded by base, passed through one branch for each stage, and read by base's norm and head.
+A stream of width D is embedded by the base, passed through one branch for each stage, and read by the base's final norm
+and a head. How the branches are connected is the topology's (`wiring`).
 """
 
 from __future__ import annotations
@@ -18,19 +19,20 @@ from transformers.modeling_outputs import (
 )
 from transformers.utils import can_return_tuple
 
-from .branches import BaseBranch, DonorBranch, HubBranch, SkipBranch
+from .branches import BranchSpec, SkipBranch
 from .cache import HybridCache
 from .configuration_manticore import HybridConfig
 from .forward_context import build_context, reject_kwargs
 from .generation import HybridGenerationMixin
-from .heads import HEADS
+from .heads import build_head, head_class
 from .masking import needed_mask
 from .projectors import fit_width
-from .segments import BackboneLayout, Embedding, Segment, shell_config, submodule_or_identity
+from .segments import BackboneLayout, Embedding, Segment, empty_config, submodule_or_identity
+from .wiring import build_wiring
 
 
 class HybridPreTrainedModel(PreTrainedModel):
-    """What all hybrids share with Hugging Face's loading and saving."""
+    """Loading, saving and initialization that all hybrids share."""
 
     config_class = HybridConfig
     base_model_prefix = "model"
@@ -39,62 +41,60 @@ class HybridPreTrainedModel(PreTrainedModel):
     _no_split_modules = ["BaseBranch", "DonorBranch", "HubBranch"]
 
     def _init_weights(self, module: nn.Module) -> None:
-        # Segments are initialized by their own families and projectors by their constructors: left are the tables.
+        # Segments and projectors initialize themselves in their constructors, which leaves the embedding tables.
         if isinstance(module, nn.Embedding):
             nn.init.normal_(module.weight, std=0.02)
 
     def _set_gradient_checkpointing(self, enable: bool = True, **kwargs: Any) -> None:
-        # Layers inside would be run again outside of what `Segment` puts around them: segments are run again whole.
+        # A layer that is checkpointed alone would be recomputed outside of the kernels that `Segment` installs.
         for module in self.modules():
             if isinstance(module, Segment):
-                module.recompute = enable
+                module.gradient_checkpointing = enable
 
 
 class HybridModel(HybridPreTrainedModel):
-    """Embedding, stages and final norm: token ids (B, L) -> stream (B, L, D_base)."""
+    """Embedding, stages and final norm: token ids (B, L) -> stream (B, L, D_base).
+
+    Raises ValueError if the configuration names a topology, projector or head that is not registered.
+    """
 
     def __init__(self, config: HybridConfig) -> None:
         super().__init__(config)
-        self.base_config = config.component(config.base)
-        base_layout = BackboneLayout(**config.components[config.base]["layout"])
-        shell = AutoModel.from_config(shell_config(self.base_config, config.vocab_size))
-        self.embed = Embedding(getattr(shell, base_layout.tokens), submodule_or_identity(shell, base_layout.dropout))
-        hub = config.topology == "hub"
-        self.norm = nn.Identity() if hub else getattr(shell, base_layout.norm)
+        self.wiring = build_wiring(config.topology)
+        self.base_config = config.component_config(config.base)
+        layout = BackboneLayout(**config.components[config.base]["layout"])
+        backbone = AutoModel.from_config(empty_config(self.base_config, config.vocab_size))
+        self.embed = Embedding(getattr(backbone, layout.tokens), submodule_or_identity(backbone, layout.dropout))
+        self.norm = nn.Identity() if self.wiring.norm_in_last_segment else getattr(backbone, layout.norm)
         self.positions = nn.ModuleDict()
-        self.stages = nn.ModuleList()
-        for stage, name in enumerate(config.path):
-            self.stages.append(self._branch(stage, name))
-        for name in [config.base] if hub else [config.base, *config.path]:  # in the hub, base runs the first stage
+        self.stages = nn.ModuleList(self._branch(stage, name) for stage, name in enumerate(config.path))
+        for name in self.wiring.position_tables(config.base, config.path):
             self._add_positions(name)
         self.post_init()
 
     def _add_positions(self, name: str) -> None:
         config: HybridConfig = self.config
-        if name not in config.components or name in self.positions:
+        if name not in config.components:  # a skipped stage
             return
         layout = BackboneLayout(**config.components[name]["layout"])
         if layout.positions is not None:
-            own = config.component(name)
-            self.positions[name] = nn.Embedding(own.max_position_embeddings, own.hidden_size)
+            component = config.component_config(name)
+            self.positions[name] = nn.Embedding(component.max_position_embeddings, component.hidden_size)
 
     def _branch(self, stage: int, name: str) -> nn.Module:
         config: HybridConfig = self.config
         if name not in config.components:
             return SkipBranch()
-        held = config.components[name]
-        own = config.component(name)
+        record, component = config.components[name], config.component_config(name)
         if config._attn_implementation == "eager":
-            own._attn_implementation = "eager"
-        last = stage == len(config.path) - 1
-        start, stop = held["layer_boundaries"][stage], held["layer_boundaries"][stage + 1]
-        hub = config.topology == "hub"
-        segment = Segment(own, BackboneLayout(**held["layout"]), start, stop, keep_norm=hub and last)
-        if hub:
-            return HubBranch(name, segment, stage, own.hidden_size, config.hidden_size, config.projector)
-        if name == config.base:
-            return BaseBranch(segment, stage)
-        return DonorBranch(name, segment, stage, own.hidden_size, config.hidden_size, config.projector)
+            component._attn_implementation = "eager"
+        start, stop = record["layer_boundaries"][stage : stage + 2]
+        keep_norm = self.wiring.norm_in_last_segment and stage == len(config.path) - 1
+        segment = Segment(component, BackboneLayout(**record["layout"]), start, stop, keep_norm)
+        width = component.hidden_size
+        return self.wiring.branch(
+            BranchSpec(name, config.base, stage, segment, width, config.hidden_size, config.projector)
+        )
 
     def get_input_embeddings(self) -> nn.Module:
         return self.embed.tokens
@@ -104,12 +104,12 @@ class HybridModel(HybridPreTrainedModel):
 
     @property
     def segments(self) -> list[Segment | None]:
-        """The segment of each stage; None for skipped ones."""
+        """The segment of each stage; None for skipped stages."""
         return [getattr(branch, "segment", None) for branch in self.stages]
 
     @property
     def stateful(self) -> bool:
-        """Some stage is recurrent: its cache is a state, which only moves on."""
+        """Whether some stage is recurrent: its cache is a state, from which tokens cannot be removed."""
         return any(segment is not None and segment.recurrent for segment in self.segments)
 
     def new_cache(self) -> HybridCache:
@@ -128,20 +128,23 @@ class HybridModel(HybridPreTrainedModel):
         output_hidden_states: bool | None = None,
         **kwargs: Any,
     ) -> BaseModelOutputWithPast:
-        """Run the hybrid.
+        """Run embedding, stages and final norm.
 
         Args:
             input_ids: (B, L).
             attention_mask: (B, past + L), 1 for tokens, 0 for padding.
-            position_ids: (1 or B, L); default: each sequence's own tokens are counted, padding is not.
-            past_key_values: what `new_cache` made, with the past in it.
-            use_cache: return a cache. Default: only if one was given.
-            output_hidden_states: return the stream (B, L, D) before every stage, and last what the head is given.
-                Default: the configuration's.
+            position_ids: (1 or B, L). Default: the index of each token in its sequence, padding not counted.
+            past_key_values: a cache from `new_cache`, with the past tokens in it.
+            use_cache: return a cache. Default: only if one was passed.
+            output_hidden_states: return the stream (B, L, D) before every stage, and last the normalized stream that
+                the head reads. Default: as in the configuration.
 
-        Raises ValueError for inputs_embeds, output_attentions, another kind of cache, a mask of another shape or
-        missing where the cache holds padding, padding between tokens where windows slide, and more tokens than there
-        are absolute positions.
+        Returns:
+            The normalized stream (B, L, D_base), the cache and the hidden states, if requested.
+
+        Raises ValueError for `inputs_embeds` and `output_attentions`, for another class of cache, for a mask of a wrong
+        shape or a missing mask where the cache contains padding, for padding between tokens if some layer has a sliding
+        window, and for more tokens than there are absolute positions.
         """
         if input_ids is None:
             raise ValueError("a hybrid reads input_ids; inputs_embeds are not supported")
@@ -150,32 +153,33 @@ class HybridModel(HybridPreTrainedModel):
         cache = self.new_cache() if past_key_values is None and use_cache else past_key_values
         windowed = any(segment is not None and segment.windowed for segment in self.segments)
         context = build_context(input_ids, attention_mask, position_ids, cache, dict(self.positions.items()), windowed)
-        hub = config.topology == "hub"
-        h_BLD = self.embed(input_ids, None if hub else context.positions.get(config.base))
-        h_BLD = fit_width(h_BLD, config.hidden_size)
-        told = config.output_hidden_states if output_hidden_states is None else output_hidden_states
+        positions = context.positions.get(config.base) if self.wiring.positions_in_embedding else None
+        h_BLD = fit_width(self.embed(input_ids, positions), config.hidden_size)
+        return_states = config.output_hidden_states if output_hidden_states is None else output_hidden_states
         states: tuple[Tensor, ...] = ()
         for stage in self.stages:
-            states += (h_BLD,) if told else ()
+            states += (h_BLD,) if return_states else ()
             h_BLD = stage(h_BLD, context)
         if cache is not None:
             cache.seen += input_ids.shape[1]
         h_BLD = self.norm(fit_width(h_BLD, self.base_config.hidden_size))
-        kept = (*states, h_BLD) if told else None
-        return BaseModelOutputWithPast(last_hidden_state=h_BLD, past_key_values=cache, hidden_states=kept)
+        return BaseModelOutputWithPast(
+            last_hidden_state=h_BLD,
+            past_key_values=cache,
+            hidden_states=(*states, h_BLD) if return_states else None,
+        )
 
 
 class HybridForCausalLM(HybridGenerationMixin, HybridPreTrainedModel, GenerationMixin):
-    """A hybrid that predicts the next token, with base's own head."""
+    """A hybrid that predicts the next token with the base's own head."""
 
     _tied_weights_keys = {"head.weight": "model.embed.tokens.weight"}
 
     def __init__(self, config: HybridConfig) -> None:
         super().__init__(config)
         self.model = HybridModel(config)
-        base = self.model.base_config
         bias = bool(config.components[config.base].get("head_bias", False))
-        self.head = nn.Linear(base.hidden_size, config.vocab_size, bias=bias)
+        self.head = nn.Linear(self.model.base_config.hidden_size, config.vocab_size, bias=bias)
         self.post_init()
 
     def get_output_embeddings(self) -> nn.Module:
@@ -197,17 +201,26 @@ class HybridForCausalLM(HybridGenerationMixin, HybridPreTrainedModel, Generation
         output_hidden_states: bool | None = None,
         **kwargs: Any,
     ) -> CausalLMOutputWithPast:
-        """Logits (B, L, V), and with `labels` (B, L; -100 is ignored; shifted inside) the loss in nats.
+        """Next-token logits and, with `labels`, the cross-entropy in nats.
 
-        That is the mean over the labels, or the sum divided by `num_items_in_batch`, which Trainer gives.
+        Args:
+            input_ids, attention_mask, position_ids, past_key_values, use_cache, output_hidden_states: as in
+                `HybridModel.forward`.
+            labels: (B, L), -100 where there is no label. They are shifted here: pass the input ids.
+            logits_to_keep: compute logits of the last n tokens (0: of all), or of these positions.
+            kwargs: `num_items_in_batch`, which Trainer passes: the loss is the sum divided by it, instead of the mean.
+
+        Returns:
+            Logits (B, L, V), the loss, the cache and the hidden states.
         """
         reject_kwargs(kwargs, "output_attentions")
         out = self.model(
             input_ids, attention_mask, position_ids, past_key_values, use_cache, output_hidden_states, return_dict=True
         )
-        kept = slice(-logits_to_keep, None) if isinstance(logits_to_keep, int) and logits_to_keep else slice(None)
-        h_BLD = out.last_hidden_state[:, kept if isinstance(logits_to_keep, int) else logits_to_keep]
-        logits_BLV = self.head(h_BLD)
+        positions: Tensor | slice = (
+            slice(-logits_to_keep or None, None) if isinstance(logits_to_keep, int) else logits_to_keep
+        )
+        logits_BLV = self.head(out.last_hidden_state[:, positions])
         loss = None
         if labels is not None:
             loss = self.loss_function(logits=logits_BLV, labels=labels, vocab_size=self.config.vocab_size, **kwargs)
@@ -217,42 +230,50 @@ class HybridForCausalLM(HybridGenerationMixin, HybridPreTrainedModel, Generation
 
 
 class HybridWithHead(HybridPreTrainedModel):
-    """A hybrid with the head its configuration names; one of another class's, or none, means its own first."""
+    """Base class of hybrids for labelled tasks, with the head that the configuration names.
 
-    heads: tuple[str, ...] = ()
-    accepts_loss_kwargs = False  # the loss is a mean over each batch, and Trainer is to average it over batches
+    Attributes:
+        per_token: logits are (B, L, num_labels), from a head with `per_token`; otherwise (B, num_labels).
+        default_head: head type where the configuration names none, or one with logits of the other shape.
+    """
+
+    per_token: bool
+    default_head: str
+    accepts_loss_kwargs = False  # the loss is a mean over the batch, so Trainer must average over accumulated batches
 
     def __init__(self, config: HybridConfig) -> None:
         super().__init__(config)
         self.model = HybridModel(config)
-        kind = config.head if config.head in self.heads else self.heads[0]
-        self.score = HEADS[kind](self.model.base_config.hidden_size, config.num_labels)
+        kind = config.head or self.default_head
+        kind = kind if head_class(kind).per_token == self.per_token else self.default_head
+        self.score = build_head(kind, self.model.base_config.hidden_size, config.num_labels)
         self.post_init()
 
     def _init_weights(self, module: nn.Module) -> None:
         super()._init_weights(module)
-        if any(module is held for held in self.score.modules()):
+        if any(module is part for part in self.score.modules()):
             PreTrainedModel._init_weights(self, module)
 
     def logits(self, input_ids: Tensor | None, attention_mask: Tensor | None, position_ids: Tensor | None) -> Tensor:
-        """What the head says. Without an attention mask, tokens equal to `config.pad_token_id` count as padding."""
+        """Logits of the head. Without an attention mask, tokens equal to `config.pad_token_id` are padding."""
         if attention_mask is None and input_ids is not None and self.config.pad_token_id is not None:
             attention_mask = (input_ids != self.config.pad_token_id).long()
         out = self.model(input_ids, needed_mask(attention_mask), position_ids, return_dict=True)
         h_BLD = out.last_hidden_state
-        logits: Tensor = self.score(self.score.pick(h_BLD, attention_mask), h_BLD.shape[1])
+        logits: Tensor = self.score(self.score.select_states(h_BLD, attention_mask), h_BLD.shape[1])
         return logits
 
     @staticmethod
     def loss(logits: Tensor, labels: Tensor | None) -> Tensor | None:
-        """Mean cross-entropy in nats over all labels but those of -100."""
+        """Mean cross-entropy in nats over all labels other than -100; None without labels."""
         return None if labels is None else F.cross_entropy(logits.float().flatten(0, -2), labels.flatten())
 
 
 class HybridForSequenceClassification(HybridWithHead):
-    """A hybrid that labels a sequence, or two together, by the states of their last tokens."""
+    """A hybrid that predicts one label for each sequence, or for each pair of sequences."""
 
-    heads = ("classification", "pair")
+    per_token = False
+    default_head = "classification"
 
     @can_return_tuple
     def forward(
@@ -265,7 +286,7 @@ class HybridForSequenceClassification(HybridWithHead):
     ) -> SequenceClassifierOutputWithPast:
         """Logits (B, num_labels), and with `labels` (B,) the mean cross-entropy in nats.
 
-        Where two sequences have one label, `input_ids` is (2B, L): first all first ones, then all second ones.
+        For pairs, `input_ids` is (2B, L): all first sequences, then all second ones.
         """
         reject_kwargs(kwargs, "output_attentions", "output_hidden_states")
         logits = self.logits(input_ids, attention_mask, position_ids)
@@ -273,9 +294,10 @@ class HybridForSequenceClassification(HybridWithHead):
 
 
 class HybridForTokenClassification(HybridWithHead):
-    """A hybrid that labels every token: where it stands, or all of them from the state of the last."""
+    """A hybrid that predicts one label for each token."""
 
-    heads = ("tokens", "autoencoder")
+    per_token = True
+    default_head = "tokens"
 
     @can_return_tuple
     def forward(
@@ -286,10 +308,17 @@ class HybridForTokenClassification(HybridWithHead):
         labels: Tensor | None = None,
         **kwargs: Any,
     ) -> TokenClassifierOutput:
-        """Logits (B, L, num_labels), and with `labels` (B, L; -100 is ignored, nothing is shifted) the mean loss."""
+        """Logits (B, L, num_labels), and with `labels` (B, L; -100 is ignored; not shifted) the mean cross-entropy."""
         reject_kwargs(kwargs, "output_attentions", "output_hidden_states")
         logits = self.logits(input_ids, attention_mask, position_ids)
         return TokenClassifierOutput(loss=self.loss(logits, labels), logits=logits)
+
+
+def model_class_of(head: str | None) -> type[HybridPreTrainedModel]:
+    """The Hugging Face class of hybrids with this head type; None and `lm` are next-token prediction."""
+    if head in (None, "lm"):
+        return HybridForCausalLM
+    return HybridForTokenClassification if head_class(str(head)).per_token else HybridForSequenceClassification
 
 
 HybridModel.register_for_auto_class("AutoModel")

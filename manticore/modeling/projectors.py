@@ -1,12 +1,13 @@
-"""Translators between the feature spaces of two components. Knows nothing of stages or mixtures.
+"""Projectors: trainable maps between the feature spaces of two components.
 
-All kinds start as close to the identity as their form allows: features are kept, cut or zero-padded, so that no
-component is favoured before anything is learnt (failure mode B.1.3 of DARTS on unlike components).
+All kinds start as close to the identity as they can: features are kept, cut or zero-padded. At the start of a search no
+component then has an advantage, which differentiable search would turn into a choice.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -15,33 +16,35 @@ from torch import Tensor, nn
 PROJECTORS: dict[str, type[nn.Module]] = {}
 
 RANK = 16
-"""Rank of low-rank maps, unless told."""
+"""Default rank of low-rank maps."""
 
-NOT_OWN = ("kind", "bypass")
-"""Options of a projector that are not its kind's: who it is, and whether the branch has a bypass beside it."""
+BRANCH_OPTIONS = ("kind", "bypass")
+"""Options of a branch's projectors that are not passed to the projector's class."""
+
+ProjectorClass = TypeVar("ProjectorClass", bound=type[nn.Module])
 
 
-def projector(name: str) -> Any:
+def projector(name: str) -> Callable[[ProjectorClass], ProjectorClass]:
     """Decorator that makes a class `(d_in, d_out, **options) -> nn.Module` selectable as a projector kind."""
 
-    def enter(kind: type[nn.Module]) -> type[nn.Module]:
+    def register(kind: ProjectorClass) -> ProjectorClass:
         PROJECTORS[name] = kind
         return kind
 
-    return enter
+    return register
 
 
 def fit_width(x_BLD: Tensor, width: int) -> Tensor:
-    """Keep the first `width` features, or zero-pad up to them (the paper's T and U, arXiv 2406.00894)."""
-    have = x_BLD.shape[-1]
-    if have == width:
+    """Keep the first `width` features, or zero-pad to `width` (T and U of arXiv 2406.00894)."""
+    features = x_BLD.shape[-1]
+    if features == width:
         return x_BLD
-    return x_BLD[..., :width] if have > width else F.pad(x_BLD, (0, width - have))
+    return x_BLD[..., :width] if features > width else F.pad(x_BLD, (0, width - features))
 
 
 @projector("linear")
 class Linear(nn.Linear):
-    """`W x + b`, with W the identity (cut or padded) and b zero at the start."""
+    """`W x + b`. At the start W is the identity (cut or padded) and b is 0."""
 
     def __init__(self, d_in: int, d_out: int) -> None:
         super().__init__(d_in, d_out)
@@ -53,7 +56,7 @@ class Linear(nn.Linear):
 
 @projector("low-rank")
 class LowRank(nn.Module):
-    """`U V x + b` of rank `rank`; starts as the orthogonal projection on a random subspace, cut or padded."""
+    """`U V x + b` of rank `rank`. At the start it is the orthogonal projection on a random subspace, cut or padded."""
 
     def __init__(self, d_in: int, d_out: int, rank: int = RANK) -> None:
         super().__init__()
@@ -75,7 +78,7 @@ class LowRank(nn.Module):
 
 @projector("two-layer")
 class TwoLayer(nn.Module):
-    """`fit(x) + W2 gelu(W1 x + b1) + b2` with `hidden` units (default: d_in); W2 is zero at the start."""
+    """`fit_width(x) + W2 gelu(W1 x + b1) + b2` with `hidden` units (default: d_in). At the start W2 and b2 are 0."""
 
     def __init__(self, d_in: int, d_out: int, hidden: int | None = None) -> None:
         super().__init__()
@@ -106,18 +109,21 @@ class Identity(nn.Module):
 
 
 def build_projector(options: dict[str, Any], d_in: int, d_out: int) -> nn.Module:
-    """A translator from width `d_in` to `d_out`; `options` has `kind` and the kind's own options."""
-    own = {key: value for key, value in options.items() if key not in NOT_OWN}
+    """A projector from width `d_in` to `d_out`.
+
+    `options` has `kind` and the options of that kind. Raises ValueError if the kind is not registered.
+    """
     if options["kind"] not in PROJECTORS:
         raise ValueError(
             f"projector '{options['kind']}' is not registered in this process: register its class first, or load the "
             "checkpoint with trust_remote_code=True where manticore is not imported"
         )
-    return PROJECTORS[options["kind"]](d_in, d_out, **own)
+    arguments = {key: value for key, value in options.items() if key not in BRANCH_OPTIONS}
+    return PROJECTORS[options["kind"]](d_in, d_out, **arguments)
 
 
 class Bypass(nn.Linear):
-    """`R h`."""
+    """`R h`, which a donor branch adds to the stream beside its segment. At the start R is 0."""
 
     def __init__(self, width: int) -> None:
         super().__init__(width, width, bias=False)
@@ -127,7 +133,7 @@ class Bypass(nn.Linear):
 
 
 class LowRankBypass(nn.Module):
-    """`U V h` of rank `rank`; U is zero at the start."""
+    """`U V h` of rank `rank`. At the start U is 0."""
 
     def __init__(self, width: int, rank: int = RANK) -> None:
         super().__init__()
@@ -146,7 +152,7 @@ class LowRankBypass(nn.Module):
 
 
 def build_bypass(options: dict[str, Any], width: int) -> nn.Module | None:
-    """The bypass that a projector's options ask for: of the same rank where its kind is low-rank, else linear."""
+    """The bypass of a donor branch if `options` ask for one, else None: low-rank if the projector is, else linear."""
     if not options.get("bypass"):
         return None
     if options["kind"] == "low-rank":

@@ -1,7 +1,8 @@
-"""A segment: the layers of one component between two cuts. Knows nothing of other components.
+"""A segment: consecutive layers of one component, the unit that a path selects at each stage.
 
-The layers run inside Hugging Face's own backbone class, built with fewer layers and fed `inputs_embeds`, so masks,
-rotary tables and caches stay Hugging Face's. Embedding, positions and final norm are taken out of it.
+The layers run inside their own Hugging Face backbone class, built with fewer layers and called with `inputs_embeds`, so
+masks, rotary tables and caches are Hugging Face's. Embedding, absolute positions and final norm are taken out of it and
+belong to the hybrid.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 from transformers import AutoModel, DynamicCache, PretrainedConfig
 
-from .cache import tensors_of
+from .cache import cached_tensors
 
 try:  # manticore's kernels make these layers fast; an exported checkpoint runs without them
     from manticore import kernels
@@ -25,15 +26,15 @@ except ImportError:
 
 @dataclass(frozen=True)
 class BackboneLayout:
-    """Where a family's backbone keeps its parts: attribute names of the Hugging Face backbone class.
+    """Where a family's backbone has its submodules: attribute names of the Hugging Face backbone class.
 
     Attributes:
         layers: the ModuleList of layers.
         norm: the final norm.
         tokens: the token embedding.
-        positions: the absolute position embedding, if any.
-        dropout: the dropout after the embedding, if any.
-        recurrent: the layers carry a recurrent state (`cache_params`) rather than keys and values.
+        positions: the absolute position embedding, or None.
+        dropout: the dropout after the embedding, or None.
+        recurrent: whether layers have a recurrent state (`cache_params`) instead of keys and values.
     """
 
     layers: str
@@ -46,14 +47,15 @@ class BackboneLayout:
 
 @dataclass
 class Context:
-    """What surrounds one forward pass; every branch sees the same one.
+    """Inputs of one forward pass that all branches share.
 
     Attributes:
         attention_mask: (B, past + L), 1 for tokens and 0 for padding, or None.
         position_ids: (1 or B, L).
         positions: by component, its absolute position vectors (1 or B, L, D_k).
-        caches: by stage, that segment's cache; empty where nothing is cached.
-        stepwise: recurrences must step over padding one token at a time: it stands behind tokens, or meets a cache.
+        caches: by stage, the cache of its segment; empty without a cache.
+        stepwise: whether recurrent segments must run one token at a time to step over padding, because padding follows
+            tokens or a state.
     """
 
     attention_mask: Tensor | None
@@ -67,51 +69,79 @@ class Context:
         return self.caches[stage] if self.caches else None
 
 
-class NoPositions(nn.Module):
-    """Stands where absolute positions were; they are added to the stream once, by the embedding."""
+class ZeroPositions(nn.Module):
+    """Replaces a backbone's position embedding: the hybrid adds absolute positions itself."""
 
     def forward(self, position_ids: Tensor) -> Tensor:
         return torch.zeros((), device=position_ids.device)
 
 
 PER_LAYER = ("layer_types", "attention_layers", "mlp_layer_types", "no_rope_layers")
-"""Configuration fields that hold one entry for each layer."""
+"""Configuration fields with one entry for each layer."""
 
 
 def slice_config(config: PretrainedConfig, start: int, stop: int) -> PretrainedConfig:
-    """The configuration of layers `start` to `stop` of a model: per-layer lists are cut along with the layers."""
-    held = config.to_dict()
+    """The configuration of layers `start` to `stop` of a model, with per-layer lists sliced like the layers."""
+    fields = config.to_dict()
     depth = config.num_hidden_layers
-    for key, value in held.items():
+    for key, value in fields.items():
         if key in PER_LAYER and isinstance(value, list) and len(value) == depth:
-            held[key] = value[start:stop]
-    if "attention_types" in held:  # GPT-Neo spells its per-layer list as [[pattern, repeats], ...]
-        held["attention_types"] = [[[kind], 1] for kind in config.attention_layers[start:stop]]
+            fields[key] = value[start:stop]
+    if "attention_types" in fields:  # GPT-Neo writes its per-layer list as [[pattern, repeats], ...]
+        fields["attention_types"] = [[[kind], 1] for kind in config.attention_layers[start:stop]]
     for key in ("pad_token_id", "bos_token_id", "eos_token_id", "dtype", "torch_dtype", "transformers_version"):
-        held.pop(key, None)
-    model_type = held.pop("model_type")
+        fields.pop(key, None)
+    model_type = fields.pop("model_type")
     depth_key = config.attribute_map.get("num_hidden_layers", "num_hidden_layers")
-    held.update({depth_key: stop - start, "vocab_size": 1, "pad_token_id": None})
-    held.update({"bos_token_id": None, "eos_token_id": None})
-    sliced = type(config)(**held)
+    fields.update({depth_key: stop - start, "vocab_size": 1, "pad_token_id": None})
+    fields.update({"bos_token_id": None, "eos_token_id": None})
+    sliced = type(config)(**fields)
     sliced.model_type = model_type
-    # "auto" asks transformers for the best attention this machine has; the choice of the source model is kept.
+    # Not "auto", which selects the best attention of this machine: the segment uses that of the source model.
     sliced._attn_implementation = config._attn_implementation
     return sliced
+
+
+def empty_config(config: PretrainedConfig, vocab_size: int) -> PretrainedConfig:
+    """The configuration of a backbone without layers: embedding, positions and final norm remain."""
+    empty = slice_config(config, 0, 0)
+    empty.vocab_size = vocab_size
+    return empty
+
+
+def submodule_or_identity(backbone: nn.Module, name: str | None) -> Any:
+    """The backbone's submodule `name`, or an identity if the family has none."""
+    return nn.Identity() if name is None else getattr(backbone, name)
+
+
+class Embedding(nn.Module):
+    """Token embedding with the base's absolute positions and dropout, if its family has them: (B, L) -> (B, L, D)."""
+
+    def __init__(self, tokens: nn.Embedding, dropout: nn.Module) -> None:
+        super().__init__()
+        self.tokens = tokens
+        self.dropout = dropout
+
+    def forward(self, input_ids: Tensor, positions: Tensor | None) -> Tensor:
+        x_BLD = self.tokens(input_ids)
+        out: Tensor = self.dropout(x_BLD if positions is None else x_BLD + positions)
+        return out
 
 
 class Segment(nn.Module):
     """Layers `start` to `stop` of a component: (B, L, D_k) -> (B, L, D_k).
 
     Args:
-        config: the whole component's configuration.
-        layout: where its backbone keeps its parts.
-        start, stop: layer range.
-        keep_norm: leave the final norm at the end (the hub topology's last stage).
+        config: configuration of the whole component.
+        layout: where its backbone has its submodules.
+        start, stop: range of layers.
+        keep_norm: keep the component's final norm at the end.
 
     Attributes:
-        recompute: gradient checkpointing: keep only this segment's input and compute the rest again in the backward
-            pass (arXiv 1604.06174). Off unless set.
+        recurrent: whether the layers have a recurrent state.
+        biased: whether recurrent layers have biases, so that padding would change their state even if its input is 0.
+        gradient_checkpointing: store only the segment's input and recompute the rest in the backward pass
+            (arXiv 1604.06174). False unless set.
     """
 
     def __init__(
@@ -125,33 +155,33 @@ class Segment(nn.Module):
         if not keep_norm:
             setattr(backbone, layout.norm, nn.Identity())
         if layout.positions:
-            setattr(backbone, layout.positions, NoPositions())
+            setattr(backbone, layout.positions, ZeroPositions())
         if layout.dropout:
             setattr(backbone, layout.dropout, nn.Identity())
         self.backbone = backbone
-        self.recompute = False
+        self.gradient_checkpointing = False
 
     def new_cache(self) -> DynamicCache:
-        """An empty cache of the kind this segment's own class makes."""
+        """An empty cache with the layers that this segment's configuration asks for."""
         return DynamicCache(config=self.backbone.config)
 
     @property
     def windowed(self) -> bool:
-        """Some layer sees only so many tokens back, and counts padding among them."""
+        """Whether some layer has a sliding window, in which padding counts."""
         return any(self.new_cache().is_sliding) or "local" in getattr(self.backbone.config, "attention_layers", ())
 
     def forward(self, x_BLD: Tensor, context: Context, stage: int) -> Tensor:
         cache = context.cache(stage)
-        if self.recompute and cache is None and torch.is_grad_enabled():
+        if self.gradient_checkpointing and cache is None and torch.is_grad_enabled():
             out: Tensor = checkpoint(self._run, x_BLD, context, None, use_reentrant=False)
             return out
         return self._run(x_BLD, context, cache)
 
     def _run(self, x_BLD: Tensor, context: Context, cache: DynamicCache | None) -> Tensor:
         with nullcontext() if kernels is None else kernels.installed():
-            return (self._recur if self.recurrent else self._attend)(x_BLD, context, cache)
+            return (self._run_recurrent if self.recurrent else self._run_attention)(x_BLD, context, cache)
 
-    def _attend(self, x_BLD: Tensor, context: Context, cache: DynamicCache | None) -> Tensor:
+    def _run_attention(self, x_BLD: Tensor, context: Context, cache: DynamicCache | None) -> Tensor:
         out: Tensor = self.backbone(
             inputs_embeds=x_BLD,
             attention_mask=context.attention_mask,
@@ -161,31 +191,33 @@ class Segment(nn.Module):
         )[0]
         return out
 
-    def _recur(self, x_BLD: Tensor, context: Context, cache: DynamicCache | None) -> Tensor:
+    def _run_recurrent(self, x_BLD: Tensor, context: Context, cache: DynamicCache | None) -> Tensor:
         length = x_BLD.shape[1]
         mask_BL = None if context.attention_mask is None else context.attention_mask[:, -length:]
         if mask_BL is not None and (context.stepwise or self.biased):
-            return self._step_over(x_BLD, mask_BL, self.new_cache() if cache is None else cache)
+            return self._step_over_padding(x_BLD, mask_BL, self.new_cache() if cache is None else cache)
         if kernels is not None or cache is None or length == 1 or not _has_state(cache):
             return self._scan(x_BLD, mask_BL, cache)
-        # By itself transformers' scan starts from a zero state whenever it sees more than one token.
+        # transformers' own scan of several tokens starts from a zero state, so a cached state is advanced token by
+        # token.
         masks = [None] * length if mask_BL is None else list(mask_BL.split(1, dim=1))
         steps = zip(x_BLD.split(1, dim=1), masks, strict=True)
         return torch.cat([self._scan(x_B1D, mask_B1, cache) for x_B1D, mask_B1 in steps], dim=1)
 
-    def _step_over(self, x_BLD: Tensor, mask_BL: Tensor, cache: DynamicCache) -> Tensor:
-        """Token by token; where one is padding, state and convolution stay what they were."""
-        out = []
+    def _step_over_padding(self, x_BLD: Tensor, mask_BL: Tensor, cache: DynamicCache) -> Tensor:
+        """Run token by token; rows whose token is padding get their state and convolution window back."""
+        outputs = []
         for x_B1D, mask_B1 in zip(x_BLD.split(1, dim=1), mask_BL.split(1, dim=1), strict=True):
-            before = [[held.clone() for held in tensors_of(layer)] for layer in cache.layers]
-            out.append(self._scan(x_B1D, None, cache))
+            saved = [[tensor.clone() for tensor in cached_tensors(layer)] for layer in cache.layers]
+            outputs.append(self._scan(x_B1D, None, cache))
             if mask_B1.all():
                 continue
-            for layer, old in zip(cache.layers, before, strict=True):
-                for place, now in enumerate(tensors_of(layer)):
-                    rows = mask_B1.bool().view(-1, *[1] * (now.dim() - 1))
-                    now.copy_(torch.where(rows, now, old[place] if old else torch.zeros_like(now)))
-        return torch.cat(out, dim=1)
+            for layer, before in zip(cache.layers, saved, strict=True):
+                for index, after in enumerate(cached_tensors(layer)):
+                    is_token = mask_B1.bool().view(-1, *[1] * (after.dim() - 1))
+                    # A layer that had no state before this step starts from zeros.
+                    after.copy_(torch.where(is_token, after, before[index] if before else torch.zeros_like(after)))
+        return torch.cat(outputs, dim=1)
 
     def _scan(self, x_BLD: Tensor, mask_BL: Tensor | None, cache: DynamicCache | None) -> Tensor:
         out: Tensor = self.backbone(
@@ -196,29 +228,3 @@ class Segment(nn.Module):
 
 def _has_state(cache: DynamicCache) -> bool:
     return any(any(layer.has_previous_state.values()) for layer in cache.layers)
-
-
-def submodule_or_identity(backbone: nn.Module, name: str | None) -> Any:
-    """The backbone's part called `name`, or an identity where the family has none."""
-    return nn.Identity() if name is None else getattr(backbone, name)
-
-
-class Embedding(nn.Module):
-    """Token embedding (B, L) -> (B, L, D_k), with base's absolute positions and dropout where the family has them."""
-
-    def __init__(self, tokens: nn.Embedding, dropout: nn.Module) -> None:
-        super().__init__()
-        self.tokens = tokens
-        self.dropout = dropout
-
-    def forward(self, input_ids: Tensor, positions: Tensor | None) -> Tensor:
-        x_BLD = self.tokens(input_ids)
-        out: Tensor = self.dropout(x_BLD if positions is None else x_BLD + positions)
-        return out
-
-
-def shell_config(config: PretrainedConfig, vocab_size: int) -> PretrainedConfig:
-    """A component's configuration without layers: what is left of its backbone is embedding, positions and norm."""
-    shell = slice_config(config, 0, 0)
-    shell.vocab_size = vocab_size
-    return shell

@@ -34,7 +34,7 @@ def flops(module: nn.Module, length: int) -> float:
     """Operations per token of one forward pass on sequences of `length` tokens."""
     total = 0.0
     heads = [part for part in module.modules() if isinstance(part, Head)]
-    runs = {id(part): head.runs(length) for head in heads for part in head.modules()}
+    runs = {id(part): head.calls_per_token(length) for head in heads for part in head.modules()}
     for part in module.modules():
         if isinstance(part, nn.Linear | Conv1D | nn.Conv1d):
             total += 2 * part.weight.numel() * runs.get(id(part), 1)

@@ -11,11 +11,7 @@ from transformers import PreTrainedModel
 from manticore.components.spec import SKIP
 from manticore.modeling.configuration_manticore import HybridConfig
 from manticore.modeling.heads import HEADS
-from manticore.modeling.modeling_manticore import (
-    HybridForCausalLM,
-    HybridForSequenceClassification,
-    HybridForTokenClassification,
-)
+from manticore.modeling.modeling_manticore import model_class_of
 from manticore.nas.architecture import Architecture
 from manticore.nas.supernet import Supernet
 
@@ -81,8 +77,6 @@ def discretize(supernet: Supernet, path: Sequence[str], **extra: Any) -> PreTrai
 
 def build(config: HybridConfig, kind: str, state: Mapping[str, Tensor]) -> PreTrainedModel:
     """A hybrid of the given configuration and weights. `kind` is that of a readout."""
-    classes = (HybridForSequenceClassification, HybridForTokenClassification)
-    model_class = next((held for held in classes if kind in held.heads), HybridForCausalLM)
-    model: PreTrainedModel = model_class(config)
+    model: PreTrainedModel = model_class_of(kind)(config)
     model.load_state_dict(dict(state), strict=True)
     return model.eval()

@@ -91,11 +91,11 @@ def mix(branches: Mapping[str, nn.Module], weights_K: Tensor, h_BLD: Tensor, con
     proj_in = [branch.proj_in for branch in hub.values() if branch.proj_in is not None]
     entered = dict(zip(hub, project_in(proj_in, h_BLD), strict=True))
     for name, one in hub.items():
-        terms.append((weight[name], one.narrow(h_BLD, context, weight[name], entered[name])))
+        terms.append((weight[name], one.forward_unpadded(h_BLD, context, weight[name], entered[name])))
     if not donor:
         return weighted_sum(terms)
     inside = project_in([branch.proj_in for branch in donor.values()], h_BLD)
-    updates = [branch.update(u_BLD, context) for branch, u_BLD in zip(donor.values(), inside, strict=True)]
+    updates = [branch.segment_update(u_BLD, context) for branch, u_BLD in zip(donor.values(), inside, strict=True)]
     shares = [weight[name] for name in donor]
     terms.append((torch.stack(shares).sum(), h_BLD))
     out_BLD = weighted_sum(terms) + project_out(shares, [branch.proj_out for branch in donor.values()], updates)

@@ -16,11 +16,12 @@ from manticore.components import Component
 from manticore.components.spec import SKIP
 from manticore.components.tokenizers import one_vocabulary
 from manticore.errors import ManticoreError, UnknownName
-from manticore.modeling.branches import PROJECTOR_NAMES, BaseBranch, DonorBranch, HubBranch, SkipBranch
+from manticore.modeling.branches import PROJECTOR_NAMES, BranchSpec, SkipBranch
 from manticore.modeling.heads import HEADS
 from manticore.modeling.masking import build_position_ids, needed_mask
 from manticore.modeling.projectors import PROJECTORS, fit_width
 from manticore.modeling.segments import Context, Embedding, submodule_or_identity
+from manticore.modeling.wiring import TOPOLOGIES
 from manticore.nas.architecture import Architecture
 from manticore.nas.mixed_op import mix, pad_logits, weighted_sum
 from manticore.nas.relaxations import relaxations
@@ -112,7 +113,7 @@ class Supernet(nn.Module):
     def _head(self, component: Component, tokens: nn.Embedding, fresh: bool) -> nn.Module:
         if self.readout.kind != "lm":
             answer = HEADS[self.readout.kind](component.width, self.readout.labels)
-            answer.start()
+            answer.init_output()
             return answer
         if fresh:
             raise ManticoreError(
@@ -136,13 +137,10 @@ class Supernet(nn.Module):
             return SkipBranch()
         component = self.components[name]
         start, stop = self.layer_boundaries[name][stage : stage + 2]
-        last = stage == self.space.stages - 1
-        segment = component.segment(start, stop, keep_norm=self.hub and last)
-        if self.hub:
-            return HubBranch(name, segment, stage, component.width, self.stream, self.projector, searching=True)
-        if name == self.base:
-            return BaseBranch(segment, stage)
-        return DonorBranch(name, segment, stage, component.width, self.stream, self.projector)
+        wiring, last = TOPOLOGIES[self.space.topology](), stage == self.space.stages - 1
+        segment = component.segment(start, stop, keep_norm=wiring.norm_in_last_segment and last)
+        spec = BranchSpec(name, self.base, stage, segment, component.width, self.stream, self.projector)
+        return wiring.branch(spec, searching=True)
 
     def weights(self) -> Tensor:
         """Mixing weights on the simplex, (S, K), differentiable in the alphas."""
@@ -189,7 +187,7 @@ class Supernet(nn.Module):
                 h_BLD = mix(dict(branches.items()), weights_SK[stage], h_BLD, context)
         length = input_ids.shape[1]
         if self.readout.kind != "lm":  # before the norm, which then runs on what is read only
-            h_BLD = HEADS[self.readout.kind].pick(h_BLD, attention_mask)
+            h_BLD = HEADS[self.readout.kind].select_states(h_BLD, attention_mask)
         return weighted_sum(pad_logits([(w, self._read(name, h_BLD, length)) for name, w in lenders]))
 
     def _lenders(self, weights_SK: Tensor | None, path: Sequence[str] | None) -> list[tuple[str, Tensor | None]]:

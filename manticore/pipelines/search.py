@@ -21,7 +21,7 @@ from manticore.experiment.phases import finetune, run_search, train_components, 
 from manticore.experiment.projectors import check_projectors
 from manticore.experiment.run_dir import RunDir, open_run_dir
 from manticore.export.checkpoint import save_checkpoint
-from manticore.export.custom_code import projector_source
+from manticore.export.custom_code import check_exportable
 from manticore.export.load import read_hybrid
 from manticore.nas.architecture import Architecture
 from manticore.nas.cost import parameters
@@ -104,7 +104,7 @@ def run(recipe: Recipe, out: Path, resume: bool, console: Console) -> Result:
 
 def check_buildable(exp: Experiment) -> None:
     """Raises ManticoreError if the projectors cannot be made, or if no path fits the budget whoever is base."""
-    projector_source(exp.space.projector)
+    check_exportable(exp.space.projector, exp.space.topology, exp.readout.kind)
     check_projectors(exp)
     options = exp.recipe.selection
     bounded = options.max_parameters is not None or options.max_flops is not None  # the largest component always fits

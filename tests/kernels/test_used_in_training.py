@@ -44,7 +44,7 @@ def test_in_training_scoring_and_generation(families: tuple[str, str], recompute
     net = supernet(*families).train()
     for part in net.modules():
         if isinstance(part, Segment):
-            part.recompute = recompute
+            part.gradient_checkpointing = recompute
     ids, mask = tokens(pad_left=4)
     net(ids, mask).sum().backward()
     net(ids, mask, path=["base", "donor", "base"]).sum().backward()

@@ -13,7 +13,7 @@ from torch import nn
 from transformers import AutoModelForSequenceClassification, AutoModelForTokenClassification
 
 from manticore.errors import UnknownName
-from manticore.modeling.heads import HEADS, AutoencoderHead, PairHead, place_codes
+from manticore.modeling.heads import HEADS, AutoencoderHead, PairHead, position_codes
 from manticore.nas.cost import flops
 from manticore.nas.discretize import discretize
 from manticore.tasks.task import KINDS, HeadSpec
@@ -56,19 +56,19 @@ def test_an_autoencoder_knows_the_last_state_and_the_place_alone() -> None:
     h_BLD = torch.cat([torch.randn(3, 6, 12), state_BD[:, None], torch.randn(3, 2, 12)], dim=1)
     mask = torch.tensor([[1] * 7 + [0] * 2] * 3)
     with torch.no_grad():
-        logits = head(head.pick(h_BLD, mask), 9)
+        logits = head(head.select_states(h_BLD, mask), 9)
         assert torch.equal(logits, head(state_BD, 9))
     assert logits.shape == (3, 9, 5)
     assert len({tuple(row.tolist()) for row in logits[0]}) == 9
 
 
 def test_places_have_the_codes_they_always_have() -> None:
-    codes = place_codes(50, 8, torch.device("cpu"))
+    codes = position_codes(50, 8, torch.device("cpu"))
     for place, wave in ((0, 0), (7, 1), (49, 3)):
         angle = place / 10_000 ** (wave / 4)
         assert codes[place, wave].item() == pytest.approx(math.sin(angle), abs=1e-5)
         assert codes[place, 4 + wave].item() == pytest.approx(math.cos(angle), abs=1e-5)
-    assert place_codes(3, 7, torch.device("cpu")).shape == (3, 7)
+    assert position_codes(3, 7, torch.device("cpu")).shape == (3, 7)
 
 
 def test_a_pair_is_told_from_both_of_its_sequences() -> None:
@@ -79,7 +79,7 @@ def test_a_pair_is_told_from_both_of_its_sequences() -> None:
         order = [2, 0, 3, 1]
         torch.testing.assert_close(head(torch.cat([one_BD[order], two_BD[order]])), logits[order])
         assert not torch.allclose(head(torch.cat([two_BD, one_BD])), logits)
-    with pytest.raises(ValueError, match=r"two rows each.*got 3 rows"):
+    with pytest.raises(ValueError, match=r"two rows for each.*got 3 rows"):
         head(torch.randn(3, 6))
 
 

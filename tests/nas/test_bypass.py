@@ -84,7 +84,7 @@ def test_mixed_and_discrete_it_is_its_definition(own: None, kind: str, tmp_path:
     mixed = net(ids, mask, weights_SK=weights)
     heard.remove()
     (h, context), branch = h_BLD[0], net.stages[0]["donor"]
-    added = branch.proj_out(branch.update(branch.proj_in(h), context)) + branch.bypass(h)
+    added = branch.proj_out(branch.segment_update(branch.proj_in(h), context)) + branch.bypass(h)
     torch.testing.assert_close(branch(h, context), h + added)
     assert branch.bypass(h).abs().max() > 0.01
     plain = h

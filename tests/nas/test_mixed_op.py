@@ -143,7 +143,7 @@ def test_gradient_checkpointing_changes_memory_and_nothing_else(families: tuple[
     for recompute in (False, True):
         for part in net.modules():
             if isinstance(part, Segment):
-                part.recompute = recompute
+                part.gradient_checkpointing = recompute
         net.zero_grad(set_to_none=True)
         held = 0
 

@@ -76,9 +76,9 @@ def test_gradient_checkpointing_changes_nothing(base: str, tmp_path: Path) -> No
     spared = step(model, "lm", tmp_path, per_device_train_batch_size=4, gradient_checkpointing=True)
     assert spared == pytest.approx(plain, rel=1e-5)
     segments = [branch.segment for branch in model.model.stages]
-    assert all(segment.recompute for segment in segments)
+    assert all(segment.gradient_checkpointing for segment in segments)
     model.gradient_checkpointing_disable()
-    assert not any(segment.recompute for segment in segments)
+    assert not any(segment.gradient_checkpointing for segment in segments)
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])

@@ -23,10 +23,10 @@ class TaskHead(nn.Module):
         if kind not in HEADS:
             raise UnknownName("kind of head", kind, HEADS)
         self.head = HEADS[kind](width, labels)
-        self.head.start()
+        self.head.init_output()
 
     def forward(self, h_BLD: Tensor, attention_mask: Tensor | None = None) -> Tensor:
-        out: Tensor = self.head(self.head.pick(h_BLD, attention_mask), h_BLD.shape[1])
+        out: Tensor = self.head(self.head.select_states(h_BLD, attention_mask), h_BLD.shape[1])
         return out
 
 
