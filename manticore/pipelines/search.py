@@ -104,7 +104,7 @@ def run(recipe: Recipe, out: Path, resume: bool, console: Console) -> Result:
 
 def check_buildable(exp: Experiment) -> None:
     """Raises ManticoreError if the projectors cannot be made, or if no path fits the budget whoever is base."""
-    check_exportable(exp.space.projector, exp.space.topology, exp.readout.kind)
+    check_exportable(exp.space.projector, exp.space.topology, exp.task.kind)
     check_projectors(exp)
     options = exp.recipe.selection
     bounded = options.max_parameters is not None or options.max_flops is not None  # the largest component always fits

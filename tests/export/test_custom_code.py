@@ -25,7 +25,7 @@ from manticore.modeling.modeling_manticore import HybridForSequenceClassificatio
 from manticore.modeling.segments import Context
 from manticore.modeling.wiring import TOPOLOGIES, ResidualWiring, Wiring, topology
 from manticore.nas.discretize import discretize
-from manticore.nas.supernet import HeadSpec
+from manticore.tasks.task import HeadSpec
 from tests.helpers.pico import VOCAB, supernet, tokens
 
 STRANGER = """
