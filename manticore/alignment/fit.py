@@ -109,8 +109,10 @@ def fit_projectors(supernet: Supernet, seen: CalibrationBatches, held: Calibrati
 
 def check(supernet: Supernet) -> list[str]:
     """The donor components. Raises ManticoreError if this supernet cannot be aligned."""
-    if supernet.hub:
-        raise ManticoreError("the hub topology has no base to align to; align needs topology=residual")
+    if "alignment" not in supernet.topology.supports:
+        raise ManticoreError(
+            f"the {supernet.space.topology} topology has no base to align to; align needs topology=residual"
+        )
     base = supernet.components[supernet.base]
     own, used = getattr(base.backbone, base.layout.tokens), supernet.embeds[supernet.base].tokens
     assert isinstance(used, torch.nn.Embedding)

@@ -61,7 +61,7 @@ def compare(
         "preset": preset,
         "preset_reason": preset_why,
         "base": architecture.base,
-        "base_reason": "it runs the first stage" if supernet.hub else reason,
+        "base_reason": "it runs the first stage" if not supernet.topology.has_base else reason,
         "path": path,
         "words": architecture.words(),
         "exported": exported,

@@ -10,7 +10,7 @@ from manticore.errors import ManticoreError
 from manticore.experiment.experiment import Experiment, PhaseResult
 from manticore.experiment.projectors import base_of_projector_set, uses_closed_form
 from manticore.experiment.zero_shot import mean_stage_kl
-from manticore.nas.cost import branch_costs, donor_position_tables, fixed_costs, flops, parameters, path_parameters
+from manticore.nas.cost import branch_costs, fixed_costs, flops, parameters, path_parameters, position_costs
 from manticore.nas.selection import best_path
 from manticore.nas.supernet import Supernet
 from manticore.training.scoring import Score
@@ -89,13 +89,13 @@ def _select_within(
         chosen = best_path(scores, flop_table, max_flops, fixed_flops)
         return [supernet.candidates[choice] for choice in chosen]
     assert max_parameters is not None
-    carriers = donor_position_tables(supernet)
+    carriers = position_costs(supernet)
     best: tuple[float, tuple[int, ...]] | None = None
     refusal: ManticoreError | None = None
     for held in (set(group) for size in range(len(carriers) + 1) for group in combinations(carriers, size)):
         # A position table is paid once however many stages use it: fix who may be used, then costs add up again.
         allowed = [i for i, name in enumerate(supernet.candidates) if name not in carriers or name in held]
-        tables = sum(parameters(supernet.positions[name]) for name in held)
+        tables = sum(carriers[name] for name in held)
         rows = [[row[i] for i in allowed] for row in scores]
         costs = [[row[i] for i in allowed] for row in parameter_table]
         try:

@@ -70,7 +70,7 @@ def run_search(exp: Experiment, base: str) -> PhaseResult:
         return score_paths(exp, base)
     strategy = strategies[options.strategy]()
     # The hub's projectors live in the mixture alone, and a single level has one pass for weights and alphas.
-    sampled = options.sample_paths and exp.space.topology != "hub" and "alphas" in strategy.splits
+    sampled = options.sample_paths and exp.space.supports("sample_paths") and "alphas" in strategy.splits
 
     def make() -> SearchModule:
         net = build_aligned_supernet(exp, base, options.relaxation, "search")

@@ -55,7 +55,7 @@ def build_aligned_supernet(exp: Experiment, base: str, relaxation: str, purpose:
 def get_projector_fit(exp: Experiment, supernet: Supernet) -> ProjectorFit | None:
     """The projectors of a supernet's base, found once for each run; None if they are to start near the identity."""
     options = exp.recipe.align
-    if not exp.task.is_language_modeling or supernet.hub:
+    if not exp.task.is_language_modeling or "alignment" not in supernet.topology.supports:
         return None
     if supernet.base not in exp.fits:
         if options.projectors is not None:
@@ -114,7 +114,7 @@ def base_of_projector_set(exp: Experiment) -> str:
     folder = assets.find("projectors", exp.recipe.align.projectors)
     projectors = ProjectorSet.load(folder)
     base = exp.space.base or projectors.base
-    if exp.task.is_language_modeling and exp.space.topology != "hub":
+    if exp.task.is_language_modeling and exp.space.supports("alignment"):
         if base not in exp.space.names:
             raise BadFile(folder / "config.json", f"made for {base} as base, which is not among the components")
         projectors.check(exp.components, exp.space, base)
@@ -127,7 +127,7 @@ def uses_closed_form(recipe: Recipe) -> bool:
     return (
         options.tokens > 0
         and options.projectors is None
-        and space.topology != "hub"
+        and space.supports("alignment")
         and space.projector in CLOSED_FORM_KINDS
     )
 
@@ -137,7 +137,7 @@ def check_projectors(exp: Experiment) -> None:
 
     So it does where a component cannot read the task's text, or projectors cannot be fitted on it.
     """
-    options, topology = exp.recipe.align, exp.space.topology
+    options, aligns = exp.recipe.align, exp.space.supports("alignment")
     base = exp.space.base if options.projectors is None else base_of_projector_set(exp)
     if exp.task.is_language_modeling:
         for name in exp.space.names:
@@ -146,10 +146,12 @@ def check_projectors(exp: Experiment) -> None:
         texts = exp.task.documents()["train"]
         for name in [base] if base else exp.space.names:
             build_calibration(exp.components, name, texts, options.tokens, exp.task.max_length)
-    if topology == "hub" and options.projectors is not None:
-        raise ManticoreError("the hub topology has no base; align.projectors goes with topology=residual")
+    if not aligns and options.projectors is not None:
+        raise ManticoreError(
+            f"the {exp.space.topology} topology has no base; align.projectors goes with topology=residual"
+        )
     given = options.projectors is not None or uses_closed_form(exp.recipe)
-    able = exp.task.is_language_modeling and topology != "hub" and given
+    able = exp.task.is_language_modeling and aligns and given
     if exp.recipe.search.strategy == ZERO_SHOT and not able:
         raise ManticoreError(
             "zero-shot ranks aligned language models: it needs a language task, the residual topology, projectors with "

@@ -1,4 +1,4 @@
-"""From a supernet and a path to the discrete hybrid: an ordinary Hugging Face model that holds only the path."""
+"""Discretization: from a supernet and a path to an ordinary Hugging Face model with the modules of the path."""
 
 from __future__ import annotations
 
@@ -16,21 +16,28 @@ from manticore.nas.architecture import Architecture
 from manticore.nas.supernet import Supernet
 
 
-def hybrid_config(supernet: Supernet, architecture: Architecture, **extra: Any) -> HybridConfig:
-    """The configuration of the hybrid on a path. Only components on the path, and base, are named in it.
+def discretize(supernet: Supernet, path: Sequence[str], **config_fields: Any) -> PreTrainedModel:
+    """The hybrid on `path`, with copies of the supernet's weights, in evaluation mode.
 
     Args:
-        supernet: where the components and cuts come from.
-        architecture: the path.
-        extra: further fields of a Hugging Face configuration (id2label, pad_token_id, ...).
+        supernet: the searched model.
+        path: a candidate for each stage.
+        config_fields: further fields of the Hugging Face configuration (id2label, pad_token_id, ...).
     """
-    kept = [name for name in supernet.components if name in architecture.path or name == architecture.base]
+    architecture = supernet.architecture(path)
+    config = hybrid_config(supernet, architecture, **config_fields)
+    return build(config, supernet.readout.kind, hybrid_state(supernet, architecture))
+
+
+def hybrid_config(supernet: Supernet, architecture: Architecture, **config_fields: Any) -> HybridConfig:
+    """The configuration of the hybrid on a path. It names the base model and the components on the path."""
+    names = [name for name in supernet.components if name in architecture.path or name == architecture.base]
     base = supernet.components[architecture.base]
     embed: Any = supernet.embeds[architecture.base]
+    boundaries = supernet.layer_boundaries
     return HybridConfig(
         components={
-            name: {**supernet.components[name].describe(), "layer_boundaries": supernet.layer_boundaries[name]}
-            for name in kept
+            name: {**supernet.components[name].describe(), "layer_boundaries": boundaries[name]} for name in names
         },
         base=architecture.base,
         path=list(architecture.path),
@@ -40,43 +47,32 @@ def hybrid_config(supernet: Supernet, architecture: Architecture, **extra: Any) 
         vocab_size=embed.tokens.num_embeddings,
         head=supernet.readout.kind if supernet.readout.kind in HEADS else None,
         tie_word_embeddings=supernet.tied(base),
-        **extra,
+        **config_fields,
     )
 
 
 def hybrid_state(supernet: Supernet, architecture: Architecture) -> dict[str, Tensor]:
-    """The path's weights under the names they have in the hybrid."""
+    """The weights of the path, under their names in the hybrid."""
     base = architecture.base
     head = "head" if supernet.readout.kind == "lm" else "score"
-    renamed = {
-        f"embeds.{base}.": "model.embed.",
-        f"norms.{base}.": "model.norm.",
-        f"heads.{base}.": f"{head}.",
-        "positions.": "model.positions.",
+    renamed = {f"embeds.{base}.": "model.embed.", f"norms.{base}.": "model.norm.", f"heads.{base}.": f"{head}."}
+    for name in supernet.wiring.position_tables(base, architecture.path):
+        renamed[f"positions.{name}."] = f"model.positions.{name}."
+    branches = {
+        f"stages.{stage}.{choice}.": f"model.stages.{stage}."
+        for stage, choice in enumerate(architecture.path)
+        if choice != SKIP
     }
-    for stage, choice in enumerate(architecture.path):
-        if choice != SKIP:
-            renamed[f"stages.{stage}.{choice}."] = f"model.stages.{stage}."
-    wanted = {base} if supernet.hub else {base, *architecture.path}
     state = {}
     for key, value in supernet.state_dict().items():
-        for old, new in renamed.items():
-            if key.startswith(old) and (old != "positions." or key.split(".")[1] in wanted):
-                state[new + key[len(old) :]] = value
-    if architecture.topology == "hub":  # at a one-hot alpha the paper's gates leave no projector
-        state = {key: value for key, value in state.items() if ".proj_in." not in key and ".proj_out." not in key}
+        for old, new in (renamed | branches).items():
+            if key.startswith(old) and (old not in branches or supernet.topology.has_weight(key.removeprefix(old))):
+                state[new + key.removeprefix(old)] = value
     return state
 
 
-def discretize(supernet: Supernet, path: Sequence[str], **extra: Any) -> PreTrainedModel:
-    """The hybrid on `path`, with copies of the supernet's weights, in evaluation mode."""
-    architecture = supernet.architecture(path)
-    config = hybrid_config(supernet, architecture, **extra)
-    return build(config, supernet.readout.kind, hybrid_state(supernet, architecture))
-
-
 def build(config: HybridConfig, kind: str, state: Mapping[str, Tensor]) -> PreTrainedModel:
-    """A hybrid of the given configuration and weights. `kind` is that of a readout."""
+    """A hybrid of the given configuration and weights. `kind` is the kind of its head."""
     model: PreTrainedModel = model_class_of(kind)(config)
     model.load_state_dict(dict(state), strict=True)
     return model.eval()

@@ -1,34 +1,35 @@
-"""What a stage of the supernet computes: its candidates, weighted and summed, with as little work as that takes.
+"""The mixed op: what a stage of the supernet computes, with as few matrix products as possible.
 
-Translators of all candidates into their features are one matrix product, and so are those back, which carry the mixing
-weights in their matrices; bypasses are summed before they meet the stream. Narrow values are added to the first
-features of wide ones: nothing is copied to be padded.
+The input projectors of all candidates are one matrix product, and so are the output projectors, whose matrices carry
+the mixing weights; bypasses are summed before they multiply the stream. A narrow value is added to the first features
+of a wide one, so nothing is copied to be padded. Notation: B batch, L length, D width of the stream, K candidates.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from manticore.modeling.branches import DonorBranch, HubBranch
+from manticore.modeling.branches import DonorBranch
 from manticore.modeling.projectors import Bypass, Linear
 from manticore.modeling.segments import Context
 
 Term = tuple[Tensor | None, Tensor]
-"""A scalar weight, or None for a term that stands alone, and (..., d)."""
+"""A weight and a value (..., d). The weight is a scalar, or broadcasts over the value; None for a single term."""
 
 
 def weighted_sum(terms: Sequence[Term]) -> Tensor:
-    """Sum of weight times value, (..., D) with D the widest term's width; a term that stands alone is itself."""
-    (weight, total), *others = sorted(terms, key=lambda term: -term[1].shape[-1])
+    """Sum of weight times value, (..., D) with D the widest term's width. A single unweighted term is returned."""
+    (weight, total), *narrower = sorted(terms, key=lambda term: -term[1].shape[-1])
     if weight is None:
-        assert not others
+        assert not narrower
         return total
     total = weight * total
-    for weight, value in others:
+    for weight, value in narrower:
         assert weight is not None
         if value.shape[-1] == total.shape[-1]:
             total = total.addcmul(weight.to(total.dtype), value)
@@ -38,16 +39,16 @@ def weighted_sum(terms: Sequence[Term]) -> Tensor:
 
 
 def pad_logits(terms: Sequence[Term]) -> list[Term]:
-    """Logits of equal width: an id that a table has no row for is as unlikely there as the least likely of its ids."""
+    """Logits of equal width. A token id that is missing in a vocabulary gets the smallest logit of that row."""
     widest = max(value.shape[-1] for _, value in terms)
-    return [(weight, _widened(value, widest)) for weight, value in terms]
+    return [(weight, _padded(value, widest)) for weight, value in terms]
 
 
-def _widened(logits: Tensor, size: int) -> Tensor:
-    more = size - logits.shape[-1]
-    if not more:
+def _padded(logits: Tensor, size: int) -> Tensor:
+    missing = size - logits.shape[-1]
+    if not missing:
         return logits
-    return torch.cat([logits, logits.amin(-1, keepdim=True).expand(*logits.shape[:-1], more)], dim=-1)
+    return torch.cat([logits, logits.amin(-1, keepdim=True).expand(*logits.shape[:-1], missing)], dim=-1)
 
 
 def project_in(projectors: Sequence[nn.Module], h_BLD: Tensor) -> list[Tensor]:
@@ -60,46 +61,58 @@ def project_in(projectors: Sequence[nn.Module], h_BLD: Tensor) -> list[Tensor]:
 
 
 def project_out(weights: Sequence[Tensor], projectors: Sequence[nn.Module], updates: Sequence[Tensor]) -> Tensor:
-    """Sum of `w_k Q_k(update_k)`; linear projectors in one product, their matrices scaled by the weights."""
+    """Sum of `w_k Q_k(update_k)`. Linear projectors are one product with scaled matrices where weights are scalars."""
     linear = [p for p in projectors if type(p) is Linear]
-    if len(linear) < len(projectors):
+    if len(linear) < len(projectors) or weights[0].dim():
         return weighted_sum([(w, q(update)) for w, q, update in zip(weights, projectors, updates, strict=True)])
+    # sum_k w_k (Q_k u_k + b_k) = [w_1 Q_1 ... w_K Q_K] [u_1; ...; u_K] + sum_k w_k b_k
     matrix = torch.cat([w * q.weight for w, q in zip(weights, linear, strict=True)], dim=1)
     bias = torch.stack([w * q.bias for w, q in zip(weights, linear, strict=True)]).sum(0)
     return F.linear(updates[0] if len(updates) == 1 else torch.cat(list(updates), dim=-1), matrix, bias)
 
 
 def apply_bypasses(weights: Sequence[Tensor], bypasses: Sequence[nn.Module], h_BLD: Tensor) -> Tensor:
-    """Sum of `w_k R_k h`; linear bypasses in one product, by the weighted sum of their matrices."""
+    """Sum of `w_k R_k h`. Linear bypasses are one product with `sum_k w_k R_k` where weights are scalars."""
     linear = [bypass for bypass in bypasses if isinstance(bypass, Bypass)]
-    if len(linear) < len(bypasses):
+    if len(linear) < len(bypasses) or weights[0].dim():
         return weighted_sum([(w, bypass(h_BLD)) for w, bypass in zip(weights, bypasses, strict=True)])
     matrix = torch.stack([w * bypass.weight for w, bypass in zip(weights, linear, strict=True)]).sum(0)
     return F.linear(h_BLD, matrix)
 
 
-def mix(branches: Mapping[str, nn.Module], weights_K: Tensor, h_BLD: Tensor, context: Context) -> Tensor:
-    """The stream after a stage: (B, L, D) -> (B, L, D), every candidate weighted by its entry of `weights_K`."""
-    weight = dict(zip(branches, weights_K, strict=True))
-    donor = {name: branch for name, branch in branches.items() if isinstance(branch, DonorBranch)}
-    hub = {name: branch for name, branch in branches.items() if isinstance(branch, HubBranch)}
+def residual_sum(
+    branches: Mapping[str, nn.Module], weights: Mapping[str, Tensor], h_BLD: Tensor, context: Context
+) -> Tensor:
+    """`sum_k w_k y_k` of the residual topology, (B, L, D).
+
+    A donor contributes `w (h + Q(update) + R h)`: the terms `w h` of all donors are one, `(sum of their w) h`.
+    """
+    donors = {name: branch for name, branch in branches.items() if isinstance(branch, DonorBranch)}
     terms: list[Term] = [
-        (weight[name], branch(h_BLD, context))
-        for name, branch in branches.items()
-        if name not in donor and name not in hub
+        (weights[name], branch(h_BLD, context)) for name, branch in branches.items() if name not in donors
     ]
-    proj_in = [branch.proj_in for branch in hub.values() if branch.proj_in is not None]
-    entered = dict(zip(hub, project_in(proj_in, h_BLD), strict=True))
-    for name, one in hub.items():
-        terms.append((weight[name], one.forward_unpadded(h_BLD, context, weight[name], entered[name])))
-    if not donor:
+    if not donors:
         return weighted_sum(terms)
-    inside = project_in([branch.proj_in for branch in donor.values()], h_BLD)
-    updates = [branch.segment_update(u_BLD, context) for branch, u_BLD in zip(donor.values(), inside, strict=True)]
-    shares = [weight[name] for name in donor]
-    terms.append((torch.stack(shares).sum(), h_BLD))
-    out_BLD = weighted_sum(terms) + project_out(shares, [branch.proj_out for branch in donor.values()], updates)
-    beside = {name: branch.bypass for name, branch in donor.items() if branch.bypass is not None}
-    if not beside:
+    inputs = project_in([branch.proj_in for branch in donors.values()], h_BLD)
+    updates = [branch.segment_update(u_BLD, context) for branch, u_BLD in zip(donors.values(), inputs, strict=True)]
+    donor_weights = [weights[name] for name in donors]
+    terms.append((torch.stack(donor_weights).sum(0), h_BLD))
+    out_BLD = weighted_sum(terms) + project_out(donor_weights, [branch.proj_out for branch in donors.values()], updates)
+    bypasses = {name: branch.bypass for name, branch in donors.items() if branch.bypass is not None}
+    if not bypasses:
         return out_BLD
-    return out_BLD + apply_bypasses([weight[name] for name in beside], list(beside.values()), h_BLD)
+    return out_BLD + apply_bypasses([weights[name] for name in bypasses], list(bypasses.values()), h_BLD)
+
+
+def gated_sum(
+    branches: Mapping[str, nn.Module], weights: Mapping[str, Tensor], h_BLD: Tensor, context: Context
+) -> Tensor:
+    """`sum_k w_k y_k` of branches whose weight is also their gate (`HubBranch`), (B, L, D)."""
+    hubs: dict[str, Any] = dict(branches)
+    projected = project_in([branch.proj_in for branch in hubs.values()], h_BLD)
+    return weighted_sum(
+        [
+            (weights[name], branch.forward_unpadded(h_BLD, context, weights[name], projected_BLD))
+            for (name, branch), projected_BLD in zip(hubs.items(), projected, strict=True)
+        ]
+    )

@@ -13,8 +13,6 @@ import yaml
 from manticore.components.spec import SKIP, ComponentSpec
 from manticore.errors import BadFile, ManticoreError, UnknownName
 
-TOPOLOGIES = ("residual", "hub")
-
 
 @dataclass(frozen=True)
 class SearchSpace:
@@ -72,21 +70,32 @@ class SearchSpace:
             raise ManticoreError(f"projector_options must be a mapping, not {self.projector_options!r}")
         if not isinstance(self.projector_options.get("bypass", False), bool):
             raise ManticoreError(f"bypass must be true or false, not {self.projector_options['bypass']!r}")
-        if self.topology not in TOPOLOGIES:
-            raise UnknownName("topology", self.topology, TOPOLOGIES)
+        from manticore.nas.topologies import topologies  # a space is plain data, and topologies import torch
+
+        topology = topologies[self.topology]
         if self.base is not None and self.base not in self.names:
             raise UnknownName("base component", self.base, self.names)
-        if self.base is not None and self.topology == "hub":
-            raise ManticoreError("in the hub topology whoever runs the first stage is base; drop base or topology=hub")
-        if self.projector_options.get("bypass") and self.topology == "hub":
-            raise ManticoreError("a bypass exists in the residual topology only; drop bypass or topology=hub")
-        if self.skip and self.topology == "hub":
-            raise ManticoreError("skip stages exist in the residual topology only; drop skip or topology=hub")
+        if self.base is not None and not topology.has_base:
+            raise ManticoreError(
+                f"in the {self.topology} topology the component of the first stage is the base; "
+                f"drop base or topology={self.topology}"
+            )
+        for option, wanted in (("bypass", self.projector_options.get("bypass")), ("skip", self.skip)):
+            if wanted and option not in topology.supports:
+                raise ManticoreError(
+                    f"the {self.topology} topology has no {option}; drop {option} or topology={self.topology}"
+                )
 
     @property
     def names(self) -> tuple[str, ...]:
         """Names of the components, in the order of the alphas' columns."""
         return tuple(spec.name for spec in self.components)
+
+    def supports(self, option: str) -> bool:
+        """Whether the topology supports an option; see `Topology.supports`."""
+        from manticore.nas.topologies import topologies  # a space is plain data, and topologies import torch
+
+        return option in topologies[self.topology].supports
 
     @property
     def candidates(self) -> tuple[str, ...]:

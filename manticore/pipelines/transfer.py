@@ -17,6 +17,7 @@ from manticore import __version__
 from manticore.config.recipe import Recipe
 from manticore.experiment.environment import environment_info, setup_hardware
 from manticore.nas.architecture import Architecture
+from manticore.nas.topologies import topologies
 from manticore.report.transfer.page import write_transfer_report
 from manticore.report.transfer.summary import sentences
 from manticore.report.transfer.tables import standings_table, transfer_table
@@ -141,7 +142,7 @@ def rates(ground: TaskStudy) -> dict[str, float]:
 def architecture(result: dict[str, Any], target: Recipe) -> Architecture:
     """The programmed path, with the names the target uses."""
     space, path = target.search_space(), result["programmed"]
-    base = path[0] if space.topology == "hub" else result["target"]["base"]
+    base = topologies[space.topology]().base_of(path, result["target"]["base"])
     return Architecture(space.names, tuple(path), base, space.topology, space.projector)
 
 

@@ -130,7 +130,7 @@ def test_one_tokenizer_in_two_files_is_one(tmp_path: Path) -> None:
     held = calibrated(parts, "base")
     assert (held.shares, [got.donor for got in held.seen]) == ({}, [{}] * len(held.seen))
     assert fit_projectors(supernet(parts, "residual"), lambda: text(0), lambda: text(1))
-    assert supernet(parts, "hub").hub
+    assert not supernet(parts, "hub").topology.has_base
 
 
 def test_what_cannot_be_compared_is_refused() -> None:

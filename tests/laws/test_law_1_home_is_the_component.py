@@ -27,7 +27,7 @@ def test_all_base_equals_hugging_face(family: str, topology: str, pad_left: int)
         )
         want = net.components["base"].model(input_ids=ids, attention_mask=mask, **counted).logits
         assert torch.equal(net(ids, mask, path=["base"] * 3), want)
-        assert torch.equal(net(ids, mask, weights_SK=net.one_hot(["base"] * 3)), want)
+        assert torch.equal(net(ids, mask, weights=net.one_hot(["base"] * 3)), want)
         assert torch.equal(discretize(net, ["base"] * 3)(input_ids=ids, attention_mask=mask).logits, want)
 
 

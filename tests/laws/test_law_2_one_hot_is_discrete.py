@@ -24,7 +24,7 @@ def test_every_path_of_every_family(family: str, topology: str) -> None:
     ids, mask = tokens(pad_left=4)
     with torch.no_grad():
         for path in product(["base", "donor"], repeat=3):
-            soft = net(ids, mask, weights_SK=net.one_hot(path))
+            soft = net(ids, mask, weights=net.one_hot(path))
             discrete = discretize(net, path)(input_ids=ids, attention_mask=mask).logits
             torch.testing.assert_close(soft, discrete, atol=1e-5, rtol=0)
             torch.testing.assert_close(net(ids, mask, path=path), discrete, atol=0, rtol=0)
@@ -35,7 +35,7 @@ def test_every_projector(projector: str) -> None:
     net = supernet("mamba", "gpt2", HeadSpec("classification", VOCAB, 7), projector=projector)
     ids, mask = tokens()
     with torch.no_grad():
-        soft = net(ids, mask, weights_SK=net.one_hot(["base", "donor", "donor"]))
+        soft = net(ids, mask, weights=net.one_hot(["base", "donor", "donor"]))
         hybrid = discretize(net, ["base", "donor", "donor"], num_labels=7)
         torch.testing.assert_close(soft, hybrid(input_ids=ids, attention_mask=mask).logits, atol=1e-5, rtol=0)
 
@@ -49,7 +49,7 @@ def test_every_head(kind: str, topology: str) -> None:
         for path in (["base", "donor", "donor"], ["donor", "base", "base"]):
             discrete = discretize(net, path, num_labels=7)(input_ids=ids, attention_mask=mask).logits
             assert discrete.shape == {"tokens": (4, 17, 7), "autoencoder": (4, 17, 7), "pair": (2, 7)}.get(kind, (4, 7))
-            torch.testing.assert_close(net(ids, mask, weights_SK=net.one_hot(path)), discrete, atol=1e-5, rtol=0)
+            torch.testing.assert_close(net(ids, mask, weights=net.one_hot(path)), discrete, atol=1e-5, rtol=0)
             torch.testing.assert_close(net(ids, mask, path=path), discrete, atol=1e-6, rtol=0)
 
 
@@ -66,7 +66,7 @@ def test_three_components_of_unlike_width_and_depth_with_skip() -> None:
         for path in [("a", "b", "c"), ("c", SKIP, "a"), (SKIP, "b", SKIP), ("b", "b", "b")]:
             hybrid = discretize(net, path)
             logits = hybrid(input_ids=ids, attention_mask=mask).logits
-            torch.testing.assert_close(net(ids, mask, weights_SK=net.one_hot(path)), logits, atol=1e-5, rtol=0)
+            torch.testing.assert_close(net(ids, mask, weights=net.one_hot(path)), logits, atol=1e-5, rtol=0)
             assert parameters(hybrid) == path_parameters(net, path, 17)
 
 

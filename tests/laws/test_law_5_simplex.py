@@ -73,7 +73,7 @@ def test_noise_is_drawn_once_a_pass_and_read_by_all(topology: str, noisy: list[T
     with torch.no_grad():
         logits = held(given_batch["input_ids"], given_batch["attention_mask"])
         assert len(noisy) == 1
-        again = held(given_batch["input_ids"], given_batch["attention_mask"], weights_SK=noisy[0])
+        again = held(given_batch["input_ids"], given_batch["attention_mask"], weights=noisy[0])
         assert torch.equal(logits, again)
         held(given_batch["input_ids"], given_batch["attention_mask"])
     assert not torch.equal(noisy[0], noisy[1])

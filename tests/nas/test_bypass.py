@@ -81,7 +81,7 @@ def test_mixed_and_discrete_it_is_its_definition(own: None, kind: str, tmp_path:
     ids, mask = tokens(pad_left=4)
     h_BLD, heard = [], net.stages[0]["base"].register_forward_pre_hook(lambda _, given: h_BLD.append(given[:2]))
     weights = torch.tensor([[0.5, 0.3, 0.2]]).expand(3, 3)
-    mixed = net(ids, mask, weights_SK=weights)
+    mixed = net(ids, mask, weights=weights)
     heard.remove()
     (h, context), branch = h_BLD[0], net.stages[0]["donor"]
     added = branch.proj_out(branch.segment_update(branch.proj_in(h), context)) + branch.bypass(h)
@@ -95,7 +95,7 @@ def test_mixed_and_discrete_it_is_its_definition(own: None, kind: str, tmp_path:
     hybrid = discretize(net, PATH)
     discrete = hybrid(input_ids=ids, attention_mask=mask).logits
     torch.testing.assert_close(net(ids, mask, path=PATH), discrete, atol=0, rtol=0)
-    torch.testing.assert_close(net(ids, mask, weights_SK=net.one_hot(PATH)), discrete, atol=1e-5, rtol=0)
+    torch.testing.assert_close(net(ids, mask, weights=net.one_hot(PATH)), discrete, atol=1e-5, rtol=0)
     alone = hybrid(input_ids=ids[:1, 4:]).logits[0]
     torch.testing.assert_close(discrete[0, 4:], alone, atol=2e-5, rtol=0)  # padding on the left adds nothing
     assert parameters(hybrid) == path_parameters(net, PATH, 17)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -9,8 +11,8 @@ from torch import Tensor, nn
 from manticore.components import Component
 from manticore.kernels import installed
 from manticore.modeling.projectors import Linear, LowRank
-from manticore.modeling.segments import Segment
-from manticore.nas.mixed_op import mix, pad_logits, project_in, project_out, weighted_sum
+from manticore.modeling.segments import Context, Segment
+from manticore.nas.mixed_op import pad_logits, project_in, project_out, weighted_sum
 from manticore.nas.space import SearchSpace
 from manticore.nas.supernet import Supernet
 from manticore.tasks.task import HeadSpec
@@ -39,27 +41,23 @@ def test_a_stage_is_the_weighted_sum_of_its_branches(topology: str, projector: s
     with torch.no_grad(), installed():
         h, context = stream_of(net, ids, mask)
         weights = net.weights()[0]
-        got = mix(dict(net.stages[0].items()), weights, h, context)
+        got = net.topology.mix(dict(net.stages[0].items()), weights, h, context)
         want = sum(w * branch(h, context, w) for w, branch in zip(weights, net.stages[0].values(), strict=True))
     torch.testing.assert_close(got, want, atol=2e-5, rtol=1e-5)
 
 
-def stream_of(net: Supernet, ids: Tensor, mask: Tensor) -> tuple[Tensor, object]:
-    """What the first stage is given."""
-    caught: list[tuple[Tensor, object]] = []
-    import manticore.nas.supernet as module
+def stream_of(net: Supernet, ids: Tensor, mask: Tensor) -> tuple[Tensor, Context]:
+    """The input of the first stage: the stream (B, L, D) and the context."""
+    caught: list[tuple[Tensor, Context]] = []
+    mix = net.topology.mix
 
-    real = module.mix
-
-    def catch(branches: object, weights: Tensor, h: Tensor, context: object) -> Tensor:
+    def catch(branches: Any, weights: Tensor, h: Tensor, context: Context) -> Tensor:
         caught.append((h, context))
-        return real(branches, weights, h, context)  # type: ignore[arg-type]
+        return mix(branches, weights, h, context)
 
-    module.mix = catch  # type: ignore[assignment]
-    try:
-        net(ids, mask)
-    finally:
-        module.mix = real
+    net.topology.mix = catch  # type: ignore[method-assign]
+    net(ids, mask)
+    net.topology.mix = mix  # type: ignore[method-assign]
     return caught[0]
 
 
@@ -169,3 +167,15 @@ def test_a_projector_of_ones_own_still_works() -> None:
     h = torch.randn(2, 6)
     own = [Own(6, 4), Own(6, 3)]
     assert [x.shape[-1] for x in project_in(own, h)] == [4, 3]
+
+
+@pytest.mark.parametrize("projector", ["linear", "low-rank"])
+@pytest.mark.parametrize("topology", ["residual", "hub"])
+def test_every_sequence_can_have_weights_of_its_own(topology: str, projector: str) -> None:
+    net = three(projector, topology, **({"projector_options": {"bypass": True}} if topology == "residual" else {}))
+    ids, mask = tokens()
+    weights_BSK = torch.rand(len(ids), 2, 3).softmax(-1)
+    with torch.no_grad():
+        together = net(ids, mask, weights=weights_BSK)
+        apart = [net(ids, mask, weights=weights_SK)[row] for row, weights_SK in enumerate(weights_BSK)]
+    torch.testing.assert_close(together, torch.stack(apart), atol=2e-5, rtol=1e-5)

@@ -35,7 +35,7 @@ def test_the_first_order_alpha_gradient_is_that_of_the_alpha_loss() -> None:
     given = batch()
 
     def loss(weights_SK: torch.Tensor) -> torch.Tensor:
-        logits = held(given["input_ids"], given["attention_mask"], weights_SK=weights_SK)
+        logits = held(given["input_ids"], given["attention_mask"], weights=weights_SK)
         return F.cross_entropy(logits, given["labels"])
 
     alpha = held.alpha.detach()

@@ -35,7 +35,7 @@ def test_a_path_can_be_scored() -> None:
     held = net()
     path = ["recurrent", "attention"]
     assert score(held, examples(5), collate, 2, path=path) == score(
-        held, examples(5), collate, 2, weights_SK=held.one_hot(path)
+        held, examples(5), collate, 2, weights=held.one_hot(path)
     )
 
 
