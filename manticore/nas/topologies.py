@@ -1,7 +1,7 @@
 """Topologies: how the candidates of a stage read the stream and write to it, and which network a path leaves.
 
-A topology is one class here, for the search, and its wiring of the same name in `modeling/wiring.py`, for every exported
-checkpoint. Together they answer each question whose answer differs, so nothing else asks which topology it is.
+A topology is one class here, for the search, and its wiring of the same name in `modeling/wiring.py`, for every
+exported checkpoint. Together they answer each question whose answer differs, so nothing else asks which one it is.
 """
 
 from __future__ import annotations

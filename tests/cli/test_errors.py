@@ -43,7 +43,7 @@ IMPOSSIBLE = [
     (["--stages", "9"], "9 stages are more than the 4 layers of 'gpt-neo'; use at most 4"),
     (["--stages", "0"], "stages must be a whole number of at least 1"),
     (["--space", "gpt-neo+mamba"], "--models and --space both say"),
-    (["--topology", "hub", "--set", "space.skip=true"], "residual topology only"),
+    (["--topology", "hub", "--set", "space.skip=true"], "hub topology has no skip"),
     (["--models", "./nowhere,mamba"], "no such model folder: ./nowhere"),
     (["--config", "nowhere.yaml"], "no such recipe file: nowhere.yaml"),
     (["--data-dir", "nowhere"], "basic_train.tsv: no such file"),

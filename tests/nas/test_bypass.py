@@ -149,7 +149,7 @@ def test_every_kind_takes_it_and_nothing_unknown(own: None, monkeypatch: pytest.
 
 
 def test_where_it_cannot_be_it_is_refused_and_the_hub_goes_without() -> None:
-    with pytest.raises(ManticoreError, match="residual topology only; drop bypass or topology=hub"):
+    with pytest.raises(ManticoreError, match="hub topology has no bypass; drop bypass or topology=hub"):
         SearchSpace(["a", "b"], topology="hub", **ON)
     with pytest.raises(ManticoreError, match="bypass must be true or false, not 'yes'"):
         SearchSpace(["a", "b"], projector_options={"bypass": "yes"})
