@@ -131,9 +131,10 @@ def test_everything_public_says_what_it_is(file: Path) -> None:
     assert ast.get_docstring(tree_of(file)), f"{file} does not say what it is"
     if name_of(file) in WITHIN:
         return
+    overrides = set(_overrides(tree_of(file)))
     for node, owner in _definitions(tree_of(file)):
         public = not node.name.startswith("_") and not owner.startswith("_")
-        inherited = owner and node.name in INHERITED
+        inherited = owner and (node.name in INHERITED or (owner, node.name) in overrides)
         if public and not inherited:
             assert ast.get_docstring(node), f"{file.relative_to(ROOT)}:{node.lineno}: {owner}.{node.name}".strip(".")
 
@@ -156,6 +157,16 @@ INHERITED |= {
     f"on_{event}" for event in ("save_checkpoint", "load_checkpoint", "train_start", "train_end", "exception")
 }
 INHERITED |= {"on_train_batch_end"}
+
+
+def _overrides(tree: ast.Module) -> Iterator[tuple[str, str]]:
+    """(class, method) where a base class of the same module documents the method."""
+    classes = {node.name: node for node in tree.body if isinstance(node, ast.ClassDef)}
+    for node in classes.values():
+        for base in (classes[name.id] for name in node.bases if isinstance(name, ast.Name) and name.id in classes):
+            for method in base.body:
+                if isinstance(method, ast.FunctionDef) and ast.get_docstring(method):
+                    yield node.name, method.name
 
 
 def _definitions(tree: ast.AST, owner: str = "") -> Iterator[tuple[ast.FunctionDef | ast.ClassDef, str]]:
