@@ -76,9 +76,9 @@ def command_section(command: argparse.ArgumentParser) -> Iterator[str]:
     """What a command does, its example, and a table of its flags."""
     yield command.description or ""
     yield ""
-    example = (command.epilog or "").removeprefix("example:").strip()
+    example, _, notes = (command.epilog or "").removeprefix("example:\n").partition("\n\n")
     if example:
-        yield from ("```sh", *(line.strip() for line in example.splitlines()), "```", "")
+        yield from ("```sh", *(line.removeprefix("  ") for line in example.splitlines()), "```", "", notes, "")
     rows = [action for action in command._actions if action.help != argparse.SUPPRESS and action.dest != "help"]
     if not rows:
         return
