@@ -28,12 +28,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from manticore.alignment import CalibrationBatch, fit_projectors
-from manticore.alignment.calibration import build_calibration
+from manticore.alignment import CalibrationBatch, build_calibration, fit_projectors
 from manticore.alignment.closed_forms import fit_ridge, load_affine
 from manticore.alignment.refine import RATE, refine
 from manticore.alignment.ridge import Moments
-from manticore.alignment.streams import branch_of, context_of, own_streams, rows
+from manticore.alignment.streams import branch_of, context_of, own_streams, token_rows
 from manticore.components import Component, load
 from manticore.components.spec import SKIP
 from manticore.config.sections import RunOptions
@@ -73,9 +72,9 @@ class Bench:
         fit, test = split(text)
         self.text = {tokens: build_calibration(components, base, [fit], tokens, LENGTH) for tokens in given.tokens}
         # As many whole passages as the text has; steps read them again from the start when they end.
-        self.fresh = build_calibration(components, base, [fit], len(fit) // LETTERS, LENGTH).seen
+        self.fresh = build_calibration(components, base, [fit], len(fit) // LETTERS, LENGTH).train
         scored = build_calibration(components, base, [test], given.score_tokens, LENGTH)
-        self.scored = [*scored.seen, *scored.held]
+        self.scored = [*scored.train, *scored.val]
 
     def supernet(self, bypass: bool = False) -> Supernet:
         """Untrained projectors, with a bypass or without."""
@@ -99,25 +98,25 @@ class Bench:
         for name, bypass in (("closed form", False), ("with a bypass", True)):
             for tokens, held in self.text.items():
                 net, started = self.supernet(bypass), time.monotonic()
-                fit_projectors(net, lambda held=held: held.seen, lambda held=held: held.held)
+                fit_projectors(net, held.train, held.val)
                 seconds = time.monotonic() - started
                 yield f"{name}, {tokens:,} tokens", {**self.sum_up(self.loss_of(net)), "seconds": seconds}
             for count in steps:
                 net = self.supernet(bypass)
-                fit_projectors(net, lambda: most.seen, lambda: most.held)
+                fit_projectors(net, most.train, most.val)
                 started = time.monotonic()
-                self.train(net, most.seen, count)
+                self.train(net, most.train, count)
                 seconds = time.monotonic() - started
                 yield f"{name} + {count} steps", {**self.sum_up(self.loss_of(net)), "seconds": seconds}
         net = self.supernet()
-        for stage, linear in enumerate(fit_linear_maps(net, most.seen, most.held)):
+        for stage, linear in enumerate(fit_linear_maps(net, most.train, most.val)):
             net.stages[stage][self.donor] = linear
         yield "linear map, no donor model", self.sum_up(self.loss_of(net))
         tried = [self.random(rate) for rate in self.rates]
         best = min(tried, key=lambda one: one["mixed"])
         yield f"random + {self.random_steps} steps", {**best, "tried": {one["rate"]: one["mixed"] for one in tried}}
         seams = Seams(self.supernet(), self.donor)
-        seams.fit(most.seen, most.held)
+        seams.fit(most.train, most.val)
         yield "seams", self.sum_up(lambda path: seams.loss(self.scored, path))
         net = self.supernet()
         loss = self.loss_of(net)
@@ -140,7 +139,7 @@ class Bench:
         with torch.no_grad():
             net.alpha[:, net.candidates.index(SKIP)] = -1e9
         torch.manual_seed(0)
-        refine(net, lambda: batches, steps, rate)
+        refine(net, batches, steps, rate)
 
     def loss_of(self, net: Supernet) -> Loss:
         """The loss of a path of `net` on the text to score on."""
@@ -167,7 +166,7 @@ def fit_linear_maps(net: Supernet, seen: list[CalibrationBatch], held: list[Cali
         for reading in readings:
             own = own_streams(net, net.base, reading.ids_BL, context_of(net, reading.ids_BL, reading.mask_BL))
             for stage, (h_BLD, after_BLD) in enumerate(pairwise(own)):
-                x_ND, y_ND = rows(h_BLD, reading.mask_BL), rows(after_BLD - h_BLD, reading.mask_BL)
+                x_ND, y_ND = token_rows(h_BLD, reading.mask_BL), token_rows(after_BLD - h_BLD, reading.mask_BL)
                 moments[stage][part].add(x_ND, y_ND)
     made = [LinearMap(net.stream) for _ in moments]
     for one, kept in zip(made, moments, strict=True):
@@ -197,7 +196,7 @@ class Seams:
                 own = {name: own_streams(self.net, name, reading.ids_BL, context) for name in self.names}
                 for one, other, cut in self.translators:
                     y_BLD = own[other][cut] - context.positions.get(other, 0)
-                    x_ND, y_ND = rows(own[one][cut], reading.mask_BL), rows(y_BLD, reading.mask_BL)
+                    x_ND, y_ND = token_rows(own[one][cut], reading.mask_BL), token_rows(y_BLD, reading.mask_BL)
                     key = (part, one, other, cut)
                     moments.setdefault(key, Moments(x_ND.shape[1], y_ND.shape[1])).add(x_ND, y_ND)
         for key, linear in self.translators.items():

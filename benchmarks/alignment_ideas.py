@@ -30,12 +30,11 @@ import torch
 from alignment import LENGTH, split
 from torch import Tensor
 
-from manticore.alignment import CalibrationBatch, fit_projectors
-from manticore.alignment.calibration import Calibration, build_calibration
+from manticore.alignment import Calibration, CalibrationBatch, build_calibration, fit_projectors
 from manticore.alignment.closed_forms import RidgeFit, load_affine
 from manticore.alignment.fit import GAINS, MIN_IMPROVEMENT
-from manticore.alignment.ridge import GRID, Affine, Moments
-from manticore.alignment.streams import branch_of, context_of, own_streams, rows
+from manticore.alignment.ridge import DAMPINGS, Affine, Moments
+from manticore.alignment.streams import branch_of, context_of, own_streams, token_rows
 from manticore.components import Component, load
 from manticore.config.sections import RunOptions
 from manticore.experiment.environment import environment_info, setup_hardware
@@ -91,7 +90,7 @@ class Bench:
         fit, test = split(text)
         on, told = self.read([fit], self.tokens), self.told(test)
         net = self.aligned(on)
-        starts = [start(net, part) for part in (on.seen, on.held)]
+        starts = [start(net, part) for part in (on.train, on.val)]
         yield "base alone", {"mixed": path_loss(net, told, [self.base] * self.stages)}
         yield "as it is", self.sum_up(lambda path: path_loss(net, told, path))
         for aim in ("update", "repair"):
@@ -123,7 +122,7 @@ class Bench:
     def aligned(self, text: Calibration) -> Supernet:
         """Projectors as `manticore align` makes them."""
         net = self.supernet()
-        fit_projectors(net, lambda: text.seen, lambda: text.held)
+        fit_projectors(net, text.train, text.val)
         return net
 
     def read(self, texts: Sequence[str], tokens: int) -> Calibration:
@@ -133,7 +132,7 @@ class Bench:
     def told(self, text: str) -> list[CalibrationBatch]:
         """Text to score on."""
         held = self.read([text], self.score_tokens)
-        return [*held.seen, *held.held]
+        return [*held.train, *held.val]
 
     def refitted(self, net: Supernet, starts: Sequence[Walk], idea: Idea, told: list[CalibrationBatch]) -> Loss:
         """The loss of a path for which the projectors are fitted anew."""
@@ -180,37 +179,39 @@ def fit_stage(net: Supernet, branch: DonorBranch, stage: int, walks: Sequence[Wa
     def proj_in(walk: Walk) -> Iterator[Rows]:
         for reading, context, own, h_BLD in walk:
             y_BLD = own[branch.name][stage] - context.positions.get(branch.name, 0)
-            yield rows(h_BLD, reading.mask_BL), rows(y_BLD, reading.mask_BL)
+            yield token_rows(h_BLD, reading.mask_BL), token_rows(y_BLD, reading.mask_BL)
 
     def proj_out(walk: Walk) -> Iterator[Rows]:
         for reading, context, own, h_BLD in walk:
             x_BLD = torch.cat([branch.segment_update(branch.proj_in(h_BLD), context), h_BLD], dim=-1)
             base = own[net.base]
             y_BLD = base[stage + 1] - (h_BLD if idea.repair else base[stage])
-            yield rows(x_BLD, reading.mask_BL), rows(y_BLD, reading.mask_BL)
+            yield token_rows(x_BLD, reading.mask_BL), token_rows(y_BLD, reading.mask_BL)
 
     p = fitted(*map(proj_in, walks), idea)
     tried = []
-    for stretch in GAINS if p.explained <= 1 - MIN_IMPROVEMENT else GAINS[:1]:
-        load_affine(branch.proj_in, p.stretched(stretch))
+    for stretch in GAINS if p.r2 <= 1 - MIN_IMPROVEMENT else GAINS[:1]:
+        load_affine(branch.proj_in, p.scaled(stretch))
         tried.append((fitted(*map(proj_out, walks), idea), stretch))
     q, stretch = tried[0]
     for other, by in tried[1:]:
-        q, stretch = (other, by) if other.explained > q.explained + MIN_IMPROVEMENT else (q, stretch)
-    load_affine(branch.proj_in, p.stretched(stretch))
+        q, stretch = (other, by) if other.r2 > q.r2 + MIN_IMPROVEMENT else (q, stretch)
+    load_affine(branch.proj_in, p.scaled(stretch))
     load_affine(branch.proj_out, q.affine, branch.bypass)
 
 
 def fitted(seen: Iterator[Rows], held: Iterator[Rows], idea: Idea) -> RidgeFit:
     """The map that leaves least of what is held out unexplained, of the rank that the idea wants."""
     (moments, targets), (test, _) = gather(seen), gather(held)
-    fits = moments.solve_each(GRID)
+    fits = moments.solve_each(DAMPINGS)
     if idea.rank is not None and idea.whitened:
         fits = [truncate_whitened(moments, targets, fit, idea.rank) for fit in fits]
     elif idea.rank is not None:
         fits = [moments.truncate(fit, idea.rank) for fit in fits]
-    choices = [RidgeFit(fit, at, 1 - test.unexplained(fit), moments.y_E) for fit, at in zip(fits, GRID, strict=True)]
-    return max(choices, key=lambda choice: choice.explained)
+    choices = [
+        RidgeFit(fit, at, 1 - test.unexplained(fit), moments.y_E) for fit, at in zip(fits, DAMPINGS, strict=True)
+    ]
+    return max(choices, key=lambda choice: choice.r2)
 
 
 def gather(pairs: Iterator[Rows]) -> tuple[Moments, Moments]:

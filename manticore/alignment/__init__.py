@@ -1,6 +1,6 @@
-"""Closed-form translators between pretrained components: which text, which regressions, which kinds of projector."""
+"""Closed-form projectors between pretrained components: calibration text, ridge regressions, projector sets."""
 
-from manticore.alignment.batches import CalibrationBatch, DonorTokens
-from manticore.alignment.fit import CalibrationBatches, StageFit, fit_projectors
+from manticore.alignment.calibration import Calibration, CalibrationBatch, DonorTokens, build_calibration
+from manticore.alignment.fit import StageFit, fit_projectors
 
-__all__ = ["CalibrationBatch", "CalibrationBatches", "DonorTokens", "StageFit", "fit_projectors"]
+__all__ = ["Calibration", "CalibrationBatch", "DonorTokens", "StageFit", "build_calibration", "fit_projectors"]

@@ -1,177 +1,236 @@
-"""From documents to the batches that models are aligned on: passages spread over all text, read by every tokenizer."""
+"""Calibration text: passages of documents, tokenized by the base and by donors that have another tokenizer.
+
+Notation: B batch, L length, M pairs of positions.
+"""
 
 from __future__ import annotations
 
 import math
 from bisect import bisect_right
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import accumulate, pairwise
 
 import torch
 from torch import Tensor
-from transformers import PreTrainedTokenizerBase
 
-from manticore.alignment import CalibrationBatch, DonorTokens
 from manticore.alignment.token_alignment import OffsetTokenizer, align_texts
 from manticore.components import Component
+from manticore.components.context_length import check_context_length, component_context_length
 from manticore.errors import ManticoreError
 
-HELD_OUT = 8
-"""One passage in so many is kept for choosing dampings and measuring."""
+VAL_EVERY = 8
+"""One passage in this many is kept for validation."""
 
-WIDEST = 16
-"""Characters of a passage, at most, for each token that is wanted of it."""
+MAX_CHARS_PER_TOKEN = 16
+"""Longest passage, in characters for each of its tokens."""
 
-SHORT, GAIN = 0.9, 1.05
-"""Share of the tokens asked for that is enough, and how many times as many a second look must find."""
+ENOUGH = 0.9
+"""Share of the requested tokens at which the search for more passages ends."""
 
-BATCH = 8
+MIN_GROWTH = 1.05
+"""Factor by which a further search must raise the number of tokens, or it ends."""
+
+BATCH_SIZE = 8
 """Passages in a batch."""
 
 
 @dataclass(frozen=True)
-class Calibration:
-    """Text to align on, in batches.
+class DonorTokens:
+    """A batch of calibration text in the tokens of one donor component.
 
     Attributes:
-        seen: to fit on.
-        held: to measure on.
-        tokens: base tokens in `seen`.
-        shares: by component with another tokenizer, the share of them that pair with one of its own.
+        ids_BL: (B, L_k) token ids of the donor.
+        pairs_M3: (M, 3) int64: sequence, position in the base's tokens, position in the donor's tokens, where both
+            tokens end at the same character.
+        mask_BL: (B, L_k), 1 for tokens and 0 for padding; None: no padding.
     """
 
-    seen: list[CalibrationBatch]
-    held: list[CalibrationBatch]
-    tokens: int
-    shares: dict[str, float]
+    ids_BL: Tensor
+    pairs_M3: Tensor
+    mask_BL: Tensor | None = None
+
+    def to(self, device: torch.device | str) -> DonorTokens:
+        """A copy on another device."""
+        mask_BL = None if self.mask_BL is None else self.mask_BL.to(device)
+        return DonorTokens(self.ids_BL.to(device), self.pairs_M3.to(device), mask_BL)
+
+
+@dataclass(frozen=True)
+class CalibrationBatch:
+    """A batch of calibration text.
+
+    Attributes:
+        ids_BL: (B, L) token ids of the base.
+        mask_BL: (B, L), 1 for tokens and 0 for padding; None: no padding.
+        donors: by component, the text in its own tokens; components with the base's tokenizer are absent.
+    """
+
+    ids_BL: Tensor
+    mask_BL: Tensor | None = None
+    donors: Mapping[str, DonorTokens] = field(default_factory=dict)
+
+    def to(self, device: torch.device | str) -> CalibrationBatch:
+        """A copy on another device."""
+        mask_BL = None if self.mask_BL is None else self.mask_BL.to(device)
+        donors = {name: tokens.to(device) for name, tokens in self.donors.items()}
+        return CalibrationBatch(self.ids_BL.to(device), mask_BL, donors)
 
     @property
-    def words(self) -> str:
-        """How much text there is, and how much of it pairs up."""
-        told = "".join(f"; {share:.0%} of them pair with tokens of {name}" for name, share in self.shares.items())
-        return f"{self.tokens:,} tokens{told}"
+    def tokens(self) -> int:
+        """Number of base tokens, padding excluded."""
+        return self.ids_BL.numel() if self.mask_BL is None else int(self.mask_BL.sum())
 
 
-def split_passages(texts: Sequence[str], count: int, width: int) -> list[str]:
-    """At most `count` passages of at most `width` characters, evenly spread over the texts; no two overlap.
+@dataclass(frozen=True)
+class Calibration:
+    """Calibration text in batches.
 
-    A text no longer than that is a passage as a whole, if it is one at all. Others start after a blank, where there is
-    one, so that no word is cut at its start.
+    Attributes:
+        train: batches that projectors are fitted on.
+        val: batches that dampings are chosen on and the fit is measured on.
+        tokens: number of base tokens in `train`.
+        paired: for each donor with another tokenizer, the share of those tokens that pair with one of its own.
     """
-    begins = [0, *accumulate(len(text) for text in texts)]
-    starts: dict[int, list[int]] = {}
-    for place in (number * begins[-1] // count for number in range(count)):
-        chosen = bisect_right(begins, place) - 1
-        start = place - begins[chosen] if len(texts[chosen]) > width else 0
-        if start not in starts.setdefault(chosen, []):
-            starts[chosen].append(start)
-    out = []
-    for chosen, edges in starts.items():
-        text = texts[chosen]
-        for start, stop in pairwise([*edges, len(text)]):
-            blank = next((place for place in range(start, stop) if text[place].isspace()), start) if start else -1
-            out.append(text[blank + 1 : min(stop, blank + 1 + width)])
-    return [passage for passage in out if passage.strip()]
+
+    train: list[CalibrationBatch]
+    val: list[CalibrationBatch]
+    tokens: int
+    paired: dict[str, float]
+
+    def to(self, device: torch.device | str) -> Calibration:
+        """A copy on another device."""
+        train, val = ([batch.to(device) for batch in batches] for batches in (self.train, self.val))
+        return Calibration(train, val, self.tokens, self.paired)
+
+    @property
+    def summary(self) -> str:
+        """`4,096 tokens; 81% of them pair with tokens of mamba`."""
+        paired = "".join(f"; {share:.0%} of them pair with tokens of {name}" for name, share in self.paired.items())
+        return f"{self.tokens:,} tokens{paired}"
 
 
 def build_calibration(
     components: Sequence[Component], base: str, texts: Sequence[str], tokens: int, length: int
 ) -> Calibration:
-    """Text to align on.
+    """Cut documents into passages and tokenize them for every component.
 
     Args:
-        components: who reads it; each must have a tokenizer.
-        base: whose tokens are counted.
+        components: the base and its donors; each must have a tokenizer.
+        base: name of the base component, whose tokens are counted.
         texts: documents.
-        tokens: base tokens to fit on, about; fewer if there is not so much text.
-        length: base tokens of a passage.
+        tokens: approximate number of base tokens to fit on; fewer if the documents have fewer.
+        length: most tokens of a passage.
 
-    Raises ManticoreError if a component has no tokenizer, or too few positions, or if there is too little text.
+    Raises ManticoreError if a component has no tokenizer or a shorter context than `length`, or if the documents give
+    fewer than `VAL_EVERY` passages.
     """
-    readers = {held.name: OffsetTokenizer(_tokenizer(held, length)) for held in components}
-    parts = _enough(texts, readers[base], tokens, length)
-    if len(parts) < HELD_OUT:
-        raise ManticoreError(f"the text is too short to align on: it has {len(parts)} passages of at least {HELD_OUT}")
-    kept = [part for place, part in enumerate(parts) if place % HELD_OUT == HELD_OUT - 1]
-    used = [part for place, part in enumerate(parts) if place % HELD_OUT != HELD_OUT - 1]
-    seen = _batches(used, readers, base, length)
-    tokens = sum(_tokens(reading) for reading in seen)
-    return Calibration(seen, _batches(kept, readers, base, length), tokens, _shares(seen))
+    tokenizers = {component.name: _offset_tokenizer(component, length) for component in components}
+    passages = _take_passages(texts, tokenizers[base], tokens, length)
+    if len(passages) < VAL_EVERY:
+        raise ManticoreError(
+            f"the text is too short to align on: it has {len(passages)} passages of at least {VAL_EVERY}"
+        )
+    train_passages = [passage for index, passage in enumerate(passages) if index % VAL_EVERY != VAL_EVERY - 1]
+    train = _batches(train_passages, tokenizers, base, length)
+    val = _batches(passages[VAL_EVERY - 1 :: VAL_EVERY], tokenizers, base, length)
+    return Calibration(train, val, sum(batch.tokens for batch in train), _paired_shares(train))
 
 
-def _enough(texts: Sequence[str], own: OffsetTokenizer, tokens: int, length: int) -> list[str]:
-    """Passages of about `tokens` tokens, and those that are held out; all there are, if that is less.
+def split_passages(texts: Sequence[str], count: int, width: int) -> list[str]:
+    """Cut at most `count` passages of at most `width` characters, evenly spread over the texts, without overlap.
 
-    Texts may be much shorter than a passage: then more of them are taken.
+    A text of at most `width` characters is used whole or not at all. A passage that begins inside a longer text begins
+    after a whitespace character, where there is one, so that its first word is whole.
+    """
+    offsets = [0, *accumulate(len(text) for text in texts)]
+    starts: dict[int, list[int]] = {}  # by text, where passages begin
+    for position in (number * offsets[-1] // count for number in range(count)):
+        index = bisect_right(offsets, position) - 1
+        start = position - offsets[index] if len(texts[index]) > width else 0
+        if start not in starts.setdefault(index, []):
+            starts[index].append(start)
+    passages = []
+    for index, edges in starts.items():
+        text = texts[index]
+        for start, stop in pairwise([*edges, len(text)]):
+            space = next((at for at in range(start, stop) if text[at].isspace()), start) if start else -1
+            passages.append(text[space + 1 : min(stop, space + 1 + width)])
+    return [passage for passage in passages if passage.strip()]
+
+
+def _take_passages(texts: Sequence[str], tokenizer: OffsetTokenizer, tokens: int, length: int) -> list[str]:
+    """Passages with about `tokens` tokens to fit on, and those for validation; all of the text, if it has fewer.
+
+    Documents may be much shorter than `length` tokens, so the number of passages is raised until the tokens suffice.
     """
 
     def take(count: int) -> tuple[list[str], int]:
-        parts = split_passages(texts, count + -(-count // (HELD_OUT - 1)), length * WIDEST)
-        read = sum(min(length, len(own.read(part)[0])) for part in parts)
-        return parts, read * (HELD_OUT - 1) // HELD_OUT
+        passages = split_passages(texts, count + -(-count // (VAL_EVERY - 1)), length * MAX_CHARS_PER_TOKEN)
+        total = sum(min(length, len(tokenizer.encode(passage)[0])) for passage in passages)
+        return passages, total * (VAL_EVERY - 1) // VAL_EVERY
 
-    count = max(HELD_OUT, -(-tokens // length))
-    parts, read = take(count)
-    while read < SHORT * tokens:
-        count = math.ceil(count * min(4.0, tokens / max(1, read)))
-        more, now = take(count)
-        if now < GAIN * read:  # that is all there is, only in smaller pieces
+    count = max(VAL_EVERY, -(-tokens // length))
+    passages, taken = take(count)
+    while taken < ENOUGH * tokens:
+        count = math.ceil(count * min(4.0, tokens / max(1, taken)))
+        more_passages, more_taken = take(count)
+        if more_taken < MIN_GROWTH * taken:  # the text has no more tokens, it is only cut into smaller passages
             break
-        parts, read = more, now
-    return parts
+        passages, taken = more_passages, more_taken
+    return passages
 
 
-def _tokenizer(component: Component, length: int) -> PreTrainedTokenizerBase:
+def _offset_tokenizer(component: Component, length: int) -> OffsetTokenizer:
     if component.tokenizer is None:
         raise ManticoreError(f"'{component.name}' has no tokenizer beside its weights; align reads text")
-    reach = getattr(component.config, "max_position_embeddings", length)
-    if component.layout.positions is not None and reach < length:
-        raise ManticoreError(f"'{component.name}' has {reach} positions; use --length {reach} or less")
-    return component.tokenizer
-
-
-def _tokens(reading: CalibrationBatch) -> int:
-    return reading.ids_BL.numel() if reading.mask_BL is None else int(reading.mask_BL.sum())
+    limits = {component.name: component_context_length(component)}
+    check_context_length(limits, length, "a passage", "use --length {limit} or less")
+    return OffsetTokenizer(component.tokenizer)
 
 
 def _batches(
-    parts: Sequence[str], readers: Mapping[str, OffsetTokenizer], base: str, length: int
+    passages: Sequence[str], tokenizers: Mapping[str, OffsetTokenizer], base: str, length: int
 ) -> list[CalibrationBatch]:
-    own = readers[base]
-    unlike = {name: other for name, other in readers.items() if other.print != own.print}
-    return [_reading(parts[at : at + BATCH], own, unlike, length) for at in range(0, len(parts), BATCH)]
+    base_tokenizer = tokenizers[base]
+    different = {name: each for name, each in tokenizers.items() if each.fingerprint != base_tokenizer.fingerprint}
+    return [
+        _batch(passages[start : start + BATCH_SIZE], base_tokenizer, different, length)
+        for start in range(0, len(passages), BATCH_SIZE)
+    ]
 
 
-def _reading(
-    parts: Sequence[str], own: OffsetTokenizer, unlike: Mapping[str, OffsetTokenizer], length: int
+def _batch(
+    passages: Sequence[str], base: OffsetTokenizer, donors: Mapping[str, OffsetTokenizer], length: int
 ) -> CalibrationBatch:
-    ids_BL, mask_BL = _padded([own.read(part)[0] for part in parts], length)
-    donor = {}
-    for name, other in unlike.items():
-        both = [align_texts(part, own, other) for part in parts]
-        theirs_BL, their_mask_BL = _padded([held.ids_b.tolist() for held in both], length)
-        rows = [torch.full((len(held.places), 1), row) for row, held in enumerate(both)]
-        places_M3 = torch.cat([torch.cat([row, held.places], dim=1) for row, held in zip(rows, both, strict=True)])
-        inside = (places_M3[:, 1:] < length).all(dim=1)
-        donor[name] = DonorTokens(theirs_BL, places_M3[inside], their_mask_BL)
-    return CalibrationBatch(ids_BL, mask_BL, donor)
+    ids_BL, mask_BL = _pad([base.encode(passage)[0] for passage in passages], length)
+    tokens = {}
+    for name, tokenizer in donors.items():
+        alignments = [align_texts(passage, base, tokenizer) for passage in passages]
+        donor_ids_BL, donor_mask_BL = _pad([alignment.ids_b.tolist() for alignment in alignments], length)
+        rows = [torch.full((len(alignment.pairs_M2), 1), row) for row, alignment in enumerate(alignments)]
+        pairs_M3 = torch.cat(
+            [torch.cat([row, alignment.pairs_M2], dim=1) for row, alignment in zip(rows, alignments, strict=True)]
+        )
+        within = (pairs_M3[:, 1:] < length).all(dim=1)
+        tokens[name] = DonorTokens(donor_ids_BL, pairs_M3[within], donor_mask_BL)
+    return CalibrationBatch(ids_BL, mask_BL, tokens)
 
 
-def _padded(held: Sequence[Sequence[int]], length: int) -> tuple[Tensor, Tensor]:
-    """Ids and mask (B, L), cut to `length` and padded on the right."""
-    longest = min(length, max(map(len, held)))
-    ids_BL = torch.zeros(len(held), longest, dtype=torch.long)
+def _pad(sequences: Sequence[Sequence[int]], length: int) -> tuple[Tensor, Tensor]:
+    """Token ids and mask (B, L): sequences cut to `length` and padded on the right with id 0."""
+    longest = min(length, max(map(len, sequences)))
+    ids_BL = torch.zeros(len(sequences), longest, dtype=torch.long)
     mask_BL = torch.zeros_like(ids_BL)
-    for row, ids in enumerate(held):
+    for row, ids in enumerate(sequences):
         kept = ids[:longest]
         ids_BL[row, : len(kept)] = torch.tensor(kept, dtype=torch.long)
         mask_BL[row, : len(kept)] = 1
     return ids_BL, mask_BL
 
 
-def _shares(readings: Sequence[CalibrationBatch]) -> dict[str, float]:
-    """By component with another tokenizer, the share of base's tokens that pair with one of its own."""
-    names = {name for reading in readings for name in reading.donor}
-    total = sum(_tokens(reading) for reading in readings)
-    return {name: sum(len(reading.donor[name].places_M3) for reading in readings) / total for name in sorted(names)}
+def _paired_shares(batches: Sequence[CalibrationBatch]) -> dict[str, float]:
+    """For each donor with another tokenizer, the share of base tokens that pair with one of its own."""
+    names = sorted({name for batch in batches for name in batch.donors})
+    total = sum(batch.tokens for batch in batches)
+    return {name: sum(len(batch.donors[name].pairs_M3) for batch in batches) / total for name in names}

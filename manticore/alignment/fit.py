@@ -1,153 +1,146 @@
-"""P, Q and bypass of every donor branch by ridge least squares on text, no gradient (DESIGN section 2).
+"""Fits P, Q and the bypass of every donor branch in closed form: ridge regressions on text, without gradients.
 
-P[s,k] maps base's stream before stage s to component k's own stream there, less k's absolute positions, which the
-branch adds after P. Q[s,k] maps the update that k's segment makes of what P gives it to base's own update: fitted
-after P, it repairs what P loses. A bypass R reads base's stream beside that update and is fitted together with Q, as
-one map [Q R] of both, of which low-rank projectors keep one rank in all. Only second moments are kept, of one pass over
-the text for all P and one for all Q of each stretch.
+For each stage s and donor k:
 
-What P cannot tell is missing from its results, so that they lie too near their centre, and the norm a segment begins
-with makes too much of that centre. So P is stretched about it, each by that factor with which the updates tell most of
-base's.
+- P[s,k] maps the base's stream before stage s to the donor's own stream there, without the donor's absolute positions,
+  which the branch adds after P.
+- Q[s,k] maps the update that the donor's segment computes from P's output to the update of the base's own segment. It
+  is fitted after P, so it compensates part of the error of P.
+- A bypass R[s,k] also reads the base's stream. It is fitted jointly with Q as one map [Q R] of the concatenation of
+  donor update and stream; with low-rank projectors [Q R] has one rank.
 
-With unlike tokenizers P is fitted where tokens of both end at the same character. Q needs no pairs: a hybrid reads
-base's tokens, so both updates exist at every one of them.
+A ridge regression shrinks the output of P towards its mean, and the normalization at the start of the donor's segment
+amplifies the share of that mean. So the output of P is scaled about its mean by the factor of `GAINS` with which Q
+explains the base's update best.
+
+If the tokenizers differ, P is fitted on the pairs of positions that end at the same character. Q needs no pairs: a
+hybrid reads the base's tokens only, so both updates exist at each of them.
+
+Only second moments are kept: one pass over the text for all P, and one for all Q per gain.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from manticore.alignment.batches import CalibrationBatch
-from manticore.alignment.closed_forms import RidgeFit, check_form, fit_ridge, load_affine
+from manticore.alignment.calibration import CalibrationBatch
+from manticore.alignment.closed_forms import RidgeFit, check_closed_form, fit_ridge, load_affine
 from manticore.alignment.ridge import Moments
-from manticore.alignment.streams import branch_of, context_of, own_streams, rows
+from manticore.alignment.streams import branch_of, context_of, own_streams, token_rows
 from manticore.components.tokenizers import same_vocabulary
 from manticore.errors import ManticoreError
 from manticore.modeling.branches import DonorBranch
 from manticore.nas.supernet import Supernet
+from manticore.utils.module_state import eval_mode
 
 GAINS = (1.0, 2.0, 4.0)
-"""Factors about its centre by which a P may be stretched, if it loses anything."""
+"""Factors by which the output of P may be scaled about its mean."""
 
 MIN_IMPROVEMENT = 0.005
-"""Share of a variance that counts as something: of donor streams, what P loses before it is stretched; of base's
-updates, what a larger stretch must explain on top of a smaller one."""
-
-CalibrationBatches = Callable[[], Iterable[CalibrationBatch]]
-"""Calibration text that can be read again from the start."""
+"""Smallest relevant share of a variance. P is scaled only if it loses more of the donor's stream than this, and a
+larger gain is chosen only if Q then explains this much more of the base's update."""
 
 StageCandidate = tuple[str, int]
 """Component and stage."""
 
 Fits = dict[StageCandidate, tuple[RidgeFit, Moments]]
-"""What was chosen for a projector, and the held-out moments of its rows."""
+"""The chosen fit of each projector, and the validation moments of its rows."""
 
-Pairs = Iterator[tuple[str, int, Tensor, Tensor]]
-"""Component, stage, and rows (x, y) for its projector there."""
+Rows = Iterator[tuple[str, int, Tensor, Tensor]]
+"""Component, stage, and rows x (N, D) and y (N, E) of its regression."""
 
 
 @dataclass(frozen=True)
 class StageFit:
-    """How well one donor component is attached to one stage, on held-out text.
+    """Quality of the projectors between one donor and one stage, measured on validation text.
 
     Attributes:
-        stage: from 0.
-        component: the donor component.
-        proj_in, proj_out: R^2 of P, and of Q with its bypass, if any; 1: nothing is lost, 0: no better than the mean,
-            NaN: nothing to explain.
-        proj_in_damping, proj_out_damping: the penalties that were chosen, as in `Moments.solve`.
-        stretch: the factor that was chosen for P.
-        base_update: root mean squared length of what base's own segment adds to the stream.
-        update_before, update: the same of this branch, before alignment and after. An alpha weighs an update of this
-            length against one of base's.
+        stage: index of the stage, from 0.
+        component: name of the donor.
+        r2_in, r2_out: coefficient of determination R^2 of P, and of Q jointly with its bypass; 1 is a perfect fit, 0
+            that of the mean, NaN if the target does not vary.
+        damping_in, damping_out: chosen ridge penalties; see `Moments.solve`.
+        gain: chosen factor for the output of P.
+        base_update: root mean squared norm of the update that the base's own segment adds to the stream.
+        update_before, update: root mean squared norm of the donor branch's update, before and after alignment. An alpha
+            weighs this update against the base's.
     """
 
     stage: int
     component: str
-    proj_in: float
-    proj_out: float
-    proj_in_damping: float
-    proj_out_damping: float
-    stretch: float
+    r2_in: float
+    r2_out: float
+    damping_in: float
+    damping_out: float
+    gain: float
     base_update: float
     update_before: float
     update: float
 
 
-def fit_projectors(supernet: Supernet, seen: CalibrationBatches, held: CalibrationBatches) -> list[StageFit]:
-    """Fit every P, Q and bypass of a supernet in place; nothing else in it changes.
+def fit_projectors(
+    supernet: Supernet, train: Sequence[CalibrationBatch], val: Sequence[CalibrationBatch]
+) -> list[StageFit]:
+    """Fit every P, Q and bypass of a supernet in place; nothing else changes.
 
     Args:
-        supernet: in the residual topology, with linear or low-rank projectors, and its components' own vocabulary.
-        seen: text to fit on.
-        held: other text, on which dampings are chosen and the result is measured.
+        supernet: in the residual topology, with linear or low-rank projectors and its components' own vocabularies.
+        train: text to fit on.
+        val: other text, on which dampings and gains are chosen and the fit is measured.
 
-    Returns: one entry for each stage and donor component.
+    Returns one entry for each stage and donor.
 
-    Raises ManticoreError if this supernet cannot be aligned, or if a text is too short to tell anything.
+    Raises ManticoreError if the supernet cannot be aligned, or if the text is too short.
     """
-    donor = check(supernet)
-    _check_tokens(supernet, donor, seen)
-    with _frozen(supernet):
-        before = _sizes(supernet, held)
-        proj_in = _fit(supernet, _proj_in_pairs, seen, held)
-        proj_out = _fit_proj_out(supernet, proj_in, seen, held)
-    out = []
+    check_alignable(supernet)
+    _check_paired(supernet, train)
+    with eval_mode(supernet), torch.no_grad():
+        before = _update_rms(supernet, val)
+        fits_in = _fit(supernet, _proj_in_rows, _proj_in_modules, train, val)
+        fits_out = _fit_proj_out(supernet, fits_in, train, val)
+    results = []
     for stage in range(supernet.space.stages):
-        for name in donor:
-            (p, _), (q, moments, stretch) = proj_in[name, stage], proj_out[name, stage]
-            sizes = (moments.size_in(), before[name, stage], moments.size_out(q.affine))
-            out.append(StageFit(stage, name, p.explained, q.explained, p.damping, q.damping, stretch, *sizes))
-    return out
+        for name in _donors(supernet):
+            (p, _), (q, moments, gain) = fits_in[name, stage], fits_out[name, stage]
+            lengths = (moments.target_rms(), before[name, stage], moments.prediction_rms(q.affine))
+            results.append(StageFit(stage, name, p.r2, q.r2, p.damping, q.damping, gain, *lengths))
+    return results
 
 
-def check(supernet: Supernet) -> list[str]:
-    """The donor components. Raises ManticoreError if this supernet cannot be aligned."""
+def check_alignable(supernet: Supernet) -> None:
+    """Raises ManticoreError if the projectors of a supernet have no closed form, or no streams to be fitted to."""
     if "alignment" not in supernet.topology.supports:
         raise ManticoreError(
             f"the {supernet.space.topology} topology has no base to align to; align needs topology=residual"
         )
     base = supernet.components[supernet.base]
     own, used = getattr(base.backbone, base.layout.tokens), supernet.embeds[supernet.base].tokens
-    assert isinstance(used, torch.nn.Embedding)
+    assert isinstance(used, nn.Embedding)
     if own.num_embeddings != used.num_embeddings:
         raise ManticoreError("align needs the components' own vocabulary; a fresh embedding has no streams to compare")
-    donor = [name for name in supernet.components if name != supernet.base]
-    for name in donor:
+    for name in _donors(supernet):
         branch = branch_of(supernet, 0, name)
         assert isinstance(branch, DonorBranch)
-        check_form(branch.proj_in, supernet.space.projector)
-    return donor
+        check_closed_form(branch.proj_in, supernet.space.projector)
 
 
-def _check_tokens(supernet: Supernet, donor: list[str], text: CalibrationBatches) -> None:
-    """Raises ManticoreError if the text has base's tokens alone for a component that has another tokenizer."""
-    first = next(iter(text()), None)
-    own = supernet.components[supernet.base].tokenizer
-    for name in donor:
-        other = supernet.components[name].tokenizer
-        if first is None or name in first.donor or own is None or other is None:
+def _donors(supernet: Supernet) -> list[str]:
+    return [name for name in supernet.components if name != supernet.base]
+
+
+def _check_paired(supernet: Supernet, batches: Sequence[CalibrationBatch]) -> None:
+    """Raises ManticoreError if a donor has another tokenizer and the text was not tokenized with it."""
+    base_tokenizer = supernet.components[supernet.base].tokenizer
+    for name in _donors(supernet):
+        tokenizer = supernet.components[name].tokenizer
+        if not batches or name in batches[0].donors or base_tokenizer is None or tokenizer is None:
             continue
-        if not same_vocabulary(own, other):
+        if not same_vocabulary(base_tokenizer, tokenizer):
             raise ManticoreError(f"'{name}' has another tokenizer than '{supernet.base}'; its text must be paired")
-
-
-@contextmanager
-def _frozen(supernet: Supernet) -> Iterator[None]:
-    """Evaluation mode without gradients, and back."""
-    was_training = supernet.training
-    supernet.eval()
-    try:
-        with torch.no_grad():
-            yield
-    finally:
-        supernet.train(was_training)
 
 
 def _donor_branches(supernet: Supernet) -> Iterator[tuple[str, int, DonorBranch]]:
@@ -159,105 +152,114 @@ def _donor_branches(supernet: Supernet) -> Iterator[tuple[str, int, DonorBranch]
 
 
 def _fit_proj_out(
-    supernet: Supernet, proj_in: Fits, seen: CalibrationBatches, held: CalibrationBatches
+    supernet: Supernet, fits_in: Fits, train: Sequence[CalibrationBatch], val: Sequence[CalibrationBatch]
 ) -> dict[StageCandidate, tuple[RidgeFit, Moments, float]]:
-    """Fit and write Q and bypass for every stretch of P, and keep for each branch the one that explains most."""
+    """Fit Q and bypass for every gain of P, and load for each branch the gain with the largest R^2 of Q."""
     best: dict[StageCandidate, tuple[RidgeFit, Moments, float]] = {}
     branches = [((name, stage), branch) for name, stage, branch in _donor_branches(supernet)]
-    for stretch in GAINS:
-        for place, branch in branches:
-            load_affine(branch.proj_in, proj_in[place][0].stretched(stretch))
-        for place, (choice, moments) in _fit(supernet, _proj_out_pairs, seen, held).items():
-            if stretch > 1 and proj_in[place][0].explained > 1 - MIN_IMPROVEMENT:
-                continue
-            if place not in best or choice.explained > best[place][0].explained + MIN_IMPROVEMENT:
-                best[place] = (choice, moments, stretch)
-    for place, branch in branches:
-        choice, _, stretch = best[place]
-        load_affine(branch.proj_in, proj_in[place][0].stretched(stretch))
-        load_affine(branch.proj_out, choice.affine, branch.bypass)
+    for gain in GAINS:
+        for key, branch in branches:
+            load_affine(branch.proj_in, fits_in[key][0].scaled(gain))
+        for key, (fit, moments) in _fit(supernet, _proj_out_rows, _proj_out_modules, train, val).items():
+            if gain > 1 and fits_in[key][0].r2 > 1 - MIN_IMPROVEMENT:
+                continue  # P loses nothing that a gain could restore
+            if key not in best or fit.r2 > best[key][0].r2 + MIN_IMPROVEMENT:
+                best[key] = (fit, moments, gain)
+    for key, branch in branches:
+        fit, _, gain = best[key]
+        load_affine(branch.proj_in, fits_in[key][0].scaled(gain))
+        load_affine(branch.proj_out, fit.affine, branch.bypass)
     return best
 
 
 def _fit(
     supernet: Supernet,
-    pairs: Callable[[Supernet, CalibrationBatch], Pairs],
-    seen: CalibrationBatches,
-    held: CalibrationBatches,
+    rows_of: Callable[[Supernet, CalibrationBatch], Rows],
+    modules_of: Callable[[DonorBranch], tuple[nn.Module, nn.Module | None]],
+    train: Sequence[CalibrationBatch],
+    val: Sequence[CalibrationBatch],
 ) -> Fits:
-    """Fit and write the projectors that `pairs` has rows for; returns what was chosen, and the held-out moments."""
-    measured, kept = _gather(supernet, pairs, seen), _gather(supernet, pairs, held)
-    out = {}
+    """Fit one projector of every donor branch, with a bypass beside it if `modules_of` gives one, and load it."""
+    train_moments, val_moments = _moments(supernet, rows_of, train), _moments(supernet, rows_of, val)
+    fits = {}
     for name, stage, branch in _donor_branches(supernet):
-        moments, test = measured.get((name, stage)), kept.get((name, stage))
-        if moments is None or test is None or min(moments.count, test.count) < 2:
-            raise ManticoreError(f"the text is too short to align '{name}': it has no places to compare")
-        if not (moments.yx_ED.isfinite().all() and test.yx_ED.isfinite().all()):
+        fitted, measured = train_moments.get((name, stage)), val_moments.get((name, stage))
+        if fitted is None or measured is None or min(fitted.count, measured.count) < 2:
+            raise ManticoreError(f"the text is too short to align '{name}': it has no positions to compare")
+        if not (fitted.yx_ED.isfinite().all() and measured.yx_ED.isfinite().all()):
             raise ManticoreError(f"'{name}' cannot be aligned: at stage {stage + 1} some activations are not finite")
-        projector, bypass = (branch.proj_in, None) if pairs is _proj_in_pairs else (branch.proj_out, branch.bypass)
-        choice = fit_ridge(projector if bypass is None else bypass, moments, test)  # a bypass's rank is the larger one
-        load_affine(projector, choice.affine, bypass)
-        out[name, stage] = (choice, test)
-    return out
+        projector, bypass = modules_of(branch)
+        # The rank of [Q R] is that of R: a bypass maps base to base, and Q may be narrower than its rank.
+        fit = fit_ridge(projector if bypass is None else bypass, fitted, measured)
+        load_affine(projector, fit.affine, bypass)
+        fits[name, stage] = (fit, measured)
+    return fits
 
 
-def _gather(
-    supernet: Supernet, pairs: Callable[[Supernet, CalibrationBatch], Pairs], text: CalibrationBatches
+def _moments(
+    supernet: Supernet,
+    rows_of: Callable[[Supernet, CalibrationBatch], Rows],
+    batches: Sequence[CalibrationBatch],
 ) -> dict[StageCandidate, Moments]:
-    out: dict[StageCandidate, Moments] = {}
-    for reading in text():
-        for name, stage, x_ND, y_NE in pairs(supernet, reading):
-            if (name, stage) not in out:
-                out[name, stage] = Moments(x_ND.shape[1], y_NE.shape[1])
-            out[name, stage].add(x_ND, y_NE)
-    return out
+    """Second moments of the rows of every donor branch, over all batches."""
+    moments: dict[StageCandidate, Moments] = {}
+    for batch in batches:
+        for name, stage, x_ND, y_NE in rows_of(supernet, batch):
+            if (name, stage) not in moments:
+                moments[name, stage] = Moments(x_ND.shape[1], y_NE.shape[1])
+            moments[name, stage].add(x_ND, y_NE)
+    return moments
 
 
-def _proj_in_pairs(supernet: Supernet, reading: CalibrationBatch) -> Pairs:
-    """Base's stream before each stage, and each donor component's own there."""
-    context = context_of(supernet, reading.ids_BL, reading.mask_BL)
-    base = own_streams(supernet, supernet.base, reading.ids_BL, context)
-    for name in supernet.components:
-        if name == supernet.base:
-            continue
-        other = reading.donor.get(name)
-        if other is not None:
-            context_k = context_of(supernet, other.ids_BL, other.mask_BL)
-            own = own_streams(supernet, name, other.ids_BL, context_k)
+def _proj_in_modules(branch: DonorBranch) -> tuple[nn.Module, nn.Module | None]:
+    return branch.proj_in, None
+
+
+def _proj_out_modules(branch: DonorBranch) -> tuple[nn.Module, nn.Module | None]:
+    return branch.proj_out, branch.bypass
+
+
+def _proj_in_rows(supernet: Supernet, batch: CalibrationBatch) -> Rows:
+    """x: the base's stream before each stage; y: each donor's own stream there, without its absolute positions."""
+    context = context_of(supernet, batch.ids_BL, batch.mask_BL)
+    base = own_streams(supernet, supernet.base, batch.ids_BL, context)
+    for name in _donors(supernet):
+        tokens = batch.donors.get(name)
+        if tokens is not None:
+            donor_context = context_of(supernet, tokens.ids_BL, tokens.mask_BL)
+            donor = own_streams(supernet, name, tokens.ids_BL, donor_context)
         else:
-            context_k, own = context, own_streams(supernet, name, reading.ids_BL, context)
+            donor_context, donor = context, own_streams(supernet, name, batch.ids_BL, context)
         for stage in range(supernet.space.stages):
-            y_BLD = own[stage] - context_k.positions[name] if name in context_k.positions else own[stage]
-            if other is None:
-                yield name, stage, rows(base[stage], reading.mask_BL), rows(y_BLD, reading.mask_BL)
+            y_BLD = donor[stage] - donor_context.positions[name] if name in donor_context.positions else donor[stage]
+            if tokens is None:
+                yield name, stage, token_rows(base[stage], batch.mask_BL), token_rows(y_BLD, batch.mask_BL)
             else:
-                sequence, here, there = other.places_M3.T
-                yield name, stage, base[stage][sequence, here], y_BLD[sequence, there]
+                sequence, base_position, donor_position = tokens.pairs_M3.T
+                yield name, stage, base[stage][sequence, base_position], y_BLD[sequence, donor_position]
 
 
-def _proj_out_pairs(supernet: Supernet, reading: CalibrationBatch) -> Pairs:
-    """What each donor segment adds to what P made of base's stream, and what base's own segment adds.
-
-    A branch with a bypass is given base's stream as well, behind the donor update.
-    """
-    context = context_of(supernet, reading.ids_BL, reading.mask_BL)
-    base = own_streams(supernet, supernet.base, reading.ids_BL, context)
+def _proj_out_rows(supernet: Supernet, batch: CalibrationBatch) -> Rows:
+    """x: the update of each donor segment on P's output, and with a bypass the base's stream behind it; y: the update
+    of the base's own segment."""
+    context = context_of(supernet, batch.ids_BL, batch.mask_BL)
+    base = own_streams(supernet, supernet.base, batch.ids_BL, context)
     for name, stage, branch in _donor_branches(supernet):
         x_BLD = branch.segment_update(branch.proj_in(base[stage]), context)
         x_BLD = x_BLD if branch.bypass is None else torch.cat([x_BLD, base[stage]], dim=-1)
         y_BLD = base[stage + 1] - base[stage]
-        yield name, stage, rows(x_BLD, reading.mask_BL), rows(y_BLD, reading.mask_BL)
+        yield name, stage, token_rows(x_BLD, batch.mask_BL), token_rows(y_BLD, batch.mask_BL)
 
 
-def _sizes(supernet: Supernet, text: CalibrationBatches) -> dict[StageCandidate, float]:
-    """Root mean squared length of every donor branch's update as it stands."""
-    total: dict[StageCandidate, list[float]] = {}
-    for reading in text():
-        for name, stage, x_ND, _ in _proj_out_pairs(supernet, reading):
+def _update_rms(supernet: Supernet, batches: Sequence[CalibrationBatch]) -> dict[StageCandidate, float]:
+    """Root mean squared norm of every donor branch's update with the projectors as they are."""
+    sums: dict[StageCandidate, tuple[float, int]] = {}
+    for batch in batches:
+        for name, stage, x_ND, _ in _proj_out_rows(supernet, batch):
             branch = branch_of(supernet, stage, name)
             assert isinstance(branch, DonorBranch)
             width = supernet.components[name].width
-            seen = total.setdefault((name, stage), [0.0, 0.0])
-            seen[0] += float(branch.stream_update(x_ND[:, :width], x_ND[:, width:]).double().square().sum())
-            seen[1] += len(x_ND)
-    return {key: (squares / max(1, count)) ** 0.5 for key, (squares, count) in total.items()}
+            squares, count = sums.get((name, stage), (0.0, 0))
+            squares += float(branch.stream_update(x_ND[:, :width], x_ND[:, width:]).double().square().sum())
+            sums[name, stage] = (squares, count + len(x_ND))
+    return {key: (squares / max(1, count)) ** 0.5 for key, (squares, count) in sums.items()}

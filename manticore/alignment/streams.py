@@ -1,7 +1,7 @@
-"""A component's own residual stream at every cut, run by itself on text. Knows nothing of projectors.
+"""The residual stream of a component that runs alone on text, at every layer boundary of a supernet.
 
-Base's parts are the supernet's. A donor component's layers are the supernet's as well; its embedding, which no
-supernet has, is the component's own.
+The layers are the supernet's copies. So are the embedding, norm and head of the base; the embedding of a donor is that
+of the loaded component, since a supernet has none.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from manticore.nas.supernet import Supernet
 
 
 def branch_of(supernet: Supernet, stage: int, name: str) -> BaseBranch | DonorBranch:
-    """What runs stage `stage`, counted from 0, if component `name` does."""
+    """The branch of component `name` at a stage, counted from 0."""
     branches = supernet.stages[stage]
     assert isinstance(branches, nn.ModuleDict)
     branch = branches[name]
@@ -25,30 +25,30 @@ def branch_of(supernet: Supernet, stage: int, name: str) -> BaseBranch | DonorBr
 
 
 def context_of(supernet: Supernet, ids_BL: Tensor, mask_BL: Tensor | None) -> Context:
-    """What surrounds a forward pass of these tokens, as the supernet itself makes it."""
+    """Mask, position ids and absolute positions of a forward pass, as the supernet computes them."""
     position_ids = torch.arange(ids_BL.shape[1], device=ids_BL.device).unsqueeze(0)
     positions = {name: table(position_ids) for name, table in supernet.positions.items()}
     return Context(needed_mask(mask_BL), position_ids, positions)
 
 
 def own_streams(supernet: Supernet, name: str, ids_BL: Tensor, context: Context) -> list[Tensor]:
-    """Component `name`'s stream before each stage and after the last: S + 1 tensors (B, L, D_k).
+    """The stream of component `name` before each stage and after the last: S + 1 tensors (B, L, D_k).
 
-    Its absolute positions, where it has any, are in it from the start, as they are when it runs alone.
+    Absolute positions, if the component has any, are part of the stream from the start, as when it runs alone.
     """
     if name in supernet.embeds:
         x_BLD: Tensor = supernet.embeds[name](ids_BL, context.positions.get(name))
     else:
         component = supernet.components[name]
         tokens = getattr(component.backbone, component.layout.tokens)
-        x_BLD = tokens(ids_BL.to(tokens.weight.device)).to(ids_BL.device)  # it stays where the component was loaded
+        x_BLD = tokens(ids_BL.to(tokens.weight.device)).to(ids_BL.device)  # the component stays on its device
         x_BLD = x_BLD + context.positions[name] if name in context.positions else x_BLD
-    out = [x_BLD]
+    streams = [x_BLD]
     for stage in range(supernet.space.stages):
-        out.append(branch_of(supernet, stage, name).segment(out[-1], context, stage))
-    return out
+        streams.append(branch_of(supernet, stage, name).segment(streams[-1], context, stage))
+    return streams
 
 
-def rows(x_BLD: Tensor, mask_BL: Tensor | None) -> Tensor:
-    """The vectors of all tokens that are no padding, (N, D)."""
+def token_rows(x_BLD: Tensor, mask_BL: Tensor | None) -> Tensor:
+    """The vectors of all tokens, padding excluded: (B, L, D) -> (N, D)."""
     return x_BLD.flatten(0, 1) if mask_BL is None else x_BLD[mask_BL.bool()]

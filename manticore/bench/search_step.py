@@ -21,9 +21,9 @@ from manticore.experiment.environment import set_malloc_thresholds
 from manticore.nas.space import SearchSpace
 from manticore.nas.supernet import Supernet
 from manticore.tasks.task import HeadSpec
-from manticore.training.modules import trainable_only
 from manticore.training.optimizers import alpha_optimizer, weight_optimizer
 from manticore.training.options import AlphaOptions, WeightOptions
+from manticore.utils.module_state import trainable_only
 
 DENSE, SAMPLED = 1.10, 1.15
 """What is promised: at most this many times the sum, and the dearer one."""

@@ -1,22 +1,28 @@
-"""How much text models can see at once, and a task's options that ask for no more."""
+"""Context lengths: how many tokens a model can read at once, and one check for all commands.
+
+A model with a table of absolute positions (GPT-2, GPT-Neo) cannot read more tokens than the table has rows. A rotary
+model declares the length that it was trained on. A recurrent model has no limit.
+"""
 
 from __future__ import annotations
 
-from transformers import (
-    AutoConfig,
-    PretrainedConfig,
-)
+from collections.abc import Mapping
 
+from transformers import AutoConfig, PretrainedConfig
+
+from manticore.components.component import Component
 from manticore.components.families import family_of
 from manticore.components.loading import folder_of
 from manticore.components.spec import ComponentSpec
+from manticore.errors import ManticoreError
 from manticore.modeling.configuration_manticore import HybridConfig
 
 
 def context_length(spec: ComponentSpec) -> int | None:
-    """Absolute positions of a component in a local folder, by its config; None for no limit, or where none can be read.
+    """Number of absolute positions of a component that is not loaded yet, read from the config in a local folder.
 
-    What is wrong with the folder is said when it is loaded.
+    None if the component has no such limit, is on the hub, or has a config that cannot be read; loading the component
+    reports a damaged config.
     """
     folder = None if spec.init == "scratch" else folder_of(spec)
     if folder is None:
@@ -30,15 +36,46 @@ def context_length(spec: ComponentSpec) -> int | None:
     return limit if isinstance(limit, int) and limit > 1 else None
 
 
-def context_length_of_hybrid(config: HybridConfig) -> int | None:
-    """Positions of a hybrid's components that have absolute ones, the least; None for no limit."""
-    absolute = {name for name, held in config.components.items() if held["layout"]["positions"] is not None}
-    return min((limit for name, limit in context_lengths(config).items() if name in absolute), default=None)
+def component_context_length(component: Component) -> int | None:
+    """Number of absolute positions of a loaded component; None if it has no such limit."""
+    if component.layout.positions is None:
+        return None
+    return getattr(component.config, "max_position_embeddings", None)
 
 
-def context_lengths(config: PretrainedConfig) -> dict[str, int]:
-    """By component, how many positions those of a hybrid, or a model by itself, have; recurrent ones have no limit."""
+def hybrid_context_lengths(config: HybridConfig) -> dict[str, int]:
+    """Number of absolute positions of each component of a hybrid; components without such a limit are absent."""
+    absolute = {name for name, component in config.components.items() if component["layout"]["positions"] is not None}
+    return {name: limit for name, limit in config.positions.items() if name in absolute}
+
+
+def declared_context_lengths(config: PretrainedConfig) -> dict[str, int]:
+    """Context length of each component of a hybrid, or of another model by its type, rotary models included."""
     if isinstance(config, HybridConfig):
         return config.position_limits
     limit = getattr(config, "max_position_embeddings", None)
     return {} if limit is None else {config.model_type: limit}
+
+
+def check_context_length(limits: Mapping[str, int | None], tokens: int, what: str, advice: str) -> None:
+    """Check that a text fits into the shortest context of some models.
+
+    Args:
+        limits: context length of each model in tokens; None: no limit.
+        tokens: length of the text in tokens.
+        what: kind of text, for the message: `a sequence`, `a passage`.
+        advice: what the user can change, for the message; `{limit}` in it stands for the context length.
+
+    Raises ManticoreError, which names the model with the shortest context.
+    """
+    lengths = {name: limit for name, limit in limits.items() if limit is not None}
+    name = min(lengths, key=lambda model: lengths[model], default=None)
+    if name is not None and tokens > lengths[name]:
+        raise ManticoreError(
+            f"{what} of {tokens:,} tokens exceeds the context length of '{name}' ({lengths[name]:,}); "
+            f"{advice.format(limit=lengths[name])}"
+        )
+
+
+TASK_ADVICE = "choose a shorter length for the task"
+"""Advice where the length is that of a task's sequences."""

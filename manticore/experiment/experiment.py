@@ -14,8 +14,8 @@ from rich.console import Console
 from torch import nn
 
 from manticore.components import Component, Scratch, load
+from manticore.components.context_length import TASK_ADVICE, check_context_length, component_context_length
 from manticore.config.recipe import Recipe
-from manticore.errors import ManticoreError
 from manticore.experiment.run_dir import RunDir
 from manticore.modeling.segments import Segment
 from manticore.nas.cost import FlopCounter
@@ -90,7 +90,8 @@ class Experiment:
             self.reseed("component", spec.name)
             out.append(load(spec, scratch))
             out[-1].layer_boundaries(self.space.stages)  # more stages than layers is said before anything is trained
-            _check_context_length(out[-1], self.task.max_length)
+            limits = {spec.name: component_context_length(out[-1])}
+            check_context_length(limits, self.task.max_length, "a task sequence", TASK_ADVICE)
         return out
 
     def read_as(self, name: str) -> Experiment:
@@ -166,10 +167,3 @@ class Experiment:
         result = score(net, examples, task.collate, self.recipe.run.eval_batch_size, self.machine.device, **options)
         net.to("cpu")
         return result
-
-
-def _check_context_length(component: Component, length: int) -> None:
-    """Raises ManticoreError if a component with absolute positions has too few of them."""
-    reach = getattr(component.config, "max_position_embeddings", length)
-    if component.layout.positions is not None and reach < length:
-        raise ManticoreError(f"'{component.name}' has {reach} positions; the task has up to {length} tokens")

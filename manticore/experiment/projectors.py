@@ -10,8 +10,7 @@ from typing import Any
 
 from torch import Tensor
 
-from manticore.alignment import StageFit, fit_projectors
-from manticore.alignment.calibration import build_calibration
+from manticore.alignment import StageFit, build_calibration, fit_projectors
 from manticore.alignment.projector_set import ProjectorSet, projector_state
 from manticore.config.recipe import Recipe
 from manticore.config.sections import ZERO_SHOT
@@ -78,23 +77,22 @@ def calibration_tokens(exp: Experiment, base: str) -> int:
 def _fit(exp: Experiment, supernet: Supernet, tokens: int) -> ProjectorFit:
     texts = exp.task.documents()["train"]
     text = build_calibration(exp.components, supernet.base, texts, tokens, exp.task.max_length)
-    device = exp.machine.device
-    seen, held = ([reading.to(device) for reading in part] for part in (text.seen, text.held))
-    fits = fit_projectors(supernet.to(device), lambda: seen, lambda: held)
+    text = text.to(exp.machine.device)
+    fits = fit_projectors(supernet.to(exp.machine.device), text.train, text.val)
     supernet.to("cpu")
     told = _summary(fits, "Q with the bypass" if "bypass" in supernet.projector else "Q")
-    info(exp.console, f"aligned on {text.words}: {told}")
+    info(exp.console, f"aligned on {text.summary}: {told}")
     weights = {key: value.clone() for key, value in projector_state(supernet).items()}
-    return ProjectorFit(weights, text.tokens, fits, text.shares)
+    return ProjectorFit(weights, text.tokens, fits, text.paired)
 
 
 def _summary(fits: list[StageFit], back: str) -> str:
     """How much is recovered, and how long updates are beside base's."""
-    proj_in, proj_out = ([getattr(fit, name) for fit in fits] for name in ("proj_in", "proj_out"))
+    r2_in, r2_out = ([getattr(fit, name) for fit in fits] for name in ("r2_in", "r2_out"))
     lengths = [fit.update / fit.base_update for fit in fits if fit.base_update]
     return (
-        f"P recovers {min(proj_in):.0%} to {max(proj_in):.0%} of the donor streams' variance, "
-        f"{back} {min(proj_out):.0%} to {max(proj_out):.0%} of base's updates'; donor updates are "
+        f"P recovers {min(r2_in):.0%} to {max(r2_in):.0%} of the donor streams' variance, "
+        f"{back} {min(r2_out):.0%} to {max(r2_out):.0%} of base's updates'; donor updates are "
         f"{min(lengths):.2f} to {max(lengths):.2f} times as long as base's"
     )
 

@@ -9,10 +9,8 @@ from pathlib import Path
 import torch
 from rich.console import Console
 
-from manticore.alignment import StageFit, fit_projectors
-from manticore.alignment.batches import CalibrationBatch
-from manticore.alignment.calibration import build_calibration
-from manticore.alignment.fit import check
+from manticore.alignment import CalibrationBatch, StageFit, build_calibration, fit_projectors
+from manticore.alignment.fit import check_alignable
 from manticore.alignment.projector_set import ProjectorSet
 from manticore.alignment.refine import refine
 from manticore.components import load
@@ -57,26 +55,25 @@ def run(options: AlignOptions, out: Path, console: Console) -> Path:
     machine = setup_hardware(RunOptions())
     components = [load(spec) for spec in space.components]
     supernet = Supernet(components, space, base, HeadSpec())
-    check(supernet)
-    text = build_calibration(components, base, texts, options.tokens, options.length)
+    check_alignable(supernet)
+    text = build_calibration(components, base, texts, options.tokens, options.length).to(machine.device)
     supernet.to(machine.device)
-    seen, held = ([reading.to(machine.device) for reading in part] for part in (text.seen, text.held))
-    before = mean_mixed_loss(supernet, held)
-    fits = fit_projectors(supernet, lambda: seen, lambda: held)
-    closed = mean_mixed_loss(supernet, held)
+    before = mean_mixed_loss(supernet, text.val)
+    fits = fit_projectors(supernet, text.train, text.val)
+    closed = mean_mixed_loss(supernet, text.val)
     losses = {"before": before, "aligned": closed}
     if options.steps:
         torch.manual_seed(options.seed)
-        refine(supernet, lambda: seen, options.steps)
-        losses[f"after {options.steps} gradient steps"] = mean_mixed_loss(supernet, held)
-    print_fit(fits, losses, text.words, console)
+        refine(supernet, text.train, options.steps)
+        losses[f"after {options.steps} gradient steps"] = mean_mixed_loss(supernet, text.val)
+    print_fit(fits, losses, text.summary, console)
     names = [file.name for file in options.text]
     card = projector_card(supernet, fits, losses, text.tokens, names)
     facts = {
         "text": names,
         "steps": options.steps,
         "mean_mixed_loss": losses,
-        "paired": text.shares,
+        "paired": text.paired,
         "fits": [asdict(fit) for fit in fits],
     }
     place = ProjectorSet.of(supernet, text.tokens, **facts).save(out, card)
@@ -101,7 +98,7 @@ def mean_mixed_loss(supernet: Supernet, text: Sequence[CalibrationBatch]) -> flo
 
 
 def _cells(fit: StageFit) -> tuple[str, ...]:
-    numbers = (fit.proj_in, fit.stretch, fit.proj_out, fit.update, fit.update_before, fit.base_update)
+    numbers = (fit.r2_in, fit.gain, fit.r2_out, fit.update, fit.update_before, fit.base_update)
     return (str(fit.stage + 1), fit.component, *(f"{number:.3g}" for number in numbers))
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from rich.console import Console
 from transformers import PreTrainedModel
 
-from manticore.components.context_length import context_length_of_hybrid
+from manticore.components.context_length import TASK_ADVICE, check_context_length, hybrid_context_lengths
 from manticore.components.tokenizers import check_vocab_size, read_tokenizer
 from manticore.config.loading import fit_to_context
 from manticore.config.sections import RunOptions
@@ -47,7 +47,7 @@ def task_of(hybrid: Path, model: PreTrainedModel, options: TaskOptions) -> Task:
 
     Raises ManticoreError if it has none, or the task is not as it needs.
     """
-    task = load_task(fit_to_context(options, [context_length_of_hybrid(model.config)]))
+    task = load_task(fit_to_context(options, hybrid_context_lengths(model.config).values()))
     if not task.is_language_modeling:
         return task
     folder = RunDir(hybrid).hybrid if RunDir(hybrid).hybrid.is_dir() else hybrid
@@ -67,6 +67,4 @@ def check_fits(model: PreTrainedModel, task: Task) -> None:
         )
     if kind_of(model) != task.kind:
         raise ManticoreError(f"this hybrid has the head of kind '{kind_of(model)}'; {task.name} needs '{task.kind}'")
-    reach = context_length_of_hybrid(config)
-    if reach is not None and reach < task.max_length:
-        raise ManticoreError(f"this hybrid has {reach} positions; {task.name} has up to {task.max_length} tokens")
+    check_context_length(hybrid_context_lengths(config), task.max_length, f"a sequence of {task.name}", TASK_ADVICE)

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase, TextStreamer
 
-from manticore.components.context_length import context_lengths
+from manticore.components.context_length import check_context_length, declared_context_lengths
 from manticore.components.loading import load
 from manticore.components.spec import ComponentSpec
 from manticore.components.tokenizers import check_vocab_size, read_tokenizer
@@ -49,7 +49,9 @@ def run(source: str, prompt: str, drawing: SamplingOptions, tell: Callable[[str]
     machine = setup_hardware(RunOptions(seed=drawing.seed))
     model, words = read_model(source)
     ids_1L = prompt_ids(prompt, model, words)
-    check_length(ids_1L.shape[1], drawing.max_new_tokens, context_lengths(model.config))
+    prompt_tokens, new_tokens = ids_1L.shape[1], drawing.max_new_tokens
+    advice = f"shorten the prompt ({prompt_tokens:,} tokens) or --max-new-tokens ({new_tokens:,})"
+    check_context_length(declared_context_lengths(model.config), prompt_tokens + new_tokens, "a text", advice)
     model.to(machine.device)
     given: dict[str, Any] = {
         "input_ids": ids_1L.to(machine.device),
@@ -118,13 +120,3 @@ def prompt_ids(prompt: str, model: PreTrainedModel, words: PreTrainedTokenizerBa
     if not ids:
         raise ManticoreError("the prompt has no tokens: its tokenizer makes nothing of this text")
     return torch.tensor([ids])
-
-
-def check_length(prompt: int, new: int, reach: dict[str, int]) -> None:
-    """Raises ManticoreError if `prompt` tokens and `new` ones are more than some component has positions for."""
-    shortest = min(reach, key=lambda name: reach[name], default=None)
-    if shortest is not None and prompt + new > reach[shortest]:
-        raise ManticoreError(
-            f"{prompt:,} tokens of prompt and {new:,} new ones are more than the {reach[shortest]:,} positions of "
-            f"'{shortest}'; shorten the prompt or --max-new-tokens"
-        )

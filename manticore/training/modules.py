@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any
 
 import lightning
@@ -25,6 +24,7 @@ from manticore.training.batching import Batch, micro_batches
 from manticore.training.optimizers import alpha_optimizer, cosine, weight_optimizer
 from manticore.training.options import AlphaOptions, WeightOptions
 from manticore.training.scoring import logits_of
+from manticore.utils.module_state import trainable_only
 
 
 class TrainModule(lightning.LightningModule):
@@ -265,20 +265,6 @@ def donor_parameter_names(net: nn.Module) -> set[str]:
     """Names of the parameters that belong to a donor component's layers, projectors not among them."""
     parts = [f"{name}.segment" for name, part in net.named_modules() if isinstance(part, DonorBranch)]
     return {name for name, _ in net.named_parameters() if name.startswith(tuple(f"{part}." for part in parts))}
-
-
-@contextmanager
-def trainable_only(net: nn.Module, moving: Iterable[nn.Parameter]) -> Iterator[None]:
-    """Inside, no parameter of `net` but the `moving` ones asks for a gradient."""
-    kept = {id(parameter) for parameter in moving}
-    resting = [p for p in net.parameters() if p.requires_grad and id(p) not in kept]
-    for parameter in resting:
-        parameter.requires_grad_(False)
-    try:
-        yield
-    finally:
-        for parameter in resting:
-            parameter.requires_grad_(True)
 
 
 def _rng_state() -> dict[str, Any]:

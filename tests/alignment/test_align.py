@@ -61,11 +61,11 @@ def test_a_turned_copy_is_recognized_and_every_path_is_base() -> None:
     base = llama()
     donor, turn_DD = rotated(base)
     net = pair(base, donor)
-    fits = fit_projectors(net, lambda: text(0), lambda: text(1, 2))
+    fits = fit_projectors(net, text(0), text(1, 2))
     assert [(fit.stage, fit.component) for fit in fits] == [(stage, "donor") for stage in range(3)]
     for fit in fits:
-        assert fit.proj_in > 1 - 1e-6
-        assert fit.proj_out > 1 - 1e-6
+        assert fit.r2_in > 1 - 1e-6
+        assert fit.r2_out > 1 - 1e-6
         assert fit.update == pytest.approx(fit.base_update, rel=1e-3)
         assert abs(fit.update_before / fit.base_update - 1) > 0.01
         torch.testing.assert_close(proj_in(net, fit.stage).weight, turn_DD, atol=2e-3, rtol=0)
@@ -84,8 +84,8 @@ def test_absolute_positions_of_a_donor_component_are_left_to_the_branch() -> Non
         donor.backbone.wte.weight.copy_(base.backbone.embed_tokens.weight @ image.T)
         donor.backbone.wpe.weight.normal_()  # much of the stream, and nothing that base knows of
     net = pair(base, donor, stages=1)
-    fit = fit_projectors(net, lambda: text(0, 20), lambda: text(1, 2))[0]
-    assert fit.proj_in > 1 - 1e-6
+    fit = fit_projectors(net, text(0, 20), text(1, 2))[0]
+    assert fit.r2_in > 1 - 1e-6
     torch.testing.assert_close(proj_in(net, 0).weight, image, atol=1e-3, rtol=1e-3)
 
 
@@ -107,8 +107,8 @@ def test_unlike_tokens_are_compared_where_they_end_together() -> None:
         return out
 
     net = pair(base, donor)
-    fits = fit_projectors(net, lambda: readings(0), lambda: readings(1))
-    assert min(min(fit.proj_in, fit.proj_out) for fit in fits) > 1 - 1e-6
+    fits = fit_projectors(net, readings(0), readings(1))
+    assert min(min(fit.r2_in, fit.r2_out) for fit in fits) > 1 - 1e-6
     torch.testing.assert_close(proj_in(net, 2).weight, turn_DD, atol=5e-3, rtol=0)
     ids = text(2, 1)[0].ids_BL
     with torch.no_grad():
@@ -130,7 +130,7 @@ def test_padding_is_no_text() -> None:
     weights = []
     for pad in (0, 1):
         net = pair(base, donor)
-        fit_projectors(net, lambda pad=pad: padded(0, pad), lambda pad=pad: padded(1, pad))
+        fit_projectors(net, padded(0, pad), padded(1, pad))
         weights.append(proj_in(net, 1).weight)
     torch.testing.assert_close(*weights, atol=0, rtol=0)
 
@@ -138,7 +138,7 @@ def test_padding_is_no_text() -> None:
 def test_nothing_but_projectors_changes() -> None:
     net = supernet("gpt_neo", "mamba").train()
     before = {key: value.clone() for key, value in net.state_dict().items()}
-    fit_projectors(net, lambda: text(0), lambda: text(1))
+    fit_projectors(net, text(0), text(1))
     moved = {key for key, value in net.state_dict().items() if not torch.equal(value, before[key])}
     assert moved == {key for key in before if "proj_" in key}
     assert net.training
@@ -148,7 +148,7 @@ def test_nothing_but_projectors_changes() -> None:
 def test_three_components_and_skip() -> None:
     parts = [component(family, family) for family in ("mamba", "gpt_neo", "llama")]
     space = SearchSpace([part.name for part in parts], stages=2, skip=True)
-    fits = fit_projectors(Supernet(parts, space, "gpt_neo", HeadSpec()), lambda: text(0), lambda: text(1))
+    fits = fit_projectors(Supernet(parts, space, "gpt_neo", HeadSpec()), text(0), text(1))
     assert [(fit.stage, fit.component) for fit in fits] == [(0, "mamba"), (0, "llama"), (1, "mamba"), (1, "llama")]
 
 
@@ -157,7 +157,7 @@ def test_low_rank_loses_what_its_rank_cannot_hold() -> None:
     for rank in (2, 8, 32):
         base = llama()
         net = pair(base, rotated(base)[0], projector="low-rank", projector_options={"rank": rank})
-        explained.append(fit_projectors(net, lambda: text(0), lambda: text(1))[0].proj_in)
+        explained.append(fit_projectors(net, text(0), text(1))[0].r2_in)
     assert 0 < explained[0] < explained[1] < explained[2]
     assert explained[2] > 1 - 1e-6
 
@@ -173,18 +173,18 @@ def test_low_rank_loses_what_its_rank_cannot_hold() -> None:
 def test_what_cannot_be_aligned_is_refused(space: dict[str, str], said: str) -> None:
     net = supernet("gpt_neo", "mamba", **space)
     with pytest.raises(ManticoreError, match=said):
-        fit_projectors(net, lambda: text(0), lambda: text(1))
+        fit_projectors(net, text(0), text(1))
 
 
 def test_a_fresh_vocabulary_is_refused() -> None:
     net = supernet("gpt_neo", "mamba", HeadSpec("classification", VOCAB + 1, 3))
     with pytest.raises(ManticoreError, match="own vocabulary"):
-        fit_projectors(net, lambda: text(0), lambda: text(1))
+        fit_projectors(net, text(0), text(1))
 
 
 def test_no_text_is_refused() -> None:
     with pytest.raises(ManticoreError, match="too short to align 'donor'"):
-        fit_projectors(supernet("gpt_neo", "mamba"), lambda: text(0), list)
+        fit_projectors(supernet("gpt_neo", "mamba"), text(0), [])
 
 
 def test_activations_that_are_not_finite_are_named() -> None:
@@ -193,7 +193,7 @@ def test_activations_that_are_not_finite_are_named() -> None:
     with torch.no_grad():
         next(branch.segment.parameters()).fill_(float("inf"))
     with pytest.raises(ManticoreError, match="'donor' cannot be aligned: at stage 3"):
-        fit_projectors(net, lambda: text(0), lambda: text(1))
+        fit_projectors(net, text(0), text(1))
 
 
 def test_unlike_tokenizers_are_not_mistaken_for_one() -> None:
@@ -202,23 +202,23 @@ def test_unlike_tokenizers_are_not_mistaken_for_one() -> None:
         core = Tokenizer(WordLevel({word: 0}))
         net.components[name].tokenizer = PreTrainedTokenizerFast(tokenizer_object=core)
     with pytest.raises(ManticoreError, match="'donor' has another tokenizer than 'base'; its text must be paired"):
-        fit_projectors(net, lambda: text(0), lambda: text(1))
+        fit_projectors(net, text(0), text(1))
     net.components["donor"].tokenizer = net.components["base"].tokenizer
-    assert fit_projectors(net, lambda: text(0), lambda: text(1))
+    assert fit_projectors(net, text(0), text(1))
 
 
 def test_gradient_steps_move_projectors_alone_and_lower_the_loss() -> None:
     net = supernet("gpt_neo", "mamba")
-    fit_projectors(net, lambda: text(0), lambda: text(1))
+    fit_projectors(net, text(0), text(1))
     before = {key: value.clone() for key, value in net.state_dict().items()}
-    told: list[float] = []
+    losses: list[float] = []
     torch.manual_seed(0)
     path = ["base", "donor", "donor"]
     with torch.no_grad():
         start = next_token_loss(net, text(0)[0], path).mean()
     batches = text(0)[:1]
-    refine(net, lambda: batches, 30, watch=lambda step, loss: told.append(loss))
-    assert len(told) == 30
+    refine(net, batches, 30, on_step=lambda step, loss: losses.append(loss))
+    assert len(losses) == 30
     moved = {key for key, value in net.state_dict().items() if not torch.equal(value, before[key])}
     assert moved == {key for key in before if "proj_" in key}
     with torch.no_grad():
@@ -239,25 +239,25 @@ def test_loss_of_padded_text_is_that_of_the_text() -> None:
 def test_a_lossy_map_is_stretched_about_its_centre_where_that_tells_more(monkeypatch: pytest.MonkeyPatch) -> None:
     def fitted() -> tuple[Supernet, list[StageFit]]:
         net = pair(llama(), component("gpt_neo", "donor", width=8, heads=2))  # too narrow to hold base's stream
-        return net, fit_projectors(net, lambda: text(0, 20), lambda: text(1, 4))
+        return net, fit_projectors(net, text(0, 20), text(1, 4))
 
     monkeypatch.setattr(fit_module, "GAINS", (1.0,))
     plain, before = fitted()
     monkeypatch.setattr(fit_module, "GAINS", (1.0, 4.0))
     net, after = fitted()
-    assert {fit.stretch for fit in before} == {1.0}
-    assert 4.0 in {fit.stretch for fit in after}
+    assert {fit.gain for fit in before} == {1.0}
+    assert 4.0 in {fit.gain for fit in after}
     for old, new in zip(before, after, strict=True):
-        assert (new.proj_out > old.proj_out + fit_module.MIN_IMPROVEMENT) == (new.stretch > 1)
+        assert (new.r2_out > old.r2_out + fit_module.MIN_IMPROVEMENT) == (new.gain > 1)
         ours, theirs = proj_in(net, new.stage), proj_in(plain, new.stage)
-        torch.testing.assert_close(ours.weight, new.stretch * theirs.weight)
-        assert (ours.bias - theirs.bias).norm() == 0 or new.stretch > 1
+        torch.testing.assert_close(ours.weight, new.gain * theirs.weight)
+        assert (ours.bias - theirs.bias).norm() == 0 or new.gain > 1
 
 
 def test_stretching_leaves_the_centre_where_it_is() -> None:
     held = Affine(torch.eye(2, dtype=torch.float64), torch.tensor([1.0, 0.0], dtype=torch.float64))
     centre_E = torch.tensor([3.0, 4.0], dtype=torch.float64)
-    wide = RidgeFit(held, 0.0, 0.5, centre_E).stretched(3.0)
+    wide = RidgeFit(held, 0.0, 0.5, centre_E).scaled(3.0)
     at_D = centre_E - held.bias_E  # what the map sends to its centre
     assert (wide.weight_ED @ at_D + wide.bias_E).tolist() == [3.0, 4.0]
     assert (wide.weight_ED @ (at_D + 1) + wide.bias_E).tolist() == [6.0, 7.0]

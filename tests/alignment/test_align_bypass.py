@@ -67,12 +67,12 @@ def every_path_is_base(net: Supernet) -> bool:
 )
 def test_linear_updates_are_recovered_from_a_model_that_says_nothing(rank: int, space: dict[str, object]) -> None:
     without = linear_base(rank, **space)
-    assert max(fit.proj_out for fit in fit_projectors(without, lambda: text(0), lambda: text(1))) < 0.5
+    assert max(fit.r2_out for fit in fit_projectors(without, text(0), text(1))) < 0.5
     assert not every_path_is_base(without)
     options = {**space.get("projector_options", {}), "bypass": True}  # type: ignore[dict-item]
     net = linear_base(rank, **{**space, "projector_options": options})
-    for fit in fit_projectors(net, lambda: text(0), lambda: text(1)):
-        assert fit.proj_out > 1 - 1e-6
+    for fit in fit_projectors(net, text(0), text(1)):
+        assert fit.r2_out > 1 - 1e-6
         assert fit.update == pytest.approx(fit.base_update, rel=1e-3)
     assert every_path_is_base(net)
     if "projector" not in space:
@@ -83,7 +83,7 @@ def test_linear_updates_are_recovered_from_a_model_that_says_nothing(rank: int, 
 def test_a_turned_copy_is_base_with_a_bypass_too() -> None:
     base = llama()
     net = pair(base, rotated(base)[0], projector_options={"bypass": True})
-    assert min(fit.proj_out for fit in fit_projectors(net, lambda: text(0), lambda: text(1, 2))) > 1 - 1e-6
+    assert min(fit.r2_out for fit in fit_projectors(net, text(0), text(1, 2))) > 1 - 1e-6
     assert every_path_is_base(net)
 
 
@@ -91,8 +91,8 @@ def test_a_bypass_explains_no_less() -> None:
     explained = []
     for bypass in (False, True):
         net = supernet("gpt_neo", "mamba", projector_options={"bypass": bypass})
-        fits = fit_projectors(net, lambda: text(0), lambda: text(1))
-        explained.append(sum(fit.proj_out for fit in fits))
+        fits = fit_projectors(net, text(0), text(1))
+        explained.append(sum(fit.r2_out for fit in fits))
     assert explained[1] > explained[0]
 
 
@@ -100,7 +100,7 @@ def test_gradient_steps_move_it_with_the_projectors_and_nothing_else() -> None:
     net = supernet("gpt_neo", "mamba", projector_options={"bypass": True})
     before = {key: value.clone() for key, value in net.state_dict().items()}
     batches = text(0)[:1]
-    refine(net, lambda: batches, 12)
+    refine(net, batches, 12)
     moved = {key for key, value in net.state_dict().items() if not torch.equal(value, before[key])}
     assert moved == {key for key in before if is_projector_weight(key)}
     assert any(".bypass." in key for key in moved)

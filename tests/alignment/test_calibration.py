@@ -54,7 +54,7 @@ def test_of_short_documents_more_are_read() -> None:
     assert 1800 <= held.tokens < 4000
     few = build_calibration(components, "gpt_neo", short[:16], 2000, 64)
     assert (
-        few.tokens + sum(int(part.mask_BL.sum()) for part in few.held)
+        few.tokens + sum(int(part.mask_BL.sum()) for part in few.val)
         == sum(  # type: ignore[union-attr]
             len(reader()(text)["input_ids"]) for text in short[:16]
         )

@@ -70,8 +70,8 @@ def test_errors_and_lengths_are_those_of_the_rows() -> None:
     made = x @ fit.weight_ED.T + fit.bias_E
     error = (y - made).square().sum() / (y - y.mean(0)).square().sum()
     assert moments.unexplained(fit) == pytest.approx(float(error))
-    assert moments.size_in() == pytest.approx(float(y.square().sum(1).mean().sqrt()))
-    assert moments.size_out(fit) == pytest.approx(float(made.square().sum(1).mean().sqrt()))
+    assert moments.target_rms() == pytest.approx(float(y.square().sum(1).mean().sqrt()))
+    assert moments.prediction_rms(fit) == pytest.approx(float(made.square().sum(1).mean().sqrt()))
 
 
 def test_reduced_rank_is_the_best_of_its_rank() -> None:
@@ -93,7 +93,7 @@ def test_damping_is_chosen_on_held_out_rows() -> None:
     choice = fit_ridge(Linear(7, 5), seen, held)
     assert choice.damping > 0
     errors = [held.unexplained(seen.solve(damping)) for damping in (0.0, choice.damping)]
-    assert 1 - choice.explained == pytest.approx(errors[1])
+    assert 1 - choice.r2 == pytest.approx(errors[1])
     assert errors[1] < errors[0]
 
 
@@ -104,4 +104,4 @@ def test_what_is_written_is_what_was_chosen(projector: torch.nn.Module) -> None:
     load_affine(projector, choice.affine)
     made = projector(x.float()).double()
     torch.testing.assert_close(made, x @ choice.affine.weight_ED.T + choice.affine.bias_E, atol=1e-4, rtol=1e-4)
-    assert 0.1 < choice.explained < 1
+    assert 0.1 < choice.r2 < 1

@@ -82,7 +82,7 @@ def test_a_set_is_written_and_fits(
     assert held["projector"].get("bypass", False) == ("--no-bypass" not in more)
     fits = held["fits"]
     assert len(fits) == 2 * (len(names) - 1)
-    assert max(fit["proj_in"] for fit in fits) > 0.2, "random models at least share what letter it is"
+    assert max(fit["r2_in"] for fit in fits) > 0.2, "random models at least share what letter it is"
     losses = held["mean_mixed_loss"]
     assert list(losses) == ["before", "aligned", *(["after 3 gradient steps"] if "--steps" in more else [])]
     assert all(f"{loss:.4f}" in told for loss in losses.values())
@@ -157,7 +157,7 @@ WRONG = [
     (["--rank", "4"], "projector 'linear' does not take the options {'rank': 4}"),
     (["--base", "snak"], "base component 'snak'. Did you mean 'snake'?"),
     (["--stages", "3"], "3 stages are more than the 2 layers of 'neo'"),
-    (["--length", "65"], "'neo' has 64 positions; use --length 64 or less"),
+    (["--length", "65"], "a passage of 65 tokens exceeds the context length of 'neo' (64); use --length 64 or less"),
     (["--tokens", "0"], "must be a whole number of at least 1, got 0"),
     (["--text", "nowhere.txt"], "no such file or folder of text: nowhere.txt"),
 ]

@@ -112,7 +112,7 @@ def test_exactly_as_many_tokens_as_there_are_positions(capsys: pytest.CaptureFix
     words = ("generate", hybrid, "--prompt", PROMPT, "--max-new-tokens")
     assert call(capsys, *words, room)[1] == by_hand(hybrid, room) + "\n"
     told = refusal(capsys, *words, room + 1)
-    assert f"tokens of prompt and {room + 1} new ones are more than the {LENGTH} positions of 'gpt2'" in told
+    assert f"exceeds the context length of 'gpt2' ({LENGTH}); shorten the prompt (" in told
 
 
 @pytest.mark.parametrize(
@@ -127,7 +127,7 @@ def test_exactly_as_many_tokens_as_there_are_positions(capsys: pytest.CaptureFix
         (["{hybrid}", "--prompt", "caf\udcff"], "the prompt holds \\udcff, which is no letter"),
         (["{hybrid}", "--prompt", "a", "--temperature", "1e-45"], "temperature must be at least 0.0001, got"),
         (["{hybrid}", "--prompt", "a", "--seed", "9" * 23], "the seed must be a whole number of at most 63 bits"),
-        (["{hybrid}", "--prompt", "word " * 80], "are more than the 64 positions of 'gpt2'; shorten the prompt"),
+        (["{hybrid}", "--prompt", "word " * 80], "exceeds the context length of 'gpt2' (64); shorten the prompt"),
         (["{hybrid}", "--prompt", "a", "--top-p", "2"], "top-p must be above 0 and at most 1, got 2.0"),
         (["{hybrid}", "--prompt", "a", "--temperature", "0"], "--temperature: must be a number above 0, got 0"),
         (["{hybrid}", "--prompt", "a", "--max-new-tokens", "0"], "--max-new-tokens: must be a whole number"),

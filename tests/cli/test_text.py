@@ -132,7 +132,7 @@ def test_what_is_no_text_is_refused_before_anything_is_written(
 def test_too_few_positions_are_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     gpt = model_folder(tmp_path / "gpt", "gpt_neo", length=16)
     assert search(tmp_path, gpt, model_folder(tmp_path / "mamba", "mamba")) == 2
-    assert "'gpt' has 16 positions; the task has up to 32 tokens" in capsys.readouterr().err
+    assert "a task sequence of 32 tokens exceeds the context length of 'gpt' (16)" in capsys.readouterr().err
 
 
 def test_the_search_starts_from_aligned_projectors(run: Path) -> None:

@@ -9,7 +9,7 @@ import pytest
 import torch
 from rich.console import Console
 
-from manticore.components.context_length import context_length, context_length_of_hybrid
+from manticore.components.context_length import context_length, hybrid_context_lengths
 from manticore.components.spec import ComponentSpec
 from manticore.config.loading import fit_to_context, recipe_for
 from manticore.errors import ManticoreError
@@ -46,7 +46,10 @@ def test_settings_stay_and_what_is_set_is_not_changed() -> None:
 
 def test_what_is_set_beyond_the_positions_is_refused(tmp_path: Path) -> None:
     recipe = recipe_for(None, {"task": {"name": "text@length=513"}, "space": {"components": NANO}})
-    with pytest.raises(ManticoreError, match="'gpt-neo-nano' has 512 positions; the task has up to 513 tokens"):
+    with pytest.raises(
+        ManticoreError,
+        match="of 513 tokens exceeds the context length of 'gpt-neo-nano' \(512\)",
+    ):
         run(recipe, tmp_path / "out", False, Console(quiet=True))
 
 
@@ -60,8 +63,7 @@ def test_only_local_configs_are_asked() -> None:
 
 def test_a_hybrid_is_given_what_it_has_positions_for(tmp_path: Path) -> None:
     model = read_hybrid(exported(tmp_path / "hybrid"))
-    limit = context_length_of_hybrid(model.config)
-    assert limit is not None
+    limit = min(hybrid_context_lengths(model.config).values())
     assert task_of(tmp_path / "hybrid", model, TaskOptions("text", preset="paper")).max_length == limit < 1024
     assert task_of(tmp_path / "hybrid", model, TaskOptions("text@length=8")).max_length == 8
 

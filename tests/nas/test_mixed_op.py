@@ -16,7 +16,7 @@ from manticore.nas.mixed_op import pad_logits, project_in, project_out, weighted
 from manticore.nas.space import SearchSpace
 from manticore.nas.supernet import Supernet
 from manticore.tasks.task import HeadSpec
-from manticore.training.modules import trainable_only
+from manticore.utils.module_state import trainable_only
 from tests.helpers.pico import component, supernet, tokens
 
 

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from manticore.errors import ManticoreError
 from manticore.nas.supernet import Supernet
+from manticore.utils.module_state import eval_mode
 
 ENUMERABLE = 256
 """Most paths that are scored one by one."""
@@ -37,10 +38,8 @@ PathNames = tuple[str, ...]
 @torch.no_grad()
 def path_loss(supernet: Supernet, batches: Sequence[TokenBatch], path: Sequence[str]) -> float:
     """Mean cross-entropy in nats per next token of one path. Raises ManticoreError if there is none to predict."""
-    was_training = supernet.training
-    supernet.eval()
-    losses = torch.cat([next_token_loss(supernet, batch, path).double() for batch in batches])
-    supernet.train(was_training)
+    with eval_mode(supernet):
+        losses = torch.cat([next_token_loss(supernet, batch, path).double() for batch in batches])
     if not len(losses):
         raise ManticoreError("no path can be scored on text without a second token")
     return float(losses.mean())

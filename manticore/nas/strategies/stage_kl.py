@@ -22,23 +22,22 @@ from manticore.components.spec import SKIP
 from manticore.errors import ManticoreError
 from manticore.nas.selection.path_scores import PathNames, TokenBatch, predicted_mask
 from manticore.nas.supernet import Supernet
+from manticore.utils.module_state import eval_mode
 
 
 @torch.no_grad()
 def path_kl(supernet: Supernet, batches: Sequence[TokenBatch], paths: Sequence[PathNames]) -> list[float]:
     """KL(base || path) of each path, in nats per token. Raises ManticoreError if there is no token to predict."""
-    was_training = supernet.training
-    supernet.eval()
     base = (supernet.base,) * supernet.space.stages
     away = [place for place, path in enumerate(paths) if path != base]
     total, count = torch.zeros(len(paths), dtype=torch.float64), 0
-    for batch in batches:
-        own_NV = _predictions(supernet, batch, base)
-        count += len(own_NV)
-        for place in away:
-            apart_NV = own_NV - _predictions(supernet, batch, paths[place])
-            total[place] += float((own_NV.exp() * apart_NV).sum(dtype=torch.float64))
-    supernet.train(was_training)
+    with eval_mode(supernet):
+        for batch in batches:
+            own_NV = _predictions(supernet, batch, base)
+            count += len(own_NV)
+            for place in away:
+                apart_NV = own_NV - _predictions(supernet, batch, paths[place])
+                total[place] += float((own_NV.exp() * apart_NV).sum(dtype=torch.float64))
     if not count:
         raise ManticoreError("no path can be scored on text without a second token")
     held: list[float] = (total / count).tolist()

@@ -20,7 +20,7 @@ from tests.helpers.pico import supernet
 @pytest.fixture(scope="module")
 def net() -> Supernet:
     made = supernet("gpt_neo", "mamba", skip=True)
-    fit_projectors(made, lambda: text(0), lambda: text(1))
+    fit_projectors(made, text(0), text(1))
     return made
 
 
@@ -46,7 +46,7 @@ def test_alignment_brings_a_copy_level_with_base() -> None:
     base = llama()
     made = pair(base, rotated(base)[0], stages=2)
     before = zero_shot(made, text(3, 2))
-    fit_projectors(made, lambda: text(0), lambda: text(1))
+    fit_projectors(made, text(0), text(1))
     after = zero_shot(made, text(3, 2))
     assert max(before.values()) - min(before.values()) > 0.03
     assert max(after.values()) - min(after.values()) < 1e-3

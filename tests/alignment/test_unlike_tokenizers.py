@@ -1,4 +1,4 @@
-"""Whoever compares what two models read, calibration, alignment or hub, never takes unlike tokenizers for one."""
+"""Calibration, alignment and the hub topology never treat different tokenizers as the same."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from transformers import AutoTokenizer, ByT5Tokenizer, PreTrainedTokenizerBase
 
-from manticore.alignment import calibration as calibrating
+from manticore.alignment import calibration as calibration_module
 from manticore.alignment import fit_projectors
-from manticore.alignment.calibration import BATCH, HELD_OUT, Calibration, build_calibration
+from manticore.alignment.calibration import BATCH_SIZE, VAL_EVERY, Calibration, build_calibration
 from manticore.alignment.token_alignment import OffsetTokenizer
 from manticore.components import Component, tokenizers
 from manticore.errors import ManticoreError
@@ -34,28 +34,28 @@ TEXTS = [
 ]
 LENGTH = 32
 MANY = 1 << 17
-"""Tokens to ask for, so that no text is left out."""
+"""More tokens than the texts have, so that all of them are used."""
 
 
 @pytest.fixture(autouse=True)
-def remembered(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Large vocabularies are read once."""
+def cached_tokenizers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Build the offsets of large vocabularies once."""
     monkeypatch.setattr(tokenizers, "fingerprint", fingerprint)
-    monkeypatch.setattr(calibrating, "OffsetTokenizer", reader)
+    monkeypatch.setattr(calibration_module, "OffsetTokenizer", offset_tokenizer)
 
 
-fingerprint, reader = cache(tokenizers.fingerprint), cache(OffsetTokenizer)
+fingerprint, offset_tokenizer = cache(tokenizers.fingerprint), cache(OffsetTokenizer)
 
 
-def reading(family: str, name: str, words: PreTrainedTokenizerBase) -> Component:
-    """A pico model that reads with a tokenizer."""
-    made = component(family, name)
-    made.tokenizer = words
-    return made
+def with_tokenizer(family: str, name: str, tokenizer: PreTrainedTokenizerBase) -> Component:
+    """A pico model with a tokenizer."""
+    model = component(family, name)
+    model.tokenizer = tokenizer
+    return model
 
 
-def pair(own: PreTrainedTokenizerBase, other: PreTrainedTokenizerBase) -> list[Component]:
-    return [reading("gpt_neo", "base", own), reading("mamba", "donor", other)]
+def pair(base: PreTrainedTokenizerBase, donor: PreTrainedTokenizerBase) -> list[Component]:
+    return [with_tokenizer("gpt_neo", "base", base), with_tokenizer("mamba", "donor", donor)]
 
 
 def supernet(parts: list[Component], topology: str) -> Supernet:
@@ -63,14 +63,14 @@ def supernet(parts: list[Component], topology: str) -> Supernet:
 
 
 def calibrated(parts: list[Component], base: str) -> Calibration:
-    """On every text several times, so that each of them is fitted on."""
-    assert len(TEXTS) % HELD_OUT
-    return build_calibration(parts, base, TEXTS * HELD_OUT, MANY, LENGTH)
+    """Calibration on several copies of every text, so that each is in the training batches."""
+    assert len(TEXTS) % VAL_EVERY
+    return build_calibration(parts, base, TEXTS * VAL_EVERY, MANY, LENGTH)
 
 
 @cache
 def ends(name: str, ids: tuple[int, ...], text: str) -> frozenset[int]:
-    """Every number of characters of `text` that these first tokens of it may stand for."""
+    """Every number of characters of `text` that these first tokens of it may represent."""
     whole = [*range(1, len(text) + 1)]
     if name in (*BYTEWISE, "metaspace"):
         return frozenset(end for end in whole if told(name, [*ids]) == expected(name, text[:end]))
@@ -78,44 +78,45 @@ def ends(name: str, ids: tuple[int, ...], text: str) -> frozenset[int]:
     return frozenset(end for end in whole if unknown(name, [*ids]) or said == rough(text[:end]))
 
 
-def test_twins_have_one_vocabulary_and_read_otherwise() -> None:
+def test_twins_have_the_same_vocabulary_and_encode_differently() -> None:
     for twin in TWINS:
         assert tokenizer(twin).get_vocab() == tokenizer("prose").get_vocab()
         assert tokenizer(twin)(PROSE)["input_ids"] != tokenizer("prose")(PROSE)["input_ids"]
 
 
 @pytest.mark.parametrize("base", NAMES)
-def test_calibration_pairs_unlike_ones_where_they_have_read_the_same(base: str) -> None:
-    others = [name for name in NAMES if name != base]
-    parts = [reading("mamba", name, tokenizer(name)) for name in NAMES]
-    held = calibrated(parts, base)
-    assert set(held.shares) == set(others)
-    used = [passage for place, passage in enumerate(TEXTS * HELD_OUT) if place % HELD_OUT != HELD_OUT - 1]
-    for batch, got in enumerate(held.seen):
-        assert set(got.donor) == set(others)
-        for name, other in got.donor.items():
-            for row, here, there in other.places_M3.tolist():
-                passage = used[batch * BATCH + row]
-                own = ends(base, tuple(got.ids_BL[row, : here + 1].tolist()), passage)
-                assert own & ends(name, tuple(other.ids_BL[row, : there + 1].tolist()), passage), (name, passage)
-    for name, share in held.shares.items():
-        places = sum(len(got.donor[name].places_M3) for got in held.seen)
-        assert 0 < share == pytest.approx(places / held.tokens)
+def test_calibration_pairs_positions_that_represent_the_same_characters(base: str) -> None:
+    donors = [name for name in NAMES if name != base]
+    components = [with_tokenizer("mamba", name, tokenizer(name)) for name in NAMES]
+    calibration = calibrated(components, base)
+    assert set(calibration.paired) == set(donors)
+    texts = [text for index, text in enumerate(TEXTS * VAL_EVERY) if index % VAL_EVERY != VAL_EVERY - 1]
+    for index, batch in enumerate(calibration.train):
+        assert set(batch.donors) == set(donors)
+        for name, tokens in batch.donors.items():
+            for row, position, donor_position in tokens.pairs_M3.tolist():
+                passage = texts[index * BATCH_SIZE + row]
+                base_ends = ends(base, tuple(batch.ids_BL[row, : position + 1].tolist()), passage)
+                donor_ends = ends(name, tuple(tokens.ids_BL[row, : donor_position + 1].tolist()), passage)
+                assert base_ends & donor_ends, (name, passage)
+    for name, share in calibration.paired.items():
+        pairs = sum(len(batch.donors[name].pairs_M3) for batch in calibration.train)
+        assert 0 < share == pytest.approx(pairs / calibration.tokens)
 
 
 @pytest.mark.parametrize("base", NAMES)
-def test_alignment_asks_for_pairs_of_unlike_ones(base: str) -> None:
+def test_alignment_needs_paired_text_for_different_tokenizers(base: str) -> None:
     parts = pair(tokenizer(base), tokenizer(base))
     net = supernet(parts, "residual")
     for name in NAMES:
         parts[1].tokenizer = tokenizer(name)
         if name != base:
             with pytest.raises(ManticoreError, match="'donor' has another tokenizer than 'base'; its text must be"):
-                fit_projectors(net, lambda: text(0), lambda: text(1))
+                fit_projectors(net, text(0), text(1))
 
 
 @pytest.mark.parametrize("base", NAMES)
-def test_a_hub_takes_no_unlike_ones(base: str) -> None:
+def test_the_hub_topology_refuses_different_tokenizers(base: str) -> None:
     parts = pair(tokenizer(base), tokenizer(base))
     for name in NAMES:
         parts[1].tokenizer = tokenizer(name)
@@ -124,21 +125,21 @@ def test_a_hub_takes_no_unlike_ones(base: str) -> None:
                 supernet(parts, "hub")
 
 
-def test_one_tokenizer_in_two_files_is_one(tmp_path: Path) -> None:
+def test_a_tokenizer_saved_and_loaded_is_the_same(tmp_path: Path) -> None:
     tokenizer("prose").save_pretrained(tmp_path)
     parts = pair(tokenizer("prose"), AutoTokenizer.from_pretrained(tmp_path))
-    held = calibrated(parts, "base")
-    assert (held.shares, [got.donor for got in held.seen]) == ({}, [{}] * len(held.seen))
-    assert fit_projectors(supernet(parts, "residual"), lambda: text(0), lambda: text(1))
+    train = calibrated(parts, "base").train
+    assert [batch.donors for batch in train] == [{}] * len(train)
+    assert fit_projectors(supernet(parts, "residual"), text(0), text(1))
     assert not supernet(parts, "hub").topology.has_base
 
 
-def test_what_cannot_be_compared_is_refused() -> None:
+def test_slow_tokenizers_are_refused() -> None:
     parts = pair(tokenizer("prose"), ByT5Tokenizer())
-    for refused in (
+    for use in (
         lambda: calibrated(parts, "base"),
-        lambda: fit_projectors(supernet(parts, "residual"), lambda: text(0), lambda: text(1)),
+        lambda: fit_projectors(supernet(parts, "residual"), text(0), text(1)),
         lambda: supernet(parts, "hub"),
     ):
         with pytest.raises(ManticoreError, match="tokenizer ByT5Tokenizer is a slow one"):
-            refused()
+            use()
