@@ -1,6 +1,6 @@
 #!/bin/sh
 # How well paths are ranked before any training: all 16 paths of four stages fine-tuned for 60 steps on source code, one
-# seed, in the folder that is given, or in runs/ranking. Give the same folder again to go on.
+# seed. Writes to the folder in $1, default runs/ranking. The same folder again continues.
 set -eu
 out="${1:-runs/ranking}"
 python "$(dirname "$0")/domains.py" "$out/domains" 1000000
