@@ -58,7 +58,7 @@ def add_study_flags(made: Parser) -> None:
 def study_of(given: argparse.Namespace) -> dict[str, Any]:
     """What the flags say about the study, for the recipe."""
     options = {key: getattr(given, key, None) for key in ("seeds", "learning_rates", "baselines", "budgets")}
-    if (paths := getattr(given, "paths", None)) is not None:
+    if (paths := getattr(given, "all_paths", None)) is not None:
         options |= {"paths": True, "path_seeds": paths}
     return {"study": {key: value for key, value in options.items() if value is not None}}
 

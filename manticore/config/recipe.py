@@ -112,7 +112,7 @@ class Recipe:
         for options in (search.weights, search.alphas, self.finetune.weights):
             if not (0 <= options.beta1 < 1 and 0 <= options.beta2 < 1):
                 raise ManticoreError("beta1 and beta2 of an optimizer must be at least 0 and below 1")
-        if selection.max_parameters is not None and selection.max_flops is not None:
+        if selection.max_parameters not in (None, "largest_component") and selection.max_flops is not None:
             raise ManticoreError("give one budget: selection.max_parameters or selection.max_flops, not both")
         if search.warmup_steps >= search.steps:
             raise ManticoreError(

@@ -102,7 +102,7 @@ def finetune(exp: Experiment, supernet: Supernet, path: list[str], phase: str) -
     A random path that starts fresh owes nothing to the search, and gets its tokens as well.
     """
     options = exp.recipe.finetune
-    fresh = options.init == "fresh"
+    fresh = options.init == "components"
     steps = matched_steps(exp.recipe) if fresh and phase == RANDOM else options.steps
 
     def make() -> TrainModule:

@@ -61,7 +61,7 @@ def run(recipes: Sequence[Recipe], out: Path, workers: int, console: Console) ->
         for exp, task in zip(shops, tasks, strict=True)
     ]
     told = run_rounds([study.story() for study in studies], crew.run)
-    crew.leave()
+    crew.cleanup()
     records = [
         {**record(study, task, held), "absent": list(excluded_baselines(exp).values())}
         for study, task, held, exp in zip(studies, tasks, told, shops, strict=True)

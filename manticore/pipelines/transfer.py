@@ -77,7 +77,7 @@ def run(
     studies = [Study(*held) for held in zip(recipes, data, strict=True)]
     crew = make_scheduler(target, out, workers, console)
     grounds = train([task.name for task in tasks], studies, search_target, crew.run)
-    crew.leave()
+    crew.cleanup()
     seconds = time.monotonic() - started
     result = {
         "manticore": __version__,

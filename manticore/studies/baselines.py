@@ -111,7 +111,7 @@ def soft(exp: Experiment, terms: ArmConfig) -> TrainedModel:
 
     def module() -> TrainModule:
         mixed = supernet
-        if options.init == "fresh":
+        if options.init == "components":
             mixed = build_aligned_supernet(exp, supernet.base, exp.recipe.search.relaxation, "search")
             mixed.load_state_dict({"alpha": supernet.alpha}, strict=False)
         return TrainModule(mixed, options.weights, options.steps)

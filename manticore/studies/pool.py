@@ -1,120 +1,246 @@
-"""Processes that work through jobs of one store, and outlive each other. Knows nothing of what a job means."""
+"""Runs the jobs a store lacks, in this process or in several. It does not know what a job means."""
 
 from __future__ import annotations
 
 import multiprocessing
 from collections import deque
-from collections.abc import Generator
-from contextlib import suppress
-from dataclasses import dataclass
+from collections.abc import Callable, Generator, Sequence
+from contextlib import closing, suppress
+from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
-from typing import Any
+from typing import Any, NamedTuple, Protocol
 
 from manticore.errors import ManticoreError
-from manticore.studies.store import JobFunction, JobStore
-
-QueuedJob = tuple[str, dict[str, Any], str | None]
-"""A job with its key and the failure known of it."""
+from manticore.studies.store import Job, JobFunction, JobState, JobStore, key_of
 
 MAX_CRASHES = 2
-"""Workers a job may cost before it counts as failed."""
+"""Number of worker processes a job may crash before it counts as failed."""
+
+
+class QueuedJob(NamedTuple):
+    """A job to be run, its key, and the failure that is stored for it, if any."""
+
+    key: str
+    job: dict[str, Any]
+    known_failure: str | None
+
+
+Settled = Generator[tuple[str, JobState], None, None]
+"""The key and the state of each job as soon as it is settled."""
+
+
+class Executor(Protocol):
+    """A way to run jobs: here, in processes of this machine, or elsewhere, such as on the nodes of a cluster."""
+
+    def __call__(self, queue: Sequence[QueuedJob], work: JobFunction, store: JobStore) -> Settled:
+        """Run each job by `JobStore.attempt`, wherever that is, and yield its key and state.
+
+        Closing the generator before its end stops what is running and releases its claims.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class JobProgress:
+    """Report of one settled job.
+
+    Attributes:
+        job: the job.
+        state: its state.
+        done: number of jobs settled so far.
+        total: number of jobs.
+    """
+
+    job: dict[str, Any]
+    state: JobState
+    done: int
+    total: int
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """The results of a list of jobs.
+
+    Attributes:
+        results: in the order of the jobs; None for a job without result.
+        failed: traceback by index of the job.
+        claimed: indices of the jobs that other processes are running; they have to be collected later.
+    """
+
+    results: list[Any] = field(default_factory=list)
+    failed: dict[int, str] = field(default_factory=dict)
+    claimed: list[int] = field(default_factory=list)
+
+
+def run_all(
+    jobs: Sequence[Job],
+    work: JobFunction,
+    store: JobStore,
+    executor: Executor | None = None,
+    progress: Callable[[JobProgress], None] | None = None,
+) -> Outcome:
+    """Run the jobs the store lacks and collect all results. Interrupted at any time, a later call resumes.
+
+    A job that failed in an earlier call is tried again; one that fails during this call, here or in another process, is
+    not. Jobs that another process has claimed are skipped.
+
+    Args:
+        jobs: the jobs; equal ones are run once.
+        work: runs one.
+        store: where the results are.
+        executor: how jobs are run; default: one after the other in this process.
+        progress: called in this process after each job.
+
+    Raises ManticoreError for a job that is not plain data, BadFile for a damaged file.
+    """
+    by_key = {key_of(job): dict(job) for job in jobs}
+    failures = {key: store.failure(job) for key, job in by_key.items()}
+    missing = [key for key, job in by_key.items() if not store.has(job)]
+    states: dict[str, JobState] = dict.fromkeys(by_key, "stored")
+    done = 0
+
+    def settle(key: str, state: JobState) -> None:
+        nonlocal done
+        done, states[key] = done + 1, state
+        if progress is not None:
+            progress(JobProgress(by_key[key], state, done, len(by_key)))
+
+    for key in [key for key in by_key if key not in missing]:
+        settle(key, "stored")
+    queue = [QueuedJob(key, by_key[key], failures[key]) for key in missing]
+    with closing((executor or run_serially)(queue, work, store)) as settled:
+        for key, state in settled:
+            settle(key, state)
+    keys = [key_of(job) for job in jobs]
+    return Outcome(
+        [store.get(job) for job in jobs],
+        {index: store.failure(jobs[index]) or "" for index, key in enumerate(keys) if states[key] == "failed"},
+        [index for index, key in enumerate(keys) if states[key] == "claimed" and not store.has(jobs[index])],
+    )
+
+
+def run_serially(queue: Sequence[QueuedJob], work: JobFunction, store: JobStore) -> Settled:
+    """The executor that runs one job after the other in this process."""
+    for key, job, known_failure in queue:
+        yield key, store.attempt(job, work, known_failure)
+
+
+def executor_for(workers: int) -> Executor:
+    """The executor for a number of worker processes; 1: in this process. Raises ManticoreError if it is below 1."""
+    if workers < 1:
+        raise ManticoreError(f"jobs need at least one worker, got {workers}.")
+    return run_serially if workers == 1 else ProcessPool(workers)
 
 
 @dataclass
 class _Worker:
     process: BaseProcess
-    line: Connection
-    task: QueuedJob
+    connection: Connection
+    queued: QueuedJob
 
 
-def run_in_processes(
-    tasks: list[QueuedJob], work: JobFunction, store: JobStore, workers: int
-) -> Generator[tuple[str, str], None, None]:
-    """Yield (key, state) of each job as it is settled; see `JobStore.attempt`.
+@dataclass(frozen=True)
+class ProcessPool:
+    """The executor that runs jobs in worker processes of this machine.
 
-    Processes are spawned, not forked, so `work` must be importable and a script that calls this needs the usual
-    `if __name__ == "__main__"`. When the iteration ends, for whatever reason, none of them is left.
+    A worker that dies does not end the others, unlike in `concurrent.futures`: its job is given to a new worker, and
+    fails after `MAX_CRASHES` workers.
+
+    Processes are spawned, not forked, so `work` must be importable and a script that uses a pool needs the usual
+    `if __name__ == "__main__"`. No process is left when the iteration ends, for whatever reason.
+
+    Args:
+        workers: number of processes.
     """
-    waiting, lost = deque(tasks), dict.fromkeys((key for key, _, _ in tasks), 0)
-    crew: list[_Worker] = []
-    try:
-        while crew or waiting:
-            while waiting and len(crew) < workers:
-                crew.append(_spawn(work, store, waiting.popleft()))
-            ready = wait([worker.line for worker in crew])
-            for worker in [worker for worker in crew if worker.line in ready]:
-                key, job, _ = worker.task
-                try:
-                    state = worker.line.recv()
-                except (EOFError, OSError):
-                    crew.remove(worker)
-                    worker.process.join()
-                    store.free(job)
-                    lost[key] += 1
-                    if lost[key] < MAX_CRASHES and not store.has(job):
-                        waiting.append(worker.task)
+
+    workers: int
+
+    def __call__(self, queue: Sequence[QueuedJob], work: JobFunction, store: JobStore) -> Settled:
+        """See `Executor`."""
+        waiting, crashes = deque(queue), dict.fromkeys((queued.key for queued in queue), 0)
+        running: list[_Worker] = []
+        try:
+            while running or waiting:
+                while waiting and len(running) < self.workers:
+                    running.append(_spawn(work, store, waiting.popleft()))
+                ready = wait([worker.connection for worker in running])
+                for worker in [worker for worker in running if worker.connection in ready]:
+                    key, job, _ = worker.queued
+                    try:
+                        state = worker.connection.recv()
+                    except (EOFError, OSError):  # the worker is dead
+                        running.remove(worker)
+                        worker.process.join()
+                        store.release_abandoned(job)
+                        crashes[key] += 1
+                        if crashes[key] < MAX_CRASHES and not store.has(job):
+                            waiting.append(worker.queued)
+                        else:
+                            yield key, _record_crash(store, job, worker.process.exitcode)
+                        continue
+                    if state is None:
+                        raise ManticoreError(str(worker.connection.recv()))
+                    if waiting:
+                        worker.queued = waiting.popleft()
+                        _assign(worker)
                     else:
-                        yield key, _record_crash(store, job, worker.process.exitcode)
-                    continue
-                if state is None:
-                    raise ManticoreError(str(worker.line.recv()))
-                if waiting:
-                    worker.task = waiting.popleft()
-                    _assign(worker)
-                else:
-                    crew.remove(worker)
-                    worker.line.close()
-                    worker.process.join()
-                yield key, state
-    finally:
-        for worker in crew:
-            worker.process.terminate()
-            worker.process.join()
-            worker.line.close()
-            store.free(worker.task[1])
+                        running.remove(worker)
+                        worker.connection.close()
+                        worker.process.join()
+                    yield key, state
+        finally:
+            for worker in running:
+                worker.process.terminate()
+                worker.process.join()
+                worker.connection.close()
+                store.release_abandoned(worker.queued.job)
 
 
-def _spawn(work: JobFunction, store: JobStore, task: QueuedJob) -> _Worker:
+def _spawn(work: JobFunction, store: JobStore, queued: QueuedJob) -> _Worker:
     context = multiprocessing.get_context("spawn")
-    ours, theirs = context.Pipe()
-    process = context.Process(target=_serve, args=(theirs, work, store), daemon=False)
+    connection, remote = context.Pipe()
+    process = context.Process(target=_serve, args=(remote, work, store), daemon=False)
     process.start()
-    theirs.close()  # so that the line ends when the process does
-    worker = _Worker(process, ours, task)
+    remote.close()  # so that the connection ends when the process does
+    worker = _Worker(process, connection, queued)
     _assign(worker)
     return worker
 
 
 def _assign(worker: _Worker) -> None:
-    with suppress(OSError):  # if it is dead, the line's end will tell
-        worker.line.send(worker.task[1:])
+    with suppress(OSError):  # if the worker is dead, the next read from the connection raises EOFError
+        worker.connection.send((worker.queued.job, worker.queued.known_failure))
 
 
-def _record_crash(store: JobStore, job: dict[str, Any], code: int | None) -> str:
-    """The state of a job whose workers died of it."""
+def _record_crash(store: JobStore, job: dict[str, Any], code: int | None) -> JobState:
+    """The state of a job that crashed its workers."""
     if store.has(job):
         return "finished"
     if not store.claim(job):
-        return "kept" if store.has(job) else "held"
-    how = f"signal {-code}" if code is not None and code < 0 else f"exit status {code}"
-    store.fail(job, f"the process that did this job died ({how}), {MAX_CRASHES} times in a row")
+        return "stored" if store.has(job) else "claimed"
+    reason = f"signal {-code}" if code is not None and code < 0 else f"exit status {code}"
+    store.fail(job, f"the process that ran this job died ({reason}), {MAX_CRASHES} times in a row")
     return "failed"
 
 
-def _serve(line: Connection, work: JobFunction, store: JobStore) -> None:
-    """Answer each job on the line with its state, until the line closes."""
+def _serve(connection: Connection, work: JobFunction, store: JobStore) -> None:
+    """Answer each job with its state until the connection closes; with None and a message after an error of the store.
+
+    Such an error (a damaged file, a full disk) is not a failure of the job; it ends the run. It is sent as text because
+    exceptions with several arguments cannot be unpickled.
+    """
     while True:
         try:
-            job, seen = line.recv()
+            job, known_failure = connection.recv()
         except (EOFError, KeyboardInterrupt):
             return
         try:
-            answers: list[str | None] = [store.attempt(job, work, seen)]
+            answers: list[str | None] = [store.attempt(job, work, known_failure)]
         except KeyboardInterrupt:
             return
-        except Exception as error:  # a damaged file, a full disk: whoever asked must know, and errors do not travel
+        except Exception as error:
             answers = [None, str(error)]
-        with suppress(OSError):  # nobody listens any more; the next look at the line will tell
+        with suppress(OSError):  # the parent has closed the connection; the next read ends the loop
             for answer in answers:
-                line.send(answer)
+                connection.send(answer)

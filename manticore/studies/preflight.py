@@ -17,6 +17,7 @@ from manticore.experiment.experiment import Experiment
 from manticore.experiment.model_selection import given_base
 from manticore.experiment.projectors import check_projectors
 from manticore.experiment.run_dir import RunDir
+from manticore.studies.pool import executor_for
 from manticore.studies.scheduler import TrialScheduler
 from manticore.studies.store import JobStore
 from manticore.studies.trial import TrialRunner
@@ -45,7 +46,7 @@ def check_study_dir(out: Path, result: str) -> None:
 def make_scheduler(recipe: Recipe, out: Path, workers: int, console: Console) -> TrialScheduler:
     """Processes that keep their trials in `out/trials` and share the machine's cores."""
     work = TrialRunner(out / "models", shared_options(recipe.run, workers), recipe.task.cache_dir)
-    return TrialScheduler(JobStore(out / "trials"), work, workers, console)
+    return TrialScheduler(JobStore(out / "trials"), work, executor_for(workers), console)
 
 
 def shared_options(options: RunOptions, workers: int) -> RunOptions:
@@ -147,7 +148,7 @@ def _check_base(recipes: Sequence[Recipe]) -> None:
 def _check_budget(recipes: Sequence[Recipe]) -> None:
     for recipe in recipes:
         options = recipe.selection
-        if options.max_parameters is not None or options.max_flops is not None:
+        if options.max_parameters not in (None, "largest_component") or options.max_flops is not None:
             raise ManticoreError("a path cannot be programmed within a budget; leave out the keys under selection")
 
 

@@ -1,7 +1,7 @@
-"""Finished jobs by their content: what was done once, by whichever process or machine, is never done again.
+"""Results of jobs, stored by content: a job that is finished is never run again, by whichever process or machine.
 
-A job is plain data, and its key a hash of it. The store is a folder with one file for a result, one for a failure and
-one for a claim, so any number of processes may share it. Knows nothing of what a job means.
+A job is plain data; its key is a hash of that data. The store is a folder with one file for each result, failure and
+claim, so any number of processes and machines may share it. The store does not know what a job means.
 """
 
 from __future__ import annotations
@@ -12,122 +12,148 @@ import socket
 import time
 import traceback
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from hashlib import blake2b
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
+
+from filelock import BaseFileLock, FileLock, Timeout
 
 from manticore.errors import BadFile, ManticoreError
-from manticore.studies.alive import file_lock, is_alive, start_time
 from manticore.utils.io import read_json, write_json
 
 Job = Mapping[str, Any]
-"""Plain data: text keys; text, numbers, booleans, None, lists and the like as values."""
+"""Plain data: text keys; text, numbers, booleans, None, lists and dictionaries as values."""
 
-WHERE = "where"
-"""A job's key for where its content lies, which may be elsewhere the next time."""
+LOCATION = "location"
+"""The key of a job for the folders its content is read from. They may differ between machines, so it is not hashed."""
 
 JobFunction = Callable[[dict[str, Any]], Any]
-"""A job to its result, which is plain data too. For several workers a function at the top of a module."""
+"""Maps a job to its result, plain data too. With several workers it must be picklable."""
+
+JobState = Literal["finished", "failed", "stored", "claimed"]
+"""`finished` or `failed` now, `stored` by an earlier run, or `claimed` by another process."""
 
 FORMAT = 1
-SILENT = 60.0
-"""Seconds after which a claim that does not say whose it is counts as left behind."""
+GRACE_SECONDS = 60.0
+"""Age at which a claim file without content counts as abandoned: its process died between creating and writing it."""
 
 
 def key_of(job: Job) -> str:
-    """32 hex digits that depend on the job's content alone, not on the order of its keys nor on what is under `WHERE`.
+    """32 hex digits that depend on the content of the job alone, not on the order of its keys and not on `LOCATION`.
 
     Raises ManticoreError if the job is not plain data.
     """
     _check_plain(job, "job")
-    held = {key: value for key, value in job.items() if key != WHERE}
-    text = json.dumps(held, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    content = {key: value for key, value in job.items() if key != LOCATION}
+    text = json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False)
     return blake2b(text.encode(), digest_size=16).hexdigest()
 
 
 @dataclass(frozen=True)
 class JobStore:
-    """Results of jobs in a folder, which is made when first written to.
+    """Results of jobs in a folder, which is created by the first write.
 
-    A claim is a file made by whoever gets there first. It names its process; if that ran on this machine and is dead,
-    the claim is free again. Claims of other machines are never judged: `release` them by hand if one was lost.
+    A claim consists of a file, which other machines see, and of a lock on this machine, which the operating system
+    releases if the process dies. A claim file of this machine without a lock is therefore abandoned and is replaced.
+    Claims of other machines are never judged: if one is lost, call `release`.
+
+    Args:
+        folder: the folder of the store.
     """
 
     folder: Path
+    _locks: dict[str, BaseFileLock] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "folder", Path(self.folder))
 
-    def path(self, job: Job, what: str = "result") -> Path:
+    def __reduce__(self) -> tuple[type[JobStore], tuple[Path]]:
+        return JobStore, (self.folder,)  # locks belong to this process
+
+    def path(self, job: Job, kind: str = "result") -> Path:
         """The file of a job's `result`, `failure` or `claim`."""
-        return self.folder / f"{key_of(job)}.{what}.json"
+        return self.folder / f"{key_of(job)}.{kind}.json"
 
     def has(self, job: Job) -> bool:
         """Whether the job is finished."""
         return self.path(job).exists()
 
     def get(self, job: Job) -> Any:
-        """The job's result, or None if it is not finished. Raises BadFile if the file is damaged."""
+        """The result of the job, or None if it is not finished. Raises BadFile if the file is damaged."""
         return self._read(job, "result") if self.has(job) else None
 
     def failure(self, job: Job) -> str | None:
-        """How the job went wrong the last time, or None. Raises BadFile if the file is damaged."""
+        """The traceback of the job's last failure, or None. Raises BadFile if the file is damaged."""
         return str(self._read(job, "failure")) if self.path(job, "failure").exists() else None
 
     def claim(self, job: Job) -> bool:
-        """Take the job; False if it is finished or another living process has it.
+        """Claim the job; False if it is finished or claimed by another process.
 
-        A failed job can be claimed again. Whoever has claimed calls `finish`, `fail` or `release`.
+        A failed job can be claimed again. The caller ends its claim by `finish`, `fail` or `release`.
         """
         if self.has(job):
             return False
         self.folder.mkdir(parents=True, exist_ok=True)
-        taken = self._create(job) or (self.free(job) and self._create(job))
-        if taken and self.has(job):  # finished by another between the look and the claim
+        lock = self._lock(job)
+        if lock is None:
+            return False
+        created = self._create(job) or (self._remove_abandoned(job) and self._create(job))
+        if not created:
+            lock.release()
+            return False
+        self._locks[key_of(job)] = lock
+        if self.has(job):  # finished by another process between the first check and the claim
             self.release(job)
             return False
-        return taken
+        return True
 
     def release(self, job: Job) -> None:
-        """Give up the claim, whosever it is."""
+        """Remove the claim, whichever process made it."""
         self.path(job, "claim").unlink(missing_ok=True)
+        lock = self._locks.pop(key_of(job), None)
+        if lock is not None:
+            if self.has(job):  # whoever gets the lock from now on finds the result, so its file is of no use
+                self._lock_path(job).unlink(missing_ok=True)
+            lock.release()
 
-    def free(self, job: Job) -> bool:
-        """Give up the claim if whoever made it is known to be dead; whether that was so."""
-        if not self._abandoned(job):
+    def release_abandoned(self, job: Job) -> bool:
+        """Remove the claim if its process ran on this machine and has died; returns whether that was the case."""
+        lock = self._lock(job)
+        if lock is None:
             return False
-        with file_lock(self.folder / ".free") as mine:
-            if not mine or not self._abandoned(job):
-                return False
-            self.release(job)
-            return True
+        try:
+            return self._remove_abandoned(job)
+        finally:
+            lock.release()
 
     def finish(self, job: Job, result: Any) -> None:
-        """Keep the result, whole or not at all, and give up the claim. Raises ManticoreError if it is no plain data."""
+        """Store the result atomically and end the claim. Raises ManticoreError if the result is not plain data."""
         _check_plain(result, "result of a job")
         self._write(job, "result", result)
         self.path(job, "failure").unlink(missing_ok=True)
         self.release(job)
 
     def fail(self, job: Job, error: BaseException | str) -> None:
-        """Keep what went wrong and give up the claim."""
+        """Store the error and end the claim."""
         if isinstance(error, BaseException):
             error = "".join(traceback.format_exception(error))
         self._write(job, "failure", error)
         self.release(job)
 
-    def attempt(self, job: Job, work: JobFunction, seen: str | None = None) -> str:
-        """Do the job unless that is settled: `finished` or `failed` now, `kept` from before, or `held` by another.
+    def attempt(self, job: Job, work: JobFunction, known_failure: str | None = None) -> JobState:
+        """Run the job unless it is finished or claimed.
 
         Args:
-            job: what to do.
-            work: does it. An Exception is kept as the job's failure; anything else gives up the claim and is raised.
-            seen: the failure known beforehand. One that came after it is not tried again: `failed`.
+            job: the job.
+            work: runs it. An Exception is stored as the job's failure; other errors release the claim and are raised.
+            known_failure: the failure that was stored before this run. A job with a newer one is not tried again.
+
+        Returns the state of the job.
         """
         if not self.claim(job):
-            return "kept" if self.has(job) else "held"
-        if self.failure(job) not in (None, seen):
+            return "stored" if self.has(job) else "claimed"
+        if self.failure(job) not in (None, known_failure):
             self.release(job)
             return "failed"
         try:
@@ -140,63 +166,80 @@ class JobStore:
             raise
         return "finished"
 
-    def holder(self, job: Job) -> str:
-        """Who has claimed the job, for a reader: `process 12 on host`, or nothing."""
-        held = self._claimant(job)
-        return f"process {held['pid']} on {held['host']}" if held else ""
+    def claimant(self, job: Job) -> str:
+        """The process that has claimed the job, as `process 12 on host`; empty if there is none."""
+        claim = self._read_claim(job)
+        return f"process {claim['pid']} on {claim['host']}" if claim else ""
 
-    def _write(self, job: Job, what: str, value: Any) -> None:
-        write_json(self.path(job, what), {"format": FORMAT, "job": dict(job), what: value})
+    def _write(self, job: Job, kind: str, value: Any) -> None:
+        write_json(self.path(job, kind), {"format": FORMAT, "job": dict(job), kind: value})
 
-    def _read(self, job: Job, what: str) -> Any:
-        path = self.path(job, what)
-        held = read_json(path)
-        if not isinstance(held, dict) or held.get("format") != FORMAT or what not in held or "job" not in held:
-            raise BadFile(path, f"not the {what} of a job in format {FORMAT}")
-        if not isinstance(held["job"], dict) or key_of(held["job"]) != key_of(job):
-            raise BadFile(path, f"the {what} of another job than its name says")
-        return held[what]
+    def _read(self, job: Job, kind: str) -> Any:
+        path = self.path(job, kind)
+        record = read_json(path)
+        if not isinstance(record, dict) or record.get("format") != FORMAT or kind not in record or "job" not in record:
+            raise BadFile(path, f"not the {kind} of a job in format {FORMAT}")
+        if not isinstance(record["job"], dict) or key_of(record["job"]) != key_of(job):
+            raise BadFile(path, f"the {kind} of another job than its name says")
+        return record[kind]
+
+    def _lock_path(self, job: Job) -> Path:
+        return self.folder / f"{key_of(job)}.lock"
+
+    def _lock(self, job: Job) -> BaseFileLock | None:
+        """The acquired lock of the job; None if a living process of this machine, such as this one, has it."""
+        lock = FileLock(self._lock_path(job))
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            return None
+        return lock
 
     def _create(self, job: Job) -> bool:
-        """Make the claim's file, which only one process can."""
+        """Create the claim file; only one process of all machines succeeds."""
         try:
             handle = os.open(self.path(job, "claim"), os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o644)
         except FileExistsError:
             return False
-        pid = os.getpid()
         with os.fdopen(handle, "w", encoding="utf-8") as file:
-            json.dump({"pid": pid, "host": socket.gethostname(), "born": start_time(pid)}, file)
+            json.dump({"pid": os.getpid(), "host": socket.gethostname()}, file)
         return True
 
-    def _abandoned(self, job: Job) -> bool:
-        held = self._claimant(job)
-        if held is not None:
-            return held["host"] == socket.gethostname() and not is_alive(held["pid"], held.get("born"))
+    def _remove_abandoned(self, job: Job) -> bool:
+        """Remove the claim file if it is of this machine. The caller has the lock, so its process is dead."""
+        path = self.path(job, "claim")
+        claim = self._read_claim(job)
         try:
-            return time.time() - self.path(job, "claim").stat().st_mtime > SILENT
-        except FileNotFoundError:
-            return False  # given up just now; the next look will find it free or finished
+            if claim is None:  # which machine is unknown until the file has content
+                abandoned = time.time() - path.stat().st_mtime > GRACE_SECONDS
+            else:
+                abandoned = claim["host"] == socket.gethostname()
+            if abandoned:
+                path.unlink()
+        except FileNotFoundError:  # released by another machine just now
+            return False
+        return abandoned
 
-    def _claimant(self, job: Job) -> dict[str, Any] | None:
-        """Who has claimed; None where nobody has, or nothing is written yet."""
+    def _read_claim(self, job: Job) -> dict[str, Any] | None:
+        """The content of the claim file; None if there is no file or nothing is written yet."""
         try:
-            held = json.loads(self.path(job, "claim").read_text(encoding="utf-8"))
+            claim = json.loads(self.path(job, "claim").read_text(encoding="utf-8"))
         except (OSError, ValueError):
             return None
-        return held if isinstance(held, dict) and isinstance(held.get("pid"), int) and "host" in held else None
+        return claim if isinstance(claim, dict) and isinstance(claim.get("pid"), int) and "host" in claim else None
 
 
 def _check_plain(value: object, what: str) -> None:
-    """Raises ManticoreError unless `value` comes back from JSON as it was, tuples as lists."""
+    """Raise ManticoreError unless `value` survives a round trip through JSON, tuples becoming lists."""
     if isinstance(value, Mapping):
         if not all(isinstance(key, str) for key in value):
             raise ManticoreError(f"a {what} has text keys, got {[key for key in value if not isinstance(key, str)]}.")
-        for held in value.values():
-            _check_plain(held, what)
+        for item in value.values():
+            _check_plain(item, what)
     elif isinstance(value, list | tuple):
-        for held in value:
-            _check_plain(held, what)
+        for item in value:
+            _check_plain(item, what)
     elif not (value is None or isinstance(value, str | int | float)):
         raise ManticoreError(f"a {what} is plain data, got a {type(value).__name__} in it.")
     elif what == "job" and isinstance(value, float) and not abs(value) < float("inf"):
-        raise ManticoreError(f"a {what} holds finite numbers, got {value}.")
+        raise ManticoreError(f"a {what} has finite numbers, got {value}.")

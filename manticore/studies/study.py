@@ -65,7 +65,7 @@ class Study:
         self.steps = matched_steps(self.recipe)
         self.rates: dict[str, float] = {}
 
-    def story(self) -> RoundPlan:
+    def story(self) -> RoundPlan[dict[str, Any]]:
         """Everything the task's tables are made from."""
         parts = self.recipe.study.baselines
         alone = [self.component(name) for name in self.space.names]

@@ -77,7 +77,7 @@ def base_index(studies: Sequence[Study], scores: Sequence[dict[str, float]]) -> 
     return means.index(max(means))
 
 
-def proxy_trials(study: Study, base: str) -> RoundPlan:
+def proxy_trials(study: Study, base: str) -> RoundPlan[dict[str, Any]]:
     """The search and every path from scratch, with every seed; no test."""
     sides = yield from _ready(study, base, True)
     results = yield [study.trial(side, seed, study.rates[side.name]) for side in sides for seed in study.seeds]
@@ -85,7 +85,7 @@ def proxy_trials(study: Study, base: str) -> RoundPlan:
     return {side.name: [next(told) for _ in study.seeds] for side in sides}
 
 
-def target_trials(study: Study, base: str, search: bool) -> RoundPlan:
+def target_trials(study: Study, base: str, search: bool) -> RoundPlan[dict[str, Any]]:
     """Every component alone and every path from scratch, with every seed, and their tests; the search, if wanted."""
     sides = yield from _ready(study, base, search)
     held: dict[str, Any] = yield from study.rounds([*alone(study), *sides])

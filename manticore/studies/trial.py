@@ -32,7 +32,7 @@ from manticore.export.checkpoint import save_checkpoint
 from manticore.nas.cost import flops, model_parameters
 from manticore.report.usage import usage_of
 from manticore.studies.baselines import ArmConfig, TrainedModel, baseline_arms
-from manticore.studies.store import WHERE, key_of
+from manticore.studies.store import LOCATION, key_of
 from manticore.tasks.catalog import load_task
 from manticore.tasks.options import TaskOptions
 from manticore.tasks.task import Task
@@ -40,7 +40,7 @@ from manticore.training.metrics import worst_scores
 from manticore.utils import assets
 
 # Raised whenever the same trial comes to mean another result, so that no store made before is believed.
-VERSION = 4
+VERSION = 5
 
 Trial = dict[str, Any]
 WEIGHTS = ("config.json", "*.safetensors")
@@ -95,8 +95,8 @@ def make_trial(
     elif recipe.align.projectors is not None:
         sources["projectors"] = _folder_digest(assets.find("projectors", recipe.align.projectors), WEIGHTS)
         where["align"] = {"projectors": told["align"].pop("projectors")}
-    held = {"version": VERSION, "data": data, "arm": arm, "terms": terms, "recipe": told}
-    return {**held, "sources": sources, WHERE: where, "split": "val"}
+    held = {"version": VERSION, "data": data, "arm": arm, "config": terms, "recipe": told}
+    return {**held, "sources": sources, LOCATION: where, "split": "val"}
 
 
 def test_trial(held: Trial) -> Trial:
@@ -129,32 +129,32 @@ class TrialRunner:
 
     def __call__(self, held: Trial) -> dict[str, Any]:
         """Train, or take the model that was trained for the same trial before; score it."""
-        recipe = resolve([held["recipe"], held[WHERE]], "auto")
-        place = self.place(held)
+        recipe = resolve([held["recipe"], held[LOCATION]], "auto")
+        place = self.model_dir(held)
         task = _task(replace(recipe.task, cache_dir=self.cache, workers=1))
         machine = setup_hardware(replace(self.run, seed=recipe.run.seed, precision=recipe.run.precision))
         (place / "checkpoints").mkdir(parents=True, exist_ok=True)
         exp = Experiment(recipe, task, machine, RunDir(place), Console(quiet=True))
-        exp = exp.read_as(held["terms"].get("base", exp.space.names[0]))  # text as base reads it; a hub's is first
+        exp = exp.read_as(held["config"].get("base", exp.space.names[0]))  # text as base reads it; a hub's is first
         try:
-            entry = baseline_arms[held["arm"]](exp, held["terms"])
+            entry = baseline_arms[held["arm"]](exp, held["config"])
         except NonFiniteLoss:  # a learning rate that is too high is no reason to stop, and never the best
-            self.forget(held)
+            self.delete_model(held)
             return DIVERGED
         if held["split"] == "val":
             return {**_facts(exp, entry), "score": exp.score(entry.net, "val").to_dict()}
         scores = {name: exp.score(net, "test").to_dict() for name, net in entry.before.items()}
         reached = exp.score(reload_exported(entry.net, place / "exported", exp.task.kind), "test")
-        self.forget(held)
+        self.delete_model(held)
         return {"score": reached.to_dict(), "before": scores, "documents": reached.documents}
 
-    def place(self, held: Trial) -> Path:
+    def model_dir(self, held: Trial) -> Path:
         """Where the trial's model is."""
         return self.folder / key_of({**held, "split": "val"})
 
-    def forget(self, held: Trial) -> None:
+    def delete_model(self, held: Trial) -> None:
         """Drop the trial's model; its scores stay."""
-        shutil.rmtree(self.place(held), ignore_errors=True)
+        shutil.rmtree(self.model_dir(held), ignore_errors=True)
 
 
 def reload_exported(net: nn.Module, folder: Path, kind: str) -> nn.Module:

@@ -42,7 +42,7 @@ def answer(value: float, held: Trial, path: list[str] | None = None, metric: Met
     if held["split"] == "test":
         before = {"soft": score, "discrete": score} if held["arm"] == "hybrid" else {}
         return {"score": score, "before": before}
-    steps = held["terms"].get("steps", 8)
+    steps = held["config"].get("steps", 8)
     found = path if held["arm"] == "hybrid" else None
     return {
         "score": score,

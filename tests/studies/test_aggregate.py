@@ -26,7 +26,7 @@ PATHS = {"gpt-neo gpt-neo": 0.2, "gpt-neo mamba": 0.5, "mamba gpt-neo": 0.8, "ma
 
 def accuracy(held: Trial) -> float:
     """Paths from scratch as in PATHS, hybrids 0.7, everything else 0.4; later seeds a little better."""
-    path = held["terms"].get("path")
+    path = held["config"].get("path")
     base = PATHS[" ".join(path)] if path else {"hybrid": 0.7}.get(held["arm"], 0.4)
     return base + 0.01 * seed_of(held)
 

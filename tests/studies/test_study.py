@@ -22,7 +22,7 @@ def accuracy(held: Trial) -> float:
     if held["split"] == "test":
         return 0.9 if rate_of(held) != GOOD[held["arm"]] else 0.3
     best = 0.5 if rate_of(held) == GOOD[held["arm"]] else 0.4
-    return best + 0.1 * (held["terms"].get("path") == ["mamba", "mamba"]) + 0.01 * seed_of(held)
+    return best + 0.1 * (held["config"].get("path") == ["mamba", "mamba"]) + 0.01 * seed_of(held)
 
 
 def test_choices_are_made_on_model_choice_and_test_comes_last() -> None:
@@ -51,14 +51,14 @@ def test_choices_are_made_on_model_choice_and_test_comes_last() -> None:
 def test_everybody_gets_the_same_tokens_and_then_the_same_operations() -> None:
     found, rounds = told(Study(recipe(), "data"), accuracy)
     fixed = {"path", "uniform", "designed"}
-    steps = {held["terms"]["steps"] for held in rounds[0] + rounds[1] if held["arm"] in fixed}
+    steps = {held["config"]["steps"] for held in rounds[0] + rounds[1] if held["arm"] in fixed}
     assert steps == {(4 + 2) + 4}  # weight and alpha steps of the search, and the fine-tuning, of 8 sequences each
     (hub,) = {held["recipe"]["search"]["steps"] for held in rounds[1] if held["arm"] == "hub"}
     assert hub == 10
     spent = {row["name"]: row["train_flops"] for row in found["tables"]["flops"]}
     assert spent["uniform mixture"] == pytest.approx(found["train_flops"], rel=0.15)
     halved = [held for trials in rounds for held in trials if held["arm"] == "uniform"][-1]
-    assert halved["terms"]["steps"] == 4  # twice the operations a step: 8 * 6000 of the hybrid's are 4 steps
+    assert halved["config"]["steps"] == 4  # twice the operations a step: 8 * 6000 of the hybrid's are 4 steps
 
 
 def test_a_soft_hybrid_is_searched_for_as_long_and_tuned_for_less() -> None:
@@ -67,8 +67,8 @@ def test_a_soft_hybrid_is_searched_for_as_long_and_tuned_for_less() -> None:
     assert [row["name"] for row in found["tables"]["flops"]] == ["hybrid", "soft hybrid"]
     held = [one for trials in rounds for one in trials if one["arm"] == "soft"]
     assert {one["recipe"]["search"]["steps"] for one in held} == {study.recipe.search.steps}
-    assert [held[0]["terms"]["steps"], held[-1]["terms"]["steps"]] == [4, 1]
-    assert all(one["recipe"]["finetune"]["steps"] == one["terms"]["steps"] for one in held)
+    assert [held[0]["config"]["steps"], held[-1]["config"]["steps"]] == [4, 1]
+    assert all(one["recipe"]["finetune"]["steps"] == one["config"]["steps"] for one in held)
 
 
 def test_the_base_that_was_asked_for_stays() -> None:

@@ -73,7 +73,7 @@ def test_compare_with_unlike_tokenizers_and_go_on(
     ours = rows["hybrid"]["values"]["0"]
     for name, lead in task["differences"]["tokens"].items():  # ahead is who needs less
         assert lead["mean"] == pytest.approx(rows[name]["values"]["0"] - ours), name
-    best = min(("gpt alone", "mamba alone"), key=lambda name: rows[name]["choice"])
+    best = min(("gpt alone", "mamba alone"), key=lambda name: rows[name]["val"])
     assert task["base"] == best.removesuffix(" alone")
     assert better_component(list(rows.values()), BITS) == rows[best]
     reached = [path["bits_per_byte"]["mean"] for path in task["paths"]]

@@ -74,7 +74,7 @@ def test_numbers_are_those_of_the_trials(done: Path) -> None:
         found = {
             str(held["job"]["recipe"]["run"]["seed"]): held["result"]["score"]["accuracy"]
             for held in tested
-            if held["job"]["terms"].get("path") == row["path"] and held["job"]["terms"]["base"] == base
+            if held["job"]["config"].get("path") == row["path"] and held["job"]["config"]["base"] == base
         }
         assert found == row["values"]
     assert rate == 0.004

@@ -37,7 +37,7 @@ def study(name: str, components: list[Any], **space: Any) -> Study:
 
 def score(held: Trial) -> float:
     """The first component is better on proxy one, the second on proxy two by more; the higher rate is better."""
-    name, terms, seed = held["data"], held["terms"], held["recipe"]["run"]["seed"]
+    name, terms, seed = held["data"], held["config"], held["recipe"]["run"]["seed"]
     first = [choice in ("gpt-neo", "attending") for choice in terms.get("path", ())]
     worth = {"proxy one": 0.02, "proxy two": -0.05, "target": 0.03}[name]
     order = 0.01 if first == [False, True] else 0.0
@@ -83,7 +83,7 @@ def test_every_choice_is_made_before_test_is_read_and_of_proxies_it_never_is() -
     crew = Crew()
     played(crew=crew)
     *before, last = crew.rounds
-    assert {held["split"] for asked in before for held in asked} == {"choice"}
+    assert {held["split"] for asked in before for held in asked} == {"val"}
     assert {(held["split"], held["data"]) for held in last} == {("test", "target")}
     trained = [held for held in before[-1] if held["data"] == "target"]
     assert [{**held, "split": "val"} for held in last] == trained
@@ -94,10 +94,10 @@ def test_paths_have_the_learning_rate_of_base_alone_and_every_seed() -> None:
     grounds = played(crew=crew)
     assert [ground.study.rates[f"{ground.base} alone"] for ground in grounds] == [0.001, 0.002, 0.002]
     for ground in grounds:
-        asked = [held for held in crew.rounds[2] if held["data"] == ground.study.data and "steps" in held["terms"]]
-        paths = [held for held in asked if held["terms"]["base"] == ground.base]
+        asked = [held for held in crew.rounds[2] if held["data"] == ground.study.data and "steps" in held["config"]]
+        paths = [held for held in asked if held["config"]["base"] == ground.base]
         assert {_rate(held) for held in paths} == {ground.study.rates[f"{ground.base} alone"]}
-        assert len({(tuple(held["terms"]["path"]), held["recipe"]["run"]["seed"]) for held in paths}) == 4 * 2
+        assert len({(tuple(held["config"]["path"]), held["recipe"]["run"]["seed"]) for held in paths}) == 4 * 2
 
 
 def _rate(held: Trial) -> float:

@@ -46,7 +46,7 @@ def key(of: Recipe, kind: str = "mamba alone", data: str = "data") -> str:
 
 def test_what_a_contender_does_not_read_is_not_in_its_trial() -> None:
     plain = recipe()
-    other = replace(plain, search=replace(plain.search, entropy=0.7))
+    other = replace(plain, search=replace(plain.search, entropy_weight=0.7))
     assert key(other) == key(plain)
     assert key(other, "hybrid") != key(plain, "hybrid")
     elsewhere = replace(
@@ -56,7 +56,7 @@ def test_what_a_contender_does_not_read_is_not_in_its_trial() -> None:
         assert key(elsewhere, kind) == key(plain, kind)
     tuned, search = plain.finetune, plain.search
     cheap = replace(search, batch_size=search.batch_size // 2)
-    longer = replace(tuned, start="search", steps=tuned.steps + 3)
+    longer = replace(tuned, init="supernet", steps=tuned.steps + 3)
     parted = replace(plain, search=cheap, finetune=longer)
     assert Study(parted, "data").steps == Study(plain, "data").steps
     for kind in ("mamba alone", "striped", "uniform mixture"):
@@ -75,7 +75,7 @@ def test_what_it_reads_is() -> None:
     wider = replace(plain.scratch, attention=replace(plain.scratch.attention, width=32))
     assert key(replace(plain, scratch=wider)) != key(plain)
     assert key(replace(plain, finetune=replace(plain.finetune, steps=5))) != key(plain)
-    larger = replace(plain, selection=replace(plain.selection, within_largest=False))
+    larger = replace(plain, selection=replace(plain.selection, max_parameters=None))
     assert (key(larger, "hybrid"), key(larger)) != (key(plain, "hybrid"), key(plain))
     assert key(larger) == key(plain)
 
@@ -175,7 +175,7 @@ def test_a_trial_is_trained_once_and_tested_on_what_was_trained(tmp_path: Path) 
     assert len(first["path"]) == 2
     assert first["parameters"] > 0
     assert first["tokens"] == 10 * 8 * 6  # 4 + 2 + 4 steps of 8 sequences of 6 tokens
-    weights = sorted((work.place(held) / "checkpoints").glob("*.safetensors"))
+    weights = sorted((work.model_dir(held) / "checkpoints").glob("*.safetensors"))
     assert [file.stem for file in weights] == ["fine-tune", "search"]
     changed = {file: file.stat().st_mtime_ns for file in weights}
     assert work(held)["score"] == first["score"]
@@ -183,7 +183,7 @@ def test_a_trial_is_trained_once_and_tested_on_what_was_trained(tmp_path: Path) 
     result = work(trial.test_trial(held))
     assert set(result["before"]) == {"soft", "discrete"}
     assert result["score"]["count"] == 32
-    assert not work.place(held).exists()
+    assert not work.model_dir(held).exists()
     again = work(trial.test_trial(held))  # the model is gone: it is trained anew, and is the same
     assert again == result
 
@@ -204,7 +204,7 @@ def test_what_is_tested_has_been_exported_and_read_again(
         return score(self, net, *rest)
 
     monkeypatch.setattr(
-        trial, "save_checkpoint", lambda net, out, to, words: folders.append(to) or write(net, out, to, words)
+        trial, "save_checkpoint", lambda net, exp, to, card: folders.append(to) or write(net, exp, to, card)
     )
     monkeypatch.setattr(Experiment, "score", noted)
     TrialRunner(tmp_path, study.recipe.run)(trial.test_trial(study.trial(side, 0, 0.001)))
@@ -215,10 +215,10 @@ def test_what_is_tested_has_been_exported_and_read_again(
         assert isinstance(scored[-1], Supernet)
 
 
-@pytest.mark.parametrize("start", ["search", "fresh"])
-def test_the_soft_contender_is_fine_tuned_with_the_alphas_that_were_found(start: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("init", ["supernet", "components"])
+def test_the_soft_contender_is_fine_tuned_with_the_alphas_that_were_found(init: str, tmp_path: Path) -> None:
     plain = recipe()
-    told = replace(plain, finetune=replace(plain.finetune, start=start))
+    told = replace(plain, finetune=replace(plain.finetune, init=init))
     (tmp_path / "checkpoints").mkdir()
     exp = Experiment(told, load_task(told.task), setup_hardware(told.run), RunDir(tmp_path), Console(quiet=True))
     begun: list[dict[str, torch.Tensor]] = []
@@ -239,7 +239,7 @@ def test_the_soft_contender_is_fine_tuned_with_the_alphas_that_were_found(start:
     assert torch.equal(tuned["alpha"], begun[1]["alpha"])
     assert not torch.equal(tuned["alpha"], drawn["alpha"])
     fixed = [name for name in drawn if name != "alpha"]
-    assert all(torch.equal(begun[1][name], drawn[name]) for name in fixed) == (start == "fresh")
+    assert all(torch.equal(begun[1][name], drawn[name]) for name in fixed) == (init == "components")
     assert not any(torch.equal(found[name], drawn[name]) for name in fixed if name.endswith("proj.weight"))
 
 
