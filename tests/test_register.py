@@ -101,7 +101,7 @@ def test_all_three_at_once_up_to_a_checkpoint_that_loads_elsewhere(
     )
     options = {**QUICK, "baselines": {"components": False, "uniform": False, "random": False}}
     result = mc.search(space, NAME, out=tmp_path / "run", quiet=True, **options)
-    assert result.metrics["task"] == NAME
+    assert result.metrics.task == NAME
     assert result.architecture.projector == "gated"
     assert result.folder == tmp_path / "run"
     place = tmp_path / "by-hand"
@@ -127,7 +127,7 @@ def test_model_objects_are_components_and_are_written_down(tmp_path: Path) -> No
     options = {**QUICK, "baselines": {"components": False, "uniform": False, "random": False}}
     result = mc.search(space, NAME, out=tmp_path / "run", quiet=True, **options)
     assert (tmp_path / "run.components" / "mine" / "model.safetensors").exists()
-    assert result.metrics["components"]["mine"]["width"] == 16
+    assert result.metrics.components["mine"].width == 16
     again = mc.search(space, NAME, out=tmp_path / "run", quiet=True, resume=True, **options)
     assert again.metrics == result.metrics
     with pytest.raises(ManticoreError, match="already holds something"):

@@ -21,6 +21,7 @@ Only second moments are kept: one pass over the text for all P, and one for all 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -62,7 +63,7 @@ class StageFit:
         stage: index of the stage, from 0.
         component: name of the donor.
         r2_in, r2_out: coefficient of determination R^2 of P, and of Q jointly with its bypass; 1 is a perfect fit, 0
-            that of the mean, NaN if the target does not vary.
+            that of the mean, None if the target does not vary.
         damping_in, damping_out: chosen ridge penalties; see `Moments.solve`.
         gain: chosen factor for the output of P.
         base_update: root mean squared norm of the update that the base's own segment adds to the stream.
@@ -72,8 +73,8 @@ class StageFit:
 
     stage: int
     component: str
-    r2_in: float
-    r2_out: float
+    r2_in: float | None
+    r2_out: float | None
     damping_in: float
     damping_out: float
     gain: float
@@ -107,8 +108,12 @@ def fit_projectors(
         for name in _donors(supernet):
             (p, _), (q, moments, gain) = fits_in[name, stage], fits_out[name, stage]
             lengths = (moments.target_rms(), before[name, stage], moments.prediction_rms(q.affine))
-            results.append(StageFit(stage, name, p.r2, q.r2, p.damping, q.damping, gain, *lengths))
+            results.append(StageFit(stage, name, _finite(p.r2), _finite(q.r2), p.damping, q.damping, gain, *lengths))
     return results
+
+
+def _finite(r2: float) -> float | None:
+    return r2 if math.isfinite(r2) else None
 
 
 def check_alignable(supernet: Supernet) -> None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+
+from torch import nn
 
 from manticore import __version__
+from manticore.components import Component
 from manticore.experiment.environment import environment_info
 from manticore.experiment.experiment import Experiment, PhaseResult
 from manticore.experiment.model_selection import choose_export
@@ -14,7 +16,18 @@ from manticore.experiment.projectors import ProjectorFit
 from manticore.nas.cost import flops, model_parameters, parameters
 from manticore.nas.discretize import discretize
 from manticore.nas.supernet import Supernet
+from manticore.results.search import (
+    DISCRETE_ROW,
+    HYBRID_ROW,
+    SOFT_ROW,
+    ComponentInfo,
+    DiscretizationGap,
+    ModelRow,
+    SearchResult,
+    SplitScore,
+)
 from manticore.tasks.task import Task
+from manticore.training.metrics import metrics
 from manticore.training.scoring import Score
 from manticore.utils.console import info
 
@@ -28,68 +41,72 @@ def compare(
     path: list[str],
     tuned: PhaseResult,
     others: dict[str, PhaseResult],
-) -> dict[str, Any]:
+) -> SearchResult:
     """Everything on the same untouched test split, which is read here and nowhere else."""
     supernet = found.net
     assert isinstance(supernet, Supernet)
     info(exp.console, "comparing on the test split")
     raw = discretize(supernet, path, **exp.task.config_fields())
     rows = [
-        _row(exp, "soft supernet", "search", supernet, found.tokens),
-        _row(exp, "discretized, before fine-tuning", "search", raw, found.tokens),
-        _row(exp, "discretized, after fine-tuning", "search", tuned.net, found.tokens + tuned.tokens),
-        *(_row(exp, f"{name} alone", "component", held.net, held.tokens, held.task) for name, held in alone.items()),
+        _row(exp, SOFT_ROW, "search", supernet, found.tokens),
+        _row(exp, DISCRETE_ROW, "search", raw, found.tokens),
+        _row(exp, HYBRID_ROW, "search", tuned.net, found.tokens + tuned.tokens),
+        *(
+            _row(exp, f"{name} alone", "component", phase.net, phase.tokens, phase.task)
+            for name, phase in alone.items()
+        ),
     ]
-    for name, held in others.items():
-        inherited = found.tokens if name == RANDOM and exp.recipe.finetune.init == "search" else 0
-        rows.append(_row(exp, name, "baseline", held.net, inherited + held.tokens))
-    count = len(exp.task.splits().test)
-    for name, accuracy in exp.task.guesses().items():
-        guess = Score(math.nan, accuracy, count)
-        empty = dict.fromkeys(("loss", "parameters", "flops_per_token", "training_tokens"))
-        rows.append({"name": name, "group": "guess", **guess.to_dict(), **empty})
+    for name, phase in others.items():
+        inherited = found.tokens if name == RANDOM and exp.recipe.finetune.init == "supernet" else 0
+        rows.append(_row(exp, name, "baseline", phase.net, inherited + phase.tokens))
+    soft, discrete, finetuned = (row.score.value for row in rows[:3])
+    rows += _heuristic_rows(exp.task)
     exported, why = choose_export(exp, tuned, alone)
     preset, preset_why = exp.preset
     architecture = supernet.architecture(path)
-    return {
-        "task": exp.task.name,
-        "metric": exp.task.metric,
-        "kind": exp.task.kind,
-        "example": exp.task.example_text(),
-        "manticore": __version__,
-        "seed": exp.recipe.run.seed,
-        "preset": preset,
-        "preset_reason": preset_why,
-        "base": architecture.base,
-        "base_reason": "it runs the first stage" if not supernet.topology.has_base else reason,
-        "path": path,
-        "words": architecture.words(),
-        "exported": exported,
-        "exported_reason": why,
-        "gap": {name: row[exp.task.metric] for name, row in zip(("soft", "discrete", "finetuned"), rows, strict=False)},
-        "components": {
-            component.name: {
-                "source": component.source,
-                "revision": component.revision,
-                "parameters": parameters(component.model),
-                "layers": component.depth,
-                "width": component.width,
-                "layer_boundaries": component.layer_boundaries(exp.space.stages),
-            }
-            for component in exp.components
-        },
-        "alignment": None if not isinstance(fit := exp.fits.get(base), ProjectorFit) else fit.to_dict(),
-        "machine": environment_info(),
-        "seconds": exp.seconds,
-        "rows": rows,
-    }
+    fit = exp.fits.get(base)
+    return SearchResult(
+        version=__version__,
+        task=exp.task.name,
+        metric=metrics[exp.task.metric],
+        kind=exp.task.kind,
+        example=exp.task.example_text(),
+        seed=exp.recipe.run.seed,
+        preset=preset,
+        preset_reason=preset_why,
+        base=architecture.base,
+        base_reason=reason if supernet.topology.has_base else "it runs the first stage",
+        path=tuple(path),
+        summary=architecture.words(),
+        exported=exported,
+        exported_reason=why,
+        gap=DiscretizationGap(soft, discrete, finetuned),
+        components={component.name: _component_info(component, exp.space.stages) for component in exp.components},
+        alignment=fit.info if isinstance(fit, ProjectorFit) else None,
+        machine=environment_info(),
+        seconds=exp.seconds,
+        rows=tuple(rows),
+    )
 
 
-def _row(exp: Experiment, name: str, group: str, net: Any, tokens: int, task: Task | None = None) -> dict[str, Any]:
-    result = exp.score(net, "test", task)
-    cost = {
-        "parameters": model_parameters(net),
-        "flops_per_token": flops(net, exp.mean_length),
-        "training_tokens": tokens,
-    }
-    return {"name": name, "group": group, **result.to_dict(), **cost}
+def _component_info(component: Component, stages: int) -> ComponentInfo:
+    return ComponentInfo(
+        source=component.source,
+        revision=component.revision,
+        parameters=parameters(component.model),
+        layers=component.depth,
+        width=component.width,
+        layer_boundaries=tuple(component.layer_boundaries(stages)),
+    )
+
+
+def _row(exp: Experiment, name: str, group: str, net: nn.Module, tokens: int, task: Task | None = None) -> ModelRow:
+    score = SplitScore.of(exp.score(net, "test", task).to_dict(), metrics[exp.task.metric])
+    return ModelRow(name, group, score, model_parameters(net), flops(net, exp.mean_length), tokens)
+
+
+def _heuristic_rows(task: Task) -> list[ModelRow]:
+    """One row for each of the task's heuristics, which need no training."""
+    count = len(task.splits().test)
+    scores = {name: Score(math.nan, accuracy, count) for name, accuracy in task.guesses().items()}
+    return [ModelRow(name, "heuristic", SplitScore.of(score.to_dict(), score.metric)) for name, score in scores.items()]

@@ -5,8 +5,7 @@ A run fits them once for a base; every supernet of the run that has that base st
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 from torch import Tensor
 
@@ -17,6 +16,7 @@ from manticore.config.sections import ZERO_SHOT
 from manticore.errors import BadFile, ManticoreError
 from manticore.experiment.experiment import Experiment
 from manticore.nas.supernet import Supernet
+from manticore.results.search import AlignmentInfo
 from manticore.tasks.catalog import task_info
 from manticore.utils import assets
 from manticore.utils.console import info
@@ -34,9 +34,10 @@ class ProjectorFit:
     fits: list[StageFit]
     paired: dict[str, float]
 
-    def to_dict(self) -> dict[str, Any]:
-        """Plain data, for metrics.json."""
-        return {"tokens": self.tokens, "paired": self.paired, "stages": [asdict(fit) for fit in self.fits]}
+    @property
+    def info(self) -> AlignmentInfo:
+        """What the result of the run says of the fit."""
+        return AlignmentInfo(self.tokens, self.paired, tuple(self.fits))
 
 
 def build_aligned_supernet(exp: Experiment, base: str, relaxation: str, purpose: str) -> Supernet:
@@ -88,13 +89,18 @@ def _fit(exp: Experiment, supernet: Supernet, tokens: int) -> ProjectorFit:
 
 def _summary(fits: list[StageFit], back: str) -> str:
     """How much is recovered, and how long updates are beside base's."""
-    r2_in, r2_out = ([getattr(fit, name) for fit in fits] for name in ("r2_in", "r2_out"))
     lengths = [fit.update / fit.base_update for fit in fits if fit.base_update]
     return (
-        f"P recovers {min(r2_in):.0%} to {max(r2_in):.0%} of the donor streams' variance, "
-        f"{back} {min(r2_out):.0%} to {max(r2_out):.0%} of base's updates'; donor updates are "
+        f"P recovers {_shares([fit.r2_in for fit in fits])} of the donor streams' variance, "
+        f"{back} {_shares([fit.r2_out for fit in fits])} of base's updates'; donor updates are "
         f"{min(lengths):.2f} to {max(lengths):.2f} times as long as base's"
     )
+
+
+def _shares(explained: list[float | None]) -> str:
+    """The least and the greatest share of variance that is explained: `81% to 97%`."""
+    shares = [share for share in explained if share is not None]
+    return f"{min(shares):.0%} to {max(shares):.0%}" if shares else "none"
 
 
 def aligned_sequences(recipe: Recipe) -> float:

@@ -25,6 +25,7 @@ from manticore.nas.supernet import Supernet
 from manticore.report.run.table import bare, markdown
 from manticore.tasks.language.documents import KINDS, kind_of, read_documents, text_in
 from manticore.tasks.task import HeadSpec
+from manticore.utils.formatting import DASH
 
 MOST_PATHS = 64
 """Largest space whose paths are all scored before and after."""
@@ -99,7 +100,7 @@ def mean_mixed_loss(supernet: Supernet, text: Sequence[CalibrationBatch]) -> flo
 
 def _cells(fit: StageFit) -> tuple[str, ...]:
     numbers = (fit.r2_in, fit.gain, fit.r2_out, fit.update, fit.update_before, fit.base_update)
-    return (str(fit.stage + 1), fit.component, *(f"{number:.3g}" for number in numbers))
+    return (str(fit.stage + 1), fit.component, *(DASH if number is None else f"{number:.3g}" for number in numbers))
 
 
 def print_fit(fits: Sequence[StageFit], losses: dict[str, float | None], words: str, console: Console) -> None:

@@ -5,14 +5,13 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 from transformers import PreTrainedModel
 
 from manticore.config.loading import read_yaml, resolve
 from manticore.config.recipe import Recipe
-from manticore.errors import BadFile, ManticoreError
+from manticore.errors import ManticoreError
 from manticore.experiment.environment import setup_hardware
 from manticore.experiment.evaluation import compare
 from manticore.experiment.experiment import Experiment, PhaseResult
@@ -29,9 +28,9 @@ from manticore.nas.supernet import Supernet
 from manticore.report.model_card import model_card
 from manticore.report.run.page import write_run_report
 from manticore.report.run.table import comparison
+from manticore.results.search import HYBRID, SearchResult
 from manticore.tasks.catalog import load_task
 from manticore.utils.console import info
-from manticore.utils.io import read_json, write_json
 
 
 @dataclass(frozen=True)
@@ -41,12 +40,12 @@ class Result:
     Attributes:
         folder: the run folder.
         architecture: the path that was found.
-        metrics: the comparison table and everything about it, as in metrics.json.
+        metrics: what metrics.json says.
     """
 
     folder: Path
     architecture: Architecture
-    metrics: dict[str, Any]
+    metrics: SearchResult
 
     @property
     def path(self) -> Path:
@@ -144,26 +143,24 @@ def print_summary(exp: Experiment) -> None:
         )
 
 
-def export_best(exp: Experiment, metrics: dict[str, Any], tuned: PhaseResult, alone: dict[str, PhaseResult]) -> None:
+def export_best(exp: Experiment, metrics: SearchResult, tuned: PhaseResult, alone: dict[str, PhaseResult]) -> None:
     """Export, then write metrics.json, which marks the run as complete."""
-    chosen = tuned if metrics["exported"] == "hybrid" else alone[metrics["exported"]]
+    chosen = tuned if metrics.exported == HYBRID else alone[metrics.exported]
     if not exp.folder.hybrid.exists():
         assert isinstance(chosen.net, PreTrainedModel)
         save_checkpoint(chosen.net, chosen.task.hf_tokenizer(), exp.folder.hybrid, model_card(exp.folder.root, metrics))
-    write_json(exp.folder.metrics, metrics)
+    metrics.save(exp.folder.root)
 
 
 def finalize(folder: RunDir, console: Console) -> Result:
     """Write the report if it is not there, show the table and say where things are."""
-    metrics = read_json(folder.metrics)
-    if not isinstance(metrics, dict) or "rows" not in metrics:
-        raise BadFile(folder.metrics, "not the metrics of a run")
+    metrics = SearchResult.load(folder.root)
     architecture = Architecture.load(folder.architecture)
     if not folder.report.exists():
         write_run_report(folder.root)
-    console.print(comparison(metrics["rows"], title=f"{metrics['task']}, test split"))
-    info(console, f"path: {metrics['words']}")
-    info(console, f"exported: {metrics['exported']} ({metrics['exported_reason']})")
+    console.print(comparison(metrics))
+    info(console, f"path: {metrics.summary}")
+    info(console, f"exported: {metrics.exported} ({metrics.exported_reason})")
     for label, place in {
         "hybrid": folder.hybrid,
         "report": folder.report,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from manticore.report.run.reading import Run, read_run
 from manticore.report.run.summary import sentences
 from manticore.report.run.table import as_markdown
 from manticore.report.usage import code, usage_of
+from manticore.results.search import HYBRID, ComponentInfo, SearchResult
 from manticore.utils.formatting import count
 
 CITATION = """@article{roberts2024pretrained,
@@ -26,33 +27,33 @@ CITATION = """@article{roberts2024pretrained,
 }"""
 
 
-def model_card(folder: Path | str, metrics: Mapping[str, Any] | None = None) -> str:
+def model_card(folder: Path | str, result: SearchResult | None = None) -> str:
     """The card of what a run exported.
 
     Args:
         folder: the run folder.
-        metrics: what is going to be its metrics.json, for a run that is just finishing. Default: read the file.
+        result: the result of a run that has not written its metrics.json yet. Default: read the file.
 
     Raises:
         ManticoreError: `folder` is not a run's.
         BadFile: one of its files is not what it should be.
     """
-    run = read_run(folder, metrics)
+    run = read_run(folder, result)
     blocks = (
         f"---\n{yaml.safe_dump(front_matter(run), sort_keys=False, allow_unicode=True)}---",
         f"# {title(run)}",
         "\n".join(sentences(run)),
         "## How to load it",
-        _loading(run),
+        _loading(run.result),
         "## What it is made of",
         _made_of(run),
         "## Results",
-        as_markdown(run.metrics["rows"]).rstrip(),
+        as_markdown(run.result).rstrip(),
         "All rows are scored on the same test split, which was read once; margins are 95% intervals.",
         "## How it was made",
         _story(run),
         "## Limits",
-        _limits(run),
+        _limits(run.result),
         "## Citation",
         _fenced("bibtex", CITATION),
     )
@@ -61,113 +62,102 @@ def model_card(folder: Path | str, metrics: Mapping[str, Any] | None = None) -> 
 
 def title(run: Run) -> str:
     """What the model is called."""
-    used = [name for name in run.architecture.components if name in _parts(run)]
+    used = _used(run)
     if len(used) > 1:
-        return f"A hybrid of {' and '.join(used)}, trained on {run.task}"
-    return f"{used[0]}, trained on {run.task} in a search for hybrids"
+        return f"A hybrid of {' and '.join(used)}, trained on {run.result.task}"
+    return f"{used[0]}, trained on {run.result.task} in a search for hybrids"
 
 
 def front_matter(run: Run) -> dict[str, Any]:
     """What the hub reads: library, tags, metrics, and the result as a model index."""
-    lm = run.metrics.get("kind") == "lm"
-    pipeline = usage_of(run.metrics.get("kind")).pipeline
-    used = [name for name in run.architecture.components if name in _parts(run)]
-    held = run.metrics.get("components") or {}
-    bases = [source for name in used if (source := _hub_id(held.get(name, {})))]
-    metric, row = str(run.metrics.get("metric", "loss" if lm else "accuracy")), run.exported_row
-    value = None if row is None else row.value
-    out: dict[str, Any] = {
+    result, used = run.result, _used(run)
+    pipeline = usage_of(result.kind).pipeline
+    bases = [hub_id for name in used if (hub_id := _hub_id(result.components[name]))]
+    score = {"type": result.metric.name, "value": round(result.exported_row.score.value, 4)}
+    entry = {
+        "task": {"type": pipeline},
+        "dataset": {"type": result.task, "name": result.task, "split": "test"},
+        "metrics": [score],
+    }
+    return {
         "library_name": "transformers",
         "pipeline_tag": pipeline,
         "tags": ["manticore", "hybrid", "neural-architecture-search", *used],
-        "metrics": [metric],
+        "metrics": [result.metric.name],
+        **({"base_model": bases} if bases else {}),
+        "model-index": [{"name": title(run), "results": [entry]}],
     }
-    if bases:
-        out["base_model"] = bases
-    if value is not None:
-        result = {
-            "task": {"type": pipeline},
-            "dataset": {"type": run.task, "name": run.task, "split": "test"},
-            "metrics": [{"type": metric, "value": round(value, 4)}],
-        }
-        out["model-index"] = [{"name": title(run), "results": [result]}]
-    return out
 
 
-def _parts(run: Run) -> tuple[str, ...]:
-    """Names of what the exported model is made of."""
-    exported = run.metrics.get("exported", "hybrid")
-    return (run.architecture.base, *run.architecture.path) if exported == "hybrid" else (exported,)
+def _used(run: Run) -> list[str]:
+    """Names of the components that the exported model has parts of."""
+    exported = run.result.exported
+    parts = (run.architecture.base, *run.architecture.path) if exported == HYBRID else (exported,)
+    return [name for name in run.architecture.components if name in parts]
 
 
-def _hub_id(facts: Mapping[str, Any]) -> str | None:
+def _hub_id(component: ComponentInfo) -> str | None:
     """The hub id of a pretrained component, or None."""
-    source = str(facts.get("source", ""))
-    return source if facts.get("revision") and re.fullmatch(r"[\w.-]+/[\w.-]+", source) else None
+    on_hub = component.revision and re.fullmatch(r"[\w.-]+/[\w.-]+", component.source)
+    return component.source if on_hub else None
 
 
-def _loading(run: Run) -> str:
+def _loading(result: SearchResult) -> str:
     """Code that runs as it stands, in the exported folder."""
-    example = run.metrics.get("example")
-    told = code(run.metrics.get("kind"), run.task, None if example is None else str(example))
     return (
-        f"{_fenced('python', told)}\n\n`trust_remote_code=True` runs the modeling files in this folder, which need "
-        "only torch and transformers. After `import manticore` (`pip install manticore-hybrids`) it can be left out."
+        f"{_fenced('python', code(result.kind, result.task, result.example))}\n\n"
+        "`trust_remote_code=True` runs the modeling files in this folder, which need only torch and transformers. "
+        "After `import manticore` (`pip install manticore-hybrids`) it can be left out."
     )
 
 
 def _made_of(run: Run) -> str:
     """Components, path, topology, projectors, base."""
-    held, lines = run.metrics.get("components") or {}, []
-    for name, facts in held.items():
-        revision = f", revision `{facts['revision']}`" if facts.get("revision") else ""
-        sizes = (
-            f"{facts.get('layers')} layers of width {facts.get('width')}, {count(facts.get('parameters'))} parameters"
-        )
-        lines.append(f"- **{name}**: {facts.get('source')}{revision}; {sizes}")
-    exported = run.metrics.get("exported", "hybrid")
-    if exported != "hybrid":
+    lines, architecture, exported = [], run.architecture, run.result.exported
+    for name, component in run.result.components.items():
+        revision = f", revision `{component.revision}`" if component.revision else ""
+        sizes = f"{component.layers} layers of width {component.width}, {count(component.parameters)} parameters"
+        lines.append(f"- **{name}**: {component.source}{revision}; {sizes}")
+    if exported != HYBRID:
         return "\n".join([*lines, "", f"The exported model is {exported} from its first layer to its last."])
-    hub = run.architecture.topology == "hub"
+    hub = architecture.topology == "hub"
     lines += ["", "| stage | run by | |", "| --- | --- | --- |"]
-    for stage, name in enumerate(run.architecture.path):
+    for stage, name in enumerate(architecture.path):
         how = "carries the stream" if run.carries_stream(stage) else "the stream passes untouched"
-        if not run.carries_stream(stage) and name in run.architecture.components:
+        if not run.carries_stream(stage) and name in architecture.components:
             how = "reads the stream through P, adds its update through Q"
-        lines.append(f"| {stage + 1} | {name} | {', '.join(filter(None, (run.layers(name, stage), how)))} |")
-    lent = "embedding and head" if hub else "embedding, residual stream, final norm and head"
-    ends = f"Base is **{run.architecture.base}**: it lends {lent}. "
-    joined = f"Topology `{run.architecture.topology}`" + ("" if hub else f", projectors `{run.architecture.projector}`")
-    return "\n".join([*lines, "", ends + joined + "."])
+        lines.append(f"| {stage + 1} | {name} | {run.layers(name, stage)}, {how} |")
+    provided = "embedding and head" if hub else "embedding, residual stream, final norm and head"
+    base = f"Base is **{architecture.base}**: it provides {provided}. "
+    topology = f"Topology `{architecture.topology}`" + ("" if hub else f", projectors `{architecture.projector}`")
+    return "\n".join([*lines, "", base + topology + "."])
 
 
 def _story(run: Run) -> str:
     """What was done, and the recipe that does it again."""
-    version = run.metrics.get("manticore")
-    told = (
-        f"With manticore{f' {version}' if version else ''}: the components were cut into {run.architecture.stages} "
-        "stages, a differentiable search mixed them and moved the mixing weights, one path was kept and fine-tuned, "
-        "and everything in the table was scored on the same examples."
+    text = (
+        f"With manticore {run.result.version}: the components were cut into {run.architecture.stages} stages, a "
+        "differentiable search mixed them and moved the mixing weights, one path was kept and fine-tuned, and "
+        "everything in the table was scored on the same examples."
     )
     if not run.recipe:
-        return told
-    return f"{told}\n\n`manticore search --config recipe.yaml` with this recipe does it again:\n\n" + _fenced(
+        return text
+    return f"{text}\n\n`manticore search --config recipe.yaml` with this recipe does it again:\n\n" + _fenced(
         "yaml", run.recipe.rstrip()
     )
 
 
-def _limits(run: Run) -> str:
+def _limits(result: SearchResult) -> str:
     """What the numbers do not say."""
-    seed = run.metrics.get("seed")
     lines = [
-        f"- One seed{f' ({seed})' if seed is not None else ''}: the margins are those of the test split's size and say "
-        "nothing of how much another search or another initialisation would differ.",
-        f"- Trained on {run.task} and scored on nothing else.",
+        f"- One seed ({result.seed}): the margins are those of the test split's size and say nothing of how much "
+        "another search or another initialisation would differ.",
+        f"- Trained on {result.task} and scored on nothing else.",
     ]
-    if "@" in run.task:
+    if "@" in result.task:
         lines.append("- This is not the official form of the task: the numbers do not compare with published ones.")
-    if all("from scratch" in str(facts.get("source", "")) for facts in (run.metrics.get("components") or {}).values()):
-        lines.append("- The components were drawn from scratch: this is no pretrained language model.")
+    if all("from scratch" in component.source for component in result.components.values()):
+        lines.append("- All components started from random weights: this is no pretrained language model.")
     return "\n".join(lines)
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from manticore.errors import BadFile, UnknownName
-from manticore.results.codec import mapping, number, number_or_none, reading, texts
+from manticore.results.plain import mapping, number, number_or_none, reading, texts
 from manticore.results.task_result import BUDGETS, FILE, TaskResult
 from manticore.training.metrics import Metric
 from manticore.utils.io import read_json

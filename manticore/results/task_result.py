@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from manticore.errors import UnknownName
-from manticore.results.codec import called, intervals, mapping, measured, number_or_none, numbers, reading, texts
+from manticore.results.plain import called, intervals, mapping, measured, number_or_none, numbers, reading, texts
 from manticore.training.metrics import ACCURACY, Metric, metrics
 from manticore.utils.statistics import Interval
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from manticore.results.codec import (
+from manticore.results.plain import (
     called,
     interval,
     intervals,

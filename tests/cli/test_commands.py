@@ -19,6 +19,7 @@ from manticore.cli import parser
 from manticore.components import CATALOG
 from manticore.errors import ManticoreError
 from manticore.pipelines import finetune
+from manticore.results.search import SearchResult
 from manticore.training.trainer import Hardware
 from manticore.utils import assets
 from manticore.utils.io import read_json
@@ -138,14 +139,14 @@ def test_data_writes_what_search_reads(capsys: pytest.CaptureFixture[str], files
     status, _, err = call(capsys, "data", "lra-listops", "--out", files)
     assert (status, err.count("exists and is not overwritten")) == (2, 1)
     sizes = "--set task.train=100 --set task.val=20 --set task.test=20 --set search.steps=3 --set search.warmup_steps=1"
-    quick = f"{sizes} --set finetune.steps=1 --set compare.components=false --set compare.uniform=false --stages 2"
+    quick = f"{sizes} --set finetune.steps=1 --set baselines.components=false --set baselines.uniform=false --stages 2"
     status, out, err = call(
         capsys, "search", *PICO, *quick.split(), "--data-dir", files, "--out", tmp_path / "run", "--topology", "hub"
     )
     assert (status, err) == (0, "")
     assert f"read from {files}" in out
-    metrics = read_json(tmp_path / "run" / "metrics.json")
-    assert metrics["task"] == "lra-listops@short"
+    result = SearchResult.load(tmp_path / "run")
+    assert result.task == "lra-listops@short"
     assert yaml.safe_load((tmp_path / "run" / "recipe.yaml").read_text())["space"]["topology"] == "hub"
 
 
@@ -157,9 +158,9 @@ def test_a_search_leaves_everything_it_promises(pico_run: Path) -> None:
     assert {"config.json", "model.safetensors", "tokenizer.json", "README.md", "modeling_manticore.py"} <= {
         entry.name for entry in (pico_run / "hybrid").iterdir()
     }
-    metrics = read_json(pico_run / "metrics.json")
-    assert metrics["task"] == "lra-listops@short"
-    assert [row["name"] for row in metrics["rows"]] == [
+    result = SearchResult.load(pico_run)
+    assert result.task == "lra-listops@short"
+    assert [row.name for row in result.rows] == [
         *("soft supernet", "discretized, before fine-tuning", "discretized, after fine-tuning"),
         *("gpt-neo alone", "mamba alone", "uniform mixture", "random path", "majority class", "root operator"),
     ]
@@ -184,20 +185,17 @@ def test_evaluate_finds_the_accuracy_of_the_table(
 ) -> None:
     from manticore.tasks import catalog
 
-    metrics = read_json(pico_run / "metrics.json")
-    exported = metrics["exported"]
-    wanted = "discretized, after fine-tuning" if exported == "hybrid" else f"{exported} alone"
-    row = next(row for row in metrics["rows"] if row["name"] == wanted)
+    row = SearchResult.load(pico_run).exported_row
     asked = catalog.load_task
     options = yaml.safe_load((pico_run / "recipe.yaml").read_text())["task"]
     with pytest.MonkeyPatch.context() as patch:  # the same small data as the run had
         patch.setattr("manticore.pipelines.evaluate.load_task", lambda given: asked(type(given)(**options)))
         status, out, err = call(capsys, "evaluate", pico_run, "--json", tmp_path / "numbers.json")
     assert (status, err) == (0, "")
-    assert f"accuracy {100 * row['accuracy']:.1f} ± " in out
+    assert f"accuracy {100 * row.score.value:.1f} ± " in out
     held = read_json(tmp_path / "numbers.json")
-    assert held["accuracy"] == row["accuracy"]
-    assert held["loss"] == pytest.approx(row["loss"], rel=1e-5)
+    assert held["accuracy"] == row.score.value
+    assert held["loss"] == pytest.approx(row.score.loss, rel=1e-5)
 
 
 def test_evaluate_reads_files_and_exported_folders(

@@ -103,7 +103,7 @@ def _text(text: str) -> Callable[[Path], object]:
         ("recipe.yaml", _text("a: [b"), "not YAML"),
         ("recipe.yaml", _text("- 1"), "a recipe is a mapping"),
         ("metrics.json", _text("{"), "not JSON"),
-        ("metrics.json", _text("{}"), "not the metrics of a run"),
+        ("metrics.json", _text("{}"), 'not a SearchResult (expected an object with "format": 1)'),
     ],
 )
 def test_a_run_with_a_damaged_file(
@@ -208,7 +208,7 @@ def test_a_task_with_another_vocabulary(capsys: pytest.CaptureFixture[str], pico
 def test_a_loss_that_is_no_number_is_one_line_and_keeps_the_run(
     capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    quick = ["--set", "search.weights.lr=1.0e30", "--set", "compare.components=false"]
+    quick = ["--set", "search.weights.lr=1.0e30", "--set", "baselines.components=false"]
     quick += ["--set", "run.checkpoint_every=1"]
     told = refusal(capsys, "search", *PICO, *quick, "--out", tmp_path / "run")
     assert "the loss became nan" in told

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from pathlib import Path
 
@@ -12,6 +11,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 from transformers import AutoModelForCausalLM
 
+from manticore.results.search import SearchResult
 from manticore.tasks.catalog import load_task
 from manticore.tasks.language.task import LanguageTask
 from manticore.tasks.options import TaskOptions
@@ -84,12 +84,12 @@ def test_a_search_at_such_a_base_exports_what_it_scores(
     run = tmp_path / "run"
     status, _, err = call(capsys, "search", *models(shelf, "padded"), *SMALL, "--out", run)
     assert status == 0, err
-    metrics = json.loads((run / "metrics.json").read_text())
-    bits = {row["name"]: row["bits_per_byte"] for row in metrics["rows"]}
+    result = SearchResult.load(run)
+    bits = {row.name: row.score.value for row in result.rows}
     task = load_task(TaskOptions(TASK, preset="cpu", train=40, val=5, test=5))
     assert isinstance(task, LanguageTask)
     model, words = read_folder(run / "hybrid")
-    assert (model.config.path, model.config.vocab_size, len(words)) == (metrics["path"], ROWS, TOKENS)
+    assert (model.config.path, model.config.vocab_size, len(words)) == (list(result.path), ROWS, TOKENS)
     told = bits_per_byte(model, words, task.texts().test, 32)
     assert told == pytest.approx(bits["discretized, after fine-tuning"], rel=1e-4)
 

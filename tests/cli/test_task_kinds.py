@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from manticore.config.loading import recipe_of
+from manticore.results.search import SearchResult
 from manticore.tasks import TaskOptions, load_task
 from manticore.tasks.catalog import tasks as registry
 from manticore.tasks.task import Task
@@ -52,16 +53,16 @@ def test_from_search_to_a_loaded_model(
     words = ["--models", "gpt-neo,mamba", "--task", name, *data, "--topology", topology, "--out", out, *keys]
     status, _, err = call(capsys, "search", *words)
     assert (status, err) == (0, "")
-    metrics = read_json(out / "metrics.json")
-    trained = [row for row in metrics["rows"] if row["group"] != "guess"]
+    result = SearchResult.load(out)
+    trained = [row for row in result.rows if row.group != "heuristic"]
     assert len(trained) == 7
-    assert metrics["kind"] == kind
+    assert result.kind == kind
     for row in trained:
-        assert 0 <= row["accuracy"] <= 1
-        assert row["parameters"] > 0 < row["flops_per_token"]
-        assert ("macro_batch" in row) == (kind != "pair")
+        assert 0 <= row.score.value <= 1
+        assert row.parameters > 0 < row.flops_per_token
+        assert (row.score.macro_batch is not None) == (kind != "pair")
     if topology == "residual":
-        answers(out / "hybrid", tmp_path, metrics)
+        answers(out / "hybrid", tmp_path, result)
     status, said, _ = call(capsys, "evaluate", out / "hybrid", "--task", name, *data)
     assert status == 0
     assert " test: accuracy " in said
@@ -73,7 +74,7 @@ def test_from_search_to_a_loaded_model(
     assert call(capsys, "report", out)[0] == 0
 
 
-def answers(hybrid: Path, place: Path, metrics: dict[str, object]) -> None:
+def answers(hybrid: Path, place: Path, result: SearchResult) -> None:
     """The code on the card runs where manticore cannot be imported, and prints labels."""
     card = (hybrid / "README.md").read_text(encoding="utf-8")
     (code,) = re.findall(r"^```python\n(.*?)\n```$", card, flags=re.DOTALL | re.MULTILINE)
@@ -83,7 +84,7 @@ def answers(hybrid: Path, place: Path, metrics: dict[str, object]) -> None:
     assert done.returncode == 0, done.stderr[-2000:]
     names = set(read_json(hybrid / "config.json")["label2id"])
     assert set(done.stdout.split()) <= names
-    told = 1 if metrics["kind"] == "pair" else len(str(metrics["example"]).split())
+    told = 1 if result.kind == "pair" else len(str(result.example).split())
     assert len(done.stdout.split()) == told
 
 

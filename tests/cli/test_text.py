@@ -11,9 +11,11 @@ import pytest
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from manticore.cli import main
+from manticore.results.search import AlignmentInfo, SearchResult
 from manticore.tasks.catalog import load_task
 from manticore.tasks.language.task import LanguageTask
 from manticore.tasks.options import TaskOptions
+from manticore.training.metrics import BITS
 from tests.helpers.cli import refusal
 from tests.helpers.model_folders import bits_per_byte, model_folder, read_folder
 from tests.helpers.trained_tokenizers import reader
@@ -40,9 +42,9 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_every_row_has_its_bits_per_byte(run: Path) -> None:
-    metrics = json.loads((run / "metrics.json").read_text())
-    assert (metrics["kind"], metrics["metric"]) == ("lm", "bits_per_byte")
-    names = [row["name"] for row in metrics["rows"]]
+    result = SearchResult.load(run)
+    assert (result.kind, result.metric) == ("lm", BITS)
+    names = [row.name for row in result.rows]
     assert names[:5] == [
         "soft supernet",
         "discretized, before fine-tuning",
@@ -50,8 +52,8 @@ def test_every_row_has_its_bits_per_byte(run: Path) -> None:
         "gpt alone",
         "mamba alone",
     ]
-    assert all(2 < row["bits_per_byte"] < 8 and row["margin"] > 0 and "accuracy" not in row for row in metrics["rows"])
-    tokens = {row["name"]: row["training_tokens"] for row in metrics["rows"]}
+    assert all(2 < row.score.value < 8 and row.score.margin > 0 for row in result.rows)
+    tokens = {row.name: row.train_tokens for row in result.rows}
     assert tokens["gpt alone"] == pytest.approx(tokens["discretized, after fine-tuning"], rel=0.1)
 
 
@@ -64,13 +66,12 @@ def test_the_page_and_the_card_tell_bits(run: Path) -> None:
 
 
 def test_what_is_exported_says_what_the_table_says(run: Path) -> None:
-    metrics = json.loads((run / "metrics.json").read_text())
-    name = "discretized, after fine-tuning" if metrics["exported"] == "hybrid" else f"{metrics['exported']} alone"
-    row = next(row for row in metrics["rows"] if row["name"] == name)
+    result = SearchResult.load(run)
+    row = result.exported_row
     task = load_task(TaskOptions(TASK, preset="cpu", train=40, val=5, test=5))
     assert isinstance(task, LanguageTask)
     told = bits_per_byte(*read_folder(run / "hybrid"), task.texts().test, 32)
-    assert told == pytest.approx(row["bits_per_byte"], rel=1e-4)
+    assert told == pytest.approx(row.score.value, rel=1e-4)
 
 
 def test_each_reads_with_its_own_tokenizer(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -78,9 +79,9 @@ def test_each_reads_with_its_own_tokenizer(tmp_path: Path, capsys: pytest.Captur
     gpt = model_folder(tmp_path / "gpt", "gpt_neo")
     mamba = model_folder(tmp_path / "mamba", "mamba", reader(300))
     assert search(tmp_path, gpt, mamba, more="--base mamba --set selection.fallback_to_component=false") == 0
-    metrics = json.loads((tmp_path / "run" / "metrics.json").read_text())
-    rows = {row["name"]: row for row in metrics["rows"]}
-    assert rows["gpt alone"]["count"] < rows["mamba alone"]["count"] == rows["soft supernet"]["count"]
+    result = SearchResult.load(tmp_path / "run")
+    rows = {row.name: row for row in result.rows}
+    assert rows["gpt alone"].score.count < rows["mamba alone"].score.count == rows["soft supernet"].score.count
     assert len(AutoTokenizer.from_pretrained(tmp_path / "run" / "hybrid")) == 300
 
 
@@ -136,23 +137,24 @@ def test_too_few_positions_are_named(tmp_path: Path, capsys: pytest.CaptureFixtu
 
 
 def test_the_search_starts_from_aligned_projectors(run: Path) -> None:
-    metrics = json.loads((run / "metrics.json").read_text())
-    fit = metrics["alignment"]
-    assert 14_000 < fit["tokens"] < 20_000
-    assert [stage["stage"] for stage in fit["stages"]] == [0, 1, 2, 3]
-    assert all(stage["component"] != metrics["base"] and stage["update"] > 0 for stage in fit["stages"])
-    tokens = {row["name"]: row["training_tokens"] for row in metrics["rows"]}
-    assert tokens["soft supernet"] > fit["tokens"]
+    result = SearchResult.load(run)
+    fit = result.alignment
+    assert fit is not None
+    assert 14_000 < fit.tokens < 20_000
+    assert [stage.stage for stage in fit.stages] == [0, 1, 2, 3]
+    assert all(stage.component != result.base and stage.update > 0 for stage in fit.stages)
+    tokens = {row.name: row.train_tokens for row in result.rows}
+    assert tokens["soft supernet"] > fit.tokens
 
 
 def test_zero_shot_trains_nothing_before_it_chooses(tmp_path: Path) -> None:
     gpt, mamba = model_folder(tmp_path / "gpt", "gpt_neo"), model_folder(tmp_path / "mamba", "mamba")
     assert search(tmp_path, gpt, mamba, more="--strategy zero-shot --set align.tokens=2000 --stages 2") == 0
     run = tmp_path / "run"
-    metrics = json.loads((run / "metrics.json").read_text())
-    assert set(metrics["path"]) == {"gpt", "mamba"}
+    result = SearchResult.load(run)
+    assert set(result.path) == {"gpt", "mamba"}
     assert not (run / "alphas.jsonl").exists()
-    assert "search" not in metrics["seconds"]
+    assert "search" not in result.seconds
     assert (run / "report.html").exists()
     assert main(["export", str(run), "--path", "mamba,mamba", "--out", str(tmp_path / "other")]) == 0
     model, words = read_folder(tmp_path / "other")
@@ -164,12 +166,12 @@ def test_base_is_who_loses_least_by_donor_stages(tmp_path: Path, capsys: pytest.
     gpt, mamba = model_folder(tmp_path / "gpt", "gpt_neo"), model_folder(tmp_path / "mamba", "mamba")
     more = "--strategy zero-shot --set align.tokens=2000 --stages 2 --set selection.base_criterion=min_kl"
     assert search(tmp_path, gpt, mamba, more=more) == 0
-    metrics = json.loads((tmp_path / "run" / "metrics.json").read_text())
-    told = re.search(r"in nats a token: gpt ([\d.]+), mamba ([\d.]+)", metrics["base_reason"])
+    result = SearchResult.load(tmp_path / "run")
+    told = re.search(r"in nats a token: gpt ([\d.]+), mamba ([\d.]+)", result.base_reason)
     assert told is not None
-    assert metrics["base"] == ("gpt" if float(told[1]) < float(told[2]) else "mamba")
-    assert f"base: {metrics['base']} (a stage by another moves its predictions least" in capsys.readouterr().out
-    tokens = {row["name"]: row["training_tokens"] for row in metrics["rows"]}
+    assert result.base == ("gpt" if float(told[1]) < float(told[2]) else "mamba")
+    assert f"base: {result.base} (a stage by another moves its predictions least" in capsys.readouterr().out
+    tokens = {row.name: row.train_tokens for row in result.rows}
     assert tokens["soft supernet"] < 3500, "the text that was aligned on is counted once"
 
 
@@ -188,9 +190,9 @@ def test_a_projector_set_is_taken_instead(tmp_path: Path, capsys: pytest.Capture
     taken = f"--set align.projectors={tmp_path / 'set'}"
     assert search(tmp_path, gpt, mamba, more=taken) == 0
     held = json.loads((tmp_path / "set" / "config.json").read_text())
-    metrics = json.loads((tmp_path / "run" / "metrics.json").read_text())
-    assert metrics["alignment"] == {"tokens": held["tokens"], "paired": {}, "stages": []}
-    assert (metrics["base"], metrics["base_reason"]) == ("gpt", "the projectors were fitted to it")
+    result = SearchResult.load(tmp_path / "run")
+    assert result.alignment == AlignmentInfo(held["tokens"], {}, ())
+    assert (result.base, result.base_reason) == ("gpt", "the projectors were fitted to it")
     capsys.readouterr()
     for more, said in (("--base mamba", "gpt"), ("--stages 3", "stages")):
         words = ["search", "--models", f"{gpt},{mamba}", "--task", TASK, "--out", str(tmp_path / "other")]
@@ -221,16 +223,15 @@ def test_what_cannot_be_aligned_is_told_before_anything_is_trained(
 def test_other_commands_read_text_with_the_tokenizer_of_the_export(
     run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    metrics = json.loads((run / "metrics.json").read_text())
-    name = "discretized, after fine-tuning" if metrics["exported"] == "hybrid" else f"{metrics['exported']} alone"
-    row = next(row for row in metrics["rows"] if row["name"] == name)
+    result = SearchResult.load(run)
+    row = result.exported_row
     whole = ["--task", TASK, "--preset", "cpu"]
     assert main(["evaluate", str(run), *whole, "--json", str(tmp_path)]) == 2
     assert f"{tmp_path} is a folder; --json needs a file" in capsys.readouterr().err
     assert main(["evaluate", str(run), *whole, "--batch-size", "16", "--json", str(tmp_path / "score.json")]) == 0
     assert "bits per byte" in capsys.readouterr().out
     told = json.loads((tmp_path / "score.json").read_text())
-    assert abs(told["bits_per_byte"] - row["bits_per_byte"]) < 0.5
+    assert abs(told["bits_per_byte"] - row.score.value) < 0.5
     longer = ["finetune", str(run), *whole, "--steps", "2", "--batch-size", "4", "--out", str(tmp_path / "longer")]
     assert main(longer) == 0
     assert "bits per byte before" in capsys.readouterr().out

@@ -7,12 +7,13 @@ import math
 import random
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from manticore.nas.architecture import Architecture
-from manticore.utils.io import write_json, write_text
+from manticore.results.search import ComponentInfo, DiscretizationGap, ModelRow, SearchResult, SplitScore
+from manticore.training.metrics import ACCURACY
+from manticore.utils.io import write_text
 
 RECIPE = """models: [mamba, gpt-neo]
 task:
@@ -23,58 +24,37 @@ space:
 """
 
 
-def row(name: str, group: str, accuracy: float | None, *costs: float | None, **more: Any) -> dict[str, Any]:
-    """A row of metrics.json on 4000 examples."""
-    margin = None if accuracy is None else 1.96 * math.sqrt(accuracy * (1 - accuracy) / 4000)
-    named = dict(zip(("parameters", "flops_per_token", "training_tokens"), (*costs, None, None, None), strict=False))
-    return {
-        "name": name,
-        "group": group,
-        "accuracy": accuracy,
-        "margin": margin,
-        "loss": 1.1,
-        "count": 4000,
-        **named,
-        **more,
-    }
+def row(name: str, group: str, accuracy: float, *costs: float) -> ModelRow:
+    """A row of the comparison on 4000 examples; a heuristic has no costs and no loss."""
+    margin = 1.96 * math.sqrt(accuracy * (1 - accuracy) / 4000)
+    return ModelRow(name, group, SplitScore(accuracy, margin, 1.1 if costs else None, 4000), *costs)
 
 
-def metrics(task: str, path: Sequence[str], base: str) -> dict[str, Any]:
-    """What metrics.json holds."""
-    return {
-        "task": task,
-        "metric": "accuracy",
-        "kind": "classification",
-        "manticore": "0.1.0",
-        "seed": 0,
-        "base": base,
-        "base_reason": "best alone on the validation split: mamba 57.9 %, gpt-neo 52.2 %",
-        "preset": "cpu",
-        "preset_reason": "no CUDA device here",
-        "path": list(path),
-        "words": "in words",
-        "exported": "hybrid",
-        "exported_reason": "validation accuracy 62.4 %, best component mamba 57.9 %",
-        "gap": {"soft": 0.612, "discrete": 0.581, "finetuned": 0.63},
-        "components": {
-            "gpt-neo": {
-                "source": "gpt-neo (from scratch)",
-                "revision": None,
-                "parameters": 205_312,
-                "layers": 4,
-                "width": 64,
-                "layer_boundaries": cuts(max(4, len(path)), len(path)),
-            },
-            "mamba": {
-                "source": "state-spaces/mamba-130m-hf",
-                "revision": "1e76775f628fb1ff8f1cc7ca1ea4b4ddad9ab6f6",
-                "parameters": 130_112,
-                "layers": 4,
-                "width": 64,
-                "layer_boundaries": cuts(max(4, len(path)), len(path)),
-            },
+def search_result(task: str, path: Sequence[str], base: str) -> SearchResult:
+    """What a search came to."""
+    cuts = layer_boundaries(max(4, len(path)), len(path))
+    return SearchResult(
+        version="0.1.0",
+        task=task,
+        metric=ACCURACY,
+        kind="classification",
+        example=None,
+        seed=0,
+        preset="cpu",
+        preset_reason="no CUDA device here",
+        base=base,
+        base_reason="best alone on the validation split: mamba 57.9 %, gpt-neo 52.2 %",
+        path=tuple(path),
+        summary="in words",
+        exported="hybrid",
+        exported_reason="validation accuracy 62.4 %, best component mamba 57.9 %",
+        gap=DiscretizationGap(soft=0.612, discrete=0.581, finetuned=0.63),
+        components={
+            "gpt-neo": ComponentInfo("gpt-neo (from scratch)", None, 205_312, 4, 64, cuts),
+            "mamba": ComponentInfo("state-spaces/mamba-130m-hf", REVISION, 130_112, 4, 64, cuts),
         },
-        "machine": {
+        alignment=None,
+        machine={
             "cpu": "x86_64",
             "cores": 2,
             "gpu": None,
@@ -82,7 +62,7 @@ def metrics(task: str, path: Sequence[str], base: str) -> dict[str, Any]:
             "torch": "2.13.0",
             "transformers": "5.23.0",
         },
-        "seconds": {
+        seconds={
             "alone gpt-neo": 171.2,
             "alone mamba": 263.0,
             "search": 412.7,
@@ -90,7 +70,7 @@ def metrics(task: str, path: Sequence[str], base: str) -> dict[str, Any]:
             "uniform mixture": 390.0,
             "random path": 61.0,
         },
-        "rows": [
+        rows=(
             row("soft supernet", "search", 0.612, 412_345, 934_000, 4_120_000),
             row("discretized, before fine-tuning", "search", 0.581, 171_200, 402_000, 4_120_000),
             row("discretized, after fine-tuning", "search", 0.63, 171_200, 402_000, 5_480_000),
@@ -98,14 +78,17 @@ def metrics(task: str, path: Sequence[str], base: str) -> dict[str, Any]:
             row("mamba alone", "component", 0.588, 130_112, 310_000, 5_480_000),
             row("uniform mixture", "baseline", 0.604, 412_345, 934_000, 5_480_000),
             row("random path", "baseline", 0.571, 188_000, 411_000, 5_480_000),
-            row("majority class", "guess", 0.1755, loss=None),
-            row("root operator", "guess", 0.379, loss=None),
-        ],
-    }
+            row("majority class", "heuristic", 0.1755),
+            row("root operator", "heuristic", 0.379),
+        ),
+    )
 
 
-def cuts(layers: int, stages: int) -> list[int]:
-    return [(2 * stage * layers + stages) // (2 * stages) for stage in range(stages + 1)]
+REVISION = "1e76775f628fb1ff8f1cc7ca1ea4b4ddad9ab6f6"
+
+
+def layer_boundaries(layers: int, stages: int) -> tuple[int, ...]:
+    return tuple((2 * stage * layers + stages) // (2 * stages) for stage in range(stages + 1))
 
 
 def write_alphas(file: Path, candidates: Sequence[str], path: Sequence[str], steps: range) -> None:
@@ -144,8 +127,7 @@ def write_run(
     base: str = "mamba",
 ) -> Path:
     """A whole run folder."""
-    held = metrics(task, path, base)
-    write_json(folder / "metrics.json", held)
+    search_result(task, path, base).save(folder)
     write_text(folder / "recipe.yaml", RECIPE)
     Architecture(("gpt-neo", "mamba"), tuple(path), base).save(folder / "architecture.json")
     write_alphas(folder / "alphas.jsonl", ["gpt-neo", "mamba", "skip"], path, range(101, 401))
@@ -166,6 +148,12 @@ def write_run(
 @pytest.fixture
 def run_folder(tmp_path: Path) -> Path:
     return write_run(tmp_path / "run")
+
+
+@pytest.fixture
+def result(run_folder: Path) -> SearchResult:
+    """The result of the run in `run_folder`."""
+    return SearchResult.load(run_folder)
 
 
 @pytest.fixture

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,8 @@ import yaml
 
 from manticore.report.model_card import model_card
 from manticore.report.run.table import as_markdown
-from manticore.utils.io import read_json
+from manticore.results.search import SearchResult
+from manticore.training.metrics import BITS
 
 
 def front_matter(card: str) -> dict[str, Any]:
@@ -38,7 +40,7 @@ def test_front_matter_is_what_the_hub_reads(run_folder: Path) -> None:
 
 def test_card_tells_the_whole_story(run_folder: Path) -> None:
     card = model_card(run_folder)
-    assert as_markdown(read_json(run_folder / "metrics.json")["rows"]) in card
+    assert as_markdown(SearchResult.load(run_folder)) in card
     assert (run_folder / "recipe.yaml").read_text(encoding="utf-8").rstrip() in blocks(card, "yaml")
     assert "| 1 | mamba | layer 1, carries the stream |" in card
     assert "| 2 | gpt-neo | layers 2–3, reads the stream through P, adds its update through Q |" in card
@@ -56,21 +58,20 @@ def test_loading_code_is_python(run_folder: Path) -> None:
 
 def test_card_can_be_written_before_the_metrics_are(run_folder: Path) -> None:
     expected = model_card(run_folder)
-    metrics = read_json(run_folder / "metrics.json")
+    result = SearchResult.load(run_folder)
     (run_folder / "metrics.json").unlink()
-    assert model_card(run_folder, metrics) == expected
+    assert model_card(run_folder, result) == expected
 
 
-def test_exported_component_is_the_subject(run_folder: Path) -> None:
-    metrics = {**read_json(run_folder / "metrics.json"), "exported": "gpt-neo"}
-    held = front_matter(card := model_card(run_folder, metrics))
+def test_exported_component_is_the_subject(run_folder: Path, result: SearchResult) -> None:
+    held = front_matter(card := model_card(run_folder, replace(result, exported="gpt-neo")))
     assert "base_model" not in held
     assert held["model-index"][0]["results"][0]["metrics"][0]["value"] == pytest.approx(0.5322)
     assert "The exported model is gpt-neo from its first layer to its last." in card
 
 
-def test_language_model_generates(run_folder: Path) -> None:
-    card = model_card(run_folder, {**read_json(run_folder / "metrics.json"), "kind": "lm"})
+def test_language_model_generates(run_folder: Path, result: SearchResult) -> None:
+    card = model_card(run_folder, replace(result, kind="lm", metric=BITS))
     assert front_matter(card)["pipeline_tag"] == "text-generation"
     (code,) = blocks(card, "python")
     ast.parse(code)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,6 +15,8 @@ from manticore.nas.architecture import Architecture
 from manticore.report.charts.curves import axis_ticks, smoothed, thinned
 from manticore.report.run.page import write_run_report
 from manticore.report.run.reading import read_run
+from manticore.results.search import DiscretizationGap, SearchResult, SplitScore
+from manticore.training.metrics import BITS
 from manticore.utils.io import read_json, write_json, write_text
 from tests.helpers.html import Reader, assert_asks_for_nothing
 
@@ -55,10 +59,10 @@ def test_page_says_what_the_numbers_say(run_folder: Path) -> None:
 
 def test_nothing_is_taken_for_markup(make_run: Callable[..., Path]) -> None:
     folder = make_run(task='<b>&"quoted"')
-    held = read_json(folder / "metrics.json")
-    held["rows"][3]["name"] = "<i>alone"
-    held["machine"]["cpu"] = "<script>"
-    write_json(folder / "metrics.json", held)
+    result = SearchResult.load(folder)
+    first, *rows = result.rows
+    machine = {**result.machine, "cpu": "<script>"}
+    replace(result, rows=(replace(first, name="<i>alone"), *rows), machine=machine).save(folder)
     reader = read(folder)
     assert '<b>&"quoted"' in reader.text
     assert "<i>alone" in reader.text
@@ -69,14 +73,11 @@ def test_what_a_run_did_not_write_is_left_out(run_folder: Path) -> None:
     (run_folder / "alphas.jsonl").unlink()
     (run_folder / "recipe.yaml").unlink()
     shutil.rmtree(run_folder / "logs")
-    held = read_json(run_folder / "metrics.json")
-    for name in ("gap", "seconds", "machine", "preset", "components", "exported"):
-        del held[name]
-    held["rows"] = held["rows"][:3]
-    write_json(run_folder / "metrics.json", held)
+    result = SearchResult.load(run_folder)
+    replace(result, seconds={}, rows=result.rows[:3]).save(run_folder)
     reader = read(run_folder)
     assert "The path" in reader.text
-    for heading in ("How the weights moved", "Training", "Time", "Machine", "Components", "Recipe"):
+    for heading in ("How the weights moved", "Training", "Time", "Recipe"):
         assert f"\n{heading}\n" not in reader.text
 
 
@@ -97,10 +98,21 @@ def test_hub_has_no_translators(run_folder: Path) -> None:
     assert "\nP\n" not in hub
 
 
-def test_exported_component_is_named(run_folder: Path) -> None:
-    held = read_json(run_folder / "metrics.json")
-    held["exported"] = "mamba"
-    write_json(run_folder / "metrics.json", held)
+def test_bits_per_byte_have_no_bars_and_less_is_better(run_folder: Path, result: SearchResult) -> None:
+    scores = (1.9, 2.0, 1.8, 1.9, 2.1)
+    rows = [
+        replace(row, score=SplitScore(value, 0.01, 1.2, 40)) for row, value in zip(result.rows, scores, strict=False)
+    ]
+    gap = DiscretizationGap(1.9, 2.0, 1.8)
+    replace(result, metric=BITS, kind="lm", gap=gap, rows=tuple(rows)).save(run_folder)
+    reader = read(run_folder)
+    assert "needs 1.800 ± 0.010 bits per byte on the test split: 0.100 bits per byte below gpt" in reader.words
+    assert "from 1.900 bits per byte to 2.000 bits per byte (+0.100 bits per byte)" in reader.words
+    assert not any(label.startswith("gpt-neo alone: ") for label in reader.labels)
+
+
+def test_exported_component_is_named(run_folder: Path, result: SearchResult) -> None:
+    replace(result, exported="mamba").save(run_folder)
     assert "Exported: mamba alone, not the hybrid" in read(run_folder).text.replace("\u00a0", " ")
 
 
@@ -129,8 +141,8 @@ def test_no_run_folder_is_one_line(run_folder: Path, missing: str) -> None:
     ("name", "text"),
     [
         ("metrics.json", "[]"),
-        ("metrics.json", '{"rows": [{}]}'),
-        ("metrics.json", '{"rows": [{"name": "x", "accuracy": "high"}]}'),
+        ("metrics.json", '{"format": 1, "rows": []}'),
+        ("metrics.json", '{"format": 2}'),
         ("alphas.jsonl", "not json\n{}\n"),
         ("alphas.jsonl", '{"step": 1, "candidates": ["a"], "weights": [[1.0]]}\n'),
     ],
@@ -139,6 +151,32 @@ def test_bad_files_are_named(run_folder: Path, name: str, text: str) -> None:
     write_text(run_folder / name, text)
     with pytest.raises(BadFile, match=name):
         write_run_report(run_folder)
+
+
+@pytest.mark.parametrize(
+    ("keys", "value", "message"),
+    [
+        (("rows", 4, "score", "value"), "high", r"rows\['mamba alone'\].score.value: expected a number, got 'high'"),
+        (("rows", 4, "score"), {"value": 0.5}, r"rows\['mamba alone'\].score: has no 'margin'"),
+        (("rows", 4, "score", "count"), 1.5, r"score.count: expected a whole number, got 1.5"),
+        (("rows",), [], r"rows have no 'discretized, after fine-tuning'"),
+        (("exported",), "mamba2", r"rows have no 'mamba2 alone'"),
+        (("metric",), "acuracy", r"metric: unknown metric 'acuracy'. Did you mean 'accuracy'"),
+        (("seconds", "search"), None, r"seconds\['search'\]: expected a number, got None"),
+        (("components", "mamba", "layer_boundaries"), [0, 4], r"not of the same run as architecture.json"),
+        (("componets",), {}, r"unknown key 'componets'. Did you mean 'components'"),
+    ],
+    ids=lambda held: ".".join(map(str, held)) if isinstance(held, tuple) else "",
+)
+def test_a_damaged_value_is_named(run_folder: Path, keys: tuple[Any, ...], value: object, message: str) -> None:
+    data = part = read_json(run_folder / "metrics.json")
+    for key in keys[:-1]:
+        part = part[key]
+    part[keys[-1]] = value
+    write_json(run_folder / "metrics.json", data)
+    with pytest.raises(BadFile, match=f"metrics.json: .*{message}") as caught:
+        write_run_report(run_folder)
+    assert "\n" not in str(caught.value)
 
 
 def test_smoothing_keeps_steps_and_mean_of_a_flat_line() -> None:

@@ -31,7 +31,7 @@ def write_run_report(folder: Path | str) -> Path:
 def render_run(run: Run) -> str:
     """The whole page."""
     palette = Palette(run.candidates)
-    title = f"{run.task}: {' + '.join(run.architecture.components)}"
+    title = f"{run.result.task}: {' + '.join(run.architecture.components)}"
     return document(
         title,
         _opening(run),
@@ -39,11 +39,9 @@ def render_run(run: Run) -> str:
         section(
             "Comparison",
             "All on the same test split, which was read once. Margins are 95% intervals of the split's size, not of "
-            f"the seed.{sections.guess_note(run)}",
+            f"the seed.{sections.heuristic_note(run.result)}",
             sections.comparison_table(run, palette),
-        )
-        if run.rows
-        else None,
+        ),
         _weights(run, palette),
         _losses(run, palette),
         el(
@@ -62,15 +60,13 @@ def _opening(run: Run) -> Html:
     """Title, result in words and headline numbers."""
     models = " + ".join(run.architecture.components)
     large = (
-        el("div", el("dt", held.label), el("dd", held.value, class_="value"), el("dd", held.note, class_="note"))
-        for held in figures(run)
+        el("div", el("dt", figure.label), el("dd", figure.value, class_="value"), el("dd", figure.note, class_="note"))
+        for figure in figures(run)
     )
-    facts = [f"manticore {run.metrics['manticore']}"] if run.metrics.get("manticore") else ["manticore"]
-    facts += [f"seed {run.metrics['seed']}"] if run.metrics.get("seed") is not None else []
     return el(
         "header",
-        el("p", " · ".join(facts), class_="over"),
-        el("h1", f"{models} on {run.task}"),
+        el("p", f"manticore {run.result.version} · seed {run.result.seed}", class_="over"),
+        el("h1", f"{models} on {run.result.task}"),
         el("dl", *large, class_="figures"),
         el("p", unbroken(" ".join(sentences(run))), class_="result"),
     )

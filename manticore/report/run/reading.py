@@ -1,4 +1,4 @@
-"""A run folder, read into plain data. Knows the files a run leaves and nothing of how they are shown."""
+"""A run folder as data: its result, and what only the logs have, the alphas and the training losses."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import csv
 import json
 import math
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,10 +13,7 @@ from typing import Any
 from manticore.components.spec import SKIP
 from manticore.errors import BadFile, ManticoreError
 from manticore.nas.architecture import Architecture
-from manticore.results.rows import ModelRow
-from manticore.utils.io import read_json
-
-HYBRID_ROW = "discretized, after fine-tuning"
+from manticore.results.search import SearchResult
 
 
 @dataclass(frozen=True)
@@ -62,20 +58,23 @@ class Curve:
 
 @dataclass(frozen=True)
 class Run:
-    """What a finished run left behind. `metrics` is metrics.json as it is; parts a run did not write are empty."""
+    """A finished run, as its folder has it.
+
+    Attributes:
+        folder: the run folder.
+        result: its metrics.json.
+        architecture: the chosen path.
+        alphas: how the search moved; None for a search that trains nothing.
+        curves: training losses, one a phase; empty if nothing was logged.
+        recipe: recipe.yaml as text; empty if there is none.
+    """
 
     folder: Path
-    metrics: Mapping[str, Any]
+    result: SearchResult
     architecture: Architecture
-    rows: tuple[ModelRow, ...]
     alphas: Alphas | None
     curves: tuple[Curve, ...]
     recipe: str
-
-    @property
-    def task(self) -> str:
-        """Name of the task."""
-        return str(self.metrics.get("task", "unnamed task"))
 
     @property
     def candidates(self) -> tuple[str, ...]:
@@ -84,37 +83,17 @@ class Run:
         base = self.architecture.base
         return tuple(sorted(dict.fromkeys(names), key=lambda name: (name == SKIP, name != base)))
 
-    @property
-    def hybrid(self) -> ModelRow | None:
-        """The row of the chosen path, trained as far as it was."""
-        named = {row.name: row for row in self.rows}
-        return named.get(HYBRID_ROW) or named.get("discretized, before fine-tuning")
-
-    @property
-    def exported_row(self) -> ModelRow | None:
-        """The row of what was exported."""
-        exported = self.metrics.get("exported", "hybrid")
-        if exported == "hybrid":
-            return self.hybrid
-        return next((row for row in self.rows if row.name == f"{exported} alone"), None)
-
-    def best(self, group: str) -> ModelRow | None:
-        """The best row of a group, or None."""
-        return max((row for row in self.rows if row.group == group), key=lambda row: row.sort_key, default=None)
-
     def carries_stream(self, stage: int) -> bool:
         """Whether the segment at a stage (counted from 0) carries the stream itself, rather than adding to it."""
         name = self.architecture.path[stage]
         return name != SKIP and (name == self.architecture.base or self.architecture.topology == "hub")
 
     def layers(self, name: str, stage: int) -> str:
-        """Layers that a component runs at a stage (counted from 0): `layers 3–4`; empty if they were not recorded."""
+        """Layers that a component runs at a stage (counted from 0): `layers 3–4`."""
         if name == SKIP:
             return "no layers"
-        cuts = (self.metrics.get("components") or {}).get(name, {}).get("layer_boundaries") or []
-        if len(cuts) != self.architecture.stages + 1:
-            return ""
-        first, last = cuts[stage] + 1, cuts[stage + 1]
+        boundaries = self.result.components[name].layer_boundaries
+        first, last = boundaries[stage] + 1, boundaries[stage + 1]
         if first > last:
             return "no layers"
         return f"layer {first}" if first == last else f"layers {first}–{last}"
@@ -126,33 +105,34 @@ class Run:
         return self.alphas.weights[-1][stage][self.alphas.candidates.index(name)]
 
 
-def read_run(folder: Path | str, metrics: Any = None) -> Run:
+def read_run(folder: Path | str, result: SearchResult | None = None) -> Run:
     """Everything a report needs.
 
     Args:
         folder: the run folder.
-        metrics: what is going to be its metrics.json, for a run that is just finishing. Default: read the file.
+        result: the result of a run that has not written its metrics.json yet. Default: read the file.
 
     Raises:
         ManticoreError: `folder` is not a finished run's.
         BadFile: one of its files is not what it should be.
     """
     folder = Path(folder)
-    for name in ("metrics.json", "architecture.json"):
-        if not (folder / name).is_file() and (name == "architecture.json" or metrics is None):
+    for name in ("architecture.json", *(() if result else (SearchResult.FILE,))):
+        if not (folder / name).is_file():
             raise ManticoreError(f"{folder}: not the folder of a finished run (it has no {name})")
-    metrics = read_json(folder / "metrics.json") if metrics is None else metrics
-    if not isinstance(metrics, dict) or not isinstance(metrics.get("rows"), list):
-        raise BadFile(folder / "metrics.json", "not the metrics of a run (an object with `rows` was expected)")
+    result = result or SearchResult.load(folder)
     architecture = Architecture.load(folder / "architecture.json")
+    for name in architecture.components:
+        component = result.components.get(name)
+        if component is None or len(component.layer_boundaries) != architecture.stages + 1:
+            raise BadFile(folder / SearchResult.FILE, f"not of the same run as architecture.json (component '{name}')")
     recipe = folder / "recipe.yaml"
     return Run(
         folder=folder,
-        metrics=metrics,
+        result=result,
         architecture=architecture,
-        rows=tuple(ModelRow.of(row, folder / "metrics.json") for row in metrics["rows"]),
         alphas=_read_alphas(folder / "alphas.jsonl", architecture.stages),
-        curves=_read_curves(folder / "logs" / "csv", list(metrics.get("seconds") or ())),
+        curves=_read_curves(folder / "logs" / "csv", list(result.seconds)),
         recipe=recipe.read_text(encoding="utf-8") if recipe.is_file() else "",
     )
 

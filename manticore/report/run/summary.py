@@ -7,8 +7,9 @@ from math import hypot
 
 from manticore.components.spec import SKIP
 from manticore.report.run.reading import Run
-from manticore.results.rows import ModelRow
-from manticore.training.metrics import ACCURACY, BITS, Metric
+from manticore.report.run.table import score_cell
+from manticore.results.search import HYBRID, ModelRow, SearchResult
+from manticore.training.metrics import Metric
 
 
 @dataclass(frozen=True)
@@ -21,116 +22,80 @@ class Figure:
 
 
 def figures(run: Run) -> list[Figure]:
-    """The headline numbers; those that the run does not have are left out."""
-    row, gap = run.hybrid, run.metrics.get("gap") or {}
-    if row is None:
-        return []
-    unit = "" if row.bits_per_byte is None else "bits per byte: "
-    out = [Figure(row.score, f"{unit}the chosen path on test", _examples(run))]
-    for group, label in (("component", "against the best component"), ("guess", "against the best guess")):
-        other = run.best(group)
-        if other is not None and (told := difference(row, other)):
-            out.append(Figure(told, label, f"{other.name}, {other.score}"))
-    if gap.get("soft") is not None and gap.get("discrete") is not None:
-        before, after = _value(run, gap["soft"]), _value(run, gap["discrete"])
-        out.append(
-            Figure(
-                _change(run, gap["soft"], gap["discrete"]), "soft to one-hot", f"{before.removesuffix(' %')} → {after}"
-            )
-        )
+    """The headline numbers: the hybrid's score, its lead over the best component and heuristic, and the gap."""
+    result, row = run.result, run.result.hybrid
+    metric, gap = result.metric, result.gap
+    unit = "" if metric.suffix else f"{metric.unit}: "
+    out = [
+        Figure(score_cell(row, metric), f"{unit}the chosen path on test", f"{row.score.count:,} examples, 95% margin")
+    ]
+    for group, label in (("component", "against the best component"), ("heuristic", "against the best heuristic")):
+        rival = result.best(group)
+        if rival is not None:
+            change = metric.format_change(row.score.value - rival.score.value)
+            out.append(Figure(change, label, f"{rival.name}, {score_cell(rival, metric)}"))
+    before, after = metric.format(gap.soft).removesuffix(metric.suffix), metric.format(gap.discrete)
+    out.append(Figure(metric.format_change(gap.discrete - gap.soft), "soft to one-hot", f"{before} → {after}"))
     return out
 
 
 def sentences(run: Run) -> list[str]:
     """What was searched, what was chosen, how good it is, what it cost to discretize, what was exported."""
-    return [text for text in (_searched(run), _scored(run), _discretized(run), _exported(run)) if text]
+    return [_searched(run), _scored(run.result), _discretized(run.result), _exported(run.result)]
 
 
-def difference(row: ModelRow, other: ModelRow) -> str:
-    """How much better `row` is: `+4.2 points`, or less bits or nats; empty if they cannot be compared."""
-    if row.value is None or other.value is None or row.metric != other.metric:
-        return ""
-    return row.metric.format_change(row.value - other.value)
-
-
-def against(row: ModelRow, other: ModelRow) -> str:
+def against(row: ModelRow, rival: ModelRow, metric: Metric) -> str:
     """`4.2 points above mamba alone (58.8 ± 1.5 %), more than the 95% margins explain`."""
-    metric, ahead = row.metric, row.sort_key - other.sort_key
+    ahead = metric.sort_key(row.score.value) - metric.sort_key(rival.score.value)
     size = metric.format_change(abs(ahead), unit=False).lstrip("+")
     level = not float(size)
-    told = f"{size} {metric.unit} {metric.better if ahead > 0 else metric.worse} {other.name}"
-    told = f"level with {other.name}" if level else told
-    told += f" ({other.score})"
-    if row.margin is None or other.margin is None or other.group == "guess" or level:
-        return told
-    clear = abs(ahead) > hypot(row.margin, other.margin)
-    return told + (", more than the 95% margins explain" if clear else ", a difference within the 95% margins")
+    text = f"{size} {metric.unit} {metric.better if ahead > 0 else metric.worse} {rival.name}"
+    text = f"level with {rival.name}" if level else text
+    text += f" ({score_cell(rival, metric)})"
+    margin, other = row.score.margin, rival.score.margin
+    if margin is None or other is None or rival.group == "heuristic" or level:
+        return text
+    clear = abs(ahead) > hypot(margin, other)
+    return text + (", more than the 95% margins explain" if clear else ", a difference within the 95% margins")
 
 
 def discretized(soft: str, discrete: str, change: str, tuned: str | None) -> str:
-    """What happened between the soft mixture and the fine-tuned path, told with scores that are words already."""
-    told = f"From the soft mixture to the one-hot path it went from {soft} to {discrete} ({change})"
-    return told + (f"; fine-tuning then brought it to {tuned}." if tuned is not None else ".")
+    """The sentence on discretization, from scores that are written already."""
+    text = f"From the soft mixture to the one-hot path it went from {soft} to {discrete} ({change})"
+    return text + (f"; fine-tuning then brought it to {tuned}." if tuned is not None else ".")
 
 
 def _searched(run: Run) -> str:
-    held = run.architecture
-    stages = f"{held.stages} stage{'s' if held.stages > 1 else ''}"
-    where = f"in the {held.topology} topology, with {held.base} as base"
+    path = run.architecture
+    stages = f"{path.stages} stage{'s' if path.stages > 1 else ''}"
+    where = f"in the {path.topology} topology, with {path.base} as base"
     if run.alphas is None:
-        return f"The hybrid has {stages} {where}. Its path is {held.words()}."
+        return f"The hybrid has {stages} {where}. Its path is {path.words()}."
     *most, last = ["nothing at all" if name == SKIP else name for name in run.candidates]
     some = f"{', '.join(most)} or {last}" if most else last
-    each = "The one stage" if held.stages == 1 else f"Each of {stages}"
-    ways = len(run.candidates) ** held.stages
+    each = "The one stage" if path.stages == 1 else f"Each of {stages}"
+    ways = len(run.candidates) ** path.stages
     return (
         f"{each} could be run by {some}: {ways:,} path{'s' if ways > 1 else ''} {where}. "
-        f"The search chose {held.words()}."
+        f"The search chose {path.words()}."
     )
 
 
-def _scored(run: Run) -> str:
-    row = run.hybrid
-    if row is None:
-        return ""
-    told = f"Fine-tuned, it has an accuracy of {row.score} on the test split"
-    if row.accuracy is None:
-        told = f"Fine-tuned, it needs {row.score} {row.metric.unit} on the test split"
-    others = [other for other in (run.best("component"), run.best("guess")) if other is not None]
-    compared = [against(row, other) for other in others if difference(row, other)]
-    return told + (": " + "; and ".join(compared) if compared else "") + "."
+def _scored(result: SearchResult) -> str:
+    row, metric = result.hybrid, result.metric
+    score = score_cell(row, metric)
+    reached = f"has an accuracy of {score}" if metric.suffix else f"needs {score} {metric.unit}"
+    rivals = [rival for rival in (result.best("component"), result.best("heuristic")) if rival is not None]
+    compared = "; and ".join(against(row, rival, metric) for rival in rivals)
+    return f"Fine-tuned, it {reached} on the test split{f': {compared}' if compared else ''}."
 
 
-def _discretized(run: Run) -> str:
-    gap = run.metrics.get("gap") or {}
-    soft, discrete, tuned = (gap.get(name) for name in ("soft", "discrete", "finetuned"))
-    if soft is None or discrete is None:
-        return ""
-    after = None if tuned is None else _value(run, tuned)
-    return discretized(_value(run, soft), _value(run, discrete), _change(run, soft, discrete), after)
+def _discretized(result: SearchResult) -> str:
+    metric, gap = result.metric, result.gap
+    change = metric.format_change(gap.discrete - gap.soft)
+    return discretized(metric.format(gap.soft), metric.format(gap.discrete), change, metric.format(gap.finetuned))
 
 
-def _exported(run: Run) -> str:
-    exported, why = run.metrics.get("exported"), run.metrics.get("exported_reason")
-    if not exported:
-        return ""
-    what = "the hybrid" if exported == "hybrid" else f"{exported} alone, not the hybrid"
-    return f"Exported: {what}" + (f" ({why})." if why else ".")
-
-
-def _examples(run: Run) -> str:
-    counts = {row.get("count") for row in run.metrics["rows"] if row.get("count")}
-    return f"{counts.pop():,} examples, 95% margin" if len(counts) == 1 else "95% margin"
-
-
-def _value(run: Run, value: float) -> str:
-    return _metric(run).format(value)
-
-
-def _change(run: Run, before: float, after: float) -> str:
-    return _metric(run).format_change(after - before)
-
-
-def _metric(run: Run) -> Metric:
-    """What the gap is measured by."""
-    return BITS if run.metrics.get("metric") == BITS.name else ACCURACY
+def _exported(result: SearchResult) -> str:
+    model = "the hybrid" if result.exported == HYBRID else f"{result.exported} alone, not the hybrid"
+    return f"Exported: {model} ({result.exported_reason})."

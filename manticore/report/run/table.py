@@ -2,36 +2,48 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Sequence
+from itertools import groupby
 
 from rich import box
 from rich.markup import escape
 from rich.table import Table
 
-from manticore.results.rows import ModelRow, measure
+from manticore.results.search import ModelRow, SearchResult
+from manticore.training.metrics import Metric
+from manticore.utils.formatting import count
 
 COSTS = ("parameters", "FLOPs/token", "training tokens")
 SHORT = ("params", "FLOPs/token", "tokens seen")  # a terminal may have 80 columns
 
 
-def comparison(rows: Sequence[Mapping[str, Any]], title: str | None = None) -> Table:
-    """The rows of metrics.json for the terminal, a rule between the groups. Raises BadFile for a row without a name."""
-    held = [ModelRow.of(row) for row in rows]
-    table = bare(title, "model", measure(held), *SHORT)
-    best = max((row.sort_key for row in held if row.group != "guess"), default=None)
-    for place, row in enumerate(held):
-        if place and row.group != held[place - 1].group:
-            table.add_section()
-        style = "dim" if row.group == "guess" else "bold" if row.sort_key == best else None
-        table.add_row(escape(row.name), row.score, *row.costs, style=style)
+def comparison(result: SearchResult) -> Table:
+    """The rows of a search for the terminal, a rule between the groups, the best in bold."""
+    table = bare(f"{result.task}, test split", "model", result.metric.label, *SHORT)
+    values = [row.score.value for row in result.rows if row.group != "heuristic"]
+    best = result.metric.best_of(values)
+    for group, rows in groupby(result.rows, key=lambda row: row.group):
+        table.add_section()
+        for row in rows:
+            style = "dim" if group == "heuristic" else "bold" if row.score.value == best else None
+            table.add_row(escape(row.name), score_cell(row, result.metric), *cost_cells(row), style=style)
     return table
 
 
-def as_markdown(rows: Sequence[Mapping[str, Any]]) -> str:
-    """The rows of metrics.json as a Markdown table. Raises BadFile for a row without a name."""
-    held = [ModelRow.of(row) for row in rows]
-    return markdown(("model", measure(held), *COSTS), ((plain(row.name), row.score, *row.costs) for row in held))
+def as_markdown(result: SearchResult) -> str:
+    """The rows of a search as a Markdown table."""
+    rows = ((plain(row.name), score_cell(row, result.metric), *cost_cells(row)) for row in result.rows)
+    return markdown(("model", result.metric.label, *COSTS), rows)
+
+
+def score_cell(row: ModelRow, metric: Metric) -> str:
+    """The score with its margin: `63.0 ± 1.5 %`."""
+    return metric.format(row.score.value, row.score.margin, unit=False)
+
+
+def cost_cells(row: ModelRow) -> tuple[str, str, str]:
+    """Parameters, FLOPs per token and training tokens; dashes for a heuristic."""
+    return count(row.parameters), count(row.flops_per_token), count(row.train_tokens)
 
 
 def bare(title: str | None, first: str, *others: str) -> Table:

@@ -1,0 +1,192 @@
+"""The result of a search, `metrics.json`: what was searched, what was chosen, and how every model scores on test."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar
+
+from manticore.alignment import StageFit
+from manticore.results.codec import Result
+from manticore.training.metrics import Metric
+
+HYBRID = "hybrid"
+"""What `SearchResult.exported` is when no component scored better than the hybrid on the validation split."""
+
+SOFT_ROW, DISCRETE_ROW, HYBRID_ROW = (
+    "soft supernet",
+    "discretized, before fine-tuning",
+    "discretized, after fine-tuning",
+)
+"""Names of the rows of the search itself."""
+
+
+@dataclass(frozen=True)
+class SplitScore:
+    """The score of one model on one split.
+
+    Attributes:
+        value: by the task's metric.
+        margin: half the 95 % interval of the value; None where there is none, as for a split of one document.
+        loss: mean cross-entropy in nats; None for a heuristic, which has no loss.
+        count: number of examples.
+        macro_batch: accuracy as the MAD benchmark computes it; None where a sequence has one label, and for text.
+    """
+
+    value: float
+    margin: float | None
+    loss: float | None
+    count: int
+    macro_batch: float | None = None
+
+    @classmethod
+    def of(cls, score: Mapping[str, float], metric: Metric) -> SplitScore:
+        """From a `Score` as plain data."""
+        loss = score["loss"]
+        return cls(
+            value=score[metric.name],
+            margin=score.get("margin"),
+            loss=loss if math.isfinite(loss) else None,
+            count=int(score["count"]),
+            macro_batch=score.get("macro_batch"),
+        )
+
+
+@dataclass(frozen=True)
+class ModelRow:
+    """One line of the comparison.
+
+    Attributes:
+        name: as it is printed.
+        group: `search`, `component`, `baseline` or `heuristic`.
+        score: on the test split.
+        parameters: number of parameters; None for a heuristic, as are the other costs.
+        flops_per_token: of one forward pass.
+        train_tokens: tokens it was trained on.
+    """
+
+    name: str
+    group: str
+    score: SplitScore
+    parameters: int | None = None
+    flops_per_token: float | None = None
+    train_tokens: int | None = None
+
+
+@dataclass(frozen=True)
+class DiscretizationGap:
+    """The test score of the search as a mixture, as one path, and after fine-tuning."""
+
+    soft: float
+    discrete: float
+    finetuned: float
+
+
+@dataclass(frozen=True)
+class ComponentInfo:
+    """A component of the search space.
+
+    Attributes:
+        source: Hugging Face id, folder, or the description of a block that starts from random weights.
+        revision: commit of a Hugging Face id; else None.
+        parameters, layers, width: its size.
+        layer_boundaries: S + 1 layer indices; stage s runs the layers from boundary s up to boundary s + 1.
+    """
+
+    source: str
+    revision: str | None
+    parameters: int
+    layers: int
+    width: int
+    layer_boundaries: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class AlignmentInfo:
+    """How the projectors were fitted before the search.
+
+    Attributes:
+        tokens: read for the fit.
+        paired: by donor, the share of positions where both tokenizers begin a token.
+        stages: how well each donor fits at each stage; empty for projectors that come from a projector set.
+    """
+
+    tokens: int
+    paired: Mapping[str, float]
+    stages: tuple[StageFit, ...]
+
+
+@dataclass(frozen=True)
+class SearchResult(Result):
+    """The result of `manticore search`.
+
+    Attributes:
+        version: of manticore.
+        task, metric, kind: name of the task, what scores are measured by, kind of its head.
+        example: an input as text; None if the task has none that can be shown.
+        seed: of the run.
+        preset, preset_reason: sizes of the task's data, and why these.
+        base, base_reason: the component that provides embedding, residual stream, norm and head, and why it does.
+        path: for each stage the chosen component, or `skip`.
+        summary: the path as a sentence.
+        exported, exported_reason: `HYBRID` or the name of a component, and why.
+        gap: what discretization costs.
+        components: by name.
+        alignment: None if the projectors were not fitted.
+        machine: facts of the machine and versions of libraries.
+        seconds: by phase.
+        rows: the comparison, scored on the test split.
+    """
+
+    FILE: ClassVar[str] = "metrics.json"
+    FORMAT: ClassVar[int] = 1
+
+    version: str
+    task: str
+    metric: Metric
+    kind: str
+    example: str | None
+    seed: int
+    preset: str
+    preset_reason: str
+    base: str
+    base_reason: str
+    path: tuple[str, ...]
+    summary: str
+    exported: str
+    exported_reason: str
+    gap: DiscretizationGap
+    components: Mapping[str, ComponentInfo]
+    alignment: AlignmentInfo | None
+    machine: Mapping[str, object]
+    seconds: Mapping[str, float]
+    rows: tuple[ModelRow, ...]
+
+    def __post_init__(self) -> None:
+        names = [row.name for row in self.rows]
+        for name in (HYBRID_ROW, self._exported_name):
+            if name not in names:
+                raise ValueError(f"rows have no '{name}'")
+
+    @property
+    def hybrid(self) -> ModelRow:
+        """The row of the fine-tuned path."""
+        return self._row(HYBRID_ROW)
+
+    @property
+    def exported_row(self) -> ModelRow:
+        """The row of the exported model."""
+        return self._row(self._exported_name)
+
+    @property
+    def _exported_name(self) -> str:
+        return HYBRID_ROW if self.exported == HYBRID else f"{self.exported} alone"
+
+    def _row(self, name: str) -> ModelRow:
+        return next(row for row in self.rows if row.name == name)
+
+    def best(self, group: str) -> ModelRow | None:
+        """The row of a group with the best score; None if the group is empty."""
+        rows = [row for row in self.rows if row.group == group]
+        return max(rows, key=lambda row: self.metric.sort_key(row.score.value), default=None)
