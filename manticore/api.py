@@ -9,7 +9,7 @@ from typing import Any
 
 from transformers import PreTrainedModel
 
-from manticore.config.loading import merge, recipe_for
+from manticore.config.loading import load_recipe, merge
 from manticore.experiment.run_dir import open_run_dir, unused_run_dir
 from manticore.export.load import read_hybrid
 from manticore.nas.space import SearchSpace
@@ -54,8 +54,8 @@ def search(
     plain = {key: dataclasses.asdict(v) if dataclasses.is_dataclass(v) else v for key, v in options.items()}  # type: ignore[arg-type]
     place = folder.resolve().with_name(f"{folder.name}.components")
     try:
-        recipe = recipe_for(config, merge({"space": written_down(space, place), "task": told}, plain))
-        return run(recipe, folder, resume, make_console(quiet))
+        recipe, reason = load_recipe(config, merge({"space": written_down(space, place), "task": told}, plain))
+        return run(recipe, folder, resume, make_console(quiet), reason)
     except BaseException:
         if not folder.exists():
             shutil.rmtree(place, ignore_errors=True)

@@ -68,5 +68,5 @@ def run(given: argparse.Namespace) -> None:
     from manticore.pipelines import compare
 
     wanted = tasks_of(given.task) if given.task else [None]
-    recipes = [recipe_of_flags(given, name, study_of(given)) for name in wanted]
+    recipes = [recipe_of_flags(given, name, study_of(given)).recipe for name in wanted]
     compare.run(recipes, given.out, given.workers, make_console())

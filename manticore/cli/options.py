@@ -82,7 +82,7 @@ def task_options(given: argparse.Namespace) -> TaskOptions:
 
 
 if TYPE_CHECKING:
-    from manticore.config.recipe import Recipe
+    from manticore.config.loading import LoadedRecipe
 
 
 def add_flags(made: Parser) -> None:
@@ -117,7 +117,7 @@ def tasks_of(given: Sequence[str]) -> list[str]:
     return out
 
 
-def recipe_of_flags(given: argparse.Namespace, task: str | None, more: dict[str, Any]) -> Recipe:
+def recipe_of_flags(given: argparse.Namespace, task: str | None, more: dict[str, Any]) -> LoadedRecipe:
     """The recipe that the flags come to on one task.
 
     Args:
@@ -127,7 +127,7 @@ def recipe_of_flags(given: argparse.Namespace, task: str | None, more: dict[str,
 
     Raises ManticoreError if they cannot be.
     """
-    from manticore.config.loading import from_dotted, merge, recipe_for
+    from manticore.config.loading import from_dotted, load_recipe, merge
     from manticore.nas.space import SearchSpace
     from manticore.utils import assets
 
@@ -146,4 +146,4 @@ def recipe_of_flags(given: argparse.Namespace, task: str | None, more: dict[str,
         "task": {key: value for key, value in named.items() if value is not None},
         "search": {} if given.strategy is None else {"strategy": given.strategy},
     }
-    return recipe_for(given.config, merge(merge(flags, more), from_dotted(given.set)))
+    return load_recipe(given.config, merge(merge(flags, more), from_dotted(given.set)))

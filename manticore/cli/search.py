@@ -39,7 +39,6 @@ def run(given: argparse.Namespace) -> None:
     saved = given.out / "recipe.yaml" if given.resume else None
     if saved is not None and saved.exists() and not (given.models or given.space or given.config or given.task):
         given.config = str(saved)
-    recipe = recipe_of_flags(given, given.task, {} if given.seed is None else {"run": {"seed": given.seed}})
-    found = recipe.search_space()
-    out = given.out or unused_run_dir(f"{recipe.task.name}-{'+'.join(found.names)}")
-    search.run(recipe, out, given.resume, make_console())
+    recipe, reason = recipe_of_flags(given, given.task, {} if given.seed is None else {"run": {"seed": given.seed}})
+    out = given.out or unused_run_dir(f"{recipe.task.name}-{'+'.join(recipe.space.names)}")
+    search.run(recipe, out, given.resume, make_console(), reason)

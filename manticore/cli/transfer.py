@@ -45,8 +45,8 @@ def run(given: argparse.Namespace) -> None:
     from manticore.pipelines import transfer
 
     generated = argparse.Namespace(**{**vars(given), "data_dir": None})
-    proxies = [recipe_of_flags(generated, name, study_of(given)) for name in tasks_of(given.proxy)]
+    proxies = [recipe_of_flags(generated, name, study_of(given)).recipe for name in tasks_of(given.proxy)]
     # Base is told in the proxies' names; the target's is the component at the same place.
     others = {"space": {"components": given.target_models, "base": None}} if given.target_models else {}
-    target = recipe_of_flags(given, given.task, {**study_of(given), **others})
+    target = recipe_of_flags(given, given.task, {**study_of(given), **others}).recipe
     transfer.run(proxies, target, given.out, given.workers, make_console(), given.search_target)

@@ -111,9 +111,6 @@ def config_of(spec: ComponentSpec, scratch: Scratch | None) -> PretrainedConfig:
         )
     family = families[row]
     size = scratch.recurrent if family.layout.recurrent else scratch.attention
-    unknown = [key for key in spec.size if key not in BlockSize.__dataclass_fields__]
-    if unknown:
-        raise UnknownName("component size", unknown[0], BlockSize.__dataclass_fields__)
     size = replace(size, **spec.size)
     if not family.layout.recurrent and size.width % size.heads:
         raise ManticoreError(f"'{spec.name}': width {size.width} is no multiple of its {size.heads} heads")

@@ -1,83 +1,77 @@
-"""A pretraining as a frozen dataclass: what a language model is made of, and how it learns. Knows no files of text."""
+"""A pretraining as one frozen dataclass: the model, its data and its schedule."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import yaml
 
-from manticore.components.families import families
 from manticore.components.spec import BlockSize
-from manticore.config.loading import instantiate, merge
-from manticore.config.recipe import WEIGHT_BOUNDS
+from manticore.config.loading import merge
 from manticore.config.sections import RunOptions
-from manticore.errors import ManticoreError, UnknownName
-from manticore.training.options import OPTIMIZERS, WeightOptions
+from manticore.training.options import WeightOptions
+from manticore.utils.fields import Checked, NonNegativeInt, OpenUnitInterval, PositiveInt, Range, from_mapping
 from manticore.utils.io import write_text
 
 
 @dataclass(frozen=True)
-class PretrainRecipe:
-    """A language model from nothing: family, sizes, tokenizer, text, schedule."""
+class PretrainRecipe(Checked):
+    """A language model trained from scratch.
+
+    Raises:
+        UnknownName: a family or choice that does not exist, with the nearest.
+        ManticoreError: a value of another type, or out of range.
+    """
 
     family: str = "gpt_neo"
-    """Row of the table of families, such as gpt_neo or mamba."""
+    """Model family, such as gpt_neo or mamba."""
 
     size: BlockSize = BlockSize(128, 6, heads=4)
-    """Width, layers and what else a family has of sizes."""
+    """Sizes of the model."""
 
-    vocabulary: int = 8192
-    """Tokens of the byte-level BPE that is learnt from the text, unless a tokenizer is given."""
+    vocabulary: Annotated[int, Range(least=257)] = 8192
+    """Number of tokens of the byte-level BPE that is trained on the text if no tokenizer is given."""
 
-    length: int = 512
-    """Tokens of a sequence; also the positions of a model that has them."""
+    length: Annotated[int, Range(least=2)] = 512
+    """Tokens of a sequence, and positions of a model with a position table."""
 
-    passage: int = 16384
-    """Bytes beyond which a document is cut between paragraphs into passages, each a document of its own."""
+    passage: NonNegativeInt = 16384
+    """Bytes of a passage. A longer document is cut between paragraphs into passages, each a document of its own; 0:
+    documents stay whole."""
 
-    held_out: float = 0.01
-    """Share at the end of every file that is not learnt from, and that the model is scored on."""
+    held_out: OpenUnitInterval = 0.01
+    """Fraction of every file, from its end, that is left out of training and scored."""
 
-    steps: int = 2000
+    steps: PositiveInt = 2000
     """Number of optimizer steps."""
 
-    batch_size: int = 8
+    batch_size: PositiveInt = 8
     """Sequences in a batch."""
 
-    weights: WeightOptions = field(default_factory=lambda: WeightOptions(optimizer="muon", lr=4e-3, weight_decay=0.1))
-    """How weights move."""
+    weights: WeightOptions = WeightOptions(optimizer="muon", lr=4e-3, weight_decay=0.1)
+    """Optimizer of the weights."""
 
     run: RunOptions = RunOptions()
-    """The machine and the bookkeeping."""
+    """Machine, seed and bookkeeping."""
 
     def __post_init__(self) -> None:
+        from manticore.components.families import families  # imports transformers, which the command line need not
+
+        super().__post_init__()
         _ = families[self.family]
-        if self.weights.optimizer not in OPTIMIZERS:
-            raise UnknownName("optimizer", self.weights.optimizer, OPTIMIZERS)
-        least = {"vocabulary": 257, "length": 2, "passage": 0, "steps": 1, "batch_size": 1}
-        for key, bound in least.items():
-            if getattr(self, key) < bound:
-                raise ManticoreError(f"{key} must be at least {bound}, got {getattr(self, key)}")
-        for key, fewest in WEIGHT_BOUNDS.items():
-            value = getattr(self.weights, key)
-            if not fewest <= value < math.inf:
-                raise ManticoreError(f"weights.{key} must be at least {fewest:g}, got {value:g}")
-        if not 0 < self.held_out < 1:
-            raise ManticoreError(f"held_out must be above 0 and below 1, got {self.held_out:g}")
 
     def save(self, file: Path) -> None:
-        """Write as YAML, whole or not at all."""
-        held = yaml.safe_dump(asdict(self), sort_keys=False, allow_unicode=True, width=100)
-        write_text(file, f"# Runs again with: manticore pretrain --config {file.name} --text TEXT --out FOLDER\n{held}")
+        """Write as YAML, atomically."""
+        text = yaml.safe_dump(asdict(self), sort_keys=False, allow_unicode=True, width=100)
+        write_text(file, f"# Runs again with: manticore pretrain --config {file.name} --text TEXT --out FOLDER\n{text}")
 
 
 def pretrain_recipe(layers: Sequence[Mapping[str, Any]]) -> PretrainRecipe:
-    """The recipe that mappings come to, later ones over earlier ones. Raises ManticoreError."""
-    held: dict[str, Any] = {}
+    """The recipe that mappings come to, later ones over earlier ones. Raises as `PretrainRecipe` does."""
+    values: dict[str, Any] = {}
     for layer in layers:
-        held = merge(held, layer)
-    return instantiate(held, PretrainRecipe)
+        values = merge(values, layer)
+    return from_mapping(PretrainRecipe, values, "recipe key")

@@ -1,28 +1,31 @@
-"""The sections of a recipe, each beside the help of its keys. Knows nothing of what a run does."""
+"""The sections of a recipe, each key with its help. The annotation of a key says which values it may have."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Literal
 
-from manticore.components import BlockSize
+from manticore.components.spec import BlockSize
+from manticore.errors import ManticoreError
 from manticore.training.options import AlphaOptions, WeightOptions
-
-ENTROPY_SCHEDULES = ("uniform", "stagewise")
-FINETUNE_INITS = ("supernet", "components")
-BASE_CRITERIA = BEST_ALONE, MIN_KL = ("best_alone", "min_kl")
-BASELINES = ("components", "designed", "uniform", "soft", "random", "hub")
-BUDGETS = ("tokens", "flops")
-PRECISIONS = ("auto", "32-true", "bf16-mixed")
-
+from manticore.utils.fields import (
+    Checked,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+)
 
 ZERO_SHOT = "zero-shot"
-"""The search that trains nothing."""
+"""The strategy that trains nothing."""
+
+Baseline = Literal["components", "designed", "uniform", "soft", "random", "hub"]
+Budget = Literal["tokens", "flops"]
 
 
 @dataclass(frozen=True)
-class ScratchOptions:
-    """Sizes of components built from scratch, which is what tasks with their own vocabulary do with an alias."""
+class ScratchOptions(Checked):
+    """Sizes of components built from scratch. An alias is built from scratch on a task with its own vocabulary."""
 
     attention: BlockSize = BlockSize(64, 4, heads=4)
     """Sizes of attention components."""
@@ -32,98 +35,116 @@ class ScratchOptions:
 
 
 @dataclass(frozen=True)
-class AlignmentOptions:
-    """Projectors between language models before the search; other tasks have none to align."""
+class AlignOptions(Checked):
+    """Alignment of language models: their projectors before the first step of the search."""
 
-    tokens: int = 16384
-    """Tokens of the task's training text on which P and Q are fitted in closed form, about; 0: they start near the
-    identity."""
+    tokens: NonNegativeInt = 16384
+    """Approximate number of base tokens on which the projectors are fitted in closed form; 0: no fit, they start near
+    the identity."""
 
     projectors: str | None = None
-    """A projector set to take instead, by name or path (ls projectors)."""
+    """Projector set to load instead, by name or path (manticore ls projectors). Default: fit on the training split."""
 
 
 @dataclass(frozen=True)
-class SearchOptions:
-    """The search itself."""
+class SearchOptions(Checked):
+    """The search."""
 
     strategy: str = "darts"
-    """How alphas move: darts (alternating, on disjoint splits), simultaneous (the paper's single level), or zero-shot
-    (not at all: of aligned language models every stage is given away but those that disturb base most)."""
+    """Search strategy: darts (weights and alphas alternate, on disjoint splits), simultaneous (both on one split, as in
+    the paper), or zero-shot (no training: stages of aligned language models are ranked by how much they change the base
+    model's predictions)."""
 
     relaxation: str = "softmax"
-    """What alphas mean."""
+    """How alphas become mixing weights."""
 
-    steps: int = 400
-    """Number of weight steps, warm-up included; in darts each step after the warm-up has an alpha step too."""
+    steps: PositiveInt = 400
+    """Number of weight steps, warm-up included; with darts every step after the warm-up has an alpha step too."""
 
-    warmup_steps: int = 100
-    """Number of first steps in which the alphas are frozen at uniform."""
+    warmup_steps: NonNegativeInt = 100
+    """Number of first steps in which the alphas stay uniform."""
 
-    batch_size: int = 64
-    """Sequences in a batch, of the weights as of the alphas."""
+    batch_size: PositiveInt = 64
+    """Sequences in a batch, for weights and for alphas."""
 
-    entropy_weight: float = 1.0
-    """Weight of the mixture's entropy in the alphas' loss at the end; rises from 0 and drives the mixture to a path."""
+    entropy_weight: NonNegativeFloat = 1.0
+    """Coefficient of the entropy of the mixing weights in the alphas' loss; it rises from 0 to this at the last step
+    and drives the mixture towards a single path."""
 
-    entropy_schedule: str = "uniform"
-    """When the entropy's weight rises: together (at all stages alike) or front-to-back (stage after stage, so that a
-    stage is judged behind what was decided before it)."""
+    entropy_schedule: Literal["uniform", "stagewise"] = "uniform"
+    """How the coefficient rises: uniform (in all stages together) or stagewise (from the first stage to the last, so
+    that a stage is decided after the stages before it)."""
 
     sample_paths: bool = False
-    """Weight steps run one path drawn from the mixing weights, not the mixture: cheaper, and every path learns to stand
-    by itself. Only in the residual topology, and where alphas have data of their own."""
+    """Weight steps train one path, sampled from the mixing weights, instead of the mixture. A step is cheaper, and each
+    path learns to work by itself. Residual topology with a bilevel strategy only."""
 
-    temperature: float = 1.0
-    """Temperature of the softmax; lower lets the alphas act faster."""
+    temperature: PositiveFloat = 1.0
+    """Temperature of the softmax; a lower one makes the alphas act faster."""
 
     weights: WeightOptions = WeightOptions()
-    """How weights move."""
+    """Optimizer of the weights."""
 
     alphas: AlphaOptions = AlphaOptions()
-    """How alphas move."""
+    """Optimizer of the alphas."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.warmup_steps >= self.steps:
+            raise ManticoreError(
+                f"search.warmup_steps must be below search.steps ({self.steps}), so that alphas are trained, "
+                f"got {self.warmup_steps}"
+            )
+        if self.relaxation == "fixed":
+            raise ManticoreError("search.relaxation cannot be 'fixed': there would be nothing to search")
 
 
 @dataclass(frozen=True)
-class FinetuneOptions:
-    """Training of the discrete hybrid, and of everything it is compared with."""
+class FinetuneOptions(Checked):
+    """Training of the discrete hybrid, and of the models it is compared with."""
 
-    init: str = "supernet"
-    """What the discrete hybrid starts from: search (the supernet's weights) or fresh (the components as they were
-    before the search, of which only the path is kept)."""
+    init: Literal["supernet", "components"] = "supernet"
+    """Initial weights of the discrete hybrid: supernet (as the search left them) or components (as they were before the
+    search, of which only the path is kept)."""
 
-    steps: int = 400
+    steps: PositiveInt = 400
     """Number of optimizer steps."""
 
-    batch_size: int = 64
+    batch_size: PositiveInt = 64
     """Sequences in a batch."""
 
     weights: WeightOptions = WeightOptions()
-    """How weights move."""
+    """Optimizer of the weights."""
 
 
 @dataclass(frozen=True)
-class SelectionOptions:
-    """How base and the path are chosen."""
+class SelectionOptions(Checked):
+    """How the base model and the path are selected."""
 
-    base_criterion: str = BEST_ALONE
-    """Who is base, if the space does not say: best (the component that is best alone), or open (of language models
-    that are aligned, the one whose predictions move least when another stands in for one of its stages)."""
+    base_criterion: Literal["best_alone", "min_kl"] = "best_alone"
+    """Which component is the base model if the space names none: best_alone (the best score after training alone) or
+    min_kl (of aligned language models, the one whose predictions change least when another model runs one stage,
+    measured by the mean KL divergence)."""
 
-    max_parameters: float | Literal["largest_component"] | None = None
-    """Largest number of parameters of the hybrid; `largest_component`: those of the largest component alone, unless
-    `max_flops` is set. Default: no limit."""
+    max_parameters: PositiveFloat | Literal["largest_component"] | None = None
+    """Largest number of parameters of the hybrid; largest_component: the number of the largest component alone, unless
+    max_flops is set. Default: no limit."""
 
-    max_flops: float | None = None
+    max_flops: PositiveFloat | None = None
     """Largest number of operations per token of the hybrid. Default: no limit."""
 
     fallback_to_component: bool = True
     """Export the best component instead if the hybrid does not beat it on the validation split."""
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if isinstance(self.max_parameters, float) and self.max_flops is not None:
+            raise ManticoreError("give one budget: selection.max_parameters or selection.max_flops, not both")
+
 
 @dataclass(frozen=True)
-class BaselineOptions:
-    """What the hybrid is compared with; each is trained on as many tokens as the hybrid was."""
+class BaselineOptions(Checked):
+    """What a search trains beside the hybrid, each on as many tokens."""
 
     components: bool = True
     """Train every component alone."""
@@ -136,63 +157,67 @@ class BaselineOptions:
 
 
 @dataclass(frozen=True)
-class StudyOptions:
-    """`manticore compare` and `manticore transfer`: who takes part, and how often."""
+class StudyOptions(Checked):
+    """Trials of `manticore compare` and `manticore transfer`: which models, over how many seeds."""
 
-    seeds: int = 3
-    """Number of seeds; the data stays the same, weights and batches change."""
+    seeds: PositiveInt = 3
+    """Number of seeds of weights and batches; the data is the same for all."""
 
-    learning_rates: tuple[float, ...] = (1e-3, 2e-3, 4e-3)
-    """Peak learning rates of which every arm gets the one that serves it best on the validation split."""
+    learning_rates: tuple[PositiveFloat, ...] = (1e-3, 2e-3, 4e-3)
+    """Peak learning rates to try; each model gets the one with its best score on the validation split."""
 
-    lr_search_seeds: int = 1
-    """Number of seeds, the first ones, with which the learning rates are tried."""
+    lr_search_seeds: PositiveInt = 1
+    """Number of seeds with which the learning rates are tried, starting with the first."""
 
-    baselines: tuple[str, ...] = ("components", "designed", "uniform", "random", "hub")
-    """Whom the hybrid meets: components (each alone), designed (MambaFormer and striped), uniform (the uniform
-    mixture), soft (the hybrid, never made discrete), random (a random path), hub (the paper's wiring, single level
-    and soft)."""
+    baselines: tuple[Baseline, ...] = ("components", "designed", "uniform", "random", "hub")
+    """Models to compare the hybrid with: components (each alone), designed (MambaFormer and striped), uniform (the
+    uniform mixture), soft (the hybrid before discretization), random (a random path), hub (the paper's topology and
+    strategy, not discretized)."""
 
-    budgets: tuple[str, ...] = ("tokens", "flops")
-    """What all baselines get the same of, a table for each: tokens, flops."""
+    budgets: tuple[Budget, ...] = ("tokens", "flops")
+    """What all models get the same amount of, with a table for each: tokens, flops."""
 
     paths: bool = False
-    """Train every path of the space from scratch as well, to tell how far the search is from the best of them."""
+    """Train every path of the space from scratch as well, which gives the regret of the search."""
 
-    path_seeds: int = 0
-    """Number of seeds, the first ones, with which these are trained; 0: all."""
+    path_seeds: NonNegativeInt = 0
+    """Number of seeds for that, starting with the first; 0: all."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.learning_rates:
+            raise ManticoreError("study.learning_rates must have at least one number above 0, got none")
 
 
 @dataclass(frozen=True)
-class RunOptions:
-    """The machine and the bookkeeping."""
+class RunOptions(Checked):
+    """Machine, seed and bookkeeping."""
 
-    preset_reason: str = ""
-    """Why the task has this preset, where it was not named but found out."""
-
-    seed: int = 0
+    seed: NonNegativeInt = 0
     """Seed of weights, batches and the random path."""
 
-    device: str = "auto"
-    """auto, cpu or cuda."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Device: cpu, cuda, or auto (cuda where torch sees a GPU)."""
 
-    precision: str = "auto"
-    """auto (bf16-mixed on CUDA, 32-true elsewhere), 32-true or bf16-mixed."""
+    precision: Literal["auto", "32-true", "bf16-mixed"] = "auto"
+    """Precision: 32-true, bf16-mixed, or auto (bf16-mixed on CUDA, 32-true elsewhere)."""
 
-    threads: int = 0
-    """CPU threads; 0 leaves torch's choice."""
+    threads: NonNegativeInt = 0
+    """Number of CPU threads; 0: torch's choice."""
 
-    checkpoint_every: int = 200
-    """Steps between saved states."""
+    checkpoint_every: PositiveInt = 200
+    """Number of steps between saved states."""
 
-    log_every: int = 10
-    """Steps between lines in the CSV and TensorBoard logs."""
+    log_every: PositiveInt = 10
+    """Number of steps between lines of the CSV and TensorBoard logs."""
 
-    micro_batch_size: int = 0
-    """Sequences that go through the model at once; gradients of a batch add up over them. 0: the whole batch."""
+    micro_batch_size: NonNegativeInt = 0
+    """Sequences in one forward pass; gradients accumulate to those of the batch, with less memory. 0: the whole
+    batch."""
 
     gradient_checkpointing: bool = False
-    """Keep only the input of each segment and compute the rest again for the gradients: less memory, more time."""
+    """Keep only the input of each segment and compute the activations again for the gradients: less memory, more
+    time."""
 
-    eval_batch_size: int = 256
-    """Sequences in a batch when models are scored."""
+    eval_batch_size: PositiveInt = 256
+    """Sequences in a batch of an evaluation; fewer need less memory, the scores are the same."""

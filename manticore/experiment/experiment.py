@@ -64,6 +64,7 @@ class Experiment:
         console: where the user watches.
         seconds: how long each phase took.
         fits: by base, the projectors that were fitted; see `aligning`.
+        preset_reason: why the task has its preset; empty: as `choose_preset` says.
     """
 
     recipe: Recipe
@@ -73,11 +74,12 @@ class Experiment:
     console: Console
     seconds: dict[str, float] = field(default_factory=dict)
     fits: dict[str, object] = field(default_factory=dict)
+    preset_reason: str = ""
 
     @cached_property
     def space(self) -> SearchSpace:
         """The search space."""
-        return self.recipe.search_space()
+        return self.recipe.space
 
     @cached_property
     def components(self) -> list[Component]:
@@ -111,7 +113,7 @@ class Experiment:
     def preset(self) -> tuple[str, str]:
         """The task's preset, and why."""
         chosen, why = choose_preset(self.recipe.task.preset)
-        return chosen, self.recipe.run.preset_reason or why
+        return chosen, self.preset_reason or why
 
     @property
     def mean_length(self) -> int:

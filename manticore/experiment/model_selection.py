@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from itertools import combinations
 
-from manticore.config.sections import MIN_KL
 from manticore.errors import ManticoreError
 from manticore.experiment.experiment import Experiment, PhaseResult
 from manticore.experiment.projectors import base_of_projector_set, uses_closed_form
@@ -36,7 +35,7 @@ def given_base(exp: Experiment) -> tuple[str, str] | None:
     if exp.recipe.align.projectors is not None and exp.task.is_language_modeling:
         return base_of_projector_set(exp), "the projectors were fitted to it"
     if (
-        exp.recipe.selection.base_criterion != MIN_KL
+        exp.recipe.selection.base_criterion != "min_kl"
         or not exp.task.is_language_modeling
         or not uses_closed_form(exp.recipe)
     ):

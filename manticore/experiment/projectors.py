@@ -127,7 +127,7 @@ def base_of_projector_set(exp: Experiment) -> str:
 
 def uses_closed_form(recipe: Recipe) -> bool:
     """Whether projectors between language models are fitted here: wanted, not taken from a set, with a closed form."""
-    options, space = recipe.align, recipe.search_space()
+    options, space = recipe.align, recipe.space
     return (
         options.tokens > 0
         and options.projectors is None

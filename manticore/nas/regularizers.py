@@ -18,12 +18,12 @@ def entropy(weights_SK: Tensor) -> Tensor:
     return total / math.log(weights_SK.shape[-1])
 
 
-def entropy_schedule(stages: int, progress: float, decide: str) -> list[float]:
+def entropy_schedule(stages: int, progress: float, schedule: str) -> list[float]:
     """How far the entropy's weight has risen at each stage when `progress`, 0 to 1, of the search is done.
 
-    `together`: everywhere as far. `front-to-back`: from 0 to 1 at one stage after the other. While a stage is open,
-    what comes after it learns behind all of its candidates, and cannot show what it is worth behind one of them.
+    `uniform`: equally at all stages. `stagewise`: from 0 to 1 at one stage after the other. While a stage is undecided,
+    the stages after it are trained on the outputs of all its candidates, so their alphas say little about one of them.
     """
-    if decide == "together":
+    if schedule == "uniform":
         return [progress] * stages
     return [min(1.0, max(0.0, progress * stages - stage)) for stage in range(stages)]

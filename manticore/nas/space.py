@@ -12,30 +12,36 @@ import yaml
 
 from manticore.components.spec import SKIP, ComponentSpec
 from manticore.errors import BadFile, ManticoreError, UnknownName
+from manticore.utils.fields import Checked, PositiveInt, field_types
 
 
 @dataclass(frozen=True)
-class SearchSpace:
-    """K components cut into S stages, and how a stage's candidates are joined.
-
-    Attributes:
-        components: at least two of: alias, hub id, local folder, mapping, `ComponentSpec`, Hugging Face model.
-        stages: number of stages S; at most the depth of the shallowest component.
-        base: name of the component that lends embedding, stream, norm and head. Default: the best one alone.
-        topology: `residual` (updates to base's stream) or `hub` (the paper's gated wiring).
-        projector: kind of the translators: linear, low-rank, two-layer, identity, or a registered one.
-        projector_options: the kind's own options, such as `rank`, and `bypass` for any kind: a linear map of base's
-            stream beside every donor update (residual topology only; default false).
-        skip: offer leaving a stage out as one more candidate (residual topology only).
-    """
+class SearchSpace(Checked):
+    """K components cut into S stages, and how a stage's candidates are joined."""
 
     components: tuple[ComponentSpec, ...]
-    stages: int = 4
+    """Two or more components: aliases, hub ids, local folders, or mappings with source, name, revision, init and size.
+    In Python also `ComponentSpec` and Hugging Face model objects."""
+
+    stages: PositiveInt = 4
+    """Number of stages S; at most the number of layers of the shallowest component."""
+
     base: str | None = None
+    """Base component, by its name or source: it provides embedding, residual stream, final norm and head. Default: as
+    selection.base_criterion says."""
+
     topology: str = "residual"
+    """How stages are joined: residual (updates to the base's stream) or hub (the paper's gated wiring)."""
+
     projector: str = "linear"
+    """Kind of the projectors between streams: linear, low-rank, two-layer, identity, or a registered one."""
+
     projector_options: dict[str, Any] = field(default_factory=dict)
+    """Options of that kind, such as rank, and for any kind bypass: a linear map of the base's stream beside every donor
+    update (residual topology only; default false)."""
+
     skip: bool = False
+    """Let a stage be skipped, as one more candidate (residual topology only)."""
 
     def __init__(
         self,
@@ -47,11 +53,11 @@ class SearchSpace:
         projector_options: dict[str, Any] | None = None,
         skip: bool = False,
     ) -> None:
-        specs = tuple(ComponentSpec.of(given) for given in components)
+        specs = _unique(tuple(map(ComponentSpec.of, components)))
         for key, value in {
-            "components": _unique(specs),
+            "components": specs,
             "stages": stages,
-            "base": base,
+            "base": _name_of(base, specs),
             "topology": topology,
             "projector": projector,
             "projector_options": projector_options or {},
@@ -61,13 +67,10 @@ class SearchSpace:
         self._check()
 
     def _check(self) -> None:
+        super().__post_init__()
         if len(self.components) < 2:
             given = ", ".join(spec.name for spec in self.components) or "none"
             raise ManticoreError(f"a hybrid needs at least two components; given: {given}")
-        if not isinstance(self.stages, int) or self.stages < 1:
-            raise ManticoreError(f"stages must be a whole number of at least 1, not {self.stages!r}")
-        if not isinstance(self.projector_options, dict):
-            raise ManticoreError(f"projector_options must be a mapping, not {self.projector_options!r}")
         if not isinstance(self.projector_options.get("bypass", False), bool):
             raise ManticoreError(f"bypass must be true or false, not {self.projector_options['bypass']!r}")
         from manticore.nas.topologies import topologies  # a space is plain data, and topologies import torch
@@ -110,14 +113,8 @@ class SearchSpace:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data, fit for YAML. Raises ManticoreError if a component is a live model object."""
-        components = []
-        for spec in self.components:
-            if spec.model is not None:
-                raise ManticoreError(f"component '{spec.name}' is a model object; save it to a folder to write it down")
-            fields = {"source": spec.source, "name": spec.name, "revision": spec.revision, "init": spec.init}
-            components.append({**{k: v for k, v in fields.items() if v is not None}, "size": dict(spec.size)})
-        rest = ("stages", "base", "topology", "projector", "projector_options", "skip")
-        return {"components": components, **{key: getattr(self, key) for key in rest}}
+        plain = {key: getattr(self, key) for key in field_types(SearchSpace)}
+        return plain | {"components": [spec.to_plain() for spec in self.components]}
 
     @classmethod
     def from_dict(cls, held: dict[str, Any]) -> SearchSpace:
@@ -148,6 +145,13 @@ class SearchSpace:
             return cls.from_dict(held)
         except ManticoreError as error:
             raise BadFile(file, str(error)) from None
+
+
+def _name_of(base: str | None, specs: tuple[ComponentSpec, ...]) -> str | None:
+    """The name of the component that `base` names or is the source of, such as `./my-gpt`; `base` if there is none."""
+    if any(base == spec.name for spec in specs):
+        return base
+    return next((spec.name for spec in specs if base and base == spec.source), base)
 
 
 def _unique(specs: tuple[ComponentSpec, ...]) -> tuple[ComponentSpec, ...]:

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import ast
-import inspect
 import shutil
-import textwrap
-from dataclasses import fields, is_dataclass
-from itertools import pairwise
+from dataclasses import is_dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import yaml
 
 from manticore.errors import BadFile, ManticoreError, UnknownName
 from manticore.tasks.info import TaskInfo, render, written
 from manticore.utils import assets
+from manticore.utils.fields import field_defaults, field_helps, field_types
 from manticore.utils.io import atomic_dir, write_text
 
 if TYPE_CHECKING:
@@ -72,7 +71,7 @@ def show(name: str) -> str:
     if name == "recipe":
         from manticore.config.recipe import Recipe
 
-        return "\n".join(_keys(Recipe(), ""))
+        return "\n".join(_keys(Recipe))
     for kind in assets.SHELVES:
         if name in assets.names(kind):
             path = assets.find(kind, name)
@@ -89,9 +88,9 @@ def show(name: str) -> str:
 def _task(name: str) -> str:
     """What is known of a task without its data, settings after `@` included."""
     from manticore.tasks.catalog import task_info, tasks
-    from manticore.tasks.options import PRESETS, TaskOptions
+    from manticore.tasks.options import TaskOptions
 
-    asked = {preset: TaskOptions(name=name, preset=preset) for preset in PRESETS if preset != "auto"}
+    asked = {"cpu": TaskOptions(name=name, preset="cpu"), "paper": TaskOptions(name=name, preset="paper")}
     title = f"{name}: {_first_line(tasks[name.partition('@')[0]].__doc__)}"
     try:
         sheets = {preset: task_info(options) for preset, options in asked.items()}
@@ -114,29 +113,23 @@ def _with_setting(name: str, sheet: TaskInfo) -> str:
     return f"{name}@{key}={written([*sheet.sweep.get(key, ()), value][0])}"
 
 
-def _keys(held: Any, where: str) -> list[str]:
-    """`key = default` and help of every field, nested ones dotted; help is the string under the field."""
-    helps = field_helps(type(held))
-    out = []
-    for field in fields(held):
-        default = getattr(held, field.name)
-        if is_dataclass(default):
-            out += _keys(default, f"{where}{field.name}.")
+def _keys(kind: type, default: Any = None, prefix: str = "") -> list[str]:
+    """Two lines for each key of a recipe, nested ones dotted: `key = default`, and its help."""
+    helps, defaults, out = field_helps(kind), field_defaults(kind, default), []
+    for key, hint in field_types(kind).items():
+        if isinstance(hint, type) and is_dataclass(hint):
+            out += _keys(hint, defaults.get(key), f"{prefix}{key}.")
         else:
-            out.append(f"{where}{field.name} = {default!r}\n    {helps.get(field.name, '')}".rstrip())
+            value = _yaml(defaults[key]) if key in defaults else "(required)"
+            out += [f"{prefix}{key} = {value}", f"    {helps[key]}"]
     return out
 
 
-def field_helps(kind: type) -> dict[str, str]:
-    """The strings under a dataclass's fields."""
-    tree = ast.parse(textwrap.dedent(inspect.getsource(kind))).body[0]
-    assert isinstance(tree, ast.ClassDef)
-    return {
-        line.target.id: " ".join(below.value.value.split())
-        for line, below in pairwise(tree.body)
-        if isinstance(line, ast.AnnAssign) and isinstance(line.target, ast.Name)
-        if isinstance(below, ast.Expr) and isinstance(below.value, ast.Constant) and isinstance(below.value.value, str)
-    }
+def _yaml(value: Any) -> str:
+    """A value as a user writes it after `--set key=`."""
+    plain = list(value) if isinstance(value, tuple) else value
+    text: str = yaml.safe_dump(plain, default_flow_style=True, width=1000)
+    return text.removesuffix("...\n").strip()
 
 
 def copy(name: str, dest: Path) -> Path:
@@ -183,7 +176,7 @@ def validate(file: Path) -> str:
     presets = [str(preset) for preset in held.get("presets") or ["auto"]]
     for preset in presets:
         try:
-            resolve([held], preset).search_space()
+            resolve([held], preset)
         except ManticoreError as error:
             raise BadFile(file, f"preset {preset}: {error}" if len(presets) > 1 else str(error)) from None
     return f"{file}: a recipe" + (f" with presets {', '.join(presets)}" if "presets" in held else "")

@@ -75,7 +75,7 @@ def run(recipes: Sequence[Recipe], out: Path, workers: int, console: Console) ->
         "seeds": list(range(study.seeds)),
         "learning_rates": list(study.learning_rates),
         "lr_search_seeds": study.lr_search_seeds,
-        "components": list(recipes[0].search_space().names),
+        "components": list(recipes[0].space.names),
         "tasks": records,
         "verdicts": {budget: conclusions(records, budget) for budget in study.budgets},
     }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -58,7 +58,7 @@ class Result:
         return read_hybrid(self.path)
 
 
-def run(recipe: Recipe, out: Path, resume: bool, console: Console) -> Result:
+def run(recipe: Recipe, out: Path, resume: bool, console: Console, preset_reason: str = "") -> Result:
     """Search, and leave everything in `out`.
 
     Args:
@@ -66,6 +66,7 @@ def run(recipe: Recipe, out: Path, resume: bool, console: Console) -> Result:
         out: the run folder; must be empty unless `resume`.
         resume: go on with the run in `out` if it holds one.
         console: where the user watches.
+        preset_reason: why the task has its preset, for the summary and metrics.json. Default: it was asked for.
 
     Raises ManticoreError, before anything is written, if something about the recipe cannot be.
     """
@@ -76,7 +77,7 @@ def run(recipe: Recipe, out: Path, resume: bool, console: Console) -> Result:
         info(console, f"{out} is complete; nothing to do.")
         return finalize(folder, console)
     task = load_task(recipe.task)
-    exp = Experiment(recipe, task, setup_hardware(recipe.run), folder, console)
+    exp = Experiment(recipe, task, setup_hardware(recipe.run), folder, console, preset_reason=preset_reason)
     exp = exp.read_as(exp.space.base or exp.space.names[0])
     check_buildable(exp)
     print_summary(exp)
@@ -175,10 +176,9 @@ def finalize(folder: RunDir, console: Console) -> Result:
 
 def _check_same(recipe: Recipe, folder: RunDir) -> None:
     """Raises ManticoreError if the recipe given now differs from that of the run to be resumed."""
-    held = asdict(resolve([read_yaml(folder.recipe)], "auto"))
-    given = asdict(recipe)
-    for key in held:
-        if held[key] != given[key]:
+    started = resolve([read_yaml(folder.recipe)], "auto").to_dict()
+    for key, value in recipe.to_dict().items():
+        if started[key] != value:
             raise ManticoreError(
                 f"{folder.root} was started with another recipe: '{key}' differs; "
                 "resume with the same flags, or choose another --out"

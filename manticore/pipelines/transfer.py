@@ -141,7 +141,7 @@ def rates(ground: TaskStudy) -> dict[str, float]:
 
 def architecture(result: dict[str, Any], target: Recipe) -> Architecture:
     """The programmed path, with the names the target uses."""
-    space, path = target.search_space(), result["programmed"]
+    space, path = target.space, result["programmed"]
     base = topologies[space.topology]().base_of(path, result["target"]["base"])
     return Architecture(space.names, tuple(path), base, space.topology, space.projector)
 

@@ -93,7 +93,7 @@ def apply_exclusions(exp: Experiment, console: Console) -> Recipe:
     settled = given_base(exp)
     if settled is not None and not exp.space.base:
         info(console, f"{exp.task.name}: base: {settled[0]} ({settled[1]})")
-        recipe = replace(recipe, space={**recipe.space, "base": settled[0]})
+        recipe = replace(recipe, space=replace(recipe.space, base=settled[0]))
     return replace(recipe, study=replace(study, baselines=able))
 
 
@@ -101,10 +101,10 @@ MAX_PATHS = 64
 """Paths of a space whose every path is trained."""
 
 SHARED_KEYS: dict[str, Callable[[Recipe], object]] = {
-    "stages": lambda recipe: recipe.search_space().stages,
-    "components": lambda recipe: len(recipe.search_space().names),
-    "topology": lambda recipe: recipe.search_space().topology,
-    "skip": lambda recipe: recipe.search_space().skip,
+    "stages": lambda recipe: recipe.space.stages,
+    "components": lambda recipe: len(recipe.space.names),
+    "topology": lambda recipe: recipe.space.topology,
+    "skip": lambda recipe: recipe.space.skip,
     "seeds": lambda recipe: recipe.study.seeds,
 }
 """What proxies and target must have in common."""
@@ -121,7 +121,7 @@ def check_transfer(proxies: Sequence[Recipe], target: Recipe) -> None:
             raise ManticoreError(f"proxies and target must agree in {what}: {told}")
     _check_base(recipes)
     _check_budget(recipes)
-    space = target.search_space()
+    space = target.space
     paths = len(space.candidates) ** space.stages - space.skip
     if paths > MAX_PATHS:
         raise ManticoreError(
@@ -138,7 +138,7 @@ def without_budget(recipe: Recipe) -> Recipe:
 
 
 def _check_base(recipes: Sequence[Recipe]) -> None:
-    spaces = {recipe.task.name: recipe.search_space() for recipe in recipes}
+    spaces = {recipe.task.name: recipe.space for recipe in recipes}
     bases = {task: space.base for task, space in spaces.items() if space.base is not None}
     if len({spaces[task].names.index(base) for task, base in bases.items()}) > 1:
         told = ", ".join(f"{base} on {task}" for task, base in bases.items())
@@ -148,7 +148,7 @@ def _check_base(recipes: Sequence[Recipe]) -> None:
 def _check_budget(recipes: Sequence[Recipe]) -> None:
     for recipe in recipes:
         options = recipe.selection
-        if options.max_parameters not in (None, "largest_component") or options.max_flops is not None:
+        if isinstance(options.max_parameters, float) or options.max_flops is not None:
             raise ManticoreError("a path cannot be programmed within a budget; leave out the keys under selection")
 
 

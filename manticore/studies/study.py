@@ -60,7 +60,7 @@ class Study:
     metric: Metric = ACCURACY
 
     def __post_init__(self) -> None:
-        self.space = self.recipe.search_space()
+        self.space = self.recipe.space
         self.seeds = range(self.recipe.study.seeds)
         self.steps = matched_steps(self.recipe)
         self.rates: dict[str, float] = {}
@@ -213,8 +213,6 @@ def hub_recipe(recipe: Recipe, steps: int) -> Recipe:
         batch_size=recipe.finetune.batch_size,
         weights=recipe.finetune.weights,
     )
-    space = {key: value for key, value in recipe.space.items() if key not in ("base", "skip")}
-    options = space.get("projector_options") or {}
-    if "bypass" in options:  # there is no base whose stream could pass by
-        space["projector_options"] = {key: value for key, value in options.items() if key != "bypass"}
-    return replace(recipe, search=search, space={**space, "topology": "hub"})
+    options = {key: value for key, value in recipe.space.projector_options.items() if key != "bypass"}
+    space = replace(recipe.space, base=None, skip=False, projector_options=options, topology="hub")
+    return replace(recipe, search=search, space=space)

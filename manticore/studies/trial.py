@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import math
 import shutil
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -83,7 +83,7 @@ def make_trial(
             gradient_checkpointing=recipe.run.gradient_checkpointing, eval_batch_size=recipe.run.eval_batch_size,
         ),
     )  # fmt: skip
-    told, sources = asdict(tuned), _sources(recipe, reading)
+    told, sources = tuned.to_dict(), _sources(recipe, reading)
     del told["baselines"], told["study"]  # what it meets is not what it is
     told["space"].pop("base", None)  # that is in its terms
     where = {
@@ -189,7 +189,7 @@ def _sources(recipe: Recipe, reading: bool) -> dict[str, Any]:
     So is another tokenizer, if it is read with.
     """
     files, out = WEIGHTS + (TOKENIZER if reading else ()), []
-    for spec in recipe.search_space().components:
+    for spec in recipe.space.components:
         folder = folder_of(spec)
         source = spec.source if folder is None else _folder_digest(folder, files)
         more = {"revision": spec.revision, "init": spec.init, "size": spec.size}

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
-import re
 import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -124,16 +122,6 @@ def _table(rows: Mapping[str, Sequence[str]]) -> list[str]:
 def written(value: object) -> str:
     """A setting's value as a user writes it after `@`."""
     return str(value).lower() if isinstance(value, bool) else str(value)
-
-
-def attribute_helps(kind: type) -> dict[str, str]:
-    """What the docstrings of a class, and of those it derives from, say under `Attributes`."""
-    helps = {}
-    for held in reversed(kind.__mro__):
-        described = inspect.cleandoc(held.__doc__ or "").partition("Attributes:\n")[2]
-        for key, text in re.findall(r"^    (\w+): (.*(?:\n {8}.*)*)", described, flags=re.MULTILINE):
-            helps[key] = " ".join(text.split()).removesuffix(".")
-    return helps
 
 
 def _wrapped(text: str) -> str:

@@ -1,37 +1,41 @@
-"""What a user may say about a task's data. The strings under the fields are the help texts."""
+"""Options of a task's data. The string under a field is its help."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated, Literal, get_args
 
 from manticore.errors import ManticoreError, UnknownName
+from manticore.utils.fields import Checked, NonNegativeInt, PositiveInt, Range
 
-PRESETS = ("auto", "cpu", "paper")
+Preset = Literal["auto", "cpu", "paper"]
+PRESETS: tuple[str, ...] = get_args(Preset)
 
 
 @dataclass(frozen=True)
-class TaskOptions:
-    """What a user may say about a task's data."""
+class TaskOptions(Checked):
+    """The task and its data."""
 
     name: str = "lra-listops"
-    """Name of the task; settings of its own go after `@`, as in `mad-memorization@vocab_size=512,seq_len=64`."""
+    """Name of the task; its own settings follow after @, as in mad-memorization@vocab_size=512,seq_len=64."""
 
-    preset: str = "auto"
-    """Scale of the task: `paper` (the official one), `cpu` (a short variant), or `auto`: paper where there is a GPU."""
+    preset: Preset = "auto"
+    """Scale of the task: paper (the official one), cpu (a short variant), or auto (paper where there is a GPU)."""
 
     data_dir: str | None = None
-    """Folder with the task's official files. Default: generate the data."""
+    """Folder with the task's official files, or with text. Default: generate the data, or use the sample text."""
 
     cache_dir: str | None = None
-    """Folder that keeps generated data. Default: $MANTICORE_CACHE or ~/.cache/manticore."""
+    """Folder for generated data. Default: $MANTICORE_CACHE or ~/.cache/manticore."""
 
-    train: int | None = None
-    """Number of training examples, halved into weights and alphas. Default: the preset's, or all of the file."""
+    train: Annotated[int, Range(least=2)] | None = None
+    """Number of training examples, of which half are for weights and half for alphas. Default: the preset's, or all of
+    the file."""
 
-    val: int | None = None
+    val: PositiveInt | None = None
     """Number of validation examples. Default: the preset's, or all of the file."""
 
-    test: int | None = None
+    test: PositiveInt | None = None
     """Number of test examples. Default: the preset's, or all of the file."""
 
     min_length: int | None = None
@@ -46,21 +50,15 @@ class TaskOptions:
     max_args: int | None = None
     """Most arguments of an operator. Default: the preset's."""
 
-    seed: int = 0
-    """Seed of the generator and of the split into weights and alphas."""
+    seed: NonNegativeInt = 0
+    """Seed of the data generator and of the split into examples for weights and for alphas."""
 
-    workers: int = 0
-    """Number of processes that generate data; 0 means all cores where it pays. Does not change the data."""
+    workers: NonNegativeInt = 0
+    """Number of processes that generate data; 0: all cores where that is faster. Does not change the data."""
 
     def __post_init__(self) -> None:
-        if self.preset not in PRESETS:
-            raise UnknownName("preset", self.preset, PRESETS)
+        super().__post_init__()
         _ = self.settings
-        least = {"train": 2, "val": 1, "test": 1, "workers": 0}
-        for field, bound in least.items():
-            given = getattr(self, field)
-            if given is not None and given < bound:
-                raise ManticoreError(f"task option '{field}' must be at least {bound}, got {given}")
 
     @property
     def bare_name(self) -> str:
@@ -69,21 +67,21 @@ class TaskOptions:
 
     @property
     def settings(self) -> dict[str, str]:
-        """What was set after `@` in the name, as it was written. Raises ManticoreError if it is not `key=value,...`."""
-        base, _, rest = self.name.partition("@")
-        held: dict[str, str] = {}
+        """The settings after `@` in the name, as text. Raises ManticoreError unless they are `key=value,...`."""
+        task, _, rest = self.name.partition("@")
+        settings: dict[str, str] = {}
         for part in filter(None, rest.split(",")):
             key, equals, value = (word.strip() for word in part.partition("="))
             if not (key and equals and value):
-                raise ManticoreError(f"expected key=value after '{base}@', got '{part}'")
-            if key in held:
-                raise ManticoreError(f"'{base}@' is given '{key}' twice")
-            held[key] = value
-        return held
+                raise ManticoreError(f"expected key=value after '{task}@', got '{part}'")
+            if key in settings:
+                raise ManticoreError(f"'{task}@' has '{key}' twice")
+            settings[key] = value
+        return settings
 
 
-def choose_preset(preset: str) -> tuple[str, str]:
-    """The preset meant by `preset`, `cpu` or `paper`, and the reason in words. Raises UnknownName."""
+def choose_preset(preset: Preset) -> tuple[Literal["cpu", "paper"], str]:
+    """The preset that `preset` stands for on this machine, and the reason as text. Raises UnknownName."""
     if preset not in PRESETS:
         raise UnknownName("preset", preset, PRESETS)
     if preset != "auto":

@@ -188,7 +188,7 @@ class SearchModule(TrainModule):
         warmup_steps: int,
         entropy: float = 0.0,
         sampled: bool = False,
-        decide: str = "together",
+        decide: str = "uniform",
     ) -> None:
         super().__init__(net, options, steps)
         self.strategy = strategy

@@ -1,62 +1,63 @@
-"""Options of the optimizers of weights and of alphas."""
+"""Options of the optimizers: how weights are updated, and how alphas are."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
-OPTIMIZERS = ("adamw", "muon")
+from manticore.utils.fields import Checked, ClosedUnitInterval, DecayRate, NonNegativeFloat, NonNegativeInt
 
 
 @dataclass(frozen=True)
-class WeightOptions:
-    """How network weights move: AdamW or Muon, linear warm-up, cosine decay."""
+class WeightOptions(Checked):
+    """The optimizer of network weights: linear warm-up, then cosine decay."""
 
-    optimizer: str = "adamw"
-    """Who moves them: adamw, or muon (hidden matrices by Muon, all else by AdamW)."""
+    optimizer: Literal["adamw", "muon"] = "adamw"
+    """Optimizer: adamw, or muon (Muon for hidden matrices, AdamW for everything else)."""
 
-    lr: float = 1e-3
-    """Learning rate at its peak."""
+    lr: NonNegativeFloat = 1e-3
+    """Peak learning rate."""
 
-    weight_decay: float = 0.01
-    """Weight decay; never applied to norms, biases, recurrent constants or alphas."""
+    weight_decay: NonNegativeFloat = 0.01
+    """Weight decay; not applied to norms, biases, recurrent constants and alphas."""
 
-    beta1: float = 0.9
-    """Decay of the gradient's running mean."""
+    beta1: DecayRate = 0.9
+    """Decay rate of the running mean of gradients."""
 
-    beta2: float = 0.98
-    """Decay of the squared gradient's running mean."""
+    beta2: DecayRate = 0.98
+    """Decay rate of the running mean of squared gradients."""
 
-    warmup_steps: int = 50
-    """Steps of linear rise to the peak."""
+    warmup_steps: NonNegativeInt = 50
+    """Number of steps in which the learning rate rises linearly to its peak."""
 
-    min_lr_ratio: float = 0.1
-    """Share of the peak that is left at the last step."""
+    min_lr_ratio: ClosedUnitInterval = 0.1
+    """Learning rate at the last step, as a fraction of the peak."""
 
-    max_grad_norm: float = 1.0
-    """Largest gradient norm; larger gradients are scaled down to it."""
+    max_grad_norm: NonNegativeFloat = 1.0
+    """Largest norm of the gradient; larger gradients are scaled down to it."""
 
-    embedding_lr_scale: float = 1.0
+    embedding_lr_scale: NonNegativeFloat = 1.0
     """Learning rate of embeddings, positions and heads, as a multiple of lr."""
 
-    donor_lr_scale: float = 1.0
-    """Learning rate of the layers at donor stages, as a multiple of lr; projectors, and the hub, move by lr."""
+    donor_lr_scale: NonNegativeFloat = 1.0
+    """Learning rate of a donor component's layers, as a multiple of lr; projectors and the hub have lr itself."""
 
 
 @dataclass(frozen=True)
-class AlphaOptions:
-    """How alphas move: Adam, cosine decay, and no weight decay, which would pull them to uniform."""
+class AlphaOptions(Checked):
+    """The optimizer of alphas: Adam with cosine decay. There is no weight decay, which would pull them to uniform."""
 
-    lr: float = 0.1
-    """Learning rate at the first alpha step; Adam moves a logit by at most about this much a step."""
+    lr: NonNegativeFloat = 0.1
+    """Learning rate at the first alpha step; Adam changes a logit by at most about this much a step."""
 
-    beta1: float = 0.5
-    """Decay of the gradient's running mean (DARTS, arXiv 1806.09055, appendix A)."""
+    beta1: DecayRate = 0.5
+    """Decay rate of the running mean of gradients (DARTS, arXiv 1806.09055, appendix A)."""
 
-    beta2: float = 0.999
-    """Decay of the squared gradient's running mean."""
+    beta2: DecayRate = 0.999
+    """Decay rate of the running mean of squared gradients."""
 
-    min_lr_ratio: float = 0.1
-    """Share of the learning rate that is left at the last step, so that late noise turns no decision over."""
+    min_lr_ratio: ClosedUnitInterval = 0.1
+    """Learning rate at the last step, as a fraction of the first; small, so that late noise changes no choice."""
 
-    max_grad_norm: float = 1.0
-    """Largest gradient norm."""
+    max_grad_norm: NonNegativeFloat = 1.0
+    """Largest norm of the gradient; larger gradients are scaled down to it."""

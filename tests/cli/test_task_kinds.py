@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from manticore.config.loading import recipe_of
+from manticore.config.loading import default_config
 from manticore.results.search import SearchResult
 from manticore.tasks import TaskOptions, load_task
 from manticore.tasks.catalog import tasks as registry
@@ -115,11 +115,11 @@ def test_a_kind_nobody_knows_is_refused_before_anything_is_written(
 
 
 def test_every_task_has_a_recipe() -> None:
-    assert recipe_of("lra-listops") == "search/lra-listops"
-    assert recipe_of("mad-memorization@vocab_size=512") == "search/mad"
-    assert recipe_of("pixels-fashion-mnist") == recipe_of("lra-pathx") == "search/lra"
-    assert recipe_of("parity") is None
-    assert all(recipe_of(name) for name in registry if name.partition("-")[0] in ("mad", "lra", "pixels", "bytes"))
+    assert default_config("lra-listops") == "search/lra-listops"
+    assert default_config("mad-memorization@vocab_size=512") == "search/mad"
+    assert default_config("pixels-fashion-mnist") == default_config("lra-pathx") == "search/lra"
+    assert default_config("parity") is None
+    assert all(default_config(name) for name in registry if name.partition("-")[0] in ("mad", "lra", "pixels", "bytes"))
 
 
 def test_data_writes_one_folder_of_images(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

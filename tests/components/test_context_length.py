@@ -11,7 +11,7 @@ from rich.console import Console
 
 from manticore.components.context_length import context_length, hybrid_context_lengths
 from manticore.components.spec import ComponentSpec
-from manticore.config.loading import fit_to_context, recipe_for
+from manticore.config.loading import fit_to_context, load_recipe
 from manticore.errors import ManticoreError
 from manticore.export.load import read_hybrid
 from manticore.pipelines.evaluate import task_of
@@ -27,7 +27,7 @@ NANO = ["gpt-neo-nano", "mamba-nano"]
 
 def named(task: dict[str, Any], components: list[str] = NANO) -> str:
     """The task's name in the recipe for these models."""
-    return recipe_for(None, {"task": task, "space": {"components": components}}).task.name
+    return load_recipe(None, {"task": task, "space": {"components": components}}).recipe.task.name
 
 
 def test_a_gpu_does_not_ask_for_more_positions_than_there_are(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -45,10 +45,10 @@ def test_settings_stay_and_what_is_set_is_not_changed() -> None:
 
 
 def test_what_is_set_beyond_the_positions_is_refused(tmp_path: Path) -> None:
-    recipe = recipe_for(None, {"task": {"name": "text@length=513"}, "space": {"components": NANO}})
+    recipe = load_recipe(None, {"task": {"name": "text@length=513"}, "space": {"components": NANO}}).recipe
     with pytest.raises(
         ManticoreError,
-        match="of 513 tokens exceeds the context length of 'gpt-neo-nano' \(512\)",
+        match=r"of 513 tokens exceeds the context length of 'gpt-neo-nano' \(512\)",
     ):
         run(recipe, tmp_path / "out", False, Console(quiet=True))
 

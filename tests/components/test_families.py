@@ -70,7 +70,7 @@ def test_what_cannot_be_cut_is_refused() -> None:
 
 @pytest.mark.parametrize(
     ("given", "message"),
-    [({"width": 0}, "'width' must be a whole number of at least 1"), ({"layers": "two"}, "got 'two'")],
+    [({"width": 0}, "width must be a whole number of at least 1"), ({"layers": "two"}, "got 'two'")],
 )
 def test_sizes_that_cannot_be(given: dict[str, object], message: str) -> None:
     with pytest.raises(ManticoreError, match=message):

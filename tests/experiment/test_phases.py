@@ -31,17 +31,17 @@ from manticore.training.modules import TrainModule
 from tests.helpers.pico_study import recipe
 
 
-def exp(folder: Path, start: str) -> Experiment:
+def exp(folder: Path, init: str) -> Experiment:
     """The means of a pico run whose hybrid starts as told."""
     plain = recipe()
-    told = replace(plain, finetune=replace(plain.finetune, start=start))
+    told = replace(plain, finetune=replace(plain.finetune, init=init))
     return Experiment(told, load_task(told.task), setup_hardware(told.run), RunDir(folder), Console(quiet=True))
 
 
-@pytest.mark.parametrize("start", ["search", "fresh"])
+@pytest.mark.parametrize("init", ["supernet", "components"])
 @pytest.mark.parametrize("phase", ["fine-tune", RANDOM])
-def test_the_start_of_fine_tuning(start: str, phase: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    means = exp(tmp_path, start)
+def test_the_start_of_fine_tuning(init: str, phase: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    means = exp(tmp_path, init)
     found = means.supernet("mamba", "softmax", "search")
     with torch.no_grad():
         for parameter in found.parameters():
@@ -50,16 +50,16 @@ def test_the_start_of_fine_tuning(start: str, phase: str, tmp_path: Path, monkey
     monkeypatch.setattr(means, "train", lambda phase, make, streams: made.append(make()))
     finetune(means, found, ["mamba", "gpt-neo"], phase)
     fresh: Supernet = means.supernet("mamba", "softmax", "search")
-    begun = found if start == "search" else fresh
+    begun = found if init == "supernet" else fresh
     wanted = discretize(begun, ["mamba", "gpt-neo"], **means.task.config_fields()).state_dict()
     held = made[0].net.state_dict()
     assert all(torch.equal(held[name], value) for name, value in wanted.items())
-    whole = start == "fresh" and phase == RANDOM
+    whole = init == "components" and phase == RANDOM
     assert made[0].steps == (matched_steps(means.recipe) if whole else means.recipe.finetune.steps)
 
 
 def test_all_that_are_compared_learn_from_the_same_batches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    means = exp(tmp_path, "search")
+    means = exp(tmp_path, "supernet")
     held: dict[str, dict[str, BatchSampler]] = {}
 
     def train(

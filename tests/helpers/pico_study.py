@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from manticore.config.loading import recipe_for
+from manticore.config.loading import load_recipe
 from manticore.config.recipe import Recipe
 from manticore.studies.scheduler import Results
 from manticore.studies.study import Study
@@ -33,7 +33,7 @@ KEYS: dict[str, Any] = {
 
 def recipe(**study: Any) -> Recipe:
     """The pico recipe with what is told of the study."""
-    return recipe_for("search/mad", {**KEYS, "study": {"seeds": 2, "learning_rates": [0.001, 0.002], **study}})
+    return load_recipe("search/mad", {**KEYS, "study": {"seeds": 2, "learning_rates": [0.001, 0.002], **study}}).recipe
 
 
 def answer(value: float, held: Trial, path: list[str] | None = None, metric: Metric = ACCURACY) -> dict[str, Any]:

@@ -90,8 +90,8 @@ def test_entropy_is_none_at_a_path_and_the_number_of_stages_at_uniform(alphas: l
 @given(st.integers(1, 6), st.floats(0, 1))
 def test_the_charge_rises_at_one_stage_after_the_other(stages: int, progress: float) -> None:
     together, ordered = (
-        entropy_schedule(stages, progress, "together"),
-        entropy_schedule(stages, progress, "front-to-back"),
+        entropy_schedule(stages, progress, "uniform"),
+        entropy_schedule(stages, progress, "stagewise"),
     )
     assert together == [progress] * stages
     assert ordered == sorted(ordered, reverse=True)

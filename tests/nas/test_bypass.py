@@ -157,7 +157,7 @@ def test_where_it_cannot_be_it_is_refused_and_the_hub_goes_without() -> None:
     plain = resolve([{"space": space}], "auto")
     passed = resolve([{"space": {**space, "projector_options": {"rank": 3, "bypass": True}}}], "auto")
     assert hub_recipe(passed, 2) == hub_recipe(plain, 2)
-    assert hub_recipe(passed, 2).search_space().topology == "hub"
+    assert hub_recipe(passed, 2).space.topology == "hub"
 
 
 def test_a_set_has_it_or_has_it_not(tmp_path: Path) -> None:

@@ -48,12 +48,13 @@ def test_a_component_is_named_after_its_source(source: str, name: str) -> None:
     ("fields", "message"),
     [
         ({}, "needs a source"),
-        ({"source": 5}, "'source' cannot be 5"),
+        ({"source": 5}, "component.source must be text, got 5"),
         ({"source": "a", "name": "skip"}, "not 'skip'"),
         ({"source": "a", "name": "a b"}, "letters, digits"),
-        ({"source": "a", "size": "big"}, "'size' cannot be 'big'"),
+        ({"source": "a", "size": "big"}, "component.size must be a mapping, got 'big'"),
         ({"source": "a", "init": "scrach"}, "Did you mean 'scratch'"),
-        ({"source": "a", "revison": "x"}, "Did you mean 'revision'"),
+        ({"source": "a", "size": {"widht": 3}}, "Did you mean 'component.size.width'"),
+        ({"source": "a", "revison": "x"}, "Did you mean 'component.revision'"),
     ],
 )
 def test_components_that_cannot_be(fields: dict[str, object], message: str) -> None:

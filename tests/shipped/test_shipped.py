@@ -12,15 +12,16 @@ from manticore.components import CATALOG
 from manticore.components.loading import config_of, load
 from manticore.components.spec import ComponentSpec
 from manticore.components.tokenizers import fingerprint
-from manticore.config.loading import read_yaml, recipe_for
+from manticore.config.loading import load_recipe, read_yaml
 from manticore.config.pretrain import pretrain_recipe
 from manticore.experiment.experiment import Experiment
 from manticore.nas.projectors import check_projector
 from manticore.nas.space import SearchSpace
-from manticore.pipelines.assets import field_helps, listing
+from manticore.pipelines.assets import listing
 from manticore.tasks.catalog import load_task
 from manticore.training.trainer import Hardware
 from manticore.utils import assets
+from manticore.utils.fields import field_helps
 
 ROOT = Path(__file__).parents[2]
 
@@ -91,7 +92,7 @@ def at_hand(spec: ComponentSpec) -> bool:
 @pytest.mark.parametrize("preset", ["cpu", "paper"])
 @pytest.mark.parametrize("name", [name for name in assets.names("configs") if name.startswith("search/")])
 def test_a_recipe_can_be_built_under_each_preset(name: str, preset: str, tmp_path: Path) -> None:
-    recipe = recipe_for(name, {"task": {"preset": preset}})
+    recipe = load_recipe(name, {"task": {"preset": preset}}).recipe
     task = load_task(recipe.task)
     exp = Experiment(recipe, task, Hardware(), None, None)  # type: ignore[arg-type]
     for spec in exp.space.components:
@@ -109,7 +110,7 @@ def test_a_recipe_can_be_built_under_each_preset(name: str, preset: str, tmp_pat
         if preset == "cpu":
             assert load(spec, scratch).layer_boundaries(exp.space.stages)
     recipe.save(tmp_path / "recipe.yaml")
-    again = recipe_for(tmp_path / "recipe.yaml", {})
+    again = load_recipe(tmp_path / "recipe.yaml", {}).recipe
     assert again == recipe
 
 

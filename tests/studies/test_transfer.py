@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from manticore.config.loading import merge, recipe_for
+from manticore.config.loading import load_recipe, merge
 from manticore.config.recipe import Recipe
 from manticore.errors import ManticoreError
 from manticore.nas.architecture import Architecture
@@ -35,7 +35,7 @@ KEYS: dict[str, Any] = {
 
 
 def recipe(task: str, **keys: Any) -> Recipe:
-    return recipe_for("search/mad", merge(merge(KEYS, {"task": {"name": task}}), keys))
+    return load_recipe("search/mad", merge(merge(KEYS, {"task": {"name": task}}), keys)).recipe
 
 
 def go(out: Path, *proxies: Recipe, target: Recipe | None = None, search_target: bool = False) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from manticore.config.loading import recipe_for
+from manticore.config.loading import load_recipe
 from manticore.errors import ManticoreError
 from manticore.nas.selection import best_path
 from manticore.studies.study import Study
@@ -32,7 +32,7 @@ def study(name: str, components: list[Any], **space: Any) -> Study:
         "space": {"components": components, "stages": 2, **space},
         "study": {"seeds": 2, "learning_rates": [0.001, 0.002]},
     }
-    return Study(recipe_for("search/mad", keys), name)
+    return Study(load_recipe("search/mad", keys).recipe, name)
 
 
 def score(held: Trial) -> float:

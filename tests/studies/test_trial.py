@@ -18,6 +18,7 @@ from manticore.config.recipe import Recipe
 from manticore.experiment.environment import setup_hardware
 from manticore.experiment.experiment import Experiment, PhaseResult
 from manticore.experiment.run_dir import RunDir
+from manticore.nas.space import SearchSpace
 from manticore.nas.supernet import Supernet
 from manticore.studies import trial
 from manticore.studies.baselines import baseline_arms, nearest_depth
@@ -62,7 +63,7 @@ def test_what_a_contender_does_not_read_is_not_in_its_trial() -> None:
     for kind in ("mamba alone", "striped", "uniform mixture"):
         assert key(parted, kind) == key(plain, kind)
     assert key(parted, "hybrid") != key(plain, "hybrid")
-    settled = replace(plain, space={**plain.space, "base": "mamba"})
+    settled = replace(plain, space=replace(plain.space, base="mamba"))
     for kind in ("mamba alone", "hybrid", "uniform mixture"):
         assert key(settled, kind) == key(plain, kind), "base is in the terms"
     many = replace(plain, study=replace(plain.study, seeds=9, paths=True))
@@ -83,7 +84,7 @@ def test_what_it_reads_is() -> None:
 def test_other_weights_in_a_local_folder_are_another_trial(tmp_path: Path) -> None:
     for name in ("gpt2", "mamba"):
         component(name).model.save_pretrained(tmp_path / name)
-    space = {"components": [str(tmp_path / name) for name in ("gpt2", "mamba")], "stages": 2}
+    space = SearchSpace([tmp_path / name for name in ("gpt2", "mamba")], stages=2)
     before = key(replace(recipe(), space=space))
     model = component("mamba").model
     with torch.no_grad():
@@ -101,19 +102,19 @@ def test_where_data_and_weights_lie_is_no_part_of_a_trial(tmp_path: Path) -> Non
         replace(
             plain,
             task=replace(plain.task, name="text", data_dir=str(folder)),
-            space={"components": [str(folder / name) for name in ("gpt2", "mamba")], "stages": 2},
+            space=SearchSpace([folder / name for name in ("gpt2", "mamba")], stages=2),
         )
         for folder in folders
     ]
     assert key(held[0]) == key(held[1])
-    turned = replace(held[0], space={**held[0].space, "components": held[0].space["components"][::-1]})
+    turned = replace(held[0], space=replace(held[0].space, components=held[0].space.components[::-1]))
     assert key(turned) != key(held[0])
 
 
 def test_other_weights_under_a_name_of_the_shelf_are_another_trial(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    held = replace(recipe(), space={"components": ["gpt-neo-nano", "mamba-nano"], "stages": 2})
+    held = replace(recipe(), space=SearchSpace(["gpt-neo-nano", "mamba-nano"], stages=2))
     before = key(held)
     shutil.copytree(assets.shelf("models"), tmp_path / "models")
     monkeypatch.setattr(assets, "shelf", lambda kind: tmp_path / kind)
@@ -151,7 +152,7 @@ def test_the_digest_of_text_is_of_documents_whoever_reads_them() -> None:
 
 def test_a_tokenizer_and_the_alignment_are_of_a_trial_that_reads_text(tmp_path: Path) -> None:
     folders = [model_folder(tmp_path / name, family) for name, family in (("gpt", "gpt_neo"), ("mamba", "mamba"))]
-    held = replace(recipe(), space={"components": list(map(str, folders)), "stages": 2})
+    held = replace(recipe(), space=SearchSpace(folders, stages=2))
 
     def keys(of: Recipe, metric: Metric) -> list[str]:
         study = Study(of, "data", metric)

@@ -14,11 +14,12 @@ from manticore.errors import BadFile, ManticoreError, UnknownName
 from manticore.pipelines import assets
 from manticore.tasks import SampledTask, Task, TaskOptions, Vocabulary, load_task, task_info
 from manticore.tasks.classification.fashion_mnist import INSTALLED
-from manticore.tasks.info import TaskInfo, attribute_helps, render
+from manticore.tasks.info import TaskInfo, render
 from manticore.tasks.mad.catalog import SWEEPS
 from manticore.tasks.mad.fuzzy import Fuzzy
 from manticore.tasks.options import PRESETS
 from manticore.tasks.task import task_infos, tasks
+from manticore.utils.fields import field_helps
 
 OURS = [name for name in tasks if name.partition("-")[0] in ("mad", "lra", "pixels", "bytes")]
 
@@ -35,7 +36,12 @@ def no_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     with monkeypatch.context() as patch:
         for owner, name in ((builtins, "open"), (Path, "open"), (Path, "read_bytes"), (np, "fromfile"), (np, "load")):
             patch.setattr(owner, name, refused)
-        for place in ("lra_text.from_hub", "lra_image.from_hub", "cache.remember", "bytes_spam.find_package"):
+        for place in (
+            "lra.text.from_hub",
+            "lra.image.from_hub",
+            "cache.cached_arrays",
+            "classification.spam.find_package",
+        ):
             patch.setattr(f"manticore.tasks.{place}", refused)
         yield
     assert not list(tmp_path.iterdir())
@@ -86,9 +92,9 @@ def test_a_page_has_what_the_benchmark_tries_and_what_settings_mean() -> None:
         for key, values in sweep.items():
             assert f"  {key} " in told
             assert f"the benchmark also tries {', '.join(map(str, values))}" in told
-    helps = attribute_helps(Fuzzy)
-    assert helps["vocab_size"] == "number of token ids V, the special ones included"
-    assert helps["k_motif_size"] == "most tokens of a key"
+    helps = field_helps(Fuzzy)
+    assert helps["vocab_size"] == "number of token ids V, the special ones included."
+    assert helps["k_motif_size"] == "most tokens of a key."
     assert set(helps) >= {"vocab_size", "seq_len", "train", "multi_query", "k_motif_size", "v_motif_size"}
 
 

@@ -159,7 +159,7 @@ def test_fingerprints_copy_a_block_at_a_time() -> None:
 def test_splits_that_share_examples_are_refused() -> None:
     check_disjoint(Splits(examples("a"), examples("b"), examples("c"), examples("d")))
     shared = Splits(examples("a", "b"), examples("c"), examples("d"), examples("b", "a", "e", labels="100"))
-    with pytest.raises(ManticoreError, match="'weights' and 'test' share 2 examples"):
+    with pytest.raises(ManticoreError, match="'train' and 'test' share 2 examples"):
         check_disjoint(shared)
     with pytest.raises(ManticoreError, match="share 2 examples"):
         Letters(shared).splits()
@@ -242,7 +242,7 @@ def test_guesses_learn_from_weights_and_nothing_else() -> None:
 def test_describe_is_one_line() -> None:
     task = Letters(Splits(examples("aaa"), examples("b"), examples("c"), examples("d")))
     assert task.describe() == (
-        "letters: weights 1, alphas 1, choice 1, test 1; 1-3 tokens (mean 2, EOS included), 3 classes; made up"
+        "letters: train 1, train_arch 1, val 1, test 1; 1-3 tokens (mean 2, EOS included), 3 classes; made up"
     )
 
 
@@ -256,11 +256,11 @@ def test_a_task_without_official_files_says_so() -> None:
     ("given_options", "message"),
     [
         ({"preset": "papr"}, "Did you mean 'paper'"),
-        ({"train": 1}, "'train' must be at least 2"),
-        ({"val": 0}, "'val'"),
+        ({"train": 1}, "train must be a whole number of at least 2, got 1"),
+        ({"val": 0}, "val must be a whole number of at least 1, got 0"),
         ({"name": "task@a"}, "expected key=value after 'task@', got 'a'"),
         ({"name": "task@a=1,=2"}, "expected key=value after 'task@', got '=2'"),
-        ({"name": "task@a=1,a=2"}, "'task@' is given 'a' twice"),
+        ({"name": "task@a=1,a=2"}, "'task@' has 'a' twice"),
     ],
 )
 def test_options_that_cannot_be_are_refused(given_options: dict[str, object], message: str) -> None:

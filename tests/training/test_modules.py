@@ -193,7 +193,7 @@ def test_an_infinite_loss_is_no_number_either() -> None:
 
 def test_front_to_back_charges_the_first_stage_first() -> None:
     searching = by_hand()
-    searching.decide, searching.entropy = "front-to-back", 1.0
+    searching.decide, searching.entropy = "stagewise", 1.0
     searching.done = searching.warmup_steps + (searching.steps - searching.warmup_steps) // 4  # half of the first stage
     searching.entropy_penalty().backward()
     first, second = searching.net.alpha.grad

@@ -18,12 +18,13 @@ from manticore.errors import ManticoreError
 from manticore.tasks.cache import Arrays, cached_arrays
 from manticore.tasks.dataset import Examples, Splits, drop_repeated, halves
 from manticore.tasks.heuristics import Feature
-from manticore.tasks.info import TaskInfo, attribute_helps
+from manticore.tasks.info import TaskInfo
 from manticore.tasks.mad.files import PARTS, Posed, find_folders, folder_name, read_name, read_part, write_parts
 from manticore.tasks.mad.puzzle import Puzzle, told
 from manticore.tasks.options import TaskOptions, choose_preset
 from manticore.tasks.task import Task
 from manticore.tasks.vocabulary import Vocabulary
+from manticore.utils.fields import field_helps
 from manticore.utils.io import cache_folder
 
 # Raised whenever the same settings come to mean other data, so that no cache made before is believed.
@@ -116,7 +117,7 @@ class MadTask(Task):
 
     def sheet(self) -> TaskInfo:
         """What is known without examples, with what settings mean and which of their values the benchmark tries."""
-        helps, origin = attribute_helps(type(self._puzzle)), self._words + self._puzzle.remark
+        helps, origin = field_helps(type(self._puzzle)), self._words + self._puzzle.remark
         return replace(super().sheet(), origin=origin, helps=helps, sweep=self._family.sweep)
 
     def origin(self) -> str:

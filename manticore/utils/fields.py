@@ -1,0 +1,237 @@
+"""Field types with bounds, and the check of a dataclass's values against its annotations. Knows no option by name.
+
+The annotation of a field is the only place that says which values it may have:
+
+    @dataclass(frozen=True)
+    class Options(Checked):
+        steps: PositiveInt = 400
+        optimizer: Literal["adamw", "muon"] = "adamw"
+
+`Options(steps=0)` raises, and so does a recipe or a flag that says the same.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Hashable, Mapping
+from dataclasses import MISSING, dataclass, fields, is_dataclass
+from functools import cache
+from pathlib import Path
+from types import NoneType, UnionType
+from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+
+from manticore.errors import ManticoreError, UnknownName
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Range:
+    """Bounds of a number; NaN and the infinities are outside of every range.
+
+    Attributes:
+        least, most: closed bounds.
+        above, below: open bounds.
+    """
+
+    least: float = -math.inf
+    most: float = math.inf
+    above: float = -math.inf
+    below: float = math.inf
+
+    def __contains__(self, value: float) -> bool:
+        return math.isfinite(value) and self.least <= value <= self.most and self.above < value < self.below
+
+    def __str__(self) -> str:
+        bounds = {"at least": self.least, "above": self.above, "at most": self.most, "below": self.below}
+        return " and ".join(f"{word} {bound:g}" for word, bound in bounds.items() if math.isfinite(bound))
+
+
+PositiveInt = Annotated[int, Range(least=1)]
+NonNegativeInt = Annotated[int, Range(least=0)]
+PositiveFloat = Annotated[float, Range(above=0)]
+NonNegativeFloat = Annotated[float, Range(least=0)]
+ClosedUnitInterval = Annotated[float, Range(least=0, most=1)]
+OpenUnitInterval = Annotated[float, Range(above=0, below=1)]
+DecayRate = Annotated[float, Range(least=0, below=1)]
+
+_NOUNS: dict[Any, str] = {
+    bool: "true or false",
+    int: "a whole number",
+    float: "a number",
+    str: "text",
+    Path: "a path",
+}
+
+
+class Checked:
+    """Base of option dataclasses: checks every field against its annotation when an object is made.
+
+    A subclass with a check across fields calls `super().__post_init__()` first.
+
+    Raises:
+        UnknownName: a value that is none of a field's choices, with the nearest.
+        ManticoreError: a value of another type, or out of range.
+    """
+
+    def __post_init__(self) -> None:
+        for key, hint in field_types(type(self)).items():
+            object.__setattr__(self, key, convert(getattr(self, key), hint, key))
+
+
+def field_types(kind: type) -> dict[str, Any]:
+    """The annotations of a dataclass's fields, bounds included."""
+    return _field_types(kind)
+
+
+@cache
+def _field_types(kind: Hashable) -> dict[str, Any]:
+    assert isinstance(kind, type)
+    assert is_dataclass(kind)
+    hints = get_type_hints(kind, include_extras=True)
+    return {field.name: hints[field.name] for field in fields(kind)}
+
+
+def from_mapping(
+    kind: type[T], values: Mapping[str, Any], noun: str = "key", prefix: str = "", default: T | None = None
+) -> T:
+    """A dataclass from nested mappings, as YAML has them. A dataclass with a `from_dict` of its own is read by that.
+
+    Args:
+        kind: the dataclass.
+        values: by field; a field that is left out keeps its default.
+        noun: what messages call a key.
+        prefix: what messages put before the name of a key, such as `search.`.
+        default: an object whose values replace the defaults of the class.
+
+    Raises as `Checked` does, UnknownName for a key that is no field, and ManticoreError for one that is missing.
+    """
+    hints = field_types(kind)
+    for key in values:
+        if key not in hints:
+            raise UnknownName(noun, f"{prefix}{key}", [f"{prefix}{name}" for name in hints])
+    defaults = field_defaults(kind, default)
+    for key in hints:
+        if key not in values and key not in defaults:
+            raise ManticoreError(f"{noun} '{prefix}{key}' is missing")
+    read = {key: convert(values[key], hints[key], f"{prefix}{key}", noun, defaults.get(key)) for key in values}
+    return kind(**{**defaults, **read})
+
+
+def field_defaults(kind: type, default: Any = None) -> dict[str, Any]:
+    """The values of `default` by field, or else the defaults of the class, where a field without one is left out."""
+    if default is not None:
+        return {field.name: getattr(default, field.name) for field in fields(kind)}
+    out = {field.name: field.default for field in fields(kind) if field.default is not MISSING}
+    return out | {field.name: field.default_factory() for field in fields(kind) if field.default_factory is not MISSING}
+
+
+def field_helps(kind: type) -> dict[str, str]:
+    """The help of a dataclass's fields: the string under a field, or its entry under `Attributes` in the docstring."""
+    from docstring_parser import (  # here, so that options without help do not import it
+        DocstringStyle,
+        parse_from_object,
+    )
+
+    helps = {}
+    for base in filter(is_dataclass, reversed(kind.__mro__)):
+        for field in parse_from_object(base, DocstringStyle.GOOGLE).params:
+            helps[field.arg_name] = " ".join((field.description or "").split())
+    return helps
+
+
+def convert(value: Any, hint: Any, key: str, noun: str = "key", default: Any = None) -> Any:
+    """The value as the annotation `hint` has it: a whole number as a float, a list as a tuple, text as a path.
+
+    Raises as `Checked` does; messages call the value `key`.
+    """
+    arms = [arm for arm in _arms(hint) if arm is not NoneType]
+    if value is None and NoneType in _arms(hint):
+        return None
+    if len(arms) > 1:
+        return _first_fit(value, hint, arms, key)
+    bare, bounds = split_bounds(arms[0])
+    if is_dataclass(bare) and isinstance(bare, type):
+        return _nested(value, bare, key, noun, default)
+    if get_origin(bare) is Literal:
+        if value not in get_args(bare):
+            raise UnknownName(key, value, get_args(bare))
+        return value
+    if get_origin(bare) is tuple and isinstance(value, list | tuple):
+        return tuple(convert(item, get_args(bare)[0], key, noun) for item in value)
+    fits = _FITS.get(get_origin(bare) or bare)
+    if (
+        fits is None
+        or not isinstance(value, fits)
+        or (isinstance(value, bool) and bare in (int, float))
+        or (bare in (int, float) and value not in (bounds or Range()))
+    ):
+        raise ManticoreError(f"{key} must be {describe(hint)}, got {_shown(value)}")
+    return bare(value) if bare in (float, Path) else value
+
+
+def _first_fit(value: Any, hint: Any, arms: list[Any], key: str) -> Any:
+    """The value as the first alternative of a union has it that allows it."""
+    for arm in arms:
+        try:
+            return convert(value, arm, key)
+        except ManticoreError:
+            continue
+    raise ManticoreError(f"{key} must be {describe(hint)}, got {_shown(value)}")
+
+
+_FITS: dict[Any, Any] = {
+    bool: bool,
+    int: int,
+    float: int | float,
+    str: str,
+    Path: str | Path,
+    dict: Mapping,
+    Any: object,
+}
+
+
+def _nested(value: Any, kind: type, key: str, noun: str, default: Any) -> Any:
+    """A field that is a dataclass itself, from an object or a mapping."""
+    if isinstance(value, kind):
+        return value
+    if not isinstance(value, Mapping):
+        raise ManticoreError(f"{noun} '{key}' has keys of its own, it cannot be {_shown(value)}")
+    own = getattr(kind, "from_dict", None)
+    return from_mapping(kind, value, noun, f"{key}.", default) if own is None else own(dict(value))
+
+
+def _arms(hint: Any) -> tuple[Any, ...]:
+    """The alternatives of a union; a tuple of one for any other annotation."""
+    return get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
+
+
+def split_bounds(hint: Any) -> tuple[Any, Range | None]:
+    """The type without its bounds, and these."""
+    if get_origin(hint) is not Annotated:
+        return hint, None
+    bare, *notes = get_args(hint)
+    return bare, next((note for note in notes if isinstance(note, Range)), None)
+
+
+def describe(hint: Any) -> str:
+    """The values an annotation allows, in words, such as `a whole number of at least 1`."""
+    arms = [arm for arm in _arms(hint) if arm is not NoneType]
+    if len(arms) > 1:
+        return ", or ".join(map(describe, arms))
+    bare, bounds = split_bounds(arms[0])
+    if get_origin(bare) is Literal:
+        return ", ".join(map(str, get_args(bare)))
+    if get_origin(bare) is tuple:
+        return f"a list, each item {describe(get_args(bare)[0])}"
+    if get_origin(bare) is dict or bare is dict:
+        return "a mapping"
+    if bounds is None:
+        return _NOUNS.get(bare, "a value")
+    return f"{_NOUNS[bare]}{' of' if str(bounds).startswith('at') else ''} {bounds}"
+
+
+def _shown(value: object) -> str:
+    """A value as messages show it, shortened."""
+    text = repr(value)
+    return text if len(text) <= 80 else f"{text[:77]}..."
