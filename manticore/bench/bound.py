@@ -8,7 +8,7 @@ import numpy as np
 
 from manticore.bench.case import Size
 from manticore.bench.timing import Thunk
-from manticore.kernels.backends.cpu.threads import share
+from manticore.kernels.backends.cpu.threads import parallel_for
 from manticore.kernels.backends.cpu.tiles import CHUNK, F2, INT, LANES, compiled, exp2
 
 
@@ -28,4 +28,4 @@ def lower_bound(size: Size) -> Thunk:
     tasks = size["batch"] * -(-size["width"] // LANES)
     rounds = 2 * size["state"] * -(-size["length"] // CHUNK)
     sums_RW = np.zeros((tasks, LANES), np.float32)
-    return lambda: share(lambda first, last: exponentials(first, last, sums_RW, rounds), tasks)
+    return lambda: parallel_for(lambda first, last: exponentials(first, last, sums_RW, rounds), tasks)

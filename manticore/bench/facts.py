@@ -12,7 +12,7 @@ import torch
 
 from manticore.bench.kernels import SCAN, our_scan
 from manticore.bench.timing import race
-from manticore.kernels.dispatch import BACKENDS, OPERATIONS, explain
+from manticore.kernels.dispatch import BACKENDS, OPERATIONS, explain_choice
 
 LENGTHS = (2048, 4096, 8192, 16384, 32768)
 
@@ -32,7 +32,7 @@ def choices(device: str) -> list[dict[str, str]]:
     return [
         {"operation": operation, "backend": backend, "why": why}
         for operation in OPERATIONS
-        for backend, why in explain(operation, x)
+        for backend, why in explain_choice(operation, x)
         if operation in BACKENDS[backend].operations
     ]
 

@@ -1,14 +1,17 @@
-"""Selective scans: one function, several backends, and a switch that lends it to transformers' Mamba.
+"""Kernels for state space models and attention, and patches that make transformers use them.
 
-Knows nothing of models, stages or search. Nothing heavy is imported until a scan runs.
+Compilers and accelerator packages are imported when a kernel first runs.
 """
 
-from manticore.kernels.conv import causal_conv1d, causal_conv1d_update
 from manticore.kernels.dispatch import BACKENDS
 from manticore.kernels.hf_patches.install import install, installed, is_installed, uninstall
-from manticore.kernels.scan import selective_scan
-from manticore.kernels.ssd import ssd_scan
-from manticore.kernels.update import selective_state_update
+from manticore.kernels.ops import (
+    causal_conv1d,
+    causal_conv1d_update,
+    selective_scan,
+    selective_state_update,
+    ssd_scan,
+)
 
 __all__ = [
     "BACKENDS",

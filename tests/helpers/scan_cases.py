@@ -1,15 +1,21 @@
-"""Drawn arguments for scans, and the gradients of one. Knows nothing of backends."""
+"""Drawn arguments for scans, the gradients of a scan, and the plain backend as the reference."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
 from hypothesis import strategies as st
 from torch import Tensor
 
+from manticore.kernels import selective_scan
+
+plain_scan = partial(selective_scan, backend="plain")
+
 Arguments = dict[str, Tensor]
+SUMMED = ("A", "D", "delta_bias")  # gradients that are sums over batch and length
 
 
 @st.composite
@@ -58,3 +64,13 @@ def results(scan: Callable[..., Any], given: Arguments, softplus: bool = True, *
 
 def double(given: Arguments) -> Arguments:
     return {name: x.double() for name, x in given.items()}
+
+
+def assert_close(fast: Arguments, exact: Arguments, rounded: Arguments, tolerance: float) -> None:
+    """Within `tolerance` of the largest value, or no worse than twice what plain single precision itself loses."""
+    for name, reference in exact.items():
+        error = (fast[name].double() - reference).abs().max()
+        unavoidable = 2 * (rounded[name].double() - reference).abs().max()
+        if name in SUMMED:  # terms of about one that may cancel, each with a rounding of its own
+            unavoidable = unavoidable + torch.finfo(torch.float32).eps * exact["y"][:, 0].numel()
+        assert error <= torch.maximum(tolerance * reference.abs().max(), unavoidable), (name, error, unavoidable)

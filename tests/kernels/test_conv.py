@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
@@ -17,9 +18,9 @@ from torch.nn import functional as F
 
 from manticore.errors import ManticoreError
 from manticore.kernels import causal_conv1d, causal_conv1d_update
-from manticore.kernels.backends.plain import conv as plain
 
 Arguments = dict[str, Tensor]
+plain_conv = partial(causal_conv1d, backend="plain")
 SUMMED = ("weight", "bias")  # gradients that are sums over batch and length
 
 
@@ -87,7 +88,7 @@ def double(given: Arguments) -> Arguments:
 def check(x: Arguments, activation: str | None, tolerance: float) -> None:
     """Within `tolerance` of the largest value, or no worse than twice what plain itself loses in this precision."""
     fast = results(causal_conv1d, x, activation, backend="cpu")
-    rounded, exact = (results(plain.causal_conv1d, v, activation) for v in (x, double(x)))
+    rounded, exact = (results(plain_conv, v, activation) for v in (x, double(x)))
     for name, reference in exact.items():
         if not reference.numel():
             continue
@@ -123,7 +124,7 @@ def test_plain_is_torchs_convolution() -> None:
     x = medium(dtype=torch.float64)
     padded = torch.cat([x["initial_states"], x["x"]], dim=-1)
     y = F.silu(F.conv1d(padded, x["weight"][:, None], x["bias"], groups=70))
-    assert torch.allclose(plain.causal_conv1d(**x, activation="silu"), y)
+    assert torch.allclose(plain_conv(**x, activation="silu"), y)
 
 
 def test_plain_gradients_are_those_of_its_output() -> None:
@@ -131,7 +132,7 @@ def test_plain_gradients_are_those_of_its_output() -> None:
 
     def conv(*values: Tensor) -> object:
         given = dict(zip(x, values, strict=True))
-        return plain.causal_conv1d(**given, activation="silu", return_final_states=True)
+        return plain_conv(**given, activation="silu", return_final_states=True)
 
     assert torch.autograd.gradcheck(conv, tuple(v.contiguous().requires_grad_() for v in x.values()))
 
@@ -212,7 +213,7 @@ def test_an_update_has_gradients_and_leaves_no_history() -> None:
 def test_a_nan_is_never_lost(name: str, layout: Callable[[Tensor], Tensor]) -> None:
     x = medium(layout)
     x[name].select(-1, 2).fill_(torch.nan)
-    fast, slow = (results(conv, x, "silu") for conv in (causal_conv1d, plain.causal_conv1d))
+    fast, slow = (results(conv, x, "silu") for conv in (causal_conv1d, plain_conv))
     assert all(torch.equal(fast[key].isnan(), slow[key].isnan()) for key in slow)
 
 
@@ -225,7 +226,7 @@ def test_autocast_changes_nothing() -> None:
 
 def test_double_precision_goes_to_plain() -> None:
     x = medium(dtype=torch.float64)
-    assert torch.equal(causal_conv1d(**x), plain.causal_conv1d(**x))
+    assert torch.equal(causal_conv1d(**x), plain_conv(**x))
 
 
 def test_import_leaves_numba_alone() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
+from functools import partial
 from types import ModuleType
 from typing import Any
 
@@ -13,14 +14,15 @@ from torch import Tensor
 
 from manticore.errors import ManticoreError
 from manticore.kernels import causal_conv1d, dispatch, selective_scan
-from manticore.kernels.backends.plain import conv as plain_conv
-from manticore.kernels.backends.plain import scan as plain_scan
-from manticore.kernels.dispatch import BACKENDS, OPERATIONS, choose, explain
+from manticore.kernels.dispatch import BACKENDS, OPERATIONS, explain_choice, select_kernel
+
+plain_scan = partial(selective_scan, backend="plain")
+plain_conv = partial(causal_conv1d, backend="plain")
 
 
 @pytest.mark.parametrize("operation", OPERATIONS)
 def test_something_runs_everything_and_only_one_is_chosen(operation: str) -> None:
-    answers = dict(explain(operation, {"x": torch.zeros(1)}))
+    answers = dict(explain_choice(operation, {"x": torch.zeros(1)}))
     assert list(answers) == list(BACKENDS)
     assert sum(why.startswith("chosen: ") for why in answers.values()) == 1
     for name, row in BACKENDS.items():
@@ -29,13 +31,13 @@ def test_something_runs_everything_and_only_one_is_chosen(operation: str) -> Non
 
 
 def test_says_why_it_passes_over() -> None:
-    answers = dict(explain("selective_scan", {"u": torch.zeros(1)}))
+    answers = dict(explain_choice("selective_scan", {"u": torch.zeros(1)}))
     assert answers["mamba_ssm"] == "'u' is on cpu; allowed: cuda."
     assert answers["triton"] == "'u' is on cpu; allowed: cuda."
     assert answers["cpu"].startswith("chosen: numba loops")
     assert answers["plain"] == "slower than the one chosen."
-    assert dict(explain("selective_scan", {"u": torch.zeros(1).double()}))["plain"].startswith("chosen")
-    assert dict(explain("ssd_scan", {"x": torch.zeros(1)}))["cpu"] == "it has no ssd_scan."
+    assert dict(explain_choice("selective_scan", {"u": torch.zeros(1).double()}))["plain"].startswith("chosen")
+    assert dict(explain_choice("ssd_scan", {"x": torch.zeros(1)}))["cpu"] == "it has no ssd_scan."
 
 
 @pytest.fixture
@@ -48,12 +50,12 @@ def borrowed(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[dict[str, Any]]]:
         assert {x.dtype for x in (u, delta, B, C, z)} == {u.dtype}
         assert {x.dtype for x in (A, D, delta_bias)} == {torch.float32}
         calls.append({"scan": u.dtype})
-        return plain_scan.selective_scan(u, delta, A, B, C, D, z, delta_bias, softplus, last)
+        return plain_scan(u, delta, A, B, C, D, z, delta_bias, softplus, last)
 
     def conv(x: Tensor, weight: Tensor, bias: Tensor | None, activation: str | None) -> Tensor:
         assert weight.dtype == x.dtype
         calls.append({"conv": x.dtype})
-        return plain_conv.causal_conv1d(x, weight, bias, activation=activation)
+        return plain_conv(x, weight, bias, activation=activation)
 
     names: dict[str, dict[str, Any]] = {
         "mamba_ssm": {},
@@ -92,9 +94,7 @@ def test_mamba_ssm_is_given_one_dtype_and_single_precision_constants(borrowed: l
     x |= {"u": x["u"].bfloat16(), "D": x["D"].bfloat16()}
     y, _ = selective_scan(**x, delta_softplus=True, return_last_state=True)
     assert borrowed == [{"scan": torch.bfloat16}]
-    torch.testing.assert_close(
-        y.float(), plain_scan.selective_scan(**x, delta_softplus=True).float(), atol=0.1, rtol=0.1
-    )
+    torch.testing.assert_close(y.float(), plain_scan(**x, delta_softplus=True).float(), atol=0.1, rtol=0.1)
 
 
 def test_what_mamba_ssm_does_not_know_goes_elsewhere(borrowed: list[dict[str, Any]]) -> None:
@@ -106,16 +106,16 @@ def test_what_mamba_ssm_does_not_know_goes_elsewhere(borrowed: list[dict[str, An
     selective_scan(**x)
     assert borrowed
     with pytest.raises(
-        ManticoreError, match="backend 'mamba_ssm' cannot run this selective_scan: it does not know init"
+        ManticoreError, match="backend 'mamba_ssm' cannot run this selective_scan: it does not support init"
     ):
         selective_scan(**x, initial_state=torch.zeros(2, 3, 4), backend="mamba_ssm")
     with pytest.raises(ManticoreError, match="'A' has 300 states; allowed: at most 256"):
-        choose("selective_scan", "mamba_ssm", {"A": torch.zeros(3, 300)})
+        select_kernel("selective_scan", "mamba_ssm", {"A": torch.zeros(3, 300)})
 
 
 def test_causal_conv1d_is_asked_for_what_it_has(borrowed: list[dict[str, Any]]) -> None:
     x = torch.randn(2, 3, 9)
-    torch.testing.assert_close(causal_conv1d(x, torch.ones(3, 4)), plain_conv.causal_conv1d(x, torch.ones(3, 4)))
+    torch.testing.assert_close(causal_conv1d(x, torch.ones(3, 4)), plain_conv(x, torch.ones(3, 4)))
     assert borrowed == [{"conv": torch.float32}]
     causal_conv1d(x, torch.ones(3, 7))
     causal_conv1d(x, torch.ones(3, 4), return_final_states=True)

@@ -173,7 +173,7 @@ def test_blocks_that_overlap_in_two_threads() -> None:
 def test_elsewhere_theirs_runs_where_its_package_is(monkeypatch: pytest.MonkeyPatch, there: bool) -> None:
     calls: list[str] = []
     monkeypatch.setattr(patched, "importable", lambda package: there)
-    route = patched._routed(lambda x: calls.append("ours"), "mamba_ssm")(lambda x: calls.append("theirs"))
+    route = patched._route(lambda x: calls.append("ours"), "mamba_ssm")(lambda x: calls.append("theirs"))
     route(torch.zeros(1, device="meta"))
     assert calls == ["theirs" if there else "ours"]
     route(torch.zeros(1))
@@ -182,13 +182,13 @@ def test_elsewhere_theirs_runs_where_its_package_is(monkeypatch: pytest.MonkeyPa
 
 @pytest.mark.parametrize("options", [{"activation": "gelu"}, {"seq_idx": 1}, {"cu_seqlens": 1}])
 def test_what_ours_does_not_know_is_theirs(options: dict[str, Any]) -> None:
-    route = patched._routed(lambda x, **_: "ours", "causal_conv1d")(lambda x, **_: "theirs")
+    route = patched._route(lambda x, **_: "ours", "causal_conv1d")(lambda x, **_: "theirs")
     assert route(torch.zeros(1), **options) == "theirs"
     assert route(torch.zeros(1), activation="silu") == "ours"
 
 
 def test_a_compiler_sees_transformers_own() -> None:
-    route = patched._routed(lambda x: x * 2, "mamba_ssm")(lambda x: x * 3)
+    route = patched._route(lambda x: x * 2, "mamba_ssm")(lambda x: x * 3)
     assert torch.jit.trace(route, torch.ones(1), check_trace=False)(torch.ones(1)) == 3
 
 

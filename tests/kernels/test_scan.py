@@ -12,33 +12,20 @@ import torch
 from hypothesis import given, settings
 
 from manticore.kernels import selective_scan
-from manticore.kernels.backends.plain import scan as plain
-from tests.helpers.scan_cases import Arguments, arguments, double, results
-
-SUMMED = ("A", "D", "delta_bias")  # gradients that are sums over batch and length
-
-
-def assert_close(fast: Arguments, exact: Arguments, rounded: Arguments, tolerance: float) -> None:
-    """Within `tolerance` of the largest value, or no worse than twice what plain single precision itself loses."""
-    for name, reference in exact.items():
-        error = (fast[name].double() - reference).abs().max()
-        unavoidable = 2 * (rounded[name].double() - reference).abs().max()
-        if name in SUMMED:  # terms of about one that may cancel, each with a rounding of its own
-            unavoidable = unavoidable + torch.finfo(torch.float32).eps * exact["y"][:, 0].numel()
-        assert error <= torch.maximum(tolerance * reference.abs().max(), unavoidable), (name, error, unavoidable)
+from tests.helpers.scan_cases import Arguments, arguments, assert_close, double, plain_scan, results
 
 
 @settings(max_examples=50, deadline=None)
 @given(arguments())
 def test_cpu_agrees_in_single_precision(x: Arguments) -> None:
-    exact, rounded = results(plain.selective_scan, double(x)), results(plain.selective_scan, x)
+    exact, rounded = results(plain_scan, double(x)), results(plain_scan, x)
     assert_close(results(selective_scan, x, backend="cpu"), exact, rounded, 1e-5)
 
 
 @settings(max_examples=12, deadline=None)
 @given(arguments(dtype=torch.bfloat16))
 def test_cpu_agrees_in_half_precision(x: Arguments) -> None:
-    exact, rounded = results(plain.selective_scan, double(x)), results(plain.selective_scan, x)
+    exact, rounded = results(plain_scan, double(x)), results(plain_scan, x)
     fast = results(selective_scan, x, backend="cpu")
     assert fast["y"].dtype == torch.bfloat16
     assert fast["last"].dtype == torch.float32
@@ -50,14 +37,14 @@ def test_cpu_agrees_in_half_precision(x: Arguments) -> None:
 def test_cpu_agrees_where_delta_is_the_step(x: Arguments) -> None:
     x["delta"] = x["delta"].exp()
     x.pop("delta_bias", None)
-    exact, rounded = (results(plain.selective_scan, v, softplus=False) for v in (double(x), x))
+    exact, rounded = (results(plain_scan, v, softplus=False) for v in (double(x), x))
     assert_close(results(selective_scan, x, softplus=False, backend="cpu"), exact, rounded, 1e-5)
 
 
 def test_last_state_alone_has_a_gradient() -> None:
     x = {name: value.requires_grad_() for name, value in medium().items()}
     fast = selective_scan(**x, return_last_state=True)[1]
-    slow = plain.selective_scan(**x, return_last_state=True)[1]
+    slow = plain_scan(**x, return_last_state=True)[1]
     wanted = [x[name] for name in ("u", "delta", "A", "B")]
     pairs = zip(*(torch.autograd.grad(last.sum(), wanted) for last in (fast, slow)), strict=True)
     assert all(torch.allclose(one, other, rtol=1e-4, atol=1e-5 * other.abs().max().item()) for one, other in pairs)
@@ -67,7 +54,7 @@ def test_last_state_alone_has_a_gradient() -> None:
 def test_a_nan_is_never_lost(name: str) -> None:
     x = medium()
     x[name].select(-1, 3).fill_(torch.nan)
-    assert torch.equal(selective_scan(**x).isnan(), plain.selective_scan(**x).isnan())
+    assert torch.equal(selective_scan(**x).isnan(), plain_scan(**x).isnan())
 
 
 def test_works_where_no_cache_can_be_written() -> None:
@@ -111,7 +98,7 @@ def test_plain_gradients_are_those_of_its_output() -> None:
     x = {name: value.requires_grad_() for name, value in small().items()}
 
     def scan(*values: torch.Tensor) -> object:
-        return plain.selective_scan(**dict(zip(x, values, strict=True)), delta_softplus=True, return_last_state=True)
+        return plain_scan(**dict(zip(x, values, strict=True)), delta_softplus=True, return_last_state=True)
 
     assert torch.autograd.gradcheck(scan, tuple(x.values()))
 
@@ -126,7 +113,7 @@ def test_plain_is_the_recurrence() -> None:
         h = [d * s + step * float(b) * u for d, s, b in zip(decay, h, x["B"][1, :, t], strict=True)]
         y = sum(float(c) * s for c, s in zip(x["C"][1, :, t], h, strict=True)) + float(x["D"][2]) * u
         y *= z * torch.tensor(z).sigmoid().item()
-    out, last = plain.selective_scan(**x, delta_softplus=True, return_last_state=True)
+    out, last = plain_scan(**x, delta_softplus=True, return_last_state=True)
     assert out[1, 2, -1].item() == pytest.approx(y, rel=1e-5)
     assert last[1, 2].tolist() == pytest.approx(h, rel=1e-5)
 
@@ -189,7 +176,7 @@ def test_what_takes_no_gradient_gets_none() -> None:
 
 def test_double_precision_goes_to_plain() -> None:
     x = small()
-    assert torch.equal(selective_scan(**x), plain.selective_scan(**x))
+    assert torch.equal(selective_scan(**x), plain_scan(**x))
 
 
 def test_import_leaves_numba_alone() -> None:

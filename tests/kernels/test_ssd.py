@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
@@ -15,9 +16,9 @@ from torch import Tensor
 
 from manticore.errors import ManticoreError
 from manticore.kernels import ssd_scan
-from manticore.kernels.backends.plain import ssd as plain
 
 Arguments = dict[str, Tensor]
+plain_ssd = partial(ssd_scan, backend="plain")
 OPTIONAL = ["D", "z", "dt_bias", "initial_states"]
 SUMMED = ("A", "D", "dt_bias")  # gradients that are sums over batch and length
 
@@ -72,7 +73,7 @@ def check(x: Arguments, tolerance: float, **kwargs: Any) -> None:
     """Within `tolerance` of the largest value, or no worse than twice what plain itself loses in this precision."""
     chunk = kwargs.pop("chunk_size", None)
     fast = results(ssd_scan, x, backend="chunked", chunk_size=chunk, **kwargs)
-    rounded, exact = (results(plain.ssd_scan, v, **kwargs) for v in (x, double(x)))
+    rounded, exact = (results(plain_ssd, v, **kwargs) for v in (x, double(x)))
     for name, reference in exact.items():
         error = (fast[name].double() - reference).abs().max()
         unavoidable = 2 * (rounded[name].double() - reference).abs().max()
@@ -135,7 +136,7 @@ def test_plain_is_the_recurrence() -> None:
         ]
         y = sum(float(c) * s for c, s in zip(x["C"][1, t, 1], h, strict=True)) + float(x["D"][2]) * u
         y *= z / (1 + math.exp(-z))
-    out, last = plain.ssd_scan(**x, dt_softplus=True, dt_limit=(0.0, 0.9), return_final_states=True)
+    out, last = plain_ssd(**x, dt_softplus=True, dt_limit=(0.0, 0.9), return_final_states=True)
     assert out[1, -1, 2, 1].item() == pytest.approx(y)
     assert last[1, 2, 1].tolist() == pytest.approx(h)
 
@@ -191,7 +192,7 @@ def test_strides_do_not_matter() -> None:
 def test_a_nan_is_never_lost(name: str) -> None:
     x = medium()
     x[name][:, 100] = torch.nan
-    fast, slow = ssd_scan(**x, return_final_states=True), plain.ssd_scan(**x, return_final_states=True)
+    fast, slow = ssd_scan(**x, return_final_states=True), plain_ssd(**x, return_final_states=True)
     for one, other in zip(fast, slow, strict=True):
         assert (one.isnan() | ~other.isnan()).all()
     assert not fast[0][:, :64].isnan().any()

@@ -18,11 +18,10 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_scan import assert_close
 from torch import Tensor
 
-from manticore.kernels.backends.plain import scan as plain
-from tests.helpers.scan_cases import Arguments, arguments, double, results
+from manticore.kernels.ops import ScanArgs
+from tests.helpers.scan_cases import Arguments, arguments, assert_close, double, plain_scan, results
 
 triton = pytest.importorskip("triton")
 
@@ -85,7 +84,7 @@ def cut(serial: bool, channels: int = 4, steps: int = 8) -> Any:
 
     def scan(**given: Any) -> Any:
         tensors = {name: x.to(DEVICE) if isinstance(x, Tensor) else x for name, x in given.items()}
-        out = selective_scan(**tensors, tiling=Tiling(channels, steps, serial))
+        out = selective_scan(ScanArgs(**tensors), Tiling(channels, steps, serial))
         return tuple(x.cpu() for x in out) if isinstance(out, tuple) else out.cpu()
 
     return scan
@@ -106,14 +105,14 @@ def small_arguments(draw: st.DrawFn, dtype: torch.dtype = torch.float32) -> Argu
 @settings(max_examples=10, deadline=None)
 @given(small_arguments(), st.booleans())
 def check_single_precision(x: Arguments, serial: bool) -> None:
-    exact, rounded = results(plain.selective_scan, double(x)), results(plain.selective_scan, x)
+    exact, rounded = results(plain_scan, double(x)), results(plain_scan, x)
     assert_close(results(cut(serial), x), exact, rounded, 1e-5)
 
 
 @settings(max_examples=4, deadline=None)
 @given(small_arguments(dtype=torch.bfloat16), st.booleans())
 def check_half_precision(x: Arguments, serial: bool) -> None:
-    exact, rounded = results(plain.selective_scan, double(x)), results(plain.selective_scan, x)
+    exact, rounded = results(plain_scan, double(x)), results(plain_scan, x)
     fast = results(cut(serial), x)
     assert fast["y"].dtype == torch.bfloat16
     assert fast["last"].dtype == torch.float32
@@ -125,7 +124,7 @@ def check_half_precision(x: Arguments, serial: bool) -> None:
 def check_where_delta_is_the_step(x: Arguments, serial: bool) -> None:
     x["delta"] = x["delta"].exp()
     x.pop("delta_bias", None)
-    exact, rounded = (results(plain.selective_scan, v, softplus=False) for v in (double(x), x))
+    exact, rounded = (results(plain_scan, v, softplus=False) for v in (double(x), x))
     assert_close(results(cut(serial), x, softplus=False), exact, rounded, 1e-5)
 
 
@@ -146,7 +145,7 @@ both = pytest.mark.parametrize("serial", [True, False])
 @both
 def check_half_precision_of_the_other_kind(serial: bool) -> None:
     x = some(torch.float16)
-    exact, rounded = results(plain.selective_scan, double(x)), results(plain.selective_scan, x)
+    exact, rounded = results(plain_scan, double(x)), results(plain_scan, x)
     fast = results(cut(serial), x)
     assert fast["y"].dtype == torch.float16
     assert_close(fast, exact, rounded, 2e-3)
@@ -156,7 +155,7 @@ def check_half_precision_of_the_other_kind(serial: bool) -> None:
 def check_last_state_alone_has_a_gradient(serial: bool) -> None:
     x = {name: value.requires_grad_() for name, value in some().items()}
     wanted = [x[name] for name in ("u", "delta", "A", "B", "initial_state")]
-    scans = (cut(serial), plain.selective_scan)
+    scans = (cut(serial), plain_scan)
     lasts = [scan(**x, delta_softplus=True, return_last_state=True)[1] for scan in scans]
     pairs = zip(*(torch.autograd.grad(last.sum(), wanted) for last in lasts), strict=True)
     assert all(torch.allclose(one, other, rtol=1e-4, atol=1e-5 * other.abs().max().item()) for one, other in pairs)
@@ -167,7 +166,7 @@ def check_last_state_alone_has_a_gradient(serial: bool) -> None:
 def check_a_nan_is_never_lost(name: str, serial: bool) -> None:
     x = some()
     x[name].select(-1, 1).fill_(torch.nan)
-    assert torch.equal(cut(serial)(**x).isnan(), plain.selective_scan(**x).isnan())
+    assert torch.equal(cut(serial)(**x).isnan(), plain_scan(**x).isnan())
 
 
 @both
@@ -214,4 +213,4 @@ def check_tilings_are_chosen() -> None:
     assert tiling_for(torch.empty(512, 2048, 33, device="meta")).serial
     assert not tiling_for(torch.empty(1, 64, 4096, device=DEVICE)).serial
     x = {name: value.to(DEVICE) for name, value in some().items()}
-    assert torch.allclose(selective_scan(**x), partial(plain.selective_scan, **x)(), atol=1e-5)
+    assert torch.allclose(selective_scan(ScanArgs(**x)), partial(plain_scan, **x)(), atol=1e-5)

@@ -1,1 +1,1 @@
-"""The kernels inside transformers' own Mamba and GPT-Neo layers: what is replaced, and how it is undone."""
+"""Patches that make transformers' Mamba, Mamba-2 and GPT-Neo run this package's kernels."""

@@ -1,8 +1,8 @@
-"""What of transformers' GPT-Neo is replaced, and by what.
+"""Patches of transformers' GPT-Neo.
 
-Its attention knows only the eager form, with all scores of all queries and keys in memory. Ours needs no mask but the
-padding (B, Lk), which takes the place of the (B, 1, Lq, Lk) one wherever that says nothing more: what a user masks by
-hand, packed sequences and caches that do not grow keep the large mask, and with it transformers' own attention.
+Its attention has only the eager implementation, which stores the scores of all queries and keys. `causal_attention`
+needs no mask except the padding (B, Lk). The padding replaces the (B, 1, Lq, Lk) mask where that contains nothing else:
+masks of a user, packed sequences and caches of fixed size keep the full mask and transformers' own attention.
 """
 
 from __future__ import annotations
@@ -18,38 +18,38 @@ from torch import Tensor
 
 from manticore.errors import ManticoreError
 from manticore.kernels.attention import causal_attention
-from manticore.kernels.hf_patches.patch import Patch, watched
+from manticore.kernels.hf_patches.patch import Patch, is_captured
 
 Function = Callable[..., Any]
 
-_PLAIN = "eager"
-"""The attention of transformers that ours stands in for, as a configuration calls it."""
+_REPLACED_ATTENTION = "eager"
+"""The attention implementation that is replaced, as it is called in configurations."""
 
-_PARTS = ("_split_heads", "_merge_heads", "_attn")
-"""What ours calls of a layer, beside its projections."""
+_METHODS = ("_split_heads", "_merge_heads", "_attn")
+"""Methods of the attention layer that its replacement calls."""
 
 
-def _readable(x: Tensor) -> bool:
-    """Whether the values of `x` may decide what is done next: not while traced, faked or captured."""
-    if watched() or type(x) is not Tensor or x.is_meta:
+def _has_readable_values(x: Tensor) -> bool:
+    """Whether control flow may depend on values of `x`: not while it is traced, fake, or captured in a CUDA graph."""
+    if is_captured() or type(x) is not Tensor or x.is_meta:
         return False
     return not (x.is_cuda and torch.cuda.is_current_stream_capturing())
 
 
-def _keys(queries: int, cache: Any) -> int | None:
-    """How many keys each layer will hold after `queries` more; None for a cache that does not simply grow."""
+def _num_keys(queries: int, cache: Any) -> int | None:
+    """Number of keys in each layer after `queries` more; None if the cache does not simply grow."""
     if cache is None:
         return queries
     if getattr(cache, "is_compileable", True) or any(cache.is_sliding):
         return None
-    before = cache.get_query_offset(0)
-    return before + queries if cache.get_mask_sizes(queries, 0) == (before + queries, 0) else None
+    past = cache.get_query_offset(0)
+    return past + queries if cache.get_mask_sizes(queries, 0) == (past + queries, 0) else None
 
 
-def _padding(inputs: Tensor, mask: Any, cache: Any, position_ids: Tensor | None) -> tuple[bool, Tensor | None]:
-    """Whether causality and padding are all there is to mask, and the padding (B, Lk), None where there is none."""
-    keys = _keys(inputs.shape[1], cache)
-    if keys is None or not _readable(inputs):
+def _padding_of(inputs: Tensor, mask: Any, cache: Any, position_ids: Tensor | None) -> tuple[bool, Tensor | None]:
+    """Whether only causality and padding mask keys, and the padding (B, Lk), or None if there is none."""
+    keys = _num_keys(inputs.shape[1], cache)
+    if keys is None or not _has_readable_values(inputs):
         return False, None
     if mask is None:
         packed = cache is None and position_ids is not None and bool((position_ids.diff(dim=-1) != 1).any())
@@ -58,16 +58,16 @@ def _padding(inputs: Tensor, mask: Any, cache: Any, position_ids: Tensor | None)
         return False, None
     if cache is None and mask.shape[1] != keys:
         return False, None
-    kept_BK = mask[:, :keys].to(inputs.device, torch.bool)
-    kept_BK = F.pad(kept_BK, (0, keys - kept_BK.shape[1]))
-    return True, None if kept_BK.all() else kept_BK
+    is_token_BK = mask[:, :keys].to(inputs.device, torch.bool)
+    is_token_BK = F.pad(is_token_BK, (0, keys - is_token_BK.shape[1]))
+    return True, None if is_token_BK.all() else is_token_BK
 
 
-def _masking(original: Function) -> Function:
-    """`create_causal_mask`, handing down the padding where that is enough."""
+def _pass_padding(original: Function) -> Function:
+    """`create_causal_mask` that returns the padding where that suffices."""
 
     @wraps(original)
-    def create(
+    def create_causal_mask(
         config: Any,
         inputs_embeds: Tensor,
         attention_mask: Any = None,
@@ -75,19 +75,19 @@ def _masking(original: Function) -> Function:
         position_ids: Tensor | None = None,
         **options: Any,
     ) -> Any:
-        plain = config._attn_implementation == _PLAIN and getattr(config, "is_causal", True)
-        if plain and not options:
-            enough, padding = _padding(inputs_embeds, attention_mask, past_key_values, position_ids)
-            if enough:
+        replaced = config._attn_implementation == _REPLACED_ATTENTION and getattr(config, "is_causal", True)
+        if replaced and not options:
+            suffices, padding = _padding_of(inputs_embeds, attention_mask, past_key_values, position_ids)
+            if suffices:
                 return padding
-        given = {"attention_mask": attention_mask, "past_key_values": past_key_values, "position_ids": position_ids}
-        return original(config=config, inputs_embeds=inputs_embeds, **given, **options)
+        arguments = {"attention_mask": attention_mask, "past_key_values": past_key_values, "position_ids": position_ids}
+        return original(config=config, inputs_embeds=inputs_embeds, **arguments, **options)
 
-    return create
+    return create_causal_mask
 
 
-def _large(mask: Tensor | None, queries: int, dtype: torch.dtype) -> Tensor | None:
-    """The (B, 1, Lq, Lk) mask transformers would have made of a padding (B, Lk); any other is already one."""
+def _full_mask(mask: Tensor | None, queries: int, dtype: torch.dtype) -> Tensor | None:
+    """The (B, 1, Lq, Lk) mask that transformers builds from padding (B, Lk); a full mask is returned as it is."""
     if mask is None or mask.ndim != 2:
         return mask
     keys = mask.shape[1]
@@ -96,8 +96,8 @@ def _large(mask: Tensor | None, queries: int, dtype: torch.dtype) -> Tensor | No
     return torch.zeros(seen_B1QK.shape, dtype=dtype, device=mask.device).masked_fill(~seen_B1QK, torch.finfo(dtype).min)
 
 
-def _attending(plain_class: Any) -> Callable[[Function], Function]:
-    """`GPTNeoSelfAttention.forward` by `causal_attention`; whoever asks for the weights gets the original."""
+def _use_causal_attention(attention_class: Any) -> Callable[[Function], Function]:
+    """`GPTNeoSelfAttention.forward` with `causal_attention`. The original runs if attention weights are requested."""
 
     def replace(original: Function) -> Function:
         @wraps(original)
@@ -110,56 +110,57 @@ def _attending(plain_class: Any) -> Callable[[Function], Function]:
             output_attentions: bool = False,
             **options: Any,
         ) -> Any:
-            padded = attention_mask is None or attention_mask.ndim == 2
-            if output_attentions or not padded or watched() or type(self) is not plain_class:
-                mask = _large(attention_mask, hidden_states.shape[1], hidden_states.dtype)
+            is_padding = attention_mask is None or attention_mask.ndim == 2
+            if output_attentions or not is_padding or is_captured() or type(self) is not attention_class:
+                mask = _full_mask(attention_mask, hidden_states.shape[1], hidden_states.dtype)
                 return original(self, hidden_states, mask, layer_past, use_cache, output_attentions, **options)
-            projected = (project(hidden_states) for project in (self.q_proj, self.k_proj, self.v_proj))
-            q, k, v = (self._split_heads(x, self.num_heads, self.head_dim) for x in projected)
+            projections = (projection(hidden_states) for projection in (self.q_proj, self.k_proj, self.v_proj))
+            q, k, v = (self._split_heads(x, self.num_heads, self.head_dim) for x in projections)
             if layer_past is not None:
                 k, v = layer_past.update(k, v, self.layer_id)
-            out = self.out_proj(
-                self._merge_heads(_attended(self, q, k, v, attention_mask), self.num_heads, self.head_dim)
-            )
-            return self.resid_dropout(out), None
+            out = _attend(self, q, k, v, attention_mask)
+            return self.resid_dropout(self.out_proj(self._merge_heads(out, self.num_heads, self.head_dim))), None
 
         return forward
 
     return replace
 
 
-def _attended(layer: Any, q: Tensor, k: Tensor, v: Tensor, padding: Tensor | None) -> Tensor:
-    """(B, H, Lq, d); by the layer's own means where a cache gave back what torch's kernels cannot mix."""
+def _attend(layer: Any, q: Tensor, k: Tensor, v: Tensor, padding: Tensor | None) -> Tensor:
+    """(B, H, Lq, d). The layer's own attention runs if a cache returned other dtypes or another number of keys."""
     if not (q.dtype == k.dtype == v.dtype) or (padding is not None and padding.shape[1] != k.shape[2]):
-        eager: Tensor = layer._attn(q, k, v, _large(padding, q.shape[2], q.dtype))[0]
+        eager: Tensor = layer._attn(q, k, v, _full_mask(padding, q.shape[2], q.dtype))[0]
         return eager
     window = layer.config.window_size if layer.attention_type == "local" else None
     dropout = layer.attn_dropout.p if layer.attn_dropout.training else 0.0
     return causal_attention(q, k, v, window, padding, scale=1.0, dropout=dropout)
 
 
-def _activating(original: Function) -> Function:
-    """`gelu_new` in one pass: torch's own, where transformers takes a pass for each operation."""
+def _fuse_gelu(original: Function) -> Function:
+    """`gelu_new` as torch's fused function, where transformers runs each of its operations."""
 
     @wraps(original)
     def forward(self: Any, input: Tensor) -> Tensor:
-        out: Tensor = original(self, input) if watched() else F.gelu(input, approximate="tanh")
+        out: Tensor = original(self, input) if is_captured() else F.gelu(input, approximate="tanh")
         return out
 
     return forward
 
 
 def patches() -> list[Patch]:
-    """All that is replaced, GPT-2's activation with it. Raises ManticoreError where what ours stands on is gone."""
+    """The patches of GPT-Neo, and of the activation that it shares with GPT-2.
+
+    Raises ManticoreError if transformers lacks a name that the replacements use.
+    """
     module = import_module("transformers.models.gpt_neo.modeling_gpt_neo")
     attention = getattr(module, "GPTNeoSelfAttention", None)
-    for owner, name in [(module, "GPTNeoSelfAttention"), *((attention, part) for part in _PARTS)]:
+    for owner, name in [(module, "GPTNeoSelfAttention"), *((attention, method) for method in _METHODS)]:
         if not hasattr(owner, name):
-            where = getattr(owner, "__qualname__", module.__name__)
-            raise ManticoreError(f"transformers' {where} has no '{name}'; allowed: transformers 5.17 to 5.23.")
+            owner_name = getattr(owner, "__qualname__", module.__name__)
+            raise ManticoreError(f"transformers' {owner_name} has no '{name}'; allowed: transformers 5.17 to 5.23.")
     activation = import_module("transformers.activations").NewGELUActivation
     return [
-        Patch(attention, "forward", _attending(attention)),
-        Patch(module, "create_causal_mask", _masking),
-        Patch(activation, "forward", _activating),
+        Patch(attention, "forward", _use_causal_attention(attention)),
+        Patch(module, "create_causal_mask", _pass_padding),
+        Patch(activation, "forward", _fuse_gelu),
     ]

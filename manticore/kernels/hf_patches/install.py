@@ -1,8 +1,8 @@
-"""Lend our kernels to transformers' own models, and take them back.
+"""Install the kernels in transformers, and uninstall them.
 
-transformers picks its kernels once, at import, from an installed `mamba_ssm` or from the `kernels` package, and has no
-other door: so the names its layers look up are replaced while ours are lent. What is replaced, and by what, is said
-by one file for each family (`mamba`, `gpt_neo`), the only ones that know transformers' names.
+transformers chooses its kernels once, at import, from an installed `mamba_ssm` or from the `kernels` package, and has
+no option for others. The names that its layers look up are therefore replaced while the kernels are installed. The
+replacements are in one file for each family (`mamba`, `gpt_neo`).
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from manticore.kernels.hf_patches import gpt_neo, mamba
 from manticore.kernels.hf_patches.patch import Patch
 
 _lock = Lock()
-_lenders = 0
-_always = False
+_users = 0  # open `installed` blocks, plus one for `install`
+_by_install = False
 _originals: list[tuple[Any, str, Callable[..., Any]]] = []
 
 
@@ -29,59 +29,61 @@ def _patches() -> tuple[Patch, ...]:
 
 @lru_cache(maxsize=64)
 def _replacement(patch: Patch, original: Callable[..., Any]) -> Callable[..., Any]:
-    """Ours in place of `original`; made once, since every segment of a hybrid borrows anew."""
+    """The function that replaces `original`. It is cached because every segment of a hybrid installs the kernels."""
     return patch.replace(original)
 
 
-def _lend() -> None:
-    global _lenders
+def _acquire() -> None:
+    """Add a user; the first one patches transformers."""
+    global _users
     with _lock:
-        if not _lenders:
+        if not _users:
             for patch in _patches():
                 original = patch.original()
                 setattr(patch.owner, patch.name, _replacement(patch, original))
                 _originals.append((patch.owner, patch.name, original))
-        _lenders += 1
+        _users += 1
 
 
-def _give_back() -> None:
-    global _lenders
+def _release() -> None:
+    """Remove a user; after the last one transformers has its own functions again."""
+    global _users
     with _lock:
-        _lenders -= 1
-        while not _lenders and _originals:
+        _users -= 1
+        while not _users and _originals:
             owner, name, original = _originals.pop()
             setattr(owner, name, original)
 
 
 def is_installed() -> bool:
-    """Whether transformers' layers now run our kernels."""
+    """Whether transformers' layers run this package's kernels now."""
     return bool(_originals)
 
 
 def install() -> None:
-    """Make every Mamba, Mamba-2 and GPT-Neo of transformers, built before or after, run our kernels.
+    """Make all Mamba, Mamba-2 and GPT-Neo models of transformers run this package's kernels, existing ones too.
 
-    A second call changes nothing. Raises ManticoreError where transformers lacks a name that is to be replaced.
+    A second call has no effect. Raises ManticoreError if transformers lacks a name that is replaced.
     """
-    global _always
-    if not _always:
-        _lend()
-        _always = True
+    global _by_install
+    if not _by_install:
+        _acquire()
+        _by_install = True
 
 
 def uninstall() -> None:
-    """Give transformers its own kernels back. Without `install` before it, changes nothing."""
-    global _always
-    if _always:
-        _always = False
-        _give_back()
+    """Undo `install`. Without it, the call has no effect."""
+    global _by_install
+    if _by_install:
+        _by_install = False
+        _release()
 
 
 @contextmanager
 def installed() -> Iterator[None]:
-    """Our kernels inside a `with` block; after it, whatever was before. Blocks may overlap in several threads."""
-    _lend()
+    """Install the kernels in a `with` block. Blocks may overlap in several threads."""
+    _acquire()
     try:
         yield
     finally:
-        _give_back()
+        _release()

@@ -1,7 +1,7 @@
-"""What of transformers' Mamba and Mamba-2 is replaced, and by what.
+"""Patches of transformers' Mamba and Mamba-2.
 
-Ours run on the CPU, and on a GPU wherever transformers would fall back to a Python loop. Beside speed one thing
-changes: several tokens at once on a warm cache start from the cached state, where transformers' Mamba starts from zero.
+The kernels run on the CPU, and on a GPU where transformers would use a Python loop. Besides speed one result changes:
+several tokens on a cache with a state continue from that state, where transformers' Mamba would start from zero.
 """
 
 from __future__ import annotations
@@ -16,44 +16,48 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from manticore.kernels.conv import ACTIVATIONS, causal_conv1d, causal_conv1d_update
 from manticore.kernels.dispatch import importable
-from manticore.kernels.hf_patches.patch import Patch, watched
-from manticore.kernels.scan import selective_scan
-from manticore.kernels.ssd import ssd_scan
-from manticore.kernels.update import selective_state_update
+from manticore.kernels.hf_patches.patch import Patch, is_captured
+from manticore.kernels.ops import (
+    ACTIVATIONS,
+    causal_conv1d,
+    causal_conv1d_update,
+    selective_scan,
+    selective_state_update,
+    ssd_scan,
+)
 
 Function = Callable[..., Any]
 
-_cached = local()
-"""`state`: the recurrent state that the mixer now running should start its scan from, or None."""
+_running_mixer = local()
+"""`state`: the cached state from which the scan of the mixer that runs now must start, or None."""
 
 
-def _warm() -> Tensor | None:
-    state: Tensor | None = getattr(_cached, "state", None)
+def _initial_state() -> Tensor | None:
+    state: Tensor | None = getattr(_running_mixer, "state", None)
     return state
 
 
 @contextmanager
 def _starting_from(state: Tensor | None) -> Iterator[None]:
-    before, _cached.state = _warm(), state
+    previous, _running_mixer.state = _initial_state(), state
     try:
         yield
     finally:
-        _cached.state = before
+        _running_mixer.state = previous
 
 
 def _scan(u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, **options: Any) -> Any:
-    """Ours under transformers' arguments; its choice among its own scans means nothing here."""
-    known = ("D", "z", "delta_bias", "delta_softplus", "return_last_state")
-    kept = {name: options[name] for name in known if name in options}
-    return selective_scan(u, delta, A, B, C, **kept, initial_state=_warm())
+    """`selective_scan` with transformers' arguments. Those that choose among its own scans are dropped."""
+    names = ("D", "z", "delta_bias", "delta_softplus", "return_last_state")
+    known = {name: options[name] for name in names if name in options}
+    return selective_scan(u, delta, A, B, C, **known, initial_state=_initial_state())
 
 
 def _update(state: Tensor, x: Tensor, dt: Tensor, A: Tensor, B: Tensor, C: Tensor, *rest: Any, **options: Any) -> Any:
-    known = ("D", "z", "dt_bias", "dt_softplus")
-    given = dict(zip(known, rest, strict=False)) | {name: options[name] for name in known if name in options}
-    return selective_state_update(state, x, dt, A, B, C, **given)
+    names = ("D", "z", "dt_bias", "dt_softplus")
+    known = dict(zip(names, rest, strict=False)) | {name: options[name] for name in names if name in options}
+    return selective_state_update(state, x, dt, A, B, C, **known)
 
 
 def _conv(x: Tensor, weight: Tensor, bias: Tensor | None = None, activation: str | None = None, **_: Any) -> Any:
@@ -69,41 +73,42 @@ def _conv_update(
 def _chunk_scan(
     x: Tensor, dt: Tensor, A: Tensor, B: Tensor, C: Tensor, chunk_size: int | None = None, **options: Any
 ) -> Any:
-    """Ours under transformers' arguments; the chunk size of its configuration is a matter of speed, ours to choose."""
-    known = {"initial_states", "D", "z", "dt_bias", "dt_softplus", "dt_limit", "return_final_states"}
-    return ssd_scan(x, dt, A, B, C, **{name: value for name, value in options.items() if name in known})
+    """`ssd_scan` with transformers' arguments. The configured chunk size is dropped: it only affects speed."""
+    names = {"initial_states", "D", "z", "dt_bias", "dt_softplus", "dt_limit", "return_final_states"}
+    return ssd_scan(x, dt, A, B, C, **{name: value for name, value in options.items() if name in names})
 
 
-def _nothing(*_: Any, **__: Any) -> None:
-    """A fused layer is for CUDA; the layer goes on with its parts."""
+def _no_fused_layer(*_: Any, **__: Any) -> None:
+    """transformers' result where it has no fused CUDA layer: it then runs the operations one by one."""
 
 
-def _routed(ours: Function, package: str) -> Callable[[Function], Function]:
-    """Ours on the CPU and wherever `package`, which transformers would use, is not there; else what was found."""
+def _route(kernel: Function, package: str) -> Callable[[Function], Function]:
+    """`kernel` on the CPU, and where `package` is missing, which transformers would use; otherwise the original."""
 
     def replace(original: Function) -> Function:
         @wraps(original)
         def route(x: Tensor, *args: Any, **options: Any) -> Any:
             packed = options.get("seq_idx") is not None or options.get("cu_seqlens") is not None
             unknown = options.get("activation") not in ACTIVATIONS
-            theirs = x.device.type != "cpu" and importable(package) and _warm() is None
-            return (original if theirs or packed or unknown or watched() else ours)(x, *args, **options)
+            fast_original = x.device.type != "cpu" and importable(package) and _initial_state() is None
+            use_original = fast_original or packed or unknown or is_captured()
+            return (original if use_original else kernel)(x, *args, **options)
 
         return route
 
     return replace
 
 
-def _remembering(original: Function) -> Function:
-    """`MambaMixer.forward`, telling the scan inside it where a warm cache stands."""
+def _continue_from_cache(original: Function) -> Function:
+    """`MambaMixer.forward` whose scan starts from the state in the cache."""
 
     @wraps(original)
     def forward(self: Any, hidden_states: Tensor, cache_params: Any = None, *args: Any, **options: Any) -> Any:
         state = None
-        several = hidden_states.shape[1] > 1 and cache_params is not None and not watched()
+        several = hidden_states.shape[1] > 1 and cache_params is not None and not is_captured()
         if several and cache_params.has_previous_state(self.layer_idx):
             state = cache_params.layers[self.layer_idx].recurrent_states[0]
-            state = state.clone() if torch.is_grad_enabled() else state  # the cache writes over it
+            state = state.clone() if torch.is_grad_enabled() else state  # the cache overwrites it
         with _starting_from(state):
             return original(self, hidden_states, cache_params, *args, **options)
 
@@ -111,27 +116,27 @@ def _remembering(original: Function) -> Function:
 
 
 def patches() -> list[Patch]:
-    """All that is replaced in transformers' two modules."""
-    ours: dict[str, dict[str, tuple[Function, str]]] = {
+    """The patches of both modules."""
+    by_family: dict[str, dict[str, tuple[Function, str]]] = {
         "mamba": {
             "mamba_selective_scan": (_scan, "mamba_ssm"),
             "mamba_selective_state_update": (_update, "mamba_ssm"),
-            "mamba_inner_fn": (_nothing, "mamba_ssm"),
+            "mamba_inner_fn": (_no_fused_layer, "mamba_ssm"),
         },
         "mamba2": {
             "mamba2_chunk_scan": (_chunk_scan, "mamba_ssm"),
             "mamba2_selective_state_update": (_update, "mamba_ssm"),
-            "mamba2_split_conv1d_scan_combined": (_nothing, "mamba_ssm"),
+            "mamba2_split_conv1d_scan_combined": (_no_fused_layer, "mamba_ssm"),
         },
     }
     shared: dict[str, tuple[Function, str]] = {
         "causal_conv1d_fn": (_conv, "causal_conv1d"),
         "causal_conv1d_update": (_conv_update, "causal_conv1d"),
     }
-    modules = {name: import_module(f"transformers.models.{name}.modeling_{name}") for name in ours}
-    found = [
-        Patch(modules[family], name, _routed(function, package))
-        for family, functions in ours.items()
-        for name, (function, package) in (functions | shared).items()
+    modules = {name: import_module(f"transformers.models.{name}.modeling_{name}") for name in by_family}
+    routed = [
+        Patch(modules[family], name, _route(kernel, package))
+        for family, kernels in by_family.items()
+        for name, (kernel, package) in (kernels | shared).items()
     ]
-    return [*found, Patch(modules["mamba"].MambaMixer, "forward", _remembering)]
+    return [*routed, Patch(modules["mamba"].MambaMixer, "forward", _continue_from_cache)]

@@ -1,4 +1,4 @@
-"""One name of transformers that ours stands in for, and when it steps aside."""
+"""A patch: one name in transformers and its replacement. Also tells when replacements must call the original."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ _is_tracing: Callable[[], bool] = is_tracing
 
 @dataclass(frozen=True)
 class Patch:
-    """Replace `owner.name` by `replace(what was there)`; `owner` is a module or a class."""
+    """Replace `owner.name` by `replace(original)`; `owner` is a module or a class."""
 
     owner: Any
     name: str
     replace: Callable[[Callable[..., Any]], Callable[..., Any]]
 
     def original(self) -> Callable[..., Any]:
-        """What is there now. Raises ManticoreError if nothing is."""
-        held: Callable[..., Any] | None = vars(self.owner).get(self.name)
-        if held is None:
-            where = getattr(self.owner, "__qualname__", self.owner.__name__)
-            raise ManticoreError(f"transformers' {where} has no '{self.name}'; allowed: transformers 5.17 to 5.23.")
-        return held
+        """The present value of `owner.name`. Raises ManticoreError if there is none."""
+        function: Callable[..., Any] | None = vars(self.owner).get(self.name)
+        if function is None:
+            owner = getattr(self.owner, "__qualname__", self.owner.__name__)
+            raise ManticoreError(f"transformers' {owner} has no '{self.name}'; allowed: transformers 5.17 to 5.23.")
+        return function
 
 
-def watched() -> bool:
-    """Whether torch compiles, exports or traces just now: it should see transformers' own functions then."""
+def is_captured() -> bool:
+    """Whether torch compiles, exports or traces now: it must see transformers' own functions then."""
     return torch.compiler.is_compiling() or _is_tracing()

@@ -1,11 +1,11 @@
-"""The causal convolution's loops in numba, forward and backward, for one core.
+"""The loops of the causal convolution in numba, forward and backward, for one core.
 
-Whichever axis of the sequence lies packed in memory, time or channels, is walked in lines of neighbouring numbers, all
-at once; a line of channels takes a weight for each number, a line of time one weight for all. Only windows that lie
-wholly in the sequence are computed: outputs start at step kernel - 1.
+The axis that is adjacent in memory, time or channels, is processed in lines, each as one vector: a line of channels has
+a weight for each number, a line of time one weight for all. Only windows inside the sequence are computed, so outputs
+start at step kernel - 1.
 
-Knows nothing of tensors, autograd or threads: a caller hands flat memory with strides and a range of tasks, a task
-being one tile of one sequence. Importing this file compiles it (or loads it from numba's cache).
+Tensors are flat memory with strides. A task is one tile of one sequence, and a call runs a range of tasks. Importing
+this file compiles it, or loads it from numba's cache.
 """
 
 from __future__ import annotations
@@ -18,19 +18,19 @@ import numpy as np
 from manticore.kernels.backends.cpu.tiles import BOOL, F1, F2, F3, INT, REORDER, compiled, sigmoid
 
 SIZES = numba.types.UniTuple(INT, 3)
-U = np.uint64  # as an index it cannot count from the end: without that test LLVM vectorizes
+U = np.uint64  # an unsigned index needs no test for counting from the end, which would prevent vectorization
 
 
 @compiled((BOOL,))
-def tile(along_time: Any) -> Any:
-    """Channels and steps of a tile: one line of time, or many lines of channels."""
+def tile_size(along_time: Any) -> Any:
+    """Channels and steps of a tile: one line of time, or several lines of channels."""
     return (1, 2048) if along_time else (512, 32)
 
 
 @compiled((SIZES, BOOL))
 def grid(shape: Any, along_time: Any) -> Any:
-    """How many tiles cover the channels, and how many the steps."""
-    channels, steps = tile(along_time)
+    """Number of tiles along the channels, and along the steps."""
+    channels, steps = tile_size(along_time)
     return (shape[1] + channels - 1) // channels, (shape[2] + steps - 1) // steps
 
 
@@ -53,8 +53,10 @@ def correlate(
 
 
 @compiled((F2, INT, F1, INT, F1, INT, INT, INT, BOOL), fastmath=REORDER)
-def gather(sums_KW: Any, w0: Any, g: Any, at: Any, x: Any, start: Any, step: Any, n: Any, along_time: Any) -> None:
-    """Add to `sums_KW` a line's share in the gradient of the weights, and in its last row that of the bias."""
+def add_weight_gradient(
+    sums_KW: Any, w0: Any, g: Any, at: Any, x: Any, start: Any, step: Any, n: Any, along_time: Any
+) -> None:
+    """Add the contribution of a line to the gradients in `sums_KW`: a row for each weight, the last for the bias."""
     kernel = sums_KW.shape[0] - 1
     for k in range(kernel):
         here = start + k * step
@@ -78,14 +80,14 @@ def gather(sums_KW: Any, w0: Any, g: Any, at: Any, x: Any, start: Any, step: Any
 
 @compiled((F1, INT, INT))
 def silu(y: Any, at: Any, n: Any) -> None:
-    """Apply SiLU to a line."""
+    """Apply SiLU to a line in place."""
     for i in range(n):
         y[U(at + i)] *= sigmoid(y[U(at + i)])
 
 
 @compiled((F1, INT, F1, INT, F1, INT))
-def read_gradient(g: Any, at: Any, dy: Any, dy_at: Any, pre: Any, n: Any) -> None:
-    """The gradient of a line of `pre` from that of its SiLU."""
+def silu_backward(g: Any, at: Any, dy: Any, dy_at: Any, pre: Any, n: Any) -> None:
+    """The gradient of a line of `pre`, from the gradient `dy` of silu(pre)."""
     for i in range(n):
         s = sigmoid(pre[i])
         g[U(at + i)] = dy[U(dy_at + i)] * s * (np.float32(1.0) + pre[i] * (np.float32(1.0) - s))
@@ -107,7 +109,7 @@ def forward(
 ) -> None:
     """Tasks `first` to `last` - 1 of the convolution, from step kernel - 1 on; `shape` is (batch, width, length)."""
     ahead = weight_KW.shape[0] - 1
-    channels, steps = tile(along_time)
+    channels, steps = tile_size(along_time)
     blocks, chunks = grid(shape, along_time)
     for task in range(first, last):
         b, s, k = task // (chunks * blocks), task // blocks % chunks, task % blocks
@@ -139,18 +141,19 @@ def backward(
     dx_strides: Any,
     sums_PKW: Any,
 ) -> None:
-    """Tasks `first` to `last` - 1 of the gradient.
+    """Tasks `first` to `last` - 1 of the backward pass.
 
-    `sums_PKW` has a part P for each batch and chunk of steps, its rows K those of the weight and one more for the bias;
-    each task writes its own channels, and the caller sums over P.
+    `dx_t = sum_k weight_k g_{t + kernel - 1 - k}` with the gradient g before the SiLU, so a tile needs g of the next
+    kernel - 1 steps too, which its neighbour computes again.
 
-    What a tile's input is worth depends on the next kernel - 1 outputs too, which are computed twice.
+    `sums_PKW` has one part P for each sequence and chunk of steps, with a row K for each weight and one for the bias.
+    Each task writes its own channels, and the caller sums over P.
     """
     kernel = weight_KW.shape[0]
     ahead = kernel - 1
-    channels, steps = tile(along_time)
+    channels, steps = tile_size(along_time)
     blocks, chunks = grid(shape, along_time)
-    flipped_KW, nothing_W = weight_KW[::-1].copy(), np.zeros_like(bias_W)
+    flipped_KW, zero_W = weight_KW[::-1].copy(), np.zeros_like(bias_W)
     g, pre = np.zeros((steps + ahead) * channels, np.float32), np.zeros(max(steps + ahead, channels), np.float32)
     for task in range(first, last):
         b, s, k = task // (chunks * blocks), task // blocks % chunks, task % blocks
@@ -168,14 +171,14 @@ def backward(
             source = b * x_strides[0] + w0 * x_strides[1] + (t - ahead) * x_strides[2]
             if with_silu:
                 correlate(pre, 0, weight_KW, bias_W, w0, x, source, x_strides[2], n, along_time)
-                read_gradient(g, here, dy, dy_at, pre, n)
+                silu_backward(g, here, dy, dy_at, pre, n)
             else:
                 g[here : here + n] = dy[dy_at : dy_at + n]
             if t < end:
                 own = end - t if along_time else lanes
-                gather(sums_KW, w0, g, here, x, source, x_strides[2], own, along_time)
+                add_weight_gradient(sums_KW, w0, g, here, x, source, x_strides[2], own, along_time)
         for t in range(t0, end, stride):
             n = end - t if along_time else lanes
             dx_at = b * dx_strides[0] + w0 * dx_strides[1] + t * dx_strides[2]
             here = (t - t0) * channels
-            correlate(dx, dx_at, flipped_KW, nothing_W, w0, g, here, channels, n, along_time)
+            correlate(dx, dx_at, flipped_KW, zero_W, w0, g, here, channels, n, along_time)

@@ -1,7 +1,18 @@
-"""The selective scan's loops in numba, forward and backward, for one core.
+"""The loops of the selective scan in numba, forward and backward, for one core.
 
-Knows nothing of tensors, autograd or threads: a caller hands numpy arrays and a range of tasks, a task being one block
-of LANES channels of one sequence. Importing this file compiles it (or loads it from numba's cache).
+A task is one block of LANES channels of one sequence, and a call runs a range of tasks. It walks the sequence in chunks
+of CHUNK steps: tiles of the inputs are copied into a small buffer (T steps by W lanes), the recurrence runs over it
+with all lanes in one vector, and outputs are copied back. Importing this file compiles it, or loads it from numba's
+cache.
+
+Forward, with step sizes d_t = softplus(delta_t + bias) and rates A::
+
+    h_t = exp(d_t A) h_{t-1} + B_t (d_t u_t),   y_t = C_t . h_t + D u_t,   out_t = y_t silu(z_t)
+
+Backward, with the gradient g_t of h_t::
+
+    g_t = exp(d_{t+1} A) g_{t+1} + C_t dy_t
+    d(d_t A) = g_t exp(d_t A) h_{t-1},   d(d_t u_t) = g_t . B_t,   dB_t = g_t d_t u_t,   dC_t = dy_t h_t
 """
 
 from __future__ import annotations
@@ -39,8 +50,8 @@ from manticore.kernels.backends.cpu.tiles import (
 
 
 @compiled((F2, F2, F2, F1, BOOL, INT))
-def prepare(delta_TW: Any, du_TW: Any, u_TW: Any, bias_W: Any, with_softplus: Any, steps: Any) -> None:
-    """Turn raw delta into the step size, and fill `du_TW` with step size times input."""
+def compute_steps(delta_TW: Any, du_TW: Any, u_TW: Any, bias_W: Any, with_softplus: Any, steps: Any) -> None:
+    """Replace raw delta by the step size, and fill `du_TW` with step size times input."""
     for t in range(steps):
         for w in range(LANES):
             delta_TW[t, w] += bias_W[w]
@@ -52,7 +63,7 @@ def prepare(delta_TW: Any, du_TW: Any, u_TW: Any, bias_W: Any, with_softplus: An
 
 
 @compiled((F2, F2, F2, F2, F2, F2, F2, INT))
-def advance(h_NW: Any, y_TW: Any, rate_NW: Any, delta_TW: Any, du_TW: Any, B_TN: Any, C_TN: Any, steps: Any) -> None:
+def scan_tile(h_NW: Any, y_TW: Any, rate_NW: Any, delta_TW: Any, du_TW: Any, B_TN: Any, C_TN: Any, steps: Any) -> None:
     """Run the recurrence over one tile, adding C . h to `y_TW`."""
     states = h_NW.shape[0]
     for t in range(steps):
@@ -65,7 +76,7 @@ def advance(h_NW: Any, y_TW: Any, rate_NW: Any, delta_TW: Any, du_TW: Any, B_TN:
 
 
 @compiled((F3, F3, F2, F2, F2, F2, F2, F2, F2, INT))
-def replay(
+def scan_tile_saving(
     h_TNW: Any,
     decay_TNW: Any,
     h_NW: Any,
@@ -77,7 +88,7 @@ def replay(
     C_TN: Any,
     steps: Any,
 ) -> None:
-    """`advance` that also keeps each step's decay and the state before it, and after the last."""
+    """`scan_tile` that also saves each step's decay and the state before it, and the state after the last step."""
     states = h_NW.shape[0]
     for t in range(steps):
         for n in range(states):
@@ -94,7 +105,7 @@ def replay(
 
 
 @compiled((F2, F2, F2, F2, F2, F2, F3, F3, F2, F2, F2, F2, F2, F2, INT), fastmath=REORDER)
-def retreat(
+def scan_tile_backward(
     g_NW: Any,
     dA_NW: Any,
     ddelta_TW: Any,
@@ -111,10 +122,10 @@ def retreat(
     C_TN: Any,
     steps: Any,
 ) -> None:
-    """Run one tile backward. `g_NW` carries the gradient of the state after the tile in, before the tile out."""
+    """Run the backward recurrence over one tile. `g_NW` is the gradient of the state after it, then before it."""
     states = g_NW.shape[0]
-    for back in range(steps):
-        t = steps - 1 - back
+    for reverse in range(steps):
+        t = steps - 1 - reverse
         for n in range(states):
             inflow, outflow = B_TN[t, n], C_TN[t, n]
             dB = np.float32(0.0)
@@ -134,8 +145,8 @@ def retreat(
 
 
 @compiled((F2, F2, F2, F2, F1, INT))
-def finish_output(y_TW: Any, out_TW: Any, u_TW: Any, z_TW: Any, D_W: Any, steps: Any) -> None:
-    """out = (y + D u) silu(z), leaving y + D u in `y_TW`."""
+def add_skip_and_gate(y_TW: Any, out_TW: Any, u_TW: Any, z_TW: Any, D_W: Any, steps: Any) -> None:
+    """out = (y + D u) silu(z); `y_TW` becomes y + D u."""
     for t in range(steps):
         for w in range(LANES):
             y = y_TW[t, w] + D_W[w] * u_TW[t, w]
@@ -144,8 +155,8 @@ def finish_output(y_TW: Any, out_TW: Any, u_TW: Any, z_TW: Any, D_W: Any, steps:
 
 
 @compiled((F2, F2, F2, F2, F2, F1, INT))
-def undo_gate(dy_TW: Any, dz_TW: Any, y_TW: Any, z_TW: Any, u_TW: Any, D_W: Any, steps: Any) -> None:
-    """Turn the gradient of the gated output into that of the ungated one, filling `dz_TW`."""
+def gate_backward(dy_TW: Any, dz_TW: Any, y_TW: Any, z_TW: Any, u_TW: Any, D_W: Any, steps: Any) -> None:
+    """Replace the gradient of the gated output by that of the ungated one, and fill `dz_TW`."""
     for t in range(steps):
         for w in range(LANES):
             z, dout = z_TW[t, w], dy_TW[t, w]
@@ -155,7 +166,7 @@ def undo_gate(dy_TW: Any, dz_TW: Any, y_TW: Any, z_TW: Any, u_TW: Any, D_W: Any,
 
 
 @compiled((F2, F2, F1, F1, F2, F2, F2, F2, F2, F1, F1, BOOL, INT))
-def finish_gradients(
+def input_gradients(
     du_out_TW: Any,
     ddelta_TW: Any,
     dD_W: Any,
@@ -170,7 +181,7 @@ def finish_gradients(
     with_softplus: Any,
     steps: Any,
 ) -> None:
-    """From the gradients of (step size, step size * u, ungated y) to those of (delta, u, D, bias)."""
+    """Gradients of (delta, u, D, bias) from those of (step size, step size * u, ungated y)."""
     for t in range(steps):
         for w in range(LANES):
             du_out_TW[t, w] = ddu_TW[t, w] * delta_TW[t, w] + D_W[w] * dy_TW[t, w]
@@ -185,7 +196,7 @@ def finish_gradients(
 
 @compiled((F2, F2, F2, INT, INT))
 def read_rates(A_NW: Any, rate_NW: Any, A_WN: Any, w0: Any, lanes: Any) -> None:
-    """Copy A in, and beside it the same in units fit for `exp2`."""
+    """Copy A, and `rate` = A / ln 2, with which exp(d A) = exp2(d rate)."""
     read_channels(A_NW, A_WN, w0, lanes)
     for n in range(A_NW.shape[0]):
         for w in range(LANES):
@@ -214,14 +225,14 @@ def forward(
     initial_BWN: Any,
     with_softplus: Any,
     with_gate: Any,
-    keep: Any,
+    save_states: Any,
     out_BWL: Any,
     last_BWN: Any,
-    kept_BKSNW: Any,
+    saved_BKSNW: Any,
 ) -> None:
-    """Tasks `first` to `last` - 1 of the scan. With `keep`, the state before each chunk goes to `kept_BKSNW`.
+    """Tasks `first` to `last` - 1 of the scan. With `save_states`, the state before each chunk goes to `saved_BKSNW`.
 
-    K counts blocks of LANES channels, S chunks of CHUNK steps. Lanes beyond the width hold zeros throughout.
+    K counts blocks of LANES channels, S chunks of CHUNK steps. Lanes beyond the width are zero.
     """
     width, length, states = u_BWL.shape[1], u_BWL.shape[2], A_WN.shape[1]
     blocks = (width + LANES - 1) // LANES
@@ -232,30 +243,30 @@ def forward(
     projections = np.zeros((2, CHUNK, states), np.float32)
     B_TN, C_TN = projections[0], projections[1]
     lines = np.zeros((2, LANES), np.float32)
-    skip_W, shift_W = lines[0], lines[1]
+    own_D_W, own_bias_W = lines[0], lines[1]
     for task in range(first, last):
         b, k = task // blocks, task % blocks
         w0 = k * LANES
         lanes = min(LANES, width - w0)
         clear(tiles)
-        read_line(skip_W, D_W, w0, lanes)
-        read_line(shift_W, bias_W, w0, lanes)
+        read_line(own_D_W, D_W, w0, lanes)
+        read_line(own_bias_W, bias_W, w0, lanes)
         read_channels(h_NW, initial_BWN[b], w0, lanes)
         read_rates(A_NW, rate_NW, A_WN, w0, lanes)
         for t0 in range(0, length, CHUNK):
             steps = min(CHUNK, length - t0)
-            if keep:
-                copy(kept_BKSNW[b, k, t0 // CHUNK], h_NW)
+            if save_states:
+                copy(saved_BKSNW[b, k, t0 // CHUNK], h_NW)
             read_tile(u_TW, u_BWL, b, w0, lanes, t0, steps)
             read_tile(delta_TW, delta_BWL, b, w0, lanes, t0, steps)
             read_steps(B_TN, B_BNL, b, t0, steps)
             read_steps(C_TN, C_BNL, b, t0, steps)
-            prepare(delta_TW, du_TW, u_TW, shift_W, with_softplus, steps)
+            compute_steps(delta_TW, du_TW, u_TW, own_bias_W, with_softplus, steps)
             clear(tiles[4:5])
-            advance(h_NW, y_TW, rate_NW, delta_TW, du_TW, B_TN, C_TN, steps)
+            scan_tile(h_NW, y_TW, rate_NW, delta_TW, du_TW, B_TN, C_TN, steps)
             if with_gate:
                 read_tile(z_TW, z_BWL, b, w0, lanes, t0, steps)
-            finish_output(y_TW, out_TW, u_TW, z_TW, skip_W, steps)
+            add_skip_and_gate(y_TW, out_TW, u_TW, z_TW, own_D_W, steps)
             write_tile(out_BWL, out_TW if with_gate else y_TW, b, w0, lanes, t0, steps)
         write_channels(last_BWN[b], h_NW, w0, lanes)
 
@@ -277,7 +288,7 @@ def backward(
     D_W: Any,
     z_BWL: Any,
     bias_W: Any,
-    kept_BKSNW: Any,
+    saved_BKSNW: Any,
     dout_BWL: Any,
     dlast_BWN: Any,
     with_softplus: Any,
@@ -292,7 +303,11 @@ def backward(
     dbias_BW: Any,
     dinitial_BWN: Any,
 ) -> None:
-    """Tasks `first` to `last` - 1 of the gradient. Each writes its own slice; the caller sums over batch and blocks."""
+    """Tasks `first` to `last` - 1 of the backward pass, from the last chunk to the first.
+
+    The states inside a chunk are recomputed from the one that was saved before it. Each task writes its own slice of
+    the gradients of A, D, bias, B and C; the caller sums them over batch or blocks.
+    """
     width, length, states = u_BWL.shape[1], u_BWL.shape[2], A_WN.shape[1]
     blocks = (width + LANES - 1) // LANES
     h_TNW, decay_TNW = np.zeros((CHUNK + 1, states, LANES), np.float32), np.zeros((CHUNK, states, LANES), np.float32)
@@ -304,22 +319,22 @@ def backward(
     projections = np.zeros((2, CHUNK, states), np.float32)
     B_TN, C_TN = projections[0], projections[1]
     lines = np.zeros((4, LANES), np.float32)
-    skip_W, shift_W, dD_W, dbias_W = lines[0], lines[1], lines[2], lines[3]
+    own_D_W, own_bias_W, dD_W, dbias_W = lines[0], lines[1], lines[2], lines[3]
     for task in range(first, last):
         b, k = task // blocks, task % blocks
         w0 = k * LANES
         lanes = min(LANES, width - w0)
         clear(tiles)
         clear(states_XNW)
-        read_line(skip_W, D_W, w0, lanes)
-        read_line(shift_W, bias_W, w0, lanes)
+        read_line(own_D_W, D_W, w0, lanes)
+        read_line(own_bias_W, bias_W, w0, lanes)
         read_line(dD_W, D_W, w0, 0)
         read_line(dbias_W, D_W, w0, 0)
         read_channels(g_NW, dlast_BWN[b], w0, lanes)
         read_rates(A_NW, rate_NW, A_WN, w0, lanes)
         chunks = (length + CHUNK - 1) // CHUNK
-        for done in range(chunks):
-            s = chunks - 1 - done
+        for reverse in range(chunks):
+            s = chunks - 1 - reverse
             t0 = s * CHUNK
             steps = min(CHUNK, length - t0)
             read_tile(u_TW, u_BWL, b, w0, lanes, t0, steps)
@@ -327,23 +342,23 @@ def backward(
             read_tile(dy_TW, dout_BWL, b, w0, lanes, t0, steps)
             read_steps(B_TN, B_BNL, b, t0, steps)
             read_steps(C_TN, C_BNL, b, t0, steps)
-            copy(delta_TW, raw_TW)
-            prepare(delta_TW, du_TW, u_TW, shift_W, with_softplus, steps)
+            copy(delta_TW, raw_TW)  # raw delta is needed once more, for the gradient of softplus
+            compute_steps(delta_TW, du_TW, u_TW, own_bias_W, with_softplus, steps)
             clear(tiles[8:])
-            copy(h_NW, kept_BKSNW[b, k, s])
-            replay(h_TNW, decay_TNW, h_NW, y_TW, rate_NW, delta_TW, du_TW, B_TN, C_TN, steps)
+            copy(h_NW, saved_BKSNW[b, k, s])
+            scan_tile_saving(h_TNW, decay_TNW, h_NW, y_TW, rate_NW, delta_TW, du_TW, B_TN, C_TN, steps)
             if with_gate:
                 read_tile(z_TW, z_BWL, b, w0, lanes, t0, steps)
-                undo_gate(dy_TW, dz_TW, y_TW, z_TW, u_TW, skip_W, steps)
+                gate_backward(dy_TW, dz_TW, y_TW, z_TW, u_TW, own_D_W, steps)
                 write_tile(dz_BWL, dz_TW, b, w0, lanes, t0, steps)
             dB_TN, dC_TN = dB_KBLN[k, b, t0 : t0 + steps], dC_KBLN[k, b, t0 : t0 + steps]
-            retreat(
+            scan_tile_backward(
                 g_NW, dA_NW, ddelta_TW, ddu_TW, dB_TN, dC_TN,
                 h_TNW, decay_TNW, A_NW, delta_TW, du_TW, dy_TW, B_TN, C_TN, steps,
             )  # fmt: skip
-            finish_gradients(
+            input_gradients(
                 gu_TW, ddelta_TW, dD_W, dbias_W,
-                ddu_TW, dy_TW, u_TW, delta_TW, raw_TW, skip_W, shift_W, with_softplus, steps,
+                ddu_TW, dy_TW, u_TW, delta_TW, raw_TW, own_D_W, own_bias_W, with_softplus, steps,
             )  # fmt: skip
             write_tile(du_BWL, gu_TW, b, w0, lanes, t0, steps)
             write_tile(ddelta_BWL, ddelta_TW, b, w0, lanes, t0, steps)

@@ -1,9 +1,7 @@
-"""Hand tensors to numba as arrays, and share tasks among as many threads as torch would use.
+"""Tensors as numpy arrays for numba, and tasks on as many threads as torch uses.
 
-Knows nothing of what a task does.
-
-The threads are Python's: the work they call must free the interpreter lock, as the numba loops do. No OpenMP, so no
-quarrel with torch's, and a forked child simply starts its own pool.
+The threads are Python's, so the work must release the interpreter lock, as the numba loops do. OpenMP is not used: it
+would conflict with torch's, while a forked child process simply starts a pool of its own.
 """
 
 from __future__ import annotations
@@ -18,11 +16,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-SHARES_PER_THREAD = 4
+RANGES_PER_THREAD = 4
+"""Tasks are split into this many ranges for each thread, so that a slow thread delays the others little."""
 
 
-def array(x: Tensor, packed: bool = False) -> Any:
-    """The tensor as numpy sees it, in single precision: its own memory where that can be, `packed` without strides."""
+def as_array(x: Tensor, packed: bool = False) -> Any:
+    """The tensor as a numpy array in single precision: its own memory where possible; contiguous if `packed`."""
     x = x.detach().to(torch.float32)
     return (x.contiguous() if packed else x).numpy()
 
@@ -32,25 +31,25 @@ def _pool(process: int, helpers: int) -> ThreadPoolExecutor:
     return ThreadPoolExecutor(helpers, thread_name_prefix="manticore-scan")
 
 
-def share(work: Callable[[int, int], None], tasks: int) -> None:
-    """Call `work(first, last)` over consecutive ranges that together cover `tasks`, and return when all are done.
+def parallel_for(work: Callable[[int, int], None], tasks: int) -> None:
+    """Call `work(first, last)` on consecutive ranges that cover `tasks`, and return when all are done.
 
-    Which thread takes a range is left to chance; what a task writes must not depend on it.
+    Threads take ranges in any order, so what a task writes must not depend on it.
     """
     threads = min(torch.get_num_threads(), tasks)
     if threads <= 1:
         work(0, tasks)
         return
-    shares = min(tasks, threads * SHARES_PER_THREAD)
-    bounds = [tasks * share // shares for share in range(shares + 1)]
-    turns = count()
+    ranges = min(tasks, threads * RANGES_PER_THREAD)
+    bounds = [tasks * index // ranges for index in range(ranges + 1)]
+    next_range = count()
 
-    def take_turns() -> None:
-        while (turn := next(turns)) < shares:
-            work(bounds[turn], bounds[turn + 1])
+    def run_ranges() -> None:
+        while (index := next(next_range)) < ranges:
+            work(bounds[index], bounds[index + 1])
 
     pool = _pool(os.getpid(), torch.get_num_threads() - 1)
-    helpers = [pool.submit(take_turns) for _ in range(threads - 1)]
-    take_turns()
+    helpers = [pool.submit(run_ranges) for _ in range(threads - 1)]
+    run_ranges()
     for helper in helpers:
         helper.result()

@@ -1,7 +1,7 @@
-"""What numba loops over channels share: the compiler's settings, vectorizable functions, tiles in and out of arrays.
+"""Shared parts of the numba loops: compiler settings, vectorizable functions, and copies of tiles from and to arrays.
 
-A tile is CHUNK steps by LANES channels, single precision, small enough for the nearest cache. Knows nothing of what is
-computed in one. Importing this file compiles it (or loads it from numba's cache).
+A tile is CHUNK steps by LANES channels in single precision, small enough for the first-level cache. Importing this file
+compiles it, or loads it from numba's cache.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from numba.core.compiler import CompilerBase, DefaultPassBuilder
 LANES = 32
 CHUNK = 64
 
+# LLVM's fast-math flags: fused multiply-add and no signed zeros; REORDER also lets it vectorize sums.
 EXACT = {"contract", "nsz"}
 REORDER = {"contract", "nsz", "reassoc"}
 LOG2_E = np.float32(1.4426950408889634)
@@ -38,14 +39,14 @@ def _define_pipelines(self: Any) -> list[Any]:
 
 
 _NoAlias: Any = type("_NoAlias", (CompilerBase,), {"define_pipelines": _define_pipelines})
-"""numba's usual pipeline, told that no two arrays given to one function overlap: else LLVM does not vectorize."""
+"""numba's default pipeline, with array arguments assumed not to overlap: otherwise LLVM does not vectorize."""
 
 
 def compiled(*signature: Any, fastmath: set[str] = EXACT) -> Callable[[Any], Any]:
-    """njit that frees the interpreter lock, and keeps its result on disk where the disk can be written.
+    """`numba.njit` that releases the interpreter lock, and caches machine code on disk where that is writable.
 
-    numba names a cached function by its `__qualname__` and renews it when its own file changes. What it takes from this
-    file is compiled into it, so the name carries this file's digest.
+    numba names a cached function by its `__qualname__`, and compiles it again when the file of the function changes.
+    Functions of this file are inlined into functions of others, so the name contains this file's digest.
     """
     options: dict[str, Any] = {"nogil": True, "error_model": "numpy"}
     options |= {"fastmath": fastmath, "pipeline_class": _NoAlias}
@@ -62,7 +63,11 @@ def compiled(*signature: Any, fastmath: set[str] = EXACT) -> Callable[[Any], Any
 
 @compiled()
 def exp2(x: Any) -> Any:
-    """2**x within 1e-7 relative; exactly 0 below 2**-126, infinite from 2**128."""
+    """2**x with a relative error below 1e-7; exactly 0 below 2**-126, infinite from 2**128.
+
+    With n the integer nearest to x and r = x - n in [-1/2, 1/2]: 2**x = 2**n p(r), where p is a polynomial of degree 6
+    and 2**n is written into the exponent bits.
+    """
     x = min(max(x, np.float32(-127.0)), np.float32(128.0))
     shifted = x + _MAGIC
     r = x - (shifted - _MAGIC)
@@ -84,7 +89,10 @@ def sigmoid(x: Any) -> Any:
 
 @compiled()
 def softplus(x: Any) -> Any:
-    """log(1 + e**x), its logarithm from the series of 2 atanh(s) with s at most 1/3."""
+    """log(1 + e**x) = max(x, 0) + log(1 + e) with e = e**-|x|.
+
+    log(1 + e) = 2 atanh(s) with s = e / (e + 2) <= 1/3, by its series 2 (s + s**3 / 3 + s**5 / 5 + ...).
+    """
     e = exp2(-abs(x) * LOG2_E)
     s = e / (e + np.float32(2.0))
     q = s * s
@@ -100,7 +108,7 @@ def softplus(x: Any) -> Any:
 
 @compiled((F2, ANY3, INT, INT, INT, INT, INT))
 def read_tile(tile_TW: Any, x_BWL: Any, b: Any, w0: Any, lanes: Any, t0: Any, steps: Any) -> None:
-    """Copy a tile in from whatever strides the tensor has."""
+    """Copy a tile from a tensor with any strides; the inner loop follows the axis that is closer in memory."""
     if x_BWL.strides[1] < x_BWL.strides[2]:
         for t in range(steps):
             for w in range(lanes):

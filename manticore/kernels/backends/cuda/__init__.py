@@ -1,1 +1,1 @@
-"""The kernels that others built for CUDA, under our arguments: mamba-ssm's and causal-conv1d's."""
+"""Kernels of the packages mamba-ssm and causal-conv1d for CUDA, called with this package's arguments."""

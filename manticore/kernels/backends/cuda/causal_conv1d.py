@@ -1,4 +1,4 @@
-"""causal-conv1d's kernels (https://github.com/Dao-AILab/causal-conv1d) under our arguments, kernel sizes 2 to 4."""
+"""The kernels of causal-conv1d (https://github.com/Dao-AILab/causal-conv1d), for kernel sizes 2 to 4."""
 
 from __future__ import annotations
 
@@ -6,25 +6,18 @@ from causal_conv1d import causal_conv1d_fn
 from causal_conv1d import causal_conv1d_update as update_fn
 from torch import Tensor
 
+from manticore.kernels.ops import ConvArgs, ConvUpdateArgs
 
-def causal_conv1d(
-    x: Tensor,
-    weight: Tensor,
-    bias: Tensor | None = None,
-    initial_states: None = None,
-    return_final_states: bool = False,
-    activation: str | None = None,
-) -> Tensor:
-    """As `plain.conv.causal_conv1d`, from zeros and without final states."""
-    bias = None if bias is None else bias.to(x.dtype)
-    out: Tensor = causal_conv1d_fn(x, weight.to(x.dtype), bias, activation=activation)
+
+def causal_conv1d(args: ConvArgs) -> Tensor:
+    """See `ops.causal_conv1d`; without initial and final states."""
+    x, bias = args.x, None if args.bias is None else args.bias.to(args.x.dtype)
+    out: Tensor = causal_conv1d_fn(x, args.weight.to(x.dtype), bias, activation=args.activation)
     return out
 
 
-def causal_conv1d_update(
-    x: Tensor, conv_state: Tensor, weight: Tensor, bias: Tensor | None = None, activation: str | None = None
-) -> Tensor:
-    """As `plain.conv.causal_conv1d_update`."""
-    bias = None if bias is None else bias.to(x.dtype)
-    out: Tensor = update_fn(x, conv_state, weight.to(x.dtype), bias, activation)
+def causal_conv1d_update(args: ConvUpdateArgs) -> Tensor:
+    """See `ops.causal_conv1d_update`."""
+    x, bias = args.x, None if args.bias is None else args.bias.to(args.x.dtype)
+    out: Tensor = update_fn(x, args.conv_state, args.weight.to(x.dtype), bias, args.activation)
     return out

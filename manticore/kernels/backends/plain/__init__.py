@@ -1,1 +1,1 @@
-"""Kernels written to be read; every faster one is compared with these."""
+"""Reference kernels: each operation's definition in plain torch, with which the other backends are compared."""

@@ -1,70 +1,44 @@
-"""Mamba-2's scan written to be read: one step of the recurrence per turn of a Python loop.
-
-Every faster backend is compared with this one, outputs and gradients.
-"""
+"""The scan of Mamba-2 as one step of the recurrence after another, in a Python loop."""
 
 from __future__ import annotations
-
-import math
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from manticore.kernels.ops import SsdArgs
 
-def ssd_scan(
-    x: Tensor,
-    dt: Tensor,
-    A: Tensor,
-    B: Tensor,
-    C: Tensor,
-    D: Tensor | None = None,
-    z: Tensor | None = None,
-    dt_bias: Tensor | None = None,
-    initial_states: Tensor | None = None,
-    dt_softplus: bool = False,
-    dt_limit: tuple[float, float] = (0.0, math.inf),
-    return_final_states: bool = False,
-    chunk_size: int | None = None,
-) -> Tensor | tuple[Tensor, Tensor]:
-    """The recurrence of Mamba-2 (Dao and Gu 2024, https://arxiv.org/abs/2405.21060), any device or dtype.
 
-    For each head, with dt = clamp(softplus(dt + dt_bias), *dt_limit), softplus where asked::
+def ssd_scan(args: SsdArgs) -> Tensor | tuple[Tensor, Tensor]:
+    """See `ops.ssd_scan`; on any device, in any real floating-point dtype. `chunk_size` is not used."""
+    wide = torch.promote_types(args.x.dtype, torch.float32)
+    (batch, length, heads, head_dim), state = args.x.shape, args.B.shape[-1]
+    x_BLHP, A_H = args.x.to(wide), args.A.to(wide)
+    B_BLHN, C_BLHN = (v.to(wide).repeat_interleave(heads // v.shape[2], dim=2) for v in (args.B, args.C))
+    dt_BLH = step_sizes(args.dt.to(wide), args.dt_bias, args.dt_softplus, args.dt_limit)
+    if args.initial_states is None:
+        h_BHPN = x_BLHP.new_zeros(batch, heads, head_dim, state)
+    else:
+        h_BHPN = args.initial_states.to(wide)
 
-        h_t = exp(dt_t A) h_{t-1} + dt_t x_t B_t^T
-        y_t = (h_t C_t + D x_t) * silu(z_t)
-
-    `x`, `z` (batch, length, heads, head_dim); `dt` (batch, length, heads); `A`, `dt_bias` (heads,); `B`, `C` (batch,
-    length, groups, state), each group serving as many heads; `D` (heads,) or (heads, head_dim); `initial_states`
-    (batch, heads, head_dim, state), zero if absent. `chunk_size` is for backends that cut the sequence; not this one.
-
-    Returns y like `x`, and with `return_final_states` also h after the last step, in fp32 (fp64 for fp64 `x`).
-    """
-    wide = torch.promote_types(x.dtype, torch.float32)
-    (batch, length, heads, head_dim), state = x.shape, B.shape[-1]
-    x_BLHP, A_H = x.to(wide), A.to(wide)
-    B_BLHN, C_BLHN = (v.to(wide).repeat_interleave(heads // v.shape[2], dim=2) for v in (B, C))
-    dt_BLH = step_sizes(dt.to(wide), dt_bias, dt_softplus, dt_limit)
-    h_BHPN = x_BLHP.new_zeros(batch, heads, head_dim, state) if initial_states is None else initial_states.to(wide)
-
-    steps = []
+    outputs = []
     for t in range(length):
         decay_BH = torch.exp(dt_BLH[:, t] * A_H)
         inflow_BHP = dt_BLH[:, t, :, None] * x_BLHP[:, t]
         h_BHPN = decay_BH[..., None, None] * h_BHPN + inflow_BHP[..., None] * B_BLHN[:, t, :, None]
-        steps.append((h_BHPN * C_BLHN[:, t, :, None]).sum(-1))
-    y_BLHP = torch.stack(steps, dim=1)
+        outputs.append((h_BHPN * C_BLHN[:, t, :, None]).sum(-1))
+    y_BLHP = torch.stack(outputs, dim=1)
 
-    if D is not None:
-        y_BLHP = y_BLHP + D.to(wide).reshape(heads, -1) * x_BLHP
-    if z is not None:
-        y_BLHP = y_BLHP * F.silu(z.to(wide))
-    y_BLHP = y_BLHP.to(x.dtype)
-    return (y_BLHP, h_BHPN) if return_final_states else y_BLHP
+    if args.D is not None:
+        y_BLHP = y_BLHP + args.D.to(wide).reshape(heads, -1) * x_BLHP
+    if args.z is not None:
+        y_BLHP = y_BLHP * F.silu(args.z.to(wide))
+    y_BLHP = y_BLHP.to(args.x.dtype)
+    return (y_BLHP, h_BHPN) if args.return_final_states else y_BLHP
 
 
 def step_sizes(dt_BLH: Tensor, bias: Tensor | None, softplus: bool, limit: tuple[float, float]) -> Tensor:
-    """The step sizes that raw `dt_BLH` stands for, in its dtype."""
+    """`clamp(softplus(dt + bias), *limit)`, in the dtype of `dt`."""
     if bias is not None:
         dt_BLH = dt_BLH + bias.to(dt_BLH.dtype)
     if softplus:

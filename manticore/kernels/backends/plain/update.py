@@ -1,7 +1,4 @@
-"""One step of the selective scan, for decoding: a state is advanced by one token and overwritten.
-
-Few enough operations on few enough numbers that vectorized torch is all it takes. Knows nothing of caches.
-"""
+"""One step of the selective scan, for decoding. One step has so few operations that vectorized torch is fast enough."""
 
 from __future__ import annotations
 
@@ -9,46 +6,29 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from manticore.kernels.ops import StateUpdateArgs
 
-def selective_state_update(
-    state: Tensor,
-    x: Tensor,
-    dt: Tensor,
-    A: Tensor,
-    B: Tensor,
-    C: Tensor,
-    D: Tensor | None = None,
-    z: Tensor | None = None,
-    dt_bias: Tensor | None = None,
-    dt_softplus: bool = False,
-) -> Tensor:
-    """One step of Mamba (Gu and Dao 2023, https://arxiv.org/abs/2312.00752, algorithm 2) or of Mamba-2, any device.
 
-    Mamba's: `state` (batch, width, state); `x`, `dt`, `z` (batch, width); `A` (width, state); `B`, `C` (batch, state);
-    `D`, `dt_bias` (width,). With heads, `width` becomes (heads, head_dim) throughout and `B`, `C` are (batch, groups,
-    state), each group serving as many heads.
-
-    `state` is overwritten in its own dtype; arithmetic is in fp32 at least. Returns y in the shape and dtype of `x`.
-    Gradients reach every argument, the state before this step included, but never an earlier step: what is written has
-    no history.
-    """
-    wide = torch.promote_types(torch.promote_types(x.dtype, state.dtype), torch.float32)
-    x_wide, step = x.to(wide), dt.to(wide)
-    if dt_bias is not None:
-        step = step + dt_bias.to(wide)
-    if dt_softplus:
-        step = F.softplus(step)
-    if state.ndim == 4:
+def selective_state_update(args: StateUpdateArgs) -> Tensor:
+    """See `ops.selective_state_update`; on any device, in any real floating-point dtype."""
+    state, B, C = args.state, args.B, args.C
+    wide = torch.promote_types(torch.promote_types(args.x.dtype, state.dtype), torch.float32)
+    x, dt = args.x.to(wide), args.dt.to(wide)
+    if args.dt_bias is not None:
+        dt = dt + args.dt_bias.to(wide)
+    if args.dt_softplus:
+        dt = F.softplus(dt)
+    if state.ndim == 4:  # (batch, heads, head_dim, state): give each head its group's projections
         B, C = (v.repeat_interleave(state.shape[1] // v.shape[1], dim=1) for v in (B, C))
-    inflow, outflow = B.to(wide).unsqueeze(-2), C.to(wide).unsqueeze(-2)
+    B, C = B.to(wide).unsqueeze(-2), C.to(wide).unsqueeze(-2)
 
-    before = state.to(wide, copy=torch.is_grad_enabled())
-    after = torch.exp(step[..., None] * A.to(wide)) * before + (step * x_wide)[..., None] * inflow
+    before = state.to(wide, copy=torch.is_grad_enabled())  # autograd needs the state that is overwritten below
+    after = torch.exp(dt[..., None] * args.A.to(wide)) * before + (dt * x)[..., None] * B
     with torch.no_grad():
         state.copy_(after)
-    y = (after * outflow).sum(-1)
-    if D is not None:
-        y = y + D.to(wide) * x_wide
-    if z is not None:
-        y = y * F.silu(z.to(wide))
-    return y.to(x.dtype)
+    y = (after * C).sum(-1)
+    if args.D is not None:
+        y = y + args.D.to(wide) * x
+    if args.z is not None:
+        y = y * F.silu(args.z.to(wide))
+    return y.to(args.x.dtype)

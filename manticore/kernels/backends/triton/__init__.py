@@ -1,1 +1,1 @@
-"""Kernels in Triton for CUDA and ROCm devices; in Triton's interpreter they run on the CPU, to be tested."""
+"""Kernels in Triton for CUDA and ROCm devices. Triton's interpreter runs them on the CPU in tests."""

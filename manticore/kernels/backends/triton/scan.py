@@ -1,8 +1,7 @@
-"""The selective scan in Triton, as one autograd node: what to allocate, how to cut it into tiles, what to launch.
+"""The selective scan in Triton as one autograd node, which allocates memory, chooses tiles and launches the kernels.
 
-Single precision inside whatever comes in. No state of the sequence is kept but one for every tile, and the backward
-pass recomputes the rest. Sums over channels, steps and batch are of partial sums in a fixed order, so a run repeats bit
-for bit. Knows nothing of what happens in a tile (`scan_kernels`).
+Arithmetic is in single precision. The forward pass saves one state for each tile, and the backward pass recomputes the
+others. Sums over channels, steps and batch add partial sums in a fixed order, so that runs repeat to the bit.
 """
 
 from __future__ import annotations
@@ -16,19 +15,20 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from manticore.kernels.backends.triton import scan_kernels as kernels
+from manticore.kernels.ops import ScanArgs
 
 
 @dataclass(frozen=True)
 class Tiling:
-    """How a scan is cut.
+    """The tiles of a scan.
 
     Attributes:
-        channels: channels of a tile, a power of two. For every so many the backward pass holds a (batch, state, length)
-            in fp32 for B and one for C: at 32 and 16 states, as much as `u` in fp32.
-        steps: steps of a tile, a power of two. For every so many a (batch, width, state) in fp32 is kept for the
-            backward pass: at 32 and 16 states, half of `u` in fp32. Longer tiles scan through more levels.
-        serial: whether one program walks all tiles of its channels, taking each exponential once; otherwise each tile
-            has a program, after a pass of half the cost that finds the states between them.
+        channels: channels of a tile, a power of two. For each block of channels the backward pass allocates
+            (batch, state, length) in fp32 for B and for C: with 32 channels and 16 states, as much as `u` in fp32.
+        steps: steps of a tile, a power of two. For each tile (batch, width, state) in fp32 is saved for the backward
+            pass: with 32 steps and 16 states, half of `u` in fp32. Longer tiles need more levels of the scan.
+        serial: one program processes all tiles of its channels, and computes each exponential once. Otherwise each tile
+            has its own program, after a pass of half the cost that computes the states between them.
     """
 
     channels: int = 32
@@ -37,14 +37,14 @@ class Tiling:
 
 
 SERIAL_FROM = 3
-"""Serial programs for each multiprocessor that keep it busy enough to save the pass that finds the states."""
+"""Serial programs for each multiprocessor from which on the separate pass for the states no longer pays."""
 
 
 def tiling_for(u: Tensor) -> Tiling:
-    """Serial where batch and width alone fill the device, or there is one tile anyway.
+    """The tiles of an input (batch, width, length): serial if batch and width fill the device, or for one tile.
 
-    On ROCm one tile is the only reason: a serial program hands states from thread to thread through memory, and there
-    Triton's barrier waits for shared memory alone.
+    On ROCm serial only for one tile: a serial program passes states between threads through global memory, and
+    Triton's barrier on ROCm waits for shared memory alone.
     """
     batch, width, length = u.shape
     tiling = Tiling(channels=min(Tiling.channels, _power_of_two(width)), steps=min(Tiling.steps, _power_of_two(length)))
@@ -62,7 +62,7 @@ def _blocks(size: int, block: int) -> int:
 
 
 class Sequence(NamedTuple):
-    """A tensor of (batch, row, step) as kernels take it: where it starts, and its strides."""
+    """A tensor (batch, row, step) as the kernels take it: pointer and strides."""
 
     start: Tensor
     batch: int
@@ -74,8 +74,8 @@ def _sequence(x: Tensor | None) -> Sequence | None:
     return None if x is None else Sequence(x, *x.stride())
 
 
-def _lengthwise(x: Tensor | None) -> Any:
-    """With its steps side by side: one copy costs less than scanning across threads, which is what else they become."""
+def _with_packed_steps(x: Tensor | None) -> Any:
+    """`x` with adjacent steps in memory: a copy costs less than a scan over strided loads."""
     return x if x is None or x.stride(2) in (0, 1) else x.contiguous()
 
 
@@ -84,12 +84,12 @@ def _packed(x: Tensor | None) -> Tensor | None:
 
 
 def _rates(A: Tensor) -> Tensor:
-    """A / ln 2 as (state, width); -inf becomes a finite number with the same powers, for 0 times it is to be 0."""
+    """A / ln 2 as (state, width). -inf becomes a finite number whose powers are 0 too, so that 0 times it is 0."""
     return (A.float().mT.contiguous() / log(2)).clamp(min=-1e30)
 
 
-class _Cut:
-    """One scan's shape under a tiling, and what is launched on it."""
+class _Launcher:
+    """The shape of one scan with its tiles, and the launches of kernels on it."""
 
     def __init__(self, u: Tensor, A: Tensor, tiling: Tiling, softplus: bool) -> None:
         (self.batch, self.width, self.length), self.states = u.shape, A.shape[1]
@@ -101,25 +101,25 @@ class _Cut:
     def empty(self, *shape: int) -> Tensor:
         return self.rate.new_empty(shape)
 
-    def slots(self, keep: bool) -> Tensor:
-        """Room for the state before each tile and after the last, or for a ring of two."""
-        count = self.tiles + 1 if keep or not self.tiling.serial else 2
+    def empty_slots(self, save_states: bool) -> Tensor:
+        """Memory for the state before each tile and after the last, or for two states that are used in turn."""
+        count = self.tiles + 1 if save_states or not self.tiling.serial else 2
         return self.empty(self.batch, count, self.states, self.width)
 
     def warps(self, elements: int) -> int:
-        """Warps that leave each thread so many elements of a tile."""
+        """Number of warps with which each thread has so many elements of a tile."""
         return max(1, self.tiling.channels * self.tiling.steps // (32 * elements))
 
-    def walk(self, kernel: Any, *args: Any, elements: int) -> None:
-        """Launch `kernel` over all tiles."""
+    def launch(self, kernel: Any, *args: Any, elements: int) -> None:
+        """Launch `kernel` on all tiles, with so many elements of a tile for each thread."""
         grid = (self.batch * self.blocks * (1 if self.tiling.serial else self.tiles),)
         flags = {**self.shape, **self.block, "SERIAL": self.tiling.serial}
         kernel[grid](*args, **flags, num_warps=self.warps(elements))
 
-    def fill(
+    def fill_slots(
         self, slots: Tensor, delta: Tensor, bias: Tensor | None, value: Tensor, z: Any, B: Tensor, back: bool
     ) -> None:
-        """Fill every slot from the one at the end, for programs that do not walk."""
+        """Compute the state (`back`: gradient) in every slot from the first (last), unless the kernel is serial."""
         if self.tiling.serial:
             return
         total = self.empty(self.batch, self.tiles, self.width)
@@ -127,10 +127,10 @@ class _Cut:
         sizes = (self.width, self.length, self.tiles)
         grid = (self.batch * self.blocks * self.tiles,)
         args = (*sequences, bias, self.rate, total, slots, *sizes)
-        kernels.summarise[grid](*args, **self.shape, **self.block, BACKWARD=back, num_warps=self.warps(16))
+        kernels.tile_contributions[grid](*args, **self.shape, **self.block, BACKWARD=back, num_warps=self.warps(16))
         grid = (self.batch * self.blocks * self.states,)
         block = {"BLOCK_W": self.tiling.channels, "BLOCK_T": min(32, _power_of_two(self.tiles))}
-        kernels.link[grid](self.rate, total, slots, self.width, self.tiles, N=self.states, BACKWARD=back, **block)
+        kernels.link_tiles[grid](self.rate, total, slots, self.width, self.tiles, N=self.states, BACKWARD=back, **block)
 
 
 class _SelectiveScan(torch.autograd.Function):
@@ -148,76 +148,66 @@ class _SelectiveScan(torch.autograd.Function):
         initial_state: Tensor | None,
         delta_softplus: bool,
         tiling: Tiling,
-        keep: bool,
+        save_states: bool,
     ) -> tuple[Tensor, Tensor]:
-        given = (u, delta, A, B, C, D, z, delta_bias, initial_state)
-        cut, y = _Cut(u, A, tiling, delta_softplus), torch.empty_like(u)
-        u, delta, z = map(_lengthwise, (u, delta, z))
-        skip, bias = _packed(D), _packed(delta_bias)
-        states = cut.slots(keep)
+        inputs = (u, delta, A, B, C, D, z, delta_bias, initial_state)
+        launcher, y = _Launcher(u, A, tiling, delta_softplus), torch.empty_like(u)
+        u, delta, z = map(_with_packed_steps, (u, delta, z))
+        D_W, bias_W = _packed(D), _packed(delta_bias)
+        states = launcher.empty_slots(save_states)
         states[:, 0] = 0.0 if initial_state is None else initial_state.mT
         with torch.cuda.device_of(u):
-            cut.fill(states, delta, bias, u, None, B, back=False)
-            inputs = (_sequence(u), _sequence(delta), cut.rate, _sequence(B), _sequence(C), skip, _sequence(z), bias)
-            sizes = (cut.width, cut.length, cut.tiles, states.shape[1])
-            cut.walk(kernels.forward, *inputs, _sequence(y), states, *sizes, elements=16)
-        ctx.save_for_backward(*given, states if keep else None)
+            launcher.fill_slots(states, delta, bias_W, u, None, B, back=False)
+            sequences = (_sequence(u), _sequence(delta), launcher.rate, _sequence(B), _sequence(C))
+            sizes = (launcher.width, launcher.length, launcher.tiles, states.shape[1])
+            args = (*sequences, D_W, _sequence(z), bias_W, _sequence(y), states, *sizes)
+            launcher.launch(kernels.forward, *args, elements=16)
+        ctx.save_for_backward(*inputs, states if save_states else None)
         ctx.delta_softplus, ctx.tiling = delta_softplus, tiling
         ctx.set_materialize_grads(False)
-        return y, states[:, cut.tiles % states.shape[1]].mT.contiguous()
+        return y, states[:, launcher.tiles % states.shape[1]].mT.contiguous()
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, dy: Tensor | None, dlast: Tensor | None) -> tuple[Any, ...]:
-        *given, states = ctx.saved_tensors
-        u, delta, A, B, C, D, z, delta_bias, _ = given
-        cut = _Cut(u, A, ctx.tiling, ctx.delta_softplus)
-        skip, bias = _packed(D), _packed(delta_bias)
-        grads = cut.slots(keep=False)
-        grads[:, cut.tiles % grads.shape[1]] = 0.0 if dlast is None else dlast.mT
+        *inputs, states = ctx.saved_tensors
+        u, delta, A, B, C, D, z, delta_bias, _ = inputs
+        launcher = _Launcher(u, A, ctx.tiling, ctx.delta_softplus)
+        D_W, bias_W = _packed(D), _packed(delta_bias)
+        grads = launcher.empty_slots(save_states=False)
+        grads[:, launcher.tiles % grads.shape[1]] = 0.0 if dlast is None else dlast.mT
 
         du, ddelta, dz = torch.empty_like(u), torch.empty_like(delta), None if z is None else torch.empty_like(z)
         dy = u.new_zeros(()).expand(u.shape) if dy is None else dy
-        u, delta, z, dy = map(_lengthwise, (u, delta, z, dy))
-        by_tile, by_block = (cut.batch, cut.tiles), (cut.blocks, cut.batch, cut.states, cut.length)
-        dA, dB, dC = cut.empty(*by_tile, cut.states, cut.width), cut.empty(*by_block), cut.empty(*by_block)
-        dD, dbias = (None if x is None else cut.empty(*by_tile, cut.width) for x in (D, delta_bias))
+        u, delta, z, dy = map(_with_packed_steps, (u, delta, z, dy))
+        by_tile = (launcher.batch, launcher.tiles)
+        by_block = (launcher.blocks, launcher.batch, launcher.states, launcher.length)
+        dA = launcher.empty(*by_tile, launcher.states, launcher.width)
+        dB, dC = launcher.empty(*by_block), launcher.empty(*by_block)
+        dD, dbias = (None if x is None else launcher.empty(*by_tile, launcher.width) for x in (D, delta_bias))
         with torch.cuda.device_of(u):
-            cut.fill(grads, delta, bias, dy, z, C, back=True)
-            inputs = (_sequence(u), _sequence(delta), cut.rate, _sequence(B), _sequence(C), skip, _sequence(z), bias)
+            launcher.fill_slots(grads, delta, bias_W, dy, z, C, back=True)
+            sequences = (_sequence(u), _sequence(delta), launcher.rate, _sequence(B), _sequence(C))
             outputs = (_sequence(du), _sequence(ddelta), _sequence(dz), dA, dB, dC, dD, dbias)
-            sizes = (cut.batch, cut.width, cut.length, cut.tiles, grads.shape[1])
-            cut.walk(kernels.backward, *inputs, _sequence(dy), states, grads, *outputs, *sizes, elements=8)
+            sizes = (launcher.batch, launcher.width, launcher.length, launcher.tiles, grads.shape[1])
+            args = (*sequences, D_W, _sequence(z), bias_W, _sequence(dy), states, grads, *outputs, *sizes)
+            launcher.launch(kernels.backward, *args, elements=8)
 
-        per_A, per_D, per_bias = (None if x is None else x.sum((0, 1)) for x in (dA.mT, dD, dbias))
-        gradients = (du, ddelta, per_A, dB.sum(0), dC.sum(0), per_D, dz, per_bias, grads[:, 0].mT)
-        pairs = zip(given, gradients, strict=True)
+        dA_WN, dD_W, dbias_W = (None if x is None else x.sum((0, 1)) for x in (dA.mT, dD, dbias))
+        gradients = (du, ddelta, dA_WN, dB.sum(0), dC.sum(0), dD_W, dz, dbias_W, grads[:, 0].mT)
+        pairs = zip(inputs, gradients, strict=True)
         return *(None if x is None or g is None else g.to(x.dtype) for x, g in pairs), None, None, None
 
 
 _apply: Any = _SelectiveScan.apply
 
 
-def selective_scan(
-    u: Tensor,
-    delta: Tensor,
-    A: Tensor,
-    B: Tensor,
-    C: Tensor,
-    D: Tensor | None = None,
-    z: Tensor | None = None,
-    delta_bias: Tensor | None = None,
-    delta_softplus: bool = False,
-    return_last_state: bool = False,
-    initial_state: Tensor | None = None,
-    *,
-    tiling: Tiling | None = None,
-) -> Tensor | tuple[Tensor, Tensor]:
-    """As `plain.selective_scan`, for CUDA tensors in fp32, bf16 or fp16; once differentiable.
+def selective_scan(args: ScanArgs, tiling: Tiling | None = None) -> Tensor | tuple[Tensor, Tensor]:
+    """See `ops.selective_scan`; for CUDA tensors in fp32, bf16 or fp16, and differentiable once.
 
-    `tiling` is how the work is cut, by default as suits the device.
+    `tiling` is by default chosen for the device.
     """
-    inputs = (u, delta, A, B, C, D, z, delta_bias, initial_state)
-    keep = torch.is_grad_enabled() and any(x is not None and x.requires_grad for x in inputs)
-    y, last = _apply(*inputs, delta_softplus, tiling or tiling_for(u), keep)
-    return (y, last) if return_last_state else y
+    tensors = (args.u, args.delta, args.A, args.B, args.C, args.D, args.z, args.delta_bias, args.initial_state)
+    save_states = torch.is_grad_enabled() and any(x is not None and x.requires_grad for x in tensors)
+    y, last = _apply(*tensors, args.delta_softplus, tiling or tiling_for(args.u), save_states)
+    return (y, last) if args.return_last_state else y

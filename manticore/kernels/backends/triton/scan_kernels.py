@@ -1,13 +1,14 @@
-"""The selective scan's kernels in Triton: each program takes tiles of channels by steps through every state in turn.
+"""The Triton kernels of the selective scan. A program processes tiles of channels by steps, one state after another.
 
-Within a tile the recurrence h_t = decay_t h_{t-1} + inflow_t is an associative scan over the steps. Between tiles the
-state is in memory: slot s of `states_BSNW` (batch, slot, state, width) holds it before tile s, so after tile s - 1; the
-slots of `grads_BSNW` hold its gradient likewise. A SERIAL program walks all tiles of its channels, in a ring of slots
-if none is to be kept. Otherwise each tile has its own program, and `summarise` and `link` have filled the slots before.
+Within a tile, h_t = decay_t h_{t-1} + inflow_t is an associative scan over the steps. Between tiles, states are in
+memory: slot s of `states_BSNW` (batch, slot, state, width) has the state before tile s, which is the state after tile
+s - 1. The slots of `grads_BSNW` have its gradient. A SERIAL program processes all tiles of its channels in order, and
+uses two slots in turn if states need not be saved. Otherwise each tile has its own program, and `tile_contributions`
+and `link_tiles` have filled the slots before.
 
-Lanes beyond the width or the length hold a step of size 0, which changes nothing: decay 1, inflow 0. `rate_NW` is
-A / ln 2, for `exp2`. Scans run forward only, since Triton 3.6 makes `reverse=True` twenty shuffles an element: what is
-scanned backward is read backward, and the answer flipped. Knows nothing of tensors or autograd.
+Lanes beyond the width or length have step size 0, which changes nothing: decay 1, inflow 0. `rate_NW` is A / ln 2, for
+`exp2`. Scans run forward only: `reverse=True` costs twenty shuffles for each element in Triton 3.6, so a backward scan
+loads its operands in reverse order and flips the result.
 """
 
 # mypy: allow-untyped-defs, allow-incomplete-defs
@@ -16,7 +17,16 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from manticore.kernels.backends.triton.tiles import channels, place, raw_steps, read, sigmoid, step_sizes, then, write
+from manticore.kernels.backends.triton.tiles import (
+    combine,
+    load_channels,
+    load_raw_steps,
+    load_steps,
+    load_tile,
+    program_position,
+    sigmoid,
+    store_tile,
+)
 
 LN2 = tl.constexpr(0.6931471805599453)
 
@@ -43,35 +53,35 @@ def forward(
     BLOCK_W: tl.constexpr,
     BLOCK_T: tl.constexpr,
 ):
-    """Outputs, from the state before each tile; a serial program also leaves the state after it."""
-    walk = tiles if SERIAL else 1
-    b, _, w, rows, part = place(width, tiles // walk, BLOCK_W)
+    """Outputs from the state before each tile; a serial program also stores the state after it."""
+    own_tiles = tiles if SERIAL else 1
+    b, _, w, rows, part = program_position(width, tiles // own_tiles, BLOCK_W)
     lane = tl.arange(0, BLOCK_T)[None, :]
-    for tile in range(part * walk, part * walk + walk):
+    for tile in range(part * own_tiles, part * own_tiles + own_tiles):
         t = lane.to(tl.int64) + tile * BLOCK_T
         steps = t < length
         inside = rows & steps
-        u_WT = read(u, b, w, t, inside)
-        delta_WT = step_sizes(delta, bias, b, w, rows, t, inside, SOFTPLUS)
+        u_WT = load_tile(u, b, w, t, inside)
+        delta_WT = load_steps(delta, bias, b, w, rows, t, inside, SOFTPLUS)
         x_WT = delta_WT * u_WT
         y_WT = tl.zeros_like(u_WT)
         if D is not None:
-            y_WT += channels(D, w, rows) * u_WT
+            y_WT += load_channels(D, w, rows) * u_WT
         before = states_BSNW + (b * slots + tile % slots) * N * width
         after = states_BSNW + (b * slots + (tile + 1) % slots) * N * width
         for n in range(N):
-            rate = channels(rate_NW + n * width, w, rows)
+            rate = load_channels(rate_NW + n * width, w, rows)
             decay = tl.exp2(delta_WT * rate)
-            whole, h = tl.associative_scan((decay, x_WT * read(B, b, n, t, steps)), 1, then)
-            h += whole * channels(before + n * width, w, rows)
-            y_WT += h * read(C, b, n, t, steps)
+            whole, h = tl.associative_scan((decay, x_WT * load_tile(B, b, n, t, steps)), 1, combine)
+            h += whole * load_channels(before + n * width, w, rows)
+            y_WT += h * load_tile(C, b, n, t, steps)
             if SERIAL:
                 end = tl.sum(tl.where(lane == BLOCK_T - 1, h, 0.0), 1, keep_dims=True)
                 tl.store(after + n * width + w, end, mask=rows)
         if z is not None:
-            z_WT = read(z, b, w, t, inside)
+            z_WT = load_tile(z, b, w, t, inside)
             y_WT *= z_WT * sigmoid(z_WT)
-        write(y, b, w, t, inside, y_WT)
+        store_tile(y, b, w, t, inside, y_WT)
         if SERIAL:
             tl.debug_barrier()
 
@@ -108,16 +118,17 @@ def backward(
     BLOCK_W: tl.constexpr,
     BLOCK_T: tl.constexpr,
 ):
-    """Gradients, from the state before each tile and its gradient after; a serial program leaves the one before, too.
+    """Gradients from the state before each tile and the gradient of the state after it.
 
-    With p_t = decay_t h_{t-1} and c_t = C_t dy_t, the gradient of h_t is g_t = c_t + decay_{t+1} g_{t+1}. Sums over
-    channels are written for each block K of channels, those over steps for each tile T: the caller adds them up.
+    A serial program also stores the gradient of the state before the tile. With p_t = decay_t h_{t-1} and
+    c_t = C_t dy_t, the gradient of h_t is g_t = c_t + decay_{t+1} g_{t+1}. Sums over channels are stored for each block
+    K of channels and sums over steps for each tile T; the caller adds them up.
     """
-    walk = tiles if SERIAL else 1
-    b, block, w, rows, part = place(width, tiles // walk, BLOCK_W)
+    own_tiles = tiles if SERIAL else 1
+    b, block, w, rows, part = program_position(width, tiles // own_tiles, BLOCK_W)
     lane = tl.arange(0, BLOCK_T)[None, :]
-    for back in range(walk):
-        tile = part * walk + walk - 1 - back
+    for back in range(own_tiles):
+        tile = part * own_tiles + own_tiles - 1 - back
         t = lane.to(tl.int64) + tile * BLOCK_T
         steps = t < length
         inside = rows & steps
@@ -125,14 +136,14 @@ def backward(
         later = rows & (t + 1 < length) & (lane < BLOCK_T - 1)
         t_back = (BLOCK_T - 1 - lane).to(tl.int64) + tile * BLOCK_T
 
-        delta_WT = step_sizes(delta, bias, b, w, rows, t, inside, SOFTPLUS)
-        x_WT = delta_WT * read(u, b, w, t, inside)
-        delta_earlier = step_sizes(delta, bias, b, w, rows, t - 1, earlier, SOFTPLUS)
-        x_earlier = delta_earlier * read(u, b, w, t - 1, earlier)
-        delta_back = tl.flip(step_sizes(delta, bias, b, w, rows, t + 1, later, SOFTPLUS), 1)
-        dy_WT = read(dy, b, w, t, inside)
+        delta_WT = load_steps(delta, bias, b, w, rows, t, inside, SOFTPLUS)
+        x_WT = delta_WT * load_tile(u, b, w, t, inside)
+        delta_earlier = load_steps(delta, bias, b, w, rows, t - 1, earlier, SOFTPLUS)
+        x_earlier = delta_earlier * load_tile(u, b, w, t - 1, earlier)
+        delta_back = tl.flip(load_steps(delta, bias, b, w, rows, t + 1, later, SOFTPLUS), 1)
+        dy_WT = load_tile(dy, b, w, t, inside)
         if z is not None:
-            z_WT = read(z, b, w, t, inside)
+            z_WT = load_tile(z, b, w, t, inside)
             dy_WT *= z_WT * sigmoid(z_WT)
         dy_back = tl.flip(dy_WT, 1)
 
@@ -143,24 +154,24 @@ def backward(
         after = grads_BSNW + (b * slots + (tile + 1) % slots) * N * width
         before = grads_BSNW + (b * slots + tile % slots) * N * width
         for n in range(N):
-            rate = channels(rate_NW + n * width, w, rows)
-            B_T = read(B, b, n, t, steps)
+            rate = load_channels(rate_NW + n * width, w, rows)
+            B_T = load_tile(B, b, n, t, steps)
             decay = tl.exp2(delta_WT * rate)
-            inflow = decay * x_earlier * read(B, b, n, t - 1, steps & (lane > 0))
-            whole, p = tl.associative_scan((decay, inflow), 1, then)
-            p += whole * channels(states + n * width, w, rows)
+            inflow = decay * x_earlier * load_tile(B, b, n, t - 1, steps & (lane > 0))
+            whole, p = tl.associative_scan((decay, inflow), 1, combine)
+            p += whole * load_channels(states + n * width, w, rows)
             h = p + x_WT * B_T
 
-            inflow = dy_back * read(C, b, n, t_back, t_back < length)
-            whole, g = tl.associative_scan((tl.exp2(delta_back * rate), inflow), 1, then)
-            g += whole * channels(after + n * width, w, rows)
+            inflow = dy_back * load_tile(C, b, n, t_back, t_back < length)
+            whole, g = tl.associative_scan((tl.exp2(delta_back * rate), inflow), 1, combine)
+            g += whole * load_channels(after + n * width, w, rows)
             g = tl.flip(g, 1)
             if SERIAL:
                 first = tl.sum(tl.where(lane == 0, decay * g, 0.0), 1, keep_dims=True)
                 tl.store(before + n * width + w, first, mask=rows)
 
             if z is not None:
-                y_WT += h * read(C, b, n, t, steps)
+                y_WT += h * load_tile(C, b, n, t, steps)
             dx_WT += g * B_T
             gp = g * p
             dstep_WT += gp * rate
@@ -170,32 +181,32 @@ def backward(
             tl.store(dB_KBNL + at, tl.sum(g * x_WT, 0, keep_dims=True), mask=steps)
             tl.store(dC_KBNL + at, tl.sum(h * dy_WT, 0, keep_dims=True), mask=steps)
 
-        u_WT = read(u, b, w, t, inside)  # once more, as `dy` and `z` below: registers are dear in the loop above
+        u_WT = load_tile(u, b, w, t, inside)  # loaded again, as `dy` and `z` below, to save registers in the loop above
         du_WT = dx_WT * delta_WT
         dstep_WT = dstep_WT * LN2 + dx_WT * u_WT
         if SOFTPLUS:
-            dstep_WT *= sigmoid(raw_steps(delta, bias, b, w, rows, t, inside))
+            dstep_WT *= sigmoid(load_raw_steps(delta, bias, b, w, rows, t, inside))
         at = (b * tiles + tile) * width + w
         if D is not None:
-            skip = channels(D, w, rows)
+            skip = load_channels(D, w, rows)
             y_WT += skip * u_WT
             du_WT += skip * dy_WT
             tl.store(dD_BTW + at, tl.sum(u_WT * dy_WT, 1, keep_dims=True), mask=rows)
         if bias is not None:
             tl.store(dbias_BTW + at, tl.sum(tl.where(inside, dstep_WT, 0.0), 1, keep_dims=True), mask=rows)
         if z is not None:
-            z_WT = read(z, b, w, t, inside)
+            z_WT = load_tile(z, b, w, t, inside)
             s_WT = sigmoid(z_WT)
             dgate = s_WT * (1.0 + z_WT * (1.0 - s_WT))
-            write(dz, b, w, t, inside, read(dy, b, w, t, inside) * y_WT * dgate)
-        write(du, b, w, t, inside, du_WT)
-        write(ddelta, b, w, t, inside, dstep_WT)
+            store_tile(dz, b, w, t, inside, load_tile(dy, b, w, t, inside) * y_WT * dgate)
+        store_tile(du, b, w, t, inside, du_WT)
+        store_tile(ddelta, b, w, t, inside, dstep_WT)
         if SERIAL:
             tl.debug_barrier()
 
 
 @triton.jit
-def summarise(
+def tile_contributions(
     delta,
     value,
     z,
@@ -213,39 +224,39 @@ def summarise(
     BLOCK_W: tl.constexpr,
     BLOCK_T: tl.constexpr,
 ):
-    """What one tile alone adds to the state after it (BACKWARD: to the gradient of the state before it).
+    """What one tile adds to the state after it, from a zero state; BACKWARD: to the gradient of the state before it.
 
-    Each step's share decays over the steps between, so by the exponential of one sum of step sizes: no scan is needed.
+    The inflow of a step decays by the exponential of the sum of the step sizes that follow it, so no scan is needed.
     """
-    b, _, w, rows, tile = place(width, tiles, BLOCK_W)
+    b, _, w, rows, tile = program_position(width, tiles, BLOCK_W)
     lane = tl.arange(0, BLOCK_T)[None, :]
     t = lane.to(tl.int64) + tile * BLOCK_T
     steps = t < length
     inside = rows & steps
-    value_WT = read(value, b, w, t, inside)
-    delta_WT = step_sizes(delta, bias, b, w, rows, t, inside, SOFTPLUS)
+    value_WT = load_tile(value, b, w, t, inside)
+    delta_WT = load_steps(delta, bias, b, w, rows, t, inside, SOFTPLUS)
     if BACKWARD:
         if z is not None:
-            z_WT = read(z, b, w, t, inside)
+            z_WT = load_tile(z, b, w, t, inside)
             value_WT *= z_WT * sigmoid(z_WT)
         between = tl.cumsum(delta_WT, 1)
         slot = tile
     else:
         value_WT *= delta_WT
         later = rows & (t + 1 < length) & (lane < BLOCK_T - 1)
-        between = step_sizes(delta, bias, b, w, rows, t + 1, later, SOFTPLUS)
+        between = load_steps(delta, bias, b, w, rows, t + 1, later, SOFTPLUS)
         between = tl.cumsum(between, 1, reverse=True)
         slot = tile + 1
     tl.store(total_BTW + (b * tiles + tile) * width + w, tl.sum(delta_WT, 1, keep_dims=True), mask=rows)
     own = slots_BSNW + (b * (tiles + 1) + slot) * N * width
     for n in range(N):
-        share = tl.exp2(between * channels(rate_NW + n * width, w, rows)) * value_WT
-        share *= read(projection, b, n, t, steps)
-        tl.store(own + n * width + w, tl.sum(share, 1, keep_dims=True), mask=rows)
+        contribution = tl.exp2(between * load_channels(rate_NW + n * width, w, rows)) * value_WT
+        contribution *= load_tile(projection, b, n, t, steps)
+        tl.store(own + n * width + w, tl.sum(contribution, 1, keep_dims=True), mask=rows)
 
 
 @triton.jit
-def link(
+def link_tiles(
     rate_NW,
     total_BTW,
     slots_BSNW,
@@ -256,9 +267,9 @@ def link(
     BLOCK_W: tl.constexpr,
     BLOCK_T: tl.constexpr,
 ):
-    """Run the recurrence from tile to tile, turning what each adds into the state itself; one state a program."""
-    b, _, w, rows, n = place(width, N, BLOCK_W)
-    rate = channels(rate_NW + n * width, w, rows)
+    """Run the recurrence over tiles, which turns their contributions into states; each program has one state index."""
+    b, _, w, rows, n = program_position(width, N, BLOCK_W)
+    rate = load_channels(rate_NW + n * width, w, rows)
     slots = slots_BSNW + (b * (tiles + 1) * N + n) * width + w
     carry = tl.load(slots + (b * 0 + tiles) * N * width if BACKWARD else slots, mask=rows, other=0.0)
     lane = tl.arange(0, BLOCK_T)[None, :]
@@ -268,7 +279,7 @@ def link(
         tile = tiles - 1 - i if BACKWARD else i
         own = slots + (tile if BACKWARD else tile + 1) * N * width
         total = tl.load(total_BTW + (b * tiles + tile) * width + w, mask=inside, other=0.0)
-        whole, h = tl.associative_scan((tl.exp2(rate * total), tl.load(own, mask=inside, other=0.0)), 1, then)
+        whole, h = tl.associative_scan((tl.exp2(rate * total), tl.load(own, mask=inside, other=0.0)), 1, combine)
         h += whole * carry
         carry = tl.sum(tl.where(lane == BLOCK_T - 1, h, 0.0), 1, keep_dims=True)
         tl.store(own, h, mask=inside)

@@ -1,6 +1,7 @@
-"""What Triton kernels do with one tile of channels by steps: read, write, step sizes, stable functions.
+"""Functions of one tile of channels by steps in Triton: load, store, step sizes, and numerically stable functions.
 
-Tiles are fp32 whatever the tensors hold. A sequence comes as `.start`, `.batch`, `.row`, `.step`: pointer and strides.
+Tiles are in fp32 for tensors of any dtype. A sequence is a tuple of pointer and strides: `.start`, `.batch`, `.row`,
+`.step`.
 """
 
 # mypy: allow-untyped-defs, allow-incomplete-defs
@@ -11,40 +12,40 @@ import triton.language as tl
 
 
 @triton.jit
-def then(decay1, inflow1, decay2, inflow2):
-    """One stretch of the recurrence and the next, as one stretch."""
+def combine(decay1, inflow1, decay2, inflow2):
+    """The operator of the associative scan: two consecutive parts of h = decay h + inflow as one part."""
     return decay1 * decay2, decay2 * inflow1 + inflow2
 
 
 @triton.jit
-def read(x, b, row, t, inside):
-    """A tile of a sequence in fp32, 0 outside."""
+def load_tile(x, b, row, t, inside):
+    """A tile of a sequence in fp32, 0 outside the sequence."""
     at = b * x.batch + tl.cast(row, tl.int64) * x.row + t * x.step
     return tl.load(x.start + at, mask=inside, other=0.0).to(tl.float32)
 
 
 @triton.jit
-def write(x, b, row, t, inside, tile):
-    """The part of a tile that is inside, rounded to what the sequence holds."""
+def store_tile(x, b, row, t, inside, tile):
+    """Store the part of a tile inside the sequence, in the sequence's dtype."""
     tl.store(x.start + b * x.batch + row * x.row + t * x.step, tile.to(x.start.dtype.element_ty), mask=inside)
 
 
 @triton.jit
-def channels(x_W, w, rows):
-    """One number for each channel, in fp32."""
+def load_channels(x_W, w, rows):
+    """One number for each channel of the tile, in fp32."""
     return tl.load(x_W + w, mask=rows, other=0.0).to(tl.float32)
 
 
 @triton.jit
 def sigmoid(x):
-    """1 / (1 + e**-x) without an exponential above 1."""
+    """1 / (1 + e**-x), computed from e**-|x|, which cannot overflow."""
     e = tl.exp(-tl.abs(x))
     return tl.where(x < 0, e, 1.0) / (1.0 + e)
 
 
 @triton.jit
 def softplus(x):
-    """log(1 + e**x) to the last digits: max(x, 0) + 2 atanh(s), the latter a series in s = e / (e + 2) <= 1/3."""
+    """log(1 + e**x) = max(x, 0) + 2 atanh(s) with s = e / (e + 2) <= 1/3 and e = e**-|x|; atanh by its series."""
     e = tl.exp(-tl.abs(x))
     s = e / (e + 2.0)
     q = s * s
@@ -54,26 +55,26 @@ def softplus(x):
 
 
 @triton.jit
-def raw_steps(delta, bias, b, w, rows, t, inside):
-    """A tile of what step sizes are made of."""
-    raw = read(delta, b, w, t, inside)
+def load_raw_steps(delta, bias, b, w, rows, t, inside):
+    """A tile of delta + bias, the step sizes before softplus."""
+    raw = load_tile(delta, b, w, t, inside)
     if bias is not None:
-        raw += channels(bias, w, rows)
+        raw += load_channels(bias, w, rows)
     return raw
 
 
 @triton.jit
-def step_sizes(delta, bias, b, w, rows, t, inside, SOFTPLUS: tl.constexpr):
-    """A tile of step sizes, 0 outside."""
-    size = raw_steps(delta, bias, b, w, rows, t, inside)
+def load_steps(delta, bias, b, w, rows, t, inside, SOFTPLUS: tl.constexpr):
+    """A tile of step sizes, 0 outside the sequence."""
+    size = load_raw_steps(delta, bias, b, w, rows, t, inside)
     if SOFTPLUS:
         size = softplus(size)
     return tl.where(inside, size, 0.0)
 
 
 @triton.jit
-def place(width, parts, BLOCK_W: tl.constexpr):
-    """This program's batch, block of channels with its channels and which exist, and part of the time."""
+def program_position(width, parts, BLOCK_W: tl.constexpr):
+    """Of this program: batch index, block index, channels (BLOCK_W, 1), which of them exist, and part of the steps."""
     program = tl.program_id(0)
     blocks = tl.cdiv(width, BLOCK_W)
     block = program // parts % blocks
