@@ -46,7 +46,7 @@ def component_context_length(component: Component) -> int | None:
 def hybrid_context_lengths(config: HybridConfig) -> dict[str, int]:
     """Number of absolute positions of each component of a hybrid; components without such a limit are absent."""
     absolute = {name for name, component in config.components.items() if component["layout"]["positions"] is not None}
-    return {name: limit for name, limit in config.positions.items() if name in absolute}
+    return {name: limit for name, limit in config.position_limits.items() if name in absolute}
 
 
 def declared_context_lengths(config: PretrainedConfig) -> dict[str, int]:

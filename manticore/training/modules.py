@@ -172,7 +172,7 @@ class SearchModule(TrainModule):
         steps: weight steps, warm-up included.
         warmup_steps: first steps, in which the alphas stay where they are.
         entropy: weight of the mixture's entropy in the alphas' loss at the last step; it rises linearly from 0.
-        decide: at all stages together, or front-to-back; see `mixing.ramps`.
+        decide: `uniform` or `stagewise`; see `entropy_schedule`.
         sampled: weight steps run one path drawn from the mixing weights, not the mixture.
     """
 
