@@ -67,7 +67,7 @@ def test_the_wheel_holds_the_package_and_the_shelf(wheel: Path) -> None:
     assert shipped() - held == set()
     for name in (
         "py.typed",
-        "report/page.css",
+        "report/templates/style.css",
         "_shelf/projectors/README.md",
         "_shelf/configs/search/lra-listops.yaml",
     ):

@@ -22,7 +22,7 @@ from manticore.nas.projectors import check_projector
 from manticore.nas.selection.path_scores import zero_shot
 from manticore.nas.space import SearchSpace
 from manticore.nas.supernet import Supernet
-from manticore.report.run.table import bare, markdown
+from manticore.report.table import Row, Table
 from manticore.tasks.language.documents import KINDS, kind_of, read_documents, text_in
 from manticore.tasks.task import HeadSpec
 from manticore.utils.formatting import DASH
@@ -103,12 +103,13 @@ def _cells(fit: StageFit) -> tuple[str, ...]:
     return (str(fit.stage + 1), fit.component, *(DASH if number is None else f"{number:.3g}" for number in numbers))
 
 
+def _fit_table(fits: Sequence[StageFit], title: str = "") -> Table:
+    return Table(HEAD, tuple(Row(_cells(fit)) for fit in fits), title)
+
+
 def print_fit(fits: Sequence[StageFit], losses: dict[str, float | None], words: str, console: Console) -> None:
     """The table of fits, and the mean loss of mixed paths before and after."""
-    table = bare(f"aligned on {words}; measured on others", *HEAD)
-    for fit in fits:
-        table.add_row(*_cells(fit))
-    console.print(table)
+    console.print(_fit_table(fits, f"aligned on {words}; measured on others").rich())
     for when, loss in losses.items():
         if loss is not None:
             console.print(f"mean loss of mixed paths, {when}: {loss:.4f} nats per token", highlight=False)
@@ -132,7 +133,7 @@ def projector_card(
         "P maps base's stream to the other model's own, stretched about its mean where that tells more; Q maps the "
         f"other's update back{PASSED if bypass else ''}. "
         "Lengths of updates are root mean squares.\n\n"
-        + markdown(HEAD, (_cells(fit) for fit in fits))
+        + _fit_table(fits).markdown()
         + (f"\nMean held-out loss of all paths that are not all base:\n\n{told}" if told else "")
         + "\nMade with `manticore align`. It fits the weights, cuts and widths in `config.json` and no others.\n"
     )

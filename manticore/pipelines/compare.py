@@ -13,7 +13,9 @@ from manticore import __version__
 from manticore.config.recipe import Recipe
 from manticore.experiment.environment import environment_info, setup_hardware
 from manticore.report.study.page import write_study_report
-from manticore.report.study.standings import overview_markdown, standings, standings_markdown
+from manticore.report.study.summary import BUDGETS
+from manticore.report.study.tables import overview_table, task_table
+from manticore.results.study import StudyResult
 from manticore.studies.aggregate import (
     conclusions,
     correlation,
@@ -112,22 +114,20 @@ def record(study: Study, task: Task, told: dict[str, Any]) -> dict[str, Any]:
 
 def show(result: dict[str, Any], out: Path, console: Console) -> None:
     """Print every table, the verdicts and where things are."""
-    for budget, sentences in result["verdicts"].items():
-        for held in result["tasks"]:
-            console.print(standings(held, budget))
+    study = StudyResult.of(result)
+    for budget, sentences in study.verdicts.items():
+        for task in study.matches:
+            console.print(task_table(task, budget).rich())
         for sentence in sentences:
-            info(console, f"at the same {NAMES[budget]}: {sentence}")
+            info(console, f"with the {BUDGETS[budget]}: {sentence}")
     info(console, f"  report  {out / 'report.html'}\n  numbers {out / RESULT}")
 
 
 def tables(result: dict[str, Any]) -> str:
     """All tables and verdicts as Markdown, an overview first."""
-    parts = []
-    for budget, sentences in result["verdicts"].items():
-        parts += [f"# At the same {NAMES[budget]}", overview_markdown(result, budget)]
+    study, parts = StudyResult.of(result), []
+    for budget, sentences in study.verdicts.items():
+        parts += [f"# {BUDGETS[budget].capitalize()}", overview_table(study, budget).markdown()]
         parts += ["\n".join(f"- {sentence}" for sentence in sentences)]
-        parts += [f"## {held['task']}\n\n{standings_markdown(held, budget)}" for held in result["tasks"]]
+        parts += [f"## {task.task}\n\n{task_table(task, budget).markdown()}" for task in study.matches]
     return "\n\n".join(part.strip() for part in parts) + "\n"
-
-
-NAMES = {"tokens": "tokens", "flops": "operations"}

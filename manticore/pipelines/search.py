@@ -27,7 +27,7 @@ from manticore.nas.cost import parameters
 from manticore.nas.supernet import Supernet
 from manticore.report.model_card import model_card
 from manticore.report.run.page import write_run_report
-from manticore.report.run.table import comparison
+from manticore.report.run.tables import comparison_table
 from manticore.results.search import HYBRID, SearchResult
 from manticore.tasks.catalog import load_task
 from manticore.utils.console import info
@@ -159,7 +159,7 @@ def finalize(folder: RunDir, console: Console) -> Result:
     architecture = Architecture.load(folder.architecture)
     if not folder.report.exists():
         write_run_report(folder.root)
-    console.print(comparison(metrics))
+    console.print(comparison_table(metrics).rich())
     info(console, f"path: {metrics.summary}")
     info(console, f"exported: {metrics.exported} ({metrics.exported_reason})")
     for label, place in {

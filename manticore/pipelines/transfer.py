@@ -20,7 +20,7 @@ from manticore.nas.architecture import Architecture
 from manticore.nas.topologies import topologies
 from manticore.report.transfer.page import write_transfer_report
 from manticore.report.transfer.summary import sentences
-from manticore.report.transfer.tables import standings_table, transfer_table
+from manticore.report.transfer.tables import proxy_table, target_table
 from manticore.results.transfer import FILE, TransferResult
 from manticore.studies.preflight import (
     check_data,
@@ -149,8 +149,8 @@ def architecture(result: dict[str, Any], target: Recipe) -> Architecture:
 def show(result: dict[str, Any], out: Path, console: Console) -> None:
     """Print the tables, what they say, and where things are."""
     told = TransferResult.of(result)
-    console.print(standings_table(told))
-    console.print(transfer_table(told))
+    console.print(target_table(told).rich())
+    console.print(proxy_table(told).rich())
     for sentence in sentences(told):
         info(console, sentence)
     for what, file in (("report", "report.html"), ("numbers", FILE), ("path", "architecture.json")):

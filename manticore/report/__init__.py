@@ -1,18 +1,21 @@
-"""The page, the card and the table of a result. Reads run folders and numbers; knows no tensors and trains nothing."""
+"""How results are shown: pages, model cards, tables and sentences. Reads results and run folders; trains nothing."""
 
 from manticore.report.model_card import model_card
 from manticore.report.run.page import write_run_report
-from manticore.report.run.table import as_markdown, comparison
+from manticore.report.run.tables import comparison_table
 from manticore.report.study.page import write_study_report
-from manticore.report.study.standings import overview_markdown, standings, standings_markdown
+from manticore.report.study.tables import overview_table, task_table
+from manticore.report.table import Row, Table
+from manticore.report.transfer.page import write_transfer_report
 
 __all__ = [
-    "as_markdown",
-    "comparison",
+    "Row",
+    "Table",
+    "comparison_table",
     "model_card",
-    "overview_markdown",
-    "standings",
-    "standings_markdown",
+    "overview_table",
+    "task_table",
     "write_run_report",
     "write_study_report",
+    "write_transfer_report",
 ]

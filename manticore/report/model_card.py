@@ -12,7 +12,7 @@ import yaml
 from manticore.components import Component
 from manticore.report.run.reading import Run, read_run
 from manticore.report.run.summary import sentences
-from manticore.report.run.table import as_markdown
+from manticore.report.run.tables import comparison_table
 from manticore.report.usage import code, usage_of
 from manticore.results.search import HYBRID, ComponentInfo, SearchResult
 from manticore.utils.formatting import count
@@ -48,7 +48,7 @@ def model_card(folder: Path | str, result: SearchResult | None = None) -> str:
         "## What it is made of",
         _made_of(run),
         "## Results",
-        as_markdown(run.result).rstrip(),
+        comparison_table(run.result).markdown().rstrip(),
         "All rows are scored on the same test split, which was read once; margins are 95% intervals.",
         "## How it was made",
         _story(run),
@@ -120,7 +120,7 @@ def _made_of(run: Run) -> str:
         lines.append(f"- **{name}**: {component.source}{revision}; {sizes}")
     if exported != HYBRID:
         return "\n".join([*lines, "", f"The exported model is {exported} from its first layer to its last."])
-    hub = architecture.topology == "hub"
+    hub = not run.has_base
     lines += ["", "| stage | run by | |", "| --- | --- | --- |"]
     for stage, name in enumerate(architecture.path):
         how = "carries the stream" if run.carries_stream(stage) else "the stream passes untouched"

@@ -12,7 +12,7 @@ from dataclasses import asdict
 from statistics import fmean
 from typing import Any
 
-from manticore.report.study.verdict import verdict
+from manticore.report.study.summary import conclusion
 from manticore.training.metrics import Metric, metrics
 from manticore.utils.statistics import Interval, mean_interval, paired_difference, ratio_interval, spearman_interval
 
@@ -174,7 +174,7 @@ def conclusions(tasks: Sequence[Mapping[str, Any]], budget: str) -> list[str]:
             name = "the better component" if row is best else display_name(row)
             if row["group"] != "component" or row is best:
                 against.setdefault(name, {})[task["task"]] = lead(rows[0], row, metric)
-    return [verdict("the hybrid", name, held) for name, held in against.items()]
+    return [conclusion("the hybrid", name, held) for name, held in against.items()]
 
 
 def display_name(row: ResultRow) -> str:

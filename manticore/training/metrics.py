@@ -23,7 +23,6 @@ class Metric:
         unit: unit of a difference; also that of a value without a `suffix`.
         best, worst: ends of the range. A worse value, of a model that diverged for one, is counted as `worst`.
         digits: decimals of a written value.
-        path_label: what paths are ranked by, in a sentence.
         scale: factor between a value and the number that is written.
         suffix: follows every written value, such as ` %`.
     """
@@ -34,7 +33,6 @@ class Metric:
     best: float
     worst: float
     digits: int
-    path_label: str
     scale: float = 1.0
     suffix: str = ""
 
@@ -109,7 +107,6 @@ ACCURACY = Metric(
     best=1.0,
     worst=0.0,
     digits=1,
-    path_label="what the paths reach",
     scale=100.0,
     suffix=" %",
 )
@@ -120,7 +117,6 @@ BITS = Metric(
     best=0.0,
     worst=8.0,
     digits=3,
-    path_label="how few bits per byte the paths need",
 )
 for _metric in (ACCURACY, BITS):
     metrics.register(_metric.name)(_metric)

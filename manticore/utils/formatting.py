@@ -1,8 +1,10 @@
-"""Numbers as people read them: 1.2 M, 63.0 ± 1.5 %, 2 min 5 s. Knows nothing of where they come from."""
+"""Numbers as text: `1.2 M`, `63.0 %`, `2 min 5 s`, `0.62 (−0.10 to 0.90)`."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+
+from manticore.utils.statistics import Interval
 
 DASH = "–"
 
@@ -21,28 +23,31 @@ def count(value: float | None) -> str:
     return f"{scaled:.1f} {unit}" if scaled < 9.95 else f"{scaled:.0f} {unit}"
 
 
-def counted(number: float, what: str) -> str:
+def counted(number: float, noun: str) -> str:
     """`1 seed`, `2 seeds`."""
-    return f"{number:.0f} {what}{'' if number == 1 else 's'}"
+    return f"{number:.0f} {noun}{'' if number == 1 else 's'}"
 
 
-def percent(share: float | None, margin: float | None = None) -> str:
-    """A share of 1 with half its 95% interval: `63.0 ± 1.5 %`; a dash for None."""
-    if share is None:
-        return DASH
-    return f"{100 * share:.1f} %" if margin is None else f"{100 * share:.1f} ± {100 * margin:.1f} %"
-
-
-def points(difference: float, margin: float | None = None) -> str:
-    """A signed difference of two shares in percentage points, with half its 95% interval: `+4.2`, `+4.2 ± 1.9`."""
-    text = signed(100 * difference, 1)
-    return text if margin is None else f"{text} ± {100 * margin:.1f}"
+def percent(share: float) -> str:
+    """A share of 1: `63.0 %`."""
+    return f"{100 * share:.1f} %"
 
 
 def signed(value: float, digits: int) -> str:
-    """A number with its sign, none for what is rounded to zero: `+4.2`, `−4.2`, `0.0`."""
+    """A number with its sign; zero after rounding has none: `+4.2`, `−4.2`, `0.0`."""
     text = f"{value:+.{digits}f}"
     return text.replace("-", "−") if float(text) else text[1:]
+
+
+def fixed(value: float, digits: int = 2) -> str:
+    """A number with a fixed number of decimals and a minus sign: `−0.50`."""
+    return f"{value:.{digits}f}".replace("-", "−")
+
+
+def estimate(interval: Interval) -> str:
+    """An estimate with the ends of its interval, if there is one: `0.62 (−0.10 to 0.90)`."""
+    mean, low, high = interval.mean, interval.low, interval.high
+    return fixed(mean) if low is None or high is None else f"{fixed(mean)} ({fixed(low)} to {fixed(high)})"
 
 
 def duration(seconds: float) -> str:
@@ -58,7 +63,7 @@ def duration(seconds: float) -> str:
     return f"{minutes // 60} h {minutes % 60} min"
 
 
-def listed(names: Sequence[str]) -> str:
+def listed(names: Sequence[str], conjunction: str = "and") -> str:
     """`a, b and c`."""
     *most, final = names
-    return f"{', '.join(most)} and {final}" if most else final
+    return f"{', '.join(most)} {conjunction} {final}" if most else final

@@ -1,15 +1,15 @@
-"""A page as a browser sees it, for the tests of pages."""
+"""An HTML page, parsed, for the tests of pages."""
 
 from __future__ import annotations
 
 import re
 from html.parser import HTMLParser
 
-from manticore.report.markup import VOID
+VOID = {"meta", "br", "hr"}
 
 
 class Reader(HTMLParser):
-    """Collects elements and text; fails on a tag that is closed out of turn."""
+    """Collects the elements and the text of a page; fails if tags are not nested."""
 
     def __init__(self, page: str) -> None:
         super().__init__()
@@ -29,23 +29,24 @@ class Reader(HTMLParser):
         assert self.open.pop() == tag
 
     def handle_data(self, data: str) -> None:
-        self.text += f"{data}\n" if "style" not in self.open else ""
+        if "style" not in self.open and data.strip():
+            self.text += f"{data.strip()}\n"
 
     @property
     def labels(self) -> list[str]:
-        """What the pictures tell a screen reader."""
+        """Labels of the charts for a screen reader."""
         return [attrs.get("aria-label") or "" for tag, attrs in self.tags if tag == "svg"]
 
     @property
-    def words(self) -> str:
+    def plain_text(self) -> str:
         """The text with single plain spaces."""
         return re.sub(r"[\s\u00a0]+", " ", self.text)
 
 
-def assert_asks_for_nothing(page: str) -> None:
+def assert_self_contained(page: str) -> None:
     """The page is one file: no scripts, and nothing to be fetched."""
     assert page.startswith("<!DOCTYPE html>")
-    assert not [said for said in ("url(", "@import", "://") if said in page]
+    assert not [text for text in ("url(", "@import", "://") if text in page]
     reader = Reader(page)
     assert not {"script", "link", "img", "iframe", "base"} & {tag for tag, _ in reader.tags}
     assert not any({"src", "href", "xlink:href"} & set(attrs) for _, attrs in reader.tags)

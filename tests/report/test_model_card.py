@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from manticore.report.model_card import model_card
-from manticore.report.run.table import as_markdown
+from manticore.report.run.tables import comparison_table
 from manticore.results.search import SearchResult
 from manticore.training.metrics import BITS
 
@@ -40,7 +40,7 @@ def test_front_matter_is_what_the_hub_reads(run_folder: Path) -> None:
 
 def test_card_tells_the_whole_story(run_folder: Path) -> None:
     card = model_card(run_folder)
-    assert as_markdown(SearchResult.load(run_folder)) in card
+    assert comparison_table(SearchResult.load(run_folder)).markdown() in card
     assert (run_folder / "recipe.yaml").read_text(encoding="utf-8").rstrip() in blocks(card, "yaml")
     assert "| 1 | mamba | layer 1, carries the stream |" in card
     assert "| 2 | gpt-neo | layers 2–3, reads the stream through P, adds its update through Q |" in card

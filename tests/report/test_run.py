@@ -18,7 +18,7 @@ from manticore.report.run.reading import read_run
 from manticore.results.search import DiscretizationGap, SearchResult, SplitScore
 from manticore.training.metrics import BITS
 from manticore.utils.io import read_json, write_json, write_text
-from tests.helpers.html import Reader, assert_asks_for_nothing
+from tests.helpers.html import Reader, assert_self_contained
 
 
 def read(folder: Path) -> Reader:
@@ -26,7 +26,7 @@ def read(folder: Path) -> Reader:
 
 
 def test_page_is_one_file_that_asks_for_nothing(run_folder: Path) -> None:
-    assert_asks_for_nothing(write_run_report(run_folder).read_text(encoding="utf-8"))
+    assert_self_contained(write_run_report(run_folder).read_text(encoding="utf-8"))
 
 
 def test_every_picture_says_what_it_shows(run_folder: Path) -> None:
@@ -46,7 +46,7 @@ def test_every_picture_says_what_it_shows(run_folder: Path) -> None:
 
 
 def test_page_says_what_the_numbers_say(run_folder: Path) -> None:
-    text = read(run_folder).words
+    text = read(run_folder).plain_text
     assert "gpt-neo + mamba on lra-listops@short" in text
     assert "Each of 3 stages could be run by mamba, gpt-neo or nothing at all: 27 paths" in text
     assert "accuracy of 63.0 ± 1.5 % on the test split: 4.2 points above mamba alone (58.8 ± 1.5 %)" in text

@@ -1,4 +1,4 @@
-"""The table for the terminal and for Markdown, and the units in it."""
+"""The comparison table of a search in the terminal and in Markdown, and the units in it."""
 
 from __future__ import annotations
 
@@ -8,23 +8,23 @@ from io import StringIO
 import pytest
 from rich.console import Console
 
-from manticore.report.run.table import as_markdown, comparison
+from manticore.report.run.tables import comparison_table
 from manticore.results.search import SearchResult
-from manticore.utils.formatting import count, duration, percent, points
+from manticore.utils.formatting import count, duration, percent, signed
 
 
 def test_terminal_table_has_every_number(result: SearchResult) -> None:
     out = StringIO()
-    Console(file=out, width=100).print(comparison(replace(result, task="a [task]")))
+    Console(file=out, width=100).print(comparison_table(replace(result, task="a [task]")).rich())
     lines = {line.split("  ")[0].strip(): line.split() for line in out.getvalue().splitlines() if line.strip()}
     assert "a [task], test split" in out.getvalue()
     assert lines["mamba alone"][2:] == ["58.8", "±", "1.5", "%", "130", "k", "310", "k", "5.5", "M"]
     assert lines["majority class"][2:] == ["17.5", "±", "1.2", "%", "–", "–", "–"]
 
 
-def test_terminal_table_takes_names_as_they_are(result: SearchResult) -> None:
+def test_terminal_finds_no_markup_in_names(result: SearchResult) -> None:
     out = StringIO()
-    Console(file=out, width=100).print(comparison(with_name(result, "[bold]x")))
+    Console(file=out, width=100).print(comparison_table(with_name(result, "[bold]x")).rich())
     assert "[bold]x" in out.getvalue()
 
 
@@ -34,14 +34,14 @@ def with_name(result: SearchResult, name: str) -> SearchResult:
 
 
 def test_markdown_table_has_every_number(result: SearchResult) -> None:
-    lines = as_markdown(result).splitlines()
+    lines = comparison_table(result).markdown().splitlines()
     assert lines[0] == "| model | accuracy | parameters | FLOPs/token | training tokens |"
-    assert "| discretized, after fine-tuning | 63.0 ± 1.5 % | 171 k | 402 k | 5.5 M |" in lines
+    assert "| discretized, after fine-tuning | **63.0 ± 1.5 %** | 171 k | 402 k | 5.5 M |" in lines
     assert len(lines) == 2 + 9
 
 
 def test_markdown_table_survives_a_bar_in_a_name(result: SearchResult) -> None:
-    assert as_markdown(with_name(result, "a|b")).splitlines()[-1] == r"| a\|b | 37.9 ± 1.5 % | – | – | – |"
+    assert comparison_table(with_name(result, "a|b")).markdown().splitlines()[-1] == r"| a\|b | 37.9 ± 1.5 % | – | – | – |"
 
 
 @pytest.mark.parametrize(
@@ -64,10 +64,9 @@ def test_counts_are_short(value: float | None, text: str) -> None:
 
 
 def test_other_units() -> None:
-    assert percent(0.63, 0.0151) == "63.0 ± 1.5 %"
     assert percent(0.63) == "63.0 %"
-    assert points(-0.0312) == "−3.1"
-    assert points(0.0001) == "0.0"
+    assert signed(-3.12, 1) == "−3.1"
+    assert signed(0.01, 1) == "0.0"
     assert [duration(s) for s in (0.42, 35, 59.7, 125, 4020)] == [
         "0.4 s",
         "35 s",

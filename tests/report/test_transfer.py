@@ -1,4 +1,4 @@
-"""The page, the tables and the sentences of programming: every number, and no more certainty than there is."""
+"""The page, tables and sentences of a transfer: every number, and no more certainty than the intervals allow."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from typing import Any
 
 import pytest
 from rich.console import Console
-from rich.table import Table
 
 from manticore.errors import BadFile
 from manticore.report.charts.scatter import Dot, scatter_chart
+from manticore.report.table import Table
 from manticore.report.transfer.page import write_transfer_report
-from manticore.report.transfer.summary import sentences, signed
-from manticore.report.transfer.tables import standings_table, transfer_table
+from manticore.report.transfer.summary import sentences
+from manticore.report.transfer.tables import proxy_table, target_table
 from manticore.results.transfer import TransferResult
 from manticore.utils.io import write_json
 from manticore.utils.statistics import Interval
-from tests.helpers.html import Reader, assert_asks_for_nothing
+from tests.helpers.html import Reader, assert_self_contained
 from tests.helpers.study_results import interval
 
 PATHS = {"one one": (0.30, 0.40), "one two": (0.50, 0.60), "two one": (0.40, 0.52), "two two": (0.45, 0.50)}
@@ -96,23 +96,23 @@ def page(folder: Path, held: Any) -> Reader:
 
 def shown(table: Table, width: int = 100) -> str:
     out = StringIO()
-    Console(file=out, width=width).print(table)
+    Console(file=out, width=width).print(table.rich())
     return out.getvalue()
 
 
-def test_page_is_one_file_that_asks_for_nothing(tmp_path: Path) -> None:
+def test_page_is_self_contained(tmp_path: Path) -> None:
     write_json(tmp_path / "program.json", found())
     written = write_transfer_report(tmp_path)
     assert written == tmp_path / "report.html"
-    assert_asks_for_nothing(written.read_text(encoding="utf-8"))
+    assert_self_contained(written.read_text(encoding="utf-8"))
 
 
-def test_page_says_what_the_numbers_say(tmp_path: Path) -> None:
-    words = page(tmp_path, found()).words
+def test_page_shows_every_number(tmp_path: Path) -> None:
+    words = page(tmp_path, found()).plain_text
     for said in (
-        "manticore 0.1.0 · 4 paths · 2 proxies · 3 seeds one + two programmed for lra-x",
-        "Bars and margins are 95% intervals over 3 seeds",
-        "On the target gpt-neo is one and mamba is two.",
+        "manticore 0.1.0 · 4 paths · 2 proxies · 3 seeds one + two: a path transferred to lra-x",
+        "Bars and margins are 95% confidence intervals over 3 seeds",
+        "On the target, gpt-neo is one and mamba is two.",
         "programmed path: two · one 52.0 ± 2.0 % +2.0 ± 3.0 8.0 ± 1.0 2",
         "one alone 45.0 ± 2.0 % −5.0 ± 3.0 – –",
         "search on the target: one · two (3 of 3 seeds) 58.0 ± 2.0 %",
@@ -120,53 +120,54 @@ def test_page_says_what_the_numbers_say(tmp_path: Path) -> None:
         "all proxies 0.40 (0.10 to 0.70) −0.25 (−0.55 to 0.05)",
         "one search on each proxy 1.0 M 200 B",
         "one · two 60.0 ± 2.0 % 50.0 ± 2.0 % 60.0 ± 2.0 % 40.0 ± 2.0 % −3.50",
-        "of 0.001 and 0.002 the best on the validation split; paths have that of two alone",
+        "the best of 0.001 and 0.002 on the validation split; all paths have that of two alone",
         "GPU none",
         "55 min 12 s with 2 workers",
     ):
         assert said in words, said
 
 
-def test_picture_has_a_dot_for_each_path_and_names_two(tmp_path: Path) -> None:
+def test_chart_has_a_dot_for_each_path_and_labels_two(tmp_path: Path) -> None:
     reader = page(tmp_path, found())
     (label,) = reader.labels
     assert label.startswith("accuracy on lra-x against accuracy on the 2 proxies: one · two: 50.0 ± 2.0 % on the 2")
     assert [tag for tag, _ in reader.tags].count("circle") == 4
     names = [attrs for tag, attrs in reader.tags if tag == "text" and attrs.get("class") == "name bold"]
     assert [attrs["fill"] for attrs in names].count("var(--accent)") == 1
-    assert "\nprogrammed\n" in reader.text
+    assert "\nchosen\n" in reader.text
     assert "\ntwo alone\n" in reader.text
 
 
 def test_sentences_have_no_more_certainty_than_the_numbers() -> None:
     said = sentences(TransferResult.of(found()))
     assert said == [
-        "The searches on mad-copying and mad-recall come to two · one, place 2 of 4 on lra-x with 52.0 ± 2.0 %. "
-        "Against two alone that is +2.0 ± 3.0 points; the interval includes zero.",
-        "It is 8.0 ± 1.0 points below the best path, one · two, which its own test scores pick; "
+        "The searches on mad-copying and mad-recall choose two · one, which ranks 2 of 4 on lra-x with 52.0 ± 2.0 %. "
+        "Its difference to two alone is +2.0 ± 3.0 points; the interval includes zero.",
+        "It is 8.0 ± 1.0 points below the best path, one · two, which is selected by test scores; "
         "the interval excludes zero.",
         "Over all 4 paths the rank correlation of mean accuracy on the proxies with accuracy on lra-x is "
         "0.40 (0.10 to 0.70); the interval excludes zero.",
         "Over all 4 paths the rank correlation of the log weights of the searches on the proxies with accuracy on "
         "lra-x is −0.25 (−0.55 to 0.05); the interval includes zero, so it may be chance.",
-        "A search on lra-x itself reaches 58.0 ± 2.0 %; its own correlation is 0.90 (0.85 to 0.95).",
+        "A search on lra-x itself reaches 58.0 ± 2.0 %; the rank correlation of its own log weights is "
+        "0.90 (0.85 to 0.95).",
         "With one seed, one search on each proxy takes 1.0 M tokens and 200 B FLOPs, "
         "one search on the target 9.0 M tokens and 4.0 T FLOPs.",
     ]
 
 
-def test_what_was_not_measured_is_not_told() -> None:
+def test_what_was_not_measured_is_omitted() -> None:
     held = found()
     held["search"], held["costs"][2]["flops"] = None, None
     held["standings"][0] = {**held["standings"][2], "name": "programmed path", "regret": interval(0.1, None, 1)}
     held["correlations"][-1].update(accuracy=None, log_weight={"mean": 1.0, "low": None, "high": None, "count": 2})
     said = " ".join(sentences(TransferResult.of(held)))
-    assert "That is two alone. It is 10.0 points below" in said
+    assert "This path is two alone. It is 10.0 points below" in said
     assert "there is no interval" in said
-    assert "cannot be told: one side is the same for all paths" in said
-    assert "is 1.00; so few paths have no interval" in said
+    assert "is undefined: one of the two is the same for all paths" in said
+    assert "is 1.00; there are too few paths for an interval" in said
     assert "itself reaches" not in said
-    assert "9.0 M tokens (its FLOPs were not measured)" in said
+    assert "9.0 M tokens and an unmeasured number of FLOPs" in said
 
 
 def test_nothing_is_below_the_best_path() -> None:
@@ -177,28 +178,30 @@ def test_nothing_is_below_the_best_path() -> None:
 
 def test_terminal_has_every_number() -> None:
     told = TransferResult.of(found())
-    lines = shown(standings_table(told))
+    lines = shown(target_table(told))
     assert "programmed path: two · one" in lines
     assert "52.0 ± 2.0 %" in lines
     assert "search on the target" in lines
-    assert "0.40 (0.10 to 0.70)" in shown(transfer_table(told))
-    narrow = shown(standings_table(told), 80)
+    assert "0.40 (0.10 to 0.70)" in shown(proxy_table(told))
+    narrow = shown(target_table(told), 80)
     assert all(len(line) <= 80 for line in narrow.splitlines())
     assert "58.0 ± 2.0 %" in narrow
 
 
-def test_one_proxy_is_not_told_twice() -> None:
+def test_one_proxy_is_listed_once() -> None:
     held = found()
     held["proxies"] = held["proxies"][:1]
     held["correlations"] = [held["correlations"][0], {**held["correlations"][0], "proxy": "all proxies"}]
     for row in held["paths"]:
         del row["proxies"]["mad-recall"]
-    assert "all proxies" not in shown(transfer_table(TransferResult.of(held)))
+    assert "all proxies" not in shown(proxy_table(TransferResult.of(held)))
 
 
-def test_correlation_that_is_none_says_why() -> None:
-    assert signed(None) == "none: one side is the same for all paths"
-    assert signed(Interval(-0.5, None, None, 3)) == "−0.50"
+def test_an_undefined_correlation_is_named() -> None:
+    held = found()
+    held["correlations"][0]["accuracy"] = None
+    held["correlations"][1]["accuracy"] = {"mean": -0.5, "low": None, "high": None, "count": 3}
+    assert [row.cells[1] for row in proxy_table(TransferResult.of(held)).rows][:2] == ["undefined", "−0.50"]
 
 
 def test_one_path_alone_can_be_drawn() -> None:
@@ -207,7 +210,7 @@ def test_one_path_alone_can_be_drawn() -> None:
 
 
 @pytest.mark.parametrize("spoilt", [[], {}, {**found(), "paths": [{}]}, {**found(), "standings": [{"name": "x"}]}])
-def test_what_is_no_result_is_refused(tmp_path: Path, spoilt: Any) -> None:
+def test_other_data_is_refused(tmp_path: Path, spoilt: Any) -> None:
     with pytest.raises(BadFile, match=r"program.json: "):
         page(tmp_path, spoilt)
 
@@ -216,6 +219,4 @@ def test_names_are_escaped(tmp_path: Path) -> None:
     held = found()
     held["target"]["task"] = "<b>x"
     assert "<b>x" in page(tmp_path, held).text
-    assert "[red]x" in shown(
-        standings_table(TransferResult.of({**held, "target": {**held["target"], "task": "[red]x"}}))
-    )
+    assert "[red]x" in shown(target_table(TransferResult.of({**held, "target": {**held["target"], "task": "[red]x"}})))

@@ -91,15 +91,15 @@ def test_compare_with_unlike_tokenizers_and_go_on(
     assert "| model | bits per byte |" in table
     least = min(row["bits_per_byte"]["mean"] for row in rows.values())
     assert table.count(f"**{least:.3f}**") == 2  # in the overview and in the task's own
-    page = Reader((out / "report.html").read_text()).words
-    assert "Less bits per byte is better." in page
+    page = Reader((out / "report.html").read_text()).plain_text
+    assert "Lower bits per byte are better." in page
     assert (
-        "Not here: MambaFormer and the striped hybrid, which have no pretrained weights to begin with; the hub" in page
+        "Excluded: MambaFormer and the striped hybrid, which have no pretrained weights to begin with; the hub" in page
     )
     assert f"{least:.3f} bits per byte" in page
-    assert "With the models as they are, over the" in page
+    assert "For these models, over the" in page
     assert "bits per byte above the best of 4." in page
-    assert "%" not in page.replace("95% interval", "")
+    assert "%" not in page.replace("95% confidence interval", "")
     assert "accuracy" not in page
 
     kept = {file: file.stat().st_mtime_ns for file in (out / "trials").iterdir()}
@@ -138,9 +138,9 @@ def test_compare_with_one_tokenizer(
     assert "| model | accuracy |" in table
     assert "| model | bits per byte |" in table
     page = Reader((out / "report.html").read_text())
-    assert "or, in the other picture, percentage points" in page.words
-    assert sum(label.startswith("The hybrid's lead in bits per byte") for label in page.labels) == 2
-    assert sum(label.startswith("The hybrid's lead in points") for label in page.labels) == 2
+    assert "or, in the second chart, percentage points" in page.plain_text
+    assert sum(label.startswith("Lead of the hybrid in bits per byte") for label in page.labels) == 2
+    assert sum(label.startswith("Lead of the hybrid in points") for label in page.labels) == 2
     assert "of 2 tasks" in told or "both tasks" in told
 
 

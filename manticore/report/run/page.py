@@ -1,26 +1,58 @@
-"""The page of a result: one self-contained file, in light, dark and print. Reads a run folder and nothing else."""
+"""The page of a search: `report.html` in its run folder, made of the files of that folder alone."""
 
 from __future__ import annotations
 
+import math
+from dataclasses import dataclass
 from pathlib import Path
 
-from manticore.report.charts import path_diagram
+from markupsafe import Markup
+
+from manticore.report.charts.bars import score_bar, time_bar
 from manticore.report.charts.curves import loss_panel, loss_range, weights_panel
-from manticore.report.charts.palette import Palette
-from manticore.report.markup import Html, el
-from manticore.report.paper import document, legend, section, unbroken
-from manticore.report.run import sections
+from manticore.report.charts.palette import INK, Palette
+from manticore.report.charts.path_diagram import draw_path
+from manticore.report.machine import machine_facts
+from manticore.report.rendering import render
 from manticore.report.run.reading import Run, read_run
-from manticore.report.run.summary import figures, sentences
+from manticore.report.run.summary import comparison_caption, figures, path_caption, sentences
+from manticore.report.run.tables import costs, score_text
+
+from manticore.results.search import ModelRow, SearchResult
+from manticore.utils.formatting import duration
 from manticore.utils.io import write_text
+
+OPACITIES = {"component": 0.8, "heuristic": 0.3}
+
+
+@dataclass(frozen=True)
+class ComparisonRow:
+    """One row of the comparison on the page.
+
+    Attributes:
+        name, group, score: as in the result.
+        color: of the swatch; empty without one.
+        bar: the score as a bar; None if the page has none.
+        costs: numbers, which the template formats.
+        is_hybrid, is_exported: whether the row is that of the fine-tuned path, and of the exported model.
+    """
+
+    name: str
+    group: str
+    score: str
+    color: str
+    bar: Markup | None
+    costs: tuple[float | None, ...]
+    is_hybrid: bool
+    is_exported: bool
 
 
 def write_run_report(folder: Path | str) -> Path:
-    """Write `report.html` into a run folder, whole or not at all, and return where it is.
+    """Write `report.html` into a run folder, and return its path.
 
     Raises:
-        ManticoreError: `folder` is not a finished run's.
-        BadFile: one of its files is not what it should be.
+        ManticoreError: `folder` is not the folder of a finished run.
+        BadFile: one of its files cannot be read as what a run writes.
     """
     run = read_run(folder)
     file = run.folder / "report.html"
@@ -30,94 +62,94 @@ def write_run_report(folder: Path | str) -> Path:
 
 def render_run(run: Run) -> str:
     """The whole page."""
-    palette = Palette(run.candidates)
-    title = f"{run.result.task}: {' + '.join(run.architecture.components)}"
-    return document(
-        title,
-        _opening(run),
-        _path(run, palette),
-        section(
-            "Comparison",
-            "All on the same test split, which was read once. Margins are 95% intervals of the split's size, not of "
-            f"the seed.{sections.heuristic_note(run.result)}",
-            sections.comparison_table(run, palette),
-        ),
-        _weights(run, palette),
-        _losses(run, palette),
-        el(
-            "div",
-            el("div", section("Time", None, sections.time_table(run, palette))),
-            el("div", section("Machine", None, sections.machine_facts(run))),
-            class_="two",
-        ),
-        section("Components", None, sections.components_table(run, palette)),
-        el("details", el("summary", "Recipe"), el("pre", run.recipe)) if run.recipe else None,
-        _closing(run),
+    result, palette = run.result, Palette(run.candidates)
+    losses = [curve.loss for curve in run.curves]
+    alpha_losses = [curve.alpha_loss for curve in run.curves]
+    y_range = loss_range(losses, alpha_losses) if losses else (0.0, 1.0)
+    return render(
+        "run.html.j2",
+        title=f"{' + '.join(run.architecture.components)} on {result.task}",
+        facts=[f"manticore {result.version}", f"seed {result.seed}"],
+        run=run,
+        palette=palette,
+        figures=figures(result),
+        sentences=sentences(run),
+        path_caption=path_caption(run),
+        diagram=draw_path(run, palette),
+        path_facts=_path_facts(run),
+        comparison_caption=comparison_caption(result),
+        comparison=_comparison(result, palette),
+        weight_panels=_weight_panels(run, palette),
+        loss_panels=[loss_panel(curve.phase, curve.loss, curve.alpha_loss, y_range, palette) for curve in run.curves],
+        has_alpha_loss=any(alpha_losses),
+        phases=_phases(result, palette),
+        machine={**machine_facts(result.machine), "preset": f"{result.preset} ({result.preset_reason})"},
     )
 
 
-def _opening(run: Run) -> Html:
-    """Title, result in words and headline numbers."""
-    models = " + ".join(run.architecture.components)
-    large = (
-        el("div", el("dt", figure.label), el("dd", figure.value, class_="value"), el("dd", figure.note, class_="note"))
-        for figure in figures(run)
-    )
-    return el(
-        "header",
-        el("p", f"manticore {run.result.version} · seed {run.result.seed}", class_="over"),
-        el("h1", f"{models} on {run.result.task}"),
-        el("dl", *large, class_="figures"),
-        el("p", unbroken(" ".join(sentences(run))), class_="result"),
-    )
+def _path_facts(run: Run) -> dict[str, object]:
+    """Base model and topology, as names and values."""
+    architecture = run.architecture
+    projectors = f", {architecture.projector} projectors at donor stages" if run.has_base else ""
+    return {
+        "base model": f"{architecture.base} ({run.result.base_reason})",
+        "topology": f"{architecture.topology}{projectors}",
+    }
 
 
-def _path(run: Run, palette: Palette) -> Html | None:
-    """The diagram with its legend."""
-    told = "The stream runs from left to right; what was chosen is filled. "
-    if run.architecture.topology == "hub":
-        told += "Every chosen segment carries the stream."
-    else:
-        told += (
-            f"Segments of {run.architecture.base}, which is base, carry the stream itself; a donor segment reads it "
-            "through P and adds its update through Q."
+def _comparison(result: SearchResult, palette: Palette) -> list[ComparisonRow]:
+    """All rows, with bars if the metric is a share."""
+    end = _bar_end(result)
+    rows = []
+    for row in result.rows:
+        color = palette.of_phase(row.name)
+        rows.append(
+            ComparisonRow(
+                name=row.name,
+                group=row.group,
+                score=score_text(row, result.metric),
+                color="" if color == INK else color,
+                bar=_score_bar(result, row, color, end) if end else None,
+                costs=costs(row),
+                is_hybrid=row == result.hybrid,
+                is_exported=row == result.exported_row,
+            )
         )
-    if run.alphas:
-        told += " Numbers and tints are mixing weights when the search ended."
-    drawn = el("div", path_diagram.draw_path(run, palette), class_="scroll")
-    return section("The path", told, legend(palette), drawn, sections.run_facts(run))
+    return rows
 
 
-def _weights(run: Run, palette: Palette) -> Html | None:
-    """One panel per stage; nothing if nothing was searched."""
+def _bar_end(result: SearchResult) -> float:
+    """Value at the right end of the bars: the next tenth above all of them. 0 for a metric that is not a share."""
+    if result.metric.range != (0.0, 1.0):
+        return 0.0
+    highest = max(row.score.value + (row.score.margin or 0) for row in result.rows)
+    return min(1.0, math.ceil(10 * highest + 0.01) / 10)
+
+
+def _score_bar(result: SearchResult, row: ModelRow, color: str, end: float) -> Markup:
+    """The score of a row, with a dashed line at the best heuristic."""
+    margin, heuristic, reference = row.score.margin, result.best("heuristic"), None
+    if heuristic is not None:
+        reference = (heuristic.score.value / end, f"best heuristic: {score_text(heuristic, result.metric)}")
+    label = f"{row.name}: {score_text(row, result.metric)}"
+    opacity = OPACITIES.get(row.group, 0.95 if row == result.hybrid else 0.5)
+    return score_bar(row.score.value / end, None if margin is None else margin / end, label, color, opacity, reference)
+
+
+def _weight_panels(run: Run, palette: Palette) -> list[Markup]:
+    """One panel per stage; empty if the search trained no mixing weights."""
     if run.alphas is None:
-        return None
-    panels = (
-        weights_panel(stage, chosen, {name: run.alphas.series(stage, name) for name in run.alphas.candidates}, palette)
+        return []
+    return [
+        weights_panel(stage, chosen, {name: run.alphas.series(stage, name) for name in run.candidates}, palette)
         for stage, chosen in enumerate(run.architecture.path)
-    )
-    told = "Mixing weights over the search; the chosen candidate's line is the strong one, numbers are final weights."
-    if run.alphas.late:
-        told += " The lines begin where the warm-up ended."
-    return section("How the weights moved", told, legend(palette), el("div", *panels, class_="panels"))
+    ]
 
 
-def _losses(run: Run, palette: Palette) -> Html | None:
-    """One panel per phase, all on one scale; nothing if nothing was logged."""
-    if not run.curves:
-        return None
-    y_range = loss_range([curve.loss for curve in run.curves], [curve.alpha_loss for curve in run.curves])
-    told = "Training loss in nats, smoothed, with the raw values behind; all panels share one scale."
-    if any(curve.alpha_loss for curve in run.curves):
-        told += " Dashed: the loss on the examples that move the alphas."
-    curves = (loss_panel(curve.phase, curve.loss, curve.alpha_loss, y_range, palette) for curve in run.curves)
-    panels = el("div", *curves, class_="panels")
-    return section("Training", told, panels)
-
-
-def _closing(run: Run) -> Html:
-    return el(
-        "footer",
-        "The method is that of “Pretrained Hybrids with MAD Skills” (arXiv 2406.00894). "
-        f"Everything on this page is from the run folder {run.folder.resolve().name}.",
-    )
+def _phases(result: SearchResult, palette: Palette) -> list[tuple[str, float, Markup]]:
+    """(name, seconds, bar) of every phase; the longest phase has the longest bar."""
+    longest = max(result.seconds.values(), default=0.0) or 1.0
+    return [
+        (name, seconds, time_bar(seconds / longest, f"{name}: {duration(seconds)}", palette.of_phase(name)))
+        for name, seconds in result.seconds.items()
+    ]

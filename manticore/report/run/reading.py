@@ -13,6 +13,7 @@ from typing import Any
 from manticore.components.spec import SKIP
 from manticore.errors import BadFile, ManticoreError
 from manticore.nas.architecture import Architecture
+from manticore.nas.topologies import topologies
 from manticore.results.search import SearchResult
 
 
@@ -83,10 +84,15 @@ class Run:
         base = self.architecture.base
         return tuple(sorted(dict.fromkeys(names), key=lambda name: (name == SKIP, name != base)))
 
+    @property
+    def has_base(self) -> bool:
+        """Whether the base model owns the stream, so that donors add to it through projectors."""
+        return topologies[self.architecture.topology].has_base
+
     def carries_stream(self, stage: int) -> bool:
         """Whether the segment at a stage (counted from 0) carries the stream itself, rather than adding to it."""
         name = self.architecture.path[stage]
-        return name != SKIP and (name == self.architecture.base or self.architecture.topology == "hub")
+        return name != SKIP and (name == self.architecture.base or not self.has_base)
 
     def layers(self, name: str, stage: int) -> str:
         """Layers that a component runs at a stage (counted from 0): `layers 3–4`."""

@@ -1,101 +1,124 @@
-"""The result of a run in sentences, with no more certainty than its numbers have. Knows nothing of markup."""
+"""The result of a search in sentences that claim no more than the margins of its numbers allow."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from math import hypot
 
-from manticore.components.spec import SKIP
 from manticore.report.run.reading import Run
-from manticore.report.run.table import score_cell
+from manticore.report.run.tables import score_text
 from manticore.results.search import HYBRID, ModelRow, SearchResult
 from manticore.training.metrics import Metric
+from manticore.utils.formatting import counted, listed
 
 
 @dataclass(frozen=True)
 class Figure:
-    """A number worth setting large: the number, what it is, and what it rests on."""
+    """A headline number: its value, its label, and a note on what it is compared with."""
 
     value: str
     label: str
     note: str
 
 
-def figures(run: Run) -> list[Figure]:
-    """The headline numbers: the hybrid's score, its lead over the best component and heuristic, and the gap."""
-    result, row = run.result, run.result.hybrid
-    metric, gap = result.metric, result.gap
-    unit = "" if metric.suffix else f"{metric.unit}: "
-    out = [
-        Figure(score_cell(row, metric), f"{unit}the chosen path on test", f"{row.score.count:,} examples, 95% margin")
-    ]
-    for group, label in (("component", "against the best component"), ("heuristic", "against the best heuristic")):
+def figures(result: SearchResult) -> list[Figure]:
+    """The score of the hybrid, its lead over the best component and the best heuristic, and the discretization gap."""
+    row, metric, gap = result.hybrid, result.metric, result.gap
+    unit = "" if metric.suffix else f" in {metric.unit}"
+    out = [Figure(score_text(row, metric), f"test score{unit}", f"{row.score.count:,} examples, 95% margin")]
+    for group, label in (("component", "lead over best component"), ("heuristic", "lead over best heuristic")):
         rival = result.best(group)
         if rival is not None:
             change = metric.format_change(row.score.value - rival.score.value)
-            out.append(Figure(change, label, f"{rival.name}, {score_cell(rival, metric)}"))
+            out.append(Figure(change, label, f"{rival.name}, {score_text(rival, metric)}"))
     before, after = metric.format(gap.soft).removesuffix(metric.suffix), metric.format(gap.discrete)
-    out.append(Figure(metric.format_change(gap.discrete - gap.soft), "soft to one-hot", f"{before} → {after}"))
+    out.append(Figure(metric.format_change(gap.discrete - gap.soft), "discretization gap", f"{before} → {after}"))
     return out
 
 
 def sentences(run: Run) -> list[str]:
-    """What was searched, what was chosen, how good it is, what it cost to discretize, what was exported."""
-    return [_searched(run), _scored(run.result), _discretized(run.result), _exported(run.result)]
+    """The search space and the chosen path, its score, the discretization gap, and the exported model."""
+    return [_search(run), _score(run.result), _gap(run.result), _export(run.result)]
 
 
-def against(row: ModelRow, rival: ModelRow, metric: Metric) -> str:
-    """`4.2 points above mamba alone (58.8 ± 1.5 %), more than the 95% margins explain`."""
-    ahead = metric.sort_key(row.score.value) - metric.sort_key(rival.score.value)
-    size = metric.format_change(abs(ahead), unit=False).lstrip("+")
-    level = not float(size)
-    text = f"{size} {metric.unit} {metric.better if ahead > 0 else metric.worse} {rival.name}"
-    text = f"level with {rival.name}" if level else text
-    text += f" ({score_cell(rival, metric)})"
-    margin, other = row.score.margin, rival.score.margin
-    if margin is None or other is None or rival.group == "heuristic" or level:
+def path_caption(run: Run) -> str:
+    """How the path diagram is read."""
+    text = "The residual stream runs from left to right; the chosen candidate of each stage is filled. "
+    if run.has_base:
+        text += (
+            f"Segments of the base model, {run.architecture.base}, carry the stream. A donor segment reads the stream "
+            "through the projector P and adds its update through the projector Q."
+        )
+    else:
+        text += "Every chosen segment carries the stream."
+    if run.alphas is not None:
+        text += " Numbers and tints are the mixing weights at the end of the search."
+    return text
+
+
+def comparison_caption(result: SearchResult) -> str:
+    """How the comparison table is read."""
+    text = (
+        "All models are scored on the same test split, which is read once. Margins are 95% confidence intervals for "
+        "the size of the split; they do not contain the variation between seeds."
+    )
+    heuristic = result.best("heuristic")
+    if heuristic is None:
         return text
-    clear = abs(ahead) > hypot(margin, other)
-    return text + (", more than the 95% margins explain" if clear else ", a difference within the 95% margins")
+    score = result.metric.format(heuristic.score.value)
+    return f"{text} The dashed line is the best heuristic baseline, {heuristic.name} ({score})."
 
 
-def discretized(soft: str, discrete: str, change: str, tuned: str | None) -> str:
-    """The sentence on discretization, from scores that are written already."""
-    text = f"From the soft mixture to the one-hot path it went from {soft} to {discrete} ({change})"
-    return text + (f"; fine-tuning then brought it to {tuned}." if tuned is not None else ".")
+def comparison(row: ModelRow, rival: ModelRow, metric: Metric) -> str:
+    """`4.2 points above mamba alone (58.8 ± 1.5 %), which exceeds the 95% margins`."""
+    lead = metric.sort_key(row.score.value) - metric.sort_key(rival.score.value)
+    size = metric.format_change(abs(lead), unit=False).lstrip("+")
+    equal = not float(size)
+    side = metric.better if lead > 0 else metric.worse
+    text = f"equal to {rival.name}" if equal else f"{size} {metric.unit} {side} {rival.name}"
+    text += f" ({score_text(rival, metric)})"
+    margin, rival_margin = row.score.margin, rival.score.margin
+    if margin is None or rival_margin is None or rival.group == "heuristic" or equal:
+        return text
+    exceeds = abs(lead) > hypot(margin, rival_margin)
+    return f"{text}, which {'exceeds' if exceeds else 'is within'} the 95% margins"
 
 
-def _searched(run: Run) -> str:
+def discretization(soft: str, discrete: str, change: str, tuned: str | None) -> str:
+    """The sentence on discretization; the arguments are formatted scores and their formatted difference."""
+    text = f"Discretization changes the score from {soft} (soft mixture) to {discrete} (one path), {change}"
+    return text + ("." if tuned is None else f"; fine-tuning brings it to {tuned}.")
+
+
+def _search(run: Run) -> str:
     path = run.architecture
-    stages = f"{path.stages} stage{'s' if path.stages > 1 else ''}"
-    where = f"in the {path.topology} topology, with {path.base} as base"
+    where = f"in the {path.topology} topology with {path.base} as the base model"
     if run.alphas is None:
-        return f"The hybrid has {stages} {where}. Its path is {path.words()}."
-    *most, last = ["nothing at all" if name == SKIP else name for name in run.candidates]
-    some = f"{', '.join(most)} or {last}" if most else last
-    each = "The one stage" if path.stages == 1 else f"Each of {stages}"
-    ways = len(run.candidates) ** path.stages
+        return f"The hybrid has {counted(path.stages, 'stage')} {where}. Its path is {path.words()}."
+    number = len(run.candidates) ** path.stages
+    paths = f"{number:,} path{'s' if number > 1 else ''}"
+    stages = f"each of {path.stages} stages" if path.stages > 1 else "1 stage"
     return (
-        f"{each} could be run by {some}: {ways:,} path{'s' if ways > 1 else ''} {where}. "
+        f"The search space has {paths}: {listed(run.candidates, 'or')} at {stages}, {where}. "
         f"The search chose {path.words()}."
     )
 
 
-def _scored(result: SearchResult) -> str:
+def _score(result: SearchResult) -> str:
     row, metric = result.hybrid, result.metric
-    score = score_cell(row, metric)
+    score = score_text(row, metric)
     reached = f"has an accuracy of {score}" if metric.suffix else f"needs {score} {metric.unit}"
     rivals = [rival for rival in (result.best("component"), result.best("heuristic")) if rival is not None]
-    compared = "; and ".join(against(row, rival, metric) for rival in rivals)
-    return f"Fine-tuned, it {reached} on the test split{f': {compared}' if compared else ''}."
+    compared = "; ".join(comparison(row, rival, metric) for rival in rivals)
+    return f"After fine-tuning, it {reached} on the test split{f': {compared}' if compared else ''}."
 
 
-def _discretized(result: SearchResult) -> str:
+def _gap(result: SearchResult) -> str:
     metric, gap = result.metric, result.gap
     change = metric.format_change(gap.discrete - gap.soft)
-    return discretized(metric.format(gap.soft), metric.format(gap.discrete), change, metric.format(gap.finetuned))
+    return discretization(metric.format(gap.soft), metric.format(gap.discrete), change, metric.format(gap.finetuned))
 
 
-def _exported(result: SearchResult) -> str:
+def _export(result: SearchResult) -> str:
     model = "the hybrid" if result.exported == HYBRID else f"{result.exported} alone, not the hybrid"
     return f"Exported: {model} ({result.exported_reason})."

@@ -1,39 +1,66 @@
-"""The page of a study: one self-contained file, in light, dark and print. Reads comparison.json and nothing else."""
+"""The page of a study: `report.html` beside `comparison.json`, made of the data of that file alone."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
+
+from markupsafe import Markup
 
 from manticore.report.charts.palette import Palette
 from manticore.report.charts.ranking import ranking_chart
-from manticore.report.markup import Html, el, joined
-from manticore.report.paper import definitions, document, legend, scroll, section, unbroken
-from manticore.report.run.sections import machine_words
+from manticore.report.machine import machine_facts
+from manticore.report.rendering import render
+from manticore.report.study.charts import arm_color, leads_chart, task_chart
 from manticore.report.study.summary import (
-    GIVEN,
-    bars,
-    effort,
+    BUDGETS,
     fairness,
-    how_paths,
-    leads,
-    scores,
+    interval_note,
+    leads_note,
+    ranking_caption,
+    ranking_sentence,
+    scores_note,
     sentence,
-    told_of_documents,
-    told_of_hybrid,
-    told_of_paths,
-    told_of_task,
+    task_caption,
+    task_sentences,
 )
-from manticore.report.study.tables import SAME, leads_chart, overview_table, task_chart, task_table
+from manticore.report.study.tables import overview_table, task_table, with_leads, without_percent
+from manticore.report.table import HEURISTICS, Table
 from manticore.results.study import StudyResult
-from manticore.results.task_result import TaskResult
+from manticore.results.task_result import FILE, TaskResult
 from manticore.utils.formatting import counted
 from manticore.utils.io import write_text
 
 
-def write_study_report(folder: Path | str) -> Path:
-    """Write `report.html` beside `comparison.json`, whole or not at all, and return where it is.
+@dataclass(frozen=True)
+class Overview:
+    """All tasks under one budget: the leads of the hybrid as charts, and the scores as a table."""
 
-    Raises BadFile if `comparison.json` is not there or is not the data of a study.
+    budget: str
+    caption: str
+    charts: list[Markup]
+    table: Table
+
+
+@dataclass(frozen=True)
+class TaskSection:
+    """One task: its charts, a table for each budget, and sentences. Parts that were not measured are empty."""
+
+    name: str
+    caption: str
+    chart: Markup | None
+    tables: list[tuple[str, Table]]
+    colors: dict[str, str]
+    sentences: list[str]
+    ranking: Markup | None
+    ranking_caption: str
+    ranking_sentence: str
+
+
+def write_study_report(folder: Path | str) -> Path:
+    """Write `report.html` beside `comparison.json`, and return its path.
+
+    Raises BadFile if `comparison.json` is missing or is not what `manticore compare` writes.
     """
     file = Path(folder) / "report.html"
     write_text(file, render_study(StudyResult.read(Path(folder))))
@@ -42,90 +69,46 @@ def write_study_report(folder: Path | str) -> Path:
 
 def render_study(study: StudyResult) -> str:
     """The whole page."""
-    used = [name for match in study.matches for tried in match.paths for name in tried.path]
+    used = [name for task in study.matches for path in task.paths for name in path.path]
     palette = Palette(tuple(dict.fromkeys((*study.components, *used))))
-    return document(
-        _title(study),
-        _opening(study),
-        *(_overview(study, budget) for budget in study.budgets),
-        *(_task(match, palette) for match in study.matches),
-        section("How it was made fair", None, definitions(fairness(study))),
-        _machine(study),
-        el("footer", "Everything on this page is from the comparison.json that lies beside it."),
-    )
-
-
-def _title(study: StudyResult) -> str:
-    tasks = f"{len(study.matches)} tasks" if len(study.matches) > 1 else study.matches[0].task
-    return f"{' + '.join(study.components) or 'A study'} on {tasks}"
-
-
-def _opening(study: StudyResult) -> Html:
-    """Title, size and verdicts."""
     models = len({name for budget in study.budgets for name in study.names(budget)})
     facts = [f"manticore {study.version}".strip(), counted(models, "model"), counted(len(study.matches), "task")]
     facts += [counted(len(study.seeds), "seed")] if study.seeds else []
-    return el(
-        "header",
-        el("p", " · ".join(facts), class_="over"),
-        el("h1", _title(study)),
-        *(_verdicts(budget, study.verdicts.get(budget, ())) for budget in study.budgets),
+    tasks = f"{len(study.matches)} tasks" if len(study.matches) > 1 else study.matches[0].task
+    conclusions = {budget: list(map(sentence, study.verdicts.get(budget, ()))) for budget in study.budgets}
+    return render(
+        "study.html.j2",
+        title=f"{' + '.join(study.components) or 'A study'} on {tasks}",
+        facts=facts,
+        file=FILE,
+        conclusions={f"With the {BUDGETS[budget]}": texts for budget, texts in conclusions.items() if texts},
+        overviews=[_overview(study, budget) for budget in study.budgets],
+        tasks=[_task_section(task, palette) for task in study.matches],
+        palette=palette,
+        fairness=fairness(study),
+        machine=machine_facts(study.machine, study.seconds, study.workers),
     )
 
 
-def _verdicts(budget: str, said: tuple[str, ...]) -> Html | None:
-    if not said:
-        return None
-    items = (el("li", unbroken(sentence(text))) for text in said)
-    return joined(el("p", f"Given {GIVEN[budget]}:", class_="result"), el("ul", *items, class_="verdicts"))
+def _overview(study: StudyResult, budget: str) -> Overview:
+    charts = {metric: chart for metric in study.metrics if (chart := leads_chart(study, budget, metric))}
+    notes = [*([leads_note(list(charts))] if charts else []), scores_note(study), interval_note(study)]
+    table = overview_table(study, budget)
+    # The caption says that accuracies are in percent; with two metrics each score needs its unit.
+    table = without_percent(table) if len(study.metrics) == 1 else table
+    return Overview(BUDGETS[budget], " ".join(notes), list(charts.values()), table)
 
 
-def _overview(study: StudyResult, budget: str) -> Html | None:
-    """Where the hybrid is ahead, and what everybody reached."""
-    charts = {metric: leads_chart(study, budget, metric) for metric in study.metrics}
-    shown = [metric for metric, chart in charts.items() if chart is not None]
-    told = " ".join([*([leads(shown)] if shown else []), scores(study), bars(study)])
-    return section(f"All tasks, {SAME[budget]}", told, *charts.values(), overview_table(study, budget))
-
-
-def _task(match: TaskResult, palette: Palette) -> Html | None:
-    """The chart, the tables, the gap and the paths of one task."""
-    tokens, *others = match.tables or [None]
-    chart = None if tokens is None else task_chart(match, palette)
-    return section(
-        match.task,
-        unbroken(told_of_task(match)),
-        chart,
-        None if tokens is None else task_table(match, tokens, palette),
-        *(_folded(match, budget, palette) for budget in others if budget),
-        _said(told_of_hybrid(match)),
-        _said(told_of_documents(match)),
-        _paths(match, palette),
+def _task_section(task: TaskResult, palette: Palette) -> TaskSection:
+    arms = [arm for arms in task.tables.values() for arm in arms if arm.group not in HEURISTICS]
+    return TaskSection(
+        name=task.task,
+        caption=task_caption(task),
+        chart=task_chart(task, palette) if task.tables else None,
+        tables=[(BUDGETS[budget], with_leads(task_table(task, budget), task, budget)) for budget in task.tables],
+        colors={arm.name: arm_color(arm, palette) for arm in arms},
+        sentences=task_sentences(task),
+        ranking=ranking_chart(task.paths, task.metric, palette) if task.paths else None,
+        ranking_caption=ranking_caption(task) if task.paths else "",
+        ranking_sentence=ranking_sentence(task),
     )
-
-
-def _folded(match: TaskResult, budget: str, palette: Palette) -> Html:
-    return el("details", el("summary", f"Table, {SAME[budget]}"), task_table(match, budget, palette), class_="more")
-
-
-def _paths(match: TaskResult, palette: Palette) -> Html | None:
-    """What the search found among all paths."""
-    told = told_of_paths(match)
-    if not match.paths:
-        return _said(told)
-    return joined(
-        el("h3", "The paths"),
-        el("p", how_paths(match), class_="aside"),
-        legend(palette),
-        scroll(ranking_chart(match.paths, match.metric, palette)),
-        _said(told),
-    )
-
-
-def _said(told: str) -> Html | None:
-    return el("p", unbroken(told)) if told else None
-
-
-def _machine(study: StudyResult) -> Html | None:
-    facts = {**machine_words(study.machine), **effort(study)}
-    return section("Machine", None, definitions(facts)) if facts else None

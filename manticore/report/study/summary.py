@@ -1,152 +1,208 @@
-"""A study in sentences, with no more certainty than its numbers have. Knows nothing of markup."""
+"""A study in sentences that claim no more than the intervals of its numbers allow."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
-from manticore.report.run.summary import discretized
+from manticore.errors import ManticoreError
+from manticore.report.run.summary import discretization
 from manticore.results.study import StudyResult
 from manticore.results.task_result import TaskResult
 from manticore.training.metrics import ACCURACY, Metric
-from manticore.utils.formatting import count, counted, duration, listed
+from manticore.utils.formatting import count, counted, estimate, listed
 from manticore.utils.statistics import Interval
 
-GIVEN = {"tokens": "the same training tokens", "flops": "the same training FLOPs"}
-"""What everybody is given, by budget."""
+BUDGETS = {"tokens": "same training tokens", "flops": "same training FLOPs"}
+"""What all models have in common, by budget."""
+
+VERBS = {"win": "beats", "loss": "loses to", "tie": "ties with"}
+SHORT_VERBS = {"loss": "loses", "tie": "ties"}
+PLURALS = {"win": "wins", "loss": "losses"}
+
+
+def conclusion(arm: str, opponent: str, differences: Mapping[str, Interval]) -> str:
+    """One sentence on which of two models is better on how many tasks, and how certain that is.
+
+    "the hybrid beats mamba on 4 of 6 tasks and loses on 2; the interval of the difference excludes zero on 3 of the 4
+    wins, but on no loss".
+
+    Args:
+        arm, opponent: names of the two models, as they stand in the middle of a sentence.
+        differences: by task, the interval of the difference, positive where `arm` is better. A mean of zero is a tie.
+
+    Raises ManticoreError without tasks.
+    """
+    if not differences:
+        raise ManticoreError(f"there is no task on which '{arm}' and '{opponent}' can be compared.")
+    intervals = list(differences.values())
+    outcomes = {
+        "win": [interval for interval in intervals if interval.mean > 0],
+        "loss": [interval for interval in intervals if interval.mean < 0],
+        "tie": [interval for interval in intervals if interval.mean == 0],
+    }
+    return f"{arm} {_outcome(opponent, outcomes, list(differences))}; {_certainty(outcomes)}"
 
 
 def sentence(text: str) -> str:
-    """Begun with a capital and ended with a full stop."""
+    """The text with a capital first letter and a full stop."""
     text = text.strip()
     return text[:1].upper() + text[1:] + ("" if text.endswith((".", "!", "?")) else ".")
 
 
-def bars(study: StudyResult) -> str:
-    """What bars and margins are; that there are none, with one seed."""
-    most = max(one.reached.count for match in study.matches for held in match.tables.values() for one in held)
+def interval_note(study: StudyResult) -> str:
+    """What bars and margins are."""
+    most = max(arm.reached.count for task in study.matches for arms in task.tables.values() for arm in arms)
     if most == 1:
         return "There is one seed, so there are no intervals."
-    return f"Bars and margins are 95% intervals over {most} seeds (Student's t)."
+    return f"Bars and margins are 95% confidence intervals over {most} seeds (Student's t)."
 
 
-def leads(metrics: Sequence[Metric]) -> str:
-    """What the pictures of the hybrid's lead show."""
+def leads_note(metrics: Sequence[Metric]) -> str:
+    """Caption of the charts of leads, one chart for each metric."""
     units = {ACCURACY.name: "percentage points"}
-    said = " or, in the other picture, ".join(units.get(metric.name, metric.unit) for metric in metrics)
+    listing = " or, in the second chart, ".join(units.get(metric.name, metric.unit) for metric in metrics)
     return (
-        f"The hybrid's lead over each opponent in {said}, paired over seeds: right of the line it is ahead. Grey: its "
-        "interval holds zero, or there is none."
+        f"Lead of the hybrid over each opponent in {listing}, paired over seeds; right of the line the hybrid is "
+        "better. Gray: the interval includes zero, or there is none."
     )
 
 
-def scores(study: StudyResult) -> str:
-    """What stands in the table of all tasks."""
-    words = {ACCURACY.name: "accuracy in percent"}
-    told = [words.get(metric.name, f"{metric.label}, less being better") for metric in study.metrics]
-    return sentence(f"{' or '.join(told)}, the best of each task set strong")
+def scores_note(study: StudyResult) -> str:
+    """Caption of the table of all tasks."""
+    units = {ACCURACY.name: "accuracy in percent"}
+    labels = [units.get(metric.name, f"{metric.label} (lower is better)") for metric in study.metrics]
+    return sentence(f"{' or '.join(labels)}; the best score on each task is bold")
 
 
-def told_of_task(match: TaskResult) -> str:
-    """What the task was trained with, who is base and what guesses reach."""
+def task_caption(task: TaskResult) -> str:
+    """The budgets of a task, its base model, the excluded baselines and the heuristics."""
     given = []
-    if match.sequences is not None:
-        given.append(f"{match.sequences:,.0f} training sequences")
-    if match.train_flops is not None and "flops" in match.tables:
-        given.append(f"{count(match.train_flops)} FLOPs of training")
-    parts = [f"Everybody was given {' or, in the other table, '.join(given)}."] if given else []
-    parts += [f"Base is {match.base}."] if match.base else []
-    parts += [f"Not here: {'; '.join(match.absent)}."] if match.absent else []
-    guesses = [f"{one.name} ({match.metric.format(one.reached.mean)})" for one in match.guesses]
-    parts += [f"Guesses without a model, dashed if they are in the picture: {listed(guesses)}."] if guesses else []
-    parts += [] if match.metric.higher_is_better else [f"Less {match.metric.label} is better."]
+    if task.sequences is not None:
+        given.append(f"on {task.sequences:,.0f} sequences")
+    if task.train_flops is not None and "flops" in task.tables:
+        given.append(f"with {count(task.train_flops)} FLOPs")
+    parts = [f"All models were trained {' or, in the second table, '.join(given)}."] if given else []
+    parts += [f"The base model is {task.base}."] if task.base else []
+    parts += [f"Excluded: {'; '.join(task.absent)}."] if task.absent else []
+    heuristics = [f"{arm.name} ({task.metric.format(arm.reached.mean)})" for arm in task.guesses]
+    parts += [f"Heuristic baselines: {listed(heuristics)}; dashed lines where in range."] if heuristics else []
+    parts += [] if task.metric.higher_is_better else [f"Lower {task.metric.label} are better."]
     return " ".join(parts)
 
 
-def told_of_hybrid(match: TaskResult) -> str:
-    """Which path it took, under each budget if they differ, the gap, what is exported; empty if nobody knows."""
-    paths = {budget: one.path for budget, held in match.tables.items() for one in held if one.path}
-    said = list(paths.values())[:1]
-    if len(set(paths.values())) > 1:
-        said = [f"with {GIVEN[budget]} {path}" for budget, path in paths.items()]
-    path = f"The hybrid's path: {'; '.join(said)}." if said else ""
-    handed = (
-        ""
-        if match.exported is None
-        else f"What is exported, it or a better component: {_reached(match, match.exported)}."
-    )
-    return " ".join(filter(None, (path, _told_of_gap(match), handed)))
+def task_sentences(task: TaskResult) -> list[str]:
+    """The path of the hybrid, what discretization changes, the exported model, and leads over the test documents."""
+    exported = ""
+    if task.exported is not None:
+        exported = f"The exported model, the hybrid or a better component, reaches {_score(task, task.exported)}."
+    first = " ".join(filter(None, (_chosen_path(task), _discretization(task), exported)))
+    return [text for text in (first, _document_leads(task)) if text]
 
 
-def _told_of_gap(match: TaskResult) -> str:
-    """From soft over discrete to fine-tuned; empty if it was not measured."""
-    soft, discrete, tuned = (match.gap.get(name) for name in ("soft", "discrete", "finetuned"))
-    if soft is None or discrete is None:
-        return ""
-    change = match.metric.format_change(discrete.mean - soft.mean)
-    after = None if tuned is None else _reached(match, tuned)
-    return discretized(_reached(match, soft), _reached(match, discrete), change, after)
+def ranking_caption(task: TaskResult) -> str:
+    """How all paths were trained, and how their chart is read."""
+    seeds = counted(max(path.reached.count for path in task.paths), "seed")
+    return f"Each path was trained alone with {seeds}; the best is first. Tinted: chosen by this number of searches."
 
 
-def told_of_documents(match: TaskResult) -> str:
-    """How far it is ahead over the test's documents, with the first budget; empty if nobody knows."""
-    leads = next(iter(match.document_leads.values()), {})
-    if not leads:
-        return ""
-    told = [f"of {name} by {match.metric.format_change(held.mean, held.margin)}" for name, held in leads.items()]
-    count = counted(max(held.count for held in leads.values()), "document")
-    return f"With the models as they are, over the {count} of the test, it is ahead {listed(told)}."
-
-
-def how_paths(match: TaskResult) -> str:
-    """How all paths were trained, and how their list is read."""
-    seeds = counted(max(tried.reached.count for tried in match.paths), "seed")
-    return f"Every path trained by itself, {seeds}, best first; tinted: chosen by as many searches as its number says."
-
-
-def told_of_paths(match: TaskResult) -> str:
-    """How good the found paths are among all, and how well the search ranked them; empty if nobody knows."""
+def ranking_sentence(task: TaskResult) -> str:
+    """How good the chosen paths are among all, and how well the search ranks paths; empty if it was not measured."""
     parts = []
-    if match.regret is not None:
-        worse = match.metric.format_regret(match.regret.mean, match.regret.margin)
-        parts.append(f"The paths that the searches found are {worse} the best{_of(len(match.paths))}.")
-    if match.correlation is not None:
-        low, high = match.correlation.low, match.correlation.high
-        sure = "" if low is None or high is None else f" ({_signed(low)} to {_signed(high)})"
-        told = f"{_signed(match.correlation.mean)}{sure}"
-        parts.append(f"The rank correlation of the search's scores with {match.metric.path_label} is {told}.")
+    if task.regret is not None:
+        regret = task.metric.format_regret(task.regret.mean, task.regret.margin)
+        among = f" of {len(task.paths)}" if task.paths else ""
+        parts.append(f"The paths that the searches chose are {regret} the best{among}.")
+    if task.correlation is not None:
+        parts.append(
+            f"The rank correlation between the search's ranking of the paths and their ranking by {task.metric.label} "
+            f"is {estimate(task.correlation)}."
+        )
     return " ".join(parts)
 
 
 def fairness(study: StudyResult) -> dict[str, object]:
-    """How the study was made fair, as names and words."""
-    given = [GIVEN[budget] for budget in study.budgets]
-    two = len(given) > 1
-    facts: dict[str, object] = {"budget": f"in one table {given[0]}, in the other {given[1]}" if two else given[0]}
+    """How the study treats all models alike, as names and values."""
+    budgets = [f"the {BUDGETS[budget]}" for budget in study.budgets]
+    both = len(budgets) > 1
+    facts: dict[str, object] = {
+        "budget": f"{budgets[0]} in the first table, {budgets[1]} in the second" if both else budgets[0]
+    }
     if study.learning_rates:
-        grid = listed([f"{rate:g}" for rate in study.learning_rates])
-        seeds = "" if study.lr_search_seeds is None else f", with {counted(study.lr_search_seeds, 'seed')}"
-        facts["learning rate"] = f"of {grid} the best on the validation split{seeds}; one grid for everybody"
+        grid = listed([f"{lr:g}" for lr in study.learning_rates])
+        seeds = "" if study.lr_search_seeds is None else f" with {counted(study.lr_search_seeds, 'seed')}"
+        facts["learning rate"] = f"the best of {grid} on the validation split{seeds}; the same grid for all models"
     if study.seeds:
-        facts["seeds"] = f"{listed(study.seeds)}, the same for everybody; differences are paired over them"
-    facts["test split"] = "read once, when everything had been chosen"
+        facts["seeds"] = f"{listed(study.seeds)} for all models; differences are paired over seeds"
+    facts["test split"] = "read once, after all choices were made"
     return facts
 
 
-def effort(study: StudyResult) -> dict[str, object]:
-    """How long it took, as names and words."""
-    if study.seconds is None:
-        return {}
-    workers = "" if study.workers is None else f" with {counted(study.workers, 'worker')}"
-    return {"time": f"{duration(study.seconds)}{workers}"}
+def _chosen_path(task: TaskResult) -> str:
+    """The path of the hybrid, under each budget if they differ; empty if it was not recorded."""
+    paths = {budget: arm.path for budget, arms in task.tables.items() for arm in arms if arm.path}
+    if len(set(paths.values())) > 1:
+        return f"Path of the hybrid: {'; '.join(f'{path} ({BUDGETS[budget]})' for budget, path in paths.items())}."
+    return f"Path of the hybrid: {next(iter(paths.values()))}." if paths else ""
 
 
-def _reached(match: TaskResult, held: Interval) -> str:
-    return match.metric.format(held.mean, held.margin)
+def _discretization(task: TaskResult) -> str:
+    soft, discrete, tuned = (task.gap.get(name) for name in ("soft", "discrete", "finetuned"))
+    if soft is None or discrete is None:
+        return ""
+    change = task.metric.format_change(discrete.mean - soft.mean)
+    after = None if tuned is None else _score(task, tuned)
+    return discretization(_score(task, soft), _score(task, discrete), change, after)
 
 
-def _of(paths: int) -> str:
-    return f" of {paths}" if paths else ""
+def _document_leads(task: TaskResult) -> str:
+    """The leads over the documents of the test split, under the first budget; empty for other tasks than text."""
+    leads = next(iter(task.document_leads.values()), {})
+    if not leads:
+        return ""
+    changes = [f"{task.metric.format_change(lead.mean, lead.margin)} against {name}" for name, lead in leads.items()]
+    documents = counted(max(lead.count for lead in leads.values()), "document")
+    return f"For these models, over the {documents} of the test split, the lead of the hybrid is {listed(changes)}."
 
 
-def _signed(value: float) -> str:
-    return f"{value:.2f}".replace("-", "−")
+def _score(task: TaskResult, interval: Interval) -> str:
+    return task.metric.format(interval.mean, interval.margin)
+
+
+def _outcome(opponent: str, outcomes: Mapping[str, list[Interval]], tasks: list[str]) -> str:
+    """`beats mamba on 4 of 6 tasks, loses on 1 and ties on 1`."""
+    for name, intervals in outcomes.items():
+        if len(intervals) == len(tasks):
+            every = "both" if len(tasks) == 2 else f"all {len(tasks)}"
+            return f"{VERBS[name]} {opponent} on {tasks[0] if len(tasks) == 1 else f'{every} tasks'}"
+    wins = len(outcomes["win"]) or ("neither" if len(tasks) == 2 else "none")
+    parts = [f"beats {opponent} on {wins} of {len(tasks)} tasks"]
+    return listed(parts + [f"{verb} on {len(outcomes[name])}" for name, verb in SHORT_VERBS.items() if outcomes[name]])
+
+
+def _certainty(outcomes: Mapping[str, list[Interval]]) -> str:
+    """`the interval of the difference excludes zero on 3 of the 4 wins, but on no loss`."""
+    intervals = [interval for group in outcomes.values() for interval in group]
+    single = sum(interval.low is None for interval in intervals)
+    if single == len(intervals):
+        return "with one seed there is no interval"
+    certain = {name: sum(interval.excludes_zero for interval in outcomes[name]) for name in PLURALS if outcomes[name]}
+    if len(intervals) == 1:
+        return f"the interval of the difference {'excludes' if sum(certain.values()) else 'includes'} zero"
+    if any(certain.values()):
+        some = [_share(number, len(outcomes[name]), name) for name, number in certain.items() if number]
+        none = "".join(f", but on no {name}" for name, number in certain.items() if not number)
+        text = f"the interval of the difference excludes zero on {listed(some)}{none}"
+    else:
+        text = f"the interval of the difference includes zero {'wherever there is one' if single else 'everywhere'}"
+    if single:
+        text += f"; on {counted(single, 'task')} there is one seed and no interval"
+    return text
+
+
+def _share(number: int, total: int, name: str) -> str:
+    """`3 of the 4 wins`, `both losses`, `the one win`."""
+    if total == 1:
+        return f"the one {name}"
+    if number == total:
+        return f"both {PLURALS[name]}" if total == 2 else f"all {total} {PLURALS[name]}"
+    return f"{number} of the {total} {PLURALS[name]}"

@@ -1,124 +1,76 @@
-"""The tables and dot charts of a study's page. Knows nothing of the page around them."""
+"""The tables of a study: one task under one budget, and all tasks under one budget."""
 
 from __future__ import annotations
 
-from itertools import groupby
-
-from manticore.report.charts.intervals import Mark, Panel, Row, axis_limits, interval_chart
-from manticore.report.charts.palette import ACCENT, GREY, INK, MUTED, Palette
-from manticore.report.markup import Html, el
-from manticore.report.paper import scroll
-from manticore.report.study.standings import cells, headings, scores
+from manticore.report.table import HEURISTICS, Row, Table
 from manticore.results.study import StudyResult
 from manticore.results.task_result import ArmResult, TaskResult
-from manticore.training.metrics import ACCURACY, Metric
+from manticore.training.metrics import ACCURACY
+from manticore.utils.formatting import DASH, count, duration
 
-SAME = {"tokens": "same training tokens", "flops": "same training FLOPs"}
-COLOURS = {"hybrid": ACCENT, "designed": INK}
-
-
-def colour_of(one: ArmResult, palette: Palette) -> str:
-    """The hybrid has the accent, a component its own colour, what was designed by hand ink, the rest is pale."""
-    if one.group == "component":
-        return palette.of_phase(one.name)
-    return COLOURS.get(one.group, MUTED)
+SPENT = {"tokens": "training tokens", "flops": "training FLOPs"}
+SHORT_SPENT = {"tokens": "tokens\nseen", "flops": "FLOPs\nspent"}
 
 
-def task_chart(match: TaskResult, palette: Palette) -> Html | None:
-    """A panel for each budget, a row for each arm, guesses as upright rows."""
-    tables = {budget: {one.name: one for one in held if one.group != "guess"} for budget, held in match.tables.items()}
-    everybody = {name: one for held in reversed(tables.values()) for name, one in held.items()}
-    if not everybody:
-        return None
-    ranked = sorted(everybody.values(), key=lambda one: one.rank)
-    rows = [Row(one.name, one.group, one.group == "hybrid") for one in ranked]
-    guesses = [(one.reached.mean, f"{one.name}: {one.score}") for one in match.guesses]
-    panels = [
-        Panel(SAME[budget], [_mark(held.get(row.name), palette) for row in rows], guesses)
-        for budget, held in tables.items()
-    ]
-    shown = axis_limits(
-        [mark for panel in panels for mark in panel.marks], [value for value, _ in guesses], match.metric.range
-    )
-    label = f"{match.metric.label} on {match.task}: {', '.join(f'{one.name} {one.score}' for one in ranked)}"
-    return scroll(interval_chart(label, rows, panels, shown, match.metric))
-
-
-def _mark(one: ArmResult | None, palette: Palette) -> Mark | None:
-    if one is None:
-        return None
-    return Mark(one.reached, colour_of(one, palette), f"{one.name}: {one.score}", tuple(one.seeds.values()))
-
-
-def leads_chart(study: StudyResult, budget: str, metric: Metric) -> Html | None:
-    """How far the hybrid is ahead of each opponent at each task, around a line at zero; nothing if it is not said.
-
-    Only tasks that are measured by `metric` are in the picture, which has one scale.
-    """
-    matches = [match for match in study.matches if match.metric == metric]
-    leads = [match.differences.get(budget, {}) for match in matches]
-    opponents = [name for name in study.names(budget) if any(name in held for held in leads)]
-    if not opponents:
-        return None
-    rows = [Row(match.task) for match in matches]
-    panels = [Panel(name, [_lead(match, budget, name) for match in matches], [(0.0, "level")]) for name in opponents]
-    shown = axis_limits([mark for panel in panels for mark in panel.marks], [0.0])
-    label = f"The hybrid's lead in {metric.unit}, {SAME[budget]}: "
-    label += "; ".join(mark.tooltip for panel in panels for mark in panel.marks if mark)
-    return scroll(interval_chart(label, rows, panels, shown, metric, signed=True))
-
-
-def _lead(match: TaskResult, budget: str, opponent: str) -> Mark | None:
-    """Grey unless the interval excludes zero."""
-    held = match.differences.get(budget, {}).get(opponent)
-    if held is None:
-        return None
-    told = f"{match.task}, against {opponent}: {match.metric.format_change(held.mean, held.margin)}"
-    sure = ACCENT if held.mean > 0 else INK
-    return Mark(held, sure if held.excludes_zero else GREY, told)
-
-
-def overview_table(study: StudyResult, budget: str) -> Html:
-    """All tasks, a column for each arm, the best of each task set strong; signs only where units are mixed."""
-    sign = ACCURACY.suffix if len(study.metrics) == 1 else ""
-    names = study.names(budget)
-    head = el("tr", el("th", "task", scope="col"), *(el("th", name, scope="col", class_="number") for name in names))
-    rows = (
-        el(
-            "tr",
-            el("td", match.task, class_="long"),
-            *(
-                el("td", score.removesuffix(sign), class_="number best" if best else "number")
-                for score, best in scores(match, names, budget)
-            ),
+def task_table(task: TaskResult, budget: str) -> Table:
+    """Score and cost of every model on one task. Raises UnknownName if the task has no table of that budget."""
+    best = task.best(budget)
+    rows = tuple(
+        Row(
+            cells=(arm.name, arm.score, *cost_cells(arm, budget)),
+            group=arm.group,
+            best=(1,) if arm.group not in HEURISTICS and arm.reached.mean == best else (),
         )
-        for match in study.matches
-        if budget in match.tables
+        for arm in task.table(budget)
     )
-    return el("div", el("table", el("thead", head), el("tbody", *rows), class_="overview"), class_="scroll")
+    label = task.metric.label
+    columns = ("model", label, "parameters", "FLOPs/token", SPENT[budget], "wall time", "learning rate")
+    short_columns = ("model", label, "params", "FLOPs\n/token", SHORT_SPENT[budget], "time", "lr")
+    return Table(columns, rows, task.task, short_columns)
 
 
-def task_table(match: TaskResult, budget: str, palette: Palette) -> Html:
-    """Who stands where and what it cost; groups are set apart, guesses are last and pale."""
-    columns = list(headings(match, budget))
-    columns.insert(1, "hybrid's lead")
-    head = el("tr", el("th", "model", scope="col"), *(el("th", text, scope="col", class_="number") for text in columns))
-    bodies = (
-        el("tbody", *(_row(match, one, budget, palette) for one in held), class_=group)
-        for group, held in groupby(match.table(budget), key=lambda one: one.group)
+def with_leads(table: Table, task: TaskResult, budget: str) -> Table:
+    """The table with the difference between the hybrid and every other model as its third column."""
+    leads = task.differences.get(budget, {})
+
+    def lead(name: str) -> str:
+        interval = leads.get(name)
+        return "" if interval is None else task.metric.format_change(interval.mean, interval.margin, unit=False)
+
+    columns = (*table.columns[:2], "lead of the hybrid", *table.columns[2:])
+    rows = [(row, (*row.cells[:2], lead(row.cells[0]), *row.cells[2:])) for row in table.rows]
+    return Table(columns, tuple(Row(cells, row.group, row.best) for row, cells in rows))
+
+
+def overview_table(study: StudyResult, budget: str) -> Table:
+    """One row per task, one column per model. Raises UnknownName if no task has a table of that budget."""
+    names = study.names(budget)
+    tasks = [task for task in study.matches if budget in task.tables]
+    return Table(("task", *names), tuple(_overview_row(task, names, budget) for task in tasks))
+
+
+def without_percent(table: Table) -> Table:
+    """The table with scores whose percent signs a caption replaces."""
+    rows = ((row, tuple(cell.removesuffix(ACCURACY.suffix) for cell in row.cells)) for row in table.rows)
+    return Table(table.columns, tuple(Row(cells, row.group, row.best) for row, cells in rows))
+
+
+def cost_cells(arm: ArmResult, budget: str) -> tuple[str, ...]:
+    """Parameters, FLOPs per token, what was spent in training, wall time and learning rate."""
+    seconds, lr = arm.costs["seconds"], arm.costs["lr"]
+    return (
+        count(arm.costs["parameters"]),
+        count(arm.costs["flops_per_token"]),
+        count(arm.costs[f"train_{budget}"]),
+        DASH if seconds is None else duration(seconds),
+        DASH if lr is None else f"{lr:g}",
     )
-    return el("div", el("table", el("thead", head), *bodies), class_="scroll")
 
 
-def _row(match: TaskResult, one: ArmResult, budget: str, palette: Palette) -> Html:
-    lead = match.differences.get(budget, {}).get(one.name)
-    score, *costs = cells(one, budget)
-    best = one.group != "guess" and one.reached.mean == match.best(budget)
-    swatch = None if one.group == "guess" else el("i", style=f"background:{colour_of(one, palette)}")
-    return el(
-        "tr",
-        el("td", swatch, one.name, el("span", "best", class_="tag") if best else None),
-        el("td", score, class_="number best" if best else "number"),
-        el("td", match.metric.format_change(lead.mean, lead.margin, unit=False) if lead else "", class_="number"),
-        *(el("td", text, class_="number") for text in costs),
-    )
+def _overview_row(task: TaskResult, names: tuple[str, ...], budget: str) -> Row:
+    """The scores on one task; a dash for a model that was not trained on it."""
+    arms = {arm.name: arm for arm in task.table(budget)}
+    scores = (arms[name].score if name in arms else DASH for name in names)
+    best = task.best(budget)
+    winners = (index for index, name in enumerate(names, start=1) if name in arms and arms[name].reached.mean == best)
+    return Row((task.task, *scores), best=tuple(winners))

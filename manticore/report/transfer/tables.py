@@ -1,110 +1,64 @@
-"""The tables of programming, for the terminal and for the page. Knows nothing of the page around them."""
+"""The tables of a transfer: models on the target, predictive power of the proxies, costs, and all paths."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-
-from rich.markup import escape
-from rich.table import Table
-
-from manticore.report.markup import Html, el
-from manticore.report.run.table import bare
-from manticore.report.transfer.summary import signed
-from manticore.results.transfer import ProxyCorrelation, TransferArm, TransferResult
-from manticore.utils.formatting import DASH, count, percent, points
+from manticore.report.table import Row, Table
+from manticore.report.transfer.summary import CHOSEN
+from manticore.results.transfer import TransferArm, TransferResult
+from manticore.training.metrics import ACCURACY
+from manticore.utils.formatting import DASH, count, estimate, fixed
 from manticore.utils.statistics import Interval
 
-OURS = "programmed path"
-TRANSFER = ("proxy", "by accuracy", "by the search's weights")
 
-
-def standings_table(told: TransferResult) -> Table:
-    """The target for the terminal."""
-    table = bare(told.task, "model", *_headings(told), "place")
-    for held in _rows(told):
-        style = "bold" if held.name == OURS else None
-        table.add_row(escape(_named(held)), *_cells(held), _place(held), style=style)
-    return table
-
-
-def transfer_table(told: TransferResult) -> Table:
-    """For the terminal, how well each proxy ranks the target's paths."""
-    table = bare("rank correlation with the target, over all paths", *TRANSFER)
-    for held in _transfers(told):
-        table.add_row(escape(held.proxy), *(_correlation(one) for one in (held.accuracy, held.log_weight)))
-    return table
-
-
-def standings_html(told: TransferResult) -> Html:
-    """The target for the page."""
-    rows = ((_named(held), *_cells(held), _place(held)) for held in _rows(told))
-    return _table(("model", *_headings(told), f"place of {len(told.paths)}"), rows)
-
-
-def transfer_html(told: TransferResult) -> Html:
-    """For the page, how well each proxy ranks the target's paths."""
-    rows = ((held.proxy, _correlation(held.accuracy), _correlation(held.log_weight)) for held in _transfers(told))
-    return _table(TRANSFER, rows)
-
-
-def costs_html(told: TransferResult) -> Html:
-    """What each way costs."""
-    rows = ((held.name, count(held.tokens), count(held.flops)) for held in told.costs)
-    return _table(("with one seed and one learning rate", "training tokens", "training FLOPs"), rows)
-
-
-def paths_html(told: TransferResult) -> Html:
-    """All paths, best on the target first, with what they reach on each proxy."""
-    shown = [told.task, *(["all proxies"] if len(told.proxies) > 1 else []), *told.proxies, "log weight"]
-    rows = []
-    for held in told.ranked:
-        accuracies = [held.accuracy, *([held.proxy] if len(told.proxies) > 1 else []), *held.proxies.values()]
-        scores = (percent(one.mean, one.margin) for one in accuracies)
-        rows.append((held.words, *scores, f"{held.log_weight:.2f}".replace("-", "−")))
-    return _table(("path", *shown), rows)
-
-
-def _rows(told: TransferResult) -> list[TransferArm]:
-    return [*told.standings, *([told.search] if told.search else [])]
-
-
-def _transfers(told: TransferResult) -> Sequence[ProxyCorrelation]:
-    """With one proxy, all proxies are that one."""
-    return told.transfers if len(told.proxies) > 1 else told.transfers[:1]
-
-
-def _headings(told: TransferResult) -> tuple[str, ...]:
-    return (told.metric, "lead over base", "below best")
-
-
-def _named(held: TransferArm) -> str:
-    return f"{held.name}: {held.path}" if held.path and not held.name.endswith(" alone") else held.name
-
-
-def _cells(held: TransferArm) -> tuple[str, ...]:
-    below = DASH if held.regret is None else points(held.regret.mean, held.regret.margin).lstrip("+")
-    return percent(held.accuracy.mean, held.accuracy.margin), points(held.lead.mean, held.lead.margin), below
-
-
-def _place(held: TransferArm) -> str:
-    return DASH if held.place is None else str(held.place)
-
-
-def _correlation(held: Interval | None) -> str:
-    return DASH if held is None else signed(held)
-
-
-def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> Html:
-    """The first column is of names, the others are of numbers."""
-    first, *others = head
-    top = el("tr", el("th", first, scope="col"), *(el("th", text, scope="col", class_="number") for text in others))
-    body = (
-        el(
-            "tr",
-            el("td", name),
-            *(el("td", text, class_="number") for text in cells),
-            class_="ours" if name.startswith(OURS) else None,
-        )
-        for name, *cells in rows
+def target_table(result: TransferResult) -> Table:
+    """The chosen path, the components, the best and the median path, and the target's own search if there was one."""
+    arms = [*result.standings, *([result.search] if result.search else [])]
+    rows = tuple(
+        Row((_label(arm), *_cells(arm), DASH if arm.place is None else str(arm.place)), emphasized=arm.name == CHOSEN)
+        for arm in arms
     )
-    return el("div", el("table", el("thead", top), el("tbody", *body)), class_="scroll")
+    columns = ("model", result.metric, "lead over base", "below best")
+    return Table((*columns, f"rank of {len(result.paths)}"), rows, result.task, (*columns, "rank"))
+
+
+def proxy_table(result: TransferResult) -> Table:
+    """How well each proxy, and all of them together, rank the paths of the target."""
+    correlations = result.transfers if len(result.proxies) > 1 else result.transfers[:1]  # one proxy is all of them
+    rows = (Row((row.proxy, _correlation(row.accuracy), _correlation(row.log_weight))) for row in correlations)
+    columns = ("proxy", "by accuracy", "by the search's weights")
+    return Table(columns, tuple(rows), "rank correlation with the target, over all paths")
+
+
+def cost_table(result: TransferResult) -> Table:
+    """Training cost of each way to choose a path."""
+    rows = (Row((cost.name, count(cost.tokens), count(cost.flops))) for cost in result.costs)
+    return Table(("one seed, one learning rate", "training tokens", "training FLOPs"), tuple(rows))
+
+
+def path_table(result: TransferResult) -> Table:
+    """All paths, the best on the target first, with their accuracy on every proxy."""
+    several = len(result.proxies) > 1
+    columns = ("path", result.task, *(["all proxies"] if several else []), *result.proxies, "log weight")
+    rows = []
+    for path in result.ranked:
+        accuracies = [path.accuracy, *([path.proxy] if several else []), *path.proxies.values()]
+        scores = (ACCURACY.format(accuracy.mean, accuracy.margin) for accuracy in accuracies)
+        rows.append(Row((path.words, *scores, fixed(path.log_weight))))
+    return Table(columns, tuple(rows))
+
+
+def _label(arm: TransferArm) -> str:
+    return f"{arm.name}: {arm.path}" if arm.path and not arm.name.endswith(" alone") else arm.name
+
+
+def _cells(arm: TransferArm) -> tuple[str, str, str]:
+    """Accuracy, lead over the base model alone, and distance to the best path."""
+    lead = ACCURACY.format_change(arm.lead.mean, arm.lead.margin, unit=False)
+    below = DASH
+    if arm.regret is not None:
+        below = ACCURACY.format_change(arm.regret.mean, arm.regret.margin, unit=False).lstrip("+")
+    return ACCURACY.format(arm.accuracy.mean, arm.accuracy.margin), lead, below
+
+
+def _correlation(interval: Interval | None) -> str:
+    return "undefined" if interval is None else estimate(interval)
