@@ -1,4 +1,4 @@
-"""The page: whole, self-contained, escaped, and saying what the run folder says."""
+"""The page of a run: complete, self-contained, escaped, with the numbers of the run folder."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ def read(folder: Path) -> Reader:
     return Reader(write_run_report(folder).read_text(encoding="utf-8"))
 
 
-def test_page_is_one_file_that_asks_for_nothing(run_folder: Path) -> None:
+def test_page_is_self_contained(run_folder: Path) -> None:
     assert_self_contained(write_run_report(run_folder).read_text(encoding="utf-8"))
 
 
-def test_every_picture_says_what_it_shows(run_folder: Path) -> None:
+def test_charts_have_labels(run_folder: Path) -> None:
     labels = read(run_folder).labels
     assert all(labels)
     assert any(
@@ -45,19 +45,19 @@ def test_every_picture_says_what_it_shows(run_folder: Path) -> None:
     assert "search: 6 min 53 s" in labels
 
 
-def test_page_says_what_the_numbers_say(run_folder: Path) -> None:
+def test_page_shows_every_number(run_folder: Path) -> None:
     text = read(run_folder).plain_text
     assert "gpt-neo + mamba on lra-listops@short" in text
-    assert "Each of 3 stages could be run by mamba, gpt-neo or nothing at all: 27 paths" in text
+    assert "The search space has 27 paths: mamba, gpt-neo or skip at each of 3 stages, in the residual topology" in text
     assert "accuracy of 63.0 ± 1.5 % on the test split: 4.2 points above mamba alone (58.8 ± 1.5 %)" in text
     assert "25.1 points above root operator" in text
-    assert "from 61.2 % to 58.1 % (−3.1 points)" in text
+    assert "from 61.2 % (soft mixture) to 58.1 % (one path), −3.1 points; fine-tuning brings it to 63.0 %" in text
     assert "Exported: the hybrid (validation accuracy 62.4 %, best component mamba 57.9 %)" in text
     for cell in ("17.5 ± 1.2 %", "412 k", "5.5 M", "layers 2–3 · 0.", "1e76775f628f", "x86_64", "# <short>"):
         assert cell in text, cell
 
 
-def test_nothing_is_taken_for_markup(make_run: Callable[..., Path]) -> None:
+def test_names_are_escaped(make_run: Callable[..., Path]) -> None:
     folder = make_run(task='<b>&"quoted"')
     result = SearchResult.load(folder)
     first, *rows = result.rows
@@ -69,16 +69,18 @@ def test_nothing_is_taken_for_markup(make_run: Callable[..., Path]) -> None:
     assert not {"b", "script"} & {tag for tag, _ in reader.tags}
 
 
-def test_what_a_run_did_not_write_is_left_out(run_folder: Path) -> None:
+def test_parts_without_data_are_omitted(run_folder: Path) -> None:
+    headings = ("Mixing weights", "Training loss", "Time", "Recipe")
+    text = read(run_folder).text
+    assert all(f"\n{heading}\n" in text for heading in headings)
     (run_folder / "alphas.jsonl").unlink()
     (run_folder / "recipe.yaml").unlink()
     shutil.rmtree(run_folder / "logs")
     result = SearchResult.load(run_folder)
     replace(result, seconds={}, rows=result.rows[:3]).save(run_folder)
     reader = read(run_folder)
-    assert "The path" in reader.text
-    for heading in ("How the weights moved", "Training", "Time", "Recipe"):
-        assert f"\n{heading}\n" not in reader.text
+    assert "\nSelected path\n" in reader.text
+    assert not any(f"\n{heading}\n" in reader.text for heading in headings)
 
 
 @pytest.mark.parametrize("stages", [1, 4, 5, 9])
@@ -88,7 +90,7 @@ def test_any_number_of_stages_is_drawn(make_run: Callable[..., Path], stages: in
     assert all(f"stage {stage}" in reader.text for stage in range(1, stages + 1))
 
 
-def test_hub_has_no_translators(run_folder: Path) -> None:
+def test_hub_has_no_projectors(run_folder: Path) -> None:
     donor = read(run_folder).text
     Architecture(("gpt-neo", "mamba"), ("mamba", "gpt-neo", "mamba"), "mamba", "hub").save(
         run_folder / "architecture.json"
@@ -98,7 +100,7 @@ def test_hub_has_no_translators(run_folder: Path) -> None:
     assert "\nP\n" not in hub
 
 
-def test_bits_per_byte_have_no_bars_and_less_is_better(run_folder: Path, result: SearchResult) -> None:
+def test_bits_per_byte_have_no_bars_and_lower_is_better(run_folder: Path, result: SearchResult) -> None:
     scores = (1.9, 2.0, 1.8, 1.9, 2.1)
     rows = [
         replace(row, score=SplitScore(value, 0.01, 1.2, 40)) for row, value in zip(result.rows, scores, strict=False)
@@ -106,8 +108,11 @@ def test_bits_per_byte_have_no_bars_and_less_is_better(run_folder: Path, result:
     gap = DiscretizationGap(1.9, 2.0, 1.8)
     replace(result, metric=BITS, kind="lm", gap=gap, rows=tuple(rows)).save(run_folder)
     reader = read(run_folder)
-    assert "needs 1.800 ± 0.010 bits per byte on the test split: 0.100 bits per byte below gpt" in reader.words
-    assert "from 1.900 bits per byte to 2.000 bits per byte (+0.100 bits per byte)" in reader.words
+    assert "needs 1.800 ± 0.010 bits per byte on the test split: 0.100 bits per byte below gpt" in reader.plain_text
+    assert (
+        "1.900 bits per byte (soft mixture) to 2.000 bits per byte (one path), +0.100 bits per byte"
+        in reader.plain_text
+    )
     assert not any(label.startswith("gpt-neo alone: ") for label in reader.labels)
 
 

@@ -1,4 +1,4 @@
-"""The page of a study: whole, self-contained, escaped, and saying what comparison.json says."""
+"""The page of a study: complete, self-contained, escaped, with the numbers of comparison.json."""
 
 from __future__ import annotations
 
@@ -40,8 +40,8 @@ def test_page_shows_every_number(tmp_path: Path) -> None:
         "majority token (11.0 %) and last token (69.0 %)",
         "gpt-neo alone 72.0 ± 2.0 % +8.0 ± 5.0 118 k 241 k 1.2 M 1 min 35 s 0.0005",
         "mambaformer best 83.0 ± 2.0 % −3.0 ± 5.0",
-        "Path of the hybrid: mamba · gpt-neo (2 of 3 seeds). From the soft mixture to the one-hot path it went from "
-        "78.0 ± 2.0 % to 73.0 ± 1.0 % (−5.0 points); fine-tuning then brought it to 80.0 ± 2.0 %.",
+        "Path of the hybrid: mamba · gpt-neo (2 of 3 seeds). Discretization changes the score from 78.0 ± 2.0 % (soft "
+        "mixture) to 73.0 ± 1.0 % (one path), −5.0 points; fine-tuning brings it to 80.0 ± 2.0 %.",
         "The exported model, the hybrid or a better component, reaches 81.0 ± 2.0 %.",
         "The paths that the searches chose are 1.2 ± 0.4 points below the best of 3.",
         "ranking of the paths and their ranking by accuracy is 0.62 (−0.10 to 0.90).",
@@ -63,8 +63,8 @@ def test_page_of_text_is_in_bits_per_byte(tmp_path: Path) -> None:
         "Lower bits per byte are better.",
         "gpt-neo alone 1.280 ± 0.020 +0.080 ± 0.050 118 k",
         "mambaformer best 1.170 ± 0.020 −0.030 ± 0.050",
-        "From the soft mixture to the one-hot path it went from 1.220 ± 0.020 bits per byte to 1.270 ± 0.010 bits per "
-        "byte (+0.050 bits per byte); fine-tuning then brought it to 1.200 ± 0.020 bits per byte.",
+        "Discretization changes the score from 1.220 ± 0.020 bits per byte (soft mixture) to 1.270 ± 0.010 bits per "
+        "byte (one path), +0.050 bits per byte; fine-tuning brings it to 1.200 ± 0.020 bits per byte.",
         "The exported model, the hybrid or a better component, reaches 1.190 ± 0.020 bits per byte.",
         "Each path was trained alone with 3 seeds; the best is first.",
         "The paths that the searches chose are 0.012 ± 0.004 bits per byte above the best of 3.",

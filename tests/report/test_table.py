@@ -41,7 +41,9 @@ def test_markdown_table_has_every_number(result: SearchResult) -> None:
 
 
 def test_markdown_table_survives_a_bar_in_a_name(result: SearchResult) -> None:
-    assert comparison_table(with_name(result, "a|b")).markdown().splitlines()[-1] == r"| a\|b | 37.9 ± 1.5 % | – | – | – |"
+    assert (
+        comparison_table(with_name(result, "a|b")).markdown().splitlines()[-1] == r"| a\|b | 37.9 ± 1.5 % | – | – | – |"
+    )
 
 
 @pytest.mark.parametrize(

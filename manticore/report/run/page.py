@@ -17,7 +17,6 @@ from manticore.report.rendering import render
 from manticore.report.run.reading import Run, read_run
 from manticore.report.run.summary import comparison_caption, figures, path_caption, sentences
 from manticore.report.run.tables import costs, score_text
-
 from manticore.results.search import ModelRow, SearchResult
 from manticore.utils.formatting import duration
 from manticore.utils.io import write_text
