@@ -143,7 +143,7 @@ class Bench:
 
     def loss_of(self, net: Supernet) -> Loss:
         """The loss of a path of `net` on the text to score on."""
-        return lambda path: path_loss(net, self.scored, path)
+        return lambda path: path_loss(net, [batch.token_batch for batch in self.scored], path)
 
 
 class LinearMap(nn.Module):

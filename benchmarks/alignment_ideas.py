@@ -40,7 +40,7 @@ from manticore.config.sections import RunOptions
 from manticore.experiment.environment import environment_info, setup_hardware
 from manticore.modeling.branches import DonorBranch
 from manticore.modeling.segments import Context
-from manticore.nas.selection.path_scores import path_loss
+from manticore.nas.selection.path_scores import TokenBatch, path_loss
 from manticore.nas.space import SearchSpace
 from manticore.nas.supernet import Supernet
 from manticore.tasks.language.documents import text_in
@@ -76,6 +76,11 @@ class Idea:
     whitened: bool = False
 
 
+def tokens(batches: Sequence[CalibrationBatch]) -> list[TokenBatch]:
+    """Token ids and masks of calibration batches."""
+    return [batch.token_batch for batch in batches]
+
+
 class Bench:
     """One model at base."""
 
@@ -91,8 +96,8 @@ class Bench:
         on, told = self.read([fit], self.tokens), self.told(test)
         net = self.aligned(on)
         starts = [start(net, part) for part in (on.train, on.val)]
-        yield "base alone", {"mixed": path_loss(net, told, [self.base] * self.stages)}
-        yield "as it is", self.sum_up(lambda path: path_loss(net, told, path))
+        yield "base alone", {"mixed": path_loss(net, tokens(told), [self.base] * self.stages)}
+        yield "as it is", self.sum_up(lambda path: path_loss(net, tokens(told), path))
         for aim in ("update", "repair"):
             moved, idea = self.supernet(), Idea(along=True, repair=aim == "repair")
             yield f"along each path, {aim}", self.sum_up(self.refitted(moved, starts, idea, told))
@@ -101,17 +106,20 @@ class Bench:
                 low = self.supernet()
                 fit_path(low, [self.donor] * self.stages, starts, Idea(rank=rank, whitened=whitened))
                 name = f"rank {rank}{', whitened' if whitened else ''}"
-                yield name, self.sum_up(lambda path, low=low: path_loss(low, told, path))
+                yield name, self.sum_up(lambda path, low=low: path_loss(low, tokens(told), path))
         if target is None:
             return
         fit_there, test_there = split(target)
         there = self.told(test_there)
-        yield "target: base alone", {"mixed": path_loss(net, there, [self.base] * self.stages)}
-        yield "target: fitted on the text", self.sum_up(lambda path: path_loss(net, there, path))
+        yield "target: base alone", {"mixed": path_loss(net, tokens(there), [self.base] * self.stages)}
+        yield "target: fitted on the text", self.sum_up(lambda path: path_loss(net, tokens(there), path))
         size = min(len(fit), len(fit_there))
         for name, texts in (("the target", [fit_there]), ("both, half of each", [fit[:size], fit_there[:size]])):
             moved = self.aligned(self.read(texts, self.tokens))
-            yield f"target: fitted on {name}", self.sum_up(lambda path, moved=moved: path_loss(moved, there, path))
+            yield (
+                f"target: fitted on {name}",
+                self.sum_up(lambda path, moved=moved: path_loss(moved, tokens(there), path)),
+            )
 
     def supernet(self) -> Supernet:
         """Untrained projectors."""
@@ -139,7 +147,7 @@ class Bench:
 
         def loss(path: Sequence[str]) -> float:
             fit_path(net, path, starts, idea)
-            return path_loss(net, told, path)
+            return path_loss(net, tokens(told), path)
 
         return loss
 

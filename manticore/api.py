@@ -55,7 +55,7 @@ def search(
     place = folder.resolve().with_name(f"{folder.name}.components")
     try:
         recipe, reason = load_recipe(config, merge({"space": written_down(space, place), "task": told}, plain))
-        return run(recipe, folder, resume, make_console(quiet), reason)
+        return run(recipe, folder, make_console(quiet), resume, reason)
     except BaseException:
         if not folder.exists():
             shutil.rmtree(place, ignore_errors=True)

@@ -131,7 +131,7 @@ def test_everything_public_says_what_it_is(file: Path) -> None:
     assert ast.get_docstring(tree_of(file)), f"{file} does not say what it is"
     if name_of(file) in WITHIN:
         return
-    overrides = set(_overrides(tree_of(file)))
+    overrides = set(_overrides(file))
     for node, owner in _definitions(tree_of(file)):
         public = not node.name.startswith("_") and not owner.startswith("_")
         inherited = owner and (node.name in INHERITED or (owner, node.name) in overrides)
@@ -159,14 +159,31 @@ INHERITED |= {
 INHERITED |= {"on_train_batch_end"}
 
 
-def _overrides(tree: ast.Module) -> Iterator[tuple[str, str]]:
-    """(class, method) where a base class of the same module documents the method."""
-    classes = {node.name: node for node in tree.body if isinstance(node, ast.ClassDef)}
-    for node in classes.values():
-        for base in (classes[name.id] for name in node.bases if isinstance(name, ast.Name) and name.id in classes):
-            for method in base.body:
-                if isinstance(method, ast.FunctionDef) and ast.get_docstring(method):
-                    yield node.name, method.name
+def _overrides(file: Path) -> Iterator[tuple[str, str]]:
+    """(class, method) of a module where a base class of ours documents the method."""
+    for node in tree_of(file).body:
+        if isinstance(node, ast.ClassDef):
+            yield from ((node.name, method) for method in _inherited_methods(file, node))
+
+
+def _inherited_methods(file: Path, node: ast.ClassDef) -> Iterator[str]:
+    for base in node.bases:
+        name = ast.unparse(base).partition("[")[0]
+        for home, parent in _classes(file, name):
+            yield from (m.name for m in parent.body if isinstance(m, ast.FunctionDef) and ast.get_docstring(m))
+            yield from _inherited_methods(home, parent)
+
+
+def _classes(file: Path, name: str) -> Iterator[tuple[Path, ast.ClassDef]]:
+    """The class that a module calls `name`, with its file: its own, or one that it imports from us."""
+    for node in tree_of(file).body:
+        if isinstance(node, ast.ClassDef) and node.name == name:
+            yield file, node
+        if isinstance(node, ast.ImportFrom) and name in {alias.name for alias in node.names}:
+            module = PACKAGE.parent / Path(*_base(file, node).split("."))
+            home = module / "__init__.py" if module.is_dir() else module.with_suffix(".py")
+            if home.exists():
+                yield from _classes(home, name)
 
 
 def _definitions(tree: ast.AST, owner: str = "") -> Iterator[tuple[ast.FunctionDef | ast.ClassDef, str]]:

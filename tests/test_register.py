@@ -138,7 +138,7 @@ def test_model_objects_are_components_and_are_written_down(tmp_path: Path) -> No
     ("options", "message"),
     [
         ({"serch": {}}, "recipe key 'serch'"),
-        ({"search": {"steps": -1}}, "search.steps must be at least 1"),
+        ({"search": {"steps": -1}}, "search.steps must be a whole number of at least 1"),
         ({"config": "nowhere.yaml"}, "no such recipe file"),
         ({"task": "which-ends"}, "Did you mean 'which-end'"),
     ],

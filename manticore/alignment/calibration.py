@@ -70,6 +70,11 @@ class CalibrationBatch:
     mask_BL: Tensor | None = None
     donors: Mapping[str, DonorTokens] = field(default_factory=dict)
 
+    @property
+    def token_batch(self) -> tuple[Tensor, Tensor | None]:
+        """Token ids and mask of the base."""
+        return self.ids_BL, self.mask_BL
+
     def to(self, device: torch.device | str) -> CalibrationBatch:
         """A copy on another device."""
         mask_BL = None if self.mask_BL is None else self.mask_BL.to(device)

@@ -48,7 +48,7 @@ def refine(
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 0.5 * (1 + math.cos(math.pi * step / steps)))
     with eval_mode(supernet), trainable_only(supernet, projectors):
         for step, batch in zip(range(1, steps + 1), cycle(batches), strict=False):
-            loss = next_token_loss(supernet, batch, _mixed_path(supernet)).mean()
+            loss = next_token_loss(supernet, batch.token_batch, _mixed_path(supernet)).mean()
             if not loss.isfinite():
                 raise NonFiniteLoss(f"the loss became {loss.item()} at step {step} of alignment; take fewer --steps")
             optimizer.zero_grad()

@@ -41,4 +41,4 @@ def run(given: argparse.Namespace) -> None:
         given.config = str(saved)
     recipe, reason = recipe_of_flags(given, given.task, {} if given.seed is None else {"run": {"seed": given.seed}})
     out = given.out or unused_run_dir(f"{recipe.task.name}-{'+'.join(recipe.space.names)}")
-    search.run(recipe, out, given.resume, make_console(), reason)
+    search.run(recipe, out, make_console(), given.resume, reason)

@@ -100,14 +100,12 @@ class Component:
     def segment(self, start: int, stop: int, keep_norm: bool = False) -> Segment:
         """Layers `start` to `stop` with a copy of this component's weights."""
         segment = Segment(self.config, self.layout, start, stop, keep_norm)
-        ours = getattr(self.backbone, self.layout.layers)
-        theirs = getattr(segment.backbone, self.layout.layers)
-        for source, target in zip(ours[start:stop], theirs, strict=True):
-            target.load_state_dict(source.state_dict())
+        layers, norm = self.layout.layers, self.layout.norm
+        source, target = getattr(self.backbone, layers)[start:stop], getattr(segment.backbone, layers)
+        for source_layer, target_layer in zip(source, target, strict=True):
+            copy_weights(source_layer, target_layer)
         if keep_norm:
-            getattr(segment.backbone, self.layout.norm).load_state_dict(
-                getattr(self.backbone, self.layout.norm).state_dict()
-            )
+            copy_weights(getattr(self.backbone, norm), getattr(segment.backbone, norm))
         return segment
 
     def describe(self) -> dict[str, Any]:
@@ -123,3 +121,9 @@ class Component:
             "pretrained": self.pretrained,
             "head_bias": getattr(self.model.get_output_embeddings(), "bias", None) is not None,
         }
+
+
+def copy_weights(source: nn.Module, target: nn.Module) -> None:
+    """Copy all weights, unless the target is on the meta device, where modules have shapes only."""
+    if not any(parameter.is_meta for parameter in target.parameters()):
+        target.load_state_dict(source.state_dict())

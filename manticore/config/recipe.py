@@ -9,7 +9,6 @@ from typing import Any
 import yaml
 
 from manticore.config.sections import (
-    ZERO_SHOT,
     AlignOptions,
     BaselineOptions,
     FinetuneOptions,
@@ -19,7 +18,6 @@ from manticore.config.sections import (
     SelectionOptions,
     StudyOptions,
 )
-from manticore.errors import UnknownName
 from manticore.nas.space import SearchSpace
 from manticore.tasks.options import TaskOptions
 from manticore.utils.fields import Checked
@@ -68,13 +66,19 @@ class Recipe(Checked):
     def __post_init__(self) -> None:
         # The registries import torch, which the flags of the command line, made from these fields, need not.
         from manticore.nas.projectors import check_projector
+        from manticore.nas.regularizers import regularizers
         from manticore.nas.relaxations import relaxations
+        from manticore.nas.selection import selectors
         from manticore.nas.strategies import strategies
 
         super().__post_init__()
-        if self.search.strategy not in (*strategies, ZERO_SHOT):
-            raise UnknownName("strategy", self.search.strategy, [*strategies, ZERO_SHOT])
-        _ = relaxations[self.search.relaxation]
+        for registry, name in (
+            (strategies, self.search.strategy),
+            (relaxations, self.search.relaxation),
+            (regularizers, self.search.regularizer),
+            (selectors, self.selection.selector),
+        ):
+            _ = registry[name]  # raises UnknownName
         check_projector(self.space.projector, self.space.projector_options)
 
     def to_dict(self) -> dict[str, Any]:

@@ -16,9 +16,6 @@ from manticore.utils.fields import (
     PositiveInt,
 )
 
-ZERO_SHOT = "zero-shot"
-"""The strategy that trains nothing."""
-
 Baseline = Literal["components", "designed", "uniform", "soft", "random", "hub"]
 Budget = Literal["tokens", "flops"]
 
@@ -79,6 +76,9 @@ class SearchOptions(Checked):
     """Weight steps train one path, sampled from the mixing weights, instead of the mixture. A step is cheaper, and each
     path learns to work by itself. Residual topology with a bilevel strategy only."""
 
+    regularizer: str = "entropy"
+    """Term in the alphas' loss, which entropy_weight and entropy_schedule scale."""
+
     temperature: PositiveFloat = 1.0
     """Temperature of the softmax; a lower one makes the alphas act faster."""
 
@@ -125,6 +125,9 @@ class SelectionOptions(Checked):
     """Which component is the base model if the space names none: best_alone (the best score after training alone) or
     min_kl (of aligned language models, the one whose predictions change least when another model runs one stage,
     measured by the mean KL divergence)."""
+
+    selector: str = "largest-weight"
+    """How the path is selected: largest-weight (the largest product of mixing weights), or a registered one."""
 
     max_parameters: PositiveFloat | Literal["largest_component"] | None = None
     """Largest number of parameters of the hybrid; largest_component: the number of the largest component alone, unless

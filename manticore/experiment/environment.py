@@ -45,7 +45,7 @@ def setup_hardware(options: RunOptions) -> Hardware:
     transformers.utils.logging.disable_progress_bar()
     kernels.install()
     set_malloc_thresholds()
-    return Hardware("cuda" if cuda else "cpu", precision, options.checkpoint_every, options.log_every)
+    return Hardware("cuda" if cuda else "cpu", precision, options.checkpoint_every)
 
 
 def _processor() -> str:

@@ -1,25 +1,27 @@
-"""The comparison: everything that was trained, and what needs no training, on one untouched test split."""
+"""Evaluation on the test split: everything that was trained, and heuristics. Only this file reads the test split."""
 
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
+from typing import Any
 
 from torch import nn
+from transformers import PreTrainedModel
 
 from manticore import __version__
 from manticore.components import Component
 from manticore.experiment.environment import environment_info
 from manticore.experiment.experiment import Experiment, PhaseResult
-from manticore.experiment.model_selection import choose_export
-from manticore.experiment.phases import RANDOM
-from manticore.experiment.projectors import ProjectorFit
+from manticore.experiment.model_selection import Choice, choose_export
+from manticore.experiment.phases import RANDOM_PATH
 from manticore.nas.cost import flops, model_parameters, parameters
-from manticore.nas.discretize import discretize
 from manticore.nas.supernet import Supernet
 from manticore.results.search import (
     DISCRETE_ROW,
     HYBRID_ROW,
     SOFT_ROW,
+    AlignmentInfo,
     ComponentInfo,
     DiscretizationGap,
     ModelRow,
@@ -32,39 +34,39 @@ from manticore.training.scoring import Score
 from manticore.utils.console import info
 
 
-def compare(
-    exp: Experiment,
-    base: str,
-    reason: str,
-    alone: dict[str, PhaseResult],
-    found: PhaseResult,
-    path: list[str],
-    tuned: PhaseResult,
-    others: dict[str, PhaseResult],
-) -> SearchResult:
-    """Everything on the same untouched test split, which is read here and nowhere else."""
-    supernet = found.net
-    assert isinstance(supernet, Supernet)
-    info(exp.console, "comparing on the test split")
-    raw = discretize(supernet, path, **exp.task.config_fields())
-    rows = [
-        _row(exp, SOFT_ROW, "search", supernet, found.tokens),
-        _row(exp, DISCRETE_ROW, "search", raw, found.tokens),
-        _row(exp, HYBRID_ROW, "search", tuned.net, found.tokens + tuned.tokens),
-        *(
-            _row(exp, f"{name} alone", "component", phase.net, phase.tokens, phase.task)
-            for name, phase in alone.items()
-        ),
-    ]
-    for name, phase in others.items():
-        inherited = found.tokens if name == RANDOM and exp.recipe.finetune.init == "supernet" else 0
-        rows.append(_row(exp, name, "baseline", phase.net, inherited + phase.tokens))
+@dataclass(frozen=True)
+class TrainedModels:
+    """Everything that a search has trained and chosen.
+
+    Attributes:
+        base: the base model.
+        solo: each component alone.
+        search: the searched supernet.
+        path: the selected path.
+        discrete: the hybrid on the path, before fine-tuning.
+        hybrid: the hybrid after fine-tuning.
+        controls: the uniform mixture and the random path, as far as the recipe wants them.
+    """
+
+    base: Choice
+    solo: dict[str, PhaseResult[PreTrainedModel]]
+    search: PhaseResult[Supernet]
+    path: list[str]
+    discrete: PreTrainedModel
+    hybrid: PhaseResult[PreTrainedModel]
+    controls: dict[str, PhaseResult[Any]]
+
+
+def evaluate_on_test(exp: Experiment, trained: TrainedModels) -> SearchResult:
+    """Score every model on the test split, count its cost, and choose what is exported."""
+    info(exp.console, "evaluating on the test split")
+    rows = _rows(exp, trained)
     soft, discrete, finetuned = (row.score.value for row in rows[:3])
-    rows += _heuristic_rows(exp.task)
-    exported, why = choose_export(exp, tuned, alone)
-    preset, preset_why = exp.preset
-    architecture = supernet.architecture(path)
-    fit = exp.fits.get(base)
+    exported, exported_reason = choose_export(exp, trained.hybrid, trained.solo)
+    preset, preset_reason = exp.preset
+    supernet = trained.search.net
+    architecture = supernet.architecture(trained.path)
+    fit = exp.projector_fits.get(trained.base.name)
     return SearchResult(
         version=__version__,
         task=exp.task.name,
@@ -73,20 +75,48 @@ def compare(
         example=exp.task.example_text(),
         seed=exp.recipe.run.seed,
         preset=preset,
-        preset_reason=preset_why,
+        preset_reason=preset_reason,
         base=architecture.base,
-        base_reason=reason if supernet.topology.has_base else "it runs the first stage",
-        path=tuple(path),
+        base_reason=trained.base.reason if supernet.topology.has_base else "the component of the first stage",
+        path=architecture.path,
         summary=architecture.words(),
         exported=exported,
-        exported_reason=why,
+        exported_reason=exported_reason,
         gap=DiscretizationGap(soft, discrete, finetuned),
         components={component.name: _component_info(component, exp.space.stages) for component in exp.components},
-        alignment=fit.info if isinstance(fit, ProjectorFit) else None,
+        alignment=None if fit is None else AlignmentInfo(fit.tokens, fit.paired, tuple(fit.stages)),
         machine=environment_info(),
         seconds=exp.seconds,
-        rows=tuple(rows),
+        rows=(*rows, *_heuristic_rows(exp.task)),
     )
+
+
+def _rows(exp: Experiment, trained: TrainedModels) -> list[ModelRow]:
+    """A row for each model. Tokens include those of the search, where a model starts from the supernet's weights."""
+    search, hybrid = trained.search, trained.hybrid
+    rows = [
+        _row(exp, SOFT_ROW, "search", search.net, search.tokens),
+        _row(exp, DISCRETE_ROW, "search", trained.discrete, search.tokens),
+        _row(exp, HYBRID_ROW, "search", hybrid.net, search.tokens + hybrid.tokens),
+    ]
+    for name, phase in trained.solo.items():
+        rows.append(_row(exp, f"{name} alone", "component", phase.net, phase.tokens, phase.task))
+    for name, phase in trained.controls.items():
+        inherited = search.tokens if name == RANDOM_PATH and exp.recipe.finetune.init == "supernet" else 0
+        rows.append(_row(exp, name, "baseline", phase.net, inherited + phase.tokens))
+    return rows
+
+
+def _row(exp: Experiment, name: str, group: str, net: nn.Module, tokens: int, task: Task | None = None) -> ModelRow:
+    score = SplitScore.of(exp.score(net, "test", task).to_dict(), metrics[exp.task.metric])
+    return ModelRow(name, group, score, model_parameters(net), flops(net, exp.mean_length), tokens)
+
+
+def _heuristic_rows(task: Task) -> list[ModelRow]:
+    """A row for each heuristic of the task; they need no training."""
+    count = len(task.splits().test)
+    scores = {name: Score(math.nan, accuracy, count) for name, accuracy in task.guesses().items()}
+    return [ModelRow(name, "heuristic", SplitScore.of(score.to_dict(), score.metric)) for name, score in scores.items()]
 
 
 def _component_info(component: Component, stages: int) -> ComponentInfo:
@@ -98,15 +128,3 @@ def _component_info(component: Component, stages: int) -> ComponentInfo:
         width=component.width,
         layer_boundaries=tuple(component.layer_boundaries(stages)),
     )
-
-
-def _row(exp: Experiment, name: str, group: str, net: nn.Module, tokens: int, task: Task | None = None) -> ModelRow:
-    score = SplitScore.of(exp.score(net, "test", task).to_dict(), metrics[exp.task.metric])
-    return ModelRow(name, group, score, model_parameters(net), flops(net, exp.mean_length), tokens)
-
-
-def _heuristic_rows(task: Task) -> list[ModelRow]:
-    """One row for each of the task's heuristics, which need no training."""
-    count = len(task.splits().test)
-    scores = {name: Score(math.nan, accuracy, count) for name, accuracy in task.guesses().items()}
-    return [ModelRow(name, "heuristic", SplitScore.of(score.to_dict(), score.metric)) for name, score in scores.items()]

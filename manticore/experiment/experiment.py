@@ -1,44 +1,55 @@
-"""What all stories share: the task, the components and the trained models of one run, made from its recipe."""
+"""One run in memory: recipe, task, components, hardware and folder, and what every phase of training shares."""
 
 from __future__ import annotations
 
-import hashlib
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from typing import Generic, TypeVar
 
 import lightning
 import torch
 from rich.console import Console
 from torch import nn
 
+from manticore.alignment.calibration import Calibration
 from manticore.components import Component, Scratch, load
 from manticore.components.context_length import TASK_ADVICE, check_context_length, component_context_length
 from manticore.config.recipe import Recipe
+from manticore.experiment.environment import setup_hardware
+from manticore.experiment.projectors import ProjectorFit
 from manticore.experiment.run_dir import RunDir
-from manticore.modeling.segments import Segment
-from manticore.nas.cost import FlopCounter
+from manticore.experiment.seeding import seed_of, seed_torch
 from manticore.nas.space import SearchSpace
 from manticore.nas.supernet import Supernet
+from manticore.tasks.catalog import load_task
 from manticore.tasks.dataset import concat
 from manticore.tasks.options import choose_preset
 from manticore.tasks.task import Task
 from manticore.training.batching import BatchSampler
-from manticore.training.modules import TrainModule
+from manticore.training.modules import LoopOptions, TrainModule
 from manticore.training.scoring import Score, score
 from manticore.training.trainer import Hardware, fit
 from manticore.utils.console import info
 
+Net = TypeVar("Net", bound=nn.Module)
+
 
 @dataclass
-class PhaseResult:
-    """A model after a phase: the network, the tokens it saw, operations and seconds that took, its scores by split.
+class PhaseResult(Generic[Net]):
+    """A model after a phase of training.
 
-    `task` is the task as this model reads it.
+    Attributes:
+        net: the model, in evaluation mode, on the CPU.
+        tokens: tokens that it was trained on.
+        seconds: duration of the phase.
+        task: the task as this model's tokenizer reads it.
+        flops: operations of the phase, forward and backward.
+        scores: its scores by split, as far as they were needed.
     """
 
-    net: nn.Module
+    net: Net
     tokens: int
     seconds: float
     task: Task
@@ -46,126 +57,186 @@ class PhaseResult:
     scores: dict[str, Score] = field(default_factory=dict)
 
 
-def seed_of(seed: int, *names: str) -> int:
-    """A seed that depends on the run's seed and on what it is for, so phases can be run in any order, or skipped."""
-    digest = hashlib.blake2b("/".join([str(seed), *names]).encode(), digest_size=4).digest()
-    return int.from_bytes(digest, "little") % (2**31)
-
-
 @dataclass
 class Experiment:
-    """One run's means.
+    """A run and what it owns.
 
     Attributes:
         recipe: what to do.
-        task: on what; text as base reads it, once it is known who is base.
-        machine: where.
-        folder: where results are kept.
-        console: where the user watches.
-        seconds: how long each phase took.
-        fits: by base, the projectors that were fitted; see `aligning`.
-        preset_reason: why the task has its preset; empty: as `choose_preset` says.
+        task: the task; a language task as the base model's tokenizer reads it, once the base is chosen.
+        components: the components of the search space, loaded or drawn.
+        hardware: device and precision.
+        run_dir: the folder of the results.
+        console: where progress is printed.
+        preset_reason: why the task has its preset.
+        seconds: duration of each phase, by name.
+        calibrations: text that projectors are fitted on, by base.
+        projector_fits: projectors that were fitted or read, by base.
     """
 
     recipe: Recipe
     task: Task
-    machine: Hardware
-    folder: RunDir
+    components: list[Component]
+    hardware: Hardware
+    run_dir: RunDir
     console: Console
-    seconds: dict[str, float] = field(default_factory=dict)
-    fits: dict[str, object] = field(default_factory=dict)
     preset_reason: str = ""
+    seconds: dict[str, float] = field(default_factory=dict)
+    calibrations: dict[str, Calibration] = field(default_factory=dict)
+    projector_fits: dict[str, ProjectorFit] = field(default_factory=dict)
 
-    @cached_property
+    @classmethod
+    def open(
+        cls,
+        recipe: Recipe,
+        run_dir: RunDir,
+        console: Console,
+        task: Task | None = None,
+        hardware: Hardware | None = None,
+        preset_reason: str = "",
+    ) -> Experiment:
+        """Load the components, and the task and the hardware of the recipe where they are not given.
+
+        Raises ManticoreError if one of them cannot be had.
+        """
+        task = task or load_task(recipe.task)
+        hardware = hardware or setup_hardware(recipe.run)
+        return cls(recipe, task, load_components(recipe, task), hardware, run_dir, console, preset_reason)
+
+    @property
     def space(self) -> SearchSpace:
         """The search space."""
         return self.recipe.space
 
-    @cached_property
-    def components(self) -> list[Component]:
-        """The components, loaded or drawn; the same for the same seed."""
-        sizes, scratch = self.recipe.scratch, None
-        if not self.task.is_language_modeling:
-            scratch = Scratch(sizes.attention, sizes.recurrent, self.task.vocabulary.size, self.task.max_length)
-        out = []
-        for spec in self.space.components:
-            self.reseed("component", spec.name)
-            out.append(load(spec, scratch))
-            out[-1].layer_boundaries(self.space.stages)  # more stages than layers is said before anything is trained
-            limits = {spec.name: component_context_length(out[-1])}
-            check_context_length(limits, self.task.max_length, "a task sequence", TASK_ADVICE)
-        return out
-
-    def read_as(self, name: str) -> Experiment:
-        """The same means, with text as the component `name` reads it. Raises ManticoreError if it has no tokenizer."""
-        if not self.task.is_language_modeling:
-            return self  # before the components are loaded, which seeds torch
-        tokenizer = next(component.tokenizer for component in self.components if component.name == name)
-        other = replace(self, task=self.task.with_tokenizer(tokenizer, owner=f"'{name}'"))
-        other.__dict__["components"] = self.components
-        return other
-
-    def reseed(self, *names: str) -> None:
-        """Set torch's seed from the run's and from what it is for."""
-        torch.manual_seed(seed_of(self.recipe.run.seed, *names))
-
     @property
     def preset(self) -> tuple[str, str]:
-        """The task's preset, and why."""
-        chosen, why = choose_preset(self.recipe.task.preset)
-        return chosen, self.preset_reason or why
+        """The preset of the task, and why it was chosen."""
+        preset, reason = choose_preset(self.recipe.task.preset)
+        return preset, self.preset_reason or reason
 
-    @property
+    def for_component(self, name: str) -> Experiment:
+        """The same run with the task as the tokenizer of component `name` reads it.
+
+        Raises ManticoreError if a language task gets a component without a tokenizer.
+        """
+        return replace(self, task=self.task.with_tokenizer(self.component(name).tokenizer, owner=f"'{name}'"))
+
+    def seed(self, *names: str) -> int:
+        """The seed of a purpose; see `seeding`."""
+        return seed_of(self.recipe.run.seed, *names)
+
+    @cached_property
     def mean_length(self) -> int:
-        """Tokens of a sequence, in the mean; what costs are counted at."""
+        """Mean tokens of a training sequence, at which costs are counted."""
         return int(self.task.splits().train.lengths.mean() / self.task.sequences)
 
-    def supernet(self, base: str, relaxation: str, purpose: str) -> Supernet:
-        """A fresh supernet; `purpose` seeds its projectors and head."""
-        self.reseed("supernet", purpose)
-        made = Supernet(self.components, self.space, base, self.task.head_spec, relaxation)
-        made.temperature = self.recipe.search.temperature
-        return made
+    def supernet(
+        self, base: str, relaxation: str, purpose: str, components: Sequence[Component] | None = None
+    ) -> Supernet:
+        """A new supernet. `purpose` seeds its projectors and head; `components` may leave all but the base out."""
+        seed_torch(self.recipe.run.seed, "supernet", purpose)
+        candidates = None if components is None else [component.name for component in components]
+        parts = self.components if components is None else components
+        net = Supernet(parts, self.space, base, self.task.head_spec, relaxation, candidates)
+        net.temperature = self.recipe.search.temperature
+        return net
+
+    def skeleton(self, base: str, components: Sequence[Component] | None = None) -> Supernet:
+        """A supernet on the meta device: shapes without weights, for checks and costs. It takes no time or memory.
+
+        A projector of a user that cannot be built there makes it an ordinary supernet.
+        """
+        try:
+            with torch.device("meta"):
+                return self.supernet(base, "softmax", "skeleton", components)
+        except (NotImplementedError, RuntimeError):
+            return self.supernet(base, "softmax", "skeleton", components)
+
+    def component(self, name: str) -> Component:
+        """The component of a name."""
+        return next(component for component in self.components if component.name == name)
 
     def stream(self, splits: Sequence[str], batch_size: int, purpose: str) -> BatchSampler:
-        """Batches of the named splits together."""
-        held = self.task.splits()
-        examples = concat([getattr(held, name) for name in splits])
-        return BatchSampler(examples, batch_size, seed_of(self.recipe.run.seed, "stream", purpose), self.task.collate)
+        """Batches of the named splits together, in an order that depends on the seed and the purpose."""
+        examples = concat([getattr(self.task.splits(), name) for name in splits])
+        return BatchSampler(examples, batch_size, self.seed("stream", purpose), self.task.collate)
+
+    def loop(self, seen_tokens: int = 0) -> LoopOptions:
+        """How training steps of this run are done."""
+        run = self.recipe.run
+        return LoopOptions(
+            run.micro_batch_size, run.gradient_checkpointing, run.log_every, self.mean_length, seen_tokens
+        )
 
     def train(
         self,
         phase: str,
-        make: Callable[[], TrainModule],
+        build: Callable[[], Net],
+        module: Callable[[Net], TrainModule],
         streams: Callable[[], dict[str, BatchSampler]],
         callbacks: Sequence[lightning.Callback] = (),
-    ) -> PhaseResult:
-        """The model after `phase`: trained now, gone on with, or read if the phase was finished before."""
-        self.reseed("phase", phase)
-        module = make()
-        module.micro_batch_size = self.recipe.run.micro_batch_size
-        module.meter = FlopCounter(module.net, self.mean_length)
-        for part in module.net.modules():
-            if isinstance(part, Segment):
-                part.gradient_checkpointing = self.recipe.run.gradient_checkpointing
-        held = self.folder.done(phase)
-        if held is not None:
-            self.folder.restore(phase, module.net)
-            info(self.console, f"  {phase}: done before")
-            self.seconds[phase] = held["seconds"]
-            return PhaseResult(module.net.eval(), held["tokens"], held["seconds"], self.task, held["flops"])
+    ) -> PhaseResult[Net]:
+        """The model after a phase: trained now, resumed from a saved state, or read if the phase is finished.
+
+        Args:
+            phase: name of the phase; it seeds the training and names the files.
+            build: makes the untrained model.
+            module: from the model to its Lightning module.
+            streams: batches by the names that the module reads.
+            callbacks: further callbacks of the trainer.
+        """
+        seed_torch(self.recipe.run.seed, "phase", phase)
+        net = build()
+        training = module(net)
+        record = self.run_dir.finished_phase(phase)
+        if record is not None:
+            self.run_dir.restore(phase, net)
+            info(self.console, f"  {phase}: finished before")
+            self.seconds[phase] = record["seconds"]
+            return PhaseResult(_evaluated(net), record["tokens"], record["seconds"], self.task, record["flops"])
         started = time.monotonic()
-        fit(module, streams(), phase, self.folder.checkpoints, self.machine, self.console, callbacks)
+        fit(training, streams(), phase, self.run_dir.checkpoints, self.hardware, self.console, callbacks)
         seconds = time.monotonic() - started
-        facts = {"tokens": module.tokens, "seconds": seconds, "steps": module.done, "flops": module.flops}
-        self.folder.keep(phase, module.net, facts)
+        return self.keep(phase, net, training.tokens, seconds, training.step_count, training.flops)
+
+    def keep(
+        self, phase: str, net: Net, tokens: int, seconds: float, steps: int = 0, flops: float = 0.0
+    ) -> PhaseResult[Net]:
+        """Save a phase as finished and return its result."""
+        record = {"tokens": tokens, "seconds": seconds, "steps": steps, "flops": flops}
+        self.run_dir.save_phase(phase, net, record)
         self.seconds[phase] = seconds
-        return PhaseResult(module.net, module.tokens, seconds, self.task, module.flops)
+        return PhaseResult(_evaluated(net), tokens, seconds, self.task, flops)
 
     def score(self, net: nn.Module, split: str, task: Task | None = None, **options: object) -> Score:
-        """What `net` is worth on one split of the task, as it is read here or as `task` reads it."""
+        """The score of `net` on one split of the task, as this run or as `task` reads it. `options` go to the net."""
         task = task or self.task
         examples = getattr(task.splits(), split)
-        result = score(net, examples, task.collate, self.recipe.run.eval_batch_size, self.machine.device, **options)
+        result = score(net, examples, task.collate, self.recipe.run.eval_batch_size, self.hardware.device, **options)
         net.to("cpu")
         return result
+
+
+def load_components(recipe: Recipe, task: Task) -> list[Component]:
+    """The components of a recipe's search space: loaded, or drawn at the recipe's sizes with seeds of their own.
+
+    Raises ManticoreError if one cannot be loaded, has fewer layers than there are stages, or fewer positions than the
+    task has tokens.
+    """
+    sizes, scratch = recipe.scratch, None
+    if not task.is_language_modeling:
+        scratch = Scratch(sizes.attention, sizes.recurrent, task.vocabulary.size, task.max_length)
+    components = []
+    for spec in recipe.space.components:
+        seed_torch(recipe.run.seed, "component", spec.name)
+        component = load(spec, scratch)
+        component.layer_boundaries(recipe.space.stages)
+        limits = {spec.name: component_context_length(component)}
+        check_context_length(limits, task.max_length, "a task sequence", TASK_ADVICE)
+        components.append(component)
+    return components
+
+
+def _evaluated(net: Net) -> Net:
+    net.eval()
+    return net

@@ -1,137 +1,124 @@
-"""Every choice of a search, each made on the validation split or on alphas, never on test."""
+"""Model selection: the base, the path and what is exported. Nothing here reads the test split."""
 
 from __future__ import annotations
 
-import math
-from itertools import combinations
+from typing import Any, NamedTuple
 
-from manticore.errors import ManticoreError
+from torch import Tensor
+
 from manticore.experiment.experiment import Experiment, PhaseResult
-from manticore.experiment.projectors import base_of_projector_set, uses_closed_form
-from manticore.experiment.zero_shot import mean_stage_kl
-from manticore.nas.cost import branch_costs, fixed_costs, flops, parameters, path_parameters, position_costs
-from manticore.nas.selection import best_path
+from manticore.experiment.phases import first_batches
+from manticore.experiment.projectors import base_of_projector_set, build_aligned_supernet, uses_closed_form
+from manticore.nas.cost import flops, parameters, path_parameters
+from manticore.nas.selection import Budget, SelectionContext, selectors
+from manticore.nas.strategies.zero_shot import ZeroShot, mean_stage_kl
 from manticore.nas.supernet import Supernet
 from manticore.training.scoring import Score
 
+Phase = PhaseResult[Any]
 
-def choose_base(exp: Experiment, alone: dict[str, PhaseResult]) -> tuple[str, str]:
-    """Who is base, and why."""
-    settled = given_base(exp)
-    if settled is not None:
-        return settled
-    if not alone:
-        return exp.space.names[0], "named first; components were not trained alone"
-    scores = {name: val_score(exp, trained) for name, trained in alone.items()}
+
+class Choice(NamedTuple):
+    """What was chosen, and why, in words."""
+
+    name: str
+    reason: str
+
+
+def choose_base(exp: Experiment, solo: dict[str, Phase]) -> Choice:
+    """The base model: the given one, or the component with the best validation score alone."""
+    if (given := given_base(exp)) is not None:
+        return given
+    if not solo:
+        return Choice(exp.space.names[0], "the first of the components; they were not trained alone")
+    scores = {name: val_score(exp, phase) for name, phase in solo.items()}
     best = max(scores, key=lambda name: scores[name].sort_key)
-    told = ", ".join(f"{name} {held.metric.format(held.value)}" for name, held in scores.items())
-    return best, f"best alone on the validation split: {told}"
+    return Choice(best, f"best alone on the validation split: {_listed(scores)}")
 
 
-def given_base(exp: Experiment) -> tuple[str, str] | None:
-    """Who is base, and why, where that can be told before anything is trained."""
+def given_base(exp: Experiment) -> Choice | None:
+    """The base where it is known before anything is trained: asked for, a projector set's, or by `base_criterion`."""
     if exp.space.base is not None:
-        return exp.space.base, "you asked for it"
-    if exp.recipe.align.projectors is not None and exp.task.is_language_modeling:
-        return base_of_projector_set(exp), "the projectors were fitted to it"
-    if (
-        exp.recipe.selection.base_criterion != "min_kl"
-        or not exp.task.is_language_modeling
-        or not uses_closed_form(exp.recipe)
-    ):
+        return Choice(exp.space.base, "as asked for")
+    if not exp.task.is_language_modeling:
         return None
-    costs = {name: mean_stage_kl(exp, name) for name in exp.space.names}
-    told = ", ".join(f"{name} {cost:.3f}" for name, cost in costs.items())
-    why = f"a stage by another moves its predictions least, in nats a token: {told}"
-    return min(costs, key=lambda name: costs[name]), why
+    if exp.recipe.align.projectors is not None:
+        return Choice(base_of_projector_set(exp), "the base of the projector set")
+    if exp.recipe.selection.base_criterion != "min_kl" or not uses_closed_form(exp.recipe):
+        return None
+    divergences = {name: base_divergence(exp.for_component(name), name) for name in exp.space.names}
+    best = min(divergences, key=lambda name: divergences[name])
+    values = ", ".join(f"{name} {kl:.3f}" for name, kl in divergences.items())
+    return Choice(best, f"smallest mean KL when a donor replaces one stage, in nats per token: {values}")
 
 
-def val_score(exp: Experiment, held: PhaseResult) -> Score:
-    """The score on the validation split, found once for each trained model."""
-    if "val" not in held.scores:
-        held.scores["val"] = exp.score(held.net, "val", held.task)
-    return held.scores["val"]
+def base_divergence(exp: Experiment, base: str) -> float:
+    """Mean KL of the base's predictions when a donor replaces one stage, in nats per token."""
+    device = exp.hardware.device
+    net = build_aligned_supernet(exp, base, exp.recipe.search.relaxation, "search").to(device)
+    batches = first_batches(exp, "zero-shot", ZeroShot.batches)
+    return mean_stage_kl(net, [{name: tensor.to(device) for name, tensor in batch.items()} for batch in batches])
 
 
 def select_path(exp: Experiment, supernet: Supernet) -> list[str]:
-    """The path with the largest product of mixing weights, within the budget if there is one."""
-    options = exp.recipe.selection
-    scores = [[math.log(max(w, 1e-30)) for w in row] for row in supernet.weights().tolist()]
-    limit = parameter_budget(exp)
-    if limit is None and options.max_flops is None:
-        return [supernet.candidates[choice] for choice in best_path(scores)]
-    return _select_within(supernet, scores, limit, options.max_flops, exp.task.max_length)
+    """The path that the recipe's selector chooses within its budget. Raises ManticoreError if no path is within it."""
+
+    def val_loss(weights_SK: Tensor) -> float:
+        loss: float = exp.score(supernet, "val", weights=weights_SK).loss
+        return loss
+
+    context = SelectionContext(path_budget(exp), val_loss)
+    return selectors[exp.recipe.selection.selector](supernet, context)
 
 
-def parameter_budget(exp: Experiment) -> float | None:
-    """The budget of parameters: what is asked for, or the largest component's if that is; None for no limit."""
-    limit = exp.recipe.selection.max_parameters
-    if limit != "largest_component":
-        return limit
-    return largest_component_parameters(exp) if exp.recipe.selection.max_flops is None else None
+def path_budget(exp: Experiment) -> Budget:
+    """The largest cost of the hybrid, by the recipe's selection."""
+    options, length = exp.recipe.selection, exp.task.max_length
+    if options.max_parameters != "largest_component":
+        return Budget(options.max_parameters, options.max_flops, length)
+    if options.max_flops is not None:
+        return Budget(max_flops=options.max_flops, length=length)
+    return Budget(max_parameters=largest_component_parameters(exp), length=length)
 
 
 def largest_component_parameters(exp: Experiment) -> float:
-    """Parameters of the largest component alone, with the ends it has on this task."""
-    space, length = exp.space, exp.task.max_length
-    bases = ((name, exp.supernet(name, "softmax", "count")) for name in space.names)
-    return max(path_parameters(supernet, [name] * space.stages, length) for name, supernet in bases)
+    """Parameters of the largest component alone, with the embedding and head that it has on this task."""
+    stages, length = exp.space.stages, exp.task.max_length
+    skeletons = {component.name: exp.skeleton(component.name, [component]) for component in exp.components}
+    return max(path_parameters(net, [name] * stages, length) for name, net in skeletons.items())
 
 
-def _select_within(
-    supernet: Supernet, scores: list[list[float]], max_parameters: float | None, max_flops: float | None, length: int
-) -> list[str]:
-    """The best path under one budget; exact, also where a donor component brings a position table of its own."""
-    parameter_table, flop_table = branch_costs(supernet, length)
-    fixed_parameters, fixed_flops = fixed_costs(supernet, length)
-    if max_flops is not None:
-        chosen = best_path(scores, flop_table, max_flops, fixed_flops)
-        return [supernet.candidates[choice] for choice in chosen]
-    assert max_parameters is not None
-    carriers = position_costs(supernet)
-    best: tuple[float, tuple[int, ...]] | None = None
-    refusal: ManticoreError | None = None
-    for held in (set(group) for size in range(len(carriers) + 1) for group in combinations(carriers, size)):
-        # A position table is paid once however many stages use it: fix who may be used, then costs add up again.
-        allowed = [i for i, name in enumerate(supernet.candidates) if name not in carriers or name in held]
-        tables = sum(carriers[name] for name in held)
-        rows = [[row[i] for i in allowed] for row in scores]
-        costs = [[row[i] for i in allowed] for row in parameter_table]
-        try:
-            inner = best_path(rows, costs, max_parameters, fixed_parameters + tables)
-        except ManticoreError as error:
-            refusal = refusal or error
-            continue
-        chosen = tuple(allowed[i] for i in inner)
-        total = sum(row[i] for row, i in zip(scores, chosen, strict=True))
-        if best is None or total > best[0]:
-            best = (total, chosen)
-    if best is None:
-        assert refusal is not None
-        raise refusal
-    return [supernet.candidates[choice] for choice in best[1]]
+def val_score(exp: Experiment, phase: Phase) -> Score:
+    """The score on the validation split, computed once for each phase."""
+    if "val" not in phase.scores:
+        phase.scores["val"] = exp.score(phase.net, "val", phase.task)
+    return phase.scores["val"]
 
 
-def choose_export(exp: Experiment, tuned: PhaseResult, alone: dict[str, PhaseResult]) -> tuple[str, str]:
-    """What is exported, and why: the hybrid, or the best component if that is better on the validation split."""
-    hybrid = val_score(exp, tuned)
-    told = f"on the validation split {hybrid.metric.format(hybrid.value)}"
-    if not alone:
-        return "hybrid", f"{told}; components were not trained alone"
-    affordable = {name: held for name, held in alone.items() if within_budget(exp, held)}
-    scores = {name: val_score(exp, held) for name, held in affordable.items()}
+def choose_export(exp: Experiment, hybrid: Phase, solo: dict[str, Phase]) -> Choice:
+    """What is exported: the hybrid, or a component within the budget whose validation score is better."""
+    score = val_score(exp, hybrid)
+    reason = f"on the validation split {score.format()}"
+    if not solo:
+        return Choice("hybrid", f"{reason}; components were not trained alone")
+    scores = {name: val_score(exp, phase) for name, phase in solo.items() if within_budget(exp, phase)}
     if not scores:
-        return "hybrid", f"{told}; no component alone is within the budget"
+        return Choice("hybrid", f"{reason}; no component alone is within the budget")
     best = max(scores, key=lambda name: scores[name].sort_key)
-    told += f", best component {best} {scores[best].metric.format(scores[best].value)}"
-    if scores[best].sort_key > hybrid.sort_key and exp.recipe.selection.fallback_to_component:
-        return best, told
-    return "hybrid", told
+    reason += f", best component {best} {scores[best].format()}"
+    if scores[best].sort_key > score.sort_key and exp.recipe.selection.fallback_to_component:
+        return Choice(best, reason)
+    return Choice("hybrid", reason)
 
 
-def within_budget(exp: Experiment, held: PhaseResult) -> bool:
-    """Whether a trained model costs no more than the selection allows."""
+def within_budget(exp: Experiment, phase: Phase) -> bool:
+    """Whether a trained model costs no more than the recipe's selection allows."""
     options = exp.recipe.selection
-    limit = options.max_parameters if options.max_parameters != "largest_component" else None  # no component exceeds it
-    cheap = limit is None or parameters(held.net) <= limit
-    return cheap and (options.max_flops is None or flops(held.net, exp.task.max_length) <= options.max_flops)
+    limit = options.max_parameters
+    if limit is not None and limit != "largest_component" and parameters(phase.net) > limit:
+        return False
+    return options.max_flops is None or flops(phase.net, exp.task.max_length) <= options.max_flops
+
+
+def _listed(scores: dict[str, Score]) -> str:
+    return ", ".join(f"{name} {score.format()}" for name, score in scores.items())

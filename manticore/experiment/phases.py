@@ -1,136 +1,169 @@
-"""What is trained in a search: each component alone, the supernet, the discrete hybrid, the baselines."""
+"""The phases of training in a search: each component alone, the supernet, the discrete hybrid, the controls."""
 
 from __future__ import annotations
 
 import random
+import time
+from collections.abc import Sequence
+from copy import deepcopy
 from functools import partial
-from typing import Any
+
+import torch
+from transformers import PreTrainedModel
 
 from manticore.components.spec import SKIP
 from manticore.config.recipe import Recipe
-from manticore.config.sections import ZERO_SHOT
-from manticore.experiment.experiment import Experiment, PhaseResult, seed_of
-from manticore.experiment.projectors import aligned_sequences, build_aligned_supernet, calibration_tokens
-from manticore.experiment.zero_shot import ZERO_SHOT_BATCHES, score_paths
+from manticore.experiment.experiment import Experiment, PhaseResult
+from manticore.experiment.projectors import alignment_sequences, build_aligned_supernet, calibration_tokens
 from manticore.nas.discretize import discretize
-from manticore.nas.strategies import strategies
+from manticore.nas.strategies import TrainingFree, strategies
 from manticore.nas.supernet import Supernet
-from manticore.training.batching import BatchSampler
+from manticore.training.batching import Batch, BatchSampler
 from manticore.training.callbacks import AlphaRecord
 from manticore.training.modules import SearchModule, TrainModule
 
-BOTH = ("train", "train_arch")
-RANDOM = "random path"
+TRAINING_SPLITS = ("train", "train_arch")
+"""What every model but the supernet is trained on."""
+
+UNIFORM_MIXTURE, RANDOM_PATH = "uniform mixture", "random path"
+"""Names of the controls: phases of training and rows of tables."""
 
 
 def matched_steps(recipe: Recipe) -> int:
-    """Steps that show a baseline as many sequences as the hybrid saw in search and fine-tuning together."""
-    search, tuned = recipe.search, recipe.finetune.steps * recipe.finetune.batch_size
-    if search.strategy == ZERO_SHOT:
-        searched = search.batch_size * ZERO_SHOT_BATCHES
-    else:
-        alpha_steps = search.steps - search.warmup_steps if len(strategies[search.strategy].splits) > 1 else 0
-        searched = (search.steps + alpha_steps) * search.batch_size
-    return round((aligned_sequences(recipe) + searched + tuned) / recipe.finetune.batch_size)
+    """Steps in which a baseline sees as many sequences as the hybrid in alignment, search and fine-tuning together."""
+    options, batch_size = recipe.search, recipe.finetune.batch_size
+    searched = strategies[options.strategy].sequences(options.steps, options.warmup_steps, options.batch_size)
+    return round((alignment_sequences(recipe) + searched + recipe.finetune.steps * batch_size) / batch_size)
 
 
 def finetune_stream(exp: Experiment) -> dict[str, BatchSampler]:
-    """What models that are compared learn from: with one seed and one tokenizer the same batches in the same order.
+    """Batches of all training outside of the search.
 
-    Then what they differ by is not the luck of the draw, and intervals of differences are as narrow as they can be. Who
-    has fewer steps sees the first of them. A search draws its own: so does the hub, which is nothing but a search.
+    With the same seed and tokenizer, all compared models get the same batches in the same order, so their differences
+    do not depend on the order, and intervals of differences are narrow. A model with fewer steps gets the first ones.
     """
-    return {"weights": exp.stream(BOTH, exp.recipe.finetune.batch_size, "lessons")}
+    return {"weights": exp.stream(TRAINING_SPLITS, exp.recipe.finetune.batch_size, "lessons")}
 
 
-def train_components(exp: Experiment) -> dict[str, PhaseResult]:
-    """Every component by itself, with its own embedding, norm and head, on as much as the hybrid will see."""
+def train_components(exp: Experiment) -> dict[str, PhaseResult[PreTrainedModel]]:
+    """Train each component alone, with its own embedding, norm and head, on as many sequences as the hybrid.
+
+    Empty if the recipe wants no components in its comparison.
+    """
     if not exp.recipe.baselines.components:
         return {}
-    stages, options = exp.space.stages, exp.recipe.finetune
-    steps = matched_steps(exp.recipe)
-    out = {}
-    for name in exp.space.names:
-        its = exp.read_as(name)
-
-        def make(name: str = name, its: Experiment = its) -> TrainModule:
-            net = discretize(
-                its.supernet(name, "softmax", f"alone {name}"), [name] * stages, **its.task.config_fields()
-            )
-            return TrainModule(net, options.weights, steps)
-
-        out[name] = its.train(f"alone {name}", make, partial(finetune_stream, its))
-    return out
+    return {name: _train_component(exp.for_component(name), name) for name in exp.space.names}
 
 
-def run_search(exp: Experiment, base: str) -> PhaseResult:
-    """The search itself."""
+def _train_component(exp: Experiment, name: str) -> PhaseResult[PreTrainedModel]:
+    steps, phase = matched_steps(exp.recipe), f"alone {name}"
+    return exp.train(
+        phase,
+        lambda: build_component(exp, name, phase),
+        lambda net: TrainModule(net, exp.recipe.finetune.weights, steps, exp.loop()),
+        partial(finetune_stream, exp),
+    )
+
+
+def build_component(exp: Experiment, name: str, purpose: str) -> PreTrainedModel:
+    """One component as a hybrid on its own path; `purpose` seeds its head."""
+    net = exp.supernet(name, "softmax", purpose, [exp.component(name)])
+    return discretize(net, [name] * exp.space.stages, **exp.task.config_fields())
+
+
+def run_search(exp: Experiment, base: str) -> PhaseResult[Supernet]:
+    """Search: train the weights and alphas of a supernet as the strategy of the recipe says."""
     options = exp.recipe.search
-    if options.strategy == ZERO_SHOT:
-        return score_paths(exp, base)
     strategy = strategies[options.strategy]()
-    # The hub's projectors live in the mixture alone, and a single level has one pass for weights and alphas.
-    sampled = options.sample_paths and exp.space.supports("sample_paths") and "alphas" in strategy.splits
-
-    def make() -> SearchModule:
-        net = build_aligned_supernet(exp, base, options.relaxation, "search")
-        module = SearchModule(
-            net,
-            strategy,
-            options.weights,
-            options.alphas,
-            options.steps,
-            options.warmup_steps,
-            options.entropy_weight,
-            sampled,
-            options.entropy_schedule,
-        )
-        module.tokens = calibration_tokens(exp, base)
-        return module
-
-    def streams() -> dict[str, Any]:
-        return {
-            name: exp.stream(splits, options.batch_size, f"search {name}") for name, splits in strategy.splits.items()
-        }
-
-    return exp.train("search", make, streams, [AlphaRecord(exp.folder.alphas)])
+    relaxation = strategy.relaxation or options.relaxation
+    if isinstance(strategy, TrainingFree):
+        return _score_candidates(exp, base, strategy, relaxation)
+    return exp.train(
+        "search",
+        lambda: build_aligned_supernet(exp, base, relaxation, "search"),
+        lambda net: SearchModule(net, strategy, options, exp.loop(calibration_tokens(exp, base))),
+        lambda: {
+            name: exp.stream(splits, options.batch_size, f"search {name}") for name, splits in strategy.streams.items()
+        },
+        [AlphaRecord(exp.run_dir.alphas)],
+    )
 
 
-def finetune(exp: Experiment, supernet: Supernet, path: list[str], phase: str) -> PhaseResult:
-    """The discrete hybrid on `path`, trained on weights and alphas together, from what the recipe says.
+def _score_candidates(exp: Experiment, base: str, strategy: TrainingFree, relaxation: str) -> PhaseResult[Supernet]:
+    """A search that trains nothing: the strategy sets the alphas from a few batches."""
+    started = time.monotonic()
+    net = build_aligned_supernet(exp, base, relaxation, "search")
+    batches = first_batches(exp, exp.recipe.search.strategy, strategy.batches)
+    alphas = strategy.alphas(net.to(exp.hardware.device), [_to(batch, exp.hardware.device) for batch in batches])
+    net.to("cpu")
+    with torch.no_grad():
+        net.alpha.copy_(alphas)
+    tokens = calibration_tokens(exp, base) + sum(int(batch["attention_mask"].sum()) for batch in batches)
+    return exp.keep("search", net, tokens, time.monotonic() - started)
 
-    A random path that starts fresh owes nothing to the search, and gets its tokens as well.
+
+def first_batches(exp: Experiment, purpose: str, count: int) -> list[Batch]:
+    """The first batches of the split `train_arch`, at most one epoch."""
+    stream = exp.stream(("train_arch",), exp.recipe.search.batch_size, purpose)
+    return [stream.batch(step) for step in range(min(count, stream.per_epoch))]
+
+
+def _to(batch: Batch, device: torch.device) -> Batch:
+    return {name: tensor.to(device) for name, tensor in batch.items()}
+
+
+def finetune(
+    exp: Experiment, supernet: Supernet, discrete: PreTrainedModel, phase: str = "fine-tune"
+) -> PhaseResult[PreTrainedModel]:
+    """Train a discrete hybrid, from the weights that the recipe's `finetune.init` names.
+
+    A random path that starts from the components has no part in the search and gets the tokens of the search as well.
+
+    Args:
+        exp: the run.
+        supernet: the searched supernet.
+        discrete: a path of it with its weights; it stays as it is.
+        phase: name of the phase.
     """
     options = exp.recipe.finetune
-    fresh = options.init == "components"
-    steps = matched_steps(exp.recipe) if fresh and phase == RANDOM else options.steps
+    from_components = options.init == "components"
+    steps = matched_steps(exp.recipe) if from_components and phase == RANDOM_PATH else options.steps
 
-    def make() -> TrainModule:
-        start = build_aligned_supernet(exp, supernet.base, "softmax", "search") if fresh else supernet
-        return TrainModule(discretize(start, path, **exp.task.config_fields()), options.weights, steps)
+    def build() -> PreTrainedModel:
+        if not from_components:
+            return deepcopy(discrete)
+        untrained = build_aligned_supernet(exp, supernet.base, "softmax", "search")
+        return discretize(untrained, discrete.config.path, **exp.task.config_fields())
 
-    return exp.train(phase, make, partial(finetune_stream, exp))
+    return exp.train(
+        phase, build, lambda net: TrainModule(net, options.weights, steps, exp.loop()), partial(finetune_stream, exp)
+    )
 
 
-def train_controls(exp: Experiment, supernet: Supernet, base: str, path: list[str]) -> dict[str, PhaseResult]:
-    """The uniform mixture, and a random path of the same supernet."""
-    out = {}
+def train_controls(
+    exp: Experiment, supernet: Supernet, path: Sequence[str]
+) -> dict[str, PhaseResult[Supernet] | PhaseResult[PreTrainedModel]]:
+    """Train the controls of the recipe: the uniform mixture, and a random path of the same supernet."""
+    controls: dict[str, PhaseResult[Supernet] | PhaseResult[PreTrainedModel]] = {}
     if exp.recipe.baselines.uniform:
         options, steps = exp.recipe.finetune, matched_steps(exp.recipe)
-        out["uniform mixture"] = exp.train(
-            "uniform mixture",
-            lambda: TrainModule(build_aligned_supernet(exp, base, "fixed", "search"), options.weights, steps),
+        controls[UNIFORM_MIXTURE] = exp.train(
+            UNIFORM_MIXTURE,
+            lambda: build_aligned_supernet(exp, supernet.base, "fixed", "search"),
+            lambda net: TrainModule(net, options.weights, steps, exp.loop()),
             partial(finetune_stream, exp),
         )
     if exp.recipe.baselines.random:
-        out[RANDOM] = finetune(exp, supernet, random_path(exp, supernet, path), RANDOM)
-    return out
+        drawn = random_path(exp, supernet, path)
+        discrete = discretize(supernet, drawn, **exp.task.config_fields())
+        controls[RANDOM_PATH] = finetune(exp, supernet, discrete, RANDOM_PATH)
+    return controls
 
 
-def random_path(exp: Experiment, supernet: Supernet, path: list[str]) -> list[str]:
-    """A path drawn uniformly from all but the one that was found."""
-    rng = random.Random(seed_of(exp.recipe.run.seed, "random path"))
+def random_path(exp: Experiment, supernet: Supernet, path: Sequence[str]) -> list[str]:
+    """A path drawn uniformly from all paths but `path`, with at least one component on it."""
+    rng = random.Random(exp.seed("random path"))
     while True:
         drawn = [rng.choice(supernet.candidates) for _ in path]
-        if drawn != path and any(choice != SKIP for choice in drawn):
+        if drawn != list(path) and any(choice != SKIP for choice in drawn):
             return drawn

@@ -1,25 +1,28 @@
-"""P, Q and bypasses in closed form before a search: on the task's own text, or from a projector set. Knows no search.
+"""Projectors before the first step of a search: fitted in closed form on the task's text, or read from a projector set.
 
-A run fits them once for a base; every supernet of the run that has that base starts from the same ones.
+They are fitted once for each base; all supernets of a run with that base start from the same projectors.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from torch import Tensor
 
-from manticore.alignment import StageFit, build_calibration, fit_projectors
+from manticore.alignment import Calibration, StageFit, build_calibration, fit_projectors
 from manticore.alignment.projector_set import ProjectorSet, projector_state
 from manticore.config.recipe import Recipe
-from manticore.config.sections import ZERO_SHOT
 from manticore.errors import BadFile, ManticoreError
-from manticore.experiment.experiment import Experiment
+from manticore.nas.strategies import strategies
 from manticore.nas.supernet import Supernet
-from manticore.results.search import AlignmentInfo
 from manticore.tasks.catalog import task_info
 from manticore.utils import assets
 from manticore.utils.console import info
+
+if TYPE_CHECKING:
+    from manticore.experiment.experiment import Experiment
 
 CLOSED_FORM_KINDS = ("linear", "low-rank")
 """Kinds of projector that have a closed form."""
@@ -27,106 +30,49 @@ CLOSED_FORM_KINDS = ("linear", "low-rank")
 
 @dataclass(frozen=True)
 class ProjectorFit:
-    """What was fitted for a base: the projectors' weights, the tokens that took, how well it went, what paired up."""
+    """Projectors of one base.
+
+    Attributes:
+        weights: tensors of P, Q and bypasses, by their names in a supernet.
+        tokens: base tokens that they were fitted on.
+        stages: quality of the fit of each donor at each stage; empty for a projector set.
+        paired: share of tokens of each donor that were paired with base tokens.
+    """
 
     weights: dict[str, Tensor]
-    tokens: int
-    fits: list[StageFit]
-    paired: dict[str, float]
-
-    @property
-    def info(self) -> AlignmentInfo:
-        """What the result of the run says of the fit."""
-        return AlignmentInfo(self.tokens, self.paired, tuple(self.fits))
+    tokens: int = 0
+    stages: list[StageFit] = field(default_factory=list)
+    paired: dict[str, float] = field(default_factory=dict)
 
 
-def build_aligned_supernet(exp: Experiment, base: str, relaxation: str, purpose: str) -> Supernet:
-    """A supernet whose projectors are fitted, where the components are language models that read the task's text.
+def check_projectors(exp: Experiment) -> None:
+    """Check that the projectors of the recipe can be had, before anything is trained.
 
-    Raises ManticoreError if the projector set the recipe names is another's.
+    Raises ManticoreError if a component cannot read the text, the projector set does not fit, or the strategy needs
+    aligned language models and they cannot be aligned.
     """
-    made = exp.supernet(base, relaxation, purpose)
-    fit = get_projector_fit(exp, made)
-    if fit is not None:
-        made.load_state_dict(fit.weights, strict=False)
-    return made
-
-
-def get_projector_fit(exp: Experiment, supernet: Supernet) -> ProjectorFit | None:
-    """The projectors of a supernet's base, found once for each run; None if they are to start near the identity."""
-    options = exp.recipe.align
-    if not exp.task.is_language_modeling or "alignment" not in supernet.topology.supports:
-        return None
-    if supernet.base not in exp.fits:
-        if options.projectors is not None:
-            projectors = ProjectorSet.load(assets.find("projectors", options.projectors))
-            projectors.apply_to(supernet)
-            exp.fits[supernet.base] = ProjectorFit(projector_state(supernet), projectors.tokens, [], {})
-        elif uses_closed_form(exp.recipe):
-            exp.fits[supernet.base] = _fit(exp, supernet, options.tokens)
-    held = exp.fits.get(supernet.base)
-    assert held is None or isinstance(held, ProjectorFit)
-    return held
-
-
-def calibration_tokens(exp: Experiment, base: str) -> int:
-    """Tokens that were read before the first step of a search."""
-    held = exp.fits.get(base)
-    return held.tokens if isinstance(held, ProjectorFit) and held.fits else 0
-
-
-def _fit(exp: Experiment, supernet: Supernet, tokens: int) -> ProjectorFit:
-    texts = exp.task.documents()["train"]
-    text = build_calibration(exp.components, supernet.base, texts, tokens, exp.task.max_length)
-    text = text.to(exp.machine.device)
-    fits = fit_projectors(supernet.to(exp.machine.device), text.train, text.val)
-    supernet.to("cpu")
-    told = _summary(fits, "Q with the bypass" if "bypass" in supernet.projector else "Q")
-    info(exp.console, f"aligned on {text.summary}: {told}")
-    weights = {key: value.clone() for key, value in projector_state(supernet).items()}
-    return ProjectorFit(weights, text.tokens, fits, text.paired)
-
-
-def _summary(fits: list[StageFit], back: str) -> str:
-    """How much is recovered, and how long updates are beside base's."""
-    lengths = [fit.update / fit.base_update for fit in fits if fit.base_update]
-    return (
-        f"P recovers {_shares([fit.r2_in for fit in fits])} of the donor streams' variance, "
-        f"{back} {_shares([fit.r2_out for fit in fits])} of base's updates'; donor updates are "
-        f"{min(lengths):.2f} to {max(lengths):.2f} times as long as base's"
-    )
-
-
-def _shares(explained: list[float | None]) -> str:
-    """The least and the greatest share of variance that is explained: `81% to 97%`."""
-    shares = [share for share in explained if share is not None]
-    return f"{min(shares):.0%} to {max(shares):.0%}" if shares else "none"
-
-
-def aligned_sequences(recipe: Recipe) -> float:
-    """Sequences of the task that closed-form alignment reads, which everybody else gets for training."""
-    sheet = task_info(recipe.task)
-    return recipe.align.tokens / sheet.max_length if sheet.kind == "lm" and uses_closed_form(recipe) else 0.0
-
-
-def base_of_projector_set(exp: Experiment) -> str:
-    """The base that the recipe's projector set was fitted to.
-
-    Raises ManticoreError if that is not the base that is asked for, or the set is another's altogether.
-    """
-    assert exp.recipe.align.projectors is not None
-    folder = assets.find("projectors", exp.recipe.align.projectors)
-    projectors = ProjectorSet.load(folder)
-    base = exp.space.base or projectors.base
-    if exp.task.is_language_modeling and exp.space.supports("alignment"):
-        if base not in exp.space.names:
-            raise BadFile(folder / "config.json", f"made for {base} as base, which is not among the components")
-        projectors.check(exp.components, exp.space, base)
-    return base
+    language = exp.task.is_language_modeling
+    if exp.recipe.align.projectors is not None and not exp.space.supports("alignment"):
+        raise ManticoreError(
+            f"the {exp.space.topology} topology has no base; align.projectors goes with topology=residual"
+        )
+    base = exp.space.base if exp.recipe.align.projectors is None else base_of_projector_set(exp)
+    if language:
+        for name in exp.space.names:
+            exp.for_component(name).task.splits()
+    if language and uses_closed_form(exp.recipe):
+        for name in [base] if base else exp.space.names:
+            _calibration(exp, name)
+    aligned = language and (exp.recipe.align.projectors is not None or uses_closed_form(exp.recipe))
+    if strategies[exp.recipe.search.strategy].needs_alignment and not aligned:
+        raise ManticoreError(
+            f"{exp.recipe.search.strategy} compares aligned language models: it needs a language task, the residual "
+            "topology, projectors with a closed form (linear, low-rank) and align.tokens above 0"
+        )
 
 
 def uses_closed_form(recipe: Recipe) -> bool:
-    """Whether projectors between language models are fitted here: wanted, not taken from a set, with a closed form."""
+    """Whether a run on a language task fits its projectors: it has no projector set, and the kind has a closed form."""
     options, space = recipe.align, recipe.space
     return (
         options.tokens > 0
@@ -136,28 +82,87 @@ def uses_closed_form(recipe: Recipe) -> bool:
     )
 
 
-def check_projectors(exp: Experiment) -> None:
-    """Raises ManticoreError if the recipe asks for projectors, or for a ranking by them, that there cannot be.
+def alignment_sequences(recipe: Recipe) -> float:
+    """Sequences of the task that the closed form reads. Models that are not aligned get them for training."""
+    task = task_info(recipe.task)
+    return recipe.align.tokens / task.max_length if task.kind == "lm" and uses_closed_form(recipe) else 0.0
 
-    So it does where a component cannot read the task's text, or projectors cannot be fitted on it.
-    """
-    options, aligns = exp.recipe.align, exp.space.supports("alignment")
-    base = exp.space.base if options.projectors is None else base_of_projector_set(exp)
+
+def base_of_projector_set(exp: Experiment) -> str:
+    """The base of the recipe's projector set. Raises ManticoreError if the set does not fit the run."""
+    assert exp.recipe.align.projectors is not None
+    projectors = ProjectorSet.load(assets.find("projectors", exp.recipe.align.projectors))
+    base = exp.space.base or projectors.base
     if exp.task.is_language_modeling:
-        for name in exp.space.names:
-            exp.read_as(name).task.splits()
-    if exp.task.is_language_modeling and uses_closed_form(exp.recipe):
+        if base not in exp.space.names:
+            file = (projectors.folder or exp.run_dir.root) / "config.json"
+            raise BadFile(file, f"made for {base} as base, which is not among the components")
+        projectors.check(exp.components, exp.space, base)
+    return base
+
+
+def build_aligned_supernet(exp: Experiment, base: str, relaxation: str, purpose: str) -> Supernet:
+    """A new supernet, aligned if the components are language models and the topology has a base."""
+    net = exp.supernet(base, relaxation, purpose)
+    fit = projector_fit(exp, net)
+    if fit is not None:
+        net.load_state_dict(fit.weights, strict=False)
+    return net
+
+
+def projector_fit(exp: Experiment, net: Supernet) -> ProjectorFit | None:
+    """The projectors of a supernet's base, fitted or read once for each run. None if they start near the identity."""
+    options = exp.recipe.align
+    if not exp.task.is_language_modeling or not exp.space.supports("alignment"):
+        return None
+    if net.base not in exp.projector_fits:
+        if options.projectors is not None:
+            projectors = ProjectorSet.load(assets.find("projectors", options.projectors))
+            projectors.apply_to(net)
+            exp.projector_fits[net.base] = ProjectorFit(projector_state(net), projectors.tokens)
+        elif uses_closed_form(exp.recipe):
+            exp.projector_fits[net.base] = _fit(exp, net)
+    return exp.projector_fits.get(net.base)
+
+
+def calibration_tokens(exp: Experiment, base: str) -> int:
+    """Tokens of the task that the closed form has read for a base."""
+    fit = exp.projector_fits.get(base)
+    return fit.tokens if fit is not None and fit.stages else 0
+
+
+def _calibration(exp: Experiment, base: str) -> Calibration:
+    """The text that projectors of a base are fitted on, tokenized and paired once for each run."""
+    if base not in exp.calibrations:
         texts = exp.task.documents()["train"]
-        for name in [base] if base else exp.space.names:
-            build_calibration(exp.components, name, texts, options.tokens, exp.task.max_length)
-    if not aligns and options.projectors is not None:
-        raise ManticoreError(
-            f"the {exp.space.topology} topology has no base; align.projectors goes with topology=residual"
+        exp.calibrations[base] = build_calibration(
+            exp.components, base, texts, exp.recipe.align.tokens, exp.task.max_length
         )
-    given = options.projectors is not None or uses_closed_form(exp.recipe)
-    able = exp.task.is_language_modeling and aligns and given
-    if exp.recipe.search.strategy == ZERO_SHOT and not able:
-        raise ManticoreError(
-            "zero-shot ranks aligned language models: it needs a language task, the residual topology, projectors with "
-            "a closed form (linear, low-rank) and align.tokens above 0"
-        )
+    return exp.calibrations[base]
+
+
+def _fit(exp: Experiment, net: Supernet) -> ProjectorFit:
+    text = _calibration(exp, net.base)
+    batches = text.to(exp.hardware.device)
+    stages = fit_projectors(net.to(exp.hardware.device), batches.train, batches.val)
+    net.to("cpu")
+    output = "Q with the bypass" if "bypass" in net.projector else "Q"
+    info(exp.console, f"aligned on {text.summary}: {_fit_summary(stages, output)}")
+    weights = {key: value.clone() for key, value in projector_state(net).items()}
+    return ProjectorFit(weights, text.tokens, stages, text.paired)
+
+
+def _fit_summary(stages: list[StageFit], output: str) -> str:
+    """Explained variance of P and Q, and the length of donor updates relative to updates of the base."""
+    ratios = [fit.update / fit.base_update for fit in stages if fit.base_update]
+    return (
+        f"P explains {_range([fit.r2_in for fit in stages])} of the variance of donor streams, {output} "
+        f"{_range([fit.r2_out for fit in stages])} of that of the base's updates; donor updates are "
+        f"{min(ratios):.2f} to {max(ratios):.2f} times as long as the base's"
+    )
+
+
+def _range(shares: Sequence[float | None]) -> str:
+    """Smallest to largest share in percent; None is left out."""
+    known = [share for share in shares if share is not None]
+    return f"{min(known):.0%} to {max(known):.0%}" if known else "nothing"

@@ -10,6 +10,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_model, save_model
 from torch import nn
 
+from manticore.config.recipe import Recipe
 from manticore.errors import BadFile, ManticoreError
 from manticore.utils.io import atomic_write, read_json, slug, write_json
 
@@ -55,7 +56,12 @@ class RunDir:
         """States of phases: `.ckpt` while one runs, `.safetensors` and `.json` when it is done."""
         return self.root / "checkpoints"
 
-    def done(self, phase: str) -> dict[str, Any] | None:
+    def create(self, recipe: Recipe) -> None:
+        """Start a run: write its recipe and make the folder of its checkpoints."""
+        recipe.save(self.recipe)
+        self.checkpoints.mkdir(exist_ok=True)
+
+    def finished_phase(self, phase: str) -> dict[str, Any] | None:
         """What is known of a finished phase, or None."""
         file = self.checkpoints / f"{slug(phase)}.json"
         if not file.exists():
@@ -65,11 +71,11 @@ class RunDir:
             raise BadFile(file, "not what a finished phase leaves; without it the phase starts anew")
         return held
 
-    def keep(self, phase: str, net: nn.Module, facts: dict[str, Any]) -> None:
+    def save_phase(self, phase: str, net: nn.Module, record: dict[str, Any]) -> None:
         """Mark a phase as finished: its weights first, then its facts, then its running state is dropped."""
         with atomic_write(self.weights(phase)) as part:
             save_model(net, str(part))
-        write_json(self.checkpoints / f"{slug(phase)}.json", facts)
+        write_json(self.checkpoints / f"{slug(phase)}.json", record)
         (self.checkpoints / f"{slug(phase)}.ckpt").unlink(missing_ok=True)
 
     def weights(self, phase: str) -> Path:

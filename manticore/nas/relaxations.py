@@ -1,30 +1,56 @@
-"""Relaxations: from alphas, which move, to mixing weights on the simplex. Knows nothing of branches or losses.
+"""Relaxations: maps from the alphas, which are trained, to mixing weights on the simplex.
 
-A relaxation is chosen by name, never guessed from the values of a tensor. It is read once for each forward pass, so all
-readers of one pass see the same weights.
+A relaxation is chosen by name. A forward pass reads it once, so every stage of one pass sees the same weights, also
+where they are random.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from manticore.utils.registry import Registry
 
-Relaxation = Callable[[Tensor, float], Tensor]
+
+@dataclass(frozen=True)
+class RelaxationContext:
+    """What a relaxation may depend on beside the alphas.
+
+    Attributes:
+        temperature: the recipe's `search.temperature`.
+        progress: share of the search that is done after the warm-up, 0 to 1.
+        generator: source of randomness in a training step; None where weights are read without training (selection,
+            records, evaluation), where a relaxation must be deterministic.
+    """
+
+    temperature: float = 1.0
+    progress: float = 0.0
+    generator: torch.Generator | None = None
+
+
+Relaxation = Callable[[Tensor, RelaxationContext], Tensor]
+"""Alphas (S, K) to mixing weights (S, K), each row on the simplex, differentiable in the alphas."""
 
 relaxations: Registry[Relaxation] = Registry("relaxation")
 
 
 @relaxations.register("softmax")
-def softmax(alpha_SK: Tensor, temperature: float) -> Tensor:
+def softmax(alpha_SK: Tensor, context: RelaxationContext) -> Tensor:
     """`softmax(alpha / T)` over the candidates of each stage (DARTS, arXiv 1806.09055, eq. 2)."""
-    return torch.softmax(alpha_SK.float() / temperature, dim=-1)
+    return torch.softmax(alpha_SK.float() / context.temperature, dim=-1)
 
 
 @relaxations.register("fixed")
-def fixed(alpha_SK: Tensor, temperature: float) -> Tensor:
-    """The uniform mixture, whatever the alphas are: the baseline a search must beat."""
+def fixed(alpha_SK: Tensor, context: RelaxationContext) -> Tensor:
+    """The uniform mixture, whatever the alphas are: a baseline for every search."""
     return torch.full_like(alpha_SK, 1 / alpha_SK.shape[-1])
+
+
+def random_source(device: torch.device) -> torch.Generator:
+    """The default generator of a device. Its state is part of every saved training state, so a run can be resumed."""
+    if device.type == "cuda":
+        return torch.cuda.default_generators[device.index or 0]
+    return torch.default_generator

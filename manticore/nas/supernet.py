@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from manticore.components import Component
+from manticore.components.component import copy_weights
 from manticore.components.spec import SKIP
 from manticore.errors import ManticoreError, UnknownName
 from manticore.modeling.branches import PROJECTOR_NAMES, BranchSpec, SkipBranch
@@ -23,7 +24,7 @@ from manticore.modeling.segments import Context, Embedding, submodule_or_identit
 from manticore.modeling.wiring import build_wiring
 from manticore.nas.architecture import Architecture
 from manticore.nas.mixed_op import Term, pad_logits, weighted_sum
-from manticore.nas.relaxations import relaxations
+from manticore.nas.relaxations import RelaxationContext, random_source, relaxations
 from manticore.nas.space import SearchSpace
 from manticore.nas.topologies import topologies
 from manticore.tasks.task import HeadSpec
@@ -73,6 +74,7 @@ class Supernet(nn.Module):
         self.readout = readout
         self.relax = relaxations[relaxation]
         self.temperature = 1.0
+        self.progress = 0.0  # share of the search that is done after the warm-up; a search sets it
         self.candidates = space.candidates if candidates is None else tuple(candidates)
         self.layer_boundaries = {c.name: c.layer_boundaries(space.stages) for c in components}
         self.topology, self.wiring = topologies[space.topology](), build_wiring(space.topology)
@@ -121,7 +123,7 @@ class Supernet(nn.Module):
             )
         source = component.model.get_output_embeddings()
         linear = nn.Linear(source.in_features, source.out_features, bias=source.bias is not None)
-        linear.load_state_dict(source.state_dict())
+        copy_weights(source, linear)
         if self.tied(component):
             linear.weight = tokens.weight
         return linear
@@ -152,9 +154,12 @@ class Supernet(nn.Module):
         groups = (self.embeds, self.positions, self.norms, self.heads)
         return [group[name] for group in groups if name in group]
 
-    def weights(self) -> Tensor:
-        """Mixing weights on the simplex, (S, K), differentiable in the alphas."""
-        return self.relax(self.alpha, self.temperature)
+    def weights(self, generator: torch.Generator | None = None) -> Tensor:
+        """Mixing weights on the simplex, (S, K), differentiable in the alphas.
+
+        `generator` is the source of randomness of a random relaxation; None reads the weights without randomness.
+        """
+        return self.relax(self.alpha, RelaxationContext(self.temperature, self.progress, generator))
 
     def sample(self) -> list[str]:
         """A path drawn stage by stage from the mixing weights."""
@@ -182,7 +187,7 @@ class Supernet(nn.Module):
             path: run only these branches, as the discrete hybrid would.
         """
         if path is None and weights is None:
-            weights = self.weights()
+            weights = self.weights(random_source(self.alpha.device) if self.training else None)
         mask = attention_mask if self.readout.kind == "lm" else needed_mask(attention_mask)
         position_ids = build_position_ids(mask, 0, input_ids.shape[1], input_ids.device)
         context = Context(mask, position_ids, {name: table(position_ids) for name, table in self.positions.items()})

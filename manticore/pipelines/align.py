@@ -19,7 +19,7 @@ from manticore.config.sections import RunOptions
 from manticore.errors import ManticoreError
 from manticore.experiment.environment import setup_hardware
 from manticore.nas.projectors import check_projector
-from manticore.nas.selection.path_scores import zero_shot
+from manticore.nas.selection.path_scores import path_losses
 from manticore.nas.space import SearchSpace
 from manticore.nas.supernet import Supernet
 from manticore.report.table import Row, Table
@@ -93,7 +93,7 @@ def mean_mixed_loss(supernet: Supernet, text: Sequence[CalibrationBatch]) -> flo
     """Mean loss over all paths but base's own, in nats per token; None in a space of more than `MOST_PATHS`."""
     if len(supernet.candidates) ** supernet.space.stages > MOST_PATHS:
         return None
-    losses = zero_shot(supernet, text)
+    losses = path_losses(supernet, [batch.token_batch for batch in text])
     mixed = [loss for path, loss in losses.items() if set(path) != {supernet.base}]
     return sum(mixed) / len(mixed)
 

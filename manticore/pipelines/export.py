@@ -9,13 +9,11 @@ from rich.console import Console
 
 from manticore.config.loading import read_yaml, resolve
 from manticore.errors import ManticoreError, UnknownName
-from manticore.experiment.environment import setup_hardware
 from manticore.experiment.experiment import Experiment
 from manticore.experiment.run_dir import finished_run
 from manticore.export.checkpoint import save_checkpoint
 from manticore.nas.discretize import discretize
 from manticore.report.model_card import plain_model_card
-from manticore.tasks.catalog import load_task
 from manticore.utils.console import info
 from manticore.utils.io import atomic_dir, read_json
 
@@ -44,13 +42,13 @@ def run(given: Path, path: list[str] | None, out: Path, console: Console) -> Pat
         return out
     recipe = resolve([read_yaml(folder.recipe)], "auto")
     metrics = read_json(folder.metrics)
-    exp = Experiment(recipe, load_task(recipe.task), setup_hardware(recipe.run), folder, console)
+    exp = Experiment.open(recipe, folder, console)
     for choice in path:
         if choice not in exp.space.candidates:
             raise UnknownName("choice for a stage", choice, exp.space.candidates)
     if len(path) != exp.space.stages:
         raise ManticoreError(f"the path names {len(path)} stages; the run has {exp.space.stages}")
-    exp = exp.read_as(metrics["base"])
+    exp = exp.for_component(metrics["base"])
     supernet = exp.supernet(metrics["base"], recipe.search.relaxation, "search")
     folder.restore("search", supernet)
     architecture = supernet.architecture(path)

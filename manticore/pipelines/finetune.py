@@ -10,15 +10,15 @@ from rich.console import Console
 
 from manticore.config.sections import RunOptions
 from manticore.experiment.environment import setup_hardware
-from manticore.experiment.experiment import seed_of
 from manticore.experiment.run_dir import check_same_options
+from manticore.experiment.seeding import seed_of
 from manticore.export.checkpoint import save_checkpoint
 from manticore.export.load import read_hybrid
 from manticore.pipelines.evaluate import check_fits, task_of
 from manticore.tasks.dataset import concat
 from manticore.tasks.options import TaskOptions
 from manticore.training.batching import BatchSampler
-from manticore.training.modules import TrainModule
+from manticore.training.modules import LoopOptions, TrainModule
 from manticore.training.options import WeightOptions
 from manticore.training.scoring import score
 from manticore.training.trainer import fit
@@ -76,8 +76,8 @@ def run(
     before = score(model, splits.val, task.collate, scored, machine.device)
     torch.manual_seed(seed)
     (out / "checkpoints").mkdir(parents=True, exist_ok=True)
-    module = TrainModule(model, weights, steps)
-    module.micro_batch_size = micro_batch_size
+    length = int(splits.train.lengths.mean() / task.sequences)
+    module = TrainModule(model, weights, steps, LoopOptions(micro_batch_size, length=length))
     fit(module, {"weights": stream}, "fine-tune", out / "checkpoints", machine, console)
     after = score(model, splits.val, task.collate, scored, machine.device)
     info(

@@ -15,8 +15,8 @@ from manticore.components.tokenizers import read_tokenizer
 from manticore.config.pretrain import PretrainRecipe
 from manticore.errors import ManticoreError
 from manticore.experiment.environment import setup_hardware
-from manticore.experiment.experiment import seed_of
 from manticore.experiment.run_dir import check_same_options
+from manticore.experiment.seeding import seed_of
 from manticore.nas.cost import parameters
 from manticore.tasks.dataset import Example, Examples
 from manticore.tasks.language.bpe import train_bpe
@@ -26,7 +26,7 @@ from manticore.tasks.language.documents import passages, read_documents
 from manticore.tasks.language.splitting import size_of
 from manticore.tasks.task import padded
 from manticore.training.batching import Batch, BatchSampler
-from manticore.training.modules import TrainModule
+from manticore.training.modules import LoopOptions, TrainModule
 from manticore.training.scoring import score
 from manticore.training.trainer import fit
 from manticore.utils.console import info
@@ -93,8 +93,8 @@ def run(
         f"{recipe.steps:,} steps of up to {per_step:,} tokens, {recipe.steps * per_step / len(seen.flat):.2f} epochs",
     )
     write_json(out / OPTIONS_FILE, asked)
-    module = TrainModule(model, recipe.weights, recipe.steps)
-    module.micro_batch_size = recipe.run.micro_batch_size
+    loop = LoopOptions(recipe.run.micro_batch_size, log_every=recipe.run.log_every, length=recipe.length)
+    module = TrainModule(model, recipe.weights, recipe.steps, loop)
     stream = BatchSampler(seen, recipe.batch_size, seed_of(recipe.run.seed, "pretrain", "stream"), collate)
     (out / "checkpoints").mkdir(parents=True, exist_ok=True)
     fit(module, {"weights": stream}, "pretrain", out / "checkpoints", machine, console)

@@ -1,4 +1,4 @@
-"""The main story: components alone, search, select, discretize, fine-tune, compare, export, report."""
+"""`manticore search`: components alone, search, select, discretize, fine-tune, evaluate, export, report."""
 
 from __future__ import annotations
 
@@ -12,35 +12,32 @@ from transformers import PreTrainedModel
 from manticore.config.loading import read_yaml, resolve
 from manticore.config.recipe import Recipe
 from manticore.errors import ManticoreError
-from manticore.experiment.environment import setup_hardware
-from manticore.experiment.evaluation import compare
-from manticore.experiment.experiment import Experiment, PhaseResult
+from manticore.experiment.checks import check_experiment
+from manticore.experiment.evaluation import TrainedModels, evaluate_on_test
+from manticore.experiment.experiment import Experiment
 from manticore.experiment.model_selection import choose_base, select_path
 from manticore.experiment.phases import finetune, run_search, train_components, train_controls
-from manticore.experiment.projectors import check_projectors
 from manticore.experiment.run_dir import RunDir, open_run_dir
 from manticore.export.checkpoint import save_checkpoint
-from manticore.export.custom_code import check_exportable
 from manticore.export.load import read_hybrid
 from manticore.nas.architecture import Architecture
 from manticore.nas.cost import parameters
-from manticore.nas.supernet import Supernet
+from manticore.nas.discretize import discretize
 from manticore.report.model_card import model_card
 from manticore.report.run.page import write_run_report
 from manticore.report.run.tables import comparison_table
 from manticore.results.search import HYBRID, SearchResult
-from manticore.tasks.catalog import load_task
 from manticore.utils.console import info
 
 
 @dataclass(frozen=True)
 class Result:
-    """What a search came to.
+    """The result of a search.
 
     Attributes:
         folder: the run folder.
-        architecture: the path that was found.
-        metrics: what metrics.json says.
+        architecture: the selected path.
+        metrics: the content of metrics.json.
     """
 
     folder: Path
@@ -58,70 +55,63 @@ class Result:
         return read_hybrid(self.path)
 
 
-def run(recipe: Recipe, out: Path, resume: bool, console: Console, preset_reason: str = "") -> Result:
-    """Search, and leave everything in `out`.
+def run(recipe: Recipe, out: Path, console: Console, resume: bool = False, preset_reason: str = "") -> Result:
+    """Search the best hybrid of a space for a task.
 
     Args:
         recipe: what to do.
         out: the run folder; must be empty unless `resume`.
-        resume: go on with the run in `out` if it holds one.
-        console: where the user watches.
-        preset_reason: why the task has its preset, for the summary and metrics.json. Default: it was asked for.
+        console: where progress is printed.
+        resume: continue the run in `out`, if it holds one.
+        preset_reason: why the task has its preset. Default: it was asked for.
 
-    Raises ManticoreError, before anything is written, if something about the recipe cannot be.
+    Raises ManticoreError, before anything is written, if the recipe cannot be carried out.
     """
-    folder, resuming = open_run_dir(out, resume)
-    if resuming:
-        _check_same(recipe, folder)
-    if folder.metrics.exists():
+    run_dir = open_search(recipe, out, resume)
+    if run_dir.metrics.exists():
         info(console, f"{out} is complete; nothing to do.")
-        return finalize(folder, console)
-    task = load_task(recipe.task)
-    exp = Experiment(recipe, task, setup_hardware(recipe.run), folder, console, preset_reason=preset_reason)
-    exp = exp.read_as(exp.space.base or exp.space.names[0])
-    check_buildable(exp)
+        return show(run_dir, console)
+    exp = Experiment.open(recipe, run_dir, console, preset_reason=preset_reason)
+    exp = exp.for_component(exp.space.base or exp.space.names[0])
+    check_experiment(exp)
     print_summary(exp)
-    recipe.save(folder.recipe)
-    folder.checkpoints.mkdir(exist_ok=True)
+    run_dir.create(recipe)
 
-    alone = train_components(exp)
-    base, reason = choose_base(exp, alone)
-    exp = exp.read_as(base)
-    info(console, f"base: {base} ({reason})")
-    found = run_search(exp, base)
-    supernet = found.net
-    assert isinstance(supernet, Supernet)
-    path = select_path(exp, supernet)
-    architecture = supernet.architecture(path)
-    architecture.save(folder.architecture)
-    info(console, f"path: {architecture.words()}")
-    tuned = finetune(exp, supernet, path, "fine-tune")
-    others = train_controls(exp, supernet, base, path)
-    metrics = compare(exp, base, reason, alone, found, path, tuned, others)
-    export_best(exp, metrics, tuned, alone)
-    return finalize(folder, console)
+    solo = train_components(exp)  # each component alone, on the same tokens as the hybrid
+    base = choose_base(exp, solo)  # provides embedding, residual stream and head
+    info(console, f"base: {base.name} ({base.reason})")
+    exp = exp.for_component(base.name)  # its tokenizer reads the text from now on
+    search = run_search(exp, base.name)  # weights and alphas, as the strategy says
+    path = select_path(exp, search.net)  # exact, within the budget
+    save_architecture(exp, search.net.architecture(path))
+    discrete = discretize(search.net, path, **exp.task.config_fields())
+    hybrid = finetune(exp, search.net, discrete)
+    controls = train_controls(exp, search.net, path)  # uniform mixture, random path
+
+    trained = TrainedModels(base, solo, search, path, discrete, hybrid, controls)
+    result = evaluate_on_test(exp, trained)  # the only reader of the test split
+    export_best(exp, trained, result)
+    return show(run_dir, console)
 
 
-def check_buildable(exp: Experiment) -> None:
-    """Raises ManticoreError if the projectors cannot be made, or if no path fits the budget whoever is base."""
-    check_exportable(exp.space.projector, exp.space.topology, exp.task.kind)
-    check_projectors(exp)
-    options = exp.recipe.selection
-    bounded = options.max_parameters is not None or options.max_flops is not None  # the largest component always fits
-    bases = (exp.space.base,) if exp.space.base else exp.space.names
-    for base in bases if bounded else bases[:1]:
-        try:
-            supernet = exp.supernet(base, exp.recipe.search.relaxation, "check")
-        except (TypeError, ValueError, RuntimeError, AssertionError) as error:
-            raise ManticoreError(f"the search space cannot be built with {base} as base: {error}") from None
-        if bounded:
-            select_path(exp, supernet)
+def open_search(recipe: Recipe, out: Path, resume: bool) -> RunDir:
+    """The run folder. Raises ManticoreError if it is taken, or holds a run of another recipe."""
+    run_dir, resuming = open_run_dir(out, resume)
+    if resuming:
+        saved = resolve([read_yaml(run_dir.recipe)], "auto").to_dict()
+        for key, value in recipe.to_dict().items():
+            if saved[key] != value:
+                raise ManticoreError(
+                    f"{out} was started with another recipe: '{key}' differs; "
+                    "resume with the same flags, or choose another --out"
+                )
+    return run_dir
 
 
 def print_summary(exp: Experiment) -> None:
-    """Say what was chosen and why, before it is done."""
-    preset, why = exp.preset
-    info(exp.console, f"preset: {preset} ({why})")
+    """Print what will be done: preset, task, components, space, hardware."""
+    preset, reason = exp.preset
+    info(exp.console, f"preset: {preset} ({reason})")
     info(exp.console, f"task: {exp.task.describe()}")
     space = exp.space
     sizes = ", ".join(
@@ -133,9 +123,9 @@ def print_summary(exp: Experiment) -> None:
         exp.console,
         f"space: {space.stages} stages, {space.topology} topology, {space.projector} projectors, "
         f"{len(space.candidates)}^{space.stages} = {len(space.candidates) ** space.stages} paths; "
-        f"{exp.machine.accelerator}, {exp.machine.precision}",
+        f"{exp.hardware.accelerator}, {exp.hardware.precision}",
     )
-    slow = exp.machine.accelerator == "cuda" and find_spec("mamba_ssm") is None
+    slow = exp.hardware.accelerator == "cuda" and find_spec("mamba_ssm") is None
     if slow and any(component.layout.recurrent for component in exp.components):
         info(
             exp.console,
@@ -144,42 +134,37 @@ def print_summary(exp: Experiment) -> None:
         )
 
 
-def export_best(exp: Experiment, metrics: SearchResult, tuned: PhaseResult, alone: dict[str, PhaseResult]) -> None:
-    """Export, then write metrics.json, which marks the run as complete."""
-    chosen = tuned if metrics.exported == HYBRID else alone[metrics.exported]
-    if not exp.folder.hybrid.exists():
-        assert isinstance(chosen.net, PreTrainedModel)
-        save_checkpoint(chosen.net, chosen.task.hf_tokenizer(), exp.folder.hybrid, model_card(exp.folder.root, metrics))
-    metrics.save(exp.folder.root)
+def save_architecture(exp: Experiment, architecture: Architecture) -> None:
+    """Write architecture.json and print the path."""
+    architecture.save(exp.run_dir.architecture)
+    info(exp.console, f"path: {architecture.words()}")
 
 
-def finalize(folder: RunDir, console: Console) -> Result:
-    """Write the report if it is not there, show the table and say where things are."""
-    metrics = SearchResult.load(folder.root)
-    architecture = Architecture.load(folder.architecture)
-    if not folder.report.exists():
-        write_run_report(folder.root)
-    console.print(comparison_table(metrics).rich())
-    info(console, f"path: {metrics.summary}")
-    info(console, f"exported: {metrics.exported} ({metrics.exported_reason})")
-    for label, place in {
-        "hybrid": folder.hybrid,
-        "report": folder.report,
-        "metrics": folder.metrics,
-        "alphas": folder.alphas,
-    }.items():
-        if not place.exists():  # a search that trains nothing has no history of alphas
-            continue
-        info(console, f"  {label:8}{place}")
-    return Result(folder.root, architecture, metrics)
+def export_best(exp: Experiment, trained: TrainedModels, result: SearchResult) -> None:
+    """Export the best model, write the report, and last metrics.json, which marks the run as complete."""
+    best = trained.hybrid if result.exported == HYBRID else trained.solo[result.exported]
+    if not exp.run_dir.hybrid.exists():
+        card = model_card(exp.run_dir.root, result)
+        save_checkpoint(best.net, best.task.hf_tokenizer(), exp.run_dir.hybrid, card)
+    result.save(exp.run_dir.root)
 
 
-def _check_same(recipe: Recipe, folder: RunDir) -> None:
-    """Raises ManticoreError if the recipe given now differs from that of the run to be resumed."""
-    started = resolve([read_yaml(folder.recipe)], "auto").to_dict()
-    for key, value in recipe.to_dict().items():
-        if started[key] != value:
-            raise ManticoreError(
-                f"{folder.root} was started with another recipe: '{key}' differs; "
-                "resume with the same flags, or choose another --out"
-            )
+def show(run_dir: RunDir, console: Console) -> Result:
+    """Print the table of a complete run and where its files are; write the report if it is missing."""
+    result = SearchResult.load(run_dir.root)
+    architecture = Architecture.load(run_dir.architecture)
+    if not run_dir.report.exists():
+        write_run_report(run_dir.root)
+    console.print(comparison_table(result).rich())
+    info(console, f"path: {result.summary}")
+    info(console, f"exported: {result.exported} ({result.exported_reason})")
+    files = {
+        "hybrid": run_dir.hybrid,
+        "report": run_dir.report,
+        "metrics": run_dir.metrics,
+        "alphas": run_dir.alphas,  # none if the strategy trains nothing
+    }
+    for label, file in files.items():
+        if file.exists():
+            info(console, f"  {label:8}{file}")
+    return Result(run_dir.root, architecture, result)

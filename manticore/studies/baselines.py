@@ -1,6 +1,6 @@
 """Who takes part in a study: each way of making a model and training it on a budget. Knows nothing of studies.
 
-All of them learn from the weights and alphas splits together, in so many steps as their terms say; a hybrid has its
+All of them learn from the weights and alphas splits together, in so many steps as their config say; a hybrid has its
 steps from the recipe's search and fine-tuning.
 """
 
@@ -15,8 +15,9 @@ from torch import nn
 
 from manticore.experiment.experiment import Experiment, PhaseResult
 from manticore.experiment.model_selection import largest_component_parameters, select_path
-from manticore.experiment.phases import finetune, finetune_stream, run_search
-from manticore.experiment.projectors import aligned_sequences, build_aligned_supernet, calibration_tokens
+from manticore.experiment.phases import build_component, finetune, finetune_stream, run_search
+from manticore.experiment.projectors import alignment_sequences, build_aligned_supernet, calibration_tokens
+from manticore.experiment.seeding import seed_torch
 from manticore.nas.baselines import BaselineModel, TaskHead, build
 from manticore.nas.cost import parameters
 from manticore.nas.discretize import discretize
@@ -42,7 +43,7 @@ class TrainedModel:
         before: models on the way to a hybrid, by name.
     """
 
-    phases: list[PhaseResult]
+    phases: list[PhaseResult[Any]]
     path: list[str] | None = None
     weights: list[list[float]] | None = None
     before: dict[str, nn.Module] = field(default_factory=dict)
@@ -50,101 +51,104 @@ class TrainedModel:
     @property
     def net(self) -> nn.Module:
         """What is scored."""
-        return self.phases[-1].net
+        net: nn.Module = self.phases[-1].net
+        return net
 
 
 baseline_arms: Registry[Callable[[Experiment, ArmConfig], TrainedModel]] = Registry("arm")
 
 
 @baseline_arms.register("path")
-def path(exp: Experiment, terms: ArmConfig) -> TrainedModel:
-    """The hybrid on one path, from scratch; a component alone, if the path stays base."""
+def path(exp: Experiment, config: ArmConfig) -> TrainedModel:
+    """The hybrid on one path, without a search; a component alone, if the path stays with the base."""
+    base, alone = config["base"], set(config["path"]) == {config["base"]}
 
-    stays = set(terms["path"]) == {terms["base"]}
+    def build() -> nn.Module:
+        if alone:
+            component: nn.Module = build_component(exp, base, SCRATCH)
+            return component
+        net = build_aligned_supernet(exp, base, "softmax", SCRATCH)
+        hybrid: nn.Module = discretize(net, config["path"], **exp.task.config_fields())
+        return hybrid
 
-    def make() -> nn.Module:
-        build = exp.supernet if stays else partial(build_aligned_supernet, exp)
-        made: nn.Module = discretize(
-            build(terms["base"], "softmax", SCRATCH), terms["path"], **exp.task.config_fields()
-        )
-        return made
-
-    return _trained(exp, terms, make, aligned=not stays)
+    return _trained(exp, config, build, aligned=not alone)
 
 
 @baseline_arms.register("uniform")
-def uniform(exp: Experiment, terms: ArmConfig) -> TrainedModel:
+def uniform(exp: Experiment, config: ArmConfig) -> TrainedModel:
     """All candidates at all stages, with equal weights that stay so."""
-    return _trained(exp, terms, lambda: build_aligned_supernet(exp, terms["base"], "fixed", SCRATCH), aligned=True)
+    return _trained(exp, config, lambda: build_aligned_supernet(exp, config["base"], "fixed", SCRATCH), aligned=True)
 
 
 @baseline_arms.register("designed")
-def designed(exp: Experiment, terms: ArmConfig) -> TrainedModel:
+def designed(exp: Experiment, config: ArmConfig) -> TrainedModel:
     """A hybrid designed by hand, as wide as the widest component and about as large as the largest."""
     head_spec = exp.task.head_spec
     width, heads, state = _sizes(exp)
 
     def make(layers: int) -> nn.Module:
         head = TaskHead(head_spec.kind, width, head_spec.labels)
-        return BaselineModel(build(terms["name"], width, layers, heads, state), head_spec.vocab_size or 0, head)
+        return BaselineModel(build(config["name"], width, layers, heads, state), head_spec.vocab_size or 0, head)
 
     def seeded() -> nn.Module:
         layers = nearest_depth(lambda layers: parameters(make(layers)), largest_component_parameters(exp))
-        exp.reseed("designed", terms["name"])
+        seed_torch(exp.recipe.run.seed, "designed", config["name"])
         return make(layers)
 
-    return _trained(exp, terms, seeded)
+    return _trained(exp, config, seeded)
 
 
 @baseline_arms.register("hub")
-def hub(exp: Experiment, terms: ArmConfig) -> TrainedModel:
+def hub(exp: Experiment, config: ArmConfig) -> TrainedModel:
     """The paper's own way: its wiring, weights and alphas moved together, the mixture used as it is."""
     return TrainedModel([run_search(exp, exp.space.names[0])])
 
 
 @baseline_arms.register("soft")
-def soft(exp: Experiment, terms: ArmConfig) -> TrainedModel:
-    """The hybrid that is never made discrete: the mixture that the search ends with, fine-tuned as it is."""
-    found, options = run_search(exp, terms["base"]), exp.recipe.finetune
-    supernet = found.net
-    assert isinstance(supernet, Supernet)
+def soft(exp: Experiment, config: ArmConfig) -> TrainedModel:
+    """The hybrid without discretization: the mixture at the end of the search, fine-tuned as it is."""
+    search, options = run_search(exp, config["base"]), exp.recipe.finetune
+    supernet = search.net
 
-    def module() -> TrainModule:
-        mixed = supernet
-        if options.init == "components":
-            mixed = build_aligned_supernet(exp, supernet.base, exp.recipe.search.relaxation, "search")
-            mixed.load_state_dict({"alpha": supernet.alpha}, strict=False)
-        return TrainModule(mixed, options.weights, options.steps)
+    def build() -> Supernet:
+        if options.init != "components":
+            return supernet
+        net = build_aligned_supernet(exp, supernet.base, exp.recipe.search.relaxation, "search")
+        net.load_state_dict({"alpha": supernet.alpha}, strict=False)
+        return net
 
-    tuned = exp.train("fine-tune", module, partial(finetune_stream, exp))
-    return TrainedModel([found, tuned])
+    tuned = exp.train(
+        "fine-tune",
+        build,
+        lambda net: TrainModule(net, options.weights, options.steps, exp.loop()),
+        partial(finetune_stream, exp),
+    )
+    return TrainedModel([search, tuned])
 
 
 @baseline_arms.register("hybrid")
-def hybrid(exp: Experiment, terms: ArmConfig) -> TrainedModel:
+def hybrid(exp: Experiment, config: ArmConfig) -> TrainedModel:
     """Search, select, discretize, fine-tune."""
-    found = run_search(exp, terms["base"])
-    supernet = found.net
-    assert isinstance(supernet, Supernet)
+    search = run_search(exp, config["base"])
+    supernet = search.net
     chosen = select_path(exp, supernet)
-    raw = discretize(supernet, chosen, **exp.task.config_fields())
-    tuned = finetune(exp, supernet, chosen, "fine-tune")
-    before = {"soft": supernet, "discrete": raw}
-    return TrainedModel([found, tuned], chosen, supernet.weights().tolist(), before)
+    discrete = discretize(supernet, chosen, **exp.task.config_fields())
+    tuned = finetune(exp, supernet, discrete)
+    before = {"soft": supernet, "discrete": discrete}
+    return TrainedModel([search, tuned], chosen, supernet.weights().tolist(), before)
 
 
-def _trained(exp: Experiment, terms: ArmConfig, make: Callable[[], nn.Module], aligned: bool = False) -> TrainedModel:
-    """A single phase; sequences that projectors were fitted on are taken off its steps, and their tokens are told."""
-    options, steps = exp.recipe.finetune, terms["steps"]
+def _trained(exp: Experiment, config: ArmConfig, build: Callable[[], nn.Module], aligned: bool = False) -> TrainedModel:
+    """A single phase. An aligned model gets fewer steps, by the sequences that its projectors were fitted on."""
+    options, steps = exp.recipe.finetune, config["steps"]
     if aligned:
-        steps = max(1, steps - round(aligned_sequences(exp.recipe) / options.batch_size))
+        steps = max(1, steps - round(alignment_sequences(exp.recipe) / options.batch_size))
 
-    def module() -> TrainModule:
-        made = TrainModule(make(), options.weights, steps)
-        made.tokens = calibration_tokens(exp, terms["base"]) if aligned else 0
-        return made
+    def module(net: nn.Module) -> TrainModule:
+        seen_tokens = calibration_tokens(exp, config["base"]) if aligned else 0
+        return TrainModule(net, options.weights, steps, exp.loop(seen_tokens))
 
-    return TrainedModel([exp.train("train", module, partial(finetune_stream, exp))])
+    return TrainedModel([exp.train("train", build, module, partial(finetune_stream, exp))])
 
 
 def _sizes(exp: Experiment) -> tuple[int, int, int]:

@@ -13,9 +13,9 @@ from manticore.components.tokenizers import one_vocabulary
 from manticore.config.recipe import Recipe
 from manticore.config.sections import RunOptions
 from manticore.errors import ManticoreError
+from manticore.experiment.checks import check_experiment
 from manticore.experiment.experiment import Experiment
 from manticore.experiment.model_selection import given_base
-from manticore.experiment.projectors import check_projectors
 from manticore.experiment.run_dir import RunDir
 from manticore.studies.pool import executor_for
 from manticore.studies.scheduler import TrialScheduler
@@ -60,12 +60,10 @@ def dry_run(recipe: Recipe, task: Task, machine: Hardware) -> Experiment:
     Raises ManticoreError, with the task's name, if that cannot be.
     """
     try:
-        exp = Experiment(recipe, task, machine, RunDir(Path()), Console(quiet=True))
-        check_projectors(exp)
-        for name in exp.space.names:
-            its = exp.read_as(name)
-            its.supernet(name, recipe.search.relaxation, "rehearsal")
-            its.task.splits()
+        exp = Experiment.open(recipe, RunDir(Path()), Console(quiet=True), task, machine)
+        check_experiment(exp)
+        if not task.is_language_modeling:  # those of a language task are read by each tokenizer in `check_experiment`
+            task.splits()
         return exp
     except ManticoreError as error:
         raise ManticoreError(f"{task.name}: {error}") from None

@@ -17,8 +17,8 @@ from typing import Any
 
 from manticore.components.spec import SKIP
 from manticore.config.recipe import Recipe
-from manticore.experiment.experiment import seed_of
 from manticore.experiment.phases import matched_steps
+from manticore.experiment.seeding import seed_of
 from manticore.studies.aggregate import table_row
 from manticore.studies.baselines import ArmConfig
 from manticore.studies.scheduler import Results, RoundPlan

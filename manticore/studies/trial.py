@@ -134,8 +134,8 @@ class TrialRunner:
         task = _task(replace(recipe.task, cache_dir=self.cache, workers=1))
         machine = setup_hardware(replace(self.run, seed=recipe.run.seed, precision=recipe.run.precision))
         (place / "checkpoints").mkdir(parents=True, exist_ok=True)
-        exp = Experiment(recipe, task, machine, RunDir(place), Console(quiet=True))
-        exp = exp.read_as(held["config"].get("base", exp.space.names[0]))  # text as base reads it; a hub's is first
+        exp = Experiment.open(recipe, RunDir(place), Console(quiet=True), task, machine)
+        exp = exp.for_component(held["config"].get("base", exp.space.names[0]))
         try:
             entry = baseline_arms[held["arm"]](exp, held["config"])
         except NonFiniteLoss:  # a learning rate that is too high is no reason to stop, and never the best

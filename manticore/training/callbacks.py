@@ -31,7 +31,7 @@ class SaveState(lightning.Callback):
 
     def on_train_batch_end(self, trainer: Any, module: Any, *_: object) -> None:
         assert isinstance(module, TrainModule)
-        if module.done % self.every == 0 and module.done < module.steps:
+        if module.step_count % self.every == 0 and module.step_count < module.steps:
             with atomic_write(self.file) as part:
                 trainer.save_checkpoint(part)
 
@@ -48,22 +48,22 @@ class AlphaRecord(lightning.Callback):
     def on_train_start(self, trainer: Any, module: Any) -> None:
         assert isinstance(module, SearchModule)
         lines = self.file.read_text(encoding="utf-8").splitlines() if self.file.exists() else []
-        kept = [line for line in lines if _step(line) is not None and (_step(line) or 0) <= module.done]
+        kept = [line for line in lines if _step(line) is not None and (_step(line) or 0) <= module.step_count]
         with atomic_write(self.file) as part:
             part.write_text("".join(f"{line}\n" for line in kept), encoding="utf-8")
 
     def on_train_batch_end(self, trainer: Any, module: Any, *_: object) -> None:
         assert isinstance(module, SearchModule)
-        if "alpha_loss" not in module.latest:
+        if "alpha_loss" not in module.last_metrics:
             return
         net: Supernet = module.net
         record = {
-            "step": module.done,
+            "step": module.step_count,
             "tokens": module.tokens,
             "candidates": list(net.candidates),
             "alphas": net.alpha.detach().cpu().tolist(),
             "weights": net.weights().detach().cpu().tolist(),
-            **module.latest,
+            **module.last_metrics,
         }
         with self.file.open("a", encoding="utf-8") as out:
             out.write(json.dumps(record) + "\n")
@@ -95,28 +95,28 @@ class Live(lightning.Callback):
     def on_train_start(self, trainer: Any, module: Any) -> None:
         assert isinstance(module, TrainModule)
         self.started = (time.monotonic(), module.tokens)
-        self.first = module.done
+        self.first = module.step_count
         self.begun = True
         if self.console.is_terminal:
             self.update = self.stack.enter_context(progress_bar(self.title, module.steps, console=self.console))
-            self.update(module.done)
+            self.update(module.step_count)
 
     def on_train_batch_end(self, trainer: Any, module: Any, *_: object) -> None:
         assert isinstance(module, TrainModule)
         if self.update is not None:
-            self.update(module.done, self._note(module))
-        elif module.done % max(1, module.steps // 10) == 0 or module.done == module.steps:
+            self.update(module.step_count, self._note(module))
+        elif module.step_count % max(1, module.steps // 10) == 0 or module.step_count == module.steps:
             elapsed = time.monotonic() - self.started[0]
-            left = elapsed / max(1, module.done - self.first) * (module.steps - module.done)
+            left = elapsed / max(1, module.step_count - self.first) * (module.steps - module.step_count)
             info(
                 self.console,
-                f"  {self.title}: step {module.done}/{module.steps} · {self._note(module)} · {left:.0f} s left",
+                f"  {self.title}: step {module.step_count}/{module.steps} · {self._note(module)} · {left:.0f} s left",
             )
 
     def _note(self, module: TrainModule) -> str:
         rate = (module.tokens - self.started[1]) / max(1e-9, time.monotonic() - self.started[0])
-        note = f"loss {module.latest['loss']:.3f} · {rate:,.0f} tokens/s"
-        if isinstance(module, SearchModule) and "alpha_loss" in module.latest:
+        note = f"loss {module.last_metrics['loss']:.3f} · {rate:,.0f} tokens/s"
+        if isinstance(module, SearchModule) and "alpha_loss" in module.last_metrics:
             stages = " ".join("/".join(f"{w:.2f}" for w in row) for row in module.net.weights().tolist())
             note += f" · weights {'/'.join(module.net.candidates)}: {stages}"
         return note

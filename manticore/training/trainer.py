@@ -31,13 +31,11 @@ class Hardware:
         accelerator: Lightning's name: `cpu` or `cuda`.
         precision: Lightning's name: `32-true`, `bf16-mixed`.
         checkpoint_every: steps between saved states.
-        log_every: steps between lines in the CSV and TensorBoard logs.
     """
 
     accelerator: str = "cpu"
     precision: str = "32-true"
     checkpoint_every: int = 200
-    log_every: int = 10
 
     @property
     def device(self) -> torch.device:
@@ -86,7 +84,6 @@ def fit(
             num_sanity_val_steps=0,
         )
         module.train()
-        module.log_every = machine.log_every
         resumed: dict[str, Any] = {"ckpt_path": state, "weights_only": True} if state.exists() else {}
         try:
             trainer.fit(module, train_dataloaders=StepDataLoader(streams, module.steps), **resumed)

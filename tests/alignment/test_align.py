@@ -215,14 +215,14 @@ def test_gradient_steps_move_projectors_alone_and_lower_the_loss() -> None:
     torch.manual_seed(0)
     path = ["base", "donor", "donor"]
     with torch.no_grad():
-        start = next_token_loss(net, text(0)[0], path).mean()
+        start = next_token_loss(net, text(0)[0].token_batch, path).mean()
     batches = text(0)[:1]
     refine(net, batches, 30, on_step=lambda step, loss: losses.append(loss))
     assert len(losses) == 30
     moved = {key for key, value in net.state_dict().items() if not torch.equal(value, before[key])}
     assert moved == {key for key in before if "proj_" in key}
     with torch.no_grad():
-        assert next_token_loss(net, text(0)[0], path).mean() < start
+        assert next_token_loss(net, text(0)[0].token_batch, path).mean() < start
     assert all(parameter.requires_grad and parameter.grad is None for parameter in net.parameters())
 
 
@@ -232,8 +232,8 @@ def test_loss_of_padded_text_is_that_of_the_text() -> None:
     mask = torch.ones_like(ids)
     mask[:, 9:] = 0
     with torch.no_grad():
-        short = next_token_loss(net, CalibrationBatch(ids[:, :9]), ["donor"] * 3)
-        torch.testing.assert_close(next_token_loss(net, CalibrationBatch(ids, mask), ["donor"] * 3), short)
+        short = next_token_loss(net, (ids[:, :9], None), ["donor"] * 3)
+        torch.testing.assert_close(next_token_loss(net, (ids, mask), ["donor"] * 3), short)
 
 
 def test_a_lossy_map_is_stretched_about_its_centre_where_that_tells_more(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -50,7 +50,7 @@ def test_what_is_set_beyond_the_positions_is_refused(tmp_path: Path) -> None:
         ManticoreError,
         match=r"of 513 tokens exceeds the context length of 'gpt-neo-nano' \(512\)",
     ):
-        run(recipe, tmp_path / "out", False, Console(quiet=True))
+        run(recipe, tmp_path / "out", Console(quiet=True))
 
 
 def test_only_local_configs_are_asked() -> None:

@@ -1,4 +1,4 @@
-"""What the hybrid starts its fine-tuning from, what a random path is given, and what all learn from."""
+"""Initial weights of the fine-tuned hybrid, tokens of a random path, and the batches that all models are trained on."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 import torch
 from rich.console import Console
+from torch import nn
 
-from manticore.experiment.environment import setup_hardware
 from manticore.experiment.experiment import Experiment, PhaseResult
 from manticore.experiment.phases import (
-    RANDOM,
+    RANDOM_PATH,
     finetune,
     finetune_stream,
     matched_steps,
@@ -22,61 +22,87 @@ from manticore.experiment.phases import (
     train_controls,
 )
 from manticore.experiment.run_dir import RunDir
+from manticore.nas.cost import parameters, path_parameters
 from manticore.nas.discretize import discretize
-from manticore.nas.supernet import Supernet
 from manticore.studies.baselines import baseline_arms
-from manticore.tasks.catalog import load_task
 from manticore.training.batching import BatchSampler
 from manticore.training.modules import TrainModule
 from tests.helpers.pico_study import recipe
 
+PATH = ["mamba", "gpt-neo"]
 
-def exp(folder: Path, init: str) -> Experiment:
-    """The means of a pico run whose hybrid starts as told."""
+
+def experiment(folder: Path, init: str = "supernet") -> Experiment:
+    """A pico run whose hybrid has these initial weights."""
     plain = recipe()
-    told = replace(plain, finetune=replace(plain.finetune, init=init))
-    return Experiment(told, load_task(told.task), setup_hardware(told.run), RunDir(folder), Console(quiet=True))
+    changed = replace(plain, finetune=replace(plain.finetune, init=init))
+    return Experiment.open(changed, RunDir(folder), Console(quiet=True))
 
 
 @pytest.mark.parametrize("init", ["supernet", "components"])
-@pytest.mark.parametrize("phase", ["fine-tune", RANDOM])
-def test_the_start_of_fine_tuning(init: str, phase: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    means = exp(tmp_path, init)
-    found = means.supernet("mamba", "softmax", "search")
+@pytest.mark.parametrize("phase", ["fine-tune", RANDOM_PATH])
+def test_initial_weights_of_fine_tuning(init: str, phase: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    exp = experiment(tmp_path, init)
+    searched = exp.supernet("mamba", "softmax", "search")
     with torch.no_grad():
-        for parameter in found.parameters():
+        for parameter in searched.parameters():
             parameter.add_(1.0)
-    made: list[TrainModule] = []
-    monkeypatch.setattr(means, "train", lambda phase, make, streams: made.append(make()))
-    finetune(means, found, ["mamba", "gpt-neo"], phase)
-    fresh: Supernet = means.supernet("mamba", "softmax", "search")
-    begun = found if init == "supernet" else fresh
-    wanted = discretize(begun, ["mamba", "gpt-neo"], **means.task.config_fields()).state_dict()
-    held = made[0].net.state_dict()
-    assert all(torch.equal(held[name], value) for name, value in wanted.items())
-    whole = init == "components" and phase == RANDOM
-    assert made[0].steps == (matched_steps(means.recipe) if whole else means.recipe.finetune.steps)
+    discrete = discretize(searched, PATH, **exp.task.config_fields())
+    trained: list[TrainModule] = []
+    monkeypatch.setattr(exp, "train", lambda phase, build, module, streams: trained.append(module(build())))
+    finetune(exp, searched, discrete, phase)
+    source = searched if init == "supernet" else exp.supernet("mamba", "softmax", "search")
+    wanted = discretize(source, PATH, **exp.task.config_fields()).state_dict()
+    state = trained[0].net.state_dict()
+    assert all(torch.equal(state[name], value) for name, value in wanted.items())
+    assert trained[0].net is not discrete, "the hybrid before fine-tuning is evaluated later"
+    whole = init == "components" and phase == RANDOM_PATH
+    assert trained[0].steps == (matched_steps(exp.recipe) if whole else exp.recipe.finetune.steps)
 
 
-def test_all_that_are_compared_learn_from_the_same_batches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    means = exp(tmp_path, "supernet")
-    held: dict[str, dict[str, BatchSampler]] = {}
+def test_all_compared_models_are_trained_on_the_same_batches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    exp = experiment(tmp_path)
+    streams_of: dict[str, dict[str, BatchSampler]] = {}
 
     def train(
-        self: Experiment, phase: str, make: Any, streams: Callable[[], dict[str, BatchSampler]], *_: Any
-    ) -> PhaseResult:
-        held[phase] = streams()
-        return PhaseResult(make().net, 0, 0.0, self.task)
+        self: Experiment,
+        phase: str,
+        build: Callable[[], nn.Module],
+        module: Any,
+        streams: Callable[[], dict[str, BatchSampler]],
+        *_: Any,
+    ) -> PhaseResult[nn.Module]:
+        streams_of[phase] = streams()
+        return PhaseResult(build(), 0, 0.0, self.task)
 
     monkeypatch.setattr(Experiment, "train", train)
-    found, path = means.supernet("mamba", "softmax", "search"), ["mamba", "gpt-neo"]
-    train_components(means)
-    finetune(means, found, path, "fine-tune")
-    train_controls(means, found, "mamba", path)
-    baseline_arms["soft"](means, {"base": "mamba"})
-    baseline_arms["path"](means, {"base": "mamba", "path": path, "steps": 2})
-    assert set(held) > {"alone gpt-neo", "alone mamba", "uniform mixture", RANDOM, "fine-tune", "train"}
-    batches = {phase: streams["weights"].batch(1)["input_ids"] for phase, streams in held.items() if phase != "search"}
+    searched = exp.supernet("mamba", "softmax", "search")
+    train_components(exp)
+    finetune(exp, searched, discretize(searched, PATH, **exp.task.config_fields()))
+    train_controls(exp, searched, PATH)
+    baseline_arms["soft"](exp, {"base": "mamba"})
+    baseline_arms["path"](exp, {"base": "mamba", "path": PATH, "steps": 2})
+    assert set(streams_of) > {"alone gpt-neo", "alone mamba", "uniform mixture", RANDOM_PATH, "fine-tune", "train"}
+    batches = {
+        phase: streams["weights"].batch(1)["input_ids"] for phase, streams in streams_of.items() if phase != "search"
+    }
     assert all(torch.equal(batch, batches["train"]) for batch in batches.values())
-    other = replace(means, recipe=replace(means.recipe, run=replace(means.recipe.run, seed=1)))
+    other = replace(exp, recipe=replace(exp.recipe, run=replace(exp.recipe.run, seed=1)))
     assert not torch.equal(finetune_stream(other)["weights"].batch(1)["input_ids"], batches["train"])
+
+
+def test_a_component_alone_is_drawn_as_in_a_supernet_of_all(tmp_path: Path) -> None:
+    exp = experiment(tmp_path)
+    whole = exp.supernet("mamba", "softmax", "alone mamba")
+    single = exp.supernet("mamba", "softmax", "alone mamba", [exp.component("mamba")])
+    path = ["mamba"] * exp.space.stages
+    states = [discretize(net, path, **exp.task.config_fields()).state_dict() for net in (whole, single)]
+    assert all(torch.equal(value, states[1][name]) for name, value in states[0].items())
+
+
+def test_a_skeleton_costs_as_much_as_the_supernet_and_has_no_weights(tmp_path: Path) -> None:
+    exp = experiment(tmp_path)
+    net, skeleton = exp.supernet("mamba", "softmax", "search"), exp.skeleton("mamba")
+    assert parameters(net) == parameters(skeleton)
+    assert path_parameters(net, PATH, 17) == path_parameters(skeleton, PATH, 17)
+    assert all(p.is_meta for name, p in skeleton.named_parameters() if name.startswith("stages."))

@@ -15,13 +15,14 @@ from transformers import GPT2Config, GPT2LMHeadModel
 
 from manticore.components import load
 from manticore.components.spec import ComponentSpec
+from manticore.config.sections import SearchOptions
 from manticore.nas.space import SearchSpace
-from manticore.nas.strategies import strategies
+from manticore.nas.strategies import Strategy, strategies
 from manticore.nas.supernet import Supernet
 from manticore.tasks.dataset import Example, Examples
 from manticore.tasks.task import HeadSpec
 from manticore.training.batching import Batch, BatchSampler
-from manticore.training.modules import SearchModule
+from manticore.training.modules import LoopOptions, SearchModule
 from manticore.training.options import AlphaOptions, WeightOptions
 from manticore.training.trainer import Hardware, fit
 from tests.helpers.pico import VOCAB, component
@@ -69,10 +70,18 @@ def net(relaxation: str = "softmax", dropout: float = 0.0, **space: Any) -> Supe
     return Supernet(parts, SearchSpace(["attention", "recurrent"], **options), "attention", readout, relaxation)
 
 
-def module(strategy: str = "darts", held: Supernet | None = None, kind: type[SearchModule] = SearchModule) -> Any:
+def module(
+    strategy: str | type[Strategy] = "darts",
+    supernet: Supernet | None = None,
+    kind: type[SearchModule] = SearchModule,
+    loop: LoopOptions | None = None,
+    **options: Any,
+) -> Any:
     """A search of `STEPS` steps, a quarter of them warm-up."""
-    options = (WEIGHTS, AlphaOptions(lr=0.1), STEPS, STEPS // 4, 1.0)
-    return kind(held if held is not None else net(), strategies[strategy](), *options)
+    settings: dict[str, Any] = {"weights": WEIGHTS, "alphas": AlphaOptions(lr=0.1), "entropy_weight": 1.0, **options}
+    chosen = strategies[strategy] if isinstance(strategy, str) else strategy
+    search = SearchOptions(steps=STEPS, warmup_steps=STEPS // 4, **settings)
+    return kind(supernet if supernet is not None else net(), chosen(), search, loop or LoopOptions(log_every=2))
 
 
 class ByHand(SearchModule):
@@ -97,8 +106,8 @@ def train(
     """`fit` on streams of 40 examples, 4 in a batch."""
     streams = {
         name: BatchSampler(examples(40, place), 4, place, collate)
-        for place, name in enumerate(searching.strategy.splits)
+        for place, name in enumerate(searching.strategy.streams)
     }
     folder.mkdir(parents=True, exist_ok=True)
-    fit(searching, streams, "search", folder, Hardware("cpu", "32-true", every, 2), Console(quiet=True), callbacks)
+    fit(searching, streams, "search", folder, Hardware("cpu", "32-true", every), Console(quiet=True), callbacks)
     return searching

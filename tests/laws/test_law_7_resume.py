@@ -60,7 +60,7 @@ class Stop(lightning.Callback):
         self.step = step
 
     def on_train_batch_end(self, trainer: object, searching: SearchModule, *_: object) -> None:
-        if searching.done == self.step:
+        if searching.step_count == self.step:
             raise InterruptedError(f"stopped at step {self.step}")
 
 
@@ -77,9 +77,9 @@ def test_with_dropout_and_both_optimizers(strategy: str, stop: int, tmp_path: Pa
     with pytest.raises(InterruptedError):
         run("parts", Stop(stop))
     state = torch.load(tmp_path / "parts" / "checkpoints" / "search.ckpt", weights_only=True)
-    assert state["manticore"]["done"] == stop - stop % 4
+    assert state["manticore"]["step_count"] == stop - stop % 4
     parts = run("parts")
-    assert parts.done == whole.done == STEPS
+    assert parts.step_count == whole.step_count == STEPS
     assert parts.tokens == whole.tokens
     want = whole.net.state_dict()
     assert all(torch.equal(want[name], value) for name, value in parts.net.state_dict().items())
@@ -101,7 +101,7 @@ def test_dropout_makes_the_random_state_matter(tmp_path: Path) -> None:
     """The test above would pass without restoring it if nothing drew."""
     ends = []
     for seed in (1, 2):
-        searching = module(held=net(dropout=0.2))
+        searching = module(supernet=net(dropout=0.2))
         torch.manual_seed(seed)
         ends.append(train(searching, tmp_path / str(seed)).net.state_dict())
     assert any(not torch.equal(ends[0][name], value) for name, value in ends[1].items())

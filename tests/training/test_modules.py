@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from copy import deepcopy
 from pathlib import Path
+from typing import Any
 
 import lightning
 import pytest
@@ -11,17 +12,17 @@ import torch
 import torch.nn.functional as F
 
 from manticore.errors import NonFiniteLoss
-from manticore.training.modules import TrainModule
+from manticore.training.modules import LoopOptions, TrainModule
 from manticore.training.options import AlphaOptions, WeightOptions
-from tests.helpers.search_module import STEPS, ByHand, batch, module, net, train
+from tests.helpers.search_module import STEPS, ByHand, batch, module, train
 
 
-def by_hand(strategy: str = "darts") -> ByHand:
-    made: ByHand = module(strategy, kind=ByHand)
-    made.done = made.warmup_steps
+def by_hand(strategy: str = "darts", **options: Any) -> ByHand:
+    searching: ByHand = module(strategy, kind=ByHand, **options)
+    searching.step_count = searching.options.warmup_steps
     with torch.no_grad():
-        made.net.alpha.copy_(torch.tensor([[0.3, -0.2], [0.1, 0.4]]))
-    return made
+        searching.net.alpha.copy_(torch.tensor([[0.3, -0.2], [0.1, 0.4]]))
+    return searching
 
 
 def weights(searching: ByHand) -> dict[str, torch.Tensor]:
@@ -29,7 +30,7 @@ def weights(searching: ByHand) -> dict[str, torch.Tensor]:
 
 
 def test_the_first_order_alpha_gradient_is_that_of_the_alpha_loss() -> None:
-    searching = by_hand()
+    searching = by_hand(alphas=AlphaOptions(max_grad_norm=1e9))
     held = deepcopy(searching.net).double()
     searching.net.temperature = held.temperature = 0.7
     given = batch()
@@ -47,7 +48,6 @@ def test_the_first_order_alpha_gradient_is_that_of_the_alpha_loss() -> None:
         with torch.no_grad():
             up, down = (loss(torch.softmax((alpha + side * nudge) / 0.7, -1)) for side in (1, -1))
         slopes.view(-1)[place] = (up - down) / 2e-5
-    searching.alpha_options = AlphaOptions(max_grad_norm=1e9)
     searching.alpha_step(given)
     assert searching.net.alpha.grad is not None
     torch.testing.assert_close(searching.net.alpha.grad.double(), slopes, atol=1e-5, rtol=1e-3)
@@ -93,14 +93,15 @@ def test_alphas_do_not_decay() -> None:
 
 
 def test_weights_and_alphas_are_clipped_apart() -> None:
-    free, bound = by_hand("simultaneous"), by_hand("simultaneous")
-    free.options, free.alpha_options = WeightOptions(max_grad_norm=1e9), AlphaOptions(max_grad_norm=1e9)
-    bound.options, bound.alpha_options = WeightOptions(max_grad_norm=1e9), AlphaOptions(max_grad_norm=1e-4)
+    free, bound = (
+        by_hand("simultaneous", weights=WeightOptions(max_grad_norm=1e9), alphas=AlphaOptions(max_grad_norm=norm))
+        for norm in (1e9, 1e-4)
+    )
 
     def norms(searching: ByHand) -> tuple[float, float]:
         searching.joint_step(batch())
         assert searching.net.alpha.grad is not None
-        own = torch.stack([p.grad.norm() for p in searching.weight_parameters if p.grad is not None]).norm()
+        own = torch.stack([p.grad.norm() for _, p in searching.named_weights if p.grad is not None]).norm()
         return float(own), float(searching.net.alpha.grad.norm())
 
     weight_norm, alpha_norm = norms(free)
@@ -109,39 +110,34 @@ def test_weights_and_alphas_are_clipped_apart() -> None:
 
 
 def test_micro_batches_add_up_to_the_gradient_of_the_whole() -> None:
-    whole, parts = by_hand("simultaneous"), by_hand("simultaneous")
-    parts.micro_batch_size = 4  # of 6: 4 and 2
+    whole, parts = by_hand("simultaneous"), by_hand("simultaneous", loop=LoopOptions(micro_batch_size=4))  # 4 and 2
     assert whole.joint_step(batch()) == pytest.approx(parts.joint_step(batch()), rel=1e-5)
     torch.testing.assert_close(whole.net.alpha.grad, parts.net.alpha.grad, atol=1e-6, rtol=1e-4)
     assert whole.tokens == parts.tokens == int(batch()["attention_mask"].sum())
 
 
-def test_indecision_costs_nothing_at_first_and_its_whole_weight_at_the_end() -> None:
-    searching = by_hand()
+def test_the_entropy_penalty_rises_from_nothing_to_its_whole_weight() -> None:
+    searching = by_hand(entropy_weight=0.7)
     stages = searching.net.space.stages
     torch.nn.init.zeros_(searching.net.alpha)
-    searching.done = searching.warmup_steps
-    assert searching.entropy_penalty().item() == 0
-    searching.done = searching.steps
-    assert searching.entropy_penalty().item() == pytest.approx(searching.entropy * stages)  # uniform: the most there is
+    assert searching.penalty().item() == 0
+    searching.step_count = searching.steps
+    assert searching.penalty().item() == pytest.approx(0.7 * stages)  # uniform weights have the largest entropy
 
 
 def test_the_penalty_moves_alphas_away_from_the_middle_and_is_not_in_the_loss() -> None:
-    searching, free = by_hand(), by_hand()
-    for held in (searching, free):
-        held.done = held.steps
+    searching, free = by_hand(entropy_weight=1e3), by_hand(entropy_weight=0.0)
+    for search in (searching, free):
+        search.step_count = search.steps
         with torch.no_grad():
-            held.net.alpha.copy_(torch.tensor([[0.4, -0.4]] * held.net.space.stages))
-    free.entropy = 0.0
-    searching.entropy = 1e3
+            search.net.alpha.copy_(torch.tensor([[0.4, -0.4]] * search.net.space.stages))
     assert searching.alpha_step(batch()) == pytest.approx(free.alpha_step(batch()))
     assert (searching.net.alpha[:, 0] > 0.4).all()
     assert (searching.net.alpha[:, 1] < -0.4).all()
 
 
-def test_a_sampled_weight_step_moves_one_path_and_the_ends_and_nothing_else() -> None:
-    searching = by_hand()
-    searching.sampled = True
+def test_a_sampled_weight_step_updates_one_path_and_the_shell_and_nothing_else() -> None:
+    searching = by_hand(sample_paths=True)
     torch.manual_seed(3)
     path = searching.net.sample()
     torch.manual_seed(3)
@@ -151,6 +147,22 @@ def test_a_sampled_weight_step_moves_one_path_and_the_ends_and_nothing_else() ->
     stages = {tuple(name.split(".")[1:3]) for name in moved if name.startswith("stages.")}
     assert stages == {(str(stage), choice) for stage, choice in enumerate(path)}
     assert any(name.startswith("embeds.") for name in moved)
+
+
+def test_a_policy_step_raises_the_path_of_the_smaller_loss() -> None:
+    searching = by_hand(entropy_weight=0.0)
+    paths = [["attention", "attention"], ["recurrent", "recurrent"]]
+    before = weights(searching)
+    with torch.no_grad():
+        losses = torch.stack([searching.loss(batch(), path=path) for path in paths])
+    better = int(losses.argmin())
+    alpha = searching.net.alpha.detach().clone()
+    mean = searching.policy_step(batch(), paths, lambda losses_N: losses_N - losses_N.mean())
+    assert mean == pytest.approx(float(losses.mean()))
+    moved = searching.net.alpha.detach() - alpha
+    assert (moved[:, better] > 0).all()
+    assert (moved[:, 1 - better] < 0).all()
+    assert all(torch.equal(before[name], now) for name, now in weights(searching).items())
 
 
 def test_paths_are_drawn_by_the_mixing_weights() -> None:
@@ -169,33 +181,33 @@ class Poison(lightning.Callback):
         self.step = step
 
     def on_train_batch_end(self, trainer: object, searching: TrainModule, *_: object) -> None:
-        if searching.done == self.step:
-            next(p for p in searching.weight_parameters if p.ndim > 1).data.fill_(float("nan"))
+        if searching.step_count == self.step:
+            next(p for _, p in searching.named_weights if p.ndim > 1).data.fill_(float("nan"))
 
 
 def test_a_loss_that_is_no_number_stops_and_the_last_state_is_kept(tmp_path: Path) -> None:
     with pytest.raises(NonFiniteLoss, match="the loss became nan at step 7; the last saved state is kept"):
         train(module(), tmp_path / "checkpoints", [Poison(6)])
     state = torch.load(tmp_path / "checkpoints" / "search.ckpt", weights_only=True)
-    assert state["manticore"]["done"] == 4
+    assert state["manticore"]["step_count"] == 4
     assert all(torch.isfinite(held).all() for held in state["state_dict"].values())
     assert [file.name for file in (tmp_path / "checkpoints").iterdir()] == ["search.ckpt"]
-    assert train(module(), tmp_path / "checkpoints").done == STEPS
+    assert train(module(), tmp_path / "checkpoints").step_count == STEPS
 
 
 def test_an_infinite_loss_is_no_number_either() -> None:
-    searching = module(held=net(), kind=ByHand)
+    searching = module(kind=ByHand)
     with torch.no_grad():
         searching.net.heads["attention"].weight.fill_(1e38)
     with pytest.raises(NonFiniteLoss, match="lower learning rate"):
         searching.weight_step(batch())
 
 
-def test_front_to_back_charges_the_first_stage_first() -> None:
-    searching = by_hand()
-    searching.decide, searching.entropy = "stagewise", 1.0
-    searching.done = searching.warmup_steps + (searching.steps - searching.warmup_steps) // 4  # half of the first stage
-    searching.entropy_penalty().backward()
+def test_the_stagewise_schedule_charges_the_first_stage_first() -> None:
+    searching = by_hand(entropy_schedule="stagewise")
+    warmup = searching.options.warmup_steps
+    searching.step_count = warmup + (searching.steps - warmup) // 4  # half of the first stage
+    searching.penalty().backward()
     first, second = searching.net.alpha.grad
     assert first.abs().sum() > 0
     assert second.abs().sum() == 0

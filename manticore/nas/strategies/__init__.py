@@ -1,7 +1,8 @@
-"""How alphas move while weights train: one paper a file. A strategy says what one step of the search does."""
+"""Strategies: how a search moves alphas and weights. One paper a file."""
 
-from manticore.nas.strategies.base import Search, Strategy, strategies
+from manticore.nas.strategies.base import Search, Strategy, TrainingFree, strategies
 from manticore.nas.strategies.darts import Darts
 from manticore.nas.strategies.single_level import Simultaneous
+from manticore.nas.strategies.zero_shot import ZeroShot
 
-__all__ = ["Darts", "Search", "Simultaneous", "Strategy", "strategies"]
+__all__ = ["Darts", "Search", "Simultaneous", "Strategy", "TrainingFree", "ZeroShot", "strategies"]

@@ -1,18 +1,30 @@
-"""What a strategy is, and what it may ask of a search. Knows no particular strategy and no model."""
+"""What a strategy is, and what a search offers to it. Knows no particular strategy and no model."""
 
 from __future__ import annotations
 
-from typing import ClassVar, Protocol
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, ClassVar, Protocol
 
-from torch import Tensor
+from torch import Tensor, nn
+from torch.optim import Adam, Optimizer
 
+from manticore.nas.regularizers import Regularizer
 from manticore.utils.registry import Registry
+
+if TYPE_CHECKING:
+    from manticore.nas.supernet import Supernet
+    from manticore.training.options import AlphaOptions
 
 Batch = dict[str, Tensor]
 
 
 class Search(Protocol):
-    """The moves a search offers. Each takes one batch, moves what it names, and returns the loss in nats."""
+    """The steps that a search offers. Each takes a batch, updates what its name says, and returns the loss in nats.
+
+    A strategy of its own kind (second order, policy gradients) composes `loss` with `update_alphas`.
+    """
+
+    net: Supernet
 
     @property
     def warming_up(self) -> bool:
@@ -20,30 +32,93 @@ class Search(Protocol):
         ...
 
     def weight_step(self, batch: Batch) -> float:
-        """Move the weights; the alphas get no gradient."""
+        """Update the weights; the alphas get no gradient."""
         ...
 
     def alpha_step(self, batch: Batch) -> float:
-        """Move the alphas; the weights get no gradient."""
+        """Update the alphas by the loss and the regularizer; the weights get no gradient."""
         ...
 
     def joint_step(self, batch: Batch) -> float:
-        """Move both by the same gradient."""
+        """Update both by the same gradient."""
+        ...
+
+    def policy_step(
+        self, batch: Batch, paths: Sequence[Sequence[str]], advantages: Callable[[Tensor], Tensor]
+    ) -> float:
+        """Update the alphas by a score-function gradient: mean over paths of `advantage * grad log p(path)`.
+
+        Args:
+            batch: the data on which every path is scored.
+            paths: sampled paths, N of them.
+            advantages: from the losses (N,) of the paths in nats to their advantages (N,), the higher the worse.
+        """
+        ...
+
+    def loss(self, batch: Batch, **options: object) -> Tensor:
+        """Mean loss of the supernet in nats, differentiable. `options` go to `Supernet.forward`: path, weights."""
+        ...
+
+    def update_alphas(self, batch: Batch, passes: int = 2) -> None:
+        """One step of the alphas' optimizer by the gradient in `net.alpha.grad`.
+
+        `passes` forward passes over the batch are added to the operations that the search counts.
+        """
         ...
 
 
-class Strategy(Protocol):
-    """One step of a search. It holds no state of its own: a resumed search makes it anew.
+class Strategy:
+    """How a search moves weights and alphas. Holds no state of its own: a resumed search makes it anew (law 7).
 
     Attributes:
-        splits: for each stream a step reads, the task's splits it draws from.
+        streams: for each stream of batches that `step` reads, the task's splits it draws from.
+        needs_alignment: the strategy compares components as they are, so it needs aligned language models.
+        trains: whether `step` is run; see `TrainingFree`.
+        relaxation: name of the relaxation that the strategy needs; None for the recipe's.
     """
 
-    splits: ClassVar[dict[str, tuple[str, ...]]]
+    streams: ClassVar[Mapping[str, tuple[str, ...]]]
+    needs_alignment: ClassVar[bool] = False
+    trains: ClassVar[bool] = True
+    relaxation: ClassVar[str | None] = None
 
     def step(self, search: Search, batches: dict[str, Batch]) -> dict[str, float]:
-        """Move weights and alphas once, and return the losses by name."""
-        ...
+        """Update weights and alphas once. Returns the losses by name; `alpha_loss` marks a step of the alphas."""
+        raise NotImplementedError
+
+    def alpha_optimizer(self, alpha: nn.Parameter, options: AlphaOptions) -> Optimizer:
+        """The optimizer of the alphas; default: Adam."""
+        return Adam([alpha], lr=options.lr, betas=(options.beta1, options.beta2), weight_decay=0.0)
+
+    def regularizer(self, default: Regularizer) -> Regularizer:
+        """The term added to the loss of the alphas; `default` is the recipe's."""
+        return default
+
+    @classmethod
+    def sequences(cls, steps: int, warmup_steps: int, batch_size: int) -> int:
+        """Sequences that a search reads, which every baseline gets for its training as well."""
+        alpha_steps = steps - warmup_steps if len(cls.streams) > 1 else 0
+        return (steps + alpha_steps) * batch_size
+
+
+class TrainingFree(Strategy):
+    """A strategy that sets the alphas from a few batches of the supernet and trains nothing.
+
+    Attributes:
+        batches: number of batches of the split `train_arch` that `alphas` gets.
+    """
+
+    trains: ClassVar[bool] = False
+    streams: ClassVar[Mapping[str, tuple[str, ...]]] = {"alphas": ("train_arch",)}
+    batches: ClassVar[int] = 2
+
+    def alphas(self, supernet: Supernet, batches: Sequence[Batch]) -> Tensor:
+        """The alphas (S, K), from the supernet on the device of the batches."""
+        raise NotImplementedError
+
+    @classmethod
+    def sequences(cls, steps: int, warmup_steps: int, batch_size: int) -> int:
+        return cls.batches * batch_size
 
 
 strategies: Registry[type[Strategy]] = Registry("strategy")

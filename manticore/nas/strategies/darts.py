@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from manticore.nas.strategies.base import Batch, Search, strategies
+from manticore.nas.strategies.base import Batch, Search, Strategy, strategies
 
 
 @strategies.register("darts")
-class Darts:
-    """An alpha step on the alphas' split, then a weight step on the weights' split.
+class Darts(Strategy):
+    """A step of the alphas on `train_arch`, then a step of the weights on `train`.
 
-    Weights and architecture never see the same example. While warming up, only weights move.
+    Weights and architecture never see the same example. During the warm-up only weights are updated.
     """
 
-    splits: ClassVar[dict[str, tuple[str, ...]]] = {"weights": ("train",), "alphas": ("train_arch",)}
+    streams: ClassVar[dict[str, tuple[str, ...]]] = {"weights": ("train",), "alphas": ("train_arch",)}
 
     def step(self, search: Search, batches: dict[str, Batch]) -> dict[str, float]:
         losses = {}

@@ -1,17 +1,17 @@
-"""The paper's single level (arXiv 2406.00894): weights and alphas move on the same batch of all training data."""
+"""The paper's single level (arXiv 2406.00894): one batch of all training data updates weights and alphas."""
 
 from __future__ import annotations
 
 from typing import ClassVar
 
-from manticore.nas.strategies.base import Batch, Search, strategies
+from manticore.nas.strategies.base import Batch, Search, Strategy, strategies
 
 
 @strategies.register("simultaneous")
-class Simultaneous:
-    """One forward and backward pass feeds both optimizers; both splits serve as one training set."""
+class Simultaneous(Strategy):
+    """One forward and backward pass for both optimizers; both training splits are one training set."""
 
-    splits: ClassVar[dict[str, tuple[str, ...]]] = {"weights": ("train", "train_arch")}
+    streams: ClassVar[dict[str, tuple[str, ...]]] = {"weights": ("train", "train_arch")}
 
     def step(self, search: Search, batches: dict[str, Batch]) -> dict[str, float]:
         if search.warming_up:

@@ -1,0 +1,34 @@
+"""Checks of an experiment before its first training step, so that a mistake costs no training time."""
+
+from __future__ import annotations
+
+from manticore.errors import ManticoreError
+from manticore.experiment.experiment import Experiment
+from manticore.experiment.model_selection import path_budget
+from manticore.experiment.projectors import check_projectors
+from manticore.export.custom_code import check_exportable
+from manticore.nas.selection import best_path_within
+from manticore.nas.supernet import Supernet
+
+
+def check_experiment(exp: Experiment) -> None:
+    """Check that the space can be built, aligned, exported and kept within its budget.
+
+    Raises ManticoreError that says what cannot be done.
+    """
+    check_exportable(exp.space.projector, exp.space.topology, exp.task.kind)
+    check_projectors(exp)
+    options = exp.recipe.selection
+    # The largest component itself is always within its own size, so this budget needs no check.
+    limited = options.max_flops is not None or options.max_parameters not in (None, "largest_component")
+    for base in [exp.space.base] if exp.space.base else exp.space.names:
+        net = _skeleton(exp, base)
+        if limited:
+            best_path_within(net, [[0.0] * len(net.candidates)] * exp.space.stages, path_budget(exp))
+
+
+def _skeleton(exp: Experiment, base: str) -> Supernet:
+    try:
+        return exp.skeleton(base)
+    except (TypeError, ValueError, RuntimeError, AssertionError) as error:  # of a user's projector or branch
+        raise ManticoreError(f"the search space cannot be built with {base} as base: {error}") from None
