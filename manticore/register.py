@@ -1,7 +1,11 @@
-"""Decorators that make a user's own task, family, strategy, relaxation, projector or head selectable by name.
+"""Decorators that make a user's own parts selectable by name, in recipes, on the command line and from Python.
 
-@manticore.register.task("parity")
-def parity(options): ...
+    import manticore as mc
+
+    @mc.register.task("parity")
+    def parity(options): ...
+
+Each kind is also an entry-point group, `manticore.<kind>`, for parts that an installed package provides.
 """
 
 from __future__ import annotations
@@ -15,24 +19,39 @@ from manticore.modeling.heads import HEADS
 from manticore.modeling.heads import head as _head
 from manticore.modeling.projectors import PROJECTORS
 from manticore.modeling.projectors import projector as _projector
+from manticore.modeling.wiring import TOPOLOGIES
+from manticore.modeling.wiring import topology as _topology
+from manticore.nas.regularizers import regularizers
 from manticore.nas.relaxations import relaxations
+from manticore.nas.selection import selectors
 from manticore.nas.strategies import strategies
+from manticore.nas.topologies import Topology, topologies
 from manticore.tasks.task import task_infos, tasks
+from manticore.training.metrics import metrics
 
 task = tasks.register
-"""A callable from `TaskOptions` to a `Task`."""
+"""A function from `TaskOptions` to a `Task`."""
 
-sheet = task_infos.register
-"""A callable from `TaskOptions` to a `Sheet`, for a task whose own callable reads files: what `show` tells of it."""
+task_info = task_infos.register
+"""A function from `TaskOptions` to a `TaskInfo`, for a task that reads files; `manticore show` prints it."""
 
 family = families.register
-"""A `Family` row."""
+"""A `Family`: how models of some Hugging Face model types are cut into stages."""
 
 strategy = strategies.register
-"""A class with `splits` and `step`."""
+"""A subclass of `manticore.nas.strategies.Strategy`, or of `TrainingFree`: how a search moves weights and alphas."""
 
 relaxation = relaxations.register
-"""A function (alpha (S, K), temperature) -> weights (S, K) on the simplex."""
+"""A function from alphas (S, K) and a `RelaxationContext` to mixing weights (S, K) on the simplex."""
+
+regularizer = regularizers.register
+"""A function from `search.entropy_weight` and `search.entropy_schedule` to a `Regularizer` of the mixing weights."""
+
+selector = selectors.register
+"""A function from a searched supernet and a `SelectionContext` to a path within the budget."""
+
+metric = metrics.register
+"""A `Metric`: what a score is measured by, in which direction it is better, and how it is written."""
 
 
 def projector(name: str) -> Callable[[type], type]:
@@ -50,6 +69,26 @@ def head(name: str) -> Callable[[type], type]:
     Its source is embedded in exported checkpoints, and may use the names in `manticore.modeling.heads`.
     """
     return _runtime("head", HEADS, _head, name)
+
+
+def topology(name: str, search: type[Topology] = Topology) -> Callable[[type], type]:
+    """A subclass of `manticore.modeling.wiring.Wiring`: which branch runs a stage.
+
+    Args:
+        name: name of the topology.
+        search: how candidates of a stage are mixed, and which options the topology supports. Default: branches are
+            weighted and summed, the base model provides embedding, stream and head.
+
+    The source of the wiring is embedded in exported checkpoints, and may use the names in `manticore.modeling.wiring`.
+    """
+    enter = _runtime("topology", TOPOLOGIES, _topology, name)
+
+    def register(wiring: type) -> type:
+        enter(wiring)
+        topologies.register(name)(search)
+        return wiring
+
+    return register
 
 
 def _runtime(kind: str, table: Mapping[str, type], decorator: Any, name: str) -> Callable[[type], type]:
