@@ -2,7 +2,7 @@
 
     import manticore as mc
     result = mc.search(mc.SearchSpace(["gpt-neo", "mamba"], stages=4), "lra-listops", out="runs/first")
-    result.architecture.words(), result.metrics, result.hybrid, result.path
+    result.architecture.summary(), result.metrics, result.hybrid, result.path
 
 Importing this package is cheap: names are looked up when first used. From then on
 `AutoModelForCausalLM.from_pretrained(folder)` reads hybrids without remote code.

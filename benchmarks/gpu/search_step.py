@@ -37,8 +37,8 @@ def build(width: int, layers: int, length: int) -> Any:
     from manticore.tasks.task import HeadSpec
 
     torch.manual_seed(0)
-    space, readout = SearchSpace(NAMES, stages=STAGES), HeadSpec("classification", VOCAB, LABELS)
-    return Supernet(components(width, layers, length), space, "mamba", readout).cuda().train()
+    space, head_spec = SearchSpace(NAMES, stages=STAGES), HeadSpec("classification", VOCAB, LABELS)
+    return Supernet(components(width, layers, length), space, "mamba", head_spec).cuda().train()
 
 
 def stepper(net: Any, ids: torch.Tensor, labels: torch.Tensor, dtype: torch.dtype, kind: str) -> Callable[[], object]:

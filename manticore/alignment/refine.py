@@ -42,7 +42,7 @@ def refine(
         NonFiniteLoss: the loss is not finite; the projectors are as after the step before.
     """
     projectors = [p for name, p in supernet.named_parameters() if is_projector_weight(name)]
-    if supernet.readout.kind != "lm" or not projectors:
+    if supernet.head_spec.kind != "lm" or not projectors:
         raise ManticoreError("gradient steps on projectors need a language model in the residual topology")
     optimizer = torch.optim.AdamW(projectors, lr=rate, weight_decay=0.0)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 0.5 * (1 + math.cos(math.pi * step / steps)))

@@ -79,7 +79,7 @@ def evaluate_on_test(exp: Experiment, trained: TrainedModels) -> SearchResult:
         base=architecture.base,
         base_reason=trained.base.reason if supernet.topology.has_base else "the component of the first stage",
         path=architecture.path,
-        summary=architecture.words(),
+        summary=architecture.summary(),
         exported=exported,
         exported_reason=exported_reason,
         gap=DiscretizationGap(soft, discrete, finetuned),

@@ -1,4 +1,4 @@
-"""What was chosen: one branch for every stage, as plain data. Knows no tensors and no models."""
+"""A discrete architecture as plain data: a component, or nothing, for every stage."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ class Architecture:
     Attributes:
         components: names of the K components, in the order of the alphas' columns.
         path: for each of the S stages the name of the component that runs it, or `skip`.
-        base: the component that lends embedding, residual stream, final norm and head.
+        base: the component that provides embedding, residual stream, final norm and head.
         topology: `residual` or `hub`.
-        projector: kind of the translators at donor stages.
+        projector: kind of the projectors at donor stages.
     """
 
     components: tuple[str, ...]
@@ -44,13 +44,13 @@ class Architecture:
         """Number of stages S."""
         return len(self.path)
 
-    def words(self) -> str:
-        """The path as a reader would say it: `stage 1 mamba · stage 2 gpt-neo`."""
+    def summary(self) -> str:
+        """The path in one line: `stage 1 mamba · stage 2 gpt-neo`."""
         return " · ".join(f"stage {stage} {choice}" for stage, choice in enumerate(self.path, start=1))
 
     def save(self, file: Path | str) -> None:
         """Write as JSON, whole or not at all."""
-        write_json(file, {"format": FORMAT, **asdict(self), "words": self.words()})
+        write_json(file, {"format": FORMAT, **asdict(self), "summary": self.summary()})
 
     @classmethod
     def load(cls, file: Path | str) -> Architecture:

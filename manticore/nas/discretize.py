@@ -26,7 +26,7 @@ def discretize(supernet: Supernet, path: Sequence[str], **config_fields: Any) ->
     """
     architecture = supernet.architecture(path)
     config = hybrid_config(supernet, architecture, **config_fields)
-    return build(config, supernet.readout.kind, hybrid_state(supernet, architecture))
+    return build(config, supernet.head_spec.kind, hybrid_state(supernet, architecture))
 
 
 def hybrid_config(supernet: Supernet, architecture: Architecture, **config_fields: Any) -> HybridConfig:
@@ -45,7 +45,7 @@ def hybrid_config(supernet: Supernet, architecture: Architecture, **config_field
         projector=supernet.projector,
         hidden_size=supernet.stream,
         vocab_size=embed.tokens.num_embeddings,
-        head=supernet.readout.kind if supernet.readout.kind in HEADS else None,
+        head=supernet.head_spec.kind if supernet.head_spec.kind in HEADS else None,
         tie_word_embeddings=supernet.tied(base),
         **config_fields,
     )
@@ -54,7 +54,7 @@ def hybrid_config(supernet: Supernet, architecture: Architecture, **config_field
 def hybrid_state(supernet: Supernet, architecture: Architecture) -> dict[str, Tensor]:
     """The weights of the path, under their names in the hybrid."""
     base = architecture.base
-    head = "head" if supernet.readout.kind == "lm" else "score"
+    head = "head" if supernet.head_spec.kind == "lm" else "score"
     renamed = {f"embeds.{base}.": "model.embed.", f"norms.{base}.": "model.norm.", f"heads.{base}.": f"{head}."}
     for name in supernet.wiring.position_tables(base, architecture.path):
         renamed[f"positions.{name}."] = f"model.positions.{name}."

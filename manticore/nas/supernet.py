@@ -44,7 +44,7 @@ class Supernet(nn.Module):
         space: stages, topology, projector, skip.
         base: name of the base model, which provides embedding, residual stream, final norm and head (in the hub
             topology all components do, mixed by the weights of the first stage).
-        readout: head and vocabulary.
+        head_spec: head and vocabulary.
         relaxation: name of the map from alphas to mixing weights.
         candidates: what a stage may be. Default: everything the space offers. With one component's name alone the
             supernet holds that component, with no projectors.
@@ -59,26 +59,26 @@ class Supernet(nn.Module):
         components: Sequence[Component],
         space: SearchSpace,
         base: str,
-        readout: HeadSpec,
+        head_spec: HeadSpec,
         relaxation: str = "softmax",
         candidates: Sequence[str] | None = None,
     ) -> None:
         super().__init__()
         if space.projector not in PROJECTORS:
             raise UnknownName("projector", space.projector, PROJECTORS)
-        if readout.kind != "lm" and readout.kind not in HEADS:
-            raise UnknownName("kind of task", readout.kind, HEADS)
+        if head_spec.kind != "lm" and head_spec.kind not in HEADS:
+            raise UnknownName("kind of task", head_spec.kind, HEADS)
         self.components = {component.name: component for component in components}
         self.space = space
         self.base = base
-        self.readout = readout
+        self.head_spec = head_spec
         self.relax = relaxations[relaxation]
         self.temperature = 1.0
         self.progress = 0.0  # share of the search that is done after the warm-up; a search sets it
         self.candidates = space.candidates if candidates is None else tuple(candidates)
         self.layer_boundaries = {c.name: c.layer_boundaries(space.stages) for c in components}
         self.topology, self.wiring = topologies[space.topology](), build_wiring(space.topology)
-        self.topology.check(components, readout.kind)
+        self.topology.check(components, head_spec.kind)
         self.stream = self.topology.stream_width(self.components, base)
         self._build_shells(self.topology.shells(self.components, base))
         self.stages = nn.ModuleList(
@@ -103,9 +103,9 @@ class Supernet(nn.Module):
             component = self.components[name]
             backbone, layout = component.backbone, component.layout
             tokens = deepcopy(getattr(backbone, layout.tokens))
-            fresh = self.readout.vocab_size is not None and self.readout.vocab_size != tokens.num_embeddings
+            fresh = self.head_spec.vocab_size is not None and self.head_spec.vocab_size != tokens.num_embeddings
             if fresh:
-                tokens = nn.Embedding(self.readout.vocab_size or 0, component.width)
+                tokens = nn.Embedding(self.head_spec.vocab_size or 0, component.width)
                 nn.init.normal_(tokens.weight, std=0.02)
             self.embeds[name] = Embedding(tokens, submodule_or_identity(backbone, layout.dropout))
             if not self.wiring.norm_in_last_segment:
@@ -113,8 +113,8 @@ class Supernet(nn.Module):
             self.heads[name] = self._build_head(component, tokens, fresh)
 
     def _build_head(self, component: Component, tokens: nn.Embedding, fresh: bool) -> nn.Module:
-        if self.readout.kind != "lm":
-            head = HEADS[self.readout.kind](component.width, self.readout.labels)
+        if self.head_spec.kind != "lm":
+            head = HEADS[self.head_spec.kind](component.width, self.head_spec.labels)
             head.init_output()
             return head
         if fresh:
@@ -132,7 +132,7 @@ class Supernet(nn.Module):
         """Whether the next-token head of this component is its embedding."""
         head = component.model.get_output_embeddings()
         tokens = getattr(component.backbone, component.layout.tokens)
-        return self.readout.kind == "lm" and head.weight.data_ptr() == tokens.weight.data_ptr()
+        return self.head_spec.kind == "lm" and head.weight.data_ptr() == tokens.weight.data_ptr()
 
     def _build_branch(self, stage: int, name: str) -> nn.Module:
         if name == SKIP:
@@ -188,7 +188,7 @@ class Supernet(nn.Module):
         """
         if path is None and weights is None:
             weights = self.weights(random_source(self.alpha.device) if self.training else None)
-        mask = attention_mask if self.readout.kind == "lm" else needed_mask(attention_mask)
+        mask = attention_mask if self.head_spec.kind == "lm" else needed_mask(attention_mask)
         position_ids = build_position_ids(mask, 0, input_ids.shape[1], input_ids.device)
         context = Context(mask, position_ids, {name: table(position_ids) for name, table in self.positions.items()})
         shells = self.topology.shell_weights(self, weights, path)
@@ -201,8 +201,8 @@ class Supernet(nn.Module):
                 assert weights is not None
                 h_BLD = self.topology.mix(dict(branches.items()), weights[..., stage, :], h_BLD, context)
         length = input_ids.shape[1]
-        if self.readout.kind != "lm":  # before the norm, which then runs on the states that the head reads
-            h_BLD = HEADS[self.readout.kind].select_states(h_BLD, attention_mask)
+        if self.head_spec.kind != "lm":  # before the norm, which then runs on the states that the head reads
+            h_BLD = HEADS[self.head_spec.kind].select_states(h_BLD, attention_mask)
         return _sum(pad_logits([(w, self._logits(name, h_BLD, length)) for name, w in shells]))
 
     def _embed(self, name: str, input_ids: Tensor, context: Context) -> Tensor:
@@ -214,7 +214,7 @@ class Supernet(nn.Module):
         h_BLD = fit_width(h_BLD, self.components[name].width)
         if name in self.norms:
             h_BLD = self.norms[name](h_BLD)
-        out: Tensor = self.heads[name](h_BLD) if self.readout.kind == "lm" else self.heads[name](h_BLD, length)
+        out: Tensor = self.heads[name](h_BLD) if self.head_spec.kind == "lm" else self.heads[name](h_BLD, length)
         return out
 
     def architecture(self, path: Sequence[str]) -> Architecture:

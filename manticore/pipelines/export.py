@@ -55,8 +55,8 @@ def run(given: Path, path: list[str] | None, out: Path, console: Console) -> Pat
     note = (
         f"Its weights are as the search on {exp.task.name} left them, not fine-tuned. Fine-tune it before you use it."
     )
-    card = plain_model_card(exp.components, architecture.words(), architecture.base, exp.task.kind, note)
+    card = plain_model_card(exp.components, architecture.summary(), architecture.base, exp.task.kind, note)
     hybrid = discretize(supernet, path, **exp.task.config_fields())
     place = save_checkpoint(hybrid, exp.task.hf_tokenizer(), out, card)
-    info(console, f"{place}: {architecture.words()}, as the search left it; fine-tune it next")
+    info(console, f"{place}: {architecture.summary()}, as the search left it; fine-tune it next")
     return place

@@ -76,8 +76,8 @@ def run(
     architecture = supernet.architecture(path)
     name = None if found is None or found.folder is None else found.folder.name
     note = UNTRAINED if found is None else f"The projectors of donor stages are those of the set `{name}`."
-    card = plain_model_card(components, architecture.words(), base, "lm", note)
+    card = plain_model_card(components, architecture.summary(), base, "lm", note)
     told = "untrained" if found is None else f"from {name}"
     place = save_checkpoint(hybrid, lender.tokenizer, out, card)
-    info(console, f"{place}: {architecture.words()}, base {base}; its projectors are {told}")
+    info(console, f"{place}: {architecture.summary()}, base {base}; its projectors are {told}")
     return place

@@ -137,7 +137,7 @@ def print_summary(exp: Experiment) -> None:
 def save_architecture(exp: Experiment, architecture: Architecture) -> None:
     """Write architecture.json and print the path."""
     architecture.save(exp.run_dir.architecture)
-    info(exp.console, f"path: {architecture.words()}")
+    info(exp.console, f"path: {architecture.summary()}")
 
 
 def export_best(exp: Experiment, trained: TrainedModels, result: SearchResult) -> None:

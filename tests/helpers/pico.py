@@ -55,11 +55,11 @@ def hash_of(text: str) -> int:
     return sum(ord(letter) * (place + 1) for place, letter in enumerate(text))
 
 
-def supernet(base: str, donor: str, readout: HeadSpec | None = None, **space: object) -> Supernet:
+def supernet(base: str, donor: str, head_spec: HeadSpec | None = None, **space: object) -> Supernet:
     """A supernet of two families, named `base` and `donor`."""
     components = [component(base, "base"), component(donor, "donor")]
     options = {"stages": 3, **space}
-    made = Supernet(components, SearchSpace(["base", "donor"], **options), "base", readout or HeadSpec())
+    made = Supernet(components, SearchSpace(["base", "donor"], **options), "base", head_spec or HeadSpec())
     torch.manual_seed(0)
     with torch.no_grad():  # projectors off the identity, so that a test that forgot them fails
         for name, parameter in made.named_parameters():

@@ -66,8 +66,8 @@ def net(relaxation: str = "softmax", dropout: float = 0.0, **space: Any) -> Supe
         component("mamba", "recurrent", width=8, layers=3),
     ]
     options = {"stages": 2, **space}
-    readout = HeadSpec("classification", VOCAB, LABELS)
-    return Supernet(parts, SearchSpace(["attention", "recurrent"], **options), "attention", readout, relaxation)
+    head_spec = HeadSpec("classification", VOCAB, LABELS)
+    return Supernet(parts, SearchSpace(["attention", "recurrent"], **options), "attention", head_spec, relaxation)
 
 
 def module(

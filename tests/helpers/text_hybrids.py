@@ -27,8 +27,8 @@ def speaking(kind: str = "lm", rows: int = 336) -> PreTrainedModel:
     torch.manual_seed(4)  # greedy, it fills its positions without ending the text
     scratch = Scratch(ATTENTION, RECURRENT, rows, LENGTH)
     parts = [load(ComponentSpec(name, init="scratch"), scratch) for name in ("gpt2", "mamba")]
-    readout = HeadSpec() if kind == "lm" else HeadSpec(kind, rows, 4)
-    net = Supernet(parts, SearchSpace(["gpt2", "mamba"], stages=2), "gpt2", readout)
+    head_spec = HeadSpec() if kind == "lm" else HeadSpec(kind, rows, 4)
+    net = Supernet(parts, SearchSpace(["gpt2", "mamba"], stages=2), "gpt2", head_spec)
     with torch.no_grad():  # loud enough that tokens differ
         for parameter in net.parameters():
             parameter.add_(0.1 * torch.randn_like(parameter))

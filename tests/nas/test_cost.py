@@ -17,8 +17,8 @@ from tests.helpers.pico import FAMILIES, VOCAB, supernet
     [*((family, "linear") for family in FAMILIES), *(("gpt2", kind) for kind in ("low-rank", "two-layer", "identity"))],
 )
 def test_parameters_of_every_path(family: str, projector: str) -> None:
-    readout = HeadSpec("classification", VOCAB, 7)
-    net = supernet(family, "gpt2" if family == "mamba" else "mamba", readout, projector=projector, skip=True)
+    head_spec = HeadSpec("classification", VOCAB, 7)
+    net = supernet(family, "gpt2" if family == "mamba" else "mamba", head_spec, projector=projector, skip=True)
     for path in product(net.candidates, repeat=3):
         assert path_parameters(net, path, 17) == parameters(discretize(net, path, num_labels=7)), path
 

@@ -94,4 +94,4 @@ def test_an_architecture_is_written_and_read(tmp_path: Path) -> None:
     one = Architecture(("a", "b"), ("b", "skip", "a"), "a", "residual", "low-rank")
     one.save(tmp_path / "x" / "architecture.json")
     assert Architecture.load(tmp_path / "x" / "architecture.json") == one
-    assert one.words() == "stage 1 b · stage 2 skip · stage 3 a"
+    assert one.summary() == "stage 1 b · stage 2 skip · stage 3 a"

@@ -36,7 +36,7 @@ def draw_path(run: Run, palette: Palette) -> Markup:
         el("g", _row(run, palette, stages), transform=f"translate(0 {height * index})")
         for index, stages in enumerate(rows)
     )
-    label = f"The selected path: {run.architecture.words()}; the base model is {run.architecture.base}"
+    label = f"The selected path: {run.architecture.summary()}; the base model is {run.architecture.base}"
     style = f"max-width:{1.2 * width:.0f}px;min-width:{0.8 * width:.0f}px"
     return drawing(width, height * len(rows) - 12, label, *drawn, class_="diagram", style=style)
 

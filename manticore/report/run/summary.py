@@ -94,13 +94,13 @@ def _search(run: Run) -> str:
     path = run.architecture
     where = f"in the {path.topology} topology with {path.base} as the base model"
     if run.alphas is None:
-        return f"The hybrid has {counted(path.stages, 'stage')} {where}. Its path is {path.words()}."
+        return f"The hybrid has {counted(path.stages, 'stage')} {where}. Its path is {path.summary()}."
     number = len(run.candidates) ** path.stages
     paths = f"{number:,} path{'s' if number > 1 else ''}"
     stages = f"each of {path.stages} stages" if path.stages > 1 else "1 stage"
     return (
         f"The search space has {paths}: {listed(run.candidates, 'or')} at {stages}, {where}. "
-        f"The search chose {path.words()}."
+        f"The search chose {path.summary()}."
     )
 
 
