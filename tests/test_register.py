@@ -130,7 +130,7 @@ def test_model_objects_are_components_and_are_written_down(tmp_path: Path) -> No
     assert result.metrics.components["mine"].width == 16
     again = mc.search(space, NAME, out=tmp_path / "run", quiet=True, resume=True, **options)
     assert again.metrics == result.metrics
-    with pytest.raises(ManticoreError, match="already holds something"):
+    with pytest.raises(ManticoreError, match="is not empty"):
         mc.search(space, NAME, out=tmp_path / "run", quiet=True, **options)
 
 

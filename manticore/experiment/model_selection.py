@@ -27,8 +27,8 @@ class Choice(NamedTuple):
 
 def choose_base(exp: Experiment, solo: dict[str, Phase]) -> Choice:
     """The base model: the given one, or the component with the best validation score alone."""
-    if (given := given_base(exp)) is not None:
-        return given
+    if (settled := given_base(exp)) is not None:
+        return settled
     if not solo:
         return Choice(exp.space.names[0], "the first of the components; they were not trained alone")
     scores = {name: val_score(exp, phase) for name, phase in solo.items()}

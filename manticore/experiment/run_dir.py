@@ -1,4 +1,4 @@
-"""The folder of a run: what lies where, which phases are done. Knows nothing of what the phases do."""
+"""The folder of a run: its files, and which phases are finished."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class RunDir:
 
     @property
     def architecture(self) -> Path:
-        """The path that was found."""
+        """The selected path."""
         return self.root / "architecture.json"
 
     @property
@@ -62,17 +62,17 @@ class RunDir:
         self.checkpoints.mkdir(exist_ok=True)
 
     def finished_phase(self, phase: str) -> dict[str, Any] | None:
-        """What is known of a finished phase, or None."""
+        """The record of a finished phase: tokens, seconds, flops. None if it is not finished."""
         file = self.checkpoints / f"{slug(phase)}.json"
         if not file.exists():
             return None
-        held = read_json(file)
-        if not isinstance(held, dict) or not {"tokens", "seconds", "flops"} <= set(held):
-            raise BadFile(file, "not what a finished phase leaves; without it the phase starts anew")
-        return held
+        record = read_json(file)
+        if not isinstance(record, dict) or not {"tokens", "seconds", "flops"} <= set(record):
+            raise BadFile(file, "not the record of a finished phase; delete it to run the phase again")
+        return record
 
     def save_phase(self, phase: str, net: nn.Module, record: dict[str, Any]) -> None:
-        """Mark a phase as finished: its weights first, then its facts, then its running state is dropped."""
+        """Save a finished phase: its weights, then its record; then delete its running state."""
         with atomic_write(self.weights(phase)) as part:
             save_model(net, str(part))
         write_json(self.checkpoints / f"{slug(phase)}.json", record)
@@ -102,29 +102,26 @@ def read_weights(file: Path, net: nn.Module) -> None:
 
 
 def open_run_dir(out: Path, resume: bool) -> tuple[RunDir, bool]:
-    """The run folder at `out`, and whether it holds a run to go on with.
+    """The run folder at `out`, and whether it holds a run to resume.
 
-    Raises ManticoreError if `out` holds anything and `resume` was not asked for, or holds something that is no run.
+    Raises ManticoreError if `out` is not empty and `resume` is False, or if it holds no run.
     """
     folder = RunDir(out)
     if out.exists() and not out.is_dir():
         raise ManticoreError(f"{out} is a file; --out needs a folder")
-    held = out.is_dir() and any(out.iterdir())
-    if not held:
+    if not out.is_dir() or not any(out.iterdir()):
         return folder, False
     if not resume:
-        raise ManticoreError(
-            f"{out} already holds something; choose another --out, or add --resume to go on with that run"
-        )
+        raise ManticoreError(f"{out} is not empty; choose another --out, or add --resume to continue that run")
     if not folder.recipe.exists():
         raise ManticoreError(f"{out} holds no run to resume: there is no recipe.yaml in it")
     return folder, True
 
 
 def check_same_options(file: Path, asked: dict[str, Any], resume: bool, what: str) -> None:
-    """Raises ManticoreError unless the folder of `file` is free, or `file` in it says that the same was asked before.
+    """Raises ManticoreError unless the folder of `file` is empty, or `file` in it has the same options.
 
-    `what` is the kind of run, in words.
+    `what` is the kind of run, for the message.
     """
     out = file.parent
     if out.exists() and not out.is_dir():
@@ -132,26 +129,25 @@ def check_same_options(file: Path, asked: dict[str, Any], resume: bool, what: st
     if not out.exists() or not any(out.iterdir()):
         return
     if not resume:
-        raise ManticoreError(f"{out} already holds something; choose another --out, or add --resume to go on with it")
+        raise ManticoreError(f"{out} is not empty; choose another --out, or add --resume to continue it")
     if not file.exists():
         raise ManticoreError(f"{out} holds no {what} to resume: there is no {file.name} in it")
-    held = read_json(file)
-    for key in asked:
-        if not isinstance(held, dict) or held.get(key) != asked[key]:
+    saved = read_json(file)
+    for key, value in asked.items():
+        if not isinstance(saved, dict) or saved.get(key) != value:
             raise ManticoreError(
-                f"{out} was started otherwise: '{key}' differs; resume with the same flags, or choose another --out"
+                f"{out} was started with other options: '{key}' differs; "
+                "resume with the same flags, or choose another --out"
             )
 
 
-def finished_run(given: Path) -> RunDir:
-    """The folder of a completed run. Raises ManticoreError if `given` is none."""
-    folder = RunDir(given)
-    if not given.is_dir() or not folder.recipe.exists():
-        raise ManticoreError(f"{given} is no run folder: there is no recipe.yaml in it")
+def finished_run(run: Path) -> RunDir:
+    """The folder of a completed run. Raises ManticoreError if `run` is none."""
+    folder = RunDir(run)
+    if not run.is_dir() or not folder.recipe.exists():
+        raise ManticoreError(f"{run} is no run folder: there is no recipe.yaml in it")
     if not folder.metrics.exists():
-        raise ManticoreError(
-            f"the run in {given} is not finished; go on with it: manticore search --out {given} --resume"
-        )
+        raise ManticoreError(f"the run in {run} is not finished; continue it: manticore search --out {run} --resume")
     return folder
 
 

@@ -55,16 +55,16 @@ class Architecture:
     @classmethod
     def load(cls, file: Path | str) -> Architecture:
         """Read what `save` wrote. Raises BadFile if it is something else."""
-        held: Any = read_json(file)
-        if not isinstance(held, dict) or held.get("format") != FORMAT or "path" not in held:
+        record: Any = read_json(file)
+        if not isinstance(record, dict) or record.get("format") != FORMAT or "path" not in record:
             raise BadFile(file, f"not a manticore architecture of format {FORMAT}")
         try:
             return cls(
-                components=tuple(held["components"]),
-                path=tuple(held["path"]),
-                base=held["base"],
-                topology=held["topology"],
-                projector=held["projector"],
+                components=tuple(record["components"]),
+                path=tuple(record["path"]),
+                base=record["base"],
+                topology=record["topology"],
+                projector=record["projector"],
             )
         except KeyError as missing:
             raise BadFile(file, f"an architecture without {missing}") from None

@@ -69,8 +69,8 @@ class SearchSpace(Checked):
     def _check(self) -> None:
         super().__post_init__()
         if len(self.components) < 2:
-            given = ", ".join(spec.name for spec in self.components) or "none"
-            raise ManticoreError(f"a hybrid needs at least two components; given: {given}")
+            names = ", ".join(self.names) or "none"
+            raise ManticoreError(f"a hybrid needs at least two components; given: {names}")
         if not isinstance(self.projector_options.get("bypass", False), bool):
             raise ManticoreError(f"bypass must be true or false, not {self.projector_options['bypass']!r}")
         from manticore.nas.topologies import topologies  # a space is plain data, and topologies import torch
@@ -117,32 +117,32 @@ class SearchSpace(Checked):
         return plain | {"components": [spec.to_plain() for spec in self.components]}
 
     @classmethod
-    def from_dict(cls, held: dict[str, Any]) -> SearchSpace:
+    def from_dict(cls, plain: dict[str, Any]) -> SearchSpace:
         """Read what `to_dict` wrote. Raises UnknownName for a key that does not exist."""
-        unknown = [key for key in held if key not in cls.__dataclass_fields__]
+        unknown = [key for key in plain if key not in cls.__dataclass_fields__]
         if unknown:
             raise UnknownName("search space key", unknown[0], cls.__dataclass_fields__)
-        if not isinstance(held.get("components"), list | tuple):
+        if not isinstance(plain.get("components"), list | tuple):
             raise ManticoreError("a search space needs 'components': a list of at least two models")
-        for given in held["components"]:
-            if not isinstance(given, str | dict):
-                raise ManticoreError(f"a component is a name or a mapping with 'source', not {given!r}")
-        return cls(**held)
+        for component in plain["components"]:
+            if not isinstance(component, str | dict):
+                raise ManticoreError(f"a component is a name or a mapping with 'source', not {component!r}")
+        return cls(**plain)
 
     @classmethod
     def load(cls, file: Path | str) -> SearchSpace:
         """Read a search space from YAML. Raises BadFile if it is not one."""
         try:
-            held = yaml.safe_load(Path(file).read_text(encoding="utf-8"))
+            content = yaml.safe_load(Path(file).read_text(encoding="utf-8"))
         except OSError as error:
             raise BadFile(file, f"cannot be read as a search space ({error.strerror})") from None
         except (yaml.YAMLError, UnicodeDecodeError) as error:
             line = getattr(getattr(error, "problem_mark", None), "line", None)
             raise BadFile(file, "not YAML", None if line is None else line + 1) from None
-        if not isinstance(held, dict):
+        if not isinstance(content, dict):
             raise BadFile(file, "a search space is a mapping with 'components', 'stages', ...")
         try:
-            return cls.from_dict(held)
+            return cls.from_dict(content)
         except ManticoreError as error:
             raise BadFile(file, str(error)) from None
 
@@ -156,11 +156,11 @@ def _name_of(base: str | None, specs: tuple[ComponentSpec, ...]) -> str | None:
 
 def _unique(specs: tuple[ComponentSpec, ...]) -> tuple[ComponentSpec, ...]:
     """The same specs with repeated names numbered: a second `mamba` is called `mamba-2`."""
-    given = {spec.name for spec in specs}
+    names = {spec.name for spec in specs}
     out: dict[str, ComponentSpec] = {}
     for spec in specs:
         name = spec.name
         if name in out:
-            name = next(new for number in count(2) if (new := f"{spec.name}-{number}") not in given | set(out))
+            name = next(new for number in count(2) if (new := f"{spec.name}-{number}") not in names | set(out))
         out[name] = replace(spec, name=name)
     return tuple(out.values())

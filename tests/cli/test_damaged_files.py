@@ -121,7 +121,7 @@ def test_an_unfinished_run(
 ) -> None:
     monkeypatch.chdir(unfinished.parent)
     told = refusal(capsys, words[0], unfinished, *words[1:])
-    assert "is not finished; go on with it: manticore search" in told or "holds no hybrid" in told
+    assert "is not finished; continue it: manticore search" in told or "holds no hybrid" in told
     assert [entry.name for entry in unfinished.parent.iterdir()] == ["run"]
 
 

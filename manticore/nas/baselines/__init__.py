@@ -1,6 +1,6 @@
-"""Hand-designed hybrids that a searched one has to beat. Knows nothing of components, stages or search.
+"""Hand-designed hybrids that a searched hybrid is compared with. They have no components and no stages.
 
-A baseline is a `Backbone`, (B, L, D) -> (B, L, D); `BaselineModel` puts an embedding before it and a head behind it.
+A baseline is a `Backbone`, (B, L, D) -> (B, L, D); `BaselineModel` adds an embedding and a head.
 """
 
 from manticore.nas.baselines.blocks import Backbone

@@ -1,7 +1,7 @@
-"""What hand-designed hybrids are stacked from: attention, Mamba and SwiGLU, each behind a norm and beside the stream.
+"""Blocks of hand-designed hybrids: attention, Mamba and SwiGLU, each pre-norm and with a residual connection.
 
-Mamba and SwiGLU are transformers' own classes; attention is torch's scaled dot product. Every part is causal, so
-padding on the right changes nothing before it; only padding on the left is masked.
+Mamba and SwiGLU are transformers' own classes; attention is torch's scaled dot product. Every block is causal, so
+padding on the right changes no earlier output; only padding on the left is masked.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ from manticore.kernels.attention import causal_attention
 
 
 class Part(nn.Module):
-    """One update of the stream: (B, L, D) and the mask (B, L) of real tokens, or None, to (B, L, D).
+    """One update of the residual stream: (B, L, D) and the mask (B, L) of tokens, or None, to (B, L, D).
 
     Attributes:
-        kind: its name in `Backbone.words`.
+        kind: its name in `Backbone.kinds`.
     """
 
     kind: str
 
     def mixing_flops(self, length: int) -> float:
-        """Operations per token among tokens or states, beside those of its linear maps and convolutions."""
+        """Operations per token of attention or of a scan; linear maps and convolutions are counted elsewhere."""
         return 0.0
 
 
@@ -40,10 +40,10 @@ class Attention(Part):
     Args:
         width: D.
         heads: H; must divide the width.
-        rotary: turn queries and keys by rotary positions (arXiv 2104.09864) over all features of a head.
+        rotary: apply rotary positions (arXiv 2104.09864) to all features of queries and keys.
 
     Raises:
-        ManticoreError: the heads do not divide the width, or rotary positions meet heads of odd width.
+        ManticoreError: the heads do not divide the width, or rotary positions are applied to heads of odd width.
     """
 
     kind = "attention"
@@ -63,14 +63,14 @@ class Attention(Part):
     def forward(self, x_BLD: Tensor, mask_BL: Tensor | None) -> Tensor:
         q, k, v = self.qkv(x_BLD).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
         if self.rotary is not None:
-            place_1L = torch.arange(x_BLD.shape[1], device=x_BLD.device)[None]
-            q, k = apply_rotary_pos_emb(q, k, *self.rotary(q, place_1L))
+            position_1L = torch.arange(x_BLD.shape[1], device=x_BLD.device)[None]
+            q, k = apply_rotary_pos_emb(q, k, *self.rotary(q, position_1L))
         mixed_BHLd = causal_attention(q, k, v, padding=mask_BL, scale=q.shape[-1] ** -0.5)
         out: Tensor = self.out(mixed_BHLd.transpose(1, 2).flatten(2))
         return out
 
     def mixing_flops(self, length: int) -> float:
-        """Scores and values over the `(length + 1) / 2` tokens that a token sees in the mean."""
+        """Scores and values over `(length + 1) / 2` tokens, the mean number that a token attends to."""
         return 4.0 * self.width * (length + 1) / 2
 
 
@@ -80,7 +80,7 @@ class Mamba(Part):
     Args:
         width: D.
         state: features of the recurrent state for each channel.
-        shrink: the weights of the last map are divided by this at the start.
+        shrink: divisor of the initial weights of the output projection.
     """
 
     kind = "mamba"
@@ -106,7 +106,7 @@ class SwiGLU(Part):
 
     Args:
         width: D.
-        inner: features inside.
+        inner: hidden features.
     """
 
     kind = "swiglu"
@@ -121,12 +121,12 @@ class SwiGLU(Part):
 
 
 class Backbone(nn.Module):
-    """A stack: each part reads the stream through a norm of its own and adds its update; a last norm closes it.
+    """A stack of blocks: each adds its update of the normalized residual stream; a final norm follows.
 
     Args:
         width: D.
-        parts: in order.
-        norm: makes a norm for a width.
+        parts: blocks, first to last.
+        norm: class of the norms.
     """
 
     def __init__(self, width: int, parts: Iterable[Part], norm: type[nn.LayerNorm] | type[nn.RMSNorm]) -> None:
@@ -136,8 +136,8 @@ class Backbone(nn.Module):
         self.norms = nn.ModuleList(norm(width, eps=1e-5) for _ in self.parts)
         self.last_norm = norm(width, eps=1e-5)
 
-    def words(self) -> list[str]:
-        """The kinds of its parts, first to last."""
+    def kinds(self) -> list[str]:
+        """Kinds of the blocks, first to last."""
         return [part.kind for part in self._parts()]
 
     def mixing_flops(self, length: int) -> float:
@@ -151,10 +151,10 @@ class Backbone(nn.Module):
         """(B, L, D) -> (B, L, D).
 
         Args:
-            attention_mask: (B, L), 1 for tokens and 0 for padding on either side, or None. What comes out at padding
-                means nothing.
+            attention_mask: (B, L), 1 for tokens and 0 for padding on either side, or None. Outputs at padding
+                are undefined.
         """
-        mask_BL = attention_mask if _starts_late(attention_mask) else None
+        mask_BL = attention_mask if _has_left_padding(attention_mask) else None
         with installed():
             for norm, part in zip(self.norms, self.parts, strict=True):
                 x_BLD = x_BLD + part(norm(x_BLD), mask_BL)
@@ -166,6 +166,6 @@ def _rotary(width: int, heads: int) -> LlamaRotaryEmbedding:
     return LlamaRotaryEmbedding(LlamaConfig(hidden_size=width, num_attention_heads=heads))
 
 
-def _starts_late(mask_BL: Tensor | None) -> bool:
-    """Whether a token comes after padding, which causality alone does not hide from it."""
+def _has_left_padding(mask_BL: Tensor | None) -> bool:
+    """Whether some token comes after padding, which causality does not mask."""
     return mask_BL is not None and bool((mask_BL[:, 1:] > mask_BL[:, :-1]).any())

@@ -1,4 +1,4 @@
-"""MambaFormer: Mamba first, then attention and Mamba in turn, and no positions: the recurrence tells where a token is.
+"""MambaFormer: a Mamba block, then attention and Mamba in turn, without positions, which the recurrence encodes.
 
 Park et al., "Can Mamba Learn How to Learn?", arXiv 2402.04248, in the order of the authors' code
 (krafton-ai/mambaformer-icl, `mixer_seq_simple.py`).
@@ -14,11 +14,11 @@ from manticore.nas.baselines.blocks import Attention, Backbone, Mamba, Part
 
 
 def mambaformer(width: int, layers: int, heads: int = 8, state: int = 16) -> Backbone:
-    """One Mamba block more than asked for, first; then `layers` blocks: attention at even places, Mamba at odd ones.
+    """One Mamba block, then `layers` blocks: attention at even indices, Mamba at odd ones.
 
-    Four layers are Mamba, attention, Mamba, attention, Mamba. Each block is LayerNorm, mixer, residual; a LayerNorm
-    closes. Attention is causal over everything, with biases. There are no MLPs, no positions and no dropout. As in the
-    authors' code, biases start at zero and a Mamba's last map is divided by the root of the number of layers.
+    With four layers: Mamba, attention, Mamba, attention, Mamba. Each block is LayerNorm, mixer, residual; a LayerNorm
+    follows the last. Attention is causal and global, with biases. There are no MLPs, no positions and no dropout. As
+    in the authors' code, biases start at zero and Mamba's output projections are divided by sqrt(layers).
 
     Args:
         width: D.
@@ -28,6 +28,6 @@ def mambaformer(width: int, layers: int, heads: int = 8, state: int = 16) -> Bac
     """
     shrink = math.sqrt(max(1, layers))
     parts: list[Part] = [Mamba(width, state, shrink)]
-    for place in range(layers):
-        parts.append(Mamba(width, state, shrink) if place % 2 else Attention(width, heads))
+    for index in range(layers):
+        parts.append(Mamba(width, state, shrink) if index % 2 else Attention(width, heads))
     return Backbone(width, parts, nn.LayerNorm)

@@ -1,4 +1,4 @@
-"""A backbone made whole: an embedding before it, a head behind it, logits out. Knows no task and no training."""
+"""A whole model from a backbone: embedding, backbone, head, logits."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from manticore.nas.baselines.blocks import Backbone
 
 
 class TaskHead(nn.Module):
-    """The head a supernet would have for this kind of task, so that both answer alike.
+    """The head that a supernet has for this kind of task.
 
     Args:
         kind: a name in `modeling.heads.HEADS`; UnknownName is raised for any other.
         width: D.
-        labels: number of labels it tells apart.
+        labels: number of labels.
     """
 
     def __init__(self, kind: str, width: int, labels: int) -> None:
@@ -34,10 +34,9 @@ class BaselineModel(nn.Module):
     """Token ids to logits through a baseline.
 
     Args:
-        backbone: the stack; it adds positions itself if it wants any.
-        vocab_size: token ids.
-        head: a module of (h_BLD, attention_mask), or a number of labels: then a linear map of the state of each
-            sequence's last token.
+        backbone: the stack of blocks, with its own positions, if any.
+        vocab_size: number of token ids.
+        head: a module of (h_BLD, attention_mask), or a number of labels: then a linear map of the last token's state.
     """
 
     def __init__(self, backbone: Backbone, vocab_size: int, head: nn.Module | int) -> None:

@@ -1,4 +1,4 @@
-"""The table of hand-designed hybrids: a name to a builder. Knows none of them itself."""
+"""Hand-designed hybrids by name."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ def build(name: str, width: int, layers: int, heads: int = 8, state: int = 16) -
         heads: of attention.
         state: features of the recurrent state for each channel.
 
-    Raises UnknownName, and ManticoreError for a size that is no positive whole number or does not fit.
+    Raises UnknownName for another name, ManticoreError for a size that is no positive whole number or does not fit.
     """
     builder = baselines[name]
-    for what, given in {"width": width, "layers": layers, "heads": heads, "state_size": state}.items():
-        if not isinstance(given, int) or given < 1:
-            raise ManticoreError(f"'{what}' of a baseline must be a whole number of at least 1, got {given!r}.")
+    for option, value in {"width": width, "layers": layers, "heads": heads, "state_size": state}.items():
+        if not isinstance(value, int) or value < 1:
+            raise ManticoreError(f"'{option}' of a baseline must be a whole number of at least 1, got {value!r}.")
     return builder(width, layers, heads, state)

@@ -1,13 +1,13 @@
-"""A striped hybrid after MAD: recurrent and attention stripes in turn, a SwiGLU after each.
+"""A striped hybrid as in MAD: Mamba and attention in turn, each followed by a SwiGLU.
 
-What it is: the pattern of MAD's striped models (Poli et al., arXiv 2403.17844; athms/mad-lab,
-`architecture_improvement.py`: mixer, SwiGLU, attention, SwiGLU) with that code's norms (RMSNorm before each part and at
-the end), SwiGLU width (8/3 of D, rounded up to 16s) and attention (causal, biases, rotary over all features of a head).
+What it has in common with MAD: the pattern of MAD's striped models (Poli et al., arXiv 2403.17844; athms/mad-lab,
+`architecture_improvement.py`: mixer, SwiGLU, attention, SwiGLU) with that code's norms (RMSNorm before each block and
+at the end), SwiGLU width (8/3 of D, rounded up to a multiple of 16) and attention (causal, biases, rotary over all
+features of a head).
 
-What it is not: MAD's own model. There the recurrent stripe is a multi-head Hyena, attention has 16 heads unless told
-otherwise, and the best variant has a mixture of experts for SwiGLU; here the recurrence is Mamba, so that the hybrid
-under test and its rival choose from the same mixers. Nor is it the "striped mh-hyena" baseline of the paper's authors,
-which has no attention at all.
+What differs from MAD's model: its recurrent block is a multi-head Hyena, its attention has 16 heads by default, and its
+best variant has a mixture of experts for SwiGLU. Here the recurrence is Mamba, so that the hybrid and this baseline are
+made of the same mixers. The "striped mh-hyena" baseline of the paper's authors has no attention at all.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from manticore.nas.baselines.blocks import Attention, Backbone, Mamba, Part, Swi
 
 
 def striped(width: int, layers: int, heads: int = 8, state: int = 16) -> Backbone:
-    """`layers` mixers, Mamba at even places and rotary attention at odd ones, each followed by a SwiGLU.
+    """`layers` mixers, Mamba at even indices and rotary attention at odd ones, each followed by a SwiGLU.
 
-    Two layers are Mamba, SwiGLU, attention, SwiGLU.
+    With two layers: Mamba, SwiGLU, attention, SwiGLU.
 
     Args:
         width: D.
@@ -29,12 +29,12 @@ def striped(width: int, layers: int, heads: int = 8, state: int = 16) -> Backbon
         state: features of Mamba's recurrent state for each channel.
     """
     parts: list[Part] = []
-    for place in range(layers):
-        parts.append(Attention(width, heads, rotary=True) if place % 2 else Mamba(width, state))
+    for index in range(layers):
+        parts.append(Attention(width, heads, rotary=True) if index % 2 else Mamba(width, state))
         parts.append(SwiGLU(width, swiglu_width(width)))
     return Backbone(width, parts, nn.RMSNorm)
 
 
 def swiglu_width(width: int) -> int:
-    """Features inside a SwiGLU: 8/3 of the width, so that it weighs as much as an MLP of 4, rounded up to 16s."""
+    """Features inside a SwiGLU: 8/3 of the width, as many weights as an MLP of 4 D, rounded up to 16."""
     return 16 * -(-(8 * width // 3) // 16)

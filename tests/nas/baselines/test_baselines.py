@@ -68,9 +68,9 @@ def test_rotary_heads_have_even_width() -> None:
 @pytest.mark.parametrize("layers", [1, 2, 3, 4])
 def test_the_order_is_exact(layers: int) -> None:
     turns = ["attention", "mamba", "attention", "mamba"]
-    assert made("mambaformer", layers).words() == ["mamba", *turns[:layers]]
+    assert made("mambaformer", layers).kinds() == ["mamba", *turns[:layers]]
     stripes = ["mamba", "swiglu", "attention", "swiglu"] * 2
-    assert made("striped", layers).words() == stripes[: 2 * layers]
+    assert made("striped", layers).kinds() == stripes[: 2 * layers]
 
 
 def test_norms_and_positions_are_as_said() -> None:
