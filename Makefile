@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 JOBS   ?= 2
 
-.PHONY: install demo test lint docs check oldest clean
+.PHONY: install demo test test-fast lint docs check oldest clean
 
 install: $(VENV)/.ready
 
@@ -21,6 +21,10 @@ demo: install
 
 test: install
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS)
+
+# A first answer in under two minutes: no processes, no whole searches, no compilation.
+test-fast: install
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) -m "not e2e and not numba and not notebook and not slow"
 
 lint: install
 	$(BIN)/ruff check .

@@ -136,6 +136,7 @@ LINKS = [
 ]
 
 
+@pytest.mark.e2e
 @pytest.mark.parametrize("block", [block for block in MARKED if block.language == "python"], ids=str)
 def test_marked_python_runs(block: Block, tmp_path: Path) -> None:
     environment = {

@@ -30,6 +30,8 @@ from manticore.pipelines import export
 from manticore.tasks.task import tasks
 from tests.helpers.toy_task import NAME, QUICK, which_end
 
+pytestmark = pytest.mark.e2e
+
 STRANGER = """
 import sys, torch
 sys.modules["manticore"] = None  # importing it is an error from here on

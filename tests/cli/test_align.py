@@ -21,6 +21,8 @@ from manticore.utils import assets
 from manticore.utils.io import read_json
 from tests.helpers.cli import call, refusal
 
+pytestmark = pytest.mark.e2e
+
 LETTERS = [*sorted(pre_tokenizers.ByteLevel.alphabet())]
 
 

@@ -11,6 +11,8 @@ import pytest
 
 from manticore.bench.timing import Timing, ratio
 
+pytestmark = pytest.mark.e2e
+
 
 def bench(*words: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "manticore.cli", "bench", *words]

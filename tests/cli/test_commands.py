@@ -25,7 +25,7 @@ from manticore.utils import assets
 from manticore.utils.io import read_json
 from tests.helpers.cli import PICO, call, command, refusal
 
-pytestmark = pytest.mark.usefixtures("cached")
+pytestmark = [pytest.mark.e2e, pytest.mark.usefixtures("cached")]
 
 DATA = ["--preset", "cpu", "--data-dir"]
 

@@ -20,7 +20,7 @@ from manticore.tasks.sampled import SampledTask
 from manticore.tasks.vocabulary import Vocabulary
 from tests.helpers.cli import PICO, SIZES, refusal
 
-pytestmark = pytest.mark.usefixtures("cached")
+pytestmark = [pytest.mark.e2e, pytest.mark.usefixtures("cached")]
 
 
 @pytest.fixture

@@ -16,6 +16,8 @@ from transformers import GPT2Config, GPT2LMHeadModel
 from tests.helpers.cli import refusal
 from tests.helpers.text_hybrids import exported, words
 
+pytestmark = pytest.mark.e2e
+
 Harm = Callable[[Path], object]
 
 

@@ -22,6 +22,8 @@ from tests.helpers.cli import call, refusal
 from tests.helpers.text_hybrids import LENGTH, WORDS, exported
 from tests.helpers.tokenizers import tokenizer
 
+pytestmark = pytest.mark.e2e
+
 PROMPT = "It is a truth"
 
 

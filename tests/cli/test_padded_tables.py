@@ -20,6 +20,8 @@ from tests.helpers.cli import call
 from tests.helpers.model_folders import bits_per_byte, model_folder, read_folder
 from tests.helpers.trained_tokenizers import reader, sample
 
+pytestmark = pytest.mark.e2e
+
 TOKENS, ROWS = 512, 600
 TASK = "text@length=32,passage=2000"
 KEYS = (

@@ -17,6 +17,8 @@ from manticore.components.spec import ComponentSpec
 from manticore.training import callbacks
 from tests.helpers.trained_tokenizers import sample
 
+pytestmark = pytest.mark.e2e
+
 PICO = """
     --set vocabulary=300 --set length=32 --set steps=6 --set batch_size=4 --set passage=1000 --set held_out=0.1
     --set run.device=cpu --set run.checkpoint_every=2

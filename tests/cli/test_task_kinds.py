@@ -18,7 +18,7 @@ from manticore.tasks.task import Task
 from manticore.utils.io import read_json
 from tests.helpers.cli import call, refusal
 
-pytestmark = pytest.mark.usefixtures("cached")
+pytestmark = [pytest.mark.e2e, pytest.mark.usefixtures("cached")]
 
 KEYS = (
     *("run.device=cpu", "task.train=60", "task.val=12", "task.test=12", "search.steps=4", "search.warmup_steps=2"),

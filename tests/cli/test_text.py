@@ -20,6 +20,8 @@ from tests.helpers.cli import refusal
 from tests.helpers.model_folders import bits_per_byte, model_folder, read_folder
 from tests.helpers.trained_tokenizers import reader
 
+pytestmark = pytest.mark.e2e
+
 TASK = "text@length=32,passage=2000"
 SMALL = """
     --preset cpu --stages 4 --strategy darts --set align.tokens=16384 --set selection.base_criterion=best_alone

@@ -11,6 +11,8 @@ from manticore.utils.io import read_json
 from tests.helpers.cli import command, refusal
 from tests.helpers.pico import component
 
+pytestmark = pytest.mark.e2e
+
 KEYS = (
     *("run.device=cpu", "task.train=96", "task.val=40", "task.test=40"),
     *("scratch.attention.width=16", "scratch.attention.heads=2", "scratch.recurrent.width=16"),

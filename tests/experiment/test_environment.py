@@ -9,6 +9,8 @@ import pytest
 
 from manticore.experiment import environment
 
+pytestmark = pytest.mark.slow
+
 PROBE = """
 import ctypes, resource, sys
 from manticore.experiment.environment import set_malloc_thresholds

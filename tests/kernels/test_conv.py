@@ -19,6 +19,8 @@ from torch.nn import functional as F
 from manticore.errors import ManticoreError
 from manticore.kernels import causal_conv1d, causal_conv1d_update
 
+pytestmark = pytest.mark.numba
+
 Arguments = dict[str, Tensor]
 plain_conv = partial(causal_conv1d, backend="plain")
 SUMMED = ("weight", "bias")  # gradients that are sums over batch and length

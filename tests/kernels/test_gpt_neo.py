@@ -19,6 +19,8 @@ from manticore.errors import ManticoreError
 from manticore.kernels import attention
 from manticore.kernels.hf_patches import gpt_neo
 
+pytestmark = pytest.mark.numba
+
 VOCAB = 40
 KINDS = {"mixed": ["global", "local"], "global": ["global"], "local": ["local"]}
 

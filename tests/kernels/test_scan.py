@@ -14,6 +14,8 @@ from hypothesis import given, settings
 from manticore.kernels import selective_scan
 from tests.helpers.scan_cases import Arguments, arguments, assert_close, double, plain_scan, results
 
+pytestmark = pytest.mark.numba
+
 
 @settings(max_examples=50, deadline=None)
 @given(arguments())

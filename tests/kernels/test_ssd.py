@@ -17,6 +17,8 @@ from torch import Tensor
 from manticore.errors import ManticoreError
 from manticore.kernels import ssd_scan
 
+pytestmark = pytest.mark.numba
+
 Arguments = dict[str, Tensor]
 plain_ssd = partial(ssd_scan, backend="plain")
 OPTIONAL = ["D", "z", "dt_bias", "initial_states"]

@@ -23,6 +23,8 @@ from torch import Tensor
 from manticore.kernels.ops import ScanArgs
 from tests.helpers.scan_cases import Arguments, arguments, assert_close, double, plain_scan, results
 
+pytestmark = pytest.mark.slow
+
 triton = pytest.importorskip("triton")
 
 CUDA = torch.cuda.is_available()

@@ -14,6 +14,8 @@ from torch import Tensor
 from manticore.errors import ManticoreError
 from manticore.kernels import selective_scan, selective_state_update, ssd_scan
 
+pytestmark = pytest.mark.numba
+
 Arguments = dict[str, Tensor]
 
 

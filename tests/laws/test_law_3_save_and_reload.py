@@ -16,6 +16,8 @@ from manticore.nas.discretize import discretize
 from manticore.tasks.task import HeadSpec
 from tests.helpers.pico import FAMILIES, VOCAB, supernet, tokens
 
+pytestmark = pytest.mark.e2e
+
 STRANGER = """
 import sys, torch
 sys.modules["manticore"] = None  # importing it is an error from here on

@@ -19,6 +19,8 @@ from manticore.training.modules import SearchModule
 from tests.helpers.cli import pico_search
 from tests.helpers.search_module import STEPS, module, net, train
 
+pytestmark = pytest.mark.e2e
+
 
 def kill_when(ready: Callable[[], bool], out: Path, cache: Path, *more: str) -> None:
     """Start the search and SIGKILL it as soon as `ready`."""

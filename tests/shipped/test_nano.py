@@ -15,6 +15,8 @@ from tests.helpers.cli import call
 from tests.helpers.model_folders import bits_per_byte, read_folder
 from tests.helpers.trained_tokenizers import sample
 
+pytestmark = pytest.mark.e2e
+
 PASSAGES = [passage[:1200] for passage in sample()[::50]]
 """Five pieces of text that neither model has learnt from."""
 

@@ -11,6 +11,8 @@ import yaml
 from tests.helpers.cli import call, refusal
 from tests.helpers.pico_study import KEYS
 
+pytestmark = pytest.mark.e2e
+
 
 @pytest.fixture
 def config(tmp_path: Path) -> Path:

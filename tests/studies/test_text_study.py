@@ -17,6 +17,8 @@ from tests.helpers.html import Reader
 from tests.helpers.model_folders import model_folder
 from tests.helpers.trained_tokenizers import reader
 
+pytestmark = pytest.mark.e2e
+
 TASK = "text@length=32,passage=2000"
 SMALL = [
     *("--preset", "cpu", "--stages", 2, "--learning-rates", 0.002),

@@ -18,6 +18,8 @@ from manticore.studies.store import JobStore
 from manticore.studies.trial import TrialRunner
 from manticore.utils.io import read_json
 
+pytestmark = pytest.mark.e2e
+
 PROXY = "mad-in-context-recall@seq_len=8,vocab_size=8"
 TARGET = "mad-compression@seq_len=6,vocab_size=6"
 KEYS: dict[str, Any] = {

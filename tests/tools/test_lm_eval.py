@@ -19,7 +19,7 @@ from tests.helpers.text_hybrids import LENGTH, exported
 from tests.helpers.tokenizers import PROSE
 
 pytest.importorskip("lm_eval")
-pytestmark = pytest.mark.filterwarnings("ignore")  # theirs, not ours to mend
+pytestmark = [pytest.mark.e2e, pytest.mark.filterwarnings("ignore")]  # theirs, not ours to mend
 
 QUESTIONS = [
     {"question": "It is a truth", "choices": [" universally", " neighbourhood", " fortune"], "answer": 0},

@@ -21,7 +21,7 @@ from manticore.tasks.task import HeadSpec
 from tests.helpers.pico import VOCAB, supernet
 
 pytest.importorskip("accelerate")
-pytestmark = pytest.mark.filterwarnings("ignore")  # theirs, not ours to mend
+pytestmark = [pytest.mark.e2e, pytest.mark.filterwarnings("ignore")]  # theirs, not ours to mend
 
 PATH = ["base", "donor", "base"]
 

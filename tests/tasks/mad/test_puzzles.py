@@ -20,6 +20,8 @@ from manticore.tasks.mad.puzzle import Puzzle, Whole, first_places
 from manticore.tasks.mad.recall import Recall
 from tests.helpers.mad_oracles import SOLVERS
 
+pytestmark = pytest.mark.slow
+
 COUNT = 20
 seeds = st.integers(0, 2**32)
 

@@ -15,6 +15,8 @@ from manticore.tasks.lra.listops.counts import population
 from manticore.tasks.lra.listops.generate import generate
 from manticore.tasks.lra.listops.grammar import CLOSE, Grammar, draws, evaluate
 
+pytestmark = pytest.mark.slow
+
 SMALL = Grammar(4, 32, max_depth=10, max_args=5)
 
 

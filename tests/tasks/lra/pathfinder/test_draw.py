@@ -18,6 +18,8 @@ from manticore.tasks.lra.pathfinder.grow import below
 from manticore.tasks.lra.pathfinder.paddles import paddles
 from manticore.tasks.lra.pathfinder.settings import LEVELS, settings
 
+pytestmark = pytest.mark.slow
+
 SHAPES = [(32, "easy"), (32, "hard"), (64, "easy"), (128, "intermediate"), (256, "easy")]
 
 
