@@ -65,17 +65,18 @@ def seen(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, set[Content]]]:
 
         monkeypatch.setattr(kind, name, watched)
 
-    watch(TrainModule, "weight_step", ("weights",))
+    watch(TrainModule, "weight_step", ())
+    watch(SearchModule, "weight_step", ("weights",))
     watch(SearchModule, "alpha_step", ("alphas",))
     watch(SearchModule, "joint_step", ("weights", "alphas"))
 
-    compare = story.compare
+    evaluate = story.evaluate_on_test
 
     def opened(*args: Any) -> Any:
         monkeypatch.setattr(Guarded, "allowed", True)
-        return compare(*args)
+        return evaluate(*args)
 
-    monkeypatch.setattr(story, "compare", opened)
+    monkeypatch.setattr(story, "evaluate_on_test", opened)
 
     @tasks.register(NAME)
     def guarded(options: Any) -> Guard:

@@ -15,7 +15,6 @@ from rich.console import Console
 from torch import nn
 
 from manticore.config.recipe import Recipe
-from manticore.experiment.environment import setup_hardware
 from manticore.experiment.experiment import Experiment, PhaseResult
 from manticore.experiment.run_dir import RunDir
 from manticore.nas.space import SearchSpace
@@ -29,7 +28,6 @@ from manticore.tasks.catalog import load_task
 from manticore.tasks.language.task import LanguageTask
 from manticore.tasks.options import TaskOptions
 from manticore.training.metrics import ACCURACY, BITS, Metric
-from manticore.training.modules import TrainModule
 from manticore.training.scoring import Score
 from manticore.utils import assets
 from tests.helpers.model_folders import model_folder
@@ -217,31 +215,31 @@ def test_what_is_tested_has_been_exported_and_read_again(
 
 
 @pytest.mark.parametrize("init", ["supernet", "components"])
-def test_the_soft_contender_is_fine_tuned_with_the_alphas_that_were_found(init: str, tmp_path: Path) -> None:
+def test_the_soft_arm_is_fine_tuned_with_the_alphas_of_the_search(init: str, tmp_path: Path) -> None:
     plain = recipe()
-    told = replace(plain, finetune=replace(plain.finetune, init=init))
+    changed = replace(plain, finetune=replace(plain.finetune, init=init))
     (tmp_path / "checkpoints").mkdir()
-    exp = Experiment(told, load_task(told.task), setup_hardware(told.run), RunDir(tmp_path), Console(quiet=True))
-    begun: list[dict[str, torch.Tensor]] = []
+    exp = Experiment.open(changed, RunDir(tmp_path), Console(quiet=True))
+    initial: list[dict[str, torch.Tensor]] = []
     train = exp.train
 
-    def seen(phase: str, make: Callable[[], TrainModule], *rest: Any) -> PhaseResult:
-        def noted() -> TrainModule:
-            module = make()
-            begun.append({name: value.clone() for name, value in module.net.state_dict().items()})
-            return module
+    def noted(phase: str, build: Callable[[], nn.Module], *rest: Any) -> PhaseResult[nn.Module]:
+        def build_and_note() -> nn.Module:
+            net = build()
+            initial.append({name: value.clone() for name, value in net.state_dict().items()})
+            return net
 
-        return train(phase, noted, *rest)
+        return train(phase, build_and_note, *rest)
 
-    exp.train = seen  # type: ignore[method-assign]
-    entry = baseline_arms["soft"](exp, {"base": "mamba"})
-    found, tuned = (phase.net.state_dict() for phase in entry.phases)
+    exp.train = noted  # type: ignore[method-assign,assignment]
+    trained = baseline_arms["soft"](exp, {"base": "mamba"})
+    searched, tuned = (phase.net.state_dict() for phase in trained.phases)
     drawn = exp.supernet("mamba", "softmax", "search").state_dict()
-    assert torch.equal(tuned["alpha"], begun[1]["alpha"])
+    assert torch.equal(tuned["alpha"], initial[1]["alpha"])
     assert not torch.equal(tuned["alpha"], drawn["alpha"])
     fixed = [name for name in drawn if name != "alpha"]
-    assert all(torch.equal(begun[1][name], drawn[name]) for name in fixed) == (init == "components")
-    assert not any(torch.equal(found[name], drawn[name]) for name in fixed if name.endswith("proj.weight"))
+    assert all(torch.equal(initial[1][name], drawn[name]) for name in fixed) == (init == "components")
+    assert not any(torch.equal(searched[name], drawn[name]) for name in fixed if name.endswith("proj.weight"))
 
 
 def test_operations_are_counted_as_they_are_spent(tmp_path: Path) -> None:
