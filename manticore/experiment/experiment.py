@@ -64,7 +64,6 @@ class Experiment:
     Attributes:
         recipe: what to do.
         task: the task; a language task as the base model's tokenizer reads it, once the base is chosen.
-        components: the components of the search space, loaded or drawn.
         hardware: device and precision.
         run_dir: the folder of the results.
         console: where progress is printed.
@@ -72,11 +71,11 @@ class Experiment:
         seconds: duration of each phase, by name.
         calibrations: text that projectors are fitted on, by base.
         projector_fits: projectors that were fitted or read, by base.
+        loaded: the components, once one of them was needed; see `components`.
     """
 
     recipe: Recipe
     task: Task
-    components: list[Component]
     hardware: Hardware
     run_dir: RunDir
     console: Console
@@ -84,6 +83,7 @@ class Experiment:
     seconds: dict[str, float] = field(default_factory=dict)
     calibrations: dict[str, Calibration] = field(default_factory=dict)
     projector_fits: dict[str, ProjectorFit] = field(default_factory=dict)
+    loaded: list[Component] = field(default_factory=list, repr=False)
 
     @classmethod
     def open(
@@ -101,12 +101,21 @@ class Experiment:
         """
         task = task or load_task(recipe.task)
         hardware = hardware or setup_hardware(recipe.run)
-        return cls(recipe, task, load_components(recipe, task), hardware, run_dir, console, preset_reason)
+        exp = cls(recipe, task, hardware, run_dir, console, preset_reason)
+        _ = exp.components  # an error in one of them is raised here
+        return exp
 
     @property
     def space(self) -> SearchSpace:
         """The search space."""
         return self.recipe.space
+
+    @property
+    def components(self) -> list[Component]:
+        """The components of the search space, loaded or drawn when they are first needed."""
+        if not self.loaded:
+            self.loaded.extend(load_components(self.recipe, self.task))
+        return self.loaded
 
     @property
     def preset(self) -> tuple[str, str]:
@@ -119,6 +128,8 @@ class Experiment:
 
         Raises ManticoreError if a language task gets a component without a tokenizer.
         """
+        if not self.task.is_language_modeling:
+            return self
         return replace(self, task=self.task.with_tokenizer(self.component(name).tokenizer, owner=f"'{name}'"))
 
     def seed(self, *names: str) -> int:
@@ -130,27 +141,27 @@ class Experiment:
         """Mean tokens of a training sequence, at which costs are counted."""
         return int(self.task.splits().train.lengths.mean() / self.task.sequences)
 
-    def supernet(
-        self, base: str, relaxation: str, purpose: str, components: Sequence[Component] | None = None
-    ) -> Supernet:
-        """A new supernet. `purpose` seeds its projectors and head; `components` may leave all but the base out."""
+    def supernet(self, base: str, relaxation: str, purpose: str, alone: bool = False) -> Supernet:
+        """A new supernet, of all components or of the base alone. `purpose` seeds its projectors and head."""
         seed_torch(self.recipe.run.seed, "supernet", purpose)
-        candidates = None if components is None else [component.name for component in components]
-        parts = self.components if components is None else components
+        # Components that are first needed here have seeds of their own and leave torch's generator at the last of them.
+        # In trials of a study they are: this order is part of the results and must stay.
+        parts = [component for component in self.components if not alone or component.name == base]
+        candidates = [base] if alone else None
         net = Supernet(parts, self.space, base, self.task.head_spec, relaxation, candidates)
         net.temperature = self.recipe.search.temperature
         return net
 
-    def skeleton(self, base: str, components: Sequence[Component] | None = None) -> Supernet:
+    def skeleton(self, base: str, alone: bool = False) -> Supernet:
         """A supernet on the meta device: shapes without weights, for checks and costs. It takes no time or memory.
 
         A projector of a user that cannot be built there makes it an ordinary supernet.
         """
         try:
             with torch.device("meta"):
-                return self.supernet(base, "softmax", "skeleton", components)
+                return self.supernet(base, "softmax", "skeleton", alone)
         except (NotImplementedError, RuntimeError):
-            return self.supernet(base, "softmax", "skeleton", components)
+            return self.supernet(base, "softmax", "skeleton", alone)
 
     def component(self, name: str) -> Component:
         """The component of a name."""

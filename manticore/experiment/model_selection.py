@@ -84,7 +84,7 @@ def path_budget(exp: Experiment) -> Budget:
 def largest_component_parameters(exp: Experiment) -> float:
     """Parameters of the largest component alone, with the embedding and head that it has on this task."""
     stages, length = exp.space.stages, exp.task.max_length
-    skeletons = {component.name: exp.skeleton(component.name, [component]) for component in exp.components}
+    skeletons = {name: exp.skeleton(name, alone=True) for name in exp.space.names}
     return max(path_parameters(net, [name] * stages, length) for name, net in skeletons.items())
 
 

@@ -67,7 +67,7 @@ def _train_component(exp: Experiment, name: str) -> PhaseResult[PreTrainedModel]
 
 def build_component(exp: Experiment, name: str, purpose: str) -> PreTrainedModel:
     """One component as a hybrid on its own path; `purpose` seeds its head."""
-    net = exp.supernet(name, "softmax", purpose, [exp.component(name)])
+    net = exp.supernet(name, "softmax", purpose, alone=True)
     return discretize(net, [name] * exp.space.stages, **exp.task.config_fields())
 
 

@@ -134,7 +134,7 @@ class TrialRunner:
         task = _task(replace(recipe.task, cache_dir=self.cache, workers=1))
         machine = setup_hardware(replace(self.run, seed=recipe.run.seed, precision=recipe.run.precision))
         (place / "checkpoints").mkdir(parents=True, exist_ok=True)
-        exp = Experiment.open(recipe, RunDir(place), Console(quiet=True), task, machine)
+        exp = Experiment(recipe, task, machine, RunDir(place), Console(quiet=True))
         exp = exp.for_component(held["config"].get("base", exp.space.names[0]))
         try:
             entry = baseline_arms[held["arm"]](exp, held["config"])

@@ -94,7 +94,7 @@ def test_all_compared_models_are_trained_on_the_same_batches(tmp_path: Path, mon
 def test_a_component_alone_is_drawn_as_in_a_supernet_of_all(tmp_path: Path) -> None:
     exp = experiment(tmp_path)
     whole = exp.supernet("mamba", "softmax", "alone mamba")
-    single = exp.supernet("mamba", "softmax", "alone mamba", [exp.component("mamba")])
+    single = exp.supernet("mamba", "softmax", "alone mamba", alone=True)
     path = ["mamba"] * exp.space.stages
     states = [discretize(net, path, **exp.task.config_fields()).state_dict() for net in (whole, single)]
     assert all(torch.equal(value, states[1][name]) for name, value in states[0].items())
