@@ -42,7 +42,7 @@ from manticore.modeling.segments import Context
 from manticore.nas.selection.path_scores import path_loss
 from manticore.nas.space import SearchSpace
 from manticore.nas.supernet import Supernet
-from manticore.tasks.language.documents import text_in
+from manticore.tasks.language.documents import read_text
 from manticore.tasks.task import HeadSpec
 from manticore.utils.io import write_json
 
@@ -240,7 +240,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="write the numbers here as well")
     given = parser.parse_args()
     setup_hardware(RunOptions(device="cpu"))
-    text = text_in(given.text)
+    text = read_text(given.text)
     components = [load(spec) for spec in SearchSpace(given.models.split(",")).components]
     out: dict[str, Any] = {"machine": environment_info(), "text": given.text.name, "bases": {}}
     for base in [one.name for one in components]:

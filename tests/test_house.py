@@ -149,7 +149,7 @@ INHERITED = {  # documented where they are declared: torch, transformers, Lightn
     *("get_input_embeddings", "set_input_embeddings", "get_output_embeddings", "set_output_embeddings"),
     *("configure_optimizers", "training_step", "state_dict", "load_state_dict", "error"),
     *("step", "build", "origin", "write"),
-    *("check", "tokens", "draw", "asked"),  # of a MAD puzzle
+    *("check", "tokens", "draw", "test_targets"),  # of a MAD puzzle
     *("init_output", "select_states", "calls_per_token"),  # of a head
     *("branch", "position_tables"),  # of a wiring
 }

@@ -51,9 +51,9 @@ def text_of(prompt: str | None, file: Path | None) -> str:
         raise ManticoreError("give --prompt TEXT or --prompt-file FILE: one of the two")
     if file is None:
         return str(prompt)
-    from manticore.tasks.language.documents import text_in
+    from manticore.tasks.language.documents import read_text
 
-    return text_in(file)
+    return read_text(file)
 
 
 def _tell(text: str) -> None:

@@ -10,8 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from huggingface_hub import get_hf_file_metadata, hf_hub_url
-from huggingface_hub.errors import HfHubHTTPError
 from transformers import AutoConfig, AutoModelForCausalLM, PretrainedConfig
 
 from manticore.components.catalog import CATALOG
@@ -23,14 +21,12 @@ from manticore.components.tokenizers import check_vocab_size, read_tokenizer
 from manticore.components.weight_checks import check_weights
 from manticore.errors import ManticoreError, UnknownName
 from manticore.utils import assets
+from manticore.utils.hub import hub_answers
 
 WAYS_OUT = (
     "give a local folder (--models /path/to/model,...), point HF_HOME at a cache that has it, "
     "or train from scratch on a task with its own vocabulary (--task lra-listops)"
 )
-
-HUB_TIMEOUT_SECONDS = 10.0
-"""Seconds the hub has to answer before only its cache is looked at."""
 
 
 @dataclass(frozen=True)
@@ -152,20 +148,9 @@ def _check_folder(folder: Path) -> None:
     raise ManticoreError(f"{folder} holds no weights: expected *.safetensors")
 
 
-def hub_answers(source: str, revision: str | None) -> bool:
-    """Whether the hub can be asked about a model. One question, where transformers would ask for half a minute."""
-    try:
-        get_hf_file_metadata(hf_hub_url(source, "config.json", revision=revision), timeout=HUB_TIMEOUT_SECONDS)
-    except HfHubHTTPError:  # an answer, if not a kind one
-        return True
-    except Exception:  # offline mode, no route, no such host, not a hub id: each client library has its own
-        return False
-    return True
-
-
 def _read(name: str, source: str, revision: str | None, called: str | None = None) -> Component:
     where: dict[str, Any] = {"revision": revision, "trust_remote_code": False}
-    where["local_files_only"] = Path(source).is_dir() or not hub_answers(source, revision)
+    where["local_files_only"] = Path(source).is_dir() or not hub_answers(source, "config.json", "model", revision)
     try:
         config = AutoConfig.from_pretrained(source, **where)
         family = family_of(config)

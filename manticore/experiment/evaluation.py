@@ -115,7 +115,7 @@ def _row(exp: Experiment, name: str, group: str, net: nn.Module, tokens: int, ta
 def _heuristic_rows(task: Task) -> list[ModelRow]:
     """A row for each heuristic of the task; they need no training."""
     count = len(task.splits().test)
-    scores = {name: Score(math.nan, accuracy, count) for name, accuracy in task.guesses().items()}
+    scores = {name: Score(math.nan, accuracy, count) for name, accuracy in task.heuristic_baselines().items()}
     return [ModelRow(name, "heuristic", SplitScore.of(score.to_dict(), score.metric)) for name, score in scores.items()]
 
 

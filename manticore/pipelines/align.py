@@ -23,7 +23,7 @@ from manticore.nas.selection.path_scores import path_losses
 from manticore.nas.space import SearchSpace
 from manticore.nas.supernet import Supernet
 from manticore.report.table import Row, Table
-from manticore.tasks.language.documents import KINDS, kind_of, read_documents, text_in
+from manticore.tasks.language.documents import KINDS, kind_of, read_documents, read_text
 from manticore.tasks.task import HeadSpec
 from manticore.utils.formatting import DASH
 
@@ -86,7 +86,7 @@ def _texts(place: Path) -> list[str]:
     """The documents of a file or folder; a file of another kind is one, in UTF-8."""
     if place.is_dir() or kind_of(place) in KINDS:
         return [text for held in read_documents(place).values() for text in held]
-    return [text_in(place)]
+    return [read_text(place)]
 
 
 def mean_mixed_loss(supernet: Supernet, text: Sequence[CalibrationBatch]) -> float | None:

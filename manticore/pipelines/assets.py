@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from manticore.errors import BadFile, ManticoreError, UnknownName
-from manticore.tasks.info import TaskInfo, render, written
+from manticore.tasks.info import TaskInfo, render
+from manticore.tasks.options import format_setting
 from manticore.utils import assets
 from manticore.utils.fields import field_defaults, field_helps, field_types
 from manticore.utils.io import atomic_dir, write_text
@@ -110,7 +111,7 @@ def _with_setting(name: str, sheet: TaskInfo) -> str:
     if "@" in name or not sheet.settings:
         return name
     key, value = next(iter(sheet.settings.items()))
-    return f"{name}@{key}={written([*sheet.sweep.get(key, ()), value][0])}"
+    return f"{name}@{key}={format_setting([*sheet.sweep.get(key, ()), value][0])}"
 
 
 def _keys(kind: type, default: Any = None, prefix: str = "") -> list[str]:

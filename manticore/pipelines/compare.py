@@ -101,7 +101,7 @@ def record(study: Study, task: Task, told: dict[str, Any]) -> dict[str, Any]:
         "sequences": study.steps * recipe.finetune.batch_size,
         "train_flops": told["train_flops"],
         "tables": {budget: tables[budget] for budget in recipe.study.budgets},
-        "guesses": task.guesses(),
+        "guesses": task.heuristic_baselines(),
         "gap": discretization_gap(hybrid, metric),
         "exported": exported(tables["tokens"], metric),
         "paths": paths,

@@ -19,7 +19,7 @@ from manticore.errors import ManticoreError
 from manticore.experiment.environment import setup_hardware
 from manticore.experiment.run_dir import RunDir
 from manticore.export.load import holds_hybrid, kind_of, read_hybrid
-from manticore.tasks.language.documents import amiss
+from manticore.tasks.language.documents import invalid_character
 
 
 class CallbackStreamer(TextStreamer):
@@ -110,7 +110,7 @@ def read_model(source: str) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
 
 def prompt_ids(prompt: str, model: PreTrainedModel, words: PreTrainedTokenizerBase) -> torch.Tensor:
     """Token ids (1, L) of a prompt, without an end of text that was added. Raises ManticoreError if there are none."""
-    if wrong := amiss(prompt):
+    if wrong := invalid_character(prompt):
         raise ManticoreError(f"the prompt {wrong}")
     if not prompt:
         raise ManticoreError("the prompt is empty: give some text to go on with")

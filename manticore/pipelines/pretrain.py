@@ -18,13 +18,12 @@ from manticore.experiment.environment import setup_hardware
 from manticore.experiment.run_dir import check_same_options
 from manticore.experiment.seeding import seed_of
 from manticore.nas.cost import parameters
-from manticore.tasks.dataset import Example, Examples
+from manticore.tasks.dataset import Example, Examples, pad_batch
 from manticore.tasks.language.bpe import train_bpe
-from manticore.tasks.language.chunking import boundary, chunk
+from manticore.tasks.language.chunking import boundary_tokens, chunk
 from manticore.tasks.language.decontamination import drop_overlapping
 from manticore.tasks.language.documents import passages, read_documents
-from manticore.tasks.language.splitting import size_of
-from manticore.tasks.task import padded
+from manticore.tasks.language.splitting import num_bytes
 from manticore.training.batching import Batch, BatchSampler
 from manticore.training.modules import LoopOptions, TrainModule
 from manticore.training.scoring import score
@@ -119,10 +118,10 @@ def hold_out(texts: PretrainTexts, share: float) -> tuple[PretrainTexts, Pretrai
             raise ManticoreError(
                 f"{name} is a single document, of which no part can be held out; set a smaller passage"
             )
-        goal, reached, first = share * size_of(documents), 0, len(documents)
+        goal, reached, first = share * num_bytes(documents), 0, len(documents)
         while first > 1 and reached < goal:
             first -= 1
-            reached += size_of(documents[first : first + 1])
+            reached += num_bytes(documents[first : first + 1])
         learnt[name], held[name] = documents[:first], documents[first:]
     return learnt, held
 
@@ -134,13 +133,15 @@ def held_out_bits(model: PreTrainedModel, held: dict[str, Examples], recipe: Pre
         told = score(model, examples, collate, recipe.run.eval_batch_size).bits_per_byte
         assert told is not None
         bits[name] = told
-    sizes = {name: 0 if examples.sizes is None else int(examples.sizes.sum()) for name, examples in held.items()}
+    sizes = {
+        name: 0 if examples.num_bytes is None else int(examples.num_bytes.sum()) for name, examples in held.items()
+    }
     return {**bits, "all": sum(bits[name] * sizes[name] for name in bits) / sum(sizes.values())}
 
 
 def collate(batch: Sequence[Example]) -> Batch:
     """One batch of chunks; what fills the rows is masked, whatever token it is."""
-    return padded(batch, 0, per_token=True)
+    return pad_batch(batch, 0, per_token=True)
 
 
 def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
@@ -148,7 +149,7 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
     words = read_tokenizer(str(folder), {"local_files_only": True})
     if words is None:
         raise ManticoreError(f"{folder} holds no tokenizer that can be read")
-    boundary(words)
+    boundary_tokens(words)
     return words
 
 
@@ -164,7 +165,7 @@ def _build_model(recipe: PretrainRecipe, words: PreTrainedTokenizerBase) -> PreT
     """The model before its first step."""
     family = families[recipe.family]
     config = family.scratch(family.model_types[0], recipe.size, len(words), recipe.length)
-    config.bos_token_id, config.eos_token_id = boundary(words)
+    config.bos_token_id, config.eos_token_id = boundary_tokens(words)
     config.pad_token_id = words.pad_token_id
     model: PreTrainedModel = AutoModelForCausalLM.from_config(config)
     return model

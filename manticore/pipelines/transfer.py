@@ -111,7 +111,7 @@ def record(grounds: Sequence[TaskStudy], tasks: Sequence[Task]) -> dict[str, Any
             "components": list(target.study.space.names),
             "base": target.base,
             "rates": rates(target),
-            "guesses": tasks[-1].guesses(),
+            "guesses": tasks[-1].heuristic_baselines(),
         },
         "programmed": chosen_path(paths)["path"],
         "standings": transfer_arms(paths, target),

@@ -1,4 +1,4 @@
-"""Keeps generated arrays on disk under the parameters that made them. Knows nothing of what they mean."""
+"""A disk cache of generated arrays, keyed by the parameters they were generated from."""
 
 from __future__ import annotations
 
@@ -21,24 +21,23 @@ log = logging.getLogger("manticore.tasks")
 Arrays = dict[str, NDArray[Any]]
 
 
-def cached_arrays(folder: Path, name: str, parameters: Mapping[str, Any], make: Callable[[], Arrays]) -> Arrays:
-    """The arrays that `make` returns, from disk if they were made with these parameters before.
+def cached_arrays(folder: Path, name: str, parameters: Mapping[str, Any], generate: Callable[[], Arrays]) -> Arrays:
+    """The arrays of `generate`, read from `folder` if they were generated from equal parameters before.
 
-    A file that cannot be read in full (its checksums are verified) is made again. A folder that cannot be written to
-    costs a warning and the time to make the arrays next time.
+    A file that fails its checksums is generated again. If the folder cannot be written to, a warning is logged.
     """
     key = json.dumps(parameters, sort_keys=True)
     path = folder / f"{name}-{hashlib.sha256(key.encode()).hexdigest()[:16]}.npz"
-    held = _read(path, key)
-    if held is not None:
-        return held
-    arrays = make()
-    kept: dict[str, Any] = {"key": np.array(key), **arrays}
+    cached = _read(path, key)
+    if cached is not None:
+        return cached
+    arrays = generate()
+    content: dict[str, Any] = {"key": np.array(key), **arrays}
     try:
-        with atomic_write(path) as part, part.open("wb") as stream:
-            np.savez(stream, **kept)
+        with atomic_write(path) as unfinished, unfinished.open("wb") as stream:
+            np.savez(stream, **content)
     except OSError as error:
-        log.warning("generated data is not kept, %s cannot be written: %s", path, error)
+        log.warning("generated data is not cached, %s cannot be written: %s", path, error)
     return arrays
 
 
@@ -46,8 +45,8 @@ def _read(path: Path, key: str) -> Arrays | None:
     if not path.is_file():
         return None
     try:
-        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as held:
-            arrays = {name: held[name] for name in held.files}
+        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as archive:
+            arrays = {name: archive[name] for name in archive.files}
         if str(arrays.pop("key")) == key:
             return arrays
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error, NotImplementedError) as error:

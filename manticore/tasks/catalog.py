@@ -1,4 +1,4 @@
-"""Tasks by name: importing this module enters ours into the registry. Knows no task by itself."""
+"""Tasks by name. Importing this module registers all tasks of the package."""
 
 from __future__ import annotations
 
@@ -10,11 +10,8 @@ from manticore.errors import UnknownName
 from manticore.tasks.classification import fashion_mnist as _fashion_mnist  # noqa: F401
 from manticore.tasks.classification import spam as _spam  # noqa: F401
 from manticore.tasks.info import TaskInfo
-from manticore.tasks.language import alpaca as _alpaca  # noqa: F401
-from manticore.tasks.language import eli5 as _eli5  # noqa: F401
-from manticore.tasks.language import ptb as _ptb  # noqa: F401
+from manticore.tasks.language import corpora as _corpora  # noqa: F401
 from manticore.tasks.language import text as _text  # noqa: F401
-from manticore.tasks.language import wikitext as _wikitext  # noqa: F401
 from manticore.tasks.lra import image as _lra_image  # noqa: F401
 from manticore.tasks.lra import retrieval as _lra_retrieval  # noqa: F401
 from manticore.tasks.lra import text as _lra_text  # noqa: F401
@@ -27,23 +24,23 @@ from manticore.tasks.task import tasks as tasks
 
 
 def load_task(options: TaskOptions) -> Task:
-    """The task that `options` describe; data is generated when it is first needed, files are read now.
+    """The task that `options` describe. Files are read now; data that is generated is generated when it is needed.
 
     Raises:
-        UnknownName: no such task, or it has no such setting; with the nearest name and the full list.
-        ManticoreError: the options or the files cannot be used.
+        UnknownName: no such task, or no such setting of it; names the nearest one and all.
+        ManticoreError: the options contradict each other, or the files cannot be used.
     """
-    made = tasks[options.bare_name](options)
-    _check_settings(options, made.settings)
-    return made
+    task = tasks[options.bare_name](options)
+    _check_settings(options, task.settings)
+    return task
 
 
 def task_info(options: TaskOptions) -> TaskInfo:
-    """What is known of a task before its data is there. Raises as `load_task` does, but for want of data."""
-    own = options.bare_name in task_infos
-    made = task_infos[options.bare_name](options) if own else tasks[options.bare_name](options).sheet()
-    _check_settings(options, made.settings)
-    return made
+    """What is known of a task without its data. Raises the errors of `load_task` that are not about files."""
+    name = options.bare_name
+    info = task_infos[name](options) if name in task_infos else tasks[name](options).info()
+    _check_settings(options, info.settings)
+    return info
 
 
 def _check_settings(options: TaskOptions, known: Mapping[str, object]) -> None:
@@ -55,7 +52,7 @@ def _check_settings(options: TaskOptions, known: Mapping[str, object]) -> None:
 def write_task(options: TaskOptions, folder: Path | str) -> list[Path]:
     """Write a task in its official file format into `folder` and return the files.
 
-    Preset `auto` means `paper` here, GPU or not: official files hold the official distribution unless told otherwise.
+    The preset `auto` means `paper` here, with and without a GPU, because official files have the official distribution.
 
     Raises ManticoreError if one of the files exists, or the task has no such format.
     """

@@ -1,6 +1,7 @@
-"""Labelled token sequences, packed, and the four parts they come in. Knows nothing of what tokens and labels mean.
+"""Labelled token sequences in flat arrays, the four splits of a task, and their batches.
 
-A sequence has one label, or one for each of its tokens; `IGNORE` stands where a token has nothing to be scored.
+A sequence has one label, or one label for each token; the label `IGNORE` marks tokens that are not scored. Knows
+nothing of what tokens and labels mean.
 """
 
 from __future__ import annotations
@@ -10,19 +11,22 @@ import logging
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields
 from itertools import combinations, pairwise
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from manticore.errors import ManticoreError
 
+if TYPE_CHECKING:
+    import torch
+
 log = logging.getLogger("manticore.tasks")
 
 IGNORE = -100
 
-BLOCK = 1 << 16
-"""Tokens that are hashed from one copy: enough to lose no time between copies, and few beside any data set."""
+HASH_BLOCK = 1 << 16
+"""Tokens that are copied at once to be hashed: large enough to be fast, small beside any data set."""
 
 Label = int | NDArray[np.int64]
 Example = tuple[NDArray[np.int64], Label]
@@ -30,23 +34,23 @@ Example = tuple[NDArray[np.int64], Label]
 
 @dataclass(frozen=True, eq=False)
 class Examples(Sequence[Example]):
-    """N labelled sequences in three flat arrays; a map-style dataset as PyTorch's loaders take it.
+    """N labelled sequences in three flat arrays; a map-style dataset for PyTorch's loaders.
 
     Attributes:
-        flat: (sum of lengths,) token ids of all sequences, one after another, in any unsigned integer type.
-        offsets: (N + 1,) where each sequence starts in `flat`, and the end.
-        labels: (N,) class indices, or (sum of lengths,) one for each token of `flat`. (Where no sequence has more than
-            one token, that is the same.)
-        sizes: (N,) bytes of text that each sequence's labels stand for, where they stand for text.
-        groups: (N,) numbers of the documents the sequences are from, where there are documents.
+        flat: (sum of lengths,) token ids of all sequences, concatenated, in any unsigned integer type.
+        offsets: (N + 1,) index in `flat` of the first token of each sequence, and the end.
+        labels: (N,) class indices, or (sum of lengths,) one label for each token of `flat`. (The two shapes are the
+            same where each sequence has one token.)
+        num_bytes: (N,) bytes of text that the labels of each sequence stand for; None for other data than text.
+        groups: (N,) number of the document that each sequence belongs to; None for data without documents.
 
-    Raises ManticoreError if there are neither so many labels nor so many.
+    Raises ManticoreError if `labels` has neither of the two lengths.
     """
 
     flat: NDArray[np.unsignedinteger]
     offsets: NDArray[np.int64]
     labels: NDArray[np.signedinteger[Any]]
-    sizes: NDArray[np.int64] | None = None
+    num_bytes: NDArray[np.int64] | None = None
     groups: NDArray[np.int64] | None = None
 
     def __post_init__(self) -> None:
@@ -58,16 +62,16 @@ class Examples(Sequence[Example]):
 
     @classmethod
     def pack(cls, examples: Iterable[tuple[Sequence[int], int | Sequence[int]]]) -> Examples:
-        """Examples from pairs of (ids, label), or of (ids, label of each token); ids must lie in 0..65535."""
+        """Examples from pairs of (ids, label), or of (ids, one label for each id); ids must be in 0..65535."""
         sequences, labels = zip(*examples, strict=True) if (examples := list(examples)) else ((), ())
         lengths = [len(sequence) for sequence in sequences]
         flat = np.fromiter((token for sequence in sequences for token in sequence), np.uint16, count=sum(lengths))
-        held = np.hstack(labels) if labels else np.zeros(0)
-        return cls(flat, np.cumsum([0, *lengths], dtype=np.int64), held.astype(np.int64))
+        flat_labels = np.hstack(labels) if labels else np.zeros(0)
+        return cls(flat, np.cumsum([0, *lengths], dtype=np.int64), flat_labels.astype(np.int64))
 
     @classmethod
-    def grid(cls, ids_NL: NDArray[np.unsignedinteger], labels_NL: NDArray[np.signedinteger[Any]]) -> Examples:
-        """N examples of one length with a label for each token."""
+    def from_arrays(cls, ids_NL: NDArray[np.unsignedinteger], labels_NL: NDArray[np.signedinteger[Any]]) -> Examples:
+        """N examples of one length L with a label for each token."""
         count, length = ids_NL.shape
         return cls(ids_NL.reshape(-1), length * np.arange(count + 1, dtype=np.int64), labels_NL.reshape(-1))
 
@@ -75,13 +79,14 @@ class Examples(Sequence[Example]):
         return len(self.offsets) - 1
 
     def __getitem__(self, index: int) -> Example:  # type: ignore[override]
-        """The ids (L,) int64 of example `index`, and its label or labels (L,) int64."""
+        """The ids (L,) int64 of example `index`, and its label, or its labels (L,) int64."""
         index = range(len(self))[index]
-        place = self._place(index)
-        labels = self.labels[place].astype(np.int64) if self.per_token else int(self.labels[index])
-        return self.flat[place].astype(np.int64), labels
+        span = self._span(index)
+        labels = self.labels[span].astype(np.int64) if self.per_token else int(self.labels[index])
+        return self.flat[span].astype(np.int64), labels
 
-    def _place(self, index: int) -> slice:
+    def _span(self, index: int) -> slice:
+        """The tokens of an example in `flat`."""
         return slice(self.offsets[index], self.offsets[index + 1])
 
     @property
@@ -102,14 +107,14 @@ class Examples(Sequence[Example]):
     def take(self, indices: Iterable[int]) -> Examples:
         """The examples at `indices`, in that order."""
         chosen = np.fromiter(indices, np.int64)
-        places = [self._place(index) for index in chosen]
-        flat, offsets = _joined(self.flat, places), np.cumsum([0, *self.lengths[chosen]], dtype=np.int64)
-        labels = _joined(self.labels, places) if self.per_token else self.labels[chosen]
-        more = (None if held is None else held[chosen] for held in (self.sizes, self.groups))
-        return Examples(flat, offsets, labels, *more)
+        spans = [self._span(index) for index in chosen]
+        flat, offsets = _gather(self.flat, spans), np.cumsum([0, *self.lengths[chosen]], dtype=np.int64)
+        labels = _gather(self.labels, spans) if self.per_token else self.labels[chosen]
+        optional = (None if array is None else array[chosen] for array in (self.num_bytes, self.groups))
+        return Examples(flat, offsets, labels, *optional)
 
     def fingerprints(self) -> list[bytes]:
-        """A 16-byte hash of each input; equal for equal ids, whatever the label."""
+        """A 16-byte hash of each input: equal for equal ids, whatever the labels and the integer type."""
         return [
             hashlib.blake2b(flat[start:end], digest_size=16).digest()
             for flat, ends in self._blocks()
@@ -117,29 +122,84 @@ class Examples(Sequence[Example]):
         ]
 
     def _blocks(self) -> Iterator[tuple[memoryview, list[int]]]:
-        """All sequences in runs of about `BLOCK` tokens: the bytes of one, four a token, and where each starts."""
+        """Runs of sequences with about `HASH_BLOCK` tokens: their bytes, 4 a token, and where each sequence starts."""
         start = 0
         while start < len(self):
-            full = int(self.offsets.searchsorted(self.offsets[start] + BLOCK, side="right")) - 1
+            full = int(self.offsets.searchsorted(self.offsets[start] + HASH_BLOCK, side="right")) - 1
             stop = max(start + 1, full)
             ends = self.offsets[start : stop + 1]
             yield self.flat[ends[0] : ends[-1]].astype("<u4").view(np.uint8).data, (4 * (ends - ends[0])).tolist()
             start = stop
 
 
-def _joined(array: NDArray[Any], places: Sequence[slice]) -> NDArray[Any]:
-    return np.concatenate([array[place] for place in places]) if places else array[:0]
+def _gather(array: NDArray[Any], spans: Sequence[slice]) -> NDArray[Any]:
+    return np.concatenate([array[span] for span in spans]) if spans else array[:0]
+
+
+def concat(datasets: Sequence[Examples]) -> Examples:
+    """The examples of several datasets as one dataset."""
+    if len(datasets) == 1:
+        return datasets[0]
+    starts = np.cumsum([0, *(len(dataset.flat) for dataset in datasets)])
+    offsets = [dataset.offsets[:-1] + start for dataset, start in zip(datasets, starts, strict=False)]
+    return Examples(
+        np.concatenate([dataset.flat for dataset in datasets]),
+        np.concatenate([*offsets, starts[-1:]]),
+        np.concatenate([dataset.labels for dataset in datasets]),
+        *_concat_documents(datasets),
+    )
+
+
+def _concat_documents(datasets: Sequence[Examples]) -> tuple[NDArray[np.int64] | None, NDArray[np.int64] | None]:
+    """`num_bytes` and `groups` of several datasets; the same number in two datasets means two documents."""
+    pairs = [
+        (data.num_bytes, data.groups) for data in datasets if data.num_bytes is not None and data.groups is not None
+    ]
+    if len(pairs) < len(datasets):
+        return None, None
+    firsts = np.cumsum([0, *(int(groups.max()) + 1 for _, groups in pairs)])
+    groups = [groups + first for (_, groups), first in zip(pairs, firsts, strict=False)]
+    return np.concatenate([num_bytes for num_bytes, _ in pairs]), np.concatenate(groups)
+
+
+def pad_batch(batch: Sequence[Example], pad: int, per_token: bool) -> dict[str, torch.Tensor]:
+    """A batch of examples, padded on the right to its longest sequence.
+
+    Args:
+        batch: B examples.
+        pad: id of the padding.
+        per_token: whether each token has a label.
+
+    Returns:
+        `input_ids` and `attention_mask`, (B, L) int64, and `labels`, int64: (B,), or (B, L) if `per_token`, `IGNORE`
+        at the padding.
+    """
+    import torch  # here, so that tasks can be listed without torch
+
+    longest = max(len(ids) for ids, _ in batch)
+    input_ids = torch.full((len(batch), longest), pad, dtype=torch.int64)
+    attention_mask = torch.zeros_like(input_ids)
+    for row, (ids, _) in enumerate(batch):
+        input_ids[row, : len(ids)] = torch.from_numpy(ids)
+        attention_mask[row, : len(ids)] = 1
+    if per_token:
+        labels = torch.full_like(input_ids, IGNORE)
+        for row, (ids, label) in enumerate(batch):
+            labels[row, : len(ids)] = torch.as_tensor(label)
+    else:
+        labels = torch.tensor([label for _, label in batch], dtype=torch.int64)
+    return {"input_ids": input_ids, "attention_mask": attention_mask, "labels": labels}
 
 
 @dataclass(frozen=True)
 class Splits:
-    """The four parts of a task.
+    """The four splits of a task, those of a bilevel search.
 
     Attributes:
-        weights: what network weights learn from.
-        alphas: what architecture weights learn from.
-        choice: what models and paths are chosen on.
-        test: read once, at the very end.
+        train: network weights are trained on it.
+        train_arch: architecture weights are trained on it.
+        val: validation split; models and paths are selected on it.
+        test: evaluated once, at the end.
     """
 
     train: Examples
@@ -149,75 +209,51 @@ class Splits:
 
 
 def check_disjoint(splits: Splits) -> None:
-    """Raises ManticoreError naming the first two splits that share an input, and how many examples they share."""
-    prints = {field.name: set(getattr(splits, field.name).fingerprints()) for field in fields(splits)}
-    for one, other in combinations(prints, 2):
-        shared = len(prints[one] & prints[other])
+    """Raises ManticoreError if two splits share an input; names the first two, and the number of shared inputs."""
+    inputs = {field.name: set(getattr(splits, field.name).fingerprints()) for field in fields(splits)}
+    for first, second in combinations(inputs, 2):
+        shared = len(inputs[first] & inputs[second])
         if shared:
             raise ManticoreError(
-                f"splits '{one}' and '{other}' share {shared} examples; they must be disjoint by content"
+                f"splits '{first}' and '{second}' share {shared} examples; they must be disjoint by content"
             )
 
 
 def halves(train: Examples, seed: int) -> tuple[Examples, Examples]:
-    """`train` divided into weights and alphas by a shuffle that looks at the seed and the size only.
+    """The splits `train` and `train_arch`: two random halves, which depend on the seed and the number of examples.
 
-    The weights get the odd one. Raises ManticoreError if there are fewer than two examples.
+    The first half has the odd example. Raises ManticoreError if there are fewer than two examples.
     """
     if len(train) < 2:
-        raise ManticoreError(f"train needs at least 2 examples to be divided into weights and alphas, got {len(train)}")
+        raise ManticoreError(f"train needs at least 2 examples to be split into train and train_arch, got {len(train)}")
     order = np.random.default_rng(seed).permutation(len(train))
     middle = (len(train) + 1) // 2
     return train.take(order[:middle]), train.take(order[middle:])
 
 
-def drop_repeated(what: str, train: Examples, val: Examples, test: Examples) -> tuple[Examples, Examples]:
-    """Train and val with each example once and none that a part farther from training has; test stays as it is.
+def drop_duplicates(source: str, train: Examples, val: Examples, test: Examples) -> tuple[Examples, Examples]:
+    """Train and validation examples without duplicates, and without what test (and, for train, validation) contains.
 
-    What is dropped is noted under the name `what`. Raises ManticoreError if nothing is left.
+    The number of dropped examples is logged with the name `source`. Raises ManticoreError if a split becomes empty.
     """
-    held = set(test.fingerprints())
-    val = drop_matching(held, f"{what} examples", "val", val)
-    return drop_matching(held, f"{what} examples", "train", train), val
+    seen = set(test.fingerprints())
+    val = drop_seen(seen, f"{source} examples", "val", val)
+    return drop_seen(seen, f"{source} examples", "train", train), val
 
 
-def drop_matching(held: set[bytes], what: str, part: str, examples: Examples) -> Examples:
-    """The examples whose input is not in `held`, each once; `held` grows by them.
+def drop_seen(seen: set[bytes], source: str, split: str, examples: Examples) -> Examples:
+    """The examples whose input is not in `seen`, each once; their fingerprints are added to `seen`.
 
-    What is dropped is noted under the name `what`. Raises ManticoreError if nothing is left.
+    The number of dropped examples is logged with the name `source`. Raises ManticoreError if none is left.
     """
     kept = []
     for index, fingerprint in enumerate(examples.fingerprints()):
-        if fingerprint not in held:
-            held.add(fingerprint)
+        if fingerprint not in seen:
+            seen.add(fingerprint)
             kept.append(index)
     dropped = len(examples) - len(kept)
     if not kept:
-        raise ManticoreError(f"all {dropped} {what} of {part} also occur in the parts it must not touch")
+        raise ManticoreError(f"all {dropped} {source} of {split} also occur in the splits it must not overlap")
     if dropped:
-        log.warning("dropped %d of %d %s from %s: they occur twice", dropped, len(examples), what, part)
+        log.warning("dropped %d of %d %s from %s: duplicates", dropped, len(examples), source, split)
     return examples.take(kept) if dropped else examples
-
-
-def concat(parts: Sequence[Examples]) -> Examples:
-    """Several sets of examples as one."""
-    if len(parts) == 1:
-        return parts[0]
-    ends = np.cumsum([0, *(len(part.flat) for part in parts)])
-    offsets = [part.offsets[:-1] + start for part, start in zip(parts, ends, strict=False)]
-    return Examples(
-        np.concatenate([part.flat for part in parts]),
-        np.concatenate([*offsets, ends[-1:]]),
-        np.concatenate([part.labels for part in parts]),
-        *_documents(parts),
-    )
-
-
-def _documents(parts: Sequence[Examples]) -> tuple[NDArray[np.int64] | None, NDArray[np.int64] | None]:
-    """Bytes and documents of several sets of chunks, in which equal numbers mean different documents."""
-    held = [(part.sizes, part.groups) for part in parts if part.sizes is not None and part.groups is not None]
-    if len(held) < len(parts):
-        return None, None
-    firsts = np.cumsum([0, *(int(groups.max()) + 1 for _, groups in held)])
-    groups = [groups + start for (_, groups), start in zip(held, firsts, strict=False)]
-    return np.concatenate([sizes for sizes, _ in held]), np.concatenate(groups)

@@ -1,4 +1,4 @@
-"""A task's vocabulary and labels as Hugging Face has them: a tokenizer that reads text as the task does, and names."""
+"""A Hugging Face tokenizer that reads text as a task with its own vocabulary does."""
 
 from __future__ import annotations
 
@@ -13,39 +13,42 @@ from manticore.tasks.vocabulary import EOS, PAD, UNK
 
 
 def build_tokenizer(task: Task) -> PreTrainedTokenizerFast:
-    """The task's way from text to tokens: bytes, characters, or words between spaces; of text, that of its reader.
+    """The tokenizer of a task: of bytes, of characters, or of words between spaces (`Task.text_unit`).
 
-    Where there are special tokens, EOS comes last and padding on the right; where there are none, neither is known.
+    If the vocabulary has special tokens, the tokenizer appends EOS and pads on the right; otherwise it does neither.
     """
-    special: dict[str, Any] = {"pad_token": PAD, "unk_token": UNK, "eos_token": EOS, "padding_side": "right"}
-    core = _words(task)
-    if (unit := task.settings.get("unit")) in ("bytes", "characters"):
-        core = _letters(task, in_bytes=unit == "bytes")
-        special["split_special_tokens"] = True  # "<eos>" in a text is five letters
-    if task.vocabulary.has_specials:
-        ends = [(EOS, task.vocabulary.eos)]
-        core.post_processor = processors.TemplateProcessing(single=f"$A {EOS}", special_tokens=ends)
+    vocabulary = task.vocabulary
+    special: dict[str, Any] = {}
+    if vocabulary.has_specials:
+        special = {"pad_token": PAD, "unk_token": UNK, "eos_token": EOS, "padding_side": "right"}
+    core = _word_tokenizer(task) if task.text_unit == "words" else _character_tokenizer(task)
+    if task.text_unit != "words":
+        special["split_special_tokens"] = True  # "<eos>" in a text is five characters, not the special token
+    if vocabulary.has_specials:
+        core.post_processor = processors.TemplateProcessing(single=f"$A {EOS}", special_tokens=[(EOS, vocabulary.eos)])
     return PreTrainedTokenizerFast(
         tokenizer_object=core,
         model_max_length=task.max_length,
         model_input_names=["input_ids", "attention_mask"],
-        **(special if task.vocabulary.has_specials else {}),
+        **special,
     )
 
 
-def _words(task: Task) -> Tokenizer:
+def _word_tokenizer(task: Task) -> Tokenizer:
     unknown = {"unk_token": UNK} if task.vocabulary.has_specials else {}
     core = Tokenizer(WordLevel(task.vocabulary.ids, **unknown))
-    if task.rewrites:
-        core.normalizer = normalizers.Sequence([normalizers.Replace(old, new) for old, new in task.rewrites])
+    if task.replacements:
+        core.normalizer = normalizers.Sequence([normalizers.Replace(old, new) for old, new in task.replacements])
     core.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
     return core
 
 
-def _letters(task: Task, in_bytes: bool) -> Tokenizer:
-    """Byte pairs without a single pair: what is left are the letters."""
+def _character_tokenizer(task: Task) -> Tokenizer:
+    """Byte-pair encoding without any pair, whose tokens are single bytes or characters."""
     core = Tokenizer(BPE(task.vocabulary.ids, [], unk_token=UNK))
-    if in_bytes:
+    if task.text_unit == "bytes":
         core.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
-    core.decoder = decoders.ByteLevel() if in_bytes else decoders.Fuse()
+        core.decoder = decoders.ByteLevel()
+    else:
+        core.decoder = decoders.Fuse()
     return core

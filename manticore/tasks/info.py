@@ -1,4 +1,4 @@
-"""What is known of a task before its data is there, and how it is told. Reads nothing, draws nothing."""
+"""What is known of a task without its data, and a page of it for `manticore show`. Reads and generates nothing."""
 
 from __future__ import annotations
 
@@ -6,40 +6,46 @@ import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from manticore.tasks.options import format_setting
+
 WIDTH = 100
 
 LABELS = {
-    "classification": "a sequence has one label, one of {}",
-    "pair": "two sequences, read apart, have one label together, one of {}",
-    "tokens": "a token has a label, one of the vocabulary, or none; labels are told where their tokens stand",
-    "autoencoder": "a token has a label, one of the vocabulary, or none; all are told from the last token's state",
-    "lm": "a token's label is the token that comes next; the vocabulary is that of the base component's tokenizer",
+    "classification": "each sequence has one label, one of {}",
+    "pair": "each pair of sequences, read separately, has one label, one of {}",
+    "tokens": "each token has a label, one of the vocabulary, or none; it is predicted at the token's position",
+    "autoencoder": "each token has a label, one of the vocabulary, or none; all are decoded from the last hidden state",
+    "lm": "each token's label is the next token; the vocabulary is that of the base component's tokenizer",
 }
 """What a label is, by the kind of task."""
 
 METRICS = {
-    "accuracy": ": share of the labels that are told right",
-    "bits_per_byte": ": what it takes to tell a byte of text, the ends of documents included; less is better",
+    "accuracy": ": share of the labels that are predicted correctly",
+    "bits_per_byte": ": bits needed to encode a byte of text, ends of documents included; lower is better",
 }
-"""What is scored, by the metric's name."""
+"""What is measured, by the name of the metric."""
 
-PARTS = {"train": "train (halved into weights and alphas)", "val": "val (models are chosen on it)", "test": "test"}
-"""What the examples of each part are for."""
+SPLITS = {
+    "train": "train (halved into train and train_arch)",
+    "val": "val (models are selected on it)",
+    "test": "test",
+}
+"""Use of each split."""
 
 
 @dataclass(frozen=True)
 class TaskInfo:
-    """A task under one preset.
+    """What is known of a task under one preset.
 
     Attributes:
         kind, metric, label_names, settings: see `Task`.
-        vocabulary: number of tokens; None where the training examples decide it.
+        vocabulary: number of tokens; None if it depends on the training examples.
         max_length: most tokens of a sequence.
         sizes: examples of train, val and test, where they are known.
-        origin: where examples come from without files; empty if from nowhere.
-        files: what `--data-dir` must hold, and who has it.
-        helps: what each setting means.
-        sweep: by setting, the values that the benchmark tries one at a time.
+        origin: where examples come from without files; empty if the task needs files.
+        files: what `--data-dir` must contain, and who publishes it.
+        setting_help: by setting, what it means.
+        sweep: by setting, the values that the benchmark varies it over.
     """
 
     kind: str
@@ -51,78 +57,73 @@ class TaskInfo:
     sizes: Mapping[str, int]
     origin: str
     files: str = ""
-    helps: Mapping[str, str] = field(default_factory=dict)
+    setting_help: Mapping[str, str] = field(default_factory=dict)
     sweep: Mapping[str, Sequence[object]] = field(default_factory=dict)
 
 
-def render(sheets: Mapping[str, TaskInfo]) -> str:
-    """The sheets of one task under several presets, as one page for humans."""
-    blocks = [_labels(next(iter(sheets.values()))), _numbers(sheets), _settings(sheets), _data(sheets)]
-    return "\n\n".join(filter(None, blocks))
+def render(infos: Mapping[str, TaskInfo]) -> str:
+    """A text page of one task, from its info by preset."""
+    sections = [_labels(next(iter(infos.values()))), _numbers(infos), _settings(infos), _data(infos)]
+    return "\n\n".join(filter(None, sections))
 
 
-def _labels(sheet: TaskInfo) -> str:
-    """What a label is and what is scored."""
-    classes = f"{len(sheet.label_names)} classes ({', '.join(sheet.label_names)})"
-    what = LABELS.get(sheet.kind, "labels are {}").format(classes)
-    scored = METRICS.get(sheet.metric, "")
-    return f"{_wrapped(f'kind {sheet.kind}: {what}')}\nmetric {sheet.metric}{scored}"
+def _labels(info: TaskInfo) -> str:
+    """What a label is and what is measured."""
+    classes = f"{len(info.label_names)} classes ({', '.join(info.label_names)})"
+    labels = LABELS.get(info.kind, "labels are {}").format(classes)
+    return f"{_wrap(f'kind {info.kind}: {labels}')}\nmetric {info.metric}{METRICS.get(info.metric, '')}"
 
 
-def _numbers(sheets: Mapping[str, TaskInfo]) -> str:
+def _numbers(infos: Mapping[str, TaskInfo]) -> str:
     """Sizes, lengths and vocabulary under each preset."""
-    told = list(sheets.values())
-    longest = "tokens of each sequence" if told[0].kind == "pair" else "tokens of a sequence"
+    presets = list(infos.values())
+    length = "tokens of each sequence" if presets[0].kind == "pair" else "tokens of a sequence"
     rows: dict[str, list[int | None]] = {
-        **{words: [sheet.sizes.get(part) for sheet in told] for part, words in PARTS.items()},
-        f"{longest}, at most": [sheet.max_length for sheet in told],
-        "vocabulary": [sheet.vocabulary for sheet in told],
+        **{label: [info.sizes.get(split) for info in presets] for split, label in SPLITS.items()},
+        f"{length}, at most": [info.max_length for info in presets],
+        "vocabulary": [info.vocabulary for info in presets],
     }
-    known = {words: [f"{number:,}" if number else "-" for number in row] for words, row in rows.items() if any(row)}
-    return "\n".join(_table({"preset": list(sheets), **known}))
+    known = {label: [f"{number:,}" if number else "-" for number in row] for label, row in rows.items() if any(row)}
+    return "\n".join(_table({"preset": list(infos), **known}))
 
 
-def _settings(sheets: Mapping[str, TaskInfo]) -> str:
-    """What can follow `@`: its value under each preset, its meaning, and what the benchmark tries."""
-    sheet, *_ = sheets.values()
-    if not sheet.settings:
+def _settings(infos: Mapping[str, TaskInfo]) -> str:
+    """Each setting: its value under each preset, its meaning, and the values that the benchmark tries."""
+    info, *_ = infos.values()
+    if not info.settings:
         return ""
-    rows = {f"  {key}": [written(held.settings.get(key)) for held in sheets.values()] for key in sheet.settings}
-    head, *lines = _table({"settings, after @": list(sheets), **rows})
-    return "\n".join([head, *(line + _note(sheet, key) for line, key in zip(lines, sheet.settings, strict=True))])
+    rows = {f"  {key}": [format_setting(each.settings.get(key)) for each in infos.values()] for key in info.settings}
+    head, *lines = _table({"settings, after @": list(infos), **rows})
+    return "\n".join([head, *(line + _notes(info, key) for line, key in zip(lines, info.settings, strict=True))])
 
 
-def _note(sheet: TaskInfo, key: str) -> str:
-    """What a setting means, and the values the benchmark tries, a line each."""
-    tried = ", ".join(map(written, sheet.sweep.get(key, ())))
-    notes = [sheet.helps.get(key, ""), f"the benchmark also tries {tried}" if tried else ""]
+def _notes(info: TaskInfo, key: str) -> str:
+    """The meaning of a setting and the values that the benchmark tries, a line each."""
+    sweep = ", ".join(map(format_setting, info.sweep.get(key, ())))
+    notes = [info.setting_help.get(key, "").removesuffix("."), f"the benchmark also tries {sweep}" if sweep else ""]
     return "".join(f"\n      {note}" for note in notes if note)
 
 
-def _data(sheets: Mapping[str, TaskInfo]) -> str:
-    """Where the examples come from, once if it is the same under every preset, and what files may hold them."""
-    origins = {f"data, {preset}": sheet.origin for preset, sheet in sheets.items()}
-    if len(set(origins.values())) == 1:
-        origins = {"data": next(iter(origins.values())) or "only in files"}
-    files = next(iter(sheets.values())).files
-    told = origins | ({"--data-dir": files} if files else {})
-    return "\n".join(_wrapped(f"{key}: {text}") for key, text in told.items())
+def _data(infos: Mapping[str, TaskInfo]) -> str:
+    """Where the examples come from, in one line if all presets agree, and which files are read."""
+    lines = {f"data, {preset}": info.origin for preset, info in infos.items()}
+    if len(set(lines.values())) == 1:
+        lines = {"data": next(iter(lines.values())) or "only in files"}
+    files = next(iter(infos.values())).files
+    if files:
+        lines["--data-dir"] = files
+    return "\n".join(_wrap(f"{key}: {text}") for key, text in lines.items())
 
 
 def _table(rows: Mapping[str, Sequence[str]]) -> list[str]:
-    """Lines of names, to the left, and values, to the right."""
-    wide = max(map(len, rows))
+    """Lines with names at the left and aligned values at the right."""
+    name_width = max(map(len, rows))
     widths = [max(map(len, column)) for column in zip(*rows.values(), strict=True)]
     return [
-        "  ".join([f"{name:{wide}}", *(f"{value:>{width}}" for value, width in zip(values, widths, strict=True))])
+        "  ".join([f"{name:{name_width}}", *(f"{value:>{width}}" for value, width in zip(values, widths, strict=True))])
         for name, values in rows.items()
     ]
 
 
-def written(value: object) -> str:
-    """A setting's value as a user writes it after `@`."""
-    return str(value).lower() if isinstance(value, bool) else str(value)
-
-
-def _wrapped(text: str) -> str:
+def _wrap(text: str) -> str:
     return textwrap.fill(text, WIDTH, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False)

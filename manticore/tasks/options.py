@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Literal, get_args
 
@@ -14,7 +15,7 @@ PRESETS: tuple[str, ...] = get_args(Preset)
 
 @dataclass(frozen=True)
 class TaskOptions(Checked):
-    """The task and its data."""
+    """Which task, and how much data of it."""
 
     name: str = "lra-listops"
     """Name of the task; its own settings follow after @, as in mad-memorization@vocab_size=512,seq_len=64."""
@@ -29,8 +30,7 @@ class TaskOptions(Checked):
     """Folder for generated data. Default: $MANTICORE_CACHE or ~/.cache/manticore."""
 
     train: Annotated[int, Range(least=2)] | None = None
-    """Number of training examples, of which half are for weights and half for alphas. Default: the preset's, or all of
-    the file."""
+    """Number of training examples, halved into train and train_arch. Default: the preset's, or all of the file."""
 
     val: PositiveInt | None = None
     """Number of validation examples. Default: the preset's, or all of the file."""
@@ -38,23 +38,11 @@ class TaskOptions(Checked):
     test: PositiveInt | None = None
     """Number of test examples. Default: the preset's, or all of the file."""
 
-    min_length: int | None = None
-    """Tokens, exclusive: sequences are longer than this. Default: the preset's."""
-
-    max_length: int | None = None
-    """Tokens, exclusive: sequences are shorter than this. Default: the preset's."""
-
-    max_depth: int | None = None
-    """Levels of an expression, the root included. Default: the preset's."""
-
-    max_args: int | None = None
-    """Most arguments of an operator. Default: the preset's."""
-
     seed: NonNegativeInt = 0
-    """Seed of the data generator and of the split into examples for weights and for alphas."""
+    """Seed of the generator and of the split of train into train and train_arch."""
 
     workers: NonNegativeInt = 0
-    """Number of processes that generate data; 0: all cores where that is faster. Does not change the data."""
+    """Number of processes that generate data; 0: all cores if that is faster. Does not change the data."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -68,16 +56,35 @@ class TaskOptions(Checked):
     @property
     def settings(self) -> dict[str, str]:
         """The settings after `@` in the name, as text. Raises ManticoreError unless they are `key=value,...`."""
-        task, _, rest = self.name.partition("@")
+        base, _, rest = self.name.partition("@")
         settings: dict[str, str] = {}
-        for part in filter(None, rest.split(",")):
-            key, equals, value = (word.strip() for word in part.partition("="))
+        for pair in filter(None, rest.split(",")):
+            key, equals, value = (text.strip() for text in pair.partition("="))
             if not (key and equals and value):
-                raise ManticoreError(f"expected key=value after '{task}@', got '{part}'")
+                raise ManticoreError(f"expected key=value after '{base}@', got '{pair}'")
             if key in settings:
-                raise ManticoreError(f"'{task}@' has '{key}' twice")
+                raise ManticoreError(f"'{base}@' has '{key}' twice")
             settings[key] = value
         return settings
+
+    def int_setting(self, key: str, default: int, allowed: Collection[int]) -> int:
+        """A setting that is a whole number. Raises ManticoreError if it is not one of `allowed`."""
+        text = self.settings.get(key, str(default))
+        if not text.isdecimal() or int(text) not in allowed:
+            bounds = (
+                f"{min(allowed)} to {max(allowed)}" if isinstance(allowed, range) else " or ".join(map(str, allowed))
+            )
+            raise ManticoreError(f"'{key}' of {self.bare_name} must be {bounds}, got {text}")
+        return int(text)
+
+    def name_with(self, settings: Mapping[str, object], official: Mapping[str, object]) -> str:
+        """The name results are filed under: the task's, and after `@` every setting that is not the benchmark's own.
+
+        Args:
+            settings: all settings of the task.
+            official: the same settings of the benchmark.
+        """
+        return name_with_settings(self.bare_name, settings, official)
 
 
 def choose_preset(preset: Preset) -> tuple[Literal["cpu", "paper"], str]:
@@ -86,8 +93,24 @@ def choose_preset(preset: Preset) -> tuple[Literal["cpu", "paper"], str]:
         raise UnknownName("preset", preset, PRESETS)
     if preset != "auto":
         return preset, "you asked for it"
-    import torch  # here, so that a list of tasks needs no torch
+    import torch  # here, so that tasks can be listed without torch
 
     if torch.cuda.is_available():
         return "paper", f"there is a GPU ({torch.cuda.get_device_name()})"
     return "cpu", "there is no CUDA GPU on this machine"
+
+
+def name_with_settings(name: str, settings: Mapping[str, object], official: Mapping[str, object]) -> str:
+    """A task's name, with every setting that differs from `official` after `@`."""
+    own = {key: value for key, value in settings.items() if value != official[key]}
+    return f"{name}@{format_settings(own)}" if own else name
+
+
+def format_setting(value: object) -> str:
+    """The value of a setting as a user writes it after `@`."""
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def format_settings(settings: Mapping[str, object]) -> str:
+    """Settings as a user writes them after `@`: `seq_len=256,multi_query=false`."""
+    return ",".join(f"{key}={format_setting(value)}" for key, value in settings.items())

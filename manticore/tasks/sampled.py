@@ -1,4 +1,4 @@
-"""A task from a function that draws one example: the short way to bring your own. Knows no particular task.
+"""A task from a function that draws one example: the shortest way to define a task.
 
     @tasks.register("parity")
     def parity(options: TaskOptions) -> Task:
@@ -8,7 +8,7 @@
 
         return SampledTask("parity", Vocabulary.of("01"), ("even", "odd"), 17, draw, options)
 
-A task that reads its examples from somewhere derives from `Task` and returns its `Splits` from `build`.
+A task that reads its examples from files derives from `Task` and returns its `Splits` from `build`.
 """
 
 from __future__ import annotations
@@ -30,17 +30,17 @@ DRAWS_PER_EXAMPLE = 50
 
 
 class SampledTask(Task):
-    """Distinct random examples, the same for the same seed.
+    """A classification task of distinct random examples, which depend on the seed.
 
     Args:
-        name: what results are filed under.
+        name: name of the task in results.
         vocabulary: tokens and special ids.
         label_names: names of the classes.
-        max_length: most tokens of a sequence, the EOS that is put at its end included.
-        draw: makes one example, tokens without EOS and class index, from a random stream and nothing else.
-        options: sizes and seed are taken from here.
-        sizes: numbers of examples where the options name none.
-        cues: see `Task`.
+        max_length: most tokens of a sequence, with the EOS that is appended to it.
+        draw: returns one example, its tokens without EOS and its class index, drawn from a random generator alone.
+        options: sizes and seed.
+        sizes: numbers of examples where `options` has none.
+        features: see `Task`.
     """
 
     def __init__(
@@ -52,36 +52,36 @@ class SampledTask(Task):
         draw: Draw,
         options: TaskOptions,
         sizes: Mapping[str, int] = SIZES,
-        cues: Mapping[str, Feature] | None = None,
+        features: Mapping[str, Feature] | None = None,
     ) -> None:
-        wanted = {part: getattr(options, part) or sizes[part] for part in SIZES}
-        super().__init__(name, vocabulary, label_names, max_length, cues, sizes=wanted)
+        sizes = {split: getattr(options, split) or sizes[split] for split in SIZES}
+        super().__init__(name, vocabulary, label_names, max_length, features, sizes=sizes)
         self._draw = draw
         self._seed = options.seed
 
     def build(self) -> Splits:
         rng = random.Random(f"{self.name}/{self._seed}")
-        held: set[tuple[int, ...]] = set()
-        test, choice, train = (self._distinct(self.sizes[part], rng, held) for part in ("test", "val", "train"))
-        weights, alphas = halves(train, self._seed)
-        return Splits(train=weights, train_arch=alphas, val=choice, test=test)
+        seen: set[tuple[int, ...]] = set()
+        test, val, train = (self._draw_distinct(self.sizes[split], rng, seen) for split in ("test", "val", "train"))
+        train, train_arch = halves(train, self._seed)
+        return Splits(train=train, train_arch=train_arch, val=val, test=test)
 
     def origin(self) -> str:
         return f"drawn with seed {self._seed}"
 
-    def _distinct(self, wanted: int, rng: random.Random, held: set[tuple[int, ...]]) -> Examples:
-        """`wanted` examples whose inputs are not in `held`, which grows by them."""
-        kept = []
-        for _ in range(DRAWS_PER_EXAMPLE * wanted + 1_000):
-            ids, label = self._one(rng)
-            if ids not in held:
-                held.add(ids)
-                kept.append((ids, label))
-            if len(kept) == wanted:
-                return Examples.pack(kept)
-        raise ManticoreError(f"task '{self.name}' has too few distinct examples: found {len(held)}; ask for fewer")
+    def _draw_distinct(self, count: int, rng: random.Random, seen: set[tuple[int, ...]]) -> Examples:
+        """`count` examples whose inputs are not in `seen`; they are added to it."""
+        examples = []
+        for _ in range(DRAWS_PER_EXAMPLE * count + 1_000):
+            ids, label = self._draw_example(rng)
+            if ids not in seen:
+                seen.add(ids)
+                examples.append((ids, label))
+            if len(examples) == count:
+                return Examples.pack(examples)
+        raise ManticoreError(f"task '{self.name}' has too few distinct examples: found {len(seen)}; ask for fewer")
 
-    def _one(self, rng: random.Random) -> tuple[tuple[int, ...], int]:
+    def _draw_example(self, rng: random.Random) -> tuple[tuple[int, ...], int]:
         tokens, label = self._draw(rng)
         ids = (*self.vocabulary.encode(tokens), self.vocabulary.eos)
         if len(ids) > self.max_length:

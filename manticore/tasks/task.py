@@ -1,12 +1,10 @@
-"""What a task is: labelled token sequences in four disjoint parts. Knows no particular task and no model.
+"""What a task is: labelled token sequences in four disjoint splits, a metric, and the head that models need for it.
 
-There are five kinds. A `classification` task has one label for a sequence, a `pair` task one for two sequences that are
-read apart. A `tokens` task has a label for each token, one of the vocabulary or `IGNORE`, to be told where the token
-stands. An `autoencoder` task has such labels too, all to be told from the last token's state. An `lm` task has the next
-token as each token's label, and no vocabulary of its own: see `language`.
-
-The four parts are those of a bilevel search: network weights learn from `weights`, architecture weights from `alphas`,
-models are chosen on `choice`, and `test` is read once. `Task.splits` checks that they share no example.
+`Task.kind` names the head. A `classification` task has one label for a sequence, a `pair` task one label for two
+sequences that are read separately. A `tokens` task has a label for each token, one of the vocabulary or `IGNORE`, which
+is predicted at the position of the token. An `autoencoder` task has such labels too, all decoded from the last hidden
+state. An `lm` task has the next token as each token's label, and no vocabulary of its own (see `language`). Other kinds
+are heads that a user registers. Knows no particular task and no model.
 """
 
 from __future__ import annotations
@@ -14,53 +12,26 @@ from __future__ import annotations
 import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from manticore.errors import ManticoreError
-from manticore.tasks.dataset import IGNORE, Example, Examples, Label, Splits, check_disjoint, halves
+from manticore.tasks.dataset import Example, Splits, check_disjoint, pad_batch
 from manticore.tasks.heuristics import Feature, constant, heuristic_accuracy
 from manticore.tasks.info import TaskInfo
-from manticore.tasks.options import PRESETS, TaskOptions
-from manticore.tasks.vocabulary import EOS, PAD, UNK, Vocabulary
+from manticore.tasks.options import TaskOptions
+from manticore.tasks.vocabulary import Vocabulary
 from manticore.utils.registry import Registry
-
-__all__ = [
-    "EOS",
-    "IGNORE",
-    "KINDS",
-    "PAD",
-    "PRESETS",
-    "UNK",
-    "Example",
-    "Examples",
-    "Feature",
-    "Label",
-    "Splits",
-    "Task",
-    "TaskFactory",
-    "TaskInfo",
-    "TaskOptions",
-    "Vocabulary",
-    "check_disjoint",
-    "halves",
-    "heuristic_accuracy",
-    "task_infos",
-    "tasks",
-]
 
 if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedTokenizerBase
 
-
 EXAMPLE_TOKENS = 64
 """Most tokens in `Task.example_text`."""
-
-KINDS = ("classification", "tokens", "autoencoder", "pair", "lm")
 
 
 @dataclass(frozen=True)
@@ -70,7 +41,7 @@ class HeadSpec:
     Attributes:
         kind: name of a head in `manticore.modeling.heads.HEADS`, or `lm`: the components' own language-model heads.
         vocab_size: rows of a new embedding table; None keeps the components' own.
-        labels: outputs of a new head for each answer; 0 for `lm`.
+        labels: outputs of a new head for each prediction; 0 for `lm`.
     """
 
     kind: str = "lm"
@@ -79,32 +50,36 @@ class HeadSpec:
 
 
 class Task(ABC):
-    """Token sequences and what is to be said of them.
+    """Token sequences with labels.
 
     Attributes:
-        name: what results are filed under, with a variant after `@`, such as `lra-listops@short`.
-        kind: one of `KINDS`; see the module.
-        metric: `accuracy`, of sequences or of the tokens that are scored; or `bits_per_byte`, of text.
-        vocabulary: tokens and special ids.
-        label_names: names of the classes, a class's index being its place; the vocabulary's tokens where tokens are
-            labelled.
-        max_length: most tokens a sequence can have, EOS included.
-        settings: what can be set after `@` in the name the task is asked for by, with the values it has.
-        sizes: examples of train, val and test, where that is known before there are any.
-        files: what `--data-dir` must hold and who has it, in words; empty if the task reads no files.
-        rewrites: (old, new) pairs of text, replaced in this order in an input's official written form; what is left,
-            split at spaces, is its tokens.
-        cues: by name, something cheap to see in a sequence (one integer for each label); `guesses` scores what it is
-            worth.
+        name: name of the task in results, with a variant after `@`, such as `lra-listops@short`.
+        kind: name of the head that predicts the labels; see the module.
+        metric: name of the metric: `accuracy`, of sequences or of the tokens that are scored; `bits_per_byte`, of text.
+        per_token: whether each token has a label.
+        sequences: sequences of an example that a model reads separately; 2 for pairs.
         is_language_modeling: whether the labels are the next tokens of text, read by each component's own tokenizer.
         tokenizer: the tokenizer that reads the text of a language task, once `with_tokenizer` has set it; else None.
+        text_unit: what a token of text is: `words` between spaces, `bytes` or `characters`.
+        vocabulary: tokens and special ids.
+        label_names: names of the classes, by class index; the tokens of the vocabulary if tokens are labelled.
+        max_length: most tokens of a sequence, EOS included.
+        settings: settings after `@` in the name, with their values.
+        sizes: examples of train, val and test, where that is known before the examples are.
+        files: what `--data-dir` must contain and who publishes it; empty if the task reads no files.
+        replacements: (old, new) pairs of text, replaced in this order in the official written form of an input, which
+            is then split at spaces into tokens.
+        features: by name, features of the input that `heuristic_baselines` predicts the labels from.
     """
 
     kind: str = "classification"
     metric: str = "accuracy"
-    files: str = ""
+    per_token: bool = False
+    sequences: int = 1
     is_language_modeling: bool = False
     tokenizer: PreTrainedTokenizerBase | None = None
+    text_unit: str = "words"
+    files: str = ""
 
     def __init__(
         self,
@@ -112,8 +87,8 @@ class Task(ABC):
         vocabulary: Vocabulary,
         label_names: Iterable[str],
         max_length: int,
-        cues: Mapping[str, Feature] | None = None,
-        rewrites: Iterable[tuple[str, str]] = (),
+        features: Mapping[str, Feature] | None = None,
+        replacements: Iterable[tuple[str, str]] = (),
         settings: Mapping[str, object] | None = None,
         sizes: Mapping[str, int] | None = None,
     ) -> None:
@@ -121,26 +96,26 @@ class Task(ABC):
         self.vocabulary = vocabulary
         self.label_names = tuple(label_names)
         self.max_length = max_length
-        self.cues = dict(cues or {})
-        self.rewrites = tuple(rewrites)
+        self.features = dict(features or {})
+        self.replacements = tuple(replacements)
         self.settings = dict(settings or {})
         self.sizes = dict(sizes or {})
         self._splits: Splits | None = None
 
     @abstractmethod
     def build(self) -> Splits:
-        """Read or generate the four splits; called once, by `splits`."""
+        """Read or generate the four splits; `splits` calls it once."""
 
     @abstractmethod
     def origin(self) -> str:
-        """Where the examples come from, in words that go after the numbers in `describe`."""
+        """Where the examples come from, as a phrase such as `generated with seed 0`."""
 
     def write(self, folder: Path) -> list[Path]:
         """Write the task in its official file format and return the files. Raises ManticoreError if it has none."""
         raise ManticoreError(f"task '{self.name}' has no official file format to write")
 
-    def sheet(self) -> TaskInfo:
-        """What is known of the task before it has any examples."""
+    def info(self) -> TaskInfo:
+        """What is known of the task without its examples."""
         return TaskInfo(
             kind=self.kind,
             metric=self.metric,
@@ -155,44 +130,46 @@ class Task(ABC):
 
     @property
     def num_labels(self) -> int:
-        """Number of classes, the vocabulary's size where tokens are labelled."""
+        """Number of classes; the size of the vocabulary if tokens are labelled."""
         return len(self.label_names)
 
-    @property
-    def per_token(self) -> bool:
-        """Whether each token has a label."""
-        return self.kind in ("tokens", "autoencoder", "lm")
-
-    @property
-    def sequences(self) -> int:
-        """Sequences in an example that a model reads apart: two in a pair."""
-        return 2 if self.kind == "pair" else 1
-
     def splits(self) -> Splits:
-        """The four splits, made at the first call. Raises ManticoreError if any two share an example."""
+        """The four splits, built at the first call.
+
+        Raises ManticoreError if two splits share an input, or the labels are not those that `per_token` says.
+        """
         if self._splits is None:
             splits = self.build()
             check_disjoint(splits)
+            self._check_labels(splits)
             self._splits = splits
         return self._splits
 
-    def guesses(self) -> dict[str, float]:
-        """Test accuracy of predictors that see the cue of their name and nothing else, fitted on the weights split."""
+    def _check_labels(self, splits: Splits) -> None:
+        for name, examples in vars(splits).items():
+            if len(examples.flat) > len(examples) and examples.per_token != self.per_token:
+                unit = "token" if examples.per_token else "sequence"
+                raise ManticoreError(
+                    f"task '{self.name}' has a label for each {unit} of {name}, but per_token is {self.per_token}"
+                )
+
+    def heuristic_baselines(self) -> dict[str, float]:
+        """Test accuracy of predicting the labels from one feature, by its name, fitted on the split `train`."""
         splits = self.splits()
-        cues = {"majority token" if self.per_token else "majority class": constant, **self.cues}
-        return {name: heuristic_accuracy(splits.train, splits.test, cue) for name, cue in cues.items()}
+        features = {"majority token" if self.per_token else "majority class": constant, **self.features}
+        return {name: heuristic_accuracy(splits.train, splits.test, feature) for name, feature in features.items()}
 
     def describe(self) -> str:
-        """One line for humans: name, sizes, lengths, origin."""
-        held = {field.name: getattr(self.splits(), field.name) for field in fields(Splits)}
-        sizes = ", ".join(f"{name} {len(examples):,}" for name, examples in held.items())
-        lengths = np.concatenate([examples.lengths for examples in held.values()])
+        """One line: name, sizes, lengths, labels, origin."""
+        splits = vars(self.splits())
+        sizes = ", ".join(f"{name} {len(examples):,}" for name, examples in splits.items())
+        lengths = np.concatenate([examples.lengths for examples in splits.values()])
         notes = [f"mean {lengths.mean():.0f}"] if lengths.min() < lengths.max() else []
         notes += ["EOS included"] if self.vocabulary.has_specials else []
-        long = f"{'-'.join(map(str, np.unique([lengths.min(), lengths.max()])))} tokens"
-        long += f" ({', '.join(notes)})" if notes else ""
-        labels = f"one of {self.num_labels} tokens at each place" if self.per_token else f"{self.num_labels} classes"
-        return f"{self.name}: {sizes}; {long}, {labels}; {self.origin()}"
+        tokens = f"{'-'.join(map(str, np.unique([lengths.min(), lengths.max()])))} tokens"
+        tokens += f" ({', '.join(notes)})" if notes else ""
+        labels = f"one of {self.num_labels} tokens at each position" if self.per_token else f"{self.num_labels} classes"
+        return f"{self.name}: {sizes}; {tokens}, {labels}; {self.origin()}"
 
     def with_tokenizer(self, tokenizer: PreTrainedTokenizerBase | None, owner: str = "the model") -> Task:
         """The task as a tokenizer reads it: the task itself, unless it is a language task.
@@ -216,7 +193,7 @@ class Task(ABC):
 
     def hf_tokenizer(self) -> PreTrainedTokenizerBase:
         """A Hugging Face tokenizer that reads text as the task does, to be saved beside a model's weights."""
-        from manticore.tasks.hf_tokenizer import build_tokenizer  # here, for transformers takes seconds to import
+        from manticore.tasks.hf_tokenizer import build_tokenizer  # here, because transformers takes seconds to import
 
         return build_tokenizer(self)
 
@@ -233,12 +210,12 @@ class Task(ABC):
 
     def fingerprint(self) -> str:
         """32 hex digits that depend on every example of the task, and on the split that it is in."""
-        splits, out = self.splits(), hashlib.blake2b(digest_size=16)
+        splits, digest = self.splits(), hashlib.blake2b(digest_size=16)
         for examples in (splits.train, splits.train_arch, splits.val, splits.test):
             for array in (examples.flat, examples.offsets, examples.labels):
-                out.update(f"{array.dtype}{array.shape}".encode())
-                out.update(array.data)
-        return out.hexdigest()
+                digest.update(f"{array.dtype}{array.shape}".encode())
+                digest.update(array.data)
+        return digest.hexdigest()
 
     def example_text(self) -> str | None:
         """The start of a validation input as text; None for tasks that read any text."""
@@ -251,35 +228,16 @@ class Task(ABC):
         """One batch, padded on the right to its longest sequence.
 
         Returns:
-            `input_ids` and `attention_mask`, (B, L) int64, and `labels`, (B,) int64; where tokens are labelled (B, L),
-            `IGNORE` where nothing is scored.
+            `input_ids` and `attention_mask`, (B, L) int64, and `labels`, (B,) int64; (B, L) if tokens are labelled,
+            with `IGNORE` where nothing is scored.
         """
-        return padded(batch, self.vocabulary.pad, self.per_token)
-
-
-def padded(batch: Sequence[Example], pad: int, per_token: bool) -> dict[str, torch.Tensor]:
-    """`Task.collate`, for whoever has no task: `pad` fills the rows, and labels are each token's if `per_token`."""
-    import torch
-
-    longest = max(len(ids) for ids, _ in batch)
-    input_ids = torch.full((len(batch), longest), pad, dtype=torch.int64)
-    attention_mask = torch.zeros_like(input_ids)
-    for row, (ids, _) in enumerate(batch):
-        input_ids[row, : len(ids)] = torch.from_numpy(ids)
-        attention_mask[row, : len(ids)] = 1
-    if per_token:
-        labels = torch.full_like(input_ids, IGNORE)
-        for row, (ids, label) in enumerate(batch):
-            labels[row, : len(ids)] = torch.as_tensor(label)
-    else:
-        labels = torch.tensor([label for _, label in batch], dtype=torch.int64)
-    return {"input_ids": input_ids, "attention_mask": attention_mask, "labels": labels}
+        return pad_batch(batch, self.vocabulary.pad, self.per_token)
 
 
 TaskFactory = Callable[[TaskOptions], Task]
 
 tasks: Registry[TaskFactory] = Registry("task")
-"""Everything that makes a task from options, by name. Import it from `manticore.tasks`, where ours are entered."""
+"""Functions that make a task from options, by its name. `manticore.tasks` has the tasks of the package registered."""
 
-task_infos: Registry[Callable[[TaskOptions], TaskInfo]] = Registry("sheet")
-"""Sheets of those tasks whose factory reads files, by the task's name; the others' come from `Task.sheet`."""
+task_infos: Registry[Callable[[TaskOptions], TaskInfo]] = Registry("task_info")
+"""Functions that make the `TaskInfo` of a task whose own function reads files. All others have `Task.info`."""

@@ -1,4 +1,4 @@
-"""A task's own small vocabulary. Knows nothing of how text becomes tokens."""
+"""The small vocabulary of a task that brings its own tokens. Knows nothing of how text becomes tokens."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ SPECIALS = PAD, UNK, EOS = "<pad>", "<unk>", "<eos>"
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """Tokens and their ids, a token's id being its place: with the three special tokens, or with none of them.
+    """Tokens and their ids; the id of a token is its index. It has all three special tokens, or none of them.
 
-    Raises ManticoreError if a special or a token is amiss.
+    Raises ManticoreError if some special tokens are missing, or a token occurs twice.
     """
 
     tokens: tuple[str, ...]
@@ -25,33 +25,33 @@ class Vocabulary:
         missing = [special for special in SPECIALS if special not in self.tokens]
         if 0 < len(missing) < len(SPECIALS):
             raise ManticoreError(f"a vocabulary needs {', '.join(missing)}; Vocabulary.of adds the special tokens")
-        twice = sorted(token for token, times in Counter(self.tokens).items() if times > 1)
-        if twice:
-            raise ManticoreError(f"a vocabulary holds each token once; twice or more: {', '.join(twice)}")
+        duplicates = sorted(token for token, times in Counter(self.tokens).items() if times > 1)
+        if duplicates:
+            raise ManticoreError(f"a vocabulary has each token once; duplicates: {', '.join(duplicates)}")
 
     @classmethod
     def of(cls, tokens: Iterable[str]) -> Vocabulary:
-        """The vocabulary of these tokens, with `<pad>`, `<unk>` and `<eos>` put first as ids 0, 1 and 2."""
+        """The vocabulary of these tokens, after `<pad>`, `<unk>` and `<eos>` with the ids 0, 1 and 2."""
         return cls((*SPECIALS, *tokens))
 
     @classmethod
     def plain(cls, size: int) -> Vocabulary:
-        """The ids 0..size - 1 under their own names, without specials: for sequences of one length."""
+        """The ids 0..size - 1, named by their numbers, without special tokens: for sequences of one length."""
         return cls(tuple(map(str, range(size))))
 
     @property
     def has_specials(self) -> bool:
-        """Whether sequences can be padded by a token of their own, hold unknown tokens, and end in EOS."""
+        """Whether there are tokens for padding, for unknown tokens and for the end of a sequence."""
         return EOS in self.ids
 
     @property
     def pad(self) -> int:
-        """Id that fills a batch to its longest sequence; 0 without specials, told from a token by the mask alone."""
+        """Id of the padding; 0 without special tokens, where only the attention mask marks padding."""
         return self.ids.get(PAD, 0)
 
     @property
     def unk(self) -> int:
-        """Id of every token that is not in the vocabulary. Raises ManticoreError if there is none."""
+        """Id of tokens that are not in the vocabulary. Raises ManticoreError if there is none."""
         return self._special(UNK)
 
     @property
@@ -71,13 +71,13 @@ class Vocabulary:
 
     @cached_property
     def ids(self) -> dict[str, int]:
-        """Token to id."""
+        """Ids by token."""
         return {token: index for index, token in enumerate(self.tokens)}
 
     def encode(self, tokens: Iterable[str]) -> list[int]:
-        """Ids of `tokens`, unknown ones as `unk`; no EOS is added."""
-        found = [self.ids.get(token) for token in tokens]
-        return [self.unk if index is None else index for index in found]
+        """Ids of `tokens`; `unk` for unknown ones. No EOS is added."""
+        ids = [self.ids.get(token) for token in tokens]
+        return [self.unk if index is None else index for index in ids]
 
     def decode(self, ids: Iterable[int]) -> list[str]:
         """Tokens of `ids`."""

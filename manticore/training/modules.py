@@ -21,7 +21,7 @@ from manticore.nas.cost import FlopCounter
 from manticore.nas.regularizers import regularizers
 from manticore.nas.strategies import Strategy
 from manticore.nas.supernet import Supernet
-from manticore.tasks.task import IGNORE
+from manticore.tasks.dataset import IGNORE
 from manticore.training.batching import Batch, micro_batches
 from manticore.training.optimizers import cosine, weight_optimizer
 from manticore.training.options import WeightOptions

@@ -137,11 +137,11 @@ def _score(nats_N: Floats, answers: Numbers, labels: Numbers, owners: Numbers, e
     loss, accuracy = float(nats_N.sum()) / len(labels), int(right.sum()) / len(labels)
     if not examples.per_token:
         return Score(loss, accuracy, count)
-    if examples.sizes is not None:
+    if examples.num_bytes is not None:
         groups = np.arange(count) if examples.groups is None else examples.groups
-        nats, sizes = np.bincount(groups, nats_N), np.bincount(groups, examples.sizes)
+        nats, sizes = np.bincount(groups, nats_N), np.bincount(groups, examples.num_bytes)
         told = [(float(bits), int(size)) for bits, size in zip(nats / math.log(2), sizes, strict=True) if size]
-        bits, deviation = bits_per_byte(nats_N, examples.sizes, examples.groups)
+        bits, deviation = bits_per_byte(nats_N, examples.num_bytes, examples.groups)
         return Score(loss, accuracy, count, bits_per_byte=bits, deviation=deviation, documents=told)
     deviation = clustered_std(right, owners, count)
     return Score(loss, accuracy, count, macro_batch(answers, labels, owners, count), deviation=deviation)

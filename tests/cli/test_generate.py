@@ -126,7 +126,7 @@ def test_exactly_as_many_tokens_as_there_are_positions(capsys: pytest.CaptureFix
         (["{hybrid}", "--prompt-file", "{out}/nowhere.txt"], "nowhere.txt: No such file"),
         (["{hybrid}", "--prompt-file", "{out}/bytes.bin"], "bytes.bin: not UTF-8 text (byte 0 cannot be read)"),
         (["{hybrid}", "--prompt-file", "{out}/marks.txt"], "the prompt is empty"),
-        (["{hybrid}", "--prompt", "caf\udcff"], "the prompt holds \\udcff, which is no letter"),
+        (["{hybrid}", "--prompt", "caf\udcff"], "the prompt contains \\udcff, which is no character"),
         (["{hybrid}", "--prompt", "a", "--temperature", "1e-45"], "temperature must be at least 0.0001, got"),
         (["{hybrid}", "--prompt", "a", "--seed", "9" * 23], "the seed must be a whole number of at most 63 bits"),
         (["{hybrid}", "--prompt", "word " * 80], "exceeds the context length of 'gpt2' (64); shorten the prompt"),

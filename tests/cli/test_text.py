@@ -111,7 +111,7 @@ def pair(tmp_path_factory: pytest.TempPathFactory) -> str:
         ("a.txt", b" \n\n<|endoftext|>\n", "there is no text in it"),
         ("a.txt", b"\x89PNG\r\n\x1a\n", "not UTF-8 text (byte 0 cannot be read)"),
         ("a.txt", b"PK\x03\x04\x00\x00", "not text: a zero byte at character 4"),
-        ("a.txt", b"a few words", "no four parts can be made"),
+        ("a.txt", b"a few words", "too few for four splits"),
         ("a.txt.xz", b"words", "damaged, or not compressed with xz"),
         ("a.jsonl", b'{"text": null}', "a.jsonl:1: expected a record with a text"),
         ("a.parquet", b"PAR1", "not a parquet file, or damaged"),

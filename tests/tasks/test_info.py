@@ -1,4 +1,4 @@
-"""What is told of a task without its data agrees with the task, and touches no data."""
+"""The info of a task agrees with the task and is made without its data."""
 
 from __future__ import annotations
 
@@ -36,13 +36,15 @@ def no_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     with monkeypatch.context() as patch:
         for owner, name in ((builtins, "open"), (Path, "open"), (Path, "read_bytes"), (np, "fromfile"), (np, "load")):
             patch.setattr(owner, name, refused)
-        for place in (
-            "lra.text.from_hub",
-            "lra.image.from_hub",
-            "cache.cached_arrays",
+        for function in (
+            "lra.text.load_hub_dataset",
+            "lra.image.load_hub_dataset",
+            "lra.listops.task.cached_arrays",
+            "lra.pathfinder.task.cached_arrays",
+            "mad.task.cached_arrays",
             "classification.spam.find_package",
         ):
-            patch.setattr(f"manticore.tasks.{place}", refused)
+            patch.setattr(f"manticore.tasks.{function}", refused)
         yield
     assert not list(tmp_path.iterdir())
 
@@ -50,48 +52,48 @@ def no_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 @pytest.mark.usefixtures("no_data")
 @pytest.mark.parametrize("preset", PRESETS[1:])
 @pytest.mark.parametrize("name", OURS)
-def test_a_sheet_needs_no_data(name: str, preset: str) -> None:
-    sheet = task_info(TaskOptions(name=name, preset=preset))
-    assert set(sheet.sizes) == {"train", "val", "test"}
-    assert all(size > 0 for size in sheet.sizes.values())
-    assert sheet.files
-    assert set(sheet.settings) <= set(sheet.helps)
-    assert set(sheet.sweep) <= set(sheet.settings)
+def test_info_needs_no_data(name: str, preset: str) -> None:
+    info = task_info(TaskOptions(name=name, preset=preset))
+    assert set(info.sizes) == {"train", "val", "test"}
+    assert all(size > 0 for size in info.sizes.values())
+    assert info.files
+    assert set(info.settings) <= set(info.setting_help)
+    assert set(info.sweep) <= set(info.settings)
 
 
 @pytest.mark.parametrize("name", ["mad-compression", "lra-listops", "lra-pathfinder32"])
-def test_a_sheet_agrees_with_the_task_it_is_of(name: str) -> None:
+def test_info_agrees_with_the_task(name: str) -> None:
     for preset in PRESETS[1:]:
         options = TaskOptions(name=name, preset=preset, train=20, val=3, test=4)
-        sheet, task = task_info(options), load_task(options)
-        assert sheet.sizes == {"train": 20, "val": 3, "test": 4}
-        assert (sheet.settings, sheet.max_length, sheet.kind) == (task.settings, task.max_length, task.kind)
+        info, task = task_info(options), load_task(options)
+        assert info.sizes == {"train": 20, "val": 3, "test": 4}
+        assert (info.settings, info.max_length, info.kind) == (task.settings, task.max_length, task.kind)
 
 
 @pytest.mark.skipif(not INSTALLED.is_dir(), reason="dataset-fashion-mnist is not installed")
 @pytest.mark.parametrize("preset", PRESETS[1:])
-def test_a_sheet_agrees_with_what_is_read(preset: str) -> None:
+def test_info_agrees_with_the_files(preset: str) -> None:
     options = TaskOptions(name="pixels-fashion-mnist", preset=preset)
-    sheet, task = task_info(options), load_task(options)
+    info, task = task_info(options), load_task(options)
     splits = task.splits()
     train = len(splits.train) + len(splits.train_arch)
-    assert (sheet.settings, sheet.max_length, sheet.vocabulary) == (
+    assert (info.settings, info.max_length, info.vocabulary) == (
         task.settings,
         task.max_length,
         task.vocabulary.size,
     )
-    assert tuple(sheet.label_names) == task.label_names
-    assert sheet.sizes["test"] == len(splits.test)
-    for size, held in ((sheet.sizes["train"], train), (sheet.sizes["val"], len(splits.val))):
+    assert tuple(info.label_names) == task.label_names
+    assert info.sizes["test"] == len(splits.test)
+    for size, held in ((info.sizes["train"], train), (info.sizes["val"], len(splits.val))):
         assert size * 0.99 < held <= size
 
 
-def test_a_page_has_what_the_benchmark_tries_and_what_settings_mean() -> None:
+def test_a_page_has_the_sweeps_and_the_meaning_of_settings() -> None:
     for name, sweep in SWEEPS.items():
-        told = assets.show(name)
+        page = assets.show(name)
         for key, values in sweep.items():
-            assert f"  {key} " in told
-            assert f"the benchmark also tries {', '.join(map(str, values))}" in told
+            assert f"  {key} " in page
+            assert f"the benchmark also tries {', '.join(map(str, values))}" in page
     helps = field_helps(Fuzzy)
     assert helps["vocab_size"] == "number of token ids V, the special ones included."
     assert helps["k_motif_size"] == "most tokens of a key."
@@ -105,8 +107,8 @@ def test_settings_after_the_name_count() -> None:
     ]
     assert "lra-text@unit=characters" in assets.show("lra-text@unit=characters")
     assert "vocabulary" not in assets.show("lra-text@unit=characters")
-    told = assets.show("mad-noisy-recall@seq_len=64")
-    assert any(line.split() == ["seq_len", "64", "64"] for line in told.splitlines())
+    page = assets.show("mad-noisy-recall@seq_len=64")
+    assert any(line.split() == ["seq_len", "64", "64"] for line in page.splitlines())
 
 
 @pytest.mark.parametrize(
@@ -121,7 +123,7 @@ def test_settings_after_the_name_count() -> None:
         ("mad-noisy-recal@seq_len=64", "unknown name"),
     ],
 )
-def test_settings_there_are_not_are_refused(name: str, message: str) -> None:
+def test_invalid_settings_are_refused(name: str, message: str) -> None:
     with pytest.raises(ManticoreError, match=message):
         assets.show(name)
 
@@ -139,26 +141,26 @@ def _draw(rng: random.Random) -> tuple[list[str], int]:
 
 def test_a_users_own_task_shows_what_it_knows(mine: str) -> None:
     @tasks.register(mine)
-    def made(options: TaskOptions) -> Task:
+    def factory(options: TaskOptions) -> Task:
         """Whether it is odd."""
         return SampledTask(mine, Vocabulary.of("01"), ("even", "odd"), 17, _draw, options)
 
-    told = assets.show(mine)
-    assert told.startswith("mine: Whether it is odd.\n")
-    assert "2 classes (even, odd)" in told
-    assert "10,000" in told
-    assert "settings" not in told
-    assert "--data-dir" not in told
-    assert "drawn with seed 0" in told
-    assert told.endswith("--task mine --preset cpu")
+    page = assets.show(mine)
+    assert page.startswith("mine: Whether it is odd.\n")
+    assert "2 classes (even, odd)" in page
+    assert "10,000" in page
+    assert "settings" not in page
+    assert "--data-dir" not in page
+    assert "drawn with seed 0" in page
+    assert page.endswith("--task mine --preset cpu")
     with pytest.raises(UnknownName, match="setting of mine 'size'"):
         assets.show("mine@size=3")
 
 
 @pytest.mark.parametrize("error", [BadFile("mails", "no such file"), FileNotFoundError("mails")])
-def test_a_users_task_that_cannot_be_made_without_files_still_shows(mine: str, error: Exception) -> None:
+def test_a_users_task_that_needs_files_is_shown_without_info(mine: str, error: Exception) -> None:
     @tasks.register(mine)
-    def made(options: TaskOptions) -> Task:
+    def factory(options: TaskOptions) -> Task:
         raise error
 
     assert assets.show(mine).splitlines() == ["mine: ", "", f"no more is known without its data: {error}"]
@@ -166,11 +168,11 @@ def test_a_users_task_that_cannot_be_made_without_files_still_shows(mine: str, e
         assets.show("mine@size=3")
 
 
-def test_a_page_of_a_task_that_says_little() -> None:
+def test_a_page_of_a_task_with_little_info() -> None:
     bare = TaskInfo("classification", "accuracy", ("no", "yes"), {"bold": True}, 5, 9, {}, "made up")
     assert render({"cpu": bare, "paper": bare}).splitlines() == [
-        "kind classification: a sequence has one label, one of 2 classes (no, yes)",
-        "metric accuracy: share of the labels that are told right",
+        "kind classification: each sequence has one label, one of 2 classes (no, yes)",
+        "metric accuracy: share of the labels that are predicted correctly",
         "",
         "preset                         cpu  paper",
         "tokens of a sequence, at most    9      9",

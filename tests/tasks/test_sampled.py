@@ -28,8 +28,8 @@ def test_a_registered_task_has_four_disjoint_splits() -> None:
     assert tokens.pop() == "<eos>"
     assert tokens.count("1") % 2 == label
     again = load_task(TaskOptions(name="parity", train=201, val=30, test=40)).splits()
-    assert again.weights.fingerprints() == splits.train.fingerprints()
-    assert 0.2 < task.guesses()["majority class"] < 0.8
+    assert again.train.fingerprints() == splits.train.fingerprints()
+    assert 0.2 < task.heuristic_baselines()["majority class"] < 0.8
 
 
 @pytest.mark.parametrize(

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 from manticore.errors import ManticoreError, UnknownName
 from manticore.tasks import Examples, Splits, Task, TaskOptions, Vocabulary, check_disjoint, choose_preset, halves
-from manticore.tasks.dataset import IGNORE, drop_repeated
-from manticore.tasks.heuristics import heuristic_accuracy, same_place, same_token
+from manticore.tasks.dataset import IGNORE, drop_duplicates
+from manticore.tasks.heuristics import heuristic_accuracy, same_position, same_token
 
 pairs = st.lists(st.tuples(st.lists(st.integers(0, 300), max_size=6), st.integers(0, 9)), max_size=8)
 
@@ -103,7 +103,7 @@ def _lists(held: Examples) -> list[tuple[list[int], list[int]]]:
 
 def test_a_grid_is_examples_of_one_length() -> None:
     ids_NL, labels_NL = np.arange(6, dtype=np.uint16).reshape(2, 3), np.arange(6, dtype=np.int16).reshape(2, 3) - 1
-    assert _lists(Examples.grid(ids_NL, labels_NL)) == [([0, 1, 2], [-1, 0, 1]), ([3, 4, 5], [2, 3, 4])]
+    assert _lists(Examples.from_arrays(ids_NL, labels_NL)) == [([0, 1, 2], [-1, 0, 1]), ([3, 4, 5], [2, 3, 4])]
 
 
 def test_labels_are_one_for_each_example_or_each_token() -> None:
@@ -112,12 +112,12 @@ def test_labels_are_one_for_each_example_or_each_token() -> None:
 
 
 def test_repeated_examples_stay_in_the_part_farthest_from_training(caplog: pytest.LogCaptureFixture) -> None:
-    train, val = drop_repeated("toy", examples("a", "b", "c", "c", "d"), examples("b", "e"), examples("d", "e"))
+    train, val = drop_duplicates("toy", examples("a", "b", "c", "c", "d"), examples("b", "e"), examples("d", "e"))
     assert [chr(ids[0]) for part in (train, val) for ids, _ in part] == ["a", "c", "b"]
     assert "dropped 1 of 2 toy examples from val" in caplog.text
     assert "dropped 3 of 5 toy examples from train" in caplog.text
     with pytest.raises(ManticoreError, match="all 1 toy examples of val"):
-        drop_repeated("toy", examples("a"), examples("b"), examples("b"))
+        drop_duplicates("toy", examples("a"), examples("b"), examples("b"))
 
 
 def test_examples_end_and_count_from_the_back() -> None:
@@ -139,7 +139,7 @@ def test_fingerprints_are_the_same_wherever_blocks_end(monkeypatch: pytest.Monke
     whole = examples(*texts).fingerprints()
     assert whole == [hashlib.blake2b(text.encode("utf-32-le"), digest_size=16).digest() for text in texts]
     for block in range(1, 12):
-        monkeypatch.setattr("manticore.tasks.dataset.BLOCK", block)
+        monkeypatch.setattr("manticore.tasks.dataset.HASH_BLOCK", block)
         assert examples(*texts).fingerprints() == whole
     assert examples().fingerprints() == []
 
@@ -196,6 +196,7 @@ def test_collate_pads_on_the_right_to_the_longest() -> None:
 
 class Tags(Letters):
     kind = "tokens"
+    per_token = True
 
 
 def tags(*rows: tuple[str, list[int]]) -> Examples:
@@ -208,16 +209,16 @@ def test_collate_pads_labels_of_tokens_with_what_is_not_scored() -> None:
     assert batch["labels"].tolist() == [[1, IGNORE, 0], [2, IGNORE, IGNORE]]
     assert batch["attention_mask"].tolist() == [[1, 1, 1], [1, 0, 0]]
     assert {tensor.dtype for tensor in batch.values()} == {torch.int64}
-    assert task.describe().endswith("2 tokens (EOS included), one of 3 tokens at each place; made up")
+    assert task.describe().endswith("2 tokens (EOS included), one of 3 tokens at each position; made up")
 
 
 def test_guesses_of_tokens_count_what_is_scored() -> None:
     train = tags(("ab", [1, IGNORE]), ("aa", [1, 0]), ("bb", [0, 0]))
     test = tags(("abb", [1, 0, IGNORE]), ("ba", [0, IGNORE]))
     assert heuristic_accuracy(train, test, same_token) == 1  # after a 1, after b 0
-    assert heuristic_accuracy(train, test, same_place) == pytest.approx(2 / 3)  # at place 0 1, at place 1 0
+    assert heuristic_accuracy(train, test, same_position) == pytest.approx(2 / 3)  # at place 0 1, at place 1 0
     task = Tags(Splits(train, tags(("xx", [0, 0])), tags(("yy", [0, 0])), test))
-    assert task.guesses() == {"majority token": pytest.approx(2 / 3)}
+    assert task.heuristic_baselines() == {"majority token": pytest.approx(2 / 3)}
 
 
 def test_a_task_feeds_a_loader() -> None:
@@ -233,10 +234,10 @@ def test_guesses_learn_from_weights_and_nothing_else() -> None:
     # Commonest of all is 2; after a it is 0, after b 2; c was never seen and is answered with 2.
     assert heuristic_accuracy(train, test, first) == 0.75
     task = Letters(Splits(train, examples("q", labels="1"), examples("r", labels="1"), test))
-    task.cues["first letter"] = first
-    assert task.guesses() == {"majority class": 0.5, "first letter": 0.75}
+    task.features["first letter"] = first
+    assert task.heuristic_baselines() == {"majority class": 0.5, "first letter": 0.75}
     task = Letters(Splits(train, examples(*"qst", labels="000"), examples(*"ru", labels="00"), test))
-    assert task.guesses() == {"majority class": 0.5}
+    assert task.heuristic_baselines() == {"majority class": 0.5}
 
 
 def test_describe_is_one_line() -> None:

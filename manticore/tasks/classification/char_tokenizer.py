@@ -1,13 +1,14 @@
-"""Text as sequences: a token a byte, or a token a character, and EOS at the end. Knows no task.
+"""Text as a sequence of bytes or characters, one token each, with EOS at the end. Knows no task.
 
-Bytes are named as GPT-2's byte-level tokenizer names them, so that a Hugging Face tokenizer can be made of the names:
-one printable character each. Characters are those a text to learn from has often enough; all others are `<unk>`.
+Bytes have the names of GPT-2's byte-level tokenizer, one printable character each, so that a Hugging Face tokenizer can
+be built from the vocabulary. Characters are those that are frequent enough in the training texts; all others are
+`<unk>`.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,75 +18,81 @@ from manticore.tasks.dataset import Examples
 from manticore.tasks.vocabulary import Vocabulary
 
 UNITS = ("bytes", "characters")
-COMMON = 15
-"""Times a character must be seen to get a token, as in the S4 line of work."""
+
+MIN_COUNT = 15
+"""Occurrences of a character that give it a token, as in the code of S4."""
 
 Ids = NDArray[np.uint16]
 RawText = tuple[bytes, int]
 """A text in UTF-8 and its class."""
-Encoder = Callable[[bytes], Ids]
 
 
-def _names() -> list[str]:
-    """256 names: a printable Latin-1 character stands for its byte, the n-th other byte is called chr(256 + n)."""
+def _byte_names() -> list[str]:
+    """256 names: a byte that is printable in Latin-1 has that character; the n-th other byte has chr(256 + n)."""
     printable = {*range(33, 127), *range(161, 173), *range(174, 256)}
-    others = [byte for byte in range(256) if byte not in printable]
-    return [chr(byte) if byte in printable else chr(256 + others.index(byte)) for byte in range(256)]
+    unprintable = [byte for byte in range(256) if byte not in printable]
+    return [chr(byte) if byte in printable else chr(256 + unprintable.index(byte)) for byte in range(256)]
 
 
-BYTES = Vocabulary.of(_names())
+BYTES = Vocabulary.of(_byte_names())
 _FIRST = BYTES.size - 256
 
 
 def check_unit(unit: str) -> None:
-    """Raises UnknownName if there is no such unit."""
+    """Raises UnknownName if `unit` is neither bytes nor characters."""
     if unit not in UNITS:
         raise UnknownName("unit of text", unit, UNITS)
 
 
-def char_encoder(unit: str, length: int, known: Iterable[bytes]) -> tuple[Vocabulary, Encoder]:
-    """The vocabulary of a unit, and the function that spells a text in at most `length` tokens, EOS included.
+class CharTokenizer:
+    """Encodes texts in at most `length` tokens, EOS included; longer texts lose their end.
 
     Args:
         unit: `bytes` or `characters`.
-        length: what is longer loses its end.
-        known: texts, cut to that length, whose characters are counted.
+        length: most tokens of a text.
+        texts: training texts, whose characters (of the first `length - 1`) are counted.
 
-    Raises UnknownName, or ManticoreError if the texts are too few to count characters in.
+    Raises UnknownName for another unit, and ManticoreError if no character is frequent enough.
     """
-    check_unit(unit)
-    if unit == "bytes":
-        return BYTES, lambda text: _ended(np.frombuffer(text[: length - 1], np.uint8).astype(np.uint16) + _FIRST)
-    seen = Counter(character for text in known for character in _read(text)[: length - 1])
-    vocabulary = Vocabulary.of(sorted(character for character, times in seen.items() if times >= COMMON))
-    codes = np.array([ord(character) for character in vocabulary.tokens[_FIRST:]], dtype=np.uint32)
-    if not len(codes):
-        raise ManticoreError(f"no character is seen {COMMON} times in the training texts; give more of them")
 
-    def spell(text: bytes) -> Ids:
-        read = np.frombuffer(_read(text)[: length - 1].encode("utf-32-le"), "<u4")
-        place = codes.searchsorted(read).clip(max=len(codes) - 1)
-        return _ended(np.where(codes[place] == read, place + _FIRST, vocabulary.unk).astype(np.uint16))
+    def __init__(self, unit: str, length: int, texts: Iterable[bytes]) -> None:
+        check_unit(unit)
+        self.unit = unit
+        self.length = length
+        self.vocabulary = BYTES if unit == "bytes" else self._count_characters(texts)
+        # Code points of the vocabulary in increasing order, so that ids are found by bisection.
+        names = self.vocabulary.tokens[_FIRST:]
+        self._codes = np.array([ord(character) for character in names], dtype=np.uint32)
 
-    return vocabulary, spell
+    def _count_characters(self, texts: Iterable[bytes]) -> Vocabulary:
+        counts = Counter(character for text in texts for character in self._characters(text))
+        frequent = sorted(character for character, count in counts.items() if count >= MIN_COUNT)
+        if not frequent:
+            raise ManticoreError(f"no character is seen {MIN_COUNT} times in the training texts; give more of them")
+        return Vocabulary.of(frequent)
 
+    def _characters(self, text: bytes) -> str:
+        return text.decode("utf-8", "replace")[: self.length - 1]
 
-def _read(text: bytes) -> str:
-    return text.decode("utf-8", "replace")
+    def encode(self, text: bytes) -> Ids:
+        """The ids of a text in UTF-8, EOS included."""
+        if self.unit == "bytes":
+            ids = np.frombuffer(text[: self.length - 1], np.uint8).astype(np.uint16) + _FIRST
+        else:
+            codes = np.frombuffer(self._characters(text).encode("utf-32-le"), "<u4")
+            index = self._codes.searchsorted(codes).clip(max=len(self._codes) - 1)
+            ids = np.where(self._codes[index] == codes, index + _FIRST, self.vocabulary.unk).astype(np.uint16)
+        return np.append(ids, np.uint16(self.vocabulary.eos))
 
-
-def _ended(ids: Ids) -> Ids:
-    return np.append(ids, np.uint16(BYTES.eos))
-
-
-def pack_encoded(texts: Sequence[tuple[Sequence[bytes], int]], spell: Encoder) -> Examples:
-    """Examples from texts with their classes; the texts of one example follow each other, each with its EOS."""
-    spelled = [np.concatenate([spell(text) for text in held]) for held, _ in texts]
-    offsets = np.cumsum([0, *map(len, spelled)], dtype=np.int64)
-    return Examples(np.concatenate(spelled), offsets, np.array([label for _, label in texts], dtype=np.int64))
+    def encode_all(self, examples: Sequence[tuple[Sequence[bytes], int]]) -> Examples:
+        """Examples from texts and classes; the texts of an example are concatenated, each with its EOS."""
+        sequences = [np.concatenate([self.encode(text) for text in texts]) for texts, _ in examples]
+        offsets = np.cumsum([0, *map(len, sequences)], dtype=np.int64)
+        labels = np.array([label for _, label in examples], dtype=np.int64)
+        return Examples(np.concatenate(sequences), offsets, labels)
 
 
 def length(examples: Examples) -> NDArray[np.int64]:
-    """A cue: how long each sequence is, in steps of a quarter of a doubling."""
+    """A feature: the length of each sequence, in steps of a quarter of a doubling."""
     steps: NDArray[np.int64] = np.floor(4 * np.log2(examples.lengths)).astype(np.int64)
     return steps

@@ -1,6 +1,6 @@
-"""Images as sequences: one token a pixel, row by row, its id the grey level. Knows no task.
+"""Classification of images by pixels: one token for each pixel, row by row, whose id is the grey level. Reads no files.
 
-There is no end-of-sequence token, nor any other besides the 256 levels: every image of a task has the same length.
+There are no tokens but the 256 grey levels, and no end-of-sequence token: all images of a task have the same length.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from manticore.tasks.dataset import Examples
 from manticore.tasks.info import TaskInfo
 from manticore.tasks.options import TaskOptions, choose_preset
-from manticore.tasks.splits import PARTS, TWICE, SplitTask, TrainValTest, first, number, refuse_shape, with_settings
+from manticore.tasks.splits import DUPLICATES_NOTE, SPLIT_NAMES, SplitTask, TrainValTest, take_first
 from manticore.tasks.vocabulary import Vocabulary
 
 PIXELS = Vocabulary.plain(256)
@@ -31,13 +31,13 @@ def pack(images: Images, labels: NDArray[np.integer]) -> Examples:
 def grey(images: Images) -> Images:
     """The luminance of RGB images (N, H, W, 3), 0.299 R + 0.587 G + 0.114 B, rounded: (N, H, W)."""
     weights = np.array([19595, 38470, 7471], dtype=np.uint32)
-    # In blocks, as the sums need four bytes a pixel.
-    blocks = [(images[at : at + 4096] @ weights + 0x8000) >> 16 for at in range(0, len(images), 4096)]
+    # Fixed-point weights of 16 bits, as in Pillow. In blocks, because the sums take four bytes for each pixel.
+    blocks = [(images[start : start + 4096] @ weights + 0x8000) >> 16 for start in range(0, len(images), 4096)]
     return np.concatenate(blocks).astype(np.uint8)
 
 
-def halved(images: Images) -> Images:
-    """Grey images (N, 2H, 2W) at half the size, (N, H, W): each pixel the rounded mean of four."""
+def downscale(images: Images) -> Images:
+    """Grey images (N, 2H, 2W) at half the size, (N, H, W): each pixel is the rounded mean of four."""
     count, height, width = images.shape
     squares = images.reshape(count, height // 2, 2, width // 2, 2)
     means: Images = ((squares.sum(axis=(2, 4), dtype=np.uint16) + 2) // 4).astype(np.uint8)
@@ -45,7 +45,7 @@ def halved(images: Images) -> Images:
 
 
 def mean_pixel(examples: Examples) -> NDArray[np.int64]:
-    """A cue: how bright each image is, in 64 steps."""
+    """A feature: the mean brightness of each image, in 64 steps."""
     sums = np.add.reduceat(examples.flat, examples.offsets[:-1], dtype=np.int64)
     return sums // (4 * examples.lengths)
 
@@ -53,81 +53,92 @@ def mean_pixel(examples: Examples) -> NDArray[np.int64]:
 ImageSource = tuple[Images, NDArray[np.int64]]
 """Grey images (N, H, W) and their classes (N,)."""
 
-FEWER = {"train": 8_000, "val": 1_000, "test": 2_000}
-"""At most so many examples in preset `cpu`."""
+CPU_SIZES = {"train": 8_000, "val": 1_000, "test": 2_000}
+"""Most examples of each split in preset `cpu`."""
 
 
-def shape_of(options: TaskOptions, side: int) -> int:
-    """The side pictures are to have: whole, or half of it, which is what preset `cpu` means. Raises ManticoreError."""
-    refuse_shape(options)
-    usual = side if choose_preset(options.preset)[0] == "paper" else side // 2
-    return number(options, "side", usual, (side, side // 2))
+def side_setting(options: TaskOptions, side: int) -> int:
+    """Side of the images: `side`, or half of it, which is the default of preset `cpu`. Raises ManticoreError."""
+    default = side if choose_preset(options.preset)[0] == "paper" else side // 2
+    return options.int_setting("side", default, (side, side // 2))
 
 
 def image_info(
-    options: TaskOptions, side: int, pictures: int, tests: int, label_names: Sequence[str], origin: str, files: str
+    options: TaskOptions,
+    side: int,
+    train_images: int,
+    test_images: int,
+    label_names: Sequence[str],
+    origin: str,
+    files: str,
 ) -> TaskInfo:
-    """What is known of a task of pictures before any is read.
+    """What is known of a task of images without the images.
 
     Args:
-        options: preset and settings are taken from here.
-        side: of the pictures as they are.
-        pictures, tests: how many there are to learn from, and to test on.
-        label_names, origin, files: see `Sheet`.
+        options: preset and settings.
+        side: side of the images in the data set.
+        train_images, test_images: number of images in the data set.
+        label_names, origin, files: see `TaskInfo`.
     """
-    wanted, most = shape_of(options, side), _most(options)
-    middle = pictures * 9 // 10
-    there_are = {"train": middle, "val": pictures - middle, "test": tests}
+    final_side, most = side_setting(options, side), _most(options)
+    train = train_images * 9 // 10
+    available = {"train": train, "val": train_images - train, "test": test_images}
     return TaskInfo(
         kind="classification",
         metric="accuracy",
         label_names=label_names,
-        settings={"side": wanted},
+        settings={"side": final_side},
         vocabulary=PIXELS.size,
-        max_length=wanted**2,
-        sizes={part: min(most[part] or count, count) for part, count in there_are.items()},
+        max_length=final_side**2,
+        sizes={split: min(most[split] or count, count) for split, count in available.items()},
         origin=origin,
-        files=f"{files}; {TWICE}",
-        helps={"side": f"pixels of a side: {side}, or {side // 2}, each the mean of four"},
+        files=f"{files}; {DUPLICATES_NOTE}",
+        setting_help={"side": f"pixels of a side: {side}, or {side // 2}, where each is the mean of four"},
     )
 
 
 def image_task(
-    options: TaskOptions, side: int, train: ImageSource, test: ImageSource, label_names: Sequence[str], where: str
+    options: TaskOptions, side: int, train: ImageSource, test: ImageSource, label_names: Sequence[str], source: str
 ) -> SplitTask:
-    """The task of telling what is in a picture.
+    """A task of classifying images.
 
     Args:
-        options: sizes, seed and settings are taken from here.
-        side: of the pictures as they are.
-        train, test: the pictures; the last tenth of train is for the choice of models.
+        options: sizes, seed and settings.
+        side: side of the images in the data set.
+        train, test: the images; the last tenth of train is the validation split.
         label_names: see `Task`.
-        where: where the pictures come from.
+        source: where the images come from.
 
-    Raises ManticoreError if there are fewer pictures than asked for.
+    Raises ManticoreError if there are fewer images than asked for.
     """
-    wanted = shape_of(options, side)
-    most = _most(options)
+    final_side, most = side_setting(options, side), _most(options)
     middle = len(train[1]) * 9 // 10
-    given = {"train": _part(train, 0, middle), "val": _part(train, middle, len(train[1])), "test": test}
-    kept = {}
-    for part, (images, labels) in given.items():
-        asked = getattr(options, part)
-        first(range(len(labels)), asked, part, where)
-        count = asked or most[part]
-        kept[part] = pack((images if wanted == side else halved(images))[:count], labels[:count])
-    parts = TrainValTest(**kept).distinct(options.bare_name)
-    held = {"side": wanted}
-    words = f"read from {where}, {wanted}x{wanted} pixels"
-    cues = {"mean pixel": mean_pixel}
-    name = with_settings(options, {"side": side}, held)
-    return SplitTask(name, PIXELS, label_names, wanted**2, lambda: parts, options.seed, words, cues, held)
+    images_of = {"train": _slice(train, 0, middle), "val": _slice(train, middle, len(train[1])), "test": test}
+    packed = {}
+    for split, (images, labels) in images_of.items():
+        wanted = getattr(options, split)
+        take_first(range(len(labels)), wanted, split, source)
+        count = wanted or most[split]
+        packed[split] = pack((images if final_side == side else downscale(images))[:count], labels[:count])
+    splits = TrainValTest(**packed).without_duplicates(options.bare_name)
+    settings = {"side": final_side}
+    return SplitTask(
+        options.name_with(settings, official={"side": side}),
+        PIXELS,
+        label_names,
+        final_side**2,
+        lambda: splits,
+        options.seed,
+        origin=f"read from {source}, {final_side}x{final_side} pixels",
+        features={"mean pixel": mean_pixel},
+        settings=settings,
+    )
 
 
 def _most(options: TaskOptions) -> Mapping[str, int | None]:
-    """At most so many examples of each part; None means all there are."""
-    return FEWER if choose_preset(options.preset)[0] == "cpu" else dict.fromkeys(PARTS)
+    """Most examples of each split; None: all of the data set."""
+    return CPU_SIZES if choose_preset(options.preset)[0] == "cpu" else dict.fromkeys(SPLIT_NAMES)
 
 
-def _part(pictures: ImageSource, start: int, stop: int) -> ImageSource:
-    return pictures[0][start:stop], pictures[1][start:stop]
+def _slice(source: ImageSource, start: int, stop: int) -> ImageSource:
+    return source[0][start:stop], source[1][start:stop]

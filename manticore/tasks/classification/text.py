@@ -1,6 +1,6 @@
-"""Texts with one class each, from anywhere, as a task: which go into which part, and how long they are. Reads nothing.
+"""Classification of texts by bytes or characters: sizes of the splits, lengths, settings. Reads no files.
 
-Benchmarks of this kind have no validation split of their own: a part of train is held out for it.
+Benchmarks of this kind have no validation split; a part of train is held out for it.
 """
 
 from __future__ import annotations
@@ -10,30 +10,29 @@ from dataclasses import dataclass
 
 from manticore.tasks.classification.char_tokenizer import (
     BYTES,
-    COMMON,
+    MIN_COUNT,
     UNITS,
+    CharTokenizer,
     RawText,
-    char_encoder,
     check_unit,
     length,
-    pack_encoded,
 )
 from manticore.tasks.info import TaskInfo
 from manticore.tasks.options import TaskOptions, choose_preset
-from manticore.tasks.splits import TWICE, SplitTask, TrainValTest, first, number, refuse_shape, shuffled, with_settings
+from manticore.tasks.splits import DUPLICATES_NOTE, SplitTask, TrainValTest, shuffled, take_first
 
-LONGEST = 1 << 20
+MAX_LENGTH = 1 << 20
 
-HELPS = {
-    "unit": f"what a token is: {' or '.join(UNITS)}, of which there are those that train has {COMMON} times",
-    "length": f"tokens at which a text is cut, EOS included: 2 to {LONGEST}",
+SETTING_HELP = {
+    "unit": f"what a token is: {' or '.join(UNITS)} (those that train has at least {MIN_COUNT} times)",
+    "length": f"tokens at which a text is cut, EOS included: 2 to {MAX_LENGTH}",
 }
-"""What the settings mean."""
+"""Meaning of the settings."""
 
 
 @dataclass(frozen=True)
 class TextScale:
-    """How long a text may be in tokens, EOS included, and at most how many there are; None means all there are."""
+    """Most tokens of a text, EOS included, and most examples of each split; None: all of the data set."""
 
     length: int
     train: int | None = None
@@ -41,44 +40,55 @@ class TextScale:
     test: int | None = None
 
 
-def scale_of(options: TaskOptions, scales: Mapping[str, TextScale]) -> tuple[TextScale, dict[str, object]]:
-    """The preset's scale and the settings the task has: `unit` and `length`. Raises ManticoreError."""
-    refuse_shape(options)
-    scale = scales[choose_preset(options.preset)[0]]
-    unit = options.settings.get("unit", "bytes")
-    check_unit(unit)
-    return scale, {"unit": unit, "length": number(options, "length", scale.length, range(2, LONGEST + 1))}
+@dataclass(frozen=True)
+class TextSettings:
+    """The settings of a task of texts: what a token is, and most tokens of a text."""
+
+    unit: str
+    length: int
+
+    @classmethod
+    def of(cls, options: TaskOptions, scales: Mapping[str, TextScale]) -> TextSettings:
+        """The settings after `@`, with the preset's length as default. Raises ManticoreError."""
+        unit = options.settings.get("unit", "bytes")
+        check_unit(unit)
+        default = scales[choose_preset(options.preset)[0]].length
+        return cls(unit, options.int_setting("length", default, range(2, MAX_LENGTH + 1)))
+
+    def task_name(self, options: TaskOptions, scales: Mapping[str, TextScale]) -> str:
+        """The name results are filed under; the benchmark has bytes and the length of preset `paper`."""
+        return options.name_with(vars(self), official={"unit": "bytes", "length": scales["paper"].length})
 
 
 def text_info(
     options: TaskOptions,
     scales: Mapping[str, TextScale],
-    there_are: Mapping[str, int],
+    available: Mapping[str, int],
     label_names: Sequence[str],
     origin: str,
     files: str,
     kind: str = "classification",
 ) -> TaskInfo:
-    """What is known of a task of texts before any is read.
+    """What is known of a task of texts without the texts.
 
     Args:
-        options: preset and settings are taken from here.
-        scales: by preset.
-        there_are: examples of train, val and test in all.
-        label_names, origin, files, kind: see `Sheet`.
+        options: preset and settings.
+        scales: scales by preset.
+        available: number of examples of train, val and test in the data set.
+        label_names, origin, files, kind: see `TaskInfo`.
     """
-    scale, held = scale_of(options, scales)
+    scale, settings = scales[choose_preset(options.preset)[0]], TextSettings.of(options, scales)
     return TaskInfo(
         kind=kind,
         metric="accuracy",
         label_names=label_names,
-        settings=held,
-        vocabulary=BYTES.size if held["unit"] == "bytes" else None,
-        max_length=int(str(held["length"])),
-        sizes={part: min(getattr(scale, part) or count, count) for part, count in there_are.items()},
+        settings=vars(settings),
+        vocabulary=BYTES.size if settings.unit == "bytes" else None,
+        max_length=settings.length,
+        sizes={split: min(getattr(scale, split) or count, count) for split, count in available.items()},
         origin=origin,
-        files=f"{files}; {TWICE}",
-        helps=HELPS,
+        files=f"{files}; {DUPLICATES_NOTE}",
+        setting_help=SETTING_HELP,
     )
 
 
@@ -88,31 +98,40 @@ def text_task(
     train: Sequence[RawText],
     test: Sequence[RawText],
     label_names: Sequence[str],
-    where: str,
+    source: str,
 ) -> SplitTask:
-    """The task of telling texts' classes.
+    """A task of classifying texts.
 
     Args:
-        options: sizes, seed and settings are taken from here.
-        scales: by preset.
-        train, test: texts in any order: who goes where depends on the texts, the seed and the sizes alone.
+        options: sizes, seed and settings.
+        scales: scales by preset.
+        train, test: texts in any order; the splits depend on the texts, the seed and the sizes alone.
         label_names: see `Task`.
-        where: where the texts come from.
+        source: where the texts come from.
 
     Raises ManticoreError if there are fewer texts than asked for.
     """
-    scale, held = scale_of(options, scales)
+    scale, settings = scales[choose_preset(options.preset)[0]], TextSettings.of(options, scales)
     mixed = shuffled(sorted(train), options.seed)
     val = options.val or min(scale.val or len(mixed), max(1, len(mixed) // 10))
-    kept = {
-        "val": first(mixed, val, "val", where),
-        "train": first(mixed[val:], options.train, "train", where)[: options.train or scale.train],
-        "test": first(shuffled(sorted(test), 0), options.test, "test", where)[: options.test or scale.test],
+    texts = {
+        "val": take_first(mixed, val, "val", source),
+        "train": take_first(mixed[val:], options.train, "train", source)[: options.train or scale.train],
+        "test": take_first(shuffled(sorted(test), 0), options.test, "test", source)[: options.test or scale.test],
     }
-    cut = number(options, "length", scale.length, range(2, LONGEST + 1))
-    vocabulary, spell = char_encoder(str(held["unit"]), cut, (text for text, _ in kept["train"]))
-    packed = {part: pack_encoded([((text,), label) for text, label in texts], spell) for part, texts in kept.items()}
-    parts = TrainValTest(**packed).distinct(options.bare_name)
-    name = with_settings(options, {"unit": "bytes", "length": scales["paper"].length}, held)
-    words = f"read from {where}, cut to {cut} {held['unit']}"
-    return SplitTask(name, vocabulary, label_names, cut, lambda: parts, options.seed, words, {"length": length}, held)
+    tokenizer = CharTokenizer(settings.unit, settings.length, (text for text, _ in texts["train"]))
+    encoded = {split: tokenizer.encode_all([((text,), label) for text, label in rows]) for split, rows in texts.items()}
+    splits = TrainValTest(**encoded).without_duplicates(options.bare_name)
+    task = SplitTask(
+        settings.task_name(options, scales),
+        tokenizer.vocabulary,
+        label_names,
+        settings.length,
+        lambda: splits,
+        options.seed,
+        origin=f"read from {source}, cut to {settings.length} {settings.unit}",
+        features={"length": length},
+        settings=vars(settings),
+    )
+    task.text_unit = settings.unit
+    return task

@@ -1,4 +1,4 @@
-"""A byte-level BPE tokenizer learnt from text (Sennrich et al. 2016; bytes as in GPT-2). Knows no files."""
+"""Training of a byte-level BPE tokenizer (Sennrich et al. 2016; bytes as in GPT-2)."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from manticore.tasks.language.documents import SEPARATOR
 
 
 def train_bpe(texts: Iterable[str], size: int, length: int) -> PreTrainedTokenizerFast:
-    """A tokenizer of `size` tokens, `<|endoftext|>` among them, for models that read `length` tokens.
+    """A tokenizer of `size` tokens, with the special token `<|endoftext|>`, for models of context length `length`.
 
-    Every string of bytes can be written, and what is written reads back as it was.
+    It encodes every string of bytes, and decodes it unchanged.
     """
     core = Tokenizer(models.BPE())
     core.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
@@ -23,7 +23,7 @@ def train_bpe(texts: Iterable[str], size: int, length: int) -> PreTrainedTokeniz
         vocab_size=size, special_tokens=[SEPARATOR], initial_alphabet=alphabet, show_progress=False
     )
     core.train_from_iterator(texts, trainer)
-    ends = dict.fromkeys(("bos_token", "eos_token", "pad_token", "unk_token"), SEPARATOR)
+    special = dict.fromkeys(("bos_token", "eos_token", "pad_token", "unk_token"), SEPARATOR)
     return PreTrainedTokenizerFast(
-        tokenizer_object=core, model_max_length=length, model_input_names=["input_ids", "attention_mask"], **ends
+        tokenizer_object=core, model_max_length=length, model_input_names=["input_ids", "attention_mask"], **special
     )

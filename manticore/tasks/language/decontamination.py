@@ -1,7 +1,7 @@
-"""Text without what another text has too, so that a model is never scored on what it learnt from. Knows no files.
+"""Decontamination: text without the paragraphs that occur in another text, so that no model is scored on training data.
 
-A paragraph goes if it shares a run of 13 words with the other text, the usual measure (GPT-3, arXiv 2005.14165,
-appendix C).
+A paragraph is dropped if it shares a run of 13 words with the other text, the common criterion (GPT-3, arXiv
+2005.14165, appendix C).
 """
 
 from __future__ import annotations
@@ -9,25 +9,28 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 
-from manticore.tasks.language.documents import PARAGRAPHS
+from manticore.tasks.language.documents import PARAGRAPH_BREAK
 
 RUN = 13
-"""Words that two texts do not share by chance."""
+"""Words of a run, too many for two texts to share by chance."""
 
 _WORD = re.compile(r"\w+")
 
 
-def drop_overlapping(documents: Iterable[str], others: Iterable[str]) -> list[str]:
-    """The documents without the paragraphs that share a run of words with any of the others; empty ones are gone."""
-    known = {run for other in others for run in _runs(other)}
+def drop_overlapping(documents: Iterable[str], reference: Iterable[str]) -> list[str]:
+    """The documents without the paragraphs that share a run of words with a reference document.
+
+    Documents without any paragraph left are dropped.
+    """
+    known = {run for document in reference for run in _runs(document)}
     kept = []
     for document in documents:
-        parts = PARAGRAPHS.split(document)
-        left = [part for part in parts if not any(run in known for run in _runs(part))]
-        if len(left) == len(parts):
+        paragraphs = PARAGRAPH_BREAK.split(document)
+        clean = [paragraph for paragraph in paragraphs if not any(run in known for run in _runs(paragraph))]
+        if len(clean) == len(paragraphs):
             kept.append(document)
-        elif any(part.strip() for part in left):
-            kept.append("\n\n".join(left))
+        elif any(paragraph.strip() for paragraph in clean):
+            kept.append("\n\n".join(clean))
     return kept
 
 

@@ -1,6 +1,7 @@
-"""Documents in train, val and test, none of which shares a group with another: what hangs together is never torn apart.
+"""Documents in train, validation and test split, such that no group of documents is in two splits.
 
-A group is what a data set says, or a long document that was cut into passages. Knows no data set and no tokens.
+A group is what a dataset says, such as all records of one thread, or a long document that was cut into passages. Knows
+no dataset and no tokens.
 """
 
 from __future__ import annotations
@@ -13,18 +14,18 @@ from dataclasses import dataclass, field
 from manticore.errors import ManticoreError
 from manticore.tasks.language.documents import passages
 from manticore.tasks.options import TaskOptions
-from manticore.tasks.splits import PARTS, first, shuffled
+from manticore.tasks.splits import SPLIT_NAMES, shuffled, take_first
 
 log = logging.getLogger(__name__)
 
-SHARE = 10
-"""One byte in so many goes to val, and one to test, where nobody says which."""
+HELD_OUT = 10
+"""One byte in this many goes to val, and one to test, where the data has no splits."""
 
-FINENESS = 4
-"""Groups that make up such a part, at least, of a document that is larger than it."""
+SPANS_PER_SPLIT = 4
+"""A document that is larger than a held-out split is cut into spans, at least this many for such a split."""
 
 Groups = Mapping[str, str]
-"""Documents, each with the name of the group it is in; its own text, if it stands by itself."""
+"""The name of each document's group; documents without a group are their own group."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,7 @@ class DocumentSplits:
 
     Attributes:
         train, val, test: documents.
-        groups: of documents that do not stand by themselves.
+        groups: name of the group of each document that belongs to one.
     """
 
     train: list[str]
@@ -42,127 +43,137 @@ class DocumentSplits:
     groups: Groups = field(default_factory=dict)
 
     @classmethod
-    def divided(cls, pools: Iterable[Groups], seed: int, where: str) -> DocumentSplits:
-        """Documents in three parts: whole groups, about a tenth of the bytes each for val and test.
+    def split(cls, pools: Iterable[Groups], seed: int, source: str) -> DocumentSplits:
+        """Split whole groups at random, with about a tenth of the bytes each for val and test.
 
         Args:
-            pools: each is divided by itself, so that all parts have the same mixture.
-            seed: of the shuffle before.
-            where: they come from, for the message.
+            pools: documents with their groups; each pool is split separately, so that all splits have the same mixture.
+            seed: seed of the shuffles.
+            source: where the documents come from, for the error message.
 
         Raises ManticoreError if a pool has too few groups.
         """
-        parts: list[list[str]] = [[], [], []]
+        splits: list[list[str]] = [[], [], []]
         names: dict[str, str] = {}
         for pool in pools:
             groups = shuffled(group_documents(sorted(pool), pool), seed)
             if len(groups) < 4:
                 raise ManticoreError(
-                    f"{where}: {len(groups)} documents or passages that have nothing to do with each other, of which "
-                    "no four parts can be made; set a smaller passage, as in text@passage=2000, or leave out `group`"
+                    f"{source}: {len(groups)} unrelated documents or passages are too few for four splits; set a "
+                    "smaller passage, as in text@passage=2000, or leave out `group`"
                 )
-            for held, dealt in zip(parts, allocate(groups, (1 / SHARE, 1 / SHARE)), strict=True):
-                held += dealt
+            for documents, allocated in zip(splits, allocate(groups, (1 / HELD_OUT, 1 / HELD_OUT)), strict=True):
+                documents += allocated
             names |= pool
-        test, val, train = (list(dict.fromkeys(shuffled(held, seed))) for held in parts)
+        test, val, train = (list(dict.fromkeys(shuffled(documents, seed))) for documents in splits)
         return cls(train, val, test, names)
 
-    def first(self, options: TaskOptions, where: str) -> DocumentSplits:
-        """As many documents of each part as are asked for. Raises ManticoreError if there are fewer."""
-        train, val, test = (list(first(getattr(self, part), getattr(options, part), part, where)) for part in PARTS)
+    def take_first(self, options: TaskOptions, source: str) -> DocumentSplits:
+        """The first documents of each split, as many as the options say. Raises ManticoreError if there are fewer."""
+        train, val, test = (
+            list(take_first(getattr(self, name), getattr(options, name), name, source)) for name in SPLIT_NAMES
+        )
         return DocumentSplits(train, val, test, self.groups)
 
-    def apart(self, where: str) -> DocumentSplits:
-        """The same without what stands in another part too, group by group: val gives way to test, train to both.
+    def drop_overlap(self, source: str) -> DocumentSplits:
+        """The same without overlap of splits, by group: dropped from val what is in test, from train what is in either.
 
-        What is dropped is logged. Raises ManticoreError if nothing is left of a part.
+        The number of dropped documents is logged. Raises ManticoreError if a split becomes empty.
         """
-        taken: set[str] = set()
+        seen: set[str] = set()
         kept: dict[str, list[str]] = {}
-        for part in ("test", "val", "train"):
-            held: list[str] = getattr(self, part)
-            kept[part] = [text for text in held if taken.isdisjoint((text, self.groups.get(text, text)))]
-            taken |= {name for text in held for name in (text, self.groups.get(text, text))}
-            if held and not kept[part]:
-                raise ManticoreError(f"{where}: all documents of {part} also occur in the parts it must not touch")
-        lost = {part: len(getattr(self, part)) - len(texts) for part, texts in kept.items()}
-        if not any(lost.values()):
+        for name in ("test", "val", "train"):
+            documents: list[str] = getattr(self, name)
+            kept[name] = [text for text in documents if seen.isdisjoint((text, self.groups.get(text, text)))]
+            seen |= {key for text in documents for key in (text, self.groups.get(text, text))}
+            if documents and not kept[name]:
+                raise ManticoreError(f"{source}: all documents of {name} also occur in the splits it must not overlap")
+        dropped = {name: len(getattr(self, name)) - len(documents) for name, documents in kept.items()}
+        if not any(dropped.values()):
             return self
-        log.warning("%s: %d documents of train and %d of val are dropped: they occur in test, or in val, too",
-                    where, lost["train"], lost["val"])  # fmt: skip
+        log.warning(
+            "%s: dropped %d documents of train and %d of val, which also occur in test or val",
+            source,
+            dropped["train"],
+            dropped["val"],
+        )
         return DocumentSplits(**kept, groups=self.groups)
 
-    def halves(self, seed: int, where: str) -> tuple[list[str], list[str]]:
-        """Train in two parts, of about as many bytes and with no group in common.
+    def halves(self, seed: int, source: str) -> tuple[list[str], list[str]]:
+        """Train in two halves of about as many bytes, for the splits train and train_arch; no group is in both.
 
         Raises ManticoreError if all of train is one group.
         """
         groups = shuffled(group_documents(self.train, self.groups), seed)
         if len(groups) < 2:
-            raise ManticoreError(f"{where}: all of train hangs together; more of it is needed, or a smaller passage")
-        weights, alphas = allocate(groups, (0.5,))
-        return weights, alphas
+            raise ManticoreError(f"{source}: all of train is one group; more text is needed, or a smaller passage")
+        train, train_arch = allocate(groups, (0.5,))
+        return train, train_arch
 
 
 def group_documents(documents: Iterable[str], groups: Groups) -> list[list[str]]:
-    """The documents, those of one group together."""
-    held: dict[str, list[str]] = {}
+    """The documents of each group."""
+    members: dict[str, list[str]] = {}
     for document in documents:
-        held.setdefault(groups.get(document, document), []).append(document)
-    return list(held.values())
+        members.setdefault(groups.get(document, document), []).append(document)
+    return list(members.values())
 
 
 def allocate(groups: Sequence[Sequence[str]], shares: Sequence[float]) -> list[list[str]]:
-    """The documents of whole groups, in order: to each part its share of the bytes, to one more what is left.
+    """Allocate the documents of whole groups, in order: to each split its share of the bytes, the rest to a last one.
 
-    Every part gets a group at least, if there are as many.
+    Every split gets at least one group, if there are enough.
     """
-    sizes = [size_of(group) for group in groups]
-    whole, parts, start = sum(sizes), [], 0
-    for later, share in zip(range(len(shares), 0, -1), shares, strict=True):
+    sizes = [num_bytes(group) for group in groups]
+    total, splits, start = sum(sizes), [], 0
+    for splits_left, share in zip(range(len(shares), 0, -1), shares, strict=True):
         stop = start + 1
-        held = sum(sizes[start:stop])
-        while stop < len(groups) - later and held < share * whole:
-            held += sizes[stop]
+        allocated = sum(sizes[start:stop])
+        while stop < len(groups) - splits_left and allocated < share * total:
+            allocated += sizes[stop]
             stop += 1
-        parts.append([document for group in groups[start:stop] for document in group])
+        splits.append([document for group in groups[start:stop] for document in group])
         start = stop
-    return [*parts, [document for group in groups[start:] for document in group]]
+    return [*splits, [document for group in groups[start:] for document in group]]
 
 
-def grouped(documents: Iterable[str], passage: int, named: Groups | None = None) -> dict[str, str]:
-    """Documents in passages of about `passage` bytes (0: whole), each with its group, which is the document.
+def group_passages(documents: Iterable[str], passage: int, named: Groups | None = None) -> dict[str, str]:
+    """Documents cut into passages, each with the name of its group: one group for each document.
 
-    What is larger than a part for testing is several groups: stretches of passages that follow each other. Documents in
-    `named` have their groups already, whatever their size.
+    A document that is larger than a held-out split becomes several groups: spans of consecutive passages.
+
+    Args:
+        documents: the documents.
+        passage: size of a passage in bytes; 0: documents are not cut.
+        named: groups that the data names; their documents stay in that group, whatever their size.
     """
-    held = {document: passages(document, passage) for document in documents}
-    part = sum(map(size_of, held.values())) / SHARE
-    out: dict[str, str] = {}
-    for document, parts in held.items():
+    passages_of = {document: passages(document, passage) for document in documents}
+    held_out = sum(map(num_bytes, passages_of.values())) / HELD_OUT
+    groups: dict[str, str] = {}
+    for document, parts in passages_of.items():
         group = (named or {}).get(document)
-        name = hashlib.blake2b(document.encode(), digest_size=16).hexdigest()
-        runs = spans(parts, part / FINENESS) if group is None and size_of(parts) > part else [parts]
-        for number, run in enumerate(runs):
-            for text in run:
-                out.setdefault(text, group or f"{name}.{number}")
-    return out
+        key = hashlib.blake2b(document.encode(), digest_size=16).hexdigest()
+        large = group is None and num_bytes(parts) > held_out
+        for number, span in enumerate(spans(parts, held_out / SPANS_PER_SPLIT) if large else [parts]):
+            for text in span:
+                groups.setdefault(text, group or f"{key}.{number}")
+    return groups
 
 
-def spans(parts: Sequence[str], most: float) -> list[list[str]]:
-    """What follows each other, in runs of at most `most` bytes, or of one."""
+def spans(parts: Sequence[str], size: float) -> list[list[str]]:
+    """Runs of consecutive parts with at most `size` bytes, or with one part."""
     runs: list[list[str]] = [[]]
-    held = 0
+    used = 0
     for part in parts:
-        size = size_of([part])
-        if runs[-1] and held + size > most:
+        length = num_bytes([part])
+        if runs[-1] and used + length > size:
             runs.append([])
-            held = 0
+            used = 0
         runs[-1].append(part)
-        held += size
+        used += length
     return runs
 
 
-def size_of(documents: Iterable[str]) -> int:
-    """Bytes."""
+def num_bytes(documents: Iterable[str]) -> int:
+    """Bytes of all documents in UTF-8."""
     return sum(len(document.encode()) for document in documents)

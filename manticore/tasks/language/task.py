@@ -17,13 +17,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from manticore.errors import ManticoreError
-from manticore.tasks.dataset import Example, Examples, Splits, drop_matching
+from manticore.tasks.dataset import Example, Examples, Splits, drop_seen, pad_batch
 from manticore.tasks.info import TaskInfo
 from manticore.tasks.language.chunking import chunk
 from manticore.tasks.language.splitting import DocumentSplits
 from manticore.tasks.options import TaskOptions, choose_preset
-from manticore.tasks.splits import PARTS, number
-from manticore.tasks.task import HeadSpec, Task, padded
+from manticore.tasks.splits import SPLIT_NAMES
+from manticore.tasks.task import HeadSpec, Task
 from manticore.tasks.vocabulary import Vocabulary
 from manticore.utils.io import write_text
 
@@ -34,43 +34,45 @@ if TYPE_CHECKING:
 LENGTHS = {"cpu": 256, "paper": 1024}
 """Tokens of a chunk, by preset."""
 
-HELPS = {"length": "tokens a model sees at once; no more than it has positions for, unless set"}
+SETTING_HELP = {"length": "tokens of a chunk; default: the preset's, or the models' context length if that is shorter"}
+"""Meaning of the setting that all language tasks have."""
 
 
 class LanguageTask(Task):
-    """Documents, and their tokens once it is known who reads them.
+    """Documents in splits, and their chunks of tokens under a tokenizer.
 
     Args:
         name, settings: see `Task`.
-        texts: gets the documents when they are first needed.
+        load: returns the documents; called when they are first needed.
         length: most tokens of a chunk.
-        seed: of the division of train into weights and alphas.
-        words: where the documents come from, for `describe`.
-        tokenizer: who reads them; None until `with_tokenizer`.
+        seed: seed of the halves of train.
+        origin: where the documents come from; see `Task.origin`.
+        tokenizer: the tokenizer that reads them; None until `with_tokenizer`.
     """
 
     kind = "lm"
     metric = "bits_per_byte"
+    per_token = True
     is_language_modeling = True
 
     def __init__(
         self,
         name: str,
-        texts: Callable[[], DocumentSplits],
+        load: Callable[[], DocumentSplits],
         length: int,
         seed: int,
-        words: str,
+        origin: str,
         settings: dict[str, object],
         tokenizer: PreTrainedTokenizerBase | None = None,
     ) -> None:
         size = 0 if tokenizer is None else len(tokenizer)
         super().__init__(name, Vocabulary.plain(size), (), length, settings=settings)
         self.tokenizer = tokenizer
-        self._source = texts
+        self._load = load
         self._texts: DocumentSplits | None = None
         self._seed = seed
-        self._words = words
-        self._readings: dict[str, LanguageTask] = {}
+        self._origin = origin
+        self._by_tokenizer: dict[str, LanguageTask] = {}
 
     def with_tokenizer(self, tokenizer: PreTrainedTokenizerBase | None, owner: str = "the model") -> LanguageTask:
         """The task as a tokenizer reads it; the same object for tokenizers with equal contents.
@@ -78,17 +80,18 @@ class LanguageTask(Task):
         Raises ManticoreError if there is no tokenizer, if it is a slow one, which has no character offsets, or if it
         lowercases.
         """
-        from manticore.components.tokenizers import check_case_sensitive, fingerprint  # here, for it takes seconds
+        # Imported here, because transformers takes seconds.
+        from manticore.components.tokenizers import check_case_sensitive, fingerprint
 
         if tokenizer is None:
             raise ManticoreError(f"{owner} has no tokenizer beside its weights, and cannot read text")
         content = fingerprint(tokenizer)
         check_case_sensitive(tokenizer)
-        if content not in self._readings:
-            self._readings[content] = LanguageTask(
-                self.name, self.texts, self.max_length, self._seed, self._words, self.settings, tokenizer
+        if content not in self._by_tokenizer:
+            self._by_tokenizer[content] = LanguageTask(
+                self.name, self.texts, self.max_length, self._seed, self._origin, self.settings, tokenizer
             )
-        return self._readings[content]
+        return self._by_tokenizer[content]
 
     @property
     def head_spec(self) -> HeadSpec:
@@ -115,76 +118,79 @@ class LanguageTask(Task):
         """None: the task reads any text."""
 
     def texts(self) -> DocumentSplits:
-        """The documents, got at the first call."""
+        """The documents of train, val and test, loaded at the first call."""
         if self._texts is None:
-            self._texts = self._source()
+            self._texts = self._load()
         return self._texts
 
     def documents(self) -> dict[str, list[str]]:
-        """The documents of the four splits, test first; train is halved by the seed, a group on one side only."""
+        """The documents of the four splits; the halves of train depend on the seed, and no group is in both."""
         texts = self.texts()
-        weights, alphas = texts.halves(self._seed, self.name)
-        return {"test": texts.test, "val": texts.val, "train_arch": alphas, "train": weights}
+        train, train_arch = texts.halves(self._seed, self.name)
+        return {"test": texts.test, "val": texts.val, "train_arch": train_arch, "train": train}
 
     def build(self) -> Splits:
-        """Chunks of the documents. What occurs twice is dropped where it is learnt from, never from test."""
+        """Chunks of the documents. Duplicates are dropped from the splits other than test."""
         tokenizer, groups = self.hf_tokenizer(), self.texts().groups
-        chunks = {part: chunk(held, tokenizer, self.max_length, groups) for part, held in self.documents().items()}
-        seen: set[bytes] = set()
+        documents = self.documents()
+        chunks = {split: chunk(texts, tokenizer, self.max_length, groups) for split, texts in documents.items()}
         test = chunks.pop("test")
-        seen.update(test.fingerprints())
-        rest = {part: drop_matching(seen, f"{self.name} chunks", part, held) for part, held in chunks.items()}
+        seen = set(test.fingerprints())
+        rest = {split: drop_seen(seen, f"{self.name} chunks", split, examples) for split, examples in chunks.items()}
         return Splits(train=rest["train"], train_arch=rest["train_arch"], val=rest["val"], test=test)
 
     def origin(self) -> str:
         """Where the documents come from."""
-        return self._words
+        return self._origin
 
-    def sheet(self) -> TaskInfo:
-        """What is known before there is a tokenizer."""
-        return replace(super().sheet(), vocabulary=None, helps=HELPS)
+    def info(self) -> TaskInfo:
+        """What is known without a tokenizer."""
+        return replace(super().info(), vocabulary=None, setting_help=SETTING_HELP)
 
-    def guesses(self) -> dict[str, float]:
-        """Nothing: without a model there is no telling of text."""
+    def heuristic_baselines(self) -> dict[str, float]:
+        """None: text has no heuristic baselines."""
         return {}
 
     def describe(self) -> str:
-        """One line for humans: documents, chunks and bytes of each split, kinds of token, origin."""
+        """One line: documents, chunks and bytes of each split, size of the vocabulary, origin."""
         splits, texts = self.splits(), self.texts()
-        sizes = ", ".join(f"{part} {len(held):,} ({_bytes(held) / 1e6:.2f} MB)" for part, held in vars(splits).items())
+        sizes = ", ".join(
+            f"{split} {len(examples):,} ({_num_bytes(examples) / 1e6:.2f} MB)"
+            for split, examples in vars(splits).items()
+        )
         documents = len(texts.train) + len(texts.val) + len(texts.test)
         return (
             f"{self.name}: {documents:,} documents in chunks of up to {self.max_length} tokens: {sizes}; "
-            f"{self.vocabulary.size:,} kinds of token; {self._words}"
+            f"vocabulary of {self.vocabulary.size:,} tokens; {self._origin}"
         )
 
     def collate(self, batch: Sequence[Example]) -> dict[str, torch.Tensor]:
-        """One batch of chunks, padded on the right with the tokenizer's own token where it has one."""
+        """One batch of chunks, padded on the right with the tokenizer's padding token, or id 0 if it has none."""
         pad = None if self.tokenizer is None else self.tokenizer.pad_token_id
-        return padded(batch, pad or 0, self.per_token)
+        return pad_batch(batch, pad or 0, self.per_token)
 
     def write(self, folder: Path) -> list[Path]:
-        """train.jsonl, val.jsonl and test.jsonl: a record for each document, and its `group` if others are in it."""
-        files = {part: folder / f"{part}.jsonl" for part in PARTS}
+        """train.jsonl, val.jsonl and test.jsonl: a record for each document, with its `group` if that has several."""
+        files = {split: folder / f"{split}.jsonl" for split in SPLIT_NAMES}
         for file in files.values():
             if file.exists():
                 raise ManticoreError(f"{file} exists; choose another folder")
         texts = self.texts()
-        names = [texts.groups.get(text, text) for part in PARTS for text in getattr(texts, part)]
+        names = [texts.groups.get(text, text) for split in SPLIT_NAMES for text in getattr(texts, split)]
         numbers = {name: number for number, (name, count) in enumerate(Counter(names).items()) if count > 1}
-        for part, file in files.items():
+        for split, file in files.items():
             records: list[dict[str, object]] = []
-            for text in getattr(texts, part):
+            for text in getattr(texts, split):
                 number = numbers.get(texts.groups.get(text, text))
                 records.append({"text": text} if number is None else {"text": text, "group": number})
             write_text(file, "".join(f"{json.dumps(record, ensure_ascii=False)}\n" for record in records))
         return list(files.values())
 
 
-def _bytes(examples: Examples) -> int:
-    return 0 if examples.sizes is None else int(np.sum(examples.sizes))
+def _num_bytes(examples: Examples) -> int:
+    return 0 if examples.num_bytes is None else int(np.sum(examples.num_bytes))
 
 
-def length_of(options: TaskOptions) -> int:
-    """Tokens of a chunk: what is set after `@`, or the preset's. Raises ManticoreError."""
-    return number(options, "length", LENGTHS[choose_preset(options.preset)[0]], range(2, 1 << 20))
+def chunk_length(options: TaskOptions) -> int:
+    """Tokens of a chunk: the setting `length`, or the preset's. Raises ManticoreError."""
+    return options.int_setting("length", LENGTHS[choose_preset(options.preset)[0]], range(2, 1 << 20))

@@ -1,4 +1,4 @@
-"""Your own text: local files, a data set of the hub, or the megabyte of public-domain English that comes along."""
+"""The user's own text: local files, a dataset of the hub, or the megabyte of public-domain English in the package."""
 
 from __future__ import annotations
 
@@ -7,122 +7,129 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from manticore.errors import BadFile, ManticoreError
-from manticore.tasks.hub import from_hub
+from manticore.tasks.hub import load_hub_dataset
 from manticore.tasks.info import TaskInfo
-from manticore.tasks.language.documents import FIELDS, KINDS, read_documents, read_groups
-from manticore.tasks.language.splitting import SHARE, DocumentSplits, Groups, grouped
-from manticore.tasks.language.task import HELPS, LanguageTask, length_of
-from manticore.tasks.options import TaskOptions
-from manticore.tasks.splits import PARTS, number
+from manticore.tasks.language.documents import FIELDS, KINDS, read_grouped_documents
+from manticore.tasks.language.splitting import HELD_OUT, DocumentSplits, Groups, group_passages
+from manticore.tasks.language.task import SETTING_HELP, LanguageTask, chunk_length
+from manticore.tasks.options import TaskOptions, format_settings
+from manticore.tasks.splits import SPLIT_NAMES
 from manticore.tasks.task import task_infos, tasks
 from manticore.utils import assets
 
 NAME = "text"
 SAMPLE = assets.root("samples") / "public_domain.txt.xz"
+SAMPLE_DESCRIPTION = "a megabyte of novels and speeches in the public domain"
 PASSAGE = 8192
 LAYOUT = (
     f"a {', '.join(KINDS)} file (any with .xz after it), or a folder of them: all in one pool, or train, val and test "
     "by their names; or the hub's name of a data set that has a column "
     f"{' or '.join(FIELDS)}"
 )
-VAL = ("val", "valid", "validation", "dev")
-"""What validation files are called."""
+VAL_NAMES = ("val", "valid", "validation", "dev")
+"""First words of the names of validation files."""
 
 
 @tasks.register(NAME)
 def text(options: TaskOptions) -> LanguageTask:
-    """Tell the next token of your own text: .txt, .jsonl, .parquet or a data set of the hub.
+    """Predict the next token of your own text: .txt, .jsonl, .parquet or a data set of the hub.
 
     Without `options.data_dir` the text is a megabyte of novels and speeches in the public domain. Raises
     ManticoreError.
     """
-    length, passage = length_of(options), number(options, "passage", PASSAGE, range(1 << 30))
-    given = str(SAMPLE) if options.data_dir is None else options.data_dir
-    where = "a megabyte of novels and speeches in the public domain" if options.data_dir is None else given
+    length, passage = chunk_length(options), options.int_setting("passage", PASSAGE, range(1 << 30))
+    path = str(SAMPLE) if options.data_dir is None else options.data_dir
+    source = SAMPLE_DESCRIPTION if options.data_dir is None else path
 
-    def get() -> DocumentSplits:
-        return read_texts(given, passage, options.seed).apart(where).first(options, where)
+    def load() -> DocumentSplits:
+        return load_documents(path, passage, options.seed).drop_overlap(source).take_first(options, source)
 
-    held: dict[str, object] = {"length": length, "passage": passage}
-    own = "".join(f",{key}={value}" for key, value in held.items() if key in options.settings)
-    name = f"{NAME}@{own[1:]}" if own else NAME
-    if options.data_dir is not None:
-        name = name.replace(NAME, f"{NAME}:{Path(given).name}", 1)
-    return LanguageTask(name, get, length, options.seed, f"read from {where}", held)
+    settings: dict[str, object] = {"length": length, "passage": passage}
+    own = {key: value for key, value in settings.items() if key in options.settings}
+    name = NAME if options.data_dir is None else f"{NAME}:{Path(path).name}"
+    name = f"{name}@{format_settings(own)}" if own else name
+    return LanguageTask(name, load, length, options.seed, f"read from {source}", settings)
 
 
 @task_infos.register(NAME)
-def sheet(options: TaskOptions) -> TaskInfo:
+def info(options: TaskOptions) -> TaskInfo:
     """What is known without the text."""
     return TaskInfo(
         kind="lm",
         metric="bits_per_byte",
         label_names=(),
-        settings={"length": length_of(options), "passage": PASSAGE},
+        settings={"length": chunk_length(options), "passage": PASSAGE},
         vocabulary=None,
-        max_length=length_of(options),
+        max_length=chunk_length(options),
         sizes={},
-        origin="a megabyte of novels and speeches in the public domain, which comes with manticore",
+        origin=f"{SAMPLE_DESCRIPTION}, which comes with manticore",
         files=LAYOUT,
-        helps={**HELPS, "passage": "bytes beyond which a document is cut between paragraphs, 0 for never"},
+        setting_help={
+            **SETTING_HELP,
+            "passage": "size in bytes from which a document is cut between paragraphs; 0: never",
+        },
     )
 
 
-def read_texts(given: str, passage: int, seed: int) -> DocumentSplits:
-    """The documents of a file, a folder or a data set in three parts. Raises ManticoreError."""
-    place = Path(given).expanduser()
-    if not place.exists():
-        if "/" not in given or given.startswith((".", "/", "~")):
-            raise ManticoreError(f"no such file or folder of text: {given}")
-        return _from_hub(given, passage, seed)
-    files, named = read_documents(place), read_groups(place)
-    parts = _parts(list(files))
-    if not parts:
-        return _divided(
-            files, {text: group for held in named.values() for text, group in held.items()}, passage, seed, given
-        )
-    if missing := [part for part in PARTS if part not in parts.values()]:
-        raise BadFile(place, f"has files for some parts and none for {' and '.join(missing)}; name all or none so")
-    if others := [name for name, part in parts.items() if not part]:
-        raise BadFile(place / others[0], f"is none of {', '.join(PARTS)}, which its folder has; take it out")
-    own = {
-        text: f"{name}: {group}" for name, held in named.items() for text, group in held.items()
-    }  # each counts its own
+def load_documents(source: str, passage: int, seed: int) -> DocumentSplits:
+    """The documents of a file, a folder or a dataset of the hub, in three splits. Raises ManticoreError."""
+    path = Path(source).expanduser()
+    if not path.exists():
+        if "/" not in source or source.startswith((".", "/", "~")):
+            raise ManticoreError(f"no such file or folder of text: {source}")
+        return _from_hub(source, passage, seed)
+    files, groups = read_grouped_documents(path)
+    split_of = _splits_by_name(list(files))
+    if not split_of:
+        named = {text: group for file_groups in groups.values() for text, group in file_groups.items()}
+        return _split_files(files, named, passage, seed, source)
+    if missing := [split for split in SPLIT_NAMES if split not in split_of.values()]:
+        raise BadFile(path, f"has files for some splits and none for {' and '.join(missing)}; name all or none so")
+    if unnamed := [name for name, split in split_of.items() if not split]:
+        raise BadFile(path / unnamed[0], f"is none of {', '.join(SPLIT_NAMES)}, which its folder has; take it out")
+    # Every file numbers its own groups.
+    named = {text: f"{name}: {group}" for name, file_groups in groups.items() for text, group in file_groups.items()}
     train, val, test = (
-        grouped([text for name in files if parts[name] == part for text in files[name]], passage, own) for part in PARTS
+        group_passages([text for name in files if split_of[name] == split for text in files[name]], passage, named)
+        for split in SPLIT_NAMES
     )
     return DocumentSplits(list(train), list(val), list(test), train | val | test)
 
 
-def _divided(files: Mapping[str, Sequence[str]], named: Groups, passage: int, seed: int, given: str) -> DocumentSplits:
-    """The documents of files in three parts; each file by itself, if all have enough for that and share nothing."""
-    each = [grouped(texts, passage, named) for texts in files.values()]
-    groups = [set(pool.values()) for pool in each]
-    if any(len(held) < SHARE for held in groups) or sum(map(len, groups)) > len(set().union(*groups)):
-        each = [grouped([text for texts in files.values() for text in texts], passage, named)]
-    return DocumentSplits.divided(each, seed, given)
+def _split_files(
+    files: Mapping[str, Sequence[str]], named: Groups, passage: int, seed: int, source: str
+) -> DocumentSplits:
+    """Split the documents of each file, or of all files in one pool if a file has few groups or they share groups."""
+    pools = [group_passages(texts, passage, named) for texts in files.values()]
+    groups = [set(pool.values()) for pool in pools]
+    if any(len(names) < HELD_OUT for names in groups) or sum(map(len, groups)) > len(set().union(*groups)):
+        pools = [group_passages([text for texts in files.values() for text in texts], passage, named)]
+    return DocumentSplits.split(pools, seed, source)
 
 
-def _parts(names: Sequence[str]) -> dict[str, str]:
-    """Which part each file is, empty for none, if some are called train or test, or all like a part; else nothing."""
-    parts = {name: _part_of(name) for name in names}
+def _splits_by_name(names: Sequence[str]) -> dict[str, str]:
+    """The split of each file, empty for none; {} if the names do not say splits.
+
+    They do if some file is called `train` or `test`, or if every file is named like a split and one like train or test.
+    """
+    splits = {name: _split_of(name) for name in names}
     plain = any(re.fullmatch(r"train|test", re.split(r"[.-]", name, maxsplit=1)[0]) for name in names)
-    alike = all(parts.values()) and not {"train", "test"}.isdisjoint(parts.values())
-    return parts if len(names) > 1 and (plain or alike) else {}
+    all_named = all(splits.values()) and not {"train", "test"}.isdisjoint(splits.values())
+    return splits if len(names) > 1 and (plain or all_named) else {}
 
 
-def _part_of(name: str) -> str:
-    """Which part a file is called like, by the first word of its name; empty if none."""
-    stem = re.split(r"[-_.\d]", name.lower(), maxsplit=1)[0]
-    return "val" if stem in VAL else stem if stem in PARTS else ""
+def _split_of(name: str) -> str:
+    """The split that the first word of a file's name says; empty if none."""
+    word = re.split(r"[-_.\d]", name.lower(), maxsplit=1)[0]
+    return "val" if word in VAL_NAMES else word if word in SPLIT_NAMES else ""
 
 
 def _from_hub(source: str, passage: int, seed: int) -> DocumentSplits:
-    (rows,) = from_hub(source, ("train",), f"give --data-dir: {LAYOUT}")
+    (rows,) = load_hub_dataset(source, ("train",), f"give --data-dir: {LAYOUT}")
     field = next((field for field in FIELDS if field in rows.column_names), None)
     if field is None:
         raise ManticoreError(f"'{source}' has no column {' or '.join(FIELDS)}; it has {', '.join(rows.column_names)}")
     texts = [text for text in rows[field] if text is not None]
     if not all(isinstance(text, str) for text in texts):
         raise ManticoreError(f"'{source}' has something else than text in its column {field}")
-    return DocumentSplits.divided([grouped([text for text in texts if text.strip()], passage)], seed, source)
+    return DocumentSplits.split([group_passages([text for text in texts if text.strip()], passage)], seed, source)

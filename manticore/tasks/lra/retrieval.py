@@ -1,8 +1,8 @@
-"""The Retrieval task of the Long Range Arena: does one paper cite the other? Two texts, read letter by letter.
+"""The Retrieval task of the Long Range Arena: does one of two papers cite the other? Both are read byte by byte.
 
-Papers are those of the ACL Anthology Network (Radev et al. 2013) in the archive of Tay et al., "Long Range Arena"
-(arXiv 2011.04006), the only place that has the pairs. An example is two documents, each with its EOS, one after the
-other; a batch has them apart, for one encoder to read both. Knows no model.
+The papers are those of the ACL Anthology Network (Radev et al. 2013); the pairs are only in the archive of Tay et al.,
+"Long Range Arena" (arXiv 2011.04006). An example is the concatenation of two documents, each with its EOS; a batch has
+them in separate rows, so that one encoder reads both. Knows no model.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from manticore.errors import BadFile, ManticoreError
-from manticore.tasks.classification.char_tokenizer import char_encoder, length, pack_encoded
-from manticore.tasks.classification.text import TextScale, scale_of, text_info
+from manticore.tasks.classification.char_tokenizer import CharTokenizer, length
+from manticore.tasks.classification.text import TextScale, TextSettings, text_info
 from manticore.tasks.dataset import Example
 from manticore.tasks.info import TaskInfo
-from manticore.tasks.lra.archive import ARCHIVE
-from manticore.tasks.options import TaskOptions
-from manticore.tasks.splits import SplitTask, TrainValTest, find_splits, with_settings
+from manticore.tasks.lra import ARCHIVE
+from manticore.tasks.options import TaskOptions, choose_preset
+from manticore.tasks.splits import SplitTask, TrainValTest, find_split_files
 from manticore.tasks.task import task_infos, tasks
 from manticore.utils.console import progress_bar
 
@@ -28,96 +28,105 @@ if TYPE_CHECKING:
     import torch
 
 NAME = "lra-retrieval"
-FILES = {part: f"new_aan_pairs.{stem}.tsv" for part, stem in (("train", "train"), ("val", "eval"), ("test", "test"))}
-INSIDE = (".", "tsv_data", "lra_release/tsv_data", "lra_release/lra_release/tsv_data")
+FILES = {split: f"new_aan_pairs.{stem}.tsv" for split, stem in (("train", "train"), ("val", "eval"), ("test", "test"))}
+SUBFOLDERS = (".", "tsv_data", "lra_release/tsv_data", "lra_release/lra_release/tsv_data")
 COLUMNS = ("label", "id1", "id2", "text1", "text2")
 CLASSES = ("apart", "linked")
 LABELS = {b"0.0": 0, b"1.0": 1, b"0": 0, b"1": 1}
 SCALES = {"paper": TextScale(4000), "cpu": TextScale(512, train=4_000, val=500, test=1_000)}
-THERE_ARE = {"train": 147_086, "val": 18_090, "test": 17_437}
+AVAILABLE = {"train": 147_086, "val": 18_090, "test": 17_437}
 
 Pair = tuple[tuple[bytes, bytes], int]
 
 
 class PairTask(SplitTask):
-    """Two texts in each example and one class for both. `max_length` is that of one text."""
+    """Examples of two texts with one class for both. `max_length` is that of one text."""
 
     kind = "pair"
+    sequences = 2
 
     def collate(self, batch: Sequence[Example]) -> dict[str, torch.Tensor]:
         """One batch of pairs, padded on the right to the longest text.
 
         Returns:
-            `input_ids` and `attention_mask`, (2B, L) int64, first all first texts and then all second ones; `labels`,
-            (B,) int64.
+            `input_ids` and `attention_mask`, (2B, L) int64, the first texts of all pairs before all second ones;
+            `labels`, (B,) int64.
         """
         ends = [int(np.argmax(ids == self.vocabulary.eos)) + 1 for ids, _ in batch]
-        apart = [(ids[:end], label) for end, (ids, label) in zip(ends, batch, strict=True)]
-        apart += [(ids[end:], label) for end, (ids, label) in zip(ends, batch, strict=True)]
-        made = super().collate(apart)
-        return {**made, "labels": made["labels"][: len(batch)]}
+        texts = [(ids[:end], label) for end, (ids, label) in zip(ends, batch, strict=True)]
+        texts += [(ids[end:], label) for end, (ids, label) in zip(ends, batch, strict=True)]
+        rows = super().collate(texts)
+        return {**rows, "labels": rows["labels"][: len(batch)]}
 
 
 @tasks.register(NAME)
 def lra_retrieval(options: TaskOptions) -> PairTask:
     """Does one of two papers cite the other? ACL Anthology Network, byte by byte, 4,000 of each.
 
-    Read from the Long Range Arena's files in `options.data_dir`. Raises ManticoreError.
+    Reads the Long Range Arena's files in `options.data_dir`. Raises ManticoreError.
     """
-    scale, held = scale_of(options, SCALES)
+    scale, settings = SCALES[choose_preset(options.preset)[0]], TextSettings.of(options, SCALES)
     if options.data_dir is None:
         raise ManticoreError(
             f"'{options.bare_name}' is in the Long Range Arena's archive only: unpack lra_release.gz (a tar file) and "
             f"give --data-dir: a folder with {', '.join(FILES.values())}"
         )
     folder = Path(options.data_dir).expanduser()
-    read = {
-        part: read_file(path, getattr(options, part), getattr(scale, part))
-        for part, path in find_splits(folder, FILES, INSIDE).items()
+    pairs = {
+        split: read_file(path, getattr(options, split), getattr(scale, split))
+        for split, path in find_split_files(folder, FILES, SUBFOLDERS).items()
     }
-    cut = int(str(held["length"]))
-    vocabulary, spell = char_encoder(str(held["unit"]), cut, (text for texts, _ in read["train"] for text in texts))
-    parts = TrainValTest(**{part: pack_encoded(pairs, spell) for part, pairs in read.items()}).distinct(
-        options.bare_name
+    training_texts = (text for texts, _ in pairs["train"] for text in texts)
+    tokenizer = CharTokenizer(settings.unit, settings.length, training_texts)
+    encoded = {split: tokenizer.encode_all(rows) for split, rows in pairs.items()}
+    splits = TrainValTest(**encoded).without_duplicates(options.bare_name)
+    task = PairTask(
+        settings.task_name(options, SCALES),
+        tokenizer.vocabulary,
+        CLASSES,
+        settings.length,
+        lambda: splits,
+        options.seed,
+        origin=f"read from {folder}, two texts in each example, cut to {settings.length} {settings.unit}",
+        features={"length of both": length},
+        settings=vars(settings),
     )
-    name = with_settings(options, {"unit": "bytes", "length": SCALES["paper"].length}, held)
-    words = f"read from {folder}, two texts in each, cut to {cut} {held['unit']}"
-    cues = {"length of both": length}
-    return PairTask(name, vocabulary, CLASSES, cut, lambda: parts, options.seed, words, cues, held)
+    task.text_unit = settings.unit
+    return task
 
 
 @task_infos.register(NAME)
-def sheet(options: TaskOptions) -> TaskInfo:
-    """What is known without a paper."""
+def info(options: TaskOptions) -> TaskInfo:
+    """What is known without the papers."""
     columns = f"{', '.join(COLUMNS)} between tabs, no header"
     files = f"{', '.join(FILES.values())}, there or in tsv_data/, with columns {columns}; unpack {ARCHIVE}"
-    return text_info(options, SCALES, THERE_ARE, CLASSES, "", files, PairTask.kind)
+    return text_info(options, SCALES, AVAILABLE, CLASSES, "", files, PairTask.kind)
 
 
-def read_file(path: Path, wanted: int | None = None, most: int | None = None) -> list[Pair]:
+def read_file(path: Path, count: int | None = None, most: int | None = None) -> list[Pair]:
     """Pairs of texts from the top of a file: five columns between tabs, no header, no quotes.
 
     Args:
         path: one of the three files.
-        wanted: this many, which must be there; by default all, up to `most`.
-        most: see there.
+        count: number of pairs, which must be there; None: all, up to `most`.
+        most: most pairs if `count` is None; None: no limit.
 
-    Raises BadFile with the line.
+    Raises BadFile, with the line.
     """
     pairs: list[Pair] = []
     try:
         size = path.stat().st_size
         with path.open("rb") as stream, progress_bar(f"reading {path.name}", size, shown=size > 50_000_000) as advance:
             for number, line in enumerate(stream, start=1):
-                if len(pairs) == (wanted or most):
+                if len(pairs) == (count or most):
                     break
                 pairs.append(_parse(path, number, line))
                 if not number % 200:
                     advance(stream.tell())
     except OSError as error:
         raise BadFile(path, f"cannot be read ({error.strerror})") from None
-    if len(pairs) < (wanted or 1):
-        raise BadFile(path, f"expected at least {wanted or 1} examples, found {len(pairs)}")
+    if len(pairs) < (count or 1):
+        raise BadFile(path, f"expected at least {count or 1} examples, found {len(pairs)}")
     return pairs
 
 
@@ -127,6 +136,6 @@ def _parse(path: Path, number: int, line: bytes) -> Pair:
         raise BadFile(path, f"expected {len(COLUMNS)} columns {'<tab>'.join(COLUMNS)}, found {len(columns)}", number)
     label = LABELS.get(columns[0])
     if label is None:
-        found = columns[0][:20].decode("utf-8", "replace")
-        raise BadFile(path, f"expected a label 0.0 or 1.0, found '{found}'", number)
+        text = columns[0][:20].decode("utf-8", "replace")
+        raise BadFile(path, f"expected a label 0.0 or 1.0, found '{text}'", number)
     return (columns[3], columns[4]), label

@@ -1,12 +1,12 @@
-"""The six MAD tasks by name, with the settings that the benchmark starts from and the difficulties it sweeps.
+"""The six MAD tasks by name, with the settings of the benchmark's baselines and of its sweeps.
 
-Poli et al., "Mechanistic Design and Scaling of Hybrid Architectures" (arXiv 2403.17844). A task's score there is the
-mean over its baseline and every value in `SWEEPS`, one setting changed at a time: 66 settings in all.
+Poli et al., "Mechanistic Design and Scaling of Hybrid Architectures" (arXiv 2403.17844). The score of a task there is
+the mean over its baseline and every value in `SWEEPS`, with one setting changed at a time: 66 settings in all.
 """
 
 from __future__ import annotations
 
-from manticore.tasks.heuristics import same_place, same_token
+from manticore.tasks.heuristics import same_position, same_token
 from manticore.tasks.mad.compression import Compression
 from manticore.tasks.mad.copying import Copying
 from manticore.tasks.mad.fuzzy import Fuzzy
@@ -26,7 +26,7 @@ RECALL = MadFamily(
     paper=Recall(vocab_size=16, seq_len=128, train=12_800),
     cpu=Recall(vocab_size=16, seq_len=32, train=12_800),
     sweep={"vocab_size": _VOCABULARIES, "seq_len": _LENGTHS, "train": _SIZES},
-    cues={"current token": same_token},
+    features={"current token": same_token},
 )
 NOISY = MadFamily(
     "mad-noisy-recall",
@@ -34,7 +34,7 @@ NOISY = MadFamily(
     paper=Recall(vocab_size=32, seq_len=128, train=12_800, noise_vocab_size=16, frac_noise=0.2),
     cpu=Recall(vocab_size=32, seq_len=32, train=12_800, noise_vocab_size=16, frac_noise=0.2),
     sweep={"vocab_size": (48, 80, 144), "seq_len": _LENGTHS, "train": _SIZES, "frac_noise": (0.4, 0.6, 0.8)},
-    cues={"current token": same_token},
+    features={"current token": same_token},
 )
 FUZZY = MadFamily(
     "mad-fuzzy-recall",
@@ -42,7 +42,7 @@ FUZZY = MadFamily(
     paper=Fuzzy(vocab_size=16, seq_len=128, train=12_800),
     cpu=Fuzzy(vocab_size=8, seq_len=24, train=12_800, k_motif_size=2, v_motif_size=2),
     sweep={"vocab_size": _VOCABULARIES, "seq_len": _LENGTHS, "train": _SIZES},
-    cues={"current token": same_token},
+    features={"current token": same_token},
 )
 COPYING = MadFamily(
     "mad-selective-copying",
@@ -62,7 +62,7 @@ COMPRESSION = MadFamily(
     paper=Compression(vocab_size=16, seq_len=32, train=12_800),
     cpu=Compression(vocab_size=8, seq_len=10, train=12_800),
     sweep={"vocab_size": _VOCABULARIES, "seq_len": (64, 128, 256), "train": _SIZES},
-    cues={"place": same_place},
+    features={"position": same_position},
 )
 MEMORIZATION = MadFamily(
     "mad-memorization",
@@ -76,12 +76,6 @@ FAMILIES = {family.name: family for family in (RECALL, NOISY, FUZZY, COPYING, CO
 SWEEPS = {name: family.sweep for name, family in FAMILIES.items()}
 
 
-def variants(name: str) -> list[str]:
-    """The names of a task's baseline and of all settings the benchmark tries: what its MAD score is the mean of."""
-    changed = [f"{name}@{key}={value}" for key, values in SWEEPS[name].items() for value in values]
-    return [name, *changed]
-
-
 @tasks.register(RECALL.name)
 def in_context_recall(options: TaskOptions) -> Task:
     """MAD: the value that a key had earlier in the sequence."""
@@ -90,13 +84,13 @@ def in_context_recall(options: TaskOptions) -> Task:
 
 @tasks.register(NOISY.name)
 def noisy_recall(options: TaskOptions) -> Task:
-    """MAD: the value that a key had earlier in the sequence, noise between the pairs."""
+    """MAD: the value that a key had earlier in the sequence, with noise between the pairs."""
     return mad_task(NOISY, options)
 
 
 @tasks.register(FUZZY.name)
 def fuzzy_recall(options: TaskOptions) -> Task:
-    """MAD: the value that a key had earlier in the sequence, keys and values of several tokens."""
+    """MAD: the value that a key had earlier in the sequence; keys and values have several tokens."""
     return mad_task(FUZZY, options)
 
 
@@ -108,11 +102,11 @@ def selective_copying(options: TaskOptions) -> Task:
 
 @tasks.register(COMPRESSION.name)
 def compression(options: TaskOptions) -> Task:
-    """MAD: the whole sequence, told again from the state at its last token."""
+    """MAD: the whole sequence, decoded from the state at its last token."""
     return mad_task(COMPRESSION, options)
 
 
 @tasks.register(MEMORIZATION.name)
 def memorization(options: TaskOptions) -> Task:
-    """MAD: values of keys that are the same in every sequence and stand in none."""
+    """MAD: the values of keys, which are the same for every sequence and occur in none."""
     return mad_task(MEMORIZATION, options)

@@ -1,6 +1,6 @@
-"""MAD's compression: one state, the last token's, from which the whole input is told again.
+"""MAD's compression: the input is decoded from a single state, that of its last token.
 
-Token ids: symbols, then the token at which the sequence is to be compressed.
+Token ids: symbols, then the compression token, which ends the input.
 """
 
 from __future__ import annotations
@@ -10,25 +10,25 @@ from typing import ClassVar
 
 import numpy as np
 
-from manticore.tasks.mad.puzzle import Puzzle, Whole
+from manticore.tasks.mad.puzzle import Ids, Puzzle
 
 
 @dataclass(frozen=True)
 class Compression(Puzzle):
-    """T - 1 uniform symbols and the compression token; all T are asked for, the last being a gift."""
+    """T - 1 uniform symbols and the compression token; all T are targets, of which the last is always the same."""
 
     kind: ClassVar[str] = "autoencoder"
 
     def check(self) -> None:
-        """Nothing beyond what every puzzle needs."""
+        """All settings of a puzzle are valid."""
 
     @property
     def tokens(self) -> int:
         return self.seq_len
 
-    def draw(self, rng: np.random.Generator, count: int, training: bool) -> Whole:
+    def draw(self, rng: np.random.Generator, count: int, training: bool) -> Ids:
         symbol_NS = rng.integers(self.vocab_size - 1, size=(count, self.seq_len - 1))
         return np.concatenate([symbol_NS, np.full((count, 1), self.vocab_size - 1)], axis=1)
 
-    def asked(self, whole_NS: Whole) -> Whole:
-        return whole_NS
+    def test_targets(self, full_NS: Ids) -> Ids:
+        return full_NS

@@ -1,7 +1,7 @@
-"""MAD's files: writes them whole or not at all, reads and checks them.
+"""The files of the MAD benchmark: writes all or none, reads and checks them.
 
-`t-CR_vs-16_sl-128_..._s-12345/{train,test}/{inputs,targets}.npy`, a folder's name being the settings of what it holds.
-To the two parts of the release we add `val`, which is not needed to read. Knows nothing of splits, nor of models.
+`t-CR_vs-16_sl-128_..._s-12345/{train,test}/{inputs,targets}.npy`; the name of the folder has the settings of its
+content. A third split, `val`, is written here but not needed to read a folder. Knows nothing of models.
 """
 
 from __future__ import annotations
@@ -17,14 +17,13 @@ from numpy.typing import NDArray
 
 from manticore.errors import BadFile, ManticoreError
 from manticore.tasks.dataset import IGNORE
-from manticore.tasks.mad.puzzle import Puzzle, Whole, told
+from manticore.tasks.mad.puzzle import Ids, Puzzle
+from manticore.tasks.options import format_settings
 from manticore.utils.io import atomic_write
 
-PARTS = ("train", "val", "test")
 INPUTS, TARGETS = "inputs.npy", "targets.npy"
 
-# In the order of a folder's name, after the task; with what stands there for a task without such a setting.
-SHORT = {
+ABBREVIATIONS = {
     "vocab_size": ("vs", None),
     "seq_len": ("sl", None),
     "train": ("ntr", None),
@@ -37,50 +36,56 @@ SHORT = {
     "num_tokens_to_copy": ("ntc", 0),
     "map_seed": ("s", None),
 }
+"""By setting, its abbreviation in the name of a folder, and its value there for tasks without it; in their order."""
 
-Posed = tuple[Whole, Whole]
+InputsTargets = tuple[Ids, Ids]
+"""Inputs and targets, (N, L) each."""
 
 
 def folder_name(code: str, puzzle: Puzzle, test: int, seed: int) -> str:
-    """The name of the folder with a puzzle's files; `code` is MAD's short name of the task.
+    """The name of the folder with a puzzle's files.
 
-    The seed is that of the examples, except where a puzzle has one that decides more (its `map_seed`).
+    Args:
+        code: MAD's short name of the task.
+        puzzle: its settings.
+        test: number of test examples.
+        seed: seed of the examples; a puzzle with a `map_seed` has that in the name instead.
     """
-    held = {"map_seed": seed, **asdict(puzzle), "test": test}
-    words = {short: held.get(key, default) for key, (short, default) in SHORT.items()}
-    plain = {short: int(value) if isinstance(value, bool) else value for short, value in words.items()}
+    settings = {"map_seed": seed, **asdict(puzzle), "test": test}
+    values = {short: settings.get(key, default) for key, (short, default) in ABBREVIATIONS.items()}
+    plain = {short: int(value) if isinstance(value, bool) else value for short, value in values.items()}
     return "_".join([f"t-{code}", *(f"{short}-{value}".replace(".", "#") for short, value in plain.items())])
 
 
 def read_name(name: str) -> dict[str, str]:
-    """The task (`t`) and the settings that a folder's name tells, as a user writes them; none if it is not such a name.
+    """The task (`t`) and the settings in the name of a folder, as text; empty for the name of another folder.
 
-    MAD writes `mq-1` whether it is so or not, so that 1 tells nothing.
+    MAD writes `mq-1` in any case, so that this is no setting.
     """
     if not name.startswith("t-"):
         return {}
-    words = dict(part.split("-", 1) for part in name.split("_") if "-" in part)
-    found = {key: words[short].replace("#", ".") for key, (short, _) in SHORT.items() if short in words}
-    if found.get("multi_query") == "1":
-        del found["multi_query"]
-    return {"t": words["t"], **found}
+    values = dict(pair.split("-", 1) for pair in name.split("_") if "-" in pair)
+    settings = {key: values[short].replace("#", ".") for key, (short, _) in ABBREVIATIONS.items() if short in values}
+    if settings.get("multi_query") == "1":
+        del settings["multi_query"]
+    return {"t": values["t"], **settings}
 
 
 def find_folders(folder: Path, code: str) -> list[Path]:
-    """`folder` if it has the parts in it, else the folders of the task below it. Raises BadFile if there are none."""
+    """`folder` if it contains the splits, else the folders of the task below it. Raises BadFile if there are none."""
     if (folder / "train").is_dir() or (folder / "test").is_dir():
-        told_code = read_name(folder.name).get("t", code)
-        if told_code != code:
-            raise BadFile(folder, f"expected the task t-{code}, found t-{told_code}")
+        named_code = read_name(folder.name).get("t", code)
+        if named_code != code:
+            raise BadFile(folder, f"expected the task t-{code}, found t-{named_code}")
         return [folder]
-    found = sorted(path for path in folder.glob(f"t-{code}_*") if path.is_dir())
-    if not found:
+    folders = sorted(path for path in folder.glob(f"t-{code}_*") if path.is_dir())
+    if not folders:
         raise BadFile(folder, f"expected train and test with {INPUTS} and {TARGETS} in it, or a folder t-{code}_...")
-    return found
+    return folders
 
 
-def write_parts(folder: Path, name: str, parts: Mapping[str, Posed]) -> list[Path]:
-    """Write inputs and targets of each part below `folder / name`; all files appear, or none.
+def write_splits(folder: Path, name: str, splits: Mapping[str, InputsTargets]) -> list[Path]:
+    """Write inputs and targets of each split below `folder / name`; all files appear, or none.
 
     Returns the paths. Raises ManticoreError if the folder exists or cannot be written to.
     """
@@ -92,8 +97,8 @@ def write_parts(folder: Path, name: str, parts: Mapping[str, Posed]) -> list[Pat
         folder.mkdir(parents=True, exist_ok=True)
         with TemporaryDirectory(dir=folder, prefix=".t-") as unfinished:
             files = [
-                _save(Path(unfinished) / name / part / file, array)
-                for part, arrays in parts.items()
+                _save(Path(unfinished) / name / split / file, array)
+                for split, arrays in splits.items()
                 for file, array in zip((INPUTS, TARGETS), arrays, strict=True)
             ]
             (Path(unfinished) / name).rename(folder / name)
@@ -102,23 +107,23 @@ def write_parts(folder: Path, name: str, parts: Mapping[str, Posed]) -> list[Pat
     return [folder / file.relative_to(unfinished) for file in files]
 
 
-def _save(path: Path, array: Whole) -> Path:
-    with atomic_write(path) as part, part.open("wb") as stream:
+def _save(path: Path, array: Ids) -> Path:
+    with atomic_write(path) as unfinished, unfinished.open("wb") as stream:
         np.save(stream, array)
     return path
 
 
-def read_part(folder: Path, puzzle: Puzzle, training: bool, limit: int | None = None) -> Posed:
-    """Inputs and targets (N, L) of one part, each target checked against what follows from the inputs.
+def read_split(folder: Path, puzzle: Puzzle, training: bool, limit: int | None = None) -> InputsTargets:
+    """Inputs and targets (N, L) of one split. Each target is checked against the one that follows from the inputs.
 
     Args:
-        folder: with the two files.
-        puzzle: what they hold.
-        training: whether targets are those of training.
+        folder: the folder of the two files.
+        puzzle: the settings of the files.
+        training: whether the targets are those of training.
         limit: number of examples to read from the top; all by default.
 
     Raises:
-        BadFile: with the place and what was expected there; also if there are fewer than `limit` examples.
+        BadFile: names the position and what was expected there; also if there are fewer than `limit` examples.
     """
     inputs_NL = _read(folder / INPUTS, puzzle, limit)
     targets_NL = _read(folder / TARGETS, puzzle, limit, IGNORE)
@@ -129,26 +134,27 @@ def read_part(folder: Path, puzzle: Puzzle, training: bool, limit: int | None = 
         raise BadFile(
             folder / TARGETS, f"at [{row}, {puzzle.length - 1}]: expected the last token's id, found {IGNORE}"
         )
-    expected_NL = puzzle.pose(puzzle.whole(inputs_NL, targets_NL), training)[1]
+    expected_NL = puzzle.inputs_and_targets(puzzle.full_sequences(inputs_NL, targets_NL), training)[1]
     for row, column in np.argwhere(expected_NL != targets_NL)[:1]:
-        wanted = f"expected {expected_NL[row, column]}, which follows from the inputs with {told(asdict(puzzle))}"
-        raise BadFile(folder / TARGETS, f"at [{row}, {column}]: {wanted}; found {targets_NL[row, column]}")
+        settings = format_settings(asdict(puzzle))
+        expected = f"expected {expected_NL[row, column]}, which follows from the inputs with {settings}"
+        raise BadFile(folder / TARGETS, f"at [{row}, {column}]: {expected}; found {targets_NL[row, column]}")
     return inputs_NL, targets_NL
 
 
-def _read(path: Path, puzzle: Puzzle, limit: int | None, beside: int | None = None) -> Whole:
-    """An array of ids (N, L); `beside` may stand in it too."""
+def _read(path: Path, puzzle: Puzzle, limit: int | None, also: int | None = None) -> Ids:
+    """An array of ids (N, L), in which `also` is valid too."""
     array, least = _load(path), limit or 1
     if array.ndim != 2 or array.shape[1] != puzzle.length:
-        wanted = f"(examples, {puzzle.length}), the shape with {told(asdict(puzzle))}"
-        raise BadFile(path, f"expected {wanted}; found {array.shape}")
+        expected = f"(examples, {puzzle.length}), the shape with {format_settings(asdict(puzzle))}"
+        raise BadFile(path, f"expected {expected}; found {array.shape}")
     if len(array) < least:
         raise BadFile(path, f"expected at least {least} examples, found {len(array)}")
     array = array[:limit]
-    wrong_NL = ((array < 0) | (array >= puzzle.vocab_size)) & ((array != beside) if beside is not None else True)
-    for row, column in np.argwhere(wrong_NL)[:1]:
-        wanted = f"an id of 0..{puzzle.vocab_size - 1}" + ("" if beside is None else f" or {beside}")
-        raise BadFile(path, f"at [{row}, {column}]: expected {wanted}, found {array[row, column]}")
+    invalid_NL = ((array < 0) | (array >= puzzle.vocab_size)) & ((array != also) if also is not None else True)
+    for row, column in np.argwhere(invalid_NL)[:1]:
+        expected = f"an id of 0..{puzzle.vocab_size - 1}" + ("" if also is None else f" or {also}")
+        raise BadFile(path, f"at [{row}, {column}]: expected {expected}, found {array[row, column]}")
     return array.astype(np.int64)
 
 

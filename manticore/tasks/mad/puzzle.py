@@ -1,8 +1,8 @@
-"""What the MAD tasks have in common: settings that draw sequences, and targets that follow from the sequences.
+"""The interface of the MAD tasks: settings, from which sequences are drawn, and targets, which follow from sequences.
 
-Poli et al., "Mechanistic Design and Scaling of Hybrid Architectures" (arXiv 2403.17844). A puzzle knows its whole
-sequences, N of S tokens, and what a test asks of each of their tokens. Where it is about the next token, a model sees
-all but the last token and learns every next one, not only those that a test asks for. Knows no particular puzzle.
+Poli et al., "Mechanistic Design and Scaling of Hybrid Architectures" (arXiv 2403.17844). A puzzle has full sequences,
+N of S tokens, and a test target for some of their tokens. If it predicts next tokens, a model reads all but the last
+token and is trained on every next token, not only on test targets. Knows no particular puzzle.
 """
 
 from __future__ import annotations
@@ -16,24 +16,24 @@ import numpy as np
 from numpy.typing import NDArray
 
 from manticore.errors import ManticoreError, UnknownName
-from manticore.tasks.info import written
+from manticore.tasks.options import format_settings
 
-Whole = NDArray[np.int64]
+Ids = NDArray[np.int64]
 
-MOST_IDS = 2**15
+MAX_VOCAB_SIZE = 2**15
 
 
 @dataclass(frozen=True)
 class Puzzle(ABC):
-    """The settings of a puzzle, by the names the MAD benchmark gives them.
+    """The settings of a puzzle, with the names of the MAD benchmark.
 
     Attributes:
         vocab_size: number of token ids V, the special ones included.
-        seq_len: tokens in a sequence T, as the benchmark counts them.
+        seq_len: tokens of a sequence T, as the benchmark counts them.
         train: number of training examples.
-        kind: which kind of `Task` it is.
+        kind: `Task.kind` of the puzzle.
         next_token: whether targets are shifted by one token.
-        remark: what one should know about its splits.
+        remark: a note on its splits.
     """
 
     vocab_size: int
@@ -45,79 +45,75 @@ class Puzzle(ABC):
     remark: ClassVar[str] = ""
 
     def __post_init__(self) -> None:
-        self.demand(2 <= self.vocab_size <= MOST_IDS, f"vocab_size of 2 to {MOST_IDS}")
-        self.demand(self.seq_len >= 2, "seq_len of at least 2")
-        self.demand(self.train >= 2, "train of at least 2")
+        self.require(2 <= self.vocab_size <= MAX_VOCAB_SIZE, f"vocab_size of 2 to {MAX_VOCAB_SIZE}")
+        self.require(self.seq_len >= 2, "seq_len of at least 2")
+        self.require(self.train >= 2, "train of at least 2")
         self.check()
 
     @abstractmethod
     def check(self) -> None:
-        """Raises ManticoreError if the settings do not fit together."""
+        """Raises ManticoreError if the settings contradict each other."""
 
     @property
     @abstractmethod
     def tokens(self) -> int:
-        """Tokens S of a whole sequence."""
+        """Tokens S of a full sequence."""
 
     @abstractmethod
-    def draw(self, rng: np.random.Generator, count: int, training: bool) -> Whole:
-        """`count` whole sequences (N, S), for training or for a test."""
+    def draw(self, rng: np.random.Generator, count: int, training: bool) -> Ids:
+        """`count` random full sequences (N, S), for training or for a test."""
 
     @abstractmethod
-    def asked(self, whole_NS: Whole) -> Whole:
-        """What a test asks: for each token (N, S) the target told there, or told before it if `next_token`."""
+    def test_targets(self, full_NS: Ids) -> Ids:
+        """The test target at each token (N, S), or `IGNORE`; if `next_token`, it is predicted one token earlier."""
 
     @property
     def length(self) -> int:
         """Tokens L of an input."""
         return self.tokens - self.next_token
 
-    def pose(self, whole_NS: Whole, training: bool) -> tuple[Whole, Whole]:
-        """Inputs and targets (N, L) of whole sequences."""
+    def inputs_and_targets(self, full_NS: Ids, training: bool) -> tuple[Ids, Ids]:
+        """Inputs and targets (N, L) of full sequences, for training or for a test."""
         if not self.next_token:
-            return whole_NS, self.asked(whole_NS)
-        return whole_NS[:, :-1], (whole_NS if training else self.asked(whole_NS))[:, 1:]
+            return full_NS, self.test_targets(full_NS)
+        return full_NS[:, :-1], (full_NS if training else self.test_targets(full_NS))[:, 1:]
 
-    def whole(self, inputs_NL: Whole, targets_NL: Whole) -> Whole:
-        """The whole sequences (N, S) that were posed so."""
+    def full_sequences(self, inputs_NL: Ids, targets_NL: Ids) -> Ids:
+        """The full sequences (N, S) of inputs and targets; the inverse of `inputs_and_targets`."""
         return np.concatenate([inputs_NL, targets_NL[:, -1:]], axis=1) if self.next_token else inputs_NL
 
-    def demand(self, holds: bool, words: str) -> None:
-        """Raises ManticoreError, with the settings, unless what the words demand `holds`."""
-        if not holds:
-            raise ManticoreError(f"this MAD task needs {words}, got {told(asdict(self))}")
+    def require(self, condition: bool, requirement: str) -> None:
+        """Raises ManticoreError, with the requirement and the settings, unless `condition` is true."""
+        if not condition:
+            raise ManticoreError(f"this MAD task needs {requirement}, got {format_settings(asdict(self))}")
 
-    def reset(self, words: Mapping[str, str], owner: str) -> Self:
-        """This puzzle with settings as a user writes them. Raises ManticoreError that names the task `owner`."""
-        return replace(self, **{key: self._read(key, word, owner) for key, word in words.items()})
+    def with_settings(self, settings: Mapping[str, str], task: str) -> Self:
+        """This puzzle with settings that are given as text. Raises ManticoreError, with the name of the task."""
+        return replace(self, **{key: self._parse(key, text, task) for key, text in settings.items()})
 
-    def _read(self, key: str, word: str, owner: str) -> Any:
-        held = asdict(self)
-        if key not in held:
-            raise UnknownName(f"setting of {owner}", key, held)
-        kind = type(held[key])
+    def _parse(self, key: str, text: str, task: str) -> Any:
+        known = asdict(self)
+        if key not in known:
+            raise UnknownName(f"setting of {task}", key, known)
+        kind = type(known[key])
         try:
-            return _BOOLEANS[word.lower()] if kind is bool else kind(word)
+            return _BOOLEANS[text.lower()] if kind is bool else kind(text)
         except (ValueError, KeyError):
-            raise ManticoreError(f"setting '{key}' of {owner} must be {_KINDS[kind]}, got '{word}'") from None
+            raise ManticoreError(f"setting '{key}' of {task} must be {_KINDS[kind]}, got '{text}'") from None
 
 
 _BOOLEANS = {"true": True, "1": True, "false": False, "0": False}
 _KINDS = {bool: "true or false", int: "a whole number", float: "a number"}
 
 
-def told(settings: Mapping[str, Any]) -> str:
-    """Settings as a user writes them: `seq_len=256,multi_query=false`."""
-    return ",".join(f"{key}={written(value)}" for key, value in settings.items())
-
-
-def first_places(code_NP: Whole) -> Whole:
-    """(N, P) for each number of a row the place where the row has it first."""
+def first_positions(code_NP: Ids) -> Ids:
+    """(N, P) for each entry, the first position in its row that has the same number."""
+    # Sort each row stably, so that equal numbers form runs that begin with their first position.
     order = np.argsort(code_NP, axis=1, kind="stable")
     ordered = np.take_along_axis(code_NP, order, axis=1)
-    fresh = np.ones(code_NP.shape, dtype=bool)
-    fresh[:, 1:] = ordered[:, 1:] != ordered[:, :-1]
-    start = np.maximum.accumulate(np.where(fresh, np.arange(code_NP.shape[1]), 0), axis=1)
-    firsts = np.empty_like(order)
-    np.put_along_axis(firsts, order, np.take_along_axis(order, start, axis=1), axis=1)
-    return firsts
+    starts_run = np.ones(code_NP.shape, dtype=bool)
+    starts_run[:, 1:] = ordered[:, 1:] != ordered[:, :-1]
+    run_start = np.maximum.accumulate(np.where(starts_run, np.arange(code_NP.shape[1]), 0), axis=1)
+    first_NP = np.empty_like(order)
+    np.put_along_axis(first_NP, order, np.take_along_axis(order, run_start, axis=1), axis=1)
+    return first_NP

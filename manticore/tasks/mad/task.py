@@ -1,12 +1,12 @@
-"""A MAD task from either source, drawn or read: four splits of a puzzle. Knows no particular puzzle.
+"""A MAD task, generated or read from files: the four splits of a puzzle. Knows no particular puzzle.
 
-Its name tells what differs from the benchmark's own setting: `mad-in-context-recall@seq_len=32` is one of 32 tokens.
-Weights and alphas have the targets of training; choice and test what a test asks for.
+Its name has every setting that differs from the benchmark's baseline: `mad-in-context-recall@seq_len=32`. The splits
+train and train_arch have the targets of training; val and test have those of a test.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -16,25 +16,25 @@ from numpy.typing import NDArray
 
 from manticore.errors import ManticoreError
 from manticore.tasks.cache import Arrays, cached_arrays
-from manticore.tasks.dataset import Examples, Splits, drop_repeated, halves
+from manticore.tasks.dataset import Examples
 from manticore.tasks.heuristics import Feature
 from manticore.tasks.info import TaskInfo
-from manticore.tasks.mad.files import PARTS, Posed, find_folders, folder_name, read_name, read_part, write_parts
-from manticore.tasks.mad.puzzle import Puzzle, told
-from manticore.tasks.options import TaskOptions, choose_preset
-from manticore.tasks.task import Task
+from manticore.tasks.mad.files import InputsTargets, find_folders, folder_name, read_name, read_split, write_splits
+from manticore.tasks.mad.puzzle import Puzzle
+from manticore.tasks.options import TaskOptions, choose_preset, format_settings, name_with_settings
+from manticore.tasks.splits import SPLIT_NAMES, Loader, SplitTask, TrainValTest
 from manticore.tasks.vocabulary import Vocabulary
 from manticore.utils.fields import field_helps
 from manticore.utils.io import cache_folder
 
-# Raised whenever the same settings come to mean other data, so that no cache made before is believed.
 DATA_VERSION = 1
+"""Increment it when the generated data changes, to invalidate cached files."""
 
-TESTS = 1_280
-"""Test examples, as the benchmark has them, and validation examples, of which it has none."""
+TEST_EXAMPLES = 1_280
+"""Test examples of the benchmark, and validation examples, of which it has none."""
 
 ROWS = 1_024
-"""Sequences that are drawn at once. The first so many are the same however many are wanted."""
+"""Sequences that are drawn at once. The first ones are the same for any number of examples."""
 
 DRAWS_PER_EXAMPLE = 50
 
@@ -42,20 +42,20 @@ FILES = (
     "one folder t-{code}_vs-..._sl-..., or several of them, with train/, test/ and, if there is one, val/, each with "
     "inputs.npy and targets.npy, as https://github.com/athms/mad-lab writes them, or: manticore data {name} --out DIR"
 )
-"""What files a task can be read from."""
+"""The files that a task can be read from."""
 
 
 @dataclass(frozen=True)
 class MadFamily:
-    """A MAD task at all its settings.
+    """A MAD task with all its settings.
 
     Attributes:
-        name: as results are filed under.
-        code: as MAD's folders are called.
+        name: name of the task.
+        code: short name of the task in MAD's folders.
         paper: the benchmark's baseline.
-        cpu: what a small model learns in minutes on a processor.
+        cpu: settings that a small model learns in minutes on a CPU.
         sweep: by setting, the values that the benchmark tries with all others as in the baseline.
-        cues: see `Task`.
+        features: see `Task`.
     """
 
     name: str
@@ -63,189 +63,185 @@ class MadFamily:
     paper: Puzzle
     cpu: Puzzle
     sweep: Mapping[str, Sequence[int | float]]
-    cues: Mapping[str, Feature] = field(default_factory=dict)
-
-    def name_of(self, puzzle: Puzzle) -> str:
-        """The name with every setting that is not the baseline's."""
-        baseline = asdict(self.paper)
-        other = {key: value for key, value in asdict(puzzle).items() if value != baseline[key]}
-        return f"{self.name}@{told(other)}" if other else self.name
+    features: Mapping[str, Feature] = field(default_factory=dict)
 
 
-MadSplits = dict[str, Examples]
-
-
-class MadTask(Task):
-    """A puzzle's four splits.
+class MadTask(SplitTask):
+    """A MAD task at some settings.
 
     Args:
         family: the task.
         puzzle: its settings.
-        source: makes train, val and test when they are first needed.
-        seed: seed of the division of train into weights and alphas.
-        words: where the examples come from.
+        load: see `SplitTask`.
+        seed: seed of the examples and of the halves of train.
+        source: where the examples come from, without the settings.
         sizes: see `Task`.
     """
+
+    per_token = True
 
     def __init__(
         self,
         family: MadFamily,
         puzzle: Puzzle,
-        source: Callable[[], MadSplits],
+        load: Loader,
         seed: int,
-        words: str,
+        source: str,
         sizes: Mapping[str, int] | None = None,
     ) -> None:
-        vocabulary = Vocabulary.plain(puzzle.vocab_size)
+        vocabulary, settings = Vocabulary.plain(puzzle.vocab_size), asdict(puzzle)
         super().__init__(
-            family.name_of(puzzle),
+            name_with_settings(family.name, settings, asdict(family.paper)),
             vocabulary,
             label_names=vocabulary.tokens,
             max_length=puzzle.length,
-            cues=family.cues,
-            settings=asdict(puzzle),
+            load=load,
+            seed=seed,
+            origin=f"{source}: {format_settings(settings)}{puzzle.remark}",
+            features=family.features,
+            settings=settings,
             sizes=sizes,
         )
         self.kind = puzzle.kind
         self.files = FILES.format(code=family.code, name=family.name)
-        self._family, self._puzzle, self._source, self._seed, self._words = family, puzzle, source, seed, words
+        self._family, self._puzzle, self._examples_origin = family, puzzle, source
 
-    def build(self) -> Splits:
-        parts = self._source()
-        weights, alphas = halves(parts["train"], self._seed)
-        return Splits(train=weights, train_arch=alphas, val=parts["val"], test=parts["test"])
-
-    def sheet(self) -> TaskInfo:
-        """What is known without examples, with what settings mean and which of their values the benchmark tries."""
-        helps, origin = field_helps(type(self._puzzle)), self._words + self._puzzle.remark
-        return replace(super().sheet(), origin=origin, helps=helps, sweep=self._family.sweep)
-
-    def origin(self) -> str:
-        return f"{self._words}: {told(self.settings)}{self._puzzle.remark}"
+    def info(self) -> TaskInfo:
+        """What is known without examples, with the meaning of the settings and the benchmark's values of them."""
+        return replace(
+            super().info(),
+            origin=self._examples_origin + self._puzzle.remark,
+            setting_help=field_helps(type(self._puzzle)),
+            sweep=self._family.sweep,
+        )
 
     def write(self, folder: Path) -> list[Path]:
-        parts = {part: _unpack(examples, self.max_length) for part, examples in self._source().items()}
-        name = folder_name(self._family.code, self._puzzle, len(parts["test"][0]), self._seed)
-        return write_parts(folder, name, parts)
+        splits = {name: _unpack(examples, self.max_length) for name, examples in vars(self._load()).items()}
+        name = folder_name(self._family.code, self._puzzle, len(splits["test"][0]), self._seed)
+        return write_splits(folder, name, splits)
 
 
 def mad_task(family: MadFamily, options: TaskOptions) -> MadTask:
-    """The task from MAD's files in `options.data_dir`, or drawn where none is given.
+    """The task from MAD's files in `options.data_dir`, or generated if there is none.
 
     Raises ManticoreError (or BadFile) for settings that contradict each other and for files that are not the task's.
     """
-    donor = [key for key in ("min_length", "max_length", "max_depth", "max_args") if getattr(options, key) is not None]
-    if donor:
-        known = ", ".join(asdict(family.paper))
-        raise ManticoreError(f"{', '.join(donor)} is no option of {family.name}; set after @: {known}")
     if "train" in options.settings and options.train is not None and options.settings["train"] != str(options.train):
         raise ManticoreError(f"train is {options.train} and, after @, {options.settings['train']}; give one of them")
-    return drawn(family, options) if options.data_dir is None else from_files(family, options)
+    return generated(family, options) if options.data_dir is None else from_files(family, options)
 
 
-def drawn(family: MadFamily, options: TaskOptions) -> MadTask:
-    """The task at the preset's settings, except where the options say otherwise."""
+def generated(family: MadFamily, options: TaskOptions) -> MadTask:
+    """The task at the settings of the preset and the options."""
     preset = {"paper": family.paper, "cpu": family.cpu}[choose_preset(options.preset)[0]]
-    puzzle = preset.reset(options.settings, family.name)
+    puzzle = preset.with_settings(options.settings, family.name)
     puzzle = replace(puzzle, train=options.train or puzzle.train)
-    sizes = {"train": puzzle.train, "val": options.val or TESTS, "test": options.test or TESTS}
+    sizes = {
+        "train": puzzle.train,
+        "val": options.val or TEST_EXAMPLES,
+        "test": options.test or TEST_EXAMPLES,
+    }
 
-    def source() -> MadSplits:
+    def load() -> TrainValTest:
         parameters = {**asdict(puzzle), **sizes, "seed": options.seed, "version": DATA_VERSION}
-        make = partial(draw_parts, puzzle, sizes, options.seed)
-        held = cached_arrays(cache_folder(options.cache_dir), family.name, parameters, make)
-        return {part: _pack(puzzle.pose(held[part].astype(np.int64), part == "train")) for part in PARTS}
+        generate = partial(draw_splits, puzzle, sizes, options.seed)
+        full = cached_arrays(cache_folder(options.cache_dir), family.name, parameters, generate)
+        pairs = {
+            split: puzzle.inputs_and_targets(full[split].astype(np.int64), split == "train") for split in SPLIT_NAMES
+        }
+        return TrainValTest(**{split: _pack(pair) for split, pair in pairs.items()})
 
-    return MadTask(family, puzzle, source, options.seed, f"drawn with seed {options.seed}", sizes)
+    return MadTask(family, puzzle, load, options.seed, f"drawn with seed {options.seed}", sizes)
 
 
-def draw_parts(puzzle: Puzzle, sizes: Mapping[str, int], seed: int) -> Arrays:
-    """Whole sequences (N, S) of each part, no input twice.
+def draw_splits(puzzle: Puzzle, sizes: Mapping[str, int], seed: int) -> Arrays:
+    """Full sequences (N, S) of each split; no two have the same input.
 
-    Parts are drawn from streams of their own, those farther from training first, so that tests are the same however
-    much there is to train on. Raises ManticoreError if there are too few sequences.
+    Each split has its own random stream. Test is drawn first and train last, so that test is the same for any number of
+    training examples. Raises ManticoreError if there are too few distinct sequences.
     """
-    held: set[bytes] = set()
-    parts = {}
-    for part in reversed(PARTS):
-        rng = np.random.default_rng([seed, PARTS.index(part)])
-        parts[part] = _distinct(puzzle, rng, sizes[part], part == "train", held)
-    return parts
+    seen: set[bytes] = set()
+    splits = {}
+    for split in reversed(SPLIT_NAMES):
+        rng = np.random.default_rng([seed, SPLIT_NAMES.index(split)])
+        splits[split] = _draw_distinct(puzzle, rng, sizes[split], split == "train", seen)
+    return splits
 
 
-def _distinct(
-    puzzle: Puzzle, rng: np.random.Generator, wanted: int, training: bool, held: set[bytes]
+def _draw_distinct(
+    puzzle: Puzzle, rng: np.random.Generator, count: int, training: bool, seen: set[bytes]
 ) -> NDArray[np.uint16]:
-    """`wanted` whole sequences whose inputs are not in `held`, which grows by them."""
+    """`count` full sequences whose inputs are not in `seen`; they are added to it."""
     kept: list[NDArray[np.uint16]] = []
-    for _ in range(DRAWS_PER_EXAMPLE * wanted // ROWS + DRAWS_PER_EXAMPLE):
-        for whole_S in puzzle.draw(rng, ROWS, training).astype(np.uint16):
-            seen = whole_S[: puzzle.length].tobytes()
-            if seen not in held:
-                held.add(seen)
-                kept.append(whole_S)
-            if len(kept) == wanted:
+    for _ in range(DRAWS_PER_EXAMPLE * count // ROWS + DRAWS_PER_EXAMPLE):
+        for full_S in puzzle.draw(rng, ROWS, training).astype(np.uint16):
+            ids = full_S[: puzzle.length].tobytes()
+            if ids not in seen:
+                seen.add(ids)
+                kept.append(full_S)
+            if len(kept) == count:
                 return np.stack(kept)
-    raise ManticoreError(f"too few distinct sequences with {told(asdict(puzzle))}: found {len(held)}; ask for fewer")
+    settings = format_settings(asdict(puzzle))
+    raise ManticoreError(f"too few distinct sequences with {settings}: found {len(seen)}; ask for fewer")
 
 
 def from_files(family: MadFamily, options: TaskOptions) -> MadTask:
-    """The task from MAD's files, read and checked at once.
+    """The task from MAD's files, which are read and checked now.
 
-    The release has no part to choose models on: without one, that is the end of train, with what a test asks for.
+    The release has no validation split. Without one, the end of train is used, with the targets of a test.
     """
     folder, puzzle = _find(family, options)
-    given = family.paper.reset(options.settings, family.name).train if "train" in options.settings else None
-    limit = options.train or given
-    test = read_part(folder / "test", puzzle, training=False, limit=options.test)
+    settings = family.paper.with_settings(options.settings, family.name)
+    limit = options.train or (settings.train if "train" in options.settings else None)
+    test = read_split(folder / "test", puzzle, training=False, limit=options.test)
     if (folder / "val").is_dir():
-        train = read_part(folder / "train", puzzle, training=True, limit=limit)
-        val = read_part(folder / "val", puzzle, training=False, limit=options.val)
-        words = f"read from {folder}"
+        train = read_split(folder / "train", puzzle, training=True, limit=limit)
+        val = read_split(folder / "val", puzzle, training=False, limit=options.val)
+        source = f"read from {folder}"
     else:
-        train = read_part(folder / "train", puzzle, training=True)
-        train, val = _held_out(folder, puzzle, train, options.val or min(len(test[0]), len(train[0]) // 10), limit)
-        words = f"read from {folder}, choice from the end of train"
-    parts = {"test": _pack(test)}
-    parts["train"], parts["val"] = drop_repeated(family.name, _pack(train), _pack(val), parts["test"])
-    puzzle = replace(puzzle, train=len(parts["train"]))
-    return MadTask(family, puzzle, lambda: parts, options.seed, words)
+        train = read_split(folder / "train", puzzle, training=True)
+        train, val = _hold_out(folder, puzzle, train, options.val or min(len(test[0]), len(train[0]) // 10), limit)
+        source = f"read from {folder}, val from the end of train"
+    splits = TrainValTest(_pack(train), _pack(val), _pack(test)).without_duplicates(family.name)
+    puzzle = replace(puzzle, train=len(splits.train))
+    return MadTask(family, puzzle, lambda: splits, options.seed, source)
 
 
 def _find(family: MadFamily, options: TaskOptions) -> tuple[Path, Puzzle]:
-    """The one folder that has what the options ask for, and the settings of what it holds."""
-    inside = Path(str(options.data_dir)).expanduser()
-    wanted = {key: value for key, value in options.settings.items() if key != "train"}
-    found = {}
-    for folder in find_folders(inside, family.code):
-        told_there = {key: value for key, value in read_name(folder.name).items() if key in asdict(family.paper)}
-        puzzle = family.paper.reset({**wanted, **told_there}, family.name)
-        if puzzle.reset(wanted, family.name) == puzzle:
-            found[folder] = puzzle
-    if len(found) != 1:
-        names = ", ".join(folder.name for folder in found) or "none of them has it"
-        raise ManticoreError(f"{inside}: expected one folder of {options.name}, found {len(found)} ({names})")
-    return found.popitem()
+    """The one folder with the settings of the options, and all its settings."""
+    data_dir = Path(str(options.data_dir)).expanduser()
+    required = {key: value for key, value in options.settings.items() if key != "train"}
+    matches = {}
+    for folder in find_folders(data_dir, family.code):
+        named = {key: value for key, value in read_name(folder.name).items() if key in asdict(family.paper)}
+        puzzle = family.paper.with_settings({**required, **named}, family.name)
+        if puzzle.with_settings(required, family.name) == puzzle:
+            matches[folder] = puzzle
+    if len(matches) != 1:
+        names = ", ".join(folder.name for folder in matches) or "none of them has it"
+        raise ManticoreError(f"{data_dir}: expected one folder of {options.name}, found {len(matches)} ({names})")
+    return matches.popitem()
 
 
-def _held_out(folder: Path, puzzle: Puzzle, train: Posed, wanted: int, limit: int | None) -> tuple[Posed, Posed]:
-    """Train without its last examples, and those as a test poses them."""
-    left = len(train[0]) - wanted
-    if wanted < 1 or left < (limit or 2):
-        raise ManticoreError(
-            f"{folder} has no val, and {len(train[0])} training examples are too few to spare {wanted}"
-        )
+def _hold_out(
+    folder: Path, puzzle: Puzzle, train: InputsTargets, count: int, limit: int | None
+) -> tuple[InputsTargets, InputsTargets]:
+    """Train without its last `count` examples, and these with the targets of a test."""
+    left = len(train[0]) - count
+    if count < 1 or left < (limit or 2):
+        raise ManticoreError(f"{folder} has no val, and {len(train[0])} training examples are too few to spare {count}")
     inputs_NL, targets_NL = train
     kept = slice(limit or left)
-    val = puzzle.pose(puzzle.whole(inputs_NL[left:], targets_NL[left:]), training=False)
+    full_NS = puzzle.full_sequences(inputs_NL[left:], targets_NL[left:])
+    val = puzzle.inputs_and_targets(full_NS, training=False)
     return (inputs_NL[:left][kept], targets_NL[:left][kept]), val
 
 
-def _pack(posed: Posed) -> Examples:
-    inputs_NL, targets_NL = posed
-    return Examples.grid(inputs_NL.astype(np.uint16), targets_NL.astype(np.int16))
+def _pack(pair: InputsTargets) -> Examples:
+    inputs_NL, targets_NL = pair
+    return Examples.from_arrays(inputs_NL.astype(np.uint16), targets_NL.astype(np.int16))
 
 
-def _unpack(examples: Examples, length: int) -> Posed:
+def _unpack(examples: Examples, length: int) -> InputsTargets:
     shape = (len(examples), length)
     return examples.flat.astype(np.int64).reshape(shape), examples.labels.astype(np.int64).reshape(shape)

@@ -1,4 +1,4 @@
-"""Fashion-MNIST from files in MNIST's format, packed and not; and from the Debian package where it is installed."""
+"""Fashion-MNIST from files in MNIST's format, compressed or not, and from the Debian package if it is installed."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ def fashion(folder: Path, preset: str = "paper") -> Task:
     return load_task(TaskOptions("pixels-fashion-mnist", preset=preset, data_dir=str(folder)))
 
 
-def test_files_are_read_packed_or_not(folder: Path) -> None:
+def test_files_are_read_compressed_or_not(folder: Path) -> None:
     task = fashion(folder)
     splits = task.splits()
-    assert [len(part) for part in (splits.train, splits.train_arch, splits.val, splits.test)] == [18, 18, 4, 10]
+    assert [len(split) for split in (splits.train, splits.train_arch, splits.val, splits.test)] == [18, 18, 4, 10]
     assert (task.name, task.max_length, task.num_labels) == ("pixels-fashion-mnist", 784, 10)
     packed = gzip.decompress((folder / "t10k-images-idx3-ubyte.gz").read_bytes())
     assert splits.test[1][0].tolist() == list(packed[16 + 784 : 16 + 2 * 784])
@@ -47,21 +47,21 @@ def test_files_are_read_packed_or_not(folder: Path) -> None:
     [
         ("train-images-idx3-ubyte.gz", b"not packed", "cannot be read"),
         ("train-images-idx3-ubyte.gz", gzip.compress(idx(np.zeros((3, 28, 28))))[:-20], "cannot be read"),
-        ("train-images-idx3-ubyte.gz", gzip.compress(idx(np.zeros((3, 20, 28)))), "expected pictures of 28x28 pixels"),
-        ("train-images-idx3-ubyte.gz", gzip.compress(idx(np.zeros((0, 28, 28)))), "expected pictures of 28x28 pixels"),
+        ("train-images-idx3-ubyte.gz", gzip.compress(idx(np.zeros((3, 20, 28)))), "expected images of 28x28 pixels"),
+        ("train-images-idx3-ubyte.gz", gzip.compress(idx(np.zeros((0, 28, 28)))), "expected images of 28x28 pixels"),
         (
             "train-images-idx3-ubyte.gz",
             gzip.compress(b"\0\0\x0d\x03" + bytes(12)),
             "an array of bytes in MNIST's format",
         ),
         ("train-labels-idx1-ubyte", b"", "an array of bytes in MNIST's format"),
-        ("train-labels-idx1-ubyte", idx(np.zeros(39)), "expected a label for each of 40 pictures, found 39"),
+        ("train-labels-idx1-ubyte", idx(np.zeros(39)), "expected a label for each of 40 images, found 39"),
         ("train-labels-idx1-ubyte", idx(np.zeros(40))[:-1], "expected 40 bytes after the header, found 39"),
-        ("t10k-labels-idx1-ubyte", idx(np.full(10, 10)), "expected labels 0-9, found 10 for picture 1"),
+        ("t10k-labels-idx1-ubyte", idx(np.full(10, 10)), "expected labels 0-9, found 10 for image 1"),
     ],
-    ids=lambda held: "" if isinstance(held, bytes) else held,  # a packed file tells the time it was made
+    ids=lambda value: "" if isinstance(value, bytes) else value,  # compressed bytes contain the time
 )
-def test_damage_is_named(folder: Path, name: str, content: bytes, message: str) -> None:
+def test_damage_is_reported(folder: Path, name: str, content: bytes, message: str) -> None:
     (folder / name).write_bytes(content)
     with pytest.raises(BadFile, match=message) as failure:
         fashion(folder)
@@ -69,7 +69,7 @@ def test_damage_is_named(folder: Path, name: str, content: bytes, message: str) 
     assert "\n" not in str(failure.value)
 
 
-def test_an_absent_package_is_named_with_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_package_is_reported_with_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("manticore.tasks.classification.fashion_mnist.INSTALLED", tmp_path)
     with pytest.raises(BadFile, match="apt-get install dataset-fashion-mnist"):
         load_task(TaskOptions("pixels-fashion-mnist", preset="paper"))
@@ -80,5 +80,5 @@ def test_an_absent_package_is_named_with_the_command(tmp_path: Path, monkeypatch
 @pytest.mark.skipif(not INSTALLED.is_dir(), reason="the Debian package dataset-fashion-mnist is not installed")
 def test_the_installed_package_is_read() -> None:
     task = load_task(TaskOptions("pixels-fashion-mnist", preset="cpu"))
-    assert [len(getattr(task.splits(), part)) for part in ("weights", "choice", "test")] == [4000, 1000, 2000]
-    assert task.guesses()["mean pixel"] > 0.2
+    assert [len(getattr(task.splits(), split)) for split in ("train", "val", "test")] == [4000, 1000, 2000]
+    assert task.heuristic_baselines()["mean pixel"] > 0.2

@@ -1,4 +1,4 @@
-"""Spam from the npm package's folders, headers left out; and from the package where it is installed."""
+"""Spam from the npm package's folders, without headers, and from the package if it is installed."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ def fill(data: Path) -> Path:
     return data
 
 
-def test_bodies_are_read_and_divided(tmp_path: Path) -> None:
+def test_bodies_are_read_and_split(tmp_path: Path) -> None:
     task = load_task(TaskOptions("bytes-spam", preset="paper", data_dir=str(fill(tmp_path))))
     splits = task.splits()
-    assert [len(part) for part in (splits.train, splits.train_arch, splits.val, splits.test)] == [21, 21, 4, 9]
+    assert [len(split) for split in (splits.train, splits.train_arch, splits.val, splits.test)] == [21, 21, 4, 9]
     assert (task.name, task.label_names, task.max_length) == ("bytes-spam", ("ham", "spam"), 4096)
     for ids, label in splits.test:
         body = bytes((ids[:-1] - 3).tolist()).decode()
@@ -33,7 +33,7 @@ def test_bodies_are_read_and_divided(tmp_path: Path) -> None:
     assert load_task(TaskOptions("bytes-spam", preset="cpu", data_dir=str(tmp_path))).name == "bytes-spam@length=512"
 
 
-def test_the_package_is_found_where_node_finds_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_package_is_found_in_the_folders_of_node(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "project" / "below").mkdir(parents=True)
     monkeypatch.setattr("manticore.tasks.classification.spam._module_folders", lambda: [tmp_path / "none"])
     with pytest.raises(ManticoreError, match=f"run: npm install {PACKAGE}, or give --data-dir"):
@@ -47,7 +47,7 @@ def test_the_package_is_found_where_node_finds_it(tmp_path: Path, monkeypatch: p
     assert find_package() == other
 
 
-def test_a_wrong_folder_is_named(tmp_path: Path) -> None:
+def test_a_wrong_folder_is_reported(tmp_path: Path) -> None:
     fill(tmp_path)
     for path in (tmp_path / "spam-1").iterdir():
         path.unlink()
@@ -61,4 +61,4 @@ def test_the_installed_package_is_read() -> None:
     except ManticoreError:
         pytest.skip(f"the npm package {PACKAGE} is not installed")
     task = load_task(TaskOptions("bytes-spam", preset="cpu"))
-    assert task.guesses()["majority class"] == pytest.approx(0.69, abs=0.03)
+    assert task.heuristic_baselines()["majority class"] == pytest.approx(0.69, abs=0.03)

@@ -1,4 +1,4 @@
-"""Data sets of the field as `datasets` loads them: the same documents, in the same parts, as from their files."""
+"""Corpora loaded by `datasets` have the same documents in the same splits as from their files."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ CARD = "---\nconfigs:\n- config_name: pair\n  data_files:\n  - {split: train, pa
 
 @pytest.fixture
 def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder that `datasets` takes for the hub: it looks for a data set's name where it is called, first of all."""
+    """A folder in place of the hub: `datasets` first looks for a dataset in the current folder."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("manticore.tasks.hub.answers", lambda source: True)
+    monkeypatch.setattr("manticore.tasks.hub.hub_answers", lambda *_: True)
     monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
     alpaca, eli5 = tmp_path / "tatsu-lab" / "alpaca", tmp_path / "sentence-transformers" / "eli5"
     (alpaca / "data").mkdir(parents=True)
@@ -40,24 +40,24 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def task(name: str, folder: Path | None = None) -> LanguageTask:
-    made = load_task(TaskOptions(name, data_dir=None if folder is None else str(folder)))
-    assert isinstance(made, LanguageTask)
-    return made
+    loaded = load_task(TaskOptions(name, data_dir=None if folder is None else str(folder)))
+    assert isinstance(loaded, LanguageTask)
+    return loaded
 
 
 @pytest.mark.parametrize(
-    ("name", "documents", "one"),
+    ("name", "count", "document"),
     [
         ("alpaca", 60, "### Instruction:\nTask 4.\n\n### Input:\nNo. 4 😀\n\n### Response:\nDone 4."),
         ("eli5", 30, "Why 2?\n\nBecause 4.\n\nNo?\n\nBecause 5.\n\nNo?"),
     ],
 )
-def test_from_the_hub_as_from_files(hub: Path, name: str, documents: int, one: str) -> None:
+def test_from_the_hub_as_from_files(hub: Path, name: str, count: int, document: str) -> None:
     (hub / "alpaca_data.json").write_text(json.dumps(ALPACA))
     (hub / "eli5.jsonl").write_text("".join(json.dumps(row) + "\n" for row in ELI5))
-    there, here = task(name).texts(), task(name, hub).texts()
-    assert there == here
-    whole = [*there.train, *there.val, *there.test]
-    assert len(whole) == len(set(whole)) == documents
-    assert sum(one in document for document in whole) == 1
-    assert all((there.train, there.val, there.test))
+    from_hub, from_files = task(name).texts(), task(name, hub).texts()
+    assert from_hub == from_files
+    texts = [*from_hub.train, *from_hub.val, *from_hub.test]
+    assert len(texts) == len(set(texts)) == count
+    assert sum(document in text for text in texts) == 1
+    assert all((from_hub.train, from_hub.val, from_hub.test))

@@ -1,4 +1,4 @@
-"""Documents from files: what parts them, what is cut, what is refused and where."""
+"""Documents from files: separators, passages, and errors with file and line."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 
 from manticore.errors import BadFile, ManticoreError
 from manticore.tasks.language.decontamination import drop_overlapping
-from manticore.tasks.language.documents import passages, read_documents, read_groups
+from manticore.tasks.language.documents import passages, read_documents, read_grouped_documents
 
 
 def table(**columns: pyarrow.Array) -> bytes:
@@ -25,7 +25,7 @@ def table(**columns: pyarrow.Array) -> bytes:
 NO_UTF8 = pyarrow.Array.from_buffers(
     pyarrow.string(), 1, [None, pyarrow.py_buffer(b"\0\0\0\0\2\0\0\0"), pyarrow.py_buffer(b"a\xff")]
 )
-"""What a column of text should not hold, but can."""
+"""Invalid UTF-8 in a text column."""
 
 
 def test_only_the_column_of_texts_is_read(tmp_path: Path) -> None:
@@ -34,31 +34,33 @@ def test_only_the_column_of_texts_is_read(tmp_path: Path) -> None:
     assert read_documents(tmp_path) == {"a.parquet": ["one", "two"]}
 
 
-def test_records_may_say_what_they_hang_together_with(tmp_path: Path) -> None:
+def test_records_may_name_a_group(tmp_path: Path) -> None:
     records = [
         {"text": "one", "group": 3},
         {"text": "two"},
         {"document": "three", "group": 3},
         {"text": "four", "group": "x"},
     ]
-    (tmp_path / "a.jsonl").write_text("".join(json.dumps(held) + "\n" for held in records), encoding="utf-8")
+    (tmp_path / "a.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records), encoding="utf-8")
     (tmp_path / "b.txt").write_text("five", encoding="utf-8")
-    assert read_groups(tmp_path) == {
+    documents, groups = read_grouped_documents(tmp_path)
+    assert documents == {"a.jsonl": ["one", "two", "three", "four"], "b.txt": ["five"]} == read_documents(tmp_path)
+    assert groups == {
         "a.jsonl": {"one": "group 3", "three": "group 3", "four": "group x"},
         "b.txt": {},
     }
     (tmp_path / "a.jsonl").write_text('{"text": "one", "group": ["x"]}', encoding="utf-8")
     with pytest.raises(BadFile, match=r"a\.jsonl:1: 'group' must be a whole number or a text"):
-        read_groups(tmp_path)
+        read_grouped_documents(tmp_path)
 
 
-def test_a_line_of_its_own_parts_documents(tmp_path: Path) -> None:
+def test_a_separator_line_separates_documents(tmp_path: Path) -> None:
     file = tmp_path / "a.txt"
     file.write_text("one\n\nstill <|endoftext|> one\n<|endoftext|>\n\ntwo\n<|endoftext|>\n \n", encoding="utf-8")
     assert read_documents(file) == {"a.txt": ["one\n\nstill <|endoftext|> one", "two"]}
 
 
-def test_all_kinds_of_file_say_the_same(tmp_path: Path) -> None:
+def test_all_kinds_of_file_give_the_same_documents(tmp_path: Path) -> None:
     texts = ["Zwölf Boxkämpfer.\n\nEnde.", "two"]
     (tmp_path / "a.txt").write_bytes("\ufeffZwölf Boxkämpfer.\r\n\r\nEnde.\r\n<|endoftext|>\r\ntwo".encode())
     (tmp_path / "b.jsonl").write_text("".join(json.dumps({"text": text}) + "\n\n" for text in texts), encoding="utf-8")
@@ -83,7 +85,7 @@ def test_long_documents_are_cut_between_paragraphs_and_nothing_is_lost() -> None
     assert max(map(len, passages(lines, 50))) <= 50
 
 
-def test_a_json_text_may_hold_what_else_ends_a_line(tmp_path: Path) -> None:
+def test_a_json_text_may_contain_other_line_ends(tmp_path: Path) -> None:
     texts = ["one\u2028two\u2029three\x85four", "five"]
     file = tmp_path / "a.jsonl"
     file.write_text("".join(json.dumps({"text": text}, ensure_ascii=False) + "\n" for text in texts), encoding="utf-8")
@@ -91,7 +93,7 @@ def test_a_json_text_may_hold_what_else_ends_a_line(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "content", "said"),
+    ("name", "content", "message"),
     [
         ("a.txt", b"", "there is no text in it"),
         ("a.txt", b" \n<|endoftext|>\n", "there is no text in it"),
@@ -102,8 +104,8 @@ def test_a_json_text_may_hold_what_else_ends_a_line(tmp_path: Path) -> None:
         ("a.jsonl", b'{"text": "a"}\n{"text": ', ":2: not JSON"),
         ("a.jsonl", b'{"text": "a"}\n{"title": "b"}', ":2: expected a record with a text in one of text, content"),
         ("a.jsonl", b'{"text": 3}', ":1: expected a record"),
-        ("a.jsonl", b'{"text": "a"}\n{"text": "b \\ud83d"}', ":2: the text holds \\ud83d, which is no letter"),
-        ("a.jsonl", b'{"text": "b \\u0000"}', ":1: the text holds \\u0000, which is no letter"),
+        ("a.jsonl", b'{"text": "a"}\n{"text": "b \\ud83d"}', ":2: the text contains \\ud83d, which is no character"),
+        ("a.jsonl", b'{"text": "b \\u0000"}', ":1: the text contains \\u0000, which is no character"),
         ("a.jsonl", b'{"text": "a", "at": ' + b"9" * 5000 + b"}", ":1: not JSON"),
         ("a.jsonl", b"[" * 100_000, ":1: not JSON"),
         ("a.parquet", b"PAR1", "not a parquet file"),
@@ -114,12 +116,12 @@ def test_a_json_text_may_hold_what_else_ends_a_line(tmp_path: Path) -> None:
         ("a.bin", b"x", "expected a .txt, .jsonl, .parquet file"),
     ],
 )
-def test_what_is_no_text_is_refused_with_its_place(tmp_path: Path, name: str, content: bytes, said: str) -> None:
+def test_files_without_text_are_refused_with_the_line(tmp_path: Path, name: str, content: bytes, message: str) -> None:
     (tmp_path / name).write_bytes(content)
-    with pytest.raises(BadFile, match=r".") as told:
+    with pytest.raises(BadFile, match=r".") as error:
         read_documents(tmp_path / name)
-    assert str(tmp_path / name) in str(told.value)
-    assert said in str(told.value)
+    assert str(tmp_path / name) in str(error.value)
+    assert message in str(error.value)
 
 
 def test_folders_without_text_are_refused(tmp_path: Path) -> None:
@@ -129,7 +131,7 @@ def test_folders_without_text_are_refused(tmp_path: Path) -> None:
         read_documents(tmp_path / "nowhere")
 
 
-def test_what_another_text_has_is_left_out() -> None:
+def test_paragraphs_of_another_text_are_dropped() -> None:
     shared = "It is a truth universally acknowledged that a single man in possession of a good fortune"
     kept = "It is a truth universally acknowledged, that this is another sentence."
     documents = [f"{kept}\n\nAnd yet: {shared.upper()}, and so on.", shared, kept]

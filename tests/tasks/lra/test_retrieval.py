@@ -1,4 +1,4 @@
-"""The Retrieval task: two texts in each example, apart in a batch; every malformed line named."""
+"""The Retrieval task: two texts in each example, in separate rows of a batch; malformed lines are reported."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from manticore.tasks import TaskOptions, load_task
 from manticore.tasks.lra.retrieval import PairTask, read_file
 
 
-def line(label: str, one: str, two: str) -> str:
-    return f"{label}\tP00-1\tP00-2\t{one}\t{two}\n"
+def line(label: str, first: str, second: str) -> str:
+    return f"{label}\tP00-1\tP00-2\t{first}\t{second}\n"
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """The three files where the archive has them."""
-    inside = tmp_path / "lra_release" / "lra_release" / "tsv_data"
-    inside.mkdir(parents=True)
+    subfolder = tmp_path / "lra_release" / "lra_release" / "tsv_data"
+    subfolder.mkdir(parents=True)
     for name, count in (("train", 12), ("eval", 4), ("test", 5)):
         rows = [
             line(f"{index % 2}.0", f'"{name} é{index}', "other paper, " * (index + 1) + name) for index in range(count)
         ]
-        (inside / f"new_aan_pairs.{name}.tsv").write_text("".join(rows), encoding="utf-8")
+        (subfolder / f"new_aan_pairs.{name}.tsv").write_text("".join(rows), encoding="utf-8")
     return tmp_path
 
 
@@ -43,7 +43,7 @@ def test_a_batch_has_all_first_texts_and_then_all_second_ones(folder: Path) -> N
         ("apart", "linked"),
     )
     splits = task.splits()
-    assert [len(part) for part in (splits.train, splits.train_arch, splits.val, splits.test)] == [6, 6, 4, 5]
+    assert [len(split) for split in (splits.train, splits.train_arch, splits.val, splits.test)] == [6, 6, 4, 5]
     batch = task.collate([splits.test[index] for index in range(5)])
     assert batch["labels"].tolist() == [0, 1, 0, 1, 0]
     assert batch["input_ids"].shape == batch["attention_mask"].shape
@@ -56,7 +56,7 @@ def test_a_batch_has_all_first_texts_and_then_all_second_ones(folder: Path) -> N
     assert texts[6] == "other paper, " * 2 + "test"
     ends = batch["attention_mask"].sum(1) - 1
     assert all(row[end] == task.vocabulary.eos for row, end in zip(batch["input_ids"], ends, strict=True))
-    assert set(task.guesses()) == {"majority class", "length of both"}
+    assert set(task.heuristic_baselines()) == {"majority class", "length of both"}
     assert "2 classes" in task.describe()
 
 
@@ -70,7 +70,7 @@ def test_each_text_is_cut_on_its_own(folder: Path) -> None:
 
 def test_sizes_are_read_from_the_top(folder: Path) -> None:
     splits = retrieval(folder, train=6, val=2, test=3).splits()
-    assert [len(part) for part in (splits.train, splits.train_arch, splits.val, splits.test)] == [3, 3, 2, 3]
+    assert [len(split) for split in (splits.train, splits.train_arch, splits.val, splits.test)] == [3, 3, 2, 3]
     with pytest.raises(BadFile, match=r"test.tsv: expected at least 6 examples, found 5"):
         retrieval(folder, test=6)
 
@@ -94,7 +94,7 @@ def test_a_malformed_line_is_named(tmp_path: Path, row: str, message: str) -> No
     assert "\n" not in str(failure.value)
 
 
-def test_wrong_use_is_one_line(folder: Path, tmp_path: Path) -> None:
+def test_missing_files_raise_one_line(folder: Path, tmp_path: Path) -> None:
     with pytest.raises(ManticoreError, match=r"archive only: unpack lra_release.gz .* --data-dir"):
         load_task(TaskOptions("lra-retrieval", preset="paper"))
     (folder / "lra_release" / "lra_release" / "tsv_data" / "new_aan_pairs.eval.tsv").unlink()

@@ -98,15 +98,16 @@ def test_the_release_has_no_part_to_choose_on(tmp_path: Path, name: str) -> None
     task = read(tmp_path, name)
     splits = task.splits()
     assert [len(part) for part in (splits.train, splits.train_arch, splits.val, splits.test)] == [14, 13, 3, 8]
-    assert "choice from the end of train" in task.describe()
+    assert "val from the end of train" in task.describe()
     inputs, targets = (np.load(folder / "train" / file) for file in ("inputs.npy", "targets.npy"))
     puzzle = FAMILIES[name].paper
     for (ids, labels), row in zip(splits.val, range(27, 30), strict=True):
         assert ids.tolist() == inputs[row].tolist()
-        asked = puzzle.pose(puzzle.whole(inputs[row : row + 1], targets[row : row + 1]), training=False)[1][0]
+        full = puzzle.full_sequences(inputs[row : row + 1], targets[row : row + 1])
+        asked = puzzle.inputs_and_targets(full, training=False)[1][0]
         assert np.asarray(labels).tolist() == asked.tolist()
     fewer = read(tmp_path, name, train=10, val=5, test=4).splits()
-    assert [len(part) for part in (fewer.weights, fewer.alphas, fewer.choice, fewer.test)] == [5, 5, 5, 4]
+    assert [len(part) for part in (fewer.train, fewer.train_arch, fewer.val, fewer.test)] == [5, 5, 5, 4]
     assert len(read(tmp_path, f"{name}@train=10").splits().train) == 5
     with pytest.raises(ManticoreError, match="30 training examples are too few to spare 29"):
         read(tmp_path, name, val=29)

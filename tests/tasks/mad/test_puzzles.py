@@ -16,7 +16,7 @@ from manticore.tasks.mad.compression import Compression
 from manticore.tasks.mad.copying import Copying
 from manticore.tasks.mad.fuzzy import Fuzzy, motifs
 from manticore.tasks.mad.memorization import Memorization
-from manticore.tasks.mad.puzzle import Puzzle, Whole, first_places
+from manticore.tasks.mad.puzzle import Ids, Puzzle, first_positions
 from manticore.tasks.mad.recall import Recall
 from tests.helpers.mad_oracles import SOLVERS
 
@@ -54,12 +54,12 @@ memorizations = st.builds(
 puzzles = st.one_of(recalls(), fuzzies(), copyings(), compressions, memorizations)
 
 
-def draw(puzzle: Puzzle, seed: int, training: bool = False, count: int = COUNT) -> Whole:
+def draw(puzzle: Puzzle, seed: int, training: bool = False, count: int = COUNT) -> Ids:
     return puzzle.draw(np.random.default_rng(seed), count, training)
 
 
-def posed(puzzle: Puzzle, seed: int, training: bool = False, count: int = COUNT) -> tuple[Whole, Whole]:
-    return puzzle.pose(draw(puzzle, seed, training, count), training)
+def posed(puzzle: Puzzle, seed: int, training: bool = False, count: int = COUNT) -> tuple[Ids, Ids]:
+    return puzzle.inputs_and_targets(draw(puzzle, seed, training, count), training)
 
 
 @given(puzzles, seeds, st.booleans())
@@ -76,22 +76,23 @@ def test_inputs_and_targets_have_one_length_and_ids_of_the_vocabulary(puzzle: Pu
 @given(st.one_of(recalls(), fuzzies()), seeds)
 def test_recall_learns_every_next_token_and_is_tested_on_values(puzzle: Recall | Fuzzy, seed: int) -> None:
     whole_NS = draw(puzzle, seed)
-    inputs_NL, next_NL = puzzle.pose(whole_NS, training=True)
+    inputs_NL, next_NL = puzzle.inputs_and_targets(whole_NS, training=True)
     assert (inputs_NL == whole_NS[:, :-1]).all()
     assert (next_NL == whole_NS[:, 1:]).all()
-    asked_NL = puzzle.pose(whole_NS, training=False)[1]
+    asked_NL = puzzle.inputs_and_targets(whole_NS, training=False)[1]
     assert ((asked_NL == IGNORE) | (asked_NL == next_NL)).all()
     assert ((asked_NL == IGNORE) | ((asked_NL >= puzzle.keys) & (asked_NL < puzzle.symbols))).all()
     assert (asked_NL[:, -1] == whole_NS[:, -1]).all()
-    assert (puzzle.whole(inputs_NL, next_NL) == whole_NS).all()
-    assert (puzzle.whole(inputs_NL, asked_NL) == whole_NS).all()
+    assert (puzzle.full_sequences(inputs_NL, next_NL) == whole_NS).all()
+    assert (puzzle.full_sequences(inputs_NL, asked_NL) == whole_NS).all()
 
 
 @given(st.one_of(copyings(), compressions, memorizations), seeds)
 def test_the_others_ask_the_same_in_training_and_in_tests(puzzle: Puzzle, seed: int) -> None:
     whole_NS = draw(puzzle, seed)
-    for one, other in zip(puzzle.pose(whole_NS, True), puzzle.pose(whole_NS, False), strict=True):
-        assert (one == other).all()
+    training, test = (puzzle.inputs_and_targets(whole_NS, training) for training in (True, False))
+    for a, b in zip(training, test, strict=True):
+        assert (a == b).all()
 
 
 @given(st.one_of(recalls(), copyings(), compressions, memorizations), seeds)
@@ -108,7 +109,7 @@ def test_fuzzy_recall_asks_nothing_else_than_what_was_shown_except_for_a_missed_
     puzzle: Fuzzy, seed: int, training: bool
 ) -> None:
     whole_NS = draw(puzzle, seed, training)
-    for whole, targets in zip(whole_NS.tolist(), puzzle.pose(whole_NS, False)[1].tolist(), strict=True):
+    for whole, targets in zip(whole_NS.tolist(), puzzle.inputs_and_targets(whole_NS, False)[1].tolist(), strict=True):
         answers = SOLVERS[Fuzzy](puzzle, whole[:-1])
         probe = len(_pairs(puzzle, whole)[-1][1])  # tokens of the last value
         for place, (answer, target) in enumerate(zip(answers, targets, strict=True)):
@@ -140,9 +141,9 @@ def test_recall_by_its_definition(puzzle: Recall, seed: int) -> None:
         assert puzzle.frac_noise or all(token < puzzle.symbols for token in body)
 
 
-def _with_asked(puzzle: Puzzle, seed: int) -> tuple[Whole, Whole]:
+def _with_asked(puzzle: Puzzle, seed: int) -> tuple[Ids, Ids]:
     whole_NS = draw(puzzle, seed)
-    return whole_NS, puzzle.asked(whole_NS)
+    return whole_NS, puzzle.test_targets(whole_NS)
 
 
 def _pairs(puzzle: Fuzzy, whole: list[int]) -> list[tuple[tuple[int, ...], tuple[int, ...]]]:
@@ -214,7 +215,7 @@ def test_memorization_by_its_definition(puzzle: Memorization, seed: int) -> None
 def test_the_facts_are_those_of_the_release() -> None:
     assert MEMORIZATION.paper.facts[:6].tolist() == [239, 241, 146, 166, 182, 213]  # type: ignore[attr-defined]
     sizes = [256, *MEMORIZATION.sweep["vocab_size"]]
-    puzzles = [MEMORIZATION.paper.reset({"vocab_size": str(size)}, "") for size in sizes]
+    puzzles = [MEMORIZATION.paper.with_settings({"vocab_size": str(size)}, "") for size in sizes]
     facts = [len(puzzle.facts) for puzzle in puzzles]  # type: ignore[attr-defined]
     assert (facts[0], facts[-1]) == (127, 4095)
     assert [round(256 * 16 / count) for count in facts] == [32, 16, 8, 4, 2, 1]
@@ -233,7 +234,7 @@ def test_recall_in_numbers() -> None:
 
 @pytest.mark.parametrize("share", [0.2, 0.8])
 def test_noise_in_numbers(share: float) -> None:
-    puzzle = NOISY.paper.reset({"frac_noise": str(share)}, "")
+    puzzle = NOISY.paper.with_settings({"frac_noise": str(share)}, "")
     whole_NS, asked_NS = _with_asked_many(puzzle, 4000)
     assert (whole_NS[:, :-2:2] >= 16).mean() == pytest.approx(share * (1 - 1 / 64), rel=0.02)
     assert (whole_NS[:, -2] < 8).all()
@@ -266,14 +267,14 @@ def test_copying_in_numbers() -> None:
 def test_lengths_are_those_of_the_release() -> None:
     lengths = {name: family.paper.length for name, family in FAMILIES.items()}
     assert list(lengths.values()) == [127, 127, 128, 256, 32, 32]
-    single = [family.paper.reset({"multi_query": "false"}, "").length for family in (RECALL, NOISY, FUZZY)]
+    single = [family.paper.with_settings({"multi_query": "false"}, "").length for family in (RECALL, NOISY, FUZZY)]
     assert single == [128, 128, 128]
     assert [family.paper.kind for family in FAMILIES.values()] == [*["tokens"] * 4, "autoencoder", "tokens"]
 
 
-def _with_asked_many(puzzle: Puzzle, count: int) -> tuple[Whole, Whole]:
+def _with_asked_many(puzzle: Puzzle, count: int) -> tuple[Ids, Ids]:
     whole_NS = draw(puzzle, 0, count=count)
-    return whole_NS, puzzle.asked(whole_NS)
+    return whole_NS, puzzle.test_targets(whole_NS)
 
 
 def test_motifs_are_uniform_over_ordered_tuples_of_distinct_tokens() -> None:
@@ -286,7 +287,7 @@ def test_motifs_are_uniform_over_ordered_tuples_of_distinct_tokens() -> None:
 
 @given(st.lists(st.lists(st.integers(-3, 3), min_size=5, max_size=5), min_size=1, max_size=5))
 def test_first_places_are_where_a_number_is_first(rows: list[list[int]]) -> None:
-    assert first_places(np.array(rows)).tolist() == [[row.index(number) for number in row] for row in rows]
+    assert first_positions(np.array(rows)).tolist() == [[row.index(number) for number in row] for row in rows]
 
 
 @settings(max_examples=20)
@@ -296,7 +297,7 @@ def test_targets_of_what_no_puzzle_drew_are_still_targets(puzzle: Recall, seed: 
     rng = np.random.default_rng(seed)
     small = Fuzzy(16, 40, 2), Copying(9, 30, 2, 4), Compression(9, 30, 2), Memorization(9, 30, 2)
     for held in (puzzle, *small):
-        asked_NS = held.asked(rng.integers(held.vocab_size, size=(3, held.tokens)))
+        asked_NS = held.test_targets(rng.integers(held.vocab_size, size=(3, held.tokens)))
         assert asked_NS.shape == (3, held.tokens)
         assert ((asked_NS == IGNORE) | ((asked_NS >= 0) & (asked_NS < held.vocab_size))).all()
 
@@ -330,4 +331,4 @@ def test_targets_of_what_no_puzzle_drew_are_still_targets(puzzle: Recall, seed: 
 )
 def test_settings_that_cannot_be_are_refused(family: object, words: dict[str, str], message: str) -> None:
     with pytest.raises(ManticoreError, match=message):
-        family.paper.reset(words, "a task")  # type: ignore[attr-defined]
+        family.paper.with_settings(words, "a task")  # type: ignore[attr-defined]

@@ -10,8 +10,7 @@ import pytest
 from manticore.errors import ManticoreError, UnknownName
 from manticore.tasks import Task, TaskOptions, load_task
 from manticore.tasks.dataset import IGNORE, Examples
-from manticore.tasks.mad import task
-from manticore.tasks.mad.catalog import FAMILIES, SWEEPS, variants
+from manticore.tasks.mad.catalog import FAMILIES, SWEEPS
 from tests.helpers.mad_oracles import SOLVERS
 
 SIZES = {"train": 301, "val": 60, "test": 80}
@@ -36,24 +35,24 @@ def contents(examples: Examples) -> list[tuple[list[int], list[int]]]:
 def test_four_splits_with_the_targets_they_are_for(name: str, preset: str) -> None:
     task = small(name, preset=preset)
     splits, family = task.splits(), FAMILIES[name]
-    puzzle = family.paper.reset({key: str(value) for key, value in task.settings.items()}, name)
+    puzzle = family.paper.with_settings({key: str(value) for key, value in task.settings.items()}, name)
     assert (task.kind, task.metric, task.max_length) == (puzzle.kind, "accuracy", puzzle.length)
     assert task.vocabulary.size == task.num_labels == puzzle.vocab_size
-    assert [len(part) for part in (splits.train, splits.train_arch, splits.val, splits.test)] == [151, 150, 60, 80]
+    assert [len(split) for split in (splits.train, splits.train_arch, splits.val, splits.test)] == [151, 150, 60, 80]
     solver, right, asked = SOLVERS[type(puzzle)], 0, 0
-    for part in (splits.val, splits.test):
-        assert (part.lengths == task.max_length).all()
-        for ids, labels in part:
+    for split in (splits.val, splits.test):
+        assert (split.lengths == task.max_length).all()
+        for ids, labels in split:
             answers = solver(puzzle, ids.tolist())
             scored = [(one, other) for one, other in zip(answers, labels, strict=True) if other != IGNORE]  # type: ignore[arg-type]
             right, asked = right + sum(one == other for one, other in scored), asked + len(scored)
     assert right == asked if "fuzzy" not in name else right > 0.9 * asked
-    for part in (splits.train, splits.train_arch):
-        for ids, labels in list(part)[:20]:
+    for split in (splits.train, splits.train_arch):
+        for ids, labels in list(split)[:20]:
             if puzzle.next_token:
                 assert ids[1:].tolist() == labels[:-1].tolist()  # type: ignore[index]
             else:
-                assert labels.tolist() == puzzle.asked(ids[None])[0].tolist()  # type: ignore[union-attr]
+                assert labels.tolist() == puzzle.test_targets(ids[None])[0].tolist()  # type: ignore[union-attr]
 
 
 @pytest.mark.parametrize("name", FAMILIES)
@@ -63,22 +62,26 @@ def test_the_seed_decides_everything_and_tests_do_not_depend_on_the_size_of_trai
         small(name, cache_dir="/dev/null/none").splits(),
         small(name, seed=1).splits(),
     )
-    assert contents(one.weights) == contents(same.weights)
-    assert contents(one.weights) != contents(other.weights)
+    assert contents(one.train) == contents(same.train)
+    assert contents(one.train) != contents(other.train)
     fewer = small(name, train=100).splits()
     assert contents(fewer.test) == contents(one.test)
-    assert contents(fewer.choice) == contents(one.choice)
-    assert set(map(str, contents(fewer.weights) + contents(fewer.alphas))) < set(
-        map(str, contents(one.weights) + contents(one.alphas))
+    assert contents(fewer.val) == contents(one.val)
+    assert set(map(str, contents(fewer.train) + contents(fewer.train_arch))) < set(
+        map(str, contents(one.train) + contents(one.train_arch))
     )
 
 
 def test_the_sweeps_are_those_of_the_benchmark() -> None:
-    counts = {name: len(variants(name)) for name in FAMILIES}
+    variants = {
+        name: [name, *(f"{name}@{key}={value}" for key, values in sweep.items() for value in values)]
+        for name, sweep in SWEEPS.items()
+    }
+    counts = {name: len(names) for name, names in variants.items()}
     assert list(counts.values()) == [11, 14, 11, 13, 11, 6]
     assert sum(counts.values()) == 66
     for name in FAMILIES:
-        for variant in variants(name):
+        for variant in variants[name]:
             task = load_task(TaskOptions(variant, preset="paper"))
             assert task.name == variant
             assert set(SWEEPS[name]) <= set(task.settings)
@@ -105,7 +108,7 @@ def test_the_sweeps_are_those_of_the_benchmark() -> None:
         ("mad-noisy-recall@frac_noise=.40", {"preset": "paper"}, "mad-noisy-recall@frac_noise=0.4"),
     ],
 )
-def test_names_tell_what_differs_from_the_benchmark(given: str, options: dict[str, object], name: str) -> None:
+def test_names_have_the_settings_that_are_not_official(given: str, options: dict[str, object], name: str) -> None:
     assert load_task(TaskOptions(given, **options)).name == name  # type: ignore[arg-type]
     assert load_task(TaskOptions(name, preset="paper")).name == name
 
@@ -122,20 +125,20 @@ def test_names_tell_what_differs_from_the_benchmark(given: str, options: dict[st
         ("mad-compression@seq_len", {}, "expected key=value after 'mad-compression@', got 'seq_len'"),
         ("mad-compression@seq_len=8,seq_len=9", {}, "given 'seq_len' twice"),
         ("mad-compression@seq_len=1", {}, "needs seq_len of at least 2, got vocab_size=8,seq_len=1"),
-        ("mad-compression", {"max_depth": 3, "min_length": 2}, "min_length, max_depth is no option of mad-compression"),
+        ("mad-compression@max_depth=3", {}, "unknown setting of mad-compression 'max_depth'"),
         ("mad-compression@train=8", {"train": 9}, "train is 9 and, after @, 8"),
         ("lra-listops@short=1", {}, "unknown setting of lra-listops 'short'"),
         ("lra-listops@short", {}, "expected key=value"),
     ],
 )
-def test_what_cannot_be_is_one_line(name: str, options: dict[str, object], message: str) -> None:
+def test_invalid_settings_raise_one_line(name: str, options: dict[str, object], message: str) -> None:
     with pytest.raises(ManticoreError, match=message) as failure:
         load_task(TaskOptions(name, preset="cpu", **options))  # type: ignore[arg-type]
     assert "\n" not in str(failure.value)
     assert isinstance(failure.value, UnknownName) == ("nknown" in message or "Did you" in message)
 
 
-def test_too_few_sequences_are_told() -> None:
+def test_too_few_sequences_are_reported() -> None:
     with pytest.raises(ManticoreError, match=r"too few distinct sequences .*: found 16; ask for fewer"):
         small("mad-compression@vocab_size=3,seq_len=5").splits()
 
@@ -149,30 +152,30 @@ def test_the_cache_is_used(own_cache: Path, monkeypatch: pytest.MonkeyPatch) -> 
     def never(*_: object) -> None:
         raise AssertionError("drawn although the cache has it")
 
-    monkeypatch.setattr(task, "draw_parts", never)
+    monkeypatch.setattr("manticore.tasks.mad.task.draw_splits", never)
     assert contents(small("mad-fuzzy-recall").splits().train) == first
 
 
-def test_guesses_are_worth_little() -> None:
-    guesses = {name: small(name, train=2000, test=300).guesses() for name in FAMILIES}
-    assert {name: list(held) for name, held in guesses.items()} == {
+def test_heuristic_baselines_are_weak() -> None:
+    baselines = {name: small(name, train=2000, test=300).heuristic_baselines() for name in FAMILIES}
+    assert {name: list(held) for name, held in baselines.items()} == {
         "mad-in-context-recall": ["majority token", "current token"],
         "mad-noisy-recall": ["majority token", "current token"],
         "mad-fuzzy-recall": ["majority token", "current token"],
         "mad-selective-copying": ["majority token"],
-        "mad-compression": ["majority token", "place"],
+        "mad-compression": ["majority token", "position"],
         "mad-memorization": ["majority token"],
     }
-    assert guesses["mad-in-context-recall"]["current token"] == pytest.approx(1 / 8, abs=0.03)
-    assert guesses["mad-selective-copying"]["majority token"] == pytest.approx(1 / 8, abs=0.02)
-    assert guesses["mad-compression"]["place"] == pytest.approx((1 + 9 / 7) / 10, abs=0.02)
-    assert guesses["mad-memorization"]["majority token"] == pytest.approx(1 / 31, abs=0.02)
+    assert baselines["mad-in-context-recall"]["current token"] == pytest.approx(1 / 8, abs=0.03)
+    assert baselines["mad-selective-copying"]["majority token"] == pytest.approx(1 / 8, abs=0.02)
+    assert baselines["mad-compression"]["position"] == pytest.approx((1 + 9 / 7) / 10, abs=0.02)
+    assert baselines["mad-memorization"]["majority token"] == pytest.approx(1 / 31, abs=0.02)
 
 
 def test_describe_says_what_the_data_is() -> None:
     assert small("mad-memorization").describe() == (
-        "mad-memorization@vocab_size=64,seq_len=16,train=301: weights 151, alphas 150, choice 60, test 80; 16 tokens, "
-        "one of 64 tokens at each place; drawn with seed 0: vocab_size=64,seq_len=16,train=301,map_seed=12345; "
+        "mad-memorization@vocab_size=64,seq_len=16,train=301: train 151, train_arch 150, val 60, test 80; 16 tokens, "
+        "one of 64 tokens at each position; drawn with seed 0: vocab_size=64,seq_len=16,train=301,map_seed=12345; "
         "the facts are the same in every split, the sequences are not"
     )
 

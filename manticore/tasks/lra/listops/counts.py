@@ -1,13 +1,13 @@
-"""How many ListOps expressions there are of each length, and how likely each length is. Draws none of them.
+"""The number of distinct ListOps expressions of each length, and the probability of each length. Samples nothing.
 
-With N_d(L) the number of expressions of length L whose root stands at depth d, k the number of arguments, D the
-deepest level and * convolution over lengths:
+Let N_d(L) be the number of expressions of length L whose root is at depth d, D the last level, k the number of
+arguments, and * convolution over lengths. An operator and its bracket take 2 tokens, its arguments the other L - 2:
 
     N_D(L) = 10 [L = 1],    N_d(L) = 10 [L = 1] + 4 sum_k (N_{d+1} * ... * N_{d+1})(L - 2)      (k factors)
 
-The probabilities follow the same recursion with weights 0.75 and 0.25 / (number of choices of k). Counts are needed for
-short expressions only: at least a third of the tokens are digits, so a length that can be reached at all has at least
-10^(L / 3) expressions.
+The probability of a length follows the same recursion with 0.75 in place of 10 (1 at depth D) and 0.25 / (number of
+choices of k) in place of 4. Counts are needed for short expressions only: at least a third of the tokens are digits, so
+there are at least 10^(L / 3) expressions of every possible length L.
 """
 
 from __future__ import annotations
@@ -21,24 +21,26 @@ from numpy.typing import NDArray
 from manticore.errors import ManticoreError
 from manticore.tasks.lra.listops.grammar import MIN_ARGS, OPERATOR_PROBABILITY, OPERATORS, Grammar
 
-# Counts beyond this are "plenty"; below it every step is exact in float64.
 PLENTY = 1e15
-# From this length on, one length that can be reached is plenty: 10^(64 / 3) expressions.
+"""Counts are clipped here; below it every step is exact in float64."""
+
 LONG = 64
-# The smallest share of trees within the bounds that is worth drawing; far above the error of the transforms.
+"""From this length on, every possible length has plenty of expressions: at least 10^(64 / 3)."""
+
 RAREST = 1e-6
+"""Smallest probability of a tree within the bounds that is accepted; far above the rounding error of the FFTs."""
 
 Table = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
 class Population:
-    """What a grammar can draw.
+    """Counts and probabilities of a grammar's expressions by length.
 
     Attributes:
-        distinct: (at most LONG,) number of expressions by length, cut off at `PLENTY`; bounds not applied.
-        probability: (max_length,) probability that one tree has this length; bounds not applied.
-        grammar: the grammar it belongs to.
+        distinct: (at most LONG,) number of expressions by length, clipped at `PLENTY`; without the length bounds.
+        probability: (max_length,) probability that a sampled tree has this length; without the length bounds.
+        grammar: the grammar.
     """
 
     distinct: Table
@@ -47,24 +49,27 @@ class Population:
 
     @property
     def available(self) -> float:
-        """Number of distinct expressions within the bounds; `PLENTY` or more means no fewer than that."""
+        """Number of distinct expressions within the bounds; at `PLENTY` or more, a lower bound of it."""
         shortest = self.grammar.min_length + 1
         beyond = PLENTY if self.probability[max(shortest, LONG) :].sum() > RAREST else 0.0
         return float(self.distinct[shortest:].sum()) + beyond
 
     @property
     def acceptance(self) -> float:
-        """Probability that one tree falls within the bounds."""
+        """Probability that a sampled tree is within the bounds."""
         return float(self.probability[self.grammar.min_length + 1 :].sum())
 
     def tokens_to_draw(self, count: int) -> float:
-        """Expected number of tokens grown until `count` trees fell within the bounds."""
+        """Expected number of tokens that are sampled until `count` trees are within the bounds.
+
+        `count` times the expected tokens of a tree, which stops at `max_length`, divided by the acceptance.
+        """
         limit = self.grammar.max_length
-        grown = float(self.probability @ np.arange(limit)) + limit * (1.0 - float(self.probability.sum()))
-        return count * grown / self.acceptance
+        per_tree = float(self.probability @ np.arange(limit)) + limit * (1.0 - float(self.probability.sum()))
+        return count * per_tree / self.acceptance
 
     def check(self, count: int) -> None:
-        """Raises ManticoreError, one line, if `count` distinct expressions cannot be found by drawing."""
+        """Raises ManticoreError if fewer than `count` expressions are within the bounds, or they are too rare."""
         grammar = self.grammar
         bounds = (
             f"longer than {grammar.min_length} and shorter than {grammar.max_length} tokens "
@@ -82,21 +87,21 @@ class Population:
             )
 
 
-def _direct(one: Table, other: Table) -> Table:
-    """Convolution cut off at len(one), exact while values stay below `PLENTY`."""
-    return np.minimum(np.convolve(one, other)[: len(one)], PLENTY)
+def _convolve(a: Table, b: Table) -> Table:
+    """The first len(a) values of the convolution, exact below `PLENTY`, where they are clipped."""
+    return np.minimum(np.convolve(a, b)[: len(a)], PLENTY)
 
 
-def _transformed(one: Table, other: Table) -> Table:
-    """Convolution cut off at len(one) in O(L log L), to about 1e-16 of the total."""
-    size = 2 * len(one)
-    product = np.fft.irfft(np.fft.rfft(one, size) * np.fft.rfft(other, size), size)[: len(one)]
+def _fft_convolve(a: Table, b: Table) -> Table:
+    """The first len(a) values of the convolution in O(L log L), to about 1e-16 of the total."""
+    size = 2 * len(a)
+    product = np.fft.irfft(np.fft.rfft(a, size) * np.fft.rfft(b, size), size)[: len(a)]
     return np.maximum(product, 0.0)
 
 
 @dataclass(frozen=True)
 class _Weights:
-    """What a digit of the last level, a digit above it, and an operator with its number of arguments are worth."""
+    """Factors of the recursion: a digit of the last level, a digit above it, an operator with k arguments."""
 
     deepest: float
     digit: float
@@ -104,28 +109,29 @@ class _Weights:
 
 
 def _tabulate(grammar: Grammar, lengths: int, weights: _Weights, convolve: Callable[[Table, Table], Table]) -> Table:
+    """The table N_1 of the module's recursion, (lengths,): starts at depth D and goes up one level in each pass."""
     table = np.zeros(max(lengths, 3))
     table[1] = weights.deepest
-    # Every argument takes a token: more arguments than the longest length has room for add nothing.
+    # An argument takes at least one token, so that more arguments than `len(table) - 2` add nothing.
     most = min(grammar.max_args, len(table) - 2)
     for _ in range(grammar.max_depth - 1):
-        grown = np.zeros_like(table)
-        grown[1] = weights.digit
-        power = table
+        above = np.zeros_like(table)
+        above[1] = weights.digit
+        power = table  # k-fold convolution of the table with itself
         for _ in range(MIN_ARGS, most + 1):
             power = convolve(power, table)
-            grown[2:] += weights.operator * power[:-2]
-        table = np.minimum(grown, PLENTY)
+            above[2:] += weights.operator * power[:-2]
+        table = np.minimum(above, PLENTY)
     return table[:lengths]
 
 
 def population(grammar: Grammar) -> Population:
-    """Counts and probabilities of every length below `grammar.max_length`."""
+    """Counts and probabilities of all lengths below `grammar.max_length`."""
     chance = OPERATOR_PROBABILITY / (grammar.max_args - MIN_ARGS + 1)
     counts = _Weights(deepest=10.0, digit=10.0, operator=float(len(OPERATORS)))
     chances = _Weights(deepest=1.0, digit=1.0 - OPERATOR_PROBABILITY, operator=chance)
     return Population(
-        distinct=_tabulate(grammar, min(grammar.max_length, LONG), counts, _direct),
-        probability=_tabulate(grammar, grammar.max_length, chances, _transformed),
+        distinct=_tabulate(grammar, min(grammar.max_length, LONG), counts, _convolve),
+        probability=_tabulate(grammar, grammar.max_length, chances, _fft_convolve),
         grammar=grammar,
     )

@@ -1,7 +1,6 @@
-"""ListOps in the files of the Long Range Arena release: writes them whole or not at all, reads and checks them.
+"""The files of ListOps as the Long Range Arena published them: writes all or none, reads and checks them.
 
 `basic_train.tsv`, `basic_val.tsv`, `basic_test.tsv`: a header `Source`, `Target`, tab-separated, CRLF line ends.
-Knows nothing of splits beyond these three names, nor of models.
 """
 
 from __future__ import annotations
@@ -13,23 +12,24 @@ from pathlib import Path
 
 from manticore.errors import BadFile, ManticoreError
 from manticore.tasks.lra.listops.grammar import ExpressionError, from_source, to_source
-from manticore.tasks.splits import find_splits
+from manticore.tasks.splits import find_split_files
 from manticore.utils.console import progress_bar
 from manticore.utils.io import atomic_write
 
 FILES = {"train": "basic_train.tsv", "val": "basic_val.tsv", "test": "basic_test.tsv"}
 HEADER = ("Source", "Target")
-# Where the release's archive puts the files, relative to folders a user may name.
-INSIDE = (".", "listops-1000", "lra_release/listops-1000", "lra_release/lra_release/listops-1000")
-# From this many bytes to read, or examples to write, on, a progress bar is shown.
-LARGE = 4_000_000
-MANY = 5_000
+SUBFOLDERS = (".", "listops-1000", "lra_release/listops-1000", "lra_release/lra_release/listops-1000")
+"""Where the files are below folders that a user may name, as the archive unpacks."""
+
+LARGE_FILE = 4_000_000
+MANY_EXAMPLES = 5_000
+"""From this many bytes to read, or examples to write, on, a progress bar is shown."""
 
 Expression = tuple[bytes, int]
 
 
 def refuse_existing(folder: Path) -> None:
-    """Raises ManticoreError if `folder` already holds one of the three files, or is no folder."""
+    """Raises ManticoreError if `folder` already contains one of the three files, or is no folder."""
     if folder.exists() and not folder.is_dir():
         raise ManticoreError(f"{folder} is not a folder")
     for name in FILES.values():
@@ -37,43 +37,43 @@ def refuse_existing(folder: Path) -> None:
             raise ManticoreError(f"{folder / name} exists and is not overwritten; choose another folder")
 
 
-def write_files(folder: Path, parts: Mapping[str, Collection[Expression]]) -> list[Path]:
-    """Write expressions with their values under the three names; all files appear, or none.
+def write_files(folder: Path, splits: Mapping[str, Collection[Expression]]) -> list[Path]:
+    """Write the expressions and values of the splits; all files appear, or none.
 
     Args:
-        folder: made if it does not exist.
-        parts: `train`, `val` and `test`.
+        folder: created if it does not exist.
+        splits: `train`, `val` and `test`.
 
     Returns: the paths in that order. Raises ManticoreError if one exists or the folder cannot be written to.
     """
     refuse_existing(folder)
     try:
-        return _write(folder, parts)
+        return _write(folder, splits)
     except OSError as error:
         raise ManticoreError(f"cannot write to {folder}: {error}") from None
 
 
-def _write(folder: Path, parts: Mapping[str, Collection[Expression]]) -> list[Path]:
+def _write(folder: Path, splits: Mapping[str, Collection[Expression]]) -> list[Path]:
     paths = [folder / name for name in FILES.values()]
     with ExitStack() as stack:
-        for part, path in zip(FILES, paths, strict=True):
+        for split, path in zip(FILES, paths, strict=True):
             unfinished = stack.enter_context(atomic_write(path))
-            rows = len(parts[part])
+            rows = len(splits[split])
             with (
                 unfinished.open("w", encoding="utf-8", newline="") as stream,
-                progress_bar(f"writing {path.name}", rows, shown=rows > MANY) as advance,
+                progress_bar(f"writing {path.name}", rows, shown=rows > MANY_EXAMPLES) as advance,
             ):
                 writer = csv.writer(stream, delimiter="\t")
                 writer.writerow(HEADER)
-                for row, (codes, value) in enumerate(parts[part], start=1):
+                for row, (codes, value) in enumerate(splits[split], start=1):
                     writer.writerow((to_source(codes), value))
                     advance(row)
     return paths
 
 
 def find_files(folder: Path) -> dict[str, Path]:
-    """The three files in `folder` or where the release's archive has them below it. Raises BadFile if not."""
-    return find_splits(folder, FILES, INSIDE)
+    """The three files in `folder` or where the archive has them below it. Raises BadFile for a missing file."""
+    return find_split_files(folder, FILES, SUBFOLDERS)
 
 
 def read_file(path: Path, limit: int | None = None) -> list[Expression]:
@@ -84,23 +84,23 @@ def read_file(path: Path, limit: int | None = None) -> list[Expression]:
         limit: number of examples to read from the top; all by default.
 
     Raises:
-        BadFile: with the line and what was expected there; also if there are fewer than `limit` examples.
+        BadFile: names the line and what was expected there; also if there are fewer than `limit` examples.
     """
-    read: list[Expression] = []
+    expressions: list[Expression] = []
     try:
         size = path.stat().st_size
         with (
             path.open(encoding="utf-8", newline="\n") as stream,
-            progress_bar(f"reading {path.name}", size, shown=size > LARGE) as advance,
+            progress_bar(f"reading {path.name}", size, shown=size > LARGE_FILE) as advance,
         ):
             header = stream.readline()
             if tuple(header.rstrip("\r\n").split("\t")) != HEADER:
                 raise BadFile(path, f"expected the header Source<tab>Target, found {_short(header)}", line=1)
             done = len(header)
             for number, line in enumerate(stream, start=2):
-                if len(read) == limit:
+                if len(expressions) == limit:
                     break
-                read.append(_parse(path, number, line))
+                expressions.append(_parse(path, number, line))
                 done += len(line)
                 if not number % 200:
                     advance(done)
@@ -108,9 +108,9 @@ def read_file(path: Path, limit: int | None = None) -> list[Expression]:
         raise BadFile(path, "expected text in UTF-8") from None
     except OSError as error:
         raise BadFile(path, f"cannot be read ({error.strerror})") from None
-    if len(read) < (limit or 1):
-        raise BadFile(path, f"expected at least {limit or 1} examples, found {len(read)}")
-    return read
+    if len(expressions) < (limit or 1):
+        raise BadFile(path, f"expected at least {limit or 1} examples, found {len(expressions)}")
+    return expressions
 
 
 def _parse(path: Path, number: int, line: str) -> Expression:

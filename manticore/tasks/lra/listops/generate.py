@@ -1,8 +1,8 @@
-"""Draws a given number of distinct ListOps expressions, on all cores if it pays. Knows no splits and no files.
+"""Samples a given number of distinct ListOps expressions, in several processes if that is faster.
 
-The result depends on the grammar, the count and the seed alone, never on the number of processes: chunk i of the
-endless list of draws has its own random stream, chunks are consumed in the order of i, the first `count` distinct
-expressions are kept, and what comes after is thrown away.
+The result depends on the grammar, the number and the seed, not on the number of processes: chunk i of the endless
+sequence of expressions has its own random stream, chunks are read in the order of i, and the first distinct expressions
+are kept. Knows no splits and no files.
 """
 
 from __future__ import annotations
@@ -23,59 +23,60 @@ from queue import SimpleQueue
 from manticore.errors import ManticoreError
 from manticore.tasks.lra.listops.counts import population
 from manticore.tasks.lra.listops.grammar import Grammar
-from manticore.tasks.lra.listops.worker import Chunk, draw_chunk, question
+from manticore.tasks.lra.listops.worker import Chunk, draw_chunk, request_line
 from manticore.utils.console import progress_bar
 
-# Below this many tokens (about four seconds on one core) other processes are not worth starting.
-TOKENS_WORTH_A_PROCESS = 20e6
-# How many draws within the bounds are tried before the search for distinct ones is given up.
+PARALLEL_TOKENS = 20e6
+"""From this many tokens on (about four seconds on one core), other processes are started."""
+
 DRAWS_PER_EXPRESSION = 50
-DRAWS_AT_LEAST = 500_000
+MIN_DRAWS = 500_000
+"""The search for distinct expressions stops after `DRAWS_PER_EXPRESSION` draws for each, plus `MIN_DRAWS`."""
 
 
-def generate(grammar: Grammar, wanted: int, seed: int = 0, workers: int = 0) -> Chunk:
-    """`wanted` distinct expressions with their values, shuffled by `seed`.
+def generate(grammar: Grammar, total: int, seed: int = 0, workers: int = 0) -> Chunk:
+    """`total` distinct expressions with their values, shuffled by `seed`.
 
-    The reference collects distinct expressions in a Python set and splits it in the set's own order, which is an
-    unseeded shuffle; here the order is the seed's.
+    The reference collects distinct expressions in a Python set and splits it in the order of the set, which is a
+    shuffle without a seed.
 
     Args:
-        grammar: what may be drawn.
-        wanted: number of expressions.
-        seed: names the random streams.
-        workers: number of processes; 0 means all cores, or none besides this one where the work is small.
+        grammar: bounds of the expressions.
+        total: number of expressions.
+        seed: seed of the random streams.
+        workers: number of processes; 0 means all cores, or this process alone for small data.
 
     Raises:
-        ManticoreError: there are not that many expressions within the bounds, or they are too rare to be found.
+        ManticoreError: there are fewer expressions within the bounds, or they are too rare to be found.
     """
-    people = population(grammar)
-    people.check(wanted)
-    small = people.tokens_to_draw(wanted) < TOKENS_WORTH_A_PROCESS
+    counts = population(grammar)
+    counts.check(total)
+    small = counts.tokens_to_draw(total) < PARALLEL_TOKENS
     processes = workers or (1 if small else _cores())
-    found: dict[bytes, int] = {}
-    drawn, patience = 0, DRAWS_PER_EXPRESSION * wanted + DRAWS_AT_LEAST
+    values: dict[bytes, int] = {}
+    drawn, max_draws = 0, DRAWS_PER_EXPRESSION * total + MIN_DRAWS
     with ExitStack() as stack:
         chunks = stack.enter_context(_chunks(grammar, seed, processes))
-        advance = stack.enter_context(progress_bar("drawing ListOps expressions", wanted, shown=not small))
+        advance = stack.enter_context(progress_bar("drawing ListOps expressions", total, shown=not small))
         for chunk in chunks:
             for codes, value in chunk:
                 drawn += 1
-                if codes not in found:
-                    found[codes] = value
-                    if len(found) == wanted:
+                if codes not in values:
+                    values[codes] = value
+                    if len(values) == total:
                         break
-            advance(len(found))
-            if len(found) == wanted:
+            advance(len(values))
+            if len(values) == total:
                 break
-            if drawn > patience or not chunk:
+            if drawn > max_draws or not chunk:
                 raise ManticoreError(
-                    f"{drawn} draws found only {len(found)} distinct ListOps expressions of the {wanted} asked for, "
+                    f"{drawn} draws found only {len(values)} distinct ListOps expressions of the {total} asked for, "
                     f"with lengths between {grammar.min_length} and {grammar.max_length} (exclusive); "
                     f"ask for fewer or widen the bounds"
                 )
-    shuffled = list(found.items())
-    random.Random(f"listops/{seed}/order").shuffle(shuffled)
-    return shuffled
+    expressions = list(values.items())
+    random.Random(f"listops/{seed}/order").shuffle(expressions)
+    return expressions
 
 
 def _cores() -> int:
@@ -84,7 +85,7 @@ def _cores() -> int:
 
 @contextmanager
 def _chunks(grammar: Grammar, seed: int, processes: int) -> Iterator[Iterator[Chunk]]:
-    """The endless list of chunks, in order; those drawn ahead are dropped when the caller leaves."""
+    """The endless sequence of chunks, in order. Workers draw ahead; they are stopped when the context ends."""
     if processes == 1:
         yield (draw_chunk(grammar, seed, index) for index in count())
         return
@@ -93,16 +94,16 @@ def _chunks(grammar: Grammar, seed: int, processes: int) -> Iterator[Iterator[Ch
     for worker in workers:
         free.put(worker)
 
-    def ask(index: int) -> Chunk:
+    def draw(index: int) -> Chunk:
         worker = free.get()
         try:
-            return _ask(worker, question(grammar, seed, index))
+            return _request(worker, request_line(grammar, seed, index))
         finally:
             free.put(worker)
 
     pool = ThreadPoolExecutor(processes)
     try:
-        yield _in_order(pool, ask, ahead=2 * processes)
+        yield _in_order(pool, draw, ahead=2 * processes)
     finally:
         for worker in workers:
             worker.kill()
@@ -111,16 +112,16 @@ def _chunks(grammar: Grammar, seed: int, processes: int) -> Iterator[Iterator[Ch
             worker.communicate()
 
 
-def _in_order(pool: ThreadPoolExecutor, ask: Callable[[int], Chunk], ahead: int) -> Iterator[Chunk]:
-    waiting: deque[Future[Chunk]] = deque()
+def _in_order(pool: ThreadPoolExecutor, draw: Callable[[int], Chunk], ahead: int) -> Iterator[Chunk]:
+    pending: deque[Future[Chunk]] = deque()
     for index in count():
-        waiting.append(pool.submit(ask, index))
-        if len(waiting) > ahead:
-            yield waiting.popleft().result()
+        pending.append(pool.submit(draw, index))
+        if len(pending) > ahead:
+            yield pending.popleft().result()
 
 
 def _start() -> subprocess.Popen[bytes]:
-    """A worker process that finds this very package, and nothing in the current folder, on its path."""
+    """A worker process, with this package and without the current folder on its import path."""
     package = Path(__file__).parents[4]
     path = os.pathsep.join([str(package), *filter(None, [os.environ.get("PYTHONPATH")])])
     return subprocess.Popen(
@@ -131,13 +132,13 @@ def _start() -> subprocess.Popen[bytes]:
     )
 
 
-def _ask(worker: subprocess.Popen[bytes], asked: bytes) -> Chunk:
+def _request(worker: subprocess.Popen[bytes], line: bytes) -> Chunk:
     assert worker.stdin is not None
     assert worker.stdout is not None
     try:
-        worker.stdin.write(asked)
+        worker.stdin.write(line)
         worker.stdin.flush()
-        answer: Chunk = pickle.load(worker.stdout)
+        chunk: Chunk = pickle.load(worker.stdout)
     except (EOFError, OSError, pickle.UnpicklingError):
         raise ManticoreError(f"a process drawing ListOps expressions ended early (status {worker.wait()})") from None
-    return answer
+    return chunk

@@ -1,10 +1,10 @@
-"""The grammar of ListOps: grow an expression, work out its value, write it down, read it back. Knows no files and no
-models, and imports nothing heavy: the worker processes of `listops_generate` start from here.
+"""The grammar of ListOps: samples an expression, evaluates, writes and parses it.
 
-An expression is a `bytes` object in prefix order, one code a token: 0-9 the digits, 10-13 the operators of `OPERATORS`,
-14 the closing bracket. Its *length* L counts those tokens; the parentheses of the written form do not count.
+An expression is a `bytes` object in prefix order with one code for each token: 0-9 for digits, 10-13 for the operators
+of `OPERATORS`, 14 for the closing bracket. Its length L is the number of these tokens; the parentheses of the written
+form do not count. Imports nothing heavy, because the worker processes of `generate` start from here.
 
-Source: Nangia & Bowman, "ListOps" (2018), as used by Tay et al., "Long Range Arena" (arXiv 2011.04006).
+Source: Nangia and Bowman, "ListOps" (2018), as used by Tay et al., "Long Range Arena" (arXiv 2011.04006).
 """
 
 from __future__ import annotations
@@ -21,28 +21,30 @@ CLOSE = FIRST_OPERATOR + len(OPERATORS)
 WRITTEN = (*"0123456789", *OPERATORS, "]")
 OPERATOR_PROBABILITY = 0.25
 MIN_ARGS = 2
-# Trees grow by recursion, which Python bounds.
 DEEPEST = 200
+"""Greatest `Grammar.max_depth`: trees are sampled by recursion, whose depth Python limits."""
 
 _CODES = {token: code for code, token in enumerate(WRITTEN)} | {"(": CLOSE + 1, ")": CLOSE + 1}
 _PARENTHESES = bytes([CLOSE + 1])
-# What one token turns into inside its parent: an argument is followed by the parenthesis that applies it.
+# The written form of each token inside its parent: an argument is followed by the parenthesis that applies it.
 _PIECES = [f"{digit} )" for digit in range(10)] + [""] * len(OPERATORS) + ["] ) )"]
 
 
 class ExpressionError(ManticoreError):
-    """Text or codes that the grammar cannot have produced; the message says what was expected."""
+    """Text or codes that are no expression of the grammar; the message says what was expected."""
 
 
 @dataclass(frozen=True)
 class Grammar:
-    """Which expressions may be drawn. The defaults are those of Long Range Arena.
+    """Bounds of the expressions that are sampled. The defaults are those of Long Range Arena.
 
     Attributes:
         min_length: exclusive lower bound on the length, in tokens.
         max_length: exclusive upper bound on the length, in tokens.
-        max_depth: level, the root being 1, at which every node is a digit; at most `DEEPEST`.
+        max_depth: levels of an expression, the root included; every node of the last level is a digit.
         max_args: most arguments of an operator; the fewest is 2.
+
+    Raises ManticoreError if no length satisfies the bounds, or a bound is out of range.
     """
 
     min_length: int = 500
@@ -63,18 +65,19 @@ class Grammar:
 
 
 class _TooLongError(Exception):
-    """The tree being grown can only be rejected."""
+    """The tree that is being sampled is longer than the upper bound."""
 
 
 def draws(rng: random.Random, grammar: Grammar) -> Iterator[bytes | None]:
-    """Endless attempts, one tree each: its codes if the length is within bounds, else None.
+    """An endless sequence of sampled trees: the codes of a tree whose length is within the bounds, else None.
 
     A node at depth d < max_depth draws r ~ U[0, 1) and is a digit if r > 0.25; at max_depth it is a digit without that
-    draw. An operator draws its number of arguments (uniform on 2..max_args), grows them left to right, and draws which
-    operator it is (uniform) last of all.
+    draw. An operator draws its number of arguments (uniform on 2..max_args), samples them from left to right, and draws
+    its kind (uniform) last.
 
-    A tree is abandoned as soon as it outgrows the bound. It would have been rejected anyway, and the next tree starts
-    at the next number of the same stream, which does not depend on those left unread: the distribution is unaffected.
+    Sampling stops at the first token beyond the upper bound, which would be rejected anyway. The next tree uses the
+    next numbers of the same stream, which are independent of those that were not read, so the distribution of accepted
+    trees is unchanged.
     """
     uniform = rng.random
     deepest, limit = grammar.max_depth, grammar.max_length
@@ -123,38 +126,43 @@ def _apply(operator: int, arguments: list[int]) -> int:
         return sum(arguments) % 10
     arguments.sort()
     middle = len(arguments) // 2
-    # The mean of the two middle values is truncated: MED of 3 and 4 is 3.
+    # The median of an even number of values is the mean of the middle two, truncated: MED of 3 and 4 is 3.
     return arguments[middle] if len(arguments) % 2 else (arguments[middle - 1] + arguments[middle]) // 2
 
 
 def _walk(codes: bytes) -> tuple[int, dict[int, int]]:
-    """The value of an expression and, by position, how many arguments each operator has. Raises ExpressionError."""
+    """The value of an expression and the number of arguments of each operator, by its position.
+
+    Raises ExpressionError if the codes are not exactly one expression.
+    """
     counts: dict[int, int] = {}
-    above: list[tuple[list[int], int]] = []
+    # Open operators, each with its position and with the arguments, so far, of the operator around it.
+    stack: list[tuple[list[int], int]] = []
     arguments: list[int] = []
     for position, code in enumerate(codes):
         if code < FIRST_OPERATOR:
             arguments.append(code)
         elif code < CLOSE:
-            above.append((arguments, position))
+            stack.append((arguments, position))
             arguments = []
         else:
-            if not above:
+            if not stack:
                 raise ExpressionError("expected a balanced expression, found ']' without an operator")
             if not arguments:
                 raise ExpressionError("expected every operator to have arguments, found one with none")
-            outer, start = above.pop()
+            outer, start = stack.pop()
             counts[start] = len(arguments)
             outer.append(_apply(codes[start], arguments))
             arguments = outer
-    if above:
-        raise ExpressionError(f"expected a balanced expression, found {len(above)} operators without ']'")
+    if stack:
+        raise ExpressionError(f"expected a balanced expression, found {len(stack)} operators without ']'")
     if len(arguments) != 1:
         raise ExpressionError(f"expected one expression, found {len(arguments)}")
     return arguments[0], counts
 
 
-def _written(codes: bytes, counts: dict[int, int]) -> str:
+def _to_source(codes: bytes, counts: dict[int, int]) -> str:
+    """`to_source`, with the number of arguments of each operator."""
     pieces = [_PIECES[code] for code in codes]
     for position, count in counts.items():
         pieces[position] = "( " * (count + 1) + WRITTEN[codes[position]]
@@ -162,23 +170,23 @@ def _written(codes: bytes, counts: dict[int, int]) -> str:
 
 
 def evaluate(codes: bytes) -> int:
-    """The value, 0-9. Raises ExpressionError if the codes are not exactly one expression."""
+    """The value, 0-9, of an expression. Raises ExpressionError if the codes are not exactly one expression."""
     return _walk(codes)[0]
 
 
 def to_source(codes: bytes) -> str:
-    """The official written form, parenthesised by left-nested application; 3L - 2 tokens separated by spaces.
+    """The official written form: 3L - 2 tokens separated by spaces, with a parenthesis for each applied argument.
 
     MAX(4, 9, 5) is `( ( ( ( [MAX 4 ) 9 ) 5 ) ] )`. Raises ExpressionError if the codes are not exactly one expression.
     """
-    return _written(codes, _walk(codes)[1])
+    return _to_source(codes, _walk(codes)[1])
 
 
 def from_source(source: str) -> tuple[bytes, int]:
     """Codes and value of a written expression; the inverse of `to_source`.
 
-    Raises ExpressionError for a token the grammar has not, for brackets that do not balance and for parentheses that
-    are not those `to_source` would write.
+    Raises ExpressionError for an unknown token, for unbalanced brackets, and for other parentheses than `to_source`
+    writes.
     """
     tokens = source.split()
     try:
@@ -186,6 +194,6 @@ def from_source(source: str) -> tuple[bytes, int]:
     except KeyError as unknown:
         raise ExpressionError(f"expected one of {' '.join(WRITTEN)} ( ), found {unknown}") from None
     value, counts = _walk(codes)
-    if _written(codes, counts) != " ".join(tokens):
+    if _to_source(codes, counts) != " ".join(tokens):
         raise ExpressionError("expected every argument to be applied by its own pair of parentheses; they do not match")
     return codes, value

@@ -1,8 +1,9 @@
-"""Draws ListOps expressions chunk by chunk, here or as a process of its own. Knows nothing of who asks.
+"""Samples ListOps expressions in chunks, in this process or in a worker process.
 
-As a process (`python -m manticore.tasks.lra.listops.worker`) it reads one chunk's coordinates a line from standard
-input and answers each with a pickle. A plain child process rather than `multiprocessing`: nothing is forked from a
-process that holds torch's threads, the user's script is not imported a second time, and start-up costs no heavy import.
+As a process (`python -m manticore.tasks.lra.listops.worker`) it reads requests from standard input, one line for each
+chunk, and writes each chunk to standard output as a pickle. It is a plain child process, not one of `multiprocessing`:
+nothing is forked from a process with torch's threads, the user's script is not imported again, and it imports nothing
+heavy.
 """
 
 from __future__ import annotations
@@ -22,12 +23,12 @@ Chunk = list[tuple[bytes, int]]
 
 
 def draw_chunk(grammar: Grammar, seed: int, index: int) -> Chunk:
-    """Chunk `index` of the endless list that (`grammar`, `seed`) stands for: expressions with their values.
+    """Chunk `index` of the endless sequence of expressions, with values, that `grammar` and `seed` define.
 
-    At most `KEPT_PER_CHUNK`, fewer if `TREES_PER_CHUNK` trees did not hold as many within the bounds.
+    It has `KEPT_PER_CHUNK` expressions, or fewer if not as many of `TREES_PER_CHUNK` trees are within the bounds.
     """
     kept: Chunk = []
-    # Seeding with text hashes all of it (SHA-512), so neighbouring chunks and seeds share nothing.
+    # Python hashes a text seed (SHA-512), so the streams of neighbouring chunks and seeds are unrelated.
     for tree, codes in enumerate(draws(random.Random(f"listops/{seed}/{index}"), grammar), start=1):
         if codes is not None:
             kept.append((codes, evaluate(codes)))
@@ -36,21 +37,21 @@ def draw_chunk(grammar: Grammar, seed: int, index: int) -> Chunk:
     return kept
 
 
-def question(grammar: Grammar, seed: int, index: int) -> bytes:
-    """The line that asks a worker process for a chunk."""
+def request_line(grammar: Grammar, seed: int, index: int) -> bytes:
+    """The line that requests a chunk from a worker process."""
     return (json.dumps({"grammar": asdict(grammar), "seed": seed, "index": index}) + "\n").encode()
 
 
 def main() -> None:
-    """Answer the questions on standard input until it closes."""
+    """Answer the requests on standard input until it closes."""
     try:
         for line in sys.stdin.buffer:
-            asked = json.loads(line)
-            chunk = draw_chunk(Grammar(**asked["grammar"]), asked["seed"], asked["index"])
+            request = json.loads(line)
+            chunk = draw_chunk(Grammar(**request["grammar"]), request["seed"], request["index"])
             pickle.dump(chunk, sys.stdout.buffer)
             sys.stdout.buffer.flush()
     except (KeyboardInterrupt, BrokenPipeError):
-        # Whoever asked is gone or is being stopped, and says so itself.
+        # The parent process has ended or is being stopped, and reports it.
         sys.exit(1)
 
 

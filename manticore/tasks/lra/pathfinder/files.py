@@ -1,12 +1,12 @@
-"""Pathfinder in the folders of the Long Range Arena release: writes them whole or not at all, reads and checks them.
+"""The folders of Pathfinder images, as in the Long Range Arena's release: writes all or nothing, reads and checks them.
 
     pathfinder32/curv_contour_length_14/imgs/<k>/sample_<n>.png
     pathfinder32/curv_contour_length_14/metadata/<k>.npy
 
-The metadata are text in spite of their name, one line for each image: folder, file, number, label, continuity, paddles
-in a long contour, in a short one, paddle length, thickness, margin, number of contrasts. The release divides the list,
-metadata files in the order of their numbers, into train, val and test by 80, 10 and 10 per cent; a folder written here
-says in a file of its own, `splits.json`, how many each part has.
+In spite of their name, the metadata are text, one line for each image: folder, file, number, label, continuity, paddles
+of a long contour, paddles of a short one, paddle length, thickness, margin, number of contrasts. The release splits the
+list, with metadata files in the order of their numbers, into 80, 10 and 10 per cent for train, val and test. A folder
+that is written here has the sizes of its splits in `splits.json`.
 """
 
 from __future__ import annotations
@@ -21,152 +21,158 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from manticore.errors import BadFile, ManticoreError, UnknownName
-from manticore.tasks.lra.pathfinder.settings import LEVELS, Drawn, Settings
-from manticore.tasks.splits import PARTS
+from manticore.tasks.lra.pathfinder.settings import LEVELS, DrawnImages, Settings
+from manticore.tasks.splits import SPLIT_NAMES
 from manticore.utils.console import progress_bar
 from manticore.utils.io import read_json, write_json
 
 log = logging.getLogger("manticore.tasks")
 
-SPLITS = "splits.json"
-PER_FOLDER = 1_000
-MANY = 2_000
-LABEL = 3
+SIZES_FILE = "splits.json"
+IMAGES_PER_FOLDER = 1_000
+LABEL_COLUMN = 3
 
-Listed = tuple[Path, int]
-"""An image's file and its label."""
+MANY_IMAGES = 2_000
+"""From this many images on, a progress bar is shown."""
+
+ImageFile = tuple[Path, int]
+"""The file of an image, and its label."""
 
 
 def level_folder(folder: Path, size: int, level: str | None = None) -> tuple[Path, str]:
-    """The folder of one level's images, `folder` itself or below it, and the level's name.
+    """The folder of the images of one level, `folder` itself or below it, and the name of the level.
 
     Args:
-        folder: of a level, of a size, or of the whole release.
+        folder: folder of a level, of a size, or of the whole release.
         size: side of the images.
-        level: which level; by default the hardest that is there.
+        level: name of the level; None: the hardest one that is there.
 
-    Raises BadFile if there is none, UnknownName for a level there is not.
+    Raises BadFile if there is no such folder, UnknownName for an unknown level.
     """
     if level is not None and level not in LEVELS:
         raise UnknownName("Pathfinder level", level, LEVELS)
-    wanted = {inside: name for name, inside in reversed(LEVELS.items()) if level in (None, name)}
+    levels = {subfolder: name for name, subfolder in reversed(LEVELS.items()) if level in (None, name)}
     images = f"pathfinder{size}"
-    if folder.absolute().name in wanted and (folder / "metadata").is_dir():
-        return folder, wanted[folder.absolute().name]
+    if folder.absolute().name in levels and (folder / "metadata").is_dir():
+        return folder, levels[folder.absolute().name]
     for above in (".", images, f"lra_release/{images}", f"lra_release/lra_release/{images}"):
-        for inside, name in wanted.items():
-            if (folder / above / inside / "metadata").is_dir():
-                return folder / above / inside, name
-    missing = " or ".join(f"{images}/{inside}" for inside in wanted)
+        for subfolder, name in levels.items():
+            if (folder / above / subfolder / "metadata").is_dir():
+                return folder / above / subfolder, name
+    missing = " or ".join(f"{images}/{subfolder}" for subfolder in levels)
     raise BadFile(folder, f"no Pathfinder images; expected metadata/<number>.npy and imgs/ in {missing} there")
 
 
-def listed(folder: Path) -> dict[str, list[Listed]]:
-    """The files of each part with their labels, in the release's order; none is opened.
+def list_images(folder: Path) -> dict[str, list[ImageFile]]:
+    """The image files of each split with their labels, in the order of the release. Opens no image.
 
-    Empty image files, of which the release has one, are left out. Raises BadFile.
+    Empty image files, of which the release has one, are left out. Raises BadFile for metadata that cannot be read.
     """
     numbered = [path for path in (folder / "metadata").glob("*.npy") if path.stem.isdecimal()]
     rows = [row for path in sorted(numbered, key=lambda path: int(path.stem)) for row in _read_metadata(folder, path)]
     if len(rows) < 10:
         raise BadFile(folder / "metadata", f"expected 10 images or more in files <number>.npy, found {len(rows)}")
-    train, val = _divide(folder, len(rows))
-    parts = dict(zip(PARTS, (rows[:train], rows[train : train + val], rows[train + val :]), strict=True))
-    return {part: _not_empty(held) for part, held in parts.items()}
+    train, val = _split_sizes(folder, len(rows))
+    splits = dict(zip(SPLIT_NAMES, (rows[:train], rows[train : train + val], rows[train + val :]), strict=True))
+    return {split: _without_empty(files) for split, files in splits.items()}
 
 
-def read_images(files: Sequence[Listed], size: int) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
-    """Grey images (N, R, R) and labels (N,). Raises BadFile for one that is no image of this size."""
+def read_images(files: Sequence[ImageFile], size: int) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+    """Grey images (N, R, R) and labels (N,). Raises BadFile for a file that is no image of this size."""
     images = np.empty((len(files), size, size), dtype=np.uint8)
-    with progress_bar("reading Pathfinder images", len(files), shown=len(files) > MANY) as advance:
-        for at, (path, _) in enumerate(files):
-            images[at] = _read_image(path, size)
-            advance(at)
+    with progress_bar("reading Pathfinder images", len(files), shown=len(files) > MANY_IMAGES) as advance:
+        for index, (path, _) in enumerate(files):
+            images[index] = _read_image(path, size)
+            advance(index)
     return images, np.array([label for _, label in files], dtype=np.int64)
 
 
 def refuse_existing(folder: Path) -> None:
-    """Raises ManticoreError if `folder` is already there."""
+    """Raises ManticoreError if `folder` exists."""
     if folder.exists():
         raise ManticoreError(f"{folder} exists and is not overwritten; choose another folder")
 
 
-def write_folder(folder: Path, held: Settings, drawn: Drawn, sizes: dict[str, int]) -> Path:
-    """Write images and metadata; the folder appears whole or not at all.
+def write_folder(folder: Path, settings: Settings, images: DrawnImages, sizes: dict[str, int]) -> Path:
+    """Write images and metadata; the folder appears complete, or not at all.
 
     Args:
-        folder: of one level, such as `pathfinder32/curv_baseline`; must not exist.
-        held: what the images have in common.
-        drawn: the images, those of train first, then val, then test.
-        sizes: how many each part has.
+        folder: the folder of one level, such as `pathfinder32/curv_baseline`; must not exist.
+        settings: settings that the images share.
+        images: the images of train, then of val, then of test.
+        sizes: number of images of each split.
 
     Raises ManticoreError if the folder exists or cannot be written.
     """
     refuse_existing(folder)
-    part = folder.with_name(f".{folder.name}.part")
+    unfinished = folder.with_name(f".{folder.name}.part")
+    total = len(images.labels)
     try:
-        shutil.rmtree(part, ignore_errors=True)
-        (part / "metadata").mkdir(parents=True)
-        with progress_bar(f"writing {folder.name}", len(drawn.labels), shown=len(drawn.labels) > MANY) as advance:
-            for start in range(0, len(drawn.labels), PER_FOLDER):
-                _write_batch(part, start // PER_FOLDER, held, drawn, range(len(drawn.labels))[start:][:PER_FOLDER])
+        shutil.rmtree(unfinished, ignore_errors=True)
+        (unfinished / "metadata").mkdir(parents=True)
+        with progress_bar(f"writing {folder.name}", total, shown=total > MANY_IMAGES) as advance:
+            for start in range(0, total, IMAGES_PER_FOLDER):
+                indices = range(total)[start:][:IMAGES_PER_FOLDER]
+                _write_batch(unfinished, start // IMAGES_PER_FOLDER, settings, images, indices)
                 advance(start)
-        write_json(part / SPLITS, sizes)
-        part.rename(folder)
+        write_json(unfinished / SIZES_FILE, sizes)
+        unfinished.rename(folder)
     except OSError as error:
         raise ManticoreError(f"cannot write to {folder}: {error}") from None
     finally:
-        shutil.rmtree(part, ignore_errors=True)
+        shutil.rmtree(unfinished, ignore_errors=True)
     return folder
 
 
-def _write_batch(folder: Path, number: int, held: Settings, drawn: Drawn, chosen: Sequence[int]) -> None:
-    inside = f"imgs/{number}"
-    (folder / inside).mkdir(parents=True)
-    common = f"{held.continuity} {held.contour} {held.distractor} {held.paddle} {held.thickness}"
+def _write_batch(folder: Path, number: int, settings: Settings, images: DrawnImages, indices: Sequence[int]) -> None:
+    """Write the images at `indices` into folder `imgs/<number>`, and their metadata."""
+    subfolder = f"imgs/{number}"
+    (folder / subfolder).mkdir(parents=True)
+    contours = f"{settings.continuity} {settings.contour} {settings.distractor} {settings.paddle} {settings.thickness}"
     lines = []
-    for place, index in enumerate(chosen):
-        name = f"sample_{place}.png"
-        Image.fromarray(drawn.images[index]).save(folder / inside / name)
-        lines.append(f"{inside} {name} {place} {drawn.labels[index]} {common} {drawn.margins[index]} 1\n")
+    for n, index in enumerate(indices):
+        name = f"sample_{n}.png"
+        Image.fromarray(images.images[index]).save(folder / subfolder / name)
+        lines.append(f"{subfolder} {name} {n} {images.labels[index]} {contours} {images.margins[index]} 1\n")
     (folder / "metadata" / f"{number}.npy").write_text("".join(lines), encoding="ascii")
 
 
-def _read_metadata(folder: Path, path: Path) -> list[Listed]:
+def _read_metadata(folder: Path, path: Path) -> list[ImageFile]:
     try:
         lines = path.read_text(encoding="ascii").splitlines()
     except UnicodeDecodeError:
         raise BadFile(path, "expected text, one line for each image, as in the Long Range Arena release") from None
     except OSError as error:
         raise BadFile(path, f"cannot be read ({error.strerror})") from None
-    columns = max(len(lines[0].split(" ")), LABEL + 1) if lines else 0
+    columns = max(len(lines[0].split(" ")), LABEL_COLUMN + 1) if lines else 0
     rows = []
     for number, line in enumerate(lines, start=1):
         row = line.split(" ")
         if len(row) != columns:
             raise BadFile(path, f"expected {columns} columns between spaces, found {len(row)}", number)
-        if row[LABEL] not in ("0", "1"):
-            raise BadFile(path, f"expected a label 0 or 1 in column {LABEL + 1}, found '{row[LABEL][:20]}'", number)
+        label = row[LABEL_COLUMN]
+        if label not in ("0", "1"):
+            raise BadFile(path, f"expected a label 0 or 1 in column {LABEL_COLUMN + 1}, found '{label[:20]}'", number)
         image = folder / row[0] / row[1]
         if not image.is_file():
-            raise BadFile(path, f"names an image that is not there: {image}", number)
-        rows.append((image, int(row[LABEL])))
+            raise BadFile(path, f"names an image that does not exist: {image}", number)
+        rows.append((image, int(label)))
     return rows
 
 
-def _divide(folder: Path, count: int) -> tuple[int, int]:
-    """How many images train and val have; the rest is test."""
-    path = folder / SPLITS
+def _split_sizes(folder: Path, count: int) -> tuple[int, int]:
+    """Number of images of train and of val; the rest is test."""
+    path = folder / SIZES_FILE
     if not path.exists():
         return count * 8 // 10, count // 10
     sizes = read_json(path)
-    whole = isinstance(sizes, dict) and all(type(sizes.get(part)) is int and sizes[part] > 0 for part in PARTS)
-    if not whole or sum(sizes[part] for part in PARTS) != count:
-        raise BadFile(path, f"expected sizes of {', '.join(PARTS)} that add up to the {count} images there are")
+    valid = isinstance(sizes, dict) and all(type(sizes.get(name)) is int and sizes[name] > 0 for name in SPLIT_NAMES)
+    if not valid or sum(sizes[name] for name in SPLIT_NAMES) != count:
+        raise BadFile(path, f"expected sizes of {', '.join(SPLIT_NAMES)} that add up to the {count} images there are")
     return sizes["train"], sizes["val"]
 
 
-def _not_empty(files: list[Listed]) -> list[Listed]:
+def _without_empty(files: list[ImageFile]) -> list[ImageFile]:
     kept = [file for file in files if file[0].stat().st_size]
     if len(kept) < len(files):
         log.warning("left out %d of %d Pathfinder images: their files are empty", len(files) - len(kept), len(files))

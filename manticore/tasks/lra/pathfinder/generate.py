@@ -1,4 +1,4 @@
-"""Many distinct Pathfinder images, the same for the same seed however many threads draw them. Knows no files."""
+"""Distinct Pathfinder images, equal for equal seeds whatever the number of threads. Knows no files."""
 
 from __future__ import annotations
 
@@ -12,60 +12,64 @@ from random import Random
 import numpy as np
 
 from manticore.tasks.lra.pathfinder.draw import Drawing, draw
-from manticore.tasks.lra.pathfinder.settings import Drawn, Settings
+from manticore.tasks.lra.pathfinder.settings import DrawnImages, Settings
 from manticore.utils.console import progress_bar
 
 CHUNK = 32
-MANY = 2_000
-"""From this many images on a progress bar is shown."""
+"""Images that a thread draws at a time."""
+
+MANY_IMAGES = 2_000
+"""From this many images on, a progress bar is shown."""
 
 
-def generate(held: Settings, wanted: int, seed: int = 0, workers: int = 0) -> Drawn:
-    """`wanted` images, no two alike.
+def generate(settings: Settings, count: int, seed: int = 0, workers: int = 0) -> DrawnImages:
+    """`count` distinct images.
 
     Args:
-        held: what they have in common.
-        wanted: how many.
-        seed: image n is drawn from a stream of random numbers of its own, named by seed and n.
-        workers: number of threads; 0 means one for each core. The slow loops run outside Python's lock.
+        settings: settings that the images share.
+        count: number of images.
+        seed: image n is drawn from its own stream of random numbers, which seed and n determine.
+        workers: number of threads; 0 means one for each core. The slow loops run without Python's global lock.
     """
-    out = Drawn(np.empty((wanted, held.size, held.size), np.uint8), *np.empty((2, wanted), np.int64))
-    kept: set[bytes] = set()
-    with progress_bar(f"drawing {held.size}x{held.size} Pathfinder images", wanted, shown=wanted > MANY) as advance:
-        for drawing in _drawings(held, wanted, seed, workers or _cores()):
+    images = np.empty((count, settings.size, settings.size), np.uint8)
+    out = DrawnImages(images, *np.empty((2, count), np.int64))
+    seen: set[bytes] = set()
+    title = f"drawing {settings.size}x{settings.size} Pathfinder images"
+    with progress_bar(title, count, shown=count > MANY_IMAGES) as advance:
+        for drawing in _drawings(settings, count, seed, workers or _cores()):
             digest = blake2b(drawing.pixels.tobytes(), digest_size=16).digest()
-            if digest in kept:
+            if digest in seen:
                 continue
-            at = len(kept)
-            kept.add(digest)
-            out.images[at], out.labels[at], out.margins[at] = drawing.pixels, drawing.label, drawing.margin
-            advance(len(kept))
-            if len(kept) == wanted:
+            index = len(seen)
+            seen.add(digest)
+            out.images[index], out.labels[index], out.margins[index] = drawing.pixels, drawing.label, drawing.margin
+            advance(len(seen))
+            if len(seen) == count:
                 break
     return out
 
 
-def drawing(held: Settings, seed: int, index: int) -> Drawing:
-    """Image `index` of the endless list that (`held`, `seed`) stands for."""
-    # Seeding with text hashes all of it, so neighbouring images and seeds share nothing.
-    return draw(held, Random(f"pathfinder/{held.size}/{held.contour}/{seed}/{index}"))
+def draw_image(settings: Settings, seed: int, index: int) -> Drawing:
+    """Image `index` of the endless sequence that `settings` and `seed` define."""
+    # Python hashes a text seed (SHA-512), so the streams of neighbouring images and seeds are unrelated.
+    return draw(settings, Random(f"pathfinder/{settings.size}/{settings.contour}/{seed}/{index}"))
 
 
-def _drawings(held: Settings, wanted: int, seed: int, threads: int) -> Iterator[Drawing]:
-    """The endless list; its first `wanted` images are drawn ahead."""
+def _drawings(settings: Settings, count: int, seed: int, threads: int) -> Iterator[Drawing]:
+    """The endless sequence of images; its first `count` images are drawn ahead, in threads."""
 
     def chunk(start: int) -> list[Drawing]:
-        return [drawing(held, seed, index) for index in range(start, min(start + CHUNK, wanted))]
+        return [draw_image(settings, seed, index) for index in range(start, min(start + CHUNK, count))]
 
     pool = ThreadPoolExecutor(threads)
     try:
-        for drawn in pool.map(chunk, range(0, wanted, CHUNK)):
-            yield from drawn
+        for drawings in pool.map(chunk, range(0, count, CHUNK)):
+            yield from drawings
     finally:
         pool.shutdown(cancel_futures=True)
     while True:
-        yield drawing(held, seed, wanted)
-        wanted += 1
+        yield draw_image(settings, seed, count)
+        count += 1
 
 
 def _cores() -> int:

@@ -1,9 +1,10 @@
-"""The settings of Pathfinder: how large, how long, how bright. Draws nothing.
+"""The settings of Pathfinder images: sizes, lengths and brightness. Draws nothing.
 
-Two long dashed contours wander through short ones; one disc marks the start of a contour, another the end of the same
-contour (label 1) or of the other one (label 0). The task is from Linsley et al., "Learning long-range spatial
-dependencies with horizontal gated recurrent units" (arXiv 1805.08315); the settings below are those Tay et al., "Long
-Range Arena" (arXiv 2011.04006) state for their images. All lengths are in pixels of the finished image.
+An image has two long dashed contours among short ones. A disc marks the start of a long contour; a second disc marks
+the end of the same contour (label 1) or of the other long contour (label 0). The task is from Linsley et al., "Learning
+long-range spatial dependencies with horizontal gated recurrent units" (arXiv 1805.08315); the settings below are those
+that Tay et al., "Long Range Arena" (arXiv 2011.04006) report for their images. All lengths are in pixels of the final
+image. A paddle is one dash of a contour.
 """
 
 from __future__ import annotations
@@ -16,29 +17,29 @@ from numpy.typing import NDArray
 from manticore.errors import UnknownName
 
 LEVELS = {"easy": "curv_baseline", "intermediate": "curv_contour_length_9", "hard": "curv_contour_length_14"}
-"""Name of a level to the folder its images are in."""
+"""Folder of the images, by level."""
 
 PADDLES = {"easy": 6, "intermediate": 9, "hard": 14}
-"""Paddles in a long contour."""
+"""Paddles of a long contour, by level."""
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What the images of one size and level have in common.
+    """Settings that all images of one size and level share.
 
     Attributes:
         size: side of the square image.
-        contour: paddles in each of the two long contours.
-        padding: width of the border that stays free.
-        seed_distance: from the start of one long contour to the start of the other.
-        marker_radius: of the discs.
+        contour: paddles of each of the two long contours.
+        padding: width of the empty border.
+        seed_distance: distance between the starts of the two long contours.
+        marker_radius: radius of the discs.
         paddle: length of a paddle.
-        thickness: of a paddle.
-        margins: half the gap between paddles; drawn anew for each image.
-        continuity: how straight contours are; turns of 90 degrees divided by this, or more, never happen.
-        clutter: paddles in all short contours together, about.
-        contrast: brightness of a short contour, where a disc has 1.
-        fading: brightness of a long contour as a share of `contrast`.
+        thickness: thickness of a paddle.
+        margins: values of half the gap between paddles; one is drawn for each image.
+        continuity: straightness of contours; they turn by less than 90 degrees / continuity at a paddle.
+        clutter: approximate number of paddles in all short contours together.
+        contrast: brightness of a short contour; a disc has 1.
+        fading: brightness of a long contour divided by `contrast`.
     """
 
     size: int
@@ -56,26 +57,26 @@ class Settings:
 
     @property
     def distractor(self) -> int:
-        """Paddles in a short contour."""
+        """Paddles of a short contour."""
         return self.contour // 3
 
     @property
     def distractors(self) -> int:
-        """How many short contours are tried."""
+        """Number of short contours that are attempted."""
         return self.clutter // self.distractor
 
 
 @dataclass(frozen=True)
-class Drawn:
-    """Images (N, R, R), their labels (N,), and half the gap between paddles in each (N,)."""
+class DrawnImages:
+    """Images (N, R, R), their labels (N,), and half the gap between the paddles of each (N,)."""
 
     images: NDArray[np.uint8]
     labels: NDArray[np.int64]
     margins: NDArray[np.int64]
 
 
-def settings(size: int, level: str) -> Settings:
-    """The settings of a size (32, 64, 128 or 256) and level. Raises UnknownName."""
+def settings_of(size: int, level: str) -> Settings:
+    """The settings of a size (32, 64, 128 or 256) and a level. Raises UnknownName."""
     if level not in LEVELS:
         raise UnknownName("Pathfinder level", level, LEVELS)
     contour = PADDLES[level]

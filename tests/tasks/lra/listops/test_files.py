@@ -1,4 +1,4 @@
-"""The official files: byte for byte as released, and every malformed line named."""
+"""The official files: byte for byte as released; malformed lines are reported with their number."""
 
 from __future__ import annotations
 
@@ -15,24 +15,24 @@ HEADER = b"Source\tTarget\r\n"
 GOOD = b"( ( ( ( [MAX 4 ) 9 ) 5 ) ] )\t9\r\n"
 
 
-def parts(count: int = 30) -> dict[str, list[tuple[bytes, int]]]:
+def splits(count: int = 30) -> dict[str, list[tuple[bytes, int]]]:
     drawn = generate(Grammar(4, 40), count)
     return {"train": drawn[: count // 3], "val": drawn[count // 3 : 2 * count // 3], "test": drawn[2 * count // 3 :]}
 
 
 def test_the_released_format_is_written_byte_for_byte(tmp_path: Path) -> None:
-    one = (bytes([11, 4, 9, 5, 14]), 9)
-    paths = write_files(tmp_path / "new", {part: [one] for part in FILES})
+    expression = (bytes([11, 4, 9, 5, 14]), 9)
+    paths = write_files(tmp_path / "new", {split: [expression] for split in FILES})
     assert [path.name for path in paths] == ["basic_train.tsv", "basic_val.tsv", "basic_test.tsv"]
     assert all(path.read_bytes() == HEADER + GOOD for path in paths)
     assert sorted(entry.name for entry in (tmp_path / "new").iterdir()) == sorted(FILES.values())
 
 
 def test_reading_and_writing_are_inverse(tmp_path: Path) -> None:
-    made = parts()
-    write_files(tmp_path / "a", made)
-    read = {part: read_file(path) for part, path in find_files(tmp_path / "a").items()}
-    assert read == made
+    written = splits()
+    write_files(tmp_path / "a", written)
+    read = {split: read_file(path) for split, path in find_files(tmp_path / "a").items()}
+    assert read == written
     write_files(tmp_path / "b", read)
     for name in FILES.values():
         assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
@@ -64,7 +64,7 @@ def test_unix_line_ends_and_a_last_line_without_one_are_read(tmp_path: Path) -> 
         (HEADER + GOOD + b"( ( ( [MED 3 ) 4 ) ] )\t4\r\n", 3, "expected the Target 3, .*found 4"),
     ],
 )
-def test_a_malformed_line_is_named(tmp_path: Path, content: bytes, line: int, message: str) -> None:
+def test_a_malformed_line_is_reported(tmp_path: Path, content: bytes, line: int, message: str) -> None:
     file = tmp_path / "basic_val.tsv"
     file.write_bytes(content)
     with pytest.raises(BadFile, match=message) as failure:
@@ -73,7 +73,7 @@ def test_a_malformed_line_is_named(tmp_path: Path, content: bytes, line: int, me
     assert "\n" not in str(failure.value)
 
 
-def test_unreadable_files_are_named(tmp_path: Path) -> None:
+def test_unreadable_files_are_reported(tmp_path: Path) -> None:
     file = tmp_path / "basic_val.tsv"
     with pytest.raises(BadFile, match=r"basic_val\.tsv: cannot be read"):
         read_file(file)
@@ -96,7 +96,7 @@ def test_a_limit_reads_from_the_top_and_must_be_there(tmp_path: Path) -> None:
 
 def test_the_archive_layout_is_found_and_a_missing_file_named(tmp_path: Path) -> None:
     inside = tmp_path / "lra_release" / "lra_release" / "listops-1000"
-    write_files(inside, parts())
+    write_files(inside, splits())
     assert find_files(tmp_path)["test"] == inside / "basic_test.tsv"
     (inside / "basic_val.tsv").unlink()
     with pytest.raises(BadFile, match=r"basic_val\.tsv: no such file"):
@@ -108,13 +108,13 @@ def test_the_archive_layout_is_found_and_a_missing_file_named(tmp_path: Path) ->
 def test_nothing_is_overwritten_or_left_half_written(tmp_path: Path) -> None:
     (tmp_path / "basic_test.tsv").write_text("mine")
     with pytest.raises(ManticoreError, match=r"basic_test\.tsv exists"):
-        write_files(tmp_path, parts())
+        write_files(tmp_path, splits())
     assert [entry.name for entry in tmp_path.iterdir()] == ["basic_test.tsv"]
     with pytest.raises(ManticoreError, match="is not a folder"):
-        write_files(tmp_path / "basic_test.tsv", parts())
+        write_files(tmp_path / "basic_test.tsv", splits())
     with pytest.raises(ManticoreError, match="cannot write to"):
-        write_files(tmp_path / "basic_test.tsv" / "below", parts())
-    broken = {**parts(), "test": [(b"\x0e", 1)]}
+        write_files(tmp_path / "basic_test.tsv" / "below", splits())
+    broken = {**splits(), "test": [(b"\x0e", 1)]}
     with pytest.raises(ManticoreError, match="balanced"):
         write_files(tmp_path / "new", broken)
     assert list((tmp_path / "new").iterdir()) == []

@@ -1,4 +1,4 @@
-"""Numbers of expressions, their statistics, and that only the seed decides which are drawn."""
+"""Counts and statistics of expressions; the expressions depend on the seed and not on the processes."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ pytestmark = pytest.mark.slow
 SMALL = Grammar(4, 32, max_depth=10, max_args=5)
 
 
-def test_counts_agree_with_listing_them() -> None:
+def test_counts_agree_with_enumeration() -> None:
     # Within two levels and three arguments: ten digits, 4 * 10^2 pairs, 4 * 10^3 triples.
     assert population(Grammar(0, 20, max_depth=2, max_args=3)).distinct.nonzero()[0].tolist() == [1, 4, 5]
     assert population(Grammar(0, 20, max_depth=2, max_args=3)).available == 10 + 400 + 4000
@@ -46,8 +46,8 @@ def test_official_lengths_and_acceptance(official: list[tuple[bytes, int]]) -> N
     lengths = [len(codes) for codes, _ in official]
     assert min(lengths) >= 501
     assert max(lengths) <= 1999
-    people = population(Grammar())
-    inside = people.probability[501:2000]
+    counts = population(Grammar())
+    inside = counts.probability[501:2000]
     mean = float(inside @ np.arange(501, 2000) / inside.sum())
     assert np.mean(lengths) == pytest.approx(mean, rel=0.02)
 
@@ -65,7 +65,7 @@ def test_official_labels_have_the_known_statistics(official: list[tuple[bytes, i
     assert all(evaluate(codes) == value for codes, value in official[:200])
 
 
-def test_expressions_are_distinct_and_the_seed_decides_them() -> None:
+def test_expressions_are_distinct_and_depend_on_the_seed() -> None:
     first = generate(SMALL, 3000, seed=0)
     assert len({codes for codes, _ in first}) == 3000
     assert generate(SMALL, 3000, seed=0) == first
@@ -90,7 +90,7 @@ def test_the_whole_space_can_be_drawn() -> None:
 
 
 @pytest.mark.parametrize(
-    ("grammar", "wanted", "message"),
+    ("grammar", "total", "message"),
     [
         (Grammar(0, 5), 411, "only 410 can be drawn"),
         (Grammar(1, 4), 1, "only 0 can be drawn"),
@@ -100,14 +100,14 @@ def test_the_whole_space_can_be_drawn() -> None:
         (Grammar(20_000, 20_002, max_depth=6), 1, "only 0 can be drawn"),
     ],
 )
-def test_what_cannot_be_found_fails_at_once(grammar: Grammar, wanted: int, message: str) -> None:
+def test_impossible_requests_fail_at_once(grammar: Grammar, total: int, message: str) -> None:
     with pytest.raises(ManticoreError, match=message) as failure:
-        generate(grammar, wanted)
+        generate(grammar, total)
     assert "\n" not in str(failure.value)
 
 
-def test_drawing_gives_up_when_nothing_new_comes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(generate, "DRAWS_AT_LEAST", 0)
-    monkeypatch.setattr(generate, "draw_chunk", lambda *_: [(b"\x01", 1)] * 250)
+def test_drawing_stops_without_new_expressions(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("manticore.tasks.lra.listops.generate.MIN_DRAWS", 0)
+    monkeypatch.setattr("manticore.tasks.lra.listops.generate.draw_chunk", lambda *_: [(b"\x01", 1)] * 250)
     with pytest.raises(ManticoreError, match="found only 1 distinct ListOps expressions of the 50"):
         generate(SMALL, 50, workers=1)

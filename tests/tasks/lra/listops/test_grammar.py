@@ -1,4 +1,4 @@
-"""The grammar: what expressions mean, how they are written, how often each is drawn."""
+"""The grammar: values of expressions, their written form, and their distribution."""
 
 from __future__ import annotations
 
@@ -37,11 +37,11 @@ def apply(operator: str, *arguments: int) -> int:
         ("SM", (9,) * 10, 0),
     ],
 )
-def test_operators_mean_what_the_definition_says(operator: str, arguments: tuple[int, ...], value: int) -> None:
+def test_operators_follow_the_definition(operator: str, arguments: tuple[int, ...], value: int) -> None:
     assert apply(operator, *arguments) == value
 
 
-def test_the_example_of_the_definition_is_written_so() -> None:
+def test_the_example_of_the_definition() -> None:
     assert to_source(bytes([11, 4, 9, 5, CLOSE])) == "( ( ( ( [MAX 4 ) 9 ) 5 ) ] )"
     assert to_source(b"\x07") == "7"
 
@@ -66,7 +66,7 @@ def flatten(tree: Tree) -> list[int]:
 
 
 def plain_value(tree: Tree) -> int:
-    """The definition, spelled with the standard library."""
+    """The definition, in terms of the standard library."""
     if isinstance(tree, int):
         return tree
     values = [plain_value(child) for child in tree[1]]
@@ -74,7 +74,7 @@ def plain_value(tree: Tree) -> int:
 
 
 def plain_source(tree: Tree) -> str:
-    """Left-nested application, spelled recursively."""
+    """Left-nested application, written recursively."""
     if isinstance(tree, int):
         return str(tree)
     text = f"[{tree[0]}"
@@ -94,7 +94,7 @@ def test_value_and_text_agree_with_the_plain_definition(tree: Tree) -> None:
 
 
 @given(st.integers(0, 2**32))
-def test_what_is_drawn_survives_writing_and_reading(seed: int) -> None:
+def test_drawn_expressions_are_written_and_read_back(seed: int) -> None:
     grammar = Grammar(4, 60, max_depth=5, max_args=6)
     codes = next(filter(None, draws(random.Random(seed), grammar)))
     assert 4 < len(codes) < 60
@@ -125,7 +125,7 @@ def test_any_text_is_an_expression_or_an_error(tokens: list[str]) -> None:
         ("( ( ( [MIN 1 ) 10 ) ] )", "'10'"),
     ],
 )
-def test_what_is_not_an_expression_is_named(source: str, message: str) -> None:
+def test_invalid_expressions_are_reported(source: str, message: str) -> None:
     with pytest.raises(ExpressionError, match=message):
         from_source(source)
 

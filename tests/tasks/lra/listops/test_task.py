@@ -62,7 +62,7 @@ def test_rewriting_the_official_text_gives_the_tokens() -> None:
     task = short()
     for ids, _ in list(task.splits().test)[:20]:
         text = to_source(bytes(token - 3 for token in ids[:-1].tolist()))
-        for old, new in task.rewrites:
+        for old, new in task.replacements:
             text = text.replace(old, new)
         assert task.vocabulary.encode(text.split()) == ids[:-1].tolist()
 
@@ -81,15 +81,16 @@ def test_official_sizes_and_bounds() -> None:
         ({}, "lra-listops@short"),
         ({"train": 50}, "lra-listops@short"),
         ({"seed": 3, "workers": 1}, "lra-listops@short"),
-        ({"max_length": 40}, "lra-listops@custom"),
-        ({"max_args": 9}, "lra-listops@custom"),
+        ({"name": "lra-listops@max_length=40"}, "lra-listops@min_length=4,max_length=40,max_args=5"),
+        ({"name": "lra-listops@max_args=9"}, "lra-listops@min_length=4,max_length=32,max_args=9"),
         ({"preset": "paper"}, "lra-listops"),
-        ({"preset": "paper", "max_depth": 10}, "lra-listops"),
-        ({"preset": "paper", "max_depth": 9}, "lra-listops@custom"),
-        ({"preset": "paper", "min_length": 100}, "lra-listops@custom"),
+        ({"name": "lra-listops@max_depth=10", "preset": "paper"}, "lra-listops"),
+        ({"name": "lra-listops@max_depth=9", "preset": "paper"}, "lra-listops@max_depth=9"),
+        ({"name": "lra-listops@min_length=100", "preset": "paper"}, "lra-listops@min_length=100"),
+        ({"name": "lra-listops@min_length=4,max_length=32,max_args=5", "preset": "paper"}, "lra-listops@short"),
     ],
 )
-def test_names_tell_what_is_comparable(options: dict[str, object], name: str) -> None:
+def test_names_have_the_settings_that_are_not_official(options: dict[str, object], name: str) -> None:
     assert short(**options).name == name
 
 
@@ -99,7 +100,7 @@ def test_the_seed_decides_everything() -> None:
 
 
 def test_guesses_know_the_root() -> None:
-    guesses = short(train=8000, test=2000).guesses()
+    guesses = short(train=8000, test=2000).heuristic_baselines()
     assert set(guesses) == {"majority class", "root operator"}
     assert guesses["majority class"] == pytest.approx(0.11, abs=0.03)
     assert guesses["root operator"] == pytest.approx(0.235, abs=0.04)
@@ -185,13 +186,17 @@ def test_files_with_nothing_left_are_refused(tmp_path: Path) -> None:
 
 def test_contradictions_and_missing_things_are_one_line(tmp_path: Path) -> None:
     with pytest.raises(ManticoreError, match=r"max_depth, max_args .*data_dir"):
-        short(data_dir=str(tmp_path), max_depth=3, max_args=3)
+        short(data_dir=str(tmp_path), name="lra-listops@max_depth=3,max_args=3")
     with pytest.raises(BadFile, match="no such file"):
         short(data_dir=str(tmp_path))
     with pytest.raises(ManticoreError, match="must satisfy"):
-        short(min_length=40)
+        short(name="lra-listops@min_length=40")
+    with pytest.raises(ManticoreError, match="'max_depth' of lra-listops must be 1 to 200, got deep"):
+        short(name="lra-listops@max_depth=deep")
+    with pytest.raises(UnknownName, match="Did you mean 'max_depth'"):
+        short(name="lra-listops@maxdepth=3")
     with pytest.raises(ManticoreError, match="only 400 can be drawn"):
-        short(min_length=1, max_length=5, train=500).splits()
+        short(name="lra-listops@min_length=1,max_length=5", train=500).splits()
     with pytest.raises(UnknownName, match="Did you mean 'lra-listops'"):
         load_task(TaskOptions(name="lra-listop"))
     assert "lra-listops" in tasks

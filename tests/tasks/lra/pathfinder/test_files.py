@@ -1,4 +1,4 @@
-"""Pathfinder's folders: written whole, read back exactly, and every damage named with file, line and expectation."""
+"""Pathfinder's folders: written completely, read back exactly; damage is reported with file, line and expectation."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ import pytest
 from PIL import Image
 
 from manticore.errors import BadFile, ManticoreError, UnknownName
-from manticore.tasks.lra.pathfinder.files import level_folder, listed, read_images, write_folder
-from manticore.tasks.lra.pathfinder.settings import Drawn, settings
+from manticore.tasks.lra.pathfinder.files import level_folder, list_images, read_images, write_folder
+from manticore.tasks.lra.pathfinder.settings import DrawnImages, settings_of
 
-EASY = settings(32, "easy")
+EASY = settings_of(32, "easy")
 SIZES = {"train": 14, "val": 3, "test": 3}
 
 
-def drawn(count: int = 20) -> Drawn:
+def drawn(count: int = 20) -> DrawnImages:
     rng = np.random.default_rng(0)
     images = rng.integers(0, 256, (count, 32, 32), dtype=np.uint8)
-    return Drawn(images, np.arange(count) % 2, np.ones(count, dtype=np.int64))
+    return DrawnImages(images, np.arange(count) % 2, np.ones(count, dtype=np.int64))
 
 
 @pytest.fixture
@@ -36,32 +36,32 @@ def test_the_released_layout_is_written(folder: Path) -> None:
     assert sorted(entry.name for entry in folder.parent.iterdir()) == ["curv_baseline"]
 
 
-def test_what_is_written_is_read(folder: Path) -> None:
-    made = drawn()
-    files = listed(folder)
-    assert {part: len(held) for part, held in files.items()} == SIZES
+def test_written_files_are_read_back(folder: Path) -> None:
+    images_written = drawn()
+    files = list_images(folder)
+    assert {split: len(rows) for split, rows in files.items()} == SIZES
     images, labels = read_images([*files["train"], *files["val"], *files["test"]], 32)
-    assert np.array_equal(images, made.images)
-    assert np.array_equal(labels, made.labels)
+    assert np.array_equal(images, images_written.images)
+    assert np.array_equal(labels, images_written.labels)
 
 
-def test_without_our_note_the_release_divides_by_tenths_in_numeric_order(folder: Path) -> None:
+def test_without_sizes_the_release_is_split_by_tenths_in_numeric_order(folder: Path) -> None:
     (folder / "splits.json").unlink()
-    assert {part: len(held) for part, held in listed(folder).items()} == {"train": 16, "val": 2, "test": 2}
+    assert {split: len(rows) for split, rows in list_images(folder).items()} == {"train": 16, "val": 2, "test": 2}
     lines = (folder / "metadata" / "0.npy").read_text().splitlines(keepends=True)
     for number, span in ((2, slice(0, 9)), (10, slice(9, 20))):
         (folder / "metadata" / f"{number}.npy").write_text("".join(lines[span]))
     (folder / "metadata" / "0.npy").unlink()
-    names = [path.name for held in listed(folder).values() for path, _ in held]
-    assert names == [f"sample_{place}.png" for place in range(20)]
+    names = [path.name for rows in list_images(folder).values() for path, _ in rows]
+    assert names == [f"sample_{index}.png" for index in range(20)]
 
 
 def test_folders_are_found_from_anywhere_above(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for given in (folder, folder.parent, folder.parent.parent):
-        assert level_folder(given, 32) == (given / folder.relative_to(given), "easy")
+    for start in (folder, folder.parent, folder.parent.parent):
+        assert level_folder(start, 32) == (start / folder.relative_to(start), "easy")
     monkeypatch.chdir(folder)
     assert level_folder(Path(), 32)[1] == "easy"
-    hard = write_folder(folder.with_name("curv_contour_length_14"), settings(32, "hard"), drawn(), SIZES)
+    hard = write_folder(folder.with_name("curv_contour_length_14"), settings_of(32, "hard"), drawn(), SIZES)
     assert level_folder(folder.parent, 32) == (hard, "hard")
     assert level_folder(folder.parent, 32, "easy") == (folder, "easy")
     with pytest.raises(
@@ -84,7 +84,7 @@ LINE = "imgs/0 sample_{0}.png {0} {1} 1.0 6 2 2 0.5 1 1\n"
         (LINE.format(4, ""), "expected a label 0 or 1 in column 4, found ''"),
         ("imgs/0 sample_4.png 4 1 1.0 6\n", "expected 11 columns between spaces, found 6"),
         ("\n", "expected 11 columns between spaces, found 1"),
-        (LINE.format(99, 1), "names an image that is not there"),
+        (LINE.format(99, 1), "names an image that does not exist"),
     ],
 )
 def test_a_malformed_line_is_named(folder: Path, line: str, message: str) -> None:
@@ -92,7 +92,7 @@ def test_a_malformed_line_is_named(folder: Path, line: str, message: str) -> Non
     lines = path.read_text().splitlines(keepends=True)
     path.write_text("".join([*lines[:4], line, *lines[5:]]))
     with pytest.raises(BadFile, match=message) as failure:
-        listed(folder)
+        list_images(folder)
     assert str(failure.value).startswith(f"{path}:5: ")
     assert "\n" not in str(failure.value)
 
@@ -103,27 +103,27 @@ def test_damaged_images_are_named_and_empty_ones_left_out(folder: Path, caplog: 
     for damage in (whole[: len(whole) // 2], b"not a png", whole[:20]):
         path.write_bytes(damage)
         with pytest.raises(BadFile, match=r"sample_3.png: expected a PNG image") as failure:
-            read_images(listed(folder)["train"], 32)
+            read_images(list_images(folder)["train"], 32)
         assert "\n" not in str(failure.value)
     path.write_bytes(b"")
-    assert len(listed(folder)["train"]) == 13
+    assert len(list_images(folder)["train"]) == 13
     assert "left out 1 of 14 Pathfinder images" in caplog.text
     Image.new("L", (64, 32)).save(path)
     with pytest.raises(BadFile, match="expected 32x32 pixels, found 64x32"):
-        read_images(listed(folder)["train"], 32)
+        read_images(list_images(folder)["train"], 32)
 
 
-def test_other_damage_is_one_line(folder: Path) -> None:
+def test_damaged_metadata_raises_one_line(folder: Path) -> None:
     (folder / "splits.json").write_text(json.dumps({**SIZES, "test": 4}))
     with pytest.raises(BadFile, match="add up to the 20 images"):
-        listed(folder)
+        list_images(folder)
     (folder / "metadata" / "1.npy").write_bytes(b"\x93NUMPY")
     with pytest.raises(BadFile, match=r"1.npy: expected text, one line for each image"):
-        listed(folder)
+        list_images(folder)
     for path in (folder / "metadata").iterdir():
         path.write_text("")
     with pytest.raises(BadFile, match="expected 10 images or more"):
-        listed(folder)
+        list_images(folder)
 
 
 def test_nothing_is_overwritten_or_left_half_written(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

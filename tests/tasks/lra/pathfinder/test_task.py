@@ -9,7 +9,7 @@ import pytest
 
 from manticore.errors import BadFile, ManticoreError, UnknownName
 from manticore.tasks import Task, TaskOptions, load_task, write_task
-from manticore.tasks.lra.pathfinder.task import OFFICIAL, SMALL, in_proportion
+from manticore.tasks.lra.pathfinder.task import OFFICIAL, SMALL, file_sizes
 from manticore.utils.io import read_json
 
 SIZES = {"train": 21, "val": 4, "test": 5}
@@ -25,24 +25,24 @@ def small(name: str = "lra-pathfinder32", **more: object) -> Task:
     return load_task(TaskOptions(**{"name": name, "preset": "cpu", **SIZES, **more}))  # type: ignore[arg-type]
 
 
-def same(one: Task, other: Task) -> bool:
+def same(a: Task, b: Task) -> bool:
     pairs = [
-        (getattr(one.splits(), part), getattr(other.splits(), part)) for part in ("weights", "alphas", "choice", "test")
+        (getattr(a.splits(), split), getattr(b.splits(), split)) for split in ("train", "train_arch", "val", "test")
     ]
-    return all(np.array_equal(a.flat, b.flat) and np.array_equal(a.labels, b.labels) for a, b in pairs)
+    return all(np.array_equal(x.flat, y.flat) and np.array_equal(x.labels, y.labels) for x, y in pairs)
 
 
 def test_sizes_and_tokens() -> None:
     task = small()
     splits = task.splits()
-    assert [len(part) for part in (splits.train, splits.train_arch, splits.val, splits.test)] == [11, 10, 4, 5]
+    assert [len(split) for split in (splits.train, splits.train_arch, splits.val, splits.test)] == [11, 10, 4, 5]
     assert (task.kind, task.metric, task.num_labels, task.max_length) == ("classification", "accuracy", 2, 1024)
     assert task.vocabulary.size == 256
     ids, label = splits.test[0]
     assert ids.shape == (1024,)
     assert label in (0, 1)
     assert task.collate([splits.test[0], splits.test[1]])["input_ids"].shape == (2, 1024)
-    assert set(task.guesses()) == {"majority class", "mean pixel"}
+    assert set(task.heuristic_baselines()) == {"majority class", "mean pixel"}
     assert "1024" in task.describe()
 
 
@@ -57,7 +57,7 @@ def test_sizes_and_tokens() -> None:
         ("lra-pathx@level=intermediate", "cpu", "lra-pathx@level=intermediate"),
     ],
 )
-def test_names_tell_what_is_comparable(name: str, preset: str, expected: str) -> None:
+def test_names_have_the_settings_that_are_not_official(name: str, preset: str, expected: str) -> None:
     assert load_task(TaskOptions(name=name, preset=preset)).name == expected
 
 
@@ -76,7 +76,7 @@ def test_the_seed_decides_everything_and_the_cache_is_used(own_cache: Path, monk
     assert same(small(), first)
 
 
-def test_what_is_written_is_what_is_read(tmp_path: Path) -> None:
+def test_written_files_are_read_back(tmp_path: Path) -> None:
     options = TaskOptions("lra-pathfinder32", preset="cpu", **SIZES)  # type: ignore[arg-type]
     (level,) = write_task(options, tmp_path / "out")
     assert level == tmp_path / "out" / "pathfinder32" / "curv_baseline"
@@ -84,7 +84,7 @@ def test_what_is_written_is_what_is_read(tmp_path: Path) -> None:
     assert read.name == "lra-pathfinder32@level=easy"
     assert same(read, small())
     fewer = load_task(TaskOptions("lra-pathfinder32", data_dir=str(tmp_path / "out"), train=4, test=2))
-    assert [len(getattr(fewer.splits(), part)) for part in ("weights", "alphas", "choice", "test")] == [2, 2, 4, 2]
+    assert [len(getattr(fewer.splits(), split)) for split in ("train", "train_arch", "val", "test")] == [2, 2, 4, 2]
     with pytest.raises(ManticoreError, match="exists and is not overwritten"):
         write_task(options, tmp_path / "out")
     with pytest.raises(ManticoreError, match="no official file format"):
@@ -102,7 +102,7 @@ def test_what_is_written_is_what_is_read(tmp_path: Path) -> None:
         ({"train": 16, "val": 9, "test": 3}, {"train": 16, "val": 9, "test": 3}),
     ],
 )
-def test_what_is_written_keeps_the_official_proportion(
+def test_written_splits_keep_the_official_proportion(
     asked: dict[str, int], written: dict[str, int], tmp_path: Path
 ) -> None:
     (level,) = write_task(TaskOptions("lra-pathfinder32", **asked), tmp_path)  # type: ignore[arg-type]
@@ -110,16 +110,14 @@ def test_what_is_written_keeps_the_official_proportion(
     assert len(list(level.glob("imgs/*/*.png"))) == sum(written.values())
 
 
-def test_sizes_nobody_names_are_the_presets_own() -> None:
-    assert (
-        load_task(TaskOptions("lra-pathx", preset="paper")).sizes == in_proportion(OFFICIAL, TaskOptions()) == OFFICIAL
-    )
+def test_default_sizes_are_the_presets() -> None:
+    assert load_task(TaskOptions("lra-pathx", preset="paper")).sizes == file_sizes(OFFICIAL, TaskOptions()) == OFFICIAL
     assert load_task(TaskOptions("lra-pathx", preset="cpu", train=40)).sizes == {"train": 40, "val": 400, "test": 400}
 
 
-def test_wrong_use_is_one_line(tmp_path: Path) -> None:
-    with pytest.raises(ManticoreError, match="takes no max_depth"):
-        small(max_depth=3)
+def test_invalid_options_raise_one_line(tmp_path: Path) -> None:
+    with pytest.raises(UnknownName, match="unknown setting of lra-pathfinder32 'max_depth'"):
+        small("lra-pathfinder32@max_depth=3")
     with pytest.raises(UnknownName, match="Did you mean 'hard'"):
         small("lra-pathfinder32@level=hart")
     with pytest.raises(UnknownName, match="Did you mean 'level'"):
