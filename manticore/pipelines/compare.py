@@ -25,10 +25,11 @@ from manticore.studies.aggregate import (
     exported,
     path_rows,
     regret,
+    study_tables,
 )
 from manticore.studies.preflight import apply_exclusions, check_study_dir, dry_run, excluded_baselines, make_scheduler
 from manticore.studies.scheduler import run_rounds
-from manticore.studies.study import Study
+from manticore.studies.study import Study, StudyOutcome
 from manticore.tasks.catalog import load_task
 from manticore.tasks.task import Task
 from manticore.training.metrics import metrics
@@ -62,11 +63,11 @@ def run(recipes: Sequence[Recipe], out: Path, workers: int, console: Console) ->
         Study(apply_exclusions(exp, console), task.fingerprint(), metrics[task.metric])
         for exp, task in zip(shops, tasks, strict=True)
     ]
-    told = run_rounds([study.story() for study in studies], crew.run)
+    outcomes = run_rounds([study.plan() for study in studies], crew.run)
     crew.cleanup()
     records = [
-        {**record(study, task, held), "absent": list(excluded_baselines(exp).values())}
-        for study, task, held, exp in zip(studies, tasks, told, shops, strict=True)
+        {**record(study, task, outcome), "absent": list(excluded_baselines(exp).values())}
+        for study, task, outcome, exp in zip(studies, tasks, outcomes, shops, strict=True)
     ]
     study = recipes[0].study
     result = {
@@ -88,18 +89,18 @@ def run(recipes: Sequence[Recipe], out: Path, workers: int, console: Console) ->
     return result
 
 
-def record(study: Study, task: Task, told: dict[str, Any]) -> dict[str, Any]:
+def record(study: Study, task: Task, outcome: StudyOutcome) -> dict[str, Any]:
     """Everything about one task, as in comparison.json."""
-    tables, recipe, metric = told["tables"], study.recipe, study.metric
+    tables, recipe, metric = study_tables(study, outcome), study.recipe, study.metric
     hybrid = tables["tokens"][0]
-    paths = path_rows(told["paths"], hybrid, metric)
+    paths = path_rows(outcome.paths, hybrid, metric)
     return {
         "task": task.name,
         "metric": metric.name,
         "kind": task.kind,
-        "base": told["base"],
+        "base": outcome.base,
         "sequences": study.steps * recipe.finetune.batch_size,
-        "train_flops": told["train_flops"],
+        "train_flops": outcome.train_flops,
         "tables": {budget: tables[budget] for budget in recipe.study.budgets},
         "guesses": task.heuristic_baselines(),
         "gap": discretization_gap(hybrid, metric),

@@ -32,7 +32,7 @@ from manticore.studies.preflight import (
     without_budget,
 )
 from manticore.studies.study import Study
-from manticore.studies.transfer import TaskStudy, train
+from manticore.studies.transfer import TaskStudy, run_transfer
 from manticore.studies.transfer_results import chosen_path, correlations, costs, path_rows, searched_path, transfer_arms
 from manticore.tasks.catalog import load_task
 from manticore.tasks.task import Task
@@ -76,7 +76,7 @@ def run(
     check_data(tasks, data)
     studies = [Study(*held) for held in zip(recipes, data, strict=True)]
     crew = make_scheduler(target, out, workers, console)
-    grounds = train([task.name for task in tasks], studies, search_target, crew.run)
+    grounds = run_transfer([task.name for task in tasks], studies, search_target, crew.run)
     crew.cleanup()
     seconds = time.monotonic() - started
     result = {
@@ -136,7 +136,7 @@ def proxy_record(ground: TaskStudy, task: Task) -> dict[str, Any]:
 def rates(ground: TaskStudy) -> dict[str, float]:
     """The learning rates that were chosen; paths have that of base alone."""
     chosen = ["hybrid", *(f"{name} alone" for name in ground.study.space.names)]
-    return {name: ground.study.rates[name] for name in chosen if name in ground.study.rates}
+    return {name: ground.study.learning_rates[name] for name in chosen if name in ground.study.learning_rates}
 
 
 def architecture(result: dict[str, Any], target: Recipe) -> Architecture:

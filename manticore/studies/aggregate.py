@@ -7,17 +7,29 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from statistics import fmean
 from typing import Any
 
 from manticore.report.study.summary import conclusion
+from manticore.studies.study import Study, StudyOutcome
 from manticore.training.metrics import Metric, metrics
 from manticore.utils.statistics import Interval, mean_interval, paired_difference, ratio_interval, spearman_interval
 
 Results = Sequence[Mapping[str, Any]]
 ResultRow = dict[str, Any]
+
+
+def study_tables(study: Study, outcome: StudyOutcome) -> dict[str, list[ResultRow]]:
+    """The rows of each budget's table, the hybrid first."""
+    return {
+        budget: [
+            table_row(arm.name, arm.group, study.learning_rates[arm.name], results[arm.name], study.metric)
+            for arm in outcome.arms
+        ]
+        for budget, results in outcome.results.items()
+    }
 
 
 def table_row(name: str, group: str, rate: float, results: Results, metric: Metric) -> ResultRow:
@@ -119,18 +131,16 @@ def lead(ours: ResultRow, theirs: ResultRow, metric: Metric) -> Interval:
     return paired_difference(*(held if metric.higher_is_better else held[::-1]))
 
 
-def path_rows(paths: Iterable[Mapping[str, Any]], hybrid: ResultRow, metric: Metric) -> list[dict[str, Any]]:
-    """Every path with what it reaches on test from scratch, and how many seeds' searches found it."""
-    found = Counter(tuple(held["path"]) for held in hybrid["seeds"])
+def path_rows(paths: Mapping[tuple[str, ...], Results], hybrid: ResultRow, metric: Metric) -> list[dict[str, Any]]:
+    """Every path with its test score from scratch and the number of seeds whose search selected it."""
+    selected = Counter(tuple(seed["path"]) for seed in hybrid["seeds"])
     return [
         {
-            "path": held["path"],
-            metric.name: asdict(
-                mean_interval([metric.value_of(result["test"]["score"]) for result in held["results"]])
-            ),
-            "chosen": found[tuple(held["path"])],
+            "path": list(path),
+            metric.name: asdict(mean_interval([metric.value_of(result["test"]["score"]) for result in results])),
+            "chosen": selected[path],
         }
-        for held in paths
+        for path, results in paths.items()
     ]
 
 

@@ -1,7 +1,7 @@
-"""Who takes part in a study: each way of making a model and training it on a budget. Knows nothing of studies.
+"""The arms of a study: how the hybrid and each of its baselines are made and trained on a budget.
 
-All of them learn from the weights and alphas splits together, in so many steps as their config say; a hybrid has its
-steps from the recipe's search and fine-tuning.
+All arms learn from the splits `train` and `train_arch` together, for as many steps as their config says; the hybrid has
+the steps of the recipe's search and fine-tuning. Comparing the arms is the business of `study`.
 """
 
 from __future__ import annotations
@@ -26,21 +26,21 @@ from manticore.training.modules import TrainModule
 from manticore.utils.registry import Registry
 
 ArmConfig = dict[str, Any]
-"""What tells baselines of one kind apart: `base`, `path`, `name`, `steps`, as the kind needs them. Plain data."""
+"""Plain data that tells arms of one kind apart: `base`, `path`, `name` and `steps`, as far as the kind needs them."""
 
 SCRATCH = "from scratch"
-"""What seeds the supernets that no search has seen."""
+"""Seeds the supernets that are built without a search."""
 
 
 @dataclass
 class TrainedModel:
-    """A arm after its training.
+    """An arm after its training.
 
     Attributes:
-        phases: what was trained; the last one is what is scored.
-        path: of a hybrid, the path that was found.
-        weights: of a hybrid, the mixing weights (S, K) when the search ended.
-        before: models on the way to a hybrid, by name.
+        phases: its training phases; the model of the last one is scored.
+        path: of a hybrid, the selected path.
+        weights: of a hybrid, the mixing weights (S, K) at the end of the search.
+        before: of a hybrid, the models before fine-tuning: `soft`, the supernet, and `discrete`, the selected path.
     """
 
     phases: list[PhaseResult[Any]]
@@ -50,118 +50,130 @@ class TrainedModel:
 
     @property
     def net(self) -> nn.Module:
-        """What is scored."""
+        """The model that is scored."""
         net: nn.Module = self.phases[-1].net
         return net
 
 
-baseline_arms: Registry[Callable[[Experiment, ArmConfig], TrainedModel]] = Registry("arm")
+arm_kinds: Registry[Callable[[Experiment, ArmConfig], TrainedModel]] = Registry("arm")
 
 
-@baseline_arms.register("path")
+@arm_kinds.register("path")
 def path(exp: Experiment, config: ArmConfig) -> TrainedModel:
-    """The hybrid on one path, without a search; a component alone, if the path stays with the base."""
-    base, alone = config["base"], set(config["path"]) == {config["base"]}
+    """One path, from scratch; a component alone if all of its stages are the base's."""
+    base, base_alone = config["base"], set(config["path"]) == {config["base"]}
 
-    def build() -> nn.Module:
-        if alone:
+    def build_model() -> nn.Module:
+        if base_alone:
             component: nn.Module = build_component(exp, base, SCRATCH)
             return component
-        net = build_aligned_supernet(exp, base, "softmax", SCRATCH)
-        hybrid: nn.Module = discretize(net, config["path"], **exp.task.config_fields())
+        supernet = build_aligned_supernet(exp, base, "softmax", SCRATCH)
+        hybrid: nn.Module = discretize(supernet, config["path"], **exp.task.config_fields())
         return hybrid
 
-    return _trained(exp, config, build, aligned=not alone)
+    return _train(exp, config, build_model, aligned=not base_alone)
 
 
-@baseline_arms.register("uniform")
+@arm_kinds.register("uniform")
 def uniform(exp: Experiment, config: ArmConfig) -> TrainedModel:
-    """All candidates at all stages, with equal weights that stay so."""
-    return _trained(exp, config, lambda: build_aligned_supernet(exp, config["base"], "fixed", SCRATCH), aligned=True)
+    """The mixture of all candidates at all stages, with equal weights that are not trained."""
+
+    def build_model() -> nn.Module:
+        return build_aligned_supernet(exp, config["base"], "fixed", SCRATCH)
+
+    return _train(exp, config, build_model, aligned=True)
 
 
-@baseline_arms.register("designed")
+@arm_kinds.register("designed")
 def designed(exp: Experiment, config: ArmConfig) -> TrainedModel:
     """A hybrid designed by hand, as wide as the widest component and about as large as the largest."""
     head_spec = exp.task.head_spec
-    width, heads, state = _sizes(exp)
+    width, heads, state_size = _block_sizes(exp)
 
-    def make(layers: int) -> nn.Module:
+    def build_model(layers: int) -> nn.Module:
         head = TaskHead(head_spec.kind, width, head_spec.labels)
-        return BaselineModel(build(config["name"], width, layers, heads, state), head_spec.vocab_size or 0, head)
+        backbone = build(config["name"], width, layers, heads, state_size)
+        return BaselineModel(backbone, head_spec.vocab_size or 0, head)
 
-    def seeded() -> nn.Module:
-        layers = nearest_depth(lambda layers: parameters(make(layers)), largest_component_parameters(exp))
+    def build_seeded() -> nn.Module:
+        layers = nearest_depth(lambda layers: parameters(build_model(layers)), largest_component_parameters(exp))
         seed_torch(exp.recipe.run.seed, "designed", config["name"])
-        return make(layers)
+        return build_model(layers)
 
-    return _trained(exp, config, seeded)
+    return _train(exp, config, build_seeded)
 
 
-@baseline_arms.register("hub")
+@arm_kinds.register("hub")
 def hub(exp: Experiment, config: ArmConfig) -> TrainedModel:
-    """The paper's own way: its wiring, weights and alphas moved together, the mixture used as it is."""
+    """The method of the paper: hub topology, weights and alphas trained together, the mixture used as it is."""
     return TrainedModel([run_search(exp, exp.space.names[0])])
 
 
-@baseline_arms.register("soft")
+@arm_kinds.register("soft")
 def soft(exp: Experiment, config: ArmConfig) -> TrainedModel:
-    """The hybrid without discretization: the mixture at the end of the search, fine-tuned as it is."""
+    """The hybrid without discretization: the supernet at the end of the search, fine-tuned."""
     search, options = run_search(exp, config["base"]), exp.recipe.finetune
     supernet = search.net
 
-    def build() -> Supernet:
+    def build_mixture() -> Supernet:
         if options.init != "components":
             return supernet
-        net = build_aligned_supernet(exp, supernet.base, exp.recipe.search.relaxation, "search")
-        net.load_state_dict({"alpha": supernet.alpha}, strict=False)
-        return net
+        mixture = build_aligned_supernet(exp, supernet.base, exp.recipe.search.relaxation, "search")
+        mixture.load_state_dict({"alpha": supernet.alpha}, strict=False)
+        return mixture
 
-    tuned = exp.train(
-        "fine-tune",
-        build,
-        lambda net: TrainModule(net, options.weights, options.steps, exp.loop()),
-        partial(finetune_stream, exp),
-    )
-    return TrainedModel([search, tuned])
+    def build_module(mixture: Supernet) -> TrainModule:
+        return TrainModule(mixture, options.weights, options.steps, exp.loop())
+
+    finetuned = exp.train("fine-tune", build_mixture, build_module, partial(finetune_stream, exp))
+    return TrainedModel([search, finetuned])
 
 
-@baseline_arms.register("hybrid")
+@arm_kinds.register("hybrid")
 def hybrid(exp: Experiment, config: ArmConfig) -> TrainedModel:
-    """Search, select, discretize, fine-tune."""
+    """Search, path selection, discretization, fine-tuning."""
     search = run_search(exp, config["base"])
     supernet = search.net
-    chosen = select_path(exp, supernet)
-    discrete = discretize(supernet, chosen, **exp.task.config_fields())
-    tuned = finetune(exp, supernet, discrete)
+    selected = select_path(exp, supernet)
+    discrete = discretize(supernet, selected, **exp.task.config_fields())
+    finetuned = finetune(exp, supernet, discrete)
     before = {"soft": supernet, "discrete": discrete}
-    return TrainedModel([search, tuned], chosen, supernet.weights().tolist(), before)
+    return TrainedModel([search, finetuned], selected, supernet.weights().tolist(), before)
 
 
-def _trained(exp: Experiment, config: ArmConfig, build: Callable[[], nn.Module], aligned: bool = False) -> TrainedModel:
-    """A single phase. An aligned model gets fewer steps, by the sequences that its projectors were fitted on."""
+def _train(
+    exp: Experiment, config: ArmConfig, build_model: Callable[[], nn.Module], aligned: bool = False
+) -> TrainedModel:
+    """Train a model in a single phase of `config["steps"]` steps.
+
+    Args:
+        exp: the experiment.
+        config: of the arm.
+        build_model: builds the untrained model.
+        aligned: whether its projectors were fitted on calibration text, which counts as part of the training.
+    """
     options, steps = exp.recipe.finetune, config["steps"]
     if aligned:
         steps = max(1, steps - round(alignment_sequences(exp.recipe) / options.batch_size))
 
-    def module(net: nn.Module) -> TrainModule:
+    def build_module(net: nn.Module) -> TrainModule:
         seen_tokens = calibration_tokens(exp, config["base"]) if aligned else 0
         return TrainModule(net, options.weights, steps, exp.loop(seen_tokens))
 
-    return TrainedModel([exp.train("train", build, module, partial(finetune_stream, exp))])
+    return TrainedModel([exp.train("train", build_model, build_module, partial(finetune_stream, exp))])
 
 
-def _sizes(exp: Experiment) -> tuple[int, int, int]:
-    """Width, heads and state of a designed hybrid: those of the components."""
-    configs: dict[bool, Any] = {held.layout.recurrent: held.config for held in exp.components}
-    width = max(held.width for held in exp.components)
+def _block_sizes(exp: Experiment) -> tuple[int, int, int]:
+    """Width, attention heads and SSM state size of a designed hybrid, taken from the components."""
+    configs: dict[bool, Any] = {component.layout.recurrent: component.config for component in exp.components}
+    width = max(component.width for component in exp.components)
     heads = getattr(configs.get(False), "num_attention_heads", None) or max(1, width // 64)
     return width, int(heads), int(getattr(configs.get(True), "state_size", None) or 16)
 
 
-def nearest_depth(size: Callable[[int], int], wanted: float) -> int:
-    """The number of layers, at least 2, whose `size` is nearest to `wanted`. Sizes grow with the layers."""
+def nearest_depth(size: Callable[[int], int], target: float) -> int:
+    """The number of layers, at least 2, whose `size` is nearest to `target`; `size` must grow with the layers."""
     layers = 2
-    while size(layers + 1) <= wanted:
+    while size(layers + 1) <= target:
         layers += 1
-    return min((layers, layers + 1), key=lambda held: abs(size(held) - wanted))
+    return min((layers, layers + 1), key=lambda count: abs(size(count) - target))

@@ -1,4 +1,4 @@
-"""Where a study is held: its folder, its processes, and a look at whether it can be before it begins."""
+"""Checks before a study begins, so that a study that cannot end does not start, and the set-up of its scheduler."""
 
 from __future__ import annotations
 
@@ -26,43 +26,46 @@ from manticore.training.metrics import ACCURACY, metrics
 from manticore.training.trainer import Hardware
 from manticore.utils.console import info
 
-RESULTS = ("comparison.json", "program.json")
-"""What a study leaves, whichever it is."""
+RESULT_FILES = ("comparison.json", "program.json")
+"""The result files of all kinds of study."""
+
+MAX_PATHS = 64
+"""Largest number of paths of a space whose every path is trained."""
 
 
-def check_study_dir(out: Path, result: str) -> None:
-    """Raises ManticoreError if `out` holds anything but trials and the `result` of a study of the same kind."""
+def check_study_dir(out: Path, result_file: str) -> None:
+    """Raise ManticoreError if `out` has anything but the trials and the `result_file` of a study of the same kind."""
     if out.exists() and not out.is_dir():
         raise ManticoreError(f"{out} is a file; --out needs a folder")
     if not out.is_dir() or not any(out.iterdir()):
         return
     if not (out / "trials").is_dir():
         raise ManticoreError(f"{out} already holds something else than trials; choose another --out")
-    for other in RESULTS:
-        if other != result and (out / other).exists():
-            raise ManticoreError(f"{out} already holds {other}; choose another --out")
+    for name in RESULT_FILES:
+        if name != result_file and (out / name).exists():
+            raise ManticoreError(f"{out} already holds {name}; choose another --out")
 
 
 def make_scheduler(recipe: Recipe, out: Path, workers: int, console: Console) -> TrialScheduler:
-    """Processes that keep their trials in `out/trials` and share the machine's cores."""
-    work = TrialRunner(out / "models", shared_options(recipe.run, workers), recipe.task.cache_dir)
-    return TrialScheduler(JobStore(out / "trials"), work, executor_for(workers), console)
+    """A scheduler that stores results in `out/trials` and divides the cores of the machine among its workers."""
+    runner = TrialRunner(out / "models", divide_threads(recipe.run, workers), recipe.task.cache_dir)
+    return TrialScheduler(JobStore(out / "trials"), runner, executor_for(workers), console)
 
 
-def shared_options(options: RunOptions, workers: int) -> RunOptions:
-    """The machine's cores shared by the processes, unless threads were asked for."""
+def divide_threads(options: RunOptions, workers: int) -> RunOptions:
+    """The options with an equal share of the machine's cores as threads, unless `threads` is set."""
     return options if options.threads else replace(options, threads=max(1, (os.cpu_count() or 1) // workers))
 
 
-def dry_run(recipe: Recipe, task: Task, machine: Hardware) -> Experiment:
-    """Build and read what would be trained, once, and return the means.
+def dry_run(recipe: Recipe, task: Task, hardware: Hardware) -> Experiment:
+    """Check everything that can be checked before training, and read the data; returns the experiment.
 
-    Raises ManticoreError, with the task's name, if that cannot be.
+    Raises ManticoreError, with the name of the task, if that fails.
     """
     try:
-        exp = Experiment.open(recipe, RunDir(Path()), Console(quiet=True), task, machine)
+        exp = Experiment.open(recipe, RunDir(Path()), Console(quiet=True), task, hardware)
         check_experiment(exp)
-        if not task.is_language_modeling:  # those of a language task are read by each tokenizer in `check_experiment`
+        if not task.is_language_modeling:  # `check_experiment` reads the splits of text with each tokenizer
             task.splits()
         return exp
     except ManticoreError as error:
@@ -70,35 +73,33 @@ def dry_run(recipe: Recipe, task: Task, machine: Hardware) -> Experiment:
 
 
 def excluded_baselines(exp: Experiment) -> dict[str, str]:
-    """Contenders that were asked for but cannot take part in the task, each in words and with the reason."""
-    out = {}
+    """The baselines of the recipe that are impossible on the task, each with a description and the reason."""
+    reasons = {}
     if exp.task.is_language_modeling:
-        out["designed"] = "MambaFormer and the striped hybrid, which have no pretrained weights to begin with"
-        if not one_vocabulary([held.tokenizer for held in exp.components]):
-            out["hub"] = "the hub, which mixes embeddings and heads and needs one tokenizer for all"
-    return {name: words for name, words in out.items() if name in exp.recipe.study.baselines}
+        reasons["designed"] = "MambaFormer and the striped hybrid, which have no pretrained weights to begin with"
+        if not one_vocabulary([component.tokenizer for component in exp.components]):
+            reasons["hub"] = "the hub, which mixes embeddings and heads and needs one tokenizer for all"
+    return {name: reason for name, reason in reasons.items() if name in exp.recipe.study.baselines}
 
 
 def apply_exclusions(exp: Experiment, console: Console) -> Recipe:
-    """The recipe with those baselines that can take part in the task, and with base, if that is settled by now.
+    """The recipe without its impossible baselines, and with the base if it is known before training.
 
-    There is a line on each arm that cannot.
+    Prints a line for each baseline that is left out, and one for the base.
     """
-    recipe, study, absent = exp.recipe, exp.recipe.study, excluded_baselines(exp)
-    for words in absent.values():
-        info(console, f"{exp.task.name}: without {words}")
-    able = tuple(name for name in study.baselines if name not in absent)
-    settled = given_base(exp)
-    if settled is not None and not exp.space.base:
-        info(console, f"{exp.task.name}: base: {settled[0]} ({settled[1]})")
-        recipe = replace(recipe, space=replace(recipe.space, base=settled[0]))
-    return replace(recipe, study=replace(study, baselines=able))
+    recipe, study, excluded = exp.recipe, exp.recipe.study, excluded_baselines(exp)
+    for reason in excluded.values():
+        info(console, f"{exp.task.name}: without {reason}")
+    base = given_base(exp)
+    if base is not None and not exp.space.base:
+        name, reason = base
+        info(console, f"{exp.task.name}: base: {name} ({reason})")
+        recipe = replace(recipe, space=replace(recipe.space, base=name))
+    baselines = tuple(name for name in study.baselines if name not in excluded)
+    return replace(recipe, study=replace(study, baselines=baselines))
 
 
-MAX_PATHS = 64
-"""Paths of a space whose every path is trained."""
-
-SHARED_KEYS: dict[str, Callable[[Recipe], object]] = {
+SHARED_SETTINGS: dict[str, Callable[[Recipe], object]] = {
     "stages": lambda recipe: recipe.space.stages,
     "components": lambda recipe: len(recipe.space.names),
     "topology": lambda recipe: recipe.space.topology,
@@ -109,14 +110,14 @@ SHARED_KEYS: dict[str, Callable[[Recipe], object]] = {
 
 
 def check_transfer(proxies: Sequence[Recipe], target: Recipe) -> None:
-    """Raises ManticoreError if the recipes do not go together, or their space is too large."""
+    """Raise ManticoreError if the recipes of proxies and target do not match, or if the space is too large."""
     if not proxies:
-        raise ManticoreError("programming needs at least one proxy")
+        raise ManticoreError("transfer needs at least one proxy")
     recipes = [*proxies, target]
-    for what, read in SHARED_KEYS.items():
-        if len({read(recipe) for recipe in recipes}) > 1:
-            told = ", ".join(f"{recipe.task.name} has {read(recipe)}" for recipe in recipes)
-            raise ManticoreError(f"proxies and target must agree in {what}: {told}")
+    for name, value_of in SHARED_SETTINGS.items():
+        if len({value_of(recipe) for recipe in recipes}) > 1:
+            values = ", ".join(f"{recipe.task.name} has {value_of(recipe)}" for recipe in recipes)
+            raise ManticoreError(f"proxies and target must agree in {name}: {values}")
     _check_base(recipes)
     _check_budget(recipes)
     space = target.space
@@ -129,7 +130,7 @@ def check_transfer(proxies: Sequence[Recipe], target: Recipe) -> None:
 
 
 def without_budget(recipe: Recipe) -> Recipe:
-    """The recipe without the bound by its largest component, which it may have: any path may be programmed."""
+    """The recipe without `selection.max_parameters=largest_component`: any path may be selected."""
     if recipe.selection.max_parameters != "largest_component":
         return recipe
     return replace(recipe, selection=replace(recipe.selection, max_parameters=None))
@@ -139,37 +140,37 @@ def _check_base(recipes: Sequence[Recipe]) -> None:
     spaces = {recipe.task.name: recipe.space for recipe in recipes}
     bases = {task: space.base for task, space in spaces.items() if space.base is not None}
     if len({spaces[task].names.index(base) for task, base in bases.items()}) > 1:
-        told = ", ".join(f"{base} on {task}" for task, base in bases.items())
-        raise ManticoreError(f"proxies and target must have the same component as base, by its place: {told}")
+        values = ", ".join(f"{base} on {task}" for task, base in bases.items())
+        raise ManticoreError(f"proxies and target must have the component of the same index as base: {values}")
 
 
 def _check_budget(recipes: Sequence[Recipe]) -> None:
     for recipe in recipes:
         options = recipe.selection
         if isinstance(options.max_parameters, float) or options.max_flops is not None:
-            raise ManticoreError("a path cannot be programmed within a budget; leave out the keys under selection")
+            raise ManticoreError("transfer selects a path without a budget; leave out the budgets under selection")
 
 
 def check_metrics(tasks: Sequence[Task]) -> None:
-    """Raises ManticoreError if a task is measured by something else than accuracy, in which proxies are averaged."""
+    """Raise ManticoreError if a task is not measured by accuracy: the scores of proxies are averaged."""
     for task in tasks:
         if task.metric != ACCURACY.name:
             raise ManticoreError(
-                f"{task.name} is measured in {metrics[task.metric].label}; programming needs proxies and a target "
-                "that are measured by accuracy, such as mad and lra (compare with --all-paths takes text)"
+                f"{task.name} is measured in {metrics[task.metric].label}; transfer needs proxies and a target that "
+                "are measured by accuracy, such as mad and lra (compare --all-paths accepts text)"
             )
 
 
-def check_data(tasks: Sequence[Task], data: Sequence[str]) -> None:
-    """Raises ManticoreError if a proxy is there twice, or is the target itself.
+def check_data(tasks: Sequence[Task], fingerprints: Sequence[str]) -> None:
+    """Raise ManticoreError if a proxy is repeated or is the target itself.
 
     Args:
-        tasks: proxies, and the target last.
-        data: their digests.
+        tasks: the proxies, and the target last.
+        fingerprints: of their data.
     """
     names = [task.name for task in tasks[:-1]]
     for name in names:
         if names.count(name) > 1:
             raise ManticoreError(f"proxy {name} is given more than once")
-    if data[-1] in data[:-1]:
+    if fingerprints[-1] in fingerprints[:-1]:
         raise ManticoreError(f"{tasks[-1].name} is both proxy and target; a proxy must be another task, or other data")

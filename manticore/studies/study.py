@@ -1,15 +1,17 @@
-"""One task's study as a story in rounds: learning rates, base, seeds, budgets, tests. Knows no processes, no files.
+"""A study of one task: its arms, their learning rates, trials and tests, as a plan of rounds (see `scheduler`).
 
-Every choice is made on the validation split; the trials that are left are then scored on test, once. A arm's
-learning rate is the one of the shared grid that serves it best, with the seeds for tuning. Base is the component that
-is best then. In the first table all learn from as many tokens as the hybrid does in search and fine-tuning together, in
-the second they spend as many operations.
+All choices are made on the validation split; only then are the selected trials scored on test, once. The learning rate
+of an arm is the one of a shared grid with the best mean score over the seeds of the learning-rate search. The base is
+the component whose score is best at its learning rate.
+
+There are two budgets. With `tokens` every arm trains on as many tokens as the hybrid does in search and fine-tuning
+together; with `flops` every arm spends as many operations as the hybrid.
 """
 
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Generator, Iterable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
 from statistics import fmean
@@ -19,40 +21,65 @@ from manticore.components.spec import SKIP
 from manticore.config.recipe import Recipe
 from manticore.experiment.phases import matched_steps
 from manticore.experiment.seeding import seed_of
-from manticore.studies.aggregate import table_row
 from manticore.studies.baselines import ArmConfig
 from manticore.studies.scheduler import Results, RoundPlan
 from manticore.studies.trial import Trial, make_trial, test_trial
 from manticore.training.metrics import ACCURACY, Metric
 
-TrialRequest = Generator[list[Trial], Results, Results]
-
 
 @dataclass(frozen=True)
 class Arm:
-    """One line of the table.
+    """One line of a study's table: a way to make and train a model.
 
     Attributes:
-        name: as it is called there.
-        group: `hybrid`, `component`, `designed` or `control`.
-        kind: the arm.
-        terms: its terms with one seed, but for the steps.
+        name: as it is printed.
+        group: `hybrid`, `component`, `designed`, `control` or `path`.
+        kind: a name in `baselines.arm_kinds`.
+        config: its config for a seed, without the steps.
     """
 
     name: str
     group: str
     kind: str
-    terms: Callable[[int], ArmConfig]
+    config: Callable[[int], ArmConfig]
+
+
+@dataclass(frozen=True)
+class StudyOutcome:
+    """The results of the trials of a study.
+
+    Attributes:
+        base: the component that is the base.
+        arms: in the order of the table, the hybrid first.
+        results: by budget and name of the arm, a result for each seed.
+        paths: the results of every path of the space from scratch; empty if they were not asked for.
+    """
+
+    base: str
+    arms: tuple[Arm, ...]
+    results: dict[str, dict[str, Results]]
+    paths: dict[tuple[str, ...], Results]
+
+    @property
+    def train_flops(self) -> float:
+        """Operations of the hybrid's training, mean over seeds."""
+        return fmean(result["flops"] for result in self.results["tokens"]["hybrid"])
 
 
 @dataclass
 class Study:
-    """One task's study.
+    """One task: the hybrid and its baselines over seeds.
 
     Args:
-        recipe: the search, and everything it is compared with.
-        data: digest of the task.
-        metric: what the task is measured by.
+        recipe: of the search and of everything it is compared with.
+        data: `Task.fingerprint`.
+        metric: of the task.
+
+    Attributes:
+        space: the search space.
+        seeds: of weights and batches.
+        steps: steps of `finetune.batch_size` sequences that show an arm as many tokens as the hybrid sees.
+        learning_rates: by arm, as far as they have been searched.
     """
 
     recipe: Recipe
@@ -63,35 +90,41 @@ class Study:
         self.space = self.recipe.space
         self.seeds = range(self.recipe.study.seeds)
         self.steps = matched_steps(self.recipe)
-        self.rates: dict[str, float] = {}
+        self.learning_rates: dict[str, float] = {}
 
-    def story(self) -> RoundPlan[dict[str, Any]]:
-        """Everything the task's tables are made from."""
-        parts = self.recipe.study.baselines
-        alone = [self.component(name) for name in self.space.names]
-        scores = yield from self.tune(alone if "components" in parts or not self.space.base else [])
+    def plan(self) -> RoundPlan[StudyOutcome]:
+        """The rounds of the whole study: learning rates, base, trials for each budget, all paths."""
+        options, components = self.recipe.study, []
+        if "components" in options.baselines or not self.space.base:
+            components = [self.component_arm(name) for name in self.space.names]
+        scores = yield from self.search_learning_rates(components)
         base = self.space.base or max(self.space.names, key=lambda name: scores[f"{name} alone"])
-        sides = [self.hybrid(base)] + (alone if "components" in parts else []) + self.rivals(base)
-        yield from self.tune([side for side in sides if side.name not in self.rates])
-        held = yield from self.rounds(sides)
-        tables = {"tokens": held}
-        spent = fmean(result["flops"] for result in held["hybrid"])
-        if "flops" in self.recipe.study.budgets:
-            tables["flops"] = yield from self.rounds(sides, spent, held)
-        paths = yield from self.paths(base)
-        return {"base": base, "train_flops": spent, "tables": self.told(sides, tables), "paths": paths}
 
-    def component(self, name: str) -> Arm:
-        """A component alone, its own base."""
-        return replace(self.one_path(name, [name] * self.space.stages), name=f"{name} alone", group="component")
+        compared = components if "components" in options.baselines else []
+        arms = [self.hybrid_arm(base), *compared, *self.baseline_arms(base)]
+        yield from self.search_learning_rates([arm for arm in arms if arm.name not in self.learning_rates])
 
-    def hybrid(self, base: str) -> Arm:
-        """The hybrid."""
+        results = {"tokens": (yield from self.train_and_test(arms))}
+        if "flops" in options.budgets:
+            results["flops"] = yield from self.train_and_test(arms, equal_flops_to=results["tokens"])
+        paths = (yield from self.train_all_paths(base)) if options.paths else {}
+        return StudyOutcome(base, tuple(arms), results, paths)
+
+    def hybrid_arm(self, base: str) -> Arm:
+        """The hybrid of a search with this base."""
         return Arm("hybrid", "hybrid", "hybrid", lambda seed: {"base": base})
 
-    def rivals(self, base: str) -> list[Arm]:
-        """Everyone but the hybrid and the components, as far as they are wanted."""
-        sides = {
+    def component_arm(self, name: str) -> Arm:
+        """A component alone: the path of its own stages, with itself as base."""
+        return replace(self.path_arm(name, [name] * self.space.stages), name=f"{name} alone", group="component")
+
+    def path_arm(self, base: str, path: Sequence[str]) -> Arm:
+        """One path from scratch."""
+        return Arm(" · ".join(path), "path", "path", lambda seed: {"base": base, "path": list(path)})
+
+    def baseline_arms(self, base: str) -> list[Arm]:
+        """The baselines of `study.baselines` other than the components."""
+        arms = {
             "designed": [
                 Arm("mambaformer", "designed", "designed", lambda seed: {"name": "mambaformer"}),
                 Arm("striped", "designed", "designed", lambda seed: {"name": "striped"}),
@@ -99,110 +132,96 @@ class Study:
             "uniform": [Arm("uniform mixture", "control", "uniform", lambda seed: {"base": base})],
             "soft": [Arm("soft hybrid", "control", "soft", lambda seed: {"base": base})],
             "random": [
-                Arm("random path", "control", "path", lambda seed: self.on_path(base, self.random_path(base, seed)))
+                Arm("random path", "control", "path", lambda seed: {"base": base, "path": self.random_path(base, seed)})
             ],
             "hub": [Arm("hub", "control", "hub", lambda seed: {})],
         }
-        return [side for name in self.recipe.study.baselines for side in sides.get(name, ())]
-
-    def one_path(self, base: str, path: Sequence[str]) -> Arm:
-        """One path from scratch."""
-        return Arm(" · ".join(path), "path", "path", lambda seed: self.on_path(base, path))
-
-    def on_path(self, base: str, path: Sequence[str]) -> ArmConfig:
-        """Terms of one path."""
-        return {"base": base, "path": list(path)}
+        return [arm for name in self.recipe.study.baselines for arm in arms.get(name, ())]
 
     def all_paths(self) -> list[list[str]]:
-        """Every path of the space that runs something."""
-        chosen = product(self.space.candidates, repeat=self.space.stages)
-        return [list(path) for path in chosen if any(choice != SKIP for choice in path)]
+        """Every path of the space that has a stage at all."""
+        paths = product(self.space.candidates, repeat=self.space.stages)
+        return [list(path) for path in paths if any(choice != SKIP for choice in path)]
 
     def random_path(self, base: str, seed: int) -> list[str]:
-        """One of all paths but the one that stays base."""
+        """A path drawn uniformly from all but the base alone."""
         paths = [path for path in self.all_paths() if set(path) != {base}]
         return random.Random(seed_of(seed, "random path")).choice(paths)
 
-    def trial(self, side: Arm, seed: int, rate: float, stretch: float = 1.0) -> Trial:
-        """The trial of a side; `stretch` times the steps that show it as many tokens as the hybrid sees."""
-        steps = max(1, round(self.steps * stretch))
-        terms = side.terms(seed)
-        if side.kind in ("path", "uniform", "designed"):
-            terms["steps"] = steps
-        elif side.kind == "soft":  # after the same search
-            terms["steps"] = max(1, steps - self.steps + self.recipe.finetune.steps)
-        recipe = self.recipe if side.kind != "hub" else hub_recipe(self.recipe, steps)
-        return make_trial(recipe, self.data, side.kind, terms, seed, rate, self.metric.for_text)
+    def trial(self, arm: Arm, seed: int, learning_rate: float, scale: float = 1.0) -> Trial:
+        """The trial of an arm; `scale` multiplies the steps of a budget of equal tokens."""
+        steps = max(1, round(self.steps * scale))
+        config = arm.config(seed)
+        if arm.kind in ("path", "uniform", "designed"):
+            config["steps"] = steps
+        elif arm.kind == "soft":  # only fine-tuning is scaled: its search is the hybrid's
+            config["steps"] = max(1, steps - self.steps + self.recipe.finetune.steps)
+        recipe = self.recipe if arm.kind != "hub" else hub_recipe(self.recipe, steps)
+        return make_trial(recipe, self.data, arm.kind, config, seed, learning_rate, self.metric.for_text)
 
-    def tune(self, sides: Sequence[Arm]) -> Generator[list[Trial], Results, dict[str, float]]:
-        """Choose each side's learning rate; how good each is at its own on the validation split, in the mean."""
+    def search_learning_rates(self, arms: Sequence[Arm]) -> RoundPlan[dict[str, float]]:
+        """Select the learning rate of each arm; returns its validation score there, larger being better."""
         grid = self.recipe.study.learning_rates
         seeds = self.seeds[: self.recipe.study.lr_search_seeds]
-        results = yield [self.trial(side, seed, rate) for side in sides for rate in grid for seed in seeds]
-        told, scores = iter(results), {}
-        for side in sides:
-            held = {rate: val_metric([next(told) for _ in seeds], self.metric) for rate in grid}
-            self.rates[side.name] = max(held, key=lambda rate: held[rate])
-            scores[side.name] = held[self.rates[side.name]][0]
+        results = iter((yield [self.trial(arm, seed, rate) for arm in arms for rate in grid for seed in seeds]))
+        scores = {}
+        for arm in arms:
+            by_rate = {rate: validation_score([next(results) for _ in seeds], self.metric) for rate in grid}
+            self.learning_rates[arm.name] = max(by_rate, key=lambda rate: by_rate[rate])
+            scores[arm.name] = by_rate[self.learning_rates[arm.name]][0]
         return scores
 
-    def rounds(
-        self, sides: Sequence[Arm], spent: float | None = None, before: dict[str, Results] | None = None
-    ) -> Generator[list[Trial], Results, dict[str, Results]]:
-        """Every side with every seed, and its test.
+    def train_and_test(
+        self, arms: Sequence[Arm], equal_flops_to: dict[str, Results] | None = None
+    ) -> RoundPlan[dict[str, Results]]:
+        """Train every arm with every seed and test it; returns the results by arm.
 
         Args:
-            sides: who takes part.
-            spent: operations that each may spend; default: as many tokens as the hybrid sees.
-            before: results by side at that many tokens, which say what a side's operations cost.
+            arms: the arms.
+            equal_flops_to: results by arm at equal tokens. Steps are then scaled so that each arm spends as many
+                operations as the hybrid did there.
         """
         trials = []
-        for side in sides:
-            used = spent if before is None else fmean(result["flops"] for result in before[side.name])
-            # The hybrid is the measure, and a side that diverged with every seed has used nothing.
-            stretch = spent / used if spent and used and side.kind != "hybrid" else 1.0
-            trials += [self.trial(side, seed, self.rates[side.name], stretch) for seed in self.seeds]
-        results = yield from request_trials(trials)
-        told = iter(results)
-        return {side.name: [next(told) for _ in self.seeds] for side in sides}
+        for arm in arms:
+            scale = 1.0
+            if equal_flops_to is not None and arm.kind != "hybrid":
+                hybrid, own = (
+                    fmean(result["flops"] for result in equal_flops_to[name]) for name in ("hybrid", arm.name)
+                )
+                scale = hybrid / own if hybrid and own else 1.0  # an arm that diverged with every seed has spent 0
+            trials += [self.trial(arm, seed, self.learning_rates[arm.name], scale) for seed in self.seeds]
+        results = iter((yield from train_then_test(trials)))
+        return {arm.name: take(results, len(self.seeds)) for arm in arms}
 
-    def paths(self, base: str) -> Generator[list[Trial], Results, list[dict[str, Any]]]:
-        """Every path of the space from scratch, with the learning rate of the random path, or of the hybrid."""
-        if not self.recipe.study.paths:
-            return []
-        rate = self.rates.get("random path") or self.rates["hybrid"]
+    def train_all_paths(self, base: str) -> RoundPlan[dict[tuple[str, ...], Results]]:
+        """Train and test every path from scratch, at the learning rate of the random path, or of the hybrid."""
+        rate = self.learning_rates.get("random path") or self.learning_rates["hybrid"]
         seeds = self.seeds[: self.recipe.study.path_seeds or None]
-        sides = [self.one_path(base, path) for path in self.all_paths()]
-        results = yield from request_trials([self.trial(side, seed, rate) for side in sides for seed in seeds])
-        told = iter(results)
-        return [{"path": path, "results": [next(told) for _ in seeds]} for path in self.all_paths()]
-
-    def told(self, sides: Iterable[Arm], tables: dict[str, dict[str, Results]]) -> dict[str, list[dict[str, Any]]]:
-        """Each budget's rows."""
-        return {
-            budget: [
-                table_row(side.name, side.group, self.rates[side.name], results[side.name], self.metric)
-                for side in sides
-            ]
-            for budget, results in tables.items()
-        }
+        arms = [self.path_arm(base, path) for path in self.all_paths()]
+        results = iter((yield from train_then_test([self.trial(arm, seed, rate) for arm in arms for seed in seeds])))
+        return {tuple(path): take(results, len(seeds)) for path in self.all_paths()}
 
 
-def request_trials(trials: list[Trial]) -> TrialRequest:
-    """Results of trials with their test scores under `test`: trained first, all of them, then tested."""
+def train_then_test(trials: list[Trial]) -> RoundPlan[Results]:
+    """Train all trials in one round and test them in the next; returns validation results with `test` added."""
     trained = yield trials
-    scored = yield [test_trial(held) for held in trials]
-    return [{**one, "test": other} for one, other in zip(trained, scored, strict=True)]
+    tested = yield [test_trial(trial) for trial in trials]
+    return [{**result, "test": test} for result, test in zip(trained, tested, strict=True)]
 
 
-def val_metric(results: Results, metric: Metric) -> tuple[float, float]:
-    """What an arm is worth on the validation split: how good it is in the mean, and among equals its loss."""
-    good = fmean(metric.sort_key(metric.value_of(held["score"])) for held in results)
-    return good, -fmean(held["score"]["loss"] for held in results)
+def take(results: Iterator[dict[str, Any]], count: int) -> Results:
+    """The next `count` results."""
+    return [next(results) for _ in range(count)]
+
+
+def validation_score(results: Results, metric: Metric) -> tuple[float, float]:
+    """Sort key of a validation score over seeds: the mean of the metric, then, among equals, the negative mean loss."""
+    mean = fmean(metric.sort_key(metric.value_of(result["score"])) for result in results)
+    return mean, -fmean(result["score"]["loss"] for result in results)
 
 
 def hub_recipe(recipe: Recipe, steps: int) -> Recipe:
-    """The paper's own way on as many sequences: its wiring, one level from the first step on, nothing discrete."""
+    """The method of the paper on as many sequences: hub topology, single-level search of `steps` steps."""
     search = replace(
         recipe.search,
         strategy="simultaneous",
@@ -214,5 +233,6 @@ def hub_recipe(recipe: Recipe, steps: int) -> Recipe:
         weights=recipe.finetune.weights,
     )
     options = {key: value for key, value in recipe.space.projector_options.items() if key != "bypass"}
+    # The hub has no base: nothing can be skipped, and there is no stream that could bypass a stage.
     space = replace(recipe.space, base=None, skip=False, projector_options=options, topology="hub")
     return replace(recipe, search=search, space=space)

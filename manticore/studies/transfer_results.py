@@ -81,7 +81,7 @@ def transfer_arms(paths: Sequence[PathRow], target: TaskStudy) -> list[PathRow]:
         }
         for name, row in named.items()
     ]
-    others = zip(target.study.space.names, target.alone, strict=True)
+    others = zip(target.study.space.names, target.components, strict=True)
     lone = [_lone(f"{name} alone", results, base) for name, results in others if name != target.base]
     return [*rows[:3], *lone, *rows[3:]]
 
@@ -109,7 +109,7 @@ def searched_path(paths: Sequence[PathRow], target: TaskStudy) -> PathRow | None
     results = target.results.get("hybrid")
     if not results or not all(held["weights"] for held in results):
         return None
-    row = table_row("search on the target", "hybrid", target.study.rates["hybrid"], results, ACCURACY)
+    row = table_row("search on the target", "hybrid", target.study.learning_rates["hybrid"], results, ACCURACY)
     base = next(held for held in paths if set(held["path"]) == {target.base})
     return {
         **{key: row[key] for key in ("name", "path", "accuracy", "values")},

@@ -1,8 +1,8 @@
-"""A trial: one arm, trained once and scored on one split. Finished ones are kept by content and never run again.
+"""A trial: one arm, trained with one seed and one learning rate and scored on one split.
 
-A trial says everything its result depends on, digests of data and weights included, and nothing else: not where it
-runs, nor what the other baselines are. Where data and weights lie is told beside that, and is no part of its key.
-Knows nothing of who is compared with whom.
+A trial is plain data: everything its result depends on, digests of data and weights included, and nothing else, neither
+the machine nor the other arms. So its hash identifies its result, and a finished trial is never run again. The folders
+of data and weights stand beside that data, under `LOCATION`, and are not hashed.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from manticore.experiment.run_dir import RunDir
 from manticore.export.checkpoint import save_checkpoint
 from manticore.nas.cost import flops, model_parameters
 from manticore.report.usage import usage_of
-from manticore.studies.baselines import ArmConfig, TrainedModel, baseline_arms
+from manticore.studies.baselines import ArmConfig, TrainedModel, arm_kinds
 from manticore.studies.store import LOCATION, key_of
 from manticore.tasks.catalog import load_task
 from manticore.tasks.options import TaskOptions
@@ -39,69 +39,88 @@ from manticore.tasks.task import Task
 from manticore.training.metrics import worst_scores
 from manticore.utils import assets
 
-# Raised whenever the same trial comes to mean another result, so that no store made before is believed.
 VERSION = 5
+"""Part of every trial; raised when the same trial comes to have another result, so that old results are not reused."""
 
 Trial = dict[str, Any]
-WEIGHTS = ("config.json", "*.safetensors")
-TOKENIZER = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json")
-"""Files of a component that its results depend on; the tokenizer's, where it reads text."""
+"""Plain data: version, data, arm, config, recipe, sources, location, split."""
 
-SEARCHING = ("hybrid", "soft", "hub")
-"""Contenders that read the recipe's search."""
+WEIGHT_FILES = ("config.json", "*.safetensors")
+TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json")
+"""Files of a component that results depend on; those of the tokenizer only on tasks of text."""
+
+SEARCH_KINDS = ("hybrid", "soft", "hub")
+"""Kinds of arm that use the recipe's search."""
 
 
 def make_trial(
-    recipe: Recipe, data: str, arm: str, terms: ArmConfig, seed: int, rate: float, reading: bool = False
+    recipe: Recipe, data: str, kind: str, config: ArmConfig, seed: int, learning_rate: float, for_text: bool = False
 ) -> Trial:
-    """The trial of a arm with one seed and one learning rate, to be scored on the validation split.
+    """The trial of an arm with one seed and one learning rate, scored on the validation split.
 
     Args:
-        recipe: of the study; what the arm does not read is left out of the trial.
+        recipe: of the study. What this kind of arm does not use is left out of the trial.
         data: `Task.fingerprint`.
-        arm: a name in `baselines`.
-        terms: which of that kind, and its budget.
+        kind: a name in `arm_kinds`.
+        config: of the arm.
         seed: of weights and batches.
-        rate: peak learning rate of the weights.
-        reading: whether components read text, each with its own tokenizer.
+        learning_rate: peak learning rate of the weights.
+        for_text: whether components read text, each with its own tokenizer.
     """
-    searching = arm in SEARCHING
-    search = replace(recipe.search, weights=replace(recipe.search.weights, lr=rate))
-    finetune = replace(recipe.finetune, weights=replace(recipe.finetune.weights, lr=rate))
-    if "steps" in terms:
-        finetune = replace(finetune, steps=terms["steps"])
-    if not searching:  # a single phase, however a hybrid's steps are parted into search and fine-tuning
+    resolved = _arm_recipe(recipe, kind, config, seed, learning_rate).to_dict()
+    sources = _source_digests(recipe, for_text)
+    del resolved["baselines"], resolved["study"]  # an arm does not depend on the other arms
+    resolved["space"].pop("base", None)  # it is in the arm's config
+    location = {
+        "task": {"data_dir": resolved["task"].pop("data_dir")},
+        "space": {"components": resolved["space"].pop("components")},
+    }
+    if not for_text or kind == "hub" or set(config.get("path", ())) == {config.get("base")}:
+        del resolved["align"]  # there are no projectors to be aligned
+    elif recipe.align.projectors is not None:
+        sources["projectors"] = _folder_digest(assets.find("projectors", recipe.align.projectors), WEIGHT_FILES)
+        location["align"] = {"projectors": resolved["align"].pop("projectors")}
+    return {
+        "version": VERSION,
+        "data": data,
+        "arm": kind,
+        "config": config,
+        "recipe": resolved,
+        "sources": sources,
+        LOCATION: location,
+        "split": "val",
+    }
+
+
+def _arm_recipe(recipe: Recipe, kind: str, config: ArmConfig, seed: int, learning_rate: float) -> Recipe:
+    """The recipe of one arm: sections it does not use have their defaults."""
+    searches = kind in SEARCH_KINDS
+    search = replace(recipe.search, weights=replace(recipe.search.weights, lr=learning_rate))
+    finetune = replace(recipe.finetune, weights=replace(recipe.finetune.weights, lr=learning_rate))
+    if "steps" in config:
+        finetune = replace(finetune, steps=config["steps"])
+    if not searches:  # a single phase
         finetune = replace(finetune, init=FinetuneOptions().init)
-    tuned = replace(
+    run = recipe.run
+    return replace(
         recipe,
         task=replace(recipe.task, cache_dir=None, data_dir=_absolute(recipe.task.data_dir), workers=0),
-        search=search if searching else SearchOptions(),
+        search=search if searches else SearchOptions(),
         finetune=finetune,
-        selection=replace(recipe.selection, fallback_to_component=True) if arm == "hybrid" else SelectionOptions(),
+        selection=replace(recipe.selection, fallback_to_component=True) if kind == "hybrid" else SelectionOptions(),
         run=RunOptions(
-            seed=seed, precision=recipe.run.precision, micro_batch_size=recipe.run.micro_batch_size,
-            gradient_checkpointing=recipe.run.gradient_checkpointing, eval_batch_size=recipe.run.eval_batch_size,
+            seed=seed,
+            precision=run.precision,
+            micro_batch_size=run.micro_batch_size,
+            gradient_checkpointing=run.gradient_checkpointing,
+            eval_batch_size=run.eval_batch_size,
         ),
-    )  # fmt: skip
-    told, sources = tuned.to_dict(), _sources(recipe, reading)
-    del told["baselines"], told["study"]  # what it meets is not what it is
-    told["space"].pop("base", None)  # that is in its terms
-    where = {
-        "task": {"data_dir": told["task"].pop("data_dir")},
-        "space": {"components": told["space"].pop("components")},
-    }
-    if not reading or arm == "hub" or set(terms.get("path", ())) == {terms.get("base")}:
-        del told["align"]  # no projectors that could be aligned
-    elif recipe.align.projectors is not None:
-        sources["projectors"] = _folder_digest(assets.find("projectors", recipe.align.projectors), WEIGHTS)
-        where["align"] = {"projectors": told["align"].pop("projectors")}
-    held = {"version": VERSION, "data": data, "arm": arm, "config": terms, "recipe": told}
-    return {**held, "sources": sources, LOCATION: where, "split": "val"}
+    )
 
 
-def test_trial(held: Trial) -> Trial:
-    """The same trial, to be scored on test."""
-    return {**held, "split": "test"}
+def test_trial(trial: Trial) -> Trial:
+    """The same trial, scored on the test split."""
+    return {**trial, "split": "test"}
 
 
 DIVERGED = {
@@ -110,72 +129,75 @@ DIVERGED = {
     "score": {**worst_scores(), "loss": math.inf},
     "before": {},
 }
-"""The result of a trial whose loss was no number any more."""
+"""The result of a trial whose loss was not finite."""
 
 
 @dataclass(frozen=True)
 class TrialRunner:
-    """Does a trial: what `jobs.run_all` calls, here or in another process.
+    """Runs a trial, in this process or in another one.
+
+    A call on the validation split trains the model, keeps it in `folder` and returns its costs and score; the call on
+    the test split scores that model, trains it anew if it is not there, and deletes it.
 
     Attributes:
-        folder: where models are while their trials are under way, or wait to be tested.
-        run: the machine and the bookkeeping.
-        cache: folder of generated data.
+        folder: parent of the models that are being trained or have yet to be tested.
+        options: the machine and the bookkeeping.
+        cache_dir: folder of generated data.
     """
 
     folder: Path
-    run: RunOptions
-    cache: str | None = None
+    options: RunOptions
+    cache_dir: str | None = None
 
-    def __call__(self, held: Trial) -> dict[str, Any]:
-        """Train, or take the model that was trained for the same trial before; score it."""
-        recipe = resolve([held["recipe"], held[LOCATION]], "auto")
-        place = self.model_dir(held)
-        task = _task(replace(recipe.task, cache_dir=self.cache, workers=1))
-        machine = setup_hardware(replace(self.run, seed=recipe.run.seed, precision=recipe.run.precision))
-        (place / "checkpoints").mkdir(parents=True, exist_ok=True)
-        exp = Experiment(recipe, task, machine, RunDir(place), Console(quiet=True))
-        exp = exp.for_component(held["config"].get("base", exp.space.names[0]))
+    def __call__(self, trial: Trial) -> dict[str, Any]:
+        """The result of the trial, plain data; `DIVERGED` if its loss was not finite."""
+        recipe = resolve([trial["recipe"], trial[LOCATION]], "auto")
+        folder = self.model_dir(trial)
+        task = _load_task(replace(recipe.task, cache_dir=self.cache_dir, workers=1))
+        hardware = setup_hardware(replace(self.options, seed=recipe.run.seed, precision=recipe.run.precision))
+        (folder / "checkpoints").mkdir(parents=True, exist_ok=True)
+        exp = Experiment(recipe, task, hardware, RunDir(folder), Console(quiet=True))
+        exp = exp.for_component(trial["config"].get("base", exp.space.names[0]))
         try:
-            entry = baseline_arms[held["arm"]](exp, held["config"])
-        except NonFiniteLoss:  # a learning rate that is too high is no reason to stop, and never the best
-            self.delete_model(held)
+            model = arm_kinds[trial["arm"]](exp, trial["config"])
+        except NonFiniteLoss:  # of too high a learning rate: the study goes on, and never selects it
+            self.delete_model(trial)
             return DIVERGED
-        if held["split"] == "val":
-            return {**_facts(exp, entry), "score": exp.score(entry.net, "val").to_dict()}
-        scores = {name: exp.score(net, "test").to_dict() for name, net in entry.before.items()}
-        reached = exp.score(reload_exported(entry.net, place / "exported", exp.task.kind), "test")
-        self.delete_model(held)
-        return {"score": reached.to_dict(), "before": scores, "documents": reached.documents}
+        if trial["split"] == "val":
+            return {**_costs(exp, model), "score": exp.score(model.net, "val").to_dict()}
+        before = {name: exp.score(net, "test").to_dict() for name, net in model.before.items()}
+        score = exp.score(reload_exported(model.net, folder / "exported", exp.task.kind), "test")
+        self.delete_model(trial)
+        return {"score": score.to_dict(), "before": before, "documents": score.documents}
 
-    def model_dir(self, held: Trial) -> Path:
-        """Where the trial's model is."""
-        return self.folder / key_of({**held, "split": "val"})
+    def model_dir(self, trial: Trial) -> Path:
+        """The folder of the trial's model."""
+        return self.folder / key_of({**trial, "split": "val"})
 
-    def delete_model(self, held: Trial) -> None:
-        """Drop the trial's model; its scores stay."""
-        shutil.rmtree(self.model_dir(held), ignore_errors=True)
+    def delete_model(self, trial: Trial) -> None:
+        """Delete the trial's model; its results are kept."""
+        shutil.rmtree(self.model_dir(trial), ignore_errors=True)
 
 
 def reload_exported(net: nn.Module, folder: Path, kind: str) -> nn.Module:
-    """What one gets who loads the model from the folder it is exported to; a mixture, which is no export, as it is."""
+    """`net` exported to `folder` and loaded from there, as by its users; a mixture, which has no export, unchanged."""
     if not isinstance(net, PreTrainedModel):
         return net
     save_checkpoint(net, None, folder, "")
-    kept: nn.Module = getattr(transformers, usage_of(kind).auto).from_pretrained(folder, trust_remote_code=True)
-    return kept
+    model: nn.Module = getattr(transformers, usage_of(kind).auto).from_pretrained(folder, trust_remote_code=True)
+    return model
 
 
-def _facts(exp: Experiment, entry: TrainedModel) -> dict[str, Any]:
-    """What the trial cost."""
+def _costs(exp: Experiment, model: TrainedModel) -> dict[str, Any]:
+    """What training took, and what the search found."""
     return {
-        "parameters": model_parameters(entry.net),
-        "flops_per_token": flops(entry.net, exp.mean_length),
-        "tokens": sum(phase.tokens for phase in entry.phases),
-        "flops": sum(phase.flops for phase in entry.phases),
-        "seconds": sum(phase.seconds for phase in entry.phases),
-        "path": entry.path,
-        "weights": entry.weights,
+        "parameters": model_parameters(model.net),
+        "flops_per_token": flops(model.net, exp.mean_length),
+        "tokens": sum(phase.tokens for phase in model.phases),
+        "flops": sum(phase.flops for phase in model.phases),
+        "seconds": sum(phase.seconds for phase in model.phases),
+        "path": model.path,
+        "weights": model.weights,
     }
 
 
@@ -183,29 +205,27 @@ def _absolute(folder: str | None) -> str | None:
     return None if folder is None else str(Path(folder).expanduser().resolve())
 
 
-def _sources(recipe: Recipe, reading: bool) -> dict[str, Any]:
-    """What each component is; of one in a local folder a digest, so that other weights there are another trial.
-
-    So is another tokenizer, if it is read with.
-    """
-    files, out = WEIGHTS + (TOKENIZER if reading else ()), []
+def _source_digests(recipe: Recipe, for_text: bool) -> dict[str, Any]:
+    """Identifies each component: by a digest of its files if it is a local folder, by name and revision otherwise."""
+    patterns, components = WEIGHT_FILES + (TOKENIZER_FILES if for_text else ()), []
     for spec in recipe.space.components:
         folder = folder_of(spec)
-        source = spec.source if folder is None else _folder_digest(folder, files)
-        more = {"revision": spec.revision, "init": spec.init, "size": spec.size}
-        out.append({"name": spec.name, "source": source, **more})
-    return {"components": out}
+        source = spec.source if folder is None else _folder_digest(folder, patterns)
+        components.append(
+            {"name": spec.name, "source": source, "revision": spec.revision, "init": spec.init, "size": spec.size}
+        )
+    return {"components": components}
 
 
 def _folder_digest(folder: Path, patterns: tuple[str, ...]) -> str:
-    out = hashlib.blake2b(digest_size=16)
-    for file in sorted(file for pattern in patterns for file in folder.glob(pattern)):
-        with file.open("rb") as held:
-            out.update(hashlib.file_digest(held, "blake2b").digest())
-    return out.hexdigest()
+    digest = hashlib.blake2b(digest_size=16)
+    for path in sorted(path for pattern in patterns for path in folder.glob(pattern)):
+        with path.open("rb") as file:
+            digest.update(hashlib.file_digest(file, "blake2b").digest())
+    return digest.hexdigest()
 
 
 @lru_cache(maxsize=8)
-def _task(options: TaskOptions) -> Task:
-    """One task for all trials of a process."""
+def _load_task(options: TaskOptions) -> Task:
+    """One task object for all trials of a process."""
     return load_task(options)

@@ -24,7 +24,7 @@ from manticore.experiment.phases import (
 from manticore.experiment.run_dir import RunDir
 from manticore.nas.cost import parameters, path_parameters
 from manticore.nas.discretize import discretize
-from manticore.studies.baselines import baseline_arms
+from manticore.studies.baselines import arm_kinds
 from manticore.training.batching import BatchSampler
 from manticore.training.modules import TrainModule
 from tests.helpers.pico_study import recipe
@@ -80,8 +80,8 @@ def test_all_compared_models_are_trained_on_the_same_batches(tmp_path: Path, mon
     train_components(exp)
     finetune(exp, searched, discretize(searched, PATH, **exp.task.config_fields()))
     train_controls(exp, searched, PATH)
-    baseline_arms["soft"](exp, {"base": "mamba"})
-    baseline_arms["path"](exp, {"base": "mamba", "path": PATH, "steps": 2})
+    arm_kinds["soft"](exp, {"base": "mamba"})
+    arm_kinds["path"](exp, {"base": "mamba", "path": PATH, "steps": 2})
     assert set(streams_of) > {"alone gpt-neo", "alone mamba", "uniform mixture", RANDOM_PATH, "fine-tune", "train"}
     batches = {
         phase: streams["weights"].batch(1)["input_ids"] for phase, streams in streams_of.items() if phase != "search"

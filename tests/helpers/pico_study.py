@@ -1,4 +1,4 @@
-"""A study at pico size, and answers to trials that nobody ran."""
+"""A study at pico size, and results of trials that were not run."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 from manticore.config.loading import load_recipe
 from manticore.config.recipe import Recipe
 from manticore.studies.scheduler import Results
-from manticore.studies.study import Study
+from manticore.studies.study import Study, StudyOutcome
 from manticore.studies.trial import Trial
 from manticore.training.metrics import ACCURACY, Metric
 
@@ -32,52 +32,54 @@ KEYS: dict[str, Any] = {
 
 
 def recipe(**study: Any) -> Recipe:
-    """The pico recipe with what is told of the study."""
+    """The pico recipe with these keys in its section `study`."""
     return load_recipe("search/mad", {**KEYS, "study": {"seeds": 2, "learning_rates": [0.001, 0.002], **study}}).recipe
 
 
-def answer(value: float, held: Trial, path: list[str] | None = None, metric: Metric = ACCURACY) -> dict[str, Any]:
-    """What a trial could have come to."""
+def trial_result(
+    value: float, trial: Trial, path: list[str] | None = None, metric: Metric = ACCURACY
+) -> dict[str, Any]:
+    """A result of a trial with the given score; hybrids have selected `path`."""
     score = {metric.name: value, "loss": 3 - metric.sort_key(value), "count": 32, "margin": 0.1}
-    if held["split"] == "test":
-        before = {"soft": score, "discrete": score} if held["arm"] == "hybrid" else {}
+    if trial["split"] == "test":
+        before = {"soft": score, "discrete": score} if trial["arm"] == "hybrid" else {}
         return {"score": score, "before": before}
-    steps = held["config"].get("steps", 8)
-    found = path if held["arm"] == "hybrid" else None
+    steps = trial["config"].get("steps", 8)
+    selected = path if trial["arm"] == "hybrid" else None
     return {
         "score": score,
         "parameters": 1000,
         "flops_per_token": 2000.0,
         "tokens": 48 * steps,
         "seconds": 1.0,
-        "flops": 6000.0 * steps * {"uniform": 2, "soft": 3}.get(held["arm"], 1),
-        "path": found,
-        "weights": [[0.9, 0.1], [0.2, 0.8]] if found else None,
+        "flops": 6000.0 * steps * {"uniform": 2, "soft": 3}.get(trial["arm"], 1),
+        "path": selected,
+        "weights": [[0.9, 0.1], [0.2, 0.8]] if selected else None,
     }
 
 
-def told(
+def run_plan(
     study: Study, value: Callable[[Trial], float], path: Iterable[str] = ("gpt-neo", "mamba")
-) -> tuple[dict[str, Any], list[list[Trial]]]:
-    """What a study's story returns when its trials come to `value`, and its rounds."""
-    story, rounds = study.story(), []
-    answers: Results | None = None
+) -> tuple[StudyOutcome, list[list[Trial]]]:
+    """The outcome of a study whose trials score `value`, and the trials of its rounds."""
+    plan, rounds = study.plan(), []
+    results: Results | None = None
     while True:
         try:
-            trials = next(story) if answers is None else story.send(answers)
-        except StopIteration as end:
-            return end.value, rounds
+            trials = next(plan) if results is None else plan.send(results)
+        except StopIteration as stop:
+            return stop.value, rounds
         rounds.append(trials)
-        answers = [answer(value(held), held, list(path), study.metric) for held in trials]
+        results = [trial_result(value(trial), trial, list(path), study.metric) for trial in trials]
 
 
-def rate_of(held: Trial) -> float:
+def learning_rate_of(trial: Trial) -> float:
     """The learning rate of a trial."""
-    rate: float = held["recipe"]["finetune"]["weights"]["lr"]
+    rate: float = trial["recipe"]["finetune"]["weights"]["lr"]
     return rate
 
 
-def seed_of(held: Trial) -> int:
+def seed_of(trial: Trial) -> int:
     """The seed of a trial."""
-    seed: int = held["recipe"]["run"]["seed"]
+    seed: int = trial["recipe"]["run"]["seed"]
     return seed

@@ -15,11 +15,12 @@ from manticore.studies.aggregate import (
     exported,
     path_rows,
     regret,
+    study_tables,
 )
 from manticore.studies.study import Study
 from manticore.studies.trial import Trial
 from manticore.training.metrics import ACCURACY, BITS, Metric
-from tests.helpers.pico_study import recipe, seed_of, told
+from tests.helpers.pico_study import recipe, run_plan, seed_of
 
 PATHS = {"gpt-neo gpt-neo": 0.2, "gpt-neo mamba": 0.5, "mamba gpt-neo": 0.8, "mamba mamba": 0.6}
 
@@ -34,7 +35,13 @@ def accuracy(held: Trial) -> float:
 @pytest.fixture(scope="module")
 def found():  # type: ignore[no-untyped-def]
     """Tables and paths of a study whose hybrids ran gpt-neo, mamba."""
-    return told(Study(recipe(paths=True), "data"), accuracy)[0]
+    return aggregated(Study(recipe(paths=True), "data"), accuracy)
+
+
+def aggregated(study: Study, value):  # type: ignore[no-untyped-def]
+    """Base, tables and paths of a study whose trials score `value`."""
+    outcome = run_plan(study, value)[0]
+    return {"base": outcome.base, "tables": study_tables(study, outcome), "paths": outcome.paths}
 
 
 def test_rows(found) -> None:  # type: ignore[no-untyped-def]
@@ -102,7 +109,7 @@ def mirrored(held: Trial) -> float:
 
 def test_less_is_better_for_bits_per_byte(found) -> None:  # type: ignore[no-untyped-def]
     """Turned round, the same results lead to the same choices, leads, regret, correlation and verdicts."""
-    bits = told(Study(recipe(paths=True), "data", BITS), mirrored)[0]
+    bits = aggregated(Study(recipe(paths=True), "data", BITS), mirrored)
     assert bits["base"] == found["base"]
     for budget in ("tokens", "flops"):
         assert_alike(all_told(found, ACCURACY, budget), all_told(bits, BITS, budget))

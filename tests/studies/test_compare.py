@@ -32,8 +32,8 @@ def test_compare_and_go_on(config: Path, tmp_path: Path, cached: Path, capsys: p
     out = tmp_path / "out"
     status, told, err = call(capsys, *words(config, out, "--all-paths", 1, "--seeds", 1))
     assert (status, err) == (0, "")
-    assert "at the same tokens: the hybrid " in told
-    assert "at the same operations: the hybrid " in told
+    assert "with the same training tokens: the hybrid " in told
+    assert "with the same training FLOPs: the hybrid " in told
     found = json.loads((out / "comparison.json").read_text())
     (task,) = found["tasks"]
     tokens = {row["train_tokens"] for row in task["tables"]["tokens"]}
@@ -73,8 +73,8 @@ def test_compare_and_go_on(config: Path, tmp_path: Path, cached: Path, capsys: p
 def test_wrong_use(config: Path, tmp_path: Path, cached: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "out"
     for more, said in (
-        (["--baselines", "mambaformr"], "arm 'mambaformr'"),
-        (["--budgets", "seconds"], "budget 'seconds'"),
+        (["--baselines", "mambaformr"], "study.baselines 'mambaformr'"),
+        (["--budgets", "seconds"], "study.budgets 'seconds'"),
         (["--learning-rates", "0.1,0"], "must be a number above 0, got 0"),
         (["--learning-rates", "fast"], "must be a number above 0, got fast"),
         (["--seeds", "0"], "at least 1"),

@@ -155,7 +155,7 @@ def test_what_cannot_read_takes_no_part(
     told = refusal(capsys, *words(out, pair[0], mute))
     assert "'mute' has no tokenizer beside its weights, and cannot read text" in told
     short = model_folder(tmp_path / "short", "gpt_neo", length=16)
-    assert "'short' has 16 positions" in refusal(capsys, *words(out, short, pair[1]))
+    assert "the context length of 'short' (16)" in refusal(capsys, *words(out, short, pair[1]))
     assert not out.exists()
 
 
@@ -168,5 +168,5 @@ def test_programming_is_by_accuracy(
     out = tmp_path / "out"
     _, *rest = words(out, *pair, task=target)
     told = refusal(capsys, "transfer", "--proxy", proxy, *rest)
-    assert f"{TASK} is measured in bits per byte; programming needs proxies and a target" in told
+    assert f"{TASK} is measured in bits per byte; transfer needs proxies and a target" in told
     assert not out.exists()

@@ -13,7 +13,7 @@ from manticore.config.loading import load_recipe
 from manticore.errors import ManticoreError
 from manticore.nas.selection import best_path
 from manticore.studies.study import Study
-from manticore.studies.transfer import TaskStudy, train
+from manticore.studies.transfer import TaskStudy, run_transfer
 from manticore.studies.transfer_results import chosen_path, correlations, costs, path_rows, searched_path, transfer_arms
 from manticore.studies.trial import Trial
 
@@ -69,14 +69,18 @@ class Crew:
 def played(search: bool = True, crew: Crew | None = None, **space: Any) -> list[TaskStudy]:
     models = ["gpt-neo", "mamba"]
     studies = [study(name, OTHERS if name == "target" else models, **space) for name in NAMES]
-    return train(NAMES, studies, search, (crew or Crew()).run)
+    return run_transfer(NAMES, studies, search, (crew or Crew()).run)
 
 
 def test_base_is_best_in_the_mean_over_proxies_at_the_same_place_everywhere() -> None:
     assert [ground.base for ground in played()] == ["mamba", "mamba", "scanning"]
     models = ["gpt-neo", "mamba"]
     asked = [study(name, models, base="gpt-neo") for name in NAMES[:2]] + [study("target", OTHERS)]
-    assert [ground.base for ground in train(NAMES, asked, False, Crew().run)] == ["gpt-neo", "gpt-neo", "attending"]
+    assert [ground.base for ground in run_transfer(NAMES, asked, False, Crew().run)] == [
+        "gpt-neo",
+        "gpt-neo",
+        "attending",
+    ]
 
 
 def test_every_choice_is_made_before_test_is_read_and_of_proxies_it_never_is() -> None:
@@ -92,11 +96,11 @@ def test_every_choice_is_made_before_test_is_read_and_of_proxies_it_never_is() -
 def test_paths_have_the_learning_rate_of_base_alone_and_every_seed() -> None:
     crew = Crew(lambda held: score(held) - (20 * _rate(held) if held["data"] == "proxy one" else 0.0))
     grounds = played(crew=crew)
-    assert [ground.study.rates[f"{ground.base} alone"] for ground in grounds] == [0.001, 0.002, 0.002]
+    assert [ground.study.learning_rates[f"{ground.base} alone"] for ground in grounds] == [0.001, 0.002, 0.002]
     for ground in grounds:
         asked = [held for held in crew.rounds[2] if held["data"] == ground.study.data and "steps" in held["config"]]
         paths = [held for held in asked if held["config"]["base"] == ground.base]
-        assert {_rate(held) for held in paths} == {ground.study.rates[f"{ground.base} alone"]}
+        assert {_rate(held) for held in paths} == {ground.study.learning_rates[f"{ground.base} alone"]}
         assert len({(tuple(held["config"]["path"]), held["recipe"]["run"]["seed"]) for held in paths}) == 4 * 2
 
 

@@ -15,12 +15,13 @@ from rich.console import Console
 from torch import nn
 
 from manticore.config.recipe import Recipe
+from manticore.experiment.environment import setup_hardware
 from manticore.experiment.experiment import Experiment, PhaseResult
 from manticore.experiment.run_dir import RunDir
 from manticore.nas.space import SearchSpace
 from manticore.nas.supernet import Supernet
 from manticore.studies import trial
-from manticore.studies.baselines import baseline_arms, nearest_depth
+from manticore.studies.baselines import arm_kinds, nearest_depth
 from manticore.studies.store import key_of
 from manticore.studies.study import Study
 from manticore.studies.trial import DIVERGED, TrialRunner
@@ -28,6 +29,7 @@ from manticore.tasks.catalog import load_task
 from manticore.tasks.language.task import LanguageTask
 from manticore.tasks.options import TaskOptions
 from manticore.training.metrics import ACCURACY, BITS, Metric
+from manticore.training.modules import TrainModule
 from manticore.training.scoring import Score
 from manticore.utils import assets
 from tests.helpers.model_folders import model_folder
@@ -39,7 +41,7 @@ from tests.helpers.trained_tokenizers import reader
 def key(of: Recipe, kind: str = "mamba alone", data: str = "data") -> str:
     """The key of a side's trial with seed 0."""
     study = Study(of, data)
-    sides = [study.hybrid("mamba"), study.component("mamba"), *study.rivals("mamba")]
+    sides = [study.hybrid_arm("mamba"), study.component_arm("mamba"), *study.baseline_arms("mamba")]
     return key_of(study.trial(next(side for side in sides if side.name == kind), 0, 0.001))
 
 
@@ -154,7 +156,7 @@ def test_a_tokenizer_and_the_alignment_are_of_a_trial_that_reads_text(tmp_path: 
 
     def keys(of: Recipe, metric: Metric) -> list[str]:
         study = Study(of, "data", metric)
-        sides = [study.hybrid("mamba"), study.one_path("mamba", ["gpt", "mamba"]), study.component("mamba")]
+        sides = [study.hybrid_arm("mamba"), study.path_arm("mamba", ["gpt", "mamba"]), study.component_arm("mamba")]
         return [key_of(study.trial(side, 0, 0.001)) for side in sides]
 
     more = replace(held, align=replace(held.align, tokens=512))
@@ -168,7 +170,7 @@ def test_a_tokenizer_and_the_alignment_are_of_a_trial_that_reads_text(tmp_path: 
 
 def test_a_trial_is_trained_once_and_tested_on_what_was_trained(tmp_path: Path) -> None:
     study = Study(recipe(), "data")
-    held = study.trial(study.hybrid("mamba"), 0, 0.001)
+    held = study.trial(study.hybrid_arm("mamba"), 0, 0.001)
     work = TrialRunner(tmp_path, study.recipe.run)
     first = work(held)
     assert len(first["path"]) == 2
@@ -192,7 +194,7 @@ def test_what_is_tested_has_been_exported_and_read_again(
     name: str, exported: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     study = Study(recipe(baselines=["components", "uniform", "soft"]), "data")
-    sides = [study.hybrid("mamba"), study.component("mamba"), *study.rivals("mamba")]
+    sides = [study.hybrid_arm("mamba"), study.component_arm("mamba"), *study.baseline_arms("mamba")]
     side = next(side for side in sides if name in (side.name, side.kind))
     folders: list[Path] = []
     scored: list[nn.Module] = []
@@ -215,39 +217,39 @@ def test_what_is_tested_has_been_exported_and_read_again(
 
 
 @pytest.mark.parametrize("init", ["supernet", "components"])
-def test_the_soft_arm_is_fine_tuned_with_the_alphas_of_the_search(init: str, tmp_path: Path) -> None:
+def test_the_soft_contender_is_fine_tuned_with_the_alphas_that_were_found(init: str, tmp_path: Path) -> None:
     plain = recipe()
-    changed = replace(plain, finetune=replace(plain.finetune, init=init))
+    told = replace(plain, finetune=replace(plain.finetune, init=init))
     (tmp_path / "checkpoints").mkdir()
-    exp = Experiment.open(changed, RunDir(tmp_path), Console(quiet=True))
-    initial: list[dict[str, torch.Tensor]] = []
+    exp = Experiment(told, load_task(told.task), setup_hardware(told.run), RunDir(tmp_path), Console(quiet=True))
+    begun: list[dict[str, torch.Tensor]] = []
     train = exp.train
 
-    def noted(phase: str, build: Callable[[], nn.Module], *rest: Any) -> PhaseResult[nn.Module]:
-        def build_and_note() -> nn.Module:
-            net = build()
-            initial.append({name: value.clone() for name, value in net.state_dict().items()})
-            return net
+    def seen(phase: str, make: Callable[[], TrainModule], *rest: Any) -> PhaseResult:
+        def noted() -> TrainModule:
+            module = make()
+            begun.append({name: value.clone() for name, value in module.net.state_dict().items()})
+            return module
 
-        return train(phase, build_and_note, *rest)
+        return train(phase, noted, *rest)
 
-    exp.train = noted  # type: ignore[method-assign,assignment]
-    trained = baseline_arms["soft"](exp, {"base": "mamba"})
-    searched, tuned = (phase.net.state_dict() for phase in trained.phases)
+    exp.train = seen  # type: ignore[method-assign]
+    entry = arm_kinds["soft"](exp, {"base": "mamba"})
+    found, tuned = (phase.net.state_dict() for phase in entry.phases)
     drawn = exp.supernet("mamba", "softmax", "search").state_dict()
-    assert torch.equal(tuned["alpha"], initial[1]["alpha"])
+    assert torch.equal(tuned["alpha"], begun[1]["alpha"])
     assert not torch.equal(tuned["alpha"], drawn["alpha"])
     fixed = [name for name in drawn if name != "alpha"]
-    assert all(torch.equal(initial[1][name], drawn[name]) for name in fixed) == (init == "components")
-    assert not any(torch.equal(searched[name], drawn[name]) for name in fixed if name.endswith("proj.weight"))
+    assert all(torch.equal(begun[1][name], drawn[name]) for name in fixed) == (init == "components")
+    assert not any(torch.equal(found[name], drawn[name]) for name in fixed if name.endswith("proj.weight"))
 
 
 def test_operations_are_counted_as_they_are_spent(tmp_path: Path) -> None:
     study = Study(recipe(), "data")
-    alone = TrialRunner(tmp_path, study.recipe.run)(study.trial(study.component("mamba"), 0, 0.001))
+    alone = TrialRunner(tmp_path, study.recipe.run)(study.trial(study.component_arm("mamba"), 0, 0.001))
     assert alone["flops"] == pytest.approx(3 * alone["tokens"] * alone["flops_per_token"])
-    hybrid = TrialRunner(tmp_path, study.recipe.run)(study.trial(study.hybrid("mamba"), 0, 0.001))
-    soft = TrialRunner(tmp_path, study.recipe.run)(study.trial(study.rivals("mamba")[2], 0, 0.001))
+    hybrid = TrialRunner(tmp_path, study.recipe.run)(study.trial(study.hybrid_arm("mamba"), 0, 0.001))
+    soft = TrialRunner(tmp_path, study.recipe.run)(study.trial(study.baseline_arms("mamba")[2], 0, 0.001))
     assert hybrid["tokens"] == alone["tokens"] == soft["tokens"]
     assert hybrid["flops"] < soft["flops"]
     assert soft["flops"] == pytest.approx(3 * soft["tokens"] * soft["flops_per_token"])
@@ -256,7 +258,7 @@ def test_operations_are_counted_as_they_are_spent(tmp_path: Path) -> None:
 def test_a_loss_that_is_no_number_is_the_worst_result_not_the_end(tmp_path: Path) -> None:
     study = Study(recipe(), "data")
     work = TrialRunner(tmp_path, study.recipe.run)
-    assert work(study.trial(study.component("mamba"), 0, 1e30)) == DIVERGED
+    assert work(study.trial(study.component_arm("mamba"), 0, 1e30)) == DIVERGED
     assert not any(tmp_path.iterdir())
 
 
@@ -267,4 +269,4 @@ def test_depth_of_a_designed_hybrid(wanted: float, layers: int) -> None:
 
 def test_one_task_serves_all_trials_of_a_process() -> None:
     options = TaskOptions(name="mad-compression@vocab_size=4,seq_len=6", preset="cpu", train=96, val=32, test=32)
-    assert trial._task(options) is trial._task(options)
+    assert trial._load_task(options) is trial._load_task(options)
