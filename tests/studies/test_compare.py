@@ -80,7 +80,7 @@ def test_wrong_use(config: Path, tmp_path: Path, cached: Path, capsys: pytest.Ca
         (["--seeds", "0"], "at least 1"),
         (["--stages", "3"], "3 stages are more"),
         (["--task", "mad-compresion"], "mad-compression"),
-        (["--set", "study.seeds=0"], "study.seeds must be at least 1"),
+        (["--set", "study.seeds=0"], "study.seeds must be a whole number of at least 1"),
     ):
         assert said in refusal(capsys, *words(config, out, *more)), more
         assert not out.exists(), more

@@ -128,7 +128,7 @@ def test_compare_with_one_tokenizer(
     assert (status, err) == (0, "")
     text, mad = json.loads((out / "comparison.json").read_text())["tasks"]
     assert (text["metric"], mad["metric"]) == ("bits_per_byte", "accuracy")
-    assert f"base: {text['base']} (a stage by another moves its predictions least, in nats a token: gpt " in told
+    assert f"base: {text['base']} (smallest mean KL when a donor replaces one stage, in nats per token: gpt " in told
     assert told.count("base:") == 1, "blocks from scratch have no text to be aligned on"
     for row in text["tables"]["flops"]:
         assert row["train_flops"] == pytest.approx(text["train_flops"], rel=0.2), row["name"]
