@@ -21,8 +21,6 @@ from hypothesis import strategies as st
 from manticore.errors import BadFile, ManticoreError
 from manticore.studies.store import LOCATION, Job, JobStore, key_of
 
-pytestmark = pytest.mark.slow
-
 LEAVES = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text()
 PLAIN = st.recursive(LEAVES, lambda x: st.lists(x) | st.dictionaries(st.text(), x), max_leaves=8)
 JOB = {"task": "mad-copying", "seed": 1}
