@@ -19,8 +19,6 @@ from manticore.studies.pool import JobProgress, ProcessPool, QueuedJob, Settled,
 from manticore.studies.store import JobFunction, JobStore
 from tests.studies.test_store import claiming_process
 
-pytestmark = pytest.mark.slow
-
 
 def log_of(folder: str) -> list[str]:
     """Seeds of the jobs that were run, in order."""
