@@ -30,6 +30,7 @@ PAGES = (
     ),
 )
 README_LINES, README_WIDTH = 150, 110
+EXAMPLE_LINES = 40
 FENCE = re.compile(r"^```(\w*)[^\n]*\n(.*?)^```\s*$", re.MULTILINE | re.DOTALL)
 MARK = re.compile(r"<!-- runs -->\s*\Z")
 LINK = re.compile(r"\]\((?!https?:|mailto:)([^)\s]+)\)")
@@ -156,6 +157,15 @@ def test_marked_python_runs(block: Block, tmp_path: Path) -> None:
         timeout=240,
     )
     assert done.returncode == 0, f"{block}: {done.stderr[-3000:]}"
+
+
+@pytest.mark.parametrize(
+    "block", [block for block in MARKED if block.language == "python" and block.page == "CONTRIBUTING.md"], ids=str
+)
+def test_a_new_part_is_one_small_file(block: Block) -> None:
+    assert len(block.text.splitlines()) <= EXAMPLE_LINES
+    assert "import manticore as mc" in block.text
+    assert re.search(r"^@mc\.register\.", block.text, re.MULTILINE)
 
 
 @pytest.mark.parametrize("block", [block for block in MARKED if block.language in ("yaml", "yml")], ids=str)
