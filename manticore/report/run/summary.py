@@ -110,7 +110,7 @@ def _score(result: SearchResult) -> str:
     reached = f"has an accuracy of {score}" if metric.suffix else f"needs {score} {metric.unit}"
     rivals = [rival for rival in (result.best("component"), result.best("heuristic")) if rival is not None]
     compared = "; ".join(comparison(row, rival, metric) for rival in rivals)
-    return f"After fine-tuning, it {reached} on the test split{f': {compared}' if compared else ''}."
+    return f"After fine-tuning, the hybrid {reached} on the test split{f': {compared}' if compared else ''}."
 
 
 def _gap(result: SearchResult) -> str:
