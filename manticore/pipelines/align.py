@@ -22,18 +22,12 @@ from manticore.nas.projectors import check_projector
 from manticore.nas.selection.path_scores import path_losses
 from manticore.nas.space import SearchSpace
 from manticore.nas.supernet import Supernet
-from manticore.report.table import Row, Table
+from manticore.report.model_card import fit_table, projector_card
 from manticore.tasks.language.documents import KINDS, kind_of, read_documents, read_text
 from manticore.tasks.task import HeadSpec
-from manticore.utils.formatting import DASH
 
 MOST_PATHS = 64
 """Largest space whose paths are all scored before and after."""
-
-BESIDE = " with a bypass"
-PASSED = "; the bypass adds a linear map of base's stream, and counts in the R² of Q"
-
-HEAD = ("stage", "component", "R² of P", "stretched", "R² of Q", "its update", "before", "base's update")
 
 
 def run(options: AlignOptions, out: Path, console: Console) -> Path:
@@ -69,7 +63,6 @@ def run(options: AlignOptions, out: Path, console: Console) -> Path:
         losses[f"after {options.steps} gradient steps"] = mean_mixed_loss(supernet, text.val)
     print_fit(fits, losses, text.summary, console)
     names = [file.name for file in options.text]
-    card = projector_card(supernet, fits, losses, text.tokens, names)
     facts = {
         "text": names,
         "steps": options.steps,
@@ -77,7 +70,8 @@ def run(options: AlignOptions, out: Path, console: Console) -> Path:
         "paired": text.paired,
         "fits": [asdict(fit) for fit in fits],
     }
-    place = ProjectorSet.of(supernet, text.tokens, **facts).save(out, card)
+    projectors = ProjectorSet.of(supernet, text.tokens, **facts)
+    place = projectors.save(out, projector_card(projectors, fits, losses, names))
     console.print(f"{place}: a projector set of {' and '.join(space.names)}, base {base}", highlight=False)
     return place
 
@@ -98,42 +92,9 @@ def mean_mixed_loss(supernet: Supernet, text: Sequence[CalibrationBatch]) -> flo
     return sum(mixed) / len(mixed)
 
 
-def _cells(fit: StageFit) -> tuple[str, ...]:
-    numbers = (fit.r2_in, fit.gain, fit.r2_out, fit.update, fit.update_before, fit.base_update)
-    return (str(fit.stage + 1), fit.component, *(DASH if number is None else f"{number:.3g}" for number in numbers))
-
-
-def _fit_table(fits: Sequence[StageFit], title: str = "") -> Table:
-    return Table(HEAD, tuple(Row(_cells(fit)) for fit in fits), title)
-
-
 def print_fit(fits: Sequence[StageFit], losses: dict[str, float | None], words: str, console: Console) -> None:
     """The table of fits, and the mean loss of mixed paths before and after."""
-    console.print(_fit_table(fits, f"aligned on {words}; measured on others").rich())
+    console.print(fit_table(fits, f"aligned on {words}; measured on others").rich())
     for when, loss in losses.items():
         if loss is not None:
             console.print(f"mean loss of mixed paths, {when}: {loss:.4f} nats per token", highlight=False)
-
-
-def projector_card(
-    supernet: Supernet,
-    fits: Sequence[StageFit],
-    losses: dict[str, float | None],
-    tokens: int,
-    text: Sequence[str],
-) -> str:
-    """The README.md of a set; its first line says what is paired."""
-    donor = ", ".join(name for name in supernet.components if name != supernet.base)
-    stages, bypass = supernet.space.stages, "bypass" in supernet.projector
-    told = "".join(f"- {when}: {loss:.4f} nats per token\n" for when, loss in losses.items() if loss is not None)
-    return (
-        f"# {donor} for {supernet.base} at base, {stages} stages\n\n"
-        f"Projectors of kind `{supernet.space.projector}`{BESIDE if bypass else ''}, fitted in closed form on "
-        f"{tokens:,} tokens of {', '.join(text)}.\n"
-        "P maps base's stream to the other model's own, stretched about its mean where that tells more; Q maps the "
-        f"other's update back{PASSED if bypass else ''}. "
-        "Lengths of updates are root mean squares.\n\n"
-        + _fit_table(fits).markdown()
-        + (f"\nMean held-out loss of all paths that are not all base:\n\n{told}" if told else "")
-        + "\nMade with `manticore align`. It fits the weights, cuts and widths in `config.json` and no others.\n"
-    )

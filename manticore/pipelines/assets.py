@@ -188,4 +188,4 @@ def _validate_set(folder: Path) -> str:
 
     projectors = ProjectorSet.load(folder)
     donors = ", ".join(projectors.donors)
-    return f"{folder}: a projector set of {donors} for {projectors.base} at base, {projectors.stages} stages"
+    return f"{folder}: a projector set of {donors} for the base model {projectors.base}, {projectors.stages} stages"

@@ -13,7 +13,7 @@ from manticore.experiment.experiment import Experiment
 from manticore.experiment.run_dir import finished_run
 from manticore.export.checkpoint import save_checkpoint
 from manticore.nas.discretize import discretize
-from manticore.report.model_card import plain_model_card
+from manticore.report.model_card import manual_card
 from manticore.utils.console import info
 from manticore.utils.io import atomic_dir, read_json
 
@@ -55,7 +55,7 @@ def run(given: Path, path: list[str] | None, out: Path, console: Console) -> Pat
     note = (
         f"Its weights are as the search on {exp.task.name} left them, not fine-tuned. Fine-tune it before you use it."
     )
-    card = plain_model_card(exp.components, architecture.summary(), architecture.base, exp.task.kind, note)
+    card = manual_card(exp.components, architecture.summary(), architecture.base, exp.task.kind, note)
     hybrid = discretize(supernet, path, **exp.task.config_fields())
     place = save_checkpoint(hybrid, exp.task.hf_tokenizer(), out, card)
     info(console, f"{place}: {architecture.summary()}, as the search left it; fine-tune it next")

@@ -19,7 +19,7 @@ from manticore.export.checkpoint import save_checkpoint
 from manticore.nas.discretize import discretize
 from manticore.nas.space import SearchSpace
 from manticore.nas.supernet import Supernet
-from manticore.report.model_card import plain_model_card
+from manticore.report.model_card import manual_card
 from manticore.tasks.task import HeadSpec
 from manticore.utils import assets
 from manticore.utils.console import info
@@ -76,7 +76,7 @@ def run(
     architecture = supernet.architecture(path)
     name = None if found is None or found.folder is None else found.folder.name
     note = UNTRAINED if found is None else f"The projectors of donor stages are those of the set `{name}`."
-    card = plain_model_card(components, architecture.summary(), base, "lm", note)
+    card = manual_card(components, architecture.summary(), base, "lm", note)
     told = "untrained" if found is None else f"from {name}"
     place = save_checkpoint(hybrid, lender.tokenizer, out, card)
     info(console, f"{place}: {architecture.summary()}, base {base}; its projectors are {told}")

@@ -15,6 +15,7 @@ from manticore.experiment.seeding import seed_of
 from manticore.export.checkpoint import save_checkpoint
 from manticore.export.load import read_hybrid
 from manticore.pipelines.evaluate import check_fits, task_of
+from manticore.report.model_card import finetuned_card
 from manticore.tasks.dataset import concat
 from manticore.tasks.options import TaskOptions
 from manticore.training.batching import BatchSampler
@@ -85,20 +86,8 @@ def run(
         f"{task.name} validation split: {before.format()} before, {after.format()} after "
         f"{steps} steps ({module.tokens:,} tokens)",
     )
-    card = hybrid_card(hybrid) + (
-        f"\n## Fine-tuned further\n\n{steps} steps of {batch_size} sequences ({module.tokens:,} tokens) "
-        f"on {task.name}, peak learning rate {weights.lr:g}: "
-        f"on the validation split {before.metric.format(before.value)} → {after.metric.format(after.value)}.\n"
-    )
+    card = finetuned_card(hybrid, task.name, steps, batch_size, module.tokens, weights.lr, before, after)
     place = save_checkpoint(model.to("cpu"), task.hf_tokenizer(), out / "hybrid", card)
     (out / "checkpoints" / "fine-tune.ckpt").unlink(missing_ok=True)
     info(console, str(place))
     return place
-
-
-def hybrid_card(given: Path) -> str:
-    """The card of an exported hybrid, empty if it has none."""
-    for file in (given / "README.md", given / "hybrid" / "README.md"):
-        if file.exists():
-            return file.read_text(encoding="utf-8")
-    return ""

@@ -18,6 +18,7 @@ from manticore.experiment.environment import setup_hardware
 from manticore.experiment.run_dir import check_same_options
 from manticore.experiment.seeding import seed_of
 from manticore.nas.cost import parameters
+from manticore.report.model_card import pretrain_card
 from manticore.tasks.dataset import Example, Examples, pad_batch
 from manticore.tasks.language.bpe import train_bpe
 from manticore.tasks.language.chunking import boundary_tokens, chunk
@@ -101,7 +102,8 @@ def run(
     rows = held_out_bits(model, {name: chunk(texts, words, recipe.length) for name, texts in held.items()}, recipe)
     for name, bits in rows.items():
         info(console, f"  held out of {name}: {bits:.3f} bits per byte")
-    place = _write_model(model, words, recipe, _card(recipe, model, rows, module.tokens), out / "model")
+    card = pretrain_card(recipe, parameters(model), module.tokens, rows)
+    place = _write_model(model, words, recipe, card, out / "model")
     (out / "checkpoints" / "pretrain.ckpt").unlink(missing_ok=True)
     info(console, str(place))
     return place
@@ -181,20 +183,6 @@ def _write_model(
         recipe.save(part / "pretrain.yaml")
         write_text(part / "README.md", card)
     return out
-
-
-def _card(recipe: PretrainRecipe, model: PreTrainedModel, bits: dict[str, float], tokens: int) -> str:
-    rows = "".join(f"| {name} | {value:.3f} |\n" for name, value in bits.items())
-    size = f"{recipe.size.layers} layers of width {recipe.size.width}, {parameters(model):,} parameters"
-    return (
-        "---\nlibrary_name: transformers\npipeline_tag: text-generation\n---\n\n"
-        f"# {recipe.family}: {size}; {bits['all']:.3f} bits per byte of held-out text\n\n"
-        f"A language model with a byte-level BPE of {recipe.vocabulary:,} tokens, trained on {tokens:,} tokens, "
-        f"documents apart, {recipe.length} tokens at a time. Made by `manticore pretrain` with `pretrain.yaml`; "
-        "weights are fp16.\n\n"
-        f"Held-out text (the last {recipe.held_out:.0%} of every file):\n\n"
-        f"| file | bits per byte |\n| --- | ---: |\n{rows}"
-    )
 
 
 def _all(texts: PretrainTexts) -> list[str]:

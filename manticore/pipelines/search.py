@@ -23,7 +23,7 @@ from manticore.export.load import read_hybrid
 from manticore.nas.architecture import Architecture
 from manticore.nas.cost import parameters
 from manticore.nas.discretize import discretize
-from manticore.report.model_card import model_card
+from manticore.report.model_card import search_card
 from manticore.report.run.page import write_run_report
 from manticore.report.run.tables import comparison_table
 from manticore.results.search import HYBRID, SearchResult
@@ -144,7 +144,7 @@ def export_best(exp: Experiment, trained: TrainedModels, result: SearchResult) -
     """Export the best model, write the report, and last metrics.json, which marks the run as complete."""
     best = trained.hybrid if result.exported == HYBRID else trained.solo[result.exported]
     if not exp.run_dir.hybrid.exists():
-        card = model_card(exp.run_dir.root, result)
+        card = search_card(exp.run_dir.root, result)
         save_checkpoint(best.net, best.task.hf_tokenizer(), exp.run_dir.hybrid, card)
     result.save(exp.run_dir.root)
 

@@ -1,6 +1,6 @@
 """How results are shown: pages, model cards, tables and sentences. Reads results and run folders; trains nothing."""
 
-from manticore.report.model_card import model_card
+from manticore.report.model_card import search_card
 from manticore.report.run.page import write_run_report
 from manticore.report.run.tables import comparison_table
 from manticore.report.study.page import write_study_report
@@ -12,8 +12,8 @@ __all__ = [
     "Row",
     "Table",
     "comparison_table",
-    "model_card",
     "overview_table",
+    "search_card",
     "task_table",
     "write_run_report",
     "write_study_report",

@@ -1,95 +1,183 @@
-"""The card of an exported model: the README.md of its Hugging Face folder. Knows nothing of how it is written."""
+"""Model cards: the README.md of every exported folder. Their texts are the templates `*_card.md.j2`."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
-import yaml
+from huggingface_hub import EvalResult, ModelCardData
 
+from manticore.alignment import StageFit
+from manticore.alignment.projector_set import ProjectorSet
 from manticore.components import Component
+from manticore.components.spec import SKIP
+from manticore.config.pretrain import PretrainRecipe
+from manticore.report.rendering import render
 from manticore.report.run.reading import Run, read_run
 from manticore.report.run.summary import sentences
 from manticore.report.run.tables import comparison_table
-from manticore.report.usage import code, usage_of
+from manticore.report.table import Row, Table
+from manticore.report.usage import Usage, usage_of
 from manticore.results.search import HYBRID, ComponentInfo, SearchResult
-from manticore.utils.formatting import count
+from manticore.training.scoring import Score
+from manticore.utils.formatting import DASH
 
-CITATION = """@article{roberts2024pretrained,
-  author  = {Roberts, Nicholas and Guo, Samuel and Gao, Zhiqi and Satya Sai Srinath Namburi GNVV and Cromp, Sonia
-             and Wu, Chengjun and Duan, Chengyu and Sala, Frederic},
-  title   = {Pretrained Hybrids with MAD Skills},
-  journal = {arXiv preprint arXiv:2406.00894},
-  year    = {2024},
-  url     = {https://arxiv.org/abs/2406.00894}
-}"""
+TAGS = ("manticore", "hybrid", "neural-architecture-search")
 
 
-def model_card(folder: Path | str, result: SearchResult | None = None) -> str:
-    """The card of what a run exported.
+def search_card(folder: Path | str, result: SearchResult | None = None) -> str:
+    """The card of the model that a search exports.
 
     Args:
         folder: the run folder.
         result: the result of a run that has not written its metrics.json yet. Default: read the file.
 
     Raises:
-        ManticoreError: `folder` is not a run's.
-        BadFile: one of its files is not what it should be.
+        ManticoreError: `folder` is not the folder of a run.
+        BadFile: one of its files cannot be read as what a run writes.
     """
     run = read_run(folder, result)
-    blocks = (
-        f"---\n{yaml.safe_dump(front_matter(run), sort_keys=False, allow_unicode=True)}---",
-        f"# {title(run)}",
-        "\n".join(sentences(run)),
-        "## How to load it",
-        _loading(run.result),
-        "## What it is made of",
-        _made_of(run),
-        "## Results",
-        comparison_table(run.result).markdown().rstrip(),
-        "All rows are scored on the same test split, which was read once; margins are 95% intervals.",
-        "## How it was made",
-        _story(run),
-        "## Limits",
-        _limits(run.result),
-        "## Citation",
-        _fenced("bibtex", CITATION),
-    )
-    return "\n\n".join(blocks) + "\n"
-
-
-def title(run: Run) -> str:
-    """What the model is called."""
-    used = _used(run)
+    result = run.result
+    used, usage = _used_components(run), usage_of(result.kind)
+    title = f"{used[0]}, trained on {result.task} in a search for hybrids"
     if len(used) > 1:
-        return f"A hybrid of {' and '.join(used)}, trained on {run.result.task}"
-    return f"{used[0]}, trained on {run.result.task} in a search for hybrids"
+        title = f"A hybrid of {' and '.join(used)}, trained on {result.task}"
+    return render(
+        "search_card.md.j2",
+        data=_search_data(run, title, used, usage),
+        title=title,
+        sentences=sentences(run),
+        code=usage.code(result.task, result.example),
+        run=run,
+        is_hybrid=result.exported == HYBRID,
+        stages=[(stage + 1, name, _role(run, stage)) for stage, name in enumerate(run.architecture.path)],
+        table=comparison_table(result).markdown(),
+        from_scratch=all("from scratch" in component.source for component in result.components.values()),
+    )
 
 
-def front_matter(run: Run) -> dict[str, Any]:
-    """What the hub reads: library, tags, metrics, and the result as a model index."""
-    result, used = run.result, _used(run)
-    pipeline = usage_of(result.kind).pipeline
-    bases = [hub_id for name in used if (hub_id := _hub_id(result.components[name]))]
-    score = {"type": result.metric.name, "value": round(result.exported_row.score.value, 4)}
-    entry = {
-        "task": {"type": pipeline},
-        "dataset": {"type": result.task, "name": result.task, "split": "test"},
-        "metrics": [score],
-    }
-    return {
-        "library_name": "transformers",
-        "pipeline_tag": pipeline,
-        "tags": ["manticore", "hybrid", "neural-architecture-search", *used],
-        "metrics": [result.metric.name],
-        **({"base_model": bases} if bases else {}),
-        "model-index": [{"name": title(run), "results": [entry]}],
-    }
+def manual_card(components: Sequence[Component], path: str, base: str, kind: str, note: str) -> str:
+    """The card of a hybrid on a path that no search has evaluated.
+
+    Args:
+        components: the components of the space.
+        path: the path as a sentence.
+        base: name of the base model.
+        kind: head type of the task.
+        note: state of its weights, as a sentence.
+    """
+    usage = usage_of(kind)
+    return render(
+        "manual_card.md.j2",
+        data=_data(usage, TAGS[:2]).to_yaml(),
+        components=components,
+        path=path,
+        base=base,
+        note=note,
+        usage=usage,
+    )
 
 
-def _used(run: Run) -> list[str]:
+def finetuned_card(
+    hybrid: Path, task: str, steps: int, batch_size: int, tokens: int, lr: float, before: Score, after: Score
+) -> str:
+    """The card of an exported hybrid with a section on its fine-tuning.
+
+    Args:
+        hybrid: an exported folder or a run folder; a folder without a card gives the section alone.
+        task: name of the task.
+        steps, batch_size, tokens, lr: the training, `lr` at its peak.
+        before, after: scores on the validation split.
+    """
+    cards = (hybrid / "README.md", hybrid / "hybrid" / "README.md")
+    card = next((file.read_text(encoding="utf-8") for file in cards if file.exists()), "")
+    scores = " → ".join(score.metric.format(score.value) for score in (before, after))
+    return (
+        f"{card}\n## Fine-tuned further\n\n{steps} steps of {batch_size} sequences ({tokens:,} tokens) on {task}, peak "
+        f"learning rate {lr:g}: on the validation split {scores}.\n"
+    )
+
+
+def pretrain_card(recipe: PretrainRecipe, parameters: int, tokens: int, bits: Mapping[str, float]) -> str:
+    """The card of a pretrained model.
+
+    Args:
+        recipe: how it was trained.
+        parameters: their number.
+        tokens: training tokens.
+        bits: bits per byte of the held-out text by file, and of `all` together.
+    """
+    rows = tuple(Row((name, f"{value:.3f}")) for name, value in bits.items())
+    return render(
+        "pretrain_card.md.j2",
+        data=_data(usage_of("lm"), ()).to_yaml(),
+        recipe=recipe,
+        parameters=parameters,
+        tokens=tokens,
+        bits=bits["all"],
+        table=Table(("file", "bits per byte"), rows).markdown(),
+    )
+
+
+def projector_card(
+    projectors: ProjectorSet, fits: Sequence[StageFit], losses: Mapping[str, float | None], text: Sequence[str]
+) -> str:
+    """The card of a projector set; its first line names the components, for `manticore ls projectors`.
+
+    Args:
+        projectors: the set.
+        fits: quality of the fit at each stage.
+        losses: mean loss of the mixed paths in nats per token, by when it was measured.
+        text: names of the files that the projectors were fitted on.
+    """
+    return render(
+        "projector_card.md.j2",
+        projectors=projectors,
+        donors=[name for name in projectors.components if name != projectors.base],
+        text=text,
+        table=fit_table(fits).markdown(),
+        losses={when: loss for when, loss in losses.items() if loss is not None},
+    )
+
+
+def fit_table(fits: Sequence[StageFit], title: str = "") -> Table:
+    """How well each donor was aligned at each stage. Lengths of updates are root mean squares."""
+    columns = ("stage", "donor", "R² of P", "gain", "R² of Q", "base update", "update before", "update after")
+    rows = []
+    for fit in fits:
+        numbers = (fit.r2_in, fit.gain, fit.r2_out, fit.base_update, fit.update_before, fit.update)
+        cells = (DASH if number is None else f"{number:.3g}" for number in numbers)
+        rows.append(Row((str(fit.stage + 1), fit.component, *cells)))
+    return Table(columns, tuple(rows), title)
+
+
+def _data(usage: Usage, tags: Sequence[str]) -> ModelCardData:
+    """The part of the front matter that all models have."""
+    return ModelCardData(library_name="transformers", pipeline_tag=usage.pipeline, tags=list(tags) or None)
+
+
+def _search_data(run: Run, title: str, used: Sequence[str], usage: Usage) -> str:
+    """The front matter of a searched model, with its test score."""
+    result = run.result
+    data = _data(usage, (*TAGS, *used))
+    data.metrics = [result.metric.name]
+    data.base_model = [hub_id for name in used if (hub_id := _hub_id(result.components[name]))] or None
+    data.model_name = title
+    data.eval_results = [
+        EvalResult(
+            task_type=usage.pipeline,
+            dataset_type=result.task,
+            dataset_name=result.task,
+            dataset_split="test",
+            metric_type=result.metric.name,
+            metric_value=round(result.exported_row.score.value, 4),
+        )
+    ]
+    return data.to_yaml()
+
+
+def _used_components(run: Run) -> list[str]:
     """Names of the components that the exported model has parts of."""
     exported = run.result.exported
     parts = (run.architecture.base, *run.architecture.path) if exported == HYBRID else (exported,)
@@ -97,93 +185,17 @@ def _used(run: Run) -> list[str]:
 
 
 def _hub_id(component: ComponentInfo) -> str | None:
-    """The hub id of a pretrained component, or None."""
+    """The hub id of a pretrained component; None for a local folder and for fresh weights."""
     on_hub = component.revision and re.fullmatch(r"[\w.-]+/[\w.-]+", component.source)
     return component.source if on_hub else None
 
 
-def _loading(result: SearchResult) -> str:
-    """Code that runs as it stands, in the exported folder."""
-    return (
-        f"{_fenced('python', code(result.kind, result.task, result.example))}\n\n"
-        "`trust_remote_code=True` runs the modeling files in this folder, which need only torch and transformers. "
-        "After `import manticore` (`pip install manticore-hybrids`) it can be left out."
-    )
-
-
-def _made_of(run: Run) -> str:
-    """Components, path, topology, projectors, base."""
-    lines, architecture, exported = [], run.architecture, run.result.exported
-    for name, component in run.result.components.items():
-        revision = f", revision `{component.revision}`" if component.revision else ""
-        sizes = f"{component.layers} layers of width {component.width}, {count(component.parameters)} parameters"
-        lines.append(f"- **{name}**: {component.source}{revision}; {sizes}")
-    if exported != HYBRID:
-        return "\n".join([*lines, "", f"The exported model is {exported} from its first layer to its last."])
-    hub = not run.has_base
-    lines += ["", "| stage | run by | |", "| --- | --- | --- |"]
-    for stage, name in enumerate(architecture.path):
-        how = "carries the stream" if run.carries_stream(stage) else "the stream passes untouched"
-        if not run.carries_stream(stage) and name in architecture.components:
-            how = "reads the stream through P, adds its update through Q"
-        lines.append(f"| {stage + 1} | {name} | {run.layers(name, stage)}, {how} |")
-    provided = "embedding and head" if hub else "embedding, residual stream, final norm and head"
-    base = f"Base is **{architecture.base}**: it provides {provided}. "
-    topology = f"Topology `{architecture.topology}`" + ("" if hub else f", projectors `{architecture.projector}`")
-    return "\n".join([*lines, "", base + topology + "."])
-
-
-def _story(run: Run) -> str:
-    """What was done, and the recipe that does it again."""
-    text = (
-        f"With manticore {run.result.version}: the components were cut into {run.architecture.stages} stages, a "
-        "differentiable search mixed them and moved the mixing weights, one path was kept and fine-tuned, and "
-        "everything in the table was scored on the same examples."
-    )
-    if not run.recipe:
-        return text
-    return f"{text}\n\n`manticore search --config recipe.yaml` with this recipe does it again:\n\n" + _fenced(
-        "yaml", run.recipe.rstrip()
-    )
-
-
-def _limits(result: SearchResult) -> str:
-    """What the numbers do not say."""
-    lines = [
-        f"- One seed ({result.seed}): the margins are those of the test split's size and say nothing of how much "
-        "another search or another initialisation would differ.",
-        f"- Trained on {result.task} and scored on nothing else.",
-    ]
-    if "@" in result.task:
-        lines.append("- This is not the official form of the task: the numbers do not compare with published ones.")
-    if all("from scratch" in component.source for component in result.components.values()):
-        lines.append("- All components started from random weights: this is no pretrained language model.")
-    return "\n".join(lines)
-
-
-def _fenced(language: str, text: str) -> str:
-    """A code block whose fence the code cannot close."""
-    longest = max((len(run) for run in re.findall(r"`{3,}", text)), default=2)
-    fence = "`" * (longest + 1)
-    return f"{fence}{language}\n{text}\n{fence}"
-
-
-def plain_model_card(components: Sequence[Component], words: str, base: str, kind: str, note: str) -> str:
-    """The card of a hybrid that no search has scored: what it is made of, how to load it, and a note.
-
-    `kind` is that of its task, or `lm`.
-    """
-    made_of = "\n".join(
-        f"- **{held.name}**: {held.source}" + (f" at revision `{held.revision}`" if held.revision else "")
-        for held in components
-    )
-    usage = usage_of(kind)
-    return (
-        f"---\nlibrary_name: transformers\npipeline_tag: {usage.pipeline}\ntags: [manticore, hybrid]\n---\n\n"
-        f"# A hybrid by hand\n\n{words}. Base is **{base}**: it lends embedding, residual stream, norm and head.\n\n"
-        f"{made_of}\n\n{note}\n\n"
-        f"```python\nfrom transformers import {usage.auto}, AutoTokenizer\n\n"
-        f'model = {usage.auto}.from_pretrained(".", trust_remote_code=True)\n'
-        'tokenizer = AutoTokenizer.from_pretrained(".", trust_remote_code=True)\n```\n\n'
-        "Made with manticore (arXiv 2406.00894, Pretrained Hybrids with MAD Skills).\n"
-    )
+def _role(run: Run, stage: int) -> str:
+    """What the chosen segment of a stage does: `layers 3–4, carries the stream`."""
+    name = run.architecture.path[stage]
+    role = "reads the stream through P, adds its update through Q"
+    if run.carries_stream(stage):
+        role = "carries the stream"
+    elif name == SKIP:
+        role = "leaves the stream unchanged"
+    return f"{run.layers(name, stage)}, {role}"

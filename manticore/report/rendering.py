@@ -10,13 +10,13 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
-from manticore.utils.formatting import count, counted, duration, listed, percent
+from manticore.utils.formatting import count, counted, duration
 
 NUMBER_WITH_UNIT = re.compile(r"(?<=\d) (?=[±%])|(?<=±) |(?<=\d) (?=points|nats|bits)|(?<=stage) (?=\d)")
 
 
 def render(template: str, **values: object) -> str:
-    """Fill a template of `report/templates`; in a page (`.html.j2`) every value that is not markup is escaped.
+    """Fill a template of `report/templates`. In a page (`.html.j2`) every value that is not markup is escaped.
 
     Raises jinja2.UndefinedError if the template uses a name that is not in `values`.
     """
@@ -33,6 +33,13 @@ def runs_of(items: Iterable[Any], attribute: str) -> list[tuple[Any, list[Any]]]
     return [(key, list(group)) for key, group in groupby(items, key=lambda item: getattr(item, attribute))]
 
 
+def fenced(code: str, language: str) -> str:
+    """A Markdown code block whose fence is longer than any fence in the code."""
+    longest = max((len(fence) for fence in re.findall(r"`{3,}", code)), default=2)
+    fence = "`" * (longest + 1)
+    return f"{fence}{language}\n{code}\n{fence}"
+
+
 def _environment() -> Environment:
     environment = Environment(
         loader=PackageLoader("manticore.report"),
@@ -40,7 +47,8 @@ def _environment() -> Environment:
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
+        keep_trailing_newline=True,
     )
-    for function in (count, counted, duration, listed, percent, runs_of, unbroken):
+    for function in (count, counted, duration, fenced, runs_of, unbroken):
         environment.filters[function.__name__] = function
     return environment

@@ -97,7 +97,7 @@ def test_a_set_is_written_and_fits(
     ProjectorSet.load(out).check([load(spec) for spec in specs.components], specs, base)
     assert call(capsys, "validate", out)[:2] == (
         0,
-        f"{out}: a projector set of {', '.join(name for name in names if name != base)} for {base} at base, 2 stages\n",
+        f"{out}: a projector set of {', '.join(name for name in names if name != base)} for the base model {base}, 2 stages\n",
     )
     assert (out / "README.md").read_text().startswith("# ")
 
@@ -142,7 +142,7 @@ def test_a_set_on_the_shelf_is_found_by_name(
     real = assets.shelf
     monkeypatch.setattr(assets, "shelf", lambda kind: tmp_path / kind if kind == "projectors" else real(kind))
     assert call(capsys, "align", *words(shelf, tmp_path / "projectors" / "tiny"))[0] == 0
-    assert "  tiny  snake for neo at base, 2 stages" in listing("projectors")
+    assert "  tiny  snake for the base model neo, 2 stages" in listing("projectors")
     assert '"base": "neo"' in call(capsys, "show", "tiny")[1]
     assert "a projector set of snake" in validate(Path("tiny"))
     assert call(capsys, "cp", "tiny", tmp_path / "mine")[0] == 0

@@ -7,15 +7,23 @@ import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import yaml
+from huggingface_hub import ModelCard
 
-from manticore.report.model_card import model_card
+from manticore.alignment import StageFit
+from manticore.alignment.projector_set import ProjectorSet, SetComponent
+from manticore.config.pretrain import PretrainRecipe
+from manticore.report.model_card import finetuned_card, manual_card, pretrain_card, projector_card, search_card
+from manticore.report.rendering import fenced
 from manticore.report.run.tables import comparison_table
 from manticore.results.search import SearchResult
 from manticore.training.metrics import BITS
+from manticore.training.scoring import Score
+from tests.report.conftest import RECIPE
 
 
 def front_matter(card: str) -> dict[str, Any]:
@@ -29,7 +37,7 @@ def blocks(card: str, language: str) -> list[str]:
 
 
 def test_front_matter_is_what_the_hub_reads(run_folder: Path) -> None:
-    held = front_matter(model_card(run_folder))
+    held = front_matter(search_card(run_folder))
     assert held["library_name"] == "transformers"
     assert held["pipeline_tag"] == "text-classification"
     assert {"manticore", "hybrid", "mamba", "gpt-neo"} <= set(held["tags"])
@@ -39,39 +47,39 @@ def test_front_matter_is_what_the_hub_reads(run_folder: Path) -> None:
 
 
 def test_card_tells_the_whole_story(run_folder: Path) -> None:
-    card = model_card(run_folder)
+    card = search_card(run_folder)
     assert comparison_table(SearchResult.load(run_folder)).markdown() in card
     assert (run_folder / "recipe.yaml").read_text(encoding="utf-8").rstrip() in blocks(card, "yaml")
     assert "| 1 | mamba | layer 1, carries the stream |" in card
     assert "| 2 | gpt-neo | layers 2–3, reads the stream through P, adds its update through Q |" in card
-    assert "| 3 | skip | no layers, the stream passes untouched |" in card
-    for said in ("gpt-neo (from scratch)", "`1e76775f", "Base is **mamba**", "2406.00894", "One seed (0)"):
+    assert "| 3 | skip | no layers, leaves the stream unchanged |" in card
+    for said in ("gpt-neo (from scratch)", "`1e76775f", "The base model is **mamba**", "2406.00894", "One seed (0)"):
         assert said in card, said
 
 
 def test_loading_code_is_python(run_folder: Path) -> None:
-    (code,) = blocks(model_card(run_folder), "python")
+    (code,) = blocks(search_card(run_folder), "python")
     ast.parse(code)
     assert "AutoModelForSequenceClassification.from_pretrained" in code
     assert "trust_remote_code=True" in code
 
 
 def test_card_can_be_written_before_the_metrics_are(run_folder: Path) -> None:
-    expected = model_card(run_folder)
+    expected = search_card(run_folder)
     result = SearchResult.load(run_folder)
     (run_folder / "metrics.json").unlink()
-    assert model_card(run_folder, result) == expected
+    assert search_card(run_folder, result) == expected
 
 
 def test_exported_component_is_the_subject(run_folder: Path, result: SearchResult) -> None:
-    held = front_matter(card := model_card(run_folder, replace(result, exported="gpt-neo")))
+    held = front_matter(card := search_card(run_folder, replace(result, exported="gpt-neo")))
     assert "base_model" not in held
     assert held["model-index"][0]["results"][0]["metrics"][0]["value"] == pytest.approx(0.5322)
-    assert "The exported model is gpt-neo from its first layer to its last." in card
+    assert "The exported model is gpt-neo from its first to its last layer." in card
 
 
 def test_language_model_generates(run_folder: Path, result: SearchResult) -> None:
-    card = model_card(run_folder, replace(result, kind="lm", metric=BITS))
+    card = search_card(run_folder, replace(result, kind="lm", metric=BITS))
     assert front_matter(card)["pipeline_tag"] == "text-generation"
     (code,) = blocks(card, "python")
     ast.parse(code)
@@ -79,10 +87,58 @@ def test_language_model_generates(run_folder: Path, result: SearchResult) -> Non
 
 
 def test_names_do_not_break_the_front_matter(make_run: Callable[..., Path]) -> None:
-    held = front_matter(model_card(make_run(task="odd: task\n---")))
+    held = front_matter(search_card(make_run(task="odd: task\n---")))
     assert held["model-index"][0]["results"][0]["dataset"]["name"] == "odd: task\n---"
 
 
 def test_a_path_of_one_component_is_not_called_a_hybrid(make_run: Callable[..., Path]) -> None:
-    assert "# mamba, trained on lra-listops@short in a search for hybrids" in model_card(make_run(path=["mamba"] * 3))
-    assert "# A hybrid of gpt-neo and mamba, trained on" in model_card(make_run())
+    assert "# mamba, trained on lra-listops@short in a search for hybrids" in search_card(make_run(path=["mamba"] * 3))
+    assert "# A hybrid of gpt-neo and mamba, trained on" in search_card(make_run())
+
+
+def test_the_hub_reads_the_front_matter_of_every_card(run_folder: Path) -> None:
+    components = [
+        SimpleNamespace(name="one", source="org/one", revision="abc"),
+        SimpleNamespace(name="two", source="two", revision=None),
+    ]
+    recipe = PretrainRecipe(family="mamba")
+    cards = [
+        search_card(run_folder),
+        manual_card(components, "stage 1 one", "one", "tokens", "Not trained."),  # type: ignore[arg-type]
+        pretrain_card(recipe, 1000, 2000, {"a.txt": 2.0, "all": 1.9}),
+    ]
+    for card, pipeline in zip(cards, ("text-classification", "token-classification", "text-generation"), strict=True):
+        data = ModelCard(card).data
+        assert data.library_name == "transformers"
+        assert data.pipeline_tag == pipeline
+    assert "- **one**: org/one, revision `abc`\n- **two**: two\n" in cards[1]
+    assert "| a.txt | 2.000 |\n| all | 1.900 |" in cards[2]
+    assert ModelCard(cards[0]).data.eval_results[0].metric_value == 0.63
+
+
+def test_markdown_has_no_run_of_blank_lines(run_folder: Path) -> None:
+    assert "\n\n\n" not in search_card(run_folder).replace(RECIPE, "")
+
+
+def test_finetuning_adds_a_section(tmp_path: Path) -> None:
+    scores = (Score(1.1, 0.5, 100), Score(0.9, 0.625, 100))
+    (tmp_path / "README.md").write_text("# A card\n", encoding="utf-8")
+    card = finetuned_card(tmp_path, "lra-listops", 10, 4, 1234, 0.001, *scores)
+    assert card.startswith("# A card\n\n## Fine-tuned further\n\n10 steps of 4 sequences (1,234 tokens) on lra-listops")
+    assert card.endswith("on the validation split 50.0 % → 62.5 %.\n")
+
+
+def test_projector_card_begins_with_its_components() -> None:
+    components = dict.fromkeys(("one", "two"), SetComponent("hash", 8, [0, 1, 2]))
+    projectors = ProjectorSet("two", 2, {"kind": "linear", "bypass": True}, components, 16640, {})
+    fits = [StageFit(0, "one", 0.726, None, 0.1, 0.1, 4.0, 37.8, 21.2, 36.1)]
+    card = projector_card(projectors, fits, {"before": 7.0403, "aligned": None}, ["prose.txt"])
+    assert card.startswith("# one for the base model two, 2 stages\n")
+    assert "`linear` with a bypass, fitted in closed form on 16,640 tokens of prose.txt." in card
+    assert "| 1 | one | 0.726 | 4 | – | 37.8 | 21.2 | 36.1 |" in card
+    assert "- before: 7.0403 nats per token\n" in card
+    assert "aligned:" not in card
+
+
+def test_a_fence_is_longer_than_those_in_the_code() -> None:
+    assert fenced("a\n```\nb", "yaml") == "````yaml\na\n```\nb\n````"
