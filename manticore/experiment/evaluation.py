@@ -66,7 +66,7 @@ def evaluate_on_test(exp: Experiment, trained: TrainedModels) -> SearchResult:
     preset, preset_reason = exp.preset
     supernet = trained.search.net
     architecture = supernet.architecture(trained.path)
-    fit = exp.projector_fits.get(trained.base.name)
+    fit = exp.cache.projector_fits.get(trained.base.name)
     return SearchResult(
         version=__version__,
         task=exp.task.name,

@@ -14,6 +14,7 @@ from rich.console import Console
 from torch import nn
 
 from manticore.alignment.calibration import Calibration
+from manticore.alignment.projector_set import ProjectorSet
 from manticore.components import Component, Scratch, load
 from manticore.components.context_length import TASK_ADVICE, check_context_length, component_context_length
 from manticore.config.recipe import Recipe
@@ -58,6 +59,23 @@ class PhaseResult(Generic[Net]):
 
 
 @dataclass
+class ExperimentCache:
+    """What is loaded or computed once for a run, whichever tokenizer reads the task.
+
+    Attributes:
+        components: the components of the search space.
+        projector_set: the recipe's projector set.
+        calibrations: text that projectors are fitted on, by base.
+        projector_fits: projectors that were fitted or read, by base.
+    """
+
+    components: list[Component] | None = None
+    projector_set: ProjectorSet | None = None
+    calibrations: dict[str, Calibration] = field(default_factory=dict)
+    projector_fits: dict[str, ProjectorFit] = field(default_factory=dict)
+
+
+@dataclass
 class Experiment:
     """A run and what it owns.
 
@@ -69,9 +87,7 @@ class Experiment:
         console: where progress is printed.
         preset_reason: why the task has its preset.
         seconds: duration of each phase, by name.
-        calibrations: text that projectors are fitted on, by base.
-        projector_fits: projectors that were fitted or read, by base.
-        loaded: the components, once one of them was needed; see `components`.
+        cache: what is loaded or computed once for the run.
     """
 
     recipe: Recipe
@@ -81,9 +97,7 @@ class Experiment:
     console: Console
     preset_reason: str = ""
     seconds: dict[str, float] = field(default_factory=dict)
-    calibrations: dict[str, Calibration] = field(default_factory=dict)
-    projector_fits: dict[str, ProjectorFit] = field(default_factory=dict)
-    loaded: list[Component] = field(default_factory=list, repr=False)
+    cache: ExperimentCache = field(default_factory=ExperimentCache, repr=False)
 
     @classmethod
     def open(
@@ -113,9 +127,9 @@ class Experiment:
     @property
     def components(self) -> list[Component]:
         """The components of the search space, loaded or drawn when they are first needed."""
-        if not self.loaded:
-            self.loaded.extend(load_components(self.recipe, self.task))
-        return self.loaded
+        if self.cache.components is None:
+            self.cache.components = load_components(self.recipe, self.task)
+        return self.cache.components
 
     @property
     def preset(self) -> tuple[str, str]:

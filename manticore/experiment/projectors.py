@@ -90,8 +90,7 @@ def alignment_sequences(recipe: Recipe) -> float:
 
 def base_of_projector_set(exp: Experiment) -> str:
     """The base of the recipe's projector set. Raises ManticoreError if the set does not fit the run."""
-    assert exp.recipe.align.projectors is not None
-    projectors = ProjectorSet.load(assets.find("projectors", exp.recipe.align.projectors))
+    projectors = _projector_set(exp)
     base = exp.space.base or projectors.base
     if exp.task.is_language_modeling:
         if base not in exp.space.names:
@@ -115,30 +114,38 @@ def projector_fit(exp: Experiment, net: Supernet) -> ProjectorFit | None:
     options = exp.recipe.align
     if not exp.task.is_language_modeling or not exp.space.supports("alignment"):
         return None
-    if net.base not in exp.projector_fits:
+    if net.base not in exp.cache.projector_fits:
         if options.projectors is not None:
-            projectors = ProjectorSet.load(assets.find("projectors", options.projectors))
+            projectors = _projector_set(exp)
             projectors.apply_to(net)
-            exp.projector_fits[net.base] = ProjectorFit(projector_state(net), projectors.tokens)
+            exp.cache.projector_fits[net.base] = ProjectorFit(projector_state(net), projectors.tokens)
         elif uses_closed_form(exp.recipe):
-            exp.projector_fits[net.base] = _fit(exp, net)
-    return exp.projector_fits.get(net.base)
+            exp.cache.projector_fits[net.base] = _fit(exp, net)
+    return exp.cache.projector_fits.get(net.base)
 
 
 def calibration_tokens(exp: Experiment, base: str) -> int:
     """Tokens of the task that the closed form has read for a base."""
-    fit = exp.projector_fits.get(base)
+    fit = exp.cache.projector_fits.get(base)
     return fit.tokens if fit is not None and fit.stages else 0
+
+
+def _projector_set(exp: Experiment) -> ProjectorSet:
+    """The recipe's projector set, read once for each run."""
+    if exp.cache.projector_set is None:
+        assert exp.recipe.align.projectors is not None
+        exp.cache.projector_set = ProjectorSet.load(assets.find("projectors", exp.recipe.align.projectors))
+    return exp.cache.projector_set
 
 
 def _calibration(exp: Experiment, base: str) -> Calibration:
     """The text that projectors of a base are fitted on, tokenized and paired once for each run."""
-    if base not in exp.calibrations:
+    if base not in exp.cache.calibrations:
         texts = exp.task.documents()["train"]
-        exp.calibrations[base] = build_calibration(
+        exp.cache.calibrations[base] = build_calibration(
             exp.components, base, texts, exp.recipe.align.tokens, exp.task.max_length
         )
-    return exp.calibrations[base]
+    return exp.cache.calibrations[base]
 
 
 def _fit(exp: Experiment, net: Supernet) -> ProjectorFit:
