@@ -11,7 +11,7 @@ from transformers import PreTrainedModel
 
 from manticore.config.loading import load_recipe, merge
 from manticore.experiment.run_dir import open_run_dir, unused_run_dir
-from manticore.export.load import read_hybrid
+from manticore.export.load import load_hybrid
 from manticore.nas.space import SearchSpace
 from manticore.pipelines.search import Result, run
 from manticore.utils import assets
@@ -80,4 +80,4 @@ def load(folder: Path | str) -> PreTrainedModel:
 
     Raises ManticoreError if there is none.
     """
-    return read_hybrid(Path(folder))
+    return load_hybrid(Path(folder))

@@ -107,7 +107,7 @@ def test_all_three_at_once_up_to_a_checkpoint_that_loads_elsewhere(
     assert result.architecture.projector == "gated"
     assert result.folder == tmp_path / "run"
     place = tmp_path / "by-hand"
-    export.run(result.folder, ["olmo", "mamba"], place, Console(quiet=True))
+    export.run_from(result.folder, ["olmo", "mamba"], place, Console(quiet=True))
     hybrid = mc.load(place)
     assert any(isinstance(module, Gated) for module in hybrid.modules())
     ids, mask = torch.tensor([[3, 4, 5, 2], [4, 4, 2, 0]]), torch.tensor([[1, 1, 1, 1], [1, 1, 1, 0]])

@@ -41,10 +41,10 @@ def run(given: argparse.Namespace) -> None:
                 raise ManticoreError(f"--{flag} goes with --models; a run has its {flag} already")
         from manticore.pipelines import export
 
-        export.run(given.folder, path, given.out, make_console())
+        export.run_from(given.folder, path, given.out, make_console())
         return
     if path is None:
         raise ManticoreError("a hybrid by hand needs --path: a choice for each stage")
-    from manticore.pipelines import export_manual
+    from manticore.pipelines import export
 
-    export_manual.run(names(given.models), path, given.base, given.out, make_console(), given.projectors)
+    export.run_manual(names(given.models), path, given.out, make_console(), given.base, given.projectors)

@@ -1,9 +1,10 @@
-"""Whether weights that were read are the ones a configuration asks for. Knows nothing of where they lie."""
+"""Checks that loaded weights are complete, finite, and those of the configuration."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -11,29 +12,42 @@ from transformers import PreTrainedModel
 
 from manticore.errors import ManticoreError
 
-LAYER = re.compile(r"\.\d+\.")
+LAYER_INDEX = re.compile(r"\.\d+\.")
+
+PICKLE_PATTERNS = ("*.bin", "*.pt", "*.pth", "*.ckpt")
+"""File names of pickled weights, which are never read: a pickle can run any code."""
 
 
-def check_weights(place: str, model: PreTrainedModel, told: Mapping[str, Any], strict: bool) -> None:
-    """Raises ManticoreError, naming the first tensor, unless the weights at `place` are the model's.
+def pickled_weights(folder: Path) -> str | None:
+    """Name of the first file with pickled weights in a folder; None if there is none."""
+    return min((file.name for pattern in PICKLE_PATTERNS for file in folder.glob(pattern)), default=None)
+
+
+def check_weights(source: str, model: PreTrainedModel, loading_info: Mapping[str, Any], strict: bool) -> None:
+    """Check the weights that transformers loaded into a model.
 
     Args:
-        place: folder or hub id, for the message.
-        model: what was read.
-        told: what transformers says of the reading (`output_loading_info`, with `ignore_mismatched_sizes`).
-        strict: no tensor may be left over. Else those of layers may not; old checkpoints hold buffers beside.
+        source: folder or hub id, for the message.
+        model: the loaded model.
+        loading_info: transformers' `output_loading_info`, with `ignore_mismatched_sizes=True`.
+        strict: no tensor may be unexpected. Otherwise only parameters of layers may not: old checkpoints also store
+            buffers.
+
+    Raises ManticoreError with the first tensor that is missing, unexpected, of another shape, or not finite.
     """
-    other = f"{place}: the weights are not those of its config.json"
-    if told["mismatched_keys"]:
-        name, given, wanted = min(told["mismatched_keys"])
-        raise ManticoreError(f"{other}: {name} is {tuple(given)}, where {tuple(wanted)} is asked for")
-    if told["missing_keys"]:
-        missing = sorted(told["missing_keys"])
-        raise ManticoreError(f"{other}: they lack {len(missing)} tensors, the first is {missing[0]}")
-    numbers = {LAYER.sub(".N.", name) for name, _ in model.named_parameters()}
-    extra = sorted(name for name in told["unexpected_keys"] if strict or LAYER.sub(".N.", name) in numbers)
-    if extra:
-        raise ManticoreError(f"{other}: {len(extra)} tensors are left over, the first is {extra[0]}")
+    problem = f"{source}: the weights do not match its config.json"
+    if loading_info["mismatched_keys"]:
+        name, stored, expected = min(loading_info["mismatched_keys"])
+        raise ManticoreError(f"{problem}: {name} has the shape {tuple(stored)}, expected {tuple(expected)}")
+    if loading_info["missing_keys"]:
+        missing = sorted(loading_info["missing_keys"])
+        raise ManticoreError(f"{problem}: {len(missing)} of its tensors are missing, the first is {missing[0]}")
+    parameters = {LAYER_INDEX.sub(".N.", name) for name, _ in model.named_parameters()}
+    unexpected = sorted(
+        name for name in loading_info["unexpected_keys"] if strict or LAYER_INDEX.sub(".N.", name) in parameters
+    )
+    if unexpected:
+        raise ManticoreError(f"{problem}: {len(unexpected)} tensors are unexpected, the first is {unexpected[0]}")
     for name, tensor in model.named_parameters():
         if not bool(torch.isfinite(tensor).all()):
-            raise ManticoreError(f"{place}: the weights are damaged: {name} holds values that are no numbers")
+            raise ManticoreError(f"{source}: the weights are damaged: {name} has values that are not finite")

@@ -1,4 +1,4 @@
-"""Reading exported hybrids back. Knows nothing of how they came to be."""
+"""Loads exported hybrids, the tasks that they are evaluated on, and language models to generate text with."""
 
 from __future__ import annotations
 
@@ -11,13 +11,21 @@ from transformers import (
     AutoModelForSequenceClassification,
     AutoModelForTokenClassification,
     PreTrainedModel,
+    PreTrainedTokenizerBase,
 )
 
-from manticore.components.spec import SKIP
-from manticore.components.weight_checks import check_weights
+from manticore.components.context_length import TASK_ADVICE, check_context_length, hybrid_context_lengths
+from manticore.components.loading import load
+from manticore.components.spec import SKIP, ComponentSpec
+from manticore.components.tokenizers import check_vocab_size, read_tokenizer
+from manticore.components.weight_checks import check_weights, pickled_weights
+from manticore.config.loading import fit_to_context
 from manticore.errors import ManticoreError, UnknownName
 from manticore.modeling.configuration_manticore import HybridConfig
 from manticore.modeling.wiring import TOPOLOGIES
+from manticore.tasks.catalog import load_task
+from manticore.tasks.options import TaskOptions
+from manticore.tasks.task import Task
 from manticore.utils.io import read_json
 
 _CLASSES = {
@@ -27,62 +35,129 @@ _CLASSES = {
 }
 
 
-def read_hybrid(given: Path) -> PreTrainedModel:
-    """The model in an exported folder, or in a run folder's `hybrid/`, with the head it was exported with, in float32.
+def hybrid_folder(path: Path) -> Path:
+    """The folder of a hybrid's checkpoint: `hybrid/` in a run folder, else `path` itself."""
+    return path / "hybrid" if (path / "hybrid" / "config.json").exists() else path
 
-    Raises ManticoreError if there is none, if it is another kind of model, or if its weights are damaged.
+
+def is_hybrid(path: Path) -> bool:
+    """Whether a folder is a run with a hybrid, or has the config.json of one. Weights are not read."""
+    if (path / "hybrid" / "config.json").exists():
+        return True
+    file = path / "config.json"
+    config = read_json(file) if file.exists() else None
+    return isinstance(config, dict) and config.get("model_type") == HybridConfig.model_type
+
+
+def load_hybrid(path: Path) -> PreTrainedModel:
+    """Load a hybrid from an exported folder or a run folder, with the head that it was exported with, in float32.
+
+    Raises ManticoreError if the folder has no hybrid, or one with an invalid configuration or damaged weights.
     """
-    folder = given / "hybrid" if (given / "hybrid" / "config.json").exists() else given
+    folder = hybrid_folder(path)
     if not (folder / "config.json").exists():
-        raise ManticoreError(f"{given} holds no hybrid: there is no config.json in it")
+        raise ManticoreError(f"{path} holds no hybrid: there is no config.json in it")
     if not (folder / "model.safetensors").exists() and not any(folder.glob("*.safetensors.index.json")):
-        pickled = sorted(file.name for pattern in ("*.bin", "*.pt", "*.pth", "*.ckpt") for file in folder.glob(pattern))
-        held = f"it holds pickled weights ({pickled[0]}), which are never read" if pickled else "it holds no weights"
-        raise ManticoreError(f"{folder} has no model.safetensors; {held}")
+        pickle = pickled_weights(folder)
+        found = f"it holds pickled weights ({pickle}), which are never read" if pickle else "it holds no weights"
+        raise ManticoreError(f"{folder} has no model.safetensors; {found}")
     try:
         config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
         if not isinstance(config, HybridConfig):
             raise ManticoreError(f"{folder} holds a {config.model_type} model, not a manticore hybrid")
-        check_path(folder, config)
-        kind = _CLASSES[(config.architectures or ["HybridForCausalLM"])[0]]
+        _check_config(folder / "config.json", config)
+        model_class = _CLASSES[(config.architectures or ["HybridForCausalLM"])[0]]
         model: PreTrainedModel
-        model, told = kind.from_pretrained(
+        model, loading_info = model_class.from_pretrained(
             folder, dtype=torch.float32, use_safetensors=True, output_loading_info=True, ignore_mismatched_sizes=True
         )
-        check_weights(str(folder), model, told, strict=True)
+        check_weights(str(folder), model, loading_info, strict=True)
     except ManticoreError:
         raise
-    except Exception as error:  # safetensors, JSON and transformers all have their own: any of them means damage
+    except Exception as error:  # safetensors, JSON and transformers have their own; any of them means damage
         raise ManticoreError(f"{folder} cannot be read as a hybrid ({' '.join(str(error).split())[:120]})") from None
     return model.eval()
 
 
-def check_path(folder: Path, config: HybridConfig) -> None:
-    """Raises ManticoreError if a hybrid's configuration contradicts itself."""
+def _check_config(file: Path, config: HybridConfig) -> None:
+    """Raises ManticoreError if the entries of a hybrid's configuration contradict each other."""
     unknown = [name for name in (config.base, *config.path) if name not in (*config.components, SKIP)]
     if unknown:
-        raise UnknownName(f"component in {folder / 'config.json'}:", unknown[0], config.components)
+        raise UnknownName(f"component in {file}:", unknown[0], config.components)
     if config.topology not in TOPOLOGIES:
-        raise UnknownName(f"topology in {folder / 'config.json'}:", config.topology, TOPOLOGIES)
-    for name, held in config.components.items():
-        if (
-            len(held["layer_boundaries"]) != len(config.path) + 1
-            or held["layer_boundaries"][-1] != config.component_config(name).num_hidden_layers
-        ):
-            raise ManticoreError(
-                f"{folder / 'config.json'}: the cuts of '{name}' are not those of its layers and stages"
-            )
+        raise UnknownName(f"topology in {file}:", config.topology, TOPOLOGIES)
+    for name, component in config.components.items():
+        boundaries = component["layer_boundaries"]
+        layers = config.component_config(name).num_hidden_layers
+        if len(boundaries) != len(config.path) + 1 or boundaries[-1] != layers:
+            raise ManticoreError(f"{file}: the layer boundaries of '{name}' do not match its layers and stages")
 
 
-def holds_hybrid(given: Path) -> bool:
-    """Whether a folder is a run with a hybrid, or says in its config.json that it is one. Its weights are not read."""
-    if (given / "hybrid" / "config.json").exists():
-        return True
-    file = given / "config.json"
-    held = read_json(file) if file.exists() else None
-    return isinstance(held, dict) and held.get("model_type") == HybridConfig.model_type
-
-
-def kind_of(model: PreTrainedModel) -> str:
-    """The kind of task a hybrid answers, or `lm`."""
+def head_of(model: PreTrainedModel) -> str:
+    """The head of a hybrid: a kind of task, or `lm`."""
     return str(model.config.head or getattr(type(model), "default_head", "lm"))
+
+
+def load_hybrid_task(path: Path, model: PreTrainedModel, options: TaskOptions) -> Task:
+    """Load a task for a hybrid: a language task with the hybrid's tokenizer and at most its context length.
+
+    Args:
+        path: exported folder or run folder of the hybrid.
+        model: the hybrid.
+        options: task and its data.
+
+    Raises ManticoreError if the task's vocabulary, labels, head or lengths are not the hybrid's, or if the hybrid has
+    no tokenizer and the task needs one.
+    """
+    task = load_task(fit_to_context(options, hybrid_context_lengths(model.config).values()))
+    if task.is_language_modeling:
+        task = task.with_tokenizer(_local_tokenizer(path), owner=str(hybrid_folder(path)))
+    _check_task(model, task)
+    return task
+
+
+def _check_task(model: PreTrainedModel, task: Task) -> None:
+    vocab_size, labels = model.config.vocab_size, model.config.num_labels
+    if task.is_language_modeling:
+        check_vocab_size(task.tokenizer, vocab_size, "this hybrid")
+    elif vocab_size != task.vocabulary.size or labels != task.num_labels:
+        raise ManticoreError(
+            f"this hybrid reads {vocab_size} token ids and has {labels} labels; "
+            f"{task.name} has {task.vocabulary.size} and {task.num_labels}"
+        )
+    if head_of(model) != task.kind:
+        raise ManticoreError(f"this hybrid has the head of kind '{head_of(model)}'; {task.name} needs '{task.kind}'")
+    limits = hybrid_context_lengths(model.config)
+    check_context_length(limits, task.max_length, f"a sequence of {task.name}", TASK_ADVICE)
+
+
+def load_language_model(source: str) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """Load a language model and its tokenizer.
+
+    Args:
+        source: exported folder, run folder, or a component: alias, hub id or local folder.
+
+    Raises ManticoreError if there is no such model, it is no language model, or its tokenizer is missing or another
+    model's.
+    """
+    path = Path(source).expanduser()
+    model: PreTrainedModel
+    if is_hybrid(path):
+        model, tokenizer = load_hybrid(path), _local_tokenizer(path)
+        if not model.can_generate():
+            raise ManticoreError(
+                f"{source} is no language model: it predicts labels (head '{head_of(model)}') and generates no text"
+            )
+    elif path.is_dir() and not (path / "config.json").exists():
+        raise ManticoreError(f"{source} holds no hybrid and no other model: there is no config.json in it")
+    else:
+        component = load(ComponentSpec(source, init="pretrained"))
+        model, tokenizer = component.model, component.tokenizer
+    if tokenizer is None:
+        raise ManticoreError(f"{source} has no tokenizer: text cannot be read without one")
+    check_vocab_size(tokenizer, model.get_input_embeddings().weight.shape[0], source)
+    return model, tokenizer
+
+
+def _local_tokenizer(path: Path) -> PreTrainedTokenizerBase | None:
+    return read_tokenizer(str(hybrid_folder(path)), {"local_files_only": True})

@@ -1,4 +1,4 @@
-"""`manticore align`: pretrained models and text to a projector set, and what that is worth before any training."""
+"""`manticore align`: fit the projectors between pretrained models on text and write them as a projector set."""
 
 from __future__ import annotations
 
@@ -23,17 +23,18 @@ from manticore.nas.selection.path_scores import path_losses
 from manticore.nas.space import SearchSpace
 from manticore.nas.supernet import Supernet
 from manticore.report.model_card import fit_table, projector_card
-from manticore.tasks.language.documents import KINDS, kind_of, read_documents, read_text
+from manticore.tasks.language.documents import read_texts
 from manticore.tasks.task import HeadSpec
+from manticore.utils.console import info
 
-MOST_PATHS = 64
-"""Largest space whose paths are all scored before and after."""
+MAX_PATHS = 64
+"""Largest number of paths of which all are scored before and after alignment."""
 
 
 def run(options: AlignOptions, out: Path, console: Console) -> Path:
-    """Align, tell how well, and write the set in `out`, which must not exist.
+    """Fit the projectors, print the quality of the fit, and write the set to `out`.
 
-    Raises ManticoreError, before anything is written, if a model or text cannot be used or `out` exists.
+    Raises ManticoreError, before anything is written, if a model or text cannot be used, or if `out` exists.
     """
     if out.exists():
         raise ManticoreError(f"{out} exists; choose another folder")
@@ -45,56 +46,51 @@ def run(options: AlignOptions, out: Path, console: Console) -> Path:
         projector_options=options.projector_options,
     )
     check_projector(space.projector, space.projector_options)
-    texts = [text for place in options.text for text in _texts(place)]
+    texts = [text for path in options.text for text in read_texts(path)]
     base = space.base or space.names[0]
     machine = setup_hardware(RunOptions())
     components = [load(spec) for spec in space.components]
     supernet = Supernet(components, space, base, HeadSpec())
     check_alignable(supernet)
-    text = build_calibration(components, base, texts, options.tokens, options.length).to(machine.device)
+    calibration = build_calibration(components, base, texts, options.tokens, options.length).to(machine.device)
+
     supernet.to(machine.device)
-    before = mean_mixed_loss(supernet, text.val)
-    fits = fit_projectors(supernet, text.train, text.val)
-    closed = mean_mixed_loss(supernet, text.val)
-    losses = {"before": before, "aligned": closed}
+    losses = {"before": mean_mixed_loss(supernet, calibration.val)}
+    fits = fit_projectors(supernet, calibration.train, calibration.val)
+    losses["aligned"] = mean_mixed_loss(supernet, calibration.val)
     if options.steps:
         torch.manual_seed(options.seed)
-        refine(supernet, text.train, options.steps)
-        losses[f"after {options.steps} gradient steps"] = mean_mixed_loss(supernet, text.val)
-    print_fit(fits, losses, text.summary, console)
-    names = [file.name for file in options.text]
-    facts = {
-        "text": names,
-        "steps": options.steps,
-        "mean_mixed_loss": losses,
-        "paired": text.paired,
-        "fits": [asdict(fit) for fit in fits],
-    }
-    projectors = ProjectorSet.of(supernet, text.tokens, **facts)
-    place = projectors.save(out, projector_card(projectors, fits, losses, names))
-    console.print(f"{place}: a projector set of {' and '.join(space.names)}, base {base}", highlight=False)
-    return place
+        refine(supernet, calibration.train, options.steps)
+        losses[f"after {options.steps} gradient steps"] = mean_mixed_loss(supernet, calibration.val)
+    print_fits(fits, losses, calibration.summary, console)
+
+    files = [file.name for file in options.text]
+    projectors = ProjectorSet.of(
+        supernet,
+        calibration.tokens,
+        text=files,
+        steps=options.steps,
+        mean_mixed_loss=losses,
+        paired=calibration.paired,
+        fits=[asdict(fit) for fit in fits],
+    )
+    folder = projectors.save(out, projector_card(projectors, fits, losses, files))
+    info(console, f"{folder}: a projector set of {' and '.join(space.names)}, base {base}")
+    return folder
 
 
-def _texts(place: Path) -> list[str]:
-    """The documents of a file or folder; a file of another kind is one, in UTF-8."""
-    if place.is_dir() or kind_of(place) in KINDS:
-        return [text for held in read_documents(place).values() for text in held]
-    return [read_text(place)]
-
-
-def mean_mixed_loss(supernet: Supernet, text: Sequence[CalibrationBatch]) -> float | None:
-    """Mean loss over all paths but base's own, in nats per token; None in a space of more than `MOST_PATHS`."""
-    if len(supernet.candidates) ** supernet.space.stages > MOST_PATHS:
+def mean_mixed_loss(supernet: Supernet, batches: Sequence[CalibrationBatch]) -> float | None:
+    """Mean loss over all paths with a donor, in nats per token; None for a space of more than `MAX_PATHS` paths."""
+    if len(supernet.candidates) ** supernet.space.stages > MAX_PATHS:
         return None
-    losses = path_losses(supernet, [batch.token_batch for batch in text])
+    losses = path_losses(supernet, [batch.token_batch for batch in batches])
     mixed = [loss for path, loss in losses.items() if set(path) != {supernet.base}]
     return sum(mixed) / len(mixed)
 
 
-def print_fit(fits: Sequence[StageFit], losses: dict[str, float | None], words: str, console: Console) -> None:
-    """The table of fits, and the mean loss of mixed paths before and after."""
-    console.print(fit_table(fits, f"aligned on {words}; measured on others").rich())
-    for when, loss in losses.items():
+def print_fits(fits: Sequence[StageFit], losses: dict[str, float | None], text: str, console: Console) -> None:
+    """Print the table of fits and the mean losses of mixed paths; `text` summarizes the calibration text."""
+    console.print(fit_table(fits, f"fitted on {text}; measured on held-out text").rich())
+    for label, loss in losses.items():
         if loss is not None:
-            console.print(f"mean loss of mixed paths, {when}: {loss:.4f} nats per token", highlight=False)
+            info(console, f"mean loss of mixed paths, {label}: {loss:.4f} nats per token")

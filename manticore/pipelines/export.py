@@ -1,62 +1,146 @@
-"""Export a finished run again: what it exported, or any other path of its supernet."""
+"""`manticore export`: write a hybrid of a finished run, or of a path chosen by hand, as a Hugging Face checkpoint."""
 
 from __future__ import annotations
 
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
+from transformers import GenerationConfig
 
+from manticore.alignment.projector_set import ProjectorSet
+from manticore.components import load
+from manticore.components.spec import SKIP
 from manticore.config.loading import read_yaml, resolve
+from manticore.config.sections import RunOptions
 from manticore.errors import ManticoreError, UnknownName
+from manticore.experiment.environment import setup_hardware
 from manticore.experiment.experiment import Experiment
-from manticore.experiment.run_dir import finished_run
+from manticore.experiment.run_dir import RunDir, finished_run
 from manticore.export.checkpoint import save_checkpoint
 from manticore.nas.discretize import discretize
+from manticore.nas.space import SearchSpace
+from manticore.nas.supernet import Supernet
 from manticore.report.model_card import manual_card
+from manticore.results.search import SearchResult
+from manticore.tasks.task import HeadSpec
+from manticore.utils import assets
 from manticore.utils.console import info
-from manticore.utils.io import atomic_dir, read_json
+from manticore.utils.io import atomic_dir
+
+SPECIAL_TOKENS = ("bos_token_id", "eos_token_id", "pad_token_id")
 
 
-def run(given: Path, path: list[str] | None, out: Path, console: Console) -> Path:
-    """Write `out`.
+def run_from(run_folder: Path, path: Sequence[str] | None, out: Path, console: Console) -> Path:
+    """Export a finished run again.
 
     Args:
-        given: run folder.
-        path: a choice for each stage, with the supernet's weights as the search left them; None copies what the run
+        run_folder: folder of a finished search.
+        path: a candidate for each stage, with the supernet's weights after the search; None: copy what the run
             exported.
         out: folder to write; must not exist.
-        console: where to say what was written.
+        console: where to print.
 
-    Raises ManticoreError if the run is unfinished or damaged, `out` exists, or the path is not one of the space.
+    Raises ManticoreError if the run is unfinished or damaged, `out` exists, or the path is not one of the search space.
     """
-    folder = finished_run(given)
-    if out.exists():
-        raise ManticoreError(f"{out} exists; choose another folder")
+    run_dir = finished_run(run_folder)
+    _check_unused(out)
     if path is None:
-        if not (folder.hybrid / "config.json").exists():
-            raise ManticoreError(f"{folder.hybrid} is gone; name a path to export from the supernet (--path ...)")
-        with atomic_dir(out) as part:
-            shutil.copytree(folder.hybrid, part, dirs_exist_ok=True)
-        info(console, f"{out}")
-        return out
-    recipe = resolve([read_yaml(folder.recipe)], "auto")
-    metrics = read_json(folder.metrics)
-    exp = Experiment.open(recipe, folder, console)
-    for choice in path:
-        if choice not in exp.space.candidates:
-            raise UnknownName("choice for a stage", choice, exp.space.candidates)
+        return _copy_export(run_dir, out, console)
+    recipe = resolve([read_yaml(run_dir.recipe)], "auto")
+    base = SearchResult.load(run_folder).base
+    exp = Experiment.open(recipe, run_dir, console)
+    _check_path(path, exp.space.candidates)
     if len(path) != exp.space.stages:
         raise ManticoreError(f"the path names {len(path)} stages; the run has {exp.space.stages}")
-    exp = exp.for_component(metrics["base"])
-    supernet = exp.supernet(metrics["base"], recipe.search.relaxation, "search")
-    folder.restore("search", supernet)
+
+    exp = exp.for_component(base)
+    supernet = exp.supernet(base, recipe.search.relaxation, "search")
+    run_dir.restore("search", supernet)
     architecture = supernet.architecture(path)
-    note = (
-        f"Its weights are as the search on {exp.task.name} left them, not fine-tuned. Fine-tune it before you use it."
-    )
+    note = f"Its weights are those of the search on {exp.task.name}. Fine-tune it before you use it."
     card = manual_card(exp.components, architecture.summary(), architecture.base, exp.task.kind, note)
     hybrid = discretize(supernet, path, **exp.task.config_fields())
-    place = save_checkpoint(hybrid, exp.task.hf_tokenizer(), out, card)
-    info(console, f"{place}: {architecture.summary()}, as the search left it; fine-tune it next")
-    return place
+    folder = save_checkpoint(hybrid, exp.task.hf_tokenizer(), out, card)
+    info(console, f"{folder}: {architecture.summary()}, with the weights of the search; fine-tune it next")
+    return folder
+
+
+def run_manual(
+    models: Sequence[str],
+    path: Sequence[str],
+    out: Path,
+    console: Console,
+    base: str | None = None,
+    projectors: str | None = None,
+) -> Path:
+    """Export a language model of pretrained components on a path that you choose, without a search.
+
+    Tokenizer and generation config are those of the base.
+
+    Args:
+        models: components: aliases, hub ids or local folders.
+        path: the name of a component, or `skip`, for each stage.
+        out: folder to write; must not exist.
+        console: where to print.
+        base: component that provides embedding, residual stream and head. Default: the base of the projector set, or
+            the first component on the path.
+        projectors: projector set, by name or folder; None: untrained projectors.
+
+    Raises ManticoreError if a model or projector set cannot be loaded or does not fit, the path has an unknown name, or
+    `out` exists.
+    """
+    _check_unused(out)
+    projector_set = None if projectors is None else ProjectorSet.load(assets.find("projectors", projectors))
+    options = {} if projector_set is None else dict(projector_set.projector)
+    kind = options.pop("kind", "linear")
+    space = SearchSpace(models, stages=len(path), projector=kind, projector_options=options, skip=SKIP in path)
+    first = next((name for name in path if name != SKIP), space.names[0])
+    base = base or (first if projector_set is None else projector_set.base)
+    _check_path([*path, base], space.candidates)
+
+    setup_hardware(RunOptions())
+    components = [load(spec) for spec in space.components]
+    supernet = Supernet(components, space, base, HeadSpec())
+    if projector_set is not None:
+        projector_set.apply_to(supernet)
+    component = supernet.components[base]
+    special_tokens = {key: getattr(component.config, key, None) for key in SPECIAL_TOKENS}
+    hybrid = discretize(supernet, path, **special_tokens)
+    hybrid.generation_config = component.model.generation_config or GenerationConfig.from_model_config(component.config)
+    architecture = supernet.architecture(path)
+    if projector_set is None:
+        label = "untrained"
+        note = (
+            "The projectors of donor stages are untrained: features are truncated or zero-padded. Train it before you "
+            "use it."
+        )
+    else:
+        assert projector_set.folder is not None
+        label = f"from {projector_set.folder.name}"
+        note = f"The projectors of donor stages are those of the projector set `{projector_set.folder.name}`."
+    card = manual_card(components, architecture.summary(), base, "lm", note)
+    folder = save_checkpoint(hybrid, component.tokenizer, out, card)
+    info(console, f"{folder}: {architecture.summary()}, base {base}; its projectors are {label}")
+    return folder
+
+
+def _copy_export(run_dir: RunDir, out: Path, console: Console) -> Path:
+    if not (run_dir.hybrid / "config.json").exists():
+        raise ManticoreError(f"{run_dir.hybrid} is missing; name a path to export from the supernet (--path ...)")
+    with atomic_dir(out) as part:
+        shutil.copytree(run_dir.hybrid, part, dirs_exist_ok=True)
+    info(console, str(out))
+    return out
+
+
+def _check_unused(out: Path) -> None:
+    if out.exists():
+        raise ManticoreError(f"{out} exists; choose another folder")
+
+
+def _check_path(path: Sequence[str], candidates: Sequence[str]) -> None:
+    for name in path:
+        if name not in candidates:
+            raise UnknownName("candidate for a stage", name, candidates)

@@ -1,4 +1,4 @@
-"""Train an exported hybrid further on a task, and export it again."""
+"""`manticore finetune`: train an exported hybrid further on a task and export it again."""
 
 from __future__ import annotations
 
@@ -13,8 +13,7 @@ from manticore.experiment.environment import setup_hardware
 from manticore.experiment.run_dir import check_same_options
 from manticore.experiment.seeding import seed_of
 from manticore.export.checkpoint import save_checkpoint
-from manticore.export.load import read_hybrid
-from manticore.pipelines.evaluate import check_fits, task_of
+from manticore.export.load import load_hybrid, load_hybrid_task
 from manticore.report.model_card import finetuned_card
 from manticore.tasks.dataset import concat
 from manticore.tasks.options import TaskOptions
@@ -27,10 +26,10 @@ from manticore.utils.console import info
 from manticore.utils.io import write_json
 
 OPTIONS_FILE = "finetune.json"
-"""What a fine-tuning was asked to do; it is resumed with the same, or not at all."""
+"""Options of the run; a fine-tuning can be resumed with the same options only."""
 
-SCORED = 256
-"""Sequences that are scored at once where nobody says how many fit."""
+EVAL_BATCH_SIZE = 256
+"""Sequences scored at once if no micro-batch size is set."""
 
 
 def run(
@@ -45,14 +44,24 @@ def run(
     console: Console,
     micro_batch_size: int = 0,
 ) -> Path:
-    """Train on the weights and alphas splits, score on the validation split, write `out/hybrid`.
+    """Train on the train and train_arch splits, score on the validation split, and write `out/hybrid`.
 
-    At most `micro_batch_size` sequences go through the model at once, 0 meaning a whole batch. Gradients add up to the
-    same, so a fine-tuning may be resumed with another.
+    Args:
+        hybrid: exported folder, or run folder.
+        options: task and its data.
+        out: folder of the run; must be empty unless `resume`.
+        steps: number of optimizer steps.
+        batch_size: sequences in a batch.
+        weights: optimizer of the weights.
+        seed: seed of the batches.
+        resume: continue the fine-tuning in `out`.
+        console: where to print.
+        micro_batch_size: sequences in a forward pass; 0: the whole batch. Gradients are accumulated, so this does not
+            change the result, and a fine-tuning can be resumed with another value.
 
-    Raises ManticoreError if `out` is taken, or the hybrid does not fit the task.
+    Raises ManticoreError if `out` is not empty, or if the hybrid cannot be loaded or does not fit the task.
     """
-    asked = {
+    settings = {
         "hybrid": str(hybrid.resolve()),
         "task": asdict(options),
         "steps": steps,
@@ -60,34 +69,33 @@ def run(
         "weights": asdict(weights),
         "seed": seed,
     }
-    check_same_options(out / OPTIONS_FILE, asked, resume, "fine-tuning")
+    check_same_options(out / OPTIONS_FILE, settings, resume, "fine-tuning")
     if (out / "hybrid").exists():
         info(console, f"{out} is complete; nothing to do.")
         return out / "hybrid"
     machine = setup_hardware(RunOptions())
-    model = read_hybrid(hybrid)
-    task = task_of(hybrid, model, options)
-    check_fits(model, task)
+    model = load_hybrid(hybrid)
+    task = load_hybrid_task(hybrid, model, options)
     splits = task.splits()
-    stream = BatchSampler(
-        concat([splits.train, splits.train_arch]), batch_size, seed_of(seed, "fine-tune"), task.collate
-    )
-    write_json(out / OPTIONS_FILE, asked)
-    scored = micro_batch_size or SCORED
-    before = score(model, splits.val, task.collate, scored, machine.device)
+    examples = concat([splits.train, splits.train_arch])
+    sampler = BatchSampler(examples, batch_size, seed_of(seed, "fine-tune"), task.collate)
+    write_json(out / OPTIONS_FILE, settings)
+
+    eval_batch_size = micro_batch_size or EVAL_BATCH_SIZE
+    before = score(model, splits.val, task.collate, eval_batch_size, machine.device)
     torch.manual_seed(seed)
-    (out / "checkpoints").mkdir(parents=True, exist_ok=True)
     length = int(splits.train.lengths.mean() / task.sequences)
     module = TrainModule(model, weights, steps, LoopOptions(micro_batch_size, length=length))
-    fit(module, {"weights": stream}, "fine-tune", out / "checkpoints", machine, console)
-    after = score(model, splits.val, task.collate, scored, machine.device)
+    fit(module, {"weights": sampler}, "fine-tune", out / "checkpoints", machine, console)
+    after = score(model, splits.val, task.collate, eval_batch_size, machine.device)
     info(
         console,
         f"{task.name} validation split: {before.format()} before, {after.format()} after "
         f"{steps} steps ({module.tokens:,} tokens)",
     )
+
     card = finetuned_card(hybrid, task.name, steps, batch_size, module.tokens, weights.lr, before, after)
-    place = save_checkpoint(model.to("cpu"), task.hf_tokenizer(), out / "hybrid", card)
+    folder = save_checkpoint(model.to("cpu"), task.hf_tokenizer(), out / "hybrid", card)
     (out / "checkpoints" / "fine-tune.ckpt").unlink(missing_ok=True)
-    info(console, str(place))
-    return place
+    info(console, str(folder))
+    return folder

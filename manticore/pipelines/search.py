@@ -19,7 +19,7 @@ from manticore.experiment.model_selection import choose_base, select_path
 from manticore.experiment.phases import finetune, run_search, train_components, train_controls
 from manticore.experiment.run_dir import RunDir, open_run_dir
 from manticore.export.checkpoint import save_checkpoint
-from manticore.export.load import read_hybrid
+from manticore.export.load import load_hybrid
 from manticore.nas.architecture import Architecture
 from manticore.nas.cost import parameters
 from manticore.nas.discretize import discretize
@@ -52,7 +52,7 @@ class Result:
     @property
     def hybrid(self) -> PreTrainedModel:
         """The exported model."""
-        return read_hybrid(self.path)
+        return load_hybrid(self.path)
 
 
 def run(recipe: Recipe, out: Path, console: Console, resume: bool = False, preset_reason: str = "") -> Result:

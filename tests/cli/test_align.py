@@ -95,13 +95,13 @@ def test_a_set_is_written_and_fits(
         projector_options={key: value for key, value in held["projector"].items() if key != "kind"},
     )
     ProjectorSet.load(out).check([load(spec) for spec in specs.components], specs, base)
-    (donor,) = (name for name in names if name != base)
-    validated = f"{out}: a projector set of {donor} for the base model {base}, 2 stages\n"
+    donors = ", ".join(name for name in names if name != base)
+    validated = f"{out}: a projector set of {donors} for the base model {base}, 2 stages\n"
     assert call(capsys, "validate", out)[:2] == (0, validated)
     assert (out / "README.md").read_text().startswith("# ")
 
 
-def test_how_much_of_the_text_pairs_up_is_told(shelf: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_share_of_paired_tokens_is_printed(shelf: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """`the| |th|i|n|g| |i|n| |the| |r|i|n|g` beside `t|h|e| |t|h|ing| |in| |t|h|e| |r|ing`: 11 of 16 end together."""
     files = [tmp_path / f"{number}.txt" for number in range(24)]
     for file in files:
@@ -110,7 +110,7 @@ def test_how_much_of_the_text_pairs_up_is_told(shelf: Path, tmp_path: Path, caps
         status, told, err = call(capsys, "align", *words(shelf, tmp_path / pair, pair), "--text", *files)
         assert status == 0, err
         pairs = "".join(f"; 69% of them pair with tokens of {name}" for name in share)
-        assert f"aligned on 336 tokens{pairs}; measured on others" in " ".join(told.split())
+        assert f"fitted on 336 tokens{pairs}; measured on held-out text" in " ".join(told.split())
         held = read_json(tmp_path / pair / "config.json")
         assert (held["tokens"], held["paired"]) == (336, share)
 

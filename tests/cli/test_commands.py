@@ -189,7 +189,7 @@ def test_evaluate_finds_the_accuracy_of_the_table(
     asked = catalog.load_task
     options = yaml.safe_load((pico_run / "recipe.yaml").read_text())["task"]
     with pytest.MonkeyPatch.context() as patch:  # the same small data as the run had
-        patch.setattr("manticore.pipelines.evaluate.load_task", lambda given: asked(type(given)(**options)))
+        patch.setattr("manticore.export.load.load_task", lambda given: asked(type(given)(**options)))
         status, out, err = call(capsys, "evaluate", pico_run, "--json", tmp_path / "numbers.json")
     assert (status, err) == (0, "")
     assert f"accuracy {100 * row.score.value:.1f} ± " in out

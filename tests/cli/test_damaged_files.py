@@ -151,7 +151,7 @@ def test_another_model_is_no_hybrid(
     ("harm", "message"),
     [
         (_cut, "cannot be read as a hybrid"),
-        (_other, "they lack"),
+        (_other, "tensors are missing"),
         (lambda file: file.rename(file.with_name("pytorch_model.bin")), "pickled weights (pytorch_model.bin)"),
         (Path.unlink, "it holds no weights"),
         (lambda file: (file.parent / "config.json").write_text("{"), "cannot be read as a hybrid"),
@@ -172,7 +172,7 @@ def test_a_damaged_hybrid(
     ("harm", "message"),
     [
         (_cut, "cannot be read as a Hugging Face model"),
-        (_other, "they lack"),
+        (_other, "tensors are missing"),
         (lambda file: file.rename(file.with_name("pytorch_model.bin")), "pickled weights (pytorch_model.bin)"),
         (Path.unlink, "holds no weights"),
         (lambda file: (file.parent / "config.json").unlink(), "has no config.json"),

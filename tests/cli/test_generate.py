@@ -15,8 +15,8 @@ from safetensors.torch import load_file
 from transformers import GPT2Config, GPT2LMHeadModel
 
 from manticore.config.generate import SamplingOptions
-from manticore.export.load import read_hybrid
-from manticore.pipelines.generate import prompt_ids, run
+from manticore.export.load import load_hybrid
+from manticore.pipelines.generate import encode_prompt, run
 from tests.helpers import text_hybrids
 from tests.helpers.cli import call, refusal
 from tests.helpers.text_hybrids import LENGTH, WORDS, exported
@@ -34,8 +34,8 @@ def hybrid(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def likeliest(folder: Path, count: int) -> list[int]:
     """The likeliest tokens, one by one, without a cache."""
-    model = read_hybrid(folder)
-    ids = prompt_ids(PROMPT, model, tokenizer(WORDS))
+    model = load_hybrid(folder)
+    ids = encode_prompt(PROMPT, tokenizer(WORDS))
     start = ids.shape[1]
     with torch.no_grad():
         for _ in range(count):
@@ -55,10 +55,10 @@ def test_greedy_is_the_likeliest_token_each_time(capsys: pytest.CaptureFixture[s
 
 
 def test_what_was_saved_in_half_precision_is_read_in_float32(hybrid: Path, tmp_path: Path) -> None:
-    whole = read_hybrid(hybrid).state_dict()
-    read_hybrid(hybrid).half().save_pretrained(tmp_path)
+    whole = load_hybrid(hybrid).state_dict()
+    load_hybrid(hybrid).half().save_pretrained(tmp_path)
     assert load_file(tmp_path / "model.safetensors").popitem()[1].dtype == torch.float16
-    held = read_hybrid(tmp_path).state_dict()
+    held = load_hybrid(tmp_path).state_dict()
     assert all(torch.equal(held[name], value.half().float()) for name, value in whole.items())
     assert {value.dtype for value in held.values()} == {torch.float32}
 
@@ -67,8 +67,8 @@ def test_text_comes_piece_by_piece(hybrid: Path) -> None:
     pieces: list[str] = []
     run(str(hybrid), PROMPT, SamplingOptions(max_new_tokens=40, temperature=3.0), pieces.append)
     assert len([piece for piece in pieces if piece]) > 1
-    model, words = read_hybrid(hybrid), tokenizer(WORDS)
-    prompt = prompt_ids(PROMPT, model, words)
+    model, words = load_hybrid(hybrid), tokenizer(WORDS)
+    prompt = encode_prompt(PROMPT, words)
     torch.manual_seed(0)
     end = text_hybrids.words().eos_token_id  # may be drawn
     settings = {"do_sample": True, "temperature": 3.0, "top_k": 0, "pad_token_id": 0, "eos_token_id": end}
@@ -87,8 +87,8 @@ def test_draws_follow_the_seed(capsys: pytest.CaptureFixture[str], hybrid: Path)
 def test_beams_find_nothing_less_likely(capsys: pytest.CaptureFixture[str], hybrid: Path) -> None:
     status, out, err = call(capsys, "generate", hybrid, "--prompt", PROMPT, "--max-new-tokens", "8", "--num-beams", "4")
     assert (status, err) == (0, "")
-    model, words = read_hybrid(hybrid), tokenizer(WORDS)
-    prompt = prompt_ids(PROMPT, model, words)
+    model, words = load_hybrid(hybrid), tokenizer(WORDS)
+    prompt = encode_prompt(PROMPT, words)
     beams = model.generate(input_ids=prompt, max_new_tokens=8, num_beams=4, do_sample=False, pad_token_id=0)
     assert out == words.decode(beams[0, prompt.shape[1] :]) + "\n"
 
@@ -110,7 +110,7 @@ def test_a_component_goes_on_too(capsys: pytest.CaptureFixture[str], tmp_path: P
 
 
 def test_exactly_as_many_tokens_as_there_are_positions(capsys: pytest.CaptureFixture[str], hybrid: Path) -> None:
-    room = LENGTH - prompt_ids(PROMPT, read_hybrid(hybrid), tokenizer(WORDS)).shape[1]
+    room = LENGTH - encode_prompt(PROMPT, tokenizer(WORDS)).shape[1]
     words = ("generate", hybrid, "--prompt", PROMPT, "--max-new-tokens")
     assert call(capsys, *words, room)[1] == by_hand(hybrid, room) + "\n"
     told = refusal(capsys, *words, room + 1)
@@ -137,7 +137,7 @@ def test_exactly_as_many_tokens_as_there_are_positions(capsys: pytest.CaptureFix
         (["{out}/nowhere", "--prompt", "a"], "no such model folder"),
         (["gpt-nea", "--prompt", "a"], "unknown model 'gpt-nea'. Did you mean 'gpt-neo'?"),
         (["{wordless}", "--prompt", "a"], "has no tokenizer: text cannot be read without one"),
-        (["{labels}", "--prompt", "a"], "answers with labels (kind 'classification'); only a language model goes on"),
+        (["{labels}", "--prompt", "a"], "is no language model: it predicts labels (head 'classification')"),
         (["{small}", "--prompt", "a"], "has 320 embedding rows, fewer than the 330 tokens of the tokenizer"),
     ],
 )
@@ -189,8 +189,8 @@ def test_where_manticore_cannot_be_imported(hybrid: Path, tmp_path: Path) -> Non
     )
     assert done.returncode == 0, done.stderr[-2000:]
     greedy = likeliest(hybrid, 8)
-    model, words = read_hybrid(hybrid), tokenizer(WORDS)
-    prompt = prompt_ids(PROMPT, model, words)
+    model, words = load_hybrid(hybrid), tokenizer(WORDS)
+    prompt = encode_prompt(PROMPT, words)
     settings = {"num_beams": 2, "do_sample": False, "use_cache": False, "pad_token_id": 0}
     beams = model.generate(input_ids=prompt, max_new_tokens=8, **settings)[0, prompt.shape[1] :].tolist()
     assert beams != greedy

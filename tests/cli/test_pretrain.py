@@ -1,4 +1,4 @@
-"""`manticore pretrain` at pico size: a folder that loads, a score of what was held out, resuming, wrong use."""
+"""`manticore pretrain` at pico size: a folder that loads, scores of held-out text, resuming, wrong use."""
 
 from __future__ import annotations
 
@@ -38,8 +38,8 @@ def text(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def pretrain(name: str, text: Path, out: Path, more: str = "") -> int:
-    words = f"pretrain --config pretrain/{name} --text {text} --out {out} {PICO} {SIZES[name]} {more}"
-    return main(shlex.split(words))
+    arguments = f"pretrain --config pretrain/{name} --text {text} --out {out} {PICO} {SIZES[name]} {more}"
+    return main(shlex.split(arguments))
 
 
 @pytest.fixture(scope="module")
@@ -53,38 +53,38 @@ def out(text: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize("name", ["gpt", "mamba"])
 def test_the_folder_is_a_component(out: Path, name: str) -> None:
     folder = out / name / "model"
-    made = load(ComponentSpec(str(folder)))
-    assert made.pretrained
-    assert made.tokenizer is not None
-    assert len(made.tokenizer) == made.config.vocab_size == 300
-    assert made.config.eos_token_id == made.tokenizer.eos_token_id
+    component = load(ComponentSpec(str(folder)))
+    assert component.pretrained
+    assert component.tokenizer is not None
+    assert len(component.tokenizer) == component.config.vocab_size == 300
+    assert component.config.eos_token_id == component.tokenizer.eos_token_id
     stored = AutoModelForCausalLM.from_pretrained(folder, dtype="auto")
     assert {parameter.dtype for parameter in stored.parameters()} == {torch.float16}
     assert not list((out / name / "checkpoints").glob("*.ckpt"))
 
 
-def test_both_read_with_the_same_tokenizer(out: Path) -> None:
-    words = [AutoTokenizer.from_pretrained(out / name / "model") for name in ("gpt", "mamba")]
-    assert words[0].get_vocab() == words[1].get_vocab()
+def test_both_have_the_same_tokenizer(out: Path) -> None:
+    tokenizers = [AutoTokenizer.from_pretrained(out / name / "model") for name in ("gpt", "mamba")]
+    assert tokenizers[0].get_vocab() == tokenizers[1].get_vocab()
     text = "Übung  macht\n\nden Meister. 🙂"
-    assert words[0].decode(words[1](text)["input_ids"]) == text
+    assert tokenizers[0].decode(tokenizers[1](text)["input_ids"]) == text
 
 
-def test_the_card_tells_every_file(out: Path) -> None:
+def test_the_card_has_a_row_for_every_file(out: Path) -> None:
     card = (out / "gpt" / "model" / "README.md").read_text()
     assert "| a.txt |" in card
     assert "| b.txt |" in card
     assert "| all |" in card
 
 
-def test_a_stopped_pretraining_comes_to_the_same(
+def test_a_resumed_pretraining_gives_the_same_weights(
     out: Path, text: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     save = callbacks.SaveState.on_train_batch_end
 
     def stop(self: callbacks.SaveState, trainer: object, module: object, *rest: object) -> None:
         save(self, trainer, module, *rest)
-        if module.done == 4:  # type: ignore[attr-defined]
+        if module.step_count == 4:  # type: ignore[attr-defined]
             raise KeyboardInterrupt
 
     monkeypatch.setattr(callbacks.SaveState, "on_train_batch_end", stop)
@@ -93,12 +93,12 @@ def test_a_stopped_pretraining_comes_to_the_same(
     assert not (tmp_path / "gpt" / "model").exists()
     assert pretrain("gpt-neo-nano", text, tmp_path / "gpt") == 2
     assert pretrain("gpt-neo-nano", text, tmp_path / "gpt", "--resume") == 0
-    held = [AutoModelForCausalLM.from_pretrained(folder / "gpt" / "model").state_dict() for folder in (out, tmp_path)]
-    assert all(torch.equal(held[0][key], held[1][key]) for key in held[0])
+    states = [AutoModelForCausalLM.from_pretrained(folder / "gpt" / "model").state_dict() for folder in (out, tmp_path)]
+    assert all(torch.equal(states[0][key], states[1][key]) for key in states[0])
 
 
-def test_what_is_held_out_is_not_learnt_from(out: Path, text: Path, tmp_path: Path) -> None:
-    """Other letters at the end of every file: other scores, the same tokenizer and weights."""
+def test_held_out_text_is_not_trained_on(out: Path, text: Path, tmp_path: Path) -> None:
+    """Different letters at the end of every file change the scores, but neither tokenizer nor weights."""
     (tmp_path / "corpus").mkdir()
     for file in text.iterdir():
         whole = file.read_text(encoding="utf-8")
@@ -113,26 +113,26 @@ def test_what_is_held_out_is_not_learnt_from(out: Path, text: Path, tmp_path: Pa
     assert all(float(other) > float(own) for own, other in zip(*scores, strict=True))
 
 
-def test_what_is_left_out_is_not_learnt_from(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_decontaminated_paragraphs_are_not_trained_on(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "other.txt").write_text("\n\n".join(sample()[:5]), encoding="utf-8")
-    words = f"--decontaminate {tmp_path / 'other.txt'}"
+    flags = f"--decontaminate {tmp_path / 'other.txt'}"
     (tmp_path / "corpus").mkdir()
     (tmp_path / "corpus" / "c.txt").write_text("\n<|endoftext|>\n".join(sample()[3:9]), encoding="utf-8")
-    assert pretrain("gpt-neo-nano", tmp_path / "corpus", tmp_path / "out", words) == 0
+    assert pretrain("gpt-neo-nano", tmp_path / "corpus", tmp_path / "out", flags) == 0
     asked = json.loads((tmp_path / "out" / "pretrain.json").read_text())
     assert asked["decontaminate"].endswith("other.txt")
     capsys.readouterr()
-    assert pretrain("gpt-neo-nano", tmp_path / "corpus", tmp_path / "left", words) == 0
-    left = tokens_told(capsys.readouterr().out)
+    assert pretrain("gpt-neo-nano", tmp_path / "corpus", tmp_path / "left", flags) == 0
+    left = training_tokens(capsys.readouterr().out)
     assert pretrain("gpt-neo-nano", tmp_path / "corpus", tmp_path / "whole") == 0
-    assert 0 < left < 0.75 * tokens_told(capsys.readouterr().out), "two of six documents are in the other text"
+    assert 0 < left < 0.75 * training_tokens(capsys.readouterr().out), "two of six documents overlap"
 
 
-def tokens_told(said: str) -> int:
-    """The number of tokens that are learnt from, as it is printed."""
-    told = re.search(r"([\d,]+) tokens of", said)
-    assert told is not None
-    return int(told[1].replace(",", ""))
+def training_tokens(output: str) -> int:
+    """The printed number of training tokens."""
+    match = re.search(r"([\d,]+) training tokens", output)
+    assert match is not None
+    return int(match[1].replace(",", ""))
 
 
 @pytest.mark.parametrize(
@@ -140,10 +140,10 @@ def tokens_told(said: str) -> int:
     [
         ("--set size.widht=3", "unknown recipe key 'size.widht'. Did you mean 'size.width'?"),
         ("--set family=mambo", "unknown family 'mambo'"),
-        ("--set weights.optimizer=muom", "unknown optimizer 'muom'. Did you mean 'muon'?"),
-        ("--set steps=0", "steps must be at least 1"),
-        ("--set weights.lr=-1", "weights.lr must be at least 0, got -1"),
-        ("--set passage=0 --set held_out=2", "held_out must be above 0 and below 1"),
+        ("--set weights.optimizer=muom", "unknown weights.optimizer 'muom'. Did you mean 'muon'?"),
+        ("--set steps=0", "steps must be a whole number of at least 1"),
+        ("--set weights.lr=-1", "weights.lr must be a number of at least 0, got -1"),
+        ("--set passage=0 --set held_out=2", "held_out must be a number above 0 and below 1"),
         ("--tokenizer nowhere", "nowhere holds no tokenizer"),
     ],
 )

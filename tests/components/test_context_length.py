@@ -13,8 +13,7 @@ from manticore.components.context_length import context_length, hybrid_context_l
 from manticore.components.spec import ComponentSpec
 from manticore.config.loading import fit_to_context, load_recipe
 from manticore.errors import ManticoreError
-from manticore.export.load import read_hybrid
-from manticore.pipelines.evaluate import task_of
+from manticore.export.load import load_hybrid, load_hybrid_task
 from manticore.pipelines.search import run
 from manticore.tasks.options import TaskOptions
 from manticore.utils import assets
@@ -62,10 +61,10 @@ def test_only_local_configs_are_asked() -> None:
 
 
 def test_a_hybrid_is_given_what_it_has_positions_for(tmp_path: Path) -> None:
-    model = read_hybrid(exported(tmp_path / "hybrid"))
+    model = load_hybrid(exported(tmp_path / "hybrid"))
     limit = min(hybrid_context_lengths(model.config).values())
-    assert task_of(tmp_path / "hybrid", model, TaskOptions("text", preset="paper")).max_length == limit < 1024
-    assert task_of(tmp_path / "hybrid", model, TaskOptions("text@length=8")).max_length == 8
+    assert load_hybrid_task(tmp_path / "hybrid", model, TaskOptions("text", preset="paper")).max_length == limit < 1024
+    assert load_hybrid_task(tmp_path / "hybrid", model, TaskOptions("text@length=8")).max_length == 8
 
 
 @pytest.mark.parametrize(

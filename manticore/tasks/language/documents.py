@@ -65,6 +65,13 @@ def read_grouped_documents(path: Path) -> tuple[dict[str, list[str]], dict[str, 
     return documents, groups
 
 
+def read_texts(path: Path) -> list[str]:
+    """The documents of a file or folder; a file of another type is one document in UTF-8. Raises ManticoreError."""
+    if path.is_dir() or kind_of(path) in KINDS:
+        return [text for texts in read_documents(path).values() for text in texts]
+    return [read_text(path)]
+
+
 def passages(text: str, size: int) -> list[str]:
     """A document cut into passages of about `size` bytes, between paragraphs or else between lines; 0: not cut."""
     if not size or len(text.encode()) <= size:
