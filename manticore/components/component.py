@@ -1,4 +1,4 @@
-"""A component in memory: a Hugging Face model that can be cut into segments. Knows nothing of other components."""
+"""A component in memory: a Hugging Face model that can be cut into segments."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from manticore.modeling.segments import BackboneLayout, Segment
 
 
 def layer_boundaries(layers: int, stages: int) -> list[int]:
-    """S + 1 layer boundaries, s N / S rounded; depths need not divide: cuts(7, 3) == [0, 2, 5, 7].
+    """The S + 1 layer boundaries s N / S, rounded; S need not divide N: `layer_boundaries(7, 3) == [0, 2, 5, 7]`.
 
-    Halves go to the stage that is nearer to an end, at whatever depth: cuts(6, 4) == [0, 2, 3, 4, 6] and cuts(10, 4) ==
-    [0, 3, 5, 7, 10]. So cuts of different components stay abreast, and middle stages, which are the cheap ones to give
-    to another component, are small; the ends of a pretrained model are dear to replace whatever their size.
+    Halves are rounded so that the stage nearer to an end of the model gets the layer: `layer_boundaries(6, 4) ==
+    [0, 2, 3, 4, 6]` and `layer_boundaries(10, 4) == [0, 3, 5, 7, 10]`. So the boundaries of components of different
+    depth stay at similar fractions of the depth, and the middle stages, where a donor costs the least loss, are small.
     """
-    near = [(2 * stage * layers + stages) // (2 * stages) for stage in range(stages // 2 + 1)]
-    return near + [layers - near[stages - stage] for stage in range(stages // 2 + 1, stages + 1)]
+    first_half = [(2 * stage * layers + stages) // (2 * stages) for stage in range(stages // 2 + 1)]
+    return first_half + [layers - first_half[stages - stage] for stage in range(stages // 2 + 1, stages + 1)]
 
 
 def weight_hash(model: nn.Module) -> str:
@@ -38,16 +38,16 @@ def weight_hash(model: nn.Module) -> str:
 
 @dataclass
 class Component:
-    """A model and what is known of where it came from.
+    """A loaded model and its origin.
 
     Attributes:
-        name: how paths and tables call it.
+        name: name in paths and tables.
         family: its row in the table of families.
         model: the Hugging Face causal language model.
-        source: alias, hub id or folder; `scratch` if its weights were drawn here.
-        revision: what was loaded from the hub, if it was.
-        pretrained: its weights were loaded, not drawn.
-        tokenizer: what it reads text with; None if there is none beside its weights.
+        source: alias, hub id or folder; ends with `(from scratch)` for random weights.
+        revision: revision on the hub; None for other sources.
+        pretrained: whether its weights were loaded, not drawn at random.
+        tokenizer: its tokenizer; None if there is none beside its weights.
     """
 
     name: str
@@ -71,8 +71,8 @@ class Component:
     @property
     def backbone(self) -> nn.Module:
         """The model without its head."""
-        held: nn.Module = self.model.base_model
-        return held
+        backbone: nn.Module = self.model.base_model
+        return backbone
 
     @property
     def width(self) -> int:
@@ -90,7 +90,7 @@ class Component:
         return weight_hash(self.model)
 
     def layer_boundaries(self, stages: int) -> list[int]:
-        """Layer boundaries of the S segments. Raises ManticoreError if some segment would be empty."""
+        """Layer boundaries of the S segments. Raises ManticoreError if a segment would have no layer."""
         if stages > self.depth:
             raise ManticoreError(
                 f"{stages} stages are more than the {self.depth} layers of '{self.name}'; use at most {self.depth}"
@@ -98,7 +98,7 @@ class Component:
         return layer_boundaries(self.depth, stages)
 
     def segment(self, start: int, stop: int, keep_norm: bool = False) -> Segment:
-        """Layers `start` to `stop` with a copy of this component's weights."""
+        """Layers `start` to `stop` with a copy of their weights, and of the final norm's if `keep_norm`."""
         segment = Segment(self.config, self.layout, start, stop, keep_norm)
         layers, norm = self.layout.layers, self.layout.norm
         source, target = getattr(self.backbone, layers)[start:stop], getattr(segment.backbone, layers)
@@ -109,7 +109,7 @@ class Component:
         return segment
 
     def describe(self) -> dict[str, Any]:
-        """What an exported checkpoint's configuration says about this component."""
+        """The entry of this component in the configuration of an exported hybrid."""
         config = self.config.to_dict()
         for key in ("dtype", "torch_dtype", "transformers_version", "architectures", "_name_or_path"):
             config.pop(key, None)

@@ -1,6 +1,6 @@
-"""The table of families: where each keeps its layers, norm, embedding and positions. Knows no weights.
+"""The table of families: where a Hugging Face model has its layers, norm, embedding and positions.
 
-A new family is a row here, not a copy of its forward pass.
+A new family is one row of this table; its forward pass stays that of Hugging Face.
 """
 
 from __future__ import annotations
@@ -22,19 +22,23 @@ class Family:
     """One row of the table.
 
     Attributes:
-        model_types: Hugging Face `model_type`s the row serves.
+        model_types: the `model_type`s of Hugging Face configurations that the row serves.
         layout: attribute names of the backbone class.
-        options: the family's own configuration keywords for a `Size`.
+        options: function from a `BlockSize` to keyword arguments of the configuration class.
     """
 
     model_types: tuple[str, ...]
     layout: BackboneLayout
     options: Callable[[BlockSize], dict[str, object]]
 
-    def scratch(self, model_type: str, size: BlockSize, vocab_size: int, length: int) -> PretrainedConfig:
-        """A configuration of the given size, for `vocab_size` token ids and sequences of at most `length` tokens.
+    def scratch_config(self, model_type: str, size: BlockSize, vocab_size: int, length: int) -> PretrainedConfig:
+        """A configuration for a model from scratch.
 
-        `model_type` is one of those the row serves.
+        Args:
+            model_type: one of `model_types`.
+            size: width, depth and other sizes.
+            vocab_size: number of token ids.
+            length: tokens of the longest sequence.
         """
         return AutoConfig.for_model(
             model_type,
@@ -50,14 +54,29 @@ class Family:
 families: Registry[Family] = Registry("family")
 
 
+def family_of(config: PretrainedConfig) -> Family:
+    """The family of a configuration.
+
+    Raises UnknownName if there is none, ManticoreError if the model cannot be cut into segments.
+    """
+    if getattr(config, "scale_attn_by_inverse_layer_idx", False):
+        raise ManticoreError(
+            "a GPT-2 with scale_attn_by_inverse_layer_idx cannot be cut: its layers depend on their index"
+        )
+    rows = {model_type: families[name] for name in families for model_type in families[name].model_types}
+    if config.model_type not in rows:
+        raise UnknownName("model family", config.model_type, rows)
+    return rows[config.model_type]
+
+
 def _gpt_neo(size: BlockSize) -> dict[str, object]:
-    kinds = ["global" if layer % 2 == 0 else "local" for layer in range(size.layers)]
+    attention = ["global" if layer % 2 == 0 else "local" for layer in range(size.layers)]
     return {
         "hidden_size": size.width,
         "num_layers": size.layers,
         "num_heads": size.heads,
         "intermediate_size": size.intermediate_size or 4 * size.width,
-        "attention_types": [[[kind], 1] for kind in kinds],
+        "attention_types": [[[kind], 1] for kind in attention],
         "window_size": size.window_size,
         "resid_dropout": 0.0,
         "embed_dropout": 0.0,
@@ -77,7 +96,7 @@ def _gpt2(size: BlockSize) -> dict[str, object]:
     }
 
 
-def _rotary(size: BlockSize) -> dict[str, object]:
+def _gpt_neox(size: BlockSize) -> dict[str, object]:
     return {
         "hidden_size": size.width,
         "num_hidden_layers": size.layers,
@@ -87,7 +106,7 @@ def _rotary(size: BlockSize) -> dict[str, object]:
 
 
 def _llama(size: BlockSize) -> dict[str, object]:
-    return {**_rotary(size), "num_key_value_heads": size.heads, "head_dim": size.width // size.heads}
+    return {**_gpt_neox(size), "num_key_value_heads": size.heads, "head_dim": size.width // size.heads}
 
 
 def _mamba(size: BlockSize) -> dict[str, object]:
@@ -95,35 +114,27 @@ def _mamba(size: BlockSize) -> dict[str, object]:
 
 
 def _mamba2(size: BlockSize) -> dict[str, object]:
-    head = gcd(64, 2 * size.width)
+    head_dim = gcd(64, 2 * size.width)
     return {
         **_mamba(size),
-        "head_dim": head,
-        "num_heads": 2 * size.width // head,
+        "head_dim": head_dim,
+        "num_heads": 2 * size.width // head_dim,
         "n_groups": 1,
         "chunk_size": 64,
     }
 
 
-_ROWS = {
-    "gpt_neo": Family(("gpt_neo",), BackboneLayout("h", "ln_f", "wte", "wpe", "drop"), _gpt_neo),
-    "gpt2": Family(("gpt2",), BackboneLayout("h", "ln_f", "wte", "wpe", "drop"), _gpt2),
-    "gpt_neox": Family(
-        ("gpt_neox",), BackboneLayout("layers", "final_layer_norm", "embed_in", dropout="emb_dropout"), _rotary
-    ),
-    "llama": Family(("llama", "mistral", "qwen2", "qwen3"), BackboneLayout("layers", "norm", "embed_tokens"), _llama),
-    "mamba": Family(("mamba",), BackboneLayout("layers", "norm_f", "embeddings", recurrent=True), _mamba),
-    "mamba2": Family(("mamba2",), BackboneLayout("layers", "norm_f", "embeddings", recurrent=True), _mamba2),
-}
-for _name, _row in _ROWS.items():
-    families.register(_name)(_row)
+_GPT2_LAYOUT = BackboneLayout("h", "ln_f", "wte", "wpe", "drop")
+_GPT_NEOX_LAYOUT = BackboneLayout("layers", "final_layer_norm", "embed_in", dropout="emb_dropout")
+_LLAMA_LAYOUT = BackboneLayout("layers", "norm", "embed_tokens")
+_MAMBA_LAYOUT = BackboneLayout("layers", "norm_f", "embeddings", recurrent=True)
 
-
-def family_of(config: PretrainedConfig) -> Family:
-    """The row that serves a configuration. Raises UnknownName if none does, ManticoreError if it cannot be cut."""
-    if getattr(config, "scale_attn_by_inverse_layer_idx", False):
-        raise ManticoreError("a GPT-2 with scale_attn_by_inverse_layer_idx cannot be cut: its layers know their number")
-    served = {model_type: families[name] for name in families for model_type in families[name].model_types}
-    if config.model_type not in served:
-        raise UnknownName("model family", config.model_type, served)
-    return served[config.model_type]
+for _name, _family in {
+    "gpt_neo": Family(("gpt_neo",), _GPT2_LAYOUT, _gpt_neo),
+    "gpt2": Family(("gpt2",), _GPT2_LAYOUT, _gpt2),
+    "gpt_neox": Family(("gpt_neox",), _GPT_NEOX_LAYOUT, _gpt_neox),
+    "llama": Family(("llama", "mistral", "qwen2", "qwen3"), _LLAMA_LAYOUT, _llama),
+    "mamba": Family(("mamba",), _MAMBA_LAYOUT, _mamba),
+    "mamba2": Family(("mamba2",), _MAMBA_LAYOUT, _mamba2),
+}.items():
+    families.register(_name)(_family)

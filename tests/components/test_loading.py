@@ -1,4 +1,4 @@
-"""From a name to a component: folders, hub ids, aliases, fresh weights; safetensors only."""
+"""Loading components: folders, hub ids, aliases, random weights; safetensors only."""
 
 from __future__ import annotations
 
@@ -16,28 +16,32 @@ from tests.helpers.pico import ATTENTION, FAMILIES, RECURRENT, SCRATCH, componen
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_a_saved_model_comes_back_to_the_bit(family: str, tmp_path: Path) -> None:
+def test_a_saved_model_is_loaded_exactly(family: str, tmp_path: Path) -> None:
     model = component(family).model
     model.save_pretrained(tmp_path / "mine")
-    made = load(ComponentSpec(str(tmp_path / "mine")), SCRATCH)
-    assert (made.name, made.pretrained, made.source) == ("mine", True, str(tmp_path / "mine"))
-    assert not made.model.training
+    loaded = load(ComponentSpec(str(tmp_path / "mine")), SCRATCH)
+    assert (loaded.name, loaded.pretrained, loaded.source) == ("mine", True, str(tmp_path / "mine"))
+    assert not loaded.model.training
     ids, mask = tokens()
     with torch.no_grad():
         assert torch.equal(
-            made.model(input_ids=ids, attention_mask=mask).logits, model(ids, attention_mask=mask).logits
+            loaded.model(input_ids=ids, attention_mask=mask).logits, model(ids, attention_mask=mask).logits
         )
 
 
-def test_half_precision_is_read_as_full(tmp_path: Path) -> None:
+def test_half_precision_is_loaded_as_fp32(tmp_path: Path) -> None:
     component("gpt2").model.to(torch.bfloat16).save_pretrained(tmp_path)
     assert {p.dtype for p in load(ComponentSpec(str(tmp_path))).model.parameters()} == {torch.float32}
 
 
-def test_an_alias_is_drawn_for_a_task_with_its_own_vocabulary() -> None:
-    made = load(ComponentSpec("mamba"), SCRATCH)
-    assert (made.source, made.pretrained, made.revision) == ("mamba (from scratch)", False, None)
-    assert (made.width, made.depth, made.config.vocab_size) == (RECURRENT.width, RECURRENT.layers, SCRATCH.vocab_size)
+def test_an_alias_is_built_from_scratch_for_a_task_with_its_own_vocabulary() -> None:
+    loaded = load(ComponentSpec("mamba"), SCRATCH)
+    assert (loaded.source, loaded.pretrained, loaded.revision) == ("mamba (from scratch)", False, None)
+    assert (loaded.width, loaded.depth, loaded.config.vocab_size) == (
+        RECURRENT.width,
+        RECURRENT.layers,
+        SCRATCH.vocab_size,
+    )
     assert load(ComponentSpec("gpt-neo"), SCRATCH).width == ATTENTION.width
     assert load(ComponentSpec("gpt-neo", size={"layers": 6}), SCRATCH).depth == 6
 
@@ -54,17 +58,17 @@ def test_an_alias_is_drawn_for_a_task_with_its_own_vocabulary() -> None:
 def test_the_hub_is_asked_once_for_the_pinned_revision(
     monkeypatch: pytest.MonkeyPatch, spec: ComponentSpec, source: str, revision: str | None, answers: bool
 ) -> None:
-    asked = []
+    requests = []
 
-    def config(name: str, **where: object) -> None:
-        asked.append((name, where["revision"], where["local_files_only"], where["trust_remote_code"]))
+    def config(name: str, **options: object) -> None:
+        requests.append((name, options["revision"], options["local_files_only"], options["trust_remote_code"]))
         raise OSError("not here")
 
     monkeypatch.setattr(loading, "hub_answers", lambda *_: answers)
     monkeypatch.setattr(loading.AutoConfig, "from_pretrained", config)
     with pytest.raises(ManticoreError, match=f"cannot get '{source}'.*local folder.*HF_HOME.*from scratch"):
         load(spec)
-    assert asked == [(source, revision, not answers, False)]
+    assert requests == [(source, revision, not answers, False)]
 
 
 @pytest.mark.parametrize(
@@ -76,7 +80,7 @@ def test_the_hub_is_asked_once_for_the_pinned_revision(
         (ComponentSpec("gpt2", init="scratch", size={"heads": 3}), "width 32 is no multiple of its 3 heads"),
     ],
 )
-def test_what_cannot_be_had(spec: ComponentSpec, message: str) -> None:
+def test_unavailable_models_are_refused(spec: ComponentSpec, message: str) -> None:
     with pytest.raises(ManticoreError, match=message.replace("?", r"\?")):
         load(spec, SCRATCH if spec.init == "scratch" else None)
 
@@ -86,7 +90,7 @@ def test_from_scratch_needs_sizes() -> None:
         load(ComponentSpec("mamba", init="scratch"))
 
 
-def test_scratch_sizes_go_by_the_kind_of_mixer() -> None:
+def test_scratch_sizes_depend_on_the_mixer() -> None:
     scratch: Scratch = replace(SCRATCH, recurrent=replace(RECURRENT, layers=7))
     assert load(ComponentSpec("mamba2"), scratch).depth == 7
     assert load(ComponentSpec("pythia"), scratch).depth == ATTENTION.layers

@@ -1,4 +1,4 @@
-"""Tokenizers are told apart by content, and ids must have rows."""
+"""Tokenizers are compared by content, and every token id needs an embedding row."""
 
 from __future__ import annotations
 
@@ -17,25 +17,25 @@ from tests.helpers.tokenizers import NAMES, tokenizer
 
 
 def changed(name: str, change: Callable[[dict[str, Any]], object], **options: Any) -> PreTrainedTokenizerFast:
-    held = json.loads(tokenizer(name).backend_tokenizer.to_str())
-    change(held)
-    return PreTrainedTokenizerFast(tokenizer_object=Tokenizer.from_str(json.dumps(held)), **options)
+    content = json.loads(tokenizer(name).backend_tokenizer.to_str())
+    change(content)
+    return PreTrainedTokenizerFast(tokenizer_object=Tokenizer.from_str(json.dumps(content)), **options)
 
 
-def test_no_two_are_taken_for_one() -> None:
+def test_different_tokenizers_have_different_fingerprints() -> None:
     assert len({fingerprint(tokenizer(name)) for name in NAMES}) == len(NAMES)
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_saving_changes_nothing(name: str, tmp_path: Path) -> None:
+def test_saving_keeps_the_fingerprint(name: str, tmp_path: Path) -> None:
     tokenizer(name).save_pretrained(tmp_path / "elsewhere")
     again = AutoTokenizer.from_pretrained(tmp_path / "elsewhere")
     assert again is not tokenizer(name)
     assert same_vocabulary(again, tokenizer(name))
 
 
-def test_names_padding_and_surroundings_play_no_part() -> None:
-    other = changed("neox", lambda held: held.update(post_processor=None), pad_token="<|padding|>")
+def test_name_padding_and_post_processor_do_not_matter() -> None:
+    other = changed("neox", lambda content: content.update(post_processor=None), pad_token="<|padding|>")
     other.name_or_path, other.padding_side, other.model_max_length = "another/name", "left", 7
     other.backend_tokenizer.post_processor = processors.TemplateProcessing(
         single="<|endoftext|> $A", special_tokens=[("<|endoftext|>", 0)]
@@ -48,27 +48,29 @@ def test_names_padding_and_surroundings_play_no_part() -> None:
 @pytest.mark.parametrize(
     "change",
     [
-        lambda held: held["model"]["vocab"].update(a=held["model"]["vocab"]["b"], b=held["model"]["vocab"]["a"]),
-        lambda held: held["model"]["merges"].reverse(),
-        lambda held: held["model"]["merges"].pop(),
-        lambda held: held["model"].update(ignore_merges=True),
-        lambda held: held.update(normalizer={"type": "Lowercase"}),
-        lambda held: held["pre_tokenizer"].update(add_prefix_space=True),
-        lambda held: held["pre_tokenizer"].update(use_regex=False),
-        lambda held: held.update(decoder=None),
-        lambda held: held["added_tokens"].append({**SPECIAL, "id": 330, "content": "<new>"}),
+        lambda content: content["model"]["vocab"].update(
+            a=content["model"]["vocab"]["b"], b=content["model"]["vocab"]["a"]
+        ),
+        lambda content: content["model"]["merges"].reverse(),
+        lambda content: content["model"]["merges"].pop(),
+        lambda content: content["model"].update(ignore_merges=True),
+        lambda content: content.update(normalizer={"type": "Lowercase"}),
+        lambda content: content["pre_tokenizer"].update(add_prefix_space=True),
+        lambda content: content["pre_tokenizer"].update(use_regex=False),
+        lambda content: content.update(decoder=None),
+        lambda content: content["added_tokens"].append({**SPECIAL, "id": 330, "content": "<new>"}),
     ],
     ids=["ids", "order", "merge", "whole words", "normalizer", "prefix", "regex", "decoder", "added"],
 )
-def test_what_reads_otherwise_is_another(change: Callable[[dict[str, Any]], object]) -> None:
+def test_a_change_of_the_encoding_changes_the_fingerprint(change: Callable[[dict[str, Any]], object]) -> None:
     assert not same_vocabulary(tokenizer("prose"), changed("prose", change))
-    assert same_vocabulary(tokenizer("prose"), changed("prose", lambda held: None))
+    assert same_vocabulary(tokenizer("prose"), changed("prose", lambda content: None))
 
 
 SPECIAL = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": False, "special": True}
 
 
-def test_a_table_may_be_longer_than_the_vocabulary_but_not_shorter() -> None:
+def test_an_embedding_table_may_have_more_rows_than_tokens_but_not_fewer() -> None:
     assert len(tokenizer("neox")) == 50_277
     check_vocab_size(tokenizer("neox"), 50_277, "pythia")
     check_vocab_size(tokenizer("neox"), 50_280, "pythia")
@@ -77,7 +79,7 @@ def test_a_table_may_be_longer_than_the_vocabulary_but_not_shorter() -> None:
 
 
 def test_ids_may_have_gaps() -> None:
-    gappy = changed("bytes", lambda held: held["added_tokens"].clear())
+    gappy = changed("bytes", lambda content: content["added_tokens"].clear())
     gappy.add_tokens(["<new>"])
     check_vocab_size(gappy, 257, "exact")
     with pytest.raises(ManticoreError, match="256 embedding rows"):

@@ -23,7 +23,7 @@ def model_folder(folder: Path, family: str, words: PreTrainedTokenizerBase | Non
     """A random model of a family, with a tokenizer beside it."""
     torch.manual_seed(len(family))
     words = words or reader()
-    config = families[family].scratch(family, SIZES[family], len(words), length)
+    config = families[family].scratch_config(family, SIZES[family], len(words), length)
     config.bos_token_id = config.eos_token_id = config.pad_token_id = words.eos_token_id
     AutoModelForCausalLM.from_config(config).save_pretrained(folder)
     words.save_pretrained(folder)

@@ -9,7 +9,7 @@ import pytest
 
 from manticore.cli import main
 from manticore.components import CATALOG
-from manticore.components.loading import config_of, load
+from manticore.components.loading import load, scratch_config
 from manticore.components.spec import ComponentSpec
 from manticore.components.tokenizers import fingerprint
 from manticore.config.loading import load_recipe, read_yaml
@@ -84,7 +84,7 @@ def test_a_space_names_known_models_at_pinned_revisions(name: str) -> None:
 
 def at_hand(spec: ComponentSpec) -> bool:
     """Whether a component's weights come along. What comes as a package is checked by hand, where it is installed."""
-    return spec.source not in CATALOG or CATALOG[spec.source].packed is None
+    return spec.source not in CATALOG or CATALOG[spec.source].packaged is None
 
 
 @pytest.mark.parametrize("preset", ["cpu", "paper"])
@@ -103,7 +103,7 @@ def test_a_recipe_can_be_built_under_each_preset(name: str, preset: str, tmp_pat
         from manticore.components import Scratch
 
         scratch = Scratch(sizes.attention, sizes.recurrent, task.vocabulary.size, task.max_length)
-        config = config_of(spec, scratch)
+        config = scratch_config(spec, scratch)
         assert config.num_hidden_layers >= stages
         if preset == "cpu":
             assert load(spec, scratch).layer_boundaries(stages)

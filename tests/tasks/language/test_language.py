@@ -235,7 +235,7 @@ def test_a_tokenizer_that_lowercases_is_refused() -> None:
     tokenizer.backend_tokenizer.normalizer = Lowercase()
     task = load_task(TaskOptions("text@passage=4000,length=64"))
     assert isinstance(task, LanguageTask)
-    with pytest.raises(ManticoreError, match="reads capitals as small letters"):
+    with pytest.raises(ManticoreError, match="lowercases text"):
         task.with_tokenizer(tokenizer)
 
 
