@@ -98,6 +98,7 @@ def registered() -> Iterator[None]:
         table.pop(name, None)
 
 
+@pytest.mark.e2e
 def test_a_checkpoint_with_a_users_head_and_topology_loads_elsewhere(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
