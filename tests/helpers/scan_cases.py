@@ -20,7 +20,7 @@ SUMMED = ("A", "D", "delta_bias")  # gradients that are sums over batch and leng
 
 @st.composite
 def arguments(draw: st.DrawFn, dtype: torch.dtype = torch.float32) -> Arguments:
-    """Shapes around the edges of a tile, step sizes and decays from nothing to extreme, every optional in or out."""
+    """Shapes around the edges of a tile, step sizes and decays from 0 to extreme, any optional arguments."""
     batch = draw(st.integers(1, 3), label="batch")
     width = draw(st.sampled_from([1, 2, 5, 31, 32, 33, 70]), label="width")
     length = draw(st.sampled_from([1, 2, 7, 63, 64, 65, 130]), label="length")
@@ -51,9 +51,9 @@ def arguments(draw: st.DrawFn, dtype: torch.dtype = torch.float32) -> Arguments:
     return {name: x.to(dtype) for name, x in drawn.items() if name not in absent}
 
 
-def results(scan: Callable[..., Any], given: Arguments, softplus: bool = True, **kwargs: Any) -> Arguments:
-    """Output, last state and the gradient of each argument, against a fixed random cotangent."""
-    leaves = {name: x.detach().requires_grad_() for name, x in given.items()}
+def results(scan: Callable[..., Any], inputs: Arguments, softplus: bool = True, **kwargs: Any) -> Arguments:
+    """Output, last state and the gradient of each argument for a fixed random cotangent."""
+    leaves = {name: x.detach().requires_grad_() for name, x in inputs.items()}
     y, last = scan(**leaves, delta_softplus=softplus, return_last_state=True, **kwargs)
     r = torch.Generator().manual_seed(7)
     wide = torch.promote_types(y.dtype, torch.float32)
@@ -62,15 +62,16 @@ def results(scan: Callable[..., Any], given: Arguments, softplus: bool = True, *
     return {"y": y.detach(), "last": last.detach(), **dict(zip(leaves, gradients, strict=True))}
 
 
-def double(given: Arguments) -> Arguments:
-    return {name: x.double() for name, x in given.items()}
+def double(inputs: Arguments) -> Arguments:
+    """The arguments in double precision."""
+    return {name: x.double() for name, x in inputs.items()}
 
 
 def assert_close(fast: Arguments, exact: Arguments, rounded: Arguments, tolerance: float) -> None:
-    """Within `tolerance` of the largest value, or no worse than twice what plain single precision itself loses."""
+    """Error below `tolerance` of the largest value, or below twice the rounding error of plain single precision."""
     for name, reference in exact.items():
         error = (fast[name].double() - reference).abs().max()
         unavoidable = 2 * (rounded[name].double() - reference).abs().max()
-        if name in SUMMED:  # terms of about one that may cancel, each with a rounding of its own
+        if name in SUMMED:  # terms of about 1 that may cancel, each with its rounding error
             unavoidable = unavoidable + torch.finfo(torch.float32).eps * exact["y"][:, 0].numel()
         assert error <= torch.maximum(tolerance * reference.abs().max(), unavoidable), (name, error, unavoidable)

@@ -1,4 +1,4 @@
-"""Every backend's convolution agrees with the plain one in double precision, gradients included, in either layout."""
+"""The CPU convolution agrees with the plain one in double precision, with all gradients, in both memory layouts."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ LAYOUTS = [along_time, along_width, half_of_time, half_of_width, every_other]
 
 @st.composite
 def arguments(draw: st.DrawFn, dtype: torch.dtype = torch.float32) -> Arguments:
-    """Shapes around the edges of a tile in both layouts, numbers from nothing to extreme, every optional in or out."""
+    """Shapes around the edges of a tile, both layouts, values from 0 to extreme, with any of the optional arguments."""
     batch = draw(st.integers(1, 3), label="batch")
     width = draw(st.sampled_from([1, 2, 5, 33, 511, 513]), label="width")
     length = draw(st.sampled_from([1, 2, 3, 4, 31, 33, 65, 2047, 2051] if width < 100 else [1, 31, 34]), label="length")
@@ -73,9 +73,9 @@ def arguments(draw: st.DrawFn, dtype: torch.dtype = torch.float32) -> Arguments:
     return {name: x for name, x in drawn.items() if name not in absent}
 
 
-def results(conv: Callable[..., Any], given: Arguments, activation: str | None, **kwargs: Any) -> Arguments:
-    """Output, final states and the gradient of each argument, against a fixed random cotangent."""
-    leaves = {name: x.detach().requires_grad_() for name, x in given.items()}
+def results(conv: Callable[..., Any], inputs: Arguments, activation: str | None, **kwargs: Any) -> Arguments:
+    """Output, final states and the gradient of each argument for a fixed random cotangent."""
+    leaves = {name: x.detach().requires_grad_() for name, x in inputs.items()}
     y, final = conv(**leaves, activation=activation, return_final_states=True, **kwargs)
     r = torch.Generator().manual_seed(7)
     loss = sum((x.double() * torch.randn(x.shape, generator=r, dtype=torch.float64)).sum() for x in (y, final))
@@ -83,12 +83,12 @@ def results(conv: Callable[..., Any], given: Arguments, activation: str | None, 
     return {"y": y.detach(), "final": final.detach(), **dict(zip(leaves, gradients, strict=True))}
 
 
-def double(given: Arguments) -> Arguments:
-    return {name: x.double() for name, x in given.items()}
+def double(inputs: Arguments) -> Arguments:
+    return {name: x.double() for name, x in inputs.items()}
 
 
 def check(x: Arguments, activation: str | None, tolerance: float) -> None:
-    """Within `tolerance` of the largest value, or no worse than twice what plain itself loses in this precision."""
+    """Error below `tolerance` of the largest value, or below twice the rounding error of plain in this precision."""
     fast = results(causal_conv1d, x, activation, backend="cpu")
     rounded, exact = (results(plain_conv, v, activation) for v in (x, double(x)))
     for name, reference in exact.items():
@@ -96,7 +96,7 @@ def check(x: Arguments, activation: str | None, tolerance: float) -> None:
             continue
         error = (fast[name].double() - reference).abs().max()
         unavoidable = 2 * (rounded[name].double() - reference).abs().max()
-        if name in SUMMED:  # terms as large as x that may cancel, each with a rounding of its own
+        if name in SUMMED:  # terms as large as x that may cancel, each with its rounding error
             largest = max(1.0, float(x["x"].abs().max())) * x["x"][:, 0].numel()
             unavoidable = unavoidable + torch.finfo(torch.float32).eps * largest
         assert error <= torch.maximum(tolerance * reference.abs().max(), unavoidable), (name, error, unavoidable)
@@ -129,12 +129,12 @@ def test_plain_is_torchs_convolution() -> None:
     assert torch.allclose(plain_conv(**x, activation="silu"), y)
 
 
-def test_plain_gradients_are_those_of_its_output() -> None:
+def test_plain_gradients_match_finite_differences() -> None:
     x = {name: v[..., :4].narrow(-2 if v.ndim > 1 else -1, 0, 2) for name, v in medium(dtype=torch.float64).items()}
 
     def conv(*values: Tensor) -> object:
-        given = dict(zip(x, values, strict=True))
-        return plain_conv(**given, activation="silu", return_final_states=True)
+        inputs = dict(zip(x, values, strict=True))
+        return plain_conv(**inputs, activation="silu", return_final_states=True)
 
     assert torch.autograd.gradcheck(conv, tuple(v.contiguous().requires_grad_() for v in x.values()))
 
@@ -146,7 +146,7 @@ def test_strides_do_not_matter(layout: Callable[[Tensor], Tensor]) -> None:
 
 
 @pytest.mark.parametrize("layout", [along_time, along_width])
-def test_what_comes_out_lies_as_what_went_in(layout: Callable[[Tensor], Tensor]) -> None:
+def test_output_and_gradient_have_the_layout_of_the_input(layout: Callable[[Tensor], Tensor]) -> None:
     x = medium(layout)["x"].requires_grad_()
     y = causal_conv1d(x, torch.ones(70, 4), backend="cpu")
     y.backward(torch.ones_like(y))
@@ -154,17 +154,17 @@ def test_what_comes_out_lies_as_what_went_in(layout: Callable[[Tensor], Tensor])
     assert y.stride() == x.grad.stride() == x.stride()
 
 
-def test_an_expanded_input_and_a_mislaid_gradient() -> None:
+def test_an_expanded_input_and_a_transposed_gradient() -> None:
     x = torch.randn(2, 5, 1).expand(-1, -1, 9)
     w = torch.randn(5, 4, requires_grad=True)
     fast, slow = (causal_conv1d(x, w, backend=name) for name in ("cpu", "plain"))
     g = torch.randn(2, 9, 5).mT
-    one, other = (torch.autograd.grad(y, w, g)[0] for y in (fast, slow))
-    assert torch.allclose(one, other, atol=1e-5)
+    fast_grad, slow_grad = (torch.autograd.grad(y, w, g)[0] for y in (fast, slow))
+    assert torch.allclose(fast_grad, slow_grad, atol=1e-5)
 
 
 @pytest.mark.parametrize("layout", [along_time, along_width])
-def test_runs_are_bit_identical_whatever_the_threads(layout: Callable[[Tensor], Tensor]) -> None:
+def test_results_are_bit_identical_with_any_number_of_threads(layout: Callable[[Tensor], Tensor]) -> None:
     x, threads = medium(layout), torch.get_num_threads()
     try:
         runs = []
@@ -176,43 +176,43 @@ def test_runs_are_bit_identical_whatever_the_threads(layout: Callable[[Tensor], 
     assert all(torch.equal(run[name], runs[0][name]) for run in runs for name in runs[0])
 
 
-@pytest.mark.parametrize("cut", [1, 2, 50])
-def test_a_long_sequence_is_two_short_ones(cut: int) -> None:
+@pytest.mark.parametrize("steps", [1, 2, 50])
+def test_a_convolution_can_continue_from_its_final_states(steps: int) -> None:
     x = medium()
     whole, end = causal_conv1d(**x, return_final_states=True)
     sequence, start = x.pop("x"), x.pop("initial_states")
-    head, middle = causal_conv1d(sequence[..., :cut], **x, initial_states=start, return_final_states=True)
-    tail, last = causal_conv1d(sequence[..., cut:], **x, initial_states=middle, return_final_states=True)
+    head, middle = causal_conv1d(sequence[..., :steps], **x, initial_states=start, return_final_states=True)
+    tail, last = causal_conv1d(sequence[..., steps:], **x, initial_states=middle, return_final_states=True)
     assert torch.allclose(torch.cat([head, tail], -1), whole, atol=1e-6)
     assert torch.equal(last, end)
 
 
-@pytest.mark.parametrize("kept", [3, 4, 7])
+@pytest.mark.parametrize("state_length", [3, 4, 7])
 @pytest.mark.parametrize("steps", [None, 1, 2, 5])
-def test_an_update_goes_on_where_a_sequence_ended(kept: int, steps: int | None) -> None:
+def test_an_update_continues_a_sequence(state_length: int, steps: int | None) -> None:
     x = medium()
     before, after = x["x"][..., :20], x["x"][..., 20 : 20 + (steps or 1)]
     constants = {"weight": x["weight"], "bias": x["bias"], "activation": "silu"}
-    state = before[..., 20 - kept :].clone()
+    state = before[..., 20 - state_length :].clone()
     y = causal_conv1d_update(after if steps else after[..., 0], state, **constants)
     whole = causal_conv1d(x["x"][..., : 20 + (steps or 1)], **constants)[..., 20:]
     assert torch.allclose(y, whole if steps else whole[..., 0], atol=1e-6)
-    assert torch.equal(state, torch.cat([before, after], -1)[..., -kept:])
+    assert torch.equal(state, torch.cat([before, after], -1)[..., -state_length:])
 
 
-def test_an_update_has_gradients_and_leaves_no_history() -> None:
+def test_an_update_has_gradients_and_its_state_has_no_history() -> None:
     x = {name: v.requires_grad_() for name, v in medium(dtype=torch.float64).items() if name != "initial_states"}
     state = torch.zeros(3, 70, 4, dtype=torch.float64)
     y = causal_conv1d_update(x["x"], state, x["weight"], x["bias"])
     assert not state.requires_grad
-    one = torch.autograd.grad(y.sin().sum(), list(x.values()))
-    other = torch.autograd.grad(causal_conv1d(**x).sin().sum(), list(x.values()))
-    assert all(torch.allclose(g, h) for g, h in zip(one, other, strict=True))
+    gradients = torch.autograd.grad(y.sin().sum(), list(x.values()))
+    expected = torch.autograd.grad(causal_conv1d(**x).sin().sum(), list(x.values()))
+    assert all(torch.allclose(a, b) for a, b in zip(gradients, expected, strict=True))
 
 
 @pytest.mark.parametrize("layout", [along_time, along_width])
 @pytest.mark.parametrize("name", ["x", "weight", "bias", "initial_states"])
-def test_a_nan_is_never_lost(name: str, layout: Callable[[Tensor], Tensor]) -> None:
+def test_a_nan_reaches_all_results(name: str, layout: Callable[[Tensor], Tensor]) -> None:
     x = medium(layout)
     x[name].select(-1, 2).fill_(torch.nan)
     fast, slow = (results(conv, x, "silu") for conv in (causal_conv1d, plain_conv))
@@ -226,12 +226,12 @@ def test_autocast_changes_nothing() -> None:
     assert all(torch.equal(v, fast[name]) for name, v in results(causal_conv1d, x, "silu").items())
 
 
-def test_double_precision_goes_to_plain() -> None:
+def test_double_precision_uses_plain() -> None:
     x = medium(dtype=torch.float64)
     assert torch.equal(causal_conv1d(**x), plain_conv(**x))
 
 
-def test_import_leaves_numba_alone() -> None:
+def test_import_does_not_import_numba() -> None:
     probe = "import sys, manticore.kernels.backends.cpu.conv; sys.exit('numba' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", probe], check=False).returncode == 0
 
@@ -252,7 +252,7 @@ def test_import_leaves_numba_alone() -> None:
         ({"x": torch.zeros(3, 70, 5).double(), "backend": "cpu"}, "backend 'cpu' cannot run this causal_conv1d: 'x'"),
     ],
 )
-def test_says_which_argument(change: dict[str, Any], message: str) -> None:
+def test_the_argument_is_named(change: dict[str, Any], message: str) -> None:
     with pytest.raises(ManticoreError, match="^.*" + re.escape(message)) as caught:
         causal_conv1d(**(medium() | change))
     assert "\n" not in str(caught.value)
@@ -267,8 +267,8 @@ def test_says_which_argument(change: dict[str, Any], message: str) -> None:
         ({"activation": "gelu"}, "'activation' is 'gelu'"),
     ],
 )
-def test_an_update_says_which_argument(change: dict[str, Any], message: str) -> None:
-    good = {"x": torch.zeros(3, 70), "conv_state": torch.zeros(3, 70, 4), "weight": torch.zeros(70, 4)}
+def test_the_argument_of_an_update_is_named(change: dict[str, Any], message: str) -> None:
+    valid = {"x": torch.zeros(3, 70), "conv_state": torch.zeros(3, 70, 4), "weight": torch.zeros(70, 4)}
     with pytest.raises(ManticoreError, match="^.*" + re.escape(message)) as caught:
-        causal_conv1d_update(**(good | change))
+        causal_conv1d_update(**(valid | change))
     assert "\n" not in str(caught.value)

@@ -1,4 +1,4 @@
-"""`auto` takes the fastest backend that can, and says why not the others; borrowed kernels get what they want."""
+"""`auto` takes the fastest backend that can run a call, and gives reasons; CUDA packages get the dtypes they need."""
 
 from __future__ import annotations
 
@@ -21,28 +21,28 @@ plain_conv = partial(causal_conv1d, backend="plain")
 
 
 @pytest.mark.parametrize("operation", OPERATIONS)
-def test_something_runs_everything_and_only_one_is_chosen(operation: str) -> None:
-    answers = dict(explain_choice(operation, {"x": torch.zeros(1)}))
-    assert list(answers) == list(BACKENDS)
-    assert sum(why.startswith("chosen: ") for why in answers.values()) == 1
+def test_one_backend_is_chosen_for_each_operation(operation: str) -> None:
+    reasons = dict(explain_choice(operation, {"x": torch.zeros(1)}))
+    assert list(reasons) == list(BACKENDS)
+    assert sum(why.startswith("chosen: ") for why in reasons.values()) == 1
     for name, row in BACKENDS.items():
         if operation in row.operations and not set(row.packages) - {"triton"}:
             assert callable(row.load(operation)), name
 
 
-def test_says_why_it_passes_over() -> None:
-    answers = dict(explain_choice("selective_scan", {"u": torch.zeros(1)}))
-    assert answers["mamba_ssm"] == "'u' is on cpu; allowed: cuda."
-    assert answers["triton"] == "'u' is on cpu; allowed: cuda."
-    assert answers["cpu"].startswith("chosen: numba loops")
-    assert answers["plain"] == "slower than the one chosen."
+def test_reasons_against_backends() -> None:
+    reasons = dict(explain_choice("selective_scan", {"u": torch.zeros(1)}))
+    assert reasons["mamba_ssm"] == "'u' is on cpu; allowed: cuda."
+    assert reasons["triton"] == "'u' is on cpu; allowed: cuda."
+    assert reasons["cpu"].startswith("chosen: numba loops")
+    assert reasons["plain"] == "slower than the one chosen."
     assert dict(explain_choice("selective_scan", {"u": torch.zeros(1).double()}))["plain"].startswith("chosen")
     assert dict(explain_choice("ssd_scan", {"x": torch.zeros(1)}))["cpu"] == "it has no ssd_scan."
 
 
 @pytest.fixture
-def borrowed(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[dict[str, Any]]]:
-    """Stand-ins under the names of mamba-ssm and causal-conv1d that check what theirs check, and record it."""
+def stand_ins(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[dict[str, Any]]]:
+    """Calls of functions that replace mamba-ssm and causal-conv1d, and check what those check."""
     calls: list[dict[str, Any]] = []
 
     def scan(u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, *rest: Any) -> Any:
@@ -66,21 +66,21 @@ def borrowed(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[dict[str, Any]]]:
         "mamba_ssm.ops.triton.ssd_combined": {"mamba_chunk_scan_combined": None},
         "causal_conv1d": {"causal_conv1d_fn": conv, "causal_conv1d_update": None},
     }
-    for name, held in names.items():
+    for name, functions in names.items():
         module = ModuleType(name)
-        vars(module).update(held)
+        vars(module).update(functions)
         monkeypatch.setitem(sys.modules, name, module)
     for name in ("mamba_ssm", "causal_conv1d"):
         monkeypatch.delitem(sys.modules, f"manticore.kernels.backends.cuda.{name}", raising=False)
-        here = dispatch.Backend(**{**vars(BACKENDS[name]), "devices": None})
-        monkeypatch.setitem(BACKENDS, name, here)
+        on_any_device = dispatch.Backend(**{**vars(BACKENDS[name]), "devices": None})
+        monkeypatch.setitem(BACKENDS, name, on_any_device)
     monkeypatch.setattr(dispatch, "importable", lambda package: True)
     yield calls
     for name in ("mamba_ssm", "causal_conv1d"):
         sys.modules.pop(f"manticore.kernels.backends.cuda.{name}", None)
 
 
-def given() -> dict[str, Tensor]:
+def scan_tensors() -> dict[str, Tensor]:
     torch.manual_seed(0)
     shapes = {"u": (2, 3, 5), "delta": (2, 3, 5), "A": (3, 4), "B": (2, 4, 5), "C": (2, 4, 5), "z": (2, 3, 5)}
     return {name: torch.randn(shape) for name, shape in shapes.items()} | {
@@ -89,22 +89,22 @@ def given() -> dict[str, Tensor]:
     }
 
 
-def test_mamba_ssm_is_given_one_dtype_and_single_precision_constants(borrowed: list[dict[str, Any]]) -> None:
-    x = given()
+def test_mamba_ssm_gets_one_dtype_and_single_precision_constants(stand_ins: list[dict[str, Any]]) -> None:
+    x = scan_tensors()
     x |= {"u": x["u"].bfloat16(), "D": x["D"].bfloat16()}
     y, _ = selective_scan(**x, delta_softplus=True, return_last_state=True)
-    assert borrowed == [{"scan": torch.bfloat16}]
+    assert stand_ins == [{"scan": torch.bfloat16}]
     torch.testing.assert_close(y.float(), plain_scan(**x, delta_softplus=True).float(), atol=0.1, rtol=0.1)
 
 
-def test_what_mamba_ssm_does_not_know_goes_elsewhere(borrowed: list[dict[str, Any]]) -> None:
-    x = given()
+def test_calls_that_mamba_ssm_cannot_run_use_another_backend(stand_ins: list[dict[str, Any]]) -> None:
+    x = scan_tensors()
     selective_scan(**x, initial_state=torch.zeros(2, 3, 4))
     x["u"].requires_grad_()
     selective_scan(**x, return_last_state=True)
-    assert not borrowed
+    assert not stand_ins
     selective_scan(**x)
-    assert borrowed
+    assert stand_ins
     with pytest.raises(
         ManticoreError, match="backend 'mamba_ssm' cannot run this selective_scan: it does not support init"
     ):
@@ -113,18 +113,18 @@ def test_what_mamba_ssm_does_not_know_goes_elsewhere(borrowed: list[dict[str, An
         select_kernel("selective_scan", "mamba_ssm", {"A": torch.zeros(3, 300)})
 
 
-def test_causal_conv1d_is_asked_for_what_it_has(borrowed: list[dict[str, Any]]) -> None:
+def test_calls_that_causal_conv1d_cannot_run_use_another_backend(stand_ins: list[dict[str, Any]]) -> None:
     x = torch.randn(2, 3, 9)
     torch.testing.assert_close(causal_conv1d(x, torch.ones(3, 4)), plain_conv(x, torch.ones(3, 4)))
-    assert borrowed == [{"conv": torch.float32}]
+    assert stand_ins == [{"conv": torch.float32}]
     causal_conv1d(x, torch.ones(3, 7))
     causal_conv1d(x, torch.ones(3, 4), return_final_states=True)
-    assert len(borrowed) == 1
+    assert len(stand_ins) == 1
     with pytest.raises(ManticoreError, match="'weight' has a kernel of 7; allowed: 2 to 4"):
         causal_conv1d(x, torch.ones(3, 7), backend="causal_conv1d")
 
 
-def test_a_package_that_is_not_there_is_named() -> None:
+def test_a_backend_of_another_device_is_refused() -> None:
     with pytest.raises(ManticoreError, match="'u' is on cpu; allowed: cuda"):
-        selective_scan(**given(), backend="mamba_ssm")
+        selective_scan(**scan_tensors(), backend="mamba_ssm")
     assert not dispatch.importable("a_package_that_is_not_there")

@@ -1,4 +1,4 @@
-"""A scan that cannot run says in one line which argument, what came and what is allowed."""
+"""An error of a scan names the argument, its value and what is allowed, in one line."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from manticore.errors import ManticoreError, UnknownName
 from manticore.kernels import selective_scan
 
 
-def good() -> dict[str, Any]:
+def valid_arguments() -> dict[str, Any]:
     b, w, length, n = 2, 3, 5, 4
     shapes = {"u": (b, w, length), "delta": (b, w, length), "A": (w, n), "B": (b, n, length), "C": (b, n, length)}
     return {name: torch.zeros(shape) for name, shape in shapes.items()}
@@ -38,12 +38,12 @@ def good() -> dict[str, Any]:
         ),
     ],
 )
-def test_says_which_argument(change: dict[str, Any], message: str) -> None:
+def test_the_argument_is_named(change: dict[str, Any], message: str) -> None:
     with pytest.raises(ManticoreError, match="^.*" + re.escape(message)) as caught:
-        selective_scan(**(good() | change))
+        selective_scan(**(valid_arguments() | change))
     assert "\n" not in str(caught.value)
 
 
-def test_names_the_nearest_backend() -> None:
+def test_the_nearest_backend_is_named() -> None:
     with pytest.raises(UnknownName, match=r"unknown backend 'plane'\. Did you mean 'plain'\? Known: auto, causal"):
-        selective_scan(**good(), backend="plane")
+        selective_scan(**valid_arguments(), backend="plane")

@@ -1,4 +1,4 @@
-"""Lending our kernels to transformers' models changes their speed, and mends what they get wrong, and nothing else."""
+"""Installed kernels change the speed of transformers' models and continue from a cached state, and nothing else."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from transformers.models.mamba2 import modeling_mamba2
 
 from manticore.errors import ManticoreError
 from manticore.kernels import install, installed, is_installed, uninstall
-from manticore.kernels.hf_patches import mamba as patched
+from manticore.kernels.hf_patches import mamba as mamba_patches
 from manticore.kernels.hf_patches.patch import Patch
 
 FAMILIES = ("mamba", "mamba2", "gpt_neo")
@@ -32,7 +32,7 @@ SPECIAL = {"pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2}
 
 
 @pytest.fixture(autouse=True)
-def _as_found() -> Iterator[None]:
+def _uninstalled() -> Iterator[None]:
     uninstall()
     yield
     uninstall()
@@ -68,10 +68,10 @@ def padded(ids: torch.Tensor) -> torch.Tensor:
 
 
 def outcome(model: PreTrainedModel, ids: torch.Tensor, mask: torch.Tensor | None) -> dict[str, torch.Tensor]:
-    """Logits where there are tokens, and gradients of a loss in which no pad position has a part."""
+    """Logits at tokens, and gradients of a loss that excludes padding."""
     model.zero_grad()
-    asked = torch.ones_like(ids) if mask is None else mask * mask.roll(1, dims=1)
-    out = model(input_ids=ids, attention_mask=mask, labels=ids.where(asked.bool(), -100))
+    has_label = torch.ones_like(ids) if mask is None else mask * mask.roll(1, dims=1)
+    out = model(input_ids=ids, attention_mask=mask, labels=ids.where(has_label.bool(), -100))
     out.loss.backward()
     logits = out.logits.detach() if mask is None else out.logits.detach()[mask.bool()]
     return {"logits": logits} | {name: p.grad.clone() for name, p in model.named_parameters()}
@@ -79,7 +79,7 @@ def outcome(model: PreTrainedModel, ids: torch.Tensor, mask: torch.Tensor | None
 
 @pytest.mark.parametrize("training", [True, False])
 @pytest.mark.parametrize("mask", [None, padded])
-def test_logits_and_gradients_stay(model: Any, ids: torch.Tensor, training: bool, mask: object) -> None:
+def test_logits_and_gradients_are_unchanged(model: Any, ids: torch.Tensor, training: bool, mask: object) -> None:
     for part in model.modules():
         if isinstance(part, torch.nn.Dropout):
             part.p = 0.0
@@ -93,26 +93,26 @@ def test_logits_and_gradients_stay(model: Any, ids: torch.Tensor, training: bool
 
 
 @pytest.mark.parametrize("beams", [1, 3])
-def test_generated_tokens_stay(model: Any, ids: torch.Tensor, beams: int) -> None:
+def test_generated_tokens_are_unchanged(model: Any, ids: torch.Tensor, beams: int) -> None:
     options = {"attention_mask": padded(ids), "max_new_tokens": 8, "do_sample": False, "num_beams": beams}
     before = model.generate(ids, **options, eos_token_id=None)
     with installed():
         assert torch.equal(model.generate(ids, **options, eos_token_id=None), before)
 
 
-@pytest.mark.parametrize("pieces", [[10, 9], [1, 18], [7, 1, 11], [18, 1]])
-def test_several_tokens_on_a_warm_cache_go_on_from_it(model: Any, ids: torch.Tensor, pieces: list[int]) -> None:
+@pytest.mark.parametrize("chunks", [[10, 9], [1, 18], [7, 1, 11], [18, 1]])
+def test_several_tokens_continue_from_the_cached_state(model: Any, ids: torch.Tensor, chunks: list[int]) -> None:
     name = "past_key_values" if isinstance(model, GPTNeoForCausalLM) else "cache_params"
     with installed(), torch.no_grad():
         whole, cache, parts = model(input_ids=ids).logits, None, []
-        for piece in ids.split(pieces, dim=1):
-            out = model(input_ids=piece, use_cache=True, **({} if cache is None else {name: cache}))
+        for chunk in ids.split(chunks, dim=1):
+            out = model(input_ids=chunk, use_cache=True, **({} if cache is None else {name: cache}))
             cache = out[name]
             parts.append(out.logits)
     torch.testing.assert_close(torch.cat(parts, dim=1), whole, atol=2e-5, rtol=1e-4)
 
 
-def test_a_warm_cache_has_gradients_too(ids: torch.Tensor) -> None:
+def test_gradients_reach_all_parameters_with_a_cached_state(ids: torch.Tensor) -> None:
     model = model_of("mamba")
     with installed():
         first = model(input_ids=ids[:, :10], use_cache=True)
@@ -121,7 +121,7 @@ def test_a_warm_cache_has_gradients_too(ids: torch.Tensor) -> None:
     assert all(p.grad is not None and p.grad.isfinite().all() for p in model.parameters())
 
 
-def test_half_precision_stays_close(model: Any, ids: torch.Tensor) -> None:
+def test_half_precision_is_close(model: Any, ids: torch.Tensor) -> None:
     model = model.to(torch.bfloat16)
     before = model(input_ids=ids).logits
     with installed():
@@ -130,68 +130,70 @@ def test_half_precision_stays_close(model: Any, ids: torch.Tensor) -> None:
     assert (after - before).abs().max() <= 2e-2 * before.abs().max()
 
 
-def test_installing_twice_and_taking_back() -> None:
-    def seen() -> list[Any]:
+def test_a_second_install_has_no_effect_and_uninstall_restores() -> None:
+    def current() -> list[Any]:
         functions = [modeling_mamba.mamba_selective_scan, modeling_mamba2.mamba2_chunk_scan]
         return [*functions, modeling_mamba.MambaMixer.forward, modeling_gpt_neo.GPTNeoSelfAttention.forward]
 
-    original = seen()
+    original = current()
     install()
-    ours = seen()
+    replaced = current()
     install()
-    assert seen() == ours
-    assert all(one is not other for one, other in zip(ours, original, strict=True))
+    assert current() == replaced
+    assert all(after is not before for after, before in zip(replaced, original, strict=True))
     with installed():
         pass
     assert is_installed()
     uninstall()
     uninstall()
-    assert seen() == original
+    assert current() == original
     assert not is_installed()
 
 
-def test_blocks_that_overlap_in_two_threads() -> None:
+def test_blocks_may_overlap_in_two_threads() -> None:
     original = modeling_mamba.mamba_selective_scan
-    inside, leave = threading.Event(), threading.Event()
+    entered, may_exit = threading.Event(), threading.Event()
 
-    def hold() -> None:
+    def wait_inside() -> None:
         with installed():
-            inside.set()
-            leave.wait(10)
+            entered.set()
+            may_exit.wait(10)
 
-    other = threading.Thread(target=hold)
+    thread = threading.Thread(target=wait_inside)
     with installed():
-        other.start()
-        assert inside.wait(10)
+        thread.start()
+        assert entered.wait(10)
     assert is_installed()
-    leave.set()
-    other.join()
+    may_exit.set()
+    thread.join()
     assert modeling_mamba.mamba_selective_scan is original
 
 
-@pytest.mark.parametrize("there", [True, False])
-def test_elsewhere_theirs_runs_where_its_package_is(monkeypatch: pytest.MonkeyPatch, there: bool) -> None:
+@pytest.mark.parametrize("available", [True, False])
+def test_other_devices_run_the_original_if_its_package_is_there(
+    monkeypatch: pytest.MonkeyPatch, available: bool
+) -> None:
     calls: list[str] = []
-    monkeypatch.setattr(patched, "importable", lambda package: there)
-    route = patched._route(lambda x: calls.append("ours"), "mamba_ssm")(lambda x: calls.append("theirs"))
+    monkeypatch.setattr(mamba_patches, "importable", lambda package: available)
+    route = mamba_patches._route(lambda x: calls.append("kernel"), "mamba_ssm")(lambda x: calls.append("original"))
     route(torch.zeros(1, device="meta"))
-    assert calls == ["theirs" if there else "ours"]
+    assert calls == ["original" if available else "kernel"]
     route(torch.zeros(1))
-    assert calls[1:] == ["ours"]
+    assert calls[1:] == ["kernel"]
 
 
 @pytest.mark.parametrize("options", [{"activation": "gelu"}, {"seq_idx": 1}, {"cu_seqlens": 1}])
-def test_what_ours_does_not_know_is_theirs(options: dict[str, Any]) -> None:
-    route = patched._route(lambda x, **_: "ours", "causal_conv1d")(lambda x, **_: "theirs")
-    assert route(torch.zeros(1), **options) == "theirs"
-    assert route(torch.zeros(1), activation="silu") == "ours"
+def test_unsupported_options_run_the_original(options: dict[str, Any]) -> None:
+    route = mamba_patches._route(lambda x, **_: "kernel", "causal_conv1d")(lambda x, **_: "original")
+    assert route(torch.zeros(1), **options) == "original"
+    assert route(torch.zeros(1), activation="silu") == "kernel"
 
 
-def test_a_compiler_sees_transformers_own() -> None:
-    route = patched._route(lambda x: x * 2, "mamba_ssm")(lambda x: x * 3)
+def test_a_traced_function_is_the_original() -> None:
+    route = mamba_patches._route(lambda x: x * 2, "mamba_ssm")(lambda x: x * 3)
     assert torch.jit.trace(route, torch.ones(1), check_trace=False)(torch.ones(1)) == 3
 
 
-def test_a_transformers_without_the_name_is_refused_in_one_line() -> None:
-    with pytest.raises(ManticoreError, match=r"has no 'gone'; allowed: transformers 5\.17 to 5\.23"):
-        Patch(SimpleNamespace(__name__="transformers.there"), "gone", lambda original: original).original()
+def test_a_missing_name_of_transformers_is_reported() -> None:
+    with pytest.raises(ManticoreError, match=r"has no 'missing'; allowed: transformers 5\.17 to 5\.23"):
+        Patch(SimpleNamespace(__name__="transformers.module"), "missing", lambda original: original).original()

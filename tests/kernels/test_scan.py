@@ -1,4 +1,4 @@
-"""Every backend agrees with the plain scan in double precision, gradients included; the plain one with the formula."""
+"""The CPU scan agrees with the plain one in double precision, with gradients, and the plain one with the formula."""
 
 from __future__ import annotations
 
@@ -43,29 +43,29 @@ def test_cpu_agrees_where_delta_is_the_step(x: Arguments) -> None:
     assert_close(results(selective_scan, x, softplus=False, backend="cpu"), exact, rounded, 1e-5)
 
 
-def test_last_state_alone_has_a_gradient() -> None:
+def test_the_last_state_alone_has_a_gradient() -> None:
     x = {name: value.requires_grad_() for name, value in medium().items()}
     fast = selective_scan(**x, return_last_state=True)[1]
     slow = plain_scan(**x, return_last_state=True)[1]
-    wanted = [x[name] for name in ("u", "delta", "A", "B")]
-    pairs = zip(*(torch.autograd.grad(last.sum(), wanted) for last in (fast, slow)), strict=True)
-    assert all(torch.allclose(one, other, rtol=1e-4, atol=1e-5 * other.abs().max().item()) for one, other in pairs)
+    inputs = [x[name] for name in ("u", "delta", "A", "B")]
+    pairs = zip(*(torch.autograd.grad(last.sum(), inputs) for last in (fast, slow)), strict=True)
+    assert all(torch.allclose(a, b, rtol=1e-4, atol=1e-5 * b.abs().max().item()) for a, b in pairs)
 
 
 @pytest.mark.parametrize("name", ["u", "delta", "A", "B", "C", "z"])
-def test_a_nan_is_never_lost(name: str) -> None:
+def test_a_nan_reaches_the_output(name: str) -> None:
     x = medium()
     x[name].select(-1, 3).fill_(torch.nan)
     assert torch.equal(selective_scan(**x).isnan(), plain_scan(**x).isnan())
 
 
-def test_works_where_no_cache_can_be_written() -> None:
+def test_compiles_where_no_cache_can_be_written() -> None:
     probe = "from numba.core.caching import CompileResultCacheImpl as cache; cache._locator_classes = []\n"
     probe += "from manticore.kernels.backends.cpu import tiles; assert tiles.exp2(tiles.np.float32(3)) == 8"
     assert subprocess.run([sys.executable, "-c", probe], check=False).returncode == 0
 
 
-def test_a_forked_child_scans_too() -> None:
+def test_a_forked_child_can_scan() -> None:
     x = medium()
     expected = selective_scan(**x)
     if (child := os.fork()) == 0:
@@ -73,12 +73,12 @@ def test_a_forked_child_scans_too() -> None:
     assert os.waitpid(child, 0)[1] == 0
 
 
-def test_many_callers_at_once() -> None:
+def test_many_threads_may_call_at_once() -> None:
     x = medium()
     expected = selective_scan(**x)
     with ThreadPoolExecutor(8) as callers:
-        answers = list(callers.map(lambda _: selective_scan(**x), range(64)))
-    assert all(torch.equal(answer, expected) for answer in answers)
+        outputs = list(callers.map(lambda _: selective_scan(**x), range(64)))
+    assert all(torch.equal(output, expected) for output in outputs)
 
 
 def small(dtype: torch.dtype = torch.float64) -> Arguments:
@@ -96,7 +96,7 @@ def small(dtype: torch.dtype = torch.float64) -> Arguments:
     return {name: torch.randn(shape, dtype=dtype) for name, shape in shapes.items()}
 
 
-def test_plain_gradients_are_those_of_its_output() -> None:
+def test_plain_gradients_match_finite_differences() -> None:
     x = {name: value.requires_grad_() for name, value in small().items()}
 
     def scan(*values: torch.Tensor) -> object:
@@ -135,7 +135,7 @@ def medium() -> Arguments:
     return x | {"A": -x["A"].abs()}
 
 
-def test_runs_are_bit_identical_whatever_the_threads() -> None:
+def test_results_are_bit_identical_with_any_number_of_threads() -> None:
     x, threads = medium(), torch.get_num_threads()
     try:
         runs = []
@@ -152,22 +152,22 @@ def test_strides_do_not_matter() -> None:
     strided = {name: torch.stack([v.mT, v.mT]).mT[0][..., :: -1 if v.ndim == 1 else 1] for name, v in x.items()}
     strided["u"] = x["u"][:, :, :1].expand(-1, -1, 100)
     packed = {name: v.contiguous() for name, v in strided.items()}
-    one, other = (results(selective_scan, v, backend="cpu") for v in (strided, packed))
-    assert all(torch.equal(one[name], other[name]) for name in one)
+    from_strided, from_packed = (results(selective_scan, v, backend="cpu") for v in (strided, packed))
+    assert all(torch.equal(from_strided[name], from_packed[name]) for name in from_packed)
 
 
-def test_a_long_scan_is_two_short_ones() -> None:
+def test_a_scan_can_continue_from_its_last_state() -> None:
     x = medium()
-    cut = {name: v if name == "A" else v[..., :40] for name, v in x.items()}
+    first = {name: v if name == "A" else v[..., :40] for name, v in x.items()}
     rest = {name: v if name == "A" else v[..., 40:] for name, v in x.items()}
     whole, end = selective_scan(**x, return_last_state=True)
-    head, middle = selective_scan(**cut, return_last_state=True)
+    head, middle = selective_scan(**first, return_last_state=True)
     tail, last = selective_scan(**rest, return_last_state=True, initial_state=middle)
     assert torch.allclose(torch.cat([head, tail], -1), whole, atol=1e-5)
     assert torch.allclose(last, end, atol=1e-5)
 
 
-def test_what_takes_no_gradient_gets_none() -> None:
+def test_inputs_without_gradient_get_none() -> None:
     x = medium()
     x["u"].requires_grad_()
     y = selective_scan(**x)
@@ -176,11 +176,11 @@ def test_what_takes_no_gradient_gets_none() -> None:
     assert x["B"].grad is None
 
 
-def test_double_precision_goes_to_plain() -> None:
+def test_double_precision_uses_plain() -> None:
     x = small()
     assert torch.equal(selective_scan(**x), plain_scan(**x))
 
 
-def test_import_leaves_numba_alone() -> None:
+def test_import_does_not_import_numba() -> None:
     probe = "import sys, manticore.kernels; sys.exit('numba' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", probe], check=False).returncode == 0

@@ -1,4 +1,4 @@
-"""The chunked scan agrees with plain in double precision, gradients included; the plain one with the formula."""
+"""The chunked scan agrees with plain in double precision, with all gradients, and plain with the formula."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ SUMMED = ("A", "D", "dt_bias")  # gradients that are sums over batch and length
 
 @st.composite
 def arguments(draw: st.DrawFn, dtype: torch.dtype = torch.float32) -> Arguments:
-    """Shapes around the edges of a chunk, step sizes and decays from nothing to extreme, every optional in or out."""
+    """Shapes around the edges of a chunk, step sizes and decays from 0 to extreme, any optional arguments."""
     batch, width, states = (draw(st.sampled_from([1, 2, 5]), label=name) for name in ("batch", "head_dim", "state"))
     groups, shared = draw(st.integers(1, 3), label="groups"), draw(st.integers(1, 3), label="heads of a group")
     length = draw(st.sampled_from([1, 2, 7, 63, 64, 65, 130]), label="length")
@@ -57,9 +57,9 @@ def arguments(draw: st.DrawFn, dtype: torch.dtype = torch.float32) -> Arguments:
     return {name: x.to(dtype) for name, x in drawn.items() if name not in absent}
 
 
-def results(scan: Callable[..., Any], given: Arguments, **kwargs: Any) -> Arguments:
-    """Output, last state and the gradient of each argument, against a fixed random cotangent."""
-    leaves = {name: x.detach().requires_grad_() for name, x in given.items()}
+def results(scan: Callable[..., Any], inputs: Arguments, **kwargs: Any) -> Arguments:
+    """Output, last state and the gradient of each argument for a fixed random cotangent."""
+    leaves = {name: x.detach().requires_grad_() for name, x in inputs.items()}
     y, last = scan(**leaves, **({"dt_softplus": True, "return_final_states": True} | kwargs))
     r = torch.Generator().manual_seed(7)
     loss = sum((x.double() * torch.randn(x.shape, generator=r, dtype=torch.float64)).sum() for x in (y, last))
@@ -67,19 +67,19 @@ def results(scan: Callable[..., Any], given: Arguments, **kwargs: Any) -> Argume
     return {"y": y.detach(), "last": last.detach(), **dict(zip(leaves, gradients, strict=True))}
 
 
-def double(given: Arguments) -> Arguments:
-    return {name: x.double() for name, x in given.items()}
+def double(inputs: Arguments) -> Arguments:
+    return {name: x.double() for name, x in inputs.items()}
 
 
 def check(x: Arguments, tolerance: float, **kwargs: Any) -> None:
-    """Within `tolerance` of the largest value, or no worse than twice what plain itself loses in this precision."""
+    """Error below `tolerance` of the largest value, or below twice the rounding error of plain in this precision."""
     chunk = kwargs.pop("chunk_size", None)
     fast = results(ssd_scan, x, backend="chunked", chunk_size=chunk, **kwargs)
     rounded, exact = (results(plain_ssd, v, **kwargs) for v in (x, double(x)))
     for name, reference in exact.items():
         error = (fast[name].double() - reference).abs().max()
         unavoidable = 2 * (rounded[name].double() - reference).abs().max()
-        if name in SUMMED:  # terms of about one that may cancel, each with a rounding of its own
+        if name in SUMMED:  # terms of about 1 that may cancel, each with its rounding error
             unavoidable = unavoidable + torch.finfo(torch.float32).eps * exact["y"][:, :, 0].numel()
         assert error <= torch.maximum(tolerance * reference.abs().max(), unavoidable), (name, error, unavoidable)
         assert fast[name].dtype == rounded[name].dtype
@@ -117,12 +117,12 @@ def small() -> Arguments:
 
 
 @pytest.mark.parametrize("backend", ["plain", "chunked"])
-def test_gradients_are_those_of_its_output(backend: str) -> None:
+def test_gradients_match_finite_differences(backend: str) -> None:
     x = {name: value.requires_grad_() for name, value in small().items()}
 
     def scan(*values: Tensor) -> object:
-        given = dict(zip(x, values, strict=True))
-        return ssd_scan(**given, dt_softplus=True, return_final_states=True, chunk_size=2, backend=backend)
+        inputs = dict(zip(x, values, strict=True))
+        return ssd_scan(**inputs, dt_softplus=True, return_final_states=True, chunk_size=2, backend=backend)
 
     assert torch.autograd.gradcheck(scan, tuple(x.values()))
 
@@ -150,7 +150,7 @@ def medium() -> Arguments:
     return x | {"A": -x["A"].abs(), "dt": x["dt"].abs()}
 
 
-def test_short_memory_between_long_ones() -> None:
+def test_steps_of_very_different_size() -> None:
     x = medium()
     x["dt"] = torch.where(torch.arange(150)[:, None] % 10 == 3, 1e5, 1e-3).expand(2, 150, 6)
     check({name: v.clone() for name, v in x.items()}, 1e-5, dt_softplus=False)
@@ -158,26 +158,26 @@ def test_short_memory_between_long_ones() -> None:
 
 def test_each_result_alone_has_a_gradient() -> None:
     x = {name: value.requires_grad_() for name, value in medium().items()}
-    wanted = [x[name] for name in ("x", "dt", "A", "B")]
-    for place in (0, 1):
-        fast, slow = (ssd_scan(**x, return_final_states=True, backend=name)[place] for name in ("chunked", "plain"))
-        pairs = zip(*(torch.autograd.grad(v.sum(), wanted) for v in (fast, slow)), strict=True)
-        assert all(torch.allclose(one, two, rtol=1e-4, atol=1e-5 * two.abs().max().item()) for one, two in pairs)
+    inputs = [x[name] for name in ("x", "dt", "A", "B")]
+    for index in (0, 1):
+        fast, slow = (ssd_scan(**x, return_final_states=True, backend=name)[index] for name in ("chunked", "plain"))
+        pairs = zip(*(torch.autograd.grad(v.sum(), inputs) for v in (fast, slow)), strict=True)
+        assert all(torch.allclose(a, b, rtol=1e-4, atol=1e-5 * b.abs().max().item()) for a, b in pairs)
 
 
-def test_chunks_do_not_matter() -> None:
+def test_the_chunk_size_does_not_matter() -> None:
     x = medium()
     runs = [results(ssd_scan, x, chunk_size=size) for size in (None, 1, 37, 150, 1000)]
     for run in runs:
         assert all(torch.allclose(run[k], v, rtol=1e-4, atol=1e-5 * v.abs().max().item()) for k, v in runs[0].items())
 
 
-def test_a_long_scan_is_two_short_ones() -> None:
+def test_a_scan_can_continue_from_its_last_state() -> None:
     x = medium()
-    cut = {name: v if name == "A" else v[:, :40] for name, v in x.items()}
+    first = {name: v if name == "A" else v[:, :40] for name, v in x.items()}
     rest = {name: v if name == "A" else v[:, 40:] for name, v in x.items()}
     whole, end = ssd_scan(**x, return_final_states=True)
-    head, middle = ssd_scan(**cut, return_final_states=True)
+    head, middle = ssd_scan(**first, return_final_states=True)
     tail, last = ssd_scan(**rest, return_final_states=True, initial_states=middle)
     assert torch.allclose(torch.cat([head, tail], 1), whole, atol=1e-4)
     assert torch.allclose(last, end, atol=1e-5)
@@ -186,17 +186,18 @@ def test_a_long_scan_is_two_short_ones() -> None:
 def test_strides_do_not_matter() -> None:
     x = medium()
     strided = {name: torch.stack([v, v], dim=-1)[..., 0] for name, v in x.items()}
-    one, other = (results(ssd_scan, v) for v in (strided, x))
-    assert all(torch.allclose(one[k], v, rtol=1e-4, atol=1e-6 * v.abs().max().item()) for k, v in other.items())
+    from_strided, expected = (results(ssd_scan, v) for v in (strided, x))
+    for name, v in expected.items():
+        assert torch.allclose(from_strided[name], v, rtol=1e-4, atol=1e-6 * v.abs().max().item()), name
 
 
 @pytest.mark.parametrize("name", ["x", "dt", "B", "C"])
-def test_a_nan_is_never_lost(name: str) -> None:
+def test_a_nan_reaches_the_output(name: str) -> None:
     x = medium()
     x[name][:, 100] = torch.nan
     fast, slow = ssd_scan(**x, return_final_states=True), plain_ssd(**x, return_final_states=True)
-    for one, other in zip(fast, slow, strict=True):
-        assert (one.isnan() | ~other.isnan()).all()
+    for actual, expected in zip(fast, slow, strict=True):
+        assert (actual.isnan() | ~expected.isnan()).all()
     assert not fast[0][:, :64].isnan().any()
 
 
@@ -207,7 +208,7 @@ def test_autocast_changes_nothing() -> None:
     assert all(torch.equal(v, fast[name]) for name, v in results(ssd_scan, x).items())
 
 
-def test_what_takes_no_gradient_gets_none() -> None:
+def test_inputs_without_gradient_get_none() -> None:
     x = medium()
     x["x"].requires_grad_()
     ssd_scan(**x).sum().backward()
@@ -238,7 +239,7 @@ def test_what_takes_no_gradient_gets_none() -> None:
         ({"backend": "cpu"}, "backend 'cpu' cannot run this ssd_scan: it has no ssd_scan"),
     ],
 )
-def test_says_which_argument(change: dict[str, Any], message: str) -> None:
+def test_the_argument_is_named(change: dict[str, Any], message: str) -> None:
     with pytest.raises(ManticoreError, match="^.*" + re.escape(message)) as caught:
         ssd_scan(**(medium() | change))
     assert "\n" not in str(caught.value)

@@ -1,7 +1,7 @@
-"""The Triton scan agrees with the plain one in double precision: on a GPU where there is one, else interpreted.
+"""The Triton scan agrees with the plain one in double precision, on a GPU or else in Triton's interpreter.
 
-Triton reads TRITON_INTERPRET when it is imported, and other tests import it, so the checks run in a process of their
-own: `test_checks` collects the `check_*` functions of this file there.
+Triton reads TRITON_INTERPRET at import, and other tests import it. `test_checks` therefore runs the `check_*` functions
+of this file in another process.
 """
 
 from __future__ import annotations
@@ -40,39 +40,39 @@ def test_checks() -> None:
     assert done.returncode == 0, done.stdout[-6000:]
 
 
-def test_importing_needs_no_gpu() -> None:
+def test_import_needs_no_gpu() -> None:
     probe = "import os; os.environ.pop('TRITON_INTERPRET', None); import manticore.kernels.backends.triton.scan"
     assert subprocess.run([sys.executable, "-c", probe], check=False).returncode == 0
 
 
 @pytest.fixture(autouse=True, scope="module")
-def quick_interpreter() -> Iterator[None]:
-    """Scans and reductions interpreted step by step, all lanes at once; Triton's own interpreter goes lane by lane."""
+def fast_interpreter() -> Iterator[None]:
+    """Scans and reductions of the interpreter over all lanes at once; Triton's own processes one lane after another."""
     if not INTERPRETED:
         yield
         return
     import numpy as np
     from triton.runtime.interpreter import ReduceOps, ScanOps
 
-    def fold(op: Any, given: Any) -> list[tuple[Any, ...]]:
+    def fold(op: Any, operands: Any) -> list[tuple[Any, ...]]:
         def at(i: int) -> tuple[Any, ...]:
-            return tuple(op.to_tensor(np.take(x.handle.data, i, op.axis), x.dtype) for x in given)
+            return tuple(op.to_tensor(np.take(x.handle.data, i, op.axis), x.dtype) for x in operands)
 
         folded = [at(0)]
-        for i in range(1, given[0].handle.data.shape[op.axis]):
-            answer = op.combine_fn.fn(*folded[-1], *at(i))
-            folded.append(answer if isinstance(answer, tuple) else (answer,))
+        for i in range(1, operands[0].handle.data.shape[op.axis]):
+            combined = op.combine_fn.fn(*folded[-1], *at(i))
+            folded.append(combined if isinstance(combined, tuple) else (combined,))
         return folded
 
-    def scan(op: Any, given: Any) -> list[Any]:
-        columns = zip(*fold(op, given), strict=True)
+    def scan(op: Any, operands: Any) -> list[Any]:
+        columns = zip(*fold(op, operands), strict=True)
         stacked = (np.stack([x.handle.data for x in column], op.axis) for column in columns)
-        return [op.to_tensor(column, x.dtype) for column, x in zip(stacked, given, strict=True)]
+        return [op.to_tensor(column, x.dtype) for column, x in zip(stacked, operands, strict=True)]
 
-    def reduce(op: Any, given: Any) -> list[Any]:
-        last = (x.handle.data for x in fold(op, given)[-1])
-        kept = (np.expand_dims(x, op.axis) if op.keep_dims else x for x in last)
-        return [op.to_tensor(value, x.dtype) for value, x in zip(kept, given, strict=True)]
+    def reduce(op: Any, operands: Any) -> list[Any]:
+        last = (x.handle.data for x in fold(op, operands)[-1])
+        values = (np.expand_dims(x, op.axis) if op.keep_dims else x for x in last)
+        return [op.to_tensor(value, x.dtype) for value, x in zip(values, operands, strict=True)]
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(ScanOps, "generic_scan", scan)
@@ -80,12 +80,12 @@ def quick_interpreter() -> Iterator[None]:
         yield
 
 
-def cut(serial: bool, channels: int = 4, steps: int = 8) -> Any:
-    """The scan in tiles so small that little tensors have several."""
+def tiled_scan(serial: bool, channels: int = 4, steps: int = 8) -> Any:
+    """The scan in tiles so small that the tensors of this file have several."""
     from manticore.kernels.backends.triton.scan import Tiling, selective_scan
 
-    def scan(**given: Any) -> Any:
-        tensors = {name: x.to(DEVICE) if isinstance(x, Tensor) else x for name, x in given.items()}
+    def scan(**inputs: Any) -> Any:
+        tensors = {name: x.to(DEVICE) if isinstance(x, Tensor) else x for name, x in inputs.items()}
         out = selective_scan(ScanArgs(**tensors), Tiling(channels, steps, serial))
         return tuple(x.cpu() for x in out) if isinstance(out, tuple) else out.cpu()
 
@@ -94,7 +94,7 @@ def cut(serial: bool, channels: int = 4, steps: int = 8) -> Any:
 
 @st.composite
 def small_arguments(draw: st.DrawFn, dtype: torch.dtype = torch.float32) -> Arguments:
-    """Corners of those drawn for other backends, as strided as they are, around the edges of a tile of 4 by 8."""
+    """Slices of the arguments of `scan_cases`, with their strides, with sizes around the edges of a tile of 4 by 8."""
     drawn = draw(arguments(dtype=dtype))
     batch, width = draw(st.sampled_from([(1, 1), (2, 3), (1, 4), (2, 5)]), label="batch, width")
     length, state = draw(st.sampled_from([(1, 3), (7, 1), (8, 4), (9, 3), (19, 2)]), label="length, state")
@@ -108,14 +108,14 @@ def small_arguments(draw: st.DrawFn, dtype: torch.dtype = torch.float32) -> Argu
 @given(small_arguments(), st.booleans())
 def check_single_precision(x: Arguments, serial: bool) -> None:
     exact, rounded = results(plain_scan, double(x)), results(plain_scan, x)
-    assert_close(results(cut(serial), x), exact, rounded, 1e-5)
+    assert_close(results(tiled_scan(serial), x), exact, rounded, 1e-5)
 
 
 @settings(max_examples=4, deadline=None)
 @given(small_arguments(dtype=torch.bfloat16), st.booleans())
 def check_half_precision(x: Arguments, serial: bool) -> None:
     exact, rounded = results(plain_scan, double(x)), results(plain_scan, x)
-    fast = results(cut(serial), x)
+    fast = results(tiled_scan(serial), x)
     assert fast["y"].dtype == torch.bfloat16
     assert fast["last"].dtype == torch.float32
     assert_close(fast, exact, rounded, 2e-2)
@@ -127,11 +127,11 @@ def check_where_delta_is_the_step(x: Arguments, serial: bool) -> None:
     x["delta"] = x["delta"].exp()
     x.pop("delta_bias", None)
     exact, rounded = (results(plain_scan, v, softplus=False) for v in (double(x), x))
-    assert_close(results(cut(serial), x, softplus=False), exact, rounded, 1e-5)
+    assert_close(results(tiled_scan(serial), x, softplus=False), exact, rounded, 1e-5)
 
 
-def some(dtype: torch.dtype = torch.float32) -> Arguments:
-    """All arguments, two blocks of channels, three tiles, the last of either not full."""
+def all_arguments(dtype: torch.dtype = torch.float32) -> Arguments:
+    """All arguments, with two blocks of channels and three tiles of steps, the last of each not full."""
     torch.manual_seed(1)
     batch, width, length, state = 2, 5, 19, 2
     sequence, projection, channels = (batch, width, length), (batch, state, length), (width,)
@@ -145,74 +145,74 @@ both = pytest.mark.parametrize("serial", [True, False])
 
 
 @both
-def check_half_precision_of_the_other_kind(serial: bool) -> None:
-    x = some(torch.float16)
+def check_half_precision_fp16(serial: bool) -> None:
+    x = all_arguments(torch.float16)
     exact, rounded = results(plain_scan, double(x)), results(plain_scan, x)
-    fast = results(cut(serial), x)
+    fast = results(tiled_scan(serial), x)
     assert fast["y"].dtype == torch.float16
     assert_close(fast, exact, rounded, 2e-3)
 
 
 @both
-def check_last_state_alone_has_a_gradient(serial: bool) -> None:
-    x = {name: value.requires_grad_() for name, value in some().items()}
-    wanted = [x[name] for name in ("u", "delta", "A", "B", "initial_state")]
-    scans = (cut(serial), plain_scan)
+def check_the_last_state_alone_has_a_gradient(serial: bool) -> None:
+    x = {name: value.requires_grad_() for name, value in all_arguments().items()}
+    inputs = [x[name] for name in ("u", "delta", "A", "B", "initial_state")]
+    scans = (tiled_scan(serial), plain_scan)
     lasts = [scan(**x, delta_softplus=True, return_last_state=True)[1] for scan in scans]
-    pairs = zip(*(torch.autograd.grad(last.sum(), wanted) for last in lasts), strict=True)
-    assert all(torch.allclose(one, other, rtol=1e-4, atol=1e-5 * other.abs().max().item()) for one, other in pairs)
+    pairs = zip(*(torch.autograd.grad(last.sum(), inputs) for last in lasts), strict=True)
+    assert all(torch.allclose(a, b, rtol=1e-4, atol=1e-5 * b.abs().max().item()) for a, b in pairs)
 
 
 @both
 @pytest.mark.parametrize("name", ["u", "delta", "A", "B", "C", "z"])
-def check_a_nan_is_never_lost(name: str, serial: bool) -> None:
-    x = some()
+def check_a_nan_reaches_the_output(name: str, serial: bool) -> None:
+    x = all_arguments()
     x[name].select(-1, 1).fill_(torch.nan)
-    assert torch.equal(cut(serial)(**x).isnan(), plain_scan(**x).isnan())
+    assert torch.equal(tiled_scan(serial)(**x).isnan(), plain_scan(**x).isnan())
 
 
 @both
-def check_decays_to_nothing_are_no_nan(serial: bool) -> None:
-    x = some()
+def check_infinite_decay_gives_no_nan(serial: bool) -> None:
+    x = all_arguments()
     x["delta"] = x["delta"].abs() * 1e4
     x["A"][:, 1] = -torch.inf
-    answers = results(cut(serial), x)
-    answers.pop("delta"), answers.pop("A")  # they have A itself as a factor
-    assert all(value.isfinite().all() for value in answers.values())
+    values = results(tiled_scan(serial), x)
+    values.pop("delta"), values.pop("A")  # these gradients have A as a factor
+    assert all(value.isfinite().all() for value in values.values())
 
 
 @both
-def check_runs_are_bit_identical_whatever_is_kept(serial: bool) -> None:
-    x = some()
-    one, other = results(cut(serial), x), results(cut(serial), x)
-    assert all(torch.equal(one[name], other[name]) for name in one)
-    y, last = cut(serial)(**x, delta_softplus=True, return_last_state=True)
-    assert torch.equal(y, one["y"])
-    assert torch.equal(last, one["last"])
+def check_results_are_bit_identical_with_and_without_saved_states(serial: bool) -> None:
+    x = all_arguments()
+    first, second = results(tiled_scan(serial), x), results(tiled_scan(serial), x)
+    assert all(torch.equal(first[name], second[name]) for name in first)
+    y, last = tiled_scan(serial)(**x, delta_softplus=True, return_last_state=True)
+    assert torch.equal(y, first["y"])
+    assert torch.equal(last, first["last"])
 
 
 def check_strides_do_not_matter() -> None:
-    x = some()
+    x = all_arguments()
     strided = {name: torch.stack([v, v], -1).transpose(0, -2)[..., 0].transpose(0, -1) for name, v in x.items()}
     strided["u"] = x["u"][:, :, :1].expand(-1, -1, 19)
     packed = {name: v.contiguous() for name, v in strided.items()}
-    one, other = (results(cut(True), v) for v in (strided, packed))
-    assert all(torch.equal(one[name], other[name]) for name in one)
+    from_strided, from_packed = (results(tiled_scan(True), v) for v in (strided, packed))
+    assert all(torch.equal(from_strided[name], from_packed[name]) for name in from_packed)
 
 
-def check_what_takes_no_gradient_gets_none() -> None:
-    x = some()
+def check_inputs_without_gradient_get_none() -> None:
+    x = all_arguments()
     x["u"].requires_grad_()
-    cut(True)(**x).sum().backward()
+    tiled_scan(True)(**x).sum().backward()
     assert x["u"].grad is not None
     assert x["B"].grad is None
 
 
-def check_tilings_are_chosen() -> None:
+def check_the_tiling_fits_device_and_size() -> None:
     from manticore.kernels.backends.triton.scan import Tiling, selective_scan, tiling_for
 
     assert tiling_for(torch.empty(1, 3, 5, device=DEVICE)) == Tiling(4, 8, True)
     assert tiling_for(torch.empty(512, 2048, 33, device="meta")).serial
     assert not tiling_for(torch.empty(1, 64, 4096, device=DEVICE)).serial
-    x = {name: value.to(DEVICE) for name, value in some().items()}
+    x = {name: value.to(DEVICE) for name, value in all_arguments().items()}
     assert torch.allclose(selective_scan(ScanArgs(**x)), partial(plain_scan, **x)(), atol=1e-5)

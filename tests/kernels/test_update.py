@@ -1,4 +1,4 @@
-"""A decoding step is one step of the scan, whatever the form, and leaves its state where it was."""
+"""A decoding step is one step of the scan, for Mamba and Mamba-2, and overwrites its state."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Arguments = dict[str, Tensor]
 
 @st.composite
 def steps(draw: st.DrawFn, dtype: torch.dtype = torch.float64, heads: bool = False) -> Arguments:
-    """Arguments of one step, every optional in or out; with heads, A and the biases vary over heads alone."""
+    """Arguments of one step, with any of the optional ones. With heads, A and the biases depend on the head alone."""
     batch, width, states = (draw(st.integers(1, 5), label=name) for name in ("batch", "width", "state"))
     groups, shared = draw(st.integers(1, 3), label="groups"), draw(st.integers(1, 3), label="heads of a group")
     shift, decay = draw(st.sampled_from([-30.0, 0.0, 30.0])), draw(st.sampled_from([0.0, 1.0, 1000.0]))
@@ -94,7 +94,7 @@ def test_agrees_with_double_precision(x: Arguments) -> None:
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_dtypes_stay(dtype: torch.dtype) -> None:
+def test_dtypes_of_state_and_output(dtype: torch.dtype) -> None:
     state = torch.ones(2, 3, 4, dtype=dtype)
     x = torch.ones(2, 3, dtype=torch.bfloat16)
     y = selective_state_update(state, x, x, -torch.ones(3, 4), torch.ones(2, 4), torch.ones(2, 4))
@@ -109,7 +109,7 @@ def medium() -> Arguments:
     return {name: torch.randn(shape, dtype=torch.float64) for name, shape in shapes.items()}
 
 
-def test_gradients_are_those_of_its_output() -> None:
+def test_gradients_match_finite_differences() -> None:
     x = {name: value.requires_grad_() for name, value in medium().items()}
 
     def step(state: Tensor, *values: Tensor) -> Tensor:
@@ -119,7 +119,7 @@ def test_gradients_are_those_of_its_output() -> None:
     assert torch.autograd.gradcheck(step, tuple(x.values()))
 
 
-def test_what_is_written_has_no_history() -> None:
+def test_the_written_state_has_no_history() -> None:
     x = medium()
     x["x"].requires_grad_()
     y = selective_state_update(**x)
@@ -136,7 +136,7 @@ def test_strides_do_not_matter() -> None:
 
 
 @pytest.mark.parametrize("name", ["state", "x", "dt", "B"])
-def test_a_nan_is_never_lost(name: str) -> None:
+def test_a_nan_reaches_output_and_state(name: str) -> None:
     x = medium()
     x[name][1] = torch.nan
     y = selective_state_update(**x)
@@ -160,7 +160,7 @@ def test_a_nan_is_never_lost(name: str) -> None:
         ({"backend": "cpu"}, "backend 'cpu' cannot run this selective_state_update: it has no selective_state_update"),
     ],
 )
-def test_says_which_argument(change: dict[str, Any], message: str) -> None:
+def test_the_argument_is_named(change: dict[str, Any], message: str) -> None:
     with pytest.raises(ManticoreError, match="^.*" + re.escape(message)) as caught:
         selective_state_update(**(medium() | change))
     assert "\n" not in str(caught.value)

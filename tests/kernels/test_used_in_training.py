@@ -1,4 +1,4 @@
-"""Where a hybrid trains or generates, transformers' own slow kernels are never called."""
+"""Hybrids never call transformers' slow kernels, in training, scoring or generation."""
 
 from __future__ import annotations
 
@@ -27,24 +27,24 @@ SLOW = {
 }
 
 
-def _refuse(*args: Any, **options: Any) -> NoReturn:
+def _raise(*args: Any, **options: Any) -> NoReturn:
     raise AssertionError("a kernel of transformers ran")
 
 
 @pytest.fixture(autouse=True)
-def _slow_kernels_refuse(monkeypatch: pytest.MonkeyPatch) -> None:
+def _slow_kernels_raise(monkeypatch: pytest.MonkeyPatch) -> None:
     for owner, names in SLOW.items():
         for name in names:
-            monkeypatch.setattr(owner, name, _refuse)
+            monkeypatch.setattr(owner, name, _raise)
 
 
-@pytest.mark.parametrize("recompute", [False, True])
+@pytest.mark.parametrize("checkpointing", [False, True])
 @pytest.mark.parametrize("families", [("gpt_neo", "mamba"), ("mamba2", "gpt_neo"), ("mamba", "mamba2")])
-def test_in_training_scoring_and_generation(families: tuple[str, str], recompute: bool) -> None:
+def test_in_training_scoring_and_generation(families: tuple[str, str], checkpointing: bool) -> None:
     net = supernet(*families).train()
     for part in net.modules():
         if isinstance(part, Segment):
-            part.gradient_checkpointing = recompute
+            part.gradient_checkpointing = checkpointing
     ids, mask = tokens(pad_left=4)
     net(ids, mask).sum().backward()
     net(ids, mask, path=["base", "donor", "base"]).sum().backward()
@@ -54,4 +54,4 @@ def test_in_training_scoring_and_generation(families: tuple[str, str], recompute
     with torch.no_grad():
         first = hybrid(input_ids=ids[:, :9], use_cache=True)
         hybrid(input_ids=ids[:, 9:], past_key_values=first.past_key_values, use_cache=True)
-    assert not is_installed(), "a hybrid leaves other models of the process alone"
+    assert not is_installed(), "other models of the process are unchanged"

@@ -11,7 +11,7 @@ from manticore.kernels import install, uninstall
 
 @pytest.fixture(autouse=True)
 def same_kernels(plain_kernels: None) -> Iterator[None]:
-    """Ours, lent to the models of transformers that hybrids are compared with."""
+    """Installs the kernels in the models of transformers with which hybrids are compared."""
     install()
     yield
     uninstall()

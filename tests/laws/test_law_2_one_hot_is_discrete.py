@@ -1,4 +1,4 @@
-"""Law 2: the supernet at a one-hot path is the discrete hybrid, and the hybrid holds only the path."""
+"""Law 2: the supernet at a one-hot path is the discrete hybrid, and the hybrid has only the path's weights."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def test_every_head(kind: str, topology: str) -> None:
             torch.testing.assert_close(net(ids, mask, path=path), discrete, atol=1e-6, rtol=0)
 
 
-def test_three_components_of_unlike_width_and_depth_with_skip() -> None:
+def test_three_components_of_different_width_and_depth_with_skip() -> None:
     parts = [
         component("gpt_neo", "a"),
         component("mamba", "b", width=40, layers=7),
@@ -70,11 +70,11 @@ def test_three_components_of_unlike_width_and_depth_with_skip() -> None:
             assert parameters(hybrid) == path_parameters(net, path, 17)
 
 
-def test_the_hybrid_holds_only_its_path() -> None:
+def test_the_hybrid_has_only_the_weights_of_its_path() -> None:
     net = supernet("gpt_neo", "mamba")
     names = discretize(net, ["base", "donor", "base"]).state_dict().keys()
-    translators = {name.split(".")[2] for name in names if "proj_" in name}
-    assert translators == {"1"}
+    projected_stages = {name.split(".")[2] for name in names if "proj_" in name}
+    assert projected_stages == {"1"}
     assert not any("backbone.h." in name for name in names if name.startswith("model.stages.1."))
     assert not any("backbone.layers." in name for name in names if name.startswith("model.stages.0."))
     assert len(discretize(net, ["base"] * 3).config.components) == 1
@@ -86,8 +86,8 @@ def test_left_and_right_padding_do_not_change_a_label() -> None:
     ids, _ = tokens(2, 9)
     right = torch.cat([ids, torch.zeros(2, 4, dtype=torch.long)], dim=1)
     with torch.no_grad():
-        bare = hybrid(input_ids=ids).logits
-        torch.testing.assert_close(hybrid(input_ids=right).logits, bare, atol=1e-5, rtol=0)
+        expected = hybrid(input_ids=ids).logits
+        torch.testing.assert_close(hybrid(input_ids=right).logits, expected, atol=1e-5, rtol=0)
         torch.testing.assert_close(
-            net(right, (right != 0).long(), path=["base", "donor", "base"]), bare, atol=1e-5, rtol=0
+            net(right, (right != 0).long(), path=["base", "donor", "base"]), expected, atol=1e-5, rtol=0
         )

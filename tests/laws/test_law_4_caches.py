@@ -22,8 +22,8 @@ def hybrid(family: str, path: str, **space: object) -> PreTrainedModel:
     return discretize(supernet(family, "mamba" if family != "mamba" else "gpt_neo", **space), PATHS[path])
 
 
-def three() -> PreTrainedModel:
-    """Attention with absolute positions, with rotary ones, and two recurrences; the first stage is Mamba's."""
+def four_components() -> PreTrainedModel:
+    """Absolute positions, rotary positions, Mamba and Mamba-2; Mamba runs the first stage."""
     families = {"a": "gpt_neo", "b": "mamba", "c": "llama", "d": "mamba2"}
     parts = [component(family, name) for name, family in families.items()]
     net = Supernet(parts, SearchSpace(list(families), stages=4), "a", HeadSpec())
@@ -47,17 +47,17 @@ LAYOUTS = {
 PATHS["skipped"] = ["donor", "skip", "base"]
 
 
-def laid_out(name: str) -> PreTrainedModel:
-    """The hybrid of a row of LAYOUTS, or `three`."""
-    if name == "three":
-        return three()
+def build(name: str) -> PreTrainedModel:
+    """The hybrid of a row of LAYOUTS, or `four components`."""
+    if name == "four components":
+        return four_components()
     family, path, space = LAYOUTS[name]
     return hybrid(family, path, **space)
 
 
-@pytest.fixture(scope="module", params=[*LAYOUTS, "three"])
+@pytest.fixture(scope="module", params=[*LAYOUTS, "four components"])
 def model(request: pytest.FixtureRequest) -> PreTrainedModel:
-    return laid_out(request.param)
+    return build(request.param)
 
 
 @pytest.mark.parametrize("name", checks)
@@ -67,21 +67,23 @@ def test_contract(model: PreTrainedModel, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", checks)
-@pytest.mark.parametrize("layout", ["gpt_neo mixed", "mamba mixed", "mamba2 mixed", "all mamba", "three"])
+@pytest.mark.parametrize("layout", ["gpt_neo mixed", "mamba mixed", "mamba2 mixed", "all mamba", "four components"])
 @torch.no_grad()
-def test_contract_without_our_kernels(monkeypatch: pytest.MonkeyPatch, layout: str, name: str) -> None:
-    """As in an exported checkpoint, where transformers' scan starts from nothing."""
+def test_contract_without_kernels(monkeypatch: pytest.MonkeyPatch, layout: str, name: str) -> None:
+    """As in an exported checkpoint without manticore, where transformers' scan starts from a zero state."""
     uninstall()
     monkeypatch.setattr(segments, "kernels", None)
     assert not is_installed()
-    checks[name](laid_out(layout))
+    checks[name](build(layout))
 
 
 @torch.no_grad()
-def test_ours_and_theirs_agree(monkeypatch: pytest.MonkeyPatch) -> None:
-    model = three()
-    ids, mask = padded([row[: 9 + place] for place, row in enumerate(sequences(model))], "left")
-    ours = model(input_ids=ids, attention_mask=mask).logits[mask.bool()]
+def test_both_kernels_agree(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = four_components()
+    ids, mask = padded([row[: 9 + index] for index, row in enumerate(sequences(model))], "left")
+    with_kernels = model(input_ids=ids, attention_mask=mask).logits[mask.bool()]
     uninstall()
     monkeypatch.setattr(segments, "kernels", None)
-    torch.testing.assert_close(model(input_ids=ids, attention_mask=mask).logits[mask.bool()], ours, atol=2e-5, rtol=0)
+    torch.testing.assert_close(
+        model(input_ids=ids, attention_mask=mask).logits[mask.bool()], with_kernels, atol=2e-5, rtol=0
+    )

@@ -1,4 +1,4 @@
-"""Law 5: mixture weights lie on the simplex after every step, and all read-outs in one forward pass agree."""
+"""Law 5: mixing weights are on the simplex after every step, and one forward pass reads them once."""
 
 from __future__ import annotations
 
@@ -27,19 +27,19 @@ def on_the_simplex(weights_SK: Tensor) -> bool:
 @pytest.mark.parametrize("relaxation", ["softmax", "fixed"])
 @pytest.mark.parametrize("strategy", ["darts", "simultaneous"])
 def test_after_every_alpha_step(strategy: str, relaxation: str, topology: str, skip: bool, tmp_path: Path) -> None:
-    held = net(relaxation, topology=topology, skip=skip)
-    if relaxation == "fixed":  # alphas that nothing depends on have no gradient, so nothing to search
-        assert on_the_simplex(held.weights())
+    supernet = net(relaxation, topology=topology, skip=skip)
+    if relaxation == "fixed":  # the alphas have no gradient, so there is no search
+        assert on_the_simplex(supernet.weights())
         return
-    train(module(strategy, held), tmp_path / "checkpoints", [AlphaRecord(tmp_path / "alphas.jsonl")])
+    train(module(strategy, supernet), tmp_path / "checkpoints", [AlphaRecord(tmp_path / "alphas.jsonl")])
     records = [json.loads(line) for line in (tmp_path / "alphas.jsonl").read_text().splitlines()]
     assert [record["step"] for record in records] == list(range(STEPS // 4 + 1, STEPS + 1))
     assert all(on_the_simplex(torch.tensor(record["weights"])) for record in records)
-    assert all(record["candidates"] == list(held.candidates) for record in records)
+    assert all(record["candidates"] == list(supernet.candidates) for record in records)
     assert records[0]["alphas"] != records[-1]["alphas"]
 
 
-def test_the_record_is_complete() -> None:
+def test_every_strategy_and_relaxation_is_tested() -> None:
     assert {name for name in strategies if strategies[name].trains} == {"darts", "simultaneous"}, (
         "a new strategy belongs into the test above"
     )
@@ -50,14 +50,14 @@ def test_the_record_is_complete() -> None:
     st.lists(st.lists(st.floats(-50, 50, width=32), min_size=3, max_size=3), min_size=1, max_size=4),
     st.floats(0.01, 10),
 )
-def test_whatever_the_alphas_are(alphas: list[list[float]], temperature: float) -> None:
+def test_any_alphas_give_weights_on_the_simplex(alphas: list[list[float]], temperature: float) -> None:
     for name in ("softmax", "fixed"):
         assert on_the_simplex(relaxations[name](torch.tensor(alphas), RelaxationContext(temperature)))
 
 
 @pytest.fixture
 def noisy() -> Iterator[list[Tensor]]:
-    """A relaxation that draws anew whenever it is read, with what it drew."""
+    """A relaxation that draws noise at each call, with the weights that it returned."""
     drawn: list[Tensor] = []
 
     @relaxations.register("noisy")
@@ -71,19 +71,19 @@ def noisy() -> Iterator[list[Tensor]]:
 
 
 @pytest.mark.parametrize("topology", ["residual", "hub"])
-def test_noise_is_drawn_once_a_pass_and_read_by_all(topology: str, noisy: list[Tensor]) -> None:
-    held, given_batch = net("noisy", topology=topology).train(), batch()
+def test_noise_is_drawn_once_in_a_forward_pass(topology: str, noisy: list[Tensor]) -> None:
+    supernet, rows = net("noisy", topology=topology).train(), batch()
     with torch.no_grad():
-        logits = held(given_batch["input_ids"], given_batch["attention_mask"])
+        logits = supernet(rows["input_ids"], rows["attention_mask"])
         assert len(noisy) == 1
-        again = held(given_batch["input_ids"], given_batch["attention_mask"], weights=noisy[0])
+        again = supernet(rows["input_ids"], rows["attention_mask"], weights=noisy[0])
         assert torch.equal(logits, again)
-        held(given_batch["input_ids"], given_batch["attention_mask"])
+        supernet(rows["input_ids"], rows["attention_mask"])
     assert not torch.equal(noisy[0], noisy[1])
 
 
 @given(st.lists(st.lists(st.floats(-20, 20), min_size=3, max_size=3), min_size=1, max_size=4))
-def test_entropy_is_none_at_a_path_and_the_number_of_stages_at_uniform(alphas: list[list[float]]) -> None:
+def test_entropy_is_0_at_a_path_and_the_number_of_stages_at_uniform(alphas: list[list[float]]) -> None:
     stages = len(alphas)
     assert (
         -1e-6
@@ -95,13 +95,13 @@ def test_entropy_is_none_at_a_path_and_the_number_of_stages_at_uniform(alphas: l
 
 
 @given(st.integers(1, 6), st.floats(0, 1))
-def test_the_charge_rises_at_one_stage_after_the_other(stages: int, progress: float) -> None:
-    together, ordered = (
+def test_the_stagewise_schedule_rises_in_one_stage_after_another(stages: int, progress: float) -> None:
+    uniform, stagewise = (
         entropy_schedule(stages, progress, "uniform"),
         entropy_schedule(stages, progress, "stagewise"),
     )
-    assert together == [progress] * stages
-    assert ordered == sorted(ordered, reverse=True)
-    assert all(0 <= ramp <= 1 for ramp in ordered)
-    assert sum(0 < ramp < 1 for ramp in ordered) <= 1
-    assert sum(ordered) == pytest.approx(stages * progress)
+    assert uniform == [progress] * stages
+    assert stagewise == sorted(stagewise, reverse=True)
+    assert all(0 <= factor <= 1 for factor in stagewise)
+    assert sum(0 < factor < 1 for factor in stagewise) <= 1
+    assert sum(stagewise) == pytest.approx(stages * progress)

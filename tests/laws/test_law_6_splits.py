@@ -1,4 +1,4 @@
-"""Law 6: weights and architecture never see the same example, and nothing but the final test touches test."""
+"""Law 6: weights and alphas never learn from the same example, and only the final evaluation reads the test split."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from torch import Tensor
 
 from manticore.api import search
 from manticore.nas.space import SearchSpace
-from manticore.pipelines import search as story
+from manticore.pipelines import search as search_pipeline
 from manticore.tasks.catalog import tasks
 from manticore.tasks.dataset import Example, Examples, Splits
 from manticore.tasks.sampled import SampledTask
@@ -24,7 +24,7 @@ Content = tuple[int, ...]
 
 
 class Guarded(Examples):
-    """Examples that may be read at the right time only."""
+    """Test examples that may be read in the final evaluation only."""
 
     allowed = False
 
@@ -34,7 +34,7 @@ class Guarded(Examples):
 
 
 class Guard(SampledTask):
-    """The task with its test split guarded."""
+    """The task with a guarded test split."""
 
     def build(self) -> Splits:
         splits = super().build()
@@ -42,49 +42,50 @@ class Guard(SampledTask):
 
 
 def contents(examples: Examples) -> set[Content]:
+    """The token ids of the examples."""
     flat, ends = examples.flat, examples.offsets
     return {tuple(flat[start:end].tolist()) for start, end in pairwise(ends)}
 
 
 @pytest.fixture
 def seen(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, set[Content]]]:
-    """What moved weights during the search, what moved alphas, and what any training saw."""
-    held: dict[str, set[Content]] = {"weights": set(), "alphas": set(), "all": set()}
+    """The examples of weight steps in the search, of alpha steps, and of all training."""
+    batches: dict[str, set[Content]] = {"weights": set(), "alphas": set(), "all": set()}
 
-    def watch(kind: type, name: str, into: tuple[str, ...]) -> None:
-        move: Callable[..., float] = getattr(kind, name)
+    def record(kind: type, name: str, keys: tuple[str, ...]) -> None:
+        step: Callable[..., float] = getattr(kind, name)
 
-        def watched(module: TrainModule, batch: dict[str, Tensor]) -> float:
+        def recorded(module: TrainModule, batch: dict[str, Tensor]) -> float:
             rows = zip(batch["input_ids"], batch["attention_mask"], strict=True)
-            found = {tuple(ids[mask.bool()].tolist()) for ids, mask in rows}
-            held["all"] |= found
+            examples = {tuple(ids[mask.bool()].tolist()) for ids, mask in rows}
+            batches["all"] |= examples
             if isinstance(module, SearchModule):
-                for key in into:
-                    held[key] |= found
-            return move(module, batch)
+                for key in keys:
+                    batches[key] |= examples
+            return step(module, batch)
 
-        monkeypatch.setattr(kind, name, watched)
+        monkeypatch.setattr(kind, name, recorded)
 
-    watch(TrainModule, "weight_step", ())
-    watch(SearchModule, "weight_step", ("weights",))
-    watch(SearchModule, "alpha_step", ("alphas",))
-    watch(SearchModule, "joint_step", ("weights", "alphas"))
+    record(TrainModule, "weight_step", ())
+    record(SearchModule, "weight_step", ("weights",))
+    record(SearchModule, "alpha_step", ("alphas",))
+    record(SearchModule, "joint_step", ("weights", "alphas"))
 
-    evaluate = story.evaluate_on_test
+    evaluate = search_pipeline.evaluate_on_test
 
     def opened(*args: Any) -> Any:
         monkeypatch.setattr(Guarded, "allowed", True)
         return evaluate(*args)
 
-    monkeypatch.setattr(story, "evaluate_on_test", opened)
+    monkeypatch.setattr(search_pipeline, "evaluate_on_test", opened)
 
     @tasks.register(NAME)
     def guarded(options: Any) -> Guard:
-        made = which_end(options)
-        made.__class__ = Guard
-        return made  # type: ignore[return-value]
+        task = which_end(options)
+        task.__class__ = Guard
+        return task  # type: ignore[return-value]
 
-    yield held
+    yield batches
     tasks._items.pop(NAME)
 
 
@@ -107,10 +108,10 @@ def test_darts_keeps_weights_and_alphas_apart(seen: dict[str, set[Content]], spl
     assert len(seen["weights"]) > 30
     assert len(seen["alphas"]) > 30
     assert not seen["all"] & (contents(splits.val) | contents(splits.test))
-    assert Guarded.allowed  # the final test did take place
+    assert Guarded.allowed  # the final evaluation has read the test split
 
 
-def test_simultaneous_trains_both_on_all_training_data_and_on_nothing_else(
+def test_simultaneous_trains_both_on_all_training_data_and_no_other(
     seen: dict[str, set[Content]], splits: Splits, tmp_path: Path
 ) -> None:
     run("simultaneous", tmp_path / "run")

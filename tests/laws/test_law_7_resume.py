@@ -1,4 +1,4 @@
-"""Law 7: resumed equals never stopped: alphas, weights, both optimizers, RNG and data cursors."""
+"""Law 7: a resumed search equals an uninterrupted one: alphas, weights, both optimizers, random states and data."""
 
 from __future__ import annotations
 
@@ -34,14 +34,14 @@ def kill_when(ready: Callable[[], bool], out: Path, cache: Path, *more: str) -> 
     assert not (out / "metrics.json").exists()
 
 
-def test_a_search_killed_twice_ends_like_one_that_was_not(pico_run: Path, shared: Path, tmp_path: Path) -> None:
+def test_a_search_that_is_killed_twice_has_the_same_result(pico_run: Path, shared: Path, tmp_path: Path) -> None:
     out = tmp_path / "run"
 
-    def searching() -> bool:
+    def past_first_checkpoint() -> bool:
         file = out / "alphas.jsonl"
         return file.exists() and len(file.read_text().splitlines()) >= 5  # step 13; the last state is of step 10
 
-    kill_when(searching, out, shared / "cache")
+    kill_when(past_first_checkpoint, out, shared / "cache")
     assert (out / "checkpoints" / "search.ckpt").exists()
     kill_when((out / "checkpoints" / "fine-tune.ckpt").exists, out, shared / "cache", "--resume")
     process = pico_search(out, shared / "cache", "--resume")
@@ -56,7 +56,7 @@ def test_a_search_killed_twice_ends_like_one_that_was_not(pico_run: Path, shared
 
 
 class Stop(lightning.Callback):
-    """Stops the training after some step, as a crash would."""
+    """Raises an exception after a step, as in a crash."""
 
     def __init__(self, step: int) -> None:
         self.step = step
@@ -75,35 +75,35 @@ def test_with_dropout_and_both_optimizers(strategy: str, stop: int, tmp_path: Pa
         torch.manual_seed(11)
         return train(searching, tmp_path / folder / "checkpoints", [record, *callbacks])
 
-    whole = run("whole")
+    uninterrupted = run("uninterrupted")
     with pytest.raises(InterruptedError):
-        run("parts", Stop(stop))
-    state = torch.load(tmp_path / "parts" / "checkpoints" / "search.ckpt", weights_only=True)
+        run("resumed", Stop(stop))
+    state = torch.load(tmp_path / "resumed" / "checkpoints" / "search.ckpt", weights_only=True)
     assert state["manticore"]["step_count"] == stop - stop % 4
-    parts = run("parts")
-    assert parts.step_count == whole.step_count == STEPS
-    assert parts.tokens == whole.tokens
-    want = whole.net.state_dict()
-    assert all(torch.equal(want[name], value) for name, value in parts.net.state_dict().items())
-    for mine, other in zip(_moments(parts), _moments(whole), strict=True):
-        assert torch.equal(mine, other)
+    resumed = run("resumed")
+    assert resumed.step_count == uninterrupted.step_count == STEPS
+    assert resumed.tokens == uninterrupted.tokens
+    expected = uninterrupted.net.state_dict()
+    assert all(torch.equal(expected[name], value) for name, value in resumed.net.state_dict().items())
+    for moment, reference in zip(_moments(resumed), _moments(uninterrupted), strict=True):
+        assert torch.equal(moment, reference)
     lines = [
         [json.loads(line) for line in (tmp_path / folder / "alphas.jsonl").read_text().splitlines()]
-        for folder in ("whole", "parts")
+        for folder in ("uninterrupted", "resumed")
     ]
     assert lines[0] == lines[1]
 
 
 def _moments(searching: SearchModule) -> list[torch.Tensor]:
     states = [optimizer.state for optimizer in searching.trainer.optimizers]
-    return [value for state in states for held in state.values() for value in held.values()]
+    return [moment for state in states for moments in state.values() for moment in moments.values()]
 
 
 def test_dropout_makes_the_random_state_matter(tmp_path: Path) -> None:
-    """The test above would pass without restoring it if nothing drew."""
-    ends = []
+    """Otherwise the test above would pass without a restored random state."""
+    trained = []
     for seed in (1, 2):
         searching = module(supernet=net(dropout=0.2))
         torch.manual_seed(seed)
-        ends.append(train(searching, tmp_path / str(seed)).net.state_dict())
-    assert any(not torch.equal(ends[0][name], value) for name, value in ends[1].items())
+        trained.append(train(searching, tmp_path / str(seed)).net.state_dict())
+    assert any(not torch.equal(trained[0][name], value) for name, value in trained[1].items())

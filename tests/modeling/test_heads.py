@@ -1,4 +1,4 @@
-"""The ways a task is answered: what each head reads, what the Hugging Face classes make of it, what it costs."""
+"""Heads: the states that each one reads, its logits and loss in the Hugging Face classes, and its cost."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ from tests.helpers.pico import VOCAB, supernet, tokens
 PATH = ["base", "donor", "base"]
 
 
-def test_there_is_one_for_every_kind_of_task() -> None:
+def test_every_kind_of_task_has_a_head() -> None:
     assert set(HEADS) == set(KINDS) - {"lm"}, "a language model has a head of its own"
     with pytest.raises(UnknownName, match=r"kind of task 'token'. Did you mean 'tokens'"):
         supernet("mamba", "gpt2", HeadSpec("token", VOCAB, 3))
 
 
-def test_classification_is_a_bare_map_of_the_last_token() -> None:
+def test_classification_is_a_linear_map_of_the_last_token() -> None:
     net = supernet("mamba", "gpt2", HeadSpec("classification", VOCAB, 5))
     hybrid = discretize(net, PATH, num_labels=5)
     assert {name for name in hybrid.state_dict() if name.startswith("score")} == {"score.weight"}
@@ -38,19 +38,19 @@ def test_classification_is_a_bare_map_of_the_last_token() -> None:
     mask[1, 9:] = 0
     with torch.no_grad():
         h_BLD = hybrid.model(ids, mask).last_hidden_state
-        want = torch.stack([h_BLD[0, -1], h_BLD[1, 8], h_BLD[2, -1]]) @ hybrid.score.weight.T
-        torch.testing.assert_close(hybrid(input_ids=ids, attention_mask=mask).logits, want, atol=1e-6, rtol=0)
+        expected = torch.stack([h_BLD[0, -1], h_BLD[1, 8], h_BLD[2, -1]]) @ hybrid.score.weight.T
+        torch.testing.assert_close(hybrid(input_ids=ids, attention_mask=mask).logits, expected, atol=1e-6, rtol=0)
 
 
-def test_tokens_are_told_where_they_stand() -> None:
+def test_the_label_of_a_token_depends_on_no_later_token() -> None:
     hybrid = discretize(supernet("mamba", "gpt2", HeadSpec("tokens", VOCAB, 5)), PATH, num_labels=5)
     ids, _ = tokens()
     with torch.no_grad():
-        whole, begun = hybrid(input_ids=ids).logits, hybrid(input_ids=ids[:, :9]).logits
-    torch.testing.assert_close(whole[:, :9], begun, atol=1e-5, rtol=0)
+        logits, logits_of_prefix = hybrid(input_ids=ids).logits, hybrid(input_ids=ids[:, :9]).logits
+    torch.testing.assert_close(logits[:, :9], logits_of_prefix, atol=1e-5, rtol=0)
 
 
-def test_an_autoencoder_knows_the_last_state_and_the_place_alone() -> None:
+def test_an_autoencoder_reads_the_last_state_and_the_position_alone() -> None:
     head = AutoencoderHead(12, 5)
     state_BD = torch.randn(3, 12)
     h_BLD = torch.cat([torch.randn(3, 6, 12), state_BD[:, None], torch.randn(3, 2, 12)], dim=1)
@@ -62,29 +62,29 @@ def test_an_autoencoder_knows_the_last_state_and_the_place_alone() -> None:
     assert len({tuple(row.tolist()) for row in logits[0]}) == 9
 
 
-def test_places_have_the_codes_they_always_have() -> None:
+def test_position_codes_are_sines_and_cosines() -> None:
     codes = position_codes(50, 8, torch.device("cpu"))
-    for place, wave in ((0, 0), (7, 1), (49, 3)):
-        angle = place / 10_000 ** (wave / 4)
-        assert codes[place, wave].item() == pytest.approx(math.sin(angle), abs=1e-5)
-        assert codes[place, 4 + wave].item() == pytest.approx(math.cos(angle), abs=1e-5)
+    for position, wave in ((0, 0), (7, 1), (49, 3)):
+        angle = position / 10_000 ** (wave / 4)
+        assert codes[position, wave].item() == pytest.approx(math.sin(angle), abs=1e-5)
+        assert codes[position, 4 + wave].item() == pytest.approx(math.cos(angle), abs=1e-5)
     assert position_codes(3, 7, torch.device("cpu")).shape == (3, 7)
 
 
-def test_a_pair_is_told_from_both_of_its_sequences() -> None:
+def test_a_pair_depends_on_both_sequences_and_their_order() -> None:
     head = PairHead(6, 2)
-    one_BD, two_BD = torch.randn(4, 6), torch.randn(4, 6)
+    u_BD, v_BD = torch.randn(4, 6), torch.randn(4, 6)
     with torch.no_grad():
-        logits = head(torch.cat([one_BD, two_BD]))
+        logits = head(torch.cat([u_BD, v_BD]))
         order = [2, 0, 3, 1]
-        torch.testing.assert_close(head(torch.cat([one_BD[order], two_BD[order]])), logits[order])
-        assert not torch.allclose(head(torch.cat([two_BD, one_BD])), logits)
+        torch.testing.assert_close(head(torch.cat([u_BD[order], v_BD[order]])), logits[order])
+        assert not torch.allclose(head(torch.cat([v_BD, u_BD])), logits)
     with pytest.raises(ValueError, match=r"two rows for each.*got 3 rows"):
         head(torch.randn(3, 6))
 
 
 @pytest.mark.parametrize("kind", HEADS)
-def test_losses_are_over_all_labels_that_are_scored(kind: str) -> None:
+def test_the_loss_is_the_mean_over_all_labels_that_are_not_ignored(kind: str) -> None:
     net = supernet("mamba", "gpt2", HeadSpec(kind, VOCAB, 5))
     hybrid = discretize(net, PATH, num_labels=5)
     ids, mask = tokens(4)
@@ -93,14 +93,14 @@ def test_losses_are_over_all_labels_that_are_scored(kind: str) -> None:
     with torch.no_grad():
         out = hybrid(input_ids=ids, attention_mask=mask, labels=labels)
         scored = labels != -100
-        want = F.cross_entropy(out.logits[scored], labels[scored])
-        torch.testing.assert_close(out.loss, want)
+        expected = F.cross_entropy(out.logits[scored], labels[scored])
+        torch.testing.assert_close(out.loss, expected)
         batch = {"input_ids": ids, "attention_mask": mask, "labels": labels}
-        mine = TrainModule(net, WeightOptions(), 1).loss(batch, path=PATH)
-        torch.testing.assert_close(mine, want, atol=1e-5, rtol=0)
+        training_loss = TrainModule(net, WeightOptions(), 1).loss(batch, path=PATH)
+        torch.testing.assert_close(training_loss, expected, atol=1e-5, rtol=0)
 
 
-def test_checkpoints_from_before_there_was_a_choice_still_load(tmp_path: Path) -> None:
+def test_a_configuration_without_a_head_gets_the_default_of_its_class(tmp_path: Path) -> None:
     hybrid = discretize(supernet("mamba", "gpt2", HeadSpec("classification", VOCAB, 5)), PATH, num_labels=5)
     hybrid.save_pretrained(tmp_path)
     config = json.loads((tmp_path / "config.json").read_text())
@@ -108,12 +108,12 @@ def test_checkpoints_from_before_there_was_a_choice_still_load(tmp_path: Path) -
     (tmp_path / "config.json").write_text(json.dumps(config))
     ids, _ = tokens()
     with torch.no_grad():
-        again = AutoModelForSequenceClassification.from_pretrained(tmp_path)(input_ids=ids).logits
-        assert torch.equal(again, hybrid(input_ids=ids).logits)
-    assert type(AutoModelForTokenClassification.from_pretrained(tmp_path).score) is HEADS["tokens"]  # a fresh one
+        logits = AutoModelForSequenceClassification.from_pretrained(tmp_path)(input_ids=ids).logits
+        assert torch.equal(logits, hybrid(input_ids=ids).logits)
+    assert type(AutoModelForTokenClassification.from_pretrained(tmp_path).score) is HEADS["tokens"]  # newly initialized
 
 
-def test_a_head_costs_as_often_as_it_runs() -> None:
+def test_the_cost_of_a_head_counts_its_calls_per_token() -> None:
     cost = {kind: flops(head(8, 3), 10) for kind, head in HEADS.items()}
     assert cost["tokens"] == 2 * 8 * 3 == pytest.approx(10 * cost["classification"])
     assert cost["autoencoder"] == 2 * (8 * 8 * 2 + 8 * 3)

@@ -1,4 +1,4 @@
-"""Law 1: a path that stays base is the component, bit for bit, and every family can be base."""
+"""Law 1: a path of base segments is the component, bit for bit, and every family can be the base."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ def test_all_base_equals_hugging_face(family: str, topology: str, pad_left: int)
     net = supernet(family, "gpt2" if family != "gpt2" else "mamba", topology=topology)
     ids, mask = tokens(pad_left=pad_left)
     with torch.no_grad():
-        counted = (
+        positions = (
             {}
             if net.components["base"].layout.recurrent
             else {"position_ids": build_position_ids(mask, 0, 17, ids.device)}
         )
-        want = net.components["base"].model(input_ids=ids, attention_mask=mask, **counted).logits
-        assert torch.equal(net(ids, mask, path=["base"] * 3), want)
-        assert torch.equal(net(ids, mask, weights=net.one_hot(["base"] * 3)), want)
-        assert torch.equal(discretize(net, ["base"] * 3)(input_ids=ids, attention_mask=mask).logits, want)
+        expected = net.components["base"].model(input_ids=ids, attention_mask=mask, **positions).logits
+        assert torch.equal(net(ids, mask, path=["base"] * 3), expected)
+        assert torch.equal(net(ids, mask, weights=net.one_hot(["base"] * 3)), expected)
+        assert torch.equal(discretize(net, ["base"] * 3)(input_ids=ids, attention_mask=mask).logits, expected)
 
 
 @pytest.mark.parametrize("stages", [1, 2, 4])
@@ -36,8 +36,8 @@ def test_any_number_of_stages_up_to_the_depth(stages: int) -> None:
     net = supernet("mamba", "gpt_neo", stages=stages)
     ids, mask = tokens()
     with torch.no_grad():
-        want = net.components["base"].model(input_ids=ids, attention_mask=mask).logits
-        assert torch.equal(net(ids, mask, path=["base"] * stages), want)
+        expected = net.components["base"].model(input_ids=ids, attention_mask=mask).logits
+        assert torch.equal(net(ids, mask, path=["base"] * stages), expected)
 
 
 def test_a_donor_stage_changes_the_output() -> None:
@@ -48,9 +48,9 @@ def test_a_donor_stage_changes_the_output() -> None:
     assert not torch.allclose(base, mixed, atol=1e-4)
 
 
-def test_lists_that_are_as_long_as_the_model_is_deep_are_not_cut_by_mistake() -> None:
+def test_a_list_with_one_entry_per_layer_by_chance_is_not_sliced() -> None:
     parts = [component("mamba2", "base", layers=2), component("gpt2", "donor", layers=2)]
     net = Supernet(parts, SearchSpace(["base", "donor"], stages=2), "base", HeadSpec()).eval()
     ids, mask = tokens()
-    with torch.no_grad():  # Mamba-2 holds the limits of its time step in a list of two
+    with torch.no_grad():  # Mamba-2 has the limits of its step size in a list of two
         assert torch.equal(net(ids, mask, path=["base"] * 2), parts[0].model(input_ids=ids, attention_mask=mask).logits)
