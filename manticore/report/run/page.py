@@ -91,7 +91,7 @@ def _path_facts(run: Run) -> dict[str, object]:
     architecture = run.architecture
     projectors = f", {architecture.projector} projectors at donor stages" if run.has_base else ""
     return {
-        "base model": f"{architecture.base} ({run.result.base_reason})",
+        "base model" if run.has_base else "embedding, head": f"{architecture.base} ({run.result.base_reason})",
         "topology": f"{architecture.topology}{projectors}",
     }
 

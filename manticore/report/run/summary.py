@@ -22,17 +22,18 @@ class Figure:
 
 
 def figures(result: SearchResult) -> list[Figure]:
-    """The score of the hybrid, its lead over the best component and the best heuristic, and the discretization gap."""
+    """Score of the hybrid, its differences to the best component and the best heuristic, and the discretization gap."""
     row, metric, gap = result.hybrid, result.metric, result.gap
     unit = "" if metric.suffix else f" in {metric.unit}"
     out = [Figure(score_text(row, metric), f"test score{unit}", f"{row.score.count:,} examples, 95% margin")]
-    for group, label in (("component", "lead over best component"), ("heuristic", "lead over best heuristic")):
+    for group in ("component", "heuristic"):
         rival = result.best(group)
         if rival is not None:
             change = metric.format_change(row.score.value - rival.score.value)
-            out.append(Figure(change, label, f"{rival.name}, {score_text(rival, metric)}"))
-    before, after = metric.format(gap.soft).removesuffix(metric.suffix), metric.format(gap.discrete)
-    out.append(Figure(metric.format_change(gap.discrete - gap.soft), "discretization gap", f"{before} → {after}"))
+            out.append(Figure(change, f"difference to best {group}", f"{rival.name}, {score_text(rival, metric)}"))
+    soft, discrete = (metric.format(value, unit=False) for value in (gap.soft, gap.discrete))
+    note = f"{soft.removesuffix(metric.suffix)} → {discrete}"
+    out.append(Figure(metric.format_change(gap.discrete - gap.soft), "discretization gap", note))
     return out
 
 
@@ -43,7 +44,7 @@ def sentences(run: Run) -> list[str]:
 
 def path_caption(run: Run) -> str:
     """How the path diagram is read."""
-    text = "The residual stream runs from left to right; the chosen candidate of each stage is filled. "
+    text = "The stream runs from left to right; the chosen candidate of each stage is filled. "
     if run.has_base:
         text += (
             f"Segments of the base model, {run.architecture.base}, carry the stream. A donor segment reads the stream "
@@ -92,7 +93,7 @@ def discretization(soft: str, discrete: str, change: str, tuned: str | None) -> 
 
 def _search(run: Run) -> str:
     path = run.architecture
-    where = f"in the {path.topology} topology with {path.base} as the base model"
+    where = f"in the {path.topology} topology" + (f" with {path.base} as the base model" if run.has_base else "")
     if run.alphas is None:
         return f"The hybrid has {counted(path.stages, 'stage')} {where}. Its path is {path.summary()}."
     number = len(run.candidates) ** path.stages
