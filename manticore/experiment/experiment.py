@@ -29,6 +29,7 @@ from manticore.tasks.dataset import concat
 from manticore.tasks.options import choose_preset
 from manticore.tasks.task import Task
 from manticore.training.batching import BatchSampler
+from manticore.training.metrics import metrics
 from manticore.training.modules import LoopOptions, TrainModule
 from manticore.training.scoring import Score, score
 from manticore.training.trainer import Hardware, fit
@@ -237,7 +238,8 @@ class Experiment:
         """The score of `net` on one split of the task, as this run or as `task` reads it. `options` go to the net."""
         task = task or self.task
         examples = getattr(task.splits(), split)
-        result = score(net, examples, task.collate, self.recipe.run.eval_batch_size, self.hardware.device, **options)
+        batch_size, device = self.recipe.run.eval_batch_size, self.hardware.device
+        result = score(net, examples, task.collate, batch_size, device, metrics[task.metric], **options)
         net.to("cpu")
         return result
 

@@ -11,6 +11,7 @@ from manticore.errors import ManticoreError
 from manticore.experiment.environment import setup_hardware
 from manticore.export.load import load_hybrid, load_hybrid_task
 from manticore.tasks.options import TaskOptions
+from manticore.training.metrics import metrics
 from manticore.training.scoring import Score, score
 from manticore.utils.console import info
 from manticore.utils.io import write_json
@@ -33,7 +34,7 @@ def run(hybrid: Path, options: TaskOptions, batch_size: int, json: Path | None, 
     machine = setup_hardware(RunOptions())
     model = load_hybrid(hybrid)
     task = load_hybrid_task(hybrid, model, options)
-    result = score(model, task.splits().test, task.collate, batch_size, machine.device)
+    result = score(model, task.splits().test, task.collate, batch_size, machine.device, metrics[task.metric])
     info(console, f"{task.name} test: {result.format()}, loss {result.loss:.4f} nats, {result.count:,} examples")
     if json is not None:
         write_json(json, {"task": task.name, "split": "test", **result.to_dict()})

@@ -18,6 +18,7 @@ from manticore.report.model_card import finetuned_card
 from manticore.tasks.dataset import concat
 from manticore.tasks.options import TaskOptions
 from manticore.training.batching import BatchSampler
+from manticore.training.metrics import metrics
 from manticore.training.modules import LoopOptions, TrainModule
 from manticore.training.options import WeightOptions
 from manticore.training.scoring import score
@@ -82,12 +83,12 @@ def run(
     write_json(out / OPTIONS_FILE, settings)
 
     eval_batch_size = micro_batch_size or EVAL_BATCH_SIZE
-    before = score(model, splits.val, task.collate, eval_batch_size, machine.device)
+    before = score(model, splits.val, task.collate, eval_batch_size, machine.device, metrics[task.metric])
     torch.manual_seed(seed)
     length = int(splits.train.lengths.mean() / task.sequences)
     module = TrainModule(model, weights, steps, LoopOptions(micro_batch_size, length=length))
     fit(module, {"weights": sampler}, "fine-tune", out / "checkpoints", machine, console)
-    after = score(model, splits.val, task.collate, eval_batch_size, machine.device)
+    after = score(model, splits.val, task.collate, eval_batch_size, machine.device, metrics[task.metric])
     info(
         console,
         f"{task.name} validation split: {before.format()} before, {after.format()} after "

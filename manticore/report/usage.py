@@ -69,5 +69,9 @@ USAGES = {
 
 
 def usage_of(kind: str) -> Usage:
-    """The usage of a head type; types registered elsewhere are taken to classify sequences."""
-    return USAGES.get(kind, USAGES["classification"])
+    """The usage of a head type; a type that is registered elsewhere classifies tokens if `Head.per_token`."""
+    if kind in USAGES:
+        return USAGES[kind]
+    from manticore.modeling.heads import HEADS  # here, so that reports of built-in types need no torch
+
+    return USAGES["tokens" if kind in HEADS and HEADS[kind].per_token else "classification"]

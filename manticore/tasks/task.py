@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from manticore.errors import ManticoreError
+from manticore.errors import ManticoreError, UnknownName
 from manticore.tasks.dataset import Example, Splits, check_disjoint, pad_batch
 from manticore.tasks.heuristics import Feature, constant, heuristic_accuracy
 from manticore.tasks.info import TaskInfo
@@ -29,6 +29,8 @@ from manticore.utils.registry import Registry
 if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedTokenizerBase
+
+    from manticore.modeling.heads import Head
 
 EXAMPLE_TOKENS = 64
 """Most tokens in `Task.example_text`."""
@@ -55,9 +57,8 @@ class Task(ABC):
     Attributes:
         name: name of the task in results, with a variant after `@`, such as `lra-listops@short`.
         kind: name of the head that predicts the labels; see the module.
-        metric: name of the metric: `accuracy`, of sequences or of the tokens that are scored; `bits_per_byte`, of text.
-        per_token: whether each token has a label.
-        sequences: sequences of an example that a model reads separately; 2 for pairs.
+        metric: name of a metric in `manticore.training.metrics`: `accuracy`, of sequences or of the tokens that are
+            scored, or `bits_per_byte`, of text, or one that a user registers.
         is_language_modeling: whether the labels are the next tokens of text, read by each component's own tokenizer.
         tokenizer: the tokenizer that reads the text of a language task, once `with_tokenizer` has set it; else None.
         text_unit: what a token of text is: `words` between spaces, `bytes` or `characters`.
@@ -74,8 +75,6 @@ class Task(ABC):
 
     kind: str = "classification"
     metric: str = "accuracy"
-    per_token: bool = False
-    sequences: int = 1
     is_language_modeling: bool = False
     tokenizer: PreTrainedTokenizerBase | None = None
     text_unit: str = "words"
@@ -133,10 +132,27 @@ class Task(ABC):
         """Number of classes; the size of the vocabulary if tokens are labelled."""
         return len(self.label_names)
 
+    @property
+    def per_token(self) -> bool:
+        """Whether each token has a label. Raises UnknownName if no head is registered as `kind`."""
+        return self._head().per_token
+
+    @property
+    def sequences(self) -> int:
+        """Sequences of an example that a model reads separately; 2 for pairs. Raises UnknownName as `per_token`."""
+        return self._head().sequences
+
+    def _head(self) -> type[Head]:
+        from manticore.modeling.heads import HEADS  # here, so that tasks can be listed without torch
+
+        if self.kind not in HEADS:
+            raise UnknownName("kind of task", self.kind, HEADS)
+        return HEADS[self.kind]
+
     def splits(self) -> Splits:
         """The four splits, built at the first call.
 
-        Raises ManticoreError if two splits share an input, or the labels are not those that `per_token` says.
+        Raises ManticoreError if two splits share an input, or the labels are not those of the head `kind`.
         """
         if self._splits is None:
             splits = self.build()
@@ -148,13 +164,19 @@ class Task(ABC):
     def _check_labels(self, splits: Splits) -> None:
         for name, examples in vars(splits).items():
             if len(examples.flat) > len(examples) and examples.per_token != self.per_token:
-                unit = "token" if examples.per_token else "sequence"
+                labelled, predicted = ("token", "sequence") if examples.per_token else ("sequence", "token")
                 raise ManticoreError(
-                    f"task '{self.name}' has a label for each {unit} of {name}, but per_token is {self.per_token}"
+                    f"task '{self.name}' has a label for each {labelled} of {name}; "
+                    f"the head '{self.kind}' predicts one for each {predicted}"
                 )
 
     def heuristic_baselines(self) -> dict[str, float]:
-        """Test accuracy of predicting the labels from one feature, by its name, fitted on the split `train`."""
+        """Test accuracy of predicting the labels from one feature, by its name, fitted on the split `train`.
+
+        Empty for a task with another metric than accuracy.
+        """
+        if self.metric != "accuracy":
+            return {}
         splits = self.splits()
         features = {"majority token" if self.per_token else "majority class": constant, **self.features}
         return {name: heuristic_accuracy(splits.train, splits.test, feature) for name, feature in features.items()}

@@ -6,11 +6,16 @@ Every score that a command, a table or a page shows is written by `Metric.format
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
 
 from manticore.utils.formatting import signed
 from manticore.utils.registry import Registry
+
+Integers = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -25,6 +30,8 @@ class Metric:
         digits: decimals of a written value.
         scale: factor between a value and the number that is written.
         suffix: follows every written value, such as ` %`.
+        compute: the value from the predictions and labels of a split, two arrays of integers with an entry for each
+            scored label; None for the metrics that every score has.
     """
 
     name: str
@@ -35,6 +42,7 @@ class Metric:
     digits: int
     scale: float = 1.0
     suffix: str = ""
+    compute: Callable[[Integers, Integers], float] | None = None
 
     @property
     def range(self) -> tuple[float, float]:

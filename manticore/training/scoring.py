@@ -8,7 +8,7 @@ independent trials.
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 
 import numpy as np
 import torch
@@ -33,7 +33,8 @@ class Score:
         macro_batch: accuracy as MAD computes it (see `macro_batch`); None where a sequence has one label, and of text.
         bits_per_byte: of text, how many bits the model needs to tell a byte, the ends of documents included; else None.
         deviation: standard error of `measured`; by default that of `count` independent answers.
-        documents: of text, the bits and the bytes of each document, or of what hangs together, in their order.
+        documents: of text, the bits and the bytes of each document, or group of documents, in their order.
+        computed: a metric with a `compute` of its own, and its value.
     """
 
     loss: float
@@ -43,15 +44,20 @@ class Score:
     bits_per_byte: float | None = None
     deviation: float | None = None
     documents: list[tuple[float, int]] | None = field(default=None, compare=False, repr=False)
+    computed: tuple[Metric, float] | None = None
 
     @property
     def metric(self) -> Metric:
-        """Bits per byte of text, else accuracy."""
+        """The computed metric if there is one, else bits per byte of text, else accuracy."""
+        if self.computed is not None:
+            return self.computed[0]
         return ACCURACY if self.bits_per_byte is None else BITS
 
     @property
     def value(self) -> float:
         """The score by `metric`."""
+        if self.computed is not None:
+            return self.computed[1]
         return self.accuracy if self.bits_per_byte is None else self.bits_per_byte
 
     @property
@@ -63,8 +69,10 @@ class Score:
     def margin(self) -> float | None:
         """Half the width of the 95 % interval of the accuracy (normal), or of the bits per byte (Student's).
 
-        None for a text of one document, which says nothing of others.
+        None for a text of one document, which says nothing of others, and for a metric with a `compute` of its own.
         """
+        if self.computed is not None:
+            return None
         if self.deviation is not None:
             few = self.documents is not None and len(self.documents) > 1
             return (student_quantile(0.975, len(self.documents or ()) - 1) if few else 1.96) * self.deviation
@@ -79,8 +87,10 @@ class Score:
 
     def to_dict(self) -> dict[str, float]:
         """Plain data, with the margin; what there is not is left out, and of text the share of right tokens."""
-        unsaid = {"deviation", "documents", *(() if self.bits_per_byte is None else ("accuracy",))}
+        unsaid = {"deviation", "documents", "computed", *(() if self.bits_per_byte is None else ("accuracy",))}
         held = {key: value for key, value in asdict(self).items() if value is not None and key not in unsaid}
+        if self.computed is not None:
+            held[self.metric.name] = self.value
         return held if self.margin is None else {**held, "margin": self.margin}
 
 
@@ -98,11 +108,13 @@ def score(
     collate: Collate,
     batch_size: int,
     device: torch.device | str = "cpu",
+    metric: Metric | None = None,
     **options: object,
 ) -> Score:
-    """Loss and accuracy of `net` on all `examples`; further `options` go to its forward pass.
+    """Loss and accuracy of `net` on all `examples`, and `metric` if it has a `compute` of its own.
 
-    Sequences are read in order of length, so that little is padded; the result does not depend on the order.
+    Sequences are read in order of length, so that little is padded; the result does not depend on the order. Further
+    `options` go to the forward pass of `net`.
     """
     was_training = net.training
     net.eval().to(device)
@@ -118,7 +130,10 @@ def score(
         told.append(_told(logits.argmax(-1), labels, places))
     net.train(was_training)
     answers, labels_, owners = (np.concatenate(parts) for parts in zip(*told, strict=True))
-    return _score(nats_N, answers, labels_, owners, examples)
+    result = _score(nats_N, answers, labels_, owners, examples)
+    if metric is None or metric.compute is None:
+        return result
+    return replace(result, computed=(metric, metric.compute(answers, labels_)))
 
 
 Numbers = NDArray[np.int64]

@@ -196,7 +196,6 @@ def test_collate_pads_on_the_right_to_the_longest() -> None:
 
 class Tags(Letters):
     kind = "tokens"
-    per_token = True
 
 
 def tags(*rows: tuple[str, list[int]]) -> Examples:

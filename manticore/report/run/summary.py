@@ -108,7 +108,8 @@ def _search(run: Run) -> str:
 def _score(result: SearchResult) -> str:
     row, metric = result.hybrid, result.metric
     score = score_text(row, metric)
-    reached = f"has an accuracy of {score}" if metric.suffix else f"needs {score} {metric.unit}"
+    article = "an" if metric.label[0] in "aeiou" else "a"
+    reached = f"has {article} {metric.label} of {score}" if metric.suffix else f"needs {score} {metric.unit}"
     rivals = [rival for rival in (result.best("component"), result.best("heuristic")) if rival is not None]
     compared = "; ".join(comparison(row, rival, metric) for rival in rivals)
     return f"After fine-tuning, the hybrid {reached} on the test split{f': {compared}' if compared else ''}."

@@ -52,7 +52,6 @@ class LanguageTask(Task):
 
     kind = "lm"
     metric = "bits_per_byte"
-    per_token = True
     is_language_modeling = True
 
     def __init__(
@@ -117,6 +116,16 @@ class LanguageTask(Task):
     def example_text(self) -> None:
         """None: the task reads any text."""
 
+    @property
+    def per_token(self) -> bool:
+        """True: each token has the next one as its label."""
+        return True
+
+    @property
+    def sequences(self) -> int:
+        """1: a chunk is one sequence."""
+        return 1
+
     def texts(self) -> DocumentSplits:
         """The documents of train, val and test, loaded at the first call."""
         if self._texts is None:
@@ -146,10 +155,6 @@ class LanguageTask(Task):
     def info(self) -> TaskInfo:
         """What is known without a tokenizer."""
         return replace(super().info(), vocabulary=None, setting_help=SETTING_HELP)
-
-    def heuristic_baselines(self) -> dict[str, float]:
-        """None: text has no heuristic baselines."""
-        return {}
 
     def describe(self) -> str:
         """One line: documents, chunks and bytes of each split, size of the vocabulary, origin."""

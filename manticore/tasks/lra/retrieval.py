@@ -43,7 +43,6 @@ class PairTask(SplitTask):
     """Examples of two texts with one class for both. `max_length` is that of one text."""
 
     kind = "pair"
-    sequences = 2
 
     def collate(self, batch: Sequence[Example]) -> dict[str, torch.Tensor]:
         """One batch of pairs, padded on the right to the longest text.

@@ -78,8 +78,6 @@ class MadTask(SplitTask):
         sizes: see `Task`.
     """
 
-    per_token = True
-
     def __init__(
         self,
         family: MadFamily,

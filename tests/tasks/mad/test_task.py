@@ -123,7 +123,7 @@ def test_names_have_the_settings_that_are_not_official(given: str, options: dict
         ("mad-noisy-recall@frac_noise=x", {}, "'frac_noise' of mad-noisy-recall must be a number"),
         ("mad-fuzzy-recall@multi_query=maybe", {}, "must be true or false, got 'maybe'"),
         ("mad-compression@seq_len", {}, "expected key=value after 'mad-compression@', got 'seq_len'"),
-        ("mad-compression@seq_len=8,seq_len=9", {}, "given 'seq_len' twice"),
+        ("mad-compression@seq_len=8,seq_len=9", {}, "has 'seq_len' twice"),
         ("mad-compression@seq_len=1", {}, "needs seq_len of at least 2, got vocab_size=8,seq_len=1"),
         ("mad-compression@max_depth=3", {}, "unknown setting of mad-compression 'max_depth'"),
         ("mad-compression@train=8", {"train": 9}, "train is 9 and, after @, 8"),
