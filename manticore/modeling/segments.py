@@ -225,6 +225,23 @@ class Segment(nn.Module):
         )[0]
         return out.to(x_BLD.dtype)  # a backbone may keep its residuals in fp32
 
+    def mixing_flops(self, length: int) -> float:
+        """Operations per token of attention or of the scan, which have no weights of their own, on `length` tokens.
+
+        Attention: `4 D span` for each layer, with the mean number of tokens that a token attends to: (L + 1) / 2, or
+        for a window w < L, where the first w tokens attend to 1 ... w and all others to w, w - w (w - 1) / (2 L). Scan:
+        `9 inner state` for each layer (discretize, update, read).
+        """
+        config = self.backbone.config
+        if self.recurrent:
+            inner = getattr(config, "intermediate_size", None) or config.expand * config.hidden_size
+            return 9.0 * float(inner * config.state_size * config.num_hidden_layers)
+        spans = 0.0
+        for kind in getattr(config, "attention_layers", None) or ["global"] * config.num_hidden_layers:
+            window = min(length, getattr(config, "window_size", length)) if kind == "local" else length
+            spans += (window + 1) / 2 if window == length else window - window * (window - 1) / (2 * length)
+        return 4.0 * float(config.hidden_size) * spans
+
 
 def _has_state(cache: DynamicCache) -> bool:
     return any(any(layer.has_previous_state.values()) for layer in cache.layers)

@@ -9,7 +9,7 @@ of its size: one for its input, one for its weights.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from torch import nn
 from transformers.pytorch_utils import Conv1D
@@ -38,31 +38,9 @@ def flops(module: nn.Module, length: int) -> float:
     for part in module.modules():
         if isinstance(part, nn.Linear | Conv1D | nn.Conv1d):
             total += 2 * part.weight.numel() * runs.get(id(part), 1)
-        elif isinstance(part, Segment):
-            total += _mixing_flops(part, length)
-        elif isinstance(part, Backbone):
+        elif isinstance(part, Segment | Backbone):
             total += part.mixing_flops(length)
     return total
-
-
-def _mixing_flops(segment: Segment, length: int) -> float:
-    """Operations per token of attention or of the scan, which mix tokens without weights of their own."""
-    config = segment.backbone.config
-    if segment.recurrent:
-        inner = getattr(config, "intermediate_size", None) or config.expand * config.hidden_size
-        return 9.0 * float(inner * config.state_size * config.num_hidden_layers)
-    return 4.0 * float(config.hidden_size) * sum(_attention_spans(config, length))
-
-
-def _attention_spans(config: object, length: int) -> Iterable[float]:
-    """Mean number of tokens that a token attends to, for each layer.
-
-    Causal attention: (1 + ... + L) / L = (L + 1) / 2. With a window w < L the first w tokens see 1 ... w, all others w.
-    """
-    layers = getattr(config, "attention_layers", None) or ["global"] * getattr(config, "num_hidden_layers", 0)
-    for kind in layers:
-        window = min(length, getattr(config, "window_size", length)) if kind == "local" else length
-        yield (window + 1) / 2 if window == length else window - window * (window - 1) / (2 * length)
 
 
 def branch_costs(supernet: Supernet, length: int) -> tuple[list[list[float]], list[list[float]]]:
