@@ -1,8 +1,9 @@
-"""Law 9: every notebook runs from top to bottom, says nothing on stderr, and is committed without outputs."""
+"""Law 9: every notebook runs from top to bottom, writes nothing to stderr, and is committed without outputs."""
 
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -14,9 +15,10 @@ pytestmark = pytest.mark.notebook
 
 ROOT = Path(__file__).parents[1]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+ANSI = re.compile(r"\x1b\[[0-9;]*m")
 
-# Runs in a process of its own: the sockets of a kernel's client are closed late, and here a warning is an error.
-PLAY = """
+# A process of its own: the sockets of a kernel's client are closed late, and a warning is an error in this test run.
+EXECUTE = """
 import sys
 import nbformat
 from ipykernel.kernelspec import make_ipkernel_cmd
@@ -28,20 +30,20 @@ class ThisInterpreter(KernelSpecManager):
     def get_kernel_spec(self, kernel_name):
         return KernelSpec(argv=make_ipkernel_cmd(), display_name=kernel_name, language="python")
 
-source, played, folder = sys.argv[1:]
+source, target, folder = sys.argv[1:]
 notebook = nbformat.read(source, as_version=4)
 manager = AsyncKernelManager(kernel_spec_manager=ThisInterpreter())
 NotebookClient(notebook, km=manager, timeout=240, resources={"metadata": {"path": folder}}).execute()
-nbformat.write(notebook, played)
+nbformat.write(notebook, target)
 """
 
 
-def of_name(file: Path) -> str:
+def file_name(file: Path) -> str:
     return file.name
 
 
-def play(file: Path, folder: Path) -> nbformat.NotebookNode:
-    """The notebook with its outputs, run by this very interpreter with `folder` as its current folder."""
+def execute(file: Path, folder: Path) -> nbformat.NotebookNode:
+    """The notebook with its outputs, run by this interpreter with `folder` as the current folder."""
     environment = {
         "PYTHONPATH": os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")])),
         "MANTICORE_CACHE": str(folder / "cache"),
@@ -50,23 +52,23 @@ def play(file: Path, folder: Path) -> nbformat.NotebookNode:
         "HF_HUB_OFFLINE": "1",
         "OMP_NUM_THREADS": "1",
     }
-    command = [sys.executable, "-c", PLAY, str(file), str(folder / file.name), str(folder)]
-    done = subprocess.run(command, env={**os.environ, **environment}, capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stderr[-4000:]
+    command = [sys.executable, "-c", EXECUTE, str(file), str(folder / file.name), str(folder)]
+    process = subprocess.run(command, env={**os.environ, **environment}, capture_output=True, text=True, timeout=300)
+    assert process.returncode == 0, ANSI.sub("", process.stderr)[-4000:]
     return nbformat.read(folder / file.name, as_version=4)
 
 
-@pytest.mark.parametrize("file", NOTEBOOKS, ids=of_name)
+@pytest.mark.parametrize("file", NOTEBOOKS, ids=file_name)
 def test_notebook_runs(file: Path, tmp_path: Path) -> None:
-    outputs = [output for cell in play(file, tmp_path).cells for output in cell.get("outputs", [])]
+    outputs = [output for cell in execute(file, tmp_path).cells for output in cell.get("outputs", [])]
     assert outputs
-    # tqdm complains where ipywidgets is not installed; notebooks do without both.
-    said = [output.text for output in outputs if output.get("name") == "stderr" and "TqdmWarning" not in output.text]
-    assert not said, f"a reader of {file.name} would see: {said}"
+    # tqdm warns where ipywidgets is not installed; the notebooks do not need it.
+    errors = [output.text for output in outputs if output.get("name") == "stderr" and "TqdmWarning" not in output.text]
+    assert not errors, f"{file.name} writes to stderr: {errors}"
 
 
-@pytest.mark.parametrize("file", NOTEBOOKS, ids=of_name)
-def test_notebook_is_committed_clean(file: Path) -> None:
+@pytest.mark.parametrize("file", NOTEBOOKS, ids=file_name)
+def test_notebook_is_committed_without_outputs(file: Path) -> None:
     notebook = nbformat.read(file, as_version=4)
     nbformat.validate(notebook)
     assert notebook.nbformat_minor >= 5, "cells need ids"
