@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 
@@ -15,15 +14,15 @@ from manticore.experiment.environment import environment_info, setup_hardware
 from manticore.report.study.page import write_study_report
 from manticore.report.study.summary import BUDGETS
 from manticore.report.study.tables import overview_table, task_table
-from manticore.results.study import StudyResult
+from manticore.results.study import StudyResult, TaskResult
 from manticore.studies.aggregate import (
     conclusions,
     correlation,
-    differences,
     discretization_gap,
     document_leads,
     exported,
-    path_rows,
+    leads,
+    path_results,
     regret,
     study_tables,
 )
@@ -34,12 +33,10 @@ from manticore.tasks.catalog import load_task
 from manticore.tasks.task import Task
 from manticore.training.metrics import metrics
 from manticore.utils.console import info
-from manticore.utils.io import write_json, write_text
-
-RESULT = "comparison.json"
+from manticore.utils.io import write_text
 
 
-def run(recipes: Sequence[Recipe], out: Path, workers: int, console: Console) -> dict[str, Any]:
+def run(recipes: Sequence[Recipe], out: Path, workers: int, console: Console) -> StudyResult:
     """Compare on the task of each recipe and leave `comparison.json`, `tables.md` and `report.html` in `out`.
 
     Trials that are in `out/trials` are not run again, so a comparison that was stopped goes on where it was, one with
@@ -53,7 +50,7 @@ def run(recipes: Sequence[Recipe], out: Path, workers: int, console: Console) ->
 
     Raises ManticoreError, before anything is written, if a recipe cannot be.
     """
-    check_study_dir(out, RESULT)
+    check_study_dir(out, StudyResult.FILE)
     started = time.monotonic()
     tasks = [load_task(recipe.task) for recipe in recipes]
     machine = setup_hardware(recipes[0].run)
@@ -65,70 +62,72 @@ def run(recipes: Sequence[Recipe], out: Path, workers: int, console: Console) ->
     ]
     outcomes = run_rounds([study.plan() for study in studies], crew.run)
     crew.cleanup()
-    records = [
-        {**record(study, task, outcome), "absent": list(excluded_baselines(exp).values())}
+    results = tuple(
+        task_result(study, task, outcome, excluded_baselines(exp).values())
         for study, task, outcome, exp in zip(studies, tasks, outcomes, shops, strict=True)
-    ]
-    study = recipes[0].study
-    result = {
-        "manticore": __version__,
-        "machine": environment_info(),
-        "workers": workers,
-        "seconds": time.monotonic() - started,
-        "seeds": list(range(study.seeds)),
-        "learning_rates": list(study.learning_rates),
-        "lr_search_seeds": study.lr_search_seeds,
-        "components": list(recipes[0].space.names),
-        "tasks": records,
-        "verdicts": {budget: conclusions(records, budget) for budget in study.budgets},
-    }
-    write_json(out / RESULT, result)
+    )
+    options = recipes[0].study
+    result = StudyResult(
+        version=__version__,
+        components=recipes[0].space.names,
+        seeds=tuple(range(options.seeds)),
+        learning_rates=options.learning_rates,
+        lr_search_seeds=options.lr_search_seeds,
+        tasks=results,
+        conclusions={budget: conclusions(results, budget) for budget in options.budgets},
+        machine=environment_info(),
+        workers=workers,
+        seconds=time.monotonic() - started,
+    )
+    result.save(out)
     write_text(out / "tables.md", tables(result))
     write_study_report(out)
     show(result, out, console)
     return result
 
 
-def record(study: Study, task: Task, outcome: StudyOutcome) -> dict[str, Any]:
-    """Everything about one task, as in comparison.json."""
-    tables, recipe, metric = study_tables(study, outcome), study.recipe, study.metric
+def task_result(study: Study, task: Task, outcome: StudyOutcome, excluded: Iterable[str]) -> TaskResult:
+    """The result on one task."""
+    metric, budgets = study.metric, study.recipe.study.budgets
+    tables = study_tables(study, outcome)
     hybrid = tables["tokens"][0]
-    paths = path_rows(outcome.paths, hybrid, metric)
-    return {
-        "task": task.name,
-        "metric": metric.name,
-        "kind": task.kind,
-        "base": outcome.base,
-        "sequences": study.steps * recipe.finetune.batch_size,
-        "train_flops": outcome.train_flops,
-        "tables": {budget: tables[budget] for budget in recipe.study.budgets},
-        "guesses": task.heuristic_baselines(),
-        "gap": discretization_gap(hybrid, metric),
-        "exported": exported(tables["tokens"], metric),
-        "paths": paths,
-        "regret": regret(paths, hybrid, metric),
-        "correlation": correlation(paths, study.space.candidates, hybrid, metric),
-        "differences": {budget: differences(tables[budget], metric) for budget in recipe.study.budgets},
-        "document_leads": {budget: document_leads(tables[budget]) for budget in recipe.study.budgets},
-    }
+    paths = path_results(outcome.paths, hybrid.searches, metric)
+    scores = {path.path: path.score.mean for path in paths}
+    return TaskResult(
+        task=task.name,
+        metric=metric,
+        kind=task.kind,
+        base=outcome.base,
+        excluded=tuple(excluded),
+        sequences=study.steps * study.recipe.finetune.batch_size,
+        train_flops=outcome.train_flops,
+        tables={budget: tables[budget] for budget in budgets},
+        heuristics=task.heuristic_baselines(),
+        gap=discretization_gap(hybrid, metric),
+        exported=exported(tables["tokens"], metric),
+        paths=paths,
+        regret=regret(scores, [search.path for search in hybrid.searches], metric),
+        correlation=correlation(scores, study.space.candidates, [search.weights for search in hybrid.searches], metric),
+        leads={budget: leads(tables[budget], metric) for budget in budgets},
+        document_leads={budget: document_leads(tables[budget]) for budget in budgets},
+    )
 
 
-def show(result: dict[str, Any], out: Path, console: Console) -> None:
-    """Print every table, the verdicts and where things are."""
-    study = StudyResult.of(result)
-    for budget, sentences in study.verdicts.items():
-        for task in study.matches:
+def show(result: StudyResult, out: Path, console: Console) -> None:
+    """Print every table, the conclusions and where things are."""
+    for budget, sentences in result.conclusions.items():
+        for task in result.tasks:
             console.print(task_table(task, budget).rich())
         for sentence in sentences:
             info(console, f"with the {BUDGETS[budget]}: {sentence}")
-    info(console, f"  report  {out / 'report.html'}\n  numbers {out / RESULT}")
+    info(console, f"  report  {out / 'report.html'}\n  numbers {out / StudyResult.FILE}")
 
 
-def tables(result: dict[str, Any]) -> str:
-    """All tables and verdicts as Markdown, an overview first."""
-    study, parts = StudyResult.of(result), []
-    for budget, sentences in study.verdicts.items():
-        parts += [f"# {BUDGETS[budget].capitalize()}", overview_table(study, budget).markdown()]
+def tables(result: StudyResult) -> str:
+    """All tables and conclusions as Markdown, an overview first."""
+    parts = []
+    for budget, sentences in result.conclusions.items():
+        parts += [f"# {BUDGETS[budget].capitalize()}", overview_table(result, budget).markdown()]
         parts += ["\n".join(f"- {sentence}" for sentence in sentences)]
-        parts += [f"## {task.task}\n\n{task_table(task, budget).markdown()}" for task in study.matches]
+        parts += [f"## {task.task}\n\n{task_table(task, budget).markdown()}" for task in result.tasks]
     return "\n\n".join(part.strip() for part in parts) + "\n"

@@ -9,7 +9,8 @@ from rich import box
 from rich.markup import escape
 from rich.table import Table as RichTable
 
-HEURISTICS = ("guess", "heuristic")
+HEURISTIC = "heuristic"
+"""Group of the rows that need no model."""
 
 
 @dataclass(frozen=True)
@@ -18,7 +19,7 @@ class Row:
 
     Attributes:
         cells: one text per column; the first is a name.
-        group: rows of one group stand together; those of `HEURISTICS` are dimmed.
+        group: rows of one group stand together; that of `HEURISTIC` is dimmed.
         best: indices of the cells that hold the best score of their table or row.
         emphasized: whether the row is bold in the terminal and on a page.
     """
@@ -54,7 +55,7 @@ class Table:
         for group, rows in groupby(self.rows, key=lambda row: row.group):
             table.add_section()
             for row in rows:
-                style = "dim" if group in HEURISTICS else "bold" if row.best or row.emphasized else None
+                style = "dim" if group == HEURISTIC else "bold" if row.best or row.emphasized else None
                 table.add_row(*map(escape, row.cells), style=style)
         return table
 

@@ -1,85 +1,229 @@
-"""The whole of a study as plain data, from comparison.json. Knows nothing of how it is shown."""
+"""The result of a study, `comparison.json`: by task and budget what every model reaches, over seeds."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from typing import ClassVar
 
-from manticore.errors import BadFile, UnknownName
-from manticore.results.plain import mapping, number, number_or_none, reading, texts
-from manticore.results.task_result import BUDGETS, FILE, TaskResult
+from manticore.errors import UnknownName
+from manticore.results.codec import Result
+from manticore.results.search import SplitScore
 from manticore.training.metrics import Metric
-from manticore.utils.io import read_json
+from manticore.utils.statistics import Interval
+
+BUDGETS = ("tokens", "flops")
+"""What all models of a table are trained with the same amount of."""
+
+GROUPS = ("hybrid", "component", "designed", "control")
+"""Groups of a table, in the order in which they are shown."""
 
 
 @dataclass(frozen=True)
-class StudyResult:
-    """What comparison.json says; what it does not say is None or empty.
+class SeedSearch:
+    """The search of one seed.
 
     Attributes:
-        matches: one a task.
-        verdicts: by budget, sentences.
-        components: the models that the hybrid is made of.
-        seeds: names of the seeds.
-        learning_rates: the grid that everybody was tuned on.
-        lr_search_seeds: seeds of each tuning run.
-        machine: its facts.
-        workers, seconds: how many jobs ran at once, and how long all of it took.
-        version: of manticore.
+        path: for each of the S stages the chosen component, or `skip`.
+        weights: final mixing weights, S x K.
+        soft, discrete: test score as a mixture, and as the one-hot path before fine-tuning.
     """
 
-    matches: tuple[TaskResult, ...]
-    verdicts: Mapping[str, tuple[str, ...]]
-    components: tuple[str, ...]
-    seeds: tuple[str, ...]
-    learning_rates: tuple[float, ...]
-    lr_search_seeds: float | None
-    machine: Mapping[str, object]
-    workers: float | None
-    seconds: float | None
+    path: tuple[str, ...]
+    weights: tuple[tuple[float, ...], ...]
+    soft: SplitScore
+    discrete: SplitScore
+
+
+@dataclass(frozen=True)
+class ArmResult:
+    """One model of a task's table. Scores are by the task's metric, costs are means over the seeds.
+
+    Attributes:
+        name: as it is printed.
+        group: one of `GROUPS`.
+        lr: learning rate that was chosen on the validation split.
+        score: mean test score over the seeds, with its interval.
+        seed_scores: test score by seed.
+        val_score: mean score on the validation split.
+        val_seed_scores: score on the validation split by seed.
+        parameters: number of parameters.
+        flops_per_token: of one forward pass.
+        train_tokens, train_flops: spent on training.
+        seconds: of training.
+        path_summary: the chosen paths and how many seeds chose them; None for a model without a path.
+        documents: of each test document the bits, in the mean over the seeds, and the bytes; None but for text.
+        searches: by seed, for the hybrid; empty if one of its seeds diverged.
+    """
+
+    name: str
+    group: str
+    lr: float
+    score: Interval
+    seed_scores: Mapping[str, float]
+    val_score: float
+    val_seed_scores: Mapping[str, float]
+    parameters: int
+    flops_per_token: float
+    train_tokens: int
+    train_flops: float
+    seconds: float
+    path_summary: str | None = None
+    documents: tuple[tuple[float, int], ...] | None = None
+    searches: tuple[SeedSearch, ...] = ()
+
+
+@dataclass(frozen=True)
+class GapIntervals:
+    """Mean test score of the hybrid as a mixture, as a one-hot path, and after fine-tuning."""
+
+    soft: Interval
+    discrete: Interval
+    finetuned: Interval
+
+
+@dataclass(frozen=True)
+class ExportedResult:
+    """Test score of what a search exports: by seed the hybrid, or a component that is better on validation."""
+
+    score: Interval
+    seed_scores: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class PathResult:
+    """A path of the space.
+
+    Attributes:
+        path: for each stage the component, or `skip`.
+        score: test score of the path trained by itself.
+        times_chosen: number of seeds whose search chose it.
+    """
+
+    path: tuple[str, ...]
+    score: Interval
+    times_chosen: int
+
+
+@dataclass(frozen=True)
+class TaskResult:
+    """The result on one task.
+
+    Attributes:
+        task, metric, kind: name of the task, what scores are measured by, kind of its head.
+        base: the component that provides embedding, residual stream, norm and head.
+        excluded: models that were asked for and could not take part, with the reason.
+        sequences, train_flops: what each model is trained with in the table of `tokens`, and of `flops`.
+        tables: by budget; the first row is the hybrid.
+        heuristics: test score by name of what needs no model.
+        gap: what discretization costs; None if a seed of the hybrid diverged.
+        exported: None without components.
+        paths: all paths of the space; empty if they were not trained.
+        regret: how much worse the chosen paths are than the best; None without paths.
+        correlation: rank correlation of the searches' scores of all paths with their test scores; None without paths.
+        leads: by budget and rival, how far the hybrid is ahead, paired over the seeds.
+        document_leads: the same over the documents of the test split, for the models as they are; empty but for text.
+    """
+
+    task: str
+    metric: Metric
+    kind: str
+    base: str
+    excluded: tuple[str, ...]
+    sequences: int
+    train_flops: float
+    tables: Mapping[str, tuple[ArmResult, ...]]
+    heuristics: Mapping[str, float]
+    gap: GapIntervals | None
+    exported: ExportedResult | None
+    paths: tuple[PathResult, ...]
+    regret: Interval | None
+    correlation: Interval | None
+    leads: Mapping[str, Mapping[str, Interval]]
+    document_leads: Mapping[str, Mapping[str, Interval]]
+
+    def __post_init__(self) -> None:
+        for budget, arms in self.tables.items():
+            if budget not in BUDGETS:
+                raise ValueError(str(UnknownName("budget", budget, BUDGETS)))
+            if not arms:
+                raise ValueError(f"the table of {budget} is empty")
+            for arm in arms:
+                if arm.group not in GROUPS:
+                    raise ValueError(f"'{arm.name}': {UnknownName('group', arm.group, GROUPS)}")
+        if not self.tables:
+            raise ValueError("there is no table")
+        scores = [(arm.name, arm.score) for arms in self.tables.values() for arm in arms]
+        scores += [(" · ".join(path.path), path.score) for path in self.paths]
+        low, high = self.metric.range
+        for name, score in scores:
+            if not low <= score.mean <= high:
+                raise ValueError(f"'{name}': {self.metric.label} of {score.mean:g} is not within {low:g} and {high:g}")
+
+    def table(self, budget: str) -> tuple[ArmResult, ...]:
+        """The rows of a table in the order of `GROUPS`. Raises UnknownName if there is no such table."""
+        if budget not in self.tables:
+            raise UnknownName("budget", budget, self.tables)
+        return tuple(sorted(self.tables[budget], key=lambda arm: GROUPS.index(arm.group)))
+
+    def best(self, budget: str) -> float:
+        """The best mean score in a table."""
+        return self.metric.best_of(arm.score.mean for arm in self.table(budget))
+
+    @property
+    def ranked_paths(self) -> tuple[PathResult, ...]:
+        """All paths, the best first."""
+        return tuple(sorted(self.paths, key=lambda path: -self.metric.sort_key(path.score.mean)))
+
+
+@dataclass(frozen=True)
+class StudyResult(Result):
+    """The result of `manticore compare`.
+
+    Attributes:
+        version: of manticore.
+        components: names of the models that hybrids are made of.
+        seeds: all seeds.
+        learning_rates: the grid that every model's learning rate is chosen from.
+        lr_search_seeds: number of seeds with which it is chosen.
+        tasks: the result on each task.
+        conclusions: by budget, sentences about all tasks.
+        machine: facts of the machine and versions of libraries.
+        workers: processes that trained at once.
+        seconds: duration of the last call.
+    """
+
+    FILE: ClassVar[str] = "comparison.json"
+    FORMAT: ClassVar[int] = 1
+
     version: str
+    components: tuple[str, ...]
+    seeds: tuple[int, ...]
+    learning_rates: tuple[float, ...]
+    lr_search_seeds: int
+    tasks: tuple[TaskResult, ...]
+    conclusions: Mapping[str, tuple[str, ...]]
+    machine: Mapping[str, object]
+    workers: int
+    seconds: float
 
-    @classmethod
-    def of(cls, held: Mapping[str, Any], where: Path | str = FILE) -> StudyResult:
-        """From the content of comparison.json. Raises BadFile for what is not that."""
-        with reading(where, "the comparison"):
-            matches = tuple(TaskResult.of(task, where) for task in held["tasks"])
-            if not any(match.tables for match in matches):
-                raise BadFile(where, "a comparison without a table")
-            return cls(
-                matches=matches,
-                verdicts={budget: texts(said) for budget, said in mapping(held.get("verdicts")).items()},
-                components=texts(held.get("components")),
-                seeds=texts(held.get("seeds")),
-                learning_rates=tuple(map(number, held.get("learning_rates") or ())),
-                lr_search_seeds=number_or_none(held.get("lr_search_seeds")),
-                machine=mapping(held.get("machine")),
-                workers=number_or_none(held.get("workers")),
-                seconds=number_or_none(held.get("seconds")),
-                version=str(held.get("manticore") or ""),
-            )
-
-    @classmethod
-    def read(cls, folder: Path) -> StudyResult:
-        """From `comparison.json` in a folder. Raises BadFile if it is not there or not such data."""
-        file = folder / FILE
-        return cls.of(read_json(file), file)
+    def __post_init__(self) -> None:
+        if not self.tasks:
+            raise ValueError("tasks are empty")
 
     @property
     def budgets(self) -> tuple[str, ...]:
-        """The budgets of which some task has a table."""
-        return tuple(budget for budget in BUDGETS if any(budget in match.tables for match in self.matches))
+        """Budgets of which some task has a table."""
+        return tuple(budget for budget in BUDGETS if any(budget in task.tables for task in self.tasks))
 
     @property
     def metrics(self) -> tuple[Metric, ...]:
-        """What tasks are measured by, each once."""
-        return tuple(dict.fromkeys(match.metric for match in self.matches))
+        """Metrics of the tasks, each once."""
+        return tuple(dict.fromkeys(task.metric for task in self.tasks))
 
     def names(self, budget: str) -> tuple[str, ...]:
-        """All that stand in a table of a budget, guesses left out. Raises UnknownName if there is no such table."""
+        """Names of all models in tables of a budget. Raises UnknownName if there is no such table."""
         if budget not in self.budgets:
             raise UnknownName("budget", budget, self.budgets)
-        held = [one for match in self.matches for one in match.tables.get(budget, ()) if one.group != "guess"]
-        return tuple(dict.fromkeys(one.name for one in sorted(held, key=lambda one: one.rank)))
+        arms = [arm for task in self.tasks for arm in task.tables.get(budget, ())]
+        return tuple(dict.fromkeys(arm.name for arm in sorted(arms, key=lambda arm: GROUPS.index(arm.group))))

@@ -1,200 +1,245 @@
-"""From results to what is told of them: rows, intervals over seeds, differences, regret, verdicts. All plain data.
+"""From the results of trials to those of a study: means and intervals over seeds, leads, regret, conclusions.
 
-Knows nothing of trials or how they were run.
+Every interval is over the seeds, and differences are paired over them. Knows nothing of how trials are run.
 """
 
 from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from collections.abc import Iterable, Mapping, Sequence
 from statistics import fmean
 from typing import Any
 
 from manticore.report.study.summary import conclusion
+from manticore.results.search import SplitScore
+from manticore.results.study import ArmResult, ExportedResult, GapIntervals, PathResult, SeedSearch, TaskResult
 from manticore.studies.study import Study, StudyOutcome
-from manticore.training.metrics import Metric, metrics
+from manticore.training.metrics import Metric
 from manticore.utils.statistics import Interval, mean_interval, paired_difference, ratio_interval, spearman_interval
 
-Results = Sequence[Mapping[str, Any]]
-ResultRow = dict[str, Any]
+TrialResults = Sequence[Mapping[str, Any]]
+"""Results of one model's trials, one for each seed from 0, with those of its test under `test`."""
+
+Path = tuple[str, ...]
+"""For each stage the component, or `skip`."""
+
+DISPLAY_NAMES = {
+    "mambaformer": "MambaFormer",
+    "striped": "the striped hybrid",
+    "uniform mixture": "the uniform mixture",
+    "soft hybrid": "the soft hybrid",
+    "random path": "a random path",
+    "hub": "the paper's hub",
+}
+"""Names of rivals within a sentence, where they differ from those in a table."""
 
 
-def study_tables(study: Study, outcome: StudyOutcome) -> dict[str, list[ResultRow]]:
+def study_tables(study: Study, outcome: StudyOutcome) -> dict[str, tuple[ArmResult, ...]]:
     """The rows of each budget's table, the hybrid first."""
     return {
-        budget: [
-            table_row(arm.name, arm.group, study.learning_rates[arm.name], results[arm.name], study.metric)
+        budget: tuple(
+            arm_result(arm.name, arm.group, study.learning_rates[arm.name], results[arm.name], study.metric)
             for arm in outcome.arms
-        ]
+        )
         for budget, results in outcome.results.items()
     }
 
 
-def table_row(name: str, group: str, rate: float, results: Results, metric: Metric) -> ResultRow:
-    """A line of a task's table; what it reached on test is under the metric's name.
+def arm_result(name: str, group: str, lr: float, results: TrialResults, metric: Metric) -> ArmResult:
+    """One model of a task's table.
 
     Args:
-        name, group: see `Side`.
-        rate: the learning rate.
-        results: one for each seed, from 0.
+        name, group: see `Arm`.
+        lr: the learning rate.
+        results: of its trials.
         metric: of the task.
     """
-    values = [metric.value_of(held["test"]["score"]) for held in results]
-    choices = [metric.value_of(held["score"]) for held in results]
-    paths = Counter(" · ".join(held["path"]) for held in results if held["path"])
-    told = ", ".join(f"{path} ({count} of {len(results)} seeds)" for path, count in paths.most_common())
-    return {
-        "name": name,
-        "group": group,
-        "lr": rate,
-        metric.name: asdict(mean_interval(values)),
-        "values": {str(seed): value for seed, value in enumerate(values)},
-        "choices": {str(seed): value for seed, value in enumerate(choices)},
-        "val": fmean(choices),
-        "parameters": round(fmean(held["parameters"] for held in results)),
-        "flops_per_token": fmean(held["flops_per_token"] for held in results),
-        "train_tokens": round(fmean(held["tokens"] for held in results)),
-        "train_flops": fmean(held["flops"] for held in results),
-        "seconds": fmean(held["seconds"] for held in results),
-        "path": told or None,
-        "documents": _documents(results),
-        "seeds": [
-            {key: held[key] for key in ("path", "weights")} | {"before": held["test"]["before"]} for held in results
-        ]
-        if group == "hybrid" and all(held["path"] for held in results)  # none diverged
-        else [],
-    }
+    scores = [metric.value_of(result["test"]["score"]) for result in results]
+    val_scores = [metric.value_of(result["score"]) for result in results]
+    return ArmResult(
+        name=name,
+        group=group,
+        lr=lr,
+        score=mean_interval(scores),
+        seed_scores=by_seed(scores),
+        val_score=fmean(val_scores),
+        val_seed_scores=by_seed(val_scores),
+        parameters=round(fmean(result["parameters"] for result in results)),
+        flops_per_token=fmean(result["flops_per_token"] for result in results),
+        train_tokens=round(fmean(result["tokens"] for result in results)),
+        train_flops=fmean(result["flops"] for result in results),
+        seconds=fmean(result["seconds"] for result in results),
+        path_summary=path_summary(results),
+        documents=_documents(results),
+        searches=_searches(results, metric) if group == "hybrid" else (),
+    )
 
 
-def _documents(results: Results) -> list[list[float]] | None:
-    """Bits, in the mean over seeds, and bytes of each document of the test; None but for text."""
-    held = [result["test"].get("documents") for result in results]
-    if not all(held):
+def by_seed(scores: Iterable[float]) -> dict[str, float]:
+    """Scores by the name of their seed."""
+    return {str(seed): score for seed, score in enumerate(scores)}
+
+
+def path_summary(results: TrialResults) -> str | None:
+    """The paths and how many seeds chose each: `mamba · gpt-neo (2 of 3 seeds)`; None for models without a path."""
+    paths = Counter(" · ".join(result["path"]) for result in results if result["path"])
+    counted = [f"{path} ({count} of {len(results)} seeds)" for path, count in paths.most_common()]
+    return ", ".join(counted) or None
+
+
+def _searches(results: TrialResults, metric: Metric) -> tuple[SeedSearch, ...]:
+    """The searches of all seeds; empty if one of them diverged."""
+    if not all(result["path"] for result in results):
+        return ()
+    return tuple(
+        SeedSearch(
+            path=tuple(result["path"]),
+            weights=tuple(map(tuple, result["weights"])),
+            soft=SplitScore.of(result["test"]["before"]["soft"], metric),
+            discrete=SplitScore.of(result["test"]["before"]["discrete"], metric),
+        )
+        for result in results
+    )
+
+
+def _documents(results: TrialResults) -> tuple[tuple[float, int], ...] | None:
+    """Bits, in the mean over the seeds, and bytes of each test document; None but for text."""
+    by_result = [result["test"].get("documents") for result in results]
+    if not all(by_result):
         return None
-    return [[fmean(bits for bits, _ in parts), parts[0][1]] for parts in zip(*held, strict=True)]
+    return tuple((fmean(bits for bits, _ in parts), parts[0][1]) for parts in zip(*by_result, strict=True))
 
 
-def discretization_gap(row: ResultRow, metric: Metric) -> dict[str, Any] | None:
-    """What the hybrid reaches as a mixture, as a path, and fine-tuned."""
-    if not row["seeds"]:
+def discretization_gap(hybrid: ArmResult, metric: Metric) -> GapIntervals | None:
+    """Test score of the hybrid as a mixture, as a one-hot path, and fine-tuned; None if a seed diverged."""
+    if not hybrid.searches:
         return None
-    before = {
-        name: asdict(mean_interval([metric.value_of(held["before"][name]) for held in row["seeds"]]))
-        for name in ("soft", "discrete")
-    }
-    return {**before, "finetuned": row[metric.name]}
+    scores = [(search.soft.value, search.discrete.value) for search in hybrid.searches]
+    soft, discrete = (mean_interval([metric.clip(value) for value in values]) for values in zip(*scores, strict=True))
+    return GapIntervals(soft, discrete, hybrid.score)
 
 
-def exported(rows: Sequence[ResultRow], metric: Metric) -> ResultRow | None:
-    """What `manticore search` exports: with each seed the hybrid, or a component that is better on validation."""
-    hybrid = rows[0]
-    alone = [row for row in rows if row["group"] == "component"]
-    if not alone:
-        return None
-    values = {}
-    for seed in hybrid["values"]:
-        best = max([hybrid, *alone], key=lambda row: metric.sort_key(row["choices"][seed]))
-        values[seed] = best["values"][seed]
-    return {metric.name: asdict(mean_interval(list(values.values()))), "values": values}
+def exported(arms: Sequence[ArmResult], metric: Metric) -> ExportedResult | None:
+    """What `manticore search` exports: by seed the hybrid, or a component that is better on the validation split.
 
-
-def better_component(rows: Sequence[ResultRow], metric: Metric) -> ResultRow | None:
-    """The component that is best on the validation split, in the mean over seeds."""
-    alone = [row for row in rows if row["group"] == "component"]
-    return max(alone, key=lambda row: metric.sort_key(row["val"]), default=None)
-
-
-def differences(rows: Sequence[ResultRow], metric: Metric) -> dict[str, dict[str, Any]]:
-    """By rival, the hybrid's lead on test, paired over seeds."""
-    return {row["name"]: asdict(lead(rows[0], row, metric)) for row in rows[1:]}
-
-
-def document_leads(rows: Sequence[ResultRow]) -> dict[str, dict[str, Any]]:
-    """By rival, the hybrid's lead in bits per byte with its interval over the test's documents, the models held fixed.
-
-    Empty but for text, and without rivals that read other bytes.
+    None without components.
     """
-    ours, out = rows[0]["documents"], {}
-    for row in rows[1:]:
-        theirs = row["documents"]
-        if ours and theirs and [size for _, size in ours] == [size for _, size in theirs]:
-            ahead = [their - our for (our, _), (their, _) in zip(ours, theirs, strict=True)]
-            out[row["name"]] = asdict(ratio_interval(ahead, [size for _, size in ours]))
-    return out
+    components = [arm for arm in arms if arm.group == "component"]
+    if not components:
+        return None
+    scores = {}
+    for seed in arms[0].seed_scores:
+        best = max([arms[0], *components], key=lambda arm: metric.sort_key(arm.val_seed_scores[seed]))
+        scores[seed] = best.seed_scores[seed]
+    return ExportedResult(mean_interval(list(scores.values())), scores)
 
 
-def lead(ours: ResultRow, theirs: ResultRow, metric: Metric) -> Interval:
-    """How much better `ours` is, whichever end of the metric is the better one; positive if it is ahead."""
-    held = (ours["values"], theirs["values"])
-    return paired_difference(*(held if metric.higher_is_better else held[::-1]))
+def better_component(arms: Sequence[ArmResult], metric: Metric) -> ArmResult | None:
+    """The component with the best mean score on the validation split; None without components."""
+    components = [arm for arm in arms if arm.group == "component"]
+    return max(components, key=lambda arm: metric.sort_key(arm.val_score), default=None)
 
 
-def path_rows(paths: Mapping[tuple[str, ...], Results], hybrid: ResultRow, metric: Metric) -> list[dict[str, Any]]:
-    """Every path with its test score from scratch and the number of seeds whose search selected it."""
-    selected = Counter(tuple(seed["path"]) for seed in hybrid["seeds"])
-    return [
-        {
-            "path": list(path),
-            metric.name: asdict(mean_interval([metric.value_of(result["test"]["score"]) for result in results])),
-            "chosen": selected[path],
-        }
+def leads(arms: Sequence[ArmResult], metric: Metric) -> dict[str, Interval]:
+    """By rival, how far the hybrid, which is the first arm, is ahead on the test split."""
+    return {arm.name: lead(arms[0].seed_scores, arm.seed_scores, metric) for arm in arms[1:]}
+
+
+def lead(scores: Mapping[str, float], rival_scores: Mapping[str, float], metric: Metric) -> Interval:
+    """How much better scores by seed are than those of a rival, paired over the seeds; positive if they are better."""
+    pair = (scores, rival_scores)
+    return paired_difference(*(pair if metric.higher_is_better else pair[::-1]))
+
+
+def document_leads(arms: Sequence[ArmResult]) -> dict[str, Interval]:
+    """By rival, the hybrid's lead in bits per byte with its interval over the documents of the test split.
+
+    The models are fixed, so that the interval says nothing of seeds. Empty but for text, and without rivals that are
+    scored on other bytes.
+    """
+    hybrid, intervals = arms[0].documents, {}
+    for arm in arms[1:]:
+        if hybrid and arm.documents and _sizes(hybrid) == _sizes(arm.documents):
+            ahead = [rival - bits for (bits, _), (rival, _) in zip(hybrid, arm.documents, strict=True)]
+            intervals[arm.name] = ratio_interval(ahead, _sizes(hybrid))
+    return intervals
+
+
+def _sizes(documents: Sequence[tuple[float, int]]) -> list[int]:
+    return [size for _, size in documents]
+
+
+def path_results(
+    paths: Mapping[Path, TrialResults], searches: Sequence[SeedSearch], metric: Metric
+) -> tuple[PathResult, ...]:
+    """Every path with its test score from scratch, and the number of seeds whose search chose it."""
+    chosen = Counter(search.path for search in searches)
+    scores = {
+        path: mean_interval([metric.value_of(result["test"]["score"]) for result in results])
         for path, results in paths.items()
-    ]
+    }
+    return tuple(PathResult(path, score, chosen[path]) for path, score in scores.items())
 
 
-def regret(paths: Sequence[Mapping[str, Any]], hybrid: ResultRow, metric: Metric) -> dict[str, Any] | None:
-    """How much worse than the best path the found ones are, every path trained from scratch. 0: the best was found.
+def regret(scores: Mapping[Path, float], chosen: Sequence[Path], metric: Metric) -> Interval | None:
+    """How much worse than the best path the chosen ones are, all trained from scratch. 0: every seed chose the best.
 
-    The best is picked by its own test scores, so that noise makes the regret larger in the mean.
+    The best path is picked by its own test score, so that noise makes the regret larger in the mean.
+
+    Args:
+        scores: test score by path.
+        chosen: the path of each seed.
+        metric: of the scores.
+
+    Returns None without paths, or if a seed diverged.
     """
-    if not paths or not hybrid["seeds"]:
+    if not scores or not chosen:
         return None
-    scores = {tuple(held["path"]): metric.sort_key(held[metric.name]["mean"]) for held in paths}
-    return asdict(mean_interval([max(scores.values()) - scores[tuple(held["path"])] for held in hybrid["seeds"]]))
+    keys = {path: metric.sort_key(score) for path, score in scores.items()}
+    return mean_interval([max(keys.values()) - keys[path] for path in chosen])
 
 
 def correlation(
-    paths: Sequence[Mapping[str, Any]], candidates: Sequence[str], hybrid: ResultRow, metric: Metric
-) -> dict[str, Any] | None:
-    """Rank correlation over all paths: the search's log weight, mean over seeds, and how good they are from scratch."""
-    if len(paths) < 2 or not hybrid["seeds"]:
+    scores: Mapping[Path, float],
+    candidates: Sequence[str],
+    weights: Sequence[Sequence[Sequence[float]]],
+    metric: Metric,
+) -> Interval | None:
+    """Rank correlation over all paths of the searches' log weight, mean over seeds, with the score from scratch.
+
+    Args:
+        scores: test score by path.
+        candidates: names of the columns of the mixing weights.
+        weights: final mixing weights of each seed, S x K.
+        metric: of the scores.
+
+    Returns None for less than two paths, if a seed diverged, or if one side is the same for all paths.
+    """
+    if len(scores) < 2 or not weights:
         return None
-    scores = []
-    for held in paths:
-        places = [candidates.index(choice) for choice in held["path"]]
-        scores.append(fmean(log_weight(seed["weights"], places) for seed in hybrid["seeds"]))
-    found = spearman_interval(scores, [metric.sort_key(held[metric.name]["mean"]) for held in paths])
-    return None if found is None else asdict(found)
+    log_weights = []
+    for path in scores:
+        columns = [candidates.index(choice) for choice in path]
+        log_weights.append(fmean(log_weight(weights_SK, columns) for weights_SK in weights))
+    return spearman_interval(log_weights, [metric.sort_key(score) for score in scores.values()])
 
 
-def log_weight(weights_SK: Sequence[Sequence[float]], places: Sequence[int]) -> float:
-    """Log of the product of a path's mixing weights; `places` are its candidates, stage by stage."""
-    return math.fsum(math.log(max(row[place], 1e-30)) for row, place in zip(weights_SK, places, strict=True))
+def log_weight(weights_SK: Sequence[Sequence[float]], columns: Sequence[int]) -> float:
+    """Log of the product of a path's mixing weights; `columns` are the indices of its candidates, stage by stage."""
+    return math.fsum(math.log(max(row[column], 1e-30)) for row, column in zip(weights_SK, columns, strict=True))
 
 
-def conclusions(tasks: Sequence[Mapping[str, Any]], budget: str) -> list[str]:
-    """Sentences: the hybrid against the better component, and against each other rival, over all tasks."""
-    against: dict[str, dict[str, Interval]] = {}
+def conclusions(tasks: Sequence[TaskResult], budget: str) -> tuple[str, ...]:
+    """Sentences over all tasks: the hybrid against the better component, and against each rival that is none."""
+    leads_by_rival: dict[str, dict[str, Interval]] = {}
     for task in tasks:
-        rows, metric = task["tables"][budget], metrics[task["metric"]]
-        best = better_component(rows, metric)
-        for row in rows[1:]:
-            name = "the better component" if row is best else display_name(row)
-            if row["group"] != "component" or row is best:
-                against.setdefault(name, {})[task["task"]] = lead(rows[0], row, metric)
-    return [conclusion("the hybrid", name, held) for name, held in against.items()]
-
-
-def display_name(row: ResultRow) -> str:
-    """A rival in the middle of a sentence."""
-    names = {
-        "mambaformer": "MambaFormer",
-        "striped": "the striped hybrid",
-        "uniform mixture": "the uniform mixture",
-        "soft hybrid": "the soft hybrid",
-        "random path": "a random path",
-        "hub": "the paper's hub",
-    }
-    return names.get(row["name"], str(row["name"]))
+        hybrid, *rivals = task.tables[budget]
+        best = better_component(rivals, task.metric)
+        for rival in rivals:
+            if rival.group == "component" and rival is not best:
+                continue
+            name = "the better component" if rival is best else DISPLAY_NAMES.get(rival.name, rival.name)
+            interval = lead(hybrid.seed_scores, rival.seed_scores, task.metric)
+            leads_by_rival.setdefault(name, {})[task.task] = interval
+    return tuple(conclusion("the hybrid", name, intervals) for name, intervals in leads_by_rival.items())

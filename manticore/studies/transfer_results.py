@@ -14,7 +14,7 @@ from statistics import fmean
 from typing import Any
 
 from manticore.errors import ManticoreError
-from manticore.studies.aggregate import correlation, log_weight, regret, table_row
+from manticore.studies.aggregate import arm_result, correlation, log_weight, regret
 from manticore.studies.scheduler import Results
 from manticore.studies.transfer import TaskStudy
 from manticore.training.metrics import ACCURACY
@@ -109,13 +109,19 @@ def searched_path(paths: Sequence[PathRow], target: TaskStudy) -> PathRow | None
     results = target.results.get("hybrid")
     if not results or not all(held["weights"] for held in results):
         return None
-    row = table_row("search on the target", "hybrid", target.study.learning_rates["hybrid"], results, ACCURACY)
+    arm = arm_result("search on the target", "hybrid", target.study.learning_rates["hybrid"], results, ACCURACY)
     base = next(held for held in paths if set(held["path"]) == {target.base})
+    scores = {tuple(held["path"]): held["accuracy"]["mean"] for held in paths}
+    found = regret(scores, [search.path for search in arm.searches], ACCURACY)
+    ranks = correlation(scores, target.study.space.candidates, [search.weights for search in arm.searches], ACCURACY)
     return {
-        **{key: row[key] for key in ("name", "path", "accuracy", "values")},
-        "lead": _lead(row, base),
-        "regret": regret(paths, row, ACCURACY),
-        "correlation": correlation(paths, target.study.space.candidates, row, ACCURACY),
+        "name": arm.name,
+        "path": arm.path_summary,
+        "accuracy": asdict(arm.score),
+        "values": arm.seed_scores,
+        "lead": asdict(paired_difference(arm.seed_scores, base["values"])),
+        "regret": None if found is None else asdict(found),
+        "correlation": None if ranks is None else asdict(ranks),
         "seeds": [{"path": held["path"], "weights": held["weights"]} for held in results],
     }
 

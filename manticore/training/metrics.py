@@ -70,8 +70,12 @@ class Metric:
         return "below" if self.higher_is_better else "above"
 
     def value_of(self, score: Mapping[str, float]) -> float:
-        """The value in a score's plain data, clipped at `worst`: any byte can be coded with 8 bits."""
-        return max(score[self.name], self.worst) if self.higher_is_better else min(score[self.name], self.worst)
+        """The value in a score's plain data, clipped at `worst`."""
+        return self.clip(score[self.name])
+
+    def clip(self, value: float) -> float:
+        """The value, or `worst` if it is worse: any byte can be coded with 8 bits."""
+        return max(value, self.worst) if self.higher_is_better else min(value, self.worst)
 
     def sort_key(self, value: float) -> float:
         """A number that is larger for a better value: the value itself, or its negative."""

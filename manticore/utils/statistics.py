@@ -10,13 +10,15 @@ import math
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
 from manticore.errors import ManticoreError
+
+K = TypeVar("K", bound=Hashable)
 
 LEVEL = 0.95
 """Default confidence level."""
@@ -71,7 +73,7 @@ def mean_interval(values: Sequence[float], level: float = LEVEL) -> Interval:
     return Interval(mean, mean - margin, mean + margin, count)
 
 
-def paired_difference(a: Mapping[Hashable, float], b: Mapping[Hashable, float], level: float = LEVEL) -> Interval:
+def paired_difference(a: Mapping[K, float], b: Mapping[K, float], level: float = LEVEL) -> Interval:
     """Mean of `a - b` over the seeds they share, with its interval.
 
     Pairing removes the variance that a seed causes in both, such as an easy sample of data.
@@ -169,5 +171,5 @@ def _check(values: Sequence[float], level: float) -> None:
         raise ManticoreError(f"the level of an interval is between 0 and 1, got {level}.")
 
 
-def _listed(values: Mapping[Hashable, float]) -> str:
+def _listed(values: Mapping[K, float]) -> str:
     return ", ".join(map(str, values)) or "none"

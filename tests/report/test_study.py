@@ -2,34 +2,36 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from manticore.errors import BadFile
 from manticore.report.charts.intervals import Mark, Scale, axis_limits
 from manticore.report.study.page import write_study_report
-from manticore.utils.io import write_json, write_text
+from manticore.results.codec import decode, encode
+from manticore.results.study import StudyResult
+from manticore.utils.io import write_text
 from manticore.utils.statistics import Interval
 from tests.helpers.html import Reader, assert_self_contained
-from tests.helpers.study_results import comparison, interval, task, text_task
+from tests.helpers.study_results import interval, study_result, task_result, text_task, with_arm
 
 
-def page(folder: Path, held: Any) -> Reader:
-    write_json(folder / "comparison.json", held)
+def page(folder: Path, study: StudyResult) -> Reader:
+    study.save(folder)
     return Reader(write_study_report(folder).read_text(encoding="utf-8"))
 
 
 def test_page_is_self_contained(tmp_path: Path) -> None:
-    write_json(tmp_path / "comparison.json", comparison())
+    study_result().save(tmp_path)
     written = write_study_report(tmp_path)
     assert written == tmp_path / "report.html"
     assert_self_contained(written.read_text(encoding="utf-8"))
 
 
 def test_page_shows_every_number(tmp_path: Path) -> None:
-    words = page(tmp_path, comparison()).plain_text
+    words = page(tmp_path, study_result()).plain_text
     for said in (
         "manticore 0.1.0 · 5 models · 2 tasks · 3 seeds gpt-neo + mamba on 2 tasks",
         "With the same training tokens: The hybrid beats mamba alone on both tasks; the interval of the difference",
@@ -55,7 +57,7 @@ def test_page_shows_every_number(tmp_path: Path) -> None:
 
 
 def test_page_of_text_is_in_bits_per_byte(tmp_path: Path) -> None:
-    reader = page(tmp_path, {**comparison(), "tasks": [text_task("text-a"), text_task("text-b")]})
+    reader = page(tmp_path, study_result(text_task("text-a"), text_task("text-b")))
     for said in (
         "Lead of the hybrid over each opponent in bits per byte, paired over seeds; right of the line the hybrid is "
         "better.",
@@ -79,13 +81,14 @@ def test_page_of_text_is_in_bits_per_byte(tmp_path: Path) -> None:
 
 
 def test_excluded_baselines_are_listed(tmp_path: Path) -> None:
-    held = {**text_task("text-a"), "absent": ["the hub, which has no base", "MambaFormer, which has no weights"]}
-    told = page(tmp_path, {**comparison(), "tasks": [held, text_task("text-b")]}).plain_text
-    assert told.count("Excluded: the hub, which has no base; MambaFormer, which has no weights.") == 1
+    excluded = ("the hub, which has no base", "MambaFormer, which has no weights")
+    task = replace(text_task("text-a"), excluded=excluded)
+    text = page(tmp_path, study_result(task, text_task("text-b"))).plain_text
+    assert text.count("Excluded: the hub, which has no base; MambaFormer, which has no weights.") == 1
 
 
 def test_each_metric_has_a_chart_of_leads(tmp_path: Path) -> None:
-    reader = page(tmp_path, {**comparison(), "tasks": [task("mad"), text_task("text")]})
+    reader = page(tmp_path, study_result(task_result("mad"), text_task("text")))
     assert "in percentage points or, in the second chart, bits per byte, paired" in reader.plain_text
     assert "Accuracy in percent or bits per byte (lower is better); the best" in reader.plain_text
     leads = [label for label in reader.labels if label.startswith("Lead of the hybrid")]
@@ -95,14 +98,14 @@ def test_each_metric_has_a_chart_of_leads(tmp_path: Path) -> None:
 
 
 def test_best_of_each_task_is_marked_once_a_table(tmp_path: Path) -> None:
-    reader = page(tmp_path, comparison())
+    reader = page(tmp_path, study_result())
     best = [attrs for tag, attrs in reader.tags if tag == "td" and attrs.get("class") == "number best"]
     assert len(best) == 2 * 2 + 2 * 2  # two tasks under two budgets, in the overview and in their own tables
     assert reader.text.count("\nbest\n") == 4
 
 
 def test_charts_have_labels(tmp_path: Path) -> None:
-    reader = page(tmp_path, comparison())
+    reader = page(tmp_path, study_result())
     assert len(reader.labels) == 2 + 2 * 2  # leads under each budget; baselines and paths of each task
     assert any(label.startswith("accuracy on mad-compress: hybrid 50.0 ± 2.0 %") for label in reader.labels)
     assert any("mad-compress, against mambaformer: −3.0 ± 5.0 points" in label for label in reader.labels)
@@ -114,12 +117,10 @@ def test_charts_have_labels(tmp_path: Path) -> None:
     ]
 
 
-def test_dots_seeds_and_near_guesses_are_drawn(tmp_path: Path) -> None:
-    held = comparison()
-    held["tasks"] = held["tasks"][:1]
-    held["tasks"][0].update(paths=[], differences={})
-    del held["tasks"][0]["tables"]["flops"]
-    tags = page(tmp_path, held).tags
+def test_dots_seeds_and_near_heuristics_are_drawn(tmp_path: Path) -> None:
+    task = study_result().tasks[0]
+    task = replace(task, paths=(), leads={}, tables={"tokens": task.tables["tokens"]})
+    tags = page(tmp_path, study_result(task)).tags
     assert sum(attrs.get("class") == "dot" for _, attrs in tags) == 5
     singles = [attrs["d"] or "" for _, attrs in tags if attrs.get("class") == "seeds"]
     assert [path.count("M") for path in singles] == [3] * 5
@@ -127,16 +128,11 @@ def test_dots_seeds_and_near_guesses_are_drawn(tmp_path: Path) -> None:
 
 
 def test_parts_without_data_are_omitted(tmp_path: Path) -> None:
-    held: dict[str, Any] = {"tasks": comparison()["tasks"][:1]}
-    one = held["tasks"][0]
-    for name in ("sequences", "train_flops", "base", "guesses", "differences"):
-        del one[name]
-    one.update(gap=None, paths=[], regret=None, correlation=None)
-    del one["tables"]["flops"]
-    for arm in one["tables"]["tokens"]:
-        arm["path"] = None
-    reader = page(tmp_path, held)
-    for said in ("were trained", "base model", "Heuristic", "paths", "soft", "Lead", "Machine", "With the"):
+    task = study_result().tasks[0]
+    tables = {"tokens": tuple(replace(arm, path_summary=None) for arm in task.tables["tokens"])}
+    task = replace(task, tables=tables, heuristics={}, leads={}, gap=None, paths=(), regret=None, correlation=None)
+    reader = page(tmp_path, replace(study_result(task), conclusions={}))
+    for said in ("with 1.2 T FLOPs", "Heuristic", "All paths", "soft", "Lead", "With the"):
         assert said not in reader.text, said
     assert "same training FLOPs" not in reader.text
     assert "hybrid\n80.0" in reader.text.replace("\u00a0", " ")
@@ -144,54 +140,48 @@ def test_parts_without_data_are_omitted(tmp_path: Path) -> None:
 
 
 def test_one_seed_has_no_intervals(tmp_path: Path) -> None:
-    held = comparison()
-    for one in held["tasks"]:
-        one.update(paths=[], gap=None, exported=None)
-        for arm in (*one["tables"]["tokens"], *one["tables"]["flops"]):
-            arm.update(accuracy=interval(0.7, None, 1), values={"0": 0.7})
-        one["differences"] = {"tokens": {"mamba alone": interval(0.0, None, 1)}}
-    reader = page(tmp_path, held)
+    lone = interval(0.7, None, 1)
+    tasks = [
+        replace(
+            task,
+            tables={
+                budget: tuple(replace(arm, score=lone, seed_scores={"0": 0.7}) for arm in arms)
+                for budget, arms in task.tables.items()
+            },
+            leads={"tokens": {"mamba alone": interval(0.0, None, 1)}},
+            paths=(),
+            gap=None,
+            exported=None,
+        )
+        for task in study_result().tasks
+    ]
+    reader = page(tmp_path, replace(study_result(*tasks), seeds=(0,)))
     assert "There is one seed, so there are no intervals." in reader.plain_text
     assert "70.0 %" in reader.plain_text
     assert "±" not in reader.plain_text.replace("1.2 ± 0.4 points", "")
 
 
-def test_different_paths_have_their_budgets(tmp_path: Path) -> None:
-    held = comparison()
-    held["tasks"][0]["tables"]["flops"][0]["path"] = "mamba · mamba (3 of 3 seeds)"
+def test_paths_that_differ_between_the_budgets_are_both_named(tmp_path: Path) -> None:
+    first, second = study_result().tasks
+    first = with_arm(first, "flops", 0, path_summary="mamba · mamba (3 of 3 seeds)")
     assert (
         "Path of the hybrid: mamba · gpt-neo (2 of 3 seeds) (same training tokens); "
         "mamba · mamba (3 of 3 seeds) (same training FLOPs)."
-    ) in page(tmp_path, held).plain_text
+    ) in page(tmp_path, study_result(first, second)).plain_text
 
 
 def test_names_are_escaped(tmp_path: Path) -> None:
-    held = comparison()
-    one = held["tasks"][0]
-    one["task"] = "<b>task"
-    one["tables"]["tokens"][1].update(name='"><script>x</script>', group="<b>")
-    one["guesses"] = {"<b>guess": 0.7}
-    one["paths"][0]["path"] = ["<b>", "mamba"]
-    held["verdicts"]["tokens"] = ["<b>verdict"]
-    held["machine"]["cpu"] = "<b>cpu"
-    reader = page(tmp_path, held)
+    task = with_arm(study_result().tasks[0], "tokens", 1, name='"><script>x</script>')
+    paths = (replace(task.paths[0], path=("<b>", "mamba")), *task.paths[1:])
+    task = replace(task, task="<b>task", heuristics={"<b>heuristic": 0.7}, paths=paths)
+    study = replace(study_result(task), conclusions={"tokens": ("<b>conclusion",)}, machine={"cpu": "<b>cpu"})
+    reader = page(tmp_path, study)
     assert not {"b", "script"} & {tag for tag, _ in reader.tags}
-    for said in ("<b>task", '"><script>x</script>', "<b>guess", "<b>verdict", "<b>cpu"):
+    for said in ("<b>task", '"><script>x</script>', "<b>heuristic", "<b>conclusion", "<b>cpu"):
         assert said in reader.text, said
 
 
-@pytest.mark.parametrize(
-    "text",
-    [
-        "not json",
-        "[]",
-        "{}",
-        '{"tasks": []}',
-        '{"tasks": [{"task": "x", "tables": {}}]}',
-        '{"tasks": [{"task": "x", "tables": {"tokens": "abc"}}]}',
-        '{"tasks": [{"task": "x", "tables": {"tokens": [{"name": "y", "group": "hybrid"}]}}]}',
-    ],
-)
+@pytest.mark.parametrize("text", ["not json", "[]", "{}", '{"tasks": []}', '{"format": 1, "tasks": []}'])
 def test_a_bad_file_is_named(tmp_path: Path, text: str) -> None:
     write_text(tmp_path / "comparison.json", text)
     with pytest.raises(BadFile, match=r"comparison.json"):
@@ -205,20 +195,42 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("key", "value", "told"),
+    ("key", "value", "message"),
     [
-        ("accuracy", {"mean": 81.0, "low": None, "high": None, "count": 3}, r"accuracy of 81 is not within 0 and 1"),
-        ("accuracy", {"mean": float("nan"), "low": None, "high": None, "count": 3}, "not finite"),
-        ("accuracy", {"mean": 0.8}, "has no 'count'"),
-        ("values", [0.8], "not an object"),
-        ("parameters", "many", "not a number"),
+        ("score", {"mean": 81.0, "low": None, "high": None, "count": 3}, r"accuracy of 81 is not within 0 and 1"),
+        ("score", {"mean": float("nan"), "low": None, "high": None, "count": 3}, "expected a finite number, got nan"),
+        ("score", {"mean": 0.8, "low": None, "high": None}, "has no 'count'"),
+        ("seed_scores", [0.8], "expected an object"),
+        ("parameters", "many", "expected a whole number, got 'many'"),
+        ("group", "compnent", "unknown group 'compnent'. Did you mean 'component'"),
     ],
 )
-def test_a_bad_row_is_named(tmp_path: Path, key: str, value: object, told: str) -> None:
-    held = comparison()
-    held["tasks"][1]["tables"]["tokens"][2][key] = value
-    with pytest.raises(BadFile, match=f"row 'mamba alone' .*{told}"):
-        page(tmp_path, held)
+def test_a_bad_row_is_named(tmp_path: Path, key: str, value: object, message: str) -> None:
+    data = encode(study_result())
+    data["tasks"][1]["tables"]["tokens"][2][key] = value
+    with pytest.raises(BadFile, match=f"^file: tasks.'mad-compress'.*'mamba alone'.*{message}"):
+        decode(StudyResult, data, "file")
+
+
+@pytest.mark.parametrize(
+    ("tables", "message"),
+    [
+        ({}, "there is no table"),
+        ({"tokens": []}, "the table of tokens is empty"),
+        ({"token": []}, "unknown budget 'token'. Did you mean 'tokens'"),
+    ],
+)
+def test_bad_tables_are_named(tables: object, message: str) -> None:
+    data = encode(study_result())
+    data["tasks"][0]["tables"] = tables
+    with pytest.raises(BadFile, match=f"file: tasks.'mad-noisy-recall@seq_len=32'.: {message}"):
+        decode(StudyResult, data, "file")
+
+
+def test_a_study_is_read_as_it_was_written(tmp_path: Path) -> None:
+    study = study_result(task_result("mad"), text_task("text"))
+    study.save(tmp_path)
+    assert StudyResult.load(tmp_path) == study
 
 
 def mark(mean: float, margin: float) -> Mark:

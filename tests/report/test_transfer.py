@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -18,8 +19,14 @@ from manticore.report.transfer.tables import proxy_table, target_table
 from manticore.results.transfer import TransferResult
 from manticore.utils.io import write_json
 from manticore.utils.statistics import Interval
+from tests.helpers import study_results
 from tests.helpers.html import Reader, assert_self_contained
-from tests.helpers.study_results import interval
+
+
+def interval(*args: Any) -> dict[str, Any]:
+    """An interval as JSON has it."""
+    return asdict(study_results.interval(*args))
+
 
 PATHS = {"one one": (0.30, 0.40), "one two": (0.50, 0.60), "two one": (0.40, 0.52), "two two": (0.45, 0.50)}
 

@@ -1,26 +1,31 @@
-"""What is told of results follows from them."""
+"""Leads, gaps, regret, correlation and conclusions follow from the results of trials."""
 
 from __future__ import annotations
 
-from statistics import fmean
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from typing import Any
 
 import pytest
 
+from manticore.results.study import ArmResult, PathResult
 from manticore.studies.aggregate import (
     better_component,
     conclusions,
     correlation,
-    differences,
     discretization_gap,
     exported,
-    path_rows,
+    leads,
+    path_results,
     regret,
     study_tables,
 )
 from manticore.studies.study import Study
 from manticore.studies.trial import Trial
 from manticore.training.metrics import ACCURACY, BITS, Metric
+from manticore.utils.statistics import Interval
 from tests.helpers.pico_study import recipe, run_plan, seed_of
+from tests.helpers.study_results import arm, task_result
 
 PATHS = {"gpt-neo gpt-neo": 0.2, "gpt-neo mamba": 0.5, "mamba gpt-neo": 0.8, "mamba mamba": 0.6}
 
@@ -33,73 +38,109 @@ def accuracy(held: Trial) -> float:
 
 
 @pytest.fixture(scope="module")
-def found():  # type: ignore[no-untyped-def]
+def trained() -> Aggregated:
     """Tables and paths of a study whose hybrids ran gpt-neo, mamba."""
     return aggregated(Study(recipe(paths=True), "data"), accuracy)
 
 
-def aggregated(study: Study, value):  # type: ignore[no-untyped-def]
-    """Base, tables and paths of a study whose trials score `value`."""
+@dataclass(frozen=True)
+class Aggregated:
+    """Base, tables and paths of a study."""
+
+    base: str
+    tables: dict[str, tuple[ArmResult, ...]]
+    paths: tuple[PathResult, ...]
+
+
+def aggregated(study: Study, value: Callable[[Trial], float]) -> Aggregated:
+    """The results of a study whose trials score `value`."""
     outcome = run_plan(study, value)[0]
-    return {"base": outcome.base, "tables": study_tables(study, outcome), "paths": outcome.paths}
+    tables = study_tables(study, outcome)
+    paths = path_results(outcome.paths, tables["tokens"][0].searches, study.metric)
+    return Aggregated(outcome.base, tables, paths)
 
 
-def test_rows(found) -> None:  # type: ignore[no-untyped-def]
-    rows = {row["name"]: row for row in found["tables"]["tokens"]}
-    hybrid = rows["hybrid"]
-    assert hybrid["values"] == {"0": 0.7, "1": pytest.approx(0.71)}
-    assert hybrid["accuracy"]["mean"] == pytest.approx(0.705)
-    assert hybrid["path"] == "gpt-neo · mamba (2 of 2 seeds)"
-    assert rows["mamba alone"]["path"] is None
-    assert discretization_gap(hybrid, ACCURACY)["finetuned"] == hybrid["accuracy"]  # type: ignore[index]
-    assert discretization_gap(rows["hub"], ACCURACY) is None
-    assert better_component(list(rows.values()), ACCURACY)["name"] == "mamba alone"  # type: ignore[index]
+def scores(study: Aggregated) -> dict[tuple[str, ...], float]:
+    """Test score by path."""
+    return {path.path: path.score.mean for path in study.paths}
 
 
-def test_differences_are_paired_over_seeds(found) -> None:  # type: ignore[no-untyped-def]
-    held = differences(found["tables"]["tokens"], ACCURACY)
-    assert held["mamba alone"] == pytest.approx({"mean": 0.1, "low": 0.1, "high": 0.1, "count": 2})
-    assert "hybrid" not in held
+def chosen_paths(hybrid: ArmResult) -> list[tuple[str, ...]]:
+    """The path of each seed."""
+    return [search.path for search in hybrid.searches]
 
 
-def test_regret_is_told_of_paths_from_scratch(found) -> None:  # type: ignore[no-untyped-def]
-    hybrid = found["tables"]["tokens"][0]
-    paths = path_rows(found["paths"], hybrid, ACCURACY)
-    assert [held["chosen"] for held in paths] == [0, 2, 0, 0]
-    assert regret(paths, hybrid, ACCURACY)["mean"] == pytest.approx(0.3)  # type: ignore[index]
-    assert regret([], hybrid, ACCURACY) is None
+def rank_correlation(study: Aggregated, metric: Metric) -> Interval | None:
+    """Of the searches' log weights with the scores of all paths."""
+    weights = [search.weights for search in study.tables["tokens"][0].searches]
+    return correlation(scores(study), ["gpt-neo", "mamba"], weights, metric)
 
 
-def test_correlation_of_log_weights_and_accuracies(found) -> None:  # type: ignore[no-untyped-def]
-    hybrid = found["tables"]["tokens"][0]
-    paths = path_rows(found["paths"], hybrid, ACCURACY)
+def test_arms(trained: Aggregated) -> None:
+    arms = {arm.name: arm for arm in trained.tables["tokens"]}
+    hybrid = arms["hybrid"]
+    assert hybrid.seed_scores == {"0": 0.7, "1": pytest.approx(0.71)}
+    assert hybrid.score.mean == pytest.approx(0.705)
+    assert hybrid.path_summary == "gpt-neo · mamba (2 of 2 seeds)"
+    assert arms["mamba alone"].path_summary is None
+    gap = discretization_gap(hybrid, ACCURACY)
+    assert gap is not None
+    assert gap.finetuned == hybrid.score
+    assert discretization_gap(arms["hub"], ACCURACY) is None
+    best = better_component(list(arms.values()), ACCURACY)
+    assert best is not None
+    assert best.name == "mamba alone"
+
+
+def test_leads_are_paired_over_seeds(trained: Aggregated) -> None:
+    by_rival = leads(trained.tables["tokens"], ACCURACY)
+    assert asdict(by_rival["mamba alone"]) == pytest.approx({"mean": 0.1, "low": 0.1, "high": 0.1, "count": 2})
+    assert "hybrid" not in by_rival
+
+
+def test_regret_is_that_of_paths_from_scratch(trained: Aggregated) -> None:
+    chosen = chosen_paths(trained.tables["tokens"][0])
+    assert [path.times_chosen for path in trained.paths] == [0, 2, 0, 0]
+    found = regret(scores(trained), chosen, ACCURACY)
+    assert found is not None
+    assert found.mean == pytest.approx(0.3)
+    assert regret({}, chosen, ACCURACY) is None
+
+
+def test_correlation_of_log_weights_and_accuracies(trained: Aggregated) -> None:
     # weights .9/.1 and .2/.8: gm .72, gg .18, mm .08, mg .02 against .5, .2, .6, .8: ranks 4 3 2 1 and 2 1 3 4
-    assert correlation(paths, ["gpt-neo", "mamba"], hybrid, ACCURACY)["mean"] == pytest.approx(-0.8)  # type: ignore[index]
+    found = rank_correlation(trained, ACCURACY)
+    assert found is not None
+    assert found.mean == pytest.approx(-0.8)
 
 
-def test_what_would_be_exported(found) -> None:  # type: ignore[no-untyped-def]
-    rows = [dict(row) for row in found["tables"]["tokens"]]
-    assert exported(rows, ACCURACY)["values"] == rows[0]["values"]  # type: ignore[index]
-    alone = next(row for row in rows if row["name"] == "mamba alone")
-    alone["choices"] = {"0": 0.9, "1": 0.1}
-    assert exported(rows, ACCURACY)["values"] == {"0": alone["values"]["0"], "1": rows[0]["values"]["1"]}  # type: ignore[index]
-    assert exported(rows[:1], ACCURACY) is None
+def test_what_would_be_exported(trained: Aggregated) -> None:
+    arms = list(trained.tables["tokens"])
+    hybrid = arms[0]
+    found = exported(arms, ACCURACY)
+    assert found is not None
+    assert found.seed_scores == hybrid.seed_scores
+    index = next(index for index, arm in enumerate(arms) if arm.name == "mamba alone")
+    arms[index] = replace(arms[index], val_seed_scores={"0": 0.9, "1": 0.1})
+    found = exported(arms, ACCURACY)
+    assert found is not None
+    assert found.seed_scores == {"0": arms[index].seed_scores["0"], "1": hybrid.seed_scores["1"]}
+    assert exported(arms[:1], ACCURACY) is None
 
 
-def test_verdicts(found) -> None:  # type: ignore[no-untyped-def]
-    task = {"task": "a", "metric": "accuracy", "tables": found["tables"]}
-    first, *others = conclusions([task, {**task, "task": "b"}], "tokens")
+def test_conclusions(trained: Aggregated) -> None:
+    task = replace(task_result("a"), tables=trained.tables)
+    first, *others = conclusions([task, replace(task, task="b")], "tokens")
     assert first.startswith("the hybrid beats the better component on both tasks; ")
     assert any(said.startswith("the hybrid beats MambaFormer") for said in others)
     assert not any("gpt-neo alone" in said for said in (first, *others))
 
 
-def test_a_seed_that_diverged_leaves_no_gap_and_no_regret(found) -> None:  # type: ignore[no-untyped-def]
-    hybrid = {**found["tables"]["tokens"][0], "seeds": []}
-    paths = path_rows(found["paths"], hybrid, ACCURACY)
-    assert discretization_gap(hybrid, ACCURACY) is regret(paths, hybrid, ACCURACY) is None
-    assert correlation(paths, ["gpt-neo", "mamba"], hybrid, ACCURACY) is None
-    assert fmean(held["chosen"] for held in paths) == 0
+def test_a_seed_that_diverged_leaves_no_gap_and_no_regret(trained: Aggregated) -> None:
+    hybrid = replace(trained.tables["tokens"][0], searches=())
+    assert discretization_gap(hybrid, ACCURACY) is None
+    assert regret(scores(trained), chosen_paths(hybrid), ACCURACY) is None
+    assert correlation(scores(trained), ["gpt-neo", "mamba"], [], ACCURACY) is None
 
 
 def mirrored(held: Trial) -> float:
@@ -107,48 +148,46 @@ def mirrored(held: Trial) -> float:
     return 2 - accuracy(held)
 
 
-def test_less_is_better_for_bits_per_byte(found) -> None:  # type: ignore[no-untyped-def]
-    """Turned round, the same results lead to the same choices, leads, regret, correlation and verdicts."""
+def test_less_is_better_for_bits_per_byte(trained: Aggregated) -> None:
+    """The same results with the sign turned lead to the same choices, leads, regret, correlation and conclusions."""
     bits = aggregated(Study(recipe(paths=True), "data", BITS), mirrored)
-    assert bits["base"] == found["base"]
+    assert bits.base == trained.base
     for budget in ("tokens", "flops"):
-        assert_alike(all_told(found, ACCURACY, budget), all_told(bits, BITS, budget))
-    row = bits["tables"]["tokens"][0]
-    assert row["values"] == pytest.approx({"0": 1.3, "1": 1.29})
-    assert row["bits_per_byte"]["mean"] == pytest.approx(1.295)
-    assert "accuracy" not in row
+        expected, turned = with_direction(trained, ACCURACY, budget), with_direction(bits, BITS, budget)
+        assert turned.keys() == expected.keys()
+        for name, value in expected.items():
+            expected_value = pytest.approx(value, abs=1e-12) if "mean" in value else value
+            assert turned[name] == expected_value, name
+    hybrid = bits.tables["tokens"][0]
+    assert hybrid.seed_scores == pytest.approx({"0": 1.3, "1": 1.29})
+    assert hybrid.score.mean == pytest.approx(1.295)
 
 
-def all_told(found, metric: Metric, budget: str):  # type: ignore[no-untyped-def]
+def with_direction(study: Aggregated, metric: Metric, budget: str) -> dict[str, Any]:
     """Everything that has a direction."""
-    rows = found["tables"][budget]
-    paths = path_rows(found["paths"], rows[0], metric)
+    arms = study.tables[budget]
+    best = better_component(arms, metric)
+    found = regret(scores(study), chosen_paths(arms[0]), metric)
+    ranks = rank_correlation(study, metric)
+    assert best is not None
+    assert found is not None
+    assert ranks is not None
+    intervals = {"regret": found, "correlation": ranks, **leads(arms, metric)}
+    task = replace(task_result("a"), metric=metric, tables={budget: arms}, paths=())
     return {
-        "rates": {row["name"]: row["lr"] for row in rows},
-        "differences": differences(rows, metric),
-        "better": better_component(rows, metric)["name"],  # type: ignore[index]
-        "regret": regret(paths, rows[0], metric),
-        "correlation": correlation(paths, ["gpt-neo", "mamba"], rows[0], metric),
-        "verdicts": conclusions([{"task": "a", "metric": metric.name, "tables": {budget: rows}}], budget),
+        "rates": {arm.name: arm.lr for arm in arms},
+        "better": best.name,
+        "conclusions": conclusions([task], budget),
+        **{name: asdict(interval) for name, interval in intervals.items()},
     }
 
 
-def assert_alike(ours, theirs) -> None:  # type: ignore[no-untyped-def]
-    for key, held in ours.items():
-        if key == "differences":
-            assert held.keys() == theirs[key].keys()
-            for name, one in held.items():
-                assert theirs[key][name] == pytest.approx(one, abs=1e-12), name
-        elif isinstance(held, dict):
-            assert theirs[key] == pytest.approx(held, abs=1e-12), key
-        else:
-            assert theirs[key] == held, key
-
-
 def test_what_would_be_exported_needs_the_fewest_bits() -> None:
-    def row(group: str, choice: float, value: float):  # type: ignore[no-untyped-def]
-        return {"group": group, "choices": {"0": choice}, "values": {"0": value}}
+    def row(group: str, val_score: float, score: float) -> ArmResult:
+        return replace(arm("hybrid"), group=group, val_seed_scores={"0": val_score}, seed_scores={"0": score})
 
-    rows = [row("hybrid", 1.9, 1.0), row("component", 1.8, 2.0), row("component", 1.85, 3.0), row("control", 1.1, 4.0)]
-    assert exported(rows, BITS)["values"] == {"0": 2.0}  # type: ignore[index]
-    assert exported(rows, ACCURACY)["values"] == {"0": 1.0}  # type: ignore[index]
+    arms = [row("hybrid", 1.9, 1.0), row("component", 1.8, 2.0), row("component", 1.85, 3.0), row("control", 1.1, 4.0)]
+    for metric, expected in ((BITS, 2.0), (ACCURACY, 1.0)):
+        found = exported(arms, metric)
+        assert found is not None
+        assert found.seed_scores == {"0": expected}

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import pytest
 import yaml
 
+from manticore.results.study import StudyResult
+from manticore.training.metrics import ACCURACY
 from tests.helpers.cli import call, refusal
 from tests.helpers.pico_study import KEYS
 
@@ -34,24 +35,23 @@ def test_compare_and_go_on(config: Path, tmp_path: Path, cached: Path, capsys: p
     assert (status, err) == (0, "")
     assert "with the same training tokens: the hybrid " in told
     assert "with the same training FLOPs: the hybrid " in told
-    found = json.loads((out / "comparison.json").read_text())
-    (task,) = found["tasks"]
-    tokens = {row["train_tokens"] for row in task["tables"]["tokens"]}
-    assert len(tokens) == 1
-    for row in task["tables"]["flops"]:
-        assert row["train_flops"] == pytest.approx(task["train_flops"], rel=0.1), row["name"]
-    assert [row["name"] for row in task["tables"]["tokens"]] == [
+    (task,) = StudyResult.load(out).tasks
+    assert len({arm.train_tokens for arm in task.tables["tokens"]}) == 1
+    for arm in task.tables["flops"]:
+        assert arm.train_flops == pytest.approx(task.train_flops, rel=0.1), arm.name
+    assert [arm.name for arm in task.tables["tokens"]] == [
         *("hybrid", "gpt-neo alone", "mamba alone", "mambaformer", "striped"),
         *("uniform mixture", "random path", "hub"),
     ]
-    assert len(task["paths"]) == 4
-    best = max(held["accuracy"]["mean"] for held in task["paths"])
-    ours = next(held for held in task["paths"] if held["chosen"])
-    assert task["regret"]["mean"] == pytest.approx(best - ours["accuracy"]["mean"])
+    assert len(task.paths) == 4
+    best = max(path.score.mean for path in task.paths)
+    chosen = next(path for path in task.paths if path.times_chosen)
+    assert task.regret is not None
+    assert task.regret.mean == pytest.approx(best - chosen.score.mean)
     assert "<html" in (out / "report.html").read_text()
     told = (out / "tables.md").read_text()
     assert told.count("## mad-compression@") == 2  # at the same tokens, at the same operations
-    assert f"| {task['tables']['tokens'][0]['accuracy']['mean']:.1%}"[:-1] in told.replace("**", "")
+    assert f"| {ACCURACY.format(task.tables['tokens'][0].score.mean)} |" in told.replace("**", "")
     assert not (out / "models").exists()
 
     kept = {file: file.stat().st_mtime_ns for file in (out / "trials").iterdir()}
@@ -62,8 +62,7 @@ def test_compare_and_go_on(config: Path, tmp_path: Path, cached: Path, capsys: p
     assert {file: file.stat().st_mtime_ns for file in kept} == kept  # what was done is not done again
     assert "seed 0" not in told
     assert "seed 1" in told
-    (task,) = json.loads((out / "comparison.json").read_text())["tasks"]
-    assert task["tables"]["tokens"][0]["accuracy"]["count"] == 2
+    assert StudyResult.load(out).tasks[0].tables["tokens"][0].score.count == 2
 
     (out / "report.html").unlink()
     assert call(capsys, "report", out)[0] == 0

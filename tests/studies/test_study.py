@@ -6,7 +6,7 @@ from itertools import pairwise
 
 import pytest
 
-from manticore.studies.aggregate import differences, study_tables
+from manticore.studies.aggregate import leads, study_tables
 from manticore.studies.scheduler import run_rounds
 from manticore.studies.store import key_of
 from manticore.studies.study import Study
@@ -61,7 +61,7 @@ def test_all_arms_get_the_same_tokens_and_then_the_same_operations() -> None:
     assert steps == {(4 + 2) + 4}  # weight and alpha steps of the search, and fine-tuning, of 8 sequences each
     (hub,) = {trial["recipe"]["search"]["steps"] for trial in rounds[1] if trial["arm"] == "hub"}
     assert hub == 10
-    spent = {row["name"]: row["train_flops"] for row in study_tables(study, outcome)["flops"]}
+    spent = {arm.name: arm.train_flops for arm in study_tables(study, outcome)["flops"]}
     assert spent["uniform mixture"] == pytest.approx(outcome.train_flops, rel=0.15)
     uniform = [trial for trials in rounds for trial in trials if trial["arm"] == "uniform"][-1]
     assert uniform["config"]["steps"] == 4  # a step of it has twice the operations of the hybrid's 8
@@ -176,6 +176,6 @@ def test_a_study_survives_an_arm_that_diverged_with_every_seed(metric: Metric) -
         ]
 
     (outcome,) = run_rounds([study.plan()], run)
-    for rows in study_tables(study, outcome).values():
-        assert next(row for row in rows if row["name"] == "uniform mixture")[metric.name]["mean"] == metric.worst
-        assert differences(rows, metric)["uniform mixture"]["mean"] == abs(0.5 - metric.worst)
+    for arms in study_tables(study, outcome).values():
+        assert next(arm for arm in arms if arm.name == "uniform mixture").score.mean == metric.worst
+        assert leads(arms, metric)["uniform mixture"].mean == abs(0.5 - metric.worst)

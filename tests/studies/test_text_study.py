@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
-from typing import Any
 
 import pytest
 
+from manticore.results.study import StudyResult, TaskResult
 from manticore.studies.aggregate import better_component
 from manticore.tasks.catalog import load_task
 from manticore.tasks.options import TaskOptions
-from manticore.training.metrics import BITS
+from manticore.training.metrics import ACCURACY, BITS
 from tests.helpers.cli import call, refusal
 from tests.helpers.html import Reader
 from tests.helpers.model_folders import model_folder
@@ -48,11 +47,10 @@ def task_bytes() -> int:
     return sum(len(text.encode()) for text in load_task(options).texts().test)  # type: ignore[attr-defined]
 
 
-def read(out: Path) -> dict[str, Any]:
-    """The one task of comparison.json."""
-    (task,) = json.loads((out / "comparison.json").read_text())["tasks"]
-    held: dict[str, Any] = task
-    return held
+def read(out: Path) -> TaskResult:
+    """The result on the one task of a study."""
+    (task,) = StudyResult.load(out).tasks
+    return task
 
 
 def test_compare_with_unlike_tokenizers_and_go_on(
@@ -67,31 +65,31 @@ def test_compare_with_unlike_tokenizers_and_go_on(
     assert "accuracy" not in told
 
     task = read(out)
-    rows = {row["name"]: row for row in task["tables"]["tokens"]}
-    assert (task["metric"], task["kind"], list(rows)) == ("bits_per_byte", "lm", ["hybrid", *RIVALS])
-    assert all(3 < row["bits_per_byte"]["mean"] < 8 and "accuracy" not in row for row in rows.values())
+    arms = {arm.name: arm for arm in task.tables["tokens"]}
+    assert (task.metric, task.kind, list(arms)) == (BITS, "lm", ["hybrid", *RIVALS])
+    assert all(3 < arm.score.mean < 8 for arm in arms.values())
     for name in ("uniform mixture", "random path"):  # what projectors were fitted on counts
-        assert rows[name]["train_tokens"] == pytest.approx(rows["hybrid"]["train_tokens"], rel=0.1), name
-    ours = rows["hybrid"]["values"]["0"]
-    for name, lead in task["differences"]["tokens"].items():  # ahead is who needs less
-        assert lead["mean"] == pytest.approx(rows[name]["values"]["0"] - ours), name
-    best = min(("gpt alone", "mamba alone"), key=lambda name: rows[name]["val"])
-    assert task["base"] == best.removesuffix(" alone")
-    assert better_component(list(rows.values()), BITS) == rows[best]
-    reached = [path["bits_per_byte"]["mean"] for path in task["paths"]]
-    (chosen,) = (path for path in task["paths"] if path["chosen"])
-    assert task["regret"]["mean"] == pytest.approx(chosen["bits_per_byte"]["mean"] - min(reached))
-    alone = next(path for path in task["paths"] if set(path["path"]) == {task["base"]})
-    assert alone["bits_per_byte"]["mean"] == rows[best]["bits_per_byte"]["mean"]
+        assert arms[name].train_tokens == pytest.approx(arms["hybrid"].train_tokens, rel=0.1), name
+    ours = arms["hybrid"].seed_scores["0"]
+    for name, lead in task.leads["tokens"].items():  # ahead is who needs less
+        assert lead.mean == pytest.approx(arms[name].seed_scores["0"] - ours), name
+    best = min(("gpt alone", "mamba alone"), key=lambda name: arms[name].val_score)
+    assert task.base == best.removesuffix(" alone")
+    assert better_component(list(arms.values()), BITS) == arms[best]
+    (chosen,) = (path for path in task.paths if path.times_chosen)
+    assert task.regret is not None
+    assert task.regret.mean == pytest.approx(chosen.score.mean - min(path.score.mean for path in task.paths))
+    alone = next(path for path in task.paths if set(path.path) == {task.base})
+    assert alone.score.mean == arms[best].score.mean
 
-    for name, lead in task["document_leads"]["tokens"].items():  # one seed: the same leads, from the same documents
-        assert lead["mean"] == pytest.approx(task["differences"]["tokens"][name]["mean"]), name
-        assert lead["low"] < lead["mean"] < lead["high"]
-    assert [sum(size for _, size in row["documents"]) for row in rows.values()] == [task_bytes()] * len(rows)
+    for name, lead in task.document_leads["tokens"].items():  # one seed: the same leads, from the same documents
+        assert lead.mean == pytest.approx(task.leads["tokens"][name].mean), name
+        assert lead.low < lead.mean < lead.high
+    assert [sum(size for _, size in arm.documents) for arm in arms.values()] == [task_bytes()] * len(arms)
 
     table = (out / "tables.md").read_text()
     assert "| model | bits per byte |" in table
-    least = min(row["bits_per_byte"]["mean"] for row in rows.values())
+    least = min(arm.score.mean for arm in arms.values())
     assert table.count(f"**{least:.3f}**") == 2  # in the overview and in the task's own
     page = Reader((out / "report.html").read_text()).plain_text
     assert "Lower bits per byte are better." in page
@@ -111,9 +109,9 @@ def test_compare_with_unlike_tokenizers_and_go_on(
     assert ("seed 0" in told, "seed 1" in told) == (False, True)
     assert "without MambaFormer" not in told  # nobody asked for it
     task = read(out)
-    rows = {row["name"]: row for row in task["tables"]["tokens"]}
-    assert rows["hybrid"]["bits_per_byte"]["count"] == 2
-    assert rows["hybrid"]["values"]["0"] == ours
+    hybrid = task.tables["tokens"][0]
+    assert hybrid.score.count == 2
+    assert hybrid.seed_scores["0"] == ours
 
 
 def test_compare_with_one_tokenizer(
@@ -126,15 +124,15 @@ def test_compare_with_one_tokenizer(
     more += ["--set", "selection.base_criterion=min_kl"]
     status, told, err = call(capsys, *words(out, pair[0], mamba), *more, "--seeds", 1)
     assert (status, err) == (0, "")
-    text, mad = json.loads((out / "comparison.json").read_text())["tasks"]
-    assert (text["metric"], mad["metric"]) == ("bits_per_byte", "accuracy")
-    assert f"base: {text['base']} (smallest mean KL when a donor replaces one stage, in nats per token: gpt " in told
+    text, mad = StudyResult.load(out).tasks
+    assert (text.metric, mad.metric) == (BITS, ACCURACY)
+    assert f"base: {text.base} (smallest mean KL when a donor replaces one stage, in nats per token: gpt " in told
     assert told.count("base:") == 1, "blocks from scratch have no text to be aligned on"
-    for row in text["tables"]["flops"]:
-        assert row["train_flops"] == pytest.approx(text["train_flops"], rel=0.2), row["name"]
-    rows = {row["name"]: row for row in text["tables"]["tokens"]}
-    assert rows["soft hybrid"]["train_tokens"] == rows["hybrid"]["train_tokens"]
-    assert rows["soft hybrid"]["parameters"] > rows["hybrid"]["parameters"]
+    for arm in text.tables["flops"]:
+        assert arm.train_flops == pytest.approx(text.train_flops, rel=0.2), arm.name
+    arms = {arm.name: arm for arm in text.tables["tokens"]}
+    assert arms["soft hybrid"].train_tokens == arms["hybrid"].train_tokens
+    assert arms["soft hybrid"].parameters > arms["hybrid"].parameters
     assert "the soft hybrid" in told
     table = (out / "tables.md").read_text()
     assert "| model | accuracy |" in table

@@ -7,8 +7,7 @@ import math
 import pytest
 
 from manticore.errors import UnknownName
-from manticore.report.charts.intervals import LinearScale, hairlines
-from manticore.results.task_result import TaskResult
+from manticore.report.charts.intervals import Scale, tick_labels
 from manticore.training.metrics import ACCURACY, BITS, Metric, metrics, worst_scores
 from manticore.training.scoring import Score
 from tests.helpers.study_results import text_task
@@ -58,15 +57,15 @@ def test_nothing_is_worse_than_what_diverged() -> None:
 
 
 def test_an_axis_is_written_in_the_unit() -> None:
-    assert [text for _, text in hairlines(LinearScale(0.65, 0.85, 100), ACCURACY)] == [
+    assert [text for _, text in tick_labels(Scale(0.65, 0.85, 100), ACCURACY)] == [
         "65 %",
         "70 %",
         "75 %",
         "80 %",
         "85 %",
     ]
-    assert [text for _, text in hairlines(LinearScale(1.91, 1.93, 100), BITS)][:2] == ["1.910", "1.915"]
-    signed = [text for _, text in hairlines(LinearScale(-0.02, 0.02, 100), BITS, signed=True)]
+    assert [text for _, text in tick_labels(Scale(1.91, 1.93, 100), BITS)][:2] == ["1.910", "1.915"]
+    signed = [text for _, text in tick_labels(Scale(-0.02, 0.02, 100), BITS, signed=True)]
     assert signed == ["−0.02", "−0.01", "0", "+0.01", "+0.02"]
 
 
@@ -75,8 +74,7 @@ def test_an_unknown_metric_is_named() -> None:
         metrics["acuracy"]
 
 
-def test_a_comparison_of_text_is_read_under_its_own_key() -> None:
-    match = TaskResult.of(text_task("text"))
-    assert match.best("tokens") == pytest.approx(1.17)
-    assert match.paths[0].path == ("gpt-neo", "mamba")
-    assert match.table("tokens")[0].score == "1.200 ± 0.020"
+def test_the_best_of_a_task_is_the_lowest_bits_per_byte() -> None:
+    task = text_task("text")
+    assert task.best("tokens") == pytest.approx(1.17)
+    assert task.ranked_paths[0].path == ("gpt-neo", "mamba")

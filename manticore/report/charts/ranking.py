@@ -9,7 +9,7 @@ from markupsafe import Markup
 from manticore.report.charts.intervals import Mark, Scale, axis_limits, draw_mark, tick_labels
 from manticore.report.charts.palette import ACCENT, MUTED, Palette
 from manticore.report.charts.svg import drawing, el, joined
-from manticore.results.task_result import PathResult
+from manticore.results.study import PathResult
 from manticore.training.metrics import Metric
 from manticore.utils.formatting import counted
 
@@ -26,7 +26,7 @@ def ranking_chart(paths: Sequence[PathResult], metric: Metric, palette: Palette)
         palette: colors of the components.
     """
     column = min(float(MAX_COLUMN), (WIDTH - LEFT - 8) / len(paths))
-    marks = [Mark(path.reached, ACCENT if path.chosen else MUTED, _tooltip(path, metric)) for path in paths]
+    marks = [Mark(path.score, ACCENT if path.times_chosen else MUTED, _tooltip(path, metric)) for path in paths]
     scale = Scale(*axis_limits(marks, bounds=metric.range), PLOT_HEIGHT)
     columns = (
         el("g", *_column(path, mark, scale, column, palette), transform=f"translate({LEFT + column * index:.2f} 0)")
@@ -41,18 +41,20 @@ def ranking_chart(paths: Sequence[PathResult], metric: Metric, palette: Palette)
 
 
 def _tooltip(path: PathResult, metric: Metric) -> str:
-    text = f"{' · '.join(path.path)}: {metric.format(path.reached.mean, path.reached.margin)}"
-    return f"{text}, chosen by {counted(path.chosen, 'seed')}" if path.chosen else text
+    text = f"{' · '.join(path.path)}: {metric.format(path.score.mean, path.score.margin)}"
+    return f"{text}, chosen by {counted(path.times_chosen, 'seed')}" if path.times_chosen else text
 
 
 def _column(path: PathResult, mark: Mark, scale: Scale, width: float, palette: Palette) -> list[Markup]:
     """One path; the column of a chosen path is tinted and says how many seeds chose it."""
     stages = len(path.path)
     parts = [el("title", mark.tooltip)]
-    if path.chosen:
+    if path.times_chosen:
         height = PLOT_HEIGHT + 18 + BLOCK * stages
         parts.append(el("rect", x=0, y=TOP - 4, width=width, height=height, rx=3, fill=mark.color, opacity=0.14))
-        parts.append(el("text", f"{path.chosen}×", x=width / 2, y=TOP - 9, fill=mark.color, class_="value middle"))
+        parts.append(
+            el("text", f"{path.times_chosen}×", x=width / 2, y=TOP - 9, fill=mark.color, class_="value middle")
+        )
     upright = f"translate(0 {TOP + PLOT_HEIGHT}) rotate(-90)"
     return [
         *parts,

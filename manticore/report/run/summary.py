@@ -85,10 +85,12 @@ def comparison(row: ModelRow, rival: ModelRow, metric: Metric) -> str:
     return f"{text}, which {'exceeds' if exceeds else 'is within'} the 95% margins"
 
 
-def discretization(soft: str, discrete: str, change: str, tuned: str | None) -> str:
+def discretization(soft: str, discrete: str, change: str, tuned: str) -> str:
     """The sentence on discretization; the arguments are formatted scores and their formatted difference."""
-    text = f"Discretization changes the score from {soft} (soft mixture) to {discrete} (one path), {change}"
-    return text + ("." if tuned is None else f"; fine-tuning brings it to {tuned}.")
+    return (
+        f"Discretization changes the score from {soft} (soft mixture) to {discrete} (one path), {change}; "
+        f"fine-tuning brings it to {tuned}."
+    )
 
 
 def _search(run: Run) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from manticore.report.table import HEURISTICS, Row, Table
+from manticore.report.table import HEURISTIC, Row, Table
 from manticore.results.search import ModelRow, SearchResult
 from manticore.training.metrics import Metric
 from manticore.utils.formatting import count
@@ -11,12 +11,12 @@ from manticore.utils.formatting import count
 def comparison_table(result: SearchResult) -> Table:
     """One row per model or heuristic; the best model is marked."""
     metric = result.metric
-    best = metric.best_of(row.score.value for row in result.rows if row.group not in HEURISTICS)
+    best = metric.best_of(row.score.value for row in result.rows if row.group != HEURISTIC)
     rows = (
         Row(
             cells=(row.name, score_text(row, metric), *map(count, costs(row))),
             group=row.group,
-            best=(1,) if row.group not in HEURISTICS and row.score.value == best else (),
+            best=(1,) if row.group != HEURISTIC and row.score.value == best else (),
         )
         for row in result.rows
     )

@@ -7,9 +7,8 @@ from markupsafe import Markup
 from manticore.report.charts.intervals import Mark, Panel, Row, axis_limits, interval_chart
 from manticore.report.charts.palette import ACCENT, GREY, INK, MUTED, Palette
 from manticore.report.study.summary import BUDGETS
-from manticore.report.table import HEURISTICS
-from manticore.results.study import StudyResult
-from manticore.results.task_result import ArmResult, TaskResult
+from manticore.report.study.tables import score_cell
+from manticore.results.study import GROUPS, ArmResult, StudyResult, TaskResult
 from manticore.training.metrics import Metric
 
 GROUP_COLORS = {"hybrid": ACCENT, "designed": INK}
@@ -20,31 +19,28 @@ def arm_color(arm: ArmResult, palette: Palette) -> str:
     return palette.of_phase(arm.name) if arm.group == "component" else GROUP_COLORS.get(arm.group, MUTED)
 
 
-def task_chart(task: TaskResult, palette: Palette) -> Markup | None:
-    """One panel per budget, one row per model, heuristics as vertical lines. None if the task has no model."""
-    tables = {
-        budget: {arm.name: arm for arm in arms if arm.group not in HEURISTICS} for budget, arms in task.tables.items()
-    }
+def task_chart(task: TaskResult, palette: Palette) -> Markup:
+    """One panel per budget, one row per model, heuristics as vertical lines."""
+    metric = task.metric
+    tables = {budget: {arm.name: arm for arm in arms} for budget, arms in task.tables.items()}
     models = {name: arm for arms in reversed(tables.values()) for name, arm in arms.items()}
-    if not models:
-        return None
-    ranked = sorted(models.values(), key=lambda arm: arm.rank)
+    ranked = sorted(models.values(), key=lambda arm: GROUPS.index(arm.group))
     rows = [Row(arm.name, arm.group, bold=arm.group == "hybrid") for arm in ranked]
-    heuristics = [(arm.reached.mean, f"{arm.name}: {arm.score}") for arm in task.guesses]
+    heuristics = [(value, f"{name}: {metric.format(value, unit=False)}") for name, value in task.heuristics.items()]
     panels = [
-        Panel(BUDGETS[budget], [_score_mark(arms.get(row.name), palette) for row in rows], heuristics)
+        Panel(BUDGETS[budget], [_score_mark(arms.get(row.name), metric, palette) for row in rows], heuristics)
         for budget, arms in tables.items()
     ]
     marks = [mark for panel in panels for mark in panel.marks]
-    limits = axis_limits(marks, [value for value, _ in heuristics], task.metric.range)
-    label = f"{task.metric.label} on {task.task}: {', '.join(f'{arm.name} {arm.score}' for arm in ranked)}"
-    return interval_chart(label, rows, panels, limits, task.metric)
+    limits = axis_limits(marks, [value for value, _ in heuristics], metric.range)
+    scores = ", ".join(f"{arm.name} {score_cell(arm, metric)}" for arm in ranked)
+    return interval_chart(f"{metric.label} on {task.task}: {scores}", rows, panels, limits, metric)
 
 
 def leads_chart(study: StudyResult, budget: str, metric: Metric) -> Markup | None:
     """The lead of the hybrid over each opponent on every task of one metric. None if there is no lead."""
-    tasks = [task for task in study.matches if task.metric == metric]
-    leads = [task.differences.get(budget, {}) for task in tasks]
+    tasks = [task for task in study.tasks if task.metric == metric]
+    leads = [task.leads.get(budget, {}) for task in tasks]
     opponents = [name for name in study.names(budget) if any(name in lead for lead in leads)]
     if not opponents:
         return None
@@ -58,15 +54,16 @@ def leads_chart(study: StudyResult, budget: str, metric: Metric) -> Markup | Non
     return interval_chart(label, rows, panels, axis_limits(marks, [0.0]), metric, signed=True)
 
 
-def _score_mark(arm: ArmResult | None, palette: Palette) -> Mark | None:
+def _score_mark(arm: ArmResult | None, metric: Metric, palette: Palette) -> Mark | None:
     if arm is None:
         return None
-    return Mark(arm.reached, arm_color(arm, palette), f"{arm.name}: {arm.score}", tuple(arm.seeds.values()))
+    tooltip = f"{arm.name}: {score_cell(arm, metric)}"
+    return Mark(arm.score, arm_color(arm, palette), tooltip, tuple(arm.seed_scores.values()))
 
 
 def _lead_mark(task: TaskResult, budget: str, opponent: str) -> Mark | None:
     """Gray unless the interval excludes zero."""
-    interval = task.differences.get(budget, {}).get(opponent)
+    interval = task.leads.get(budget, {}).get(opponent)
     if interval is None:
         return None
     tooltip = f"{task.task}, against {opponent}: {task.metric.format_change(interval.mean, interval.margin)}"

@@ -25,9 +25,8 @@ from manticore.report.study.summary import (
     task_sentences,
 )
 from manticore.report.study.tables import overview_table, task_table, with_leads, without_percent
-from manticore.report.table import HEURISTICS, Table
-from manticore.results.study import StudyResult
-from manticore.results.task_result import FILE, TaskResult
+from manticore.report.table import Table
+from manticore.results.study import StudyResult, TaskResult
 from manticore.utils.formatting import counted
 from manticore.utils.io import write_text
 
@@ -48,7 +47,7 @@ class TaskSection:
 
     name: str
     caption: str
-    chart: Markup | None
+    chart: Markup
     tables: list[tuple[str, Table]]
     colors: dict[str, str]
     sentences: list[str]
@@ -63,27 +62,26 @@ def write_study_report(folder: Path | str) -> Path:
     Raises BadFile if `comparison.json` is missing or is not what `manticore compare` writes.
     """
     file = Path(folder) / "report.html"
-    write_text(file, render_study(StudyResult.read(Path(folder))))
+    write_text(file, render_study(StudyResult.load(folder)))
     return file
 
 
 def render_study(study: StudyResult) -> str:
     """The whole page."""
-    used = [name for task in study.matches for path in task.paths for name in path.path]
+    used = [name for task in study.tasks for path in task.paths for name in path.path]
     palette = Palette(tuple(dict.fromkeys((*study.components, *used))))
     models = len({name for budget in study.budgets for name in study.names(budget)})
-    facts = [f"manticore {study.version}".strip(), counted(models, "model"), counted(len(study.matches), "task")]
-    facts += [counted(len(study.seeds), "seed")] if study.seeds else []
-    tasks = f"{len(study.matches)} tasks" if len(study.matches) > 1 else study.matches[0].task
-    conclusions = {budget: list(map(sentence, study.verdicts.get(budget, ()))) for budget in study.budgets}
+    sizes = (counted(models, "model"), counted(len(study.tasks), "task"), counted(len(study.seeds), "seed"))
+    tasks = f"{len(study.tasks)} tasks" if len(study.tasks) > 1 else study.tasks[0].task
+    conclusions = {budget: list(map(sentence, study.conclusions.get(budget, ()))) for budget in study.budgets}
     return render(
         "study.html.j2",
-        title=f"{' + '.join(study.components) or 'A study'} on {tasks}",
-        facts=facts,
-        file=FILE,
+        title=f"{' + '.join(study.components)} on {tasks}",
+        facts=[f"manticore {study.version}", *sizes],
+        file=StudyResult.FILE,
         conclusions={f"With the {BUDGETS[budget]}": texts for budget, texts in conclusions.items() if texts},
         overviews=[_overview(study, budget) for budget in study.budgets],
-        tasks=[_task_section(task, palette) for task in study.matches],
+        tasks=[_task_section(task, palette) for task in study.tasks],
         palette=palette,
         fairness=fairness(study),
         machine=machine_facts(study.machine, study.seconds, study.workers),
@@ -100,15 +98,15 @@ def _overview(study: StudyResult, budget: str) -> Overview:
 
 
 def _task_section(task: TaskResult, palette: Palette) -> TaskSection:
-    arms = [arm for arms in task.tables.values() for arm in arms if arm.group not in HEURISTICS]
+    arms = [arm for arms in task.tables.values() for arm in arms]
     return TaskSection(
         name=task.task,
         caption=task_caption(task),
-        chart=task_chart(task, palette) if task.tables else None,
+        chart=task_chart(task, palette),
         tables=[(BUDGETS[budget], with_leads(task_table(task, budget), task, budget)) for budget in task.tables],
         colors={arm.name: arm_color(arm, palette) for arm in arms},
         sentences=task_sentences(task),
-        ranking=ranking_chart(task.paths, task.metric, palette) if task.paths else None,
+        ranking=ranking_chart(task.ranked_paths, task.metric, palette) if task.paths else None,
         ranking_caption=ranking_caption(task) if task.paths else "",
         ranking_sentence=ranking_sentence(task),
     )

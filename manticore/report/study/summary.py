@@ -6,8 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from manticore.errors import ManticoreError
 from manticore.report.run.summary import discretization
-from manticore.results.study import StudyResult
-from manticore.results.task_result import TaskResult
+from manticore.results.study import StudyResult, TaskResult
 from manticore.training.metrics import ACCURACY, Metric
 from manticore.utils.formatting import count, counted, estimate, listed
 from manticore.utils.statistics import Interval
@@ -51,10 +50,9 @@ def sentence(text: str) -> str:
 
 def interval_note(study: StudyResult) -> str:
     """What bars and margins are."""
-    most = max(arm.reached.count for task in study.matches for arms in task.tables.values() for arm in arms)
-    if most == 1:
+    if len(study.seeds) == 1:
         return "There is one seed, so there are no intervals."
-    return f"Bars and margins are 95% confidence intervals over {most} seeds (Student's t)."
+    return f"Bars and margins are 95% confidence intervals over {len(study.seeds)} seeds (Student's t)."
 
 
 def leads_note(metrics: Sequence[Metric]) -> str:
@@ -76,15 +74,11 @@ def scores_note(study: StudyResult) -> str:
 
 def task_caption(task: TaskResult) -> str:
     """The budgets of a task, its base model, the excluded baselines and the heuristics."""
-    given = []
-    if task.sequences is not None:
-        given.append(f"on {task.sequences:,.0f} sequences")
-    if task.train_flops is not None and "flops" in task.tables:
-        given.append(f"with {count(task.train_flops)} FLOPs")
-    parts = [f"All models were trained {' or, in the second table, '.join(given)}."] if given else []
-    parts += [f"The base model is {task.base}."] if task.base else []
-    parts += [f"Excluded: {'; '.join(task.absent)}."] if task.absent else []
-    heuristics = [f"{arm.name} ({task.metric.format(arm.reached.mean)})" for arm in task.guesses]
+    budgets = {"tokens": f"on {task.sequences:,} sequences", "flops": f"with {count(task.train_flops)} FLOPs"}
+    spent = " or, in the second table, ".join(budgets[budget] for budget in task.tables)
+    parts = [f"All models were trained {spent}.", f"The base model is {task.base}."]
+    parts += [f"Excluded: {'; '.join(task.excluded)}."] if task.excluded else []
+    heuristics = [f"{name} ({task.metric.format(value)})" for name, value in task.heuristics.items()]
     parts += [f"Heuristic baselines: {listed(heuristics)}; dashed lines where in range."] if heuristics else []
     parts += [] if task.metric.higher_is_better else [f"Lower {task.metric.label} are better."]
     return " ".join(parts)
@@ -94,14 +88,14 @@ def task_sentences(task: TaskResult) -> list[str]:
     """The path of the hybrid, what discretization changes, the exported model, and leads over the test documents."""
     exported = ""
     if task.exported is not None:
-        exported = f"The exported model, the hybrid or a better component, reaches {_score(task, task.exported)}."
+        exported = f"The exported model, the hybrid or a better component, reaches {_score(task, task.exported.score)}."
     first = " ".join(filter(None, (_chosen_path(task), _discretization(task), exported)))
     return [text for text in (first, _document_leads(task)) if text]
 
 
 def ranking_caption(task: TaskResult) -> str:
     """How all paths were trained, and how their chart is read."""
-    seeds = counted(max(path.reached.count for path in task.paths), "seed")
+    seeds = counted(max(path.score.count for path in task.paths), "seed")
     return f"Each path was trained alone with {seeds}; the best is first. Tinted: chosen by this number of searches."
 
 
@@ -110,8 +104,7 @@ def ranking_sentence(task: TaskResult) -> str:
     parts = []
     if task.regret is not None:
         regret = task.metric.format_regret(task.regret.mean, task.regret.margin)
-        among = f" of {len(task.paths)}" if task.paths else ""
-        parts.append(f"The paths that the searches chose are {regret} the best{among}.")
+        parts.append(f"The paths that the searches chose are {regret} the best of {len(task.paths)}.")
     if task.correlation is not None:
         parts.append(
             f"The rank correlation between the search's ranking of the paths and their ranking by {task.metric.label} "
@@ -124,34 +117,30 @@ def fairness(study: StudyResult) -> dict[str, object]:
     """How the study treats all models alike, as names and values."""
     budgets = [f"the {BUDGETS[budget]}" for budget in study.budgets]
     both = len(budgets) > 1
-    facts: dict[str, object] = {
-        "budget": f"{budgets[0]} in the first table, {budgets[1]} in the second" if both else budgets[0]
+    grid = listed([f"{lr:g}" for lr in study.learning_rates])
+    lr_seeds = counted(study.lr_search_seeds, "seed")
+    return {
+        "budget": f"{budgets[0]} in the first table, {budgets[1]} in the second" if both else budgets[0],
+        "learning rate": f"the best of {grid} on the validation split with {lr_seeds}; the same grid for all models",
+        "seeds": f"{listed([str(seed) for seed in study.seeds])} for all models; differences are paired over seeds",
+        "test split": "read once, after all choices were made",
     }
-    if study.learning_rates:
-        grid = listed([f"{lr:g}" for lr in study.learning_rates])
-        seeds = "" if study.lr_search_seeds is None else f" with {counted(study.lr_search_seeds, 'seed')}"
-        facts["learning rate"] = f"the best of {grid} on the validation split{seeds}; the same grid for all models"
-    if study.seeds:
-        facts["seeds"] = f"{listed(study.seeds)} for all models; differences are paired over seeds"
-    facts["test split"] = "read once, after all choices were made"
-    return facts
 
 
 def _chosen_path(task: TaskResult) -> str:
-    """The path of the hybrid, under each budget if they differ; empty if it was not recorded."""
-    paths = {budget: arm.path for budget, arms in task.tables.items() for arm in arms if arm.path}
+    """The path of the hybrid, under each budget if they differ; empty if all its seeds diverged."""
+    paths = {budget: arms[0].path_summary for budget, arms in task.tables.items() if arms[0].path_summary}
     if len(set(paths.values())) > 1:
         return f"Path of the hybrid: {'; '.join(f'{path} ({BUDGETS[budget]})' for budget, path in paths.items())}."
     return f"Path of the hybrid: {next(iter(paths.values()))}." if paths else ""
 
 
 def _discretization(task: TaskResult) -> str:
-    soft, discrete, tuned = (task.gap.get(name) for name in ("soft", "discrete", "finetuned"))
-    if soft is None or discrete is None:
+    gap = task.gap
+    if gap is None:
         return ""
-    change = task.metric.format_change(discrete.mean - soft.mean)
-    after = None if tuned is None else _score(task, tuned)
-    return discretization(_score(task, soft), _score(task, discrete), change, after)
+    change = task.metric.format_change(gap.discrete.mean - gap.soft.mean)
+    return discretization(_score(task, gap.soft), _score(task, gap.discrete), change, _score(task, gap.finetuned))
 
 
 def _document_leads(task: TaskResult) -> str:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from manticore.report.table import HEURISTICS, Row, Table
-from manticore.results.study import StudyResult
-from manticore.results.task_result import ArmResult, TaskResult
-from manticore.training.metrics import ACCURACY
+from manticore.report.table import HEURISTIC, Row, Table
+from manticore.results.study import ArmResult, StudyResult, TaskResult
+from manticore.training.metrics import ACCURACY, Metric
 from manticore.utils.formatting import DASH, count, duration
 
 SPENT = {"tokens": "training tokens", "flops": "training FLOPs"}
@@ -14,24 +13,26 @@ SHORT_SPENT = {"tokens": "tokens\nseen", "flops": "FLOPs\nspent"}
 
 def task_table(task: TaskResult, budget: str) -> Table:
     """Score and cost of every model on one task. Raises UnknownName if the task has no table of that budget."""
-    best = task.best(budget)
-    rows = tuple(
+    metric, best = task.metric, task.best(budget)
+    rows = [
         Row(
-            cells=(arm.name, arm.score, *cost_cells(arm, budget)),
+            cells=(arm.name, score_cell(arm, metric), *cost_cells(arm, budget)),
             group=arm.group,
-            best=(1,) if arm.group not in HEURISTICS and arm.reached.mean == best else (),
+            best=(1,) if arm.score.mean == best else (),
         )
         for arm in task.table(budget)
-    )
-    label = task.metric.label
+    ]
+    for name, value in task.heuristics.items():
+        rows.append(Row((name, metric.format(value, unit=False), *[DASH] * 5), group=HEURISTIC))
+    label = metric.label
     columns = ("model", label, "parameters", "FLOPs/token", SPENT[budget], "wall time", "learning rate")
     short_columns = ("model", label, "params", "FLOPs\n/token", SHORT_SPENT[budget], "time", "lr")
-    return Table(columns, rows, task.task, short_columns)
+    return Table(columns, tuple(rows), task.task, short_columns)
 
 
 def with_leads(table: Table, task: TaskResult, budget: str) -> Table:
     """The table with the difference between the hybrid and every other model as its third column."""
-    leads = task.differences.get(budget, {})
+    leads = task.leads.get(budget, {})
 
     def lead(name: str) -> str:
         interval = leads.get(name)
@@ -45,7 +46,7 @@ def with_leads(table: Table, task: TaskResult, budget: str) -> Table:
 def overview_table(study: StudyResult, budget: str) -> Table:
     """One row per task, one column per model. Raises UnknownName if no task has a table of that budget."""
     names = study.names(budget)
-    tasks = [task for task in study.matches if budget in task.tables]
+    tasks = [task for task in study.tasks if budget in task.tables]
     return Table(("task", *names), tuple(_overview_row(task, names, budget) for task in tasks))
 
 
@@ -55,22 +56,27 @@ def without_percent(table: Table) -> Table:
     return Table(table.columns, tuple(Row(cells, row.group, row.best) for row, cells in rows))
 
 
+def score_cell(arm: ArmResult, metric: Metric) -> str:
+    """The mean score with its margin: `63.0 ± 1.5 %`."""
+    return metric.format(arm.score.mean, arm.score.margin, unit=False)
+
+
 def cost_cells(arm: ArmResult, budget: str) -> tuple[str, ...]:
     """Parameters, FLOPs per token, what was spent in training, wall time and learning rate."""
-    seconds, lr = arm.costs["seconds"], arm.costs["lr"]
+    spent = {"tokens": arm.train_tokens, "flops": arm.train_flops}[budget]
     return (
-        count(arm.costs["parameters"]),
-        count(arm.costs["flops_per_token"]),
-        count(arm.costs[f"train_{budget}"]),
-        DASH if seconds is None else duration(seconds),
-        DASH if lr is None else f"{lr:g}",
+        count(arm.parameters),
+        count(arm.flops_per_token),
+        count(spent),
+        duration(arm.seconds),
+        f"{arm.lr:g}",
     )
 
 
 def _overview_row(task: TaskResult, names: tuple[str, ...], budget: str) -> Row:
     """The scores on one task; a dash for a model that was not trained on it."""
     arms = {arm.name: arm for arm in task.table(budget)}
-    scores = (arms[name].score if name in arms else DASH for name in names)
+    scores = (score_cell(arms[name], task.metric) if name in arms else DASH for name in names)
     best = task.best(budget)
-    winners = (index for index, name in enumerate(names, start=1) if name in arms and arms[name].reached.mean == best)
+    winners = (index for index, name in enumerate(names, start=1) if name in arms and arms[name].score.mean == best)
     return Row((task.task, *scores), best=tuple(winners))
