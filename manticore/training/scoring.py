@@ -1,8 +1,7 @@
-"""What a model is worth on some examples: loss in nats and accuracy, without touching it.
+"""Scores of a model on examples: loss in nats, accuracy, and bits per byte of text.
 
-Labels are one for a sequence, (B,), or one for each token, (B, L) with `IGNORE` where nothing is scored. Every scored
-label weighs the same; how sure the accuracy is follows from the number of sequences, the tokens of one being no
-independent trials.
+Labels are one per sequence, (B,), or one per token, (B, L), with `IGNORE` for tokens that are not scored. All scored
+labels have equal weight. Standard errors take sequences to be independent, not the tokens of a sequence.
 """
 
 from __future__ import annotations
@@ -19,21 +18,25 @@ from torch import Tensor, nn
 from manticore.tasks.dataset import IGNORE, Examples
 from manticore.training.batching import Batch, Collate
 from manticore.training.metrics import ACCURACY, BITS, Metric
+from manticore.utils.module_state import eval_mode
 from manticore.utils.statistics import ratio_std_error, student_quantile
 
 MAD_BATCH = 128
-"""Sequences over which the MAD benchmark averages the classes' recalls before it averages over batches."""
+"""Sequences in a batch of the MAD benchmark, which averages recalls within batches first."""
 
 
 @dataclass(frozen=True)
 class Score:
-    """Mean cross-entropy in nats and share of right answers over the labels of `count` examples.
+    """A model's score on some examples.
 
     Attributes:
-        macro_batch: accuracy as MAD computes it (see `macro_batch`); None where a sequence has one label, and of text.
-        bits_per_byte: of text, how many bits the model needs to tell a byte, the ends of documents included; else None.
-        deviation: standard error of `measured`; by default that of `count` independent answers.
-        documents: of text, the bits and the bytes of each document, or group of documents, in their order.
+        loss: mean cross-entropy over the scored labels, in nats.
+        accuracy: share of right answers.
+        count: number of examples.
+        macro_batch: accuracy as MAD computes it (see `macro_batch`); None where a sequence has one label, and for text.
+        bits_per_byte: for text, cross-entropy in bits per byte, the ends of documents included; else None.
+        std_error: standard error of `value`; None: that of `count` independent answers.
+        documents: for text, bits and bytes of each document or group of documents, in their order.
         computed: a metric with a `compute` of its own, and its value.
     """
 
@@ -42,7 +45,7 @@ class Score:
     count: int
     macro_batch: float | None = None
     bits_per_byte: float | None = None
-    deviation: float | None = None
+    std_error: float | None = None
     documents: list[tuple[float, int]] | None = field(default=None, compare=False, repr=False)
     computed: tuple[Metric, float] | None = None
 
@@ -67,15 +70,15 @@ class Score:
 
     @property
     def margin(self) -> float | None:
-        """Half the width of the 95 % interval of the accuracy (normal), or of the bits per byte (Student's).
+        """Half the width of the 95 % interval: normal for accuracy, Student's for bits per byte.
 
-        None for a text of one document, which says nothing of others, and for a metric with a `compute` of its own.
+        None for a text of a single document, and for a metric with a `compute` of its own.
         """
         if self.computed is not None:
             return None
-        if self.deviation is not None:
-            few = self.documents is not None and len(self.documents) > 1
-            return (student_quantile(0.975, len(self.documents or ()) - 1) if few else 1.96) * self.deviation
+        if self.std_error is not None:
+            documents = len(self.documents or ())
+            return (student_quantile(0.975, documents - 1) if documents > 1 else 1.96) * self.std_error
         if self.bits_per_byte is not None:
             return None
         return 1.96 * math.sqrt(self.accuracy * (1 - self.accuracy) / max(1, self.count))
@@ -86,16 +89,16 @@ class Score:
         return text if self.metric.label in text else f"{self.metric.label} {text}"
 
     def to_dict(self) -> dict[str, float]:
-        """Plain data, with the margin; what there is not is left out, and of text the share of right tokens."""
-        unsaid = {"deviation", "documents", "computed", *(() if self.bits_per_byte is None else ("accuracy",))}
-        held = {key: value for key, value in asdict(self).items() if value is not None and key not in unsaid}
+        """Plain data with the margin. Missing values are left out, and for text the accuracy."""
+        omitted = {"std_error", "documents", "computed", *(() if self.bits_per_byte is None else ("accuracy",))}
+        record = {key: value for key, value in asdict(self).items() if value is not None and key not in omitted}
         if self.computed is not None:
-            held[self.metric.name] = self.value
-        return held if self.margin is None else {**held, "margin": self.margin}
+            record[self.metric.name] = self.value
+        return record if self.margin is None else {**record, "margin": self.margin}
 
 
 def logits_of(net: nn.Module, batch: Batch, **options: object) -> Tensor:
-    """A supernet's logits, or those in a Hugging Face model's output: (B, labels), or (B, L, labels)."""
+    """Logits of a supernet or of a Hugging Face model, (B, labels) or (B, L, labels); `options` go to `net`."""
     out = net(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"], **options)
     logits: Tensor = out if isinstance(out, Tensor) else out.logits
     return logits
@@ -111,39 +114,44 @@ def score(
     metric: Metric | None = None,
     **options: object,
 ) -> Score:
-    """Loss and accuracy of `net` on all `examples`, and `metric` if it has a `compute` of its own.
+    """Score a model.
 
-    Sequences are read in order of length, so that little is padded; the result does not depend on the order. Further
-    `options` go to the forward pass of `net`.
+    Args:
+        net: a supernet or a Hugging Face model; it is left on `device`, in the mode that it was in.
+        examples: what to score it on.
+        collate: function from a list of examples to a batch.
+        batch_size: sequences in a forward pass.
+        device: where to run it.
+        metric: a metric to compute as well, if it has a `compute` of its own.
+        options: further arguments of the forward pass.
     """
-    was_training = net.training
-    net.eval().to(device)
-    order = np.argsort(examples.lengths, kind="stable")
-    nats_N, told = np.zeros(len(examples)), []
-    for start in range(0, len(order), batch_size):
-        places = order[start : start + batch_size]
-        batch = collate([examples[int(index)] for index in places])
-        batch = {key: value.to(device) for key, value in batch.items()}
-        logits, labels = logits_of(net, batch, **options).float(), batch["labels"]
-        nats = F.cross_entropy(logits.flatten(0, -2), labels.flatten(), ignore_index=IGNORE, reduction="none")
-        nats_N[places] = nats.view(len(places), -1).sum(-1, dtype=torch.float64).cpu().numpy()
-        told.append(_told(logits.argmax(-1), labels, places))
-    net.train(was_training)
-    answers, labels_, owners = (np.concatenate(parts) for parts in zip(*told, strict=True))
-    result = _score(nats_N, answers, labels_, owners, examples)
+    net.to(device)
+    order = np.argsort(examples.lengths, kind="stable")  # batches of similar length have little padding
+    nats_N, parts = np.zeros(len(examples)), []
+    with eval_mode(net):
+        for start in range(0, len(order), batch_size):
+            indices = order[start : start + batch_size]
+            batch = collate([examples[int(index)] for index in indices])
+            batch = {key: value.to(device) for key, value in batch.items()}
+            logits, labels = logits_of(net, batch, **options).float(), batch["labels"]
+            nats = F.cross_entropy(logits.flatten(0, -2), labels.flatten(), ignore_index=IGNORE, reduction="none")
+            nats_N[indices] = nats.view(len(indices), -1).sum(-1, dtype=torch.float64).cpu().numpy()
+            parts.append(_scored_answers(logits.argmax(-1), labels, indices))
+    answers, all_labels, owners = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
+    result = _score(nats_N, answers, all_labels, owners, examples)
     if metric is None or metric.compute is None:
         return result
-    return replace(result, computed=(metric, metric.compute(answers, labels_)))
+    return replace(result, computed=(metric, metric.compute(answers, all_labels)))
 
 
 Numbers = NDArray[np.int64]
 Floats = NDArray[np.float64]
 
 
-def _told(answers: Tensor, labels: Tensor, places: Numbers) -> tuple[Numbers, Numbers, Numbers]:
-    """Answer, label and the example's place, of each scored label."""
+def _scored_answers(answers: Tensor, labels: Tensor, indices: Numbers) -> tuple[Numbers, Numbers, Numbers]:
+    """Answer, label and index of the example of each scored label."""
     scored = labels != IGNORE
-    owners = torch.from_numpy(places)[scored.nonzero()[:, 0].cpu()]
+    owners = torch.from_numpy(indices)[scored.nonzero()[:, 0].cpu()]
     return answers[scored].cpu().numpy(), labels[scored].cpu().numpy(), owners.numpy()
 
 
@@ -155,11 +163,11 @@ def _score(nats_N: Floats, answers: Numbers, labels: Numbers, owners: Numbers, e
     if examples.num_bytes is not None:
         groups = np.arange(count) if examples.groups is None else examples.groups
         nats, sizes = np.bincount(groups, nats_N), np.bincount(groups, examples.num_bytes)
-        told = [(float(bits), int(size)) for bits, size in zip(nats / math.log(2), sizes, strict=True) if size]
-        bits, deviation = bits_per_byte(nats_N, examples.num_bytes, examples.groups)
-        return Score(loss, accuracy, count, bits_per_byte=bits, deviation=deviation, documents=told)
-    deviation = clustered_std(right, owners, count)
-    return Score(loss, accuracy, count, macro_batch(answers, labels, owners, count), deviation=deviation)
+        documents = [(float(bits), int(size)) for bits, size in zip(nats / math.log(2), sizes, strict=True) if size]
+        bits, std_error = bits_per_byte(nats_N, examples.num_bytes, examples.groups)
+        return Score(loss, accuracy, count, bits_per_byte=bits, std_error=std_error, documents=documents)
+    std_error = clustered_std(right, owners, count)
+    return Score(loss, accuracy, count, macro_batch(answers, labels, owners, count), std_error=std_error)
 
 
 def bits_per_byte(nats_N: Floats, sizes_N: Numbers, groups_N: Numbers | None) -> tuple[float, float | None]:
@@ -195,18 +203,24 @@ def clustered_std(right: NDArray[np.bool_], owners: Numbers, count: int) -> floa
 
 
 def macro_batch(answers: Numbers, labels: Numbers, owners: Numbers, count: int, size: int = MAD_BATCH) -> float:
-    """Accuracy as the MAD benchmark has it (Poli et al., arXiv 2403.17844).
+    """Accuracy as the MAD benchmark computes it (Poli et al., arXiv 2403.17844).
 
-    In each batch of `size` sequences, in the order of the examples: the mean of the classes' recalls over all classes
-    that are a label or an answer there, a class that is only answered counting 0. Then the mean over batches, weighted
-    by their numbers of sequences.
+    For each batch of `size` sequences, in the order of the examples: the mean recall over all classes that occur as a
+    label or an answer (0 for a class that occurs as an answer only). The result is the mean over batches, weighted by
+    their number of sequences.
+
+    Args:
+        answers, labels: (answers,) class of each answer and of its label.
+        owners: (answers,) index of the sequence each answer belongs to.
+        count: number of sequences.
+        size: sequences in a batch.
     """
     classes, batches = int(max(answers.max(), labels.max())) + 1, owners // size
-    held = np.unique(batches)
-    means = []
-    for batch in held:
-        given, wanted = answers[batches == batch], labels[batches == batch]
-        hits = np.bincount(wanted[given == wanted], minlength=classes)
-        true, said = np.bincount(wanted, minlength=classes), np.bincount(given, minlength=classes)
-        means.append((hits / np.maximum(true, 1))[true + said > 0].mean())
-    return float(np.average(means, weights=np.minimum(size, count - size * held)))
+    present = np.unique(batches)
+    recalls = []
+    for batch in present:
+        predicted, true = answers[batches == batch], labels[batches == batch]
+        hits = np.bincount(true[predicted == true], minlength=classes)
+        num_true, num_predicted = np.bincount(true, minlength=classes), np.bincount(predicted, minlength=classes)
+        recalls.append((hits / np.maximum(num_true, 1))[num_true + num_predicted > 0].mean())
+    return float(np.average(recalls, weights=np.minimum(size, count - size * present)))

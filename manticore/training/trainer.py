@@ -1,4 +1,4 @@
-"""One training phase from start, or from where it was stopped, to its end. Knows nothing of what is trained."""
+"""Runs a training phase to its end, from its start or from its last checkpoint."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ from rich.console import Console
 
 from manticore.errors import BadFile
 from manticore.training.batching import BatchSampler, StepDataLoader
-from manticore.training.callbacks import Live, SaveState
+from manticore.training.callbacks import Checkpointer, ProgressDisplay
 from manticore.training.modules import TrainModule
 from manticore.utils.io import slug
 
 
 @dataclass(frozen=True)
 class Hardware:
-    """Where training runs.
+    """Device and precision of training.
 
     Attributes:
-        accelerator: Lightning's name: `cpu` or `cuda`.
-        precision: Lightning's name: `32-true`, `bf16-mixed`.
-        checkpoint_every: steps between saved states.
+        accelerator: `cpu` or `cuda`, as Lightning names it.
+        precision: `32-true` or `bf16-mixed`, as Lightning names it.
+        checkpoint_every: steps between checkpoints.
     """
 
     accelerator: str = "cpu"
@@ -39,7 +39,7 @@ class Hardware:
 
     @property
     def device(self) -> torch.device:
-        """Where models are scored."""
+        """The device that models are scored on."""
         return torch.device(self.accelerator)
 
 
@@ -52,20 +52,30 @@ def fit(
     console: Console,
     callbacks: Sequence[lightning.Callback] = (),
 ) -> None:
-    """Train `module` for its number of steps.
+    """Train a module for its number of steps; afterwards its net is on the CPU, in evaluation mode.
 
-    The state is kept in `folder/<title>.ckpt`; if that exists, training goes on from it. Logs go to `folder/../logs`.
+    The checkpoint is `folder/<title>.ckpt`; if it exists, training resumes from it. Logs are written to
+    `folder/../logs`.
+
+    Args:
+        module: what to train.
+        streams: batches by name.
+        title: name of the phase.
+        folder: folder of the checkpoint.
+        machine: device and precision.
+        console: where progress is shown.
+        callbacks: further callbacks.
 
     Raises:
-        KeyboardInterrupt: the user, or the system, wants it to end; the last saved state is kept.
-        NonFiniteLoss: the loss became NaN or infinite; the last saved state is kept.
-        BadFile: the saved state cannot be read or belongs to another model.
+        KeyboardInterrupt: the process was interrupted; the last checkpoint is kept.
+        NonFiniteLoss: the loss became NaN or infinite; the last checkpoint is kept.
+        BadFile: the checkpoint cannot be read or belongs to another model.
     """
     name = slug(title)
-    state = folder / f"{name}.ckpt"
+    checkpoint = folder / f"{name}.ckpt"
     logs = folder.parent / "logs"
-    live = Live(title, console)
-    on_interrupt = signal.getsignal(signal.SIGINT)
+    progress = ProgressDisplay(title, console)
+    interrupt_handler = signal.getsignal(signal.SIGINT)
     with _quiet():
         trainer = lightning.Trainer(
             accelerator=machine.accelerator,
@@ -73,10 +83,10 @@ def fit(
             precision=machine.precision,  # type: ignore[arg-type]
             max_epochs=1,
             logger=[
-                CSVLogger(logs, name="csv", version=_fresh(logs / "csv", name)),
+                CSVLogger(logs, name="csv", version=_unused_version(logs / "csv", name)),
                 TensorBoardLogger(logs, name="tensorboard", version=name),
             ],
-            callbacks=[*callbacks, SaveState(state, machine.checkpoint_every), live],
+            callbacks=[*callbacks, Checkpointer(checkpoint, machine.checkpoint_every), progress],
             enable_checkpointing=False,
             enable_progress_bar=False,
             enable_model_summary=False,
@@ -84,33 +94,33 @@ def fit(
             num_sanity_val_steps=0,
         )
         module.train()
-        resumed: dict[str, Any] = {"ckpt_path": state, "weights_only": True} if state.exists() else {}
+        resume: dict[str, Any] = {"ckpt_path": checkpoint, "weights_only": True} if checkpoint.exists() else {}
         try:
-            trainer.fit(module, train_dataloaders=StepDataLoader(streams, module.steps), **resumed)
-        except SystemExit:  # what Lightning makes of Ctrl-C, which it disables, and of SIGTERM
-            signal.signal(signal.SIGINT, on_interrupt)
+            trainer.fit(module, train_dataloaders=StepDataLoader(streams, module.steps), **resume)
+        except SystemExit:  # Lightning raises it for Ctrl-C, whose handler it replaces, and for SIGTERM
+            signal.signal(signal.SIGINT, interrupt_handler)
             raise KeyboardInterrupt from None
-        except Exception as error:  # torch, zipfile and Lightning each have their own for a file they cannot use
-            if resumed and not live.begun:
+        except Exception as error:  # torch, zipfile and Lightning have their own for a checkpoint they cannot load
+            if resume and not progress.begun:
                 raise BadFile(
-                    state,
-                    f"damaged, or not a state of this run ({type(error).__name__}); without it the phase starts anew",
+                    checkpoint,
+                    f"damaged, or no checkpoint of this run ({type(error).__name__}); without it the phase restarts",
                 ) from error
             raise
     module.net.to("cpu").eval()
 
 
-def _fresh(folder: Path, name: str) -> str:
-    """A log folder that does not exist yet: a resumed phase logs beside its first part, not over it."""
-    part = 1
-    while (folder / (version := name if part == 1 else f"{name}.{part}")).exists():
-        part += 1
+def _unused_version(folder: Path, name: str) -> str:
+    """A version of the logs that does not exist yet, so that a resumed phase does not overwrite its first part."""
+    number = 1
+    while (folder / (version := name if number == 1 else f"{name}.{number}")).exists():
+        number += 1
     return version
 
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep Lightning's advice (workers, hardware, tips) off the user's screen; errors pass."""
+    """Suppress Lightning's advice on workers, hardware and tips; errors are still logged."""
     loggers = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric", "lightning")]
     levels: list[Any] = [logger.level for logger in loggers]
     for logger in loggers:

@@ -58,7 +58,7 @@ class Trap:
 def test_a_state_that_is_none(capsys: pytest.CaptureFixture[str], unfinished: Path, content: bytes) -> None:
     state(unfinished).write_bytes(content)
     told = refusal(capsys, "search", "--out", unfinished, "--resume")
-    assert "checkpoints/fine-tune.ckpt: damaged, or not a state of this run" in told
+    assert "checkpoints/fine-tune.ckpt: damaged, or no checkpoint of this run" in told
     assert (unfinished / "checkpoints" / "fine-tune.ckpt").read_bytes() == content
     assert not (unfinished / "metrics.json").exists()
 

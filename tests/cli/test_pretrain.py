@@ -80,16 +80,16 @@ def test_the_card_has_a_row_for_every_file(out: Path) -> None:
 def test_a_resumed_pretraining_gives_the_same_weights(
     out: Path, text: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    save = callbacks.SaveState.on_train_batch_end
+    save = callbacks.Checkpointer.on_train_batch_end
 
-    def stop(self: callbacks.SaveState, trainer: object, module: object, *rest: object) -> None:
+    def stop(self: callbacks.Checkpointer, trainer: object, module: object, *rest: object) -> None:
         save(self, trainer, module, *rest)
         if module.step_count == 4:  # type: ignore[attr-defined]
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(callbacks.SaveState, "on_train_batch_end", stop)
+    monkeypatch.setattr(callbacks.Checkpointer, "on_train_batch_end", stop)
     assert pretrain("gpt-neo-nano", text, tmp_path / "gpt") == 130
-    monkeypatch.setattr(callbacks.SaveState, "on_train_batch_end", save)
+    monkeypatch.setattr(callbacks.Checkpointer, "on_train_batch_end", save)
     assert not (tmp_path / "gpt" / "model").exists()
     assert pretrain("gpt-neo-nano", text, tmp_path / "gpt") == 2
     assert pretrain("gpt-neo-nano", text, tmp_path / "gpt", "--resume") == 0

@@ -45,7 +45,7 @@ def test_a_score_is_written_by_its_metric() -> None:
     """A text of one document has no margin; the score is written without one."""
     assert Score(1.0, 0.625, 400).format() == "accuracy 62.5 ± 4.7 %"
     assert Score(1.0, 0.2, 8, bits_per_byte=1.9124).format() == "1.912 bits per byte"
-    assert Score(1.0, 0.2, 8, bits_per_byte=1.9124, deviation=0.01).format() == "1.912 ± 0.020 bits per byte"
+    assert Score(1.0, 0.2, 8, bits_per_byte=1.9124, std_error=0.01).format() == "1.912 ± 0.020 bits per byte"
 
 
 def test_nothing_is_worse_than_what_diverged() -> None:

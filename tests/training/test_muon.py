@@ -1,4 +1,4 @@
-"""Muon: what it does to a matrix, that it resumes, and that everything else is left to AdamW."""
+"""Muon: singular values of updates, resuming, and AdamW for all other parameters."""
 
 from __future__ import annotations
 
@@ -9,22 +9,22 @@ import torch
 from torch import nn
 from torch.optim import AdamW
 
-from manticore.training.muon import RMS, Muon, orthogonalized
+from manticore.training.muon import UPDATE_RMS, Muon, orthogonalized
 from manticore.training.optimizers import cosine, weight_optimizer
 from manticore.training.options import WeightOptions
 
 
 @pytest.mark.parametrize("shape", [(3, 16, 16), (2, 8, 32), (2, 32, 8)])
-def test_singular_values_come_near_one(shape: tuple[int, ...]) -> None:
+def test_singular_values_are_near_one(shape: tuple[int, ...]) -> None:
     torch.manual_seed(0)
     matrices = torch.randn(shape) * torch.tensor([1e-3, 1.0, 1e3])[: shape[0], None, None]
-    found = torch.linalg.svdvals(orthogonalized(matrices, 5))
-    assert found.min() > 0.3
-    assert found.max() < 1.3
+    singular_values = torch.linalg.svdvals(orthogonalized(matrices, 5))
+    assert singular_values.min() > 0.3
+    assert singular_values.max() < 1.3
     u, _, v = torch.linalg.svd(matrices, full_matrices=False)
     nearest = u @ v
-    likeness = (nearest * orthogonalized(matrices, 5)).sum((-2, -1)) / nearest.square().sum((-2, -1))
-    assert (likeness > 0.7).all()
+    similarity = (nearest * orthogonalized(matrices, 5)).sum((-2, -1)) / nearest.square().sum((-2, -1))
+    assert (similarity > 0.7).all()
 
 
 def model() -> nn.Module:
@@ -47,19 +47,19 @@ def step(net: nn.Module, optimizer: torch.optim.Optimizer, seed: int) -> None:
     optimizer.step()
 
 
-def made(net: nn.Module) -> torch.optim.Optimizer:
+def muon(net: nn.Module) -> torch.optim.Optimizer:
     return weight_optimizer(net.named_parameters(), WeightOptions(optimizer="muon", lr=0.01, weight_decay=0.1))
 
 
 def test_only_hidden_matrices_are_orthogonalized() -> None:
     net = model()
-    optimizer = made(net)
+    optimizer = muon(net)
     assert isinstance(optimizer, Muon)
     assert {id(p) for p in optimizer.param_groups[0]["params"]} == {id(net.inner.weight), id(net.outer.weight)}
     before = copy.deepcopy(net)
     step(net, optimizer, 2)
     moved = (net.outer.weight - before.outer.weight * (1 - 0.01 * 0.1)) / 0.01
-    assert float(moved.detach().square().mean().sqrt()) == pytest.approx(RMS, rel=0.3)
+    assert float(moved.detach().square().mean().sqrt()) == pytest.approx(UPDATE_RMS, rel=0.3)
     plain = copy.deepcopy(before)
     rest = [("wte", plain.wte.weight), ("head", plain.head.weight)]
     adam = AdamW([p for _, p in rest], lr=0.01, betas=(0.9, 0.98), weight_decay=0.1)
@@ -68,23 +68,23 @@ def test_only_hidden_matrices_are_orthogonalized() -> None:
     torch.testing.assert_close(net.head.weight, plain.head.weight)
 
 
-def test_it_goes_on_where_it_was() -> None:
+def test_a_resumed_optimizer_gives_the_same_weights() -> None:
     whole, part = model(), model()
-    one, first = made(whole), made(part)
-    schedules = [cosine(one, 8, 0.1), cosine(first, 8, 0.1)]
-    for at in range(8):
-        step(whole, one, at)
+    uninterrupted, first = muon(whole), muon(part)
+    schedules = [cosine(uninterrupted, 8, 0.1), cosine(first, 8, 0.1)]
+    for index in range(8):
+        step(whole, uninterrupted, index)
         schedules[0].step()
-    for at in range(4):
-        step(part, first, at)
+    for index in range(4):
+        step(part, first, index)
         schedules[1].step()
-    held, when = copy.deepcopy(first.state_dict()), schedules[1].state_dict()
-    second = made(part)
+    optimizer_state, schedule_state = copy.deepcopy(first.state_dict()), schedules[1].state_dict()
+    second = muon(part)
     schedule = cosine(second, 8, 0.1)
-    second.load_state_dict(held)
-    schedule.load_state_dict(when)
-    for at in range(4, 8):
-        step(part, second, at)
+    second.load_state_dict(optimizer_state)
+    schedule.load_state_dict(schedule_state)
+    for index in range(4, 8):
+        step(part, second, index)
         schedule.step()
-    for ours, theirs in zip(part.parameters(), whole.parameters(), strict=True):
-        assert torch.equal(ours, theirs)
+    for resumed, expected in zip(part.parameters(), whole.parameters(), strict=True):
+        assert torch.equal(resumed, expected)
