@@ -67,8 +67,9 @@ def cli_page() -> str:
         "an interrupt.",
         "",
     ]
-    for name, command in commands.choices.items():
-        out += [f"## manticore {name}", "", *command_section(command)]
+    for action in commands._choices_actions:  # one for each command, with its name and aliases
+        name = action.dest.partition(" ")[0]
+        out += [f"## manticore {name}", "", *command_section(commands.choices[name].complete())]
     return "\n".join(out)
 
 

@@ -1,49 +1,80 @@
-"""`manticore ls`, `show`, `cp` and `validate`: what the shelf holds, in one call each."""
+"""`manticore ls`, `show`, `cp` and `validate`: what comes with the package, and files of the same kinds."""
 
 from __future__ import annotations
 
-import argparse
-from pathlib import Path
 from typing import Any
 
 from manticore.cli.options import command
+from manticore.config.commands import CopyCommand, ListCommand, ShowCommand, ValidateCommand
 
 
 def add(commands: Any) -> None:
-    """The words of the four commands."""
-    ls = command(commands, "ls", run, "list what there is to pick from", "manticore ls models")
-    ls.add_argument(
-        "kind", nargs="?", metavar="KIND", help="models, tasks, spaces, projectors or configs; default: all"
+    """Add the four commands to the subparsers."""
+    command(
+        commands,
+        "ls",
+        ListCommand,
+        {"kind": "kind"},
+        list_assets,
+        "list models, tasks, search spaces, projector sets and recipes",
+        examples=("manticore ls models",),
     )
-    show = command(
-        commands, "show", run, "print a thing by name, or the keys of a recipe", "manticore show gpt-neo+mamba"
+    command(
+        commands,
+        "show",
+        ShowCommand,
+        {"name": "name"},
+        show,
+        "print a model, task, search space, projector set or recipe, or all recipe keys",
+        examples=(
+            "manticore show gpt-neo+mamba",
+            "manticore show lra-listops",
+            "manticore show recipe",
+        ),
     )
-    show.add_argument("name", metavar="NAME", help="a model, task, space, projector set or recipe; or the word recipe")
-    cp = command(
-        commands, "cp", run, "copy a space or recipe to edit", "manticore cp search/lra-listops my-recipe.yaml"
+    command(
+        commands,
+        "cp",
+        CopyCommand,
+        {"name": "name", "dest": "dest"},
+        copy,
+        "copy a search space, recipe, projector set or model to edit it",
+        examples=("manticore cp search/lra-listops my-recipe.yaml",),
     )
-    cp.add_argument("name", metavar="NAME", help="space, projector set or recipe (ls)")
-    cp.add_argument("dest", type=Path, metavar="DEST", help="file or folder to make; must not exist")
-    validate = command(
+    command(
         commands,
         "validate",
-        run,
+        ValidateCommand,
+        {"file": "file"},
+        validate,
         "check a recipe, search space or projector set without running it",
-        "manticore validate r.yaml",
+        examples=("manticore validate my-recipe.yaml",),
     )
-    validate.add_argument("file", type=Path, metavar="FILE", help="YAML of a recipe or space, or a projector set")
 
 
-def run(given: argparse.Namespace) -> None:
-    """Whichever of the four was asked for."""
+def list_assets(options: ListCommand) -> None:
+    """`manticore ls`."""
     from manticore.pipelines import assets
 
-    match given.command:
-        case "ls":
-            print(assets.listing(given.kind))
-        case "show":
-            print(assets.show(given.name))
-        case "cp":
-            print(assets.copy(given.name, given.dest))
-        case "validate":
-            print(assets.validate(given.file))
+    print(assets.listing(options.kind))
+
+
+def show(options: ShowCommand) -> None:
+    """`manticore show`."""
+    from manticore.pipelines import assets
+
+    print(assets.show(options.name))
+
+
+def copy(options: CopyCommand) -> None:
+    """`manticore cp`."""
+    from manticore.pipelines import assets
+
+    print(assets.copy(options.name, options.dest))
+
+
+def validate(options: ValidateCommand) -> None:
+    """`manticore validate`."""
+    from manticore.pipelines import assets
+
+    print(assets.validate(options.file))

@@ -1,61 +1,52 @@
-"""`manticore generate`: let a hybrid go on with a text."""
+"""`manticore generate`: text from a language model."""
 
 from __future__ import annotations
 
-import argparse
 import sys
-from pathlib import Path
 from typing import Any
 
-from manticore.cli.options import above_zero, at_least, command
-from manticore.errors import ManticoreError
+from manticore.cli.options import command
+from manticore.config.commands import GenerateCommand
+
+FLAGS = {
+    "model": "model",
+    "--prompt": "prompt",
+    "--prompt-file": "prompt_file",
+    "--max-new-tokens": "sampling.max_new_tokens",
+    "--temperature": "sampling.temperature",
+    "--top-p": "sampling.top_p",
+    "--top-k": "sampling.top_k",
+    "--num-beams": "sampling.num_beams",
+    "--seed": "sampling.seed",
+}
 
 
 def add(commands: Any) -> None:
-    """The words of `manticore generate`."""
-    made = command(
+    """Add `manticore generate` to the subparsers."""
+    command(
         commands,
         "generate",
+        GenerateCommand,
+        FLAGS,
         run,
-        "let a language model go on with a text, word by word",
-        "manticore generate runs/first --prompt 'Once upon a time'\n"
-        "  manticore generate my-hybrid --prompt-file story.txt --max-new-tokens 200 --temperature 0.8 --top-p 0.95",
+        "continue a text with a language model, printing it as it is generated",
+        examples=(
+            "manticore generate runs/first --prompt 'Once upon a time'",
+            "manticore generate my-hybrid --prompt-file story.txt --max-new-tokens 200 --temperature 0.8 --top-p 0.95",
+        ),
     )
-    made.add_argument("model", metavar="MODEL", help="exported folder, run folder, or a component (ls models)")
-    made.add_argument("--prompt", metavar="TEXT", help="the text to go on with")
-    made.add_argument("--prompt-file", type=Path, metavar="FILE", help="take the text from a file")
-    made.add_argument("--max-new-tokens", type=at_least(1), default=64, metavar="N", help="most tokens (default 64)")
-    made.add_argument("--temperature", type=above_zero, metavar="T", help="draw, with logits divided by T")
-    made.add_argument("--top-p", type=above_zero, metavar="P", help="draw from the likeliest that make up P")
-    made.add_argument("--top-k", type=at_least(1), metavar="K", help="draw from the K likeliest")
-    made.add_argument("--num-beams", type=at_least(1), default=1, metavar="N", help="beam search with N beams")
-    made.add_argument("--seed", type=at_least(0), default=0, metavar="N", help="of the draws (default 0)")
 
 
-def run(given: argparse.Namespace) -> None:
-    """`manticore generate`."""
-    prompt = text_of(given.prompt, given.prompt_file)
-    from manticore.config.generate import SamplingOptions
+def run(options: GenerateCommand) -> None:
+    """Read the prompt and continue it on standard output."""
     from manticore.pipelines import generate
-
-    drawing = SamplingOptions(
-        given.max_new_tokens, given.temperature, given.top_p, given.top_k, given.num_beams, given.seed
-    )
-    generate.run(given.model, prompt, drawing, _tell)
-    _tell("\n")
-
-
-def text_of(prompt: str | None, file: Path | None) -> str:
-    """The prompt, from wherever it was given. Raises ManticoreError unless it is given once and can be read."""
-    if (prompt is None) == (file is None):
-        raise ManticoreError("give --prompt TEXT or --prompt-file FILE: one of the two")
-    if file is None:
-        return str(prompt)
     from manticore.tasks.language.documents import read_text
 
-    return read_text(file)
+    prompt = read_text(options.prompt_file) if options.prompt_file is not None else str(options.prompt)
+    generate.run(options.model, prompt, options.sampling, _write)
+    _write("\n")
 
 
-def _tell(text: str) -> None:
+def _write(text: str) -> None:
     sys.stdout.write(text)
     sys.stdout.flush()

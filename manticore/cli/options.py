@@ -1,149 +1,210 @@
-"""Reading words: the parser, the kinds of value, and the flags that several commands share."""
+"""Flags from options dataclasses: their types, defaults and help come from the fields.
+
+A command has a table from flags to fields, such as `{"--lr": "finetune.weights.lr", "hybrid": "hybrid"}`. Dots lead
+into nested dataclasses, and a name without dashes is a positional argument. `add_options` adds the flags of a table to
+a parser; `read_options` makes the dataclass from what the user typed. Flags have no defaults of their own.
+"""
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, NoReturn
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import is_dataclass
+from functools import partial
+from pathlib import Path
+from textwrap import fill
+from typing import Any, Literal, NoReturn, TypeVar, get_args, get_origin
 
 from manticore.errors import ManticoreError, UnknownName
+from manticore.utils.fields import (
+    KeysOf,
+    Range,
+    Repeated,
+    bare_type,
+    convert,
+    field_defaults,
+    field_helps,
+    field_types,
+    from_mapping,
+    note_of,
+)
 
-if TYPE_CHECKING:
-    from manticore.tasks.options import TaskOptions
+T = TypeVar("T")
 
 
 class Parser(argparse.ArgumentParser):
-    """A parser whose complaints are one line, with exit status 2."""
+    """A parser whose errors are one line, with exit status 2.
+
+    The flags of a command are added when they are first needed, so that `manticore --help` and `manticore ls` do not
+    read the help of all fields.
+    """
+
+    add_flags: Callable[[], None] | None = None
+
+    def complete(self) -> Parser:
+        """The parser with all its flags."""
+        add_flags, self.add_flags = self.add_flags, None
+        if add_flags is not None:
+            add_flags()
+        return self
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """As in argparse, but an unknown argument is an error here, with the nearest flag."""
+        self.complete()
+        namespace, unknown = super().parse_known_args(args, namespace)
+        if unknown:
+            flag = unknown[0].partition("=")[0]
+            known = [name for name in self._option_string_actions if name.startswith("--")]
+            self.error(str(UnknownName("flag", flag, known)) if flag[:1] == "-" else f"unexpected argument '{flag}'")
+        return namespace, unknown
 
     def error(self, message: str) -> NoReturn:
         if "argument COMMAND: invalid choice" in message:
-            given, known = message.split("'")[1], message.split("choose from ")[1].split(",")
-            message = str(UnknownName("command", given, [name.strip(" ')") for name in known]))
-        self.exit(2, f"{self.prog}: error: {message} (see {self.prog} --help)\n")
+            name, known = message.split("'")[1], message.split("choose from ")[1].split(",")
+            message = str(UnknownName("command", name, [choice.strip(" ')") for choice in known]))
+        self.exit(2, f"{self.prog}: error: {' '.join(message.split())} (see {self.prog} --help)\n")
 
 
-def command(commands: Any, name: str, run: Callable[[argparse.Namespace], None], summary: str, example: str) -> Parser:
-    """Add one command to `commands`, the subparsers of the command line; returns its parser, which takes the flags."""
-    made: Parser = commands.add_parser(
-        name,
-        help=summary,
-        description=summary[0].upper() + summary[1:] + ".",
-        epilog=f"example:\n  {example}",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    made.set_defaults(run=run)
-    return made
-
-
-def at_least(least: int) -> Callable[[str], int]:
-    """What argparse calls to read a whole number that must not be below `least`."""
-
-    def read(text: str) -> int:
-        if not text.lstrip("-").isdecimal() or int(text) < least:
-            raise argparse.ArgumentTypeError(f"must be a whole number of at least {least}, got {text}")
-        return int(text)
-
-    return read
-
-
-def above_zero(text: str) -> float:
-    """What argparse calls to read a finite number above zero."""
-    try:
-        number = float(text)
-    except ValueError:
-        number = 0.0
-    if not 0 < number < float("inf"):
-        raise argparse.ArgumentTypeError(f"must be a number above 0, got {text}")
-    return number
-
-
-def names(given: str) -> list[str]:
-    """The names between commas."""
-    return [name.strip() for name in given.split(",") if name.strip()]
-
-
-def numbers(given: str) -> list[float]:
-    """What argparse calls to read the numbers above zero between commas."""
-    return [above_zero(name) for name in names(given)]
-
-
-def task_flags(made: Parser) -> None:
-    """Add the flags that say which task a hybrid meets."""
-    made.add_argument("--task", default="lra-listops", metavar="T", help="task (ls tasks; default lra-listops)")
-    made.add_argument("--preset", choices=("auto", "cpu", "paper"), default="auto", help="scale of the task")
-    made.add_argument("--data-dir", metavar="DIR", help="the task's official files, or text")
-
-
-def task_options(given: argparse.Namespace) -> TaskOptions:
-    """The task that `task_flags` were given."""
-    from manticore.tasks.options import TaskOptions
-
-    return TaskOptions(name=given.task, preset=given.preset, data_dir=given.data_dir)
-
-
-if TYPE_CHECKING:
-    from manticore.config.loading import LoadedRecipe
-
-
-def add_flags(made: Parser) -> None:
-    """Add the flags of the search."""
-    made.add_argument("--models", metavar="M,M", help="two or more aliases, hub ids or local folders (ls models)")
-    made.add_argument("--config", metavar="R", help="recipe by name or path (ls configs); default: the task's own")
-    made.add_argument("--space", metavar="S", help="search space by name or path (ls spaces)")
-    made.add_argument("--preset", choices=("auto", "cpu", "paper"), help="scale; auto: paper where there is a CUDA GPU")
-    made.add_argument(
-        "--base",
-        metavar="M",
-        help="component that lends embedding, stream and head; default: best alone, or as the recipe says",
-    )
-    made.add_argument("--strategy", metavar="X", help="darts, simultaneous or zero-shot; default: the recipe's")
-    made.add_argument("--topology", metavar="X", help="how stages are joined: residual (default) or hub (the paper's)")
-    made.add_argument("--projector", metavar="X", help="linear (default), low-rank, two-layer, identity")
-    made.add_argument("--stages", type=int, metavar="N", help="number of stages")
-    made.add_argument(
-        "--data-dir", metavar="DIR", help="the task's official files, or text; default: generate, or what comes along"
-    )
-    made.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="any recipe key; may be repeated")
-
-
-def tasks_of(given: Sequence[str]) -> list[str]:
-    """Names of tasks, where the first word of several, such as `mad`, stands for all of them."""
-    from manticore.tasks.catalog import tasks
-
-    out: list[str] = []
-    for name in given:
-        family = [held for held in tasks if held.startswith(f"{name}-")]
-        out += family if family and name not in tasks else [name]
-    return out
-
-
-def recipe_of_flags(given: argparse.Namespace, task: str | None, more: dict[str, Any]) -> LoadedRecipe:
-    """The recipe that the flags come to on one task.
+def command(
+    commands: Any,
+    name: str,
+    kind: type[T],
+    flags: Mapping[str, str],
+    run: Callable[[T], None],
+    summary: str,
+    examples: Sequence[str],
+    notes: str = "",
+    aliases: Sequence[str] = (),
+) -> None:
+    """Add a command to `commands`, the subparsers of the command line.
 
     Args:
-        given: the flags of `add_flags`.
-        task: name of the task; None: the recipe's.
-        more: what the command itself sets, over the recipe and under `--set`.
-
-    Raises ManticoreError if they cannot be.
+        commands: the subparsers.
+        name: what the user types.
+        kind: dataclass of its options.
+        flags: table of its flags, see above.
+        run: called with the options.
+        summary: what it does, as a sentence without capital and period.
+        examples: command lines.
+        notes: what else a user should know, shown after the examples.
+        aliases: other names of the command.
     """
-    from manticore.config.loading import from_dotted, load_recipe, merge
-    from manticore.nas.space import SearchSpace
-    from manticore.utils import assets
+    parser: Parser = commands.add_parser(
+        name,
+        aliases=aliases,
+        help=summary,
+        description=f"{summary[0].upper()}{summary[1:]}.",
+        epilog="\n".join(["example:", *(f"  {line}" for line in examples), *(["", fill(notes, 100)] if notes else [])]),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_flags = partial(add_options, parser, kind, flags)
+    parser.set_defaults(run=lambda args: run(read_options(args, kind, flags)))
 
-    if given.models and given.space:
-        raise ManticoreError("--models and --space both say what the components are; give one of them")
-    space: dict[str, Any] = {}
-    if given.models:
-        space["components"] = names(given.models)
-    if given.space:
-        space.update(SearchSpace.load(assets.find("spaces", given.space)).to_dict())
-    options = {"base": given.base, "topology": given.topology, "projector": given.projector, "stages": given.stages}
-    space.update({key: value for key, value in options.items() if value is not None})
-    named = {"name": task, "preset": given.preset, "data_dir": given.data_dir}
-    flags: dict[str, Any] = {
-        "space": space,
-        "task": {key: value for key, value in named.items() if value is not None},
-        "search": {} if given.strategy is None else {"strategy": given.strategy},
-    }
-    return load_recipe(given.config, merge(merge(flags, more), from_dotted(given.set)))
+
+def add_options(parser: argparse.ArgumentParser, kind: type, flags: Mapping[str, str]) -> None:
+    """Add the flags of a table to a parser, with the help, type and default of each field of `kind`."""
+    for flag, key in flags.items():
+        owner, name, default, recipe_key = _find_field(kind, key)
+        hint = field_types(owner)[name]
+        note = f"[{recipe_key}]" if recipe_key else _note(hint, default)
+        text = f"{field_helps(owner)[name].removesuffix('.')} {note}".strip()
+        settings = {**_settings(flag, hint, default), "default": None, "help": text.replace("%", "%%")}
+        required = default is _REQUIRED and not recipe_key
+        if flag.startswith("-"):
+            settings |= {"dest": key, "required": required}
+        elif not required:
+            settings["nargs"] = "?"
+        parser.add_argument(flag if flag.startswith("-") else key, **settings)
+
+
+def read_options(args: argparse.Namespace, kind: type[T], flags: Mapping[str, str]) -> T:
+    """The options that the user typed. Raises ManticoreError if they contradict each other."""
+    values: dict[str, Any] = {}
+    for key in flags.values():
+        value = getattr(args, key)
+        if value is not None:
+            *parents, name = key.split(".")
+            section = values
+            for parent in parents:
+                section = section.setdefault(parent, {})
+            section[name] = value
+    return from_mapping(kind, values, "option")
+
+
+_REQUIRED = object()
+
+
+def _find_field(kind: type, key: str) -> tuple[type, str, Any, str]:
+    """The field at a dotted key: its dataclass, its name and default, and its name as a recipe key, if it is one."""
+    default: Any = None
+    recipe_key = ""
+    *parents, name = key.split(".")
+    for depth, parent in enumerate(parents):
+        hint = field_types(kind)[parent]
+        keys = note_of(hint, KeysOf)
+        if keys is None:
+            kind, default = hint, field_defaults(kind, default).get(parent)
+        else:
+            kind, default, recipe_key = keys.kind, None, ".".join([*parents[depth + 1 :], name])
+    return kind, name, field_defaults(kind, default).get(name, _REQUIRED), recipe_key
+
+
+def _settings(flag: str, hint: Any, default: Any) -> dict[str, Any]:
+    """What argparse does with the values of a flag."""
+    bare, repeated = bare_type(hint), note_of(hint, Repeated)
+    if bare is bool:
+        return {"action": argparse.BooleanOptionalAction if default is True else "store_true"}
+    if repeated is not None:
+        return {"action": "append", "metavar": repeated.metavar}
+    if bare == tuple[Path, ...]:
+        return {"nargs": "+", "type": Path, "metavar": "PATH"}
+    return {"type": partial(_read, hint=hint, name=flag.lstrip("-").replace("-", " ")), "metavar": _metavar(flag, bare)}
+
+
+def _metavar(flag: str, hint: Any) -> str:
+    """What stands for a value in the help: its choices, a letter for a number, or the last word of the flag."""
+    bare = bare_type(hint)
+    if get_origin(bare) is tuple:
+        item = _metavar("--name", get_args(bare)[0]).strip("{}")
+        return item if "," in item else f"{item},{item}"
+    if get_origin(bare) is Literal:
+        return "{" + ",".join(map(str, get_args(bare))) + "}"
+    letters = {int: "N", float: "X", Path: "PATH"} if flag.startswith("-") else {}
+    return letters.get(bare, flag.rpartition("-")[2].upper())
+
+
+def _note(hint: Any, default: Any) -> str:
+    """Bounds and default of a flag, for its help."""
+    bounds = note_of(hint, Range)
+    bounded = bounds is not None and bounds != Range(least=0)
+    shown = default is not _REQUIRED and default not in (None, False, ())
+    text = str(default).lower() if isinstance(default, bool) else str(default)
+    notes = [*([str(bounds)] if bounded else []), *([f"default: {text}"] if shown else [])]
+    return f"({'; '.join(notes)})" if notes else ""
+
+
+def _read(text: str, hint: Any, name: str) -> Any:
+    """The value of a flag. Raises ArgumentTypeError, in the way that argparse asks for."""
+    bare = bare_type(hint)
+    value: Any
+    if get_origin(bare) is tuple:
+        item = get_args(bare)[0]
+        value = [_number(part.strip(), item) for part in text.split(",") if part.strip()]
+        if is_dataclass(item):  # read by the dataclass that it is a field of
+            return value
+    else:
+        value = _number(text, bare)
+    try:
+        return convert(value, hint, name)
+    except ManticoreError as error:
+        raise argparse.ArgumentTypeError(str(error).removeprefix(f"{name} ")) from None
+
+
+def _number(text: str, hint: Any) -> Any:
+    """Text as a number, if the annotation asks for one and the text is one; the text otherwise."""
+    bare = bare_type(hint)
+    try:
+        return bare(text) if bare in (int, float) else text
+    except ValueError:
+        return text

@@ -1,52 +1,57 @@
-"""`manticore transfer`: flags to recipes, one for each proxy and one for the target, and those to a programmed path."""
+"""`manticore transfer`: a path from proxy tasks to a target task."""
 
 from __future__ import annotations
 
-import argparse
+from dataclasses import replace
 from typing import Any
 
-from manticore.cli.compare import add_study_flags, study_of
-from manticore.cli.options import add_flags, command, names, recipe_of_flags, tasks_of
-from manticore.utils.console import make_console
+from manticore.cli.compare import STUDY_FLAGS
+from manticore.cli.options import command
+from manticore.cli.search import RECIPE_FLAGS
+from manticore.config.commands import TransferCommand
+
+FLAGS = {
+    "--proxy": "proxies",
+    "--task": "target",
+    "--target-models": "target_models",
+    "--search-target": "search_target",
+    **RECIPE_FLAGS,
+    **STUDY_FLAGS,
+}
 
 
 def add(commands: Any) -> None:
-    """The words of `manticore transfer`."""
-    made = command(
+    """Add `manticore transfer` to the subparsers."""
+    command(
         commands,
         "transfer",
+        TransferCommand,
+        FLAGS,
         run,
-        "search on cheap proxy tasks, carry the path to another task or to other models, tell how well proxies predict",
-        "manticore transfer --models gpt-neo,mamba --stages 2 --proxy mad --task lra-listops --out runs/programmed\n"
-        "  manticore transfer --models gpt-neo,mamba --stages 2 --proxy mad --task lra-listops \\\n"
-        "    --target-models ./my-gpt-neo,./my-mamba --out runs/carried\n"
-        "\nEvery path of the space is trained on proxies and target, so the space may have 64 at most; models need a\n"
-        "layer for each stage. Give the same --out again to go on. --set and --config are for all tasks, --data-dir\n"
-        "is the target's. manticore show recipe lists every key that --set takes.",
+        "search on cheap proxy tasks, use the path on a target task, and measure how well the proxies predict it",
+        examples=(
+            "manticore transfer --models gpt-neo,mamba --stages 2 --proxy mad --task lra-listops --out runs/programmed",
+            "manticore transfer --models gpt-neo,mamba --stages 2 --proxy mad --task lra-listops "
+            "--target-models ./neo,./ssm --out runs/carried",
+        ),
+        notes="The paper calls this programming: manticore program is another name of this command. Every path of the "
+        "space is trained on the proxies and on the target, so a space may have at most 64 paths. The same --out "
+        "again resumes. --config and --set hold for all tasks, --data-dir for the target.",
+        aliases=("program",),
     )
-    made.add_argument(
-        "--proxy",
-        action="append",
-        required=True,
-        metavar="T",
-        help="task to search on, or the first word of several, such as mad; may be repeated",
-    )
-    made.add_argument("--task", required=True, metavar="T", help="the target: what the path is for (ls tasks)")
-    made.add_argument(
-        "--target-models", type=names, metavar="A,B", help="the target's models, each for the one at its place"
-    )
-    made.add_argument("--search-target", action="store_true", help="search the target too, to compare with")
-    add_flags(made)
-    add_study_flags(made)
 
 
-def run(given: argparse.Namespace) -> None:
-    """`manticore transfer`."""
+def run(options: TransferCommand) -> None:
+    """Load a recipe for each proxy and for the target, and transfer."""
+    from manticore.config.loading import load_command
     from manticore.pipelines import transfer
+    from manticore.tasks.catalog import expand_families
+    from manticore.utils.console import make_console
 
-    generated = argparse.Namespace(**{**vars(given), "data_dir": None})
-    proxies = [recipe_of_flags(generated, name, study_of(given)).recipe for name in tasks_of(given.proxy)]
-    # Base is told in the proxies' names; the target's is the component at the same place.
-    others = {"space": {"components": given.target_models, "base": None}} if given.target_models else {}
-    target = recipe_of_flags(given, given.task, {**study_of(given), **others}).recipe
-    transfer.run(proxies, target, given.out, given.workers, make_console(), given.search_target)
+    task_keys = {key: value for key, value in options.keys.get("task", {}).items() if key != "data_dir"}
+    generated = replace(options, keys={**options.keys, "task": task_keys})
+    proxies = [load_command(generated, {"task": {"name": name}}).recipe for name in expand_families(options.proxies)]
+    # A base is named among the proxies' models; on the target it is the component at the same index.
+    models = {"space": {"components": list(options.target_models), "base": None}} if options.target_models else {}
+    target = load_command(options, {"task": {"name": options.target}, **models}).recipe
+    transfer.run(proxies, target, options.out, options.workers, make_console(), options.search_target)

@@ -15,8 +15,10 @@ from typing import Any, NamedTuple
 import yaml
 
 from manticore.components.context_length import context_length
+from manticore.config.commands import RecipeCommand
 from manticore.config.recipe import Recipe
 from manticore.errors import BadFile, ManticoreError, UnknownName
+from manticore.nas.space import SearchSpace
 from manticore.tasks.catalog import task_info
 from manticore.tasks.options import TaskOptions, choose_preset
 from manticore.tasks.task import task_infos
@@ -121,6 +123,23 @@ def load_recipe(config: str | Path | None, flags: Mapping[str, Any]) -> LoadedRe
     recipe = resolve([values, flags], preset)
     limits = map(context_length, recipe.space.components)
     return LoadedRecipe(replace(recipe, task=fit_to_context(replace(recipe.task, preset=preset), limits)), reason)
+
+
+def load_command(command: RecipeCommand, more: Mapping[str, Any] | None = None) -> LoadedRecipe:
+    """The recipe of a command line: its recipe file, search space, flags and `--set`, later ones over earlier ones.
+
+    Args:
+        command: the options.
+        more: keys that the command itself sets, over the flags and under `--set`.
+
+    Raises as `load_recipe` does, and ManticoreError if the components are named twice.
+    """
+    keys = command.keys
+    if command.space is not None:
+        if "components" in keys.get("space", {}):
+            raise ManticoreError("--models and --space both name the components; give one of them")
+        keys = merge({"space": SearchSpace.load(assets.find("spaces", command.space)).to_dict()}, keys)
+    return load_recipe(command.config, merge(merge(keys, more or {}), from_dotted(command.overrides)))
 
 
 def default_config(task: str) -> str | None:

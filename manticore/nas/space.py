@@ -20,15 +20,14 @@ class SearchSpace(Checked):
     """K components cut into S stages, and how a stage's candidates are joined."""
 
     components: tuple[ComponentSpec, ...]
-    """Two or more components: aliases, hub ids, local folders, or mappings with source, name, revision, init and size.
-    In Python also `ComponentSpec` and Hugging Face model objects."""
+    """Two or more components: aliases (manticore ls models), hub ids or local folders; in a file also mappings with
+    source, name, revision, init and size; in Python also ComponentSpec and model objects."""
 
     stages: PositiveInt = 4
     """Number of stages S; at most the number of layers of the shallowest component."""
 
     base: str | None = None
-    """Base component, by its name or source: it provides embedding, residual stream, final norm and head. Default: as
-    selection.base_criterion says."""
+    """Base component, by its name or source: it provides embedding, residual stream, final norm and head."""
 
     topology: str = "residual"
     """How stages are joined: residual (updates to the base's stream) or hub (the paper's gated wiring)."""

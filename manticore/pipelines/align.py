@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import torch
@@ -14,13 +14,12 @@ from manticore.alignment.fit import check_alignable
 from manticore.alignment.projector_set import ProjectorSet
 from manticore.alignment.refine import refine
 from manticore.components import load
-from manticore.config.align import AlignOptions
+from manticore.config.commands import AlignCommand
 from manticore.config.sections import RunOptions
 from manticore.errors import ManticoreError
 from manticore.experiment.environment import setup_hardware
 from manticore.nas.projectors import check_projector
 from manticore.nas.selection.path_scores import path_losses
-from manticore.nas.space import SearchSpace
 from manticore.nas.supernet import Supernet
 from manticore.report.model_card import fit_table, projector_card
 from manticore.tasks.language.documents import read_texts
@@ -31,20 +30,14 @@ MAX_PATHS = 64
 """Largest number of paths of which all are scored before and after alignment."""
 
 
-def run(options: AlignOptions, out: Path, console: Console) -> Path:
-    """Fit the projectors, print the quality of the fit, and write the set to `out`.
+def run(options: AlignCommand, console: Console) -> Path:
+    """Fit the projectors, print the quality of the fit, and write the set to `options.out`.
 
-    Raises ManticoreError, before anything is written, if a model or text cannot be used, or if `out` exists.
+    Raises ManticoreError, before anything is written, if a model or text cannot be used, or if the folder exists.
     """
-    if out.exists():
-        raise ManticoreError(f"{out} exists; choose another folder")
-    space = SearchSpace(
-        options.models,
-        stages=options.stages,
-        base=options.base,
-        projector=options.projector,
-        projector_options=options.projector_options,
-    )
+    if options.out.exists():
+        raise ManticoreError(f"{options.out} exists; choose another folder")
+    space = replace(options.space, projector_options=options.projector_options)
     check_projector(space.projector, space.projector_options)
     texts = [text for path in options.text for text in read_texts(path)]
     base = space.base or space.names[0]
@@ -52,7 +45,7 @@ def run(options: AlignOptions, out: Path, console: Console) -> Path:
     components = [load(spec) for spec in space.components]
     supernet = Supernet(components, space, base, HeadSpec())
     check_alignable(supernet)
-    calibration = build_calibration(components, base, texts, options.tokens, options.length).to(machine.device)
+    calibration = build_calibration(components, base, texts, options.align.tokens, options.length).to(machine.device)
 
     supernet.to(machine.device)
     losses = {"before": mean_mixed_loss(supernet, calibration.val)}
@@ -74,7 +67,7 @@ def run(options: AlignOptions, out: Path, console: Console) -> Path:
         paired=calibration.paired,
         fits=[asdict(fit) for fit in fits],
     )
-    folder = projectors.save(out, projector_card(projectors, fits, losses, files))
+    folder = projectors.save(options.out, projector_card(projectors, fits, losses, files))
     info(console, f"{folder}: a projector set of {' and '.join(space.names)}, base {base}")
     return folder
 

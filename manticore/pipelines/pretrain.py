@@ -11,6 +11,7 @@ from rich.console import Console
 from transformers import AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerBase
 
 from manticore.components.families import families
+from manticore.config.commands import PretrainCommand
 from manticore.config.pretrain import PretrainRecipe
 from manticore.experiment.environment import setup_hardware
 from manticore.experiment.run_dir import check_same_options
@@ -31,44 +32,27 @@ OPTIONS_FILE = "pretrain.json"
 """Options of the run; a pretraining can be resumed with the same options only."""
 
 
-def run(
-    recipe: PretrainRecipe,
-    text: Path,
-    tokenizer_folder: Path | None,
-    out: Path,
-    resume: bool,
-    console: Console,
-    decontaminate: Path | None = None,
-) -> Path:
+def run(recipe: PretrainRecipe, options: PretrainCommand, console: Console) -> Path:
     """Train a language model and write it to `out/model`, a Hugging Face folder.
 
-    Args:
-        recipe: model, data and schedule.
-        text: file or folder of documents.
-        tokenizer_folder: folder of a tokenizer; None: train one on the text.
-        out: folder of the run; must be empty unless `resume`.
-        resume: continue the pretraining in `out`.
-        console: where to print.
-        decontaminate: text of a later evaluation; paragraphs that share 13 consecutive words with it are dropped from
-            training.
-
-    Raises ManticoreError if a file cannot be read, or `out` is not empty.
+    Raises ManticoreError if a file cannot be read, or `options.out` is not empty.
     """
+    out = options.out
     settings = {
         "recipe": asdict(recipe),
-        "text": str(text.resolve()),
-        "tokenizer": str(tokenizer_folder or ""),
-        "decontaminate": str(decontaminate or ""),
+        "text": str(options.text.resolve()),
+        "tokenizer": str(options.tokenizer or ""),
+        "decontaminate": str(options.decontaminate or ""),
     }
-    check_same_options(out / OPTIONS_FILE, settings, resume, "pretraining")
+    check_same_options(out / OPTIONS_FILE, settings, options.resume, "pretraining")
     if (out / "model").exists():
         info(console, f"{out} is complete; nothing to do.")
         return out / "model"
     machine = setup_hardware(recipe.run)
-    texts = PretrainingText.read(text, recipe.passage, recipe.held_out, decontaminate)
+    texts = PretrainingText.read(options.text, recipe.passage, recipe.held_out, options.decontaminate)
     documents = all_documents(texts.train)
-    if tokenizer_folder is not None:
-        tokenizer = load_tokenizer(tokenizer_folder)
+    if options.tokenizer is not None:
+        tokenizer = load_tokenizer(options.tokenizer)
     else:
         tokenizer = train_tokenizer(documents, recipe.vocabulary, recipe.length, out / "checkpoints" / "tokenizer")
     examples = chunk(documents, tokenizer, recipe.length)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -33,6 +33,15 @@ def load_task(options: TaskOptions) -> Task:
     task = tasks[options.bare_name](options)
     _check_settings(options, task.settings)
     return task
+
+
+def expand_families(names: Sequence[str]) -> list[str]:
+    """Names of tasks, with the first word of several, such as `mad`, replaced by all of them."""
+    out: list[str] = []
+    for name in names:
+        family = [] if name in tasks else [task for task in tasks if task.startswith(f"{name}-")]
+        out += family or [name]
+    return out
 
 
 def task_info(options: TaskOptions) -> TaskInfo:

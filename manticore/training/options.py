@@ -5,7 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from manticore.utils.fields import Checked, ClosedUnitInterval, DecayRate, NonNegativeFloat, NonNegativeInt
+from manticore.utils.fields import (
+    Checked,
+    ClosedUnitInterval,
+    DecayRate,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+)
 
 
 @dataclass(frozen=True)
@@ -15,7 +22,7 @@ class WeightOptions(Checked):
     optimizer: Literal["adamw", "muon"] = "adamw"
     """Optimizer: adamw, or muon (Muon for hidden matrices, AdamW for everything else)."""
 
-    lr: NonNegativeFloat = 1e-3
+    lr: PositiveFloat = 1e-3
     """Peak learning rate."""
 
     weight_decay: NonNegativeFloat = 0.01

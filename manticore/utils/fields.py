@@ -44,7 +44,7 @@ class Range:
 
     def __str__(self) -> str:
         bounds = {"at least": self.least, "above": self.above, "at most": self.most, "below": self.below}
-        return " and ".join(f"{word} {bound:g}" for word, bound in bounds.items() if math.isfinite(bound))
+        return " and ".join(f"{word} {bound}" for word, bound in bounds.items() if math.isfinite(bound))
 
 
 PositiveInt = Annotated[int, Range(least=1)]
@@ -54,6 +54,21 @@ NonNegativeFloat = Annotated[float, Range(least=0)]
 ClosedUnitInterval = Annotated[float, Range(least=0, most=1)]
 OpenUnitInterval = Annotated[float, Range(above=0, below=1)]
 DecayRate = Annotated[float, Range(least=0, below=1)]
+
+
+@dataclass(frozen=True)
+class KeysOf:
+    """Marks a field that is a nested mapping with some keys of a dataclass, not checked before they are all there."""
+
+    kind: type
+
+
+@dataclass(frozen=True)
+class Repeated:
+    """Marks a field whose items are typed one at a time, by a flag that may be repeated; `metavar` names an item."""
+
+    metavar: str
+
 
 _NOUNS: dict[Any, str] = {
     bool: "true or false",
@@ -145,12 +160,11 @@ def convert(value: Any, hint: Any, key: str, noun: str = "key", default: Any = N
 
     Raises as `Checked` does; messages call the value `key`.
     """
-    arms = [arm for arm in _arms(hint) if arm is not NoneType]
-    if value is None and NoneType in _arms(hint):
+    if value is None and NoneType in get_args(hint):
         return None
-    if len(arms) > 1:
-        return _first_fit(value, hint, arms, key)
-    bare, bounds = split_bounds(arms[0])
+    if len(alternatives(hint)) > 1:
+        return _first_fit(value, hint, key)
+    bare, bounds = bare_type(hint), note_of(hint, Range)
     if is_dataclass(bare) and isinstance(bare, type):
         return _nested(value, bare, key, noun, default)
     if get_origin(bare) is Literal:
@@ -170,9 +184,9 @@ def convert(value: Any, hint: Any, key: str, noun: str = "key", default: Any = N
     return bare(value) if bare in (float, Path) else value
 
 
-def _first_fit(value: Any, hint: Any, arms: list[Any], key: str) -> Any:
+def _first_fit(value: Any, hint: Any, key: str) -> Any:
     """The value as the first alternative of a union has it that allows it."""
-    for arm in arms:
+    for arm in alternatives(hint):
         try:
             return convert(value, arm, key)
         except ManticoreError:
@@ -201,25 +215,30 @@ def _nested(value: Any, kind: type, key: str, noun: str, default: Any) -> Any:
     return from_mapping(kind, value, noun, f"{key}.", default) if own is None else own(dict(value))
 
 
-def _arms(hint: Any) -> tuple[Any, ...]:
-    """The alternatives of a union; a tuple of one for any other annotation."""
-    return get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
+def alternatives(hint: Any) -> list[Any]:
+    """The types that an annotation allows beside None, bounds included."""
+    arms = get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
+    return [arm for arm in arms if arm is not NoneType]
 
 
-def split_bounds(hint: Any) -> tuple[Any, Range | None]:
-    """The type without its bounds, and these."""
-    if get_origin(hint) is not Annotated:
-        return hint, None
-    bare, *notes = get_args(hint)
-    return bare, next((note for note in notes if isinstance(note, Range)), None)
+def bare_type(hint: Any) -> Any:
+    """An annotation's first type beside None, without its bounds."""
+    first = alternatives(hint)[0]
+    return get_args(first)[0] if get_origin(first) is Annotated else first
+
+
+def note_of(hint: Any, kind: type[T]) -> T | None:
+    """What is said about an annotation's first type by an object of `kind`, such as its `Range`."""
+    first = alternatives(hint)[0]
+    notes = get_args(first)[1:] if get_origin(first) is Annotated else ()
+    return next((note for note in notes if isinstance(note, kind)), None)
 
 
 def describe(hint: Any) -> str:
     """The values an annotation allows, in words, such as `a whole number of at least 1`."""
-    arms = [arm for arm in _arms(hint) if arm is not NoneType]
-    if len(arms) > 1:
-        return ", or ".join(map(describe, arms))
-    bare, bounds = split_bounds(arms[0])
+    if len(alternatives(hint)) > 1:
+        return ", or ".join(map(describe, alternatives(hint)))
+    bare, bounds = bare_type(hint), note_of(hint, Range)
     if get_origin(bare) is Literal:
         return ", ".join(map(str, get_args(bare)))
     if get_origin(bare) is tuple:

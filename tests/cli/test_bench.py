@@ -62,7 +62,7 @@ def test_a_search_step_against_its_parts(tmp_path: Path) -> None:
     [
         (["kernel"], "unknown benchmark 'kernel'. Did you mean 'kernels'? Known: kernels, search."),
         (["kernels", "--case", "scn"], "unknown case 'scn'. Did you mean 'scan'?"),
-        (["search", "--device", "tpu"], "--device tpu is not here; allowed: cpu"),
+        (["search", "--device", "tpu"], "--device: unknown device 'tpu'. Did you mean 'cpu'? Known: cpu, cuda."),
         (["kernels", "--repeats", "0"], "must be a whole number of at least 1, got 0"),
         (["kernels", "--json", "nowhere/x.json"], "there is no folder nowhere"),
     ],

@@ -297,7 +297,7 @@ FOLDER = Path(cli.__file__).parent
 
 
 def test_the_table_names_every_file_of_the_folder() -> None:
-    helpers = {"__init__", "__main__", "parsing", "searching"}
+    helpers = {"__init__", "__main__", "options"}
     assert sorted(cli.COMMANDS) == sorted({file.stem for file in FOLDER.glob("*.py")} - helpers)
 
 

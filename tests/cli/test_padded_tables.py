@@ -26,7 +26,7 @@ TOKENS, ROWS = 512, 600
 TASK = "text@length=32,passage=2000"
 KEYS = (
     *("task.train=40", "task.val=5", "task.test=5", "align.tokens=2000", "finetune.steps=3", "finetune.batch_size=4"),
-    *("compare.components=false", "compare.uniform=false", "compare.random=false", "run.device=cpu"),
+    *("baselines.components=false", "baselines.uniform=false", "baselines.random=false", "run.device=cpu"),
 )
 SMALL = ["--task", TASK, "--preset", "cpu", "--stages", 2, "--strategy", "zero-shot", "--base", "gpt"]
 SMALL += [word for key in KEYS for word in ("--set", key)]

@@ -142,7 +142,7 @@ def training_tokens(output: str) -> int:
         ("--set family=mambo", "unknown family 'mambo'"),
         ("--set weights.optimizer=muom", "unknown weights.optimizer 'muom'. Did you mean 'muon'?"),
         ("--set steps=0", "steps must be a whole number of at least 1"),
-        ("--set weights.lr=-1", "weights.lr must be a number of at least 0, got -1"),
+        ("--set weights.lr=-1", "weights.lr must be a number above 0, got -1"),
         ("--set passage=0 --set held_out=2", "held_out must be a number above 0 and below 1"),
         ("--tokenizer nowhere", "nowhere holds no tokenizer"),
     ],

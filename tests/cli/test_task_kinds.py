@@ -90,7 +90,7 @@ def answers(hybrid: Path, place: Path, result: SearchResult) -> None:
 
 def test_a_hybrid_of_another_kind_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     keys = [word for key in KEYS for word in ("--set", key)]
-    quick = ["--set", "compare.components=false", "--set", "compare.uniform=false", "--set", "compare.random=false"]
+    quick = ["--set", "baselines={components: false, uniform: false, random: false}"]
     words = ["--task", "mad-compression@vocab_size=16,seq_len=32", "--preset", "cpu", *keys, *quick]
     assert call(capsys, "search", *words, "--out", tmp_path / "run")[0] == 0
     told = refusal(capsys, "evaluate", tmp_path / "run", "--task", "mad-in-context-recall", "--preset", "cpu")

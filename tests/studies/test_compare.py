@@ -31,7 +31,7 @@ def words(config: Path, out: Path, *more: object) -> list[object]:
 
 def test_compare_and_go_on(config: Path, tmp_path: Path, cached: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "out"
-    status, told, err = call(capsys, *words(config, out, "--all-paths", 1, "--seeds", 1))
+    status, told, err = call(capsys, *words(config, out, "--all-paths", "--path-seeds", 1, "--seeds", 1))
     assert (status, err) == (0, "")
     assert "with the same training tokens: the hybrid " in told
     assert "with the same training FLOPs: the hybrid " in told
@@ -72,10 +72,10 @@ def test_compare_and_go_on(config: Path, tmp_path: Path, cached: Path, capsys: p
 def test_wrong_use(config: Path, tmp_path: Path, cached: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "out"
     for more, said in (
-        (["--baselines", "mambaformr"], "study.baselines 'mambaformr'"),
-        (["--budgets", "seconds"], "study.budgets 'seconds'"),
-        (["--learning-rates", "0.1,0"], "must be a number above 0, got 0"),
-        (["--learning-rates", "fast"], "must be a number above 0, got fast"),
+        (["--baselines", "mambaformr"], "unknown baselines 'mambaformr'"),
+        (["--budgets", "seconds"], "unknown budgets 'seconds'"),
+        (["--learning-rates", "0.1,0"], "must be a number above 0, got 0.0"),
+        (["--learning-rates", "fast"], "must be a number above 0, got 'fast'"),
         (["--seeds", "0"], "at least 1"),
         (["--stages", "3"], "3 stages are more"),
         (["--task", "mad-compresion"], "mad-compression"),
