@@ -1,4 +1,4 @@
-"""Our Triton scan against mamba_ssm's CUDA scan on one GPU: agreement first, then both timed in turns in one run."""
+"""Compares the Triton scan with mamba_ssm's CUDA scan on one GPU: results first, then times, in turns in one run."""
 
 from __future__ import annotations
 
@@ -15,24 +15,26 @@ import torch
 from torch import Tensor
 
 ABOUT = """\
-Times the selective scan of manticore.kernels.backends.triton beside mamba_ssm's selective_scan_fn, on the
-current CUDA device.
+Times manticore's Triton selective scan and mamba_ssm's selective_scan_fn on the current CUDA device.
 
-Every row is one length, dtype and size. The two first have to agree with each other. Then they are warmed up and timed
-in turns, call by call, with CUDA events, so that both meet the same clocks; the figures are medians.
+Each row is one length, dtype and size. The results of both must agree. Then both are warmed up and timed in turns, call
+by call, with CUDA events, so that both run at the same clock rates. Times are medians.
 
-  ratio     mamba_ssm's time over ours: above 1 we are faster
-  GB/s      bytes that must move (each input read, each output written, once) over our time
-  of copy   that over what a large device-to-device copy reaches here: near 1, memory is the limit and none is wasted
-  MiB       most memory held at once beyond the inputs
+  manticore, mamba_ssm   milliseconds
+  ratio     time of mamba_ssm / time of manticore
+  GB/s      bytes that must be moved (each input read, each output written, once) / time of manticore
+  of copy   GB/s / GB/s of a large device-to-device copy; near 1, memory bandwidth is the limit
+  MiB       peak memory beyond the inputs
 """
 EPILOG = """\
 examples:
   python benchmarks/gpu/scan.py                                   all lengths and sizes, a few minutes
   python benchmarks/gpu/scan.py --lengths 4096 --sizes 8x2048x16  one size
-  python benchmarks/gpu/scan.py --out scan-h100.json              where the figures go
+  python benchmarks/gpu/scan.py --out scan-h100.json              another output file
 """
-INSTALL = "mamba_ssm is not installed, ours runs alone: pip install --no-build-isolation mamba-ssm causal-conv1d"
+INSTALL = (
+    "mamba_ssm is not installed, manticore is timed alone: pip install --no-build-isolation mamba-ssm causal-conv1d"
+)
 AGREEMENT = {torch.float32: 1e-4, torch.bfloat16: 3e-2}
 
 Scan = Callable[..., Tensor]
@@ -48,12 +50,12 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--sizes", nargs="+", default=sizes, help="batch x width x state (%(default)s)")
     parser.add_argument("--dtypes", nargs="+", default=["float32", "bfloat16"], choices=["float32", "bfloat16"])
     parser.add_argument("--repeats", type=int, default=20, help="timed calls of each side (%(default)s)")
-    parser.add_argument("--out", type=Path, default=Path("scan.json"), help="file for the figures (%(default)s)")
+    parser.add_argument("--out", type=Path, default=Path("scan.json"), help="file for the measurements (%(default)s)")
     return parser.parse_args()
 
 
 def arguments(size: str, length: int, dtype: torch.dtype) -> dict[str, Tensor]:
-    """Random arguments as a Mamba block has them; A, D and the bias in fp32."""
+    """Random arguments of a Mamba block; A, D and the bias are in fp32."""
     batch, width, state = map(int, size.split("x"))
     torch.manual_seed(0)
 
@@ -69,21 +71,21 @@ def arguments(size: str, length: int, dtype: torch.dtype) -> dict[str, Tensor]:
 
 
 def tasks(scan: Scan, x: dict[str, Tensor]) -> dict[str, Callable[[], Any]]:
-    """What is timed: the output alone, and with every gradient."""
+    """The timed functions: the forward pass, and forward and backward pass with all gradients."""
     cotangent = torch.randn_like(x["u"])
 
     def forward() -> Tensor:
         with torch.no_grad():
             return scan(**x, delta_softplus=True)
 
-    def both() -> tuple[Tensor, ...]:
+    def forward_backward() -> tuple[Tensor, ...]:
         return torch.autograd.grad(scan(**x, delta_softplus=True), list(x.values()), cotangent)
 
-    return {"forward": forward, "forward+backward": both}
+    return {"forward": forward, "forward+backward": forward_backward}
 
 
 def time_in_turns(thunks: dict[str, Callable[[], Any]], repeats: int) -> dict[str, float]:
-    """Median seconds of each, called one after the other `repeats` times."""
+    """Median seconds of each function, called in turns `repeats` times."""
     events: dict[str, list[tuple[Any, Any]]] = {name: [] for name in thunks}
     for turn in range(repeats + 3):
         for name, thunk in thunks.items():
@@ -98,7 +100,7 @@ def time_in_turns(thunks: dict[str, Callable[[], Any]], repeats: int) -> dict[st
 
 
 def memory(thunk: Callable[[], Any]) -> float:
-    """Most MiB held during one call beyond what was there before."""
+    """Peak MiB of one call beyond the memory in use before it."""
     torch.cuda.synchronize()
     torch.cuda.reset_peak_memory_stats()
     before = torch.cuda.memory_allocated()
@@ -108,7 +110,7 @@ def memory(thunk: Callable[[], Any]) -> float:
 
 
 def copy_ceiling() -> float:
-    """Bytes a second of a device-to-device copy, what is read and what is written."""
+    """Bytes per second of a device-to-device copy, reads and writes."""
     source = torch.randn(2**28, device="cuda")
     target = torch.empty_like(source)
     seconds = time_in_turns({"copy": lambda: target.copy_(source)}, 10)["copy"]
@@ -116,59 +118,65 @@ def copy_ceiling() -> float:
 
 
 def traffic(x: dict[str, Tensor], task: str) -> int:
-    """Least bytes: inputs and y; with gradients also every input and dy again, and the gradients."""
-    given = sum(v.numel() * v.element_size() for v in x.values())
+    """Bytes that must be moved: inputs and y; with gradients also inputs and dy once more, and the gradients."""
+    inputs = sum(v.numel() * v.element_size() for v in x.values())
     y = x["u"].numel() * x["u"].element_size()
-    return given + y if task == "forward" else 3 * given + 2 * y
+    return inputs + y if task == "forward" else 3 * inputs + 2 * y
 
 
-def disagreement(one: Callable[[], Any], other: Callable[[], Any]) -> float:
-    """The largest difference of two answers, each tensor's relative to its largest value; NaN counts as infinite."""
-    first, second = one(), other()
-    pairs = zip(*((x,) if isinstance(x, Tensor) else x for x in (first, second)), strict=True)
+def disagreement(thunk: Callable[[], Any], reference: Callable[[], Any]) -> float:
+    """The largest difference of two results, relative to the largest value of each tensor; infinite for NaN."""
+    pairs = zip(*((x,) if isinstance(x, Tensor) else x for x in (thunk(), reference())), strict=True)
     errors = [((a.float() - b.float()).abs().max() / b.float().abs().max()).item() for a, b in pairs]
     return max(e if e == e else float("inf") for e in errors)
 
 
 def row(sides: dict[str, Scan], size: str, length: int, dtype: torch.dtype, repeats: int, ceiling: float) -> list[Any]:
-    """The figures of both tasks at one size; SystemExit where the sides disagree."""
+    """The measurements of both tasks at one size. Raises SystemExit if the results disagree."""
     x = arguments(size, length, dtype)
     prepared = {name: tasks(scan, x) for name, scan in sides.items()}
-    found = []
-    for task in prepared["ours"]:
+    measurements = []
+    for task in prepared["manticore"]:
         thunks = {name: each[task] for name, each in prepared.items()}
         error = disagreement(*thunks.values()) if len(thunks) == 2 else None
         if error is not None and error > AGREEMENT[dtype]:
-            sys.exit(f"the sides disagree by {error:.1e} at {size}, length {length}, {dtype}, {task}")
+            sys.exit(f"the results disagree by {error:.1e} at {size}, length {length}, {dtype}, {task}")
         seconds = time_in_turns(thunks, repeats)
-        rate = traffic(x, task) / seconds["ours"]
+        rate = traffic(x, task) / seconds["manticore"]
         figures = {"size": size, "length": length, "dtype": str(dtype).removeprefix("torch."), "task": task}
         figures |= {"seconds": seconds, "disagreement": error, "bytes_per_second": rate, "of_copy": rate / ceiling}
-        figures |= {"ratio": seconds["mamba_ssm"] / seconds["ours"] if len(thunks) == 2 else None}
-        found.append({**figures, "peak_mib": {name: memory(thunk) for name, thunk in thunks.items()}})
-    return found
+        figures |= {"ratio": seconds["mamba_ssm"] / seconds["manticore"] if len(thunks) == 2 else None}
+        measurements.append({**figures, "peak_mib": {name: memory(thunk) for name, thunk in thunks.items()}})
+    return measurements
 
 
 def show(figures: dict[str, Any]) -> None:
     """One line of the table."""
     seconds, peak, ratio = figures["seconds"], figures["peak_mib"], figures["ratio"]
-    theirs = f"{seconds['mamba_ssm'] * 1e3:9.3f} {ratio:6.2f}" if ratio else f"{'-':>9} {'-':>6}"
-    named = f"{figures['size']:>10} {figures['length']:6} {figures['dtype']:>8} {figures['task']:>16}"
+    reference = f"{seconds['mamba_ssm'] * 1e3:9.3f} {ratio:6.2f}" if ratio else f"{'-':>9} {'-':>6}"
+    label = f"{figures['size']:>10} {figures['length']:6} {figures['dtype']:>8} {figures['task']:>16}"
     rate = f"{figures['bytes_per_second'] / 1e9:7.0f} {figures['of_copy']:7.2f}"
-    print(named, f"{seconds['ours'] * 1e3:9.3f}", theirs, rate, *(f"{mib:9.0f}" for mib in peak.values()), flush=True)
+    print(
+        label,
+        f"{seconds['manticore'] * 1e3:9.3f}",
+        reference,
+        rate,
+        *(f"{mib:9.0f}" for mib in peak.values()),
+        flush=True,
+    )
 
 
 def main() -> int:
-    """Run it all; 2 where there is no CUDA device."""
+    """Run the benchmark. Returns 2 if there is no CUDA device."""
     args = parse()
     if not torch.cuda.is_available():
-        print("no CUDA device here: this benchmark needs one", file=sys.stderr)
+        print("scan.py: error: no CUDA device was found", file=sys.stderr)
         return 2
     import triton
 
     from manticore.kernels import selective_scan
 
-    sides: dict[str, Scan] = {"ours": partial(selective_scan, backend="triton")}
+    sides: dict[str, Scan] = {"manticore": partial(selective_scan, backend="triton")}
     versions = {"torch": torch.__version__, "triton": triton.__version__}
     try:
         import mamba_ssm
@@ -178,22 +186,22 @@ def main() -> int:
     except ImportError:
         print(INSTALL)
     ceiling, device = copy_ceiling(), torch.cuda.get_device_name()
-    print(f"{device}, {versions}, copies at {ceiling / 1e9:.0f} GB/s; ms, then MiB of each side")
-    print(f"{'size':>10} {'length':>6} {'dtype':>8} {'task':>16} {'ours':>9} {'mamba_ssm':>9}", end=" ")
+    print(f"{device}, {versions}, copies at {ceiling / 1e9:.0f} GB/s; ms, then MiB of each")
+    print(f"{'size':>10} {'length':>6} {'dtype':>8} {'task':>16} {'manticore':>9} {'mamba_ssm':>9}", end=" ")
     print(f"{'ratio':>6} {'GB/s':>7} {'of copy':>7} {'MiB':>9}")
     rows: list[Any] = []
     for size in args.sizes:
         for name in args.dtypes:
             for length in args.lengths:
                 try:
-                    found = row(sides, size, length, getattr(torch, name), args.repeats, ceiling)
+                    measurements = row(sides, size, length, getattr(torch, name), args.repeats, ceiling)
                 except torch.cuda.OutOfMemoryError:
-                    found = []
+                    measurements = []
                     print(f"{size:>10} {length:6} {name:>8} out of memory")
                 torch.cuda.empty_cache()
-                for figures in found:
+                for figures in measurements:
                     show(figures)
-                rows += found
+                rows += measurements
     report = {"device": device, "versions": versions, "copy_bytes_per_second": ceiling, "rows": rows}
     args.out.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
     print(f"wrote {args.out}")

@@ -1,11 +1,11 @@
-"""A search step at the paper's ListOps size on a CUDA GPU: tokens a second, where the time goes, what compiling gains.
+"""A search step at the paper's ListOps size on a CUDA GPU: throughput, shares of GPU time, gain of torch.compile.
 
     python benchmarks/gpu/search_step.py --json search_step.json
 
 GPT-Neo (width 512, 6 layers) and Mamba (width 512, 12 layers) in 6 stages, batch 8, 2,000 tokens. For each kind of step
-(dense mixture, sampled path, alphas alone) and precision it prints the median time of a step, tokens a second, peak
-memory, and the shares of GPU time in matrix products, in scans and convolutions, in attention, and in the rest. Then
-the same dense step with every segment compiled (torch.compile) and replayed as a CUDA graph.
+(dense mixture, sampled path, alphas alone) and precision it prints the median time of a step, tokens per second, peak
+memory, and the shares of GPU time of matrix products, scans and convolutions, attention, and the rest. Then it runs the
+dense step with all segments compiled by torch.compile and replayed as CUDA graphs.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def build(width: int, layers: int, length: int) -> Any:
 
 
 def stepper(net: Any, ids: torch.Tensor, labels: torch.Tensor, dtype: torch.dtype, kind: str) -> Callable[[], object]:
-    """One optimizer step of a kind, as a search takes it."""
+    """One optimizer step of a search, of the given kind."""
     from manticore.bench.search_step import NAMES, step
 
     options = {"path": (NAMES * STAGES)[:STAGES]} if kind == "sampled path" else {}
@@ -55,7 +55,7 @@ def stepper(net: Any, ids: torch.Tensor, labels: torch.Tensor, dtype: torch.dtyp
 
 
 def timed(step: Callable[[], object], repeats: int) -> tuple[float, int]:
-    """Median seconds of a step after three to warm up, and peak bytes."""
+    """Median seconds of a step after three warm-up steps, and peak bytes."""
     for _ in range(3):
         step()
     torch.cuda.synchronize()
@@ -72,21 +72,21 @@ def timed(step: Callable[[], object], repeats: int) -> tuple[float, int]:
 
 
 def shares(step: Callable[[], object]) -> dict[str, float]:
-    """Shares of GPU time by kind of kernel, told from the kernels' names."""
-    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CUDA]) as seen:
+    """Shares of GPU time by kind of kernel, as recognized by its name."""
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CUDA]) as profile:
         step()
         torch.cuda.synchronize()
-    spent = dict.fromkeys([*KINDS, "rest"], 0.0)
-    for event in seen.key_averages():
+    time = dict.fromkeys([*KINDS, "rest"], 0.0)
+    for event in profile.key_averages():
         name = event.key.lower()
-        kind = next((kind for kind, words in KINDS.items() if any(word in name for word in words)), "rest")
-        spent[kind] += event.self_device_time_total
-    total = sum(spent.values()) or 1.0
-    return {kind: value / total for kind, value in spent.items()}
+        kind = next((kind for kind, parts in KINDS.items() if any(part in name for part in parts)), "rest")
+        time[kind] += event.self_device_time_total
+    total = sum(time.values()) or 1.0
+    return {kind: value / total for kind, value in time.items()}
 
 
-def compiled(net: Any) -> None:
-    """Compile every segment by itself; a CUDA graph replays each (mode `reduce-overhead`)."""
+def compile_segments(net: Any) -> None:
+    """Compile each segment; a CUDA graph replays it (mode `reduce-overhead`)."""
     from manticore.modeling.segments import Segment
 
     for part in list(net.modules()):
@@ -95,49 +95,49 @@ def compiled(net: Any) -> None:
 
 
 def main() -> int:
-    """Measure, print, write."""
+    """Run the benchmark. Returns 2 if there is no CUDA device."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--width", type=int, default=512, help="features (default 512)")
     parser.add_argument("--layers", type=int, default=6, help="GPT-Neo layers; Mamba has twice as many (default 6)")
     parser.add_argument("--batch", type=int, default=8, help="sequences (default 8)")
     parser.add_argument("--length", type=int, default=2000, help="tokens (default 2000)")
     parser.add_argument("--repeats", type=int, default=20, help="timed steps (default 20)")
-    parser.add_argument("--no-compile", action="store_true", help="leave torch.compile out")
-    parser.add_argument("--json", type=Path, help="write the numbers here as well")
-    given = parser.parse_args()
+    parser.add_argument("--no-compile", action="store_true", help="do not run with torch.compile")
+    parser.add_argument("--json", type=Path, help="write the measurements to this file")
+    args = parser.parse_args()
     if not torch.cuda.is_available():
-        print("search_step.py: error: torch sees no CUDA GPU here; this benchmark is for one", file=sys.stderr)
+        print("search_step.py: error: no CUDA device was found", file=sys.stderr)
         return 2
     from manticore import kernels
     from manticore.bench.search_step import LABELS, VOCAB
 
     kernels.install()
-    ids = torch.randint(3, VOCAB, (given.batch, given.length), device="cuda")
-    labels = torch.randint(0, LABELS, (given.batch,), device="cuda")
+    ids = torch.randint(3, VOCAB, (args.batch, args.length), device="cuda")
+    labels = torch.randint(0, LABELS, (args.batch,), device="cuda")
     rows: list[dict[str, Any]] = []
 
-    def report(net: Any, dtype: torch.dtype, kind: str, how: str) -> None:
+    def report(net: Any, dtype: torch.dtype, kind: str, mode: str) -> None:
         step = stepper(net, ids, labels, dtype, kind)
-        seconds, peak = timed(step, given.repeats)
-        row = {"step": kind, "dtype": str(dtype).removeprefix("torch."), "how": how, "seconds": seconds}
+        seconds, peak = timed(step, args.repeats)
+        row = {"step": kind, "dtype": str(dtype).removeprefix("torch."), "mode": mode, "seconds": seconds}
         row |= {"tokens_per_second": ids.numel() / seconds, "peak_bytes": peak, "shares": shares(step)}
         rows.append(row)
         parts = ", ".join(f"{name} {share:.0%}" for name, share in row["shares"].items())
-        print(f"{kind:14} {row['dtype']:9} {how:9} {seconds * 1e3:8.1f} ms {row['tokens_per_second']:10,.0f} tokens/s")
+        print(f"{kind:14} {row['dtype']:9} {mode:9} {seconds * 1e3:8.1f} ms {row['tokens_per_second']:10,.0f} tokens/s")
         print(f"{'':14} peak {peak / 2**30:.1f} GiB; {parts}", flush=True)
 
     for dtype in (torch.float32, torch.bfloat16):
-        net = build(given.width, given.layers, given.length)
+        net = build(args.width, args.layers, args.length)
         for kind in ("dense mixture", "sampled path", "alphas"):
             report(net, dtype, kind, "eager")
-        if not given.no_compile:
-            compiled(net)
+        if not args.no_compile:
+            compile_segments(net)
             report(net, dtype, "dense mixture", "compiled")
         del net
         torch.cuda.empty_cache()
-    if given.json:
-        facts = {"device": torch.cuda.get_device_name(), "torch": torch.__version__, "size": vars(given)}
-        given.json.write_text(json.dumps(facts | {"rows": rows}, indent=1, default=str))
+    if args.json:
+        facts = {"device": torch.cuda.get_device_name(), "torch": torch.__version__, "size": vars(args)}
+        args.json.write_text(json.dumps(facts | {"rows": rows}, indent=1, default=str))
     return 0
 
 

@@ -1,7 +1,7 @@
-"""The runtime: what an exported checkpoint needs, and nothing of search.
+"""The runtime of exported hybrids: configuration, models, branches, projectors, heads and cache. It contains no search.
 
-Flat, with relative imports only, on torch and transformers alone, because Hugging Face copies these files into every
-checkpoint (all but this one, which enters the classes into transformers' Auto classes).
+Hugging Face copies these files into every checkpoint. They are therefore in one flat folder, with relative imports, and
+need torch and transformers alone. This file is not copied; it registers the classes with transformers' Auto classes.
 """
 
 from transformers import (

@@ -1,4 +1,4 @@
-"""Pico components of real Hugging Face classes, shared by tests."""
+"""Very small components of real Hugging Face classes, shared by tests."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ SCRATCH = Scratch(ATTENTION, RECURRENT, VOCAB, 64)
 
 
 def component(family: str, name: str = "", **size: int) -> Component:
-    """A random component; `family` is a row of the table or one of the Llama-like model types."""
+    """A randomly initialized component of a family of the table, or of a Llama-like model type."""
     torch.manual_seed(hash_of(family + name))
     name = name or family
     if family in ("mistral", "qwen2", "qwen3"):
         return load(ComponentSpec(name=name, model=_llama_like(family)))
-    made = load(ComponentSpec(family, name, init="scratch", size=size), SCRATCH)
-    made.model.eval()
-    return made
+    loaded = load(ComponentSpec(family, name, init="scratch", size=size), SCRATCH)
+    loaded.model.eval()
+    return loaded
 
 
 def _llama_like(model_type: str) -> torch.nn.Module:
@@ -51,21 +51,21 @@ def _llama_like(model_type: str) -> torch.nn.Module:
 
 
 def hash_of(text: str) -> int:
-    """A small number that is the same in every process."""
-    return sum(ord(letter) * (place + 1) for place, letter in enumerate(text))
+    """A small integer that is the same in every process."""
+    return sum(ord(letter) * (index + 1) for index, letter in enumerate(text))
 
 
 def supernet(base: str, donor: str, head_spec: HeadSpec | None = None, **space: object) -> Supernet:
     """A supernet of two families, named `base` and `donor`."""
     components = [component(base, "base"), component(donor, "donor")]
     options = {"stages": 3, **space}
-    made = Supernet(components, SearchSpace(["base", "donor"], **options), "base", head_spec or HeadSpec())
+    net = Supernet(components, SearchSpace(["base", "donor"], **options), "base", head_spec or HeadSpec())
     torch.manual_seed(0)
-    with torch.no_grad():  # projectors off the identity, so that a test that forgot them fails
-        for name, parameter in made.named_parameters():
+    with torch.no_grad():  # not the identity, so that a result without projectors differs
+        for name, parameter in net.named_parameters():
             if is_projector_weight(name):
                 parameter.add_(0.05 * torch.randn_like(parameter))
-    return made.eval()
+    return net.eval()
 
 
 def tokens(batch: int = 3, length: int = 17, pad_left: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
