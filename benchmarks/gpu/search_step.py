@@ -43,7 +43,7 @@ def build(width: int, layers: int, length: int) -> Any:
 
 def stepper(net: Any, ids: torch.Tensor, labels: torch.Tensor, dtype: torch.dtype, kind: str) -> Callable[[], object]:
     """One optimizer step of a search, of the given kind."""
-    from manticore.bench.search_step import NAMES, step
+    from manticore.bench.search_step import NAMES, optimizer_step
 
     options = {"path": (NAMES * STAGES)[:STAGES]} if kind == "sampled path" else {}
 
@@ -51,7 +51,7 @@ def stepper(net: Any, ids: torch.Tensor, labels: torch.Tensor, dtype: torch.dtyp
         with torch.autocast("cuda", dtype, enabled=dtype != torch.float32):
             return F.cross_entropy(net(ids, **options).float(), labels)
 
-    return step(net, loss, alphas=kind == "alphas")
+    return optimizer_step(net, loss, alphas=kind == "alphas")
 
 
 def timed(step: Callable[[], object], repeats: int) -> tuple[float, int]:

@@ -1,30 +1,91 @@
-"""The cases of `manticore bench kernels`: our kernels against what transformers runs without them."""
+"""The cases of `manticore bench kernels`: our kernels against the implementations of transformers and mambapy."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from manticore import kernels
-from manticore.bench.case import Case, Promise, Size
 from manticore.bench.timing import Thunk
 
+OURS = "manticore"
+"""Name of our own side of every case."""
+
+Size = Mapping[str, int]
+
+Setup = Callable[[Size], Thunk]
+"""Prepares one side of a case at a size; the returned thunk runs it forward and backward."""
+
 _HEADS = 8
+
+
+@dataclass(frozen=True)
+class Target:
+    """What our side is expected to reach against another one.
+
+    Attributes:
+        speedup: at least this many times faster.
+        memory: at most this share of the other side's peak memory.
+    """
+
+    speedup: float | None = None
+    memory: float | None = None
+
+
+@dataclass(frozen=True)
+class Case:
+    """One comparison.
+
+    Attributes:
+        name: for the table and the command line.
+        about: one line.
+        sides: set-ups by name; the first is ours.
+        full: size of the figures that are reported.
+        quick: size that shows that the case runs.
+        targets: by side.
+        needs: the package a side cannot run without, by side.
+    """
+
+    name: str
+    about: str
+    sides: Mapping[str, Setup]
+    full: Size
+    quick: Size
+    targets: Mapping[str, Target] = field(default_factory=dict)
+    needs: Mapping[str, str] = field(default_factory=dict)
+
+    def size(self, quick: bool) -> Size:
+        """The quick or the full size."""
+        return self.quick if quick else self.full
 
 
 def _normal(*shape: int) -> Tensor:
     return torch.randn(shape, generator=torch.Generator().manual_seed(sum(shape)))
 
 
-def _leaves(given: dict[str, Tensor]) -> dict[str, Tensor]:
-    return {name: x.requires_grad_() for name, x in given.items()}
+def _with_grad(args: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {name: x.requires_grad_() for name, x in args.items()}
 
 
-def _scan_arguments(size: Size) -> dict[str, Tensor]:
+def _forward_backward(run: Any, args: dict[str, Tensor]) -> Thunk:
+    """A thunk that runs forward and backward and deletes the gradients of `args`."""
+
+    def thunk() -> None:
+        out = run()
+        out.backward(torch.ones_like(out))
+        for x in args.values():
+            x.grad = None
+
+    return thunk
+
+
+def _scan_args(size: Size) -> dict[str, Tensor]:
     batch, width, length, state = (size[name] for name in ("batch", "width", "length", "state"))
-    given = {
+    args = {
         "u": _normal(batch, width, length),
         "delta": _normal(batch, width, length) - 2,
         "A": -torch.arange(1.0, state + 1).repeat(width, 1),
@@ -34,60 +95,50 @@ def _scan_arguments(size: Size) -> dict[str, Tensor]:
         "z": _normal(batch, width, length),
         "delta_bias": _normal(width),
     }
-    return _leaves(given)
+    return _with_grad(args)
 
 
-def _trained(run: Any, leaves: dict[str, Tensor]) -> Thunk:
-    """Forward and backward of `run`, as one thunk that leaves no gradient behind."""
-
-    def both() -> None:
-        out = run()
-        out.backward(torch.ones_like(out))
-        for x in leaves.values():
-            x.grad = None
-
-    return both
+def setup_scan(size: Size) -> Thunk:
+    """Our selective scan."""
+    args: dict[str, Any] = _scan_args(size)
+    return _forward_backward(lambda: kernels.selective_scan(**args, delta_softplus=True), args)
 
 
-def our_scan(size: Size) -> Thunk:
-    """Our selective scan, forward and backward."""
-    given: dict[str, Any] = _scan_arguments(size)
-    return _trained(lambda: kernels.selective_scan(**given, delta_softplus=True), given)
-
-
-def _their_scan(size: Size, **options: bool) -> Thunk:
+def _setup_transformers_scan(size: Size, **options: bool) -> Thunk:
     from transformers.models.mamba.modeling_mamba import mamba_selective_scan
 
-    given = _scan_arguments(size)
-    u, delta, A, B, C = (given[name] for name in ("u", "delta", "A", "B", "C"))
-    rest = {name: given[name] for name in ("D", "z", "delta_bias")}
-    return _trained(lambda: mamba_selective_scan(u, delta, A, B, C, **rest, delta_softplus=True, **options), given)
+    args = _scan_args(size)
+    u, delta, A, B, C = (args[name] for name in ("u", "delta", "A", "B", "C"))
+    rest = {name: args[name] for name in ("D", "z", "delta_bias")}
+    return _forward_backward(
+        lambda: mamba_selective_scan(u, delta, A, B, C, **rest, delta_softplus=True, **options), args
+    )
 
 
-def _mambapy_scan(size: Size) -> Thunk:
-    return _their_scan(size, use_mambapy=True)
+def _setup_mambapy_scan(size: Size) -> Thunk:
+    return _setup_transformers_scan(size, use_mambapy=True)
 
 
-def _conv_arguments(size: Size) -> dict[str, Tensor]:
+def _conv_args(size: Size) -> dict[str, Tensor]:
     batch, width, length = (size[name] for name in ("batch", "width", "length"))
-    return _leaves({"x": _normal(batch, length, width).mT, "weight": _normal(width, 4), "bias": _normal(width)})
+    return _with_grad({"x": _normal(batch, length, width).mT, "weight": _normal(width, 4), "bias": _normal(width)})
 
 
-def _our_conv(size: Size) -> Thunk:
-    given: dict[str, Any] = _conv_arguments(size)
-    return _trained(lambda: kernels.causal_conv1d(**given, activation="silu"), given)
+def _setup_conv(size: Size) -> Thunk:
+    args: dict[str, Any] = _conv_args(size)
+    return _forward_backward(lambda: kernels.causal_conv1d(**args, activation="silu"), args)
 
 
-def _their_conv(size: Size) -> Thunk:
+def _setup_transformers_conv(size: Size) -> Thunk:
     from transformers.models.mamba.modeling_mamba import causal_conv1d_fn
 
-    given = _conv_arguments(size)
-    return _trained(lambda: causal_conv1d_fn(given["x"], given["weight"], given["bias"], activation="silu"), given)
+    args = _conv_args(size)
+    return _forward_backward(lambda: causal_conv1d_fn(args["x"], args["weight"], args["bias"], activation="silu"), args)
 
 
-def _ssd_arguments(size: Size) -> dict[str, Tensor]:
+def _ssd_args(size: Size) -> dict[str, Tensor]:
     batch, length, heads, head, state = (size[name] for name in ("batch", "length", "heads", "head", "state"))
-    given = {
+    args = {
         "x": _normal(batch, length, heads, head),
         "dt": _normal(batch, length, heads),
         "A": -torch.arange(1.0, heads + 1),
@@ -96,40 +147,40 @@ def _ssd_arguments(size: Size) -> dict[str, Tensor]:
         "D": torch.ones(heads),
         "dt_bias": _normal(heads) - 3,
     }
-    return _leaves(given)
+    return _with_grad(args)
 
 
-def _our_ssd(size: Size) -> Thunk:
-    given: dict[str, Any] = _ssd_arguments(size)
-    return _trained(lambda: kernels.ssd_scan(**given, dt_softplus=True), given)
+def _setup_ssd(size: Size) -> Thunk:
+    args: dict[str, Any] = _ssd_args(size)
+    return _forward_backward(lambda: kernels.ssd_scan(**args, dt_softplus=True), args)
 
 
-def _their_ssd(size: Size) -> Thunk:
+def _setup_transformers_ssd(size: Size) -> Thunk:
     from transformers.models.mamba2.modeling_mamba2 import mamba2_chunk_scan
 
-    given: dict[str, Any] = _ssd_arguments(size)
-    along, rest = list(given.values())[:5], {"D": given["D"], "dt_bias": given["dt_bias"], "dt_softplus": True}
-    return _trained(lambda: mamba2_chunk_scan(*along, chunk_size=min(256, size["length"]), **rest), given)
+    args: dict[str, Any] = _ssd_args(size)
+    sequences, rest = list(args.values())[:5], {"D": args["D"], "dt_bias": args["dt_bias"], "dt_softplus": True}
+    return _forward_backward(lambda: mamba2_chunk_scan(*sequences, chunk_size=min(256, size["length"]), **rest), args)
 
 
-def _step(model: nn.Module, size: Size) -> Thunk:
-    """Forward and backward of a backbone on random features."""
-    stream = _normal(size["batch"], size["length"], size["width"])
+def _model_step(model: nn.Module, size: Size) -> Thunk:
+    """Forward and backward of a backbone on random embeddings."""
+    x_BLD = _normal(size["batch"], size["length"], size["width"])
     model.train()
 
-    def both() -> None:
-        model(inputs_embeds=stream, use_cache=False)[0].square().mean().backward()
+    def thunk() -> None:
+        model(inputs_embeds=x_BLD, use_cache=False)[0].square().mean().backward()
         model.zero_grad(set_to_none=True)
 
-    return both
+    return thunk
 
 
-def _lent(run: Thunk) -> Thunk:
-    def inside() -> None:
+def _with_our_kernels(run: Thunk) -> Thunk:
+    def thunk() -> None:
         with kernels.installed():
             run()
 
-    return inside
+    return thunk
 
 
 def _mamba(size: Size, mambapy: bool = False) -> Any:
@@ -140,12 +191,12 @@ def _mamba(size: Size, mambapy: bool = False) -> Any:
     return MambaModel(MambaConfig(vocab_size=16, use_mambapy=mambapy, **sizes))
 
 
-def _our_mamba(size: Size) -> Thunk:
-    return _lent(_step(_mamba(size), size))
+def _setup_mamba(size: Size) -> Thunk:
+    return _with_our_kernels(_model_step(_mamba(size), size))
 
 
-def _mambapy_mamba(size: Size) -> Thunk:
-    return _step(_mamba(size, mambapy=True), size)
+def _setup_mambapy_mamba(size: Size) -> Thunk:
+    return _model_step(_mamba(size, mambapy=True), size)
 
 
 def _gpt_neo(size: Size) -> Any:
@@ -153,68 +204,70 @@ def _gpt_neo(size: Size) -> Any:
 
     torch.manual_seed(0)
     sizes = {"hidden_size": size["width"], "num_layers": size["layers"], "num_heads": _HEADS}
-    reach = {"max_position_embeddings": size["length"], "window_size": 256}
-    kinds = [[["global", "local"], size["layers"] // 2]]
-    return GPTNeoModel(GPTNeoConfig(vocab_size=16, attention_types=kinds, **sizes, **reach))
+    context = {"max_position_embeddings": size["length"], "window_size": 256}
+    attention_types = [[["global", "local"], size["layers"] // 2]]
+    return GPTNeoModel(GPTNeoConfig(vocab_size=16, attention_types=attention_types, **sizes, **context))
 
 
-def _our_gpt_neo(size: Size) -> Thunk:
-    return _lent(_step(_gpt_neo(size), size))
+def _setup_gpt_neo(size: Size) -> Thunk:
+    return _with_our_kernels(_model_step(_gpt_neo(size), size))
 
 
-def _their_gpt_neo(size: Size) -> Thunk:
-    return _step(_gpt_neo(size), size)
+def _setup_transformers_gpt_neo(size: Size) -> Thunk:
+    return _model_step(_gpt_neo(size), size)
 
 
 SCAN = {"batch": 2, "width": 1024, "state": 16}
+"""The size of a scan without its length."""
+
 _SMALL = {"batch": 1, "width": 32, "length": 64, "state": 4}
 
 CASES = (
     Case(
         "scan",
         "selective scan, forward and backward, against mambapy's parallel scan",
-        {"ours": our_scan, "mambapy": _mambapy_scan},
+        {OURS: setup_scan, "mambapy": _setup_mambapy_scan},
         full={**SCAN, "length": 2048},
         quick=_SMALL,
-        promises={"mambapy": Promise(time=7, memory=1 / 3)},
+        targets={"mambapy": Target(speedup=7, memory=1 / 3)},
         needs={"mambapy": "mambapy"},
     ),
     Case(
         "scan-default",
         "selective scan, forward and backward, against transformers' default loop",
-        {"ours": our_scan, "transformers": _their_scan},
+        {OURS: setup_scan, "transformers": _setup_transformers_scan},
         full={**SCAN, "length": 512},
         quick=_SMALL,
-        promises={"transformers": Promise(time=150)},
+        targets={"transformers": Target(speedup=150)},
     ),
     Case(
         "mamba-step",
         "a whole Mamba, forward and backward, against the same with mambapy",
-        {"ours": _our_mamba, "mambapy": _mambapy_mamba},
+        {OURS: _setup_mamba, "mambapy": _setup_mambapy_mamba},
         full={"batch": 2, "width": 256, "length": 2000, "state": 16, "layers": 12},
         quick={**_SMALL, "layers": 2},
-        promises={"mambapy": Promise(time=8)},
+        targets={"mambapy": Target(speedup=8)},
         needs={"mambapy": "mambapy"},
     ),
     Case(
         "gpt-neo-step",
         "a whole GPT-Neo, forward and backward, against transformers' eager attention",
-        {"ours": _our_gpt_neo, "transformers": _their_gpt_neo},
+        {OURS: _setup_gpt_neo, "transformers": _setup_transformers_gpt_neo},
         full={"batch": 2, "width": 512, "length": 2000, "layers": 6},
         quick={"batch": 1, "width": 32, "length": 64, "layers": 2},
-        promises={"transformers": Promise(time=1.6)},
+        targets={"transformers": Target(speedup=1.6)},
     ),
     Case(
         "ssd",
         "Mamba-2's scan, forward and backward, against transformers' own",
-        {"ours": _our_ssd, "transformers": _their_ssd},
+        {OURS: _setup_ssd, "transformers": _setup_transformers_ssd},
         full={"batch": 2, "length": 2048, "heads": 16, "head": 64, "state": 64},
         quick={"batch": 1, "length": 64, "heads": 2, "head": 8, "state": 4},
     ),
     Case(
         "conv",
         "causal convolution with SiLU, forward and backward, against transformers' own",
-        {"ours": _our_conv, "transformers": _their_conv},
+        {OURS: _setup_conv, "transformers": _setup_transformers_conv},
         full={"batch": 2, "width": 512, "length": 2000},
         quick=_SMALL,
     ),

@@ -1,60 +1,176 @@
-"""Runs cases, and tells ratios and whether each promise is kept."""
+"""Runs `manticore bench`: times the cases of kernels or a search step, prints tables, returns plain data.
+
+`python -m manticore.bench.run CASE SIDE full|quick THREADS` prints the peak memory of one side in bytes; each side is
+measured in such a process of its own.
+"""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
+import transformers
 from rich.console import Console
 
-from manticore.bench.case import Case, Promise
-from manticore.bench.timing import peak_elsewhere, race, ratio
-from manticore.kernels.dispatch import importable
+from manticore.bench import tables
+from manticore.bench.kernels import CASES, Case, Size, Target
+from manticore.bench.timing import peak_memory, race, ratio
+from manticore.kernels.dispatch import BACKENDS, OPERATIONS, explain_choice, importable
 from manticore.utils.console import info
 
-Row = dict[str, Any]
+
+@dataclass(frozen=True)
+class SideTiming:
+    """One side of a case. Of our own side the comparison is None; of a side that is not installed everything is.
+
+    Attributes:
+        case, side: their names.
+        size: of the case.
+        missing: the command that installs the side, if it is not installed.
+        seconds, repeats: median time and number of runs.
+        peak_bytes: peak memory; None where the system does not tell.
+        speedup: how many times faster ours is.
+        memory_share: our peak memory as a share of this side's.
+        target: what was expected.
+        target_met: whether it is; None without a target.
+    """
+
+    case: str
+    side: str
+    size: Size
+    missing: str | None = None
+    seconds: float | None = None
+    repeats: int | None = None
+    peak_bytes: int | None = None
+    speedup: float | None = None
+    memory_share: float | None = None
+    target: Target | None = None
+    target_met: bool | None = None
 
 
-def run_cases(cases: Sequence[Case], repeats: int, budget: float, quick: bool, console: Console) -> list[Row]:
-    """Every case's sides, timed in turns and weighed in processes of their own; told on `console` as they come."""
+def bench_kernels(
+    cases: Sequence[Case], repeats: int, budget: float, quick: bool, console: Console, scaling: bool
+) -> dict[str, Any]:
+    """Print which backend runs what, time the cases, and print their tables.
+
+    Args:
+        cases: the cases.
+        repeats: timed runs of each side.
+        budget: seconds after which a side is not run again.
+        quick: whether to use tiny sizes.
+        console: where tables are printed.
+        scaling: whether to time the growth of the scan, its distance from a bound and the first call, too.
+    """
     logging.getLogger("transformers").setLevel(logging.ERROR)
-    rows: list[Row] = []
+    backends = backend_choices("cpu")
+    console.print(tables.backend_table(backends))
+    rows: list[SideTiming] = []
     for case in cases:
         info(console, f"{case.name}: {case.about}")
         rows += run_case(case, repeats, budget, quick)
-    return rows
+    console.print(tables.case_table(rows))
+    out: dict[str, Any] = {"backends": backends, "rows": [asdict(row) for row in rows]}
+    return out | (_bench_scaling(repeats, quick, console) if scaling else {})
 
 
-def run_case(case: Case, repeats: int, budget: float, quick: bool) -> list[Row]:
-    """One row for each side: seconds, peak bytes, and how ours compares."""
-    absent = {side: package for side, package in case.needs.items() if not importable(package)}
-    present = {side: setup for side, setup in case.sides.items() if side not in absent}
+def _bench_scaling(repeats: int, quick: bool, console: Console) -> dict[str, Any]:
+    from manticore.bench.scaling import distance_from_bound, first_call_seconds, growth  # compiles when imported
+
+    lengths = growth(repeats, quick)
+    console.print(tables.growth_table(lengths))
+    bound = distance_from_bound(repeats, quick)
+    console.print(
+        f"scan, forward and backward: {bound.ratio:.2f} times its exponentials alone "
+        f"({tables.format_seconds(bound.exponentials_seconds)}), a lower bound"
+    )
+    first_call = first_call_seconds()
+    console.print(f"first call, compiling everything: {tables.format_seconds(first_call)}, once")
+    return {
+        "growth": [asdict(timing) for timing in lengths],
+        "bound": {**asdict(bound), "ratio": bound.ratio},
+        "first_call_seconds": first_call,
+    }
+
+
+def bench_search(
+    width: int, layers: int, batch: int, length: int, repeats: int, device: str, console: Console
+) -> dict[str, Any]:
+    """Time the steps of a search and print their table; arguments as of `time_search_step`."""
+    from manticore.bench.search_step import time_search_step  # a process that measures memory does without it
+
+    rows = time_search_step(width, layers, batch, length, repeats, device)
+    console.print(tables.step_table(rows))
+    size = {"width": width, "layers": layers, "batch": batch, "length": length}
+    return {"size": size, "rows": [asdict(row) for row in rows]}
+
+
+def backend_choices(device: str) -> list[dict[str, str]]:
+    """For each operation every backend that has it, and why it is chosen or not for fp32 tensors on `device`."""
+    tensors = {"x": torch.zeros(1, device=device)}
+    return [
+        {"operation": operation, "backend": backend, "reason": reason}
+        for operation in OPERATIONS
+        for backend, reason in explain_choice(operation, tensors)
+        if operation in BACKENDS[backend].operations
+    ]
+
+
+def run_case(case: Case, repeats: int, budget: float, quick: bool) -> list[SideTiming]:
+    """Time all sides of a case in turns, and measure the peak memory of each in its own process."""
+    missing = {side: package for side, package in case.needs.items() if not importable(package)}
     size = case.size(quick)
-    timings = race({side: setup(size) for side, setup in present.items()}, repeats, budget)
-    words = ("quick" if quick else "full", str(torch.get_num_threads()))
-    peaks = {side: peak_elsewhere(case.name, side, *words) for side in present}
+    timings = race({side: setup(size) for side, setup in case.sides.items() if side not in missing}, repeats, budget)
+    peaks = {side: peak_in_subprocess(case.name, side, quick) for side in timings}
     ours = next(iter(case.sides))
-    rows: list[Row] = []
+    rows = []
     for side in case.sides:
-        row: Row = {"case": case.name, "side": side, "size": dict(size)}
-        if side in absent:
-            rows.append(row | {"absent": f"pip install {absent[side]}"})
+        if side in missing:
+            rows.append(SideTiming(case.name, side, dict(size), missing=f"pip install {missing[side]}"))
             continue
-        row |= {"seconds": timings[side].seconds, "repeats": timings[side].repeats, "peak_bytes": peaks[side]}
+        comparison: dict[str, Any] = {}
         if side != ours:
-            faster = ratio(timings[side], timings[ours])
-            row |= _compare(faster, row, rows[0], case.promises)
-        rows.append(row)
+            comparison = compare(ratio(timings[side], timings[ours]), peaks[ours], peaks[side], case.targets.get(side))
+        seconds, runs = timings[side].seconds, timings[side].repeats
+        rows.append(SideTiming(case.name, side, dict(size), None, seconds, runs, peaks[side], **comparison))
     return rows
 
 
-def _compare(faster: float, row: Row, ours: Row, promises: Mapping[str, Promise]) -> Row:
-    """How many times faster ours is, what share of the memory it takes, and whether that was promised."""
-    promise = promises.get(row["side"], Promise())
-    share = ours["peak_bytes"] / row["peak_bytes"] if ours["peak_bytes"] and row["peak_bytes"] else None
-    kept = [faster >= promise.time] if promise.time else []
-    kept += [share <= promise.memory] if promise.memory and share is not None else []
-    promised = {"time": promise.time, "memory": promise.memory}
-    return {"times_faster": faster, "memory_share": share, "promised": promised, "kept": all(kept) if kept else None}
+def compare(speedup: float, our_peak: int | None, their_peak: int | None, target: Target | None) -> dict[str, Any]:
+    """The fields of `SideTiming` that compare a side with ours."""
+    share = our_peak / their_peak if our_peak and their_peak else None
+    target = target or Target()
+    checks = [speedup >= target.speedup] if target.speedup else []
+    checks += [share <= target.memory] if target.memory and share is not None else []
+    return {
+        "speedup": speedup,
+        "memory_share": share,
+        "target": target,
+        "target_met": all(checks) if checks else None,
+    }
+
+
+def peak_in_subprocess(case: str, side: str, quick: bool) -> int | None:
+    """Peak memory of a side in bytes, measured in a fresh process; None if that process fails."""
+    args = (case, side, "quick" if quick else "full", str(torch.get_num_threads()))
+    command = [sys.executable, "-m", "manticore.bench.run", *args]
+    process = subprocess.run(command, capture_output=True, text=True, check=False)
+    last = process.stdout.split()[-1:] if process.returncode == 0 else []
+    return int(last[0]) if last and last[0].isdigit() else None
+
+
+def main(name: str, side: str, size: str, threads: str) -> None:
+    """Print the peak memory of one side, without what is loaded and compiled once."""
+    transformers.utils.logging.set_verbosity_error()
+    torch.set_num_threads(int(threads))
+    case = next(case for case in CASES if case.name == name)
+    case.sides[side](case.quick)()
+    print(peak_memory(case.sides[side](case.size(size == "quick"))))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,90 +1,93 @@
-"""Results of benchmarks as tables for the terminal."""
+"""Tables of benchmarks for the terminal."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from itertools import groupby
+from typing import TYPE_CHECKING
 
 from rich import box
 from rich.table import Table
 
-Row = Mapping[str, Any]
+from manticore.bench.kernels import Target
+
+if TYPE_CHECKING:
+    from manticore.bench.run import SideTiming
+    from manticore.bench.scaling import LengthTiming
+    from manticore.bench.search_step import StepTiming
 
 
-def _table(*columns: str, left: int = 1, fixed: int = 99) -> Table:
-    """A table whose first `left` columns are words and whose first `fixed` are never broken."""
-    table = Table(box=box.SIMPLE_HEAD, header_style="bold", pad_edge=False)
-    for place, column in enumerate(columns):
-        table.add_column(column, justify="left" if place < left else "right", no_wrap=place < fixed)
+def case_table(rows: Sequence[SideTiming]) -> Table:
+    """The sides of all cases: time, peak memory, speedup and memory share of ours, targets."""
+    table = _table("case", "side", "median", "runs", "peak", "speedup", "memory", "target", "met", left=2)
+    for _, sides in groupby(rows, key=lambda row: row.case):
+        table.add_section()
+        for row in sides:
+            if row.missing or row.seconds is None:
+                table.add_row(row.case, row.side, f"missing: {row.missing}")
+                continue
+            cells = [format_seconds(row.seconds), str(row.repeats), _format_bytes(row.peak_bytes)]
+            if row.speedup is not None:
+                cells += [_format_factor(row.speedup), "?" if row.memory_share is None else f"{row.memory_share:.2g}"]
+                cells += [_format_target(row.target or Target()), _format_met(row.target_met)]
+            table.add_row(row.case, row.side, *cells)
     return table
 
 
-def seconds(value: float) -> str:
-    """A time with three digits and a unit."""
+def step_table(rows: Sequence[StepTiming]) -> Table:
+    """The kinds of search step: time, ratio and limit."""
+    table = _table("step", "median", "runs", "ratio", "to", "limit", "met")
+    for row in rows:
+        cells = [format_seconds(row.seconds), str(row.repeats)]
+        if row.ratio is not None:
+            cells += [f"{row.ratio:.2f}", row.relative_to or ""]
+            cells += ["" if row.limit is None else f"<= {row.limit:.2f}", _format_met(row.limit_met)]
+        table.add_row(row.step, *cells)
+    return table
+
+
+def backend_table(rows: Sequence[Mapping[str, str]]) -> Table:
+    """The backends of each operation, and why they are chosen or not."""
+    table = _table("operation", "backend", "reason", left=3, unbroken=2)
+    for operation, choices in groupby(rows, key=lambda row: row["operation"]):
+        for index, row in enumerate(choices):
+            table.add_row("" if index else operation, row["backend"], row["reason"])
+    return table
+
+
+def growth_table(rows: Sequence[LengthTiming]) -> Table:
+    """Time of the scan by length; a ratio of 1.00 throughout is linear growth."""
+    table = _table("length", "median", "per token, to the shortest")
+    for row in rows:
+        table.add_row(f"{row.length:,}", format_seconds(row.seconds), f"{row.per_token_ratio:.2f}")
+    return table
+
+
+def format_seconds(value: float) -> str:
+    """A time with three digits: `12.3 ms`, `1.23 s`."""
     return f"{value * 1e3:.3g} ms" if value < 1 else f"{value:.3g} s"
 
 
-def times(value: float) -> str:
-    """A ratio with three digits at most: 34.6x, 1,290x."""
+def _format_factor(value: float) -> str:
     return f"{value:,.0f}x" if value >= 100 else f"{value:.3g}x"
 
 
-def _size(value: int | None) -> str:
+def _format_bytes(value: int | None) -> str:
     return "?" if value is None else f"{value / 2**20:,.0f} MiB"
 
 
-def _verdict(row: Row) -> str:
-    return {True: "yes", False: "NO"}.get(row.get("kept"), "")  # type: ignore[arg-type]
+def _format_target(target: Target) -> str:
+    parts = [f">= {target.speedup:g}x" if target.speedup else "", f"<= {target.memory:.2f}" if target.memory else ""]
+    return ", ".join(part for part in parts if part)
 
 
-def _promised(promised: Mapping[str, float | None]) -> str:
-    time, memory = promised.get("time"), promised.get("memory")
-    words = [f">= {time:g}x" if time else "", f"<= {memory:.2f}" if memory else ""]
-    return ", ".join(word for word in words if word)
+def _format_met(met: bool | None) -> str:
+    return "" if met is None else "yes" if met else "NO"
 
 
-def races(rows: Sequence[Row]) -> Table:
-    """Cases and sides: seconds, peak memory; how many times faster ours is, with what share of the memory; promises."""
-    table = _table("case", "side", "median", "runs", "peak", "faster", "memory", "promised", "kept", left=2)
-    for place, row in enumerate(rows):
-        if place and row["case"] != rows[place - 1]["case"]:
-            table.add_section()
-        if "absent" in row:
-            table.add_row(row["case"], row["side"], f"absent: {row['absent']}")
-            continue
-        cells = [seconds(row["seconds"]), str(row["repeats"]), _size(row["peak_bytes"])]
-        if "times_faster" in row:
-            share = row["memory_share"]
-            cells += [times(row["times_faster"]), "?" if share is None else f"{share:.2g}"]
-            cells += [_promised(row["promised"]), _verdict(row)]
-        table.add_row(row["case"], row["side"], *cells)
-    return table
-
-
-def steps(rows: Sequence[Row]) -> Table:
-    """Kinds of search step: seconds, ratio, what was promised."""
-    table = _table("step", "median", "runs", "ratio", "to", "promised", "kept")
-    for row in rows:
-        cells = [seconds(row["seconds"]), str(row["repeats"])]
-        if "ratio" in row:
-            cells += [f"{row['ratio']:.2f}", row["against"]]
-            cells += [f"<= {row['promised']:.2f}" if "promised" in row else "", _verdict(row)]
-        table.add_row(row["step"], *cells)
-    return table
-
-
-def choices(rows: Sequence[Row]) -> Table:
-    """Who runs what, and why."""
-    table = _table("operation", "backend", "why", left=3, fixed=2)
-    for place, row in enumerate(rows):
-        new = not place or row["operation"] != rows[place - 1]["operation"]
-        table.add_row(row["operation"] if new else "", row["backend"], row["why"])
-    return table
-
-
-def growth(rows: Sequence[Row]) -> Table:
-    """How the scan grows with length: 1.00 throughout is linear."""
-    table = _table("length", "median", "per token, to the shortest")
-    for row in rows:
-        table.add_row(f"{row['length']:,}", seconds(row["seconds"]), f"{row['per_token_ratio']:.2f}")
+def _table(*columns: str, left: int = 1, unbroken: int = 99) -> Table:
+    """A table whose first `left` columns are text and whose first `unbroken` columns have no line breaks."""
+    table = Table(box=box.SIMPLE_HEAD, header_style="bold", pad_edge=False)
+    for index, column in enumerate(columns):
+        table.add_column(column, justify="left" if index < left else "right", no_wrap=index < unbroken)
     return table

@@ -1,11 +1,9 @@
-"""Time and memory of two or more ways to do one thing. Knows nothing of what is done."""
+"""Time and peak memory of alternatives that compute the same thing."""
 
 from __future__ import annotations
 
 import re
 import statistics
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -14,11 +12,12 @@ from pathlib import Path
 import torch
 
 Thunk = Callable[[], object]
+"""The work that is timed."""
 
 
 @dataclass(frozen=True)
 class Timing:
-    """Seconds of each run after a warm-up, in order."""
+    """Seconds of each timed run, in order; the warm-up is not among them."""
 
     samples: tuple[float, ...]
 
@@ -29,37 +28,39 @@ class Timing:
 
     @property
     def repeats(self) -> int:
-        """How many runs there were."""
+        """The number of timed runs."""
         return len(self.samples)
 
 
-def ratio(of: Timing, *to: Timing) -> float:
-    """How many times as long as `to` together it takes: the median over rounds, whose runs lie close in time.
+def ratio(numerator: Timing, *denominators: Timing) -> float:
+    """How many times as long a run takes as one of each of `denominators` together: the median over rounds.
 
-    A machine that is slow for a minute slows a whole round, and the ratio hardly notices; the quotient of two medians
-    would.
+    The runs of a round lie close in time, so a machine that is slow for a minute slows all of them and hardly changes
+    their ratio. It does change the quotient of two medians.
     """
-    rounds = zip(of.samples, *(timing.samples for timing in to), strict=False)
+    rounds = zip(numerator.samples, *(timing.samples for timing in denominators), strict=False)
     quotients: list[float] = [first / sum(others) for first, *others in rounds]
     return statistics.median(quotients)
 
 
-def race(sides: Mapping[str, Thunk], repeats: int, budget: float) -> dict[str, Timing]:
-    """Time the sides in turns, so that a busy moment of the machine hits all of them.
+def race(thunks: Mapping[str, Thunk], repeats: int, budget: float) -> dict[str, Timing]:
+    """Time the thunks in turns, so that a busy moment of the machine affects all of them.
 
-    Each is warmed up once and then run up to `repeats` times; a side that has used `budget` seconds, its warm-up
-    included, after one timed run sits out the rest.
+    Args:
+        thunks: by name.
+        repeats: timed runs of each, after one warm-up.
+        budget: seconds after which a thunk, its warm-up included, is not run again; each has at least one timed run.
     """
-    spent = {name: _clock(run) for name, run in sides.items()}
-    seen: dict[str, list[float]] = {name: [] for name in sides}
+    spent = {name: _clock(run) for name, run in thunks.items()}
+    samples: dict[str, list[float]] = {name: [] for name in thunks}
     for _ in range(repeats):
-        for name, run in sides.items():
-            if seen[name] and spent[name] > budget:
+        for name, run in thunks.items():
+            if samples[name] and spent[name] > budget:
                 continue
-            took = _clock(run)
-            spent[name] += took
-            seen[name].append(took)
-    return {name: Timing(tuple(times)) for name, times in seen.items()}
+            seconds = _clock(run)
+            spent[name] += seconds
+            samples[name].append(seconds)
+    return {name: Timing(tuple(seconds)) for name, seconds in samples.items()}
 
 
 def _clock(run: Thunk) -> float:
@@ -70,28 +71,20 @@ def _clock(run: Thunk) -> float:
     return time.perf_counter() - started
 
 
-def peak(run: Thunk) -> int | None:
-    """Bytes by which the process grows at most while `run` runs; None where the system cannot tell.
+def peak_memory(run: Thunk) -> int | None:
+    """Bytes by which the process grows at most during `run`; None where the system does not tell.
 
-    A process never quite shrinks back, so this is only to be trusted in a fresh one: see `peak_elsewhere`.
+    A process does not return all memory it has freed, so measure in a fresh process.
     """
     status, reset = Path("/proc/self/status"), Path("/proc/self/clear_refs")
     if not reset.exists():
         return None
-    before = _field(status, "VmRSS")
-    reset.write_text("5")  # the high-water mark starts again from what is held now
+    before = _status_bytes(status, "VmRSS")
+    reset.write_text("5")  # resets the high-water mark to the current size
     run()
-    return max(0, _field(status, "VmHWM") - before)
+    return max(0, _status_bytes(status, "VmHWM") - before)
 
 
-def _field(status: Path, name: str) -> int:
-    found = re.search(rf"{name}:\s+(\d+) kB", status.read_text())
-    return int(found.group(1)) * 1024 if found else 0
-
-
-def peak_elsewhere(*words: str) -> int | None:
-    """`peak` as a fresh process `python -m manticore.bench.worker WORDS` prints it; None if that process fails."""
-    command = [sys.executable, "-m", "manticore.bench.worker", *words]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    last = done.stdout.split()[-1:] if done.returncode == 0 else []
-    return int(last[0]) if last and last[0].isdigit() else None
+def _status_bytes(status: Path, name: str) -> int:
+    match = re.search(rf"{name}:\s+(\d+) kB", status.read_text())
+    return int(match.group(1)) * 1024 if match else 0

@@ -63,8 +63,8 @@ def run(options: BenchCommand) -> None:
 
 
 def _kernels(options: BenchCommand) -> dict[str, Any]:
-    from manticore.bench import facts, run, tables
     from manticore.bench.kernels import CASES
+    from manticore.bench.run import bench_kernels
     from manticore.utils.console import make_console
 
     known = {case.name: case for case in CASES}
@@ -72,34 +72,14 @@ def _kernels(options: BenchCommand) -> dict[str, Any]:
     for name in wanted:
         if name not in known:
             raise UnknownName("case", name, known)
-    console = make_console()
-    chosen = facts.choices("cpu")
-    console.print(tables.choices(chosen))
-    rows = run.run_cases([known[name] for name in wanted], options.repeats, options.budget, options.quick, console)
-    console.print(tables.races(rows))
-    result: dict[str, Any] = {"backends": chosen, "rows": rows}
-    if not options.case:
-        result["growth"] = facts.growth(options.repeats, options.quick)
-        console.print(tables.growth(result["growth"]))
-        result["bound"] = facts.distance_from_bound(options.repeats, options.quick)
-        exponentials = tables.seconds(result["bound"]["exponentials_seconds"])
-        console.print(
-            f"scan, forward and backward: {result['bound']['times_the_bound']:.2f} times its exponentials alone "
-            f"({exponentials}), which no scan can do without"
-        )
-        result["first_call_seconds"] = facts.first_call()
-        console.print(f"first call, compiling everything: {tables.seconds(result['first_call_seconds'])}, once")
-    return result
+    cases, scaling = [known[name] for name in wanted], not options.case
+    return bench_kernels(cases, options.repeats, options.budget, options.quick, make_console(), scaling)
 
 
 def _search(options: BenchCommand) -> dict[str, Any]:
-    from manticore.bench import tables
-    from manticore.bench.search_step import race_steps
+    from manticore.bench.run import bench_search
     from manticore.utils.console import make_console
 
     small = {"width": 32, "layers": 4, "batch": 2, "length": 32}
-    full = {name: getattr(options, name) for name in small}
-    size = small if options.quick else full
-    rows = race_steps(**size, repeats=options.repeats, device=options.device)
-    make_console().print(tables.steps(rows))
-    return {"size": size, "rows": rows}
+    size = small if options.quick else {name: getattr(options, name) for name in small}
+    return bench_search(**size, repeats=options.repeats, device=options.device, console=make_console())
