@@ -1,4 +1,4 @@
-"""A run folder as data: its result, and what only the logs have, the alphas and the training losses."""
+"""Reads a run folder: its result, and the mixing weights and training losses from its logs."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import csv
 import json
 import math
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,16 +16,17 @@ from manticore.errors import BadFile, ManticoreError
 from manticore.nas.architecture import Architecture
 from manticore.nas.topologies import topologies
 from manticore.results.search import SearchResult
+from manticore.utils.io import slug
 
 
 @dataclass(frozen=True)
 class Alphas:
-    """How the mixing weights moved.
+    """Mixing weights over the search.
 
     Attributes:
         candidates: the K names, in the order of the columns.
-        steps: the T steps that were recorded.
-        weights: T x S x K mixing weights.
+        steps: the T recorded steps.
+        weights: mixing weights, (T, S, K).
     """
 
     candidates: tuple[str, ...]
@@ -33,11 +35,11 @@ class Alphas:
 
     @property
     def late(self) -> bool:
-        """Whether the record begins well after the first step: the alphas were frozen until then."""
+        """Whether the record begins well after the first step, because the alphas were frozen before."""
         return len(self.steps) > 1 and self.steps[0] > 2 * (self.steps[1] - self.steps[0])
 
     def series(self, stage: int, name: str) -> list[tuple[float, float]]:
-        """(step, weight) of one candidate at one stage (counted from 0)."""
+        """(step, weight) of a candidate at a stage (counted from 0)."""
         column = self.candidates.index(name)
         return [(step, weights[stage][column]) for step, weights in zip(self.steps, self.weights, strict=True)]
 
@@ -47,9 +49,9 @@ class Curve:
     """Training losses of one phase, in nats.
 
     Attributes:
-        phase: its name, without the number of a resumption.
-        loss: (step, loss) of the weights.
-        alpha_loss: (step, loss) of the alphas; empty where they do not move.
+        phase: its name.
+        loss: (step, loss) on the examples that train the weights.
+        alpha_loss: (step, loss) on the examples that train the alphas; empty in a phase without a search.
     """
 
     phase: str
@@ -59,14 +61,14 @@ class Curve:
 
 @dataclass(frozen=True)
 class Run:
-    """A finished run, as its folder has it.
+    """The data of a finished run.
 
     Attributes:
         folder: the run folder.
         result: its metrics.json.
-        architecture: the chosen path.
-        alphas: how the search moved; None for a search that trains nothing.
-        curves: training losses, one a phase; empty if nothing was logged.
+        architecture: the selected path.
+        alphas: mixing weights over the search; None for a strategy that trains none.
+        curves: training losses by phase; empty if nothing was logged.
         recipe: recipe.yaml as text; empty if there is none.
     """
 
@@ -79,7 +81,7 @@ class Run:
 
     @property
     def candidates(self) -> tuple[str, ...]:
-        """What each stage could be, base first and skip last."""
+        """The candidates of every stage, the base model first and skip last."""
         names = self.alphas.candidates if self.alphas else (*self.architecture.components, *self.architecture.path)
         base = self.architecture.base
         return tuple(sorted(dict.fromkeys(names), key=lambda name: (name == SKIP, name != base)))
@@ -105,22 +107,22 @@ class Run:
         return f"layer {first}" if first == last else f"layers {first}–{last}"
 
     def final_weight(self, stage: int, name: str) -> float | None:
-        """Mixing weight of a candidate at a stage (counted from 0) at the end; None if nothing was searched."""
+        """Mixing weight of a candidate at a stage (counted from 0) at the end; None without mixing weights."""
         if self.alphas is None or name not in self.alphas.candidates:
             return None
         return self.alphas.weights[-1][stage][self.alphas.candidates.index(name)]
 
 
 def read_run(folder: Path | str, result: SearchResult | None = None) -> Run:
-    """Everything a report needs.
+    """Read a run folder.
 
     Args:
         folder: the run folder.
         result: the result of a run that has not written its metrics.json yet. Default: read the file.
 
     Raises:
-        ManticoreError: `folder` is not a finished run's.
-        BadFile: one of its files is not what it should be.
+        ManticoreError: `folder` is not the folder of a finished run.
+        BadFile: a file cannot be read as what a run writes, or belongs to another run.
     """
     folder = Path(folder)
     for name in ("architecture.json", *(() if result else (SearchResult.FILE,))):
@@ -144,11 +146,11 @@ def read_run(folder: Path | str, result: SearchResult | None = None) -> Run:
 
 
 def _read_alphas(file: Path, stages: int) -> Alphas | None:
-    """The records of a search; a last line that a kill cut short is left out."""
+    """The recorded mixing weights; None without a record. An incomplete last line, of a killed process, is ignored."""
     if not file.is_file():
         return None
     lines = [line for line in file.read_text(encoding="utf-8").splitlines() if line.strip()]
-    records: dict[float, Any] = {}
+    records: dict[float, Any] = {}  # a resumed search repeats steps; the later record of a step counts
     for number, line in enumerate(lines, start=1):
         try:
             record = json.loads(line)
@@ -157,56 +159,57 @@ def _read_alphas(file: Path, stages: int) -> Alphas | None:
         except (ValueError, KeyError, TypeError):
             if number == len(lines):
                 break
-            raise BadFile(file, "not a record of alphas", number) from None
+            raise BadFile(file, "not a record of mixing weights", number) from None
     if not records:
         return None
     steps = tuple(sorted(records))
     weights = tuple(records[step] for step in steps)
-    if any(len(at) != stages or any(len(row) != len(candidates) for row in at) for at in weights):
-        raise BadFile(file, f"weights that are not {stages} stages x {len(candidates)} candidates")
+    if any(len(rows) != stages or any(len(row) != len(candidates) for row in rows) for rows in weights):
+        raise BadFile(file, f"mixing weights that are not {stages} stages x {len(candidates)} candidates")
     return Alphas(candidates, steps, weights)
 
 
-def _read_curves(folder: Path, phases: list[str]) -> tuple[Curve, ...]:
-    """The losses of every phase, in the order in which the phases ran; `phases` are their names where known."""
-    titles = {re.sub(r"[^A-Za-z0-9_-]+", "-", phase).strip("-"): phase for phase in phases}
-    logs = {file.parent.name: file for file in folder.glob("*/metrics.csv")}
+def _read_curves(folder: Path, phases: Sequence[str]) -> tuple[Curve, ...]:
+    """The losses of every phase.
+
+    Args:
+        folder: has one folder per phase, and `PHASE.2`, `PHASE.3` for its resumptions.
+        phases: names of the phases in the order in which they ran.
+    """
+    names = {slug(phase): phase for phase in phases}
+    files = {file.parent.name: file for file in folder.glob("*/metrics.csv")}
     parts: dict[str, list[tuple[int, Path]]] = {}
-    for name, file in logs.items():
+    for name, file in files.items():
         resumed = re.fullmatch(r"(.+)\.(\d+)", name)
-        phase, number = (resumed[1], int(resumed[2])) if resumed and resumed[1] in logs else (name, 1)
+        # A phase whose own name ends in a number, such as `alone-qwen2.5`, is not a resumption.
+        phase, number = (resumed[1], int(resumed[2])) if resumed and resumed[1] in files else (name, 1)
         parts.setdefault(phase, []).append((number, file))
-    curves = [
-        _read_curve(titles.get(phase, phase), [file for _, file in sorted(files)]) for phase, files in parts.items()
-    ]
-    rank = {phase: place for place, phase in enumerate(phases)}
-    curves.sort(key=lambda curve: (rank.get(curve.phase, len(rank)), curve.phase))
+    curves = [_read_curve(names.get(phase, phase), [file for _, file in sorted(part)]) for phase, part in parts.items()]
+    order = {phase: index for index, phase in enumerate(phases)}
+    curves.sort(key=lambda curve: (order.get(curve.phase, len(order)), curve.phase))
     return tuple(curve for curve in curves if curve.loss)
 
 
-def _read_curve(phase: str, files: list[Path]) -> Curve:
-    """One phase; where a resumed part repeats steps, the later part counts."""
+def _read_curve(phase: str, files: Sequence[Path]) -> Curve:
+    """One phase. A resumption replaces what was logged from its first step on."""
     loss: dict[float, float] = {}
     alpha_loss: dict[float, float] = {}
     for file in files:
         with file.open(encoding="utf-8", newline="") as text:
             rows = [{key: _finite(cell) for key, cell in row.items() if key} for row in csv.DictReader(text)]
-        first = next((row["step"] for row in rows if row.get("step") is not None), None)
-        for held in (loss, alpha_loss):
-            for repeated in [step for step in held if first is not None and step >= first]:
-                del held[repeated]
-        for place, row in enumerate(rows, start=1):
-            step = row.get("step")
-            at = float(place) if step is None else step
-            for held, name in ((loss, "loss"), (alpha_loss, "alpha_loss")):
-                value = row.get(name)
+        start = next((step for row in rows if (step := row.get("step")) is not None), math.inf)
+        for name, curve in (("loss", loss), ("alpha_loss", alpha_loss)):
+            for step in [step for step in curve if step >= start]:
+                del curve[step]
+            for number, row in enumerate(rows, start=1):
+                value, step = row.get(name), row.get("step")
                 if value is not None:
-                    held[at] = value
+                    curve[float(number) if step is None else step] = value
     return Curve(phase, sorted(loss.items()), sorted(alpha_loss.items()))
 
 
 def _finite(cell: object) -> float | None:
-    """The number in a cell; None for an empty one, for text and for what is not finite."""
+    """The number in a cell; None for an empty cell, for text, and for infinity and NaN."""
     try:
         value = float(str(cell))
     except ValueError:
