@@ -30,7 +30,7 @@ def run(options: ReportCommand) -> None:
     from manticore.report.study.page import write_study_report
     from manticore.report.transfer.page import write_transfer_report
 
-    for file, write in {"comparison.json": write_study_report, "program.json": write_transfer_report}.items():
+    for file, write in {"comparison.json": write_study_report, "transfer.json": write_transfer_report}.items():
         if (options.folder / file).exists():
             print(write(options.folder))
             return

@@ -1,203 +1,241 @@
-"""What `manticore transfer` found, as plain data, from program.json. Knows nothing of how it is shown."""
+"""The result of a transfer study, `transfer.json`: which path the proxies choose, and how good it is on the target."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from typing import ClassVar
 
-from manticore.results.plain import (
-    called,
-    interval,
-    intervals,
-    mapping,
-    measured,
-    number,
-    number_or_none,
-    reading,
-    texts,
-)
-from manticore.utils.io import read_json
+from manticore.results.codec import Result
+from manticore.results.search import SplitScore
+from manticore.training.metrics import Metric
 from manticore.utils.statistics import Interval
 
-FILE = "program.json"
+TRANSFERRED, BEST = "transferred path", "best path"
+"""Names of rows of `TransferResult.arms`."""
 
 
 @dataclass(frozen=True)
-class TriedPath:
-    """A path that was trained on every task.
+class ProxySearch:
+    """The search of one seed on a proxy.
 
     Attributes:
-        path: names of the target's components.
-        proxy: mean accuracy on the proxies.
-        proxies: accuracy on each of them.
-        log_weight: of the searches, summed over proxies.
-        accuracy: on the target's test split.
+        path: for each of the S stages the chosen component, or `skip`; None if the search diverged.
+        weights: final mixing weights, S x K; None if the search diverged.
+        score: of the fine-tuned hybrid, on the validation split.
+    """
+
+    path: tuple[str, ...] | None
+    weights: tuple[tuple[float, ...], ...] | None
+    score: SplitScore
+
+
+@dataclass(frozen=True)
+class ProxyResult:
+    """A proxy task.
+
+    Attributes:
+        task, metric: its name and what it is measured by.
+        base: the component that provides embedding, residual stream, norm and head.
+        learning_rates: chosen on the validation split, by name of the model; paths have that of the base alone.
+        searches: by seed.
+    """
+
+    task: str
+    metric: Metric
+    base: str
+    learning_rates: Mapping[str, float]
+    searches: tuple[ProxySearch, ...]
+
+
+@dataclass(frozen=True)
+class Target:
+    """The target task.
+
+    Attributes:
+        task, metric, kind: its name, what it is measured by, kind of its head.
+        components: names of its components, in the order of those of the proxies.
+        base: the component that provides embedding, residual stream, norm and head.
+        learning_rates: chosen on the validation split, by name of the model; paths have that of the base alone.
+        heuristics: test score by name of what needs no model.
+    """
+
+    task: str
+    metric: Metric
+    kind: str
+    components: tuple[str, ...]
+    base: str
+    learning_rates: Mapping[str, float]
+    heuristics: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class PathScores:
+    """A path that was trained from scratch on every task.
+
+    Attributes:
+        path: for each stage the target's component, or `skip`.
+        proxies: score on the validation split of each proxy.
+        log_weights: by proxy, the sum over stages of the logarithms of the path's mixing weights, mean over seeds.
+        proxy: mean score over the proxies.
+        log_weight: sum over the proxies.
+        score: on the target's test split.
+        seed_scores: the same by seed.
     """
 
     path: tuple[str, ...]
-    proxy: Interval
     proxies: Mapping[str, Interval]
+    log_weights: Mapping[str, float]
+    proxy: Interval
     log_weight: float
-    accuracy: Interval
-
-    @classmethod
-    def of(cls, held: Mapping[str, Any]) -> TriedPath:
-        """From a path of program.json."""
-        proxies = {task: measured(value) for task, value in mapping(held["proxies"]).items()}
-        weight, reached = number(held["log_weight"]), measured(held["accuracy"])
-        return cls(texts(held["path"]), measured(held["proxy"]), proxies, weight, reached)
+    score: Interval
+    seed_scores: Mapping[str, float]
 
     @property
-    def words(self) -> str:
+    def summary(self) -> str:
         """`mamba · gpt-neo`."""
         return " · ".join(self.path)
 
 
 @dataclass(frozen=True)
 class TransferArm:
-    """What stands in the table of the target.
+    """A model in the table of the target.
 
     Attributes:
         name: as it is printed.
-        path: in words; empty if it has none.
-        accuracy: on the test split.
-        lead: over base alone.
-        regret: how far the best path is above; None for what is no path.
-        place: among all paths, from 1; None for what is no path.
+        path: for each stage the component; None for a component alone that is no path of the space.
+        score: on the test split.
+        seed_scores: the same by seed.
+        lead: over the base alone, paired over seeds.
+        regret: how far the best path is above, paired over seeds; None without a path.
+        rank: among all paths, from 1; None without a path.
     """
 
     name: str
-    path: str
-    accuracy: Interval
+    path: tuple[str, ...] | None
+    score: Interval
+    seed_scores: Mapping[str, float]
     lead: Interval
     regret: Interval | None
-    place: int | None
+    rank: int | None
 
-    @classmethod
-    def of(cls, held: Mapping[str, Any], where: Path | str = FILE) -> TransferArm:
-        """From a standing of program.json. Raises BadFile for what is none."""
-        with reading(where, called("standing", held, "name")):
-            path, regret, place = held["path"] or "", held.get("regret"), held.get("place")
-            return cls(
-                name=str(held["name"]),
-                path=path if isinstance(path, str) else " · ".join(texts(path)),
-                accuracy=measured(held["accuracy"]),
-                lead=interval(held["lead"]),
-                regret=None if regret is None else interval(regret),
-                place=None if place is None else int(place),
-            )
+
+@dataclass(frozen=True)
+class PathWeights:
+    """The chosen path and the final mixing weights, S x K, of one search."""
+
+    path: tuple[str, ...]
+    weights: tuple[tuple[float, ...], ...]
+
+
+@dataclass(frozen=True)
+class TargetSearch:
+    """The search on the target itself.
+
+    Attributes:
+        path_summary: the chosen paths, and how many seeds chose each.
+        score: of the hybrids on the test split.
+        seed_scores: the same by seed.
+        lead: over the base alone, paired over seeds.
+        regret: how far the best path is above the chosen paths, all trained from scratch.
+        correlation: rank correlation over all paths of its log weights with the test scores; None if one side is the
+            same for all paths.
+        searches: by seed.
+    """
+
+    path_summary: str
+    score: Interval
+    seed_scores: Mapping[str, float]
+    lead: Interval
+    regret: Interval
+    correlation: Interval | None
+    searches: tuple[PathWeights, ...]
 
 
 @dataclass(frozen=True)
 class ProxyCorrelation:
-    """How well one proxy, or all, rank the target's paths: by accuracy, and by the search's weights."""
+    """Rank correlations over all paths with the test score on the target; None if one side is the same for all paths.
+
+    Attributes:
+        proxy: name of a proxy, or `all proxies` for their mean score and summed log weight.
+        score: of the score on the proxy.
+        log_weight: of the log weight in the proxy's searches.
+    """
 
     proxy: str
-    accuracy: Interval | None
+    score: Interval | None
     log_weight: Interval | None
-
-    @classmethod
-    def of(cls, held: Mapping[str, Any]) -> ProxyCorrelation:
-        """From a correlation of program.json."""
-        found = intervals({key: held[key] for key in ("accuracy", "log_weight")})
-        return cls(str(held["proxy"]), found.get("accuracy"), found.get("log_weight"))
 
 
 @dataclass(frozen=True)
-class Cost:
-    """What one way costs in training; operations are None if it was not gone."""
+class TrainingCost:
+    """Training tokens and operations with one seed and one learning rate; `flops` is None if it was not trained."""
 
     name: str
     tokens: float
     flops: float | None
 
-    @classmethod
-    def of(cls, held: Mapping[str, Any]) -> Cost:
-        """From a cost of program.json."""
-        return cls(str(held["name"]), number(held["tokens"]), number_or_none(held["flops"]))
-
 
 @dataclass(frozen=True)
-class TransferResult:
-    """The whole.
+class TransferResult(Result):
+    """The result of `manticore transfer`.
 
     Attributes:
-        task, metric: the target.
-        base: the target's component that is base.
-        components, target_components: of the proxies and of the target, in the same order.
-        proxies: names of the proxies.
-        programmed: the path the searches came to.
-        standings: on the target; the programmed path first.
-        search: the target's own search, if there was one.
-        target_correlation: of that search's weights with what the paths reach.
-        transfers: one for each proxy, and one for all together, last.
-        costs: of each way.
-        paths: all of the space.
-        seeds: names of the seeds.
-        learning_rates: the grid.
-        machine, workers, seconds, version: how it was made.
+        version: of manticore.
+        components: names of the proxies' components.
+        proxies: the tasks that were searched.
+        target: the task that the path is for.
+        path: the path that the searches choose.
+        arms: models on the target: `TRANSFERRED` first, the best on the proxies, components alone, `BEST`, the median.
+        search: of the target itself; None if there was none, or if one of its seeds diverged.
+        correlations: one for each proxy, and one for all together, last.
+        costs: of each way to a path.
+        paths: all paths of the space.
+        seeds, learning_rates, lr_search_seeds: see `StudyResult`.
+        machine, workers, seconds: see `StudyResult`.
     """
 
-    task: str
-    metric: str
-    base: str
-    components: tuple[str, ...]
-    target_components: tuple[str, ...]
-    proxies: tuple[str, ...]
-    programmed: tuple[str, ...]
-    standings: tuple[TransferArm, ...]
-    search: TransferArm | None
-    target_correlation: Interval | None
-    transfers: tuple[ProxyCorrelation, ...]
-    costs: tuple[Cost, ...]
-    paths: tuple[TriedPath, ...]
-    seeds: tuple[str, ...]
-    learning_rates: tuple[float, ...]
-    machine: Mapping[str, object]
-    workers: float | None
-    seconds: float | None
+    FILE: ClassVar[str] = "transfer.json"
+    FORMAT: ClassVar[int] = 1
+
     version: str
+    components: tuple[str, ...]
+    proxies: tuple[ProxyResult, ...]
+    target: Target
+    path: tuple[str, ...]
+    arms: tuple[TransferArm, ...]
+    search: TargetSearch | None
+    correlations: tuple[ProxyCorrelation, ...]
+    costs: tuple[TrainingCost, ...]
+    paths: tuple[PathScores, ...]
+    seeds: tuple[int, ...]
+    learning_rates: tuple[float, ...]
+    lr_search_seeds: int
+    machine: Mapping[str, object]
+    workers: int
+    seconds: float
 
-    @classmethod
-    def of(cls, held: Mapping[str, Any], where: Path | str = FILE) -> TransferResult:
-        """From the content of program.json. Raises BadFile for what is not that."""
-        with reading(where, "the result"):
-            target, search = mapping(held["target"]), mapping(held.get("search"))
-            return cls(
-                task=str(target["task"]),
-                metric=str(target["metric"]),
-                base=str(target["base"]),
-                components=texts(held["components"]),
-                target_components=texts(target["components"]),
-                proxies=tuple(str(proxy["task"]) for proxy in held["proxies"]),
-                programmed=texts(held["programmed"]),
-                standings=tuple(TransferArm.of(row, where) for row in held["standings"]),
-                search=TransferArm.of(search, where) if search else None,
-                target_correlation=intervals({"own": search.get("correlation")}).get("own"),
-                transfers=tuple(ProxyCorrelation.of(row) for row in held["correlations"]),
-                costs=tuple(Cost.of(row) for row in held["costs"]),
-                paths=tuple(TriedPath.of(row) for row in held["paths"]),
-                seeds=texts(held.get("seeds")),
-                learning_rates=tuple(map(number, held.get("learning_rates") or ())),
-                machine=mapping(held.get("machine")),
-                workers=number_or_none(held.get("workers")),
-                seconds=number_or_none(held.get("seconds")),
-                version=str(held.get("manticore") or ""),
-            )
-
-    @classmethod
-    def read(cls, folder: Path) -> TransferResult:
-        """From `program.json` in a folder. Raises BadFile if it is not there or not such data."""
-        file = folder / FILE
-        return cls.of(read_json(file), file)
+    def __post_init__(self) -> None:
+        names = {arm.name for arm in self.arms}
+        for name in (TRANSFERRED, BEST, f"{self.target.base} alone"):
+            if name not in names:
+                raise ValueError(f"arms have no '{name}'")
+        for key in ("proxies", "correlations", "paths"):
+            if not getattr(self, key):
+                raise ValueError(f"{key} are empty")
+        if len(self.components) != len(self.target.components):
+            raise ValueError(f"{len(self.components)} components, but {len(self.target.components)} of the target")
 
     @property
-    def ranked(self) -> tuple[TriedPath, ...]:
-        """All paths, the best on the target first."""
-        return tuple(sorted(self.paths, key=lambda tried: -tried.accuracy.mean))
+    def proxy_names(self) -> tuple[str, ...]:
+        """Names of the proxies."""
+        return tuple(proxy.task for proxy in self.proxies)
 
-    def standing(self, name: str) -> TransferArm:
-        """The standing of that name."""
-        return next(held for held in self.standings if held.name == name)
+    @property
+    def ranked_paths(self) -> tuple[PathScores, ...]:
+        """All paths, the best on the target first."""
+        return tuple(sorted(self.paths, key=lambda path: -self.target.metric.sort_key(path.score.mean)))
+
+    def arm(self, name: str) -> TransferArm:
+        """The model of that name."""
+        return next(arm for arm in self.arms if arm.name == name)

@@ -26,7 +26,7 @@ from manticore.training.metrics import ACCURACY, metrics
 from manticore.training.trainer import Hardware
 from manticore.utils.console import info
 
-RESULT_FILES = ("comparison.json", "program.json")
+RESULT_FILES = ("comparison.json", "transfer.json")
 """The result files of all kinds of study."""
 
 MAX_PATHS = 64

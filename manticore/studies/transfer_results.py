@@ -1,183 +1,227 @@
-"""From what was trained to what is told of programming: the choice, correlations, regret, costs. All plain data.
+"""From the trials of a transfer study to its result: the chosen path, its regret, rank correlations, costs.
 
-The path is programmed by the searches: it has the largest product of mixing weights over all proxies, the geometric
-mean taken over seeds. That is what `best_path` finds; here all paths are known, so it is the first in a list. A second
-opinion needs no search: the path with the best mean accuracy on the proxies. Neither looks at the target.
+The searches on the proxies choose the path with the largest product of mixing weights over all proxies, where the
+product over seeds is a geometric mean. All paths are trained, so it is the maximum of a list; `best_path` finds the
+same. A second choice needs no search: the path with the best mean score on the proxies. Neither reads the target.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import asdict
 from statistics import fmean
-from typing import Any
 
 from manticore.errors import ManticoreError
-from manticore.studies.aggregate import arm_result, correlation, log_weight, regret
+from manticore.results.search import SplitScore
+from manticore.results.transfer import (
+    BEST,
+    TRANSFERRED,
+    PathScores,
+    PathWeights,
+    ProxyCorrelation,
+    ProxyResult,
+    ProxySearch,
+    Target,
+    TargetSearch,
+    TrainingCost,
+    TransferArm,
+)
+from manticore.studies.aggregate import by_seed, correlation, lead, log_weight, path_summary, regret
 from manticore.studies.scheduler import Results
 from manticore.studies.transfer import TaskStudy
-from manticore.training.metrics import ACCURACY
-from manticore.utils.statistics import mean_interval, paired_difference, spearman_interval
-
-PathRow = dict[str, Any]
+from manticore.tasks.task import Task
+from manticore.utils.statistics import mean_interval, spearman_interval
 
 
-def path_rows(proxies: Sequence[TaskStudy], target: TaskStudy) -> list[PathRow]:
-    """Every path: its score and log weight on each proxy, their mean and sum, and what it reaches on the target."""
-    weights = [log_weights(ground) for ground in proxies]
-    rows = []
-    for place, path in enumerate(target.study.all_paths()):
-        choices = {ground.task: _choices(ground.paths[place]) for ground in proxies}
-        rows.append(
-            {
-                "path": path,
-                "proxies": {task: asdict(mean_interval(held)) for task, held in choices.items()},
-                "log_weights": {ground.task: held[place] for ground, held in zip(proxies, weights, strict=True)},
-                "proxy": asdict(mean_interval([fmean(held) for held in zip(*choices.values(), strict=True)])),
-                "log_weight": math.fsum(held[place] for held in weights),
-                **_reached(target.paths[place]),
-            }
+def proxy_result(proxy: TaskStudy) -> ProxyResult:
+    """The learning rates and the searches on one proxy."""
+    metric = proxy.study.metric
+    searches = tuple(
+        ProxySearch(
+            path=tuple(result["path"]) if result["path"] else None,
+            weights=tuple(map(tuple, result["weights"])) if result["weights"] else None,
+            score=SplitScore.of(result["score"], metric),
         )
-    return rows
+        for result in proxy.results["hybrid"]
+    )
+    return ProxyResult(proxy.task, metric, proxy.base, chosen_learning_rates(proxy), searches)
 
 
-def log_weights(ground: TaskStudy) -> list[float]:
-    """The log of each path's mixing weights, summed over stages, in the mean over the seeds' searches.
+def target_info(target: TaskStudy, task: Task) -> Target:
+    """Components, base, learning rates and heuristics of the target."""
+    return Target(
+        task=target.task,
+        metric=target.study.metric,
+        kind=task.kind,
+        components=target.study.space.names,
+        base=target.base,
+        learning_rates=chosen_learning_rates(target),
+        heuristics=task.heuristic_baselines(),
+    )
 
-    Raises ManticoreError if no search came to an end.
+
+def chosen_learning_rates(study: TaskStudy) -> dict[str, float]:
+    """Learning rates by name of the model; paths have that of the base alone."""
+    names = ["hybrid", *(f"{name} alone" for name in study.study.space.names)]
+    return {name: study.study.learning_rates[name] for name in names if name in study.study.learning_rates}
+
+
+def path_scores(proxies: Sequence[TaskStudy], target: TaskStudy) -> tuple[PathScores, ...]:
+    """Every path: score and log weight on each proxy, their mean and sum, and the test score on the target."""
+    log_weights = [path_log_weights(proxy) for proxy in proxies]
+    paths = []
+    for index, path in enumerate(target.study.all_paths()):
+        scores = {proxy.task: _val_scores(proxy, proxy.paths[index]) for proxy in proxies}
+        test_scores = _test_scores(target, target.paths[index])
+        paths.append(
+            PathScores(
+                path=tuple(path),
+                proxies={task: mean_interval(values) for task, values in scores.items()},
+                log_weights={proxy.task: weights[index] for proxy, weights in zip(proxies, log_weights, strict=True)},
+                proxy=mean_interval([fmean(values) for values in zip(*scores.values(), strict=True)]),
+                log_weight=math.fsum(weights[index] for weights in log_weights),
+                score=mean_interval(list(test_scores.values())),
+                seed_scores=test_scores,
+            )
+        )
+    return tuple(paths)
+
+
+def path_log_weights(proxy: TaskStudy) -> list[float]:
+    """The log of each path's product of mixing weights, mean over the seeds whose search did not diverge.
+
+    Raises ManticoreError if all searches diverged.
     """
-    searches = [held["weights"] for held in ground.results["hybrid"] if held["weights"]]
+    searches = [result["weights"] for result in proxy.results["hybrid"] if result["weights"]]
     if not searches:
-        raise ManticoreError(f"the search on {ground.task} diverged with every seed; try lower study.learning_rates")
-    candidates = ground.study.space.candidates
-    places = [[candidates.index(choice) for choice in path] for path in ground.study.all_paths()]
-    return [fmean(log_weight(weights, path) for weights in searches) for path in places]
+        raise ManticoreError(f"the search on {proxy.task} diverged with every seed; try lower study.learning_rates")
+    candidates = proxy.study.space.candidates
+    columns = [[candidates.index(choice) for choice in path] for path in proxy.study.all_paths()]
+    return [fmean(log_weight(weights, path) for weights in searches) for path in columns]
 
 
-def transfer_arms(paths: Sequence[PathRow], target: TaskStudy) -> list[PathRow]:
-    """What is compared on the target: the programmed path first, then the second opinion, components, best and median.
+def transfer_arms(paths: Sequence[PathScores], target: TaskStudy) -> tuple[TransferArm, ...]:
+    """Models on the target: the transferred path, the best on the proxies, components alone, the best, the median.
 
-    `lead` is over base alone, `regret` how far the best path is above, both paired over seeds. The best is picked by
-    its own test scores, so that noise makes the regret larger in the mean.
+    The best path is picked by its own test score, so that noise makes the regret larger in the mean. Of an even number
+    of paths the median is the better one in the middle.
     """
-    ranked = sorted(paths, key=lambda row: -row["accuracy"]["mean"])
-    stays = [target.base] * target.study.space.stages
+    metric = target.study.metric
+    ranked = sorted(paths, key=lambda path: -metric.sort_key(path.score.mean))
+    base = base_path(paths, target)
     named = {
-        "programmed path": chosen_path(paths),
-        "best on the proxies": max(paths, key=lambda row: row["proxy"]["mean"]),
-        f"{target.base} alone": next(row for row in paths if row["path"] == stays),
-        "best path": ranked[0],
-        "median path": ranked[(len(ranked) - 1) // 2],  # of two in the middle the better
+        TRANSFERRED: chosen_path(paths),
+        "best on the proxies": max(paths, key=lambda path: metric.sort_key(path.proxy.mean)),
+        f"{target.base} alone": base,
+        BEST: ranked[0],
+        "median path": ranked[(len(ranked) - 1) // 2],
     }
-    base = named[f"{target.base} alone"]
-    rows = [
-        {
-            "name": name,
-            **{key: row[key] for key in ("path", "accuracy", "values")},
-            "lead": _lead(row, base),
-            "regret": _lead(ranked[0], row),
-            "place": 1 + sum(other["accuracy"]["mean"] > row["accuracy"]["mean"] for other in paths),
-        }
-        for name, row in named.items()
+    arms = [
+        TransferArm(
+            name=name,
+            path=path.path,
+            score=path.score,
+            seed_scores=path.seed_scores,
+            lead=lead(path.seed_scores, base.seed_scores, metric),
+            regret=lead(ranked[0].seed_scores, path.seed_scores, metric),
+            rank=1 + sum(metric.sort_key(other.score.mean) > metric.sort_key(path.score.mean) for other in paths),
+        )
+        for name, path in named.items()
     ]
-    others = zip(target.study.space.names, target.components, strict=True)
-    lone = [_lone(f"{name} alone", results, base) for name, results in others if name != target.base]
-    return [*rows[:3], *lone, *rows[3:]]
+    components = zip(target.study.space.names, target.components, strict=True)
+    alone = [_component_arm(name, results, base, target) for name, results in components if name != target.base]
+    return (*arms[:3], *alone, *arms[3:])
 
 
-def _lone(name: str, results: Results, base: PathRow) -> PathRow:
-    """A component alone that is none of the paths: it is its own base."""
-    row = _reached(results)
-    return {"name": name, "path": None, **row, "lead": _lead(row, base), "regret": None, "place": None}
+def _component_arm(name: str, results: Results, base: PathScores, target: TaskStudy) -> TransferArm:
+    """A component alone with itself as base, which is no path of the space."""
+    scores = _test_scores(target, results)
+    ahead = lead(scores, base.seed_scores, target.study.metric)
+    return TransferArm(f"{name} alone", None, mean_interval(list(scores.values())), scores, ahead, None, None)
 
 
-def _lead(ours: PathRow, theirs: PathRow) -> PathRow:
-    return asdict(paired_difference(ours["values"], theirs["values"]))
+def base_path(paths: Sequence[PathScores], target: TaskStudy) -> PathScores:
+    """The path of the base alone."""
+    return next(path for path in paths if set(path.path) == {target.base})
 
 
-def chosen_path(paths: Sequence[PathRow]) -> PathRow:
-    """The path that the searches on the proxies come to."""
-    return max(paths, key=lambda row: row["log_weight"])
+def chosen_path(paths: Sequence[PathScores]) -> PathScores:
+    """The path that the searches on the proxies choose."""
+    return max(paths, key=lambda path: path.log_weight)
 
 
-def searched_path(paths: Sequence[PathRow], target: TaskStudy) -> PathRow | None:
-    """The target's own search: what its hybrids reach, how far their paths from scratch are below the best.
-
-    None if there was none, or if one of its seeds diverged.
-    """
-    results = target.results.get("hybrid")
-    if not results or not all(held["weights"] for held in results):
+def target_search(paths: Sequence[PathScores], target: TaskStudy) -> TargetSearch | None:
+    """The search on the target itself; None if there was none, or if one of its seeds diverged."""
+    results, metric = target.results.get("hybrid"), target.study.metric
+    if not results or not all(result["weights"] for result in results):
         return None
-    arm = arm_result("search on the target", "hybrid", target.study.learning_rates["hybrid"], results, ACCURACY)
-    base = next(held for held in paths if set(held["path"]) == {target.base})
-    scores = {tuple(held["path"]): held["accuracy"]["mean"] for held in paths}
-    found = regret(scores, [search.path for search in arm.searches], ACCURACY)
-    ranks = correlation(scores, target.study.space.candidates, [search.weights for search in arm.searches], ACCURACY)
-    return {
-        "name": arm.name,
-        "path": arm.path_summary,
-        "accuracy": asdict(arm.score),
-        "values": arm.seed_scores,
-        "lead": asdict(paired_difference(arm.seed_scores, base["values"])),
-        "regret": None if found is None else asdict(found),
-        "correlation": None if ranks is None else asdict(ranks),
-        "seeds": [{"path": held["path"], "weights": held["weights"]} for held in results],
-    }
+    searches = tuple(PathWeights(tuple(result["path"]), tuple(map(tuple, result["weights"]))) for result in results)
+    test_scores, path_means = _test_scores(target, results), {path.path: path.score.mean for path in paths}
+    below, summary = regret(path_means, [search.path for search in searches], metric), path_summary(results)
+    assert below is not None
+    assert summary is not None
+    return TargetSearch(
+        path_summary=summary,
+        score=mean_interval(list(test_scores.values())),
+        seed_scores=test_scores,
+        lead=lead(test_scores, base_path(paths, target).seed_scores, metric),
+        regret=below,
+        correlation=correlation(
+            path_means, target.study.space.candidates, [search.weights for search in searches], metric
+        ),
+        searches=searches,
+    )
 
 
-def correlations(paths: Sequence[PathRow], proxies: Sequence[str]) -> list[PathRow]:
-    """Rank correlation over all paths of target accuracy with proxy accuracy, and with the searches' log weights.
+def correlations(paths: Sequence[PathScores], target: TaskStudy) -> tuple[ProxyCorrelation, ...]:
+    """Rank correlations over all paths of test scores with proxy scores, and with the log weights of the searches.
 
-    One for each proxy, and one for their mean and sum. None where one side is the same for all paths.
+    One for each proxy, and one for their mean and sum, last.
     """
-    reached = [row["accuracy"]["mean"] for row in paths]
-
-    def held(scores: list[float]) -> dict[str, Any] | None:
-        found = spearman_interval(scores, reached)
-        return None if found is None else asdict(found)
-
+    metric = target.study.metric
+    test = [metric.sort_key(path.score.mean) for path in paths]
     single = [
-        {
-            "proxy": task,
-            "accuracy": held([row["proxies"][task]["mean"] for row in paths]),
-            "log_weight": held([row["log_weights"][task] for row in paths]),
-        }
-        for task in proxies
+        ProxyCorrelation(
+            proxy,
+            spearman_interval([metric.sort_key(path.proxies[proxy].mean) for path in paths], test),
+            spearman_interval([path.log_weights[proxy] for path in paths], test),
+        )
+        for proxy in paths[0].proxies
     ]
-    together = {
-        "accuracy": held([row["proxy"]["mean"] for row in paths]),
-        "log_weight": held([row["log_weight"] for row in paths]),
-    }
-    return [*single, {"proxy": "all proxies", **together}]
+    together = ProxyCorrelation(
+        "all proxies",
+        spearman_interval([metric.sort_key(path.proxy.mean) for path in paths], test),
+        spearman_interval([path.log_weight for path in paths], test),
+    )
+    return (*single, together)
 
 
-def costs(proxies: Sequence[TaskStudy], target: TaskStudy) -> list[PathRow]:
-    """Training tokens and operations of each way, for one seed and one learning rate, in the mean over seeds.
+def costs(proxies: Sequence[TaskStudy], target: TaskStudy) -> tuple[TrainingCost, ...]:
+    """Training tokens and operations of each way to a path, for one seed and one learning rate, mean over seeds.
 
-    A search of the target that was not run is known to see as many tokens as a path does, but its operations are not.
+    A search on the target that was not run would see as many tokens as a path does; its operations are not known.
     """
-    one = target.results.get("hybrid")
-    spent = _spent([one]) if one else {**_spent(target.paths[:1]), "flops": None}
-    return [
-        {"name": "one search on each proxy", **_spent([ground.results["hybrid"] for ground in proxies])},
-        {"name": "every path on each proxy", **_spent([held for ground in proxies for held in ground.paths])},
-        {"name": "one search on the target", **spent},
-        {"name": "every path on the target", **_spent(target.paths)},
-    ]
+    search = target.results.get("hybrid")
+    on_target = _cost("one search on the target", [search] if search else target.paths[:1])
+    return (
+        _cost("one search on each proxy", [proxy.results["hybrid"] for proxy in proxies]),
+        _cost("every path on each proxy", [results for proxy in proxies for results in proxy.paths]),
+        on_target if search else TrainingCost(on_target.name, on_target.tokens, None),
+        _cost("every path on the target", target.paths),
+    )
 
 
-def _spent(sides: Sequence[Results]) -> dict[str, float | None]:
-    return {
-        key: math.fsum(fmean(result[key] for result in results) for results in sides) for key in ("tokens", "flops")
-    }
+def _cost(name: str, models: Sequence[Results]) -> TrainingCost:
+    tokens, flops = (
+        math.fsum(fmean(result[key] for result in results) for results in models) for key in ("tokens", "flops")
+    )
+    return TrainingCost(name, tokens, flops)
 
 
-def _reached(results: Results) -> PathRow:
-    """Test accuracy by seed, and its mean."""
-    values = {str(seed): held["test"]["score"]["accuracy"] for seed, held in enumerate(results)}
-    return {"accuracy": asdict(mean_interval(list(values.values()))), "values": values}
+def _test_scores(study: TaskStudy, results: Results) -> dict[str, float]:
+    """Test score by seed."""
+    return by_seed(study.study.metric.value_of(result["test"]["score"]) for result in results)
 
 
-def _choices(results: Results) -> list[float]:
-    return [held["score"]["accuracy"] for held in results]
+def _val_scores(study: TaskStudy, results: Results) -> list[float]:
+    return [study.study.metric.value_of(result["score"]) for result in results]

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from manticore.nas.architecture import Architecture
-from manticore.utils.io import read_json
+from manticore.results.transfer import TransferResult
 from tests.helpers.cli import command, refusal
 from tests.helpers.pico import component
 
@@ -34,13 +34,13 @@ def test_a_path_is_carried_to_models_that_are_there_already(tmp_path: Path, shar
     process = command(*words, cache=shared / "cache")
     told, complaints = process.communicate()
     assert process.returncode == 0, complaints[-3000:]
-    result, path = read_json(out / "program.json"), Architecture.load(out / "architecture.json")
-    assert result["components"] == ["gpt-neo", "mamba"]
-    assert path.components == tuple(result["target"]["components"]) == ("my-gpt_neo", "my-mamba")
-    assert path.base == result["target"]["base"] == "my-mamba"
-    assert {name for held in result["paths"] for name in held["path"]} == {"my-gpt_neo", "my-mamba"}
+    result, path = TransferResult.load(out), Architecture.load(out / "architecture.json")
+    assert result.components == ("gpt-neo", "mamba")
+    assert path.components == result.target.components == ("my-gpt_neo", "my-mamba")
+    assert path.base == result.target.base == "my-mamba"
+    assert {name for path in result.paths for name in path.path} == {"my-gpt_neo", "my-mamba"}
     assert "The searches on mad-in-context-recall" in told
-    assert all(str(out / name) in told for name in ("report.html", "program.json", "architecture.json"))
+    assert all(str(out / name) in told for name in ("report.html", "transfer.json", "architecture.json"))
 
 
 def test_one_word_stands_for_all_tasks_of_a_family(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import replace
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -16,88 +16,16 @@ from manticore.report.table import Table
 from manticore.report.transfer.page import write_transfer_report
 from manticore.report.transfer.summary import sentences
 from manticore.report.transfer.tables import proxy_table, target_table
+from manticore.results.codec import decode, encode
 from manticore.results.transfer import TransferResult
-from manticore.utils.io import write_json
 from manticore.utils.statistics import Interval
-from tests.helpers import study_results
 from tests.helpers.html import Reader, assert_self_contained
+from tests.helpers.study_results import interval
+from tests.helpers.transfer_results import transfer_result
 
 
-def interval(*args: Any) -> dict[str, Any]:
-    """An interval as JSON has it."""
-    return asdict(study_results.interval(*args))
-
-
-PATHS = {"one one": (0.30, 0.40), "one two": (0.50, 0.60), "two one": (0.40, 0.52), "two two": (0.45, 0.50)}
-
-
-def found() -> dict[str, Any]:
-    """What `manticore transfer` leaves: two proxies, the target's own models, three seeds."""
-
-    def standing(name: str, path: str | None, mean: float, place: int | None) -> dict[str, Any]:
-        return {
-            "name": name,
-            "path": path and path.split(),
-            "accuracy": interval(mean),
-            "lead": interval(mean - 0.5, 0.03),
-            "regret": interval(0.6 - mean, 0.01) if path else None,
-            "place": place,
-        }
-
-    def correlation(proxy: str, *means: float) -> dict[str, Any]:
-        pairs = zip(("accuracy", "log_weight"), means, strict=True)
-        return {"proxy": proxy, **{key: interval(mean, 0.3, 4) for key, mean in pairs}}
-
-    return {
-        "manticore": "0.1.0",
-        "machine": {"cpu": "some processor", "cores": 2, "gpu": None, "python": "3.11.2"},
-        "workers": 2,
-        "seconds": 3312.0,
-        "seeds": [0, 1, 2],
-        "learning_rates": [0.001, 0.002],
-        "components": ["gpt-neo", "mamba"],
-        "proxies": [{"task": "mad-copying"}, {"task": "mad-recall"}],
-        "target": {"task": "lra-x", "metric": "accuracy", "base": "two", "components": ["one", "two"]},
-        "programmed": ["two", "one"],
-        "standings": [
-            standing("programmed path", "two one", 0.52, 2),
-            standing("best on the proxies", "one two", 0.6, 1),
-            standing("two alone", "two two", 0.5, 3),
-            standing("one alone", None, 0.45, None),
-            standing("best path", "one two", 0.6, 1),
-            standing("median path", "two one", 0.52, 2),
-        ],
-        "search": {
-            **standing("search on the target", None, 0.58, None),
-            "path": "one · two (3 of 3 seeds)",
-            "correlation": interval(0.9, 0.05, 4),
-        },
-        "correlations": [
-            correlation("mad-copying", 0.1, -0.2),
-            correlation("mad-recall", 0.5, 0.6),
-            correlation("all proxies", 0.4, -0.25),
-        ],
-        "costs": [
-            {"name": "one search on each proxy", "tokens": 1_000_000, "flops": 2e11},
-            {"name": "every path on each proxy", "tokens": 4_000_000, "flops": 6e11},
-            {"name": "one search on the target", "tokens": 9_000_000, "flops": 4e12},
-            {"name": "every path on the target", "tokens": 36_000_000, "flops": 1e13},
-        ],
-        "paths": [
-            {
-                "path": path.split(),
-                "proxies": {"mad-copying": interval(proxy + 0.1), "mad-recall": interval(proxy - 0.1)},
-                "proxy": interval(proxy),
-                "log_weight": -3.5,
-                "accuracy": interval(reached),
-            }
-            for path, (proxy, reached) in PATHS.items()
-        ],
-    }
-
-
-def page(folder: Path, held: Any) -> Reader:
-    write_json(folder / "program.json", held)
+def page(folder: Path, result: TransferResult) -> Reader:
+    result.save(folder)
     return Reader(write_transfer_report(folder).read_text(encoding="utf-8"))
 
 
@@ -108,19 +36,19 @@ def shown(table: Table, width: int = 100) -> str:
 
 
 def test_page_is_self_contained(tmp_path: Path) -> None:
-    write_json(tmp_path / "program.json", found())
+    transfer_result().save(tmp_path)
     written = write_transfer_report(tmp_path)
     assert written == tmp_path / "report.html"
     assert_self_contained(written.read_text(encoding="utf-8"))
 
 
 def test_page_shows_every_number(tmp_path: Path) -> None:
-    words = page(tmp_path, found()).plain_text
+    words = page(tmp_path, transfer_result()).plain_text
     for said in (
         "manticore 0.1.0 · 4 paths · 2 proxies · 3 seeds one + two: a path transferred to lra-x",
         "Bars and margins are 95% confidence intervals over 3 seeds",
         "On the target, gpt-neo is one and mamba is two.",
-        "programmed path: two · one 52.0 ± 2.0 % +2.0 ± 3.0 8.0 ± 1.0 2",
+        "transferred path: two · one 52.0 ± 2.0 % +2.0 ± 3.0 8.0 ± 1.0 2",
         "one alone 45.0 ± 2.0 % −5.0 ± 3.0 – –",
         "search on the target: one · two (3 of 3 seeds) 58.0 ± 2.0 %",
         "mad-copying 0.10 (−0.20 to 0.40) −0.20 (−0.50 to 0.10)",
@@ -135,7 +63,7 @@ def test_page_shows_every_number(tmp_path: Path) -> None:
 
 
 def test_chart_has_a_dot_for_each_path_and_labels_two(tmp_path: Path) -> None:
-    reader = page(tmp_path, found())
+    reader = page(tmp_path, transfer_result())
     (label,) = reader.labels
     assert label.startswith("accuracy on lra-x against accuracy on the 2 proxies: one · two: 50.0 ± 2.0 % on the 2")
     assert [tag for tag, _ in reader.tags].count("circle") == 4
@@ -146,7 +74,7 @@ def test_chart_has_a_dot_for_each_path_and_labels_two(tmp_path: Path) -> None:
 
 
 def test_sentences_have_no_more_certainty_than_the_numbers() -> None:
-    said = sentences(TransferResult.of(found()))
+    said = sentences(transfer_result())
     assert said == [
         "The searches on mad-copying and mad-recall choose two · one, which ranks 2 of 4 on lra-x with 52.0 ± 2.0 %. "
         "Its difference to two alone is +2.0 ± 3.0 points; the interval includes zero.",
@@ -163,12 +91,19 @@ def test_sentences_have_no_more_certainty_than_the_numbers() -> None:
     ]
 
 
+def with_chosen(result: TransferResult, index: int, regret: Interval | None) -> TransferResult:
+    """The result whose transferred path is that of another arm."""
+    chosen = replace(result.arms[index], name="transferred path", regret=regret)
+    return replace(result, arms=(chosen, *result.arms[1:]))
+
+
 def test_what_was_not_measured_is_omitted() -> None:
-    held = found()
-    held["search"], held["costs"][2]["flops"] = None, None
-    held["standings"][0] = {**held["standings"][2], "name": "programmed path", "regret": interval(0.1, None, 1)}
-    held["correlations"][-1].update(accuracy=None, log_weight={"mean": 1.0, "low": None, "high": None, "count": 2})
-    said = " ".join(sentences(TransferResult.of(held)))
+    result = with_chosen(transfer_result(), 2, interval(0.1, None, 1))
+    costs, correlations = list(result.costs), list(result.correlations)
+    costs[2] = replace(costs[2], flops=None)
+    correlations[-1] = replace(correlations[-1], score=None, log_weight=interval(1.0, None, 2))
+    result = replace(result, search=None, costs=tuple(costs), correlations=tuple(correlations))
+    said = " ".join(sentences(result))
     assert "This path is two alone. It is 10.0 points below" in said
     assert "there is no interval" in said
     assert "is undefined: one of the two is the same for all paths" in said
@@ -178,37 +113,37 @@ def test_what_was_not_measured_is_omitted() -> None:
 
 
 def test_nothing_is_below_the_best_path() -> None:
-    held = found()
-    held["standings"][0] = {**held["standings"][4], "name": "programmed path"}
-    assert "No path is better." in sentences(TransferResult.of(held))
+    assert "No path is better." in sentences(with_chosen(transfer_result(), 4, interval(0.0)))
 
 
 def test_terminal_has_every_number() -> None:
-    told = TransferResult.of(found())
-    lines = shown(target_table(told))
-    assert "programmed path: two · one" in lines
+    result = transfer_result()
+    lines = shown(target_table(result))
+    assert "transferred path: two · one" in lines
     assert "52.0 ± 2.0 %" in lines
     assert "search on the target" in lines
-    assert "0.40 (0.10 to 0.70)" in shown(proxy_table(told))
-    narrow = shown(target_table(told), 80)
+    assert "0.40 (0.10 to 0.70)" in shown(proxy_table(result))
+    narrow = shown(target_table(result), 80)
     assert all(len(line) <= 80 for line in narrow.splitlines())
     assert "58.0 ± 2.0 %" in narrow
 
 
 def test_one_proxy_is_listed_once() -> None:
-    held = found()
-    held["proxies"] = held["proxies"][:1]
-    held["correlations"] = [held["correlations"][0], {**held["correlations"][0], "proxy": "all proxies"}]
-    for row in held["paths"]:
-        del row["proxies"]["mad-recall"]
-    assert "all proxies" not in shown(proxy_table(TransferResult.of(held)))
+    result = transfer_result()
+    result = replace(
+        result,
+        proxies=result.proxies[:1],
+        correlations=(result.correlations[0], replace(result.correlations[0], proxy="all proxies")),
+        paths=tuple(replace(path, proxies={"mad-copying": path.proxy}) for path in result.paths),
+    )
+    assert "all proxies" not in shown(proxy_table(result))
 
 
 def test_an_undefined_correlation_is_named() -> None:
-    held = found()
-    held["correlations"][0]["accuracy"] = None
-    held["correlations"][1]["accuracy"] = {"mean": -0.5, "low": None, "high": None, "count": 3}
-    assert [row.cells[1] for row in proxy_table(TransferResult.of(held)).rows][:2] == ["undefined", "−0.50"]
+    first, second, last = transfer_result().correlations
+    first, second = replace(first, score=None), replace(second, score=interval(-0.5, None, 3))
+    table = proxy_table(replace(transfer_result(), correlations=(first, second, last)))
+    assert [row.cells[1] for row in table.rows][:2] == ["undefined", "−0.50"]
 
 
 def test_one_path_alone_can_be_drawn() -> None:
@@ -216,14 +151,27 @@ def test_one_path_alone_can_be_drawn() -> None:
     assert Reader(scatter_chart([Dot(lone, lone, "red", "it", "it")], "x", "y")).labels == ["y against x: it"]
 
 
-@pytest.mark.parametrize("spoilt", [[], {}, {**found(), "paths": [{}]}, {**found(), "standings": [{"name": "x"}]}])
-def test_other_data_is_refused(tmp_path: Path, spoilt: Any) -> None:
-    with pytest.raises(BadFile, match=r"program.json: "):
-        page(tmp_path, spoilt)
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"paths": [{}]}, r"paths\[0\]: has no 'path'"),
+        ({"paths": []}, "paths are empty"),
+        ({"arms": [{"name": "x"}]}, r"arms\['x'\]: has no 'path'"),
+        ({"arms": []}, "arms have no 'transferred path'"),
+        ({"components": ["gpt-neo"]}, "1 components, but 2 of the target"),
+    ],
+)
+def test_damaged_data_is_named(change: dict[str, Any], message: str) -> None:
+    with pytest.raises(BadFile, match=f"^file: {message}"):
+        decode(TransferResult, {**encode(transfer_result()), **change}, "file")
+
+
+def test_a_result_is_read_as_it_was_written(tmp_path: Path) -> None:
+    transfer_result().save(tmp_path)
+    assert TransferResult.load(tmp_path) == transfer_result()
 
 
 def test_names_are_escaped(tmp_path: Path) -> None:
-    held = found()
-    held["target"]["task"] = "<b>x"
-    assert "<b>x" in page(tmp_path, held).text
-    assert "[red]x" in shown(target_table(TransferResult.of({**held, "target": {**held["target"], "task": "[red]x"}})))
+    result = transfer_result()
+    assert "<b>x" in page(tmp_path, replace(result, target=replace(result.target, task="<b>x"))).text
+    assert "[red]x" in shown(target_table(replace(result, target=replace(result.target, task="[red]x"))))

@@ -14,9 +14,11 @@ from manticore.config.recipe import Recipe
 from manticore.errors import ManticoreError
 from manticore.nas.architecture import Architecture
 from manticore.pipelines import transfer
+from manticore.results.transfer import TransferResult
 from manticore.studies.store import JobStore
 from manticore.studies.trial import TrialRunner
 from manticore.utils.io import read_json
+from tests.helpers.transfer_results import transfer_result
 
 pytestmark = pytest.mark.e2e
 
@@ -40,7 +42,7 @@ def recipe(task: str, **keys: Any) -> Recipe:
     return load_recipe("search/mad", merge(merge(KEYS, {"task": {"name": task}}), keys)).recipe
 
 
-def go(out: Path, *proxies: Recipe, target: Recipe | None = None, search_target: bool = False) -> dict[str, Any]:
+def go(out: Path, *proxies: Recipe, target: Recipe | None = None, search_target: bool = False) -> TransferResult:
     return transfer.run(proxies, target or recipe(TARGET), out, 1, Console(quiet=True), search_target)
 
 
@@ -55,44 +57,47 @@ def done(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_it_leaves_its_numbers_its_path_and_its_page(done: Path) -> None:
-    result = read_json(done / "program.json")
-    assert result["programmed"] == list(Architecture.load(done / "architecture.json").path)
-    assert Architecture.load(done / "architecture.json").base == result["target"]["base"]
-    assert [proxy["task"] for proxy in result["proxies"]] == ["mad-in-context-recall@vocab_size=8,seq_len=8,train=96"]
-    assert result["target"]["task"].startswith("mad-compression@")
-    assert [held["path"] for held in result["paths"]] == [
-        [first, second] for first in ("gpt-neo", "mamba") for second in ("gpt-neo", "mamba")
+    result, architecture = TransferResult.load(done), Architecture.load(done / "architecture.json")
+    assert result.path == architecture.path
+    assert result.target.base == architecture.base
+    assert result.proxy_names == ("mad-in-context-recall@vocab_size=8,seq_len=8,train=96",)
+    assert result.target.task.startswith("mad-compression@")
+    assert [path.path for path in result.paths] == [
+        (first, second) for first in ("gpt-neo", "mamba") for second in ("gpt-neo", "mamba")
     ]
     assert (done / "report.html").read_text(encoding="utf-8").startswith("<!DOCTYPE html>")
 
 
 def test_numbers_are_those_of_the_trials(done: Path) -> None:
-    result = read_json(done / "program.json")
+    result = TransferResult.load(done)
     kept = [read_json(file) for file in (done / "trials").glob("*.result.json")]
-    tested = [held for held in kept if held["job"]["split"] == "test"]
-    assert {held["job"]["recipe"]["task"]["name"] for held in tested} == {TARGET}
-    base, rate = result["target"]["base"], result["target"]["rates"][f"{result['target']['base']} alone"]
-    for row in result["paths"]:
-        found = {
-            str(held["job"]["recipe"]["run"]["seed"]): held["result"]["score"]["accuracy"]
-            for held in tested
-            if held["job"]["config"].get("path") == row["path"] and held["job"]["config"]["base"] == base
+    tested = [record for record in kept if record["job"]["split"] == "test"]
+    assert {record["job"]["recipe"]["task"]["name"] for record in tested} == {TARGET}
+    base = result.target.base
+    for path in result.paths:
+        scores = {
+            str(record["job"]["recipe"]["run"]["seed"]): record["result"]["score"]["accuracy"]
+            for record in tested
+            if record["job"]["config"].get("path") == list(path.path) and record["job"]["config"]["base"] == base
         }
-        assert found == row["values"]
-    assert rate == 0.004
-    weights = [held["weights"] for held in result["proxies"][0]["searches"]]
-    assert len(weights) == 2
-    assert all(abs(sum(stage) - 1) < 1e-5 for seed in weights for stage in seed)
-    assert result["costs"][0]["tokens"] == pytest.approx(result["costs"][1]["tokens"] / 4, rel=0.05)
-    assert result["costs"][2]["flops"] > result["costs"][3]["flops"] / 4
+        assert scores == path.seed_scores
+    assert result.target.learning_rates[f"{base} alone"] == 0.004
+    (proxy,) = result.proxies
+    assert len(proxy.searches) == 2
+    assert all(abs(sum(stage) - 1) < 1e-5 for search in proxy.searches for stage in search.weights or ())
+    assert result.costs[0].tokens == pytest.approx(result.costs[1].tokens / 4, rel=0.05)
+    searched, trained = result.costs[2].flops, result.costs[3].flops
+    assert searched is not None
+    assert trained is not None
+    assert searched > trained / 4
 
 
 def test_the_same_folder_again_trains_nothing(done: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    before = read_json(done / "program.json")
+    before = TransferResult.load(done)
     monkeypatch.setenv("MANTICORE_CACHE", str(done.parent / "cache"))
-    monkeypatch.setattr(TrialRunner, "__call__", lambda self, held: pytest.fail(f"trained again: {held}"))
+    monkeypatch.setattr(TrialRunner, "__call__", lambda self, trial: pytest.fail(f"trained again: {trial}"))
     after = go(done, recipe(PROXY), search_target=True)
-    assert {**after, "seconds": 0, "machine": 0} == {**before, "seconds": 0, "machine": 0}
+    assert replace(after, seconds=0.0, machine={}) == replace(before, seconds=0.0, machine={})
     assert not list(JobStore(done / "trials").folder.glob("*.claim.json"))
 
 
@@ -131,8 +136,13 @@ def test_a_folder_of_something_else_is_refused(tmp_path: Path) -> None:
         go(tmp_path, recipe(PROXY))
 
 
-def test_in_the_hub_base_is_who_runs_the_first_stage() -> None:
-    target = recipe(TARGET, space={"topology": "hub"})
-    held = {"programmed": ["mamba", "gpt-neo"], "target": {"base": "gpt-neo"}}
-    assert transfer.architecture(held, target).base == "mamba"
-    assert transfer.architecture(held, replace(target, space=KEYS["space"])).base == "gpt-neo"
+def test_the_base_of_a_hub_is_the_component_of_the_first_stage() -> None:
+    components = [{"source": "gpt-neo", "name": "one"}, {"source": "mamba", "name": "two"}]
+    result = replace(transfer_result(), path=("one", "two"))
+    bases = {
+        topology: transfer.architecture(
+            result, recipe(TARGET, space={"components": components, "topology": topology})
+        ).base
+        for topology in ("hub", "residual")
+    }
+    assert bases == {"hub": "one", "residual": result.target.base}

@@ -1,9 +1,9 @@
-"""Programming with trials that nobody ran: who is base, what is read when, and every number that is told."""
+"""A transfer with made-up trial results: the base, what is read when, and every number of the result."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from statistics import fmean, median_high
 from typing import Any
 
@@ -12,9 +12,17 @@ import pytest
 from manticore.config.loading import load_recipe
 from manticore.errors import ManticoreError
 from manticore.nas.selection import best_path
+from manticore.results.transfer import PathScores, TrainingCost
 from manticore.studies.study import Study
 from manticore.studies.transfer import TaskStudy, run_transfer
-from manticore.studies.transfer_results import chosen_path, correlations, costs, path_rows, searched_path, transfer_arms
+from manticore.studies.transfer_results import (
+    chosen_path,
+    correlations,
+    costs,
+    path_scores,
+    target_search,
+    transfer_arms,
+)
 from manticore.studies.trial import Trial
 
 NAMES = ("proxy one", "proxy two", "target")
@@ -110,107 +118,110 @@ def _rate(held: Trial) -> float:
 
 def test_the_target_is_searched_only_if_asked() -> None:
     crew = Crew()
-    grounds = played(search=False, crew=crew)
+    *proxies, target = played(search=False, crew=crew)
     assert {held["data"] for asked in crew.rounds for held in asked if held["arm"] == "hybrid"} == set(NAMES[:2])
-    assert searched_path(path_rows(grounds[:-1], grounds[-1]), grounds[-1]) is None
-    assert costs(grounds[:-1], grounds[-1])[2] == {"name": "one search on the target", "tokens": 1000, "flops": None}
+    assert target_search(path_scores(proxies, target), target) is None
+    assert costs(proxies, target)[2] == TrainingCost("one search on the target", tokens=1000, flops=None)
 
 
-def test_programmed_path_is_the_best_path_of_the_summed_log_weights() -> None:
+def test_the_chosen_path_is_the_best_path_of_the_summed_log_weights() -> None:
     *proxies, target = played()
-    rows = path_rows(proxies, target)
+    path = chosen_path(path_scores(proxies, target))
     total = [
         [sum(fmean(math.log(seed[stage][place]) for seed in WEIGHTS[name]) for name in NAMES[:2]) for place in range(2)]
         for stage in range(2)
     ]
     chosen = best_path(total)
-    assert chosen_path(rows)["path"] == [target.study.space.names[place] for place in chosen]
-    assert chosen_path(rows)["log_weight"] == pytest.approx(sum(total[stage][chosen[stage]] for stage in range(2)))
-    assert chosen_path(rows)["log_weight"] == pytest.approx(sum(chosen_path(rows)["log_weights"].values()))
+    assert path.path == tuple(target.study.space.names[place] for place in chosen)
+    assert path.log_weight == pytest.approx(sum(total[stage][chosen[stage]] for stage in range(2)))
+    assert path.log_weight == pytest.approx(sum(path.log_weights.values()))
 
 
-def test_scores_of_proxies_are_model_choice_and_the_target_s_are_test() -> None:
+def test_scores_of_proxies_are_validation_scores_and_those_of_the_target_test_scores() -> None:
     *proxies, target = played()
-    row = path_rows(proxies, target)[1]
-    assert row["path"] == ["attending", "scanning"]
-    assert row["values"] == pytest.approx({"0": 0.5 + 0.03 + 0.02 - 0.1, "1": 0.5 + 0.03 + 0.02 + 0.004 - 0.1})
-    assert row["accuracy"]["mean"] == pytest.approx(fmean(row["values"].values()))
-    assert row["proxies"]["proxy one"]["mean"] == pytest.approx(0.5 + 0.02 + 0.02 + 0.002)
-    assert row["proxies"]["proxy two"]["mean"] == pytest.approx(0.5 - 0.05 + 0.02 + 0.002)
-    assert row["proxy"]["mean"] == pytest.approx(fmean(held["mean"] for held in row["proxies"].values()))
-    assert row["proxy"]["count"] == 2
+    path = path_scores(proxies, target)[1]
+    assert path.path == ("attending", "scanning")
+    assert path.seed_scores == pytest.approx({"0": 0.5 + 0.03 + 0.02 - 0.1, "1": 0.5 + 0.03 + 0.02 + 0.004 - 0.1})
+    assert path.score.mean == pytest.approx(fmean(path.seed_scores.values()))
+    assert path.proxies["proxy one"].mean == pytest.approx(0.5 + 0.02 + 0.02 + 0.002)
+    assert path.proxies["proxy two"].mean == pytest.approx(0.5 - 0.05 + 0.02 + 0.002)
+    assert path.proxy.mean == pytest.approx(fmean(score.mean for score in path.proxies.values()))
+    assert path.proxy.count == 2
 
 
-def test_standings_are_made_from_the_paths() -> None:
+def test_arms_are_made_from_the_paths() -> None:
     *proxies, target = played()
-    rows = path_rows(proxies, target)
-    held = {row["name"]: row for row in transfer_arms(rows, target)}
-    means = {" ".join(row["path"]): row["accuracy"]["mean"] for row in rows}
+    paths = path_scores(proxies, target)
+    arms = {arm.name: arm for arm in transfer_arms(paths, target)}
+    means = {path.path: path.score.mean for path in paths}
     best = max(means.values())
-    assert list(held) == [
-        "programmed path", "best on the proxies", "scanning alone", "attending alone", "best path", "median path",
+    assert list(arms) == [
+        "transferred path", "best on the proxies", "scanning alone", "attending alone", "best path", "median path",
     ]  # fmt: skip
-    for row in held.values():
-        assert row["accuracy"]["mean"] == pytest.approx(fmean(row["values"].values()))
-        assert row["lead"]["mean"] == pytest.approx(row["accuracy"]["mean"] - means["scanning scanning"])
-        if row["name"] != "attending alone":
-            assert row["regret"]["mean"] == pytest.approx(best - means[" ".join(row["path"])])
-            assert row["place"] == 1 + sum(mean > row["accuracy"]["mean"] for mean in means.values())
-    assert held["median path"]["accuracy"]["mean"] == median_high(means.values())
-    assert held["best path"]["place"] == 1
-    assert held["attending alone"]["path"] is None
-    assert held["best on the proxies"]["path"] == max(rows, key=lambda row: row["proxy"]["mean"])["path"]
+    for arm in arms.values():
+        assert arm.score.mean == pytest.approx(fmean(arm.seed_scores.values()))
+        assert arm.lead.mean == pytest.approx(arm.score.mean - means["scanning", "scanning"])
+        if arm.path is not None:
+            assert arm.regret is not None
+            assert arm.regret.mean == pytest.approx(best - means[arm.path])
+            assert arm.rank == 1 + sum(mean > arm.score.mean for mean in means.values())
+    assert arms["median path"].score.mean == median_high(means.values())
+    assert arms["best path"].rank == 1
+    assert [name for name, arm in arms.items() if arm.path is None] == ["attending alone"]
+    assert arms["best on the proxies"].path == max(paths, key=lambda path: path.proxy.mean).path
 
 
 def test_correlations_are_of_ranks_over_all_paths() -> None:
     *proxies, target = played()
-    rows = path_rows(proxies, target)
-    found = {row["proxy"]: row for row in correlations(rows, NAMES[:2])}
-    assert list(found) == ["proxy one", "proxy two", "all proxies"]
-    assert found["proxy one"]["accuracy"]["mean"] == pytest.approx(1.0)
-    for name, row in found.items():
-        ours = [one["proxy" if name == "all proxies" else "proxies"] for one in rows]
-        scores = [one["mean"] if name == "all proxies" else one[name]["mean"] for one in ours]
-        assert row["accuracy"]["mean"] == pytest.approx(by_differences(scores, rows))
-        weights = [one["log_weight"] if name == "all proxies" else one["log_weights"][name] for one in rows]
-        assert row["log_weight"]["mean"] == pytest.approx(by_differences(weights, rows))
-        assert row["accuracy"]["count"] == len(rows) == 4
+    paths = path_scores(proxies, target)
+    by_proxy = {row.proxy: row for row in correlations(paths, target)}
+    assert list(by_proxy) == ["proxy one", "proxy two", "all proxies"]
+    for name, row in by_proxy.items():
+        together = name == "all proxies"
+        scores = [path.proxy.mean if together else path.proxies[name].mean for path in paths]
+        weights = [path.log_weight if together else path.log_weights[name] for path in paths]
+        assert row.score is not None
+        assert row.log_weight is not None
+        assert row.score.mean == pytest.approx(by_differences(scores, paths))
+        assert row.log_weight.mean == pytest.approx(by_differences(weights, paths))
+        assert row.score.count == len(paths) == 4
+    assert by_proxy["proxy one"].score is not None
+    assert by_proxy["proxy one"].score.mean == pytest.approx(1.0)
 
 
-def by_differences(scores: list[float], rows: list[dict[str, Any]]) -> float:
+def by_differences(scores: list[float], paths: Sequence[PathScores]) -> float:
     """Spearman's own formula, `1 - 6 sum d^2 / (n (n^2 - 1))`, for values without ties."""
-    reached, n = [row["accuracy"]["mean"] for row in rows], len(rows)
-    pairs = zip(scores, reached, strict=True)
-    ranks = [(sorted(scores).index(ours), sorted(reached).index(theirs)) for ours, theirs in pairs]
-    return 1 - 6 * sum((ours - theirs) ** 2 for ours, theirs in ranks) / (n * (n**2 - 1))
+    test, n = [path.score.mean for path in paths], len(paths)
+    ranks = [(sorted(scores).index(a), sorted(test).index(b)) for a, b in zip(scores, test, strict=True)]
+    return 1 - 6 * sum((a - b) ** 2 for a, b in ranks) / (n * (n**2 - 1))
 
 
 def test_costs_are_of_one_seed_and_add_up_over_proxies() -> None:
     *proxies, target = played()
-    assert costs(proxies, target) == [
-        {"name": "one search on each proxy", "tokens": 2000, "flops": 1e7},
-        {"name": "every path on each proxy", "tokens": 8000, "flops": 2.4e7},
-        {"name": "one search on the target", "tokens": 1000, "flops": 5e6},
-        {"name": "every path on the target", "tokens": 4000, "flops": 1.2e7},
-    ]
+    assert costs(proxies, target) == (
+        TrainingCost("one search on each proxy", 2000, 1e7),
+        TrainingCost("every path on each proxy", 8000, 2.4e7),
+        TrainingCost("one search on the target", 1000, 5e6),
+        TrainingCost("every path on the target", 4000, 1.2e7),
+    )
 
 
-def test_the_target_s_own_search_is_told_with_its_regret() -> None:
+def test_the_search_on_the_target_has_its_regret() -> None:
     *proxies, target = played()
-    rows = path_rows(proxies, target)
-    held = searched_path(rows, target)
-    assert held is not None
-    means = {tuple(row["path"]): row["accuracy"]["mean"] for row in rows}
-    assert held["regret"]["mean"] == pytest.approx(max(means.values()) - means["attending", "scanning"])
-    assert held["path"] == "attending · scanning (2 of 2 seeds)"
-    assert [seed["weights"] for seed in held["seeds"]] == WEIGHTS["target"]
+    paths = path_scores(proxies, target)
+    search = target_search(paths, target)
+    assert search is not None
+    means = {path.path: path.score.mean for path in paths}
+    assert search.regret.mean == pytest.approx(max(means.values()) - means["attending", "scanning"])
+    assert search.path_summary == "attending · scanning (2 of 2 seeds)"
+    assert [[list(stage) for stage in seed.weights] for seed in search.searches] == WEIGHTS["target"]
 
 
 def test_a_stage_may_be_left_out_but_not_all_of_them() -> None:
     grounds = played(crew=Skipping(), skip=True)
-    rows = path_rows(grounds[:-1], grounds[-1])
-    assert len(rows) == 3**2 - 1
-    assert chosen_path(rows)["path"] == ["skip", "scanning"]
+    paths = path_scores(grounds[:-1], grounds[-1])
+    assert len(paths) == 3**2 - 1
+    assert chosen_path(paths).path == ("skip", "scanning")
 
 
 class Skipping(Crew):
@@ -224,8 +235,8 @@ class Skipping(Crew):
 def test_searches_that_diverged_say_nothing() -> None:
     *proxies, target = played()
     proxies[0].results["hybrid"][0]["weights"] = None
-    row = path_rows(proxies, target)[0]
-    assert row["log_weights"]["proxy one"] == pytest.approx(math.log(0.6) + math.log(0.2))
+    path = path_scores(proxies, target)[0]
+    assert path.log_weights["proxy one"] == pytest.approx(math.log(0.6) + math.log(0.2))
     proxies[0].results["hybrid"][1]["weights"] = None
     with pytest.raises(ManticoreError, match="the search on proxy one diverged with every seed"):
-        path_rows(proxies, target)
+        path_scores(proxies, target)

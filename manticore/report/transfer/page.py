@@ -1,4 +1,4 @@
-"""The page of a transfer: `report.html` beside `program.json`, made of the data of that file alone."""
+"""The page of a transfer: `report.html` beside `transfer.json`, made of the data of that file alone."""
 
 from __future__ import annotations
 
@@ -12,34 +12,32 @@ from manticore.report.machine import machine_facts
 from manticore.report.rendering import render
 from manticore.report.transfer.summary import sentences
 from manticore.report.transfer.tables import cost_table, path_table, proxy_table, target_table
-from manticore.results.transfer import FILE, TransferResult, TriedPath
-from manticore.training.metrics import ACCURACY
+from manticore.results.transfer import PathScores, TransferResult
 from manticore.utils.formatting import counted, listed
 from manticore.utils.io import write_text
 
 
 def write_transfer_report(folder: Path | str) -> Path:
-    """Write `report.html` beside `program.json`, and return its path.
+    """Write `report.html` beside `transfer.json`, and return its path.
 
-    Raises BadFile if `program.json` is missing or is not what `manticore transfer` writes.
+    Raises BadFile if `transfer.json` is missing or is not what `manticore transfer` writes.
     """
     file = Path(folder) / "report.html"
-    write_text(file, render_transfer(TransferResult.read(Path(folder))))
+    write_text(file, render_transfer(TransferResult.load(folder)))
     return file
 
 
 def render_transfer(result: TransferResult) -> str:
     """The whole page."""
     proxies = f"{len(result.proxies)} {'proxy' if len(result.proxies) == 1 else 'proxies'}"
-    facts = [f"manticore {result.version}".strip(), counted(len(result.paths), "path"), proxies]
-    facts += [counted(len(result.seeds), "seed")] if result.seeds else []
+    sizes = (counted(len(result.paths), "path"), proxies, counted(len(result.seeds), "seed"))
     return render(
         "transfer.html.j2",
-        title=f"{' + '.join(result.target_components)}: a path transferred to {result.task}",
-        facts=facts,
-        file=FILE,
+        title=f"{' + '.join(result.target.components)}: a path transferred to {result.target.task}",
+        facts=[f"manticore {result.version}", *sizes],
+        file=TransferResult.FILE,
         sentences=sentences(result),
-        result=result,
+        target=result.target,
         chart_caption=_chart_caption(result),
         chart=_chart(result),
         proxy_table=proxy_table(result),
@@ -57,39 +55,41 @@ def _chart_caption(result: TransferResult) -> str:
         text += f"Bars and margins are 95% confidence intervals over {len(result.seeds)} seeds (Student's t)."
     else:
         text += "There is one seed, so there are no intervals."
-    if result.components != result.target_components:
-        pairs = zip(result.components, result.target_components, strict=True)
+    if result.components != result.target.components:
+        pairs = zip(result.components, result.target.components, strict=True)
         text += f" On the target, {listed([f'{proxy} is {target}' for proxy, target in pairs])}."
     return text
 
 
 def _chart(result: TransferResult) -> Markup:
-    """Accuracy on the target against accuracy on the proxies; the chosen path and the base model are labeled."""
-    palette = Palette(result.target_components)
-    base = (result.base,) * len(result.programmed)
-    chosen = f"chosen: {result.base} alone" if base == result.programmed else "chosen"
-    labels = {base: (f"{result.base} alone", palette[result.base]), result.programmed: (chosen, ACCENT)}
-    proxies = result.proxies[0] if len(result.proxies) == 1 else f"the {len(result.proxies)} proxies"
+    """Score on the target against score on the proxies; the chosen path and the base model are labeled."""
+    target, metric = result.target, result.target.metric
+    palette = Palette(target.components)
+    base = (target.base,) * len(result.path)
+    chosen = f"chosen: {target.base} alone" if base == result.path else "chosen"
+    labels = {base: (f"{target.base} alone", palette[target.base]), result.path: (chosen, ACCENT)}
+    proxies = result.proxy_names[0] if len(result.proxies) == 1 else f"the {len(result.proxies)} proxies"
 
-    def dot(path: TriedPath) -> Dot:
+    def dot(path: PathScores) -> Dot:
         name, color = labels.get(path.path, ("", MUTED))
-        proxy, target = (ACCURACY.format(score.mean, score.margin) for score in (path.proxy, path.accuracy))
-        tooltip = f"{path.words}: {proxy} on {proxies}, {target} on {result.task}"
-        return Dot(path.proxy, path.accuracy, color, tooltip, name)
+        proxy, test = (metric.format(score.mean, score.margin) for score in (path.proxy, path.score))
+        tooltip = f"{path.summary}: {proxy} on {proxies}, {test} on {target.task}"
+        return Dot(path.proxy, path.score, color, tooltip, name)
 
-    dots = [dot(path) for path in result.ranked]
-    return scatter_chart(dots, f"accuracy on {proxies}", f"accuracy on {result.task}")
+    dots = [dot(path) for path in result.ranked_paths]
+    return scatter_chart(dots, f"{metric.label} on {proxies}", f"{metric.label} on {target.task}")
 
 
 def _setup(result: TransferResult) -> dict[str, object]:
     """How the paths were trained and the path was chosen, as names and values."""
-    facts: dict[str, object] = {"proxies": listed(result.proxies)}
-    if result.learning_rates:
-        grid = listed([f"{lr:g}" for lr in result.learning_rates])
-        facts["learning rate"] = (
-            f"the best of {grid} on the validation split; all paths have that of {result.base} alone"
-        )
-    facts["chosen path"] = (
-        "the largest product of the searches' mixing weights over all proxies, as a geometric mean over seeds"
-    )
-    return facts | machine_facts(result.machine, result.seconds, result.workers)
+    grid = listed([f"{lr:g}" for lr in result.learning_rates])
+    return {
+        "proxies": listed(result.proxy_names),
+        "learning rate": (
+            f"the best of {grid} on the validation split; all paths have that of {result.target.base} alone"
+        ),
+        "chosen path": (
+            "the largest product of the searches' mixing weights over all proxies, as a geometric mean over seeds"
+        ),
+        **machine_facts(result.machine, result.seconds, result.workers),
+    }

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from manticore.results.transfer import Cost, TransferResult
-from manticore.training.metrics import ACCURACY
+from manticore.results.transfer import BEST, TRANSFERRED, TrainingCost, TransferArm, TransferResult
 from manticore.utils.formatting import count, estimate, listed
 from manticore.utils.statistics import Interval
-
-CHOSEN, BEST = "programmed path", "best path"
 
 
 def sentences(result: TransferResult) -> list[str]:
@@ -26,38 +23,43 @@ def certainty(interval: Interval) -> str:
 
 
 def _chosen(result: TransferResult) -> str:
-    chosen, base = result.standing(CHOSEN), result.standing(f"{result.base} alone")
+    target, metric = result.target, result.target.metric
+    chosen, base = result.arm(TRANSFERRED), result.arm(f"{target.base} alone")
     text = (
-        f"The searches on {listed(result.proxies)} choose {chosen.path}, which ranks {chosen.place} of "
-        f"{len(result.paths)} on {result.task} with {ACCURACY.format(chosen.accuracy.mean, chosen.accuracy.margin)}."
+        f"The searches on {listed(result.proxy_names)} choose {_path(chosen)}, which ranks {chosen.rank} of "
+        f"{len(result.paths)} on {target.task} with {metric.format(chosen.score.mean, chosen.score.margin)}."
     )
     if chosen.path == base.path:
         return f"{text} This path is {base.name}."
-    lead = ACCURACY.format_change(chosen.lead.mean, chosen.lead.margin)
+    lead = metric.format_change(chosen.lead.mean, chosen.lead.margin)
     return f"{text} Its difference to {base.name} is {lead}; {certainty(chosen.lead)}."
 
 
+def _path(arm: TransferArm) -> str:
+    return " · ".join(arm.path or ())
+
+
 def _regret(result: TransferResult) -> str:
-    chosen, best = result.standing(CHOSEN), result.standing(BEST)
+    chosen, best = result.arm(TRANSFERRED), result.arm(BEST)
     if chosen.regret is None or chosen.path == best.path:
         return "No path is better."
-    regret = ACCURACY.format_regret(chosen.regret.mean, chosen.regret.margin)
-    return f"It is {regret} the best path, {best.path}, which is selected by test scores; {certainty(chosen.regret)}."
+    regret = result.target.metric.format_regret(chosen.regret.mean, chosen.regret.margin)
+    return f"It is {regret} the best path, {_path(best)}, which is selected by test scores; {certainty(chosen.regret)}."
 
 
 def _prediction(result: TransferResult) -> list[str]:
-    """How well the paths' accuracies on the proxies and the weights of the searches rank the paths."""
-    single = len(result.proxies) == 1
-    proxies, accuracy = "the proxy" if single else "the proxies", "accuracy" if single else "mean accuracy"
-    overall = result.transfers[-1]
+    """How well the paths' scores on the proxies and the weights of the searches rank the paths."""
+    label, overall = result.target.metric.label, result.correlations[-1]
+    proxies, score = ("the proxy", label) if len(result.proxies) == 1 else ("the proxies", f"mean {label}")
     return [
-        _rank_correlation(f"{accuracy} on {proxies}", overall.accuracy, result),
+        _rank_correlation(f"{score} on {proxies}", overall.score, result),
         _rank_correlation(f"the log weights of the searches on {proxies}", overall.log_weight, result),
     ]
 
 
 def _rank_correlation(predictor: str, correlation: Interval | None, result: TransferResult) -> str:
-    text = f"Over all {len(result.paths)} paths the rank correlation of {predictor} with accuracy on {result.task}"
+    score = f"{result.target.metric.label} on {result.target.task}"
+    text = f"Over all {len(result.paths)} paths the rank correlation of {predictor} with {score}"
     if correlation is None:
         return f"{text} is undefined: one of the two is the same for all paths."
     if correlation.low is None:
@@ -68,15 +70,17 @@ def _rank_correlation(predictor: str, correlation: Interval | None, result: Tran
 
 def _target_search(result: TransferResult) -> str:
     """The result of the search on the target itself; empty if there was none."""
-    if result.search is None:
+    search = result.search
+    if search is None:
         return ""
-    accuracy = ACCURACY.format(result.search.accuracy.mean, result.search.accuracy.margin)
-    correlation = result.target_correlation
-    own = "" if correlation is None else f"; the rank correlation of its own log weights is {estimate(correlation)}"
-    return f"A search on {result.task} itself reaches {accuracy}{own}."
+    score = result.target.metric.format(search.score.mean, search.score.margin)
+    own = ""
+    if search.correlation is not None:
+        own = f"; the rank correlation of its own log weights is {estimate(search.correlation)}"
+    return f"A search on {result.target.task} itself reaches {score}{own}."
 
 
-def _costs(costs: Sequence[Cost]) -> str:
+def _costs(costs: Sequence[TrainingCost]) -> str:
     proxy, target = (
         next(cost for cost in costs if cost.name == f"one search on {where}") for where in ("each proxy", "the target")
     )
