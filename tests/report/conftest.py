@@ -31,7 +31,7 @@ def row(name: str, group: str, accuracy: float, *costs: float) -> ModelRow:
 
 
 def search_result(task: str, path: Sequence[str], base: str) -> SearchResult:
-    """What a search came to."""
+    """The result of a search on `task` that chose `path`."""
     cuts = layer_boundaries(max(4, len(path)), len(path))
     return SearchResult(
         version="0.1.0",
@@ -126,7 +126,7 @@ def write_run(
     path: Sequence[str] = ("mamba", "gpt-neo", "skip"),
     base: str = "mamba",
 ) -> Path:
-    """A whole run folder."""
+    """A complete run folder."""
     search_result(task, path, base).save(folder)
     write_text(folder / "recipe.yaml", RECIPE)
     Architecture(("gpt-neo", "mamba"), tuple(path), base).save(folder / "architecture.json")

@@ -1,4 +1,4 @@
-"""The card: its front matter parses, its code compiles, and it says where everything is from."""
+"""Model cards: the front matter parses, the code compiles, and every source is named."""
 
 from __future__ import annotations
 
@@ -28,33 +28,33 @@ from tests.report.conftest import RECIPE
 
 def front_matter(card: str) -> dict[str, Any]:
     _, matter, _ = card.split("---\n", 2)
-    held: dict[str, Any] = yaml.safe_load(matter)
-    return held
+    data: dict[str, Any] = yaml.safe_load(matter)
+    return data
 
 
 def blocks(card: str, language: str) -> list[str]:
     return re.findall(rf"^```{language}\n(.*?)\n```$", card, flags=re.DOTALL | re.MULTILINE)
 
 
-def test_front_matter_is_what_the_hub_reads(run_folder: Path) -> None:
-    held = front_matter(search_card(run_folder))
-    assert held["library_name"] == "transformers"
-    assert held["pipeline_tag"] == "text-classification"
-    assert {"manticore", "hybrid", "mamba", "gpt-neo"} <= set(held["tags"])
-    assert held["metrics"] == ["accuracy"]
-    assert held["base_model"] == ["state-spaces/mamba-130m-hf"]
-    assert held["model-index"][0]["results"][0]["metrics"] == [{"type": "accuracy", "value": 0.63}]
+def test_front_matter_has_the_fields_of_the_hub(run_folder: Path) -> None:
+    data = front_matter(search_card(run_folder))
+    assert data["library_name"] == "transformers"
+    assert data["pipeline_tag"] == "text-classification"
+    assert {"manticore", "hybrid", "mamba", "gpt-neo"} <= set(data["tags"])
+    assert data["metrics"] == ["accuracy"]
+    assert data["base_model"] == ["state-spaces/mamba-130m-hf"]
+    assert data["model-index"][0]["results"][0]["metrics"] == [{"type": "accuracy", "value": 0.63}]
 
 
-def test_card_tells_the_whole_story(run_folder: Path) -> None:
+def test_card_has_path_table_and_recipe(run_folder: Path) -> None:
     card = search_card(run_folder)
     assert comparison_table(SearchResult.load(run_folder)).markdown() in card
     assert (run_folder / "recipe.yaml").read_text(encoding="utf-8").rstrip() in blocks(card, "yaml")
     assert "| 1 | mamba | layer 1, carries the stream |" in card
     assert "| 2 | gpt-neo | layers 2–3, reads the stream through P, adds its update through Q |" in card
     assert "| 3 | skip | no layers, leaves the stream unchanged |" in card
-    for said in ("gpt-neo (from scratch)", "`1e76775f", "The base model is **mamba**", "2406.00894", "One seed (0)"):
-        assert said in card, said
+    for text in ("gpt-neo (from scratch)", "`1e76775f", "The base model is **mamba**", "2406.00894", "One seed (0)"):
+        assert text in card, text
 
 
 def test_loading_code_is_python(run_folder: Path) -> None:
@@ -71,14 +71,14 @@ def test_card_can_be_written_before_the_metrics_are(run_folder: Path) -> None:
     assert search_card(run_folder, result) == expected
 
 
-def test_exported_component_is_the_subject(run_folder: Path, result: SearchResult) -> None:
-    held = front_matter(card := search_card(run_folder, replace(result, exported="gpt-neo")))
-    assert "base_model" not in held
-    assert held["model-index"][0]["results"][0]["metrics"][0]["value"] == pytest.approx(0.5322)
+def test_card_of_an_exported_component(run_folder: Path, result: SearchResult) -> None:
+    data = front_matter(card := search_card(run_folder, replace(result, exported="gpt-neo")))
+    assert "base_model" not in data
+    assert data["model-index"][0]["results"][0]["metrics"][0]["value"] == pytest.approx(0.5322)
     assert "The exported model is gpt-neo from its first to its last layer." in card
 
 
-def test_language_model_generates(run_folder: Path, result: SearchResult) -> None:
+def test_card_of_a_language_model_generates_text(run_folder: Path, result: SearchResult) -> None:
     card = search_card(run_folder, replace(result, kind="lm", metric=BITS))
     assert front_matter(card)["pipeline_tag"] == "text-generation"
     (code,) = blocks(card, "python")
@@ -87,11 +87,11 @@ def test_language_model_generates(run_folder: Path, result: SearchResult) -> Non
 
 
 def test_names_do_not_break_the_front_matter(make_run: Callable[..., Path]) -> None:
-    held = front_matter(search_card(make_run(task="odd: task\n---")))
-    assert held["model-index"][0]["results"][0]["dataset"]["name"] == "odd: task\n---"
+    data = front_matter(search_card(make_run(task="odd: task\n---")))
+    assert data["model-index"][0]["results"][0]["dataset"]["name"] == "odd: task\n---"
 
 
-def test_a_path_of_one_component_is_not_called_a_hybrid(make_run: Callable[..., Path]) -> None:
+def test_a_path_through_one_component_is_not_called_a_hybrid(make_run: Callable[..., Path]) -> None:
     assert "# mamba, trained on lra-listops@short in a search for hybrids" in search_card(make_run(path=["mamba"] * 3))
     assert "# A hybrid of gpt-neo and mamba, trained on" in search_card(make_run())
 

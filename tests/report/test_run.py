@@ -171,7 +171,7 @@ def test_bad_files_are_named(run_folder: Path, name: str, text: str) -> None:
         (("components", "mamba", "layer_boundaries"), [0, 4], r"not of the same run as architecture.json"),
         (("componets",), {}, r"unknown key 'componets'. Did you mean 'components'"),
     ],
-    ids=lambda held: ".".join(map(str, held)) if isinstance(held, tuple) else "",
+    ids=lambda value: ".".join(map(str, value)) if isinstance(value, tuple) else "",
 )
 def test_a_damaged_value_is_named(run_folder: Path, keys: tuple[Any, ...], value: object, message: str) -> None:
     data = part = read_json(run_folder / "metrics.json")
@@ -194,6 +194,6 @@ def test_smoothing_keeps_steps_and_mean_of_a_flat_line() -> None:
 
 @pytest.mark.parametrize(("low", "high"), [(0.0, 1.0), (1.18, 2.31), (5.4, 5.51), (0.0, 83.0), (2.0, 2.0)])
 def test_ticks_are_few_and_inside(low: float, high: float) -> None:
-    held = axis_ticks(low, high)
-    assert 1 <= len(held) <= 6
-    assert all(low - 1e-6 <= tick <= high + 1e-6 for tick in held)
+    ticks = axis_ticks(low, high)
+    assert 1 <= len(ticks) <= 6
+    assert all(low - 1e-6 <= tick <= high + 1e-6 for tick in ticks)

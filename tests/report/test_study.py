@@ -31,8 +31,8 @@ def test_page_is_self_contained(tmp_path: Path) -> None:
 
 
 def test_page_shows_every_number(tmp_path: Path) -> None:
-    words = page(tmp_path, study_result()).plain_text
-    for said in (
+    text = page(tmp_path, study_result()).plain_text
+    for part in (
         "manticore 0.1.0 · 5 models · 2 tasks · 3 seeds gpt-neo + mamba on 2 tasks",
         "With the same training tokens: The hybrid beats mamba alone on both tasks; the interval of the difference",
         "With the same training FLOPs: The hybrid loses to mambaformer on both tasks.",
@@ -53,12 +53,12 @@ def test_page_shows_every_number(tmp_path: Path) -> None:
         "GPU none",
         "55 min 12 s with 2 workers",
     ):
-        assert said in words, said
+        assert part in text, part
 
 
 def test_page_of_text_is_in_bits_per_byte(tmp_path: Path) -> None:
     reader = page(tmp_path, study_result(text_task("text-a"), text_task("text-b")))
-    for said in (
+    for part in (
         "Lead of the hybrid over each opponent in bits per byte, paired over seeds; right of the line the hybrid is "
         "better.",
         "Bits per byte (lower is better); the best score on each task is bold.",
@@ -72,7 +72,7 @@ def test_page_of_text_is_in_bits_per_byte(tmp_path: Path) -> None:
         "The paths that the searches chose are 0.012 ± 0.004 bits per byte above the best of 3.",
         "ranking of the paths and their ranking by bits per byte is 0.62 (−0.10 to 0.90).",
     ):
-        assert said in reader.plain_text, said
+        assert part in reader.plain_text, part
     assert reader.text.count("\nbest\n") == 4
     ranked = next(label for label in reader.labels if label.startswith("All 3 paths"))
     assert ranked.split(": ", 1)[1].startswith("gpt-neo · mamba: 1.180 ± 0.020 bits per byte, chosen by 1 seed; mamba")
@@ -132,8 +132,8 @@ def test_parts_without_data_are_omitted(tmp_path: Path) -> None:
     tables = {"tokens": tuple(replace(arm, path_summary=None) for arm in task.tables["tokens"])}
     task = replace(task, tables=tables, heuristics={}, leads={}, gap=None, paths=(), regret=None, correlation=None)
     reader = page(tmp_path, replace(study_result(task), conclusions={}))
-    for said in ("with 1.2 T FLOPs", "Heuristic", "All paths", "soft", "Lead", "With the"):
-        assert said not in reader.text, said
+    for part in ("with 1.2 T FLOPs", "Heuristic", "All paths", "soft", "Lead", "With the"):
+        assert part not in reader.text, part
     assert "same training FLOPs" not in reader.text
     assert "hybrid\n80.0" in reader.text.replace("\u00a0", " ")
     assert "1 task" in reader.plain_text
@@ -177,8 +177,8 @@ def test_names_are_escaped(tmp_path: Path) -> None:
     study = replace(study_result(task), conclusions={"tokens": ("<b>conclusion",)}, machine={"cpu": "<b>cpu"})
     reader = page(tmp_path, study)
     assert not {"b", "script"} & {tag for tag, _ in reader.tags}
-    for said in ("<b>task", '"><script>x</script>', "<b>heuristic", "<b>conclusion", "<b>cpu"):
-        assert said in reader.text, said
+    for part in ("<b>task", '"><script>x</script>', "<b>heuristic", "<b>conclusion", "<b>cpu"):
+        assert part in reader.text, part
 
 
 @pytest.mark.parametrize("text", ["not json", "[]", "{}", '{"tasks": []}', '{"format": 1, "tasks": []}'])
@@ -251,6 +251,6 @@ def test_a_scale_is_never_empty(mean: float) -> None:
 
 
 def test_only_near_lines_widen_the_scale() -> None:
-    held = [mark(0.7, 0.01), mark(0.8, 0.01)]
-    assert axis_limits(held, [0.1]) == axis_limits(held)
-    assert axis_limits(held, [0.65])[0] < 0.65
+    marks = [mark(0.7, 0.01), mark(0.8, 0.01)]
+    assert axis_limits(marks, [0.1]) == axis_limits(marks)
+    assert axis_limits(marks, [0.65])[0] < 0.65

@@ -16,7 +16,7 @@ from manticore.report.machine import machine_facts
 from manticore.report.rendering import render
 from manticore.report.run.reading import Run, read_run
 from manticore.report.run.summary import comparison_caption, figures, path_caption, sentences
-from manticore.report.run.tables import costs, score_text
+from manticore.report.run.tables import costs, score_cell
 from manticore.results.search import ModelRow, SearchResult
 from manticore.utils.formatting import duration
 from manticore.utils.io import write_text
@@ -106,7 +106,7 @@ def _comparison(result: SearchResult, palette: Palette) -> list[ComparisonRow]:
             ComparisonRow(
                 name=row.name,
                 group=row.group,
-                score=score_text(row, result.metric),
+                score=score_cell(row, result.metric),
                 color="" if color == INK else color,
                 bar=_score_bar(result, row, color, end) if end else None,
                 costs=costs(row),
@@ -129,8 +129,8 @@ def _score_bar(result: SearchResult, row: ModelRow, color: str, end: float) -> M
     """The score of a row, with a dashed line at the best heuristic."""
     margin, heuristic, reference = row.score.margin, result.best("heuristic"), None
     if heuristic is not None:
-        reference = (heuristic.score.value / end, f"best heuristic: {score_text(heuristic, result.metric)}")
-    label = f"{row.name}: {score_text(row, result.metric)}"
+        reference = (heuristic.score.value / end, f"best heuristic: {score_cell(heuristic, result.metric)}")
+    label = f"{row.name}: {score_cell(row, result.metric)}"
     opacity = OPACITIES.get(row.group, 0.95 if row == result.hybrid else 0.5)
     return score_bar(row.score.value / end, None if margin is None else margin / end, label, color, opacity, reference)
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from math import hypot
 
 from manticore.report.run.reading import Run
-from manticore.report.run.tables import score_text
+from manticore.report.run.tables import score_cell
 from manticore.results.search import HYBRID, ModelRow, SearchResult
 from manticore.training.metrics import Metric
 from manticore.utils.formatting import counted, listed
@@ -25,12 +25,12 @@ def figures(result: SearchResult) -> list[Figure]:
     """Score of the hybrid, its differences to the best component and the best heuristic, and the discretization gap."""
     row, metric, gap = result.hybrid, result.metric, result.gap
     unit = "" if metric.suffix else f" in {metric.unit}"
-    out = [Figure(score_text(row, metric), f"test score{unit}", f"{row.score.count:,} examples, 95% margin")]
+    out = [Figure(score_cell(row, metric), f"test score{unit}", f"{row.score.count:,} examples, 95% margin")]
     for group in ("component", "heuristic"):
         rival = result.best(group)
         if rival is not None:
             change = metric.format_change(row.score.value - rival.score.value)
-            out.append(Figure(change, f"difference to best {group}", f"{rival.name}, {score_text(rival, metric)}"))
+            out.append(Figure(change, f"difference to best {group}", f"{rival.name}, {score_cell(rival, metric)}"))
     soft, discrete = (metric.format(value, unit=False) for value in (gap.soft, gap.discrete))
     note = f"{soft.removesuffix(metric.suffix)} → {discrete}"
     out.append(Figure(metric.format_change(gap.discrete - gap.soft), "discretization gap", note))
@@ -77,7 +77,7 @@ def comparison(row: ModelRow, rival: ModelRow, metric: Metric) -> str:
     equal = not float(size)
     side = metric.better if lead > 0 else metric.worse
     text = f"equal to {rival.name}" if equal else f"{size} {metric.unit} {side} {rival.name}"
-    text += f" ({score_text(rival, metric)})"
+    text += f" ({score_cell(rival, metric)})"
     margin, rival_margin = row.score.margin, rival.score.margin
     if margin is None or rival_margin is None or rival.group == "heuristic" or equal:
         return text
@@ -109,7 +109,7 @@ def _search(run: Run) -> str:
 
 def _score(result: SearchResult) -> str:
     row, metric = result.hybrid, result.metric
-    score = score_text(row, metric)
+    score = score_cell(row, metric)
     article = "an" if metric.label[0] in "aeiou" else "a"
     reached = f"has {article} {metric.label} of {score}" if metric.suffix else f"needs {score} {metric.unit}"
     rivals = [rival for rival in (result.best("component"), result.best("heuristic")) if rival is not None]

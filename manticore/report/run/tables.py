@@ -14,7 +14,7 @@ def comparison_table(result: SearchResult) -> Table:
     best = metric.best_of(row.score.value for row in result.rows if row.group != HEURISTIC)
     rows = (
         Row(
-            cells=(row.name, score_text(row, metric), *map(count, costs(row))),
+            cells=(row.name, score_cell(row, metric), *map(count, costs(row))),
             group=row.group,
             best=(1,) if row.group != HEURISTIC and row.score.value == best else (),
         )
@@ -28,7 +28,7 @@ def comparison_table(result: SearchResult) -> Table:
     )
 
 
-def score_text(row: ModelRow, metric: Metric) -> str:
+def score_cell(row: ModelRow, metric: Metric) -> str:
     """The score with its margin: `63.0 ± 1.5 %`."""
     return metric.format(row.score.value, row.score.margin, unit=False)
 

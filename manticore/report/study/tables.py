@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from manticore.report.table import HEURISTIC, Row, Table
 from manticore.results.study import ArmResult, StudyResult, TaskResult
 from manticore.training.metrics import ACCURACY, Metric
@@ -39,8 +41,8 @@ def with_leads(table: Table, task: TaskResult, budget: str) -> Table:
         return "" if interval is None else task.metric.format_change(interval.mean, interval.margin, unit=False)
 
     columns = (*table.columns[:2], "lead of the hybrid", *table.columns[2:])
-    rows = [(row, (*row.cells[:2], lead(row.cells[0]), *row.cells[2:])) for row in table.rows]
-    return Table(columns, tuple(Row(cells, row.group, row.best) for row, cells in rows))
+    rows = (replace(row, cells=(*row.cells[:2], lead(row.cells[0]), *row.cells[2:])) for row in table.rows)
+    return Table(columns, tuple(rows))
 
 
 def overview_table(study: StudyResult, budget: str) -> Table:
@@ -52,8 +54,8 @@ def overview_table(study: StudyResult, budget: str) -> Table:
 
 def without_percent(table: Table) -> Table:
     """The table with scores whose percent signs a caption replaces."""
-    rows = ((row, tuple(cell.removesuffix(ACCURACY.suffix) for cell in row.cells)) for row in table.rows)
-    return Table(table.columns, tuple(Row(cells, row.group, row.best) for row, cells in rows))
+    rows = (replace(row, cells=tuple(cell.removesuffix(ACCURACY.suffix) for cell in row.cells)) for row in table.rows)
+    return replace(table, rows=tuple(rows))
 
 
 def score_cell(arm: ArmResult, metric: Metric) -> str:
