@@ -1,6 +1,6 @@
 """From the results of trials to those of a study: means and intervals over seeds, leads, regret, conclusions.
 
-Every interval is over the seeds, and differences are paired over them. Knows nothing of how trials are run.
+Every interval is over the seeds, and differences are paired over them.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from manticore.report.study.summary import conclusion
 from manticore.results.search import SplitScore
 from manticore.results.study import ArmResult, ExportedResult, GapIntervals, PathResult, SeedSearch, TaskResult
 from manticore.studies.study import Study, StudyOutcome
+from manticore.tasks.task import Task
 from manticore.training.metrics import Metric
 from manticore.utils.statistics import Interval, mean_interval, paired_difference, ratio_interval, spearman_interval
 
@@ -33,6 +34,33 @@ DISPLAY_NAMES = {
     "hub": "the paper's hub",
 }
 """Names of rivals within a sentence, where they differ from those in a table."""
+
+
+def task_result(study: Study, outcome: StudyOutcome, task: Task, excluded: Iterable[str]) -> TaskResult:
+    """The result on one task; `excluded` are the baselines that could not take part, with the reason."""
+    metric, budgets = study.metric, study.recipe.study.budgets
+    tables = study_tables(study, outcome)
+    hybrid = tables["tokens"][0]
+    paths = path_results(outcome.paths, hybrid.searches, metric)
+    scores = {path.path: path.score.mean for path in paths}
+    return TaskResult(
+        task=task.name,
+        metric=metric,
+        kind=task.kind,
+        base=outcome.base,
+        excluded=tuple(excluded),
+        sequences=study.steps * study.recipe.finetune.batch_size,
+        train_flops=outcome.train_flops,
+        tables={budget: tables[budget] for budget in budgets},
+        heuristics=task.heuristic_baselines(),
+        gap=discretization_gap(hybrid, metric),
+        exported=exported(tables["tokens"], metric),
+        paths=paths,
+        regret=regret(scores, [search.path for search in hybrid.searches], metric),
+        correlation=correlation(scores, study.space.candidates, [search.weights for search in hybrid.searches], metric),
+        leads={budget: leads(tables[budget], metric) for budget in budgets},
+        document_leads={budget: document_leads(tables[budget]) for budget in budgets},
+    )
 
 
 def study_tables(study: Study, outcome: StudyOutcome) -> dict[str, tuple[ArmResult, ...]]:

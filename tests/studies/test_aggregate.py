@@ -30,16 +30,16 @@ from tests.helpers.study_results import arm, task_result
 PATHS = {"gpt-neo gpt-neo": 0.2, "gpt-neo mamba": 0.5, "mamba gpt-neo": 0.8, "mamba mamba": 0.6}
 
 
-def accuracy(held: Trial) -> float:
-    """Paths from scratch as in PATHS, hybrids 0.7, everything else 0.4; later seeds a little better."""
-    path = held["config"].get("path")
-    base = PATHS[" ".join(path)] if path else {"hybrid": 0.7}.get(held["arm"], 0.4)
-    return base + 0.01 * seed_of(held)
+def accuracy(trial: Trial) -> float:
+    """Paths from scratch as in PATHS, hybrids 0.7, all other arms 0.4; later seeds are slightly better."""
+    path = trial["config"].get("path")
+    base = PATHS[" ".join(path)] if path else {"hybrid": 0.7}.get(trial["arm"], 0.4)
+    return base + 0.01 * seed_of(trial)
 
 
 @pytest.fixture(scope="module")
 def trained() -> Aggregated:
-    """Tables and paths of a study whose hybrids ran gpt-neo, mamba."""
+    """Tables and paths of a study whose searches select gpt-neo, mamba."""
     return aggregated(Study(recipe(paths=True), "data"), accuracy)
 
 
@@ -101,39 +101,39 @@ def test_leads_are_paired_over_seeds(trained: Aggregated) -> None:
 def test_regret_is_that_of_paths_from_scratch(trained: Aggregated) -> None:
     chosen = chosen_paths(trained.tables["tokens"][0])
     assert [path.times_chosen for path in trained.paths] == [0, 2, 0, 0]
-    found = regret(scores(trained), chosen, ACCURACY)
-    assert found is not None
-    assert found.mean == pytest.approx(0.3)
+    result = regret(scores(trained), chosen, ACCURACY)
+    assert result is not None
+    assert result.mean == pytest.approx(0.3)
     assert regret({}, chosen, ACCURACY) is None
 
 
 def test_correlation_of_log_weights_and_accuracies(trained: Aggregated) -> None:
     # weights .9/.1 and .2/.8: gm .72, gg .18, mm .08, mg .02 against .5, .2, .6, .8: ranks 4 3 2 1 and 2 1 3 4
-    found = rank_correlation(trained, ACCURACY)
-    assert found is not None
-    assert found.mean == pytest.approx(-0.8)
+    result = rank_correlation(trained, ACCURACY)
+    assert result is not None
+    assert result.mean == pytest.approx(-0.8)
 
 
-def test_what_would_be_exported(trained: Aggregated) -> None:
+def test_the_exported_model_is_better_on_validation(trained: Aggregated) -> None:
     arms = list(trained.tables["tokens"])
     hybrid = arms[0]
-    found = exported(arms, ACCURACY)
-    assert found is not None
-    assert found.seed_scores == hybrid.seed_scores
+    result = exported(arms, ACCURACY)
+    assert result is not None
+    assert result.seed_scores == hybrid.seed_scores
     index = next(index for index, arm in enumerate(arms) if arm.name == "mamba alone")
     arms[index] = replace(arms[index], val_seed_scores={"0": 0.9, "1": 0.1})
-    found = exported(arms, ACCURACY)
-    assert found is not None
-    assert found.seed_scores == {"0": arms[index].seed_scores["0"], "1": hybrid.seed_scores["1"]}
+    result = exported(arms, ACCURACY)
+    assert result is not None
+    assert result.seed_scores == {"0": arms[index].seed_scores["0"], "1": hybrid.seed_scores["1"]}
     assert exported(arms[:1], ACCURACY) is None
 
 
 def test_conclusions(trained: Aggregated) -> None:
     task = replace(task_result("a"), tables=trained.tables)
-    first, *others = conclusions([task, replace(task, task="b")], "tokens")
+    first, *rest = conclusions([task, replace(task, task="b")], "tokens")
     assert first.startswith("the hybrid beats the better component on both tasks; ")
-    assert any(said.startswith("the hybrid beats MambaFormer") for said in others)
-    assert not any("gpt-neo alone" in said for said in (first, *others))
+    assert any(sentence.startswith("the hybrid beats MambaFormer") for sentence in rest)
+    assert not any("gpt-neo alone" in sentence for sentence in (first, *rest))
 
 
 def test_a_seed_that_diverged_leaves_no_gap_and_no_regret(trained: Aggregated) -> None:
@@ -143,12 +143,12 @@ def test_a_seed_that_diverged_leaves_no_gap_and_no_regret(trained: Aggregated) -
     assert correlation(scores(trained), ["gpt-neo", "mamba"], [], ACCURACY) is None
 
 
-def mirrored(held: Trial) -> float:
-    """Bits per byte that rank everything as `accuracy` does."""
-    return 2 - accuracy(held)
+def mirrored(trial: Trial) -> float:
+    """Bits per byte with the same ranks as `accuracy`."""
+    return 2 - accuracy(trial)
 
 
-def test_less_is_better_for_bits_per_byte(trained: Aggregated) -> None:
+def test_lower_bits_per_byte_are_better(trained: Aggregated) -> None:
     """The same results with the sign turned lead to the same choices, leads, regret, correlation and conclusions."""
     bits = aggregated(Study(recipe(paths=True), "data", BITS), mirrored)
     assert bits.base == trained.base
@@ -164,15 +164,15 @@ def test_less_is_better_for_bits_per_byte(trained: Aggregated) -> None:
 
 
 def with_direction(study: Aggregated, metric: Metric, budget: str) -> dict[str, Any]:
-    """Everything that has a direction."""
+    """All results that depend on whether a metric is to be maximized or minimized."""
     arms = study.tables[budget]
     best = better_component(arms, metric)
-    found = regret(scores(study), chosen_paths(arms[0]), metric)
+    result = regret(scores(study), chosen_paths(arms[0]), metric)
     ranks = rank_correlation(study, metric)
     assert best is not None
-    assert found is not None
+    assert result is not None
     assert ranks is not None
-    intervals = {"regret": found, "correlation": ranks, **leads(arms, metric)}
+    intervals = {"regret": result, "correlation": ranks, **leads(arms, metric)}
     task = replace(task_result("a"), metric=metric, tables={budget: arms}, paths=())
     return {
         "rates": {arm.name: arm.lr for arm in arms},
@@ -182,12 +182,12 @@ def with_direction(study: Aggregated, metric: Metric, budget: str) -> dict[str, 
     }
 
 
-def test_what_would_be_exported_needs_the_fewest_bits() -> None:
+def test_the_exported_model_has_the_fewest_bits_on_validation() -> None:
     def row(group: str, val_score: float, score: float) -> ArmResult:
         return replace(arm("hybrid"), group=group, val_seed_scores={"0": val_score}, seed_scores={"0": score})
 
     arms = [row("hybrid", 1.9, 1.0), row("component", 1.8, 2.0), row("component", 1.85, 3.0), row("control", 1.1, 4.0)]
     for metric, expected in ((BITS, 2.0), (ACCURACY, 1.0)):
-        found = exported(arms, metric)
-        assert found is not None
-        assert found.seed_scores == {"0": expected}
+        result = exported(arms, metric)
+        assert result is not None
+        assert result.seed_scores == {"0": expected}

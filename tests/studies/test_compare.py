@@ -1,4 +1,4 @@
-"""The whole study through the real command line, at pico size."""
+"""`manticore compare` through the command line, at pico size."""
 
 from __future__ import annotations
 
@@ -18,23 +18,23 @@ pytestmark = pytest.mark.e2e
 @pytest.fixture
 def config(tmp_path: Path) -> Path:
     """The pico recipe as a file."""
-    held = {**KEYS, "study": {"seeds": 2, "learning_rates": [0.002]}}
+    keys = {**KEYS, "study": {"seeds": 2, "learning_rates": [0.002]}}
     file = tmp_path / "pico.yaml"
-    file.write_text(yaml.safe_dump(held), encoding="utf-8")
+    file.write_text(yaml.safe_dump(keys), encoding="utf-8")
     return file
 
 
-def words(config: Path, out: Path, *more: object) -> list[object]:
+def compare_args(config: Path, out: Path, *extra: object) -> list[object]:
     """A comparison of the pico recipe."""
-    return ["compare", "--config", config, "--out", out, *more]
+    return ["compare", "--config", config, "--out", out, *extra]
 
 
-def test_compare_and_go_on(config: Path, tmp_path: Path, cached: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_compare_and_resume(config: Path, tmp_path: Path, cached: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "out"
-    status, told, err = call(capsys, *words(config, out, "--all-paths", "--path-seeds", 1, "--seeds", 1))
-    assert (status, err) == (0, "")
-    assert "with the same training tokens: the hybrid " in told
-    assert "with the same training FLOPs: the hybrid " in told
+    status, stdout, stderr = call(capsys, *compare_args(config, out, "--all-paths", "--path-seeds", 1, "--seeds", 1))
+    assert (status, stderr) == (0, "")
+    assert "with the same training tokens: the hybrid " in stdout
+    assert "with the same training FLOPs: the hybrid " in stdout
     (task,) = StudyResult.load(out).tasks
     assert len({arm.train_tokens for arm in task.tables["tokens"]}) == 1
     for arm in task.tables["flops"]:
@@ -49,19 +49,19 @@ def test_compare_and_go_on(config: Path, tmp_path: Path, cached: Path, capsys: p
     assert task.regret is not None
     assert task.regret.mean == pytest.approx(best - chosen.score.mean)
     assert "<html" in (out / "report.html").read_text()
-    told = (out / "tables.md").read_text()
-    assert told.count("## mad-compression@") == 2  # at the same tokens, at the same operations
-    assert f"| {ACCURACY.format(task.tables['tokens'][0].score.mean)} |" in told.replace("**", "")
+    tables = (out / "tables.md").read_text()
+    assert tables.count("## mad-compression@") == 2  # with equal tokens, with equal operations
+    assert f"| {ACCURACY.format(task.tables['tokens'][0].score.mean)} |" in tables.replace("**", "")
     assert not (out / "models").exists()
 
-    kept = {file: file.stat().st_mtime_ns for file in (out / "trials").iterdir()}
-    status, told, _ = call(
-        capsys, *words(config, out, "--seeds", 2, "--baselines", "components", "--budgets", "tokens")
+    before = {file: file.stat().st_mtime_ns for file in (out / "trials").iterdir()}
+    status, stdout, _ = call(
+        capsys, *compare_args(config, out, "--seeds", 2, "--baselines", "components", "--budgets", "tokens")
     )
     assert status == 0
-    assert {file: file.stat().st_mtime_ns for file in kept} == kept  # what was done is not done again
-    assert "seed 0" not in told
-    assert "seed 1" in told
+    assert {file: file.stat().st_mtime_ns for file in before} == before  # no trial is run again
+    assert "seed 0" not in stdout
+    assert "seed 1" in stdout
     assert StudyResult.load(out).tasks[0].tables["tokens"][0].score.count == 2
 
     (out / "report.html").unlink()
@@ -69,9 +69,9 @@ def test_compare_and_go_on(config: Path, tmp_path: Path, cached: Path, capsys: p
     assert (out / "report.html").exists()
 
 
-def test_wrong_use(config: Path, tmp_path: Path, cached: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_errors(config: Path, tmp_path: Path, cached: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "out"
-    for more, said in (
+    for args, message in (
         (["--baselines", "mambaformr"], "unknown baselines 'mambaformr'"),
         (["--budgets", "seconds"], "unknown budgets 'seconds'"),
         (["--learning-rates", "0.1,0"], "must be a number above 0, got 0.0"),
@@ -81,8 +81,8 @@ def test_wrong_use(config: Path, tmp_path: Path, cached: Path, capsys: pytest.Ca
         (["--task", "mad-compresion"], "mad-compression"),
         (["--set", "study.seeds=0"], "study.seeds must be a whole number of at least 1"),
     ):
-        assert said in refusal(capsys, *words(config, out, *more)), more
-        assert not out.exists(), more
+        assert message in refusal(capsys, *compare_args(config, out, *args)), args
+        assert not out.exists(), args
     out.mkdir()
-    (out / "letter").write_text("dear")
-    assert "already holds something else" in refusal(capsys, *words(config, out))
+    (out / "notes.txt").write_text("")
+    assert "already holds something else" in refusal(capsys, *compare_args(config, out))

@@ -1,4 +1,4 @@
-"""A study on text through the real command line: each reads with its own tokenizer, and less bits are better."""
+"""`manticore compare` on text: each model reads with its own tokenizer, and fewer bits per byte are better."""
 
 from __future__ import annotations
 
@@ -26,23 +26,23 @@ SMALL = [
     *("--strategy", "darts", "--set", "selection.base_criterion=best_alone"),
     *("--set", "finetune.steps=3", "--set", "finetune.batch_size=4", "--set", "run.device=cpu"),
 ]
-RIVALS = ["gpt alone", "mamba alone", "uniform mixture", "random path"]
+BASELINES = ["gpt alone", "mamba alone", "uniform mixture", "random path"]
 
 
-def words(out: Path, *models: Path, task: str = TASK) -> list[object]:
+def compare_args(out: Path, *models: Path, task: str = TASK) -> list[object]:
     """A comparison at pico size."""
     return ["compare", "--models", ",".join(map(str, models)), "--task", task, "--out", out, *SMALL]
 
 
 @pytest.fixture(scope="module")
 def pair(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """Two models with unlike tokenizers."""
+    """Two models with different tokenizers."""
     folder = tmp_path_factory.mktemp("pair")
     return model_folder(folder / "gpt", "gpt_neo"), model_folder(folder / "mamba", "mamba", reader(300))
 
 
 def task_bytes() -> int:
-    """Bytes of the test."""
+    """Bytes of the test split."""
     options = TaskOptions(TASK, preset="cpu", train=40, val=5, test=5)
     return sum(len(text.encode()) for text in load_task(options).texts().test)  # type: ignore[attr-defined]
 
@@ -53,26 +53,26 @@ def read(out: Path) -> TaskResult:
     return task
 
 
-def test_compare_with_unlike_tokenizers_and_go_on(
+def test_compare_with_different_tokenizers_and_resume(
     pair: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "out"
-    status, told, err = call(capsys, *words(out, *pair), "--seeds", 1, "--all-paths", "--budgets", "tokens")
-    assert (status, err) == (0, "")
-    assert "without MambaFormer and the striped hybrid" in told
-    assert "without the hub" in told
-    assert "bits per byte" in told
-    assert "accuracy" not in told
+    status, stdout, stderr = call(capsys, *compare_args(out, *pair), "--seeds", 1, "--all-paths", "--budgets", "tokens")
+    assert (status, stderr) == (0, "")
+    assert "without MambaFormer and the striped hybrid" in stdout
+    assert "without the hub" in stdout
+    assert "bits per byte" in stdout
+    assert "accuracy" not in stdout
 
     task = read(out)
     arms = {arm.name: arm for arm in task.tables["tokens"]}
-    assert (task.metric, task.kind, list(arms)) == (BITS, "lm", ["hybrid", *RIVALS])
+    assert (task.metric, task.kind, list(arms)) == (BITS, "lm", ["hybrid", *BASELINES])
     assert all(3 < arm.score.mean < 8 for arm in arms.values())
-    for name in ("uniform mixture", "random path"):  # what projectors were fitted on counts
+    for name in ("uniform mixture", "random path"):  # calibration tokens count
         assert arms[name].train_tokens == pytest.approx(arms["hybrid"].train_tokens, rel=0.1), name
-    ours = arms["hybrid"].seed_scores["0"]
-    for name, lead in task.leads["tokens"].items():  # ahead is who needs less
-        assert lead.mean == pytest.approx(arms[name].seed_scores["0"] - ours), name
+    hybrid_score = arms["hybrid"].seed_scores["0"]
+    for name, lead in task.leads["tokens"].items():  # fewer bits are a positive lead
+        assert lead.mean == pytest.approx(arms[name].seed_scores["0"] - hybrid_score), name
     best = min(("gpt alone", "mamba alone"), key=lambda name: arms[name].val_score)
     assert task.base == best.removesuffix(" alone")
     assert better_component(list(arms.values()), BITS) == arms[best]
@@ -82,7 +82,7 @@ def test_compare_with_unlike_tokenizers_and_go_on(
     alone = next(path for path in task.paths if set(path.path) == {task.base})
     assert alone.score.mean == arms[best].score.mean
 
-    for name, lead in task.document_leads["tokens"].items():  # one seed: the same leads, from the same documents
+    for name, lead in task.document_leads["tokens"].items():  # with one seed they are the leads over seeds
         assert lead.mean == pytest.approx(task.leads["tokens"][name].mean), name
         assert lead.low < lead.mean < lead.high
     assert [sum(size for _, size in arm.documents) for arm in arms.values()] == [task_bytes()] * len(arms)
@@ -90,7 +90,7 @@ def test_compare_with_unlike_tokenizers_and_go_on(
     table = (out / "tables.md").read_text()
     assert "| model | bits per byte |" in table
     least = min(arm.score.mean for arm in arms.values())
-    assert table.count(f"**{least:.3f}**") == 2  # in the overview and in the task's own
+    assert table.count(f"**{least:.3f}**") == 2  # in the overview and in the table of the task
     page = Reader((out / "report.html").read_text()).plain_text
     assert "Lower bits per byte are better." in page
     assert (
@@ -102,38 +102,39 @@ def test_compare_with_unlike_tokenizers_and_go_on(
     assert "%" not in page.replace("95% confidence interval", "")
     assert "accuracy" not in page
 
-    kept = {file: file.stat().st_mtime_ns for file in (out / "trials").iterdir()}
-    status, told, _ = call(capsys, *words(out, *pair), "--seeds", 2, "--budgets", "tokens", "--baselines", "components")
+    before = {file: file.stat().st_mtime_ns for file in (out / "trials").iterdir()}
+    more_seeds = ["--seeds", 2, "--budgets", "tokens", "--baselines", "components"]
+    status, stdout, _ = call(capsys, *compare_args(out, *pair), *more_seeds)
     assert status == 0
-    assert {file: file.stat().st_mtime_ns for file in kept} == kept  # what was done is not done again
-    assert ("seed 0" in told, "seed 1" in told) == (False, True)
-    assert "without MambaFormer" not in told  # nobody asked for it
+    assert {file: file.stat().st_mtime_ns for file in before} == before  # no trial is run again
+    assert ("seed 0" in stdout, "seed 1" in stdout) == (False, True)
+    assert "without MambaFormer" not in stdout  # it is not among the baselines
     task = read(out)
     hybrid = task.tables["tokens"][0]
     assert hybrid.score.count == 2
-    assert hybrid.seed_scores["0"] == ours
+    assert hybrid.seed_scores["0"] == hybrid_score
 
 
 def test_compare_with_one_tokenizer(
     pair: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """At the same operations too, beside a task that is measured by accuracy. Base is settled before any training."""
+    """With both budgets, beside a task that is measured by accuracy; the base is chosen before any training."""
     out = tmp_path / "out"
     mamba = model_folder(tmp_path / "mamba", "mamba")
-    more = ["--task", "mad-compression@vocab_size=4,seq_len=6", "--baselines", "components,soft,hub"]
-    more += ["--set", "selection.base_criterion=min_kl"]
-    status, told, err = call(capsys, *words(out, pair[0], mamba), *more, "--seeds", 1)
-    assert (status, err) == (0, "")
+    extra = ["--task", "mad-compression@vocab_size=4,seq_len=6", "--baselines", "components,soft,hub"]
+    extra += ["--set", "selection.base_criterion=min_kl"]
+    status, stdout, stderr = call(capsys, *compare_args(out, pair[0], mamba), *extra, "--seeds", 1)
+    assert (status, stderr) == (0, "")
     text, mad = StudyResult.load(out).tasks
     assert (text.metric, mad.metric) == (BITS, ACCURACY)
-    assert f"base: {text.base} (smallest mean KL when a donor replaces one stage, in nats per token: gpt " in told
-    assert told.count("base:") == 1, "blocks from scratch have no text to be aligned on"
+    assert f"base: {text.base} (smallest mean KL when a donor replaces one stage, in nats per token: gpt " in stdout
+    assert stdout.count("base:") == 1, "min_kl needs components that read text"
     for arm in text.tables["flops"]:
         assert arm.train_flops == pytest.approx(text.train_flops, rel=0.2), arm.name
     arms = {arm.name: arm for arm in text.tables["tokens"]}
     assert arms["soft hybrid"].train_tokens == arms["hybrid"].train_tokens
     assert arms["soft hybrid"].parameters > arms["hybrid"].parameters
-    assert "the soft hybrid" in told
+    assert "the soft hybrid" in stdout
     table = (out / "tables.md").read_text()
     assert "| model | accuracy |" in table
     assert "| model | bits per byte |" in table
@@ -141,30 +142,30 @@ def test_compare_with_one_tokenizer(
     assert "or, in the second chart, percentage points" in page.plain_text
     assert sum(label.startswith("Lead of the hybrid in bits per byte") for label in page.labels) == 2
     assert sum(label.startswith("Lead of the hybrid in points") for label in page.labels) == 2
-    assert "of 2 tasks" in told or "both tasks" in told
+    assert "of 2 tasks" in stdout or "both tasks" in stdout
 
 
-def test_what_cannot_read_takes_no_part(
+def test_components_that_cannot_read_the_text_are_rejected(
     pair: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    out, mute = tmp_path / "out", model_folder(tmp_path / "mute", "mamba")
-    for file in mute.glob("tokenizer*"):
+    out, bare = tmp_path / "out", model_folder(tmp_path / "bare", "mamba")
+    for file in bare.glob("tokenizer*"):
         file.unlink()
-    told = refusal(capsys, *words(out, pair[0], mute))
-    assert "'mute' has no tokenizer beside its weights, and cannot read text" in told
+    error = refusal(capsys, *compare_args(out, pair[0], bare))
+    assert "'bare' has no tokenizer beside its weights, and cannot read text" in error
     short = model_folder(tmp_path / "short", "gpt_neo", length=16)
-    assert "the context length of 'short' (16)" in refusal(capsys, *words(out, short, pair[1]))
+    assert "the context length of 'short' (16)" in refusal(capsys, *compare_args(out, short, pair[1]))
     assert not out.exists()
 
 
 @pytest.mark.parametrize(
     ("proxy", "target"), [(TASK, "mad-compression"), ("mad-compression", TASK)], ids=["proxy", "target"]
 )
-def test_programming_is_by_accuracy(
+def test_transfer_needs_accuracy(
     pair: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str], proxy: str, target: str
 ) -> None:
     out = tmp_path / "out"
-    _, *rest = words(out, *pair, task=target)
-    told = refusal(capsys, "transfer", "--proxy", proxy, *rest)
-    assert f"{TASK} is measured in bits per byte; transfer needs proxies and a target" in told
+    _, *rest = compare_args(out, *pair, task=target)
+    error = refusal(capsys, "transfer", "--proxy", proxy, *rest)
+    assert f"{TASK} is measured in bits per byte; transfer needs proxies and a target" in error
     assert not out.exists()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from manticore.report.study.summary import BUDGETS
 from manticore.report.table import HEURISTIC, Row, Table
 from manticore.results.study import ArmResult, StudyResult, TaskResult
 from manticore.training.metrics import ACCURACY, Metric
@@ -50,6 +51,16 @@ def overview_table(study: StudyResult, budget: str) -> Table:
     names = study.names(budget)
     tasks = [task for task in study.tasks if budget in task.tables]
     return Table(("task", *names), tuple(_overview_row(task, names, budget) for task in tasks))
+
+
+def study_markdown(study: StudyResult) -> str:
+    """All tables and conclusions as a Markdown document, for each budget an overview first."""
+    parts = []
+    for budget, sentences in study.conclusions.items():
+        parts += [f"# {BUDGETS[budget].capitalize()}", overview_table(study, budget).markdown()]
+        parts += ["\n".join(f"- {sentence}" for sentence in sentences)]
+        parts += [f"## {task.task}\n\n{task_table(task, budget).markdown()}" for task in study.tasks]
+    return "\n\n".join(part.strip() for part in parts) + "\n"
 
 
 def without_percent(table: Table) -> Table:
