@@ -13,7 +13,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from manticore.utils.auto_classes import register_lazily
+from manticore.utils.auto_classes import register_hybrids
 from manticore.utils.lazy import lazy_exports
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
-register_lazily()
+register_hybrids()
 
 _exported, _names = lazy_exports(
     __name__,

@@ -15,7 +15,7 @@ import pytest
 pytestmark = pytest.mark.e2e
 
 ROOT = Path(__file__).parents[1]
-SHELVES = ("search_spaces", "projectors", "configs", "models", "samples")
+DATA_FOLDERS = ("search_spaces", "projectors", "configs", "models", "samples")
 PICO = shlex.split("""
     search --models gpt-neo,mamba --task lra-listops --preset cpu --out run
     --set task.train=400 --set task.val=50 --set task.test=50
@@ -58,32 +58,34 @@ def told(*command: str, cwd: Path) -> str:
 
 
 def shipped() -> set[str]:
-    """What the wheel must hold: all of the package, and the three data folders as `_shelf`."""
+    """Files the wheel must have: the package, and the data folders in `_assets`."""
     package = {str(file.relative_to(ROOT)) for file in (ROOT / "manticore").rglob("*") if file.is_file()}
-    shelf = {f"manticore/_shelf/{file.relative_to(ROOT)}" for name in SHELVES for file in (ROOT / name).rglob("*.*")}
-    return {name for name in package | shelf if "__pycache__" not in name}
+    assets = {
+        f"manticore/_assets/{file.relative_to(ROOT)}" for name in DATA_FOLDERS for file in (ROOT / name).rglob("*.*")
+    }
+    return {name for name in package | assets if "__pycache__" not in name}
 
 
-def test_the_wheel_holds_the_package_and_the_shelf(wheel: Path) -> None:
+def test_the_wheel_has_the_package_and_the_assets(wheel: Path) -> None:
     held = set(zipfile.ZipFile(wheel).namelist())
     assert shipped() - held == set()
     for name in (
         "py.typed",
         "report/templates/style.css",
-        "_shelf/projectors/README.md",
-        "_shelf/configs/search/lra-listops.yaml",
+        "_assets/projectors/README.md",
+        "_assets/configs/search/lra-listops.yaml",
     ):
         assert f"manticore/{name}" in held
-    assert any(name.startswith("manticore/_shelf/search_spaces/") and name.endswith(".yaml") for name in held)
+    assert any(name.startswith("manticore/_assets/search_spaces/") and name.endswith(".yaml") for name in held)
     assert any(name.endswith(".dist-info/licenses/LICENSE") for name in held)
 
 
-def test_the_wheel_holds_nothing_else(wheel: Path) -> None:
+def test_the_wheel_has_nothing_else(wheel: Path) -> None:
     held = {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name}
     assert held - shipped() == set()
 
 
-def test_the_wheel_lists_its_shelf(home: Path) -> None:
+def test_the_wheel_lists_its_assets(home: Path) -> None:
     where = told(str(home / "env/bin/python"), "-c", "import manticore; print(manticore.__file__)", cwd=home)
     assert Path(where.strip()).is_relative_to(home / "env")
     listed = told(str(home / "env/bin/manticore"), "ls", cwd=home)

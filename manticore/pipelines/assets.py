@@ -73,7 +73,7 @@ def show(name: str) -> str:
         from manticore.config.recipe import Recipe
 
         return "\n".join(_keys(Recipe))
-    for kind in assets.SHELVES:
+    for kind in assets.FOLDERS:
         if name in assets.names(kind):
             path = assets.find(kind, name)
             return (path / "config.json" if path.is_dir() else path).read_text(encoding="utf-8").rstrip()
@@ -137,7 +137,7 @@ def copy(name: str, dest: Path) -> Path:
     """Copy a space, recipe or projector set to `dest`. Raises ManticoreError if `dest` exists."""
     if dest.exists():
         raise ManticoreError(f"{dest} exists; choose another name")
-    for kind in assets.SHELVES:
+    for kind in assets.FOLDERS:
         if name in assets.names(kind):
             source = assets.find(kind, name)
             if source.is_file():
@@ -147,7 +147,7 @@ def copy(name: str, dest: Path) -> Path:
                 shutil.copytree(source, part, dirs_exist_ok=True)
             return dest
     raise UnknownName(
-        "space, recipe, projector set or model", name, [n for k in assets.SHELVES for n in assets.names(k)]
+        "space, recipe, projector set or model", name, [n for k in assets.FOLDERS for n in assets.names(k)]
     )
 
 

@@ -1,6 +1,6 @@
-"""Finds things on the shelf (search spaces, projector sets, recipes, models) by name. Knows nothing of their contents.
+"""Shipped assets: search spaces, projector sets, recipes and models, found by name.
 
-A wheel carries the folders inside the package as `_shelf/`; in a checkout they stand beside it.
+In a checkout the folders of assets are next to the package; a wheel has them inside the package, in `_assets/`.
 """
 
 from __future__ import annotations
@@ -9,49 +9,51 @@ from pathlib import Path
 
 from manticore.errors import ManticoreError, UnknownName
 
-SHELVES = {"spaces": "search_spaces", "projectors": "projectors", "configs": "configs", "models": "models"}
-DATA = (*SHELVES.values(), "samples")
-"""Data folders at the top of a checkout; a wheel carries them as `_shelf/`."""
-_SINGULAR = {"spaces": "search space", "projectors": "projector set", "configs": "recipe", "models": "model"}
-_FOLDERS = ("projectors", "models")
-"""Kinds of which a thing is a folder with a config.json."""
+FOLDERS = {"spaces": "search_spaces", "projectors": "projectors", "configs": "configs", "models": "models"}
+"""Folder of each kind of asset."""
+
+LABELS = {"spaces": "search space", "projectors": "projector set", "configs": "recipe", "models": "model"}
+"""Name of each kind of asset in messages."""
+
+_STORED_AS_FOLDER = ("projectors", "models")
+"""Kinds of which an asset is a folder with a config.json; of the others it is a YAML file."""
 
 
-def shelf(kind: str) -> Path:
-    """The folder that holds things of `kind`, one of `SHELVES`. Raises UnknownName for another kind."""
-    if kind not in SHELVES:
-        raise UnknownName("shelf", kind, SHELVES)
-    return root(SHELVES[kind])
-
-
-def root(folder: str) -> Path:
-    """A data folder, one of `DATA`, wherever this installation has it."""
+def data_folder(name: str) -> Path:
+    """A folder of shipped data, such as `projectors` or `samples`, in this installation."""
     package = Path(__file__).parents[1]
-    packed = package / "_shelf" / folder
-    return packed if packed.is_dir() else package.parent / folder
+    installed = package / "_assets" / name
+    return installed if installed.is_dir() else package.parent / name
+
+
+def folder(kind: str) -> Path:
+    """The folder of a kind of asset. Raises UnknownName for a kind that is not in `FOLDERS`."""
+    if kind not in FOLDERS:
+        raise UnknownName("kind of asset", kind, FOLDERS)
+    return data_folder(FOLDERS[kind])
 
 
 def names(kind: str) -> list[str]:
-    """Names of everything on a shelf; recipes in sub-folders are called `folder/name`."""
-    folder = shelf(kind)
-    if kind in _FOLDERS:
-        return sorted(entry.parent.name for entry in folder.glob("*/config.json"))
-    return sorted(str(entry.relative_to(folder).with_suffix("")) for entry in folder.rglob("*.yaml"))
+    """Names of all assets of a kind, sorted; a recipe in a sub-folder is called `folder/name`."""
+    root = folder(kind)
+    if kind in _STORED_AS_FOLDER:
+        return sorted(entry.parent.name for entry in root.glob("*/config.json"))
+    return sorted(str(entry.relative_to(root).with_suffix("")) for entry in root.rglob("*.yaml"))
 
 
 def find(kind: str, name: str | Path) -> Path:
-    """The file or folder that `name` means: a name on the shelf, or the path of a file or folder anywhere.
+    """The file or folder of an asset, by its name or by the path of any file or folder.
 
     Raises:
-        UnknownName: neither; the message has the nearest name and the list.
-        ManticoreError: a path was meant (it has a suffix or a separator) and nothing is there.
+        UnknownName: there is no asset of this name; the message has the nearest name and the list.
+        ManticoreError: `name` is a path (it has a suffix or a separator) and does not exist.
     """
     path = Path(name)
-    on_shelf = shelf(kind) / (str(name) if kind in _FOLDERS else f"{name}.yaml")
-    if on_shelf.exists() and str(name) in names(kind):
-        return on_shelf
+    asset = folder(kind) / (str(name) if kind in _STORED_AS_FOLDER else f"{name}.yaml")
+    if asset.exists() and str(name) in names(kind):
+        return asset
     if path.exists():
         return path
     if path.suffix in {".yaml", ".yml", ".json"} or path.is_absolute() or str(name).startswith("."):
-        raise ManticoreError(f"no such {_SINGULAR[kind]} file: {name}")
-    raise UnknownName(_SINGULAR[kind], str(name), names(kind))
+        raise ManticoreError(f"no such {LABELS[kind]} file: {name}")
+    raise UnknownName(LABELS[kind], str(name), names(kind))

@@ -1,7 +1,9 @@
-"""Makes transformers' Auto classes know hybrids, without importing transformers before it is wanted.
+"""Registers hybrids with transformers' Auto classes without importing transformers first.
 
-`manticore.modeling` registers its classes when it is imported. `announce` sees to it that this happens no later than
-the import of the module that holds the Auto classes of models.
+After `import manticore`, `AutoModelForCausalLM.from_pretrained(folder)` must load a hybrid without remote code, in any
+order of imports. transformers has no lazy way to register a class, and an eager registration would make `import
+manticore` take 6 s instead of 0.1 s, since it imports torch and transformers. So an import hook waits for the one
+module of transformers that defines the Auto classes, imports `manticore.modeling` after it, and removes itself.
 """
 
 from __future__ import annotations
@@ -9,56 +11,42 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from importlib import import_module
-from importlib.abc import Loader, MetaPathFinder
+from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec
 from importlib.util import find_spec
 from types import ModuleType
-from typing import Any
 
-_MODELS = "transformers.models.auto.modeling_auto"
-_OURS = "manticore.modeling"
-
-
-def register_lazily() -> None:
-    """Register hybrids now where transformers is loaded, and as soon as it is where it is not."""
-    if _MODELS in sys.modules:
-        import_module(_OURS)
-    elif not any(isinstance(finder, _ImportHook) for finder in sys.meta_path):
-        sys.meta_path.insert(0, _ImportHook())
+AUTO_MODULE = "transformers.models.auto.modeling_auto"
+HYBRID_MODULE = "manticore.modeling"
+"""Module that registers the hybrid classes when it is imported."""
 
 
-class _ImportHook(MetaPathFinder):
-    """Lets the usual finders find the awaited module, and wraps its loader."""
+def register_hybrids() -> None:
+    """Register the hybrid classes now if transformers is imported, else as soon as its Auto classes are."""
+    if AUTO_MODULE in sys.modules:
+        import_module(HYBRID_MODULE)
+    elif not any(isinstance(finder, _AutoModuleHook) for finder in sys.meta_path):
+        sys.meta_path.insert(0, _AutoModuleHook())
 
-    def __init__(self) -> None:
-        self.awaited = {_MODELS}
+
+class _AutoModuleHook(MetaPathFinder):
+    """Finds `AUTO_MODULE` with the regular finders and lets its loader import `HYBRID_MODULE` afterwards."""
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None = None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        if fullname not in self.awaited:
+        if fullname != AUTO_MODULE:
             return None
-        self.awaited.discard(fullname)  # the look-up below comes through here again
+        sys.meta_path.remove(self)
         spec = find_spec(fullname)
-        if spec is not None and spec.loader is not None:
-            spec.loader = _LoaderHook(spec.loader)
+        if spec is None or spec.loader is None:
+            return spec
+        exec_module = spec.loader.exec_module
+
+        def exec_and_register(module: ModuleType) -> None:
+            exec_module(module)
+            if HYBRID_MODULE not in sys.modules:  # otherwise it is what imports transformers
+                import_module(HYBRID_MODULE)
+
+        spec.loader.exec_module = exec_and_register  # type: ignore[method-assign]
         return spec
-
-
-class _LoaderHook(Loader):
-    """Runs a module's code as its own loader would, then imports ours."""
-
-    def __init__(self, inner: Any) -> None:
-        self.inner = inner
-
-    def create_module(self, spec: ModuleSpec) -> ModuleType | None:
-        module: ModuleType | None = self.inner.create_module(spec)
-        return module
-
-    def exec_module(self, module: ModuleType) -> None:
-        self.inner.exec_module(module)
-        if _OURS not in sys.modules:  # else it is being imported, and it is what asked for this module
-            import_module(_OURS)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.inner, name)

@@ -1,4 +1,4 @@
-"""Files and folders that appear whole or not at all, and where made ones are kept. Knows nothing of their contents."""
+"""Atomic writing of files and folders, JSON, and the cache folder."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from manticore.errors import BadFile
 
 @contextmanager
 def atomic_write(path: Path | str) -> Iterator[Path]:
-    """Yield a temporary path beside `path`; on success it is flushed to disk and renamed over it, on error removed."""
+    """Yield a temporary path next to `path`; on success it is flushed to disk and replaces `path`, on error removed."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
@@ -25,8 +25,8 @@ def atomic_write(path: Path | str) -> Iterator[Path]:
     part = Path(name)
     try:
         yield part
-        with part.open("rb") as written:
-            os.fsync(written.fileno())
+        with part.open("rb") as file:
+            os.fsync(file.fileno())
         part.chmod(0o644)
         part.replace(path)
     finally:
@@ -35,9 +35,9 @@ def atomic_write(path: Path | str) -> Iterator[Path]:
 
 @contextmanager
 def atomic_dir(path: Path) -> Iterator[Path]:
-    """Yield an empty temporary folder beside `path`; on success it is flushed and becomes `path`, on error removed.
+    """Yield an empty temporary folder next to `path`; on success it is flushed to disk and renamed, on error removed.
 
-    A `path` that is there by then, made by another process, stays as it is.
+    If another process has created `path` in the meantime, that folder is kept.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     part = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part"))
@@ -46,8 +46,8 @@ def atomic_dir(path: Path) -> Iterator[Path]:
         for file in part.rglob("*"):
             if file.is_file():
                 file.chmod(0o644)
-                with file.open("rb") as written:
-                    os.fsync(written.fileno())
+                with file.open("rb") as stream:
+                    os.fsync(stream.fileno())
         part.chmod(0o755)
         try:
             part.rename(path)
@@ -58,19 +58,19 @@ def atomic_dir(path: Path) -> Iterator[Path]:
         shutil.rmtree(part, ignore_errors=True)
 
 
-def cache_folder(given: str | None = None) -> Path:
-    """The folder for what was made once: `given`, else $MANTICORE_CACHE, else ~/.cache/manticore."""
-    return Path(given or os.environ.get("MANTICORE_CACHE") or "~/.cache/manticore").expanduser()
+def cache_folder(folder: str | None = None) -> Path:
+    """The folder for generated data: `folder`, else $MANTICORE_CACHE, else ~/.cache/manticore."""
+    return Path(folder or os.environ.get("MANTICORE_CACHE") or "~/.cache/manticore").expanduser()
 
 
 def write_text(path: Path | str, text: str) -> None:
-    """Write `text` as UTF-8, whole or not at all."""
+    """Write `text` as UTF-8, atomically."""
     with atomic_write(path) as part:
         part.write_text(text, encoding="utf-8")
 
 
 def write_json(path: Path | str, value: Any) -> None:
-    """Write `value` as indented JSON, whole or not at all."""
+    """Write `value` as indented JSON, atomically."""
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
 
 
@@ -81,10 +81,10 @@ def read_json(path: Path | str) -> Any:
         return json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise BadFile(path, f"cannot be read ({error.strerror})") from None
-    except (ValueError, RecursionError) as error:  # text, JSON, or numbers that are none
+    except (ValueError, RecursionError) as error:  # text, JSON, or numbers that are invalid
         raise BadFile(path, f"not JSON ({error})", getattr(error, "lineno", None)) from None
 
 
-def slug(phase: str) -> str:
-    """A name as a file name: `alone gpt-neo` is `alone-gpt-neo`."""
-    return re.sub(r"[^A-Za-z0-9_-]+", "-", phase).strip("-")
+def slug(name: str) -> str:
+    """A name as a file name: `alone gpt-neo` becomes `alone-gpt-neo`."""
+    return re.sub(r"[^A-Za-z0-9_-]+", "-", name).strip("-")

@@ -1,4 +1,4 @@
-"""Package exports that are imported when first used, so that `import manticore` and `--help` stay cheap."""
+"""Exports of a package that are imported on first use, so that `import manticore` and `--help` stay fast."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 def lazy_exports(
     package: str, names: Mapping[str, Sequence[str]]
 ) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
-    """`__getattr__` and `__dir__` (PEP 562) of a package that exports names of its submodules.
+    """The `__getattr__` and `__dir__` (PEP 562) of a package that exports names of its submodules.
 
     Args:
         package: dotted name of the package.
@@ -18,9 +18,9 @@ def lazy_exports(
     """
     module_of = {name: module for module, exported in names.items() for name in exported}
 
-    def getattribute(name: str) -> Any:
+    def import_name(name: str) -> Any:
         if name not in module_of:
             raise AttributeError(f"module '{package}' has no attribute '{name}'")
         return getattr(import_module(f"{package}.{module_of[name]}"), name)
 
-    return getattribute, lambda: sorted(module_of)
+    return import_name, lambda: sorted(module_of)

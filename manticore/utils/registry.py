@@ -1,7 +1,7 @@
-"""Tables of named things that users may extend. Knows nothing of what the things are.
+"""Registries: tables of named objects that users can extend.
 
-A registry is filled in three ways: by our own modules, by a user's decorator (`@manticore.register.task("mine")`), and
-by other packages through entry points of the group `manticore.<kind>`.
+Objects are registered by modules of this package, by a user's decorator (`@manticore.register.task("mine")`), and by
+other packages through entry points of the group `manticore.<kind>`.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ T = TypeVar("T")
 
 
 class Registry(Generic[T]):
-    """Names to objects of one kind.
+    """A table from names to objects of one kind.
 
     Args:
-        kind: the singular noun used in messages and, after `manticore.`, as the entry-point group.
+        kind: singular noun for messages; entry points have the group `manticore.<kind>`.
     """
 
     def __init__(self, kind: str) -> None:
@@ -28,17 +28,17 @@ class Registry(Generic[T]):
         self._plugins_read = False
 
     def register(self, name: str) -> Callable[[T], T]:
-        """Decorator that enters an object under `name`. Raises ManticoreError if the name is taken."""
+        """Decorator that registers an object as `name`. Raises ManticoreError if another object has this name."""
 
-        def enter(item: T) -> T:
-            held = self._items.get(name)
-            # A notebook cell or a reloaded module may define the same thing again: the newer definition wins.
-            if held is not None and getattr(held, "__qualname__", held) != getattr(item, "__qualname__", item):
+        def add(item: T) -> T:
+            registered = self._items.get(name)
+            # A notebook cell or a reloaded module may define the same object again; the new definition replaces it.
+            if registered is not None and _qualified_name(registered) != _qualified_name(item):
                 raise ManticoreError(f"{self.kind} '{name}' is already registered; choose another name.")
             self._items[name] = item
             return item
 
-        return enter
+        return add
 
     def __getitem__(self, name: str) -> T:
         """The object called `name`. Raises UnknownName with the nearest name and the full list."""
@@ -61,3 +61,7 @@ class Registry(Generic[T]):
         self._plugins_read = True
         for point in entry_points(group=f"manticore.{self.kind}"):
             self._items.setdefault(point.name, point.load())
+
+
+def _qualified_name(item: object) -> object:
+    return getattr(item, "__qualname__", item)

@@ -1,4 +1,4 @@
-"""`manticore align` on real files: a set that fits, or one line and nothing written."""
+"""`manticore align` on real files: a projector set that fits, or an error of one line and nothing written."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ from tests.helpers.cli import call, refusal
 
 pytestmark = pytest.mark.e2e
 
-LETTERS = [*sorted(pre_tokenizers.ByteLevel.alphabet())]
+BYTES = [*sorted(pre_tokenizers.ByteLevel.alphabet())]
 
 
-def spelling(*merges: tuple[str, str]) -> PreTrainedTokenizerFast:
-    """Bytes, and these pairs as one token."""
-    words = {word: place for place, word in enumerate([*LETTERS, *(a + b for a, b in merges)])}
-    core = Tokenizer(models.BPE(words, list(merges)))
+def byte_pairs(*merges: tuple[str, str]) -> PreTrainedTokenizerFast:
+    """A byte-level tokenizer with these merges."""
+    vocabulary = {token: index for index, token in enumerate([*BYTES, *(a + b for a, b in merges)])}
+    core = Tokenizer(models.BPE(vocabulary, list(merges)))
     core.pre_tokenizer, core.decoder = pre_tokenizers.ByteLevel(add_prefix_space=False), decoders.ByteLevel()
     return PreTrainedTokenizerFast(tokenizer_object=core)
 
@@ -43,21 +43,21 @@ def write_model(folder: Path, family: str, tokenizer: PreTrainedTokenizerFast | 
 
 
 @pytest.fixture(scope="module")
-def shelf(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Three models and a text: `neo` and `snake` share a tokenizer, `other` has its own, `mute` has none."""
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Four models and a text: `neo` and `snake` share a tokenizer, `other` has its own, `mute` has none."""
     root = tmp_path_factory.mktemp("models")
     for name, family in (("neo", "gpt_neo"), ("snake", "mamba")):
-        write_model(root / name, family, spelling(("t", "h"), ("th", "e")))
-    write_model(root / "other", "gpt2", spelling(("e", "r"), ("i", "n"), ("in", "g")))
+        write_model(root / name, family, byte_pairs(("t", "h"), ("th", "e")))
+    write_model(root / "other", "gpt2", byte_pairs(("e", "r"), ("i", "n"), ("in", "g")))
     write_model(root / "mute", "mamba", None)
     words = "the other thing was there when née Müller was singing in the evening, or so they thought. "
     (root / "text.txt").write_text("".join(words[place % 7 :] for place in range(80)), encoding="utf-8")
     return root
 
 
-def words(shelf: Path, out: Path, models: str = "neo,snake") -> list[object]:
-    named = ",".join(str(shelf / name) for name in models.split(","))
-    return ["--models", named, "--text", shelf / "text.txt", "--stages", 2, "--length", 32, "--out", out]
+def arguments(folder: Path, out: Path, models: str = "neo,snake") -> list[object]:
+    named = ",".join(str(folder / name) for name in models.split(","))
+    return ["--models", named, "--text", folder / "text.txt", "--stages", 2, "--length", 32, "--out", out]
 
 
 @pytest.mark.parametrize(
@@ -70,11 +70,11 @@ def words(shelf: Path, out: Path, models: str = "neo,snake") -> list[object]:
         ("neo,snake", ["--base", "snake"]),
     ],
 )
-def test_a_set_is_written_and_fits(
-    shelf: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], models: str, more: list[object]
+def test_a_set_is_written_and_fits_its_models(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], models: str, more: list[object]
 ) -> None:
     out = tmp_path / "made"
-    status, told, err = call(capsys, "align", *words(shelf, out, models), "--tokens", 900, *more)
+    status, told, err = call(capsys, "align", *arguments(folder, out, models), "--tokens", 900, *more)
     assert status == 0, err
     held = read_json(out / "config.json")
     names = models.split(",")
@@ -89,7 +89,7 @@ def test_a_set_is_written_and_fits(
     assert list(losses) == ["before", "aligned", *(["after 3 gradient steps"] if "--steps" in more else [])]
     assert all(f"{loss:.4f}" in told for loss in losses.values())
     specs = SearchSpace(
-        [str(shelf / name) for name in names],
+        [str(folder / name) for name in names],
         stages=2,
         projector=held["projector"]["kind"],
         projector_options={key: value for key, value in held["projector"].items() if key != "kind"},
@@ -101,13 +101,13 @@ def test_a_set_is_written_and_fits(
     assert (out / "README.md").read_text().startswith("# ")
 
 
-def test_the_share_of_paired_tokens_is_printed(shelf: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_share_of_pairs_is_printed(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """`the| |th|i|n|g| |i|n| |the| |r|i|n|g` beside `t|h|e| |t|h|ing| |in| |t|h|e| |r|ing`: 11 of 16 end together."""
     files = [tmp_path / f"{number}.txt" for number in range(24)]
     for file in files:
         file.write_text("the thing in the ring", encoding="utf-8")
     for pair, share in (("neo,other", {"other": 11 / 16}), ("neo,snake", {})):
-        status, told, err = call(capsys, "align", *words(shelf, tmp_path / pair, pair), "--text", *files)
+        status, told, err = call(capsys, "align", *arguments(folder, tmp_path / pair, pair), "--text", *files)
         assert status == 0, err
         pairs = "".join(f"; 69% of them pair with tokens of {name}" for name in share)
         assert f"fitted on 336 tokens{pairs}; measured on held-out text" in " ".join(told.split())
@@ -115,11 +115,11 @@ def test_the_share_of_paired_tokens_is_printed(shelf: Path, tmp_path: Path, caps
         assert (held["tokens"], held["paired"]) == (336, share)
 
 
-def test_a_hybrid_by_hand_takes_its_projectors_from_a_set(
-    shelf: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_a_manual_export_has_the_projectors_of_the_set(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert call(capsys, "align", *words(shelf, tmp_path / "made"), "--projector", "low-rank", "--rank", 3)[0] == 0
-    models = ["--models", f"{shelf / 'neo'},{shelf / 'snake'}"]
+    assert call(capsys, "align", *arguments(folder, tmp_path / "made"), "--projector", "low-rank", "--rank", 3)[0] == 0
+    models = ["--models", f"{folder / 'neo'},{folder / 'snake'}"]
     rest = ["--projectors", tmp_path / "made", "--out", tmp_path / "hybrid"]
     refused = refusal(capsys, "export", *models, "--path", "snake", *rest)
     assert "number of stages 2, the search space 1" in refused
@@ -134,13 +134,13 @@ def test_a_hybrid_by_hand_takes_its_projectors_from_a_set(
         assert torch.equal(exported[f"model.stages.0.{key}"], weights[f"stages.0.snake.{key}"])
 
 
-def test_a_set_on_the_shelf_is_found_by_name(
-    shelf: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+def test_a_shipped_set_is_found_by_name(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "projectors").mkdir()
-    real = assets.shelf
-    monkeypatch.setattr(assets, "shelf", lambda kind: tmp_path / kind if kind == "projectors" else real(kind))
-    assert call(capsys, "align", *words(shelf, tmp_path / "projectors" / "tiny"))[0] == 0
+    real = assets.folder
+    monkeypatch.setattr(assets, "folder", lambda kind: tmp_path / kind if kind == "projectors" else real(kind))
+    assert call(capsys, "align", *arguments(folder, tmp_path / "projectors" / "tiny"))[0] == 0
     assert "  tiny  snake for the base model neo, 2 stages" in listing("projectors")
     assert '"base": "neo"' in call(capsys, "show", "tiny")[1]
     assert "a projector set of snake" in validate(Path("tiny"))
@@ -166,9 +166,9 @@ WRONG = [
 
 @pytest.mark.parametrize(("more", "said"), WRONG, ids=[" ".join(more) for more, _ in WRONG])
 def test_wrong_use_is_one_line(
-    shelf: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], more: list[str], said: str
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], more: list[str], said: str
 ) -> None:
-    assert said in refusal(capsys, "align", *words(shelf, tmp_path / "out"), *more)
+    assert said in refusal(capsys, "align", *arguments(folder, tmp_path / "out"), *more)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -183,18 +183,18 @@ TEXTS = {
 
 @pytest.mark.parametrize(("held", "said"), TEXTS.values(), ids=TEXTS.keys())
 def test_what_is_no_text_is_refused(
-    shelf: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], held: bytes, said: str
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], held: bytes, said: str
 ) -> None:
     file = tmp_path / "given.txt"
     file.write_bytes(held)
-    assert said in refusal(capsys, "align", *words(shelf, tmp_path / "out"), "--text", file)
+    assert said in refusal(capsys, "align", *arguments(folder, tmp_path / "out"), "--text", file)
     assert list(tmp_path.iterdir()) == [file]
 
 
 def test_documents_are_read_as_for_the_text_task(
-    shelf: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    whole = (shelf / "text.txt").read_text(encoding="utf-8")
+    whole = (folder / "text.txt").read_text(encoding="utf-8")
     documents = [whole[: len(whole) // 3], whole[len(whole) // 3 :]]
     (tmp_path / "a.txt").write_text("\r\n<|endoftext|>\r\n".join(documents), encoding="utf-8-sig", newline="")
     lines = [json.dumps({"text": document.strip("\n")}) for document in documents]
@@ -202,19 +202,19 @@ def test_documents_are_read_as_for_the_text_task(
     made = []
     for file in ("a.txt", "b.jsonl"):
         out = tmp_path / f"from-{file}"
-        assert call(capsys, "align", *words(shelf, out), "--text", tmp_path / file)[0] == 0
+        assert call(capsys, "align", *arguments(folder, out), "--text", tmp_path / file)[0] == 0
         assert json.loads((out / "config.json").read_text())["text"] == [file]
         made.append((out / "model.safetensors").read_bytes())
     assert made[0] == made[1]
-    (tmp_path / "notes.md").write_bytes((shelf / "text.txt").read_bytes())
-    assert call(capsys, "align", *words(shelf, tmp_path / "out"), "--text", tmp_path / "notes.md")[0] == 0
+    (tmp_path / "notes.md").write_bytes((folder / "text.txt").read_bytes())
+    assert call(capsys, "align", *arguments(folder, tmp_path / "out"), "--text", tmp_path / "notes.md")[0] == 0
 
 
 def test_models_that_cannot_read_and_folders_that_exist_are_refused(
-    shelf: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert "'mute' has no tokenizer" in refusal(capsys, "align", *words(shelf, tmp_path / "out", "neo,mute"))
+    assert "'mute' has no tokenizer" in refusal(capsys, "align", *arguments(folder, tmp_path / "out", "neo,mute"))
     assert list(tmp_path.iterdir()) == []
     (tmp_path / "out").mkdir()
-    assert "out exists; choose another folder" in refusal(capsys, "align", *words(shelf, tmp_path / "out"))
+    assert "out exists; choose another folder" in refusal(capsys, "align", *arguments(folder, tmp_path / "out"))
     shutil.rmtree(tmp_path / "out")

@@ -1,4 +1,4 @@
-"""Law 9, as far as files go: everything on the shelf loads, under each of its presets, and its name is its own."""
+"""Law 9 for files: every shipped asset loads, under each of its presets, and has a unique name."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def test_the_models_that_come_along_share_a_tokenizer_and_are_small() -> None:
     assert sum(file.stat().st_size for file in files) < 30e6
 
 
-def test_nothing_lies_beside_the_shelf() -> None:
+def test_there_are_no_other_files_beside_the_assets() -> None:
     for kind, folder in (("spaces", "search_spaces"), ("configs", "configs")):
         stray = [file for file in (ROOT / folder).rglob("*") if file.is_file() and file.suffix != ".yaml"]
         assert [file.name for file in stray] in ([], ["README.md"]), stray
@@ -58,7 +58,7 @@ def test_nothing_lies_beside_the_shelf() -> None:
 
 
 def test_names_are_unique() -> None:
-    kinds = {kind: assets.names(kind) for kind in assets.SHELVES}
+    kinds = {kind: assets.names(kind) for kind in assets.FOLDERS}
     everything = [name for names in kinds.values() for name in names] + list(CATALOG) + ["recipe"]
     assert len(set(everything)) == len(everything)
     assert all(f"  {name}" in listing(None) for name in everything if name != "recipe")

@@ -114,8 +114,8 @@ def test_the_folders_of_data_and_weights_do_not_matter(tmp_path: Path) -> None:
 def test_other_weights_of_a_shipped_model_are_another_trial(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     shipped = replace(recipe(), space=SearchSpace(["gpt-neo-nano", "mamba-nano"], stages=2))
     before = key(shipped)
-    shutil.copytree(assets.shelf("models"), tmp_path / "models")
-    monkeypatch.setattr(assets, "shelf", lambda kind: tmp_path / kind)
+    shutil.copytree(assets.folder("models"), tmp_path / "models")
+    monkeypatch.setattr(assets, "folder", lambda kind: tmp_path / kind)
     assert key(shipped) == before
     component("mamba").model.save_pretrained(tmp_path / "models" / "mamba-nano")
     assert key(shipped) != before

@@ -18,7 +18,7 @@ from manticore.tasks.task import task_infos, tasks
 from manticore.utils import assets
 
 NAME = "text"
-SAMPLE = assets.root("samples") / "public_domain.txt.xz"
+SAMPLE = assets.data_folder("samples") / "public_domain.txt.xz"
 SAMPLE_DESCRIPTION = "a megabyte of novels and speeches in the public domain"
 PASSAGE = 8192
 LAYOUT = (
