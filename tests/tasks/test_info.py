@@ -26,7 +26,7 @@ OURS = [name for name in tasks if name.partition("-")[0] in ("mad", "lra", "pixe
 
 @pytest.fixture
 def no_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Nothing can be opened, drawn, asked of a hub or found in a cache."""
+    """No file, generator, hub or cache can be used."""
 
     def refused(*_: object, **__: object) -> None:
         raise AssertionError("data is touched")
@@ -84,8 +84,8 @@ def test_info_agrees_with_the_files(preset: str) -> None:
     )
     assert tuple(info.label_names) == task.label_names
     assert info.sizes["test"] == len(splits.test)
-    for size, held in ((info.sizes["train"], train), (info.sizes["val"], len(splits.val))):
-        assert size * 0.99 < held <= size
+    for size, count in ((info.sizes["train"], train), (info.sizes["val"], len(splits.val))):
+        assert size * 0.99 < count <= size
 
 
 def test_a_page_has_the_sweeps_and_the_meaning_of_settings() -> None:
@@ -100,7 +100,7 @@ def test_a_page_has_the_sweeps_and_the_meaning_of_settings() -> None:
     assert set(helps) >= {"vocab_size", "seq_len", "train", "multi_query", "k_motif_size", "v_motif_size"}
 
 
-def test_settings_after_the_name_count() -> None:
+def test_info_has_the_settings_after_the_name() -> None:
     assert [task_info(TaskOptions("lra-image@side=16", preset=preset)).max_length for preset in PRESETS[1:]] == [
         256,
         256,
@@ -139,7 +139,7 @@ def _draw(rng: random.Random) -> tuple[list[str], int]:
     raise AssertionError("data is touched")
 
 
-def test_a_users_own_task_shows_what_it_knows(mine: str) -> None:
+def test_a_users_task_is_shown(mine: str) -> None:
     @tasks.register(mine)
     def factory(options: TaskOptions) -> Task:
         """Whether it is odd."""

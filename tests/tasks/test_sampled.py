@@ -22,7 +22,7 @@ def parity(options: TaskOptions) -> Task:
 def test_a_registered_task_has_four_disjoint_splits() -> None:
     task = load_task(TaskOptions(name="parity", train=201, val=30, test=40))
     splits = task.splits()
-    assert [len(part) for part in (splits.train, splits.train_arch, splits.val, splits.test)] == [101, 100, 30, 40]
+    assert [len(split) for split in (splits.train, splits.train_arch, splits.val, splits.test)] == [101, 100, 30, 40]
     ids, label = splits.test[0]
     tokens = task.vocabulary.decode(ids)
     assert tokens.pop() == "<eos>"
@@ -40,7 +40,7 @@ def test_a_registered_task_has_four_disjoint_splits() -> None:
         ((["0"], 2), "drew label 2; it has 2 classes"),
     ],
 )
-def test_a_draw_that_breaks_its_word_is_told_so(drawn: tuple[list[str], int], message: str) -> None:
+def test_invalid_draws_are_reported(drawn: tuple[list[str], int], message: str) -> None:
     task = SampledTask("odd", Vocabulary.of("01"), ("even", "odd"), 17, lambda _: drawn, TaskOptions())
     with pytest.raises(ManticoreError, match=message):
         task.splits()

@@ -1,4 +1,4 @@
-"""What every task shares: vocabulary, packed examples, disjoint splits, batches, guesses."""
+"""What all tasks share: vocabulary, packed examples, disjoint splits, batches, heuristic baselines."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ def examples(*texts: str, labels: str | None = None) -> Examples:
 class Letters(Task):
     def __init__(self, splits: Splits) -> None:
         super().__init__("letters", Vocabulary.of("ab"), ("even", "odd", "other"), 8)
-        self.made = splits
+        self.prepared = splits
         self.builds = 0
 
     def build(self) -> Splits:
         self.builds += 1
-        return self.made
+        return self.prepared
 
     def origin(self) -> str:
         return "made up"
@@ -66,7 +66,7 @@ def test_a_plain_vocabulary_has_ids_and_nothing_else() -> None:
 
 
 @given(pairs)
-def test_packed_examples_are_the_ones_put_in(given_pairs: list[tuple[list[int], int]]) -> None:
+def test_packed_examples_are_unchanged(given_pairs: list[tuple[list[int], int]]) -> None:
     packed = Examples.pack(given_pairs)
     assert len(packed) == len(given_pairs)
     assert [(ids.tolist(), label) for ids, label in packed] == given_pairs
@@ -83,7 +83,7 @@ tagged = st.lists(
 
 
 @given(tagged)
-def test_examples_with_a_label_for_each_token_are_the_ones_put_in(rows: list[list[tuple[int, int]]]) -> None:
+def test_packed_examples_with_a_label_for_each_token_are_unchanged(rows: list[list[tuple[int, int]]]) -> None:
     given_pairs = [([token for token, _ in row], [label for _, label in row]) for row in rows]
     packed = Examples.pack(given_pairs)
     assert packed.per_token
@@ -97,11 +97,11 @@ def test_examples_with_a_label_for_each_token_are_the_ones_put_in(rows: list[lis
         assert sorted(pair for half in halves(packed, seed=0) for pair in _lists(half)) == sorted(given_pairs)
 
 
-def _lists(held: Examples) -> list[tuple[list[int], list[int]]]:
-    return [(ids.tolist(), labels.tolist()) for ids, labels in held]
+def _lists(examples: Examples) -> list[tuple[list[int], list[int]]]:
+    return [(ids.tolist(), labels.tolist()) for ids, labels in examples]
 
 
-def test_a_grid_is_examples_of_one_length() -> None:
+def test_examples_from_arrays_have_one_length() -> None:
     ids_NL, labels_NL = np.arange(6, dtype=np.uint16).reshape(2, 3), np.arange(6, dtype=np.int16).reshape(2, 3) - 1
     assert _lists(Examples.from_arrays(ids_NL, labels_NL)) == [([0, 1, 2], [-1, 0, 1]), ([3, 4, 5], [2, 3, 4])]
 
@@ -111,9 +111,9 @@ def test_labels_are_one_for_each_example_or_each_token() -> None:
         Examples(np.arange(4, dtype=np.uint8), np.array([0, 2, 4]), np.array([0, 1, 2]))
 
 
-def test_repeated_examples_stay_in_the_part_farthest_from_training(caplog: pytest.LogCaptureFixture) -> None:
+def test_duplicates_stay_in_the_split_farthest_from_training(caplog: pytest.LogCaptureFixture) -> None:
     train, val = drop_duplicates("toy", examples("a", "b", "c", "c", "d"), examples("b", "e"), examples("d", "e"))
-    assert [chr(ids[0]) for part in (train, val) for ids, _ in part] == ["a", "c", "b"]
+    assert [chr(ids[0]) for split in (train, val) for ids, _ in split] == ["a", "c", "b"]
     assert "dropped 1 of 2 toy examples from val" in caplog.text
     assert "dropped 3 of 5 toy examples from train" in caplog.text
     with pytest.raises(ManticoreError, match="all 1 toy examples of val"):
@@ -147,13 +147,13 @@ def test_fingerprints_are_the_same_wherever_blocks_end(monkeypatch: pytest.Monke
 def test_fingerprints_copy_a_block_at_a_time() -> None:
     count, length = 1_000, 16_384
     ids_NL = np.random.default_rng(0).integers(256, size=(count, length), dtype=np.uint8)
-    held = Examples(ids_NL.reshape(-1), np.arange(count + 1) * length, np.zeros(count, dtype=np.int64))
+    packed = Examples(ids_NL.reshape(-1), np.arange(count + 1) * length, np.zeros(count, dtype=np.int64))
     tracemalloc.start()
-    prints = held.fingerprints()
+    prints = packed.fingerprints()
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert len(set(prints)) == count
-    assert peak < held.flat.nbytes / 20
+    assert peak < packed.flat.nbytes / 20
 
 
 def test_splits_that_share_examples_are_refused() -> None:
@@ -172,11 +172,11 @@ def test_splits_are_built_once() -> None:
 
 
 def test_halves_depend_on_size_and_seed_only() -> None:
-    one = halves(examples(*"abcdefg"), seed=0)
-    other = halves(examples(*"tuvwxyz"), seed=0)
-    assert [len(half) for half in one] == [4, 3]
-    assert [ids[0] - ord("a") for ids, _ in one[0]] == [ids[0] - ord("t") for ids, _ in other[0]]
-    assert halves(examples(*"abcdefg"), seed=1)[0].fingerprints() != one[0].fingerprints()
+    first, _ = split = halves(examples(*"abcdefg"), seed=0)
+    other_first, _ = halves(examples(*"tuvwxyz"), seed=0)
+    assert [len(half) for half in split] == [4, 3]
+    assert [ids[0] - ord("a") for ids, _ in first] == [ids[0] - ord("t") for ids, _ in other_first]
+    assert halves(examples(*"abcdefg"), seed=1)[0].fingerprints() != first.fingerprints()
     with pytest.raises(ManticoreError, match="at least 2"):
         halves(examples("a"), seed=0)
 
@@ -202,7 +202,7 @@ def tags(*rows: tuple[str, list[int]]) -> Examples:
     return Examples.pack([([ord(letter) for letter in text], labels) for text, labels in rows])
 
 
-def test_collate_pads_labels_of_tokens_with_what_is_not_scored() -> None:
+def test_collate_pads_labels_of_tokens_with_ignore() -> None:
     task = Tags(Splits(*[tags((letter * 2, [1, 2])) for letter in "abcd"]))
     batch = task.collate([(np.array([3, 4, 2]), np.array([1, IGNORE, 0])), (np.array([4]), 2)])
     assert batch["labels"].tolist() == [[1, IGNORE, 0], [2, IGNORE, IGNORE]]
@@ -211,11 +211,11 @@ def test_collate_pads_labels_of_tokens_with_what_is_not_scored() -> None:
     assert task.describe().endswith("2 tokens (EOS included), one of 3 tokens at each position; made up")
 
 
-def test_guesses_of_tokens_count_what_is_scored() -> None:
+def test_heuristic_baselines_of_tokens_count_scored_labels() -> None:
     train = tags(("ab", [1, IGNORE]), ("aa", [1, 0]), ("bb", [0, 0]))
     test = tags(("abb", [1, 0, IGNORE]), ("ba", [0, IGNORE]))
     assert heuristic_accuracy(train, test, same_token) == 1  # after a 1, after b 0
-    assert heuristic_accuracy(train, test, same_position) == pytest.approx(2 / 3)  # at place 0 1, at place 1 0
+    assert heuristic_accuracy(train, test, same_position) == pytest.approx(2 / 3)  # at position 0 1, at position 1 0
     task = Tags(Splits(train, tags(("xx", [0, 0])), tags(("yy", [0, 0])), test))
     assert task.heuristic_baselines() == {"majority token": pytest.approx(2 / 3)}
 
@@ -226,11 +226,11 @@ def test_a_task_feeds_a_loader() -> None:
     assert [batch["input_ids"].shape for batch in loader] == [(3, 1), (1, 1)]
 
 
-def test_guesses_learn_from_weights_and_nothing_else() -> None:
-    first = lambda held: held.first_tokens  # noqa: E731
+def test_heuristic_baselines_are_fitted_on_train_alone() -> None:
+    first = lambda examples: examples.first_tokens  # noqa: E731
     train = examples("ax", "ay", "az", "bx", "by", "bz", labels="001222")
     test = examples("ap", "bp", "cp", "bq", labels="0202")
-    # Commonest of all is 2; after a it is 0, after b 2; c was never seen and is answered with 2.
+    # The most frequent label is 2; after a it is 0, after b 2; c is unknown and predicted as 2.
     assert heuristic_accuracy(train, test, first) == 0.75
     task = Letters(Splits(train, examples("q", labels="1"), examples("r", labels="1"), test))
     task.features["first letter"] = first
@@ -263,12 +263,12 @@ def test_a_task_without_official_files_says_so() -> None:
         ({"name": "task@a=1,a=2"}, "'task@' has 'a' twice"),
     ],
 )
-def test_options_that_cannot_be_are_refused(given_options: dict[str, object], message: str) -> None:
+def test_invalid_options_are_refused(given_options: dict[str, object], message: str) -> None:
     with pytest.raises(ManticoreError, match=message):
         TaskOptions(**given_options)  # type: ignore[arg-type]
 
 
-def test_settings_are_what_stands_after_the_name() -> None:
+def test_settings_are_after_the_name() -> None:
     options = TaskOptions("task@seq_len=64, many = false")
     assert (options.bare_name, options.settings) == ("task", {"seq_len": "64", "many": "false"})
     assert (TaskOptions("task").bare_name, TaskOptions("task").settings) == ("task", {})

@@ -107,19 +107,19 @@ def test_invalid_files_are_reported_with_the_line(
 
 
 @pytest.mark.parametrize(
-    ("name", "asked", "rows"),
+    ("name", "identity", "rows"),
     [
         ("ptb", ("ptb-text-only/ptb_text_only", None, "refs/convert/parquet"), {"sentence": ["a b", "c d"]}),
         ("wikitext-103", ("Salesforce/wikitext", "wikitext-103-raw-v1", None), {"text": ["", " b\n"]}),
     ],
 )
 def test_the_hub_is_asked_for_the_right_dataset(
-    monkeypatch: pytest.MonkeyPatch, name: str, asked: tuple[str, ...], rows: dict[str, list[str]]
+    monkeypatch: pytest.MonkeyPatch, name: str, identity: tuple[str, ...], rows: dict[str, list[str]]
 ) -> None:
-    seen: list[Any] = []
+    requests: list[Any] = []
 
     def hub(source: str, splits: tuple[str, ...], hint: str, config: str | None, revision: str | None) -> list[Any]:
-        seen.append((source, config, revision))
+        requests.append((source, config, revision))
         return [{key: [f"{value} {split}" for value in values] for key, values in rows.items()} for split in splits]
 
     monkeypatch.setattr("manticore.tasks.language.corpora.load_hub_dataset", hub)
@@ -130,4 +130,4 @@ def test_the_hub_is_asked_for_the_right_dataset(
     else:
         with pytest.raises(ManticoreError, match="there is no document in it"):
             task.texts()
-    assert seen == [asked]
+    assert requests == [identity]

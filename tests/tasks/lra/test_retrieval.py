@@ -60,7 +60,7 @@ def test_a_batch_has_all_first_texts_and_then_all_second_ones(folder: Path) -> N
     assert "2 classes" in task.describe()
 
 
-def test_each_text_is_cut_on_its_own(folder: Path) -> None:
+def test_each_text_is_cut_separately(folder: Path) -> None:
     task = retrieval(folder, "lra-retrieval@length=16")
     assert task.name == "lra-retrieval@length=16"
     batch = task.collate([task.splits().test[4]])
@@ -85,7 +85,7 @@ def test_sizes_are_read_from_the_top(folder: Path) -> None:
         (line("1.0", "a\tb", "c"), "expected 5 columns .*, found 6"),
     ],
 )
-def test_a_malformed_line_is_named(tmp_path: Path, row: str, message: str) -> None:
+def test_a_malformed_line_is_reported(tmp_path: Path, row: str, message: str) -> None:
     path = tmp_path / "new_aan_pairs.test.tsv"
     path.write_text(line("0.0", "a", "b") + row + line("1.0", "c", "d"))
     with pytest.raises(BadFile, match=message) as failure:

@@ -1,4 +1,4 @@
-"""MAD's files: the release's layout, there and back, and what is wrong with a file."""
+"""MAD's files: the layout of the release, writing and reading, and errors."""
 
 from __future__ import annotations
 
@@ -42,8 +42,8 @@ def read(folder: Path, name: str = RECALL.name, **more: Any) -> Task:
 
 def contents(splits: Splits) -> list[list[tuple[list[int], list[int]]]]:
     return [
-        [(ids.tolist(), np.asarray(labels).tolist()) for ids, labels in part]
-        for part in (splits.train, splits.train_arch, splits.val, splits.test)
+        [(ids.tolist(), np.asarray(labels).tolist()) for ids, labels in split]
+        for split in (splits.train, splits.train_arch, splits.val, splits.test)
     ]
 
 
@@ -73,12 +73,12 @@ def test_names_are_those_of_the_release() -> None:
 
 @pytest.mark.parametrize("name", FAMILIES)
 @pytest.mark.parametrize("preset", ["cpu", "paper"])
-def test_what_is_written_is_what_is_read(tmp_path: Path, name: str, preset: str) -> None:
+def test_written_files_are_read_back(tmp_path: Path, name: str, preset: str) -> None:
     options = TaskOptions(name, preset=preset, **SIZES)  # type: ignore[arg-type]
     paths = write_task(options, tmp_path / "files")
     (folder,) = (tmp_path / "files").iterdir()
     assert [str(path.relative_to(folder)) for path in paths] == [
-        f"{part}/{file}.npy" for part in ("train", "val", "test") for file in ("inputs", "targets")
+        f"{split}/{file}.npy" for split in ("train", "val", "test") for file in ("inputs", "targets")
     ]
     drawn = load_task(options)
     assert np.load(paths[0]).shape == np.load(paths[1]).shape == (30, drawn.max_length)
@@ -91,29 +91,29 @@ def test_what_is_written_is_what_is_read(tmp_path: Path, name: str, preset: str)
 
 
 @pytest.mark.parametrize("name", FAMILIES)
-def test_the_release_has_no_part_to_choose_on(tmp_path: Path, name: str) -> None:
+def test_the_release_has_no_validation_split(tmp_path: Path, name: str) -> None:
     write_task(TaskOptions(name, **SIZES), tmp_path)  # type: ignore[arg-type]
     (folder,) = tmp_path.glob("t-*")
     shutil.rmtree(folder / "val")
     task = read(tmp_path, name)
     splits = task.splits()
-    assert [len(part) for part in (splits.train, splits.train_arch, splits.val, splits.test)] == [14, 13, 3, 8]
+    assert [len(split) for split in (splits.train, splits.train_arch, splits.val, splits.test)] == [14, 13, 3, 8]
     assert "val from the end of train" in task.describe()
     inputs, targets = (np.load(folder / "train" / file) for file in ("inputs.npy", "targets.npy"))
     puzzle = FAMILIES[name].paper
     for (ids, labels), row in zip(splits.val, range(27, 30), strict=True):
         assert ids.tolist() == inputs[row].tolist()
         full = puzzle.full_sequences(inputs[row : row + 1], targets[row : row + 1])
-        asked = puzzle.inputs_and_targets(full, training=False)[1][0]
-        assert np.asarray(labels).tolist() == asked.tolist()
+        expected = puzzle.inputs_and_targets(full, training=False)[1][0]
+        assert np.asarray(labels).tolist() == expected.tolist()
     fewer = read(tmp_path, name, train=10, val=5, test=4).splits()
-    assert [len(part) for part in (fewer.train, fewer.train_arch, fewer.val, fewer.test)] == [5, 5, 5, 4]
+    assert [len(split) for split in (fewer.train, fewer.train_arch, fewer.val, fewer.test)] == [5, 5, 5, 4]
     assert len(read(tmp_path, f"{name}@train=10").splits().train) == 5
     with pytest.raises(ManticoreError, match="30 training examples are too few to spare 29"):
         read(tmp_path, name, val=29)
 
 
-def test_several_folders_are_told_apart_by_settings(tmp_path: Path) -> None:
+def test_settings_select_one_of_several_folders(tmp_path: Path) -> None:
     for name in (RECALL.name, f"{RECALL.name}@vocab_size=32", f"{RECALL.name}@multi_query=false"):
         write_task(TaskOptions(name, **SIZES), tmp_path)  # type: ignore[arg-type]
     write_task(TaskOptions(NOISY.name, **SIZES), tmp_path)  # type: ignore[arg-type]
@@ -127,7 +127,7 @@ def test_several_folders_are_told_apart_by_settings(tmp_path: Path) -> None:
         read(next(tmp_path.glob("t-CR_vs-32*")), NOISY.name)
 
 
-def test_folders_of_another_name_hold_what_the_settings_say(written: Path, tmp_path: Path) -> None:
+def test_folders_of_another_name_have_the_settings_after_the_task(written: Path, tmp_path: Path) -> None:
     (written / RECALL_FOLDER).rename(tmp_path / "mine")
     assert read(tmp_path / "mine").name == f"{RECALL.name}@train=30"
     with pytest.raises(BadFile, match=r"\(examples, 63\), the shape with .*seq_len=64.*found \(8, 127\)"):
@@ -136,27 +136,27 @@ def test_folders_of_another_name_hold_what_the_settings_say(written: Path, tmp_p
         read(tmp_path / "mine", f"{RECALL.name}@noise_vocab_size=4")
 
 
-def test_a_single_query_is_read_where_the_folder_says_many(tmp_path: Path) -> None:
+def test_a_single_query_is_read_from_a_folder_named_for_many(tmp_path: Path) -> None:
     single = f"{RECALL.name}@multi_query=false"
     write_task(TaskOptions(single, **SIZES), tmp_path)  # type: ignore[arg-type]
     (folder,) = tmp_path.glob("t-*")
     assert "_mq-0_" in folder.name
     assert read(tmp_path).name == f"{RECALL.name}@train=30,multi_query=false"
-    folder.rename(tmp_path / folder.name.replace("mq-0", "mq-1"))  # as MAD itself would call it
+    folder.rename(tmp_path / folder.name.replace("mq-0", "mq-1"))  # the name that MAD gives it
     assert read(tmp_path, single).name == f"{RECALL.name}@train=30,multi_query=false"
     with pytest.raises(BadFile, match=r"multi_query=true.*found \(8, 128\)"):
         read(tmp_path)
 
 
-def test_examples_in_two_parts_stay_in_the_one_farther_from_training(
+def test_examples_in_two_splits_stay_in_the_one_farther_from_training(
     written: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    part = written / RECALL_FOLDER
-    test, train = np.load(part / "test/inputs.npy"), np.load(part / "train/inputs.npy")
-    following = np.load(part / "train/targets.npy")
-    train[4], following[4] = test[2], [*test[2, 1:], np.load(part / "test/targets.npy")[2, -1]]
-    np.save(part / "train/inputs.npy", train)
-    np.save(part / "train/targets.npy", following)
+    split = written / RECALL_FOLDER
+    test, train = np.load(split / "test/inputs.npy"), np.load(split / "train/inputs.npy")
+    following = np.load(split / "train/targets.npy")
+    train[4], following[4] = test[2], [*test[2, 1:], np.load(split / "test/targets.npy")[2, -1]]
+    np.save(split / "train/inputs.npy", train)
+    np.save(split / "train/targets.npy", following)
     with caplog.at_level(logging.WARNING):
         task = read(written)
     assert "dropped 1 of 30 mad-in-context-recall examples from train" in caplog.text
@@ -202,9 +202,7 @@ def put(value: int, dtype: type = np.int64) -> Callable[[Array], Array]:
         ("test/targets.npy", lambda array: np.maximum(array, 0), "expected -100, which follows from the inputs"),
     ],
 )
-def test_what_is_wrong_with_an_array_is_said(
-    written: Path, file: str, change: Callable[[Array], Array], message: str
-) -> None:
+def test_invalid_arrays_are_reported(written: Path, file: str, change: Callable[[Array], Array], message: str) -> None:
     path = written / RECALL_FOLDER / file
     np.save(path, change(np.load(path)))
     with pytest.raises(BadFile, match=message) as failure:
@@ -213,10 +211,16 @@ def test_what_is_wrong_with_an_array_is_said(
     assert "\n" not in str(failure.value)
 
 
-def test_unreadable_files_are_named(written: Path, tmp_path: Path) -> None:
+def test_unreadable_files_are_reported(written: Path, tmp_path: Path) -> None:
     path = written / RECALL_FOLDER / "test" / "inputs.npy"
-    whole = path.read_bytes()
-    for content in (b"", b"no array", whole[:50], whole[:-9], whole.replace(b"(8, 127)", b"(9, 127)")):
+    valid = path.read_bytes()
+    for content in (
+        b"",
+        b"no array",
+        valid[:50],
+        valid[:-9],
+        valid.replace(b"(8, 127)", b"(9, 127)"),
+    ):
         path.write_bytes(content)
         with pytest.raises(BadFile, match=r"test/inputs\.npy: expected a NumPy array \("):
             read(written)
@@ -231,7 +235,7 @@ def test_unreadable_files_are_named(written: Path, tmp_path: Path) -> None:
         BadFile, match=r"expected train and test with inputs.npy and targets.npy in it, or a folder t-CR_"
     ):
         read(tmp_path / "nowhere")
-    path.write_bytes(whole)
+    path.write_bytes(valid)
     with pytest.raises(BadFile, match="at least 31 examples, found 30"):
         read(written, train=31)
 
@@ -262,5 +266,5 @@ def test_nothing_is_overwritten_or_left_half_written(tmp_path: Path, monkeypatch
         write_task(options, tmp_path / "file" / "below")
 
 
-def test_a_folder_with_its_parts_is_found_as_it_is(written: Path) -> None:
+def test_a_folder_with_splits_is_found_directly(written: Path) -> None:
     assert find_folders(written, "CR") == find_folders(written / RECALL_FOLDER, "CR") == [written / RECALL_FOLDER]

@@ -1,4 +1,4 @@
-"""The puzzles against their definitions: for any settings, and the benchmark's own in numbers."""
+"""The puzzles follow their definitions for any settings, and have the statistics of the benchmark for its own."""
 
 from __future__ import annotations
 
@@ -58,46 +58,46 @@ def draw(puzzle: Puzzle, seed: int, training: bool = False, count: int = COUNT) 
     return puzzle.draw(np.random.default_rng(seed), count, training)
 
 
-def posed(puzzle: Puzzle, seed: int, training: bool = False, count: int = COUNT) -> tuple[Ids, Ids]:
+def examples(puzzle: Puzzle, seed: int, training: bool = False, count: int = COUNT) -> tuple[Ids, Ids]:
     return puzzle.inputs_and_targets(draw(puzzle, seed, training, count), training)
 
 
 @given(puzzles, seeds, st.booleans())
 def test_inputs_and_targets_have_one_length_and_ids_of_the_vocabulary(puzzle: Puzzle, seed: int, train: bool) -> None:
-    inputs_NL, targets_NL = posed(puzzle, seed, train)
+    inputs_NL, targets_NL = examples(puzzle, seed, train)
     assert inputs_NL.shape == targets_NL.shape == (COUNT, puzzle.length)
     assert inputs_NL.min() >= 0
     assert max(inputs_NL.max(), targets_NL.max()) < puzzle.vocab_size
     assert targets_NL[targets_NL < 0].size == (targets_NL == IGNORE).sum()
     assert (targets_NL != IGNORE).any(axis=1).all()
-    assert (posed(puzzle, seed, train)[0] == inputs_NL).all()
+    assert (examples(puzzle, seed, train)[0] == inputs_NL).all()
 
 
 @given(st.one_of(recalls(), fuzzies()), seeds)
-def test_recall_learns_every_next_token_and_is_tested_on_values(puzzle: Recall | Fuzzy, seed: int) -> None:
-    whole_NS = draw(puzzle, seed)
-    inputs_NL, next_NL = puzzle.inputs_and_targets(whole_NS, training=True)
-    assert (inputs_NL == whole_NS[:, :-1]).all()
-    assert (next_NL == whole_NS[:, 1:]).all()
-    asked_NL = puzzle.inputs_and_targets(whole_NS, training=False)[1]
-    assert ((asked_NL == IGNORE) | (asked_NL == next_NL)).all()
-    assert ((asked_NL == IGNORE) | ((asked_NL >= puzzle.keys) & (asked_NL < puzzle.symbols))).all()
-    assert (asked_NL[:, -1] == whole_NS[:, -1]).all()
-    assert (puzzle.full_sequences(inputs_NL, next_NL) == whole_NS).all()
-    assert (puzzle.full_sequences(inputs_NL, asked_NL) == whole_NS).all()
+def test_recall_trains_on_every_next_token_and_is_tested_on_values(puzzle: Recall | Fuzzy, seed: int) -> None:
+    full_NS = draw(puzzle, seed)
+    inputs_NL, next_NL = puzzle.inputs_and_targets(full_NS, training=True)
+    assert (inputs_NL == full_NS[:, :-1]).all()
+    assert (next_NL == full_NS[:, 1:]).all()
+    target_NL = puzzle.inputs_and_targets(full_NS, training=False)[1]
+    assert ((target_NL == IGNORE) | (target_NL == next_NL)).all()
+    assert ((target_NL == IGNORE) | ((target_NL >= puzzle.keys) & (target_NL < puzzle.symbols))).all()
+    assert (target_NL[:, -1] == full_NS[:, -1]).all()
+    assert (puzzle.full_sequences(inputs_NL, next_NL) == full_NS).all()
+    assert (puzzle.full_sequences(inputs_NL, target_NL) == full_NS).all()
 
 
 @given(st.one_of(copyings(), compressions, memorizations), seeds)
-def test_the_others_ask_the_same_in_training_and_in_tests(puzzle: Puzzle, seed: int) -> None:
-    whole_NS = draw(puzzle, seed)
-    training, test = (puzzle.inputs_and_targets(whole_NS, training) for training in (True, False))
+def test_other_puzzles_have_the_same_targets_in_training_and_in_tests(puzzle: Puzzle, seed: int) -> None:
+    full_NS = draw(puzzle, seed)
+    training, test = (puzzle.inputs_and_targets(full_NS, training) for training in (True, False))
     for a, b in zip(training, test, strict=True):
         assert (a == b).all()
 
 
 @given(st.one_of(recalls(), copyings(), compressions, memorizations), seeds)
-def test_a_solver_that_sees_the_input_tells_every_target(puzzle: Puzzle, seed: int) -> None:
-    for ids, targets in zip(*posed(puzzle, seed), strict=True):
+def test_a_solver_predicts_every_target_from_the_input(puzzle: Puzzle, seed: int) -> None:
+    for ids, targets in zip(*examples(puzzle, seed), strict=True):
         answers = SOLVERS[type(puzzle)](puzzle, ids.tolist())
         assert [answer for answer, target in zip(answers, targets, strict=True) if target != IGNORE] == [
             target for target in targets if target != IGNORE
@@ -105,51 +105,44 @@ def test_a_solver_that_sees_the_input_tells_every_target(puzzle: Puzzle, seed: i
 
 
 @given(fuzzies(), seeds, st.booleans())
-def test_fuzzy_recall_asks_nothing_else_than_what_was_shown_except_for_a_missed_probe(
-    puzzle: Fuzzy, seed: int, training: bool
-) -> None:
-    whole_NS = draw(puzzle, seed, training)
-    for whole, targets in zip(whole_NS.tolist(), puzzle.inputs_and_targets(whole_NS, False)[1].tolist(), strict=True):
-        answers = SOLVERS[Fuzzy](puzzle, whole[:-1])
-        probe = len(_pairs(puzzle, whole)[-1][1])  # tokens of the last value
-        for place, (answer, target) in enumerate(zip(answers, targets, strict=True)):
+def test_fuzzy_recall_has_known_targets_except_for_a_missed_probe(puzzle: Fuzzy, seed: int, training: bool) -> None:
+    full_NS = draw(puzzle, seed, training)
+    for full, targets in zip(full_NS.tolist(), puzzle.inputs_and_targets(full_NS, False)[1].tolist(), strict=True):
+        answers = SOLVERS[Fuzzy](puzzle, full[:-1])
+        probe = len(_pairs(puzzle, full)[-1][1])  # tokens of the last value
+        for position, (answer, target) in enumerate(zip(answers, targets, strict=True)):
             if target != IGNORE:
-                assert answer == target or (answer is None and place >= len(targets) - probe)
-            elif puzzle.multi_query and whole[place + 1] < puzzle.symbols and whole[place + 1] >= puzzle.keys:
-                assert answer is None  # a value that could be told is asked for
+                assert answer == target or (answer is None and position >= len(targets) - probe)
+            elif puzzle.multi_query and full[position + 1] < puzzle.symbols and full[position + 1] >= puzzle.keys:
+                assert answer is None  # every value that can be known is a target
 
 
 @given(recalls(), seeds)
 def test_recall_by_its_definition(puzzle: Recall, seed: int) -> None:
-    for whole, asked in zip(*map(np.ndarray.tolist, _with_asked(puzzle, seed)), strict=True):
-        body, last = whole[: puzzle.seq_len - 2], whole[-2:]
-        held: dict[int, int] = {}
-        for place in range(0, len(body), 2):
-            first, second = body[place : place + 2]
+    for full, targets in zip(*map(np.ndarray.tolist, _with_targets(puzzle, COUNT, seed)), strict=True):
+        body, last = full[: puzzle.seq_len - 2], full[-2:]
+        value_of: dict[int, int] = {}
+        for position in range(0, len(body), 2):
+            first, second = body[position : position + 2]
             if first >= puzzle.symbols:
                 noise = range(puzzle.symbols, puzzle.symbols + puzzle.noise_vocab_size)
                 assert first in noise
                 assert second in noise
-                assert asked[place : place + 2] == [IGNORE, IGNORE]
+                assert targets[position : position + 2] == [IGNORE, IGNORE]
                 continue
             assert 0 <= first < puzzle.keys <= second < puzzle.symbols
-            assert asked[place] == IGNORE
-            assert asked[place + 1] == (second if puzzle.multi_query and first in held else IGNORE)
-            assert held.setdefault(first, second) == second
-        assert held[last[0]] == last[1]
-        assert whole[puzzle.seq_len - 2 : -2] == ([] if puzzle.multi_query else [puzzle.vocab_size - 1])
+            assert targets[position] == IGNORE
+            assert targets[position + 1] == (second if puzzle.multi_query and first in value_of else IGNORE)
+            assert value_of.setdefault(first, second) == second
+        assert value_of[last[0]] == last[1]
+        assert full[puzzle.seq_len - 2 : -2] == ([] if puzzle.multi_query else [puzzle.vocab_size - 1])
         assert puzzle.frac_noise or all(token < puzzle.symbols for token in body)
 
 
-def _with_asked(puzzle: Puzzle, seed: int) -> tuple[Ids, Ids]:
-    whole_NS = draw(puzzle, seed)
-    return whole_NS, puzzle.test_targets(whole_NS)
-
-
-def _pairs(puzzle: Fuzzy, whole: list[int]) -> list[tuple[tuple[int, ...], tuple[int, ...]]]:
+def _pairs(puzzle: Fuzzy, full: list[int]) -> list[tuple[tuple[int, ...], tuple[int, ...]]]:
     """The keys and values of a fuzzy sequence without its padding."""
     pairs: list[tuple[tuple[int, ...], tuple[int, ...]]] = []
-    ids = [token for token in whole if token < puzzle.symbols]
+    ids = [token for token in full if token < puzzle.symbols]
     for before, token in zip([puzzle.symbols, *ids], ids, strict=False):
         if token < puzzle.keys <= before:
             pairs.append(((), ()))
@@ -160,11 +153,11 @@ def _pairs(puzzle: Fuzzy, whole: list[int]) -> list[tuple[tuple[int, ...], tuple
 
 @given(fuzzies(), seeds, st.booleans())
 def test_fuzzy_recall_by_its_definition(puzzle: Fuzzy, seed: int, training: bool) -> None:
-    for whole in draw(puzzle, seed, training).tolist():
-        padding = next(place for place, token in enumerate(whole) if token != puzzle.symbols)
+    for full in draw(puzzle, seed, training).tolist():
+        padding = next(position for position, token in enumerate(full) if token != puzzle.symbols)
         assert padding >= 1
-        body = whole[padding:]
-        pairs = _pairs(puzzle, whole)
+        body = full[padding:]
+        pairs = _pairs(puzzle, full)
         assert puzzle.symbols not in body  # padding is on the left alone
         for key, value in pairs:
             assert len(set(key)) == len(key)
@@ -172,8 +165,8 @@ def test_fuzzy_recall_by_its_definition(puzzle: Fuzzy, seed: int, training: bool
             assert 1 <= len(key) <= puzzle.k_motif_size
             assert training or len(key) == puzzle.k_motif_size
             assert 1 <= len(value) <= puzzle.v_motif_size
-        held: dict[tuple[int, ...], tuple[int, ...]] = {}
-        assert all(held.setdefault(key, value) == value for key, value in pairs)
+        value_of: dict[tuple[int, ...], tuple[int, ...]] = {}
+        assert all(value_of.setdefault(key, value) == value for key, value in pairs)
         probe = sum(map(len, pairs[-1]))
         *_, before_last = np.cumsum([0, *(len(key) + len(value) for key, value in pairs[:-1])])[:-1]
         assert before_last < puzzle.seq_len - probe - puzzle.k_motif_size - puzzle.v_motif_size
@@ -184,7 +177,7 @@ def test_fuzzy_recall_by_its_definition(puzzle: Fuzzy, seed: int, training: bool
 @given(copyings(), seeds)
 def test_copying_by_its_definition(puzzle: Copying, seed: int) -> None:
     symbols, blank, copy = puzzle.num_tokens_to_copy, puzzle.vocab_size - 2, puzzle.vocab_size - 1
-    for ids, targets in zip(*map(np.ndarray.tolist, posed(puzzle, seed)), strict=True):
+    for ids, targets in zip(*map(np.ndarray.tolist, examples(puzzle, seed)), strict=True):
         shown = ids[: -symbols - 1]
         assert ids[-symbols - 1 :] == [copy, *[blank] * symbols]
         assert shown.count(blank) == puzzle.seq_len - 2 * symbols - 1
@@ -194,7 +187,7 @@ def test_copying_by_its_definition(puzzle: Copying, seed: int) -> None:
 
 @given(compressions, seeds)
 def test_compression_by_its_definition(puzzle: Compression, seed: int) -> None:
-    inputs_NL, targets_NL = posed(puzzle, seed)
+    inputs_NL, targets_NL = examples(puzzle, seed)
     assert (inputs_NL == targets_NL).all()
     assert (inputs_NL[:, -1] == puzzle.vocab_size - 1).all()
     assert (inputs_NL[:, :-1] < puzzle.vocab_size - 1).all()
@@ -205,7 +198,7 @@ def test_memorization_by_its_definition(puzzle: Memorization, seed: int) -> None
     symbols = puzzle.vocab_size - 1
     assert len(set(puzzle.facts)) == len(puzzle.facts) == symbols // 2
     assert set(puzzle.facts) <= set(range(symbols // 2, symbols))
-    inputs_NL, targets_NL = posed(puzzle, seed)
+    inputs_NL, targets_NL = examples(puzzle, seed)
     assert (inputs_NL[:, 1::2] == puzzle.vocab_size - 1).all()
     assert (inputs_NL[:, ::2] < symbols // 2).all()
     assert (targets_NL[:, ::2] == IGNORE).all()
@@ -222,10 +215,10 @@ def test_the_facts_are_those_of_the_release() -> None:
 
 
 def test_recall_in_numbers() -> None:
-    whole_NS, asked_NS = _with_asked_many(RECALL.paper, 4000)
-    expected = 1 + sum(1 - (7 / 8) ** place for place in range(63))
-    assert (asked_NS != IGNORE).sum(axis=1).mean() == pytest.approx(expected, rel=0.002)
-    pair_NP2 = whole_NS.reshape(4000, -1, 2)
+    full_NS, target_NS = _with_targets(RECALL.paper, 4000)
+    expected = 1 + sum(1 - (7 / 8) ** position for position in range(63))
+    assert (target_NS != IGNORE).sum(axis=1).mean() == pytest.approx(expected, rel=0.002)
+    pair_NP2 = full_NS.reshape(4000, -1, 2)
     assert np.bincount(pair_NP2[:, :-1, 0].ravel()) / (4000 * 63) == pytest.approx(np.full(8, 1 / 8), rel=0.02)
     assert np.bincount(pair_NP2[:, -1, 0]) / 4000 == pytest.approx(np.full(8, 1 / 8), rel=0.15)
     values = [len({*row}) for row in pair_NP2[:, :, 1].tolist()]  # two keys may share a value
@@ -235,31 +228,31 @@ def test_recall_in_numbers() -> None:
 @pytest.mark.parametrize("share", [0.2, 0.8])
 def test_noise_in_numbers(share: float) -> None:
     puzzle = NOISY.paper.with_settings({"frac_noise": str(share)}, "")
-    whole_NS, asked_NS = _with_asked_many(puzzle, 4000)
-    assert (whole_NS[:, :-2:2] >= 16).mean() == pytest.approx(share * (1 - 1 / 64), rel=0.02)
-    assert (whole_NS[:, -2] < 8).all()
+    full_NS, target_NS = _with_targets(puzzle, 4000)
+    assert (full_NS[:, :-2:2] >= 16).mean() == pytest.approx(share * (1 - 1 / 64), rel=0.02)
+    assert (full_NS[:, -2] < 8).all()
     kept = 1 - share * (1 - 1 / 64)  # a pair in 64 is spared
-    expected = 1 + sum(kept * (1 - (1 - kept / 8) ** place) for place in range(63))
-    assert (asked_NS != IGNORE).sum(axis=1).mean() == pytest.approx(expected, rel=0.03)
+    expected = 1 + sum(kept * (1 - (1 - kept / 8) ** position) for position in range(63))
+    assert (target_NS != IGNORE).sum(axis=1).mean() == pytest.approx(expected, rel=0.03)
 
 
 def test_fuzzy_recall_in_numbers() -> None:
-    whole_NS, asked_NS = _with_asked_many(FUZZY.paper, 8000)
+    full_NS, target_NS = _with_targets(FUZZY.paper, 8000)
     missed = 0
-    for whole, asked in zip(whole_NS.tolist(), asked_NS[:, 1:].tolist(), strict=True):
-        answers = SOLVERS[Fuzzy](FUZZY.paper, whole[:-1])
-        missed += any(answer is None for answer, target in zip(answers, asked, strict=True) if target != IGNORE)
-    assert 0.018 < missed / 8000 < 0.028  # a loop written down from the definition, over 20,000 tests: 2.4 %
-    sizes = Counter(len(value) for whole in whole_NS[:2000].tolist() for _, value in _pairs(FUZZY.paper, whole)[:1])
+    for full, targets in zip(full_NS.tolist(), target_NS[:, 1:].tolist(), strict=True):
+        answers = SOLVERS[Fuzzy](FUZZY.paper, full[:-1])
+        missed += any(answer is None for answer, target in zip(answers, targets, strict=True) if target != IGNORE)
+    assert 0.018 < missed / 8000 < 0.028  # a loop that follows the definition, over 20,000 tests: 2.4 %
+    sizes = Counter(len(value) for full in full_NS[:2000].tolist() for _, value in _pairs(FUZZY.paper, full)[:1])
     assert [sizes[size] / 2000 for size in (1, 2, 3)] == pytest.approx([1 / 3] * 3, abs=0.05)
     train_NS = draw(FUZZY.paper, 1, training=True, count=2000)
-    keys = Counter(len(key) for whole in train_NS.tolist() for key, _ in _pairs(FUZZY.paper, whole)[:1])
+    keys = Counter(len(key) for full in train_NS.tolist() for key, _ in _pairs(FUZZY.paper, full)[:1])
     assert [keys[size] / 2000 for size in (1, 2, 3)] == pytest.approx([1 / 3] * 3, abs=0.05)
 
 
 def test_copying_in_numbers() -> None:
-    whole_NS = draw(COPYING.paper, 0, count=3000)
-    gaps_NM = np.diff(np.argwhere(whole_NS < 14)[:, 1].reshape(3000, 16), axis=1, prepend=-1) - 1
+    full_NS = draw(COPYING.paper, 0, count=3000)
+    gaps_NM = np.diff(np.argwhere(full_NS < 14)[:, 1].reshape(3000, 16), axis=1, prepend=-1) - 1
     assert gaps_NM.mean(axis=0) == pytest.approx(np.full(16, 223 / 16), rel=0.02)
     assert gaps_NM.var(axis=0) == pytest.approx(np.full(16, 223 / 16 * 15 / 16), rel=0.15)
 
@@ -272,38 +265,40 @@ def test_lengths_are_those_of_the_release() -> None:
     assert [family.paper.kind for family in FAMILIES.values()] == [*["tokens"] * 4, "autoencoder", "tokens"]
 
 
-def _with_asked_many(puzzle: Puzzle, count: int) -> tuple[Ids, Ids]:
-    whole_NS = draw(puzzle, 0, count=count)
-    return whole_NS, puzzle.test_targets(whole_NS)
+def _with_targets(puzzle: Puzzle, count: int, seed: int = 0) -> tuple[Ids, Ids]:
+    full_NS = draw(puzzle, seed, count=count)
+    return full_NS, puzzle.test_targets(full_NS)
 
 
 def test_motifs_are_uniform_over_ordered_tuples_of_distinct_tokens() -> None:
     token_NPM, size_NP = motifs(np.random.default_rng(0), (1, 48_000), 4, 1, 3)
     for size in (1, 2, 3):
-        held = Counter(map(tuple, token_NPM[size_NP == size][:, :size].tolist()))
-        assert len(held) == (4, 12, 24)[size - 1]
-        assert np.array(list(held.values())) / held.total() == pytest.approx(np.full(len(held), 1 / len(held)), rel=0.2)
+        counts = Counter(map(tuple, token_NPM[size_NP == size][:, :size].tolist()))
+        assert len(counts) == (4, 12, 24)[size - 1]
+        assert np.array(list(counts.values())) * len(counts) / counts.total() == pytest.approx(
+            np.ones(len(counts)), rel=0.2
+        )
 
 
 @given(st.lists(st.lists(st.integers(-3, 3), min_size=5, max_size=5), min_size=1, max_size=5))
-def test_first_places_are_where_a_number_is_first(rows: list[list[int]]) -> None:
+def test_first_positions(rows: list[list[int]]) -> None:
     assert first_positions(np.array(rows)).tolist() == [[row.index(number) for number in row] for row in rows]
 
 
 @settings(max_examples=20)
 @given(recalls(), seeds)
-def test_targets_of_what_no_puzzle_drew_are_still_targets(puzzle: Recall, seed: int) -> None:
-    """Files may hold anything; `asked` of it must not fail, so that what is wrong can be named."""
+def test_any_sequence_has_valid_targets(puzzle: Recall, seed: int) -> None:
+    """Files may contain any sequence; `test_targets` must not fail, so that the error can be reported."""
     rng = np.random.default_rng(seed)
     small = Fuzzy(16, 40, 2), Copying(9, 30, 2, 4), Compression(9, 30, 2), Memorization(9, 30, 2)
-    for held in (puzzle, *small):
-        asked_NS = held.test_targets(rng.integers(held.vocab_size, size=(3, held.tokens)))
-        assert asked_NS.shape == (3, held.tokens)
-        assert ((asked_NS == IGNORE) | ((asked_NS >= 0) & (asked_NS < held.vocab_size))).all()
+    for each in (puzzle, *small):
+        target_NS = each.test_targets(rng.integers(each.vocab_size, size=(3, each.tokens)))
+        assert target_NS.shape == (3, each.tokens)
+        assert ((target_NS == IGNORE) | ((target_NS >= 0) & (target_NS < each.vocab_size))).all()
 
 
 @pytest.mark.parametrize(
-    ("family", "words", "message"),
+    ("family", "settings_text", "message"),
     [
         (RECALL, {"vocab_size": "1"}, "vocab_size of 2 to 32768, got vocab_size=1,seq_len=128"),
         (RECALL, {"vocab_size": "40000"}, "vocab_size of 2 to 32768"),
@@ -329,6 +324,6 @@ def test_targets_of_what_no_puzzle_drew_are_still_targets(puzzle: Recall, seed: 
         (MEMORIZATION, {"map_seed": "-1"}, "map_seed of at least 0"),
     ],
 )
-def test_settings_that_cannot_be_are_refused(family: object, words: dict[str, str], message: str) -> None:
+def test_invalid_settings_are_refused(family: object, settings_text: dict[str, str], message: str) -> None:
     with pytest.raises(ManticoreError, match=message):
-        family.paper.with_settings(words, "a task")  # type: ignore[attr-defined]
+        family.paper.with_settings(settings_text, "a task")  # type: ignore[attr-defined]

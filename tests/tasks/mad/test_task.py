@@ -32,21 +32,21 @@ def contents(examples: Examples) -> list[tuple[list[int], list[int]]]:
 
 @pytest.mark.parametrize("name", FAMILIES)
 @pytest.mark.parametrize("preset", ["cpu", "paper"])
-def test_four_splits_with_the_targets_they_are_for(name: str, preset: str) -> None:
+def test_four_splits_with_targets_of_training_and_of_tests(name: str, preset: str) -> None:
     task = small(name, preset=preset)
     splits, family = task.splits(), FAMILIES[name]
     puzzle = family.paper.with_settings({key: str(value) for key, value in task.settings.items()}, name)
     assert (task.kind, task.metric, task.max_length) == (puzzle.kind, "accuracy", puzzle.length)
     assert task.vocabulary.size == task.num_labels == puzzle.vocab_size
     assert [len(split) for split in (splits.train, splits.train_arch, splits.val, splits.test)] == [151, 150, 60, 80]
-    solver, right, asked = SOLVERS[type(puzzle)], 0, 0
+    solver, correct, total = SOLVERS[type(puzzle)], 0, 0
     for split in (splits.val, splits.test):
         assert (split.lengths == task.max_length).all()
         for ids, labels in split:
             answers = solver(puzzle, ids.tolist())
-            scored = [(one, other) for one, other in zip(answers, labels, strict=True) if other != IGNORE]  # type: ignore[arg-type]
-            right, asked = right + sum(one == other for one, other in scored), asked + len(scored)
-    assert right == asked if "fuzzy" not in name else right > 0.9 * asked
+            pairs = [(answer, label) for answer, label in zip(answers, labels, strict=True) if label != IGNORE]  # type: ignore[arg-type]
+            correct, total = correct + sum(answer == label for answer, label in pairs), total + len(pairs)
+    assert correct == total if "fuzzy" not in name else correct > 0.9 * total
     for split in (splits.train, splits.train_arch):
         for ids, labels in list(split)[:20]:
             if puzzle.next_token:
@@ -56,19 +56,19 @@ def test_four_splits_with_the_targets_they_are_for(name: str, preset: str) -> No
 
 
 @pytest.mark.parametrize("name", FAMILIES)
-def test_the_seed_decides_everything_and_tests_do_not_depend_on_the_size_of_train(name: str) -> None:
-    one, same, other = (
+def test_data_depend_on_the_seed_and_test_not_on_the_size_of_train(name: str) -> None:
+    first, again, other_seed = (
         small(name).splits(),
         small(name, cache_dir="/dev/null/none").splits(),
         small(name, seed=1).splits(),
     )
-    assert contents(one.train) == contents(same.train)
-    assert contents(one.train) != contents(other.train)
+    assert contents(first.train) == contents(again.train)
+    assert contents(first.train) != contents(other_seed.train)
     fewer = small(name, train=100).splits()
-    assert contents(fewer.test) == contents(one.test)
-    assert contents(fewer.val) == contents(one.val)
+    assert contents(fewer.test) == contents(first.test)
+    assert contents(fewer.val) == contents(first.val)
     assert set(map(str, contents(fewer.train) + contents(fewer.train_arch))) < set(
-        map(str, contents(one.train) + contents(one.train_arch))
+        map(str, contents(first.train) + contents(first.train_arch))
     )
 
 
@@ -88,7 +88,7 @@ def test_the_sweeps_are_those_of_the_benchmark() -> None:
 
 
 @pytest.mark.parametrize(
-    ("given", "options", "name"),
+    ("setting", "options", "name"),
     [
         ("mad-in-context-recall", {"preset": "paper"}, "mad-in-context-recall"),
         ("mad-in-context-recall@seq_len=128", {"preset": "paper"}, "mad-in-context-recall"),
@@ -108,8 +108,8 @@ def test_the_sweeps_are_those_of_the_benchmark() -> None:
         ("mad-noisy-recall@frac_noise=.40", {"preset": "paper"}, "mad-noisy-recall@frac_noise=0.4"),
     ],
 )
-def test_names_have_the_settings_that_are_not_official(given: str, options: dict[str, object], name: str) -> None:
-    assert load_task(TaskOptions(given, **options)).name == name  # type: ignore[arg-type]
+def test_names_have_the_settings_that_are_not_official(setting: str, options: dict[str, object], name: str) -> None:
+    assert load_task(TaskOptions(setting, **options)).name == name  # type: ignore[arg-type]
     assert load_task(TaskOptions(name, preset="paper")).name == name
 
 
@@ -158,7 +158,7 @@ def test_the_cache_is_used(own_cache: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
 def test_heuristic_baselines_are_weak() -> None:
     baselines = {name: small(name, train=2000, test=300).heuristic_baselines() for name in FAMILIES}
-    assert {name: list(held) for name, held in baselines.items()} == {
+    assert {name: list(row) for name, row in baselines.items()} == {
         "mad-in-context-recall": ["majority token", "current token"],
         "mad-noisy-recall": ["majority token", "current token"],
         "mad-fuzzy-recall": ["majority token", "current token"],
@@ -172,7 +172,7 @@ def test_heuristic_baselines_are_weak() -> None:
     assert baselines["mad-memorization"]["majority token"] == pytest.approx(1 / 31, abs=0.02)
 
 
-def test_describe_says_what_the_data_is() -> None:
+def test_describe() -> None:
     assert small("mad-memorization").describe() == (
         "mad-memorization@vocab_size=64,seq_len=16,train=301: train 151, train_arch 150, val 60, test 80; 16 tokens, "
         "one of 64 tokens at each position; drawn with seed 0: vocab_size=64,seq_len=16,train=301,map_seed=12345; "

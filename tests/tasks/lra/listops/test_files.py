@@ -94,7 +94,7 @@ def test_a_limit_reads_from_the_top_and_must_be_there(tmp_path: Path) -> None:
         read_file(file, limit=2)
 
 
-def test_the_archive_layout_is_found_and_a_missing_file_named(tmp_path: Path) -> None:
+def test_the_archive_layout_is_found_and_a_missing_file_reported(tmp_path: Path) -> None:
     inside = tmp_path / "lra_release" / "lra_release" / "listops-1000"
     write_files(inside, splits())
     assert find_files(tmp_path)["test"] == inside / "basic_test.tsv"

@@ -29,12 +29,12 @@ def short(**more: object) -> Task:
 
 def contents(splits: Splits) -> list[list[tuple[list[int], int]]]:
     return [
-        [(ids.tolist(), label) for ids, label in part]
-        for part in (splits.train, splits.train_arch, splits.val, splits.test)
+        [(ids.tolist(), label) for ids, label in split]
+        for split in (splits.train, splits.train_arch, splits.val, splits.test)
     ]
 
 
-def test_the_vocabulary_is_that_of_the_line_of_work() -> None:
+def test_the_vocabulary_is_that_of_published_work() -> None:
     assert VOCABULARY.size == 18
     assert VOCABULARY.tokens[:3] == ("<pad>", "<unk>", "<eos>")
     assert set(VOCABULARY.tokens[3:]) == {*"0123456789", "[MIN", "[MAX", "[MED", "[SM", "X"}
@@ -43,7 +43,7 @@ def test_the_vocabulary_is_that_of_the_line_of_work() -> None:
 def test_sizes_lengths_and_eos() -> None:
     task = short()
     splits = task.splits()
-    assert [len(part) for part in (splits.train, splits.train_arch, splits.val, splits.test)] == [151, 150, 60, 80]
+    assert [len(split) for split in (splits.train, splits.train_arch, splits.val, splits.test)] == [151, 150, 60, 80]
     assert (task.name, task.kind, task.metric, task.num_labels) == (
         "lra-listops@short",
         "classification",
@@ -58,7 +58,7 @@ def test_sizes_lengths_and_eos() -> None:
     assert task.vocabulary.decode(splits.test[0][0])[-2:] == ["X", "<eos>"]
 
 
-def test_rewriting_the_official_text_gives_the_tokens() -> None:
+def test_replacements_turn_the_official_text_into_tokens() -> None:
     task = short()
     for ids, _ in list(task.splits().test)[:20]:
         text = to_source(bytes(token - 3 for token in ids[:-1].tolist()))
@@ -94,24 +94,24 @@ def test_names_have_the_settings_that_are_not_official(options: dict[str, object
     assert short(**options).name == name
 
 
-def test_the_seed_decides_everything() -> None:
+def test_data_depend_on_the_seed() -> None:
     assert contents(short(seed=0).splits()) == contents(short(seed=0, cache_dir="/dev/null/none").splits())
     assert contents(short(seed=0).splits()) != contents(short(seed=1).splits())
 
 
-def test_guesses_know_the_root() -> None:
-    guesses = short(train=8000, test=2000).heuristic_baselines()
-    assert set(guesses) == {"majority class", "root operator"}
-    assert guesses["majority class"] == pytest.approx(0.11, abs=0.03)
-    assert guesses["root operator"] == pytest.approx(0.235, abs=0.04)
+def test_heuristic_baselines_use_the_root() -> None:
+    baselines = short(train=8000, test=2000).heuristic_baselines()
+    assert set(baselines) == {"majority class", "root operator"}
+    assert baselines["majority class"] == pytest.approx(0.11, abs=0.03)
+    assert baselines["root operator"] == pytest.approx(0.235, abs=0.04)
 
 
-def test_the_cache_is_used_and_mended(
+def test_the_cache_is_used_and_repaired(
     own_cache: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     first = contents(short().splits())
     (file,) = own_cache.iterdir()
-    held = file.read_bytes()
+    content = file.read_bytes()
     short(seed=7).splits()
     assert len(list(own_cache.iterdir())) == 2
 
@@ -121,22 +121,22 @@ def test_the_cache_is_used_and_mended(
     with monkeypatch.context() as patch:
         patch.setattr(task, "generate", never)
         assert contents(short().splits()) == first
-    flipped = held[:2000] + bytes([held[2000] ^ 1]) + held[2001:]
-    for damage in (b"", b"not a zip", held[: len(held) // 2], flipped):
+    flipped = content[:2000] + bytes([content[2000] ^ 1]) + content[2001:]
+    for damage in (b"", b"not a zip", content[: len(content) // 2], flipped):
         file.write_bytes(damage)
         caplog.clear()
         assert contents(short().splits()) == first
         assert "damaged" in caplog.text
-        assert file.read_bytes() == held
+        assert file.read_bytes() == content
 
 
-def test_a_cache_that_cannot_be_written_costs_a_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_cache_that_cannot_be_written_logs_a_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     (tmp_path / "file").write_text("")
     assert len(short(cache_dir=str(tmp_path / "file" / "below")).splits().test) == 80
     assert "cannot be written" in caplog.text
 
 
-def test_what_is_written_is_what_is_read(tmp_path: Path) -> None:
+def test_written_files_are_read_back(tmp_path: Path) -> None:
     options = TaskOptions(preset="cpu", **SIZES)  # type: ignore[arg-type]
     paths = write_task(options, tmp_path / "tsv")
     assert [len(path.read_bytes().splitlines()) for path in paths] == [302, 61, 81]
@@ -148,7 +148,7 @@ def test_what_is_written_is_what_is_read(tmp_path: Path) -> None:
         write_task(options, tmp_path / "tsv")
 
 
-def test_files_are_official_unless_told_otherwise(tmp_path: Path) -> None:
+def test_files_have_the_official_bounds_by_default(tmp_path: Path) -> None:
     write_task(TaskOptions(train=20, val=2, test=3), tmp_path)
     task = load_task(TaskOptions(data_dir=str(tmp_path), preset="cpu", train=10))
     assert (task.name, task.max_length) == ("lra-listops", OFFICIAL.grammar.max_length)
@@ -160,9 +160,7 @@ def lines(*sources: str) -> bytes:
     return "".join(f"{line}\r\n" for line in ("Source\tTarget", *sources)).encode()
 
 
-def test_files_that_share_examples_lose_them_on_the_training_side(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_shared_examples_are_dropped_from_the_training_side(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     (tmp_path / "basic_train.tsv").write_bytes(lines("1\t1", "2\t2", "3\t3", "4\t4", "4\t4", "5\t5"))
     (tmp_path / "basic_val.tsv").write_bytes(lines("2\t2", "3\t3", "6\t6"))
     (tmp_path / "basic_test.tsv").write_bytes(lines("3\t3", "7\t7", "7\t7"))
@@ -171,7 +169,7 @@ def test_files_that_share_examples_lose_them_on_the_training_side(
     assert "dropped 1 of 3 ListOps examples from val" in caplog.text
     assert "dropped 3 of 6 ListOps examples from train" in caplog.text
     splits = task.splits()
-    assert sorted(label for part in (splits.train, splits.train_arch) for _, label in part) == [1, 4, 5]
+    assert sorted(label for split in (splits.train, splits.train_arch) for _, label in split) == [1, 4, 5]
     assert [label for _, label in splits.val] == [2, 6]
     assert [label for _, label in splits.test] == [3, 7, 7]
     assert (task.name, task.max_length) == ("lra-listops@custom", 2)
@@ -184,7 +182,7 @@ def test_files_with_nothing_left_are_refused(tmp_path: Path) -> None:
         load_task(TaskOptions(data_dir=str(tmp_path)))
 
 
-def test_contradictions_and_missing_things_are_one_line(tmp_path: Path) -> None:
+def test_contradictions_and_missing_files_raise_one_line(tmp_path: Path) -> None:
     with pytest.raises(ManticoreError, match=r"max_depth, max_args .*data_dir"):
         short(data_dir=str(tmp_path), name="lra-listops@max_depth=3,max_args=3")
     with pytest.raises(BadFile, match="no such file"):

@@ -87,7 +87,7 @@ LINE = "imgs/0 sample_{0}.png {0} {1} 1.0 6 2 2 0.5 1 1\n"
         (LINE.format(99, 1), "names an image that does not exist"),
     ],
 )
-def test_a_malformed_line_is_named(folder: Path, line: str, message: str) -> None:
+def test_a_malformed_line_is_reported(folder: Path, line: str, message: str) -> None:
     path = folder / "metadata" / "0.npy"
     lines = path.read_text().splitlines(keepends=True)
     path.write_text("".join([*lines[:4], line, *lines[5:]]))
@@ -97,7 +97,7 @@ def test_a_malformed_line_is_named(folder: Path, line: str, message: str) -> Non
     assert "\n" not in str(failure.value)
 
 
-def test_damaged_images_are_named_and_empty_ones_left_out(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_damaged_images_are_reported_and_empty_ones_left_out(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
     path = folder / "imgs" / "0" / "sample_3.png"
     whole = path.read_bytes()
     for damage in (whole[: len(whole) // 2], b"not a png", whole[:20]):

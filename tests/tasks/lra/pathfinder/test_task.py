@@ -1,4 +1,4 @@
-"""The Pathfinder tasks: names, sizes, cache, what is written is read."""
+"""The Pathfinder tasks: names, sizes, cache, writing and reading."""
 
 from __future__ import annotations
 
@@ -68,9 +68,9 @@ def test_presets_and_path_x() -> None:
     assert small("lra-pathx").max_length == 16_384
 
 
-def test_the_seed_decides_everything_and_the_cache_is_used(own_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    first, other = small(), small(seed=1)
-    assert not same(first, other)
+def test_images_depend_on_the_seed_and_are_cached(own_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first, other_seed = small(), small(seed=1)
+    assert not same(first, other_seed)
     assert len(list(own_cache.iterdir())) == 2
     monkeypatch.setattr("manticore.tasks.lra.pathfinder.generate.generate", None)
     assert same(small(), first)
@@ -94,7 +94,7 @@ def test_written_files_are_read_back(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("asked", "written"),
+    ("sizes", "written"),
     [
         ({"train": 40}, {"train": 40, "val": 5, "test": 5}),
         ({"train": 7}, {"train": 7, "val": 1, "test": 1}),
@@ -103,9 +103,9 @@ def test_written_files_are_read_back(tmp_path: Path) -> None:
     ],
 )
 def test_written_splits_keep_the_official_proportion(
-    asked: dict[str, int], written: dict[str, int], tmp_path: Path
+    sizes: dict[str, int], written: dict[str, int], tmp_path: Path
 ) -> None:
-    (level,) = write_task(TaskOptions("lra-pathfinder32", **asked), tmp_path)  # type: ignore[arg-type]
+    (level,) = write_task(TaskOptions("lra-pathfinder32", **sizes), tmp_path)  # type: ignore[arg-type]
     assert read_json(level / "splits.json") == written
     assert len(list(level.glob("imgs/*/*.png"))) == sum(written.values())
 
