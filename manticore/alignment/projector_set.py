@@ -97,9 +97,7 @@ class ProjectorSet:
     @classmethod
     def load(cls, folder: Path) -> ProjectorSet:
         """Read and validate a projector set. Raises BadFile if the folder holds none, or a damaged one."""
-        file = folder / "config.json"
-        config = read_json(file)
-        _check_config(file, config)
+        file, config = folder / "config.json", read_projector_config(folder)
         facts = {key: value for key, value in config.items() if key not in REQUIRED_KEYS}
         keys = SetComponent.__dataclass_fields__
         components = {
@@ -175,6 +173,14 @@ class ProjectorSet:
         """Copy the projectors into a supernet, in place. Raises ManticoreError if the set does not fit; see `check`."""
         self.check(list(supernet.components.values()), supernet.space, supernet.base)
         supernet.load_state_dict({key: self.weights[key] for key in projector_state(supernet)}, strict=False)
+
+
+def read_projector_config(folder: Path) -> dict[str, Any]:
+    """Read and validate the `config.json` of a projector set. Raises BadFile."""
+    file = folder / "config.json"
+    config = read_json(file)
+    _check_config(file, config)
+    return dict(config)
 
 
 def projector_state(supernet: Supernet) -> dict[str, Tensor]:

@@ -16,7 +16,7 @@ FLAGS = {
     "--length": "length",
     "--steps": "steps",
     "--projector": "space.projector",
-    "--bypass": "bypass",
+    "--bypass": "align.bypass",
     "--rank": "rank",
     "--seed": "seed",
     "--out": "out",

@@ -132,9 +132,6 @@ class AlignCommand(Checked):
     steps: NonNegativeInt = 0
     """Number of gradient steps on the projectors after the closed form."""
 
-    bypass: bool = True
-    """Fit a bypass with Q: a linear map of the base's stream, for what of the base's update is linear in it."""
-
     rank: PositiveInt | None = None
     """Rank of low-rank projectors. Default: 16."""
 
@@ -147,7 +144,7 @@ class AlignCommand(Checked):
     @property
     def projector_options(self) -> dict[str, Any]:
         """Options of the projectors, as a search space has them."""
-        return ({} if self.rank is None else {"rank": self.rank}) | ({"bypass": True} if self.bypass else {})
+        return ({} if self.rank is None else {"rank": self.rank}) | ({"bypass": True} if self.align.bypass else {})
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -228,7 +225,7 @@ class ExportCommand(Checked):
     """Pretrained models for a hybrid without a search: aliases, hub ids or local folders."""
 
     base: str | None = None
-    """With --models: the base model. Default: that of --projectors, or the first model of --path."""
+    """With --models: the base model, by name or source. Default: that of --projectors, or the first of --path."""
 
     projectors: str | None = None
     """With --models: projector set, by name or path (manticore ls projectors). Default: projectors are untrained."""

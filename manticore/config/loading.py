@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 import yaml
 
+from manticore.alignment.projector_set import read_projector_config
 from manticore.components.context_length import context_length
 from manticore.config.commands import RecipeCommand
 from manticore.config.recipe import Recipe
@@ -122,7 +123,8 @@ def load_recipe(config: str | Path | None, flags: Mapping[str, Any]) -> LoadedRe
     preset, reason = choose_preset(task.get("preset") or _task_keys(values).get("preset") or "auto")
     recipe = resolve([values, flags], preset)
     limits = map(context_length, recipe.space.components)
-    return LoadedRecipe(replace(recipe, task=fit_to_context(replace(recipe.task, preset=preset), limits)), reason)
+    options = fit_to_context(replace(recipe.task, preset=preset), limits)
+    return LoadedRecipe(replace(recipe, task=options, space=_with_projector_options(recipe)), reason)
 
 
 def load_command(command: RecipeCommand, more: Mapping[str, Any] | None = None) -> LoadedRecipe:
@@ -156,6 +158,29 @@ def _task_keys(values: Mapping[str, Any]) -> Mapping[str, Any]:
     return task if isinstance(task, Mapping) else {}
 
 
+def _with_projector_options(recipe: Recipe) -> SearchSpace:
+    """The search space, with the options of projectors between language models that the recipe leaves open.
+
+    They are those of the projector set `align.projectors`, or else the bypass of `align.bypass`.
+    """
+    space, align = recipe.space, recipe.align
+    if not _is_language_modeling(recipe.task) or not space.supports("bypass"):
+        return space
+    projector: dict[str, Any] = {"kind": space.projector, "bypass": align.bypass}
+    if align.projectors is not None:
+        config = read_projector_config(assets.find("projectors", align.projectors))
+        projector = {"bypass": False, **config["projector"]}
+        if space.projector not in (SearchSpace.projector, projector["kind"]):
+            return space  # the set does not fit, which is reported with all that differs
+    kind = projector.pop("kind")
+    return replace(space, projector=kind, projector_options={**projector, **space.projector_options})
+
+
+def _is_language_modeling(options: TaskOptions) -> bool:
+    """Whether the task is language modelling, as far as is known before its data is read."""
+    return options.bare_name in task_infos and task_info(options).kind == "lm"
+
+
 def fit_to_context(options: TaskOptions, context_lengths: Iterable[int | None]) -> TaskOptions:
     """The options, with shorter chunks of text if a model has fewer positions than the preset's chunks have tokens.
 
@@ -168,11 +193,9 @@ def fit_to_context(options: TaskOptions, context_lengths: Iterable[int | None]) 
 
     Raises as `task_info` does.
     """
-    if options.bare_name not in task_infos or "length" in options.settings:  # only text has its info before its data
+    if "length" in options.settings or not _is_language_modeling(options):
         return options
     info = task_info(options)
-    if info.kind != "lm":
-        return options
     shortest = min((limit for limit in context_lengths if limit is not None), default=info.max_length)
     if shortest >= info.max_length:
         return options

@@ -39,8 +39,13 @@ class AlignOptions(Checked):
     """Approximate number of base tokens on which the projectors are fitted in closed form; 0: no fit, they start near
     the identity."""
 
+    bypass: bool = True
+    """Fit a bypass with Q, if projector_options does not say: a linear map of the base's stream, for the part of the
+    base's update that is linear in it."""
+
     projectors: str | None = None
-    """Projector set to load instead, by name or path (manticore ls projectors). Default: fit on the training split."""
+    """Projector set to load instead, by name or path (manticore ls projectors); it brings its kind and options of
+    projectors. Default: fit on the training split."""
 
 
 @dataclass(frozen=True)

@@ -37,7 +37,8 @@ class SearchSpace(Checked):
 
     projector_options: dict[str, Any] = field(default_factory=dict)
     """Options of that kind, such as rank, and for any kind bypass: a linear map of the base's stream beside every donor
-    update (residual topology only; default false)."""
+    update (residual topology only). A recipe's default for bypass is align.bypass between language models, else
+    false."""
 
     skip: bool = False
     """Let a stage be skipped, as one more candidate (residual topology only)."""
@@ -76,7 +77,8 @@ class SearchSpace(Checked):
 
         topology = topologies[self.topology]
         if self.base is not None and self.base not in self.names:
-            raise UnknownName("base component", self.base, self.names)
+            sources = {spec.source for spec in self.components if spec.source}
+            raise UnknownName("base component", self.base, sources.union(self.names))
         if self.base is not None and not topology.has_base:
             raise ManticoreError(
                 f"in the {self.topology} topology the component of the first stage is the base; "

@@ -84,8 +84,8 @@ def run_manual(
         path: the name of a component, or `skip`, for each stage.
         out: folder to write; must not exist.
         console: where to print.
-        base: component that provides embedding, residual stream and head. Default: the base of the projector set, or
-            the first component on the path.
+        base: component that provides embedding, residual stream and head, by name or source. Default: the base of the
+            projector set, or the first component on the path.
         projectors: projector set, by name or folder; None: untrained projectors.
 
     Raises ManticoreError if a model or projector set cannot be loaded or does not fit, the path has an unknown name, or
@@ -95,9 +95,9 @@ def run_manual(
     projector_set = None if projectors is None else ProjectorSet.load(assets.find("projectors", projectors))
     options = {} if projector_set is None else dict(projector_set.projector)
     kind = options.pop("kind", "linear")
-    space = SearchSpace(models, stages=len(path), projector=kind, projector_options=options, skip=SKIP in path)
+    space = SearchSpace(models, len(path), base, projector=kind, projector_options=options, skip=SKIP in path)
     first = next((name for name in path if name != SKIP), space.names[0])
-    base = base or (first if projector_set is None else projector_set.base)
+    base = space.base or (first if projector_set is None else projector_set.base)
     _check_path([*path, base], space.candidates)
 
     setup_hardware(RunOptions())

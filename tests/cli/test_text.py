@@ -180,7 +180,7 @@ def test_base_is_who_loses_least_by_donor_stages(tmp_path: Path, capsys: pytest.
 def test_zero_shot_needs_language_models(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = "search --models gpt-neo,mamba --task lra-listops --preset cpu --strategy zero-shot"
     assert main([*words.split(), "--out", str(tmp_path / "run")]) == 2
-    assert "zero-shot ranks aligned language models" in capsys.readouterr().err
+    assert "zero-shot compares aligned language models" in capsys.readouterr().err
 
 
 def test_a_projector_set_is_taken_instead(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -194,7 +194,7 @@ def test_a_projector_set_is_taken_instead(tmp_path: Path, capsys: pytest.Capture
     held = json.loads((tmp_path / "set" / "config.json").read_text())
     result = SearchResult.load(tmp_path / "run")
     assert result.alignment == AlignmentInfo(held["tokens"], {}, ())
-    assert (result.base, result.base_reason) == ("gpt", "the projectors were fitted to it")
+    assert (result.base, result.base_reason) == ("gpt", "the base of the projector set")
     capsys.readouterr()
     for more, said in (("--base mamba", "gpt"), ("--stages 3", "stages")):
         words = ["search", "--models", f"{gpt},{mamba}", "--task", TASK, "--out", str(tmp_path / "other")]

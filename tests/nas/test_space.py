@@ -95,3 +95,13 @@ def test_an_architecture_is_written_and_read(tmp_path: Path) -> None:
     one.save(tmp_path / "x" / "architecture.json")
     assert Architecture.load(tmp_path / "x" / "architecture.json") == one
     assert one.summary() == "stage 1 b · stage 2 skip · stage 3 a"
+
+
+def test_a_base_is_named_as_a_component_is() -> None:
+    words = ["./models/neo", "ssm/mamba-130m"]
+    for base, name in (("./models/neo", "neo"), ("ssm/mamba-130m", "mamba-130m"), ("neo", "neo"), (None, None)):
+        assert SearchSpace(words, base=base).base == name
+    named = [ComponentSpec("a/b", name="mine"), ComponentSpec("mine", name="other")]
+    assert SearchSpace(named, base="mine").base == "mine", "a name goes before a source"
+    with pytest.raises(ManticoreError, match=r"'./models/neox'\. Did you mean './models/neo'\?"):
+        SearchSpace(words, base="./models/neox")
