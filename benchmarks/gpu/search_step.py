@@ -89,9 +89,9 @@ def compile_segments(net: Any) -> None:
     """Compile each segment; a CUDA graph replays it (mode `reduce-overhead`)."""
     from manticore.modeling.segments import Segment
 
-    for part in list(net.modules()):
-        if isinstance(part, Segment):
-            part.backbone.compile(mode="reduce-overhead")
+    for module in list(net.modules()):
+        if isinstance(module, Segment):
+            module.backbone.compile(mode="reduce-overhead")
 
 
 def main() -> int:

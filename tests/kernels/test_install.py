@@ -80,9 +80,9 @@ def outcome(model: PreTrainedModel, ids: torch.Tensor, mask: torch.Tensor | None
 @pytest.mark.parametrize("training", [True, False])
 @pytest.mark.parametrize("mask", [None, padded])
 def test_logits_and_gradients_are_unchanged(model: Any, ids: torch.Tensor, training: bool, mask: object) -> None:
-    for part in model.modules():
-        if isinstance(part, torch.nn.Dropout):
-            part.p = 0.0
+    for module in model.modules():
+        if isinstance(module, torch.nn.Dropout):
+            module.p = 0.0
     model.train(training)
     attention_mask = padded(ids) if mask else None
     before = outcome(model, ids, attention_mask)
@@ -104,12 +104,12 @@ def test_generated_tokens_are_unchanged(model: Any, ids: torch.Tensor, beams: in
 def test_several_tokens_continue_from_the_cached_state(model: Any, ids: torch.Tensor, chunks: list[int]) -> None:
     name = "past_key_values" if isinstance(model, GPTNeoForCausalLM) else "cache_params"
     with installed(), torch.no_grad():
-        whole, cache, parts = model(input_ids=ids).logits, None, []
+        expected, cache, logits = model(input_ids=ids).logits, None, []
         for chunk in ids.split(chunks, dim=1):
             out = model(input_ids=chunk, use_cache=True, **({} if cache is None else {name: cache}))
             cache = out[name]
-            parts.append(out.logits)
-    torch.testing.assert_close(torch.cat(parts, dim=1), whole, atol=2e-5, rtol=1e-4)
+            logits.append(out.logits)
+    torch.testing.assert_close(torch.cat(logits, dim=1), expected, atol=2e-5, rtol=1e-4)
 
 
 def test_gradients_reach_all_parameters_with_a_cached_state(ids: torch.Tensor) -> None:

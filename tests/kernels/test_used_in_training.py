@@ -42,9 +42,9 @@ def _slow_kernels_raise(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("families", [("gpt_neo", "mamba"), ("mamba2", "gpt_neo"), ("mamba", "mamba2")])
 def test_in_training_scoring_and_generation(families: tuple[str, str], checkpointing: bool) -> None:
     net = supernet(*families).train()
-    for part in net.modules():
-        if isinstance(part, Segment):
-            part.gradient_checkpointing = checkpointing
+    for module in net.modules():
+        if isinstance(module, Segment):
+            module.gradient_checkpointing = checkpointing
     ids, mask = tokens(pad_left=4)
     net(ids, mask).sum().backward()
     net(ids, mask, path=["base", "donor", "base"]).sum().backward()

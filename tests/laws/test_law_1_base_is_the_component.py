@@ -49,8 +49,10 @@ def test_a_donor_stage_changes_the_output() -> None:
 
 
 def test_a_list_with_one_entry_per_layer_by_chance_is_not_sliced() -> None:
-    parts = [component("mamba2", "base", layers=2), component("gpt2", "donor", layers=2)]
-    net = Supernet(parts, SearchSpace(["base", "donor"], stages=2), "base", HeadSpec()).eval()
+    components = [component("mamba2", "base", layers=2), component("gpt2", "donor", layers=2)]
+    net = Supernet(components, SearchSpace(["base", "donor"], stages=2), "base", HeadSpec()).eval()
     ids, mask = tokens()
     with torch.no_grad():  # Mamba-2 has the limits of its step size in a list of two
-        assert torch.equal(net(ids, mask, path=["base"] * 2), parts[0].model(input_ids=ids, attention_mask=mask).logits)
+        assert torch.equal(
+            net(ids, mask, path=["base"] * 2), components[0].model(input_ids=ids, attention_mask=mask).logits
+        )

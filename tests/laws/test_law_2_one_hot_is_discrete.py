@@ -54,13 +54,13 @@ def test_every_head(kind: str, topology: str) -> None:
 
 
 def test_three_components_of_different_width_and_depth_with_skip() -> None:
-    parts = [
+    components = [
         component("gpt_neo", "a"),
         component("mamba", "b", width=40, layers=7),
         component("llama", "c", width=24, layers=3),
     ]
     space = SearchSpace(["a", "b", "c"], stages=3, skip=True)
-    net = Supernet(parts, space, "b", HeadSpec()).eval()
+    net = Supernet(components, space, "b", HeadSpec()).eval()
     ids, mask = tokens()
     with torch.no_grad():
         for path in [("a", "b", "c"), ("c", SKIP, "a"), (SKIP, "b", SKIP), ("b", "b", "b")]:

@@ -25,8 +25,8 @@ def hybrid(family: str, path: str, **space: object) -> PreTrainedModel:
 def four_components() -> PreTrainedModel:
     """Absolute positions, rotary positions, Mamba and Mamba-2; Mamba runs the first stage."""
     families = {"a": "gpt_neo", "b": "mamba", "c": "llama", "d": "mamba2"}
-    parts = [component(family, name) for name, family in families.items()]
-    net = Supernet(parts, SearchSpace(list(families), stages=4), "a", HeadSpec())
+    components = [component(family, name) for name, family in families.items()]
+    net = Supernet(components, SearchSpace(list(families), stages=4), "a", HeadSpec())
     torch.manual_seed(0)
     with torch.no_grad():
         for name, parameter in net.named_parameters():

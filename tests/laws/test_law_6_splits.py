@@ -48,7 +48,7 @@ def contents(examples: Examples) -> set[Content]:
 
 
 @pytest.fixture
-def seen(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, set[Content]]]:
+def trained_on(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, set[Content]]]:
     """The examples of weight steps in the search, of alpha steps, and of all training."""
     batches: dict[str, set[Content]] = {"weights": set(), "alphas": set(), "all": set()}
 
@@ -101,22 +101,24 @@ def run(strategy: str, out: Path) -> None:
     search(SearchSpace(["gpt-neo", "mamba"], stages=2), NAME, out=out, quiet=True, **options)
 
 
-def test_darts_keeps_weights_and_alphas_apart(seen: dict[str, set[Content]], splits: Splits, tmp_path: Path) -> None:
+def test_darts_keeps_weights_and_alphas_apart(
+    trained_on: dict[str, set[Content]], splits: Splits, tmp_path: Path
+) -> None:
     run("darts", tmp_path / "run")
-    assert seen["weights"] <= contents(splits.train)
-    assert seen["alphas"] <= contents(splits.train_arch)
-    assert len(seen["weights"]) > 30
-    assert len(seen["alphas"]) > 30
-    assert not seen["all"] & (contents(splits.val) | contents(splits.test))
+    assert trained_on["weights"] <= contents(splits.train)
+    assert trained_on["alphas"] <= contents(splits.train_arch)
+    assert len(trained_on["weights"]) > 30
+    assert len(trained_on["alphas"]) > 30
+    assert not trained_on["all"] & (contents(splits.val) | contents(splits.test))
     assert Guarded.allowed  # the final evaluation has read the test split
 
 
 def test_simultaneous_trains_both_on_all_training_data_and_no_other(
-    seen: dict[str, set[Content]], splits: Splits, tmp_path: Path
+    trained_on: dict[str, set[Content]], splits: Splits, tmp_path: Path
 ) -> None:
     run("simultaneous", tmp_path / "run")
     training = contents(splits.train) | contents(splits.train_arch)
-    assert seen["alphas"] <= seen["weights"] <= training
-    assert seen["alphas"] & contents(splits.train)
-    assert seen["alphas"] & contents(splits.train_arch)
-    assert not seen["all"] & (contents(splits.val) | contents(splits.test))
+    assert trained_on["alphas"] <= trained_on["weights"] <= training
+    assert trained_on["alphas"] & contents(splits.train)
+    assert trained_on["alphas"] & contents(splits.train_arch)
+    assert not trained_on["all"] & (contents(splits.val) | contents(splits.test))

@@ -36,20 +36,20 @@ def grid(shape: Any, along_time: Any) -> Any:
 
 @compiled((F1, INT, F2, F1, INT, F1, INT, INT, INT, BOOL))
 def correlate(
-    to: Any, at: Any, weight_KW: Any, bias_W: Any, w0: Any, x: Any, start: Any, step: Any, n: Any, along_time: Any
+    out: Any, at: Any, weight_KW: Any, bias_W: Any, w0: Any, x: Any, start: Any, step: Any, n: Any, along_time: Any
 ) -> None:
-    """to[at + i] = bias + sum over k of weight_k x[start + k step + i], for the n numbers of a line."""
+    """out[at + i] = bias + sum over k of weight_k x[start + k step + i], for the n numbers of a line."""
     for i in range(n):
-        to[U(at + i)] = bias_W[U(w0)] if along_time else bias_W[U(w0 + i)]
+        out[U(at + i)] = bias_W[U(w0)] if along_time else bias_W[U(w0 + i)]
     for k in range(weight_KW.shape[0]):
-        here = start + k * step
+        offset = start + k * step
         if along_time:
             weight = weight_KW[k, w0]
             for i in range(n):
-                to[U(at + i)] += weight * x[U(here + i)]
+                out[U(at + i)] += weight * x[U(offset + i)]
         else:
             for i in range(n):
-                to[U(at + i)] += weight_KW[U(k), U(w0 + i)] * x[U(here + i)]
+                out[U(at + i)] += weight_KW[U(k), U(w0 + i)] * x[U(offset + i)]
 
 
 @compiled((F2, INT, F1, INT, F1, INT, INT, INT, BOOL), fastmath=REORDER)
@@ -59,15 +59,15 @@ def add_weight_gradient(
     """Add the contribution of a line to the gradients in `sums_KW`: a row for each weight, the last for the bias."""
     kernel = sums_KW.shape[0] - 1
     for k in range(kernel):
-        here = start + k * step
+        offset = start + k * step
         if along_time:
             total = np.float32(0.0)
             for i in range(n):
-                total += g[U(at + i)] * x[U(here + i)]
+                total += g[U(at + i)] * x[U(offset + i)]
             sums_KW[k, w0] += total
         else:
             for i in range(n):
-                sums_KW[U(k), U(w0 + i)] += g[U(at + i)] * x[U(here + i)]
+                sums_KW[U(k), U(w0 + i)] += g[U(at + i)] * x[U(offset + i)]
     if along_time:
         total = np.float32(0.0)
         for i in range(n):
@@ -166,19 +166,19 @@ def backward(
         stop = min(t0 + steps + ahead, shape[2])
         for t in range(max(t0, ahead), stop, stride):
             n = stop - t if along_time else lanes
-            here = (t - t0) * channels
+            offset = (t - t0) * channels
             dy_at = b * dy_strides[0] + w0 * dy_strides[1] + t * dy_strides[2]
             source = b * x_strides[0] + w0 * x_strides[1] + (t - ahead) * x_strides[2]
             if with_silu:
                 correlate(pre, 0, weight_KW, bias_W, w0, x, source, x_strides[2], n, along_time)
-                silu_backward(g, here, dy, dy_at, pre, n)
+                silu_backward(g, offset, dy, dy_at, pre, n)
             else:
-                g[here : here + n] = dy[dy_at : dy_at + n]
+                g[offset : offset + n] = dy[dy_at : dy_at + n]
             if t < end:
                 own = end - t if along_time else lanes
-                add_weight_gradient(sums_KW, w0, g, here, x, source, x_strides[2], own, along_time)
+                add_weight_gradient(sums_KW, w0, g, offset, x, source, x_strides[2], own, along_time)
         for t in range(t0, end, stride):
             n = end - t if along_time else lanes
             dx_at = b * dx_strides[0] + w0 * dx_strides[1] + t * dx_strides[2]
-            here = (t - t0) * channels
-            correlate(dx, dx_at, flipped_KW, zero_W, w0, g, here, channels, n, along_time)
+            offset = (t - t0) * channels
+            correlate(dx, dx_at, flipped_KW, zero_W, w0, g, offset, channels, n, along_time)

@@ -13,6 +13,8 @@ Backward, with the gradient g_t of h_t::
 
     g_t = exp(d_{t+1} A) g_{t+1} + C_t dy_t
     d(d_t A) = g_t exp(d_t A) h_{t-1},   d(d_t u_t) = g_t . B_t,   dB_t = g_t d_t u_t,   dC_t = dy_t h_t
+
+where dB_t and dC_t are summed over channels.
 """
 
 from __future__ import annotations

@@ -55,9 +55,9 @@ def forward(
 ):
     """Outputs from the state before each tile; a serial program also stores the state after it."""
     own_tiles = tiles if SERIAL else 1
-    b, _, w, rows, part = program_position(width, tiles // own_tiles, BLOCK_W)
+    b, _, w, rows, group = program_position(width, tiles // own_tiles, BLOCK_W)
     lane = tl.arange(0, BLOCK_T)[None, :]
-    for tile in range(part * own_tiles, part * own_tiles + own_tiles):
+    for tile in range(group * own_tiles, group * own_tiles + own_tiles):
         t = lane.to(tl.int64) + tile * BLOCK_T
         steps = t < length
         inside = rows & steps
@@ -72,8 +72,8 @@ def forward(
         for n in range(N):
             rate = load_channels(rate_NW + n * width, w, rows)
             decay = tl.exp2(delta_WT * rate)
-            whole, h = tl.associative_scan((decay, x_WT * load_tile(B, b, n, t, steps)), 1, combine)
-            h += whole * load_channels(before + n * width, w, rows)
+            decay_so_far, h = tl.associative_scan((decay, x_WT * load_tile(B, b, n, t, steps)), 1, combine)
+            h += decay_so_far * load_channels(before + n * width, w, rows)
             y_WT += h * load_tile(C, b, n, t, steps)
             if SERIAL:
                 end = tl.sum(tl.where(lane == BLOCK_T - 1, h, 0.0), 1, keep_dims=True)
@@ -125,10 +125,10 @@ def backward(
     K of channels and sums over steps for each tile T; the caller adds them up.
     """
     own_tiles = tiles if SERIAL else 1
-    b, block, w, rows, part = program_position(width, tiles // own_tiles, BLOCK_W)
+    b, block, w, rows, group = program_position(width, tiles // own_tiles, BLOCK_W)
     lane = tl.arange(0, BLOCK_T)[None, :]
     for back in range(own_tiles):
-        tile = part * own_tiles + own_tiles - 1 - back
+        tile = group * own_tiles + own_tiles - 1 - back
         t = lane.to(tl.int64) + tile * BLOCK_T
         steps = t < length
         inside = rows & steps
@@ -158,13 +158,13 @@ def backward(
             B_T = load_tile(B, b, n, t, steps)
             decay = tl.exp2(delta_WT * rate)
             inflow = decay * x_earlier * load_tile(B, b, n, t - 1, steps & (lane > 0))
-            whole, p = tl.associative_scan((decay, inflow), 1, combine)
-            p += whole * load_channels(states + n * width, w, rows)
+            decay_so_far, p = tl.associative_scan((decay, inflow), 1, combine)
+            p += decay_so_far * load_channels(states + n * width, w, rows)
             h = p + x_WT * B_T
 
             inflow = dy_back * load_tile(C, b, n, t_back, t_back < length)
-            whole, g = tl.associative_scan((tl.exp2(delta_back * rate), inflow), 1, combine)
-            g += whole * load_channels(after + n * width, w, rows)
+            decay_so_far, g = tl.associative_scan((tl.exp2(delta_back * rate), inflow), 1, combine)
+            g += decay_so_far * load_channels(after + n * width, w, rows)
             g = tl.flip(g, 1)
             if SERIAL:
                 first = tl.sum(tl.where(lane == 0, decay * g, 0.0), 1, keep_dims=True)
@@ -279,7 +279,7 @@ def link_tiles(
         tile = tiles - 1 - i if BACKWARD else i
         own = slots + (tile if BACKWARD else tile + 1) * N * width
         total = tl.load(total_BTW + (b * tiles + tile) * width + w, mask=inside, other=0.0)
-        whole, h = tl.associative_scan((tl.exp2(rate * total), tl.load(own, mask=inside, other=0.0)), 1, combine)
-        h += whole * carry
+        decay_so_far, h = tl.associative_scan((tl.exp2(rate * total), tl.load(own, mask=inside, other=0.0)), 1, combine)
+        h += decay_so_far * carry
         carry = tl.sum(tl.where(lane == BLOCK_T - 1, h, 0.0), 1, keep_dims=True)
         tl.store(own, h, mask=inside)
