@@ -18,6 +18,7 @@ from manticore.report.transfer.summary import sentences
 from manticore.report.transfer.tables import proxy_table, target_table
 from manticore.results.codec import decode, encode
 from manticore.results.transfer import TransferResult
+from manticore.training.metrics import ACCURACY
 from manticore.utils.statistics import Interval
 from tests.helpers.html import Reader, assert_self_contained
 from tests.helpers.study_results import interval
@@ -148,7 +149,7 @@ def test_an_undefined_correlation_is_named() -> None:
 
 def test_one_path_alone_can_be_drawn() -> None:
     lone = Interval(0.5, None, None, 1)
-    assert Reader(scatter_chart([Dot(lone, lone, "red", "it", "it")], "x", "y")).labels == ["y against x: it"]
+    assert Reader(scatter_chart([Dot(lone, lone, "red", "it", "it")], ACCURACY, "x", "y")).labels == ["y against x: it"]
 
 
 @pytest.mark.parametrize(

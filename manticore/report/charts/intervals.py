@@ -11,7 +11,7 @@ from markupsafe import Markup
 
 from manticore.report.charts.curves import axis_ticks
 from manticore.report.charts.svg import drawing, el, joined
-from manticore.training.metrics import ACCURACY, Metric
+from manticore.training.metrics import Metric
 from manticore.utils.statistics import Interval
 
 WIDTH, ROW, GROUP_GAP = 920, 22, 9
@@ -151,7 +151,7 @@ def draw_mark(mark: Mark, y: float, scale: Scale) -> Markup:
     return el("g", el("title", mark.tooltip), *parts)
 
 
-def tick_labels(scale: Scale, metric: Metric = ACCURACY, signed: bool = False) -> list[tuple[float, str]]:
+def tick_labels(scale: Scale, metric: Metric, signed: bool = False) -> list[tuple[float, str]]:
     """Round values with their labels, all with the same number of digits: `75 %`, or `+10` for differences."""
     values = axis_ticks(metric.scale * scale.low, metric.scale * scale.high)
     digits = next((count for count in range(4) if all(abs(value - round(value, count)) < 1e-6 for value in values)), 4)

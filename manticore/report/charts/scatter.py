@@ -10,6 +10,7 @@ from markupsafe import Markup
 from manticore.report.charts.intervals import Mark, Scale, axis_limits, tick_labels
 from manticore.report.charts.palette import PAPER
 from manticore.report.charts.svg import drawing, el, joined
+from manticore.training.metrics import Metric
 from manticore.utils.statistics import Interval
 
 WIDTH, HEIGHT = 720, 430
@@ -34,27 +35,28 @@ class Dot:
     name: str = ""
 
 
-def scatter_chart(dots: Sequence[Dot], x_title: str, y_title: str) -> Markup:
+def scatter_chart(dots: Sequence[Dot], metric: Metric, x_title: str, y_title: str) -> Markup:
     """Intervals are drawn first, then names, then dots, so that only another dot can hide a dot.
 
     Args:
         dots: at least one.
+        metric: the metric of both axes.
         x_title, y_title: titles of the axes.
     """
-    x_scale = _scale(dots, lambda dot: dot.x, WIDTH - LEFT - RIGHT)
-    y_scale = _scale(dots, lambda dot: dot.y, HEIGHT - TOP - BOTTOM)
+    x_scale = _scale(dots, lambda dot: dot.x, metric, WIDTH - LEFT - RIGHT)
+    y_scale = _scale(dots, lambda dot: dot.y, metric, HEIGHT - TOP - BOTTOM)
     ordered = sorted(dots, key=lambda dot: bool(dot.name))
     intervals = (line for dot in ordered for line in _intervals(dot, x_scale, y_scale))
     names = (_name(dot, x_scale, y_scale) for dot in ordered if dot.name)
     circles = (_circle(dot, x_scale, y_scale) for dot in ordered)
     label = f"{y_title} against {x_title}: {'; '.join(dot.tooltip for dot in dots)}"
-    axes = _axes(x_scale, y_scale, x_title, y_title)
+    axes = _axes(x_scale, y_scale, metric, x_title, y_title)
     style = f"max-width:{WIDTH}px;min-width:{0.7 * WIDTH:.0f}px"
     return drawing(WIDTH, HEIGHT, label, axes, *intervals, *names, *circles, class_="chart", style=style)
 
 
-def _scale(dots: Sequence[Dot], read: Callable[[Dot], Interval], length: float) -> Scale:
-    return Scale(*axis_limits([Mark(read(dot), "", "") for dot in dots], bounds=(0.0, 1.0)), length)
+def _scale(dots: Sequence[Dot], read: Callable[[Dot], Interval], metric: Metric, length: float) -> Scale:
+    return Scale(*axis_limits([Mark(read(dot), "", "") for dot in dots], bounds=metric.range), length)
 
 
 def _intervals(dot: Dot, x_scale: Scale, y_scale: Scale) -> list[Markup]:
@@ -84,11 +86,11 @@ def _circle(dot: Dot, x_scale: Scale, y_scale: Scale) -> Markup:
     return el("g", el("title", dot.tooltip), el("circle", cx=x, cy=y, r=radius, fill=dot.color, class_="dot"))
 
 
-def _axes(x_scale: Scale, y_scale: Scale, x_title: str, y_title: str) -> Markup:
-    """Grid lines with their values in percent, and the titles of the axes."""
+def _axes(x_scale: Scale, y_scale: Scale, metric: Metric, x_title: str, y_title: str) -> Markup:
+    """Grid lines with their values, and the titles of the axes."""
     bottom, right = HEIGHT - BOTTOM, WIDTH - RIGHT
-    columns = [(LEFT + x_scale.position(value), text) for value, text in tick_labels(x_scale)]
-    rows = [(_flip(y_scale, value), text) for value, text in tick_labels(y_scale)]
+    columns = [(LEFT + x_scale.position(value), text) for value, text in tick_labels(x_scale, metric)]
+    rows = [(_flip(y_scale, value), text) for value, text in tick_labels(y_scale, metric)]
     return joined(
         *(
             joined(

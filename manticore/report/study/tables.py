@@ -57,7 +57,7 @@ def study_markdown(study: StudyResult) -> str:
     """All tables and conclusions as a Markdown document, for each budget an overview first."""
     parts = []
     for budget, sentences in study.conclusions.items():
-        parts += [f"# {BUDGETS[budget].capitalize()}", overview_table(study, budget).markdown()]
+        parts += [f"# With the {BUDGETS[budget]}", overview_table(study, budget).markdown()]
         parts += ["\n".join(f"- {sentence}" for sentence in sentences)]
         parts += [f"## {task.task}\n\n{task_table(task, budget).markdown()}" for task in study.tasks]
     return "\n\n".join(part.strip() for part in parts) + "\n"

@@ -77,7 +77,7 @@ def _chart(result: TransferResult) -> Markup:
         return Dot(path.proxy, path.score, color, tooltip, name)
 
     dots = [dot(path) for path in result.ranked_paths]
-    return scatter_chart(dots, f"{metric.label} on {proxies}", f"{metric.label} on {target.task}")
+    return scatter_chart(dots, metric, f"{metric.label} on {proxies}", f"{metric.label} on {target.task}")
 
 
 def _setup(result: TransferResult) -> dict[str, object]:
