@@ -88,7 +88,8 @@ SCAN_TENSORS = ("u", "delta", "A", "B", "C", "D", "z", "delta_bias", "initial_st
 def selective_scan(args: ScanArgs) -> Tensor | tuple[Tensor, Tensor]:
     """The selective scan of Mamba (Gu and Dao 2023, https://arxiv.org/abs/2312.00752, algorithm 2).
 
-    With `delta = softplus(delta + delta_bias)`, softplus if `delta_softplus`::
+    The arguments are the fields of `ScanArgs`. With `delta = softplus(delta + delta_bias)`, softplus if
+    `delta_softplus`::
 
         h_t = exp(delta_t A) h_{t-1} + delta_t B_t u_t
         y_t = (C_t . h_t + D u_t) * silu(z_t)
@@ -155,8 +156,9 @@ STATE_UPDATE_TENSORS = ("state", "x", "dt", "A", "B", "C", "D", "z", "dt_bias")
 def selective_state_update(args: StateUpdateArgs) -> Tensor:
     """One step of `selective_scan` or `ssd_scan`, for decoding.
 
-    Arithmetic is in fp32 at least. Gradients reach the arguments of this call, with the state before the step among
-    them, but not those of earlier calls: the written state has no history.
+    The arguments are the fields of `StateUpdateArgs`. Arithmetic is in fp32 at least. Gradients reach the arguments of
+    this call, with the state before the step among them, but not those of earlier calls: the written state has no
+    history.
 
     Returns:
         y (B, W) in the dtype of `x`.
@@ -220,7 +222,8 @@ SSD_TENSORS = ("x", "dt", "A", "B", "C", "D", "z", "dt_bias", "initial_states")
 def ssd_scan(args: SsdArgs) -> Tensor | tuple[Tensor, Tensor]:
     """The scan of Mamba-2, also known as SSD (Dao and Gu 2024, https://arxiv.org/abs/2405.21060).
 
-    For each head, with `dt = clamp(softplus(dt + dt_bias), *dt_limit)`, softplus if `dt_softplus`::
+    The arguments are the fields of `SsdArgs`. For each head, with `dt = clamp(softplus(dt + dt_bias), *dt_limit)`,
+    softplus if `dt_softplus`::
 
         h_t = exp(dt_t A) h_{t-1} + dt_t x_t B_t^T
         y_t = (h_t C_t + D x_t) * silu(z_t)
@@ -279,7 +282,7 @@ class ConvArgs(NamedTuple):
 def causal_conv1d(args: ConvArgs) -> Tensor | tuple[Tensor, Tensor]:
     """The causal depthwise convolution that precedes the scan in Mamba.
 
-    For each channel::
+    The arguments are the fields of `ConvArgs`. For each channel::
 
         y_t = activation(bias + sum_k weight_k x_{t - K + 1 + k})
 
@@ -324,7 +327,8 @@ class ConvUpdateArgs(NamedTuple):
 def causal_conv1d_update(args: ConvUpdateArgs) -> Tensor:
     """The next steps of `causal_conv1d`, for decoding.
 
-    Gradients reach the arguments of this call, but not those of earlier calls: the written state has no history.
+    The arguments are the fields of `ConvUpdateArgs`. Gradients reach the arguments of this call, but not those of
+    earlier calls: the written state has no history.
 
     Returns:
         y in the shape and dtype of `x`.
