@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from transformers import AutoModelForSequenceClassification
 
 import manticore as mc
+from manticore.config.commands import EvaluateCommand
 from manticore.errors import ManticoreError, UnknownName
 from manticore.modeling.heads import HEADS, ClassificationHead
 from manticore.pipelines import evaluate
@@ -72,7 +73,8 @@ def test_a_search_with_a_head_and_a_metric_of_ones_own(tmp_path: Path) -> None:
     assert not [row for row in result.rows if row.group == "heuristic"], "heuristics have an accuracy"
     model = AutoModelForSequenceClassification.from_pretrained(tmp_path / "run" / "hybrid", trust_remote_code=True)
     assert model.config.head == "mean"
-    reached = evaluate.run(tmp_path / "run", TaskOptions(NAME), 16, None, Console(quiet=True))
+    command = EvaluateCommand(hybrid=tmp_path / "run", task=TaskOptions(NAME))
+    reached = evaluate.run(command, Console(quiet=True))
     (exported,) = [row for row in result.rows if row.name == "discretized, after fine-tuning"]
     assert reached.metric is F1
     assert reached.value == pytest.approx(exported.score.value)
