@@ -31,7 +31,7 @@ WEIGHTS = {
     "proxy two": [[[0.2, 0.8], [0.3, 0.7]], [[0.5, 0.5], [0.9, 0.1]]],
     "target": [[[0.7, 0.3], [0.7, 0.3]], [[0.7, 0.3], [0.3, 0.7]]],
 }
-OTHERS = [{"source": "gpt-neo", "name": "attending"}, {"source": "mamba", "name": "scanning"}]
+TARGET_COMPONENTS = [{"source": "gpt-neo", "name": "attending"}, {"source": "mamba", "name": "scanning"}]
 
 
 def study(name: str, components: list[Any], **space: Any) -> Study:
@@ -43,102 +43,104 @@ def study(name: str, components: list[Any], **space: Any) -> Study:
     return Study(load_recipe("search/mad", keys).recipe, name)
 
 
-def score(held: Trial) -> float:
+def accuracy(trial: Trial) -> float:
     """The first component is better on proxy one, the second on proxy two by more; the higher rate is better."""
-    name, terms, seed = held["data"], held["config"], held["recipe"]["run"]["seed"]
-    first = [choice in ("gpt-neo", "attending") for choice in terms.get("path", ())]
-    worth = {"proxy one": 0.02, "proxy two": -0.05, "target": 0.03}[name]
-    order = 0.01 if first == [False, True] else 0.0
-    rate = held["recipe"]["finetune"]["weights"]["lr"]
-    return 0.5 + worth * sum(first) + order + 0.004 * seed + 10 * rate
+    attention = [choice in ("gpt-neo", "attending") for choice in trial["config"].get("path", ())]
+    gain = {"proxy one": 0.02, "proxy two": -0.05, "target": 0.03}[trial["data"]]
+    order = 0.01 if attention == [False, True] else 0.0
+    return 0.5 + gain * sum(attention) + order + 0.004 * trial["recipe"]["run"]["seed"] + 10 * learning_rate(trial)
 
 
-class Crew:
-    """Answers trials and remembers what was asked."""
+def learning_rate(trial: Trial) -> float:
+    return float(trial["recipe"]["finetune"]["weights"]["lr"])
 
-    def __init__(self, accuracy: Callable[[Trial], float] = score) -> None:
+
+class FakeRunner:
+    """Returns made-up results and records the trials of every round."""
+
+    def __init__(self, accuracy: Callable[[Trial], float] = accuracy) -> None:
         self.accuracy, self.rounds = accuracy, list[list[Trial]]()
 
     def run(self, trials: list[Trial]) -> list[dict[str, Any]]:
         self.rounds.append(trials)
-        return [self._answer(held) for held in trials]
+        return [self._result(trial) for trial in trials]
 
-    def _answer(self, held: Trial) -> dict[str, Any]:
-        hybrid = held["arm"] == "hybrid"
-        found = {"accuracy": self.accuracy(held) - (0.1 if held["split"] == "test" else 0.0), "loss": 1.0, "count": 40}
-        if held["split"] == "test":
-            return {"score": found, "before": {"soft": found, "discrete": found} if hybrid else {}}
+    def _result(self, trial: Trial) -> dict[str, Any]:
+        hybrid, tested = trial["arm"] == "hybrid", trial["split"] == "test"
+        score = {"accuracy": self.accuracy(trial) - (0.1 if tested else 0.0), "loss": 1.0, "count": 40}
+        if tested:
+            return {"score": score, "before": {"soft": score, "discrete": score} if hybrid else {}}
         path = ["attending", "scanning"] if hybrid else None
-        weights = WEIGHTS[held["data"]][held["recipe"]["run"]["seed"]] if hybrid else None
+        weights = WEIGHTS[trial["data"]][trial["recipe"]["run"]["seed"]] if hybrid else None
         spent = {"tokens": 1000, "flops": 5e6 if hybrid else 3e6, "seconds": 1.0}
-        return {"score": found, "parameters": 10, "flops_per_token": 2.0, "path": path, "weights": weights, **spent}
+        return {"score": score, "parameters": 10, "flops_per_token": 2.0, "path": path, "weights": weights, **spent}
 
 
-def played(search: bool = True, crew: Crew | None = None, **space: Any) -> list[TaskStudy]:
+def run_all(search: bool = True, runner: FakeRunner | None = None, **space: Any) -> list[TaskStudy]:
+    """The studies of both proxies and of the target, with made-up results."""
     models = ["gpt-neo", "mamba"]
-    studies = [study(name, OTHERS if name == "target" else models, **space) for name in NAMES]
-    return run_transfer(NAMES, studies, search, (crew or Crew()).run)
+    studies = [study(name, TARGET_COMPONENTS if name == "target" else models, **space) for name in NAMES]
+    return run_transfer(NAMES, studies, search, (runner or FakeRunner()).run)
 
 
-def test_base_is_best_in_the_mean_over_proxies_at_the_same_place_everywhere() -> None:
-    assert [ground.base for ground in played()] == ["mamba", "mamba", "scanning"]
+def test_the_base_has_the_best_mean_over_the_proxies_and_one_index_on_all_tasks() -> None:
+    assert [task.base for task in run_all()] == ["mamba", "mamba", "scanning"]
     models = ["gpt-neo", "mamba"]
-    asked = [study(name, models, base="gpt-neo") for name in NAMES[:2]] + [study("target", OTHERS)]
-    assert [ground.base for ground in run_transfer(NAMES, asked, False, Crew().run)] == [
+    studies = [study(name, models, base="gpt-neo") for name in NAMES[:2]] + [study("target", TARGET_COMPONENTS)]
+    assert [task.base for task in run_transfer(NAMES, studies, False, FakeRunner().run)] == [
         "gpt-neo",
         "gpt-neo",
         "attending",
     ]
 
 
-def test_every_choice_is_made_before_test_is_read_and_of_proxies_it_never_is() -> None:
-    crew = Crew()
-    played(crew=crew)
-    *before, last = crew.rounds
-    assert {held["split"] for asked in before for held in asked} == {"val"}
-    assert {(held["split"], held["data"]) for held in last} == {("test", "target")}
-    trained = [held for held in before[-1] if held["data"] == "target"]
-    assert [{**held, "split": "val"} for held in last] == trained
+def test_only_the_test_split_of_the_target_is_read_and_only_after_all_choices() -> None:
+    runner = FakeRunner()
+    run_all(runner=runner)
+    *before, last = runner.rounds
+    assert {trial["split"] for trials in before for trial in trials} == {"val"}
+    assert {(trial["split"], trial["data"]) for trial in last} == {("test", "target")}
+    trained = [trial for trial in before[-1] if trial["data"] == "target"]
+    assert [{**trial, "split": "val"} for trial in last] == trained
 
 
-def test_paths_have_the_learning_rate_of_base_alone_and_every_seed() -> None:
-    crew = Crew(lambda held: score(held) - (20 * _rate(held) if held["data"] == "proxy one" else 0.0))
-    grounds = played(crew=crew)
-    assert [ground.study.learning_rates[f"{ground.base} alone"] for ground in grounds] == [0.001, 0.002, 0.002]
-    for ground in grounds:
-        asked = [held for held in crew.rounds[2] if held["data"] == ground.study.data and "steps" in held["config"]]
-        paths = [held for held in asked if held["config"]["base"] == ground.base]
-        assert {_rate(held) for held in paths} == {ground.study.learning_rates[f"{ground.base} alone"]}
-        assert len({(tuple(held["config"]["path"]), held["recipe"]["run"]["seed"]) for held in paths}) == 4 * 2
+def test_paths_have_the_learning_rate_of_the_base_alone_and_every_seed() -> None:
+    runner = FakeRunner(lambda trial: accuracy(trial) - (20 * learning_rate(trial) if trial["data"] == NAMES[0] else 0))
+    tasks = run_all(runner=runner)
+    assert [task.study.learning_rates[f"{task.base} alone"] for task in tasks] == [0.001, 0.002, 0.002]
+    for task in tasks:
+        trials = [
+            trial for trial in runner.rounds[2] if trial["data"] == task.study.data and "steps" in trial["config"]
+        ]
+        paths = [trial for trial in trials if trial["config"]["base"] == task.base]
+        assert {learning_rate(trial) for trial in paths} == {task.study.learning_rates[f"{task.base} alone"]}
+        assert len({(tuple(trial["config"]["path"]), trial["recipe"]["run"]["seed"]) for trial in paths}) == 4 * 2
 
 
-def _rate(held: Trial) -> float:
-    return float(held["recipe"]["finetune"]["weights"]["lr"])
-
-
-def test_the_target_is_searched_only_if_asked() -> None:
-    crew = Crew()
-    *proxies, target = played(search=False, crew=crew)
-    assert {held["data"] for asked in crew.rounds for held in asked if held["arm"] == "hybrid"} == set(NAMES[:2])
+def test_the_target_is_searched_only_on_request() -> None:
+    runner = FakeRunner()
+    *proxies, target = run_all(search=False, runner=runner)
+    searched = {trial["data"] for trials in runner.rounds for trial in trials if trial["arm"] == "hybrid"}
+    assert searched == set(NAMES[:2])
     assert target_search(path_scores(proxies, target), target) is None
     assert costs(proxies, target)[2] == TrainingCost("one search on the target", tokens=1000, flops=None)
 
 
 def test_the_chosen_path_is_the_best_path_of_the_summed_log_weights() -> None:
-    *proxies, target = played()
+    *proxies, target = run_all()
     path = chosen_path(path_scores(proxies, target))
     total = [
-        [sum(fmean(math.log(seed[stage][place]) for seed in WEIGHTS[name]) for name in NAMES[:2]) for place in range(2)]
+        [sum(fmean(math.log(seed[stage][index]) for seed in WEIGHTS[name]) for name in NAMES[:2]) for index in range(2)]
         for stage in range(2)
     ]
     chosen = best_path(total)
-    assert path.path == tuple(target.study.space.names[place] for place in chosen)
+    assert path.path == tuple(target.study.space.names[index] for index in chosen)
     assert path.log_weight == pytest.approx(sum(total[stage][chosen[stage]] for stage in range(2)))
     assert path.log_weight == pytest.approx(sum(path.log_weights.values()))
 
 
 def test_scores_of_proxies_are_validation_scores_and_those_of_the_target_test_scores() -> None:
-    *proxies, target = played()
+    *proxies, target = run_all()
     path = path_scores(proxies, target)[1]
     assert path.path == ("attending", "scanning")
     assert path.seed_scores == pytest.approx({"0": 0.5 + 0.03 + 0.02 - 0.1, "1": 0.5 + 0.03 + 0.02 + 0.004 - 0.1})
@@ -150,7 +152,7 @@ def test_scores_of_proxies_are_validation_scores_and_those_of_the_target_test_sc
 
 
 def test_arms_are_made_from_the_paths() -> None:
-    *proxies, target = played()
+    *proxies, target = run_all()
     paths = path_scores(proxies, target)
     arms = {arm.name: arm for arm in transfer_arms(paths, target)}
     means = {path.path: path.score.mean for path in paths}
@@ -172,7 +174,7 @@ def test_arms_are_made_from_the_paths() -> None:
 
 
 def test_correlations_are_of_ranks_over_all_paths() -> None:
-    *proxies, target = played()
+    *proxies, target = run_all()
     paths = path_scores(proxies, target)
     by_proxy = {row.proxy: row for row in correlations(paths, target)}
     assert list(by_proxy) == ["proxy one", "proxy two", "all proxies"]
@@ -197,7 +199,7 @@ def by_differences(scores: list[float], paths: Sequence[PathScores]) -> float:
 
 
 def test_costs_are_of_one_seed_and_add_up_over_proxies() -> None:
-    *proxies, target = played()
+    *proxies, target = run_all()
     assert costs(proxies, target) == (
         TrainingCost("one search on each proxy", 2000, 1e7),
         TrainingCost("every path on each proxy", 8000, 2.4e7),
@@ -207,7 +209,7 @@ def test_costs_are_of_one_seed_and_add_up_over_proxies() -> None:
 
 
 def test_the_search_on_the_target_has_its_regret() -> None:
-    *proxies, target = played()
+    *proxies, target = run_all()
     paths = path_scores(proxies, target)
     search = target_search(paths, target)
     assert search is not None
@@ -217,23 +219,23 @@ def test_the_search_on_the_target_has_its_regret() -> None:
     assert [[list(stage) for stage in seed.weights] for seed in search.searches] == WEIGHTS["target"]
 
 
-def test_a_stage_may_be_left_out_but_not_all_of_them() -> None:
-    grounds = played(crew=Skipping(), skip=True)
-    paths = path_scores(grounds[:-1], grounds[-1])
+def test_stages_may_be_skipped_but_not_all_of_them() -> None:
+    *proxies, target = run_all(runner=SkippingRunner(), skip=True)
+    paths = path_scores(proxies, target)
     assert len(paths) == 3**2 - 1
     assert chosen_path(paths).path == ("skip", "scanning")
 
 
-class Skipping(Crew):
-    """Searches that would leave out everything."""
+class SkippingRunner(FakeRunner):
+    """Returns searches whose largest weights are those of skip."""
 
-    def _answer(self, held: Trial) -> dict[str, Any]:
-        given = super()._answer(held)
-        return {**given, "weights": [[0.1, 0.2, 0.7], [0.1, 0.4, 0.5]]} if given.get("weights") else given
+    def _result(self, trial: Trial) -> dict[str, Any]:
+        result = super()._result(trial)
+        return {**result, "weights": [[0.1, 0.2, 0.7], [0.1, 0.4, 0.5]]} if result.get("weights") else result
 
 
-def test_searches_that_diverged_say_nothing() -> None:
-    *proxies, target = played()
+def test_searches_that_diverged_are_left_out() -> None:
+    *proxies, target = run_all()
     proxies[0].results["hybrid"][0]["weights"] = None
     path = path_scores(proxies, target)[0]
     assert path.log_weights["proxy one"] == pytest.approx(math.log(0.6) + math.log(0.2))
