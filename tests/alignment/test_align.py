@@ -1,4 +1,4 @@
-"""Where a perfect translator exists it is found; what stands in the way is taken into account, or said."""
+"""Closed-form alignment: perfect projectors are found where they exist, and invalid input is refused."""
 
 from __future__ import annotations
 
@@ -34,32 +34,34 @@ def proj_in(net: Supernet, stage: int) -> nn.Module:
     return branch.proj_in
 
 
-def entered(held: Component, ids: Tensor, mask: Tensor) -> list[Tensor]:
-    """What each layer of a model is given when the model runs alone."""
-    caught: list[Tensor] = []
-    layers = getattr(held.backbone, held.layout.layers)
-    hooks = [layer.register_forward_pre_hook(lambda layer, given: caught.append(given[0])) for layer in layers]
-    held.model(ids, attention_mask=mask)
+def layer_inputs(component: Component, ids: Tensor, mask: Tensor) -> list[Tensor]:
+    """The input of each layer of a model that runs alone."""
+    inputs: list[Tensor] = []
+    layers = getattr(component.backbone, component.layout.layers)
+    hooks = [layer.register_forward_pre_hook(lambda layer, args: inputs.append(args[0])) for layer in layers]
+    component.model(ids, attention_mask=mask)
     for hook in hooks:
         hook.remove()
-    return caught
+    return inputs
 
 
-def test_own_streams_are_what_the_models_compute_alone() -> None:
+def test_own_streams_equal_the_layer_inputs_of_the_models_alone() -> None:
     for family in ("gpt2", "mamba", "llama"):
         net = pair(component("gpt_neo", "base"), component(family, "donor"))
         ids, mask = tokens(pad_left=4)
         with torch.no_grad():
-            for name, held in net.components.items():
-                want = entered(held, ids, mask)
-                got = own_streams(net, name, ids, context_of(net, ids, mask))
-                for stage, cut in enumerate(net.layer_boundaries[name][:-1]):
-                    torch.testing.assert_close(got[stage][mask > 0], want[cut][mask > 0], atol=1e-5, rtol=1e-5)
+            for name, model in net.components.items():
+                expected = layer_inputs(model, ids, mask)
+                streams = own_streams(net, name, ids, context_of(net, ids, mask))
+                for stage, layer in enumerate(net.layer_boundaries[name][:-1]):
+                    torch.testing.assert_close(
+                        streams[stage][mask > 0], expected[layer][mask > 0], atol=1e-5, rtol=1e-5
+                    )
 
 
-def test_a_turned_copy_is_recognized_and_every_path_is_base() -> None:
+def test_a_rotated_copy_is_recovered_and_every_path_equals_the_base() -> None:
     base = llama()
-    donor, turn_DD = rotated(base)
+    donor, rotation_DD = rotated(base)
     net = pair(base, donor)
     fits = fit_projectors(net, text(0), text(1, 2))
     assert [(fit.stage, fit.component) for fit in fits] == [(stage, "donor") for stage in range(3)]
@@ -68,64 +70,64 @@ def test_a_turned_copy_is_recognized_and_every_path_is_base() -> None:
         assert fit.r2_out > 1 - 1e-6
         assert fit.update == pytest.approx(fit.base_update, rel=1e-3)
         assert abs(fit.update_before / fit.base_update - 1) > 0.01
-        torch.testing.assert_close(proj_in(net, fit.stage).weight, turn_DD, atol=2e-3, rtol=0)
+        torch.testing.assert_close(proj_in(net, fit.stage).weight, rotation_DD, atol=2e-3, rtol=0)
     ids = text(2, 1)[0].ids_BL
     with torch.no_grad():
-        want = net(ids, path=["base"] * 3)
+        expected = net(ids, path=["base"] * 3)
         for path in product(["base", "donor"], repeat=3):
-            torch.testing.assert_close(net(ids, path=list(path)), want, atol=2e-3, rtol=1e-3)
+            torch.testing.assert_close(net(ids, path=list(path)), expected, atol=2e-3, rtol=1e-3)
 
 
-def test_absolute_positions_of_a_donor_component_are_left_to_the_branch() -> None:
+def test_absolute_positions_of_a_donor_are_excluded_from_the_fit() -> None:
     base, donor = component("llama", "base"), component("gpt2", "donor")
     torch.manual_seed(4)
-    image = torch.randn(donor.width, base.width)
+    matrix = torch.randn(donor.width, base.width)
     with torch.no_grad():
-        donor.backbone.wte.weight.copy_(base.backbone.embed_tokens.weight @ image.T)
-        donor.backbone.wpe.weight.normal_()  # much of the stream, and nothing that base knows of
+        donor.backbone.wte.weight.copy_(base.backbone.embed_tokens.weight @ matrix.T)
+        donor.backbone.wpe.weight.normal_()  # large, and unrelated to the base
     net = pair(base, donor, stages=1)
     fit = fit_projectors(net, text(0, 20), text(1, 2))[0]
     assert fit.r2_in > 1 - 1e-6
-    torch.testing.assert_close(proj_in(net, 0).weight, image, atol=1e-3, rtol=1e-3)
+    torch.testing.assert_close(proj_in(net, 0).weight, matrix, atol=1e-3, rtol=1e-3)
 
 
-def test_unlike_tokens_are_compared_where_they_end_together() -> None:
+def test_different_tokens_are_compared_at_their_pairs() -> None:
     base = llama()
-    donor, turn_DD = rotated(base)
+    donor, rotation_DD = rotated(base)
     renamed = torch.randperm(VOCAB)
     with torch.no_grad():
         table = donor.backbone.embed_tokens.weight
         table[renamed] = table.clone()
-    places = torch.tensor([(row, place, place) for row in range(8) for place in range(10)])
+    pairs = torch.tensor([(row, position, position) for row in range(8) for position in range(10)])
 
-    def readings(seed: int) -> list[CalibrationBatch]:
-        out = []
-        for reading in text(seed):
-            theirs = renamed[reading.ids_BL]
-            theirs[:, 10:] = 0  # what is not paired must not be looked at
-            out.append(CalibrationBatch(reading.ids_BL, None, {"donor": DonorTokens(theirs, places)}))
-        return out
+    def paired(seed: int) -> list[CalibrationBatch]:
+        batches = []
+        for batch in text(seed):
+            donor_ids = renamed[batch.ids_BL]
+            donor_ids[:, 10:] = 0  # tokens without a pair must not be used
+            batches.append(CalibrationBatch(batch.ids_BL, None, {"donor": DonorTokens(donor_ids, pairs)}))
+        return batches
 
     net = pair(base, donor)
-    fits = fit_projectors(net, readings(0), readings(1))
+    fits = fit_projectors(net, paired(0), paired(1))
     assert min(min(fit.r2_in, fit.r2_out) for fit in fits) > 1 - 1e-6
-    torch.testing.assert_close(proj_in(net, 2).weight, turn_DD, atol=5e-3, rtol=0)
+    torch.testing.assert_close(proj_in(net, 2).weight, rotation_DD, atol=5e-3, rtol=0)
     ids = text(2, 1)[0].ids_BL
     with torch.no_grad():
         torch.testing.assert_close(net(ids, path=["donor"] * 3), net(ids, path=["base"] * 3), atol=2e-3, rtol=1e-3)
 
 
-def test_padding_is_no_text() -> None:
+def test_padding_is_ignored() -> None:
     base = llama()
     donor, _ = rotated(base)
 
     def padded(seed: int, pad: int) -> list[CalibrationBatch]:
-        out = []
-        for reading in text(seed):
-            ids, mask = reading.ids_BL.clone(), torch.ones_like(reading.ids_BL)
+        batches = []
+        for batch in text(seed):
+            ids, mask = batch.ids_BL.clone(), torch.ones_like(batch.ids_BL)
             ids[:, 9:], mask[:, 9:] = pad, 0
-            out.append(CalibrationBatch(ids, mask))
-        return out
+            batches.append(CalibrationBatch(ids, mask))
+        return batches
 
     weights = []
     for pad in (0, 1):
@@ -135,12 +137,12 @@ def test_padding_is_no_text() -> None:
     torch.testing.assert_close(*weights, atol=0, rtol=0)
 
 
-def test_nothing_but_projectors_changes() -> None:
+def test_only_projectors_change() -> None:
     net = supernet("gpt_neo", "mamba").train()
     before = {key: value.clone() for key, value in net.state_dict().items()}
     fit_projectors(net, text(0), text(1))
-    moved = {key for key, value in net.state_dict().items() if not torch.equal(value, before[key])}
-    assert moved == {key for key in before if "proj_" in key}
+    changed = {key for key, value in net.state_dict().items() if not torch.equal(value, before[key])}
+    assert changed == {key for key in before if "proj_" in key}
     assert net.training
     assert all(parameter.requires_grad for parameter in net.parameters())
 
@@ -152,7 +154,7 @@ def test_three_components_and_skip() -> None:
     assert [(fit.stage, fit.component) for fit in fits] == [(0, "mamba"), (0, "llama"), (1, "mamba"), (1, "llama")]
 
 
-def test_low_rank_loses_what_its_rank_cannot_hold() -> None:
+def test_a_larger_rank_explains_more() -> None:
     explained = []
     for rank in (2, 8, 32):
         base = llama()
@@ -170,7 +172,7 @@ def test_low_rank_loses_what_its_rank_cannot_hold() -> None:
         ({"topology": "hub"}, "align needs topology=residual"),
     ],
 )
-def test_what_cannot_be_aligned_is_refused(space: dict[str, str], said: str) -> None:
+def test_supernets_that_cannot_be_aligned_are_refused(space: dict[str, str], said: str) -> None:
     net = supernet("gpt_neo", "mamba", **space)
     with pytest.raises(ManticoreError, match=said):
         fit_projectors(net, text(0), text(1))
@@ -182,12 +184,12 @@ def test_a_fresh_vocabulary_is_refused() -> None:
         fit_projectors(net, text(0), text(1))
 
 
-def test_no_text_is_refused() -> None:
+def test_too_short_a_text_is_refused() -> None:
     with pytest.raises(ManticoreError, match="too short to align 'donor'"):
         fit_projectors(supernet("gpt_neo", "mamba"), text(0), [])
 
 
-def test_activations_that_are_not_finite_are_named() -> None:
+def test_activations_that_are_not_finite_are_reported() -> None:
     net = pair(component("gpt_neo", "base"), component("mamba", "donor"))
     branch = branch_of(net, 1, "donor")
     with torch.no_grad():
@@ -196,7 +198,7 @@ def test_activations_that_are_not_finite_are_named() -> None:
         fit_projectors(net, text(0), text(1))
 
 
-def test_unlike_tokenizers_are_not_mistaken_for_one() -> None:
+def test_different_tokenizers_need_paired_text() -> None:
     net = supernet("gpt_neo", "mamba")
     for name, word in (("base", "a"), ("donor", "b")):
         core = Tokenizer(WordLevel({word: 0}))
@@ -207,7 +209,7 @@ def test_unlike_tokenizers_are_not_mistaken_for_one() -> None:
     assert fit_projectors(net, text(0), text(1))
 
 
-def test_gradient_steps_move_projectors_alone_and_lower_the_loss() -> None:
+def test_gradient_steps_change_only_projectors_and_lower_the_loss() -> None:
     net = supernet("gpt_neo", "mamba")
     fit_projectors(net, text(0), text(1))
     before = {key: value.clone() for key, value in net.state_dict().items()}
@@ -219,14 +221,14 @@ def test_gradient_steps_move_projectors_alone_and_lower_the_loss() -> None:
     batches = text(0)[:1]
     refine(net, batches, 30, on_step=lambda step, loss: losses.append(loss))
     assert len(losses) == 30
-    moved = {key for key, value in net.state_dict().items() if not torch.equal(value, before[key])}
-    assert moved == {key for key in before if "proj_" in key}
+    changed = {key for key, value in net.state_dict().items() if not torch.equal(value, before[key])}
+    assert changed == {key for key in before if "proj_" in key}
     with torch.no_grad():
         assert next_token_loss(net, text(0)[0].token_batch, path).mean() < start
     assert all(parameter.requires_grad and parameter.grad is None for parameter in net.parameters())
 
 
-def test_loss_of_padded_text_is_that_of_the_text() -> None:
+def test_the_loss_ignores_padding() -> None:
     net = supernet("gpt_neo", "mamba")
     ids = text(0)[0].ids_BL
     mask = torch.ones_like(ids)
@@ -236,9 +238,9 @@ def test_loss_of_padded_text_is_that_of_the_text() -> None:
         torch.testing.assert_close(next_token_loss(net, (ids, mask), ["donor"] * 3), short)
 
 
-def test_a_lossy_map_is_stretched_about_its_centre_where_that_tells_more(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_gain_is_chosen_where_it_explains_more(monkeypatch: pytest.MonkeyPatch) -> None:
     def fitted() -> tuple[Supernet, list[StageFit]]:
-        net = pair(llama(), component("gpt_neo", "donor", width=8, heads=2))  # too narrow to hold base's stream
+        net = pair(llama(), component("gpt_neo", "donor", width=8, heads=2))  # too narrow for the base's stream
         return net, fit_projectors(net, text(0, 20), text(1, 4))
 
     monkeypatch.setattr(fit_module, "GAINS", (1.0,))
@@ -249,15 +251,15 @@ def test_a_lossy_map_is_stretched_about_its_centre_where_that_tells_more(monkeyp
     assert 4.0 in {fit.gain for fit in after}
     for old, new in zip(before, after, strict=True):
         assert (new.r2_out > old.r2_out + fit_module.MIN_IMPROVEMENT) == (new.gain > 1)
-        ours, theirs = proj_in(net, new.stage), proj_in(plain, new.stage)
-        torch.testing.assert_close(ours.weight, new.gain * theirs.weight)
-        assert (ours.bias - theirs.bias).norm() == 0 or new.gain > 1
+        scaled, unscaled = proj_in(net, new.stage), proj_in(plain, new.stage)
+        torch.testing.assert_close(scaled.weight, new.gain * unscaled.weight)
+        assert (scaled.bias - unscaled.bias).norm() == 0 or new.gain > 1
 
 
-def test_stretching_leaves_the_centre_where_it_is() -> None:
-    held = Affine(torch.eye(2, dtype=torch.float64), torch.tensor([1.0, 0.0], dtype=torch.float64))
-    centre_E = torch.tensor([3.0, 4.0], dtype=torch.float64)
-    wide = RidgeFit(held, 0.0, 0.5, centre_E).scaled(3.0)
-    at_D = centre_E - held.bias_E  # what the map sends to its centre
-    assert (wide.weight_ED @ at_D + wide.bias_E).tolist() == [3.0, 4.0]
-    assert (wide.weight_ED @ (at_D + 1) + wide.bias_E).tolist() == [6.0, 7.0]
+def test_a_gain_keeps_the_mean() -> None:
+    affine = Affine(torch.eye(2, dtype=torch.float64), torch.tensor([1.0, 0.0], dtype=torch.float64))
+    mean_E = torch.tensor([3.0, 4.0], dtype=torch.float64)
+    scaled = RidgeFit(affine, 0.0, 0.5, mean_E).scaled(3.0)
+    x_D = mean_E - affine.bias_E  # the map sends it to the mean
+    assert (scaled.weight_ED @ x_D + scaled.bias_E).tolist() == [3.0, 4.0]
+    assert (scaled.weight_ED @ (x_D + 1) + scaled.bias_E).tolist() == [6.0, 7.0]

@@ -1,4 +1,4 @@
-"""Passages that models are aligned on: as many as asked for, spread over everything, whole words, no overlap."""
+"""Calibration passages: their number, spread over the text, whole words, no overlap."""
 
 from __future__ import annotations
 
@@ -16,42 +16,42 @@ WORDS = st.lists(st.text("abcdefg", min_size=1, max_size=9), min_size=1, max_siz
 
 
 @given(st.lists(WORDS, min_size=1, max_size=30), st.integers(1, 40), st.integers(5, 80))
-def test_no_more_than_asked_for_and_none_twice(texts: list[str], count: int, width: int) -> None:
-    found = split_passages(texts, count, width)
-    assert len(found) <= count
-    assert all(len(passage) <= width for passage in found)
-    text, place, end = iter(texts), "", 0
-    for passage in found:  # each after the one before, in the same text or a later one
-        while (at := place.find(passage, end)) < 0:
-            place, end = next(text), 0
-        end = at + len(passage)
+def test_passages_are_at_most_as_many_and_do_not_overlap(texts: list[str], count: int, width: int) -> None:
+    passages = split_passages(texts, count, width)
+    assert len(passages) <= count
+    assert all(len(passage) <= width for passage in passages)
+    remaining, text, end = iter(texts), "", 0
+    for passage in passages:  # each after the previous one, in the same text or a later one
+        while (start := text.find(passage, end)) < 0:
+            text, end = next(remaining), 0
+        end = start + len(passage)
 
 
-def test_many_short_texts_give_some_of_them_whole() -> None:
-    texts = [f"text number {place}" for place in range(1000)]
-    found = split_passages(texts, 50, 100)
-    assert len(found) == 50
-    assert set(found) <= set(texts)
-    places = [texts.index(passage) for passage in found]
-    assert places[0] == 0
-    assert places[-1] > 950
+def test_short_texts_are_used_whole() -> None:
+    texts = [f"text number {index}" for index in range(1000)]
+    passages = split_passages(texts, 50, 100)
+    assert len(passages) == 50
+    assert set(passages) <= set(texts)
+    indices = [texts.index(passage) for passage in passages]
+    assert indices[0] == 0
+    assert indices[-1] > 950
 
 
 @pytest.mark.parametrize("count", [1, 7])
-def test_a_long_text_is_read_all_over(count: int) -> None:
-    text = " ".join(f"word{place}" for place in range(5000))
-    found = split_passages([text], count, 100)
-    assert len(found) == count
-    assert found[0].startswith("word0 ")
-    assert text.index(found[-1]) >= len(text) * (count - 1) // count
+def test_passages_are_spread_over_a_long_text(count: int) -> None:
+    text = " ".join(f"word{index}" for index in range(5000))
+    passages = split_passages([text], count, 100)
+    assert len(passages) == count
+    assert passages[0].startswith("word0 ")
+    assert text.index(passages[-1]) >= len(text) * (count - 1) // count
 
 
-def test_of_short_documents_more_are_read() -> None:
+def test_more_of_short_documents_are_used() -> None:
     components = [replace(component(name), tokenizer=reader()) for name in ("gpt_neo", "mamba")]
     prose = " ".join(sample()).split()
-    short = [" ".join(prose[place : place + 12]) for place in range(0, 12_000, 12)]
-    held = build_calibration(components, "gpt_neo", short, 2000, 64)
-    assert 1800 <= held.tokens < 4000
+    short = [" ".join(prose[start : start + 12]) for start in range(0, 12_000, 12)]
+    calibration = build_calibration(components, "gpt_neo", short, 2000, 64)
+    assert 1800 <= calibration.tokens < 4000
     few = build_calibration(components, "gpt_neo", short[:16], 2000, 64)
     assert (
         few.tokens + sum(int(part.mask_BL.sum()) for part in few.val)

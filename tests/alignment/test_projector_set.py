@@ -1,4 +1,4 @@
-"""A set comes back to the bit, and fits nothing that it was not made for."""
+"""Projector sets are saved and loaded exactly, and refuse models that they were not fitted to."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ from tests.helpers.pico import component, supernet, tokens
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     projectors = ProjectorSet.of(supernet("gpt_neo", "mamba"), 100, loss=1.5)
     return projectors.save(tmp_path_factory.mktemp("sets") / "set", "# a card\n")
 
 
 @pytest.fixture
-def copy(made: Path, tmp_path: Path) -> Path:
+def copy(folder: Path, tmp_path: Path) -> Path:
     out = tmp_path / "copy"
     out.mkdir()
-    for file in made.iterdir():
+    for file in folder.iterdir():
         (out / file.name).write_bytes(file.read_bytes())
     return out
 
@@ -43,30 +43,30 @@ def fresh(base: str = "base", projector: str = "linear", stages: int = 3, **fami
     return Supernet(parts, SearchSpace(list(families), stages=stages, projector=projector), base, HeadSpec()).eval()
 
 
-def test_a_set_comes_back_to_the_bit(made: Path) -> None:
+def test_a_saved_set_is_loaded_exactly(folder: Path) -> None:
     net, ids = supernet("gpt_neo", "mamba"), tokens()[0]
     other = fresh()
     path = ["donor", "base", "donor"]
     with torch.no_grad():
         assert not torch.equal(other(ids, path=path), net(ids, path=path))
-        projectors = ProjectorSet.load(made)
+        projectors = ProjectorSet.load(folder)
         projectors.apply_to(other)
         assert torch.equal(other(ids, path=path), net(ids, path=path))
     assert (projectors.tokens, projectors.facts, projectors.base) == (100, {"loss": 1.5}, "base")
-    assert sorted(file.name for file in made.iterdir()) == ["README.md", "config.json", "model.safetensors"]
+    assert sorted(file.name for file in folder.iterdir()) == ["README.md", "config.json", "model.safetensors"]
     assert set(projector_state(net)) == {key for key in net.state_dict() if "proj_" in key}
 
 
-def test_a_hash_is_the_same_after_saving_and_tells_one_changed_bit(tmp_path: Path) -> None:
+def test_a_hash_is_kept_by_saving_and_changed_by_one_bit(tmp_path: Path) -> None:
     for family in ("gpt_neo", "mamba", "llama"):
-        held = component(family)
-        held.model.save_pretrained(tmp_path / family)
+        original = component(family)
+        original.model.save_pretrained(tmp_path / family)
         again = load(ComponentSpec(str(tmp_path / family)))
-        assert weight_hash(again.model) == weight_hash(held.model)
+        assert weight_hash(again.model) == weight_hash(original.model)
         with torch.no_grad():
             last = list(again.model.parameters())[-1].view(-1)
             last[0] = torch.nextafter(last[0], torch.tensor(9.0))
-        assert weight_hash(again.model) != weight_hash(held.model)
+        assert weight_hash(again.model) != weight_hash(original.model)
 
 
 @pytest.mark.parametrize(
@@ -80,28 +80,28 @@ def test_a_hash_is_the_same_after_saving_and_tells_one_changed_bit(tmp_path: Pat
         ({"base": "base", "third": "llama"}, "no projectors of 'third'"),
     ],
 )
-def test_another_pairing_is_refused_by_name(made: Path, options: dict[str, str], said: str) -> None:
+def test_other_models_are_refused_with_the_difference(folder: Path, options: dict[str, str], said: str) -> None:
     net = fresh(**options)  # type: ignore[arg-type]
     before = {key: value.clone() for key, value in projector_state(net).items()}
     with pytest.raises(ManticoreError, match=said):
-        ProjectorSet.load(made).apply_to(net)
+        ProjectorSet.load(folder).apply_to(net)
     assert all(torch.equal(value, before[key]) for key, value in projector_state(net).items())
 
 
-def config(change: Callable[[dict[str, object]], object]) -> Callable[[Path], None]:
+def in_config(change: Callable[[dict[str, object]], object]) -> Callable[[Path], None]:
     def damage(folder: Path) -> None:
-        held = json.loads((folder / "config.json").read_text())
-        change(held)
-        (folder / "config.json").write_text(json.dumps(held))
+        config = json.loads((folder / "config.json").read_text())
+        change(config)
+        (folder / "config.json").write_text(json.dumps(config))
 
     return damage
 
 
-def weights(change: Callable[[dict[str, torch.Tensor]], object]) -> Callable[[Path], None]:
+def in_weights(change: Callable[[dict[str, torch.Tensor]], object]) -> Callable[[Path], None]:
     def damage(folder: Path) -> None:
-        held = load_file(folder / "model.safetensors")
-        change(held)
-        save_file(held, folder / "model.safetensors")
+        tensors = load_file(folder / "model.safetensors")
+        change(tensors)
+        save_file(tensors, folder / "model.safetensors")
 
     return damage
 
@@ -111,35 +111,38 @@ DAMAGE: dict[str, tuple[Callable[[Path], object], str]] = {
     "no folder": (lambda f: [file.unlink() for file in f.iterdir()], "config.json: cannot be read"),
     "not JSON": (lambda f: (f / "config.json").write_text("{"), "config.json:1: not JSON"),
     "a list": (lambda f: (f / "config.json").write_text("[]"), "not a projector set of format 2"),
-    "a model": (config(lambda held: held.pop("format")), "not a projector set of format 2"),
-    "no tokens": (config(lambda held: held.pop("tokens")), "without 'tokens'"),
-    "stages in words": (config(lambda held: held.update(stages="three")), "'stages' must be"),
-    "no components": (config(lambda held: held.update(components=[])), "'components' must give"),
+    "a model": (in_config(lambda config: config.pop("format")), "not a projector set of format 2"),
+    "no tokens": (in_config(lambda config: config.pop("tokens")), "without 'tokens'"),
+    "stages in words": (in_config(lambda config: config.update(stages="three")), "'stages' must be"),
+    "no components": (in_config(lambda config: config.update(components=[])), "'components' must give"),
     "half a component": (
-        config(lambda held: held["components"]["donor"].pop("layer_boundaries")),  # type: ignore[index]
+        in_config(lambda config: config["components"]["donor"].pop("layer_boundaries")),  # type: ignore[index]
         "'components' must give",
     ),
-    "tokens in words": (config(lambda held: held.update(tokens="many")), "'tokens' must be"),
-    "a base that is a list": (config(lambda held: held.update(base=["base"])), "'components' must give"),
+    "tokens in words": (in_config(lambda config: config.update(tokens="many")), "'tokens' must be"),
+    "a base that is a list": (in_config(lambda config: config.update(base=["base"])), "'components' must give"),
     "no cuts": (
-        config(lambda held: held["components"]["base"].update(layer_boundaries=None)),
+        in_config(lambda config: config["components"]["base"].update(layer_boundaries=None)),
         "weights, width and layer boundaries of 'base'",
     ),  # type: ignore[index]
     "a cut less": (
-        config(lambda held: held["components"]["base"]["layer_boundaries"].pop()),
+        in_config(lambda config: config["components"]["base"]["layer_boundaries"].pop()),
         "the layer boundaries of 'base' must rise from 0",
     ),  # type: ignore[index]
-    "a projector in a word": (config(lambda held: held.update(projector="linear")), "'projector' cannot be: expected"),
+    "a projector in a word": (
+        in_config(lambda config: config.update(projector="linear")),
+        "'projector' cannot be: expected",
+    ),
     "an unknown projector": (
-        config(lambda held: held.update(projector={"kind": "liner"})),
+        in_config(lambda config: config.update(projector={"kind": "liner"})),
         "'projector' cannot be: unknown projector 'liner'",
     ),
     "a strange option": (
-        config(lambda held: held.update(projector={"kind": "linear", "rank": "x"})),
+        in_config(lambda config: config.update(projector={"kind": "linear", "rank": "x"})),
         "'projector' cannot be: projector 'linear' does not take the options",
     ),
     "an option of another type": (
-        config(lambda held: held.update(projector={"kind": "low-rank", "rank": "x"})),
+        in_config(lambda config: config.update(projector={"kind": "low-rank", "rank": "x"})),
         "'projector' cannot be: ",
     ),
     "no weights": (lambda f: (f / "model.safetensors").unlink(), "model.safetensors: cannot be read"),
@@ -147,18 +150,21 @@ DAMAGE: dict[str, tuple[Callable[[Path], object], str]] = {
         lambda f: (f / "model.safetensors").write_bytes((f / "model.safetensors").read_bytes()[:-9]),
         "model.safetensors: cannot be read as safetensors",
     ),
-    "a hole": (weights(lambda held: held.pop(FIRST)), f"holds no {FIRST}"),
+    "a hole": (in_weights(lambda tensors: tensors.pop(FIRST)), f"holds no {FIRST}"),
     "a stage less": (
-        weights(lambda held: [held.pop(key) for key in list(held) if key.startswith("stages.2.")]),
+        in_weights(lambda tensors: [tensors.pop(key) for key in list(tensors) if key.startswith("stages.2.")]),
         r"holds no stages\.2\.donor\.proj_in\.weight",
     ),
-    "another shape": (weights(lambda held: held.update({FIRST: torch.zeros(2, 3)})), r"has the shape \(2, 3\), not"),
-    "not a number": (weights(lambda held: held[FIRST].fill_(float("nan"))), f"{FIRST} is not finite"),
+    "another shape": (
+        in_weights(lambda tensors: tensors.update({FIRST: torch.zeros(2, 3)})),
+        r"has the shape \(2, 3\), not",
+    ),
+    "not a number": (in_weights(lambda tensors: tensors[FIRST].fill_(float("nan"))), f"{FIRST} is not finite"),
 }
 
 
 @pytest.mark.parametrize("damage", DAMAGE.values(), ids=DAMAGE.keys())
-def test_damage_is_named(copy: Path, damage: tuple[Callable[[Path], object], str]) -> None:
+def test_damage_is_reported(copy: Path, damage: tuple[Callable[[Path], object], str]) -> None:
     ProjectorSet.load(copy)
     damage[0](copy)
     with pytest.raises(BadFile, match=damage[1]) as caught:
@@ -166,7 +172,7 @@ def test_damage_is_named(copy: Path, damage: tuple[Callable[[Path], object], str
     assert "\n" not in str(caught.value)
 
 
-def test_a_set_is_written_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_set_is_written_atomically(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import manticore.alignment.projector_set as module
 
     net = supernet("gpt_neo", "mamba")
@@ -189,7 +195,7 @@ def test_a_set_is_written_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytes
         ProjectorSet.of(supernet("gpt_neo", "mamba"), 1).save(tmp_path / "set", "# card\n")
 
 
-def test_projectors_of_ones_own_may_look_at_their_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_projectors_of_a_user_may_read_their_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     class Loud(Linear):
         def __init__(self, d_in: int, d_out: int) -> None:
             super().__init__(d_in, d_out)

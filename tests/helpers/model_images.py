@@ -1,4 +1,4 @@
-"""Pairs of models of which one is the other in other coordinates, so that a perfect translator exists."""
+"""Pairs of models that differ by a rotation of the residual stream, so that perfect projectors exist."""
 
 from __future__ import annotations
 
@@ -17,35 +17,35 @@ from tests.helpers.pico import VOCAB, component
 
 
 def rotated(base: Component, name: str = "donor") -> tuple[Component, Tensor]:
-    """A Llama whose stream is base's, turned: RMSNorm with unit weights does not mind. Returns the rotation (D, D)."""
+    """A Llama with a rotated stream, to which RMSNorm with unit weights is invariant. Also returns the rotation."""
     torch.manual_seed(5)
-    turn_DD = torch.linalg.qr(torch.randn(base.width, base.width, dtype=torch.float64))[0].float()
+    rotation_DD = torch.linalg.qr(torch.randn(base.width, base.width, dtype=torch.float64))[0].float()
     model = deepcopy(base.model)
     with torch.no_grad():
         for key, weight in model.named_parameters():
             if any(
                 part in key for part in ("embed_tokens", "lm_head", "q_proj", "k_proj", "v_proj", "gate", "up_proj")
             ):
-                weight.copy_(weight @ turn_DD.T)
+                weight.copy_(weight @ rotation_DD.T)
             elif "o_proj" in key or "down_proj" in key:
-                weight.copy_(turn_DD @ weight)
-    return load(ComponentSpec(name=name, model=model)), turn_DD
+                weight.copy_(rotation_DD @ weight)
+    return load(ComponentSpec(name=name, model=model)), rotation_DD
 
 
 def pair(base: Component, donor: Component, **space: object) -> Supernet:
-    """A supernet of the two, with projectors as they start."""
+    """A supernet of two models with untrained projectors."""
     options = {"stages": 3, **space}
     return Supernet([base, donor], SearchSpace(["base", "donor"], **options), "base", HeadSpec()).eval()
 
 
 def llama() -> Component:
-    """A pico Llama called base, loud enough that its layers matter."""
-    made = component("llama", "base")
+    """A pico Llama called base, with weights so large that its layers matter."""
+    model = component("llama", "base")
     with torch.no_grad():
-        for weight in made.model.parameters():
+        for weight in model.model.parameters():
             if weight.ndim == 2:
                 weight.mul_(5)
-    return made
+    return model
 
 
 def text(seed: int, batches: int = 6, length: int = 16) -> list[CalibrationBatch]:
