@@ -204,6 +204,12 @@ def test_link_resolves(page: str, target: str) -> None:
         assert anchor in anchors_of(file.read_text("utf-8")), f"{path} has no heading #{anchor}"
 
 
+def test_pages_that_the_code_cites_exist() -> None:
+    for file in (ROOT / "manticore").rglob("*.py"):
+        for page in re.findall(r"docs/[\w/-]+\.md", file.read_text("utf-8")):
+            assert (ROOT / page).is_file(), f"{file.relative_to(ROOT)} cites {page}"
+
+
 def test_readme_is_short() -> None:
     text = TEXTS["README.md"]
     assert len(text.splitlines()) <= README_LINES

@@ -1,5 +1,7 @@
 """Fits P, Q and the bypass of every donor branch in closed form: ridge regressions on text, without gradients.
 
+The formulas are also in docs/design/method.md, section "Closed-form alignment".
+
 For each stage s and donor k:
 
 - P[s,k] maps the base's stream before stage s to the donor's own stream there, without the donor's absolute positions,

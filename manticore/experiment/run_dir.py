@@ -17,7 +17,7 @@ from manticore.utils.io import atomic_write, read_json, slug, write_json
 
 @dataclass(frozen=True)
 class RunDir:
-    """Paths in a run folder, as DESIGN section 5 names them."""
+    """Paths in a run folder; docs/reference/file-formats.md says what each file holds."""
 
     root: Path
 

@@ -1,7 +1,8 @@
 """Projectors: trainable maps between the feature spaces of two components.
 
 All kinds start as close to the identity as they can: features are kept, cut or zero-padded. At the start of a search no
-component then has an advantage, which differentiable search would turn into a choice.
+component then has an advantage, which differentiable search would turn into a choice (failure mode 3 in
+docs/design/method.md).
 """
 
 from __future__ import annotations
