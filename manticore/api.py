@@ -1,4 +1,4 @@
-"""The Python door: the same runs as the command line, from objects. Knows nothing the stories do not."""
+"""The Python interface: a search from objects, and the loading of its result."""
 
 from __future__ import annotations
 
@@ -30,53 +30,58 @@ def search(
     quiet: bool = False,
     **options: Any,
 ) -> Result:
-    """Search the best hybrid of a space for a task, fine-tune it, compare it, export it.
+    """Search for the best hybrid of a space on a task, fine-tune it, compare it and export it.
 
     Args:
         space: a `SearchSpace`, or the name or path of one.
         task: name of a task, or a mapping of its options (name, preset, data_dir, train, val, test, ...).
         out: run folder. Default: a new one under `runs/`.
         config: name or path of a recipe. Default: the task's own, if there is one.
-        resume: go on with the run in `out`.
+        resume: resume the run in `out`.
         quiet: print nothing.
-        options: other recipe keys with mappings, such as `search={"steps": 100}, run={"seed": 1}`.
+        options: other sections of the recipe, as mappings such as `search={"steps": 100}, run={"seed": 1}` or as
+            options objects.
 
     Returns:
         the result, with `.architecture`, `.metrics`, `.hybrid` and `.path`.
 
-    Raises ManticoreError if something cannot be; nothing has been written then.
+    Raises ManticoreError, before anything is written, if the recipe is wrong or cannot be run here.
     """
     if not isinstance(space, SearchSpace):
         space = SearchSpace.load(assets.find("spaces", space))
-    told = {"name": task} if isinstance(task, str) else dict(task)
-    folder = Path(out) if out is not None else unused_run_dir(f"{told.get('name', 'search')}-{'+'.join(space.names)}")
+    task_keys = {"name": task} if isinstance(task, str) else dict(task)
+    name = f"{task_keys.get('name', 'search')}-{'+'.join(space.names)}"
+    folder = Path(out) if out is not None else unused_run_dir(name)
     open_run_dir(folder, resume)
-    plain = {key: dataclasses.asdict(v) if dataclasses.is_dataclass(v) else v for key, v in options.items()}  # type: ignore[arg-type]
-    place = folder.resolve().with_name(f"{folder.name}.components")
+    sections = {
+        key: dataclasses.asdict(value) if dataclasses.is_dataclass(value) and not isinstance(value, type) else value
+        for key, value in options.items()
+    }
+    saved_models = folder.resolve().with_name(f"{folder.name}.components")
     try:
-        recipe, reason = load_recipe(config, merge({"space": written_down(space, place), "task": told}, plain))
+        keys = {"space": to_plain_space(space, saved_models), "task": task_keys}
+        recipe, reason = load_recipe(config, merge(keys, sections))
         return run(recipe, folder, make_console(quiet), resume, reason)
     except BaseException:
         if not folder.exists():
-            shutil.rmtree(place, ignore_errors=True)
+            shutil.rmtree(saved_models, ignore_errors=True)
         raise
 
 
-def written_down(space: SearchSpace, folder: Path) -> dict[str, Any]:
-    """A space as plain data; components given as model objects are saved in `folder` first."""
+def to_plain_space(space: SearchSpace, folder: Path) -> dict[str, Any]:
+    """A search space as plain data. Components that are model objects are saved in `folder` first."""
     specs = []
     for spec in space.components:
         if spec.model is not None:
-            place = folder / spec.name
-            spec.model.save_pretrained(place)
-            spec = dataclasses.replace(spec, model=None, source=str(place))
+            saved = folder / spec.name
+            spec.model.save_pretrained(saved)
+            spec = dataclasses.replace(spec, model=None, source=str(saved))
         specs.append(spec)
-    fields = {f.name: getattr(space, f.name) for f in dataclasses.fields(space) if f.name != "components"}
-    return SearchSpace(components=specs, **fields).to_dict()
+    return dataclasses.replace(space, components=tuple(specs)).to_dict()
 
 
 def load(folder: Path | str) -> PreTrainedModel:
-    """The hybrid in an exported folder, or in a run folder, with the head it was exported with, in float32.
+    """The hybrid in an exported folder or a run folder, in float32, with the head that it was exported with.
 
     Raises ManticoreError if there is none.
     """

@@ -18,9 +18,9 @@ from typing import Any, Literal, NoReturn, TypeVar, get_args, get_origin
 from manticore.errors import ManticoreError, UnknownName
 from manticore.utils.fields import (
     KeysOf,
-    Range,
     Repeated,
     bare_type,
+    bounds_note,
     convert,
     field_defaults,
     field_helps,
@@ -176,11 +176,10 @@ def _metavar(flag: str, hint: Any) -> str:
 
 def _note(hint: Any, default: Any) -> str:
     """Bounds and default of a flag, for its help."""
-    bounds = note_of(hint, Range)
-    bounded = bounds is not None and bounds != Range(least=0)
+    bounds = bounds_note(hint).strip("()")
     shown = default is not _REQUIRED and default not in (None, False, ())
     text = str(default).lower() if isinstance(default, bool) else str(default)
-    notes = [*([str(bounds)] if bounded else []), *([f"default: {text}"] if shown else [])]
+    notes = [*([bounds] if bounds else []), *([f"default: {text}"] if shown else [])]
     return f"({'; '.join(notes)})" if notes else ""
 
 

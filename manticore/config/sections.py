@@ -58,7 +58,7 @@ class SearchOptions(Checked):
     model's predictions)."""
 
     relaxation: str = "softmax"
-    """How alphas become mixing weights."""
+    """How alphas become mixing weights: softmax, or a registered one."""
 
     steps: PositiveInt = 400
     """Number of weight steps, warm-up included; with darts every step after the warm-up has an alpha step too."""

@@ -234,6 +234,12 @@ def note_of(hint: Any, kind: type[T]) -> T | None:
     return next((note for note in notes if isinstance(note, kind)), None)
 
 
+def bounds_note(hint: Any) -> str:
+    """Bounds of a number for a help text, such as `(at least 1)`; empty for none and for counts from 0."""
+    bounds = note_of(hint, Range)
+    return "" if bounds in (None, Range(least=0)) else f"({bounds})"
+
+
 def describe(hint: Any) -> str:
     """The values an annotation allows, in words, such as `a whole number of at least 1`."""
     if len(alternatives(hint)) > 1:

@@ -163,7 +163,7 @@ def test_a_users_task_that_needs_files_is_shown_without_info(mine: str, error: E
     def factory(options: TaskOptions) -> Task:
         raise error
 
-    assert assets.show(mine).splitlines() == ["mine: ", "", f"no more is known without its data: {error}"]
+    assert assets.show(mine).splitlines() == ["mine: ", "", f"More is not known without its data: {error}"]
     with pytest.raises(type(error)):
         assets.show("mine@size=3")
 
