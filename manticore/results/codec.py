@@ -8,7 +8,7 @@ may be None. A field with a default may be missing; a key that is no field is re
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import MISSING, fields, is_dataclass
 from pathlib import Path
 from types import NoneType, UnionType
@@ -20,7 +20,15 @@ from manticore.utils.io import read_json, write_json
 
 R = TypeVar("R", bound="Result")
 
-JSON_NAMES = {bool: "true or false", int: "a whole number", float: "a number", str: "a text"}
+JSON_NAMES: dict[Any, str] = {
+    bool: "true or false",
+    int: "a whole number",
+    (int, float): "a number",
+    float: "a number",
+    str: "a text",
+    dict: "an object",
+    list: "a list",
+}
 
 
 class Result:
@@ -63,73 +71,90 @@ def encode(value: object) -> Any:
 
 def decode(kind: type[R], data: object, file: Path | str) -> R:
     """The result of type `kind` that `encode` made `data` from. Raises BadFile for anything else."""
-    result: R = _decode(kind, data, file, "")
+    try:
+        result: R = _decode(kind, data)
+    except _Invalid as error:
+        raise BadFile(file, str(error)) from None
     return result
 
 
-def _decode(kind: Any, data: Any, file: Path | str, key: str) -> Any:
-    """The value of type `kind`; `key` says where in `file` it stands."""
+class _Invalid(Exception):
+    """A value that does not fit its type. `key` says where it stands; each level puts its own part in front."""
+
+    def __init__(self, message: str, key: str = "") -> None:
+        self.message, self.key = message, key
+        super().__init__(f"{key.lstrip('.')}: {message}" if key else message)
+
+    def inside(self, key: str) -> _Invalid:
+        return _Invalid(self.message, key + self.key)
+
+
+def _decode(kind: Any, data: Any) -> Any:
     origin, args = get_origin(kind), get_args(kind)
     if origin in (Union, UnionType):  # X | None is the only union of the schemas
         (inner,) = (arg for arg in args if arg is not NoneType)
-        return None if data is None else _decode(inner, data, file, key)
+        return None if data is None else _decode(inner, data)
     if kind is object:
         return data
     if kind is Metric:
-        return _metric(data, file, key)
+        return _metric(data)
     if isinstance(kind, type) and is_dataclass(kind):
-        return _dataclass(kind, data, file, key)
+        return _dataclass(kind, _expect(dict, data))
     if origin is Mapping:
-        return {
-            name: _decode(args[1], item, file, f"{key}[{name!r}]") for name, item in _object(data, file, key).items()
-        }
+        return {name: _item(f"[{name!r}]", args[1], item) for name, item in _expect(dict, data).items()}
     if origin is tuple:
-        if not isinstance(data, list):
-            raise _wrong(file, key, "a list", data)
-        kinds: Sequence[Any] = args[:1] * len(data) if args[-1] is Ellipsis else args
-        if len(kinds) != len(data):
-            raise _wrong(file, key, f"a list of {len(kinds)}", data)
-        items = enumerate(zip(kinds, data, strict=True))
-        return tuple(_decode(item_kind, item, file, f"{key}[{_label(item, at)}]") for at, (item_kind, item) in items)
-    return _scalar(kind, data, file, key)
+        items: list[Any] = _expect(list, data)
+        kinds = args[:1] * len(items) if args[-1] is Ellipsis else args
+        if len(kinds) != len(items):
+            raise _Invalid(f"expected a list of {len(kinds)}, got {_short(data)}")
+        return tuple(_item(f"[{_label(item, at)}]", kinds[at], item) for at, item in enumerate(items))
+    return _scalar(kind, data)
 
 
-def _dataclass(kind: type[Any], data: object, file: Path | str, key: str) -> Any:
-    held, hints = _object(data, file, key), get_type_hints(kind)
-    names = {field.name: field.default is MISSING and field.default_factory is MISSING for field in fields(kind)}
-    for name in held:
-        if name not in names:
-            raise BadFile(file, _at(key, str(UnknownName("key", name, names))))
-    for name, required in names.items():
-        if required and name not in held:
-            raise BadFile(file, _at(key, f"has no '{name}'"))
-    values = {name: _decode(hints[name], item, file, f"{key}.{name}".lstrip(".")) for name, item in held.items()}
+def _item(key: str, kind: Any, data: Any) -> Any:
+    """A part of a value, with its key in the error."""
+    try:
+        return _decode(kind, data)
+    except _Invalid as error:
+        raise error.inside(key) from None
+
+
+def _dataclass(kind: type[Any], data: dict[str, Any]) -> Any:
+    hints = get_type_hints(kind)
+    required = {field.name: field.default is MISSING and field.default_factory is MISSING for field in fields(kind)}
+    for name in data:
+        if name not in required:
+            raise _Invalid(str(UnknownName("key", name, required)))
+    for name in required:
+        if required[name] and name not in data:
+            raise _Invalid(f"has no '{name}'")
+    values = {name: _item(f".{name}", hints[name], item) for name, item in data.items()}
     try:
         return kind(**values)
-    except ValueError as error:
-        raise BadFile(file, _at(key, str(error))) from None
+    except ValueError as error:  # of __post_init__
+        raise _Invalid(str(error)) from None
 
 
-def _scalar(kind: type[Any], data: object, file: Path | str, key: str) -> Any:
+def _scalar(kind: type[Any], data: object) -> Any:
     """A bool, int, float or str; a whole number is a float too."""
-    allowed = (int, float) if kind is float else kind
-    if not isinstance(data, allowed) or (isinstance(data, bool) and kind is not bool):
-        raise _wrong(file, key, JSON_NAMES[kind], data)
-    if isinstance(data, float) and not math.isfinite(data):
-        raise _wrong(file, key, "a finite number", data)
-    return kind(data)
+    value = _expect((int, float) if kind is float else kind, data)
+    if isinstance(value, bool) and kind is not bool:
+        raise _Invalid(f"expected {JSON_NAMES[kind]}, got {value}")
+    if isinstance(value, float) and not math.isfinite(value):
+        raise _Invalid(f"expected a finite number, got {value}")
+    return kind(value)
 
 
-def _metric(data: object, file: Path | str, key: str) -> Metric:
+def _metric(data: object) -> Metric:
     try:
         return metrics[str(data)]
     except UnknownName as error:
-        raise BadFile(file, _at(key, str(error))) from None
+        raise _Invalid(str(error)) from None
 
 
-def _object(data: object, file: Path | str, key: str) -> dict[str, Any]:
-    if not isinstance(data, dict):
-        raise _wrong(file, key, "an object", data)
+def _expect(kind: Any, data: object) -> Any:
+    if not isinstance(data, kind):
+        raise _Invalid(f"expected {JSON_NAMES[kind]}, got {_short(data)}")
     return data
 
 
@@ -139,10 +164,6 @@ def _label(item: object, index: int) -> str:
     return repr(name)
 
 
-def _wrong(file: Path | str, key: str, expected: str, data: object) -> BadFile:
+def _short(data: object) -> str:
     text = repr(data)
-    return BadFile(file, _at(key, f"expected {expected}, got {text if len(text) < 60 else f'{text[:60]}…'}"))
-
-
-def _at(key: str, message: str) -> str:
-    return f"{key}: {message}" if key else message
+    return text if len(text) < 60 else f"{text[:60]}…"
