@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from manticore.alignment.calibration import build_calibration, split_passages
 from tests.helpers.pico import component
-from tests.helpers.trained_tokenizers import reader, sample
+from tests.helpers.trained_tokenizers import sample, small_tokenizer
 
 WORDS = st.lists(st.text("abcdefg", min_size=1, max_size=9), min_size=1, max_size=60).map(" ".join)
 
@@ -47,7 +47,7 @@ def test_passages_are_spread_over_a_long_text(count: int) -> None:
 
 
 def test_more_of_short_documents_are_used() -> None:
-    components = [replace(component(name), tokenizer=reader()) for name in ("gpt_neo", "mamba")]
+    components = [replace(component(name), tokenizer=small_tokenizer()) for name in ("gpt_neo", "mamba")]
     prose = " ".join(sample()).split()
     short = [" ".join(prose[start : start + 12]) for start in range(0, 12_000, 12)]
     calibration = build_calibration(components, "gpt_neo", short, 2000, 64)
@@ -56,6 +56,6 @@ def test_more_of_short_documents_are_used() -> None:
     assert (
         few.tokens + sum(int(part.mask_BL.sum()) for part in few.val)
         == sum(  # type: ignore[union-attr]
-            len(reader()(text)["input_ids"]) for text in short[:16]
+            len(small_tokenizer()(text)["input_ids"]) for text in short[:16]
         )
     )

@@ -12,7 +12,16 @@ from transformers import PreTrainedTokenizerBase
 
 from manticore.alignment.token_alignment import OffsetTokenizer, align_texts
 from manticore.errors import ManticoreError
-from tests.helpers.tokenizers import BYTEWISE, NAMES, PROSE, expected, rough, tokenizer, told, unknown
+from tests.helpers.tokenizers import (
+    BYTE_LEVEL,
+    NAMES,
+    PROSE,
+    base_letters,
+    decode,
+    expected_decoding,
+    has_unknown,
+    tokenizer,
+)
 
 DIFFICULT = [
     *(
@@ -42,10 +51,10 @@ def offset_tokenizer(name: str) -> OffsetTokenizer:
 
 
 def check(name: str, text: str, ids: list[int]) -> None:
-    if name in (*BYTEWISE, "metaspace"):
-        assert told(name, ids) == expected(name, text)
-    elif not unknown(name, ids):
-        assert rough(told(name, ids).replace("##", "")) == rough(text.replace("##", ""))
+    if name in (*BYTE_LEVEL, "metaspace"):
+        assert decode(name, ids) == expected_decoding(name, text)
+    elif not has_unknown(name, ids):
+        assert base_letters(decode(name, ids).replace("##", "")) == base_letters(text.replace("##", ""))
 
 
 @settings(max_examples=400)

@@ -19,7 +19,17 @@ from manticore.nas.supernet import Supernet
 from manticore.tasks.task import HeadSpec
 from tests.helpers.model_images import text
 from tests.helpers.pico import component
-from tests.helpers.tokenizers import BYTEWISE, NAMES, PROSE, TWINS, expected, rough, tokenizer, told, unknown
+from tests.helpers.tokenizers import (
+    BYTE_LEVEL,
+    NAMES,
+    PROSE,
+    TWINS,
+    base_letters,
+    decode,
+    expected_decoding,
+    has_unknown,
+    tokenizer,
+)
 
 TEXTS = [
     "It is a truth universally acknowledged, naïve or not.",
@@ -71,11 +81,11 @@ def calibrated(parts: list[Component], base: str) -> Calibration:
 @cache
 def ends(name: str, ids: tuple[int, ...], text: str) -> frozenset[int]:
     """Every number of characters of `text` that these first tokens of it may represent."""
-    whole = [*range(1, len(text) + 1)]
-    if name in (*BYTEWISE, "metaspace"):
-        return frozenset(end for end in whole if told(name, [*ids]) == expected(name, text[:end]))
-    said = rough(told(name, [*ids]).replace("##", ""))
-    return frozenset(end for end in whole if unknown(name, [*ids]) or said == rough(text[:end]))
+    lengths = [*range(1, len(text) + 1)]
+    if name in (*BYTE_LEVEL, "metaspace"):
+        return frozenset(end for end in lengths if decode(name, [*ids]) == expected_decoding(name, text[:end]))
+    letters = base_letters(decode(name, [*ids]).replace("##", ""))
+    return frozenset(end for end in lengths if has_unknown(name, [*ids]) or letters == base_letters(text[:end]))
 
 
 def test_twins_have_the_same_vocabulary_and_encode_differently() -> None:

@@ -1,4 +1,4 @@
-"""`manticore generate`: what it says is what the model says, and what cannot be is one line."""
+"""`manticore generate`: its text is that of the model, and errors are one line."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from manticore.export.load import load_hybrid
 from manticore.pipelines.generate import encode_prompt, run
 from tests.helpers import text_hybrids
 from tests.helpers.cli import call, refusal
-from tests.helpers.text_hybrids import LENGTH, WORDS, exported
+from tests.helpers.text_hybrids import LENGTH, TOKENIZER, export_hybrid
 from tests.helpers.tokenizers import tokenizer
 
 pytestmark = pytest.mark.e2e
@@ -29,96 +29,107 @@ PROMPT = "It is a truth"
 
 @pytest.fixture(scope="module")
 def hybrid(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return exported(tmp_path_factory.mktemp("hybrids") / "speaking")
+    return export_hybrid(tmp_path_factory.mktemp("hybrids") / "hybrid")
 
 
-def likeliest(folder: Path, count: int) -> list[int]:
-    """The likeliest tokens, one by one, without a cache."""
+def greedy_ids(folder: Path, count: int) -> list[int]:
+    """The most likely tokens, one by one, without a cache."""
     model = load_hybrid(folder)
-    ids = encode_prompt(PROMPT, tokenizer(WORDS))
+    ids = encode_prompt(PROMPT, tokenizer(TOKENIZER))
     start = ids.shape[1]
     with torch.no_grad():
         for _ in range(count):
             ids = torch.cat([ids, model(input_ids=ids).logits[:, -1:].argmax(-1)], dim=1)
-    assert text_hybrids.words().eos_token_id not in ids[0, start:], "generation would end there"
+    assert text_hybrids.hybrid_tokenizer().eos_token_id not in ids[0, start:], "generation would end there"
     return ids[0, start:].tolist()
 
 
-def by_hand(folder: Path, count: int) -> str:
-    """The same as text."""
-    return str(tokenizer(WORDS).decode(likeliest(folder, count)))
+def greedy_text(folder: Path, count: int) -> str:
+    """`greedy_ids` as text."""
+    return str(tokenizer(TOKENIZER).decode(greedy_ids(folder, count)))
 
 
-def test_greedy_is_the_likeliest_token_each_time(capsys: pytest.CaptureFixture[str], hybrid: Path) -> None:
+def test_the_default_is_greedy(capsys: pytest.CaptureFixture[str], hybrid: Path) -> None:
     status, out, err = call(capsys, "generate", hybrid, "--prompt", PROMPT, "--max-new-tokens", "12")
-    assert (status, out, err) == (0, by_hand(hybrid, 12) + "\n", "")
+    assert (status, out, err) == (0, greedy_text(hybrid, 12) + "\n", "")
 
 
-def test_what_was_saved_in_half_precision_is_read_in_float32(hybrid: Path, tmp_path: Path) -> None:
-    whole = load_hybrid(hybrid).state_dict()
+def test_half_precision_is_loaded_as_float32(hybrid: Path, tmp_path: Path) -> None:
+    full = load_hybrid(hybrid).state_dict()
     load_hybrid(hybrid).half().save_pretrained(tmp_path)
     assert load_file(tmp_path / "model.safetensors").popitem()[1].dtype == torch.float16
-    held = load_hybrid(tmp_path).state_dict()
-    assert all(torch.equal(held[name], value.half().float()) for name, value in whole.items())
-    assert {value.dtype for value in held.values()} == {torch.float32}
+    half = load_hybrid(tmp_path).state_dict()
+    assert all(torch.equal(half[name], value.half().float()) for name, value in full.items())
+    assert {value.dtype for value in half.values()} == {torch.float32}
 
 
-def test_text_comes_piece_by_piece(hybrid: Path) -> None:
+def test_text_is_streamed(hybrid: Path) -> None:
     pieces: list[str] = []
     run(str(hybrid), PROMPT, SamplingOptions(max_new_tokens=40, temperature=3.0), pieces.append)
     assert len([piece for piece in pieces if piece]) > 1
-    model, words = load_hybrid(hybrid), tokenizer(WORDS)
-    prompt = encode_prompt(PROMPT, words)
+    model, reader = load_hybrid(hybrid), tokenizer(TOKENIZER)
+    prompt = encode_prompt(PROMPT, reader)
     torch.manual_seed(0)
-    end = text_hybrids.words().eos_token_id  # may be drawn
+    end = text_hybrids.hybrid_tokenizer().eos_token_id  # may be sampled
     settings = {"do_sample": True, "temperature": 3.0, "top_k": 0, "pad_token_id": 0, "eos_token_id": end}
     out = model.generate(input_ids=prompt, max_new_tokens=40, **settings)[0, prompt.shape[1] :]
-    assert "".join(pieces) == words.decode(out[out != end])
+    assert "".join(pieces) == reader.decode(out[out != end])
 
 
-def test_draws_follow_the_seed(capsys: pytest.CaptureFixture[str], hybrid: Path) -> None:
-    words = ("generate", hybrid, "--prompt", PROMPT, "--max-new-tokens", "12", "--temperature", "1.5", "--top-k", "50")
-    texts = [call(capsys, *words, "--seed", seed)[1] for seed in ("1", "1", "2")]
+def test_sampling_depends_on_the_seed(capsys: pytest.CaptureFixture[str], hybrid: Path) -> None:
+    arguments = (
+        "generate",
+        hybrid,
+        "--prompt",
+        PROMPT,
+        "--max-new-tokens",
+        "12",
+        "--temperature",
+        "1.5",
+        "--top-k",
+        "50",
+    )
+    texts = [call(capsys, *arguments, "--seed", seed)[1] for seed in ("1", "1", "2")]
     assert texts[0] == texts[1] != texts[2]
-    narrow = call(capsys, *words[:-2], "--top-p", "0.0001", "--seed", "4")[1]
-    assert narrow == by_hand(hybrid, 12) + "\n"
+    narrow = call(capsys, *arguments[:-2], "--top-p", "0.0001", "--seed", "4")[1]
+    assert narrow == greedy_text(hybrid, 12) + "\n"
 
 
-def test_beams_find_nothing_less_likely(capsys: pytest.CaptureFixture[str], hybrid: Path) -> None:
+def test_beam_search(capsys: pytest.CaptureFixture[str], hybrid: Path) -> None:
     status, out, err = call(capsys, "generate", hybrid, "--prompt", PROMPT, "--max-new-tokens", "8", "--num-beams", "4")
     assert (status, err) == (0, "")
-    model, words = load_hybrid(hybrid), tokenizer(WORDS)
-    prompt = encode_prompt(PROMPT, words)
+    model, reader = load_hybrid(hybrid), tokenizer(TOKENIZER)
+    prompt = encode_prompt(PROMPT, reader)
     beams = model.generate(input_ids=prompt, max_new_tokens=8, num_beams=4, do_sample=False, pad_token_id=0)
-    assert out == words.decode(beams[0, prompt.shape[1] :]) + "\n"
+    assert out == reader.decode(beams[0, prompt.shape[1] :]) + "\n"
 
 
 def test_a_prompt_from_a_file(capsys: pytest.CaptureFixture[str], hybrid: Path, tmp_path: Path) -> None:
     (tmp_path / "prompt.txt").write_text(PROMPT, encoding="utf-8")
-    words = ("generate", hybrid, "--prompt-file", tmp_path / "prompt.txt", "--max-new-tokens", "5")
-    assert call(capsys, *words)[1] == by_hand(hybrid, 5) + "\n"
+    arguments = ("generate", hybrid, "--prompt-file", tmp_path / "prompt.txt", "--max-new-tokens", "5")
+    assert call(capsys, *arguments)[1] == greedy_text(hybrid, 5) + "\n"
 
 
-def test_a_component_goes_on_too(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+def test_a_component_can_generate(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     torch.manual_seed(0)
     model = GPT2LMHeadModel(GPT2Config(vocab_size=336, n_embd=16, n_layer=2, n_head=2, n_positions=64))
     model.save_pretrained(tmp_path / "own")
-    tokenizer(WORDS).save_pretrained(tmp_path / "own")
+    tokenizer(TOKENIZER).save_pretrained(tmp_path / "own")
     status, out, err = call(capsys, "generate", tmp_path / "own", "--prompt", PROMPT, "--max-new-tokens", "5")
     assert (status, err) == (0, "")
     assert out.strip("\n")
 
 
-def test_exactly_as_many_tokens_as_there_are_positions(capsys: pytest.CaptureFixture[str], hybrid: Path) -> None:
-    room = LENGTH - encode_prompt(PROMPT, tokenizer(WORDS)).shape[1]
-    words = ("generate", hybrid, "--prompt", PROMPT, "--max-new-tokens")
-    assert call(capsys, *words, room)[1] == by_hand(hybrid, room) + "\n"
-    told = refusal(capsys, *words, room + 1)
-    assert f"exceeds the context length of 'gpt2' ({LENGTH}); shorten the prompt (" in told
+def test_the_context_length_can_be_used_up(capsys: pytest.CaptureFixture[str], hybrid: Path) -> None:
+    room = LENGTH - encode_prompt(PROMPT, tokenizer(TOKENIZER)).shape[1]
+    arguments = ("generate", hybrid, "--prompt", PROMPT, "--max-new-tokens")
+    assert call(capsys, *arguments, room)[1] == greedy_text(hybrid, room) + "\n"
+    message = refusal(capsys, *arguments, room + 1)
+    assert f"exceeds the context length of 'gpt2' ({LENGTH}); shorten the prompt (" in message
 
 
 @pytest.mark.parametrize(
-    ("words", "message"),
+    ("arguments", "message"),
     [
         (["{hybrid}"], "give one of --prompt TEXT and --prompt-file FILE"),
         (["{hybrid}", "--prompt", "a", "--prompt-file", "b"], "give one of --prompt TEXT and --prompt-file FILE"),
@@ -136,63 +147,63 @@ def test_exactly_as_many_tokens_as_there_are_positions(capsys: pytest.CaptureFix
         (["{out}", "--prompt", "a"], "holds no hybrid and no other model: there is no config.json"),
         (["{out}/nowhere", "--prompt", "a"], "no such model folder"),
         (["gpt-nea", "--prompt", "a"], "unknown model 'gpt-nea'. Did you mean 'gpt-neo'?"),
-        (["{wordless}", "--prompt", "a"], "has no tokenizer: text cannot be read without one"),
+        (["{no_tokenizer}", "--prompt", "a"], "has no tokenizer: text cannot be read without one"),
         (["{labels}", "--prompt", "a"], "is no language model: it predicts labels (head 'classification')"),
         (["{small}", "--prompt", "a"], "has 320 embedding rows, fewer than the 330 tokens of the tokenizer"),
     ],
 )
-def test_what_cannot_be(
+def test_invalid_use_is_one_line(
     capsys: pytest.CaptureFixture[str],
     hybrid: Path,
     tmp_path_factory: pytest.TempPathFactory,
-    words: list[str],
+    arguments: list[str],
     message: str,
 ) -> None:
-    out = tmp_path_factory.mktemp("others")
+    out = tmp_path_factory.mktemp("folders")
     (out / "bytes.bin").write_bytes(b"\xff\xfe\xff")
     (out / "marks.txt").write_bytes(b"\xef\xbb\xbf")
-    places = {"hybrid": hybrid, "out": out}
-    if words[0] == "{wordless}":
-        places["wordless"] = exported(out / "wordless", with_words=False)
-    if words[0] == "{labels}":
-        places["labels"] = exported(out / "labels", kind="classification")
-    if words[0] == "{small}":
-        places["small"] = exported(out / "small", rows=320)
-    assert message in refusal(capsys, "generate", *(word.format(**places) for word in words))
+    paths = {"hybrid": hybrid, "out": out}
+    if arguments[0] == "{no_tokenizer}":
+        paths["no_tokenizer"] = export_hybrid(out / "no_tokenizer", with_tokenizer=False)
+    if arguments[0] == "{labels}":
+        paths["labels"] = export_hybrid(out / "labels", kind="classification")
+    if arguments[0] == "{small}":
+        paths["small"] = export_hybrid(out / "small", rows=320)
+    assert message in refusal(capsys, "generate", *(argument.format(**paths) for argument in arguments))
 
 
-STRANGER = """
+WITHOUT_MANTICORE = """
 import json, sys
 sys.modules["manticore"] = None  # importing it is an error from here on
 from transformers import AutoModelForCausalLM, AutoTokenizer
 model = AutoModelForCausalLM.from_pretrained(sys.argv[1], trust_remote_code=True)
-words = AutoTokenizer.from_pretrained(sys.argv[1], trust_remote_code=True)
-words.pad_token = words.convert_ids_to_tokens(0)
+tokenizer = AutoTokenizer.from_pretrained(sys.argv[1], trust_remote_code=True)
+tokenizer.pad_token = tokenizer.convert_ids_to_tokens(0)
 texts = [sys.argv[2], "A long prompt beside it, of many more tokens"]
-batch = words(texts, padding=True, padding_side="left", return_tensors="pt")
+batch = tokenizer(texts, padding=True, padding_side="left", return_tensors="pt")
 start = batch["input_ids"].shape[1]
 for more in ({}, {"do_sample": True, "top_k": 1}, {"prefill_chunk_size": 5}, {"num_beams": 2}):
     ids = model.generate(**batch, max_new_tokens=8, pad_token_id=0, **more)[0, start:].tolist()
-    print(json.dumps([ids, words.decode(ids)]))
+    print(json.dumps([ids, tokenizer.decode(ids)]))
 """
 
 
-def test_where_manticore_cannot_be_imported(hybrid: Path, tmp_path: Path) -> None:
-    """One row of a padded batch, cached, is the prompt alone here: in our kernels, without a cache."""
-    place = shutil.copytree(hybrid, tmp_path / "hybrid")
+def test_a_checkpoint_generates_the_same_without_manticore(hybrid: Path, tmp_path: Path) -> None:
+    """A row of a padded batch, with a cache, gives the same tokens as the prompt alone in our kernels, without one."""
+    folder = shutil.copytree(hybrid, tmp_path / "hybrid")
     done = subprocess.run(
-        [sys.executable, "-c", STRANGER, str(place), PROMPT],
+        [sys.executable, "-c", WITHOUT_MANTICORE, str(folder), PROMPT],
         cwd=tmp_path,
         capture_output=True,
         text=True,
         env={**os.environ, "HF_HOME": str(tmp_path / "hf"), "HF_HUB_OFFLINE": "1", "PYTHONPATH": ""},
     )
     assert done.returncode == 0, done.stderr[-2000:]
-    greedy = likeliest(hybrid, 8)
-    model, words = load_hybrid(hybrid), tokenizer(WORDS)
-    prompt = encode_prompt(PROMPT, words)
+    greedy = greedy_ids(hybrid, 8)
+    model, reader = load_hybrid(hybrid), tokenizer(TOKENIZER)
+    prompt = encode_prompt(PROMPT, reader)
     settings = {"num_beams": 2, "do_sample": False, "use_cache": False, "pad_token_id": 0}
     beams = model.generate(input_ids=prompt, max_new_tokens=8, **settings)[0, prompt.shape[1] :].tolist()
     assert beams != greedy
-    want = [[ids, words.decode(ids)] for ids in (greedy, greedy, greedy, beams)]
-    assert [json.loads(line) for line in done.stdout.splitlines()] == want
+    expected = [[ids, reader.decode(ids)] for ids in (greedy, greedy, greedy, beams)]
+    assert [json.loads(line) for line in done.stdout.splitlines()] == expected

@@ -1,4 +1,4 @@
-"""An embedding table with more rows than its tokenizer has tokens, as many released models have: through every door."""
+"""An embedding table with more rows than tokens (as in many released models) in align, export, search, generate."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from manticore.tasks.options import TaskOptions
 from manticore.utils.io import read_json
 from tests.helpers.cli import call
 from tests.helpers.model_folders import bits_per_byte, model_folder, read_folder
-from tests.helpers.trained_tokenizers import reader, sample
+from tests.helpers.trained_tokenizers import sample, small_tokenizer
 
 pytestmark = pytest.mark.e2e
 
@@ -29,12 +29,12 @@ KEYS = (
     *("baselines.components=false", "baselines.uniform=false", "baselines.random=false", "run.device=cpu"),
 )
 SMALL = ["--task", TASK, "--preset", "cpu", "--stages", 2, "--strategy", "zero-shot", "--base", "gpt"]
-SMALL += [word for key in KEYS for word in ("--set", key)]
+SMALL += [argument for key in KEYS for argument in ("--set", key)]
 
 
 @pytest.fixture(scope="module")
-def shelf(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """`plain/gpt`, `padded/gpt`, which is the same with rows for ids that no text has, `mamba`, and a text."""
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """`plain/gpt`, `padded/gpt`, the same with rows without a token, `mamba`, and a text."""
     root = tmp_path_factory.mktemp("padded")
     model_folder(root / "mamba", "mamba")
     model = AutoModelForCausalLM.from_pretrained(model_folder(root / "plain" / "gpt", "gpt_neo"))
@@ -42,69 +42,78 @@ def shelf(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with torch.no_grad():
         model.get_input_embeddings().weight[TOKENS:] = 0
     model.save_pretrained(root / "padded" / "gpt")
-    reader().save_pretrained(root / "padded" / "gpt")
+    small_tokenizer().save_pretrained(root / "padded" / "gpt")
     (root / "text.txt").write_text("\n\n".join(sample()[::20]), encoding="utf-8")
     return root
 
 
-def models(shelf: Path, kind: str) -> tuple[str, str]:
-    return "--models", f"{shelf / kind / 'gpt'},{shelf / 'mamba'}"
+def models(root: Path, kind: str) -> tuple[str, str]:
+    return "--models", f"{root / kind / 'gpt'},{root / 'mamba'}"
 
 
 def logits(folder: Path) -> Tensor:
-    model, words = read_folder(folder)
+    model, tokenizer = read_folder(folder)
     with torch.no_grad():
-        out: Tensor = model(input_ids=torch.tensor([words("It is a truth")["input_ids"]])).logits
+        out: Tensor = model(input_ids=torch.tensor([tokenizer("It is a truth")["input_ids"]])).logits
     return out
 
 
-def test_rows_that_no_text_has_change_neither_projectors_nor_hybrid(
-    shelf: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_rows_without_a_token_change_neither_projectors_nor_hybrid(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    read = ["--text", shelf / "text.txt", "--tokens", 2000, "--length", 32, "--stages", 2]
-    said, weights, losses = {}, {}, {}
+    text = ["--text", folder / "text.txt", "--tokens", 2000, "--length", 32, "--stages", 2]
+    outputs, weights, losses = {}, {}, {}
     for kind in ("plain", "padded"):
-        made, hybrid = tmp_path / kind / "set", tmp_path / kind / "hybrid"
-        assert call(capsys, "align", *models(shelf, kind), *read, "--out", made)[0] == 0
-        rest = ["--path", "mamba,gpt", "--projectors", made, "--out", hybrid]
-        assert call(capsys, "export", *models(shelf, kind), *rest)[0] == 0
-        weights[kind], losses[kind] = load_file(made / "model.safetensors"), read_json(made / "config.json")
-        status, said[kind], err = call(capsys, "generate", hybrid, "--prompt", "It is", "--max-new-tokens", 12)
+        projectors, hybrid = tmp_path / kind / "set", tmp_path / kind / "hybrid"
+        assert call(capsys, "align", *models(folder, kind), *text, "--out", projectors)[0] == 0
+        rest = ["--path", "mamba,gpt", "--projectors", projectors, "--out", hybrid]
+        assert call(capsys, "export", *models(folder, kind), *rest)[0] == 0
+        weights[kind], losses[kind] = load_file(projectors / "model.safetensors"), read_json(projectors / "config.json")
+        status, outputs[kind], err = call(capsys, "generate", hybrid, "--prompt", "It is", "--max-new-tokens", 12)
         assert (status, err) == (0, "")
     assert all(torch.equal(weights["padded"][key], value) for key, value in weights["plain"].items())
-    losses = {kind: held["mean_mixed_loss"]["aligned"] for kind, held in losses.items()}
+    losses = {kind: config["mean_mixed_loss"]["aligned"] for kind, config in losses.items()}
     assert losses["plain"] < losses["padded"] < losses["plain"] + math.log(ROWS / TOKENS)
-    both = {kind: logits(tmp_path / kind / "hybrid") for kind in said}
+    both = {kind: logits(tmp_path / kind / "hybrid") for kind in outputs}
     assert (both["plain"].shape[-1], both["padded"].shape[-1]) == (TOKENS, ROWS)
     assert torch.equal(both["padded"][..., :TOKENS], both["plain"])
-    assert said["padded"] == said["plain"] != "\n"
+    assert outputs["padded"] == outputs["plain"] != "\n"
 
 
-def test_a_search_at_such_a_base_exports_what_it_scores(
-    shelf: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_a_search_with_such_a_base_exports_the_model_that_it_scores(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run = tmp_path / "run"
-    status, _, err = call(capsys, "search", *models(shelf, "padded"), *SMALL, "--out", run)
+    status, _, err = call(capsys, "search", *models(folder, "padded"), *SMALL, "--out", run)
     assert status == 0, err
     result = SearchResult.load(run)
     bits = {row.name: row.score.value for row in result.rows}
     task = load_task(TaskOptions(TASK, preset="cpu", train=40, val=5, test=5))
     assert isinstance(task, LanguageTask)
-    model, words = read_folder(run / "hybrid")
-    assert (model.config.path, model.config.vocab_size, len(words)) == (list(result.path), ROWS, TOKENS)
-    told = bits_per_byte(model, words, task.texts().test, 32)
-    assert told == pytest.approx(bits["discretized, after fine-tuning"], rel=1e-4)
+    model, tokenizer = read_folder(run / "hybrid")
+    assert (model.config.path, model.config.vocab_size, len(tokenizer)) == (list(result.path), ROWS, TOKENS)
+    value = bits_per_byte(model, tokenizer, task.texts().test, 32)
+    assert value == pytest.approx(bits["discretized, after fine-tuning"], rel=1e-4)
 
 
-def test_what_has_no_token_is_said_as_nothing(shelf: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """As by transformers: a model may draw an id of a row that was never trained."""
-    model, words = read_folder(shelf / "padded" / "gpt")
-    asked = ("generate", shelf / "padded" / "gpt", "--prompt", "It is", "--max-new-tokens", 40, "--temperature", 2.0)
-    status, out, err = call(capsys, *asked)
+def test_ids_without_a_token_are_printed_as_nothing(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """As by transformers. A model may sample the id of a row that was never trained."""
+    model, tokenizer = read_folder(folder / "padded" / "gpt")
+    arguments = (
+        "generate",
+        folder / "padded" / "gpt",
+        "--prompt",
+        "It is",
+        "--max-new-tokens",
+        40,
+        "--temperature",
+        2.0,
+    )
+    status, out, err = call(capsys, *arguments)
     torch.manual_seed(0)
-    prompt = torch.tensor([words("It is")["input_ids"]])
-    whole = model.generate(prompt, max_new_tokens=40, do_sample=True, temperature=2.0, top_k=0, pad_token_id=0)[0]
-    drawn = whole[prompt.shape[1] :].tolist()
-    known = [token for token in drawn if token < TOKENS]
-    assert len(known) < len(drawn)
-    assert (status, out, err) == (0, words.decode(known, skip_special_tokens=True) + "\n", "")
+    prompt = torch.tensor([tokenizer("It is")["input_ids"]])
+    ids = model.generate(prompt, max_new_tokens=40, do_sample=True, temperature=2.0, top_k=0, pad_token_id=0)[0]
+    sampled = ids[prompt.shape[1] :].tolist()
+    known = [token for token in sampled if token < TOKENS]
+    assert len(known) < len(sampled)
+    assert (status, out, err) == (0, tokenizer.decode(known, skip_special_tokens=True) + "\n", "")

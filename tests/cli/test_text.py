@@ -18,7 +18,7 @@ from manticore.tasks.options import TaskOptions
 from manticore.training.metrics import BITS
 from tests.helpers.cli import refusal
 from tests.helpers.model_folders import bits_per_byte, model_folder, read_folder
-from tests.helpers.trained_tokenizers import reader
+from tests.helpers.trained_tokenizers import small_tokenizer
 
 pytestmark = pytest.mark.e2e
 
@@ -79,7 +79,7 @@ def test_what_is_exported_says_what_the_table_says(run: Path) -> None:
 def test_each_reads_with_its_own_tokenizer(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Unlike tokenizers: other tokens, the same bytes; the export has the tokenizer of what is exported."""
     gpt = model_folder(tmp_path / "gpt", "gpt_neo")
-    mamba = model_folder(tmp_path / "mamba", "mamba", reader(300))
+    mamba = model_folder(tmp_path / "mamba", "mamba", small_tokenizer(300))
     assert search(tmp_path, gpt, mamba, more="--base mamba --set selection.fallback_to_component=false") == 0
     result = SearchResult.load(tmp_path / "run")
     rows = {row.name: row for row in result.rows}
@@ -201,7 +201,7 @@ def test_a_projector_set_is_taken_instead(tmp_path: Path, capsys: pytest.Capture
         assert main([*words, *shlex.split(f"{SMALL} {taken} {more}")]) == 2
         assert said in capsys.readouterr().err
         assert not (tmp_path / "other").exists()
-    model_folder(tmp_path / "mamba", "mamba", reader(300))
+    model_folder(tmp_path / "mamba", "mamba", small_tokenizer(300))
     capsys.readouterr()
     words = ["search", "--models", f"{gpt},{mamba}", "--task", TASK, "--out", str(tmp_path / "other")]
     assert main([*words, *shlex.split(SMALL + taken)]) == 2

@@ -19,7 +19,7 @@ from manticore.tasks.options import TaskOptions
 from manticore.utils import assets
 from manticore.utils.io import read_json, write_json
 from tests.helpers.cli import refusal
-from tests.helpers.text_hybrids import exported
+from tests.helpers.text_hybrids import export_hybrid
 
 NANO = ["gpt-neo-nano", "mamba-nano"]
 
@@ -61,7 +61,7 @@ def test_only_local_configs_are_read() -> None:
 
 
 def test_the_task_of_a_hybrid_stays_within_its_context_length(tmp_path: Path) -> None:
-    model = load_hybrid(exported(tmp_path / "hybrid"))
+    model = load_hybrid(export_hybrid(tmp_path / "hybrid"))
     limit = min(hybrid_context_lengths(model.config).values())
     assert load_hybrid_task(tmp_path / "hybrid", model, TaskOptions("text", preset="paper")).max_length == limit < 1024
     assert load_hybrid_task(tmp_path / "hybrid", model, TaskOptions("text@length=8")).max_length == 8

@@ -9,14 +9,14 @@ import pytest
 from manticore.components.tokenizers import read_tokenizer
 from manticore.errors import BadFile
 from tests.helpers.cli import refusal
-from tests.helpers.text_hybrids import words
+from tests.helpers.text_hybrids import hybrid_tokenizer
 
 HERE = {"local_files_only": True}
 
 
 @pytest.mark.parametrize("content", ["{}", "no JSON", '{"version": "1.0", "model": {"type": "BPE"}}', ""])
 def test_a_damaged_tokenizer_is_reported(content: str, tmp_path: Path) -> None:
-    words().save_pretrained(tmp_path)
+    hybrid_tokenizer().save_pretrained(tmp_path)
     assert read_tokenizer(str(tmp_path), HERE) is not None
     (tmp_path / "tokenizer.json").write_text(content)
     with pytest.raises(BadFile, match=r"tokenizer\.json: ") as caught:

@@ -1,4 +1,4 @@
-"""Pico hybrids that read and write text, with a tokenizer trained here."""
+"""Pico language-model hybrids with a tokenizer."""
 
 from __future__ import annotations
 
@@ -17,30 +17,32 @@ from manticore.tasks.task import HeadSpec
 from tests.helpers.pico import ATTENTION, RECURRENT
 from tests.helpers.tokenizers import tokenizer
 
-WORDS = "prose"
+TOKENIZER = "prose"
 LENGTH = 64
-"""Positions of the attention component."""
+"""Context length of the attention component."""
 
 
-def speaking(kind: str = "lm", rows: int = 336) -> PreTrainedModel:
-    """Mamba first, then GPT-2, which is base; its table is longer than the vocabulary (330)."""
-    torch.manual_seed(4)  # greedy, it fills its positions without ending the text
+def pico_hybrid(kind: str = "lm", rows: int = 336) -> PreTrainedModel:
+    """A hybrid on the path Mamba, GPT-2, with GPT-2 as base; its embedding has more rows than tokens (330)."""
+    torch.manual_seed(4)  # with this seed, greedy decoding does not end the text
     scratch = Scratch(ATTENTION, RECURRENT, rows, LENGTH)
     parts = [load(ComponentSpec(name, init="scratch"), scratch) for name in ("gpt2", "mamba")]
     head_spec = HeadSpec() if kind == "lm" else HeadSpec(kind, rows, 4)
     net = Supernet(parts, SearchSpace(["gpt2", "mamba"], stages=2), "gpt2", head_spec)
-    with torch.no_grad():  # loud enough that tokens differ
+    with torch.no_grad():  # large enough that the greedy tokens differ
         for parameter in net.parameters():
             parameter.add_(0.1 * torch.randn_like(parameter))
     return discretize(net.eval(), ["mamba", "gpt2"], **({} if kind == "lm" else {"num_labels": 4}))
 
 
-def words() -> PreTrainedTokenizerFast:
-    """The hybrid's tokenizer; the byte 0 ends a text."""
-    core = tokenizer(WORDS).backend_tokenizer
+def hybrid_tokenizer() -> PreTrainedTokenizerFast:
+    """The hybrid's tokenizer; byte 0 is the end-of-text token."""
+    core = tokenizer(TOKENIZER).backend_tokenizer
     return PreTrainedTokenizerFast(tokenizer_object=core.from_str(core.to_str()), eos_token="Ā")
 
 
-def exported(out: Path, kind: str = "lm", with_words: bool = True, rows: int = 336) -> Path:
-    """The same as a folder."""
-    return save_checkpoint(speaking(kind, rows), words() if with_words else None, out, "# A pico hybrid\n")
+def export_hybrid(out: Path, kind: str = "lm", with_tokenizer: bool = True, rows: int = 336) -> Path:
+    """Write a `pico_hybrid` as a checkpoint."""
+    return save_checkpoint(
+        pico_hybrid(kind, rows), hybrid_tokenizer() if with_tokenizer else None, out, "# A pico hybrid\n"
+    )

@@ -1,4 +1,4 @@
-"""Real tokenizers for tests: GPT-2's and GPT-NeoX's own files, and small ones trained here, one of each kind."""
+"""Tokenizers for tests: those of GPT-2 and GPT-NeoX from their files, and small ones of other kinds, trained here."""
 
 from __future__ import annotations
 
@@ -19,41 +19,41 @@ truth is so well fixed in the minds of the surrounding families."""
 CODE = (
     'def add(first, second):\n    """Sums."""\n\treturn first + second  # naïve 😀\n\n\nfor i in range(10): add(i, i)\n'
 )
-LEARNT_HERE = ("prose", "code", "prefix", "metaspace", "unigram", "wordpiece", "nfkc", "nfd", "stream", "bytes")
+TRAINED_HERE = ("prose", "code", "prefix", "metaspace", "unigram", "wordpiece", "nfkc", "nfd", "stream", "bytes")
 TWINS = ("backwards", "lower")
-"""Both have the vocabulary of `prose`: with its merges in the reverse order, and with all letters made small first."""
+"""Two with the vocabulary of `prose`: one with its merges in reverse order, one that lowercases text."""
 
-NAMES = ("gpt2", "neox", *LEARNT_HERE, *TWINS)
-BYTEWISE = ("gpt2", "neox", "prose", "code", "prefix", "nfkc", "nfd", "stream", "bytes", *TWINS)
+NAMES = ("gpt2", "neox", *TRAINED_HERE, *TWINS)
+BYTE_LEVEL = ("gpt2", "neox", "prose", "code", "prefix", "nfkc", "nfd", "stream", "bytes", *TWINS)
 
 
-def unpacked(name: str) -> str:
-    """The text of one of the files beside this one."""
+def read_file(name: str) -> str:
+    """The text of a file in tests/files."""
     return lzma.decompress((FILES / name).read_bytes()).decode("utf-8")
 
 
 @cache
 def tokenizer(name: str) -> PreTrainedTokenizerFast:
-    """One of NAMES. Shared by all tests: never change it."""
+    """A tokenizer of NAMES. It is shared by all tests and must not be changed."""
     if name == "gpt2":
-        merges = [tuple(line.split(" ")) for line in unpacked("gpt2-vocab.bpe.xz").splitlines()[1:] if line]
-        return GPT2Tokenizer(vocab=json.loads(unpacked("gpt2-encoder.json.xz")), merges=merges)
+        merges = [tuple(line.split(" ")) for line in read_file("gpt2-vocab.bpe.xz").splitlines()[1:] if line]
+        return GPT2Tokenizer(vocab=json.loads(read_file("gpt2-encoder.json.xz")), merges=merges)
     if name == "neox":
         return PreTrainedTokenizerFast(
-            tokenizer_object=Tokenizer.from_str(unpacked("gpt-neox-20b-tokenizer.json.xz")),
+            tokenizer_object=Tokenizer.from_str(read_file("gpt-neox-20b-tokenizer.json.xz")),
             bos_token="<|endoftext|>",
             eos_token="<|endoftext|>",
         )
-    return PreTrainedTokenizerFast(tokenizer_object=_twin(name) if name in TWINS else _learnt(name))
+    return PreTrainedTokenizerFast(tokenizer_object=_twin(name) if name in TWINS else _train(name))
 
 
-def told(name: str, ids: list[int]) -> str:
-    """What a tokenizer itself makes of ids. It knows nothing of offsets."""
+def decode(name: str, ids: list[int]) -> str:
+    """The text that a tokenizer decodes ids to, without the help of offsets."""
     return str(tokenizer(name).decode(ids, skip_special_tokens=False, clean_up_tokenization_spaces=False))
 
 
-def expected(name: str, text: str) -> str:
-    """What `told` must be of the tokens that stand for exactly `text`, for those of BYTEWISE and `metaspace`."""
+def expected_decoding(name: str, text: str) -> str:
+    """The decoding of the tokens that represent exactly `text`, for tokenizers in BYTE_LEVEL and `metaspace`."""
     if name == "prefix" and not text.startswith(" "):
         return " " + text
     normalizer = tokenizer(name).backend_tokenizer.normalizer
@@ -62,77 +62,77 @@ def expected(name: str, text: str) -> str:
     return str(normalizer.normalize_str(text))
 
 
-def rough(text: str) -> str:
-    """What is left where case, accents, spaces and marks of unreadable bytes are lost."""
+def base_letters(text: str) -> str:
+    """The text without case, accents, spaces and marks of invalid bytes."""
     plain = unicodedata.normalize("NFKD", unicodedata.normalize("NFKD", text).casefold())
     return "".join(
         c for c in plain if not c.isspace() and unicodedata.category(c) not in ("Mn", "Cc", "Cf") and c not in "▁�"
     )
 
 
-def unknown(name: str, ids: list[int]) -> bool:
-    """Whether some token says that there was something the tokenizer has no tokens for."""
+def has_unknown(name: str, ids: list[int]) -> bool:
+    """Whether some token is the unknown token."""
     return tokenizer(name).convert_tokens_to_ids("[UNK]" if name == "wordpiece" else "<unk>") in ids
 
 
 def _twin(name: str) -> Tokenizer:
-    held = json.loads(tokenizer("prose").backend_tokenizer.to_str())
+    content = json.loads(tokenizer("prose").backend_tokenizer.to_str())
     if name == "backwards":
-        held["model"]["merges"].reverse()
+        content["model"]["merges"].reverse()
     else:
-        held["normalizer"] = {"type": "Lowercase"}
-    return Tokenizer.from_str(json.dumps(held))
+        content["normalizer"] = {"type": "Lowercase"}
+    return Tokenizer.from_str(json.dumps(content))
 
 
-def _learnt(name: str) -> Tokenizer:
-    bytewise = {"show_progress": False, "vocab_size": 330, "initial_alphabet": pre_tokenizers.ByteLevel.alphabet()}
+def _train(name: str) -> Tokenizer:
+    byte_level = {"show_progress": False, "vocab_size": 330, "initial_alphabet": pre_tokenizers.ByteLevel.alphabet()}
     if name in ("prose", "code", "prefix", "nfkc", "nfd", "stream"):
-        made = Tokenizer(models.BPE())
-        made.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=name == "prefix", use_regex=name != "stream")
-        made.decoder = decoders.ByteLevel()
+        core = Tokenizer(models.BPE())
+        core.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=name == "prefix", use_regex=name != "stream")
+        core.decoder = decoders.ByteLevel()
         if name == "nfkc":
-            made.normalizer = normalizers.Sequence([normalizers.NFKC(), normalizers.Replace("  ", " ")])
+            core.normalizer = normalizers.Sequence([normalizers.NFKC(), normalizers.Replace("  ", " ")])
         if name == "nfd":
-            made.normalizer = normalizers.NFD()
-        if name == "stream":  # tokens end in spaces, and are said not to
-            made.post_processor = processors.ByteLevel(trim_offsets=True)
-        made.train_from_iterator([CODE if name == "code" else PROSE], trainers.BpeTrainer(**bytewise))
-        return made
+            core.normalizer = normalizers.NFD()
+        if name == "stream":  # tokens end in spaces, but their offsets do not include them
+            core.post_processor = processors.ByteLevel(trim_offsets=True)
+        core.train_from_iterator([CODE if name == "code" else PROSE], trainers.BpeTrainer(**byte_level))
+        return core
     if name == "bytes":
-        vocab = {letter: place for place, letter in enumerate(sorted(pre_tokenizers.ByteLevel.alphabet()))}
-        made = Tokenizer(models.BPE(vocab, []))
-        made.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
-        made.decoder = decoders.ByteLevel()
-        return made
-    if name == "metaspace":  # as Llama's: a mark for every space and before the text, unknown letters in bytes
-        made = Tokenizer(models.BPE(byte_fallback=True, unk_token="<unk>", fuse_unk=True))
-        made.normalizer = normalizers.Sequence([normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")])
+        vocab = {byte: index for index, byte in enumerate(sorted(pre_tokenizers.ByteLevel.alphabet()))}
+        core = Tokenizer(models.BPE(vocab, []))
+        core.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+        core.decoder = decoders.ByteLevel()
+        return core
+    if name == "metaspace":  # as in Llama: a mark for every space and before the text, unknown characters as bytes
+        core = Tokenizer(models.BPE(byte_fallback=True, unk_token="<unk>", fuse_unk=True))
+        core.normalizer = normalizers.Sequence([normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")])
         codes = ["<unk>", *(f"<0x{code:02X}>" for code in range(256))]
-        made.train_from_iterator(
+        core.train_from_iterator(
             [PROSE], trainers.BpeTrainer(vocab_size=400, special_tokens=codes, show_progress=False)
         )
-        held = json.loads(made.to_str())
-        held["added_tokens"] = held["added_tokens"][:1]
-        made = Tokenizer.from_str(json.dumps(held))
-        made.decoder = decoders.Sequence(
+        content = json.loads(core.to_str())
+        content["added_tokens"] = content["added_tokens"][:1]
+        core = Tokenizer.from_str(json.dumps(content))
+        core.decoder = decoders.Sequence(
             [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse(), decoders.Strip(" ", 1, 0)]
         )
-        return made
-    if name == "unigram":  # as T5's
-        made = Tokenizer(models.Unigram())
-        made.normalizer = normalizers.Sequence([normalizers.NFC(), normalizers.Lowercase()])
-        made.pre_tokenizer = pre_tokenizers.Metaspace()
-        made.decoder = decoders.Metaspace()
-        made.train_from_iterator(
+        return core
+    if name == "unigram":  # as in T5
+        core = Tokenizer(models.Unigram())
+        core.normalizer = normalizers.Sequence([normalizers.NFC(), normalizers.Lowercase()])
+        core.pre_tokenizer = pre_tokenizers.Metaspace()
+        core.decoder = decoders.Metaspace()
+        core.train_from_iterator(
             [PROSE],
             trainers.UnigramTrainer(vocab_size=120, unk_token="<unk>", special_tokens=["<unk>"], show_progress=False),
         )
-        return made
-    made = Tokenizer(models.WordPiece(unk_token="[UNK]"))  # as BERT's
-    made.normalizer = normalizers.BertNormalizer()
-    made.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    made.decoder = decoders.WordPiece()
-    made.train_from_iterator(
+        return core
+    core = Tokenizer(models.WordPiece(unk_token="[UNK]"))  # as in BERT
+    core.normalizer = normalizers.BertNormalizer()
+    core.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    core.decoder = decoders.WordPiece()
+    core.train_from_iterator(
         [PROSE], trainers.WordPieceTrainer(vocab_size=200, special_tokens=["[UNK]"], show_progress=False)
     )
-    return made
+    return core

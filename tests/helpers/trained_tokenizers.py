@@ -1,4 +1,4 @@
-"""Tokenizers learnt in a second, shared by tests of language tasks."""
+"""Tokenizers that train in a second, shared by tests of language tasks."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from manticore.tasks.language.text import SAMPLE
 
 @cache
 def sample() -> list[str]:
-    """The passages of the text that comes along."""
-    (held,) = read_documents(SAMPLE).values()
-    return [part for text in held for part in passages(text, 4096)]
+    """The passages of the shipped sample text."""
+    (documents,) = read_documents(SAMPLE).values()
+    return [passage for text in documents for passage in passages(text, 4096)]
 
 
 @cache
-def reader(size: int = 512) -> PreTrainedTokenizerFast:
-    """A byte-level BPE of some of it."""
+def small_tokenizer(size: int = 512) -> PreTrainedTokenizerFast:
+    """A byte-level BPE of `size` tokens, trained on part of the sample."""
     return train_bpe(sample()[::20], size, 64)

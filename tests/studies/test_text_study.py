@@ -14,7 +14,7 @@ from manticore.training.metrics import ACCURACY, BITS
 from tests.helpers.cli import call, refusal
 from tests.helpers.html import Reader
 from tests.helpers.model_folders import model_folder
-from tests.helpers.trained_tokenizers import reader
+from tests.helpers.trained_tokenizers import small_tokenizer
 
 pytestmark = pytest.mark.e2e
 
@@ -38,7 +38,7 @@ def compare_args(out: Path, *models: Path, task: str = TASK) -> list[object]:
 def pair(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """Two models with different tokenizers."""
     folder = tmp_path_factory.mktemp("pair")
-    return model_folder(folder / "gpt", "gpt_neo"), model_folder(folder / "mamba", "mamba", reader(300))
+    return model_folder(folder / "gpt", "gpt_neo"), model_folder(folder / "mamba", "mamba", small_tokenizer(300))
 
 
 def task_bytes() -> int:

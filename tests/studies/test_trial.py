@@ -32,7 +32,7 @@ from manticore.utils import assets
 from tests.helpers.model_folders import model_folder
 from tests.helpers.pico import component
 from tests.helpers.pico_study import recipe
-from tests.helpers.trained_tokenizers import reader
+from tests.helpers.trained_tokenizers import small_tokenizer
 
 
 def all_arms(study: Study) -> list[Arm]:
@@ -137,7 +137,7 @@ def test_a_fingerprint_depends_on_examples_and_splits() -> None:
 def test_a_fingerprint_of_text_depends_on_documents_and_not_on_the_tokenizer() -> None:
     options = TaskOptions("text@length=32,passage=2000", preset="cpu", train=12, val=4, test=4)
     task, same = load_task(options), load_task(replace(options, workers=1))
-    assert task.fingerprint() == same.fingerprint() == task.with_tokenizer(reader(300)).fingerprint()
+    assert task.fingerprint() == same.fingerprint() == task.with_tokenizer(small_tokenizer(300)).fingerprint()
     for changed in (
         replace(options, seed=1),
         replace(options, val=3),
@@ -160,7 +160,7 @@ def test_tokenizers_and_alignment_are_in_the_trials_of_text(tmp_path: Path) -> N
     assert [a == b for a, b in zip(keys(plain, BITS), keys(aligned, BITS), strict=True)] == [False, False, True]
     assert keys(plain, ACCURACY) == keys(aligned, ACCURACY)
     before = {metric: keys(plain, metric) for metric in (ACCURACY, BITS)}
-    reader(300).save_pretrained(folders[0])
+    small_tokenizer(300).save_pretrained(folders[0])
     assert keys(plain, ACCURACY) == before[ACCURACY]
     assert not set(keys(plain, BITS)) & set(before[BITS])
 

@@ -1,4 +1,4 @@
-"""The field's own tool, lm-evaluation-harness, scores an exported hybrid as we do: from a folder, live, by command."""
+"""lm-evaluation-harness gives an exported hybrid the same scores: from a folder, as an object, and by command."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from tests.helpers.text_hybrids import LENGTH, exported
+from tests.helpers.text_hybrids import LENGTH, export_hybrid
 from tests.helpers.tokenizers import PROSE
 
 pytest.importorskip("lm_eval")
@@ -51,7 +51,7 @@ TASKS: dict[str, dict[str, Any]] = {
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the hybrid, the two tasks as YAML, and their texts."""
     folder = tmp_path_factory.mktemp("lm-eval")
-    exported(folder / "hybrid")
+    export_hybrid(folder / "hybrid")
     rows = {"pico_choice": QUESTIONS, "pico_pages": [{"page": page} for page in PAGES]}
     for name, task in TASKS.items():
         file = folder / f"{name}.jsonl"

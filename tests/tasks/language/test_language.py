@@ -28,13 +28,13 @@ from manticore.tasks.options import TaskOptions
 from manticore.tasks.splits import SPLIT_NAMES
 from manticore.training.scoring import bits_per_byte, score
 from tests.helpers.pico import component
-from tests.helpers.trained_tokenizers import reader, sample
+from tests.helpers.trained_tokenizers import sample, small_tokenizer
 
 
 @settings(max_examples=50, deadline=None)
 @given(st.lists(st.text(min_size=1, max_size=80), min_size=1, max_size=6), st.integers(2, 9))
 def test_every_token_is_predicted_once_from_its_own_document(documents: list[str], length: int) -> None:
-    tokenizer = reader()
+    tokenizer = small_tokenizer()
     examples = chunk(documents, tokenizer, length)
     assert examples.num_bytes is not None
     assert examples.groups is not None
@@ -51,7 +51,7 @@ def test_every_token_is_predicted_once_from_its_own_document(documents: list[str
 
 def test_no_state_leaks_from_one_document_to_the_next() -> None:
     """The logits of the second document do not depend on the first, in a recurrent model and with attention."""
-    tokenizer = reader()
+    tokenizer = small_tokenizer()
     second = sample()[3][:200]
     for family in ("mamba", "gpt_neo"):
         model = component(family).model
@@ -73,9 +73,9 @@ def test_splits_share_no_document() -> None:
     assert isinstance(task, LanguageTask)
     with pytest.raises(ManticoreError, match="has no tokenizer; call with_tokenizer first"):
         task.splits()
-    read = task.with_tokenizer(reader())
-    assert read.with_tokenizer(reader()).texts() is read.texts()
-    assert task.with_tokenizer(reader()) is read
+    read = task.with_tokenizer(small_tokenizer())
+    assert read.with_tokenizer(small_tokenizer()).texts() is read.texts()
+    assert task.with_tokenizer(small_tokenizer()) is read
     splits = read.splits()
     texts = task.texts()
     documents = task.documents()
@@ -86,9 +86,9 @@ def test_splits_share_no_document() -> None:
     assert splits.test.num_bytes is not None
     assert splits.test.num_bytes.sum() == sum(len(text.encode()) for text in texts.test)
     tokens = len(splits.train.flat) + len(splits.train_arch.flat)
-    assert tokens > 0.97 * sum(len(reader()(text)["input_ids"]) for text in texts.train)
+    assert tokens > 0.97 * sum(len(small_tokenizer()(text)["input_ids"]) for text in texts.train)
     assert "bits" not in read.describe()
-    assert f"vocabulary of {reader().vocab_size:,} tokens" in read.describe()
+    assert f"vocabulary of {small_tokenizer().vocab_size:,} tokens" in read.describe()
 
 
 @settings(max_examples=40, deadline=None)
@@ -231,7 +231,7 @@ def test_unknown_tokens_count_no_bytes() -> None:
 
 
 def test_a_tokenizer_that_lowercases_is_refused() -> None:
-    tokenizer = copy.deepcopy(reader())
+    tokenizer = copy.deepcopy(small_tokenizer())
     tokenizer.backend_tokenizer.normalizer = Lowercase()
     task = load_task(TaskOptions("text@passage=4000,length=64"))
     assert isinstance(task, LanguageTask)
@@ -242,7 +242,7 @@ def test_a_tokenizer_that_lowercases_is_refused() -> None:
 def test_bytes_do_not_depend_on_the_tokenizer() -> None:
     task = load_task(TaskOptions("text@passage=4000,length=64", test=9, val=9, train=30))
     assert isinstance(task, LanguageTask)
-    sizes = [task.with_tokenizer(reader(size)).splits().test.num_bytes for size in (300, 512)]
+    sizes = [task.with_tokenizer(small_tokenizer(size)).splits().test.num_bytes for size in (300, 512)]
     assert sizes[0] is not None
     assert sizes[1] is not None
     assert len(sizes[0]) > len(sizes[1])
@@ -252,14 +252,14 @@ def test_bytes_do_not_depend_on_the_tokenizer() -> None:
 def test_bits_per_byte_of_a_uniform_model() -> None:
     task = load_task(TaskOptions("text@passage=4000,length=64", test=9, val=9, train=30))
     assert isinstance(task, LanguageTask)
-    read = task.with_tokenizer(reader())
+    read = task.with_tokenizer(small_tokenizer())
 
     class Uniform(torch.nn.Module):
         def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
             return torch.zeros(*input_ids.shape, 512)
 
     result = score(Uniform(), read.splits().test, read.collate, 16)
-    tokens = sum(len(reader()(text)["input_ids"]) + 1 for text in task.texts().test)
+    tokens = sum(len(small_tokenizer()(text)["input_ids"]) + 1 for text in task.texts().test)
     size = sum(len(text.encode()) for text in task.texts().test)
     assert result.bits_per_byte == pytest.approx(tokens * math.log2(512) / size, rel=1e-6)
     assert result.sort_key == -result.bits_per_byte
