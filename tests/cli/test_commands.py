@@ -238,12 +238,12 @@ def test_finetune_goes_on_to_the_same_weights(
         sizes = ["--steps", 6, "--batch-size", 4, "--lr", 1e-3]
         return ["finetune", pico_run, *DATA, files, *sizes, "--out", tmp_path / out]
 
-    monkeypatch.setattr(finetune, "setup_hardware", lambda _: Hardware(checkpoint_every=2, log_every=1))
+    monkeypatch.setattr(finetune, "setup_hardware", lambda _: Hardware(checkpoint_every=2))
     assert call(capsys, *words("whole"))[0] == 0
     step = finetune.TrainModule.weight_step
 
     def stops(module: finetune.TrainModule, batch: dict[str, object]) -> float:
-        if module.done == 3:
+        if module.step_count == 3:
             raise ManticoreError("the lights went out")
         return step(module, batch)  # type: ignore[arg-type]
 

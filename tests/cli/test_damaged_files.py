@@ -99,7 +99,7 @@ def _text(text: str) -> Callable[[Path], object]:
         ("checkpoints/search.safetensors", _wider, "weights of another model"),
         ("checkpoints/search.safetensors", Path.unlink, "no such weights"),
         ("checkpoints/search.json", _text("{"), "not JSON"),
-        ("checkpoints/search.json", _text("{}"), "not what a finished phase leaves"),
+        ("checkpoints/search.json", _text("{}"), "not the record of a finished phase"),
         ("recipe.yaml", _text("a: [b"), "not YAML"),
         ("recipe.yaml", _text("- 1"), "a recipe is a mapping"),
         ("metrics.json", _text("{"), "not JSON"),
@@ -214,5 +214,7 @@ def test_a_loss_that_is_no_number_is_one_line_and_keeps_the_run(
     assert "the loss became nan" in told
     assert "the last saved state is kept" in told
     assert [entry.name for entry in (tmp_path / "run" / "checkpoints").iterdir()] == ["search.ckpt"]
-    assert torch.load(tmp_path / "run" / "checkpoints" / "search.ckpt", weights_only=True)["manticore"]["done"] > 0
+    assert (
+        torch.load(tmp_path / "run" / "checkpoints" / "search.ckpt", weights_only=True)["manticore"]["step_count"] > 0
+    )
     assert (tmp_path / "run" / "recipe.yaml").exists()
