@@ -45,7 +45,7 @@ def test_page_is_self_contained(tmp_path: Path) -> None:
 
 def test_page_shows_every_number(tmp_path: Path) -> None:
     words = page(tmp_path, transfer_result()).plain_text
-    for said in (
+    for expected in (
         "manticore 0.1.0 · 4 paths · 2 proxies · 3 seeds one + two: a path transferred to lra-x",
         "Bars and margins are 95% confidence intervals over 3 seeds",
         "On the target, gpt-neo is one and mamba is two.",
@@ -60,7 +60,7 @@ def test_page_shows_every_number(tmp_path: Path) -> None:
         "GPU none",
         "55 min 12 s with 2 workers",
     ):
-        assert said in words, said
+        assert expected in words, expected
 
 
 def test_chart_has_a_dot_for_each_path_and_labels_two(tmp_path: Path) -> None:
@@ -75,8 +75,8 @@ def test_chart_has_a_dot_for_each_path_and_labels_two(tmp_path: Path) -> None:
 
 
 def test_sentences_have_no_more_certainty_than_the_numbers() -> None:
-    said = sentences(transfer_result())
-    assert said == [
+    text = sentences(transfer_result())
+    assert text == [
         "The searches on mad-copying and mad-recall choose two · one, which ranks 2 of 4 on lra-x with 52.0 ± 2.0 %. "
         "Its difference to two alone is +2.0 ± 3.0 points; the interval includes zero.",
         "It is 8.0 ± 1.0 points below the best path, one · two, which is selected by test scores; "
@@ -104,13 +104,13 @@ def test_what_was_not_measured_is_omitted() -> None:
     costs[2] = replace(costs[2], flops=None)
     correlations[-1] = replace(correlations[-1], score=None, log_weight=interval(1.0, None, 2))
     result = replace(result, search=None, costs=tuple(costs), correlations=tuple(correlations))
-    said = " ".join(sentences(result))
-    assert "This path is two alone. It is 10.0 points below" in said
-    assert "there is no interval" in said
-    assert "is undefined: one of the two is the same for all paths" in said
-    assert "is 1.00; there are too few paths for an interval" in said
-    assert "itself reaches" not in said
-    assert "9.0 M tokens and an unmeasured number of FLOPs" in said
+    text = " ".join(sentences(result))
+    assert "This path is two alone. It is 10.0 points below" in text
+    assert "there is no interval" in text
+    assert "is undefined: one of the two is the same for all paths" in text
+    assert "is 1.00; there are too few paths for an interval" in text
+    assert "itself reaches" not in text
+    assert "9.0 M tokens and an unmeasured number of FLOPs" in text
 
 
 def test_nothing_is_below_the_best_path() -> None:

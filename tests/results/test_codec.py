@@ -1,4 +1,4 @@
-"""Results are written and read through the same dataclasses, and what is not one is refused with its key."""
+"""Results are written and read through the same dataclasses; other data is refused with the key that is wrong."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Whole(Result):
 WHOLE = Whole(BITS, (Part("a", 1.5, (2.0, 3)), Part("b", None)), {"x": {"y": 0.5}}, {"gpu": None, "cores": 2}, True)
 
 
-def test_what_is_written_is_read(tmp_path: Path) -> None:
+def test_a_result_is_read_as_it_was_written(tmp_path: Path) -> None:
     WHOLE.save(tmp_path)
     assert Whole.load(tmp_path) == WHOLE
     assert list(json.loads((tmp_path / "whole.json").read_text())) == [
@@ -88,20 +88,20 @@ def test_a_field_with_a_default_may_be_missing() -> None:
         ({"facts": "x" * 100}, "facts: expected an object, got 'x+…$"),
     ],
 )
-def test_what_is_wrong_is_named_with_its_key(change: dict[str, object], message: str) -> None:
+def test_the_wrong_key_is_named(change: dict[str, object], message: str) -> None:
     with pytest.raises(BadFile, match=f"^the.json: {message}") as caught:
         decode(Whole, {**encode(WHOLE), **change}, "the.json")
     assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("text", ["[]", "{}", '{"format": 2}', '{"format": 3}', "{", '{"format": null}'])
-def test_a_file_of_something_else(tmp_path: Path, text: str) -> None:
+def test_another_file_is_refused(tmp_path: Path, text: str) -> None:
     (tmp_path / "whole.json").write_text(text)
     with pytest.raises(BadFile, match=r"whole.json"):
         Whole.load(tmp_path)
 
 
-def test_a_file_of_another_format_says_which_was_expected(tmp_path: Path) -> None:
+def test_the_expected_format_is_named(tmp_path: Path) -> None:
     (tmp_path / "whole.json").write_text('{"format": 2}')
     with pytest.raises(BadFile, match=r'not a Whole \(expected an object with "format": 3\)'):
         Whole.load(tmp_path)

@@ -1,4 +1,4 @@
-"""The results under benchmarks/ are read by the present schema, and every page can be made from them."""
+"""The results under benchmarks/ fit the present schema, and a page can be rendered from each of them."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ FOLDER = Path(__file__).parents[2] / "benchmarks" / "results"
 FILES = [file for file in sorted(FOLDER.glob("*.json")) if "format" in json.loads(file.read_text(encoding="utf-8"))]
 
 
-def test_there_are_results() -> None:
+def test_results_are_shipped() -> None:
     assert len(FILES) >= 9
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
-def test_a_result_is_read_and_has_a_page(file: Path) -> None:
+def test_a_shipped_result_is_read_and_has_a_page(file: Path) -> None:
     data = json.loads(file.read_text(encoding="utf-8"))
     number = data.pop("format")
     if "tasks" in data:

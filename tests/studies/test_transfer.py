@@ -1,4 +1,4 @@
-"""`manticore transfer` through the Python door: real runs at pico size, what they leave, and what is refused."""
+"""`manticore transfer` from Python: real runs at pico size, the files they write, and recipes that are refused."""
 
 from __future__ import annotations
 
@@ -42,22 +42,24 @@ def recipe(task: str, **keys: Any) -> Recipe:
     return load_recipe("search/mad", merge(merge(KEYS, {"task": {"name": task}}), keys)).recipe
 
 
-def go(out: Path, *proxies: Recipe, target: Recipe | None = None, search_target: bool = False) -> TransferResult:
+def transfer_to(
+    out: Path, *proxies: Recipe, target: Recipe | None = None, search_target: bool = False
+) -> TransferResult:
     return transfer.run(proxies, target or recipe(TARGET), out, 1, Console(quiet=True), search_target)
 
 
 @pytest.fixture(scope="module")
-def done(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished run."""
     with pytest.MonkeyPatch.context() as patch:
-        folder = tmp_path_factory.mktemp("programmed")
+        folder = tmp_path_factory.mktemp("transfer")
         patch.setenv("MANTICORE_CACHE", str(folder / "cache"))
-        go(folder / "out", recipe(PROXY), search_target=True)
+        transfer_to(folder / "out", recipe(PROXY), search_target=True)
     return folder / "out"
 
 
-def test_it_leaves_its_numbers_its_path_and_its_page(done: Path) -> None:
-    result, architecture = TransferResult.load(done), Architecture.load(done / "architecture.json")
+def test_result_path_and_page_are_written(finished: Path) -> None:
+    result, architecture = TransferResult.load(finished), Architecture.load(finished / "architecture.json")
     assert result.path == architecture.path
     assert result.target.base == architecture.base
     assert result.proxy_names == ("mad-in-context-recall@vocab_size=8,seq_len=8,train=96",)
@@ -65,12 +67,12 @@ def test_it_leaves_its_numbers_its_path_and_its_page(done: Path) -> None:
     assert [path.path for path in result.paths] == [
         (first, second) for first in ("gpt-neo", "mamba") for second in ("gpt-neo", "mamba")
     ]
-    assert (done / "report.html").read_text(encoding="utf-8").startswith("<!DOCTYPE html>")
+    assert (finished / "report.html").read_text(encoding="utf-8").startswith("<!DOCTYPE html>")
 
 
-def test_numbers_are_those_of_the_trials(done: Path) -> None:
-    result = TransferResult.load(done)
-    kept = [read_json(file) for file in (done / "trials").glob("*.result.json")]
+def test_the_result_has_the_numbers_of_the_trials(finished: Path) -> None:
+    result = TransferResult.load(finished)
+    kept = [read_json(file) for file in (finished / "trials").glob("*.result.json")]
     tested = [record for record in kept if record["job"]["split"] == "test"]
     assert {record["job"]["recipe"]["task"]["name"] for record in tested} == {TARGET}
     base = result.target.base
@@ -92,13 +94,13 @@ def test_numbers_are_those_of_the_trials(done: Path) -> None:
     assert searched > trained / 4
 
 
-def test_the_same_folder_again_trains_nothing(done: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    before = TransferResult.load(done)
-    monkeypatch.setenv("MANTICORE_CACHE", str(done.parent / "cache"))
+def test_the_same_folder_again_trains_nothing(finished: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = TransferResult.load(finished)
+    monkeypatch.setenv("MANTICORE_CACHE", str(finished.parent / "cache"))
     monkeypatch.setattr(TrialRunner, "__call__", lambda self, trial: pytest.fail(f"trained again: {trial}"))
-    after = go(done, recipe(PROXY), search_target=True)
+    after = transfer_to(finished, recipe(PROXY), search_target=True)
     assert replace(after, seconds=0.0, machine={}) == replace(before, seconds=0.0, machine={})
-    assert not list(JobStore(done / "trials").folder.glob("*.claim.json"))
+    assert not list(JobStore(finished / "trials").folder.glob("*.claim.json"))
 
 
 REFUSED: list[tuple[list[Recipe], dict[str, Any], str]] = [
@@ -119,21 +121,21 @@ REFUSED: list[tuple[list[Recipe], dict[str, Any], str]] = [
 
 @pytest.mark.usefixtures("cached")
 @pytest.mark.parametrize(
-    ("proxies", "keys", "message"), REFUSED, ids=lambda held: held if isinstance(held, str) else ""
+    ("proxies", "keys", "message"), REFUSED, ids=lambda value: value if isinstance(value, str) else ""
 )
-def test_what_does_not_go_together_is_refused_and_nothing_is_written(
+def test_recipes_that_do_not_fit_are_refused_before_anything_is_written(
     tmp_path: Path, proxies: list[Recipe], keys: dict[str, Any], message: str
 ) -> None:
-    with pytest.raises(ManticoreError, match=message) as told:
-        go(tmp_path / "out", *proxies, target=recipe(TARGET, **keys))
-    assert "\n" not in str(told.value)
+    with pytest.raises(ManticoreError, match=message) as error:
+        transfer_to(tmp_path / "out", *proxies, target=recipe(TARGET, **keys))
+    assert "\n" not in str(error.value)
     assert not (tmp_path / "out").exists()
 
 
-def test_a_folder_of_something_else_is_refused(tmp_path: Path) -> None:
+def test_a_folder_with_other_files_is_refused(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("mine")
     with pytest.raises(ManticoreError, match="already holds something else"):
-        go(tmp_path, recipe(PROXY))
+        transfer_to(tmp_path, recipe(PROXY))
 
 
 def test_the_base_of_a_hub_is_the_component_of_the_first_stage() -> None:

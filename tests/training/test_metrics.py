@@ -1,4 +1,4 @@
-"""Accuracy and bits per byte: which end is better, and how values, changes and regrets are written."""
+"""Accuracy and bits per byte: direction, and how values, changes and regrets are written."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from manticore.training.scoring import Score
 from tests.helpers.study_results import text_task
 
 
-def test_the_better_end() -> None:
+def test_direction() -> None:
     assert ACCURACY.best_of([0.2, 0.9, 0.5]) == 0.9
     assert BITS.best_of([1.2, 0.9, 1.5]) == 0.9
     assert math.isnan(BITS.best_of([]))
@@ -27,7 +27,7 @@ def test_the_better_end() -> None:
         (ACCURACY, "63.0 ± 1.5 %", "−4.2 ± 1.9 points", "1.2 ± 0.4 points below"),
         (BITS, "0.630 ± 0.015 bits per byte", "−0.042 ± 0.019 bits per byte", "0.012 ± 0.004 bits per byte above"),
     ],
-    ids=lambda held: held.name if isinstance(held, Metric) else "",
+    ids=lambda value: value.name if isinstance(value, Metric) else "",
 )
 def test_format(metric: Metric, value: str, change: str, regret: str) -> None:
     assert metric.format(0.63, 0.015) == value
@@ -48,15 +48,15 @@ def test_a_score_is_written_by_its_metric() -> None:
     assert Score(1.0, 0.2, 8, bits_per_byte=1.9124, std_error=0.01).format() == "1.912 ± 0.020 bits per byte"
 
 
-def test_nothing_is_worse_than_what_diverged() -> None:
-    """Eight bits tell any byte, so who needs more is counted with eight, as is who diverged."""
+def test_no_score_is_worse_than_that_of_a_model_that_diverged() -> None:
+    """Any byte can be coded with eight bits, so that a model with more is counted with eight."""
     for metric in (ACCURACY, BITS):
         for value in (0.0, 0.4, 1.0, 7.0, 8.0, 90.0):
             assert metric.sort_key(metric.value_of({metric.name: value})) >= metric.sort_key(metric.worst)
     assert BITS.value_of({"bits_per_byte": 90.0}) == BITS.value_of(worst_scores()) == 8.0
 
 
-def test_an_axis_is_written_in_the_unit() -> None:
+def test_an_axis_has_the_unit_of_the_metric() -> None:
     assert [text for _, text in tick_labels(Scale(0.65, 0.85, 100), ACCURACY)] == [
         "65 %",
         "70 %",
