@@ -147,30 +147,30 @@ class ProjectorSet:
         The set may have further donors. Raises ManticoreError with the first difference: base, number of stages,
         projector, or the weights, width or layer boundaries of a component.
         """
-        place = self.folder or "this projector set"
+        where = self.folder or "this projector set"
         for label, in_set, in_space in (
             ("base", self.base, base),
             ("number of stages", self.stages, space.stages),
             ("projector", dict(self.projector), space.projector_config),
         ):
             if in_set != in_space:
-                raise ManticoreError(f"{place} has {label} {_short(in_set)}, the search space {_short(in_space)}")
+                raise ManticoreError(f"{where} has {label} {_short(in_set)}, the search space {_short(in_space)}")
         for component in components:
             fitted = self.components.get(component.name)
             if fitted is None:
                 known = ", ".join(sorted(self.components))
-                raise ManticoreError(f"{place} has no projectors of '{component.name}'; it was made for {known}")
+                raise ManticoreError(f"{where} has no projectors of '{component.name}'; it was made for {known}")
             loaded = SetComponent.of(component, space.stages)
             for key in ("weights", "width", "layer_boundaries"):
                 in_set, in_space = getattr(fitted, key), getattr(loaded, key)
                 if in_set != in_space:
                     raise ManticoreError(
-                        f"{place} was made for other {key} of '{component.name}': "
+                        f"{where} was made for other {key} of '{component.name}': "
                         f"{_short(in_set)}, here {_short(in_space)}"
                     )
 
     def apply_to(self, supernet: Supernet) -> None:
-        """Copy the projectors into a supernet, in place. Raises ManticoreError if the set does not fit; see `check`."""
+        """Copy the projectors into a supernet, in where. Raises ManticoreError if the set does not fit; see `check`."""
         self.check(list(supernet.components.values()), supernet.space, supernet.base)
         supernet.load_state_dict({key: self.weights[key] for key in projector_state(supernet)}, strict=False)
 

@@ -34,7 +34,7 @@ class SideTiming:
         missing: the command that installs the side, if it is not installed.
         seconds, repeats: median time and number of runs.
         peak_bytes: peak memory; None where the system does not tell.
-        speedup: how many times faster ours is.
+        speedup: how many times faster reference is.
         memory_share: our peak memory as a share of this side's.
         target: what was expected.
         target_met: whether it is; None without a target.
@@ -126,22 +126,24 @@ def run_case(case: Case, repeats: int, budget: float, quick: bool) -> list[SideT
     size = case.size(quick)
     timings = race({side: setup(size) for side, setup in case.sides.items() if side not in missing}, repeats, budget)
     peaks = {side: peak_in_subprocess(case.name, side, quick) for side in timings}
-    ours = next(iter(case.sides))
+    reference = next(iter(case.sides))
     rows = []
     for side in case.sides:
         if side in missing:
             rows.append(SideTiming(case.name, side, dict(size), missing=f"pip install {missing[side]}"))
             continue
         comparison: dict[str, Any] = {}
-        if side != ours:
-            comparison = compare(ratio(timings[side], timings[ours]), peaks[ours], peaks[side], case.targets.get(side))
+        if side != reference:
+            comparison = compare(
+                ratio(timings[side], timings[reference]), peaks[reference], peaks[side], case.targets.get(side)
+            )
         seconds, runs = timings[side].seconds, timings[side].repeats
         rows.append(SideTiming(case.name, side, dict(size), None, seconds, runs, peaks[side], **comparison))
     return rows
 
 
 def compare(speedup: float, our_peak: int | None, their_peak: int | None, target: Target | None) -> dict[str, Any]:
-    """The fields of `SideTiming` that compare a side with ours."""
+    """The fields of `SideTiming` that compare a side with reference."""
     share = our_peak / their_peak if our_peak and their_peak else None
     target = target or Target()
     checks = [speedup >= target.speedup] if target.speedup else []

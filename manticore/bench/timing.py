@@ -39,7 +39,7 @@ def ratio(numerator: Timing, *denominators: Timing) -> float:
     their ratio. It does change the quotient of two medians.
     """
     rounds = zip(numerator.samples, *(timing.samples for timing in denominators), strict=False)
-    quotients: list[float] = [first / sum(others) for first, *others in rounds]
+    quotients: list[float] = [sample / sum(samples) for sample, *samples in rounds]
     return statistics.median(quotients)
 
 

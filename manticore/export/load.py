@@ -59,8 +59,8 @@ def load_hybrid(path: Path) -> PreTrainedModel:
         raise ManticoreError(f"{path} holds no hybrid: there is no config.json in it")
     if not (folder / "model.safetensors").exists() and not any(folder.glob("*.safetensors.index.json")):
         pickle = pickled_weights(folder)
-        found = f"it holds pickled weights ({pickle}), which are never read" if pickle else "it holds no weights"
-        raise ManticoreError(f"{folder} has no model.safetensors; {found}")
+        content = f"it holds pickled weights ({pickle}), which are never read" if pickle else "it holds no weights"
+        raise ManticoreError(f"{folder} has no model.safetensors; {content}")
     try:
         config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
         if not isinstance(config, HybridConfig):

@@ -124,7 +124,7 @@ def transfer_arms(paths: Sequence[PathScores], target: TaskStudy) -> tuple[Trans
             seed_scores=path.seed_scores,
             lead=lead(path.seed_scores, base.seed_scores, metric),
             regret=lead(ranked[0].seed_scores, path.seed_scores, metric),
-            rank=1 + sum(metric.sort_key(other.score.mean) > metric.sort_key(path.score.mean) for other in paths),
+            rank=1 + sum(metric.sort_key(rival.score.mean) > metric.sort_key(path.score.mean) for rival in paths),
         )
         for name, path in named.items()
     ]

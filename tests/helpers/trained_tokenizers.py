@@ -6,8 +6,8 @@ from functools import cache
 
 from transformers import PreTrainedTokenizerFast
 
-from manticore.tasks.language.bpe import train_bpe
 from manticore.tasks.language.documents import passages, read_documents
+from manticore.tasks.language.pretraining import train_bpe
 from manticore.tasks.language.text import SAMPLE
 
 

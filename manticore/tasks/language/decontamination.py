@@ -36,5 +36,5 @@ def drop_overlapping(documents: Iterable[str], reference: Iterable[str]) -> list
 
 def _runs(text: str) -> Iterator[int]:
     """A hash of every run of words."""
-    words = _WORD.findall(text.lower())
-    return (hash(tuple(words[start : start + RUN])) for start in range(len(words) - RUN + 1))
+    tokens = _WORD.findall(text.lower())
+    return (hash(tuple(tokens[start : start + RUN])) for start in range(len(tokens) - RUN + 1))

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from transformers import PreTrainedTokenizerBase
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from manticore.components.tokenizers import read_tokenizer
 from manticore.errors import ManticoreError
-from manticore.tasks.language.bpe import train_bpe
 from manticore.tasks.language.chunking import boundary_tokens
 from manticore.tasks.language.decontamination import drop_overlapping
-from manticore.tasks.language.documents import passages, read_documents
+from manticore.tasks.language.documents import SEPARATOR, passages, read_documents
 from manticore.tasks.language.splitting import num_bytes
 
 FileDocuments = dict[str, list[str]]
@@ -104,3 +104,22 @@ def train_tokenizer(documents: list[str], vocabulary: int, length: int, folder: 
 def _summary(files: FileDocuments) -> str:
     documents = all_documents(files)
     return f"{len(documents):,} documents, {sum(map(len, documents)) / 1e6:.1f} M characters"
+
+
+def train_bpe(texts: Iterable[str], size: int, length: int) -> PreTrainedTokenizerFast:
+    """A byte-level BPE tokenizer (Sennrich et al. 2016; bytes as in GPT-2) of `size` tokens, with the special token `<|endoftext|>`, for models of context length `length`.
+
+    It encodes every string of bytes, and decodes it unchanged.
+    """
+    core = Tokenizer(models.BPE())
+    core.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    core.decoder = decoders.ByteLevel()
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    trainer = trainers.BpeTrainer(
+        vocab_size=size, special_tokens=[SEPARATOR], initial_alphabet=alphabet, show_progress=False
+    )
+    core.train_from_iterator(texts, trainer)
+    special = dict.fromkeys(("bos_token", "eos_token", "pad_token", "unk_token"), SEPARATOR)
+    return PreTrainedTokenizerFast(
+        tokenizer_object=core, model_max_length=length, model_input_names=["input_ids", "attention_mask"], **special
+    )
