@@ -107,9 +107,10 @@ def _summary(files: FileDocuments) -> str:
 
 
 def train_bpe(texts: Iterable[str], size: int, length: int) -> PreTrainedTokenizerFast:
-    """A byte-level BPE tokenizer (Sennrich et al. 2016; bytes as in GPT-2) of `size` tokens, with the special token `<|endoftext|>`, for models of context length `length`.
+    """A byte-level BPE tokenizer (Sennrich et al. 2016; bytes as in GPT-2) for models of context length `length`.
 
-    It encodes every string of bytes, and decodes it unchanged.
+    It has `size` tokens, the special token `<|endoftext|>` among them. It encodes every string of bytes, and decodes it
+    unchanged.
     """
     core = Tokenizer(models.BPE())
     core.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
