@@ -17,7 +17,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from manticore.errors import ManticoreError
+from manticore.errors import ManticoreError, UnknownName
 from manticore.modeling import heads, projectors, wiring
 from manticore.modeling.configuration_manticore import HybridConfig
 from manticore.utils.io import write_text
@@ -71,6 +71,8 @@ def custom_source(registry: Registry, name: str) -> str:
 
     Raises ManticoreError if the source is not available, or if it uses names that a checkpoint does not have.
     """
+    if name not in registry.table:
+        raise UnknownName("kind of task" if registry is HEAD else registry.decorator, name, registry.table)
     target = registry.table[name]
     if target.__module__ == registry.module.__name__:
         return ""

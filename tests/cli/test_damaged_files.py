@@ -65,14 +65,14 @@ def test_a_state_that_is_none(capsys: pytest.CaptureFixture[str], unfinished: Pa
 
 def test_a_state_is_never_unpickled(capsys: pytest.CaptureFixture[str], unfinished: Path, tmp_path: Path) -> None:
     state(unfinished).write_bytes(pickle.dumps(Trap(tmp_path / "sprung")))
-    assert "damaged, or not a state" in refusal(capsys, "search", "--out", unfinished, "--resume")
+    assert "damaged, or no checkpoint" in refusal(capsys, "search", "--out", unfinished, "--resume")
     assert not (tmp_path / "sprung").exists()
 
 
 @pytest.mark.parametrize("donor", [{"a": 1}, [1, 2]], ids=["mapping", "list"])
 def test_a_state_of_something_else(capsys: pytest.CaptureFixture[str], unfinished: Path, donor: object) -> None:
     torch.save(donor, state(unfinished))
-    assert "damaged, or not a state" in refusal(capsys, "search", "--out", unfinished, "--resume")
+    assert "damaged, or no checkpoint" in refusal(capsys, "search", "--out", unfinished, "--resume")
 
 
 def _cut(file: Path) -> None:
