@@ -98,14 +98,14 @@ def val_score(exp: Experiment, phase: Phase) -> Score:
 def choose_export(exp: Experiment, hybrid: Phase, solo: dict[str, Phase]) -> Choice:
     """What is exported: the hybrid, or a component within the budget whose validation score is better."""
     score = val_score(exp, hybrid)
-    reason = f"on the validation split {score.format()}"
+    reason = f"on the validation split {_value(score)}"
     if not solo:
         return Choice("hybrid", f"{reason}; components were not trained alone")
     scores = {name: val_score(exp, phase) for name, phase in solo.items() if within_budget(exp, phase)}
     if not scores:
         return Choice("hybrid", f"{reason}; no component alone is within the budget")
     best = max(scores, key=lambda name: scores[name].sort_key)
-    reason += f", best component {best} {scores[best].format()}"
+    reason += f", best component {best} {_value(scores[best])}"
     if scores[best].sort_key > score.sort_key and exp.recipe.selection.fallback_to_component:
         return Choice(best, reason)
     return Choice("hybrid", reason)
@@ -121,4 +121,8 @@ def within_budget(exp: Experiment, phase: Phase) -> bool:
 
 
 def _listed(scores: dict[str, Score]) -> str:
-    return ", ".join(f"{name} {score.format()}" for name, score in scores.items())
+    return ", ".join(f"{name} {_value(score)}" for name, score in scores.items())
+
+
+def _value(score: Score) -> str:
+    return score.metric.format(score.value)

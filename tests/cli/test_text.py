@@ -163,9 +163,7 @@ def test_zero_shot_trains_nothing_before_it_chooses(tmp_path: Path) -> None:
     assert bits_per_byte(model, words, ["It is a truth universally acknowledged"], 32) < 20
 
 
-def test_the_base_has_the_smallest_mean_kl(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_base_has_the_smallest_mean_kl(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     gpt, mamba = model_folder(tmp_path / "gpt", "gpt_neo"), model_folder(tmp_path / "mamba", "mamba")
     more = "--strategy zero-shot --set align.tokens=2000 --stages 2 --set selection.base_criterion=min_kl"
     assert search(tmp_path, gpt, mamba, more=more) == 0
