@@ -1,7 +1,7 @@
-"""Memory that is freed is kept for the next step. Knows nothing of tensors.
+"""The machine that a run uses: device, precision, threads, kernels, memory allocation, and its description.
 
-The C library gives large blocks back to the system as soon as they are freed and gets them anew, page by page and
-zeroed, at the next allocation; training on a CPU does so at every step.
+The C library returns large blocks to the system as soon as they are freed, and gets them again, page by page and
+zeroed, at the next allocation. Training on a CPU does so at every step, so freed blocks are kept here.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def set_malloc_thresholds() -> bool:
 
 
 def setup_hardware(options: RunOptions) -> Hardware:
-    """Choose device and precision, set threads, lend our kernels to transformers. Raises ManticoreError."""
+    """Choose device and precision, set threads, install the kernels in transformers. Raises ManticoreError."""
     if options.device == "cuda" and not torch.cuda.is_available():
         raise ManticoreError("run.device is cuda, but torch sees no CUDA device here; use auto or cpu")
     if options.threads:

@@ -113,7 +113,7 @@ class JobStore:
         self.path(job, "claim").unlink(missing_ok=True)
         lock = self._locks.pop(key_of(job), None)
         if lock is not None:
-            if self.has(job):  # whoever gets the lock from now on finds the result, so its file is of no use
+            if self.has(job):  # the next owner of the lock finds the result, so the lock file is obsolete
                 self._lock_path(job).unlink(missing_ok=True)
             lock.release()
 
