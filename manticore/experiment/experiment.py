@@ -168,7 +168,7 @@ class Experiment:
         return net
 
     def skeleton(self, base: str, alone: bool = False) -> Supernet:
-        """A supernet on the meta device: shapes without weights, for checks and costs. It takes no time or memory.
+        """A supernet on the meta device: projectors and head have shapes without weights. For checks and costs.
 
         A projector of a user that cannot be built there makes it an ordinary supernet.
         """

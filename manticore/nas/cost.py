@@ -67,7 +67,7 @@ def path_parameters(supernet: Supernet, path: Sequence[str], length: int) -> flo
     total = fixed_costs(supernet, length)[0]
     for stage, choice in enumerate(path):
         total += table[stage][supernet.candidates.index(choice)]
-    return total + sum(position_costs(supernet)[name] for name in set(path) & set(position_costs(supernet)))
+    return total + sum(count for name, count in position_costs(supernet).items() if name in path)
 
 
 def position_costs(supernet: Supernet) -> dict[str, int]:

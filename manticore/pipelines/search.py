@@ -141,7 +141,7 @@ def save_architecture(exp: Experiment, architecture: Architecture) -> None:
 
 
 def export_best(exp: Experiment, trained: TrainedModels, result: SearchResult) -> None:
-    """Export the best model, write the report, and last metrics.json, which marks the run as complete."""
+    """Export the best model, and last write metrics.json, which marks the run as complete."""
     best = trained.hybrid if result.exported == HYBRID else trained.solo[result.exported]
     if not exp.run_dir.hybrid.exists():
         card = search_card(exp.run_dir.root, result)

@@ -7,7 +7,7 @@ The annotation of a field is the only place that says which values it may have:
         steps: PositiveInt = 400
         optimizer: Literal["adamw", "muon"] = "adamw"
 
-`Options(steps=0)` raises, and so does a recipe or a flag that says the same.
+`Options(steps=0)` raises. A recipe or a flag with the same value raises as well.
 """
 
 from __future__ import annotations
