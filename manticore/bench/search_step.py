@@ -20,9 +20,10 @@ from manticore.components import BlockSize, Component, Scratch, load
 from manticore.components.spec import ComponentSpec
 from manticore.experiment.environment import set_malloc_thresholds
 from manticore.nas.space import SearchSpace
+from manticore.nas.strategies.base import Strategy
 from manticore.nas.supernet import Supernet
 from manticore.tasks.task import HeadSpec
-from manticore.training.optimizers import alpha_optimizer, weight_optimizer
+from manticore.training.optimizers import weight_optimizer
 from manticore.training.options import AlphaOptions, WeightOptions
 from manticore.utils.module_state import trainable_only
 
@@ -87,7 +88,9 @@ def optimizer_step(net: nn.Module, loss: Callable[[], Tensor], alphas: bool = Fa
     """
     named = [(name, p) for name, p in net.named_parameters() if (name == "alpha") == alphas]
     trainable = [p for _, p in named]
-    optimizer = alpha_optimizer(trainable[0], AlphaOptions()) if alphas else weight_optimizer(named, WeightOptions())
+    optimizer = (
+        Strategy().alpha_optimizer(trainable[0], AlphaOptions()) if alphas else weight_optimizer(named, WeightOptions())
+    )
 
     def thunk() -> None:
         optimizer.zero_grad(set_to_none=True)

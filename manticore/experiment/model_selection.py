@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 from torch import Tensor
 
 from manticore.experiment.experiment import Experiment, PhaseResult
-from manticore.experiment.phases import first_batches
+from manticore.experiment.phases import batch_to, first_batches
 from manticore.experiment.projectors import base_of_projector_set, build_aligned_supernet, uses_closed_form
 from manticore.nas.cost import flops, parameters, path_parameters
 from manticore.nas.selection import Budget, SelectionContext, selectors
@@ -57,7 +57,7 @@ def base_divergence(exp: Experiment, base: str) -> float:
     device = exp.hardware.device
     net = build_aligned_supernet(exp, base, exp.recipe.search.relaxation, "search").to(device)
     batches = first_batches(exp, "zero-shot", ZeroShot.batches)
-    return mean_stage_kl(net, [{name: tensor.to(device) for name, tensor in batch.items()} for batch in batches])
+    return mean_stage_kl(net, [batch_to(batch, device) for batch in batches])
 
 
 def select_path(exp: Experiment, supernet: Supernet) -> list[str]:

@@ -94,7 +94,7 @@ def _score_candidates(exp: Experiment, base: str, strategy: TrainingFree, relaxa
     started = time.monotonic()
     net = build_aligned_supernet(exp, base, relaxation, "search")
     batches = first_batches(exp, exp.recipe.search.strategy, strategy.batches)
-    alphas = strategy.alphas(net.to(exp.hardware.device), [_to(batch, exp.hardware.device) for batch in batches])
+    alphas = strategy.alphas(net.to(exp.hardware.device), [batch_to(batch, exp.hardware.device) for batch in batches])
     net.to("cpu")
     with torch.no_grad():
         net.alpha.copy_(alphas)
@@ -108,7 +108,8 @@ def first_batches(exp: Experiment, purpose: str, count: int) -> list[Batch]:
     return [stream.batch(step) for step in range(min(count, stream.per_epoch))]
 
 
-def _to(batch: Batch, device: torch.device) -> Batch:
+def batch_to(batch: Batch, device: torch.device) -> Batch:
+    """The batch on a device."""
     return {name: tensor.to(device) for name, tensor in batch.items()}
 
 

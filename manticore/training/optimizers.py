@@ -1,4 +1,4 @@
-"""Optimizers and learning-rate schedules of weights and of alphas."""
+"""Optimizer of the weights and learning-rate schedules. The optimizer of the alphas is the strategy's."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from collections.abc import Collection, Iterable
 from typing import Any
 
 from torch import nn
-from torch.optim import Adam, AdamW, Optimizer
+from torch.optim import AdamW, Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
 from manticore.training.muon import Muon
-from manticore.training.options import AlphaOptions, WeightOptions
+from manticore.training.options import WeightOptions
 
 EMBEDDINGS_AND_HEAD = ("embed", "wte", "wpe", "head", "score", "positions", "tokens")
 """Parts of the names of embeddings, position tables and heads."""
@@ -51,11 +51,6 @@ def weight_optimizer(
 def _is_embedding_or_head(name: str) -> bool:
     """Whether a parameter belongs to an embedding, a position table or a head; none is inside a segment."""
     return ".segment." not in name and any(part in name for part in EMBEDDINGS_AND_HEAD)
-
-
-def alpha_optimizer(alpha: nn.Parameter, options: AlphaOptions) -> Optimizer:
-    """Adam over the alphas, without weight decay."""
-    return Adam([alpha], lr=options.lr, betas=(options.beta1, options.beta2), weight_decay=0.0)
 
 
 def cosine(optimizer: Optimizer, steps: int, min_lr_ratio: float, warmup_steps: int = 0) -> LambdaLR:

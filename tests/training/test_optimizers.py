@@ -7,8 +7,9 @@ import torch
 from torch import nn
 
 from manticore.nas.discretize import discretize
+from manticore.nas.strategies.base import Strategy
 from manticore.training.modules import donor_parameter_names
-from manticore.training.optimizers import alpha_optimizer, cosine, weight_optimizer
+from manticore.training.optimizers import cosine, weight_optimizer
 from manticore.training.options import AlphaOptions, WeightOptions
 from tests.helpers import search_module as bench
 from tests.helpers.pico import component
@@ -74,5 +75,7 @@ def test_a_component_name_that_contains_head_is_no_head() -> None:
 
 
 def test_alphas_have_their_own_optimizer_without_weight_decay() -> None:
-    (group,) = alpha_optimizer(nn.Parameter(torch.zeros(2, 2)), AlphaOptions(lr=0.07, beta1=0.4)).param_groups
+    (group,) = (
+        Strategy().alpha_optimizer(nn.Parameter(torch.zeros(2, 2)), AlphaOptions(lr=0.07, beta1=0.4)).param_groups
+    )
     assert (group["lr"], group["betas"], group["weight_decay"]) == (0.07, (0.4, 0.999), 0.0)

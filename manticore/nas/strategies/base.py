@@ -87,7 +87,7 @@ class Strategy:
         raise NotImplementedError
 
     def alpha_optimizer(self, alpha: nn.Parameter, options: AlphaOptions) -> Optimizer:
-        """The optimizer of the alphas; default: Adam."""
+        """The optimizer of the alphas; default: Adam without weight decay."""
         return Adam([alpha], lr=options.lr, betas=(options.beta1, options.beta2), weight_decay=0.0)
 
     def regularizer(self, default: Regularizer) -> Regularizer:
