@@ -19,12 +19,13 @@ from manticore.bench.timing import Thunk, race, ratio
 from manticore.components import BlockSize, Component, Scratch, load
 from manticore.components.spec import ComponentSpec
 from manticore.experiment.environment import set_malloc_thresholds
+from manticore.nas.options import AlphaOptions
 from manticore.nas.space import SearchSpace
 from manticore.nas.strategies.base import Strategy
 from manticore.nas.supernet import Supernet
 from manticore.tasks.task import HeadSpec
 from manticore.training.optimizers import weight_optimizer
-from manticore.training.options import AlphaOptions, WeightOptions
+from manticore.training.options import WeightOptions
 from manticore.utils.module_state import trainable_only
 
 DENSE_LIMIT, SAMPLED_LIMIT = 1.10, 1.15

@@ -27,6 +27,7 @@ def run(options: ReportCommand) -> None:
     """Write the page and print where it is."""
     from manticore.experiment.run_dir import finished_run
     from manticore.report.run.page import write_run_report
+    from manticore.report.run.reading import read_run
     from manticore.report.study.page import write_study_report
     from manticore.report.transfer.page import write_transfer_report
 
@@ -34,4 +35,4 @@ def run(options: ReportCommand) -> None:
         if (options.folder / file).exists():
             print(write(options.folder))
             return
-    print(write_run_report(finished_run(options.folder).root))
+    print(write_run_report(read_run(finished_run(options.folder).root)))

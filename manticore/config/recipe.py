@@ -14,12 +14,12 @@ from manticore.config.sections import (
     FinetuneOptions,
     RunOptions,
     ScratchOptions,
-    SearchOptions,
     SelectionOptions,
     StudyOptions,
 )
 from manticore.nas.space import SearchSpace
 from manticore.tasks.options import TaskOptions
+from manticore.training.options import SearchOptions
 from manticore.utils.fields import Checked
 from manticore.utils.io import write_text
 

@@ -7,10 +7,9 @@ from typing import Literal
 
 from manticore.components.spec import BlockSize
 from manticore.errors import ManticoreError
-from manticore.training.options import AlphaOptions, WeightOptions
+from manticore.training.options import WeightOptions
 from manticore.utils.fields import (
     Checked,
-    NonNegativeFloat,
     NonNegativeInt,
     PositiveFloat,
     PositiveInt,
@@ -46,62 +45,6 @@ class AlignOptions(Checked):
     projectors: str | None = None
     """Projector set to load instead, by name or path (manticore ls projectors); it brings its kind and options of
     projectors. Default: fit on the training split."""
-
-
-@dataclass(frozen=True)
-class SearchOptions(Checked):
-    """The search."""
-
-    strategy: str = "darts"
-    """Search strategy: darts (weights and alphas alternate, on disjoint splits), simultaneous (both on one split, as in
-    the paper), or zero-shot (no training: stages of aligned language models are ranked by how much they change the base
-    model's predictions)."""
-
-    relaxation: str = "softmax"
-    """How alphas become mixing weights: softmax, or a registered one."""
-
-    steps: PositiveInt = 400
-    """Number of weight steps, warm-up included; with darts every step after the warm-up has an alpha step too."""
-
-    warmup_steps: NonNegativeInt = 100
-    """Number of first steps in which the alphas stay uniform."""
-
-    batch_size: PositiveInt = 64
-    """Sequences in a batch, for weights and for alphas."""
-
-    entropy_weight: NonNegativeFloat = 1.0
-    """Coefficient of the entropy of the mixing weights in the alphas' loss; it rises from 0 to this at the last step
-    and drives the mixture towards a single path."""
-
-    entropy_schedule: Literal["uniform", "stagewise"] = "uniform"
-    """How the coefficient rises: uniform (in all stages together) or stagewise (from the first stage to the last, so
-    that a stage is decided after the stages before it)."""
-
-    sample_paths: bool = False
-    """Weight steps train one path, sampled from the mixing weights, instead of the mixture. A step is cheaper, and each
-    path learns to work by itself. Residual topology with a bilevel strategy only."""
-
-    regularizer: str = "entropy"
-    """Term in the alphas' loss, which entropy_weight and entropy_schedule scale."""
-
-    temperature: PositiveFloat = 1.0
-    """Temperature of the softmax; a lower one makes the alphas act faster."""
-
-    weights: WeightOptions = WeightOptions()
-    """Optimizer of the weights."""
-
-    alphas: AlphaOptions = AlphaOptions()
-    """Optimizer of the alphas."""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.warmup_steps >= self.steps:
-            raise ManticoreError(
-                f"search.warmup_steps must be below search.steps ({self.steps}), so that alphas are trained, "
-                f"got {self.warmup_steps}"
-            )
-        if self.relaxation == "fixed":
-            raise ManticoreError("search.relaxation cannot be 'fixed': there would be nothing to search")
 
 
 @dataclass(frozen=True)

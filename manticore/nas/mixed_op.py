@@ -19,7 +19,12 @@ from manticore.modeling.projectors import Bypass, Linear
 from manticore.modeling.segments import Context
 
 Term = tuple[Tensor | None, Tensor]
-"""A weight and a value (..., d). The weight is a scalar, or broadcasts over the value; None for a single term."""
+"""A weight and a value (B, ..., d). The weight is a scalar, or (B,), one a sequence; None for a single term."""
+
+
+def spread(weight: Tensor, value: Tensor) -> Tensor:
+    """A weight that is a scalar or (B,), so that it broadcasts over a value (B, ...)."""
+    return weight.view(-1, *[1] * (value.dim() - 1)) if weight.dim() else weight
 
 
 def weighted_sum(terms: Sequence[Term]) -> Tensor:
@@ -28,13 +33,14 @@ def weighted_sum(terms: Sequence[Term]) -> Tensor:
     if weight is None:
         assert not narrower
         return total
-    total = weight * total
+    total = spread(weight, total) * total
     for weight, value in narrower:
         assert weight is not None
+        weight = spread(weight, value).to(total.dtype)
         if value.shape[-1] == total.shape[-1]:
-            total = total.addcmul(weight.to(total.dtype), value)
+            total = total.addcmul(weight, value)
         else:
-            total[..., : value.shape[-1]].addcmul_(weight.to(total.dtype), value)
+            total[..., : value.shape[-1]].addcmul_(weight, value)
     return total
 
 
@@ -80,13 +86,12 @@ def apply_bypasses(weights: Sequence[Tensor], bypasses: Sequence[nn.Module], h_B
     return F.linear(h_BLD, matrix)
 
 
-def residual_sum(
-    branches: Mapping[str, nn.Module], weights: Mapping[str, Tensor], h_BLD: Tensor, context: Context
-) -> Tensor:
+def residual_sum(branches: Mapping[str, nn.Module], weights_K: Tensor, h_BLD: Tensor, context: Context) -> Tensor:
     """`sum_k w_k y_k` of the residual topology, (B, L, D).
 
     A donor contributes `w (h + Q(update) + R h)`: the terms `w h` of all donors are one, `(sum of their w) h`.
     """
+    weights = dict(zip(branches, weights_K.unbind(-1), strict=True))
     donors = {name: branch for name, branch in branches.items() if isinstance(branch, DonorBranch)}
     terms: list[Term] = [
         (weights[name], branch(h_BLD, context)) for name, branch in branches.items() if name not in donors
@@ -104,15 +109,13 @@ def residual_sum(
     return out_BLD + apply_bypasses([weights[name] for name in bypasses], list(bypasses.values()), h_BLD)
 
 
-def gated_sum(
-    branches: Mapping[str, nn.Module], weights: Mapping[str, Tensor], h_BLD: Tensor, context: Context
-) -> Tensor:
+def gated_sum(branches: Mapping[str, nn.Module], weights_K: Tensor, h_BLD: Tensor, context: Context) -> Tensor:
     """`sum_k w_k y_k` of branches whose weight is also their gate (`HubBranch`), (B, L, D)."""
-    hubs: dict[str, Any] = dict(branches)
-    projected = project_in([branch.proj_in for branch in hubs.values()], h_BLD)
+    hubs: list[Any] = list(branches.values())
+    projected = project_in([branch.proj_in for branch in hubs], h_BLD)
     return weighted_sum(
         [
-            (weights[name], branch.forward_unpadded(h_BLD, context, weights[name], projected_BLD))
-            for (name, branch), projected_BLD in zip(hubs.items(), projected, strict=True)
+            (weight, branch.forward_unpadded(h_BLD, context, spread(weight, h_BLD), projected_BLD))
+            for weight, branch, projected_BLD in zip(weights_K.unbind(-1), hubs, projected, strict=True)
         ]
     )

@@ -23,7 +23,7 @@ from manticore.modeling.projectors import PROJECTORS, fit_width
 from manticore.modeling.segments import Context, Embedding, submodule_or_identity
 from manticore.modeling.wiring import build_wiring
 from manticore.nas.architecture import Architecture
-from manticore.nas.mixed_op import Term, pad_logits, weighted_sum
+from manticore.nas.mixed_op import pad_logits, weighted_sum
 from manticore.nas.relaxations import RelaxationContext, random_source, relaxations
 from manticore.nas.space import SearchSpace
 from manticore.nas.topologies import topologies
@@ -192,7 +192,7 @@ class Supernet(nn.Module):
         position_ids = build_position_ids(mask, 0, input_ids.shape[1], input_ids.device)
         context = Context(mask, position_ids, {name: table(position_ids) for name, table in self.positions.items()})
         shells = self.topology.shell_weights(self, weights, path)
-        h_BLD = _sum([(w, self._embed(name, input_ids, context)) for name, w in shells])
+        h_BLD = weighted_sum([(w, self._embed(name, input_ids, context)) for name, w in shells])
         for stage, branches in enumerate(self.stages):
             assert isinstance(branches, nn.ModuleDict)
             if path is not None:
@@ -203,7 +203,7 @@ class Supernet(nn.Module):
         length = input_ids.shape[1]
         if self.head_spec.kind != "lm":  # before the norm, which then runs on the states that the head reads
             h_BLD = HEADS[self.head_spec.kind].select_states(h_BLD, attention_mask)
-        return _sum(pad_logits([(w, self._logits(name, h_BLD, length)) for name, w in shells]))
+        return weighted_sum(pad_logits([(w, self._logits(name, h_BLD, length)) for name, w in shells]))
 
     def _embed(self, name: str, input_ids: Tensor, context: Context) -> Tensor:
         positions = context.positions.get(name) if self.wiring.positions_in_embedding else None
@@ -226,10 +226,3 @@ class Supernet(nn.Module):
             topology=self.space.topology,
             projector=self.space.projector,
         )
-
-
-def _sum(terms: Sequence[Term]) -> Tensor:
-    """`weighted_sum`, with weights of one set for each sequence, (B,), spread over the other dimensions."""
-    return weighted_sum(
-        [(w if w is None or not w.dim() else w.view(-1, *[1] * (value.dim() - 1)), value) for w, value in terms]
-    )

@@ -15,7 +15,7 @@ from manticore.components import Component
 from manticore.components.tokenizers import one_vocabulary
 from manticore.errors import ManticoreError
 from manticore.modeling.segments import Context
-from manticore.nas.mixed_op import gated_sum, residual_sum, weighted_sum
+from manticore.nas.mixed_op import gated_sum, residual_sum, spread, weighted_sum
 from manticore.utils.registry import Registry
 
 if TYPE_CHECKING:
@@ -60,10 +60,8 @@ class Topology:
 
     def mix(self, branches: Mapping[str, nn.Module], weights_K: Tensor, h_BLD: Tensor, context: Context) -> Tensor:
         """The mixed op: candidates weighted and summed, (B, L, D) -> (B, L, D). `weights_K` is (K,) or (B, K)."""
-        weights = per_candidate(weights_K)
-        return weighted_sum(
-            [(w, branch(h_BLD, context, w)) for w, branch in zip(weights, branches.values(), strict=True)]
-        )
+        candidates = zip(weights_K.unbind(-1), branches.values(), strict=True)
+        return weighted_sum([(w, branch(h_BLD, context, spread(w, h_BLD))) for w, branch in candidates])
 
     def base_of(self, path: Sequence[str], base: str) -> str:
         """The component that provides embedding and head of the discrete hybrid on `path`."""
@@ -102,7 +100,7 @@ class Residual(Topology):
     supports: ClassVar[frozenset[str]] = frozenset({"skip", "bypass", "alignment", "sample_paths"})
 
     def mix(self, branches: Mapping[str, nn.Module], weights_K: Tensor, h_BLD: Tensor, context: Context) -> Tensor:
-        return residual_sum(branches, dict(zip(branches, per_candidate(weights_K), strict=True)), h_BLD, context)
+        return residual_sum(branches, weights_K, h_BLD, context)
 
 
 @topologies.register("hub")
@@ -140,7 +138,7 @@ class Hub(Topology):
         return list(zip(net.candidates, weights[..., 0, :].unbind(-1), strict=True))
 
     def mix(self, branches: Mapping[str, nn.Module], weights_K: Tensor, h_BLD: Tensor, context: Context) -> Tensor:
-        return gated_sum(branches, dict(zip(branches, per_candidate(weights_K), strict=True)), h_BLD, context)
+        return gated_sum(branches, weights_K, h_BLD, context)
 
     def base_of(self, path: Sequence[str], base: str) -> str:
         return path[0]
@@ -157,9 +155,3 @@ class Hub(Topology):
 
     def shared_positions(self, net: Supernet) -> list[str]:
         return []
-
-
-def per_candidate(weights_K: Tensor) -> list[Tensor]:
-    """Weights (K,) or (B, K) as K scalars, or K tensors (B, 1, 1) that broadcast over (B, L, D)."""
-    scalars = weights_K.unbind(-1)
-    return list(scalars) if weights_K.dim() == 1 else [weight[:, None, None] for weight in scalars]

@@ -25,6 +25,7 @@ from manticore.nas.cost import parameters
 from manticore.nas.discretize import discretize
 from manticore.report.model_card import search_card
 from manticore.report.run.page import write_run_report
+from manticore.report.run.reading import Run, add_logs, read_run
 from manticore.report.run.tables import comparison_table
 from manticore.results.search import HYBRID, SearchResult
 from manticore.utils.console import info
@@ -70,7 +71,7 @@ def run(recipe: Recipe, out: Path, console: Console, resume: bool = False, prese
     run_dir = open_search(recipe, out, resume)
     if run_dir.metrics.exists():
         info(console, f"{out} is complete; nothing to do.")
-        return show(run_dir, console)
+        return show(read_run(out), console)
     exp = Experiment.open(recipe, run_dir, console, preset_reason=preset_reason)
     exp = exp.for_component(exp.space.base or exp.space.names[0])
     check_experiment(exp)
@@ -83,15 +84,16 @@ def run(recipe: Recipe, out: Path, console: Console, resume: bool = False, prese
     exp = exp.for_component(base.name)  # its tokenizer reads the text from now on
     search = run_search(exp, base.name)  # weights and alphas, as the strategy says
     path = select_path(exp, search.net)  # exact, within the budget
-    save_architecture(exp, search.net.architecture(path))
+    architecture = save_architecture(exp, search.net.architecture(path))
     discrete = discretize(search.net, path, **exp.task.config_fields())
     hybrid = finetune(exp, search.net, discrete)
     controls = train_controls(exp, search.net, path)  # uniform mixture, random path
 
     trained = TrainedModels(base, solo, search, path, discrete, hybrid, controls)
     result = evaluate_on_test(exp, trained)  # the only reader of the test split
-    export_best(exp, trained, result)
-    return show(run_dir, console)
+    run = add_logs(out, result, architecture)
+    export_best(exp, trained, run)
+    return show(run, console)
 
 
 def open_search(recipe: Recipe, out: Path, resume: bool) -> RunDir:
@@ -134,27 +136,27 @@ def print_summary(exp: Experiment) -> None:
         )
 
 
-def save_architecture(exp: Experiment, architecture: Architecture) -> None:
+def save_architecture(exp: Experiment, architecture: Architecture) -> Architecture:
     """Write architecture.json and print the path."""
     architecture.save(exp.run_dir.architecture)
     info(exp.console, f"path: {architecture.summary()}")
+    return architecture
 
 
-def export_best(exp: Experiment, trained: TrainedModels, result: SearchResult) -> None:
+def export_best(exp: Experiment, trained: TrainedModels, run: Run) -> None:
     """Export the best model, and last write metrics.json, which marks the run as complete."""
-    best = trained.hybrid if result.exported == HYBRID else trained.solo[result.exported]
+    exported = run.result.exported
+    best = trained.hybrid if exported == HYBRID else trained.solo[exported]
     if not exp.run_dir.hybrid.exists():
-        card = search_card(exp.run_dir.root, result)
-        save_checkpoint(best.net, best.task.hf_tokenizer(), exp.run_dir.hybrid, card)
-    result.save(exp.run_dir.root)
+        save_checkpoint(best.net, best.task.hf_tokenizer(), exp.run_dir.hybrid, search_card(run))
+    run.result.save(run.folder)
 
 
-def show(run_dir: RunDir, console: Console) -> Result:
+def show(run: Run, console: Console) -> Result:
     """Print the table of a complete run and where its files are; write the report if it is missing."""
-    result = SearchResult.load(run_dir.root)
-    architecture = Architecture.load(run_dir.architecture)
+    run_dir, result = RunDir(run.folder), run.result
     if not run_dir.report.exists():
-        write_run_report(run_dir.root)
+        write_run_report(run)
     console.print(comparison_table(result).rich())
     info(console, f"path: {result.summary}")
     info(console, f"exported: {result.exported} ({result.exported_reason})")
@@ -167,4 +169,4 @@ def show(run_dir: RunDir, console: Console) -> Result:
     for label, file in files.items():
         if file.exists():
             info(console, f"  {label:8}{file}")
-    return Result(run_dir.root, architecture, result)
+    return Result(run.folder, run.architecture, result)

@@ -14,30 +14,20 @@ from manticore.components import Component
 from manticore.components.spec import SKIP
 from manticore.config.pretrain import PretrainRecipe
 from manticore.report.rendering import render
-from manticore.report.run.reading import Run, read_run
+from manticore.report.run.reading import Run
 from manticore.report.run.summary import sentences
 from manticore.report.run.tables import comparison_table
 from manticore.report.table import Row, Table
 from manticore.report.usage import Usage, usage_of
-from manticore.results.search import HYBRID, ComponentInfo, SearchResult
+from manticore.results.search import HYBRID, ComponentInfo
 from manticore.training.scoring import Score
 from manticore.utils.formatting import DASH
 
 TAGS = ("manticore", "hybrid", "neural-architecture-search")
 
 
-def search_card(folder: Path | str, result: SearchResult | None = None) -> str:
-    """The card of the model that a search exports.
-
-    Args:
-        folder: the run folder.
-        result: the result of a run that has not written its metrics.json yet. Default: read the file.
-
-    Raises:
-        ManticoreError: `folder` is not the folder of a run.
-        BadFile: one of its files cannot be read as what a run writes.
-    """
-    run = read_run(folder, result)
+def search_card(run: Run) -> str:
+    """The card of the model that a search exports."""
     result = run.result
     used, usage = _used_components(run), usage_of(result.kind)
     title = f"{used[0]}, trained on {result.task} in a search for hybrids"

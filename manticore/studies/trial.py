@@ -23,7 +23,7 @@ from transformers import PreTrainedModel
 from manticore.components.loading import folder_of
 from manticore.config.loading import resolve
 from manticore.config.recipe import Recipe
-from manticore.config.sections import FinetuneOptions, RunOptions, SearchOptions, SelectionOptions
+from manticore.config.sections import FinetuneOptions, RunOptions, SelectionOptions
 from manticore.errors import NonFiniteLoss
 from manticore.experiment.environment import setup_hardware
 from manticore.experiment.experiment import Experiment
@@ -37,6 +37,7 @@ from manticore.tasks.catalog import load_task
 from manticore.tasks.options import TaskOptions
 from manticore.tasks.task import Task
 from manticore.training.metrics import worst_scores
+from manticore.training.options import SearchOptions
 from manticore.utils import assets
 
 VERSION = 5

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import lightning
 import torch
@@ -24,12 +24,9 @@ from manticore.nas.supernet import Supernet
 from manticore.tasks.dataset import IGNORE
 from manticore.training.batching import Batch, micro_batches
 from manticore.training.optimizers import cosine, weight_optimizer
-from manticore.training.options import WeightOptions
+from manticore.training.options import SearchOptions, WeightOptions
 from manticore.training.scoring import logits_of
 from manticore.utils.module_state import trainable_only
-
-if TYPE_CHECKING:
-    from manticore.config.sections import SearchOptions
 
 
 @dataclass(frozen=True)

@@ -1,10 +1,12 @@
-"""Options of the optimizers: how weights are updated, and how alphas are."""
+"""Options of training: the optimizer of weights, and the search."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Literal
 
+from manticore.errors import ManticoreError
+from manticore.nas.options import AlphaOptions
 from manticore.utils.fields import (
     Checked,
     ClosedUnitInterval,
@@ -12,6 +14,7 @@ from manticore.utils.fields import (
     NonNegativeFloat,
     NonNegativeInt,
     PositiveFloat,
+    PositiveInt,
 )
 
 
@@ -51,20 +54,56 @@ class WeightOptions(Checked):
 
 
 @dataclass(frozen=True)
-class AlphaOptions(Checked):
-    """The optimizer of alphas: Adam with cosine decay. There is no weight decay, which would pull them to uniform."""
+class SearchOptions(Checked):
+    """The search."""
 
-    lr: NonNegativeFloat = 0.1
-    """Learning rate at the first alpha step; Adam changes a logit by at most about this much a step."""
+    strategy: str = "darts"
+    """Search strategy: darts (weights and alphas alternate, on disjoint splits), simultaneous (both on one split, as in
+    the paper), or zero-shot (no training: stages of aligned language models are ranked by how much they change the base
+    model's predictions)."""
 
-    beta1: DecayRate = 0.5
-    """Decay rate of the running mean of gradients (DARTS, arXiv 1806.09055, appendix A)."""
+    relaxation: str = "softmax"
+    """How alphas become mixing weights: softmax, or a registered one."""
 
-    beta2: DecayRate = 0.999
-    """Decay rate of the running mean of squared gradients."""
+    steps: PositiveInt = 400
+    """Number of weight steps, warm-up included; with darts every step after the warm-up has an alpha step too."""
 
-    min_lr_ratio: ClosedUnitInterval = 0.1
-    """Learning rate at the last step, as a fraction of the first; small, so that late noise changes no choice."""
+    warmup_steps: NonNegativeInt = 100
+    """Number of first steps in which the alphas stay uniform."""
 
-    max_grad_norm: NonNegativeFloat = 1.0
-    """Largest norm of the gradient; larger gradients are scaled down to it."""
+    batch_size: PositiveInt = 64
+    """Sequences in a batch, for weights and for alphas."""
+
+    entropy_weight: NonNegativeFloat = 1.0
+    """Coefficient of the entropy of the mixing weights in the alphas' loss; it rises from 0 to this at the last step
+    and drives the mixture towards a single path."""
+
+    entropy_schedule: Literal["uniform", "stagewise"] = "uniform"
+    """How the coefficient rises: uniform (in all stages together) or stagewise (from the first stage to the last, so
+    that a stage is decided after the stages before it)."""
+
+    sample_paths: bool = False
+    """Weight steps train one path, sampled from the mixing weights, instead of the mixture. A step is cheaper, and each
+    path learns to work by itself. Residual topology with a bilevel strategy only."""
+
+    regularizer: str = "entropy"
+    """Term in the alphas' loss, which entropy_weight and entropy_schedule scale."""
+
+    temperature: PositiveFloat = 1.0
+    """Temperature of the softmax; a lower one makes the alphas act faster."""
+
+    weights: WeightOptions = WeightOptions()
+    """Optimizer of the weights."""
+
+    alphas: AlphaOptions = AlphaOptions()
+    """Optimizer of the alphas."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.warmup_steps >= self.steps:
+            raise ManticoreError(
+                f"search.warmup_steps must be below search.steps ({self.steps}), so that alphas are trained, "
+                f"got {self.warmup_steps}"
+            )
+        if self.relaxation == "fixed":
+            raise ManticoreError("search.relaxation cannot be 'fixed': there would be nothing to search")

@@ -16,11 +16,12 @@ from manticore.config import commands
 from manticore.config.loading import from_dotted, load_recipe, read_yaml, resolve
 from manticore.config.pretrain import PretrainRecipe, pretrain_recipe
 from manticore.config.recipe import Recipe
-from manticore.config.sections import RunOptions, SearchOptions, StudyOptions
+from manticore.config.sections import RunOptions, StudyOptions
 from manticore.errors import ManticoreError
+from manticore.nas.options import AlphaOptions
 from manticore.nas.space import SearchSpace
 from manticore.tasks.options import TaskOptions
-from manticore.training.options import AlphaOptions, WeightOptions
+from manticore.training.options import SearchOptions, WeightOptions
 from manticore.utils.fields import Checked, field_helps, field_types
 from tests.helpers.cli import refusal
 

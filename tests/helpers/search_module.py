@@ -15,7 +15,7 @@ from transformers import GPT2Config, GPT2LMHeadModel
 
 from manticore.components import load
 from manticore.components.spec import ComponentSpec
-from manticore.config.sections import SearchOptions
+from manticore.nas.options import AlphaOptions
 from manticore.nas.space import SearchSpace
 from manticore.nas.strategies import Strategy, strategies
 from manticore.nas.supernet import Supernet
@@ -23,7 +23,7 @@ from manticore.tasks.dataset import Example, Examples
 from manticore.tasks.task import HeadSpec
 from manticore.training.batching import Batch, BatchSampler
 from manticore.training.modules import LoopOptions, SearchModule
-from manticore.training.options import AlphaOptions, WeightOptions
+from manticore.training.options import SearchOptions, WeightOptions
 from manticore.training.trainer import Hardware, fit
 from tests.helpers.pico import VOCAB, component
 

@@ -14,8 +14,9 @@ from torch import Tensor
 
 from manticore.nas.regularizers import entropy, entropy_schedule
 from manticore.nas.relaxations import RelaxationContext, relaxations
-from manticore.nas.strategies import strategies
+from manticore.nas.strategies import TrainingFree, strategies
 from manticore.training.callbacks import AlphaRecord
+from tests.helpers.composed_strategy import RELAXATION, noisy_softmax
 from tests.helpers.search_module import STEPS, batch, module, net, train
 
 
@@ -40,9 +41,8 @@ def test_after_every_alpha_step(strategy: str, relaxation: str, topology: str, s
 
 
 def test_every_strategy_and_relaxation_is_tested() -> None:
-    assert {name for name in strategies if strategies[name].trains} == {"darts", "simultaneous"}, (
-        "a new strategy belongs into the test above"
-    )
+    training = {name for name in strategies if not issubclass(strategies[name], TrainingFree)}
+    assert training == {"darts", "simultaneous"}, "a new strategy belongs into the test above"
     assert set(relaxations) == {"softmax", "fixed"}, "a new relaxation belongs into the test above"
 
 
@@ -60,19 +60,18 @@ def noisy() -> Iterator[list[Tensor]]:
     """A relaxation that draws noise at each call, with the weights that it returned."""
     drawn: list[Tensor] = []
 
-    @relaxations.register("noisy")
-    def noisy(alpha_SK: Tensor, context: RelaxationContext) -> Tensor:
-        noise_SK = torch.randn(alpha_SK.shape, generator=context.generator) if context.generator else 0.0
-        drawn.append(torch.softmax(alpha_SK + noise_SK, -1))
+    def recorded(alpha_SK: Tensor, context: RelaxationContext) -> Tensor:
+        drawn.append(noisy_softmax(alpha_SK, context))
         return drawn[-1]
 
+    relaxations.register(RELAXATION)(recorded)
     yield drawn
-    relaxations._items.pop("noisy")
+    relaxations._items.pop(RELAXATION)
 
 
 @pytest.mark.parametrize("topology", ["residual", "hub"])
 def test_noise_is_drawn_once_in_a_forward_pass(topology: str, noisy: list[Tensor]) -> None:
-    supernet, rows = net("noisy", topology=topology).train(), batch()
+    supernet, rows = net(RELAXATION, topology=topology).train(), batch()
     with torch.no_grad():
         logits = supernet(rows["input_ids"], rows["attention_mask"])
         assert len(noisy) == 1

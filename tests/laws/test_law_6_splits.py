@@ -12,12 +12,15 @@ import pytest
 from torch import Tensor
 
 from manticore.api import search
+from manticore.nas.relaxations import relaxations
 from manticore.nas.space import SearchSpace
+from manticore.nas.strategies import strategies
 from manticore.pipelines import search as search_pipeline
 from manticore.tasks.catalog import tasks
 from manticore.tasks.dataset import Example, Examples, Splits
 from manticore.tasks.sampled import SampledTask
 from manticore.training.modules import SearchModule, TrainModule
+from tests.helpers.composed_strategy import RELAXATION, Composed, noisy_softmax
 from tests.helpers.toy_task import NAME, QUICK, which_end
 
 Content = tuple[int, ...]
@@ -55,14 +58,14 @@ def trained_on(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, set[Conten
     def record(kind: type, name: str, keys: tuple[str, ...]) -> None:
         step: Callable[..., float] = getattr(kind, name)
 
-        def recorded(module: TrainModule, batch: dict[str, Tensor]) -> float:
+        def recorded(module: TrainModule, batch: dict[str, Tensor], *args: Any) -> float:
             rows = zip(batch["input_ids"], batch["attention_mask"], strict=True)
             examples = {tuple(ids[mask.bool()].tolist()) for ids, mask in rows}
             batches["all"] |= examples
             if isinstance(module, SearchModule):
                 for key in keys:
                     batches[key] |= examples
-            return step(module, batch)
+            return step(module, batch, *args)
 
         monkeypatch.setattr(kind, name, recorded)
 
@@ -70,6 +73,8 @@ def trained_on(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, set[Conten
     record(SearchModule, "weight_step", ("weights",))
     record(SearchModule, "alpha_step", ("alphas",))
     record(SearchModule, "joint_step", ("weights", "alphas"))
+    record(SearchModule, "policy_step", ("alphas",))
+    record(SearchModule, "update_alphas", ("alphas",))
 
     evaluate = search_pipeline.evaluate_on_test
 
@@ -101,10 +106,22 @@ def run(strategy: str, out: Path) -> None:
     search(SearchSpace(["gpt-neo", "mamba"], stages=2), NAME, out=out, quiet=True, **options)
 
 
-def test_darts_keeps_weights_and_alphas_apart(
-    trained_on: dict[str, set[Content]], splits: Splits, tmp_path: Path
+@pytest.fixture
+def composed() -> Iterator[None]:
+    """Registers a strategy of policy steps and gradients of its own."""
+    relaxations.register(RELAXATION)(noisy_softmax)
+    strategies.register("composed")(Composed)
+    yield
+    strategies._items.pop("composed")
+    relaxations._items.pop(RELAXATION)
+
+
+@pytest.mark.usefixtures("composed")
+@pytest.mark.parametrize("strategy", ["darts", "composed"])
+def test_bilevel_strategies_keep_weights_and_alphas_apart(
+    strategy: str, trained_on: dict[str, set[Content]], splits: Splits, tmp_path: Path
 ) -> None:
-    run("darts", tmp_path / "run")
+    run(strategy, tmp_path / "run")
     assert trained_on["weights"] <= contents(splits.train)
     assert trained_on["alphas"] <= contents(splits.train_arch)
     assert len(trained_on["weights"]) > 30

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,10 +13,13 @@ import lightning
 import pytest
 import torch
 
+from manticore.nas.relaxations import relaxations
+from manticore.nas.strategies import Darts, Simultaneous, Strategy
 from manticore.results.search import SearchResult
 from manticore.training.callbacks import AlphaRecord
 from manticore.training.modules import SearchModule
 from tests.helpers.cli import pico_search
+from tests.helpers.composed_strategy import RELAXATION, Composed, noisy_softmax
 from tests.helpers.search_module import STEPS, module, net, train
 
 pytestmark = pytest.mark.e2e
@@ -66,11 +69,19 @@ class Stop(lightning.Callback):
             raise InterruptedError(f"stopped at step {self.step}")
 
 
-@pytest.mark.parametrize("strategy", ["darts", "simultaneous"])
+@pytest.fixture(autouse=True)
+def noise() -> Iterator[None]:
+    """Registers the relaxation that `Composed` needs."""
+    relaxations.register(RELAXATION)(noisy_softmax)
+    yield
+    relaxations._items.pop(RELAXATION)
+
+
+@pytest.mark.parametrize("strategy", [Darts, Simultaneous, Composed])
 @pytest.mark.parametrize("stop", [6, 11])
-def test_with_dropout_and_both_optimizers(strategy: str, stop: int, tmp_path: Path) -> None:
+def test_with_dropout_and_both_optimizers(strategy: type[Strategy], stop: int, tmp_path: Path) -> None:
     def run(folder: str, *callbacks: lightning.Callback) -> SearchModule:
-        searching = module(strategy, net(dropout=0.2))
+        searching = module(strategy, net(strategy.relaxation or "softmax", dropout=0.2))
         record = AlphaRecord(tmp_path / folder / "alphas.jsonl")
         torch.manual_seed(11)
         return train(searching, tmp_path / folder / "checkpoints", [record, *callbacks])

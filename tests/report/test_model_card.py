@@ -19,6 +19,7 @@ from manticore.alignment.projector_set import ProjectorSet, SetComponent
 from manticore.config.pretrain import PretrainRecipe
 from manticore.report.model_card import finetuned_card, manual_card, pretrain_card, projector_card, search_card
 from manticore.report.rendering import fenced
+from manticore.report.run.reading import add_logs, read_run
 from manticore.report.run.tables import comparison_table
 from manticore.results.search import SearchResult
 from manticore.training.metrics import BITS
@@ -37,7 +38,7 @@ def blocks(card: str, language: str) -> list[str]:
 
 
 def test_front_matter_has_the_fields_of_the_hub(run_folder: Path) -> None:
-    data = front_matter(search_card(run_folder))
+    data = front_matter(search_card(read_run(run_folder)))
     assert data["library_name"] == "transformers"
     assert data["pipeline_tag"] == "text-classification"
     assert {"manticore", "hybrid", "mamba", "gpt-neo"} <= set(data["tags"])
@@ -47,7 +48,7 @@ def test_front_matter_has_the_fields_of_the_hub(run_folder: Path) -> None:
 
 
 def test_card_has_path_table_and_recipe(run_folder: Path) -> None:
-    card = search_card(run_folder)
+    card = search_card(read_run(run_folder))
     assert comparison_table(SearchResult.load(run_folder)).markdown() in card
     assert (run_folder / "recipe.yaml").read_text(encoding="utf-8").rstrip() in blocks(card, "yaml")
     assert "| 1 | mamba | layer 1, carries the stream |" in card
@@ -58,28 +59,27 @@ def test_card_has_path_table_and_recipe(run_folder: Path) -> None:
 
 
 def test_loading_code_is_python(run_folder: Path) -> None:
-    (code,) = blocks(search_card(run_folder), "python")
+    (code,) = blocks(search_card(read_run(run_folder)), "python")
     ast.parse(code)
     assert "AutoModelForSequenceClassification.from_pretrained" in code
     assert "trust_remote_code=True" in code
 
 
 def test_card_can_be_written_before_the_metrics_are(run_folder: Path) -> None:
-    expected = search_card(run_folder)
-    result = SearchResult.load(run_folder)
+    run = read_run(run_folder)
     (run_folder / "metrics.json").unlink()
-    assert search_card(run_folder, result) == expected
+    assert search_card(add_logs(run_folder, run.result, run.architecture)) == search_card(run)
 
 
 def test_card_of_an_exported_component(run_folder: Path, result: SearchResult) -> None:
-    data = front_matter(card := search_card(run_folder, replace(result, exported="gpt-neo")))
+    data = front_matter(card := search_card(replace(read_run(run_folder), result=replace(result, exported="gpt-neo"))))
     assert "base_model" not in data
     assert data["model-index"][0]["results"][0]["metrics"][0]["value"] == pytest.approx(0.5322)
     assert "The exported model is gpt-neo from its first to its last layer." in card
 
 
 def test_card_of_a_language_model_generates_text(run_folder: Path, result: SearchResult) -> None:
-    card = search_card(run_folder, replace(result, kind="lm", metric=BITS))
+    card = search_card(replace(read_run(run_folder), result=replace(result, kind="lm", metric=BITS)))
     assert front_matter(card)["pipeline_tag"] == "text-generation"
     (code,) = blocks(card, "python")
     ast.parse(code)
@@ -87,13 +87,14 @@ def test_card_of_a_language_model_generates_text(run_folder: Path, result: Searc
 
 
 def test_names_do_not_break_the_front_matter(make_run: Callable[..., Path]) -> None:
-    data = front_matter(search_card(make_run(task="odd: task\n---")))
+    data = front_matter(search_card(read_run(make_run(task="odd: task\n---"))))
     assert data["model-index"][0]["results"][0]["dataset"]["name"] == "odd: task\n---"
 
 
 def test_a_path_through_one_component_is_not_called_a_hybrid(make_run: Callable[..., Path]) -> None:
-    assert "# mamba, trained on lra-listops@short in a search for hybrids" in search_card(make_run(path=["mamba"] * 3))
-    assert "# A hybrid of gpt-neo and mamba, trained on" in search_card(make_run())
+    card = search_card(read_run(make_run(path=["mamba"] * 3)))
+    assert "# mamba, trained on lra-listops@short in a search for hybrids" in card
+    assert "# A hybrid of gpt-neo and mamba, trained on" in search_card(read_run(make_run()))
 
 
 def test_the_hub_reads_the_front_matter_of_every_card(run_folder: Path) -> None:
@@ -103,7 +104,7 @@ def test_the_hub_reads_the_front_matter_of_every_card(run_folder: Path) -> None:
     ]
     recipe = PretrainRecipe(family="mamba")
     cards = [
-        search_card(run_folder),
+        search_card(read_run(run_folder)),
         manual_card(components, "stage 1 one", "one", "tokens", "Not trained."),  # type: ignore[arg-type]
         pretrain_card(recipe, 1000, 2000, {"a.txt": 2.0, "all": 1.9}),
     ]
@@ -117,7 +118,7 @@ def test_the_hub_reads_the_front_matter_of_every_card(run_folder: Path) -> None:
 
 
 def test_markdown_has_no_run_of_blank_lines(run_folder: Path) -> None:
-    assert "\n\n\n" not in search_card(run_folder).replace(RECIPE, "")
+    assert "\n\n\n" not in search_card(read_run(run_folder)).replace(RECIPE, "")
 
 
 def test_finetuning_adds_a_section(tmp_path: Path) -> None:

@@ -22,11 +22,11 @@ from tests.helpers.html import Reader, assert_self_contained
 
 
 def read(folder: Path) -> Reader:
-    return Reader(write_run_report(folder).read_text(encoding="utf-8"))
+    return Reader(write_run_report(read_run(folder)).read_text(encoding="utf-8"))
 
 
 def test_page_is_self_contained(run_folder: Path) -> None:
-    assert_self_contained(write_run_report(run_folder).read_text(encoding="utf-8"))
+    assert_self_contained(write_run_report(read_run(run_folder)).read_text(encoding="utf-8"))
 
 
 def test_charts_have_labels(run_folder: Path) -> None:
@@ -137,7 +137,7 @@ def test_a_name_that_ends_in_a_number_is_no_resumption(run_folder: Path) -> None
 def test_no_run_folder_is_one_line(run_folder: Path, missing: str) -> None:
     (run_folder / missing).unlink()
     with pytest.raises(ManticoreError, match=f"not the folder of a finished run.*{missing}") as caught:
-        write_run_report(run_folder)
+        write_run_report(read_run(run_folder))
     assert "\n" not in str(caught.value)
     assert not (run_folder / "report.html").exists()
 
@@ -155,7 +155,7 @@ def test_no_run_folder_is_one_line(run_folder: Path, missing: str) -> None:
 def test_bad_files_are_named(run_folder: Path, name: str, text: str) -> None:
     write_text(run_folder / name, text)
     with pytest.raises(BadFile, match=name):
-        write_run_report(run_folder)
+        write_run_report(read_run(run_folder))
 
 
 @pytest.mark.parametrize(
@@ -180,7 +180,7 @@ def test_a_damaged_value_is_named(run_folder: Path, keys: tuple[Any, ...], value
     part[keys[-1]] = value
     write_json(run_folder / "metrics.json", data)
     with pytest.raises(BadFile, match=f"metrics.json: .*{message}") as caught:
-        write_run_report(run_folder)
+        write_run_report(read_run(run_folder))
     assert "\n" not in str(caught.value)
 
 

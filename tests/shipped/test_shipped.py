@@ -117,8 +117,9 @@ def test_help_comes_from_the_strings_under_the_fields() -> None:
 
     from manticore.components import BlockSize
     from manticore.config.recipe import Recipe
-    from manticore.config.sections import RunOptions, SearchOptions
-    from manticore.training.options import AlphaOptions, WeightOptions
+    from manticore.config.sections import RunOptions
+    from manticore.nas.options import AlphaOptions
+    from manticore.training.options import SearchOptions, WeightOptions
 
     for kind in (Recipe, RunOptions, SearchOptions, AlphaOptions, WeightOptions, BlockSize):
         helps = field_helps(kind)

@@ -12,8 +12,9 @@ import torch
 import torch.nn.functional as F
 
 from manticore.errors import NonFiniteLoss
+from manticore.nas.options import AlphaOptions
 from manticore.training.modules import LoopOptions, TrainModule
-from manticore.training.options import AlphaOptions, WeightOptions
+from manticore.training.options import WeightOptions
 from tests.helpers.search_module import STEPS, ByHand, batch, module, train
 
 
@@ -163,6 +164,18 @@ def test_a_policy_step_raises_the_path_of_the_smaller_loss() -> None:
     assert (moved[:, better] > 0).all()
     assert (moved[:, 1 - better] < 0).all()
     assert all(torch.equal(before[name], now) for name, now in weights(searching).items())
+
+
+def test_alphas_are_updated_by_the_gradient_that_a_strategy_sets() -> None:
+    searching, reference = by_hand(entropy_weight=0.0), by_hand(entropy_weight=0.0)
+    reference.alpha_step(batch())
+    before, alpha = weights(searching), searching.net.alpha
+    (alpha.grad,) = torch.autograd.grad(searching.loss(batch()), [alpha])
+    searching.update_alphas(batch())
+    assert torch.equal(alpha, reference.net.alpha)  # by Adam, clipped, as in a step of the search's own
+    assert all(torch.equal(before[name], now) for name, now in weights(searching).items())
+    assert (searching.tokens, searching.flops) == (reference.tokens, reference.flops)
+    assert searching.alpha_schedule.last_epoch == 1
 
 
 def test_paths_are_drawn_by_the_mixing_weights() -> None:

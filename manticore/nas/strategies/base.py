@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, ClassVar, Protocol
 from torch import Tensor, nn
 from torch.optim import Adam, Optimizer
 
+from manticore.nas.options import AlphaOptions
 from manticore.nas.regularizers import Regularizer
 from manticore.utils.registry import Registry
 
 if TYPE_CHECKING:
     from manticore.nas.supernet import Supernet
-    from manticore.training.options import AlphaOptions
 
 Batch = dict[str, Tensor]
 
@@ -73,13 +73,11 @@ class Strategy:
     Attributes:
         streams: for each stream of batches that `step` reads, the task's splits it draws from.
         needs_alignment: the strategy compares components as they are, so it needs aligned language models.
-        trains: whether `step` is run; see `TrainingFree`.
         relaxation: name of the relaxation that the strategy needs; None for the recipe's.
     """
 
     streams: ClassVar[Mapping[str, tuple[str, ...]]]
     needs_alignment: ClassVar[bool] = False
-    trains: ClassVar[bool] = True
     relaxation: ClassVar[str | None] = None
 
     def step(self, search: Search, batches: dict[str, Batch]) -> dict[str, float]:
@@ -108,7 +106,6 @@ class TrainingFree(Strategy):
         batches: number of batches of the split `train_arch` that `alphas` gets.
     """
 
-    trains: ClassVar[bool] = False
     streams: ClassVar[Mapping[str, tuple[str, ...]]] = {"alphas": ("train_arch",)}
     batches: ClassVar[int] = 2
 

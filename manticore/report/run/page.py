@@ -1,4 +1,4 @@
-"""The page of a search: `report.html` in its run folder, made of the files of that folder alone."""
+"""The page of a search: `report.html` in its run folder."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from manticore.report.charts.palette import INK, Palette
 from manticore.report.charts.path_diagram import draw_path
 from manticore.report.machine import machine_facts
 from manticore.report.rendering import render
-from manticore.report.run.reading import Run, read_run
+from manticore.report.run.reading import Run
 from manticore.report.run.summary import comparison_caption, figures, path_caption, sentences
 from manticore.report.run.tables import costs, score_cell
 from manticore.results.search import ModelRow, SearchResult
@@ -46,14 +46,8 @@ class ComparisonRow:
     is_exported: bool
 
 
-def write_run_report(folder: Path | str) -> Path:
-    """Write `report.html` into a run folder, and return its path.
-
-    Raises:
-        ManticoreError: `folder` is not the folder of a finished run.
-        BadFile: one of its files cannot be read as what a run writes.
-    """
-    run = read_run(folder)
+def write_run_report(run: Run) -> Path:
+    """Write `report.html` into the run folder, and return its path."""
     file = run.folder / "report.html"
     write_text(file, render_run(run))
     return file

@@ -113,27 +113,30 @@ class Run:
         return self.alphas.weights[-1][stage][self.alphas.candidates.index(name)]
 
 
-def read_run(folder: Path | str, result: SearchResult | None = None) -> Run:
-    """Read a run folder.
-
-    Args:
-        folder: the run folder.
-        result: the result of a run that has not written its metrics.json yet. Default: read the file.
+def read_run(folder: Path | str) -> Run:
+    """Read the folder of a finished run.
 
     Raises:
         ManticoreError: `folder` is not the folder of a finished run.
         BadFile: a file cannot be read as what a run writes, or belongs to another run.
     """
     folder = Path(folder)
-    for name in ("architecture.json", *(() if result else (SearchResult.FILE,))):
+    for name in ("architecture.json", SearchResult.FILE):
         if not (folder / name).is_file():
             raise ManticoreError(f"{folder}: not the folder of a finished run (it has no {name})")
-    result = result or SearchResult.load(folder)
-    architecture = Architecture.load(folder / "architecture.json")
+    result, architecture = SearchResult.load(folder), Architecture.load(folder / "architecture.json")
     for name in architecture.components:
         component = result.components.get(name)
         if component is None or len(component.layer_boundaries) != architecture.stages + 1:
             raise BadFile(folder / SearchResult.FILE, f"not of the same run as architecture.json (component '{name}')")
+    return add_logs(folder, result, architecture)
+
+
+def add_logs(folder: Path, result: SearchResult, architecture: Architecture) -> Run:
+    """The data of a run whose result is known: only its logs and its recipe are read from the folder.
+
+    Raises BadFile if a log cannot be read as what a run writes.
+    """
     recipe = folder / "recipe.yaml"
     return Run(
         folder=folder,
