@@ -165,16 +165,16 @@ def test_a_larger_rank_explains_more() -> None:
 
 
 @pytest.mark.parametrize(
-    ("space", "said"),
+    ("space", "message"),
     [
         ({"projector": "identity"}, "'identity' has nothing to fit; align fits linear and low-rank"),
         ({"projector": "two-layer"}, "'two-layer' has no closed form"),
         ({"topology": "hub"}, "align needs topology=residual"),
     ],
 )
-def test_supernets_that_cannot_be_aligned_are_refused(space: dict[str, str], said: str) -> None:
+def test_supernets_that_cannot_be_aligned_are_refused(space: dict[str, str], message: str) -> None:
     net = supernet("gpt_neo", "mamba", **space)
-    with pytest.raises(ManticoreError, match=said):
+    with pytest.raises(ManticoreError, match=message):
         fit_projectors(net, text(0), text(1))
 
 

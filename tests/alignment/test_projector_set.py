@@ -1,4 +1,4 @@
-"""Projector sets are saved and loaded exactly, and refuse models that they were not fitted to."""
+"""Projector sets are saved and loaded exactly, and models that they were not fitted to are refused."""
 
 from __future__ import annotations
 
@@ -45,13 +45,13 @@ def fresh(base: str = "base", projector: str = "linear", stages: int = 3, **fami
 
 def test_a_saved_set_is_loaded_exactly(folder: Path) -> None:
     net, ids = supernet("gpt_neo", "mamba"), tokens()[0]
-    other = fresh()
+    loaded = fresh()
     path = ["donor", "base", "donor"]
     with torch.no_grad():
-        assert not torch.equal(other(ids, path=path), net(ids, path=path))
+        assert not torch.equal(loaded(ids, path=path), net(ids, path=path))
         projectors = ProjectorSet.load(folder)
-        projectors.apply_to(other)
-        assert torch.equal(other(ids, path=path), net(ids, path=path))
+        projectors.apply_to(loaded)
+        assert torch.equal(loaded(ids, path=path), net(ids, path=path))
     assert (projectors.tokens, projectors.facts, projectors.base) == (100, {"loss": 1.5}, "base")
     assert sorted(file.name for file in folder.iterdir()) == ["README.md", "config.json", "model.safetensors"]
     assert set(projector_state(net)) == {key for key in net.state_dict() if "proj_" in key}
@@ -70,7 +70,7 @@ def test_a_hash_is_kept_by_saving_and_changed_by_one_bit(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize(
-    ("options", "said"),
+    ("options", "message"),
     [
         ({"base": "donor"}, "has base base, the search space donor"),
         ({"stages": 2}, "has number of stages 3, the search space 2"),
@@ -80,10 +80,10 @@ def test_a_hash_is_kept_by_saving_and_changed_by_one_bit(tmp_path: Path) -> None
         ({"base": "base", "third": "llama"}, "no projectors of 'third'"),
     ],
 )
-def test_other_models_are_refused_with_the_difference(folder: Path, options: dict[str, str], said: str) -> None:
+def test_other_models_are_refused_with_the_difference(folder: Path, options: dict[str, str], message: str) -> None:
     net = fresh(**options)  # type: ignore[arg-type]
     before = {key: value.clone() for key, value in projector_state(net).items()}
-    with pytest.raises(ManticoreError, match=said):
+    with pytest.raises(ManticoreError, match=message):
         ProjectorSet.load(folder).apply_to(net)
     assert all(torch.equal(value, before[key]) for key, value in projector_state(net).items())
 
@@ -177,11 +177,11 @@ def test_a_set_is_written_atomically(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
     net = supernet("gpt_neo", "mamba")
 
-    def full(*args: object, **options: object) -> None:
+    def failing_save(*args: object, **options: object) -> None:
         raise OSError("disk full")
 
     with monkeypatch.context() as patched:
-        patched.setattr(module, "save_file", full)
+        patched.setattr(module, "save_file", failing_save)
         with pytest.raises(OSError, match="disk full"):
             ProjectorSet.of(net, 1).save(tmp_path / "set", "# card\n")
     assert list(tmp_path.iterdir()) == []
@@ -195,15 +195,17 @@ def test_a_set_is_written_atomically(tmp_path: Path, monkeypatch: pytest.MonkeyP
         ProjectorSet.of(supernet("gpt_neo", "mamba"), 1).save(tmp_path / "set", "# card\n")
 
 
-def test_projectors_of_a_user_may_read_their_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    class Loud(Linear):
+def test_a_projector_of_a_user_may_read_its_weights_when_it_is_built(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Normalized(Linear):
         def __init__(self, d_in: int, d_out: int) -> None:
             super().__init__(d_in, d_out)
             self.scale = 1 / self.weight.detach().norm().item()
 
-    monkeypatch.setitem(PROJECTORS, "loud", Loud)
+    monkeypatch.setitem(PROJECTORS, "normalized", Normalized)
     torch.manual_seed(3)
-    place = ProjectorSet.of(fresh(projector="loud"), 10).save(tmp_path / "set", "# a card\n")
-    drawn = torch.get_rng_state()
-    assert ProjectorSet.load(place).projector["kind"] == "loud"
-    assert torch.equal(drawn, torch.get_rng_state())
+    saved = ProjectorSet.of(fresh(projector="normalized"), 10).save(tmp_path / "set", "# a card\n")
+    random_state = torch.get_rng_state()
+    assert ProjectorSet.load(saved).projector["kind"] == "normalized"
+    assert torch.equal(random_state, torch.get_rng_state())

@@ -1,4 +1,4 @@
-"""What a path is said to cost is what the built hybrid costs."""
+"""The computed costs of a path equal those of the hybrid that is built from it."""
 
 from __future__ import annotations
 
@@ -34,11 +34,11 @@ def test_flops_add_up_over_stages(family: str) -> None:
 
 
 def test_attention_costs_more_on_longer_sequences_and_a_window_bounds_it() -> None:
-    net = supernet("gpt_neo", "mamba")  # layers take turns: global, local with a window of 6
+    net = supernet("gpt_neo", "mamba")  # layers alternate: global, local with a window of 6
     table = {length: branch_costs(net, length)[1] for length in (6, 60)}
     attention, recurrent = net.candidates.index("base"), net.candidates.index("donor")
-    assert all(late[attention] > early[attention] for early, late in zip(table[6], table[60], strict=True))
-    assert all(late[recurrent] == early[recurrent] for early, late in zip(table[6], table[60], strict=True))
+    assert all(at_60[attention] > at_6[attention] for at_6, at_60 in zip(table[6], table[60], strict=True))
+    assert all(at_60[recurrent] == at_6[recurrent] for at_6, at_60 in zip(table[6], table[60], strict=True))
     width, global_layer, local_layer = 32, (60 + 1) / 2, 6 - 6 * 5 / 120
     per_pair = table[60][1][attention] - table[6][1][attention]  # layers 2 and 3: one of each kind
     short = (6 + 1) / 2

@@ -1,4 +1,4 @@
-"""A stage computes what its definition says, whatever shortcuts it takes, and keeps nothing it need not."""
+"""A stage equals its definition also where it merges products, and stores no tensor that it does not need."""
 
 from __future__ import annotations
 
@@ -41,9 +41,9 @@ def test_a_stage_is_the_weighted_sum_of_its_branches(topology: str, projector: s
     with torch.no_grad(), installed():
         h, context = stream_of(net, ids, mask)
         weights = net.weights()[0]
-        got = net.topology.mix(dict(net.stages[0].items()), weights, h, context)
-        want = sum(w * branch(h, context, w) for w, branch in zip(weights, net.stages[0].values(), strict=True))
-    torch.testing.assert_close(got, want, atol=2e-5, rtol=1e-5)
+        result = net.topology.mix(dict(net.stages[0].items()), weights, h, context)
+        expected = sum(w * branch(h, context, w) for w, branch in zip(weights, net.stages[0].values(), strict=True))
+    torch.testing.assert_close(result, expected, atol=2e-5, rtol=1e-5)
 
 
 def stream_of(net: Supernet, ids: Tensor, mask: Tensor) -> tuple[Tensor, Context]:
@@ -67,13 +67,13 @@ def test_boundary_projections_of_a_stage_are_one_product_each_way() -> None:
     with torch.no_grad():
         for p in proj_in:
             p.weight.add_(torch.randn_like(p.weight))
-    with counting() as products:
+    with CountProducts() as products:
         parts = project_in(proj_in, h)
     assert products == [1]
     for part, p in zip(parts, proj_in, strict=True):
         torch.testing.assert_close(part, p(h))
     proj_out, shares = [Linear(4, 6), Linear(3, 6)], [torch.tensor(0.3), torch.tensor(0.5)]
-    with counting() as products:
+    with CountProducts() as products:
         total = project_out(shares, proj_out, parts)
     assert products == [1]
     torch.testing.assert_close(total, 0.3 * proj_out[0](parts[0]) + 0.5 * proj_out[1](parts[1]))
@@ -81,7 +81,7 @@ def test_boundary_projections_of_a_stage_are_one_product_each_way() -> None:
     torch.testing.assert_close(project_in([proj_in[0], low], h)[1], low(h))
 
 
-class counting(torch.utils._python_dispatch.TorchDispatchMode):  # noqa: N801
+class CountProducts(torch.utils._python_dispatch.TorchDispatchMode):
     """Counts matrix products."""
 
     def __enter__(self) -> list[int]:  # type: ignore[override]
@@ -97,20 +97,20 @@ class counting(torch.utils._python_dispatch.TorchDispatchMode):  # noqa: N801
 def test_narrow_values_are_added_to_the_first_features() -> None:
     wide, narrow, w = torch.randn(2, 3, 5), torch.randn(2, 3, 2), torch.tensor([0.3, 0.7], requires_grad=True)
     padded = torch.nn.functional.pad(narrow, (0, 3))
-    got, want = weighted_sum([(w[0], narrow), (w[1], wide)]), w[0] * padded + w[1] * wide
-    torch.testing.assert_close(got, want)
-    gradients = [torch.autograd.grad(x.square().sum(), w)[0] for x in (got, want)]
+    result, expected = weighted_sum([(w[0], narrow), (w[1], wide)]), w[0] * padded + w[1] * wide
+    torch.testing.assert_close(result, expected)
+    gradients = [torch.autograd.grad(x.square().sum(), w)[0] for x in (result, expected)]
     torch.testing.assert_close(*gradients)
 
 
-def test_a_value_that_stands_alone_is_itself() -> None:
+def test_a_single_value_is_returned_unchanged() -> None:
     x = torch.randn(3)
     assert weighted_sum([(None, x)]) is x
     assert pad_logits([(None, x)]) == [(None, x)]
 
 
-def test_an_id_that_a_table_does_not_have_is_least_likely_there() -> None:
-    """Not of a logit of 0, which is a great deal where all others lie far below."""
+def test_a_missing_id_has_the_lowest_logit_of_its_table() -> None:
+    """A logit of 0 would be too likely where all other logits are far below 0."""
     narrow, wide = torch.randn(2, 3, 5) - 30, torch.randn(2, 3, 8) - 30
     weights = torch.tensor([0.5, 0.5])
     mixed = weighted_sum(pad_logits([(weights[0], narrow), (weights[1], wide)]))
@@ -118,7 +118,7 @@ def test_an_id_that_a_table_does_not_have_is_least_likely_there() -> None:
     torch.testing.assert_close(mixed[..., 5:], 0.5 * narrow.amin(-1, keepdim=True) + 0.5 * wide[..., 5:])
 
 
-def test_what_does_not_move_gets_no_gradient_and_keeps_nothing() -> None:
+def test_frozen_parameters_and_unused_branches_get_no_gradient() -> None:
     net = supernet("gpt_neo", "mamba", HeadSpec("classification", 61, 4)).train()
     ids, mask = tokens()
     with trainable_only(net, [net.alpha]):
@@ -134,48 +134,48 @@ def test_what_does_not_move_gets_no_gradient_and_keeps_nothing() -> None:
 
 
 @pytest.mark.parametrize("families", [("gpt_neo", "mamba"), ("mamba2", "llama")])
-def test_gradient_checkpointing_changes_memory_and_nothing_else(families: tuple[str, str]) -> None:
+def test_gradient_checkpointing_saves_memory_and_keeps_gradients(families: tuple[str, str]) -> None:
     net = supernet(*families).train()
     ids, mask = tokens(pad_left=3)
-    gradients, kept = [], []
+    gradients, sizes = [], []
     for recompute in (False, True):
         for part in net.modules():
             if isinstance(part, Segment):
                 part.gradient_checkpointing = recompute
         net.zero_grad(set_to_none=True)
-        held = 0
+        stored = 0
 
         def pack(x: Tensor) -> Tensor:
-            nonlocal held
-            held += x.numel()
+            nonlocal stored
+            stored += x.numel()
             return x
 
         with torch.autograd.graph.saved_tensors_hooks(pack, lambda x: x):
             loss = net(ids, mask).square().mean()
-            kept.append(held)
+            sizes.append(stored)
         loss.backward()
         gradients.append({name: p.grad.clone() for name, p in net.named_parameters() if p.grad is not None})
-    assert kept[1] < kept[0] / 2
+    assert sizes[1] < sizes[0] / 2
     assert gradients[0].keys() == gradients[1].keys()
     assert all(torch.equal(gradients[0][name], gradients[1][name]) for name in gradients[0])
 
 
-def test_a_projector_of_ones_own_still_works() -> None:
-    class Own(nn.Linear):
+def test_a_projector_class_of_a_user_is_supported() -> None:
+    class UserProjector(nn.Linear):
         pass
 
     h = torch.randn(2, 6)
-    own = [Own(6, 4), Own(6, 3)]
-    assert [x.shape[-1] for x in project_in(own, h)] == [4, 3]
+    projectors = [UserProjector(6, 4), UserProjector(6, 3)]
+    assert [x.shape[-1] for x in project_in(projectors, h)] == [4, 3]
 
 
 @pytest.mark.parametrize("projector", ["linear", "low-rank"])
 @pytest.mark.parametrize("topology", ["residual", "hub"])
-def test_every_sequence_can_have_weights_of_its_own(topology: str, projector: str) -> None:
+def test_each_sequence_may_have_its_own_mixing_weights(topology: str, projector: str) -> None:
     net = three(projector, topology, **({"projector_options": {"bypass": True}} if topology == "residual" else {}))
     ids, mask = tokens()
     weights_BSK = torch.rand(len(ids), 2, 3).softmax(-1)
     with torch.no_grad():
-        together = net(ids, mask, weights=weights_BSK)
-        apart = [net(ids, mask, weights=weights_SK)[row] for row, weights_SK in enumerate(weights_BSK)]
-    torch.testing.assert_close(together, torch.stack(apart), atol=2e-5, rtol=1e-5)
+        batched = net(ids, mask, weights=weights_BSK)
+        separate = [net(ids, mask, weights=weights_SK)[row] for row, weights_SK in enumerate(weights_BSK)]
+    torch.testing.assert_close(batched, torch.stack(separate), atol=2e-5, rtol=1e-5)

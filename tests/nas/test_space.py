@@ -1,4 +1,4 @@
-"""Search spaces and architectures as data: what is refused, what survives a round trip."""
+"""Search spaces and architectures as data: round trips are exact, and invalid data is refused."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from manticore.nas.space import SearchSpace
 
 
 @given(st.lists(st.sampled_from(["mamba", "mamba-2", "mamba-2-2", "gpt2"]), min_size=2, max_size=7))
-def test_repeated_components_get_names_of_their_own(given_names: list[str]) -> None:
+def test_repeated_components_get_distinct_names(given_names: list[str]) -> None:
     names = SearchSpace(given_names).names
     assert len(set(names)) == len(given_names)
     for name in set(given_names):
@@ -23,7 +23,7 @@ def test_repeated_components_get_names_of_their_own(given_names: list[str]) -> N
     assert all(name.startswith(given_name) for name, given_name in zip(names, given_names, strict=True))
 
 
-def test_a_space_is_plain_data_and_back() -> None:
+def test_a_space_is_unchanged_by_conversion_to_plain_data() -> None:
     space = SearchSpace(
         ["gpt-neo", ComponentSpec("mamba", "m", size={"layers": 3}), {"source": "gpt2", "revision": "x"}],
         stages=3,
@@ -57,12 +57,12 @@ def test_a_component_is_named_after_its_source(source: str, name: str) -> None:
         ({"source": "a", "revison": "x"}, "Did you mean 'component.revision'"),
     ],
 )
-def test_components_that_cannot_be(fields: dict[str, object], message: str) -> None:
+def test_invalid_components_are_refused(fields: dict[str, object], message: str) -> None:
     with pytest.raises(ManticoreError, match=message):
         ComponentSpec.of(fields)
 
 
-def test_an_unknown_name_may_be_anything() -> None:
+def test_an_unknown_name_of_any_type_is_reported() -> None:
     assert str(UnknownName("kind", 5, ["50"])) == "unknown kind '5'. Did you mean '50'? Known: 50."
     assert str(UnknownName("kind", [1], [])) == "unknown kind '[1]'. Known: none."
 
@@ -82,7 +82,7 @@ def test_an_unknown_name_may_be_anything() -> None:
         (None, "cannot be read"),
     ],
 )
-def test_architectures_that_cannot_be_read(tmp_path: Path, text: str | None, message: str) -> None:
+def test_an_unreadable_architecture_is_refused(tmp_path: Path, text: str | None, message: str) -> None:
     file = tmp_path / "architecture.json"
     if text is not None:
         file.write_text(text)
@@ -91,17 +91,17 @@ def test_architectures_that_cannot_be_read(tmp_path: Path, text: str | None, mes
 
 
 def test_an_architecture_is_written_and_read(tmp_path: Path) -> None:
-    one = Architecture(("a", "b"), ("b", "skip", "a"), "a", "residual", "low-rank")
-    one.save(tmp_path / "x" / "architecture.json")
-    assert Architecture.load(tmp_path / "x" / "architecture.json") == one
-    assert one.summary() == "stage 1 b · stage 2 skip · stage 3 a"
+    architecture = Architecture(("a", "b"), ("b", "skip", "a"), "a", "residual", "low-rank")
+    architecture.save(tmp_path / "x" / "architecture.json")
+    assert Architecture.load(tmp_path / "x" / "architecture.json") == architecture
+    assert architecture.summary() == "stage 1 b · stage 2 skip · stage 3 a"
 
 
-def test_a_base_is_named_as_a_component_is() -> None:
-    words = ["./models/neo", "ssm/mamba-130m"]
+def test_the_base_may_be_a_name_or_a_source() -> None:
+    sources = ["./models/neo", "ssm/mamba-130m"]
     for base, name in (("./models/neo", "neo"), ("ssm/mamba-130m", "mamba-130m"), ("neo", "neo"), (None, None)):
-        assert SearchSpace(words, base=base).base == name
-    named = [ComponentSpec("a/b", name="mine"), ComponentSpec("mine", name="other")]
-    assert SearchSpace(named, base="mine").base == "mine", "a name goes before a source"
+        assert SearchSpace(sources, base=base).base == name
+    specs = [ComponentSpec("a/b", name="mine"), ComponentSpec("mine", name="other")]
+    assert SearchSpace(specs, base="mine").base == "mine", "a name has priority over a source"
     with pytest.raises(ManticoreError, match=r"'./models/neox'\. Did you mean './models/neo'\?"):
-        SearchSpace(words, base="./models/neox")
+        SearchSpace(sources, base="./models/neox")

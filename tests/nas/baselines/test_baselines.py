@@ -1,4 +1,4 @@
-"""Hand-designed hybrids: in the order they claim, causal, indifferent to padding, counted and trainable."""
+"""Hand-designed hybrids follow their definitions, are causal and trainable, ignore padding, and have exact costs."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ NAMES = ("mambaformer", "striped")
 WIDTH, HEADS, STATE, LAYERS = 32, 4, 6, 4
 
 
-def made(name: str, layers: int = LAYERS) -> Backbone:
+def build_baseline(name: str, layers: int = LAYERS) -> Backbone:
     torch.manual_seed(0)
     return build(name, WIDTH, layers, HEADS, STATE).eval()
 
@@ -39,7 +39,7 @@ def attention_size(width: int) -> int:
     return 4 * (width * width + width)
 
 
-def test_the_table_knows_both_and_says_so() -> None:
+def test_both_baselines_are_registered_and_an_unknown_name_is_refused() -> None:
     assert set(NAMES) <= set(baselines)
     with pytest.raises(UnknownName, match="Did you mean 'mambaformer'"):
         build("mambaforme", 8, 1)
@@ -66,34 +66,34 @@ def test_rotary_heads_have_even_width() -> None:
 
 
 @pytest.mark.parametrize("layers", [1, 2, 3, 4])
-def test_the_order_is_exact(layers: int) -> None:
-    turns = ["attention", "mamba", "attention", "mamba"]
-    assert made("mambaformer", layers).kinds() == ["mamba", *turns[:layers]]
+def test_the_order_of_mixers_follows_the_definition(layers: int) -> None:
+    mixers = ["attention", "mamba", "attention", "mamba"]
+    assert build_baseline("mambaformer", layers).kinds() == ["mamba", *mixers[:layers]]
     stripes = ["mamba", "swiglu", "attention", "swiglu"] * 2
-    assert made("striped", layers).kinds() == stripes[: 2 * layers]
+    assert build_baseline("striped", layers).kinds() == stripes[: 2 * layers]
 
 
-def test_norms_and_positions_are_as_said() -> None:
-    former, stripes = made("mambaformer"), made("striped")
-    assert {type(norm) for norm in [*former.norms, former.last_norm]} == {nn.LayerNorm}
-    assert {type(norm) for norm in [*stripes.norms, stripes.last_norm]} == {nn.RMSNorm}
-    assert all(part.rotary is None for part in former.parts if isinstance(part, Attention))
-    assert all(part.rotary is not None for part in stripes.parts if isinstance(part, Attention))
-    assert not any(isinstance(part, nn.Dropout) for net in (former, stripes) for part in net.modules())
+def test_norms_and_positions_follow_the_definition() -> None:
+    mambaformer, striped = build_baseline("mambaformer"), build_baseline("striped")
+    assert {type(norm) for norm in [*mambaformer.norms, mambaformer.last_norm]} == {nn.LayerNorm}
+    assert {type(norm) for norm in [*striped.norms, striped.last_norm]} == {nn.RMSNorm}
+    assert all(part.rotary is None for part in mambaformer.parts if isinstance(part, Attention))
+    assert all(part.rotary is not None for part in striped.parts if isinstance(part, Attention))
+    assert not any(isinstance(part, nn.Dropout) for net in (mambaformer, striped) for part in net.modules())
 
 
 def test_parameters_follow_the_formula() -> None:
     assert parameters(Mamba(WIDTH, STATE)) == mamba_size(WIDTH, STATE)
     assert parameters(Attention(WIDTH, HEADS, rotary=True)) == attention_size(WIDTH)
-    former = 3 * mamba_size(WIDTH, STATE) + 2 * attention_size(WIDTH) + 6 * 2 * WIDTH
-    assert parameters(made("mambaformer")) == former
+    mambaformer = 3 * mamba_size(WIDTH, STATE) + 2 * attention_size(WIDTH) + 6 * 2 * WIDTH
+    assert parameters(build_baseline("mambaformer")) == mambaformer
     inner = 96  # 8/3 of 32 is 85, rounded up to 16s
-    stripe = mamba_size(WIDTH, STATE) + attention_size(WIDTH) + 2 * 3 * WIDTH * inner
-    assert parameters(made("striped")) == 2 * stripe + 9 * WIDTH
+    block = mamba_size(WIDTH, STATE) + attention_size(WIDTH) + 2 * 3 * WIDTH * inner
+    assert parameters(build_baseline("striped")) == 2 * block + 9 * WIDTH
 
 
 def test_a_block_is_norm_mixer_residual() -> None:
-    net, x = made("mambaformer", 1), stream()
+    net, x = build_baseline("mambaformer", 1), stream()
     first, second = net.parts
     h = x + first(F.layer_norm(x, (WIDTH,)), None)
     h = h + second(F.layer_norm(h, (WIDTH,)), None)
@@ -104,22 +104,22 @@ def test_attention_is_softmax_attention() -> None:
     part, x = Attention(WIDTH, HEADS), stream(5)
     q, k, v = (y.unflatten(-1, (HEADS, -1)).transpose(1, 2) for y in part.qkv(x).chunk(3, -1))
     scores = q @ k.transpose(-1, -2) / math.sqrt(WIDTH // HEADS)
-    barred = torch.ones(5, 5, dtype=torch.bool).triu(1)
-    mixed = scores.masked_fill(barred, -torch.inf).softmax(-1) @ v
-    torch.testing.assert_close(part(x, None), part.out(mixed.transpose(1, 2).flatten(2)), rtol=1e-4, atol=1e-5)
+    future = torch.ones(5, 5, dtype=torch.bool).triu(1)
+    values = scores.masked_fill(future, -torch.inf).softmax(-1) @ v
+    torch.testing.assert_close(part(x, None), part.out(values.transpose(1, 2).flatten(2)), rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("rotary", [False, True])
-def test_without_positions_attention_does_not_see_the_order(rotary: bool) -> None:
+def test_only_rotary_attention_depends_on_the_order(rotary: bool) -> None:
     part, x = Attention(WIDTH, HEADS, rotary), stream(6)
     swapped = x[:, [1, 0, 3, 2, 4, 5]]
-    last, other = part(x, None)[:, -1], part(swapped, None)[:, -1]
-    assert torch.allclose(last, other, atol=1e-6) != rotary
+    output, output_swapped = part(x, None)[:, -1], part(swapped, None)[:, -1]
+    assert torch.allclose(output, output_swapped, atol=1e-6) != rotary
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_later_token_changes_nothing_earlier(name: str) -> None:
-    net, x = made(name), stream()
+def test_a_token_has_no_influence_on_earlier_outputs(name: str) -> None:
+    net, x = build_baseline(name), stream()
     changed = x.clone()
     changed[:, 7] = x[:, 7].flip(-1)
     before, after = net(x), net(changed)
@@ -129,24 +129,24 @@ def test_a_later_token_changes_nothing_earlier(name: str) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("side", ["left", "right", "both", "unlike"])
-def test_padding_on_either_side_changes_no_real_token(name: str, side: str) -> None:
-    net, x = made(name), stream(9)
+def test_padding_on_either_side_has_no_influence_on_tokens(name: str, side: str) -> None:
+    net, x = build_baseline(name), stream(9)
     left, right = {"left": (4, 0), "right": (0, 4), "both": (3, 1), "unlike": (2, 2)}[side]
     padded = F.pad(x, (0, 0, left, right), value=3.0)
     mask = F.pad(torch.ones(2, 9, dtype=torch.long), (left, right))
-    wanted = net(x)
-    if side == "unlike":  # the second sequence stands flush left
+    expected = net(x)
+    if side == "unlike":  # the second sequence is padded on the right alone
         padded[1], mask[1] = F.pad(x[1], (0, 0, 0, 4), value=3.0), F.pad(torch.ones(9, dtype=torch.long), (0, 4))
-        got = torch.stack([net(padded, mask)[0, 2:11], net(padded, mask)[1, :9]])
+        result = torch.stack([net(padded, mask)[0, 2:11], net(padded, mask)[1, :9]])
     else:
-        got = net(padded, mask)[:, left : left + 9]
-    torch.testing.assert_close(got, wanted, rtol=1e-4, atol=1e-5)
+        result = net(padded, mask)[:, left : left + 9]
+    torch.testing.assert_close(result, expected, rtol=1e-4, atol=1e-5)
     assert torch.isfinite(net(padded, mask)).all()
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_model_answers_as_logits_of_asks_and_padding_is_not_read(name: str) -> None:
-    net = BaselineModel(made(name), 17, 3).eval()
+def test_logits_do_not_depend_on_padding_and_kernels_are_uninstalled_again(name: str) -> None:
+    net = BaselineModel(build_baseline(name), 17, 3).eval()
     ids = torch.randint(1, 17, (2, 8), generator=torch.Generator().manual_seed(2))
     ones = torch.ones_like(ids)
     plain = logits_of(net, {"input_ids": ids, "attention_mask": ones})
@@ -154,14 +154,14 @@ def test_a_model_answers_as_logits_of_asks_and_padding_is_not_read(name: str) ->
     for sides in ((3, 0), (0, 3)):
         batch = {"input_ids": F.pad(ids, sides), "attention_mask": F.pad(ones, sides)}
         torch.testing.assert_close(logits_of(net, batch), plain, rtol=1e-4, atol=1e-5)
-    assert not is_installed(), "the kernels were given back"
+    assert not is_installed(), "the kernels are uninstalled again"
 
 
 @pytest.mark.parametrize(
     ("kind", "shape"), [("classification", (4, 5)), ("tokens", (4, 8, 5)), ("autoencoder", (4, 8, 5)), ("pair", (2, 5))]
 )
 def test_every_kind_of_task_has_its_head(kind: str, shape: tuple[int, ...]) -> None:
-    net = BaselineModel(made("mambaformer", 1), 17, TaskHead(kind, WIDTH, 5))
+    net = BaselineModel(build_baseline("mambaformer", 1), 17, TaskHead(kind, WIDTH, 5))
     assert net(torch.zeros(4, 8, dtype=torch.long), torch.ones(4, 8)).shape == shape
 
 
@@ -171,8 +171,8 @@ def test_an_unknown_kind_of_head_is_named() -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_gradients_reach_every_parameter_even_beside_padding(name: str) -> None:
-    net = BaselineModel(made(name), 17, 3).train()
+def test_gradients_reach_every_parameter_with_padding(name: str) -> None:
+    net = BaselineModel(build_baseline(name), 17, 3).train()
     ids = torch.randint(1, 17, (3, 10), generator=torch.Generator().manual_seed(3))
     mask = torch.ones_like(ids)
     mask[0, :4] = 0
@@ -183,7 +183,7 @@ def test_gradients_reach_every_parameter_even_beside_padding(name: str) -> None:
         assert parameter.grad.abs().sum() > 0, label
 
 
-def test_a_few_steps_learn_a_rule_of_order() -> None:
+def test_a_few_steps_learn_to_predict_the_first_token() -> None:
     torch.manual_seed(0)
     net = BaselineModel(build("mambaformer", WIDTH, 2, HEADS, STATE), 6, 5)
     ids = torch.randint(1, 6, (64, 9))
@@ -203,10 +203,10 @@ def test_flops_of_mixing_are_counted() -> None:
     assert Attention(WIDTH, HEADS).mixing_flops(9) == 4 * WIDTH * 5
     assert Mamba(WIDTH, STATE).mixing_flops(9) == 9 * 2 * WIDTH * STATE
     assert SwiGLU(WIDTH, 48).mixing_flops(9) == 0
-    assert made("mambaformer", 2).mixing_flops(9) == 2 * 9 * 2 * WIDTH * STATE + 4 * WIDTH * 5
+    assert build_baseline("mambaformer", 2).mixing_flops(9) == 2 * 9 * 2 * WIDTH * STATE + 4 * WIDTH * 5
 
 
-def test_mamba_starts_smaller_the_deeper_the_stack() -> None:
+def test_initial_output_weights_of_mamba_shrink_with_depth() -> None:
     sizes = []
     for layers in (1, 16):
         torch.manual_seed(0)

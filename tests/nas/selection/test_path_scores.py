@@ -1,4 +1,4 @@
-"""Paths are ranked by what their discrete hybrids would score."""
+"""Paths are ranked by the losses of their discrete hybrids."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from tests.helpers.pico import supernet
 
 @pytest.fixture(scope="module")
 def net() -> Supernet:
-    made = supernet("gpt_neo", "mamba", skip=True)
-    fit_projectors(made, text(0), text(1))
-    return made
+    model = supernet("gpt_neo", "mamba", skip=True)
+    fit_projectors(model, text(0), text(1))
+    return model
 
 
-def test_every_path_gets_the_loss_of_its_hybrid(net: Supernet) -> None:
+def test_the_loss_of_a_path_is_that_of_its_hybrid(net: Supernet) -> None:
     batches = text(3, 2)
     losses = path_losses(net, [batch.token_batch for batch in batches])
     assert set(losses) == set(product(net.candidates, repeat=3))
@@ -32,8 +32,8 @@ def test_every_path_gets_the_loss_of_its_hybrid(net: Supernet) -> None:
     for path in (("base",) * 3, ("donor", "skip", "base"), ("donor",) * 3):
         hybrid = discretize(net, path)
         with torch.no_grad():
-            want = torch.stack([hybrid(batch.ids_BL, labels=batch.ids_BL).loss for batch in batches]).mean()
-        assert losses[path] == pytest.approx(float(want), abs=1e-5)
+            expected = torch.stack([hybrid(batch.ids_BL, labels=batch.ids_BL).loss for batch in batches]).mean()
+        assert losses[path] == pytest.approx(float(expected), abs=1e-5)
 
 
 def test_too_many_paths_are_refused(net: Supernet, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -42,12 +42,12 @@ def test_too_many_paths_are_refused(net: Supernet, monkeypatch: pytest.MonkeyPat
         path_losses(net, [batch.token_batch for batch in text(3, 1)])
 
 
-def test_alignment_brings_a_copy_level_with_base() -> None:
+def test_after_alignment_all_paths_of_a_rotated_copy_have_the_same_loss() -> None:
     base = llama()
-    made = pair(base, rotated(base)[0], stages=2)
-    before = path_losses(made, [batch.token_batch for batch in text(3, 2)])
-    fit_projectors(made, text(0), text(1))
-    after = path_losses(made, [batch.token_batch for batch in text(3, 2)])
+    net = pair(base, rotated(base)[0], stages=2)
+    before = path_losses(net, [batch.token_batch for batch in text(3, 2)])
+    fit_projectors(net, text(0), text(1))
+    after = path_losses(net, [batch.token_batch for batch in text(3, 2)])
     assert max(before.values()) - min(before.values()) > 0.03
     assert max(after.values()) - min(after.values()) < 1e-3
 
