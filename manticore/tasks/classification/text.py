@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 from manticore.tasks.classification.char_tokenizer import (
     BYTES,
@@ -22,6 +23,8 @@ from manticore.tasks.options import TaskOptions, choose_preset
 from manticore.tasks.splits import DUPLICATES_NOTE, SplitTask, TrainValTest, shuffled, take_first
 
 MAX_LENGTH = 1 << 20
+
+Kind = TypeVar("Kind", bound=SplitTask)
 
 SETTING_HELP = {
     "unit": f"what a token is: {' or '.join(UNITS)} (those that train has at least {MIN_COUNT} times)",
@@ -111,7 +114,7 @@ def text_task(
 
     Raises ManticoreError if there are fewer texts than asked for.
     """
-    scale, settings = scales[choose_preset(options.preset)[0]], TextSettings.of(options, scales)
+    scale = scales[choose_preset(options.preset)[0]]
     mixed = shuffled(sorted(train), options.seed)
     val = options.val or min(scale.val or len(mixed), max(1, len(mixed) // 10))
     texts = {
@@ -119,10 +122,33 @@ def text_task(
         "train": take_first(mixed[val:], options.train, "train", source)[: options.train or scale.train],
         "test": take_first(shuffled(sorted(test), 0), options.test, "test", source)[: options.test or scale.test],
     }
-    tokenizer = CharTokenizer(settings.unit, settings.length, (text for text, _ in texts["train"]))
-    encoded = {split: tokenizer.encode_all([((text,), label) for text, label in rows]) for split, rows in texts.items()}
+    examples = {split: [((text,), label) for text, label in rows] for split, rows in texts.items()}
+    return encoded_task(SplitTask, options, scales, examples, label_names, source, "length")
+
+
+def encoded_task(
+    kind: type[Kind],
+    options: TaskOptions,
+    scales: Mapping[str, TextScale],
+    examples: Mapping[str, Sequence[tuple[Sequence[bytes], int]]],
+    label_names: Sequence[str],
+    source: str,
+    length_name: str,
+) -> Kind:
+    """A task of examples that have one or more texts, by bytes or by the characters of its training texts.
+
+    Args:
+        kind: class of the task.
+        options, scales, label_names, source: see `text_task`.
+        examples: texts and label of every example of `train`, `val` and `test`.
+        length_name: name of the length of an example, by which a heuristic classifies.
+    """
+    settings = TextSettings.of(options, scales)
+    training_texts = (text for texts, _ in examples["train"] for text in texts)
+    tokenizer = CharTokenizer(settings.unit, settings.length, training_texts)
+    encoded = {split: tokenizer.encode_all(rows) for split, rows in examples.items()}
     splits = TrainValTest(**encoded).without_duplicates(options.bare_name)
-    task = SplitTask(
+    task = kind(
         settings.task_name(options, scales),
         tokenizer.vocabulary,
         label_names,
@@ -130,7 +156,7 @@ def text_task(
         lambda: splits,
         options.seed,
         origin=f"read from {source}, cut to {settings.length} {settings.unit}",
-        features={"length": length},
+        features={length_name: length},
         settings=vars(settings),
     )
     task.text_unit = settings.unit

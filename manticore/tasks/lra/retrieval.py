@@ -14,13 +14,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from manticore.errors import BadFile, ManticoreError
-from manticore.tasks.classification.char_tokenizer import CharTokenizer, length
-from manticore.tasks.classification.text import TextScale, TextSettings, text_info
+from manticore.tasks.classification.text import TextScale, encoded_task, text_info
 from manticore.tasks.dataset import Example
 from manticore.tasks.info import TaskInfo
 from manticore.tasks.lra import ARCHIVE
 from manticore.tasks.options import TaskOptions, choose_preset
-from manticore.tasks.splits import SplitTask, TrainValTest, find_split_files
+from manticore.tasks.splits import SplitTask, find_split_files
 from manticore.tasks.task import task_infos, tasks
 from manticore.utils.console import progress_bar
 
@@ -64,7 +63,7 @@ def lra_retrieval(options: TaskOptions) -> PairTask:
 
     Reads the Long Range Arena's files in `options.data_dir`. Raises ManticoreError.
     """
-    scale, settings = SCALES[choose_preset(options.preset)[0]], TextSettings.of(options, SCALES)
+    scale = SCALES[choose_preset(options.preset)[0]]
     if options.data_dir is None:
         raise ManticoreError(
             f"'{options.bare_name}' is in the Long Range Arena's archive only: unpack lra_release.gz (a tar file) and "
@@ -75,23 +74,8 @@ def lra_retrieval(options: TaskOptions) -> PairTask:
         split: read_file(path, getattr(options, split), getattr(scale, split))
         for split, path in find_split_files(folder, FILES, SUBFOLDERS).items()
     }
-    training_texts = (text for texts, _ in pairs["train"] for text in texts)
-    tokenizer = CharTokenizer(settings.unit, settings.length, training_texts)
-    encoded = {split: tokenizer.encode_all(rows) for split, rows in pairs.items()}
-    splits = TrainValTest(**encoded).without_duplicates(options.bare_name)
-    task = PairTask(
-        settings.task_name(options, SCALES),
-        tokenizer.vocabulary,
-        CLASSES,
-        settings.length,
-        lambda: splits,
-        options.seed,
-        origin=f"read from {folder}, two texts in each example, cut to {settings.length} {settings.unit}",
-        features={"length of both": length},
-        settings=vars(settings),
-    )
-    task.text_unit = settings.unit
-    return task
+    source = f"{folder}, two texts in each example"
+    return encoded_task(PairTask, options, SCALES, pairs, CLASSES, source, "length of both")
 
 
 @task_infos.register(NAME)
