@@ -63,19 +63,19 @@ def test_another_revision_is_refused() -> None:
 
 def test_a_folder_is_written_atomically(tmp_path: Path) -> None:
     def fail() -> None:
-        with atomic_dir(tmp_path / "made") as part:
+        with atomic_dir(tmp_path / "folder") as part:
             (part / "half").write_text("half")
             raise ValueError
 
     with pytest.raises(ValueError):
         fail()
     assert not list(tmp_path.iterdir())
-    with atomic_dir(tmp_path / "made") as slow:
+    with atomic_dir(tmp_path / "folder") as slow:
         (slow / "writer").write_text("slow")
-        with atomic_dir(tmp_path / "made") as fast:
+        with atomic_dir(tmp_path / "folder") as fast:
             (fast / "writer").write_text("fast")
-    assert [(file.name, file.read_text()) for file in (tmp_path / "made").iterdir()] == [("writer", "fast")]
-    assert [entry.name for entry in tmp_path.iterdir()] == ["made"]
+    assert [(file.name, file.read_text()) for file in (tmp_path / "folder").iterdir()] == [("writer", "fast")]
+    assert [entry.name for entry in tmp_path.iterdir()] == ["folder"]
 
 
 def write_gguf(file: Path) -> torch.nn.Module:

@@ -27,7 +27,7 @@ from tests.helpers.cli import refusal
 
 SPACE = {"components": ["gpt-neo", "mamba"]}
 
-WRONG = [  # key of run or weights, value, the rest of the message
+INVALID = [  # key of run or weights, value, the rest of the message
     ("run.checkpoint_every", "0", "must be a whole number of at least 1, got 0"),
     ("run.log_every", "0", "must be a whole number of at least 1, got 0"),
     ("run.threads", "-1", "must be a whole number of at least 0, got -1"),
@@ -43,7 +43,7 @@ WRONG = [  # key of run or weights, value, the rest of the message
 ]
 
 
-def runs(out: Path) -> dict[str, list[object]]:
+def command_lines(out: Path) -> dict[str, list[object]]:
     """Command lines of every command that takes recipe keys."""
     models = ["--models", "gpt-neo,mamba", "--preset", "cpu"]
     return {
@@ -54,20 +54,20 @@ def runs(out: Path) -> dict[str, list[object]]:
     }
 
 
-@pytest.mark.parametrize(("key", "value", "message"), WRONG)
+@pytest.mark.parametrize(("key", "value", "message"), INVALID)
 @pytest.mark.parametrize("name", ["search", "compare", "transfer", "pretrain"])
-def test_every_command_refuses_what_no_recipe_may_say(
+def test_every_command_refuses_values_outside_the_bounds_of_a_recipe(
     name: str, key: str, value: str, message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     prefix = "search." if key.startswith("weights") and name != "pretrain" else ""
-    said = refusal(capsys, *runs(tmp_path / "out")[name], "--set", f"{prefix}{key}={value}")
-    assert message in said
-    assert f"{prefix}{key} " in said
+    error = refusal(capsys, *command_lines(tmp_path / "out")[name], "--set", f"{prefix}{key}={value}")
+    assert message in error
+    assert f"{prefix}{key} " in error
     assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize(
-    "words",
+    "args",
     [
         *(["finetune", "hybrid", "--out", "out", *flag] for flag in (["--lr", "nan"], ["--steps", "0"])),
         ["finetune", "hybrid", "--out", "out", "--micro-batch-size", "-1"],
@@ -85,11 +85,11 @@ def test_every_command_refuses_what_no_recipe_may_say(
     ],
     ids=" ".join,
 )
-def test_flags_have_the_bounds_of_their_fields(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
-    said = refusal(capsys, *words)
-    flag = next(word for word in reversed(words) if word.startswith("--"))
-    assert flag in said
-    assert "must be a " in said
+def test_flags_have_the_bounds_of_their_fields(args: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    error = refusal(capsys, *args)
+    flag = next(arg for arg in reversed(args) if arg.startswith("--"))
+    assert flag in error
+    assert "must be a " in error
 
 
 @pytest.mark.parametrize(
@@ -130,7 +130,7 @@ def test_a_recipe_has_its_space_as_an_object_and_is_saved_as_yaml(tmp_path: Path
     assert plain["base"] == "ssm"
 
 
-def test_a_recipe_does_not_say_why_it_has_its_preset() -> None:
+def test_a_recipe_does_not_contain_the_reason_of_its_preset() -> None:
     recipe, reason = load_recipe(None, {"space": SPACE, "task": {"name": "lra-listops"}})
     assert recipe.task.preset in ("cpu", "paper")
     assert "GPU" in reason
@@ -195,7 +195,7 @@ def test_every_flag_has_a_help_and_only_flags_of_recipes_name_a_key() -> None:
 
 
 @pytest.mark.parametrize(
-    ("words", "nearest"),
+    ("args", "nearest"),
     [
         (["search", "--home", "mamba"], ""),
         (["search", "--modles", "a,b"], "Did you mean '--models'?"),
@@ -206,23 +206,23 @@ def test_every_flag_has_a_help_and_only_flags_of_recipes_name_a_key() -> None:
         (["transfer", "--proxy", "mad", "--task", "t", "--out", "o", "--proxis", "mad"], "Did you mean '--proxy'?"),
         (["finetune", "h", "--out", "o", "--rate=3"], ""),
     ],
-    ids=lambda words: " ".join(words) if isinstance(words, list) else "",
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
 def test_an_unknown_flag_shows_the_nearest_and_the_list(
-    words: list[str], nearest: str, capsys: pytest.CaptureFixture[str]
+    args: list[str], nearest: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    said = refusal(capsys, *words)
-    assert said.startswith(f"manticore {words[0]}: error: unknown flag '--")
-    assert nearest in said
-    assert "Known: --" in said
+    error = refusal(capsys, *args)
+    assert error.startswith(f"manticore {args[0]}: error: unknown flag '--")
+    assert nearest in error
+    assert "Known: --" in error
 
 
 @pytest.mark.parametrize("key", ["contest.seeds=1", "compare.uniform=false", "search.entropy=0", "search.sampled=true"])
 def test_an_unknown_key_shows_the_nearest_and_the_list(
     key: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    said = refusal(capsys, *runs(tmp_path)["search"], "--set", key)
+    error = refusal(capsys, *command_lines(tmp_path)["search"], "--set", key)
     assert (
-        f"unknown recipe key '{key.partition('=')[0] if key.startswith('search') else key.partition('.')[0]}'" in said
+        f"unknown recipe key '{key.partition('=')[0] if key.startswith('search') else key.partition('.')[0]}'" in error
     )
-    assert "Known: " in said
+    assert "Known: " in error

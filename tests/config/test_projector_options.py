@@ -1,4 +1,4 @@
-"""Options of projectors that a recipe leaves open: those of its projector set, or a bypass between language models."""
+"""Default options of projectors: those of the projector set, or else a bypass between language models."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def space(**keys: Any) -> SearchSpace:
 
 
 def projector_set(folder: Path, **projector: Any) -> str:
-    """A projector set's description, with other projectors."""
+    """A copy of a projector set with another projector in its config."""
     shutil.copytree(assets.find("projectors", "nano-mamba-base"), folder)
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps({**config, "projector": projector}))
@@ -37,7 +37,7 @@ def test_search_and_align_have_the_same_default() -> None:
     assert options == space().projector_options == {"bypass": AlignOptions().bypass}
 
 
-def test_only_language_models_get_it_and_only_where_there_is_one() -> None:
+def test_only_language_models_in_the_residual_topology_have_a_bypass() -> None:
     assert space(task={"name": "lra-listops"}).projector_options == {}
     assert space(space={"topology": "hub"}).projector_options == {}
 
@@ -45,16 +45,16 @@ def test_only_language_models_get_it_and_only_where_there_is_one() -> None:
 @pytest.mark.parametrize(
     "keys", [{"align": {"bypass": False}}, {"space": {"projector_options": {"bypass": False}}}], ids=["align", "space"]
 )
-def test_it_can_be_left_out(keys: dict[str, Any]) -> None:
+def test_the_bypass_can_be_switched_off(keys: dict[str, Any]) -> None:
     assert space(**keys).projector_options == {"bypass": False}
 
 
-def test_other_options_stay() -> None:
+def test_other_options_are_kept() -> None:
     chosen = space(space={"projector": "low-rank", "projector_options": {"rank": 3}})
     assert (chosen.projector, chosen.projector_options) == ("low-rank", {"bypass": True, "rank": 3})
 
 
-def test_a_projector_set_brings_its_kind_and_options(tmp_path: Path) -> None:
+def test_a_projector_set_determines_kind_and_options(tmp_path: Path) -> None:
     assert space(align={"projectors": "nano-mamba-base"}).projector_options == {"bypass": True}
     plain = projector_set(tmp_path / "plain", kind="linear")
     assert space(align={"projectors": plain}).projector_options == {"bypass": False}
@@ -62,14 +62,14 @@ def test_a_projector_set_brings_its_kind_and_options(tmp_path: Path) -> None:
     assert (low_rank.projector, low_rank.projector_options) == ("low-rank", {"rank": 5, "bypass": True})
 
 
-def test_what_the_recipe_says_stays_beside_a_set() -> None:
+def test_settings_of_the_recipe_have_priority_over_a_set() -> None:
     chosen = space(space={"projector": "low-rank"}, align={"projectors": "nano-mamba-base"})
     assert (chosen.projector, chosen.projector_options) == ("low-rank", {}), "reported by the search"
-    wanted = {"space": {"projector_options": {"bypass": False}}, "align": {"projectors": "nano-mamba-base"}}
-    assert space(**wanted).projector_options == {"bypass": False}
+    keys = {"space": {"projector_options": {"bypass": False}}, "align": {"projectors": "nano-mamba-base"}}
+    assert space(**keys).projector_options == {"bypass": False}
 
 
-def test_a_set_that_is_none(tmp_path: Path) -> None:
+def test_a_missing_or_damaged_set_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UnknownName, match=r"unknown projector set 'nano-mamba'\. Did you mean 'nano-mamba-base'\?"):
         space(align={"projectors": "nano-mamba"})
     (tmp_path / "config.json").write_text("{}")
@@ -77,7 +77,7 @@ def test_a_set_that_is_none(tmp_path: Path) -> None:
         space(align={"projectors": str(tmp_path)})
 
 
-def test_a_recipe_says_what_was_chosen(tmp_path: Path) -> None:
+def test_a_saved_recipe_has_the_resolved_options(tmp_path: Path) -> None:
     recipe = load_recipe(None, {"task": {"name": "text"}, "space": {"components": MODELS}}).recipe
     recipe.save(tmp_path / "recipe.yaml")
     assert load_recipe(tmp_path / "recipe.yaml", {}).recipe == recipe

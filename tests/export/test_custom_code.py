@@ -28,7 +28,7 @@ from manticore.nas.discretize import discretize
 from manticore.tasks.task import HeadSpec
 from tests.helpers.pico import VOCAB, supernet, tokens
 
-STRANGER = """
+LOADER = """
 import sys, torch
 sys.modules["manticore"] = None  # importing it is an error from here on
 from transformers import AutoModelForSequenceClassification
@@ -99,7 +99,7 @@ def registered() -> Iterator[None]:
 
 
 @pytest.mark.e2e
-def test_a_checkpoint_with_a_users_head_and_topology_loads_elsewhere(
+def test_a_checkpoint_with_a_users_head_and_topology_loads_without_manticore(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     net = supernet("gpt2", "mamba", HeadSpec("mean", VOCAB, 4))
@@ -114,14 +114,14 @@ def test_a_checkpoint_with_a_users_head_and_topology_loads_elsewhere(
     with torch.no_grad():
         torch.save((ids, hybrid(input_ids=ids).logits), tmp_path / "expected.pt")
     environment = {**os.environ, "HF_HOME": str(tmp_path / "hf"), "HF_HUB_OFFLINE": "1", "PYTHONPATH": ""}
-    done = subprocess.run(
-        [sys.executable, "-c", STRANGER], cwd=tmp_path, capture_output=True, text=True, env=environment
+    process = subprocess.run(
+        [sys.executable, "-c", LOADER], cwd=tmp_path, capture_output=True, text=True, env=environment
     )
-    assert done.returncode == 0, done.stderr[-2000:]
-    assert done.stdout.strip() == "same"
+    assert process.returncode == 0, process.stderr[-2000:]
+    assert process.stdout.strip() == "same"
 
 
-def test_what_a_class_uses_of_its_own_file_precedes_it() -> None:
+def test_definitions_that_a_class_uses_precede_it() -> None:
     source = custom_source(HEAD, "mean")
     assert 0 <= source.index("def mean_of") < source.index("@head('mean')\nclass MeanHead(Head)")
     source = custom_source(TOPOLOGY, "stitched")
@@ -130,7 +130,7 @@ def test_what_a_class_uses_of_its_own_file_precedes_it() -> None:
     check_exportable("linear", "residual", "lm")
 
 
-def test_names_that_a_checkpoint_does_not_have_are_refused() -> None:
+def test_a_name_that_a_checkpoint_does_not_have_is_refused() -> None:
     mc.register.head("math")(MathHead)
     with pytest.raises(ManticoreError, match=r"head 'math' uses 'math', which an exported checkpoint does not have"):
         check_exportable("linear", "residual", "math")
@@ -149,13 +149,13 @@ def test_a_class_without_source_or_with_a_taken_name_is_refused(monkeypatch: pyt
         check_exportable("linear", "residual", "mean")
 
 
-def test_built_in_classes_carry_no_source_and_keep_their_names() -> None:
+def test_built_in_classes_are_not_embedded_and_keep_their_names() -> None:
     assert custom_source(HEAD, "pair") == custom_source(TOPOLOGY, "hub") == ""
     with pytest.raises(ManticoreError, match="head 'pair' is already registered"):
         mc.register.head("pair")(MeanHead)
 
 
-def test_a_hybrid_with_an_unregistered_head_or_topology_says_so() -> None:
+def test_an_unregistered_head_or_topology_is_named() -> None:
     hybrid = discretize(supernet("gpt2", "mamba", HeadSpec("mean", VOCAB, 4)), ["base"] * 3, num_labels=4)
     HEADS.pop("mean")
     with pytest.raises(ValueError, match="head 'mean' is not registered in this process"):

@@ -1,6 +1,6 @@
-"""Solvers of the MAD tasks, token by token and from the definitions: what can be known from an input alone.
+"""Solvers of the MAD tasks that follow the definitions, token by token.
 
-Each gets one input and says, for each of its tokens, the target it would tell there; None where it cannot know.
+Each returns, for each token of one input, the target that follows from the input; None where no target follows.
 """
 
 from __future__ import annotations
@@ -19,33 +19,33 @@ Answers = list[int | None]
 
 
 def recall(puzzle: Recall, ids: Sequence[int]) -> Answers:
-    """The value that came after the key the last time."""
+    """The value after the last occurrence of the key."""
     symbols = puzzle.vocab_size - puzzle.noise_vocab_size - (not puzzle.multi_query)
-    held: dict[int, int] = {}
+    values: dict[int, int] = {}
     answers: Answers = []
     for before, token in zip([None, *ids], ids, strict=False):
         if before is not None and before < symbols // 2 <= token < symbols:
-            held[before] = token
-        answers.append(held.get(token))
+            values[before] = token
+        answers.append(values.get(token))
     return answers
 
 
 def fuzzy(puzzle: Fuzzy, ids: Sequence[int]) -> Answers:
-    """The tokens that followed the whole key the last time, one by one."""
+    """The tokens of the value of the key, one by one."""
     symbols = puzzle.vocab_size - 1 - (not puzzle.multi_query)
-    held: dict[tuple[int, ...], list[int]] = {}
+    values: dict[tuple[int, ...], list[int]] = {}
     key: tuple[int, ...] = ()
     value: list[int] = []
     answers: Answers = []
     for token in ids:
         if token < symbols // 2:
             if value:
-                held.setdefault(key, value)
+                values.setdefault(key, value)
                 key, value = (), []
             key = (*key, token)
         elif token < symbols:
             value = [*value, token]
-        known = held.get(key, [])
+        known = values.get(key, [])
         answers.append(known[len(value)] if len(value) < len(known) else None)
     return answers
 
@@ -64,7 +64,7 @@ def compression(puzzle: Compression, ids: Sequence[int]) -> Answers:
 
 
 def memorization(puzzle: Memorization, ids: Sequence[int]) -> Answers:
-    """The fact: the one thing that no input holds."""
+    """The facts of the puzzle, which no input contains."""
     return [None, *(int(puzzle.facts[key]) if key < len(puzzle.facts) else None for key in ids[:-1])]
 
 

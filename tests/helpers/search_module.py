@@ -85,12 +85,12 @@ def module(
 
 
 class ByHand(SearchModule):
-    """A search without a trainer: its optimizers are its own."""
+    """A search without a trainer, which creates its optimizers itself."""
 
     def optimizers(self, *_: Any, **__: Any) -> Any:
-        if not hasattr(self, "held"):
-            self.held, self.schedules = self.configure_optimizers()
-        return self.held
+        if not hasattr(self, "created"):
+            self.created, self.schedules = self.configure_optimizers()
+        return self.created
 
     def lr_schedulers(self) -> Any:
         self.optimizers()
@@ -105,8 +105,7 @@ def train(
 ) -> SearchModule:
     """`fit` on streams of 40 examples, 4 in a batch."""
     streams = {
-        name: BatchSampler(examples(40, place), 4, place, collate)
-        for place, name in enumerate(searching.strategy.streams)
+        name: BatchSampler(examples(40, seed), 4, seed, collate) for seed, name in enumerate(searching.strategy.streams)
     }
     folder.mkdir(parents=True, exist_ok=True)
     fit(searching, streams, "search", folder, Hardware("cpu", "32-true", every), Console(quiet=True), callbacks)

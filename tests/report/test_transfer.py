@@ -44,7 +44,7 @@ def test_page_is_self_contained(tmp_path: Path) -> None:
 
 
 def test_page_shows_every_number(tmp_path: Path) -> None:
-    words = page(tmp_path, transfer_result()).plain_text
+    text = page(tmp_path, transfer_result()).plain_text
     for expected in (
         "manticore 0.1.0 · 4 paths · 2 proxies · 3 seeds one + two: a path transferred to lra-x",
         "Bars and margins are 95% confidence intervals over 3 seeds",
@@ -60,7 +60,7 @@ def test_page_shows_every_number(tmp_path: Path) -> None:
         "GPU none",
         "55 min 12 s with 2 workers",
     ):
-        assert expected in words, expected
+        assert expected in text, expected
 
 
 def test_chart_has_a_dot_for_each_path_and_labels_two(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The pair that comes along tells English: in bits, and in words. The same sizes with random weights do not."""
+"""The shipped pair of models predicts and generates English; random weights of the same sizes do not."""
 
 from __future__ import annotations
 
@@ -18,76 +18,76 @@ from tests.helpers.trained_tokenizers import sample
 pytestmark = pytest.mark.e2e
 
 PASSAGES = [passage[:1200] for passage in sample()[::50]]
-"""Five pieces of text that neither model has learnt from."""
+"""Five passages that neither model was trained on."""
 
 BITS = 2.0
-"""More than either needs for a byte of them: 1.85 and 1.81. Random weights need 3.5."""
+"""A bound on bits per byte of the passages: 1.85 and 1.81 with the shipped weights, 3.5 with random weights."""
 
 WORDS = 0.85
-"""Share of what is said that is a word of the text that comes along: 0.98 by either, 0.4 and 0.6 by random weights."""
+"""A bound on the share of generated words that the sample text has: 0.98 shipped, 0.4 and 0.6 with random weights."""
 
 PROMPTS = ("In the course of", "The whale")
 
 
-def untaught(name: str, folder: Path) -> Path:
-    """The model before it learnt anything."""
-    model, words = read_folder(assets.find("models", name))
+def random_model(name: str, folder: Path) -> Path:
+    """A model with the config and tokenizer of a shipped one, and random weights."""
+    model, tokenizer = read_folder(assets.find("models", name))
     torch.manual_seed(0)
     AutoModelForCausalLM.from_config(model.config).save_pretrained(folder)
-    words.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
     return folder
 
 
-def told(capsys: pytest.CaptureFixture[str], source: object) -> list[str]:
-    """The words with which a model goes on from PROMPTS."""
+def generated_words(capsys: pytest.CaptureFixture[str], source: object) -> list[str]:
+    """The words that a model generates after PROMPTS."""
     out = ""
     for prompt in PROMPTS:
-        drawing = ("--max-new-tokens", 60, "--temperature", 0.8, "--top-k", 50)
-        status, text, err = call(capsys, "generate", source, "--prompt", prompt, *drawing)
+        sampling = ("--max-new-tokens", 60, "--temperature", 0.8, "--top-k", 50)
+        status, text, err = call(capsys, "generate", source, "--prompt", prompt, *sampling)
         assert status == 0, err
         out += text
-    return spelled(out)
+    return words_of(out)
 
 
-def spelled(text: str) -> list[str]:
-    """Words, without case and punctuation."""
+def words_of(text: str) -> list[str]:
+    """The words of a text, without case and punctuation."""
     return re.findall("[a-z]+", text.lower())
 
 
 @pytest.mark.parametrize("name", ["gpt-neo-nano", "mamba-nano"])
-def test_bits_of_prose_it_has_not_read(name: str, tmp_path: Path) -> None:
+def test_bits_per_byte_of_unseen_prose(name: str, tmp_path: Path) -> None:
     install()
-    taught, raw = (
+    trained, random = (
         bits_per_byte(*read_folder(folder), PASSAGES, 256)
-        for folder in (assets.find("models", name), untaught(name, tmp_path))
+        for folder in (assets.find("models", name), random_model(name, tmp_path))
     )
-    assert taught < BITS < raw / 1.5
+    assert trained < BITS < random / 1.5
 
 
 @pytest.mark.parametrize("name", ["gpt-neo-nano", "mamba-nano"])
-def test_what_it_says_is_mostly_words(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    known = set(spelled(" ".join(sample())))
-    taught, raw = (
+def test_generated_text_is_mostly_words(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    known = set(words_of(" ".join(sample())))
+    trained, random = (
         sum(word in known for word in words) / len(words)
-        for words in (told(capsys, name), told(capsys, untaught(name, tmp_path)))
+        for words in (generated_words(capsys, name), generated_words(capsys, random_model(name, tmp_path)))
     )
-    assert taught > WORDS > raw
+    assert trained > WORDS > random
 
 
 @pytest.mark.parametrize(
-    ("name", "base", "other"),
+    ("name", "base", "donor"),
     [("nano-gpt-neo-base", "gpt-neo-nano", "mamba-nano"), ("nano-mamba-base", "mamba-nano", "gpt-neo-nano")],
 )
-def test_a_projector_set_that_comes_along_makes_a_hybrid_that_works(
-    name: str, base: str, other: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_a_hybrid_with_a_shipped_projector_set_is_close_to_its_base(
+    name: str, base: str, donor: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Untrained, with three stages of five from the other model. Without the set it knows much less."""
+    """The hybrid has three donor stages of five and is not trained. Without the set its loss is much larger."""
     assert name in assets.names("projectors")
-    bits, path = [], ",".join([base, other, base, other, other])
+    bits, path = [], ",".join([base, donor, base, donor, donor])
     for more in (["--projectors", name], []):
         out = tmp_path / str(len(bits))
-        models = ["--models", f"{base},{other}", "--base", base]
+        models = ["--models", f"{base},{donor}", "--base", base]
         assert call(capsys, "export", *models, "--path", path, *more, "--out", out)[0] == 0
         bits.append(bits_per_byte(*read_folder(out), PASSAGES, 256))
-    alone = bits_per_byte(*read_folder(assets.find("models", base)), PASSAGES, 256)
-    assert alone < bits[0] < alone + 0.15 < alone + 0.4 < bits[1]
+    base_bits = bits_per_byte(*read_folder(assets.find("models", base)), PASSAGES, 256)
+    assert base_bits < bits[0] < base_bits + 0.15 < base_bits + 0.4 < bits[1]

@@ -25,52 +25,52 @@ ROOT = Path(__file__).parents[2]
 
 
 @pytest.mark.parametrize("name", assets.names("models"))
-def test_a_model_that_comes_along_is_what_its_recipe_makes(name: str) -> None:
+def test_a_shipped_model_agrees_with_its_recipe_and_card(name: str) -> None:
     folder = assets.find("models", name)
-    made, recipe = load(ComponentSpec(name)), pretrain_recipe([read_yaml(assets.find("configs", f"pretrain/{name}"))])
+    model, recipe = load(ComponentSpec(name)), pretrain_recipe([read_yaml(assets.find("configs", f"pretrain/{name}"))])
     assert pretrain_recipe([read_yaml(folder / "pretrain.yaml")]) == recipe
-    assert (made.pretrained, made.source, made.width, made.depth) == (
+    assert (model.pretrained, model.source, model.width, model.depth) == (
         True,
         name,
         recipe.size.width,
         recipe.size.layers,
     )
-    assert made.tokenizer is not None
-    assert len(made.tokenizer) == made.config.vocab_size == recipe.vocabulary
-    told = re.search(r"^\| all \| ([\d.]+) \|$", (folder / "README.md").read_text(encoding="utf-8"), re.MULTILINE)
-    assert told is not None
-    assert float(told[1]) < 2.0, "held-out bits per byte"
+    assert model.tokenizer is not None
+    assert len(model.tokenizer) == model.config.vocab_size == recipe.vocabulary
+    score = re.search(r"^\| all \| ([\d.]+) \|$", (folder / "README.md").read_text(encoding="utf-8"), re.MULTILINE)
+    assert score is not None
+    assert float(score[1]) < 2.0, "held-out bits per byte"
 
 
-def test_the_models_that_come_along_share_a_tokenizer_and_are_small() -> None:
-    words = [load(ComponentSpec(name)).tokenizer for name in assets.names("models")]
-    assert len({fingerprint(held) for held in words if held is not None}) == 1
+def test_the_shipped_models_share_a_tokenizer_and_are_small() -> None:
+    tokenizers = [load(ComponentSpec(name)).tokenizer for name in assets.names("models")]
+    assert len({fingerprint(tokenizer) for tokenizer in tokenizers if tokenizer is not None}) == 1
     files = [file for name in assets.names("models") for file in assets.find("models", name).glob("*.safetensors")]
-    assert len(files) == len(words) == 2
+    assert len(files) == len(tokenizers) == 2
     assert sum(file.stat().st_size for file in files) < 30e6
 
 
 def test_there_are_no_other_files_beside_the_assets() -> None:
     for kind, folder in (("spaces", "search_spaces"), ("configs", "configs")):
-        stray = [file for file in (ROOT / folder).rglob("*") if file.is_file() and file.suffix != ".yaml"]
-        assert [file.name for file in stray] in ([], ["README.md"]), stray
+        others = [file for file in (ROOT / folder).rglob("*") if file.is_file() and file.suffix != ".yaml"]
+        assert [file.name for file in others] in ([], ["README.md"]), others
         assert len(assets.names(kind)) == len(list((ROOT / folder).rglob("*.yaml"))) > 0
 
 
 def test_names_are_unique() -> None:
     kinds = {kind: assets.names(kind) for kind in assets.FOLDERS}
-    everything = [name for names in kinds.values() for name in names] + list(CATALOG) + ["recipe"]
-    assert len(set(everything)) == len(everything)
-    assert all(f"  {name}" in listing(None) for name in everything if name != "recipe")
+    all_names = [name for names in kinds.values() for name in names] + list(CATALOG) + ["recipe"]
+    assert len(set(all_names)) == len(all_names)
+    assert all(f"  {name}" in listing(None) for name in all_names if name != "recipe")
 
 
 @pytest.mark.parametrize(
     "file", [*ROOT.glob("search_spaces/*.yaml"), *ROOT.glob("configs/**/*.yaml")], ids=lambda f: f.stem
 )
-def test_it_validates_and_says_what_it_is(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_each_asset_is_valid_and_has_a_description(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["validate", str(file)]) == 0
     assert "recipe" in capsys.readouterr().out or "search_spaces" in str(file)
-    assert file.read_text().startswith("# "), "the first line is what `ls` shows"
+    assert file.read_text().startswith("# "), "`ls` shows the first line"
 
 
 @pytest.mark.parametrize("name", assets.names("spaces"))
@@ -82,8 +82,8 @@ def test_a_space_names_known_models_at_pinned_revisions(name: str) -> None:
     assert SearchSpace.from_dict(space.to_dict()) == space
 
 
-def at_hand(spec: ComponentSpec) -> bool:
-    """Whether a component's weights come along. What comes as a package is checked by hand, where it is installed."""
+def is_shipped(spec: ComponentSpec) -> bool:
+    """Whether the weights of a component are shipped. Models in other packages are tested by hand, where installed."""
     return spec.source not in CATALOG or CATALOG[spec.source].packaged is None
 
 
@@ -95,7 +95,7 @@ def test_a_recipe_can_be_built_under_each_preset(name: str, preset: str, tmp_pat
     stages = recipe.space.stages
     for spec in recipe.space.components:
         if task.kind == "lm":
-            if not at_hand(spec):
+            if not is_shipped(spec):
                 continue
             assert load(spec).layer_boundaries(stages)
             continue
@@ -108,8 +108,8 @@ def test_a_recipe_can_be_built_under_each_preset(name: str, preset: str, tmp_pat
         if preset == "cpu":
             assert load(spec, scratch).layer_boundaries(stages)
     recipe.save(tmp_path / "recipe.yaml")
-    again = load_recipe(tmp_path / "recipe.yaml", {}).recipe
-    assert again == recipe
+    loaded = load_recipe(tmp_path / "recipe.yaml", {}).recipe
+    assert loaded == recipe
 
 
 def test_help_comes_from_the_strings_under_the_fields() -> None:

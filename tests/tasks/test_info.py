@@ -21,7 +21,7 @@ from manticore.tasks.options import PRESETS
 from manticore.tasks.task import task_infos, tasks
 from manticore.utils.fields import field_helps
 
-OURS = [name for name in tasks if name.partition("-")[0] in ("mad", "lra", "pixels", "bytes")]
+BUILT_IN = [name for name in tasks if name.partition("-")[0] in ("mad", "lra", "pixels", "bytes")]
 
 
 @pytest.fixture
@@ -31,7 +31,7 @@ def no_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     def refused(*_: object, **__: object) -> None:
         raise AssertionError("data is touched")
 
-    assert set(task_infos) < set(tasks), "plugins are looked for now, in files"
+    assert set(task_infos) < set(tasks), "plugins are loaded now, from files"
     monkeypatch.setenv("MANTICORE_CACHE", str(tmp_path))
     with monkeypatch.context() as patch:
         for owner, name in ((builtins, "open"), (Path, "open"), (Path, "read_bytes"), (np, "fromfile"), (np, "load")):
@@ -51,7 +51,7 @@ def no_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 @pytest.mark.usefixtures("no_data")
 @pytest.mark.parametrize("preset", PRESETS[1:])
-@pytest.mark.parametrize("name", OURS)
+@pytest.mark.parametrize("name", BUILT_IN)
 def test_info_needs_no_data(name: str, preset: str) -> None:
     info = task_info(TaskOptions(name=name, preset=preset))
     assert set(info.sizes) == {"train", "val", "test"}
@@ -129,8 +129,8 @@ def test_invalid_settings_are_refused(name: str, message: str) -> None:
 
 
 @pytest.fixture
-def mine() -> Iterator[str]:
-    """A name for a task of a user's own."""
+def task_name() -> Iterator[str]:
+    """The name of a user's task, for the time of one test."""
     yield "mine"
     tasks._items.pop("mine", None)
 
@@ -139,13 +139,13 @@ def _draw(rng: random.Random) -> tuple[list[str], int]:
     raise AssertionError("data is touched")
 
 
-def test_a_users_task_is_shown(mine: str) -> None:
-    @tasks.register(mine)
+def test_a_users_task_is_shown(task_name: str) -> None:
+    @tasks.register(task_name)
     def factory(options: TaskOptions) -> Task:
         """Whether it is odd."""
-        return SampledTask(mine, Vocabulary.of("01"), ("even", "odd"), 17, _draw, options)
+        return SampledTask(task_name, Vocabulary.of("01"), ("even", "odd"), 17, _draw, options)
 
-    page = assets.show(mine)
+    page = assets.show(task_name)
     assert page.startswith("mine: Whether it is odd.\n")
     assert "2 classes (even, odd)" in page
     assert "10,000" in page
@@ -158,12 +158,12 @@ def test_a_users_task_is_shown(mine: str) -> None:
 
 
 @pytest.mark.parametrize("error", [BadFile("mails", "no such file"), FileNotFoundError("mails")])
-def test_a_users_task_that_needs_files_is_shown_without_info(mine: str, error: Exception) -> None:
-    @tasks.register(mine)
+def test_a_users_task_that_needs_files_is_shown_without_info(task_name: str, error: Exception) -> None:
+    @tasks.register(task_name)
     def factory(options: TaskOptions) -> Task:
         raise error
 
-    assert assets.show(mine).splitlines() == ["mine: ", "", f"More is not known without its data: {error}"]
+    assert assets.show(task_name).splitlines() == ["mine: ", "", f"More is not known without its data: {error}"]
     with pytest.raises(type(error)):
         assets.show("mine@size=3")
 

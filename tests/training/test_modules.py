@@ -1,4 +1,4 @@
-"""What one step moves, what it leaves alone, and by which gradient."""
+"""Each step of a search updates only its parameters, with the right gradient."""
 
 from __future__ import annotations
 
@@ -32,58 +32,58 @@ def weights(searching: ByHand) -> dict[str, torch.Tensor]:
 
 def test_the_first_order_alpha_gradient_is_that_of_the_alpha_loss() -> None:
     searching = by_hand(alphas=AlphaOptions(max_grad_norm=1e9))
-    held = deepcopy(searching.net).double()
-    searching.net.temperature = held.temperature = 0.7
-    given = batch()
+    reference = deepcopy(searching.net).double()
+    searching.net.temperature = reference.temperature = 0.7
+    examples = batch()
 
     def loss(weights_SK: torch.Tensor) -> torch.Tensor:
-        logits = held(given["input_ids"], given["attention_mask"], weights=weights_SK)
-        return F.cross_entropy(logits, given["labels"])
+        logits = reference(examples["input_ids"], examples["attention_mask"], weights=weights_SK)
+        return F.cross_entropy(logits, examples["labels"])
 
-    alpha = held.alpha.detach()
-    slopes = torch.zeros_like(alpha)
-    for place in range(alpha.numel()):
+    alpha = reference.alpha.detach()
+    gradient = torch.zeros_like(alpha)
+    for index in range(alpha.numel()):
         nudge = torch.zeros_like(alpha).flatten()
-        nudge[place] = 1e-5
+        nudge[index] = 1e-5
         nudge = nudge.view_as(alpha)
         with torch.no_grad():
             up, down = (loss(torch.softmax((alpha + side * nudge) / 0.7, -1)) for side in (1, -1))
-        slopes.view(-1)[place] = (up - down) / 2e-5
-    searching.alpha_step(given)
+        gradient.view(-1)[index] = (up - down) / 2e-5
+    searching.alpha_step(examples)
     assert searching.net.alpha.grad is not None
-    torch.testing.assert_close(searching.net.alpha.grad.double(), slopes, atol=1e-5, rtol=1e-3)
-    assert slopes.abs().max() > 1e-3
+    torch.testing.assert_close(searching.net.alpha.grad.double(), gradient, atol=1e-5, rtol=1e-3)
+    assert gradient.abs().max() > 1e-3
 
 
-def test_an_alpha_step_leaves_weights_alone_to_the_bit() -> None:
+def test_an_alpha_step_does_not_change_weights() -> None:
     searching = by_hand()
     before, alpha = weights(searching), searching.net.alpha.detach().clone()
     searching.alpha_step(batch())
-    assert all(torch.equal(before[name], now) for name, now in weights(searching).items())
+    assert all(torch.equal(before[name], value) for name, value in weights(searching).items())
     assert not torch.equal(alpha, searching.net.alpha)
     assert all(p.grad is None for name, p in searching.net.named_parameters() if name != "alpha")
 
 
-def test_a_weight_step_leaves_alphas_alone_to_the_bit() -> None:
+def test_a_weight_step_does_not_change_alphas() -> None:
     searching = by_hand()
     before, alpha = weights(searching), searching.net.alpha.detach().clone()
     searching.weight_step(batch())
     assert torch.equal(alpha, searching.net.alpha)
     assert searching.net.alpha.grad is None
-    still = [name for name, now in weights(searching).items() if torch.equal(before[name], now)]
-    assert all("positions" in name or "wte" in name for name in still), still
+    unchanged = [name for name, value in weights(searching).items() if torch.equal(before[name], value)]
+    assert all("positions" in name or "wte" in name for name in unchanged), unchanged
 
 
-def test_a_joint_step_moves_both_by_one_gradient() -> None:
-    joint, alone = by_hand("simultaneous"), by_hand()
+def test_a_joint_step_updates_weights_and_alphas_from_one_gradient() -> None:
+    joint, separate = by_hand("simultaneous"), by_hand()
     before, alpha = weights(joint), joint.net.alpha.detach().clone()
-    assert joint.joint_step(batch()) == alone.alpha_step(batch())
-    assert torch.equal(joint.net.alpha, alone.net.alpha)
+    assert joint.joint_step(batch()) == separate.alpha_step(batch())
+    assert torch.equal(joint.net.alpha, separate.net.alpha)
     assert not torch.equal(alpha, joint.net.alpha)
-    assert any(not torch.equal(before[name], now) for name, now in weights(joint).items())
+    assert any(not torch.equal(before[name], value) for name, value in weights(joint).items())
 
 
-def test_alphas_do_not_decay() -> None:
+def test_alphas_have_no_weight_decay() -> None:
     searching = by_hand()
     alpha = searching.net.alpha.detach().clone()
     searching.net.alpha.grad = torch.zeros_like(alpha)
@@ -93,7 +93,7 @@ def test_alphas_do_not_decay() -> None:
     assert all(p is not searching.net.alpha for p in decayed)
 
 
-def test_weights_and_alphas_are_clipped_apart() -> None:
+def test_weights_and_alphas_are_clipped_separately() -> None:
     free, bound = (
         by_hand("simultaneous", weights=WeightOptions(max_grad_norm=1e9), alphas=AlphaOptions(max_grad_norm=norm))
         for norm in (1e9, 1e-4)
@@ -117,7 +117,7 @@ def test_micro_batches_add_up_to_the_gradient_of_the_whole() -> None:
     assert whole.tokens == parts.tokens == int(batch()["attention_mask"].sum())
 
 
-def test_the_entropy_penalty_rises_from_nothing_to_its_whole_weight() -> None:
+def test_the_entropy_penalty_rises_from_zero_to_its_full_weight() -> None:
     searching = by_hand(entropy_weight=0.7)
     stages = searching.net.space.stages
     torch.nn.init.zeros_(searching.net.alpha)
@@ -126,7 +126,7 @@ def test_the_entropy_penalty_rises_from_nothing_to_its_whole_weight() -> None:
     assert searching.penalty().item() == pytest.approx(0.7 * stages)  # uniform weights have the largest entropy
 
 
-def test_the_penalty_moves_alphas_away_from_the_middle_and_is_not_in_the_loss() -> None:
+def test_the_penalty_sharpens_alphas_and_is_not_in_the_loss() -> None:
     searching, free = by_hand(entropy_weight=1e3), by_hand(entropy_weight=0.0)
     for search in (searching, free):
         search.step_count = search.steps
@@ -137,20 +137,20 @@ def test_the_penalty_moves_alphas_away_from_the_middle_and_is_not_in_the_loss() 
     assert (searching.net.alpha[:, 1] < -0.4).all()
 
 
-def test_a_sampled_weight_step_updates_one_path_and_the_shell_and_nothing_else() -> None:
+def test_a_sampled_weight_step_updates_the_stages_of_one_path_and_embeddings() -> None:
     searching = by_hand(sample_paths=True)
     torch.manual_seed(3)
     path = searching.net.sample()
     torch.manual_seed(3)
     before = weights(searching)
     searching.weight_step(batch())
-    moved = {name for name, held in weights(searching).items() if not torch.equal(held, before[name])}
-    stages = {tuple(name.split(".")[1:3]) for name in moved if name.startswith("stages.")}
+    changed = {name for name, value in weights(searching).items() if not torch.equal(value, before[name])}
+    stages = {tuple(name.split(".")[1:3]) for name in changed if name.startswith("stages.")}
     assert stages == {(str(stage), choice) for stage, choice in enumerate(path)}
-    assert any(name.startswith("embeds.") for name in moved)
+    assert any(name.startswith("embeds.") for name in changed)
 
 
-def test_a_policy_step_raises_the_path_of_the_smaller_loss() -> None:
+def test_a_policy_step_raises_the_alphas_of_the_path_with_the_smaller_loss() -> None:
     searching = by_hand(entropy_weight=0.0)
     paths = [["attention", "attention"], ["recurrent", "recurrent"]]
     before = weights(searching)
@@ -160,10 +160,10 @@ def test_a_policy_step_raises_the_path_of_the_smaller_loss() -> None:
     alpha = searching.net.alpha.detach().clone()
     mean = searching.policy_step(batch(), paths, lambda losses_N: losses_N - losses_N.mean())
     assert mean == pytest.approx(float(losses.mean()))
-    moved = searching.net.alpha.detach() - alpha
-    assert (moved[:, better] > 0).all()
-    assert (moved[:, 1 - better] < 0).all()
-    assert all(torch.equal(before[name], now) for name, now in weights(searching).items())
+    change = searching.net.alpha.detach() - alpha
+    assert (change[:, better] > 0).all()
+    assert (change[:, 1 - better] < 0).all()
+    assert all(torch.equal(before[name], value) for name, value in weights(searching).items())
 
 
 def test_alphas_are_updated_by_the_gradient_that_a_strategy_sets() -> None:
@@ -172,23 +172,23 @@ def test_alphas_are_updated_by_the_gradient_that_a_strategy_sets() -> None:
     before, alpha = weights(searching), searching.net.alpha
     (alpha.grad,) = torch.autograd.grad(searching.loss(batch()), [alpha])
     searching.update_alphas(batch())
-    assert torch.equal(alpha, reference.net.alpha)  # by Adam, clipped, as in a step of the search's own
-    assert all(torch.equal(before[name], now) for name, now in weights(searching).items())
+    assert torch.equal(alpha, reference.net.alpha)  # clipped and updated by Adam, as in `alpha_step`
+    assert all(torch.equal(before[name], value) for name, value in weights(searching).items())
     assert (searching.tokens, searching.flops) == (reference.tokens, reference.flops)
     assert searching.alpha_schedule.last_epoch == 1
 
 
 def test_paths_are_drawn_by_the_mixing_weights() -> None:
-    held = by_hand().net
+    net = by_hand().net
     torch.manual_seed(0)
-    drawn = [held.sample() for _ in range(600)]
-    for stage, row in enumerate(held.weights().tolist()):
-        for choice, weight in zip(held.candidates, row, strict=True):
+    drawn = [net.sample() for _ in range(600)]
+    for stage, row in enumerate(net.weights().tolist()):
+        for choice, weight in zip(net.candidates, row, strict=True):
             assert sum(path[stage] == choice for path in drawn) / 600 == pytest.approx(weight, abs=0.08)
 
 
 class Poison(lightning.Callback):
-    """Spoils a weight after some step."""
+    """Sets a weight to NaN after a step."""
 
     def __init__(self, step: int) -> None:
         self.step = step
@@ -198,17 +198,17 @@ class Poison(lightning.Callback):
             next(p for _, p in searching.named_weights if p.ndim > 1).data.fill_(float("nan"))
 
 
-def test_a_loss_that_is_no_number_stops_and_the_last_state_is_kept(tmp_path: Path) -> None:
+def test_a_nan_loss_ends_the_training_and_keeps_the_last_state(tmp_path: Path) -> None:
     with pytest.raises(NonFiniteLoss, match="the loss became nan at step 7; the last saved state is kept"):
         train(module(), tmp_path / "checkpoints", [Poison(6)])
     state = torch.load(tmp_path / "checkpoints" / "search.ckpt", weights_only=True)
     assert state["manticore"]["step_count"] == 4
-    assert all(torch.isfinite(held).all() for held in state["state_dict"].values())
+    assert all(torch.isfinite(value).all() for value in state["state_dict"].values())
     assert [file.name for file in (tmp_path / "checkpoints").iterdir()] == ["search.ckpt"]
     assert train(module(), tmp_path / "checkpoints").step_count == STEPS
 
 
-def test_an_infinite_loss_is_no_number_either() -> None:
+def test_an_infinite_loss_is_refused() -> None:
     searching = module(kind=ByHand)
     with torch.no_grad():
         searching.net.heads["attention"].weight.fill_(1e38)
@@ -216,7 +216,7 @@ def test_an_infinite_loss_is_no_number_either() -> None:
         searching.weight_step(batch())
 
 
-def test_the_stagewise_schedule_charges_the_first_stage_first() -> None:
+def test_the_stagewise_schedule_penalizes_the_first_stage_first() -> None:
     searching = by_hand(entropy_schedule="stagewise")
     warmup = searching.options.warmup_steps
     searching.step_count = warmup + (searching.steps - warmup) // 4  # half of the first stage

@@ -29,12 +29,12 @@ NO_UTF8 = pyarrow.Array.from_buffers(
 
 
 def test_only_the_column_of_texts_is_read(tmp_path: Path) -> None:
-    far = pyarrow.array([2**60, 0, 1], pyarrow.timestamp("ms"))  # no date that Python has
+    far = pyarrow.array([2**60, 0, 1], pyarrow.timestamp("ms"))  # a date that Python cannot represent
     (tmp_path / "a.parquet").write_bytes(table(at=far, document=pyarrow.array(["one", None, "two"])))
     assert read_documents(tmp_path) == {"a.parquet": ["one", "two"]}
 
 
-def test_records_may_name_a_group(tmp_path: Path) -> None:
+def test_records_may_have_a_group(tmp_path: Path) -> None:
     records = [
         {"text": "one", "group": 3},
         {"text": "two"},
