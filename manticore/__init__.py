@@ -2,7 +2,7 @@
 
     import manticore as mc
     result = mc.search(mc.SearchSpace(["gpt-neo", "mamba"], stages=4), "lra-listops", out="runs/first")
-    result.architecture.summary(), result.metrics, result.hybrid, result.path
+    result.path, result.scores, result.weights, result.hybrid, result.supernet()
 
 Importing this package is cheap: names are looked up when first used. From then on
 `AutoModelForCausalLM.from_pretrained(folder)` reads hybrids without remote code.
@@ -18,14 +18,14 @@ from manticore.utils.lazy import lazy_exports
 
 if TYPE_CHECKING:
     from manticore import register as register
-    from manticore.api import load as load
-    from manticore.api import search as search
+    from manticore.api.loading import load as load
+    from manticore.api.result import Result as Result
+    from manticore.api.verbs import search as search
     from manticore.components.spec import ComponentSpec as ComponentSpec
     from manticore.errors import ManticoreError as ManticoreError
     from manticore.nas.architecture import Architecture as Architecture
     from manticore.nas.space import SearchSpace as SearchSpace
     from manticore.nas.supernet import Supernet as Supernet
-    from manticore.pipelines.search import Result as Result
 
 __version__ = "0.1.0"
 
@@ -34,13 +34,14 @@ register_hybrids()
 _exported, _names = lazy_exports(
     __name__,
     {
-        "api": ("load", "search"),
+        "api.loading": ("load",),
+        "api.result": ("Result",),
+        "api.verbs": ("search",),
         "components.spec": ("ComponentSpec",),
         "errors": ("ManticoreError",),
         "nas.architecture": ("Architecture",),
         "nas.space": ("SearchSpace",),
         "nas.supernet": ("Supernet",),
-        "pipelines.search": ("Result",),
     },
 )
 

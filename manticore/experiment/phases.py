@@ -25,6 +25,9 @@ from manticore.training.modules import SearchModule, TrainModule
 TRAINING_SPLITS = ("train", "train_arch")
 """What every model but the supernet is trained on."""
 
+ALONE, FINETUNE = "alone ", "fine-tune"
+"""Names of phases: `alone NAME` trains a component by itself, `fine-tune` the hybrid."""
+
 UNIFORM_MIXTURE, RANDOM_PATH = "uniform mixture", "random path"
 """Names of the controls: phases of training and rows of tables."""
 
@@ -56,7 +59,7 @@ def train_components(exp: Experiment) -> dict[str, PhaseResult[PreTrainedModel]]
 
 
 def _train_component(exp: Experiment, name: str) -> PhaseResult[PreTrainedModel]:
-    steps, phase = matched_steps(exp.recipe), f"alone {name}"
+    steps, phase = matched_steps(exp.recipe), f"{ALONE}{name}"
     return exp.train(
         phase,
         lambda: build_component(exp, name, phase),
@@ -71,14 +74,23 @@ def build_component(exp: Experiment, name: str, purpose: str) -> PreTrainedModel
     return discretize(net, [name] * exp.space.stages, **exp.task.config_fields())
 
 
+def searched_relaxation(recipe: Recipe) -> str:
+    """Name of the relaxation of a search: the strategy's, if it needs one, else the recipe's."""
+    return strategies[recipe.search.strategy].relaxation or recipe.search.relaxation
+
+
+def finish_search(supernet: Supernet) -> None:
+    """Set the progress that relaxations may depend on to its end, also where the search was finished before."""
+    supernet.progress = 1.0
+
+
 def run_search(exp: Experiment, base: str) -> PhaseResult[Supernet]:
     """Search: train the weights and alphas of a supernet as the strategy of the recipe says."""
     options = exp.recipe.search
-    strategy = strategies[options.strategy]()
-    relaxation = strategy.relaxation or options.relaxation
+    strategy, relaxation = strategies[options.strategy](), searched_relaxation(exp.recipe)
     if isinstance(strategy, TrainingFree):
         return _score_candidates(exp, base, strategy, relaxation)
-    return exp.train(
+    search = exp.train(
         "search",
         lambda: build_aligned_supernet(exp, base, relaxation, "search"),
         lambda net: SearchModule(net, strategy, options, exp.loop(calibration_tokens(exp, base))),
@@ -87,6 +99,8 @@ def run_search(exp: Experiment, base: str) -> PhaseResult[Supernet]:
         },
         [AlphaRecord(exp.run_dir.alphas)],
     )
+    finish_search(search.net)
+    return search
 
 
 def _score_candidates(exp: Experiment, base: str, strategy: TrainingFree, relaxation: str) -> PhaseResult[Supernet]:
@@ -114,7 +128,7 @@ def batch_to(batch: Batch, device: torch.device) -> Batch:
 
 
 def finetune(
-    exp: Experiment, supernet: Supernet, discrete: PreTrainedModel, phase: str = "fine-tune"
+    exp: Experiment, supernet: Supernet, discrete: PreTrainedModel, phase: str = FINETUNE
 ) -> PhaseResult[PreTrainedModel]:
     """Train a discrete hybrid, from the weights that the recipe's `finetune.init` names.
 

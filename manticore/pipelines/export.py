@@ -12,18 +12,17 @@ from transformers import GenerationConfig
 from manticore.alignment.projector_set import ProjectorSet
 from manticore.components import load
 from manticore.components.spec import SKIP
-from manticore.config.loading import read_yaml, resolve
 from manticore.config.sections import RunOptions
 from manticore.errors import ManticoreError, UnknownName
 from manticore.experiment.environment import setup_hardware
-from manticore.experiment.experiment import Experiment
 from manticore.experiment.run_dir import RunDir, finished_run
+from manticore.experiment.searched import check_candidates, hybrid_of, open_finished, saved_recipe, trained_phase
 from manticore.export.checkpoint import save_checkpoint
+from manticore.nas.architecture import Architecture
 from manticore.nas.discretize import discretize
 from manticore.nas.space import SearchSpace
 from manticore.nas.supernet import Supernet
 from manticore.report.model_card import manual_card
-from manticore.results.search import SearchResult
 from manticore.tasks.task import HeadSpec
 from manticore.utils import assets
 from manticore.utils.console import info
@@ -32,15 +31,16 @@ from manticore.utils.io import atomic_dir
 SPECIAL_TOKENS = ("bos_token_id", "eos_token_id", "pad_token_id")
 
 
-def run_from(run_folder: Path, path: Sequence[str] | None, out: Path, console: Console) -> Path:
+def run_from(run_folder: Path, path: Sequence[str] | None, out: Path, console: Console, trained: bool = True) -> Path:
     """Export a finished run again.
 
     Args:
         run_folder: folder of a finished search.
-        path: a candidate for each stage, with the supernet's weights after the search; None: copy what the run
-            exported.
+        path: a candidate for each stage; None: copy what the run exported.
         out: folder to write; must not exist.
         console: where to print.
+        trained: the weights after fine-tuning, where the run has trained this path by itself; otherwise those of the
+            search.
 
     Raises ManticoreError if the run is unfinished or damaged, `out` exists, or the path is not one of the search space.
     """
@@ -48,22 +48,20 @@ def run_from(run_folder: Path, path: Sequence[str] | None, out: Path, console: C
     _check_unused(out)
     if path is None:
         return _copy_export(run_dir, out, console)
-    recipe = resolve([read_yaml(run_dir.recipe)], "auto")
-    base = SearchResult.load(run_folder).base
-    exp = Experiment.open(recipe, run_dir, console)
-    _check_path(path, exp.space.candidates)
-    if len(path) != exp.space.stages:
-        raise ManticoreError(f"the path names {len(path)} stages; the run has {exp.space.stages}")
-
-    exp = exp.for_component(base)
-    supernet = exp.supernet(base, recipe.search.relaxation, "search")
-    run_dir.restore("search", supernet)
-    architecture = supernet.architecture(path)
-    note = f"Its weights are those of the search on {exp.task.name}. Fine-tune it before you use it."
-    card = manual_card(exp.components, architecture.summary(), architecture.base, exp.task.kind, note)
-    hybrid = discretize(supernet, path, **exp.task.config_fields())
-    folder = save_checkpoint(hybrid, exp.task.hf_tokenizer(), out, card)
-    info(console, f"{folder}: {architecture.summary()}, with the weights of the search; fine-tune it next")
+    check_candidates(path, saved_recipe(run_folder).space)
+    exp = open_finished(run_folder, console)
+    hybrid, task = hybrid_of(exp, path, trained)
+    base, summary = hybrid.config.base, Architecture(tuple(exp.space.names), tuple(path), hybrid.config.base).summary()
+    phase = trained_phase(exp, path) if trained else None
+    if phase is None:
+        label = "with the weights of the search; fine-tune it next"
+        note = f"Its weights are those of the search on {exp.task.name}. Fine-tune it before you use it."
+    else:
+        label = f"with the weights of the phase '{phase}'"
+        note = f"It was trained on {exp.task.name}, in the phase '{phase}' of a search."
+    card = manual_card(exp.components, summary, base, exp.task.kind, note)
+    folder = save_checkpoint(hybrid, task.hf_tokenizer(), out, card)
+    info(console, f"{folder}: {summary}, {label}")
     return folder
 
 

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
 from rich.console import Console
-from transformers import PreTrainedModel
 
 from manticore.config.loading import read_yaml, resolve
 from manticore.config.recipe import Recipe
@@ -19,7 +17,6 @@ from manticore.experiment.model_selection import choose_base, select_path
 from manticore.experiment.phases import finetune, run_search, train_components, train_controls
 from manticore.experiment.run_dir import RunDir, open_run_dir
 from manticore.export.checkpoint import save_checkpoint
-from manticore.export.load import load_hybrid
 from manticore.nas.architecture import Architecture
 from manticore.nas.cost import parameters
 from manticore.nas.discretize import discretize
@@ -27,36 +24,11 @@ from manticore.report.model_card import search_card
 from manticore.report.run.page import write_run_report
 from manticore.report.run.reading import Run, add_logs, read_run
 from manticore.report.run.tables import comparison_table
-from manticore.results.search import HYBRID, SearchResult
+from manticore.results.search import HYBRID
 from manticore.utils.console import info
 
 
-@dataclass(frozen=True)
-class Result:
-    """The result of a search.
-
-    Attributes:
-        folder: the run folder.
-        architecture: the selected path.
-        metrics: the content of metrics.json.
-    """
-
-    folder: Path
-    architecture: Architecture
-    metrics: SearchResult
-
-    @property
-    def path(self) -> Path:
-        """The exported Hugging Face folder."""
-        return RunDir(self.folder).hybrid
-
-    @property
-    def hybrid(self) -> PreTrainedModel:
-        """The exported model."""
-        return load_hybrid(self.path)
-
-
-def run(recipe: Recipe, out: Path, console: Console, resume: bool = False, preset_reason: str = "") -> Result:
+def run(recipe: Recipe, out: Path, console: Console, resume: bool = False, preset_reason: str = "") -> Run:
     """Search the best hybrid of a space for a task.
 
     Args:
@@ -152,7 +124,7 @@ def export_best(exp: Experiment, trained: TrainedModels, run: Run) -> None:
     run.result.save(run.folder)
 
 
-def show(run: Run, console: Console) -> Result:
+def show(run: Run, console: Console) -> Run:
     """Print the table of a complete run and where its files are; write the report if it is missing."""
     run_dir, result = RunDir(run.folder), run.result
     if not run_dir.report.exists():
@@ -169,4 +141,4 @@ def show(run: Run, console: Console) -> Result:
     for label, file in files.items():
         if file.exists():
             info(console, f"  {label:8}{file}")
-    return Result(run.folder, run.architecture, result)
+    return run

@@ -27,11 +27,13 @@ class Alphas:
         candidates: the K names, in the order of the columns.
         steps: the T recorded steps.
         weights: mixing weights, (T, S, K).
+        alphas: the alphas, (T, S, K); empty in a record that has none.
     """
 
     candidates: tuple[str, ...]
     steps: tuple[float, ...]
     weights: tuple[tuple[tuple[float, ...], ...], ...]
+    alphas: tuple[tuple[tuple[float, ...], ...], ...] = ()
 
     @property
     def late(self) -> bool:
@@ -157,7 +159,8 @@ def _read_alphas(file: Path, stages: int) -> Alphas | None:
     for number, line in enumerate(lines, start=1):
         try:
             record = json.loads(line)
-            records[float(record["step"])] = tuple(tuple(map(float, row)) for row in record["weights"])
+            tables = [tuple(tuple(map(float, row)) for row in record.get(key, ())) for key in ("weights", "alphas")]
+            records[float(record["step"])] = tables
             candidates = tuple(map(str, record["candidates"]))
         except (ValueError, KeyError, TypeError):
             if number == len(lines):
@@ -166,10 +169,10 @@ def _read_alphas(file: Path, stages: int) -> Alphas | None:
     if not records:
         return None
     steps = tuple(sorted(records))
-    weights = tuple(records[step] for step in steps)
+    weights, alphas = (tuple(records[step][table] for step in steps) for table in (0, 1))
     if any(len(rows) != stages or any(len(row) != len(candidates) for row in rows) for rows in weights):
         raise BadFile(file, f"mixing weights that are not {stages} stages x {len(candidates)} candidates")
-    return Alphas(candidates, steps, weights)
+    return Alphas(candidates, steps, weights, alphas)
 
 
 def _read_curves(folder: Path, phases: Sequence[str]) -> tuple[Curve, ...]:

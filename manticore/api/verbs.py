@@ -7,17 +7,13 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from transformers import PreTrainedModel
-
+from manticore.api.result import Result
 from manticore.config.loading import load_recipe, merge
 from manticore.experiment.run_dir import open_run_dir, unused_run_dir
-from manticore.export.load import load_hybrid
 from manticore.nas.space import SearchSpace
-from manticore.pipelines.search import Result, run
+from manticore.pipelines import search as pipeline
 from manticore.utils import assets
 from manticore.utils.console import make_console
-
-__all__ = ["Result", "load", "search"]
 
 
 def search(
@@ -43,7 +39,7 @@ def search(
             options objects.
 
     Returns:
-        the result, with `.architecture`, `.metrics`, `.hybrid` and `.path`.
+        the result; see `Result`.
 
     Raises ManticoreError, before anything is written, if the recipe is wrong or cannot be run here.
     """
@@ -61,7 +57,7 @@ def search(
     try:
         keys = {"space": to_plain_space(space, saved_models), "task": task_keys}
         recipe, reason = load_recipe(config, merge(keys, sections))
-        return run(recipe, folder, make_console(quiet), resume, reason)
+        return Result(pipeline.run(recipe, folder, make_console(quiet), resume, reason))
     except BaseException:
         if not folder.exists():
             shutil.rmtree(saved_models, ignore_errors=True)
@@ -78,11 +74,3 @@ def to_plain_space(space: SearchSpace, folder: Path) -> dict[str, Any]:
             spec = dataclasses.replace(spec, model=None, source=str(saved))
         specs.append(spec)
     return dataclasses.replace(space, components=tuple(specs)).to_dict()
-
-
-def load(folder: Path | str) -> PreTrainedModel:
-    """The hybrid in an exported folder or a run folder, in float32, with the head that it was exported with.
-
-    Raises ManticoreError if there is none.
-    """
-    return load_hybrid(Path(folder))

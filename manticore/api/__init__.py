@@ -1,0 +1,7 @@
+"""The Python interface: a function for each command, and objects for what they return."""
+
+from manticore.utils.lazy import lazy_exports
+
+__getattr__, __dir__ = lazy_exports(
+    __name__, {"verbs": ("search",), "loading": ("load",), "result": ("AlphaHistory", "Result")}
+)

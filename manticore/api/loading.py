@@ -1,0 +1,43 @@
+"""`load`: what a command has written, or what it starts from, as an object."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from transformers import PreTrainedModel
+
+from manticore.alignment.projector_set import ProjectorSet
+from manticore.components.loading import load as load_component
+from manticore.components.spec import ComponentSpec
+from manticore.errors import ManticoreError
+from manticore.export.load import is_hybrid, load_hybrid
+from manticore.utils import assets
+from manticore.utils.io import read_json
+
+
+def load(source: Path | str) -> PreTrainedModel | ProjectorSet:
+    """Load a hybrid, a component or a projector set.
+
+    Args:
+        source: an exported folder or a run folder (its hybrid, in float32, with the head that it was exported with); a
+            component, by alias, hub id or folder (a causal language model); or a projector set, by name or folder.
+
+    Raises ManticoreError if there is none, with the nearest name, or if it is damaged.
+    """
+    path = Path(source).expanduser()
+    if is_hybrid(path):
+        return load_hybrid(path)
+    if (path / "recipe.yaml").exists() and not (path / "config.json").exists():
+        raise ManticoreError(f"the run in {path} is not finished; continue it: manticore search --out {path} --resume")
+    if str(source) in assets.names("projectors") or is_projector_set(path):
+        return ProjectorSet.load(assets.find("projectors", source))
+    if path.is_dir() and not (path / "config.json").exists():
+        raise ManticoreError(f"{path} holds no model and no projector set: there is no config.json in it")
+    return load_component(ComponentSpec(str(source), init="pretrained")).model
+
+
+def is_projector_set(path: Path) -> bool:
+    """Whether a folder has the config.json of a projector set. Weights are not read."""
+    file = path / "config.json"
+    config = read_json(file) if file.is_file() else None
+    return isinstance(config, dict) and "projector" in config and "model_type" not in config

@@ -1,0 +1,87 @@
+"""A finished search from its run folder: the experiment, the supernet, the hybrid on a path."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+from transformers import PreTrainedModel
+
+from manticore.config.loading import read_yaml, resolve
+from manticore.config.recipe import Recipe
+from manticore.errors import ManticoreError, UnknownName
+from manticore.experiment.experiment import Experiment
+from manticore.experiment.phases import ALONE, FINETUNE, build_component, finish_search, searched_relaxation
+from manticore.experiment.run_dir import finished_run
+from manticore.nas.architecture import Architecture
+from manticore.nas.discretize import discretize
+from manticore.nas.space import SearchSpace
+from manticore.nas.supernet import Supernet
+from manticore.results.search import SearchResult
+from manticore.tasks.task import Task
+
+
+def saved_recipe(folder: Path) -> Recipe:
+    """The recipe of a finished run. Raises ManticoreError if `folder` is none."""
+    return resolve([read_yaml(finished_run(folder).recipe)], "auto")
+
+
+def open_finished(folder: Path, console: Console) -> Experiment:
+    """The experiment of a finished run, with its task as the base reads it.
+
+    Raises ManticoreError if `folder` is no finished run, or if its components or its data are gone.
+    """
+    run_dir = finished_run(folder)
+    exp = Experiment.open(saved_recipe(folder), run_dir, console)
+    return exp.for_component(SearchResult.load(folder).base)
+
+
+def searched_supernet(exp: Experiment, base: str) -> Supernet:
+    """The supernet of a finished search, with its weights, in evaluation mode, on the CPU.
+
+    Raises BadFile if the weights are missing or damaged.
+    """
+    supernet = exp.supernet(base, searched_relaxation(exp.recipe), "search")
+    exp.run_dir.restore("search", supernet)
+    finish_search(supernet)
+    return supernet.eval()
+
+
+def check_candidates(path: Sequence[str], space: SearchSpace) -> None:
+    """Raises UnknownName for a name on the path that is no candidate, ManticoreError for another number of stages."""
+    for name in path:
+        if name not in space.candidates:
+            raise UnknownName("candidate for a stage", name, space.candidates)
+    if len(path) != space.stages:
+        raise ManticoreError(f"the path names {len(path)} stages; the run has {space.stages}")
+
+
+def trained_phase(exp: Experiment, path: Sequence[str]) -> str | None:
+    """The phase of a finished run that has trained this path by itself; None if the search only has trained it."""
+    selected = Architecture.load(exp.run_dir.architecture).path
+    alone = f"{ALONE}{path[0]}"
+    if tuple(path) == selected:
+        return FINETUNE
+    return alone if len(set(path)) == 1 and exp.run_dir.weights(alone).is_file() else None
+
+
+def hybrid_of(exp: Experiment, path: Sequence[str], trained: bool = True) -> tuple[PreTrainedModel, Task]:
+    """A path of a finished run as a Hugging Face model, and the task as its tokenizer reads it.
+
+    Args:
+        exp: the finished run.
+        path: a candidate for each stage.
+        trained: the weights of the phase that has trained this path by itself, if there is one; otherwise those of the
+            search.
+    """
+    phase = trained_phase(exp, path) if trained else None
+    if phase is not None and phase != FINETUNE:
+        exp = exp.for_component(path[0])
+        model = build_component(exp, path[0], phase)
+    else:
+        supernet = searched_supernet(exp, SearchResult.load(exp.run_dir.root).base)
+        model = discretize(supernet, path, **exp.task.config_fields())
+    if phase is not None:
+        exp.run_dir.restore(phase, model)
+    return model.eval(), exp.task

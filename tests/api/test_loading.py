@@ -1,0 +1,41 @@
+"""`load` gives back whatever has a name or a folder, and says what is missing."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from transformers import GPTNeoForCausalLM
+
+import manticore as mc
+from manticore.alignment.projector_set import ProjectorSet
+from manticore.errors import ManticoreError, UnknownName
+from manticore.utils import assets
+
+
+def test_a_run_and_an_export(pico_run: Path) -> None:
+    assert mc.load(pico_run).config.model_type == "manticore_hybrid"  # type: ignore[union-attr]
+    assert mc.load(pico_run / "hybrid").config.model_type == "manticore_hybrid"  # type: ignore[union-attr]
+
+
+def test_a_component_by_name_and_by_folder() -> None:
+    assert isinstance(mc.load("gpt-neo-nano"), GPTNeoForCausalLM)
+    assert isinstance(mc.load(assets.find("models", "gpt-neo-nano")), GPTNeoForCausalLM)
+
+
+def test_a_projector_set_by_name_and_by_folder() -> None:
+    name = assets.names("projectors")[0]
+    assert isinstance(mc.load(name), ProjectorSet)
+    assert isinstance(mc.load(assets.find("projectors", name)), ProjectorSet)
+
+
+def test_what_is_missing_is_named(tmp_path: Path) -> None:
+    with pytest.raises(UnknownName, match="Did you mean 'gpt-neo-nano'"):
+        mc.load("gpt-neo-nan")
+    with pytest.raises(ManticoreError, match=f"no such model folder: {tmp_path}/nope"):
+        mc.load(tmp_path / "nope")
+    with pytest.raises(ManticoreError, match="holds no model and no projector set"):
+        mc.load(tmp_path)
+    (tmp_path / "recipe.yaml").write_text("", encoding="utf-8")
+    with pytest.raises(ManticoreError, match="is not finished; continue it: manticore search"):
+        mc.load(tmp_path)
