@@ -19,6 +19,7 @@ from manticore.utils.lazy import lazy_exports
 if TYPE_CHECKING:
     from manticore import register as register
     from manticore.api.loading import load as load
+    from manticore.api.loading import supernet as supernet
     from manticore.api.result import Result as Result
     from manticore.api.verbs import search as search
     from manticore.components.spec import ComponentSpec as ComponentSpec
@@ -34,7 +35,7 @@ register_hybrids()
 _exported, _names = lazy_exports(
     __name__,
     {
-        "api.loading": ("load",),
+        "api.loading": ("load", "supernet"),
         "api.result": ("Result",),
         "api.verbs": ("search",),
         "components.spec": ("ComponentSpec",),

@@ -3,5 +3,5 @@
 from manticore.utils.lazy import lazy_exports
 
 __getattr__, __dir__ = lazy_exports(
-    __name__, {"verbs": ("search",), "loading": ("load",), "result": ("AlphaHistory", "Result")}
+    __name__, {"verbs": ("search",), "loading": ("load", "supernet"), "result": ("AlphaHistory", "Result")}
 )

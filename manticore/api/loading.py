@@ -1,7 +1,8 @@
-"""`load`: what a command has written, or what it starts from, as an object."""
+"""`load` and `supernet`: what a command has written, or what it starts from, as an object."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from transformers import PreTrainedModel
@@ -11,6 +12,9 @@ from manticore.components.loading import load as load_component
 from manticore.components.spec import ComponentSpec
 from manticore.errors import ManticoreError
 from manticore.export.load import is_hybrid, load_hybrid
+from manticore.nas.space import SearchSpace
+from manticore.nas.supernet import Supernet
+from manticore.tasks.task import HeadSpec
 from manticore.utils import assets
 from manticore.utils.io import read_json
 
@@ -34,6 +38,30 @@ def load(source: Path | str) -> PreTrainedModel | ProjectorSet:
     if path.is_dir() and not (path / "config.json").exists():
         raise ManticoreError(f"{path} holds no model and no projector set: there is no config.json in it")
     return load_component(ComponentSpec(str(source), init="pretrained")).model
+
+
+def supernet(space: SearchSpace | str | Path, projectors: ProjectorSet | str | Path | None = None) -> Supernet:
+    """The supernet of pretrained language models, before any training, on the CPU.
+
+    Args:
+        space: a `SearchSpace`, or the name or path of one. Its base is by default that of the projector set, or the
+            first component.
+        projectors: projector set, as an object, by name or by folder. Default: projectors start near the identity.
+
+    Raises ManticoreError if a component cannot be loaded, or if the projector set does not fit.
+    """
+    if not isinstance(space, SearchSpace):
+        space = SearchSpace.load(assets.find("spaces", space))
+    if projectors is not None:
+        if not isinstance(projectors, ProjectorSet):
+            projectors = ProjectorSet.load(assets.find("projectors", projectors))
+        options = dict(projectors.projector)
+        kind = str(options.pop("kind", space.projector))
+        space = replace(space, base=space.base or projectors.base, projector=kind, projector_options=options)
+    net = Supernet([load_component(spec) for spec in space.components], space, space.base or space.names[0], HeadSpec())
+    if projectors is not None:
+        projectors.apply_to(net)
+    return net.eval()
 
 
 def is_projector_set(path: Path) -> bool:

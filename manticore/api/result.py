@@ -23,6 +23,7 @@ from manticore.nas.discretize import discretize
 from manticore.nas.supernet import Supernet
 from manticore.pipelines import export
 from manticore.report.run.reading import Run, read_run
+from manticore.report.run.tables import comparison_table
 from manticore.results.search import ModelRow, SearchResult, SplitScore
 from manticore.utils.console import make_console
 
@@ -105,6 +106,10 @@ class Result:
         row = self.metrics.hybrid
         score = self.metrics.metric.format(row.score.value, row.score.margin)
         return f"Result({str(self.folder)!r}, {self.metrics.task}: {score}; {self.architecture.summary()})"
+
+    def _repr_markdown_(self) -> str:
+        """The comparison, as notebooks show it."""
+        return comparison_table(self.metrics).markdown()
 
     @property
     def path(self) -> tuple[str, ...]:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
+import torch.nn.functional as F
 from transformers import GPTNeoForCausalLM
 
 import manticore as mc
@@ -27,6 +30,21 @@ def test_a_projector_set_by_name_and_by_folder() -> None:
     name = assets.names("projectors")[0]
     assert isinstance(mc.load(name), ProjectorSet)
     assert isinstance(mc.load(assets.find("projectors", name)), ProjectorSet)
+
+
+def test_a_supernet_of_pretrained_models_with_the_projectors_of_a_set() -> None:
+    projectors = mc.load("nano-mamba-base")
+    assert isinstance(projectors, ProjectorSet)
+    space = mc.SearchSpace(["gpt-neo-nano", "mamba-nano"], stages=projectors.stages)
+    ids = torch.tensor([[5, 6, 7, 8, 9]])
+    path = [projectors.base, *projectors.donors * (projectors.stages - 2), projectors.base]
+    with torch.no_grad():
+        aligned, plain = mc.supernet(space, "nano-mamba-base"), mc.supernet(replace(space, base=projectors.base))
+        assert aligned.base == projectors.base == "mamba-nano"
+        losses = [F.cross_entropy(net(ids, path=path)[0, :-1], ids[0, 1:]) for net in (aligned, plain)]
+        component = mc.load(projectors.base)(ids).logits  # type: ignore[operator]
+        torch.testing.assert_close(aligned(ids, path=[projectors.base] * projectors.stages), component)
+    assert losses[0] < losses[1]
 
 
 def test_what_is_missing_is_named(tmp_path: Path) -> None:
