@@ -39,7 +39,7 @@ family = families.register
 """A `Family`: how models of some Hugging Face model types are cut into stages."""
 
 strategy = strategies.register
-"""A subclass of `manticore.nas.strategies.Strategy`, or of `TrainingFree`: how a search moves weights and alphas."""
+"""A subclass of `manticore.nas.strategies.Strategy`, or of `TrainingFree`: how a search updates weights and alphas."""
 
 relaxation = relaxations.register
 """A function from alphas (S, K) and a `RelaxationContext` to mixing weights (S, K) on the simplex."""
@@ -51,7 +51,7 @@ selector = selectors.register
 """A function from a searched supernet and a `SelectionContext` to a path within the budget."""
 
 metric = metrics.register
-"""A `Metric`: what a score is measured by, in which direction it is better, and how it is written."""
+"""A `Metric`: how a score is computed, which direction is better, and how it is written."""
 
 
 def projector(name: str) -> Callable[[type], type]:
@@ -81,10 +81,10 @@ def topology(name: str, search: type[Topology] = Topology) -> Callable[[type], t
 
     The source of the wiring is embedded in exported checkpoints, and may use the names in `manticore.modeling.wiring`.
     """
-    enter = _runtime("topology", TOPOLOGIES, _topology, name)
+    register_wiring = _runtime("topology", TOPOLOGIES, _topology, name)
 
     def register(wiring: type) -> type:
-        enter(wiring)
+        register_wiring(wiring)
         topologies.register(name)(search)
         return wiring
 
@@ -92,13 +92,13 @@ def topology(name: str, search: type[Topology] = Topology) -> Callable[[type], t
 
 
 def _runtime(kind: str, table: Mapping[str, type], decorator: Any, name: str) -> Callable[[type], type]:
-    """A decorator of `manticore.modeling` that refuses names of other classes."""
+    """A decorator of `manticore.modeling` that raises ManticoreError for a name that another class has."""
 
     def register(target: type) -> type:
         registered = table.get(name)
         if registered is not None and registered.__qualname__ != target.__qualname__:
             raise ManticoreError(f"{kind} '{name}' is already registered; choose another name.")
-        entered: type = decorator(name)(target)
-        return entered
+        registered_class: type = decorator(name)(target)
+        return registered_class
 
     return register

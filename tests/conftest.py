@@ -1,4 +1,4 @@
-"""One small search through the real command line, shared by every test and every worker that reads a run folder."""
+"""Fixtures for all tests, among them the run folder of one small search that all tests and workers share."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from hypothesis import settings
 from manticore.kernels import uninstall
 from tests.helpers.cli import pico_search
 
-settings.register_profile("patient", deadline=None, derandomize=True)  # a busy machine is no failure
+settings.register_profile("patient", deadline=None, derandomize=True)  # a busy machine must not fail a test
 settings.load_profile("patient")
 
 
 @pytest.fixture(autouse=True)
 def plain_kernels() -> None:
-    """Every test starts with transformers' own scan, whatever the one before it lent."""
+    """Every test starts with the kernels of transformers, even if the test before it installed others."""
     uninstall()
 
 
@@ -31,7 +31,7 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def pico_run(shared: Path) -> Path:
-    """The folder of a finished search. Read it, or copy it; never write to it."""
+    """The folder of a finished search. Tests read it or copy it, and never write to it."""
     folder = shared / "pico-run"
     with FileLock(shared / "pico-run.lock"):
         if not folder.exists():

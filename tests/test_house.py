@@ -38,7 +38,7 @@ ROWS = (  # from the command line down to the errors; docs/design/architecture.m
     ("utils",),
     ("errors",),
 )
-HEIGHT = {name: -place for place, row in enumerate(ROWS) for name in row}
+HEIGHT = {name: -index for index, row in enumerate(ROWS) for name in row}
 
 LINES = 400
 """A longer file has more than one idea."""
@@ -65,7 +65,7 @@ def tree_of(file: Path) -> ast.Module:
 
 
 def imported(file: Path, inside_functions: bool = True, for_types: bool = False) -> Iterator[str]:
-    """Modules of ours that a file imports, with or without those of its `TYPE_CHECKING` blocks."""
+    """Modules of manticore that a file imports, with or without those of its `TYPE_CHECKING` blocks."""
     for node in _nodes(tree_of(file), inside_functions, for_types):
         if isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]
@@ -118,10 +118,10 @@ def test_there_are_no_cycles() -> None:
 
 
 @pytest.mark.parametrize("file", sorted((PACKAGE / "modeling").glob("*.py")), ids=lambda file: file.name)
-def test_the_runtime_stands_on_torch_and_transformers_alone(file: Path) -> None:
+def test_the_runtime_imports_torch_and_transformers_alone(file: Path) -> None:
     for node in ast.walk(tree_of(file)):
         if isinstance(node, ast.ImportFrom) and ast.unparse(node) == "from manticore import kernels":
-            assert file.name == "segments.py", "one file looks for kernels, and does without"
+            assert file.name == "segments.py", "one file imports kernels, and works without them"
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 1 or (node.module or "").split(".")[0] in (
                 {"torch", "transformers", "__future__"} | sys.stdlib_module_names
@@ -134,8 +134,8 @@ def test_the_runtime_stands_on_torch_and_transformers_alone(file: Path) -> None:
 
 
 @pytest.mark.parametrize("file", MODULES, ids=name_of)
-def test_everything_public_says_what_it_is(file: Path) -> None:
-    assert ast.get_docstring(tree_of(file)), f"{file} does not say what it is"
+def test_everything_public_has_a_docstring(file: Path) -> None:
+    assert ast.get_docstring(tree_of(file)), f"{file} has no docstring"
     if name_of(file) in WITHIN:
         return
     overrides = set(_overrides(file))
@@ -167,7 +167,7 @@ INHERITED |= {"on_train_batch_end"}
 
 
 def _overrides(file: Path) -> Iterator[tuple[str, str]]:
-    """(class, method) of a module where a base class of ours documents the method."""
+    """(class, method) of a module where a base class in manticore documents the method."""
     for node in tree_of(file).body:
         if isinstance(node, ast.ClassDef):
             yield from ((node.name, method) for method in _inherited_methods(file, node))
@@ -176,21 +176,21 @@ def _overrides(file: Path) -> Iterator[tuple[str, str]]:
 def _inherited_methods(file: Path, node: ast.ClassDef) -> Iterator[str]:
     for base in node.bases:
         name = ast.unparse(base).partition("[")[0]
-        for home, parent in _classes(file, name):
+        for source, parent in _classes(file, name):
             yield from (m.name for m in parent.body if isinstance(m, ast.FunctionDef) and ast.get_docstring(m))
-            yield from _inherited_methods(home, parent)
+            yield from _inherited_methods(source, parent)
 
 
 def _classes(file: Path, name: str) -> Iterator[tuple[Path, ast.ClassDef]]:
-    """The class that a module calls `name`, with its file: its own, or one that it imports from us."""
+    """The class that a module calls `name`, with its file: its own, or one that it imports from manticore."""
     for node in tree_of(file).body:
         if isinstance(node, ast.ClassDef) and node.name == name:
             yield file, node
         if isinstance(node, ast.ImportFrom) and name in {alias.name for alias in node.names}:
             module = PACKAGE.parent / Path(*_base(file, node).split("."))
-            home = module / "__init__.py" if module.is_dir() else module.with_suffix(".py")
-            if home.exists():
-                yield from _classes(home, name)
+            source = module / "__init__.py" if module.is_dir() else module.with_suffix(".py")
+            if source.exists():
+                yield from _classes(source, name)
 
 
 def _definitions(tree: ast.AST, owner: str = "") -> Iterator[tuple[ast.FunctionDef | ast.ClassDef, str]]:
@@ -218,7 +218,7 @@ PLUG_INS = {"cli", "pipelines", "plain", "cuda", "mad"}
 
 
 @pytest.mark.parametrize("file", MODULES, ids=name_of)
-def test_names_say_what_they_are(file: Path) -> None:
+def test_no_name_is_of_the_dialect(file: Path) -> None:
     bound = {(line, name) for name, line in _bound_names(tree_of(file)) if name in DIALECT}
     assert not bound, f"{file.relative_to(ROOT)}: {sorted(bound)}"
 
@@ -247,8 +247,8 @@ sys.modules.update(dict.fromkeys({sorted(OPTIONAL)!r}))  # None: not installed
 for name in {names!r}:
     importlib.import_module(name)
 """
-    done = subprocess.run([sys.executable, "-c", probe], cwd=ROOT, capture_output=True, text=True)
-    assert not done.returncode, done.stderr[-2000:]
+    process = subprocess.run([sys.executable, "-c", probe], cwd=ROOT, capture_output=True, text=True)
+    assert not process.returncode, process.stderr[-2000:]
 
 
 THIS_MACHINE = re.compile(
@@ -268,5 +268,5 @@ def test_no_file_names_this_machine() -> None:
             text = file.read_text(encoding="utf-8")
         except UnicodeDecodeError:
             continue
-        found = THIS_MACHINE.search(text)
-        assert not found, f"{name}: {found[0] if found else ''}"
+        match = THIS_MACHINE.search(text)
+        assert not match, f"{name}: {match[0] if match else ''}"

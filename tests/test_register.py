@@ -1,4 +1,4 @@
-"""A user's own family, task and projector work by name, through the Python API, up to a checkpoint others can load."""
+"""A user's own family, task and projector work by name in the Python API, and their checkpoint loads elsewhere."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from tests.helpers.toy_task import NAME, QUICK, which_end
 
 pytestmark = pytest.mark.e2e
 
-STRANGER = """
+LOADER = """
 import sys, torch
 sys.modules["manticore"] = None  # importing it is an error from here on
 from transformers import AutoModelForSequenceClassification
@@ -57,8 +57,8 @@ class Gated(nn.Module):
         return F.softplus(self.gate) * self.map(x_BLD)
 
 
-class Careful(nn.Linear):
-    """A projector that brings along what it needs."""
+class SelfContained(nn.Linear):
+    """A projector that imports a module and catches an error in its body."""
 
     def forward(self, x_BLD: Tensor) -> Tensor:
         import math as numbers
@@ -80,8 +80,8 @@ def _olmo(size: BlockSize) -> dict[str, object]:
 
 
 @pytest.fixture(autouse=True)
-def own() -> Iterator[None]:
-    """The user's own things, for the time of one test."""
+def registered() -> Iterator[None]:
+    """The user's task, projector and family, for the time of one test."""
     mc.register.task(NAME)(which_end)
     mc.register.projector("gated")(Gated)
     mc.register.family("olmo")(Family(("olmo",), BackboneLayout("layers", "norm", "embed_tokens"), _olmo))
@@ -91,7 +91,7 @@ def own() -> Iterator[None]:
     PROJECTORS.pop("gated", None)
 
 
-def test_all_three_at_once_up_to_a_checkpoint_that_loads_elsewhere(
+def test_family_task_and_projector_together_up_to_a_checkpoint_that_loads_without_manticore(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     space = mc.SearchSpace(
@@ -106,23 +106,23 @@ def test_all_three_at_once_up_to_a_checkpoint_that_loads_elsewhere(
     assert result.metrics.task == NAME
     assert result.architecture.projector == "gated"
     assert result.folder == tmp_path / "run"
-    place = tmp_path / "by-hand"
-    export.run_from(result.folder, ["olmo", "mamba"], place, Console(quiet=True))
-    hybrid = mc.load(place)
+    folder = tmp_path / "by-hand"
+    export.run_from(result.folder, ["olmo", "mamba"], folder, Console(quiet=True))
+    hybrid = mc.load(folder)
     assert any(isinstance(module, Gated) for module in hybrid.modules())
     ids, mask = torch.tensor([[3, 4, 5, 2], [4, 4, 2, 0]]), torch.tensor([[1, 1, 1, 1], [1, 1, 1, 0]])
-    uninstall()  # the stranger has transformers' own kernels, which round otherwise
+    uninstall()  # the other process has the kernels of transformers, which round differently
     monkeypatch.setattr(segments, "kernels", None)
     with torch.no_grad():
         torch.save((ids, mask, hybrid(input_ids=ids, attention_mask=mask).logits), tmp_path / "expected.pt")
     environment = {**os.environ, "HF_HOME": str(tmp_path / "hf"), "HF_HUB_OFFLINE": "1", "PYTHONPATH": ""}
-    command = [sys.executable, "-c", STRANGER, str(place)]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, env=environment)
-    assert done.returncode == 0, done.stderr[-2000:]
-    assert done.stdout.strip() == "same"
+    command = [sys.executable, "-c", LOADER, str(folder)]
+    process = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, env=environment)
+    assert process.returncode == 0, process.stderr[-2000:]
+    assert process.stdout.strip() == "same"
 
 
-def test_model_objects_are_components_and_are_written_down(tmp_path: Path) -> None:
+def test_model_objects_are_components_and_are_saved(tmp_path: Path) -> None:
     rates = dict.fromkeys(("resid_pdrop", "embd_pdrop", "attn_pdrop"), 0.0)
     model = GPT2LMHeadModel(GPT2Config(vocab_size=40, n_embd=16, n_layer=2, n_head=2, n_positions=32, **rates))
     space = mc.SearchSpace([mc.ComponentSpec(name="mine", model=model), "mamba"], stages=2, base="mine")
@@ -153,12 +153,12 @@ def test_a_refused_search_writes_nothing(options: dict[str, object], message: st
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_space_and_a_task_go_by_name_or_path_too(tmp_path: Path) -> None:
+def test_a_space_may_be_a_file_and_a_task_a_mapping(tmp_path: Path) -> None:
     file = tmp_path / "space.yaml"
     file.write_text("components: [gpt-neo, mamba]\nstages: 2\nbase: mamba\n")
     options = {**QUICK, "baselines": {"components": False, "uniform": False, "random": False}}
-    told = {"name": NAME, "train": 60, "seed": 4}
-    result = mc.search(file, told, out=tmp_path / "run", quiet=True, **options)
+    task = {"name": NAME, "train": 60, "seed": 4}
+    result = mc.search(file, task, out=tmp_path / "run", quiet=True, **options)
     assert result.architecture.base == "mamba"
     assert result.hybrid.config.num_labels == 2
 
@@ -168,9 +168,9 @@ def test_built_in_projectors_keep_their_names() -> None:
         mc.register.projector("linear")(Gated)
 
 
-def test_what_a_projector_imports_and_catches_is_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(PROJECTORS, "careful", Careful)
-    assert "import math as numbers" in custom_source(PROJECTOR, "careful")
+def test_names_that_a_projector_imports_or_catches_are_accepted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(PROJECTORS, "self-contained", SelfContained)
+    assert "import math as numbers" in custom_source(PROJECTOR, "self-contained")
 
 
 @pytest.mark.parametrize("table", [tasks, families, strategies, relaxations], ids=lambda table: table.kind)

@@ -1,4 +1,4 @@
-"""The wheel holds what it should, and works where there is no checkout."""
+"""The wheel has exactly its files, and works without the checkout."""
 
 from __future__ import annotations
 
@@ -28,33 +28,35 @@ PICO = shlex.split("""
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("dist")
-    told(sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(out), cwd=ROOT)
+    run_command(sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(out), cwd=ROOT)
     (built,) = out.glob("*.whl")
     return built
 
 
 @pytest.fixture(scope="module")
-def home(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder outside the checkout with an environment `env` that has the wheel, and ours for everything else."""
+def installation(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder outside the checkout; its environment `env` has the wheel, and finds other packages where tests do."""
     folder = tmp_path_factory.mktemp("elsewhere")
     venv.create(folder / "env", with_pip=False)
     pip = (sys.executable, "-m", "pip", "--python", str(folder / "env"))
-    told(*pip, "install", "--quiet", "--no-deps", "--no-index", "--disable-pip-version-check", str(wheel), cwd=folder)
+    run_command(
+        *pip, "install", "--quiet", "--no-deps", "--no-index", "--disable-pip-version-check", str(wheel), cwd=folder
+    )
     # Folders named in a .pth come last on the path, and the .pth files in them, editable installs too, are not read.
-    ours = [entry for entry in sys.path if Path(entry).name in ("site-packages", "dist-packages")]
+    site_packages = [entry for entry in sys.path if Path(entry).name in ("site-packages", "dist-packages")]
     (site,) = (folder / "env").glob("lib/python*/site-packages")
-    (site / "dependencies.pth").write_text("\n".join(ours) + "\n", encoding="utf-8")
+    (site / "dependencies.pth").write_text("\n".join(site_packages) + "\n", encoding="utf-8")
     return folder
 
 
-def told(*command: str, cwd: Path) -> str:
-    """What a command says, run where the checkout is not on the path. It must end well."""
+def run_command(*command: str, cwd: Path) -> str:
+    """The output of a command that does not have the checkout on its path; it must succeed."""
     hidden = {"PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV"}
     environment = {name: value for name, value in os.environ.items() if name not in hidden}
     environment.update(MANTICORE_CACHE=str(cwd / "cache"), HF_HUB_OFFLINE="1", OMP_NUM_THREADS="1")
-    done = subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=240)
-    assert done.returncode == 0, f"{' '.join(command)}\n{done.stdout[-2000:]}\n{done.stderr[-3000:]}"
-    return done.stdout
+    process = subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=240)
+    assert process.returncode == 0, f"{' '.join(command)}\n{process.stdout[-2000:]}\n{process.stderr[-3000:]}"
+    return process.stdout
 
 
 def shipped() -> set[str]:
@@ -67,36 +69,38 @@ def shipped() -> set[str]:
 
 
 def test_the_wheel_has_the_package_and_the_assets(wheel: Path) -> None:
-    held = set(zipfile.ZipFile(wheel).namelist())
-    assert shipped() - held == set()
+    names = set(zipfile.ZipFile(wheel).namelist())
+    assert shipped() - names == set()
     for name in (
         "py.typed",
         "report/templates/style.css",
         "_assets/projectors/README.md",
         "_assets/configs/search/lra-listops.yaml",
     ):
-        assert f"manticore/{name}" in held
-    assert any(name.startswith("manticore/_assets/search_spaces/") and name.endswith(".yaml") for name in held)
-    assert any(name.endswith(".dist-info/licenses/LICENSE") for name in held)
+        assert f"manticore/{name}" in names
+    assert any(name.startswith("manticore/_assets/search_spaces/") and name.endswith(".yaml") for name in names)
+    assert any(name.endswith(".dist-info/licenses/LICENSE") for name in names)
 
 
-def test_the_wheel_has_nothing_else(wheel: Path) -> None:
-    held = {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name}
-    assert held - shipped() == set()
+def test_the_wheel_has_no_other_files(wheel: Path) -> None:
+    names = {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name}
+    assert names - shipped() == set()
 
 
-def test_the_wheel_lists_its_assets(home: Path) -> None:
-    where = told(str(home / "env/bin/python"), "-c", "import manticore; print(manticore.__file__)", cwd=home)
-    assert Path(where.strip()).is_relative_to(home / "env")
-    listed = told(str(home / "env/bin/manticore"), "ls", cwd=home)
+def test_an_installed_wheel_lists_its_assets(installation: Path) -> None:
+    file = run_command(
+        str(installation / "env/bin/python"), "-c", "import manticore; print(manticore.__file__)", cwd=installation
+    )
+    assert Path(file.strip()).is_relative_to(installation / "env")
+    listed = run_command(str(installation / "env/bin/manticore"), "ls", cwd=installation)
     for name in ("gpt-neo+mamba", "search/lra-listops", "lra-listops", "mamba"):
         assert f"  {name} " in listed
-    recipe = told(str(home / "env/bin/manticore"), "show", "search/lra-listops", cwd=home)
+    recipe = run_command(str(installation / "env/bin/manticore"), "show", "search/lra-listops", cwd=installation)
     assert recipe.strip() == (ROOT / "configs/search/lra-listops.yaml").read_text(encoding="utf-8").strip()
 
 
-def test_the_wheel_searches(home: Path) -> None:
-    said = told(str(home / "env/bin/manticore"), *PICO, cwd=home)
-    assert "path: stage 1 " in said
+def test_an_installed_wheel_runs_a_search(installation: Path) -> None:
+    out = run_command(str(installation / "env/bin/manticore"), *PICO, cwd=installation)
+    assert "path: stage 1 " in out
     for name in ("recipe.yaml", "metrics.json", "report.html", "hybrid/config.json", "hybrid/model.safetensors"):
-        assert (home / "run" / name).is_file()
+        assert (installation / "run" / name).is_file()

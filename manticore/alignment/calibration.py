@@ -23,13 +23,13 @@ VAL_EVERY = 8
 """One passage in this many is kept for validation."""
 
 MAX_CHARS_PER_TOKEN = 16
-"""Longest passage, in characters for each of its tokens."""
+"""Largest number of characters of a passage, divided by its largest number of tokens."""
 
-ENOUGH = 0.9
-"""Share of the requested tokens at which the search for more passages ends."""
+MIN_TOKEN_SHARE = 0.9
+"""Share of the requested tokens that suffices. With fewer, more passages are taken."""
 
 MIN_GROWTH = 1.05
-"""Factor by which a further search must raise the number of tokens, or it ends."""
+"""Smallest factor by which more passages must raise the number of tokens; below it, the text has no more."""
 
 BATCH_SIZE = 8
 """Passages in a batch."""
@@ -95,7 +95,7 @@ class Calibration:
         train: batches that projectors are fitted on.
         val: batches that dampings are chosen on and the fit is measured on.
         tokens: number of base tokens in `train`.
-        paired: for each donor with another tokenizer, the share of those tokens that pair with one of its own.
+        paired: for each donor with another tokenizer, the share of base tokens that pair with one of the donor's.
     """
 
     train: list[CalibrationBatch]
@@ -125,7 +125,7 @@ def build_calibration(
         base: name of the base component, whose tokens are counted.
         texts: documents.
         tokens: approximate number of base tokens to fit on; fewer if the documents have fewer.
-        length: most tokens of a passage.
+        length: largest number of tokens of a passage.
 
     Raises ManticoreError if a component has no tokenizer or a shorter context than `length`, or if the documents give
     fewer than `VAL_EVERY` passages.
@@ -165,7 +165,7 @@ def split_passages(texts: Sequence[str], count: int, width: int) -> list[str]:
 
 
 def _take_passages(texts: Sequence[str], tokenizer: OffsetTokenizer, tokens: int, length: int) -> list[str]:
-    """Passages with about `tokens` tokens to fit on, and those for validation; all of the text, if it has fewer.
+    """Passages with about `tokens` tokens to fit on, and those for validation; the whole text if it has fewer tokens.
 
     Documents may be much shorter than `length` tokens, so the number of passages is raised until the tokens suffice.
     """
@@ -177,7 +177,7 @@ def _take_passages(texts: Sequence[str], tokenizer: OffsetTokenizer, tokens: int
 
     count = max(VAL_EVERY, -(-tokens // length))
     passages, taken = take(count)
-    while taken < ENOUGH * tokens:
+    while taken < MIN_TOKEN_SHARE * tokens:
         count = math.ceil(count * min(4.0, tokens / max(1, taken)))
         more_passages, more_taken = take(count)
         if more_taken < MIN_GROWTH * taken:  # the text has no more tokens, it is only cut into smaller passages
@@ -235,7 +235,7 @@ def _pad(sequences: Sequence[Sequence[int]], length: int) -> tuple[Tensor, Tenso
 
 
 def _paired_shares(batches: Sequence[CalibrationBatch]) -> dict[str, float]:
-    """For each donor with another tokenizer, the share of base tokens that pair with one of its own."""
+    """For each donor with another tokenizer, the share of base tokens that pair with one of the donor's."""
     names = sorted({name for batch in batches for name in batch.donors})
     total = sum(batch.tokens for batch in batches)
     return {name: sum(len(batch.donors[name].pairs_M3) for batch in batches) / total for name in names}

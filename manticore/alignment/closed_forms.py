@@ -1,4 +1,4 @@
-"""Projectors with a closed form: fits an affine map in the form of a projector and loads it into the module."""
+"""Projectors with a closed form: fits an affine map of the form of a projector and copies it into the module."""
 
 from __future__ import annotations
 
@@ -11,6 +11,9 @@ from torch import Tensor, nn
 from manticore.alignment.ridge import DAMPINGS, Affine, Moments
 from manticore.errors import ManticoreError
 from manticore.modeling.projectors import Linear, LowRank, LowRankBypass
+
+CLOSED_FORM_KINDS = ("linear", "low-rank")
+"""Kinds of projector that have a closed form."""
 
 
 @dataclass(frozen=True)

@@ -4,8 +4,8 @@ The formulas are also in docs/design/method.md, section "Closed-form alignment".
 
 For each stage s and donor k:
 
-- P[s,k] maps the base's stream before stage s to the donor's own stream there, without the donor's absolute positions,
-  which the branch adds after P.
+- P[s,k] maps the base's stream before stage s to the donor's own stream there, without the donor's absolute positions:
+  the branch adds these after P.
 - Q[s,k] maps the update that the donor's segment computes from P's output to the update of the base's own segment. It
   is fitted after P, so it compensates part of the error of P.
 - A bypass R[s,k] also reads the base's stream. It is fitted jointly with Q as one map [Q R] of the concatenation of
@@ -67,7 +67,7 @@ class StageFit:
         r2_in, r2_out: coefficient of determination R^2 of P, and of Q jointly with its bypass; 1 is a perfect fit, 0
             that of the mean, None if the target does not vary.
         damping_in, damping_out: chosen ridge penalties; see `Moments.solve`.
-        gain: chosen factor for the output of P.
+        gain: chosen factor for the output of P about its mean.
         base_update: root mean squared norm of the update that the base's own segment adds to the stream.
         update_before, update: root mean squared norm of the donor branch's update, before and after alignment. An alpha
             weighs this update against the base's.

@@ -69,7 +69,7 @@ class ProjectorSet:
         tokens: number of base tokens that the projectors were fitted on.
         weights: tensors by their names in a supernet, such as `stages.0.mamba.proj_in.weight`.
         facts: further entries of `config.json`, such as the quality of the fit.
-        folder: where the set was read; None for one that was not read from disk.
+        folder: folder that the set was read from; None for one that was not read from disk.
     """
 
     base: str
@@ -170,7 +170,7 @@ class ProjectorSet:
                     )
 
     def apply_to(self, supernet: Supernet) -> None:
-        """Copy the projectors into a supernet, in where. Raises ManticoreError if the set does not fit; see `check`."""
+        """Copy the projectors into a supernet, in place. Raises ManticoreError if the set does not fit; see `check`."""
         self.check(list(supernet.components.values()), supernet.space, supernet.base)
         supernet.load_state_dict({key: self.weights[key] for key in projector_state(supernet)}, strict=False)
 

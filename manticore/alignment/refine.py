@@ -32,7 +32,7 @@ def refine(
 
     Args:
         supernet: with an `lm` head, in the residual topology.
-        batches: one a step; repeated when they end.
+        batches: one for each step; repeated after the last.
         steps: number of optimizer steps.
         rate: peak learning rate.
         on_step: called after each step with its number, from 1, and its loss in nats per token.

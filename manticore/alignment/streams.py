@@ -1,13 +1,13 @@
 """The residual stream of a component that runs alone on text, at every layer boundary of a supernet.
 
-The layers are the supernet's copies. So are the embedding, norm and head of the base; the embedding of a donor is that
-of the loaded component, since a supernet has none.
+Layers and the embedding of the base are the supernet's copies. The embedding of a donor is that of the loaded
+component, because a supernet has none.
 """
 
 from __future__ import annotations
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from manticore.modeling.branches import BaseBranch, DonorBranch
 from manticore.modeling.masking import needed_mask
@@ -17,15 +17,13 @@ from manticore.nas.supernet import Supernet
 
 def branch_of(supernet: Supernet, stage: int, name: str) -> BaseBranch | DonorBranch:
     """The branch of component `name` at a stage, counted from 0."""
-    branches = supernet.stages[stage]
-    assert isinstance(branches, nn.ModuleDict)
-    branch = branches[name]
+    branch = supernet.branch(stage, name)
     assert isinstance(branch, BaseBranch | DonorBranch)
     return branch
 
 
 def context_of(supernet: Supernet, ids_BL: Tensor, mask_BL: Tensor | None) -> Context:
-    """Mask, position ids and absolute positions of a forward pass, as the supernet computes them."""
+    """Mask, position ids and absolute positions of a forward pass on text that has no padding on the left."""
     position_ids = torch.arange(ids_BL.shape[1], device=ids_BL.device).unsqueeze(0)
     positions = {name: table(position_ids) for name, table in supernet.positions.items()}
     return Context(needed_mask(mask_BL), position_ids, positions)

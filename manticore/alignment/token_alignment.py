@@ -50,7 +50,7 @@ class TokenAlignment:
 
 
 class OffsetTokenizer:
-    """A tokenizer that also gives the number of characters up to each token.
+    """A tokenizer that also returns the number of characters up to each token.
 
     It encodes as `tokenizer(text, add_special_tokens=False)` does, without truncation and without post-processor, since
     some post-processors trim whitespace off the offsets. Construction takes about a second for a large vocabulary.
@@ -66,7 +66,7 @@ class OffsetTokenizer:
         content = tokenizer_content(tokenizer) | {"post_processor": None, "truncation": None, "padding": None}
         self._full = _build(content, tokenizer)
         self._normalizer = self._full.normalizer
-        # The same without its normalizer, to encode text that is normalized already.
+        # The same tokenizer without its normalizer, for text that is already normalized.
         self._bare = self._full if self._normalizer is None else _build(content | {"normalizer": None}, tokenizer)
 
     def encode(self, text: str) -> tuple[list[int], dict[int, int]]:

@@ -1,6 +1,6 @@
 """Components: the table of families, the catalog of names, loading and cutting.
 
-Names are looked up when first used, so that a look at the catalog imports neither torch nor transformers.
+Names are imported when they are first used, so the catalog can be read without importing torch or transformers.
 """
 
 from __future__ import annotations

@@ -47,7 +47,7 @@ class Component:
         source: alias, hub id or folder; ends with `(from scratch)` for random weights.
         revision: revision on the hub; None for other sources.
         pretrained: whether its weights were loaded, not drawn at random.
-        tokenizer: its tokenizer; None if there is none beside its weights.
+        tokenizer: its tokenizer; None if its folder has none.
     """
 
     name: str

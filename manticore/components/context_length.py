@@ -19,7 +19,7 @@ from manticore.modeling.configuration_manticore import HybridConfig
 
 
 def context_length(spec: ComponentSpec) -> int | None:
-    """Number of absolute positions of a component that is not loaded yet, read from the config in a local folder.
+    """Number of absolute positions of a component that is not loaded yet, from the config in a local folder.
 
     None if the component has no such limit, is on the hub, or has a config that cannot be read; loading the component
     reports a damaged config.
@@ -30,7 +30,7 @@ def context_length(spec: ComponentSpec) -> int | None:
     try:
         config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
         absolute = family_of(config).layout.positions is not None
-    except Exception:  # transformers, hub and JSON each have their own
+    except Exception:  # transformers, hub and JSON raise different ones
         return None
     limit = getattr(config, "max_position_embeddings", None) if absolute else None
     return limit if isinstance(limit, int) and limit > 1 else None

@@ -74,7 +74,7 @@ def _read(file: Path, packaged: PackagedWeights) -> tuple[PreTrainedModel, PreTr
             quantization_config=GgufConfig(dequantize=True),  # without it the model cannot be saved
             output_loading_info=True,
         )
-    except Exception as error:  # transformers, gguf and accelerate each have their own
+    except Exception as error:  # transformers, gguf and accelerate raise different ones
         raise ManticoreError(f"{file} cannot be read by transformers {version} ({str(error)[:160]})") from None
     check_weights(str(file), model, loading_info, strict=True)
     if packaged.digits:

@@ -27,7 +27,7 @@ HUB_ADVICE = (
     "give a local folder (--models /path/to/model,...), point HF_HOME at a cache that has it, "
     "or train from scratch on a task with its own vocabulary (--task lra-listops)"
 )
-"""What to do without the hub, for error messages."""
+"""Advice for error messages if the hub cannot be reached."""
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,7 @@ def load(spec: ComponentSpec, scratch: Scratch | None = None) -> Component:
 
 
 def folder_of(spec: ComponentSpec) -> Path | None:
-    """The local folder of a component, a shipped model or any other; None if its source is no folder."""
+    """The local folder of a component: a shipped model or another folder; None if its source is neither."""
     if spec.source in CATALOG:
         return None
     shipped = spec.source in assets.names("models")

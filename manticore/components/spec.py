@@ -1,4 +1,4 @@
-"""What a component is before it is loaded: where its model comes from, and the sizes of a from-scratch one."""
+"""Components that are not loaded yet: the source of the model, and the sizes of one from scratch."""
 
 from __future__ import annotations
 

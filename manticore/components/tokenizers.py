@@ -29,7 +29,7 @@ def read_tokenizer(source: str, options: Mapping[str, Any]) -> PreTrainedTokeniz
     tokenizer: PreTrainedTokenizerBase | None
     try:
         tokenizer = AutoTokenizer.from_pretrained(source, **options)
-    except Exception:  # transformers, tokenizers, hub and JSON each have their own
+    except Exception:  # transformers, tokenizers, hub and JSON raise different ones
         tokenizer = None
     # Without tokenizer files, transformers returns an empty tokenizer of the model's type, with special tokens only.
     if tokenizer is None or len(tokenizer) <= len(tokenizer.get_added_vocab()):

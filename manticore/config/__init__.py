@@ -1,1 +1,1 @@
-"""What a run is asked to do, as frozen dataclasses; YAML, presets and dotted overrides."""
+"""Recipes and options of commands, as frozen dataclasses; YAML, presets and dotted overrides."""

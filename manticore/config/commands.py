@@ -1,6 +1,6 @@
 """The options of every command. The flags of the command line, their types, defaults and help come from these fields.
 
-What a command shares with a recipe is a section of a recipe here too, so that it has one default and one help.
+Options that a command shares with recipes are sections of a recipe here too, so defaults and help exist once.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from manticore.utils.fields import Checked, KeysOf, NonNegativeInt, PositiveFloa
 
 @dataclass(frozen=True, kw_only=True)
 class RecipeCommand(Checked):
-    """A command that runs recipes: where its recipe comes from, and the keys set over it."""
+    """A command that runs recipes: the source of its recipe, and the keys that override it."""
 
     config: str | None = None
     """Recipe, by name or path (manticore ls configs). Default: the task's own, if there is one."""
@@ -29,7 +29,7 @@ class RecipeCommand(Checked):
     """Search space, by name or path (manticore ls spaces)."""
 
     keys: Annotated[dict[str, Any], KeysOf(Recipe)] = field(default_factory=dict)
-    """Recipe keys with flags of their own."""
+    """Recipe keys that have their own flags."""
 
     overrides: Annotated[tuple[str, ...], Repeated("KEY=VALUE")] = ()
     """Any recipe key, such as search.steps=1000; may be repeated. manticore show recipe lists the keys."""

@@ -28,7 +28,7 @@ from manticore.utils.fields import from_mapping
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML as PyYAML reads it safely, and `1e-3` as the number that it is in YAML 1.2."""
+    """PyYAML's safe loader that also reads `1e-3` as a number, as YAML 1.2 does."""
 
 
 _EXPONENT = re.compile(r"[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+$")
@@ -95,11 +95,11 @@ def resolve(layers: Sequence[Mapping[str, Any]], preset: str) -> Recipe:
 
 
 FAMILIES = {"pixels": "lra", "bytes": "lra", **dict.fromkeys(("wikitext", "ptb", "alpaca", "eli5"), "text")}
-"""Families of tasks that share the recipe of another."""
+"""For families of tasks without a recipe, the family whose recipe they use."""
 
 
 class LoadedRecipe(NamedTuple):
-    """A recipe, and why its task has the preset it has, as text."""
+    """A recipe, and the reason for the preset of its task, as text."""
 
     recipe: Recipe
     preset_reason: str
@@ -108,7 +108,7 @@ class LoadedRecipe(NamedTuple):
 def load_recipe(config: str | Path | None, flags: Mapping[str, Any]) -> LoadedRecipe:
     """The recipe of a file with flags over it.
 
-    The recipe names the preset that `auto` stands for here, so that it does the same on another machine.
+    The preset `auto` is replaced by the one that it selects on this machine, so that the recipe is the same on another.
 
     Args:
         config: name or path of a recipe file; None: the task's own, if there is one.
@@ -132,7 +132,7 @@ def load_command(command: RecipeCommand, more: Mapping[str, Any] | None = None) 
 
     Args:
         command: the options.
-        more: keys that the command itself sets, over the flags and under `--set`.
+        more: keys that the command itself sets; they override flags, and `--set` overrides them.
 
     Raises as `load_recipe` does, and ManticoreError if the components are named twice.
     """
@@ -145,7 +145,7 @@ def load_command(command: RecipeCommand, more: Mapping[str, Any] | None = None) 
 
 
 def default_config(task: str) -> str | None:
-    """The name of a task's recipe: the one called like it, or like its family, the part before the first dash."""
+    """Name of a task's recipe: `search/TASK`, or that of its family, the part of the name before the first dash."""
     name = task.partition("@")[0]
     family = name.partition("-")[0]
     candidates = (f"search/{stem}" for stem in (name, FAMILIES.get(family, family)))
@@ -171,21 +171,21 @@ def _with_projector_options(recipe: Recipe) -> SearchSpace:
         config = read_projector_config(assets.find("projectors", align.projectors))
         projector = {"bypass": False, **config["projector"]}
         if space.projector not in (SearchSpace.projector, projector["kind"]):
-            return space  # the set does not fit, which is reported with all that differs
+            return space  # the set does not fit; `ProjectorSet.check` reports it later
     kind = projector.pop("kind")
     return replace(space, projector=kind, projector_options={**projector, **space.projector_options})
 
 
 def _is_language_modeling(options: TaskOptions) -> bool:
-    """Whether the task is language modelling, as far as is known before its data is read."""
+    """Whether the task is language modelling, without reading its data. False for a task without a `TaskInfo`."""
     return options.bare_name in task_infos and task_info(options).kind == "lm"
 
 
 def fit_to_context(options: TaskOptions, context_lengths: Iterable[int | None]) -> TaskOptions:
     """The options, with shorter chunks of text if a model has fewer positions than the preset's chunks have tokens.
 
-    A chunk length that is set after `@` in the task's name stays, and so do the options of tasks that are not language
-    modelling.
+    A chunk length that is set after `@` in the task's name is kept. Options of tasks that are not language modelling
+    are not changed.
 
     Args:
         options: of any task.

@@ -39,7 +39,7 @@ class PretrainRecipe(Checked):
     """Tokens of a sequence, and positions of a model with a position table."""
 
     passage: NonNegativeInt = 16384
-    """Bytes of a passage. A longer document is cut between paragraphs into passages, each a document of its own; 0:
+    """Bytes of a passage. A longer document is cut between paragraphs into passages, which count as documents; 0:
     documents stay whole."""
 
     held_out: OpenUnitInterval = 0.01
@@ -70,7 +70,7 @@ class PretrainRecipe(Checked):
 
 
 def pretrain_recipe(layers: Sequence[Mapping[str, Any]]) -> PretrainRecipe:
-    """The recipe that mappings come to, later ones over earlier ones. Raises as `PretrainRecipe` does."""
+    """The recipe of merged mappings, of which later ones override earlier ones. Raises as `PretrainRecipe` does."""
     values: dict[str, Any] = {}
     for layer in layers:
         values = merge(values, layer)

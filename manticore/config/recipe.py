@@ -1,4 +1,4 @@
-"""A whole run as one frozen dataclass. Runs nothing."""
+"""All settings of a run as one frozen dataclass."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from manticore.utils.io import write_text
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe(Checked):
-    """Everything a run needs. `recipe.yaml` in a run folder is one, and runs it again.
+    """All settings of a run. `recipe.yaml` in a run folder is one; it repeats the run.
 
     Raises:
         UnknownName: a strategy, relaxation, projector or choice that does not exist, with the nearest.
@@ -64,7 +64,7 @@ class Recipe(Checked):
     """Machine, seed and bookkeeping."""
 
     def __post_init__(self) -> None:
-        # The registries import torch, which the flags of the command line, made from these fields, need not.
+        # Imported here, because the registries import torch and `manticore --help`, which reads these fields, must not.
         from manticore.nas.projectors import check_projector
         from manticore.nas.regularizers import regularizers
         from manticore.nas.relaxations import relaxations

@@ -1,1 +1,1 @@
-"""One run and what it owns: its folder, its components, its phases, its model selection."""
+"""One run: its folder, components, phases of training, model selection and evaluation."""

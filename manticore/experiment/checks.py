@@ -14,7 +14,7 @@ from manticore.nas.supernet import Supernet
 def check_experiment(exp: Experiment) -> None:
     """Check that the space can be built, aligned, exported and kept within its budget.
 
-    Raises ManticoreError that says what cannot be done.
+    Raises ManticoreError with the first check that fails.
     """
     check_exportable(exp.space.projector, exp.space.topology, exp.task.kind)
     check_projectors(exp)

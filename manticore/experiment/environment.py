@@ -1,7 +1,8 @@
 """The machine that a run uses: device, precision, threads, kernels, memory allocation, and its description.
 
-The C library returns large blocks to the system as soon as they are freed, and gets them again, page by page and
-zeroed, at the next allocation. Training on a CPU does so at every step, so freed blocks are kept here.
+By default glibc returns large blocks of memory to the system when they are freed. The next allocation gets new pages,
+which the system zeroes one by one. Training on a CPU frees and allocates such blocks at every step, so freed blocks are
+kept in the process.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ _LARGE = 2**30
 
 
 def set_malloc_thresholds() -> bool:
-    """Ask glibc to keep freed blocks of up to 1 GiB in this process; returns whether it will (elsewhere: no)."""
+    """Ask glibc to keep freed blocks of up to 1 GiB in this process. Returns whether it does; False without glibc."""
     if not sys.platform.startswith("linux"):
         return False
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
@@ -49,15 +50,15 @@ def setup_hardware(options: RunOptions) -> Hardware:
 
 
 def _processor() -> str:
-    """The processor's name, where the system tells it."""
-    known = Path("/proc/cpuinfo")
-    lines = known.read_text(encoding="utf-8").splitlines() if known.exists() else []
-    named = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return named[0] if named else platform.processor() or platform.machine()
+    """Name of the processor, from /proc/cpuinfo where it exists."""
+    cpuinfo = Path("/proc/cpuinfo")
+    lines = cpuinfo.read_text(encoding="utf-8").splitlines() if cpuinfo.exists() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()
 
 
 def environment_info() -> dict[str, Any]:
-    """The machine in words, for the metrics."""
+    """Processor, GPU and versions of libraries, for result files."""
     return {
         "cpu": _processor(),
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),

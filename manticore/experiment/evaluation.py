@@ -1,4 +1,4 @@
-"""Evaluation on the test split: everything that was trained, and heuristics. Only this file reads the test split."""
+"""Evaluation of all trained models and of heuristics on the test split, which a search reads nowhere else."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ from manticore.utils.console import info
 
 @dataclass(frozen=True)
 class TrainedModels:
-    """Everything that a search has trained and chosen.
+    """All models that a search has trained, and its choices.
 
     Attributes:
         base: the base model.
@@ -45,7 +45,7 @@ class TrainedModels:
         path: the selected path.
         discrete: the hybrid on the path, before fine-tuning.
         hybrid: the hybrid after fine-tuning.
-        controls: the uniform mixture and the random path, as far as the recipe wants them.
+        controls: by name the uniform mixture and the random path, if the recipe has them.
     """
 
     base: Choice
@@ -58,7 +58,7 @@ class TrainedModels:
 
 
 def evaluate_on_test(exp: Experiment, trained: TrainedModels) -> SearchResult:
-    """Score every model on the test split, count its cost, and choose what is exported."""
+    """Score every model on the test split, count its cost, and choose the model to export."""
     info(exp.console, "evaluating on the test split")
     rows = _rows(exp, trained)
     soft, discrete, finetuned = (row.score.value for row in rows[:3])
@@ -92,7 +92,7 @@ def evaluate_on_test(exp: Experiment, trained: TrainedModels) -> SearchResult:
 
 
 def _rows(exp: Experiment, trained: TrainedModels) -> list[ModelRow]:
-    """A row for each model. Tokens include those of the search, where a model starts from the supernet's weights."""
+    """A row for each model. A model that starts from the supernet's weights has the tokens of the search too."""
     search, hybrid = trained.search, trained.hybrid
     rows = [
         _row(exp, SOFT_ROW, "search", search.net, search.tokens),

@@ -1,4 +1,4 @@
-"""One run in memory: recipe, task, components, hardware and folder, and what every phase of training shares."""
+"""One run in memory: recipe, task, components, hardware and folder, and the training of a phase."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class PhaseResult(Generic[Net]):
         seconds: duration of the phase.
         task: the task as this model's tokenizer reads it.
         flops: operations of the phase, forward and backward.
-        scores: its scores by split, as far as they were needed.
+        scores: its scores by split; only those that were computed.
     """
 
     net: Net
@@ -61,7 +61,7 @@ class PhaseResult(Generic[Net]):
 
 @dataclass
 class ExperimentCache:
-    """What is loaded or computed once for a run, whichever tokenizer reads the task.
+    """Objects that are loaded or computed once for a run and do not depend on the tokenizer that reads the task.
 
     Attributes:
         components: the components of the search space.
@@ -78,7 +78,7 @@ class ExperimentCache:
 
 @dataclass
 class Experiment:
-    """A run and what it owns.
+    """A run and its objects.
 
     Attributes:
         recipe: what to do.
@@ -88,7 +88,7 @@ class Experiment:
         console: where progress is printed.
         preset_reason: why the task has its preset.
         seconds: duration of each phase, by name.
-        cache: what is loaded or computed once for the run.
+        cache: objects that are loaded or computed once for the run.
     """
 
     recipe: Recipe
@@ -112,7 +112,7 @@ class Experiment:
     ) -> Experiment:
         """Load the components, and the task and the hardware of the recipe where they are not given.
 
-        Raises ManticoreError if one of them cannot be had.
+        Raises ManticoreError if one of them cannot be loaded.
         """
         task = task or load_task(recipe.task)
         hardware = hardware or setup_hardware(recipe.run)
@@ -159,8 +159,8 @@ class Experiment:
     def supernet(self, base: str, relaxation: str, purpose: str, alone: bool = False) -> Supernet:
         """A new supernet, of all components or of the base alone. `purpose` seeds its projectors and head."""
         seed_torch(self.recipe.run.seed, "supernet", purpose)
-        # Components that are first needed here have seeds of their own and leave torch's generator at the last of them.
-        # In trials of a study they are: this order is part of the results and must stay.
+        # `self.components` seeds torch again if it loads the components now, as in trials of a study. Projectors and
+        # head then depend on the seed of the last component. Results depend on this order: do not change it.
         parts = [component for component in self.components if not alone or component.name == base]
         candidates = [base] if alone else None
         net = Supernet(parts, self.space, base, self.task.head_spec, relaxation, candidates)
@@ -170,7 +170,7 @@ class Experiment:
     def skeleton(self, base: str, alone: bool = False) -> Supernet:
         """A supernet on the meta device: projectors and head have shapes without weights. For checks and costs.
 
-        A projector of a user that cannot be built there makes it an ordinary supernet.
+        If a user's projector cannot be built on the meta device, the result is an ordinary supernet.
         """
         try:
             with torch.device("meta"):
@@ -179,7 +179,7 @@ class Experiment:
             return self.supernet(base, "softmax", "skeleton", alone)
 
     def component(self, name: str) -> Component:
-        """The component of a name."""
+        """The component called `name`."""
         return next(component for component in self.components if component.name == name)
 
     def stream(self, splits: Sequence[str], batch_size: int, purpose: str) -> BatchSampler:
@@ -188,7 +188,7 @@ class Experiment:
         return BatchSampler(examples, batch_size, self.seed("stream", purpose), self.task.collate)
 
     def loop(self, seen_tokens: int = 0) -> LoopOptions:
-        """How training steps of this run are done."""
+        """How training steps of this run are executed."""
         run = self.recipe.run
         return LoopOptions(
             run.micro_batch_size, run.gradient_checkpointing, run.log_every, self.mean_length, seen_tokens
@@ -245,7 +245,7 @@ class Experiment:
 
 
 def load_components(recipe: Recipe, task: Task) -> list[Component]:
-    """The components of a recipe's search space: loaded, or drawn at the recipe's sizes with seeds of their own.
+    """The components of a recipe's search space: loaded, or drawn at the recipe's sizes. Each has its own seed.
 
     Raises ManticoreError if one cannot be loaded, has fewer layers than there are stages, or fewer positions than the
     task has tokens.

@@ -1,4 +1,4 @@
-"""Model selection: the base, the path and what is exported. Nothing here reads the test split."""
+"""Model selection: choice of the base, of the path and of the exported model. The test split is not read."""
 
 from __future__ import annotations
 
@@ -7,28 +7,30 @@ from typing import Any, NamedTuple
 from torch import Tensor
 
 from manticore.experiment.experiment import Experiment, PhaseResult
-from manticore.experiment.phases import batch_to, first_batches
+from manticore.experiment.phases import first_batches
 from manticore.experiment.projectors import base_of_projector_set, build_aligned_supernet, uses_closed_form
 from manticore.nas.cost import flops, parameters, path_parameters
 from manticore.nas.selection import Budget, SelectionContext, selectors
 from manticore.nas.strategies.zero_shot import ZeroShot, mean_stage_kl
 from manticore.nas.supernet import Supernet
+from manticore.results.search import HYBRID
+from manticore.training.batching import batch_to
 from manticore.training.scoring import Score
 
 Phase = PhaseResult[Any]
 
 
 class Choice(NamedTuple):
-    """What was chosen, and why, in words."""
+    """The name of what was chosen, and the reason as text."""
 
     name: str
     reason: str
 
 
 def choose_base(exp: Experiment, solo: dict[str, Phase]) -> Choice:
-    """The base model: the given one, or the component with the best validation score alone."""
-    if (settled := given_base(exp)) is not None:
-        return settled
+    """The base model: that of `given_base`, or the component with the best validation score alone."""
+    if (known := given_base(exp)) is not None:
+        return known
     if not solo:
         return Choice(exp.space.names[0], "the first of the components; they were not trained alone")
     scores = {name: val_score(exp, phase) for name, phase in solo.items()}
@@ -37,7 +39,7 @@ def choose_base(exp: Experiment, solo: dict[str, Phase]) -> Choice:
 
 
 def given_base(exp: Experiment) -> Choice | None:
-    """The base where it is known before anything is trained: asked for, a projector set's, or by `base_criterion`."""
+    """The base if it is known before training: that of the search space or of the projector set, or by `min_kl`."""
     if exp.space.base is not None:
         return Choice(exp.space.base, "as asked for")
     if not exp.task.is_language_modeling:
@@ -96,19 +98,19 @@ def val_score(exp: Experiment, phase: Phase) -> Score:
 
 
 def choose_export(exp: Experiment, hybrid: Phase, solo: dict[str, Phase]) -> Choice:
-    """What is exported: the hybrid, or a component within the budget whose validation score is better."""
+    """The model to export: the hybrid, or a component within the budget whose validation score is better."""
     score = val_score(exp, hybrid)
     reason = f"on the validation split {_value(score)}"
     if not solo:
-        return Choice("hybrid", f"{reason}; components were not trained alone")
+        return Choice(HYBRID, f"{reason}; components were not trained alone")
     scores = {name: val_score(exp, phase) for name, phase in solo.items() if within_budget(exp, phase)}
     if not scores:
-        return Choice("hybrid", f"{reason}; no component alone is within the budget")
+        return Choice(HYBRID, f"{reason}; no component alone is within the budget")
     best = max(scores, key=lambda name: scores[name].sort_key)
     reason += f", best component {best} {_value(scores[best])}"
     if scores[best].sort_key > score.sort_key and exp.recipe.selection.fallback_to_component:
         return Choice(best, reason)
-    return Choice("hybrid", reason)
+    return Choice(HYBRID, reason)
 
 
 def within_budget(exp: Experiment, phase: Phase) -> bool:

@@ -18,12 +18,12 @@ from manticore.experiment.projectors import alignment_sequences, build_aligned_s
 from manticore.nas.discretize import discretize
 from manticore.nas.strategies import TrainingFree, strategies
 from manticore.nas.supernet import Supernet
-from manticore.training.batching import Batch, BatchSampler
+from manticore.training.batching import Batch, BatchSampler, batch_to
 from manticore.training.callbacks import AlphaRecord
 from manticore.training.modules import SearchModule, TrainModule
 
 TRAINING_SPLITS = ("train", "train_arch")
-"""What every model but the supernet is trained on."""
+"""Splits that every model but the supernet is trained on."""
 
 ALONE, FINETUNE = "alone ", "fine-tune"
 """Names of phases: `alone NAME` trains a component by itself, `fine-tune` the hybrid."""
@@ -51,7 +51,7 @@ def finetune_stream(exp: Experiment) -> dict[str, BatchSampler]:
 def train_components(exp: Experiment) -> dict[str, PhaseResult[PreTrainedModel]]:
     """Train each component alone, with its own embedding, norm and head, on as many sequences as the hybrid.
 
-    Empty if the recipe wants no components in its comparison.
+    Empty if the recipe has no components among its baselines.
     """
     if not exp.recipe.baselines.components:
         return {}
@@ -122,22 +122,17 @@ def first_batches(exp: Experiment, purpose: str, count: int) -> list[Batch]:
     return [stream.batch(step) for step in range(min(count, stream.per_epoch))]
 
 
-def batch_to(batch: Batch, device: torch.device) -> Batch:
-    """The batch on a device."""
-    return {name: tensor.to(device) for name, tensor in batch.items()}
-
-
 def finetune(
     exp: Experiment, supernet: Supernet, discrete: PreTrainedModel, phase: str = FINETUNE
 ) -> PhaseResult[PreTrainedModel]:
     """Train a discrete hybrid, from the weights that the recipe's `finetune.init` names.
 
-    A random path that starts from the components has no part in the search and gets the tokens of the search as well.
+    A random path that starts from the components was not searched, so it is trained on the tokens of the search too.
 
     Args:
         exp: the run.
         supernet: the searched supernet.
-        discrete: a path of it with its weights; it stays as it is.
+        discrete: a path of it with its weights; it is not changed.
         phase: name of the phase.
     """
     options = exp.recipe.finetune

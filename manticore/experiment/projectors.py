@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from torch import Tensor
 
 from manticore.alignment import Calibration, StageFit, build_calibration, fit_projectors
+from manticore.alignment.closed_forms import CLOSED_FORM_KINDS
 from manticore.alignment.projector_set import ProjectorSet, projector_state
 from manticore.config.recipe import Recipe
 from manticore.errors import BadFile, ManticoreError
@@ -23,9 +24,6 @@ from manticore.utils.console import info
 
 if TYPE_CHECKING:
     from manticore.experiment.experiment import Experiment
-
-CLOSED_FORM_KINDS = ("linear", "low-rank")
-"""Kinds of projector that have a closed form."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +44,7 @@ class ProjectorFit:
 
 
 def check_projectors(exp: Experiment) -> None:
-    """Check that the projectors of the recipe can be had, before anything is trained.
+    """Check that the projectors of the recipe can be fitted or read, before anything is trained.
 
     Raises ManticoreError if a component cannot read the text, the projector set does not fit, or the strategy needs
     aligned language models and they cannot be aligned.
@@ -83,7 +81,7 @@ def uses_closed_form(recipe: Recipe) -> bool:
 
 
 def alignment_sequences(recipe: Recipe) -> float:
-    """Sequences of the task that the closed form reads. Models that are not aligned get them for training."""
+    """Number of sequences that the closed form reads; models that are not aligned are trained on as many more."""
     task = task_info(recipe.task)
     return recipe.align.tokens / task.max_length if task.kind == "lm" and uses_closed_form(recipe) else 0.0
 
@@ -110,7 +108,7 @@ def build_aligned_supernet(exp: Experiment, base: str, relaxation: str, purpose:
 
 
 def projector_fit(exp: Experiment, net: Supernet) -> ProjectorFit | None:
-    """The projectors of a supernet's base, fitted or read once for each run. None if they start near the identity."""
+    """The projectors of a supernet's base, fitted or read once for each run. None: they start near the identity."""
     options = exp.recipe.align
     if not exp.task.is_language_modeling or not exp.space.supports("alignment"):
         return None

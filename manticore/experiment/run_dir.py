@@ -23,7 +23,7 @@ class RunDir:
 
     @property
     def recipe(self) -> Path:
-        """The resolved recipe; runs again what was run."""
+        """The resolved recipe, which repeats the run."""
         return self.root / "recipe.yaml"
 
     @property
@@ -38,12 +38,12 @@ class RunDir:
 
     @property
     def metrics(self) -> Path:
-        """The comparison table as data; there when the run is complete."""
+        """The comparison table as data; exists once the run is complete."""
         return self.root / "metrics.json"
 
     @property
     def report(self) -> Path:
-        """The page to look at."""
+        """The report page."""
         return self.root / "report.html"
 
     @property
@@ -57,7 +57,7 @@ class RunDir:
         return self.root / "checkpoints"
 
     def create(self, recipe: Recipe) -> None:
-        """Start a run: write its recipe and make the folder of its checkpoints."""
+        """Start a run: write its recipe and create the folder of its checkpoints."""
         recipe.save(self.recipe)
         self.checkpoints.mkdir(exist_ok=True)
 
@@ -83,7 +83,7 @@ class RunDir:
         return self.checkpoints / f"{slug(phase)}.safetensors"
 
     def restore(self, phase: str, net: nn.Module) -> None:
-        """Put a finished phase's weights into `net`. Raises BadFile if they are corrupt or another model's."""
+        """Load the weights of a finished phase into `net`. Raises BadFile if they are corrupt or another model's."""
         read_weights(self.weights(phase), net)
 
 
@@ -142,7 +142,7 @@ def check_same_options(file: Path, asked: dict[str, Any], resume: bool, what: st
 
 
 def finished_run(run: Path) -> RunDir:
-    """The folder of a completed run. Raises ManticoreError if `run` is none."""
+    """The folder of a completed run. Raises ManticoreError if `run` is not one."""
     folder = RunDir(run)
     if not run.is_dir() or not folder.recipe.exists():
         raise ManticoreError(f"{run} is no run folder: there is no recipe.yaml in it")

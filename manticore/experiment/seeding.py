@@ -1,6 +1,6 @@
-"""Seeds of a run. Every random draw has a seed of its own, so phases can run in any order, be skipped or be resumed.
+"""Seeds of a run. Every random draw has its own seed, so phases can run in any order, be skipped or be resumed.
 
-The names in these seeds are part of the results: a renamed purpose is another seed. So they keep their first spelling:
+The names in these seeds are part of the results: a renamed purpose is another seed. Names that must not be changed are
 the phases `alone NAME`, `search`, `fine-tune`, `uniform mixture` and `random path`; the streams `search weights`,
 `search alphas`, `zero-shot` and `lessons` (all training outside of the search); the supernets `search`, `alone NAME`
 and `from scratch`.

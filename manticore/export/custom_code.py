@@ -1,7 +1,7 @@
-"""Embeds the source of a user's own runtime classes in checkpoints, which then load where that code is not installed.
+"""Embeds the source of registered runtime classes in checkpoints, which then load where that code is not installed.
 
 The files of `manticore.modeling` are copied into every checkpoint. A projector, head or topology that was registered
-from outside is appended to the file that has the registry, together with what it uses of its own module.
+from outside is appended to the file that has the registry, with the classes and functions of its module that it uses.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class Registry:
     """A table of runtime classes that users can extend; its name is that of its decorator.
 
     Attributes:
-        decorator: function of `module` that registers a class, and what such a class is called in messages.
+        decorator: name of the function of `module` that registers a class; also names such a class in messages.
         module: module of `manticore.modeling` with the table. Embedded code may use the names in it.
         table: the registered classes by name.
     """
@@ -86,7 +86,7 @@ def custom_source(registry: Registry, name: str) -> str:
 def _dependencies(
     target: Any, definition: Definition, label: str, module: ModuleType, visited: set[str]
 ) -> Iterator[Definition]:
-    """The classes and functions of its own file that `target` uses, each after what it uses itself."""
+    """The classes and functions of the same file that `target` uses, each after those that it uses itself."""
     if target.__name__ in vars(module):
         raise ManticoreError(f"{label} needs '{target.__name__}', a name in {module.__name__}; choose another name")
     own_module = vars(sys.modules[target.__module__])

@@ -41,7 +41,7 @@ def hybrid_folder(path: Path) -> Path:
 
 
 def is_hybrid(path: Path) -> bool:
-    """Whether a folder is a run with a hybrid, or has the config.json of one. Weights are not read."""
+    """Whether a folder is a run folder with a hybrid, or has the config.json of a hybrid. Weights are not read."""
     if (path / "hybrid" / "config.json").exists():
         return True
     file = path / "config.json"
@@ -74,7 +74,7 @@ def load_hybrid(path: Path) -> PreTrainedModel:
         check_weights(str(folder), model, loading_info, strict=True)
     except ManticoreError:
         raise
-    except Exception as error:  # safetensors, JSON and transformers have their own; any of them means damage
+    except Exception as error:  # safetensors, JSON and transformers raise different ones; all mean damage
         raise ManticoreError(f"{folder} cannot be read as a hybrid ({' '.join(str(error).split())[:120]})") from None
     return model.eval()
 

@@ -1,1 +1,1 @@
-"""The heart: search space, supernet, mixed op, relaxations, strategies, selection, discretization, cost."""
+"""Architecture search: space, supernet, mixed op, relaxations, strategies, selection, discretization, cost."""

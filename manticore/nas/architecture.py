@@ -21,7 +21,7 @@ class Architecture:
         components: names of the K components, in the order of the alphas' columns.
         path: for each of the S stages the name of the component that runs it, or `skip`.
         base: the component that provides embedding, residual stream, final norm and head.
-        topology: `residual` or `hub`.
+        topology: name of the topology.
         projector: kind of the projectors at donor stages.
     """
 

@@ -1,4 +1,4 @@
-"""What a path costs: parameters and floating-point operations per token, counted from the built modules.
+"""Costs of a path: parameters and floating-point operations per token, counted from the built modules.
 
 A multiply-add counts as two operations. Matrix products and convolutions are counted by their weights; attention adds
 `4 * D * span` for each layer (scores and values; span is the mean number of visible tokens), the selective scan
@@ -56,7 +56,7 @@ def branch_costs(supernet: Supernet, length: int) -> tuple[list[list[float]], li
 
 
 def fixed_costs(supernet: Supernet, length: int) -> tuple[float, float]:
-    """Parameters and operations per token of what every path has."""
+    """Parameters and operations per token that every path has."""
     modules = supernet.topology.fixed_modules(supernet)
     return float(parameters(nn.ModuleList(modules))), sum(flops(part, length) for part in modules)
 
@@ -71,7 +71,7 @@ def path_parameters(supernet: Supernet, path: Sequence[str], length: int) -> flo
 
 
 def position_costs(supernet: Supernet) -> dict[str, int]:
-    """Parameters of the position tables that a path pays for once, however many of its stages use them, by donor."""
+    """Parameters of the position tables by donor. A table counts once, however many stages of a path use it."""
     return {name: parameters(supernet.positions[name]) for name in supernet.topology.shared_positions(supernet)}
 
 
@@ -86,7 +86,7 @@ class FlopCounter:
             self._fixed = fixed_costs(self._supernet, length)[1]
 
     def forward(self, path: Sequence[str] | None = None) -> float:
-        """Of the net as it is, or of one path of a supernet."""
+        """Operations per token of the whole net, or of one path of a supernet."""
         if self._supernet is None or path is None:
             return self._whole
         choices = [self._supernet.candidates.index(choice) for choice in path]

@@ -1,8 +1,10 @@
-"""The mixed op: what a stage of the supernet computes, with as few matrix products as possible.
+"""The mixed op: the weighted sum of the branches of a stage, with as few matrix products as possible.
 
-The input projectors of all candidates are one matrix product, and so are the output projectors, whose matrices carry
-the mixing weights; bypasses are summed before they multiply the stream. A narrow value is added to the first features
-of a wide one, so nothing is copied to be padded. Notation: B batch, L length, D width of the stream, K candidates.
+The input projectors of all candidates are one matrix product. The output projectors are another, with their matrices
+scaled by the mixing weights. Bypasses are summed before they multiply the stream. A narrow value is added to the first
+features of a wide one, so nothing is copied for padding.
+
+Notation: B batch, L length, D width of the stream, K candidates.
 """
 
 from __future__ import annotations
@@ -19,7 +21,7 @@ from manticore.modeling.projectors import Bypass, Linear
 from manticore.modeling.segments import Context
 
 Term = tuple[Tensor | None, Tensor]
-"""A weight and a value (B, ..., d). The weight is a scalar, or (B,), one a sequence; None for a single term."""
+"""A weight and a value (B, ..., d). The weight is a scalar, or (B,), one for each sequence; None for a single term."""
 
 
 def spread(weight: Tensor, value: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ from manticore.utils.fields import Checked, ClosedUnitInterval, DecayRate, NonNe
 
 @dataclass(frozen=True)
 class AlphaOptions(Checked):
-    """The optimizer of alphas: Adam with cosine decay. There is no weight decay, which would pull them to uniform."""
+    """The optimizer of alphas: Adam with cosine decay. It has no weight decay, which would pull them to uniform."""
 
     lr: NonNegativeFloat = 0.1
     """Learning rate at the first alpha step; Adam changes a logit by at most about this much a step."""

@@ -1,4 +1,4 @@
-"""Regularizers: terms added to the loss of the alphas. They know mixing weights and progress, nothing of models."""
+"""Regularizers: terms added to the loss of the alphas, computed from mixing weights and progress alone."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from manticore.utils.registry import Registry
 
 
 class Regularizer(Protocol):
-    """A penalty of the mixing weights, in the unit of the loss (nats)."""
+    """A penalty on the mixing weights, in the unit of the loss (nats)."""
 
     def __call__(self, weights_SK: Tensor, progress: float) -> Tensor:
         """The penalty, a scalar that is differentiable in the weights.
@@ -27,7 +27,7 @@ class Regularizer(Protocol):
 
 
 regularizers: Registry[Callable[[float, str], Regularizer]] = Registry("regularizer")
-"""Makers of regularizers, from the recipe's `search.entropy_weight` and `search.entropy_schedule`."""
+"""Functions from the recipe's `search.entropy_weight` and `search.entropy_schedule` to a regularizer."""
 
 
 @regularizers.register("entropy")
@@ -58,8 +58,8 @@ def entropy_schedule(stages: int, progress: float, schedule: str) -> list[float]
     """Share of the full weight that the entropy of each stage has at `progress`, 0 to 1.
 
     `uniform`: the same at every stage. `stagewise`: it rises from 0 to 1 at one stage after the other, first to last.
-    While a stage is undecided, later stages learn behind all of its candidates, which says little about their worth
-    behind one of them.
+    A stage is trained on the output of the stages before it. As long as those are mixtures, its training says little
+    about how good its candidates are after discretization.
     """
     if schedule == "uniform":
         return [progress] * stages

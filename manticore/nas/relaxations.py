@@ -1,7 +1,7 @@
 """Relaxations: maps from the alphas, which are trained, to mixing weights on the simplex.
 
-A relaxation is chosen by name. A forward pass reads it once, so every stage of one pass sees the same weights, also
-where they are random.
+A relaxation is chosen by name. A forward pass calls it once, so all stages of one pass have the same weights, even if
+they are random.
 """
 
 from __future__ import annotations

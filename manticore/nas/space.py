@@ -1,4 +1,4 @@
-"""What may be: the components, how they are cut and joined. Pure data; knows no tensors and loads no models."""
+"""The search space: components, stages and topology, as plain data. It has no tensors and loads no models."""
 
 from __future__ import annotations
 
@@ -30,7 +30,8 @@ class SearchSpace(Checked):
     """Base component, by its name or source: it provides embedding, residual stream, final norm and head."""
 
     topology: str = "residual"
-    """How stages are joined: residual (updates to the base's stream) or hub (the paper's gated wiring)."""
+    """How stages are joined: residual (updates to the base's stream), hub (the paper's gated wiring), or a registered
+    one."""
 
     projector: str = "linear"
     """Kind of the projectors between streams: linear, low-rank, two-layer, identity, or a registered one."""
@@ -103,7 +104,7 @@ class SearchSpace(Checked):
 
     @property
     def candidates(self) -> tuple[str, ...]:
-        """What a stage may be: the components and, if offered, `skip`."""
+        """The options for a stage: the components and, if the space has it, `skip`."""
         return (*self.names, SKIP) if self.skip else self.names
 
     @property

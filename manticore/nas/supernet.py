@@ -46,8 +46,8 @@ class Supernet(nn.Module):
             topology all components do, mixed by the weights of the first stage).
         head_spec: head and vocabulary.
         relaxation: name of the map from alphas to mixing weights.
-        candidates: what a stage may be. Default: everything the space offers. With one component's name alone the
-            supernet holds that component, with no projectors.
+        candidates: options for a stage. Default: those of the space. With the base alone the supernet is that
+            component, without projectors.
 
     Raises:
         UnknownName: no such projector kind, relaxation or kind of head.
@@ -150,7 +150,7 @@ class Supernet(nn.Module):
         return branches[name]
 
     def shell_modules(self, name: str) -> list[nn.Module]:
-        """Embedding, position table, final norm and head of a component, as far as the supernet has them."""
+        """Embedding, position table, final norm and head of a component; those that the supernet has."""
         groups = (self.embeds, self.positions, self.norms, self.heads)
         return [group[name] for group in groups if name in group]
 
@@ -183,7 +183,7 @@ class Supernet(nn.Module):
         Args:
             input_ids: (B, L).
             attention_mask: (B, L), 1 for tokens, 0 for padding.
-            weights: mixing weights, (S, K), or (B, S, K) for one set a sequence. Default: read from the alphas, once.
+            weights: mixing weights, (S, K), or (B, S, K), one set for each sequence. Default: those of the alphas.
             path: run only these branches, as the discrete hybrid would.
         """
         if path is None and weights is None:
@@ -218,7 +218,7 @@ class Supernet(nn.Module):
         return out
 
     def architecture(self, path: Sequence[str]) -> Architecture:
-        """`path` as plain data."""
+        """The discrete architecture of `path`, as plain data."""
         return Architecture(
             tuple(self.components),
             tuple(path),

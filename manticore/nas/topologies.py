@@ -1,7 +1,7 @@
-"""Topologies: how the candidates of a stage read the stream and write to it, and which network a path leaves.
+"""Topologies: how the candidates of a stage read the stream and write to it, and what the discrete hybrid consists of.
 
-A topology is one class here, for the search, and its wiring of the same name in `modeling/wiring.py`, for every
-exported checkpoint. Together they answer each question whose answer differs, so nothing else asks which one it is.
+A topology has two classes of the same name: one here, for the search, and a wiring in `modeling/wiring.py`, for
+supernets and exported checkpoints. All code that differs between topologies is in these two.
 """
 
 from __future__ import annotations
@@ -68,19 +68,19 @@ class Topology:
         return base
 
     def has_weight(self, key: str) -> bool:
-        """Whether the discrete hybrid has the weight that is called `key` in its branch of the supernet."""
+        """Whether the discrete hybrid keeps a weight of a branch; `key` is its name in the branch of the supernet."""
         return True
 
     def path_modules(self, net: Supernet, stage: int, name: str) -> list[nn.Module]:
-        """What a path pays for when it takes `name` at `stage`; see `cost`."""
+        """The modules whose cost a path has if `name` runs `stage` (from 0); see `cost`."""
         return [net.branch(stage, name)]
 
     def fixed_modules(self, net: Supernet) -> list[nn.Module]:
-        """What every path pays for."""
+        """The modules whose cost every path has."""
         return net.shell_modules(net.base)
 
     def shared_positions(self, net: Supernet) -> list[str]:
-        """Donors with a position table of their own. A path pays for it once, however many stages use it."""
+        """Donors with a position table. Its cost counts once for a path, however many of its stages use it."""
         return [name for name in net.positions if name != net.base]
 
 
@@ -105,7 +105,7 @@ class Residual(Topology):
 
 @topologies.register("hub")
 class Hub(Topology):
-    """The wiring of the paper (arXiv 2406.00894): a mixing weight is also the gate of its projectors.
+    """The wiring of the paper (arXiv 2406.00894): the mixing weight of a branch also gates its projectors.
 
         x[s, k] = T_k((1 - w) Win h + w h)
         h      <- sum_k w ((1 - w) U Wout Segment(x) + w U Segment(x)),   w = w[s, k]

@@ -1,1 +1,1 @@
-"""One verb a file: each `run` reads as what happens, in the order in which it happens."""
+"""One command per file: each `run` is the list of its steps, in order."""

@@ -27,7 +27,7 @@ from manticore.tasks.task import HeadSpec
 from manticore.utils.console import info
 
 MAX_PATHS = 64
-"""Largest number of paths of which all are scored before and after alignment."""
+"""Largest number of paths for which all are scored before and after alignment."""
 
 
 def run(options: AlignCommand, console: Console) -> Path:

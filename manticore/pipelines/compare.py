@@ -83,7 +83,7 @@ def study_result(recipe: Recipe, results: Sequence[TaskResult], workers: int, se
 
 
 def show(result: StudyResult, out: Path, console: Console) -> None:
-    """Print every table, the conclusions, and where the files are."""
+    """Print every table, the conclusions, and the paths of the files."""
     for budget, sentences in result.conclusions.items():
         for task in result.tasks:
             console.print(task_table(task, budget).rich())

@@ -79,11 +79,11 @@ def encode_prompt(prompt: str, tokenizer: PreTrainedTokenizerBase) -> torch.Tens
 def generation_config(
     options: SamplingOptions, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase
 ) -> GenerationConfig:
-    """The options in transformers' terms, with the model's own end-of-text tokens."""
-    own = model.generation_config or GenerationConfig()
-    end = own.eos_token_id if own.eos_token_id is not None else tokenizer.eos_token_id
+    """The options as a `GenerationConfig`, with the end-of-text tokens of the model, or else of the tokenizer."""
+    defaults = model.generation_config or GenerationConfig()
+    end = defaults.eos_token_id if defaults.eos_token_id is not None else tokenizer.eos_token_id
     ends = [end] if isinstance(end, int) else list(end or [])
-    pad = next((token for token in (own.pad_token_id, tokenizer.pad_token_id, *ends) if token is not None), 0)
+    pad = next((token for token in (defaults.pad_token_id, tokenizer.pad_token_id, *ends) if token is not None), 0)
     sampling = {"temperature": options.temperature, "top_p": options.top_p, "top_k": options.top_k}
     chosen = {name: value for name, value in sampling.items() if value is not None}
     return GenerationConfig(

@@ -29,14 +29,14 @@ from manticore.utils.console import info
 
 
 def run(recipe: Recipe, out: Path, console: Console, resume: bool = False, preset_reason: str = "") -> Run:
-    """Search the best hybrid of a space for a task.
+    """Search for the best hybrid of a space on a task, and export it.
 
     Args:
-        recipe: what to do.
+        recipe: task, space and options.
         out: the run folder; must be empty unless `resume`.
         console: where progress is printed.
         resume: continue the run in `out`, if it holds one.
-        preset_reason: why the task has its preset. Default: it was asked for.
+        preset_reason: why the task has its preset. Default: the reason that `choose_preset` gives.
 
     Raises ManticoreError, before anything is written, if the recipe cannot be carried out.
     """
@@ -83,7 +83,7 @@ def open_search(recipe: Recipe, out: Path, resume: bool) -> RunDir:
 
 
 def print_summary(exp: Experiment) -> None:
-    """Print what will be done: preset, task, components, space, hardware."""
+    """Print preset, task, components, search space and hardware."""
     preset, reason = exp.preset
     info(exp.console, f"preset: {preset} ({reason})")
     info(exp.console, f"task: {exp.task.describe()}")
@@ -109,7 +109,7 @@ def print_summary(exp: Experiment) -> None:
 
 
 def save_architecture(exp: Experiment, architecture: Architecture) -> Architecture:
-    """Write architecture.json and print the path."""
+    """Write architecture.json and print the path. Returns `architecture`."""
     architecture.save(exp.run_dir.architecture)
     info(exp.console, f"path: {architecture.summary()}")
     return architecture

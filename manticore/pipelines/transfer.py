@@ -63,7 +63,8 @@ def run(
 
     Args:
         proxies: recipes of the tasks that are searched.
-        target: recipe of the task that the path is for; its components correspond to those of the proxies by index.
+        target: recipe of the task that the path is transferred to; its components correspond to those of the proxies by
+            index.
         out: the folder; new, or of the same study.
         workers: processes that run trials at once.
         console: where progress and results are printed.
@@ -127,7 +128,7 @@ def architecture(result: TransferResult, target: Recipe) -> Architecture:
 
 
 def show(result: TransferResult, out: Path, console: Console) -> None:
-    """Print the tables, the sentences and where things are."""
+    """Print the tables, the conclusions and the paths of the files."""
     console.print(target_table(result).rich())
     console.print(proxy_table(result).rich())
     for sentence in sentences(result):

@@ -1,4 +1,4 @@
-"""Results as JSON: a dataclass is written and read by the types of its fields. Knows no particular result.
+"""Results as JSON: a dataclass is written and read according to the types of its fields.
 
 A dataclass is an object with one key per field, a tuple is a list, a mapping is an object, a `Metric` is its name.
 JSON has neither NaN nor infinity: a number that is not finite is written as null, and null is read only where a field
@@ -32,18 +32,18 @@ JSON_NAMES: dict[Any, str] = {
 
 
 class Result:
-    """What a command leaves behind, as one JSON file in its folder. Subclasses are frozen dataclasses.
+    """The result of a command, stored as one JSON file in its folder. Subclasses are frozen dataclasses.
 
     Attributes:
         FILE: name of the file.
-        FORMAT: number of the schema; raised when a file of the previous schema can no longer be read.
+        FORMAT: version of the schema; incremented when files of the previous version can no longer be read.
     """
 
     FILE: ClassVar[str]
     FORMAT: ClassVar[int]
 
     def save(self, folder: Path | str) -> None:
-        """Write the file, whole or not at all."""
+        """Write the file, atomically."""
         write_json(Path(folder) / self.FILE, {"format": self.FORMAT, **encode(self)})
 
     @classmethod
@@ -70,7 +70,7 @@ def encode(value: object) -> Any:
 
 
 def decode(kind: type[R], data: object, file: Path | str) -> R:
-    """The result of type `kind` that `encode` made `data` from. Raises BadFile for anything else."""
+    """The inverse of `encode`: a result of type `kind`. Raises BadFile, naming `file`, for data that is not one."""
     try:
         result: R = _decode(kind, data)
     except _Invalid as error:
@@ -79,7 +79,7 @@ def decode(kind: type[R], data: object, file: Path | str) -> R:
 
 
 class _Invalid(Exception):
-    """A value that does not fit its type. `key` says where it stands; each level puts its own part in front."""
+    """A value that does not fit its type. `key` is its path in the data; each level prepends its part."""
 
     def __init__(self, message: str, key: str = "") -> None:
         self.message, self.key = message, key
@@ -112,7 +112,7 @@ def _decode(kind: Any, data: Any) -> Any:
 
 
 def _item(key: str, kind: Any, data: Any) -> Any:
-    """A part of a value, with its key in the error."""
+    """A decoded part of a value; an error gets its key."""
     try:
         return _decode(kind, data)
     except _Invalid as error:
@@ -159,7 +159,7 @@ def _expect(kind: Any, data: object) -> Any:
 
 
 def _label(item: object, index: int) -> str:
-    """An item of a list by its name, if it has one."""
+    """The label of a list item in error messages: its name, or its index if it has none."""
     name = next((item[key] for key in ("name", "task") if key in item), index) if isinstance(item, dict) else index
     return repr(name)
 

@@ -1,4 +1,4 @@
-"""The result of a search, `metrics.json`: what was searched, what was chosen, and how every model scores on test."""
+"""The result of a search, `metrics.json`: its settings, its choices, and the test scores of all models."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from manticore.results.codec import Result
 from manticore.training.metrics import Metric
 
 HYBRID = "hybrid"
-"""What `SearchResult.exported` is when no component scored better than the hybrid on the validation split."""
+"""Value of `SearchResult.exported` if the hybrid is exported, and not a component."""
 
 SOFT_ROW, DISCRETE_ROW, HYBRID_ROW = (
     "soft supernet",
@@ -42,7 +42,7 @@ class SplitScore:
 
     @classmethod
     def of(cls, score: Mapping[str, float], metric: Metric) -> SplitScore:
-        """From a `Score` as plain data."""
+        """The score of `Score.to_dict()` by a metric."""
         loss = score["loss"]
         return cls(
             value=score[metric.name],
@@ -58,12 +58,12 @@ class ModelRow:
     """One line of the comparison.
 
     Attributes:
-        name: as it is printed.
+        name: printed name.
         group: `search`, `component`, `baseline` or `heuristic`.
-        score: on the test split.
+        score: score on the test split.
         parameters: number of parameters; None for a heuristic, as are the other costs.
-        flops_per_token: of one forward pass.
-        train_tokens: tokens it was trained on.
+        flops_per_token: operations per token of one forward pass.
+        train_tokens: number of tokens it was trained on.
     """
 
     name: str
@@ -88,8 +88,8 @@ class ComponentInfo:
     """A component of the search space.
 
     Attributes:
-        source: Hugging Face id, folder, or the description of a block that starts from random weights.
-        revision: commit of a Hugging Face id; else None.
+        source: alias, hub id or folder; ends with `(from scratch)` for random weights.
+        revision: revision on the hub; None for other sources.
         parameters, layers, width: its size.
         layer_boundaries: S + 1 layer indices; stage s runs the layers from boundary s up to boundary s + 1.
     """
@@ -104,12 +104,12 @@ class ComponentInfo:
 
 @dataclass(frozen=True)
 class AlignmentInfo:
-    """How the projectors were fitted before the search.
+    """The projectors before the search.
 
     Attributes:
-        tokens: read for the fit.
-        paired: by donor, the share of positions where both tokenizers begin a token.
-        stages: how well each donor fits at each stage; empty for projectors that come from a projector set.
+        tokens: number of base tokens that they were fitted on.
+        paired: for each donor with another tokenizer, the share of base tokens that pair with one of the donor's.
+        stages: quality of the fit of each donor at each stage; empty for projectors that come from a projector set.
     """
 
     tokens: int
@@ -122,20 +122,20 @@ class SearchResult(Result):
     """The result of `manticore search`.
 
     Attributes:
-        version: of manticore.
-        task, metric, kind: name of the task, what scores are measured by, kind of its head.
+        version: version of manticore.
+        task, metric, kind: name of the task, its metric, kind of its head.
         example: an input as text; None if the task has none that can be shown.
-        seed: of the run.
-        preset, preset_reason: sizes of the task's data, and why these.
-        base, base_reason: the component that provides embedding, residual stream, norm and head, and why it does.
+        seed: seed of the run.
+        preset, preset_reason: preset of the task, and the reason for it.
+        base, base_reason: the component that provides embedding, residual stream, norm and head, and the reason for it.
         path: for each stage the chosen component, or `skip`.
-        summary: the path as a sentence.
-        exported, exported_reason: `HYBRID` or the name of a component, and why.
-        gap: what discretization costs.
-        components: by name.
-        alignment: None if the projectors were not fitted.
-        machine: facts of the machine and versions of libraries.
-        seconds: by phase.
+        summary: the path in one line.
+        exported, exported_reason: `HYBRID` or the name of a component, and the reason for it.
+        gap: scores before and after discretization.
+        components: the components by name.
+        alignment: the projectors; None if they were neither fitted nor read.
+        machine: processor, GPU and versions of libraries.
+        seconds: duration of each phase.
         rows: the comparison, scored on the test split.
     """
 

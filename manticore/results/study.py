@@ -1,4 +1,4 @@
-"""The result of a study, `comparison.json`: by task and budget what every model reaches, over seeds."""
+"""The result of a study, `comparison.json`: scores of all models over seeds, by task and budget."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from manticore.training.metrics import Metric
 from manticore.utils.statistics import Interval
 
 BUDGETS = ("tokens", "flops")
-"""What all models of a table are trained with the same amount of."""
+"""Resources of training. A table is of one of them, and all its models get the same amount of it."""
 
 GROUPS = ("hybrid", "component", "designed", "control")
-"""Groups of a table, in the order in which they are shown."""
+"""Groups of models in a table, in the order in which they are shown."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class ArmResult:
     """One model of a task's table. Scores are by the task's metric, costs are means over the seeds.
 
     Attributes:
-        name: as it is printed.
+        name: printed name.
         group: one of `GROUPS`.
         lr: learning rate that was chosen on the validation split.
         score: mean test score over the seeds, with its interval.
@@ -48,12 +48,12 @@ class ArmResult:
         val_score: mean score on the validation split.
         val_seed_scores: score on the validation split by seed.
         parameters: number of parameters.
-        flops_per_token: of one forward pass.
-        train_tokens, train_flops: spent on training.
-        seconds: of training.
+        flops_per_token: operations per token of one forward pass.
+        train_tokens, train_flops: tokens and operations of training.
+        seconds: duration of training.
         path_summary: the chosen paths and how many seeds chose them; None for a model without a path.
-        documents: of each test document the bits, in the mean over the seeds, and the bytes; None but for text.
-        searches: by seed, for the hybrid; empty if one of its seeds diverged.
+        documents: for each test document its bits, mean over the seeds, and its bytes; None for tasks other than text.
+        searches: for the hybrid, one for each seed; empty if one of its seeds diverged.
     """
 
     name: str
@@ -84,7 +84,7 @@ class GapIntervals:
 
 @dataclass(frozen=True)
 class ExportedResult:
-    """Test score of what a search exports: by seed the hybrid, or a component that is better on validation."""
+    """Test score of the exported models: for each seed the hybrid, or a component that is better on validation."""
 
     score: Interval
     seed_scores: Mapping[str, float]
@@ -110,19 +110,19 @@ class TaskResult:
     """The result on one task.
 
     Attributes:
-        task, metric, kind: name of the task, what scores are measured by, kind of its head.
+        task, metric, kind: name of the task, its metric, kind of its head.
         base: the component that provides embedding, residual stream, norm and head.
-        excluded: models that were asked for and could not take part, with the reason.
-        sequences, train_flops: what each model is trained with in the table of `tokens`, and of `flops`.
+        excluded: requested models that are not in the tables, with the reason.
+        sequences, train_flops: training budget of each model, in the table of `tokens` and in that of `flops`.
         tables: by budget; the first row is the hybrid.
-        heuristics: test score by name of what needs no model.
-        gap: what discretization costs; None if a seed of the hybrid diverged.
+        heuristics: test score of each heuristic, by name.
+        gap: scores before and after discretization; None if a seed of the hybrid diverged.
         exported: None without components.
         paths: all paths of the space; empty if they were not trained.
         regret: how much worse the chosen paths are than the best; None without paths.
         correlation: rank correlation of the searches' scores of all paths with their test scores; None without paths.
-        leads: by budget and rival, how far the hybrid is ahead, paired over the seeds.
-        document_leads: the same over the documents of the test split, for the models as they are; empty but for text.
+        leads: by budget and model, the lead of the hybrid over that model, paired over the seeds.
+        document_leads: the same, paired over the documents of the test split; empty for tasks other than text.
     """
 
     task: str
@@ -181,15 +181,15 @@ class StudyResult(Result):
     """The result of `manticore compare`.
 
     Attributes:
-        version: of manticore.
-        components: names of the models that hybrids are made of.
+        version: version of manticore.
+        components: names of the components of the hybrids.
         seeds: all seeds.
         learning_rates: the grid that every model's learning rate is chosen from.
-        lr_search_seeds: number of seeds with which it is chosen.
+        lr_search_seeds: number of seeds with which the learning rate is chosen.
         tasks: the result on each task.
         conclusions: by budget, sentences about all tasks.
-        machine: facts of the machine and versions of libraries.
-        workers: processes that trained at once.
+        machine: processor, GPU and versions of libraries.
+        workers: number of processes that trained in parallel.
         seconds: duration of the last call.
     """
 
@@ -213,7 +213,7 @@ class StudyResult(Result):
 
     @property
     def budgets(self) -> tuple[str, ...]:
-        """Budgets of which some task has a table."""
+        """Budgets for which at least one task has a table."""
         return tuple(budget for budget in BUDGETS if any(budget in task.tables for task in self.tasks))
 
     @property

@@ -1,4 +1,4 @@
-"""The result of a transfer study, `transfer.json`: which path the proxies choose, and how good it is on the target."""
+"""The result of a transfer study, `transfer.json`: the path that the proxies choose, and its score on the target."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class ProxySearch:
     Attributes:
         path: for each of the S stages the chosen component, or `skip`; None if the search diverged.
         weights: final mixing weights, S x K; None if the search diverged.
-        score: of the fine-tuned hybrid, on the validation split.
+        score: score of the fine-tuned hybrid on the validation split.
     """
 
     path: tuple[str, ...] | None
@@ -35,7 +35,7 @@ class ProxyResult:
     """A proxy task.
 
     Attributes:
-        task, metric: its name and what it is measured by.
+        task, metric: its name and its metric.
         base: the component that provides embedding, residual stream, norm and head.
         learning_rates: chosen on the validation split, by name of the model; paths have that of the base alone.
         searches: by seed.
@@ -53,11 +53,11 @@ class Target:
     """The target task.
 
     Attributes:
-        task, metric, kind: its name, what it is measured by, kind of its head.
+        task, metric, kind: its name, its metric, kind of its head.
         components: names of its components, in the order of those of the proxies.
         base: the component that provides embedding, residual stream, norm and head.
         learning_rates: chosen on the validation split, by name of the model; paths have that of the base alone.
-        heuristics: test score by name of what needs no model.
+        heuristics: test score of each heuristic, by name.
     """
 
     task: str
@@ -77,9 +77,9 @@ class PathScores:
         path: for each stage the target's component, or `skip`.
         proxies: score on the validation split of each proxy.
         log_weights: by proxy, the sum over stages of the logarithms of the path's mixing weights, mean over seeds.
-        proxy: mean score over the proxies.
-        log_weight: sum over the proxies.
-        score: on the target's test split.
+        proxy: mean of `proxies`.
+        log_weight: sum of `log_weights`.
+        score: score on the target's test split.
         seed_scores: the same by seed.
     """
 
@@ -93,7 +93,7 @@ class PathScores:
 
     @property
     def summary(self) -> str:
-        """`mamba · gpt-neo`."""
+        """The path in one line: `mamba · gpt-neo`."""
         return " · ".join(self.path)
 
 
@@ -102,13 +102,13 @@ class TransferArm:
     """A model in the table of the target.
 
     Attributes:
-        name: as it is printed.
+        name: printed name.
         path: for each stage the component; None for a component alone that is no path of the space.
-        score: on the test split.
+        score: score on the test split.
         seed_scores: the same by seed.
-        lead: over the base alone, paired over seeds.
-        regret: how far the best path is above, paired over seeds; None without a path.
-        rank: among all paths, from 1; None without a path.
+        lead: lead over the base alone, paired over seeds.
+        regret: how much better the best path is, paired over seeds; None without a path.
+        rank: rank among all paths, from 1; None without a path.
     """
 
     name: str
@@ -134,10 +134,10 @@ class TargetSearch:
 
     Attributes:
         path_summary: the chosen paths, and how many seeds chose each.
-        score: of the hybrids on the test split.
+        score: score of the hybrids on the test split.
         seed_scores: the same by seed.
-        lead: over the base alone, paired over seeds.
-        regret: how far the best path is above the chosen paths, all trained from scratch.
+        lead: lead over the base alone, paired over seeds.
+        regret: how much better the best path is than the chosen paths, all trained from scratch.
         correlation: rank correlation over all paths of its log weights with the test scores; None if one side is the
             same for all paths.
         searches: by seed.
@@ -158,8 +158,8 @@ class ProxyCorrelation:
 
     Attributes:
         proxy: name of a proxy, or `all proxies` for their mean score and summed log weight.
-        score: of the score on the proxy.
-        log_weight: of the log weight in the proxy's searches.
+        score: correlation with the score on the proxy.
+        log_weight: correlation with the log weight in the proxy's searches.
     """
 
     proxy: str
@@ -181,15 +181,15 @@ class TransferResult(Result):
     """The result of `manticore transfer`.
 
     Attributes:
-        version: of manticore.
+        version: version of manticore.
         components: names of the proxies' components.
         proxies: the tasks that were searched.
         target: the task that the path is for.
         path: the path that the searches choose.
         arms: models on the target: `TRANSFERRED` first, the best on the proxies, components alone, `BEST`, the median.
-        search: of the target itself; None if there was none, or if one of its seeds diverged.
+        search: the search on the target itself; None if there was none, or if one of its seeds diverged.
         correlations: one for each proxy, and one for all together, last.
-        costs: of each way to a path.
+        costs: training cost of each way to choose a path.
         paths: all paths of the space.
         seeds, learning_rates, lr_search_seeds: see `StudyResult`.
         machine, workers, seconds: see `StudyResult`.

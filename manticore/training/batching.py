@@ -25,6 +25,11 @@ POOL_BATCHES = 32
 """Number of batches whose examples are sorted by length together."""
 
 
+def batch_to(batch: Batch, device: torch.device | str) -> Batch:
+    """The batch on a device."""
+    return {name: tensor.to(device) for name, tensor in batch.items()}
+
+
 def micro_batches(batch: Batch, size: int) -> Iterator[tuple[Batch, float]]:
     """Split a batch into micro-batches of at most `size` examples (0: one micro-batch).
 
@@ -53,7 +58,7 @@ class BatchSampler:
     """An endless sequence of batches, indexed by step.
 
     Args:
-        examples: every epoch uses each once, but for those of a last, incomplete batch.
+        examples: each is used once in every epoch, except those of a last, incomplete batch.
         batch_size: examples in a batch; all of them if there are fewer.
         seed: seed of the shuffling.
         collate: function from a list of examples to a batch.

@@ -37,7 +37,7 @@ class Checkpointer(lightning.Callback):
 
 
 class AlphaRecord(lightning.Callback):
-    """Append one JSON line per alpha step: step, tokens, alphas, mixing weights, losses.
+    """Append one JSON line per alpha step: step, tokens, candidates, alphas, mixing weights, losses.
 
     When training resumes from a checkpoint, lines after the step of the checkpoint are dropped.
     """
@@ -48,7 +48,7 @@ class AlphaRecord(lightning.Callback):
     def on_train_start(self, trainer: Any, module: Any) -> None:
         assert isinstance(module, SearchModule)
         lines = self.file.read_text(encoding="utf-8").splitlines() if self.file.exists() else []
-        kept = [line for line in lines if _step(line) is not None and (_step(line) or 0) <= module.step_count]
+        kept = [line for line in lines if (step := _step(line)) is not None and step <= module.step_count]
         with atomic_write(self.file) as part:
             part.write_text("".join(f"{line}\n" for line in kept), encoding="utf-8")
 

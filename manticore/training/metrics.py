@@ -1,6 +1,6 @@
-"""What a task is measured by: which end is the better one, the unit, and how a score is written.
+"""Metrics: how a score is computed, its range and unit, and how it is written.
 
-Every score that a command, a table or a page shows is written by `Metric.format`. Knows no models and no results.
+Every score that a command, a table or a page shows is written by `Metric.format`.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class Metric:
         name: key of the value in a score's plain data, and the name a task selects the metric by.
         label: heading of a table column and of an axis.
         unit: unit of a difference; also that of a value without a `suffix`.
-        best, worst: ends of the range. A worse value, of a model that diverged for one, is counted as `worst`.
+        best, worst: ends of the range. A value beyond `worst`, as of a model that diverged, is clipped to it.
         digits: decimals of a written value.
         scale: factor between a value and the number that is written.
         suffix: follows every written value, such as ` %`.
@@ -56,7 +56,7 @@ class Metric:
 
     @property
     def for_text(self) -> bool:
-        """Whether it measures models of text, which read it with tokenizers of their own."""
+        """Whether it is the metric of language models, which read the text with different tokenizers."""
         return self is BITS
 
     @property
@@ -91,7 +91,7 @@ class Metric:
         Args:
             value: what was measured.
             margin: half the interval; None: there is none, as for a split of one document.
-            unit: whether a value without a suffix is followed by its unit, as it is not under a heading that names it.
+            unit: whether a value without a suffix is followed by its unit; False below a heading that names the unit.
         """
         text = f"{self.scale * value:.{self.digits}f}{self._margin(margin)}{self.suffix}"
         return text if self.suffix or not unit else f"{text} {self.unit}"
@@ -110,7 +110,7 @@ class Metric:
 
 
 metrics: Registry[Metric] = Registry("metric")
-"""What tasks may be measured by."""
+"""All metrics by name."""
 
 ACCURACY = Metric(
     name="accuracy",

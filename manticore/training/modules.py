@@ -31,7 +31,7 @@ from manticore.utils.module_state import trainable_only
 
 @dataclass(frozen=True)
 class LoopOptions:
-    """How a training step is run; none of it changes what is learned.
+    """How a training step is run. Up to rounding, the trained weights do not depend on it.
 
     Attributes:
         micro_batch_size: sequences that go through the net at once; 0 means the whole batch.
@@ -50,7 +50,7 @@ class LoopOptions:
 
 @dataclass(frozen=True)
 class Update:
-    """What one optimizer step changes.
+    """One optimizer and the parameters that its step changes.
 
     Attributes:
         optimizer: the optimizer.
@@ -74,7 +74,7 @@ class TrainModule(lightning.LightningModule):
 
     Attributes:
         step_count: optimizer steps so far.
-        tokens: tokens that were learned from.
+        tokens: number of tokens so far, those before the first step included.
         flops: operations so far, forward and backward.
         last_metrics: losses of the last step, in nats, by name.
     """
@@ -225,7 +225,7 @@ class SearchModule(TrainModule):
 
     Args:
         net: the supernet.
-        strategy: what one step does, given the streams it asks for.
+        strategy: executes one step on the batches of its streams.
         options: section `search` of a recipe.
         loop: how a step is run.
     """

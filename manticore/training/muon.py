@@ -2,8 +2,8 @@
 
 Both are one optimizer with one schedule. `torch.optim.Muon(adjust_lr_fn="match_rms_adamw")` computes the same update in
 bfloat16, one matrix at a time, while this class stacks matrices of the same shape and uses fp32. On the 36 matrices of
-gpt-neo-nano and one CPU core, a step takes 56 ms here and 28 ms there, and the updates differ by up to 2 % of the
-largest entry. This class is kept for its precision, since recorded results depend on it.
+gpt-neo-nano and one CPU core, a step takes 56 ms with this class and 28 ms with torch's, and the updates differ by up
+to 2 % of the largest entry. This class is kept for its precision, since recorded results depend on it.
 """
 
 from __future__ import annotations

@@ -15,7 +15,7 @@ from manticore.training.muon import Muon
 from manticore.training.options import WeightOptions
 
 EMBEDDINGS_AND_HEAD = ("embed", "wte", "wpe", "head", "score", "positions", "tokens")
-"""Parts of the names of embeddings, position tables and heads."""
+"""Substrings of the names of embeddings, position tables and heads."""
 
 
 def weight_optimizer(
@@ -28,7 +28,7 @@ def weight_optimizer(
     Args:
         parameters: the parameters with their names.
         options: learning rates and other settings.
-        donor: names of the parameters of donor layers, which have a learning rate of their own.
+        donor: names of the parameters of donor layers, whose learning rate is scaled by `donor_lr_scale`.
     """
     by_settings: dict[tuple[bool, float, float], list[nn.Parameter]] = defaultdict(list)
     for name, parameter in parameters:

@@ -50,7 +50,7 @@ class WeightOptions(Checked):
     """Learning rate of embeddings, positions and heads, as a multiple of lr."""
 
     donor_lr_scale: NonNegativeFloat = 1.0
-    """Learning rate of a donor component's layers, as a multiple of lr; projectors and the hub have lr itself."""
+    """Learning rate of a donor component's layers, as a multiple of lr; projectors and hub hybrids are not scaled."""
 
 
 @dataclass(frozen=True)

@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from manticore.tasks.dataset import IGNORE, Examples
-from manticore.training.batching import Batch, Collate
-from manticore.training.metrics import ACCURACY, BITS, Metric
+from manticore.training.batching import Batch, Collate, batch_to
+from manticore.training.metrics import ACCURACY, BITS, Integers, Metric
 from manticore.utils.module_state import eval_mode
 from manticore.utils.statistics import ratio_std_error, student_quantile
 
@@ -37,7 +37,7 @@ class Score:
         bits_per_byte: for text, cross-entropy in bits per byte, the ends of documents included; else None.
         std_error: standard error of `value`; None: that of `count` independent answers.
         documents: for text, bits and bytes of each document or group of documents, in their order.
-        computed: a metric with a `compute` of its own, and its value.
+        computed: a metric with a `compute` function, and its value.
     """
 
     loss: float
@@ -72,7 +72,7 @@ class Score:
     def margin(self) -> float | None:
         """Half the width of the 95 % interval: normal for accuracy, Student's for bits per byte.
 
-        None for a text of a single document, and for a metric with a `compute` of its own.
+        None for a text of a single document, and for a metric with a `compute` function.
         """
         if self.computed is not None:
             return None
@@ -122,7 +122,7 @@ def score(
         collate: function from a list of examples to a batch.
         batch_size: sequences in a forward pass.
         device: where to run it.
-        metric: a metric to compute as well, if it has a `compute` of its own.
+        metric: a metric to compute as well, if it has a `compute` function.
         options: further arguments of the forward pass.
     """
     net.to(device)
@@ -131,8 +131,7 @@ def score(
     with eval_mode(net):
         for start in range(0, len(order), batch_size):
             indices = order[start : start + batch_size]
-            batch = collate([examples[int(index)] for index in indices])
-            batch = {key: value.to(device) for key, value in batch.items()}
+            batch = batch_to(collate([examples[int(index)] for index in indices]), device)
             logits, labels = logits_of(net, batch, **options).float(), batch["labels"]
             nats = F.cross_entropy(logits.flatten(0, -2), labels.flatten(), ignore_index=IGNORE, reduction="none")
             nats_N[indices] = nats.view(len(indices), -1).sum(-1, dtype=torch.float64).cpu().numpy()
@@ -144,18 +143,17 @@ def score(
     return replace(result, computed=(metric, metric.compute(answers, all_labels)))
 
 
-Numbers = NDArray[np.int64]
 Floats = NDArray[np.float64]
 
 
-def _scored_answers(answers: Tensor, labels: Tensor, indices: Numbers) -> tuple[Numbers, Numbers, Numbers]:
+def _scored_answers(answers: Tensor, labels: Tensor, indices: Integers) -> tuple[Integers, Integers, Integers]:
     """Answer, label and index of the example of each scored label."""
     scored = labels != IGNORE
     owners = torch.from_numpy(indices)[scored.nonzero()[:, 0].cpu()]
     return answers[scored].cpu().numpy(), labels[scored].cpu().numpy(), owners.numpy()
 
 
-def _score(nats_N: Floats, answers: Numbers, labels: Numbers, owners: Numbers, examples: Examples) -> Score:
+def _score(nats_N: Floats, answers: Integers, labels: Integers, owners: Integers, examples: Examples) -> Score:
     right, count = answers == labels, len(examples)
     loss, accuracy = float(nats_N.sum()) / len(labels), int(right.sum()) / len(labels)
     if not examples.per_token:
@@ -170,7 +168,7 @@ def _score(nats_N: Floats, answers: Numbers, labels: Numbers, owners: Numbers, e
     return Score(loss, accuracy, count, macro_batch(answers, labels, owners, count), std_error=std_error)
 
 
-def bits_per_byte(nats_N: Floats, sizes_N: Numbers, groups_N: Numbers | None) -> tuple[float, float | None]:
+def bits_per_byte(nats_N: Floats, sizes_N: Integers, groups_N: Integers | None) -> tuple[float, float | None]:
     """Bits per byte of text and its standard error, which takes documents to be independent, not chunks.
 
     Args:
@@ -188,7 +186,7 @@ def bits_per_byte(nats_N: Floats, sizes_N: Numbers, groups_N: Numbers | None) ->
     return bits, ratio_std_error(residuals, total, count) / math.log(2) if count > 1 else None
 
 
-def clustered_std(right: NDArray[np.bool_], owners: Numbers, count: int) -> float:
+def clustered_std(right: NDArray[np.bool_], owners: Integers, count: int) -> float:
     """Standard error of the share of right answers, where answers of the same sequence may depend on each other.
 
     With one answer for each sequence it is the binomial `sqrt(p (1 - p) / n)`.
@@ -202,7 +200,7 @@ def clustered_std(right: NDArray[np.bool_], owners: Numbers, count: int) -> floa
     return ratio_std_error(residuals, len(right), count, ddof=0)
 
 
-def macro_batch(answers: Numbers, labels: Numbers, owners: Numbers, count: int, size: int = MAD_BATCH) -> float:
+def macro_batch(answers: Integers, labels: Integers, owners: Integers, count: int, size: int = MAD_BATCH) -> float:
     """Accuracy as the MAD benchmark computes it (Poli et al., arXiv 2403.17844).
 
     For each batch of `size` sequences, in the order of the examples: the mean recall over all classes that occur as a

@@ -100,7 +100,7 @@ def fit(
         except SystemExit:  # Lightning raises it for Ctrl-C, whose handler it replaces, and for SIGTERM
             signal.signal(signal.SIGINT, interrupt_handler)
             raise KeyboardInterrupt from None
-        except Exception as error:  # torch, zipfile and Lightning have their own for a checkpoint they cannot load
+        except Exception as error:  # torch, zipfile and Lightning raise different ones for a checkpoint
             if resume and not progress.begun:
                 raise BadFile(
                     checkpoint,

@@ -147,7 +147,7 @@ def test_only_projectors_change() -> None:
     assert all(parameter.requires_grad for parameter in net.parameters())
 
 
-def test_three_components_and_skip() -> None:
+def test_three_components_and_skip_are_aligned() -> None:
     parts = [component(family, family) for family in ("mamba", "gpt_neo", "llama")]
     space = SearchSpace([part.name for part in parts], stages=2, skip=True)
     fits = fit_projectors(Supernet(parts, space, "gpt_neo", HeadSpec()), text(0), text(1))

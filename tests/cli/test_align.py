@@ -1,4 +1,4 @@
-"""`manticore align` on real files: a projector set that fits, or an error of one line and nothing written."""
+"""`manticore align` on real files writes a projector set, or nothing and an error of one line."""
 
 from __future__ import annotations
 
@@ -50,14 +50,14 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         write_model(root / name, family, byte_pairs(("t", "h"), ("th", "e")))
     write_model(root / "other", "gpt2", byte_pairs(("e", "r"), ("i", "n"), ("in", "g")))
     write_model(root / "mute", "mamba", None)
-    words = "the other thing was there when née Müller was singing in the evening, or so they thought. "
-    (root / "text.txt").write_text("".join(words[place % 7 :] for place in range(80)), encoding="utf-8")
+    text = "the other thing was there when née Müller was singing in the evening, or so they thought. "
+    (root / "text.txt").write_text("".join(text[start % 7 :] for start in range(80)), encoding="utf-8")
     return root
 
 
 def arguments(folder: Path, out: Path, models: str = "neo,snake") -> list[object]:
-    named = ",".join(str(folder / name) for name in models.split(","))
-    return ["--models", named, "--text", folder / "text.txt", "--stages", 2, "--length", 32, "--out", out]
+    paths = ",".join(str(folder / name) for name in models.split(","))
+    return ["--models", paths, "--text", folder / "text.txt", "--stages", 2, "--length", 32, "--out", out]
 
 
 @pytest.mark.parametrize(
@@ -70,29 +70,29 @@ def arguments(folder: Path, out: Path, models: str = "neo,snake") -> list[object
         ("neo,snake", ["--base", "snake"]),
     ],
 )
-def test_a_set_is_written_and_fits_its_models(
+def test_a_set_is_written_and_accepts_its_models(
     folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], models: str, more: list[object]
 ) -> None:
-    out = tmp_path / "made"
-    status, told, err = call(capsys, "align", *arguments(folder, out, models), "--tokens", 900, *more)
+    out = tmp_path / "set"
+    status, printed, err = call(capsys, "align", *arguments(folder, out, models), "--tokens", 900, *more)
     assert status == 0, err
-    held = read_json(out / "config.json")
+    config = read_json(out / "config.json")
     names = models.split(",")
     base = "snake" if "--base" in more else names[0]
-    assert (held["base"], list(held["components"]), held["text"]) == (base, names, ["text.txt"])
-    assert 500 < held["tokens"] < 1100
-    assert held["projector"].get("bypass", False) == ("--no-bypass" not in more)
-    fits = held["fits"]
+    assert (config["base"], list(config["components"]), config["text"]) == (base, names, ["text.txt"])
+    assert 500 < config["tokens"] < 1100
+    assert config["projector"].get("bypass", False) == ("--no-bypass" not in more)
+    fits = config["fits"]
     assert len(fits) == 2 * (len(names) - 1)
-    assert max(fit["r2_in"] for fit in fits) > 0.2, "random models at least share what letter it is"
-    losses = held["mean_mixed_loss"]
+    assert max(fit["r2_in"] for fit in fits) > 0.2, "streams of random models share at least the identity of the token"
+    losses = config["mean_mixed_loss"]
     assert list(losses) == ["before", "aligned", *(["after 3 gradient steps"] if "--steps" in more else [])]
-    assert all(f"{loss:.4f}" in told for loss in losses.values())
+    assert all(f"{loss:.4f}" in printed for loss in losses.values())
     specs = SearchSpace(
         [str(folder / name) for name in names],
         stages=2,
-        projector=held["projector"]["kind"],
-        projector_options={key: value for key, value in held["projector"].items() if key != "kind"},
+        projector=config["projector"]["kind"],
+        projector_options={key: value for key, value in config["projector"].items() if key != "kind"},
     )
     ProjectorSet.load(out).check([load(spec) for spec in specs.components], specs, base)
     donors = ", ".join(name for name in names if name != base)
@@ -102,32 +102,32 @@ def test_a_set_is_written_and_fits_its_models(
 
 
 def test_the_share_of_pairs_is_printed(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """`the| |th|i|n|g| |i|n| |the| |r|i|n|g` beside `t|h|e| |t|h|ing| |in| |t|h|e| |r|ing`: 11 of 16 end together."""
+    """`the| |th|i|n|g| |i|n| |the| |r|i|n|g` and `t|h|e| |t|h|ing| |in| |t|h|e| |r|ing`: 11 of 16 ends coincide."""
     files = [tmp_path / f"{number}.txt" for number in range(24)]
     for file in files:
         file.write_text("the thing in the ring", encoding="utf-8")
     for pair, share in (("neo,other", {"other": 11 / 16}), ("neo,snake", {})):
-        status, told, err = call(capsys, "align", *arguments(folder, tmp_path / pair, pair), "--text", *files)
+        status, printed, err = call(capsys, "align", *arguments(folder, tmp_path / pair, pair), "--text", *files)
         assert status == 0, err
         pairs = "".join(f"; 69% of them pair with tokens of {name}" for name in share)
-        assert f"fitted on 336 tokens{pairs}; measured on held-out text" in " ".join(told.split())
-        held = read_json(tmp_path / pair / "config.json")
-        assert (held["tokens"], held["paired"]) == (336, share)
+        assert f"fitted on 336 tokens{pairs}; measured on held-out text" in " ".join(printed.split())
+        config = read_json(tmp_path / pair / "config.json")
+        assert (config["tokens"], config["paired"]) == (336, share)
 
 
 def test_a_manual_export_has_the_projectors_of_the_set(
     folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert call(capsys, "align", *arguments(folder, tmp_path / "made"), "--projector", "low-rank", "--rank", 3)[0] == 0
+    assert call(capsys, "align", *arguments(folder, tmp_path / "set"), "--projector", "low-rank", "--rank", 3)[0] == 0
     models = ["--models", f"{folder / 'neo'},{folder / 'snake'}"]
-    rest = ["--projectors", tmp_path / "made", "--out", tmp_path / "hybrid"]
-    refused = refusal(capsys, "export", *models, "--path", "snake", *rest)
-    assert "number of stages 2, the search space 1" in refused
-    assert "--projectors goes with --models" in refusal(capsys, "export", tmp_path / "made", *rest)
+    rest = ["--projectors", tmp_path / "set", "--out", tmp_path / "hybrid"]
+    error = refusal(capsys, "export", *models, "--path", "snake", *rest)
+    assert "number of stages 2, the search space 1" in error
+    assert "--projectors goes with --models" in refusal(capsys, "export", tmp_path / "set", *rest)
     assert not (tmp_path / "hybrid").exists()
-    status, told, err = call(capsys, "export", *models, "--path", "snake,neo", *rest)
-    assert (status, "from made" in told) == (0, True), err
-    weights = load_file(tmp_path / "made" / "model.safetensors")
+    status, printed, err = call(capsys, "export", *models, "--path", "snake,neo", *rest)
+    assert (status, "from set" in printed) == (0, True), err
+    weights = load_file(tmp_path / "set" / "model.safetensors")
     exported = load_file(tmp_path / "hybrid" / "model.safetensors")
     for middle in ("proj_in.down", "proj_in.up", "proj_out.down", "proj_out.up", "bypass.down", "bypass.up"):
         key = f"{middle}.weight"
@@ -151,7 +151,7 @@ def test_a_shipped_set_is_found_by_name(
     assert "config.json: cannot be read" in refusal(capsys, "validate", tmp_path)
 
 
-WRONG = [
+INVALID = [
     (["--projector", "identity"], "'identity' has nothing to fit"),
     (["--projector", "two-layer"], "'two-layer' has no closed form"),
     (["--projector", "liner"], "projector 'liner'. Did you mean 'linear'?"),
@@ -164,11 +164,11 @@ WRONG = [
 ]
 
 
-@pytest.mark.parametrize(("more", "said"), WRONG, ids=[" ".join(more) for more, _ in WRONG])
-def test_wrong_use_is_one_line(
-    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], more: list[str], said: str
+@pytest.mark.parametrize(("more", "message"), INVALID, ids=[" ".join(more) for more, _ in INVALID])
+def test_invalid_arguments_are_refused_in_one_line(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], more: list[str], message: str
 ) -> None:
-    assert said in refusal(capsys, "align", *arguments(folder, tmp_path / "out"), *more)
+    assert message in refusal(capsys, "align", *arguments(folder, tmp_path / "out"), *more)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -181,17 +181,17 @@ TEXTS = {
 }
 
 
-@pytest.mark.parametrize(("held", "said"), TEXTS.values(), ids=TEXTS.keys())
-def test_what_is_no_text_is_refused(
-    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], held: bytes, said: str
+@pytest.mark.parametrize(("content", "message"), TEXTS.values(), ids=TEXTS.keys())
+def test_files_without_text_are_refused(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], content: bytes, message: str
 ) -> None:
-    file = tmp_path / "given.txt"
-    file.write_bytes(held)
-    assert said in refusal(capsys, "align", *arguments(folder, tmp_path / "out"), "--text", file)
+    file = tmp_path / "input.txt"
+    file.write_bytes(content)
+    assert message in refusal(capsys, "align", *arguments(folder, tmp_path / "out"), "--text", file)
     assert list(tmp_path.iterdir()) == [file]
 
 
-def test_documents_are_read_as_for_the_text_task(
+def test_documents_are_read_as_by_the_text_task(
     folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     whole = (folder / "text.txt").read_text(encoding="utf-8")
@@ -199,18 +199,18 @@ def test_documents_are_read_as_for_the_text_task(
     (tmp_path / "a.txt").write_text("\r\n<|endoftext|>\r\n".join(documents), encoding="utf-8-sig", newline="")
     lines = [json.dumps({"text": document.strip("\n")}) for document in documents]
     (tmp_path / "b.jsonl").write_text("\n".join(lines), encoding="utf-8")
-    made = []
+    weights = []
     for file in ("a.txt", "b.jsonl"):
         out = tmp_path / f"from-{file}"
         assert call(capsys, "align", *arguments(folder, out), "--text", tmp_path / file)[0] == 0
         assert json.loads((out / "config.json").read_text())["text"] == [file]
-        made.append((out / "model.safetensors").read_bytes())
-    assert made[0] == made[1]
+        weights.append((out / "model.safetensors").read_bytes())
+    assert weights[0] == weights[1]
     (tmp_path / "notes.md").write_bytes((folder / "text.txt").read_bytes())
     assert call(capsys, "align", *arguments(folder, tmp_path / "out"), "--text", tmp_path / "notes.md")[0] == 0
 
 
-def test_models_that_cannot_read_and_folders_that_exist_are_refused(
+def test_models_without_a_tokenizer_and_existing_folders_are_refused(
     folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert "'mute' has no tokenizer" in refusal(capsys, "align", *arguments(folder, tmp_path / "out", "neo,mute"))

@@ -1,4 +1,4 @@
-"""Damaged, donor and pickled files are refused with one line that names them; nothing else is touched."""
+"""Damaged, unrelated and pickled files are refused with one line that names them; no other file is changed."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ pytestmark = [pytest.mark.e2e, pytest.mark.usefixtures("cached")]
 
 @pytest.fixture
 def unfinished(pico_run: Path, tmp_path: Path) -> Path:
-    """The run, as if it had been killed after the search."""
+    """A copy of the run without the files that are written after its phases."""
     copy = Path(shutil.copytree(pico_run, tmp_path / "run"))
     for name in ("metrics.json", "report.html"):
         (copy / name).unlink()
@@ -33,8 +33,8 @@ def unfinished(pico_run: Path, tmp_path: Path) -> Path:
     return copy
 
 
-def state(folder: Path) -> Path:
-    """Pretend that the fine-tuning was under way."""
+def state_file(folder: Path) -> Path:
+    """Removes the results of the fine-tuning, and returns the file of an interrupted fine-tuning."""
     for name in ("fine-tune.json", "fine-tune.safetensors"):
         (folder / "checkpoints" / name).unlink()
     return folder / "checkpoints" / "fine-tune.ckpt"
@@ -43,11 +43,11 @@ def state(folder: Path) -> Path:
 class Trap:
     """Runs code when it is unpickled."""
 
-    def __init__(self, sprung: Path) -> None:
-        self.sprung = sprung
+    def __init__(self, marker: Path) -> None:
+        self.marker = marker
 
     def __reduce__(self) -> tuple[object, tuple[str]]:
-        return os.system, (f"touch {self.sprung}",)
+        return os.system, (f"touch {self.marker}",)
 
 
 @pytest.mark.parametrize(
@@ -55,23 +55,27 @@ class Trap:
     [b"garbage", b"", b"PK\x03\x04 cut short"],
     ids=["garbage", "empty", "cut short"],
 )
-def test_a_state_that_is_none(capsys: pytest.CaptureFixture[str], unfinished: Path, content: bytes) -> None:
-    state(unfinished).write_bytes(content)
-    told = refusal(capsys, "search", "--out", unfinished, "--resume")
-    assert "checkpoints/fine-tune.ckpt: damaged, or no checkpoint of this run" in told
+def test_a_damaged_state_is_refused_and_kept(
+    capsys: pytest.CaptureFixture[str], unfinished: Path, content: bytes
+) -> None:
+    state_file(unfinished).write_bytes(content)
+    error = refusal(capsys, "search", "--out", unfinished, "--resume")
+    assert "checkpoints/fine-tune.ckpt: damaged, or no checkpoint of this run" in error
     assert (unfinished / "checkpoints" / "fine-tune.ckpt").read_bytes() == content
     assert not (unfinished / "metrics.json").exists()
 
 
 def test_a_state_is_never_unpickled(capsys: pytest.CaptureFixture[str], unfinished: Path, tmp_path: Path) -> None:
-    state(unfinished).write_bytes(pickle.dumps(Trap(tmp_path / "sprung")))
+    state_file(unfinished).write_bytes(pickle.dumps(Trap(tmp_path / "marker")))
     assert "damaged, or no checkpoint" in refusal(capsys, "search", "--out", unfinished, "--resume")
-    assert not (tmp_path / "sprung").exists()
+    assert not (tmp_path / "marker").exists()
 
 
-@pytest.mark.parametrize("donor", [{"a": 1}, [1, 2]], ids=["mapping", "list"])
-def test_a_state_of_something_else(capsys: pytest.CaptureFixture[str], unfinished: Path, donor: object) -> None:
-    torch.save(donor, state(unfinished))
+@pytest.mark.parametrize("content", [{"a": 1}, [1, 2]], ids=["mapping", "list"])
+def test_a_state_with_other_content_is_refused(
+    capsys: pytest.CaptureFixture[str], unfinished: Path, content: object
+) -> None:
+    torch.save(content, state_file(unfinished))
     assert "damaged, or no checkpoint" in refusal(capsys, "search", "--out", unfinished, "--resume")
 
 
@@ -79,7 +83,7 @@ def _cut(file: Path) -> None:
     file.write_bytes(file.read_bytes()[:-100])
 
 
-def _other(file: Path) -> None:
+def _unrelated(file: Path) -> None:
     save_file({"a": torch.zeros(2)}, str(file))
 
 
@@ -92,10 +96,10 @@ def _text(text: str) -> Callable[[Path], object]:
 
 
 @pytest.mark.parametrize(
-    ("name", "harm", "message"),
+    ("name", "damage", "message"),
     [
         ("checkpoints/search.safetensors", _cut, "not a safetensors file, or cut short"),
-        ("checkpoints/search.safetensors", _other, "weights of another model"),
+        ("checkpoints/search.safetensors", _unrelated, "weights of another model"),
         ("checkpoints/search.safetensors", _wider, "weights of another model"),
         ("checkpoints/search.safetensors", Path.unlink, "no such weights"),
         ("checkpoints/search.json", _text("{"), "not JSON"),
@@ -106,27 +110,27 @@ def _text(text: str) -> Callable[[Path], object]:
         ("metrics.json", _text("{}"), 'not a SearchResult (expected an object with "format": 1)'),
     ],
 )
-def test_a_run_with_a_damaged_file(
-    capsys: pytest.CaptureFixture[str], unfinished: Path, name: str, harm: Callable[[Path], object], message: str
+def test_a_damaged_file_of_a_run_is_named(
+    capsys: pytest.CaptureFixture[str], unfinished: Path, name: str, damage: Callable[[Path], object], message: str
 ) -> None:
-    harm(unfinished / name)
-    told = refusal(capsys, "search", "--out", unfinished, "--resume")
-    assert f"{unfinished / name}:" in told
-    assert message in told
+    damage(unfinished / name)
+    error = refusal(capsys, "search", "--out", unfinished, "--resume")
+    assert f"{unfinished / name}:" in error
+    assert message in error
 
 
-@pytest.mark.parametrize("words", [["export", "--out", "out"], ["report"], ["evaluate"], ["finetune", "--out", "out"]])
-def test_an_unfinished_run(
-    capsys: pytest.CaptureFixture[str], unfinished: Path, words: list[str], monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("args", [["export", "--out", "out"], ["report"], ["evaluate"], ["finetune", "--out", "out"]])
+def test_other_commands_refuse_an_unfinished_run(
+    capsys: pytest.CaptureFixture[str], unfinished: Path, args: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(unfinished.parent)
-    told = refusal(capsys, words[0], unfinished, *words[1:])
-    assert "is not finished; continue it: manticore search" in told or "holds no hybrid" in told
+    error = refusal(capsys, args[0], unfinished, *args[1:])
+    assert "is not finished; continue it: manticore search" in error or "holds no hybrid" in error
     assert [entry.name for entry in unfinished.parent.iterdir()] == ["run"]
 
 
 @pytest.mark.parametrize("text", ["{", "[]", '{"rows": 3}'])
-def test_a_report_of_damaged_metrics(capsys: pytest.CaptureFixture[str], unfinished: Path, text: str) -> None:
+def test_report_names_a_damaged_metrics_file(capsys: pytest.CaptureFixture[str], unfinished: Path, text: str) -> None:
     (unfinished / "metrics.json").write_text(text)
     assert "metrics.json:" in refusal(capsys, "report", unfinished)
 
@@ -138,81 +142,83 @@ def gpt2(tmp_path: Path) -> Path:
     return tmp_path / "gpt2"
 
 
-@pytest.mark.parametrize("words", [["evaluate"], ["finetune", "--out", "out"]])
-def test_another_model_is_no_hybrid(
-    capsys: pytest.CaptureFixture[str], gpt2: Path, words: list[str], monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("args", [["evaluate"], ["finetune", "--out", "out"]])
+def test_a_model_that_is_no_hybrid_is_refused(
+    capsys: pytest.CaptureFixture[str], gpt2: Path, args: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(gpt2.parent)
-    assert "holds a gpt2 model, not a manticore hybrid" in refusal(capsys, words[0], gpt2, *words[1:])
+    assert "holds a gpt2 model, not a manticore hybrid" in refusal(capsys, args[0], gpt2, *args[1:])
     assert [entry.name for entry in gpt2.parent.iterdir()] == ["gpt2"]
 
 
 @pytest.mark.parametrize(
-    ("harm", "message"),
+    ("damage", "message"),
     [
         (_cut, "cannot be read as a hybrid"),
-        (_other, "tensors are missing"),
+        (_unrelated, "tensors are missing"),
         (lambda file: file.rename(file.with_name("pytorch_model.bin")), "pickled weights (pytorch_model.bin)"),
         (Path.unlink, "it holds no weights"),
         (lambda file: (file.parent / "config.json").write_text("{"), "cannot be read as a hybrid"),
     ],
-    ids=["cut short", "donor", "pickle", "gone", "config"],
+    ids=["cut short", "unrelated", "pickle", "gone", "config"],
 )
-def test_a_damaged_hybrid(
-    capsys: pytest.CaptureFixture[str], pico_run: Path, tmp_path: Path, harm: Callable[[Path], object], message: str
+def test_a_damaged_hybrid_is_refused(
+    capsys: pytest.CaptureFixture[str], pico_run: Path, tmp_path: Path, damage: Callable[[Path], object], message: str
 ) -> None:
     copy = Path(shutil.copytree(pico_run / "hybrid", tmp_path / "hybrid"))
-    harm(copy / "model.safetensors")
-    told = refusal(capsys, "evaluate", copy)
-    assert str(copy) in told
-    assert message in told
+    damage(copy / "model.safetensors")
+    error = refusal(capsys, "evaluate", copy)
+    assert str(copy) in error
+    assert message in error
 
 
 @pytest.mark.parametrize(
-    ("harm", "message"),
+    ("damage", "message"),
     [
         (_cut, "cannot be read as a Hugging Face model"),
-        (_other, "tensors are missing"),
+        (_unrelated, "tensors are missing"),
         (lambda file: file.rename(file.with_name("pytorch_model.bin")), "pickled weights (pytorch_model.bin)"),
         (Path.unlink, "holds no weights"),
         (lambda file: (file.parent / "config.json").unlink(), "has no config.json"),
         (lambda file: (file.parent / "config.json").write_text("{"), "cannot be read as a Hugging Face model"),
         (lambda file: (file.parent / "config.json").write_text(json.dumps({"model_type": "opt"})), "family 'opt'"),
     ],
-    ids=["cut short", "donor", "pickle", "gone", "no config", "broken config", "other family"],
+    ids=["cut short", "unrelated", "pickle", "gone", "no config", "broken config", "other family"],
 )
-def test_a_damaged_component(
-    capsys: pytest.CaptureFixture[str], gpt2: Path, harm: Callable[[Path], object], message: str
+def test_a_damaged_component_is_refused(
+    capsys: pytest.CaptureFixture[str], gpt2: Path, damage: Callable[[Path], object], message: str
 ) -> None:
-    harm(gpt2 / "model.safetensors")
-    told = refusal(capsys, "search", *SIZES, "--models", f"{gpt2},mamba", "--out", gpt2.parent / "out")
-    assert message in told
+    damage(gpt2 / "model.safetensors")
+    error = refusal(capsys, "search", *SIZES, "--models", f"{gpt2},mamba", "--out", gpt2.parent / "out")
+    assert message in error
     assert not (gpt2.parent / "out").exists()
 
 
-def test_a_task_with_another_vocabulary(capsys: pytest.CaptureFixture[str], pico_run: Path, tmp_path: Path) -> None:
+def test_a_task_with_another_vocabulary_is_refused(
+    capsys: pytest.CaptureFixture[str], pico_run: Path, tmp_path: Path
+) -> None:
     @tasks.register("two-letters")
     def two_letters(options: TaskOptions) -> SampledTask:
-        words = lambda rng: (rng.choices("ab", k=9), 0)  # noqa: E731
-        return SampledTask("two-letters", Vocabulary.of("ab"), ("one", "two"), 12, words, options)
+        draw = lambda rng: (rng.choices("ab", k=9), 0)  # noqa: E731
+        return SampledTask("two-letters", Vocabulary.of("ab"), ("one", "two"), 12, draw, options)
 
     try:
-        for words in (["evaluate", pico_run], ["finetune", pico_run, "--out", tmp_path / "out"]):
-            told = refusal(capsys, *words, "--task", "two-letters")
-            assert "this hybrid reads 18 token ids and has 10 labels; two-letters has 5 and 2" in told
+        for args in (["evaluate", pico_run], ["finetune", pico_run, "--out", tmp_path / "out"]):
+            error = refusal(capsys, *args, "--task", "two-letters")
+            assert "this hybrid reads 18 token ids and has 10 labels; two-letters has 5 and 2" in error
     finally:
         tasks._items.pop("two-letters")
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_loss_that_is_no_number_is_one_line_and_keeps_the_run(
+def test_a_nan_loss_is_reported_in_one_line_and_keeps_the_checkpoint(
     capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    quick = ["--set", "search.weights.lr=1.0e30", "--set", "baselines.components=false"]
-    quick += ["--set", "run.checkpoint_every=1"]
-    told = refusal(capsys, "search", *PICO, *quick, "--out", tmp_path / "run")
-    assert "the loss became nan" in told
-    assert "the last saved state is kept" in told
+    options = ["--set", "search.weights.lr=1.0e30", "--set", "baselines.components=false"]
+    options += ["--set", "run.checkpoint_every=1"]
+    error = refusal(capsys, "search", *PICO, *options, "--out", tmp_path / "run")
+    assert "the loss became nan" in error
+    assert "the last saved state is kept" in error
     assert [entry.name for entry in (tmp_path / "run" / "checkpoints").iterdir()] == ["search.ckpt"]
     assert (
         torch.load(tmp_path / "run" / "checkpoints" / "search.ckpt", weights_only=True)["manticore"]["step_count"] > 0

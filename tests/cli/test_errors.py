@@ -1,4 +1,4 @@
-"""Wrong use gets one line and exit status 2, and nothing is written."""
+"""Invalid arguments and files give an error of one line and exit status 2, and nothing is written."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ MISSPELT = [
     (["show", "gpt-neo+mambo"], "name 'gpt-neo+mambo'. Did you mean 'gpt-neo+mamba'?"),
 ]
 
-IMPOSSIBLE = [
+INVALID = [
     (["--models", "gpt-neo"], "at least two components; given: gpt-neo"),
     (["--stages", "9"], "9 stages are more than the 4 layers of 'gpt-neo'; use at most 4"),
     (["--stages", "0"], "argument --stages: must be a whole number of at least 1"),
@@ -88,28 +88,28 @@ IMPOSSIBLE = [
 ]
 
 
-@pytest.mark.parametrize(("words", "message"), MISSPELT, ids=lambda held: held[-1] if isinstance(held, list) else "")
-def test_misspelt_names_get_the_nearest_and_the_list(
-    capsys: pytest.CaptureFixture[str], tmp_path: Path, words: list[str], message: str
+@pytest.mark.parametrize(("args", "message"), MISSPELT, ids=lambda value: value[-1] if isinstance(value, list) else "")
+def test_a_misspelt_name_is_refused_with_the_nearest_name(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, args: list[str], message: str
 ) -> None:
-    out = ["--out", str(tmp_path / "out")] if words[0] == "search" else []
-    assert message in refusal(capsys, *words, *out)
+    out = ["--out", str(tmp_path / "out")] if args[0] == "search" else []
+    assert message in refusal(capsys, *args, *out)
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize(("words", "message"), IMPOSSIBLE, ids=lambda held: held[-1] if isinstance(held, list) else "")
-def test_what_cannot_be_is_refused_before_anything_is_written(
-    capsys: pytest.CaptureFixture[str], tmp_path: Path, words: list[str], message: str
+@pytest.mark.parametrize(("args", "message"), INVALID, ids=lambda value: value[-1] if isinstance(value, list) else "")
+def test_invalid_settings_are_refused_before_anything_is_written(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, args: list[str], message: str
 ) -> None:
     cuda = pytest.importorskip("torch").cuda.is_available()
     if cuda and "CUDA" in message:
         pytest.skip("there is a GPU")
-    assert message in refusal(capsys, "search", *PICO, *words, "--out", tmp_path / "out")
+    assert message in refusal(capsys, "search", *PICO, *args, "--out", tmp_path / "out")
     assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize(
-    ("words", "message"),
+    ("args", "message"),
     [
         (["finetune", "{run}", "--steps", "-3", "--out", "{out}"], "--steps: must be a whole number of at least 1"),
         (["finetune", "{run}", "--batch-size", "0", "--out", "{out}"], "--batch-size: must be a whole number"),
@@ -144,16 +144,16 @@ def test_what_cannot_be_is_refused_before_anything_is_written(
         (["search", *PICO, "--out", "{full}/a-file/below"], "Not a directory"),
         (["search", *SIZES, "--space", "."], "cannot be read as a search space"),
     ],
-    ids=lambda held: " ".join(held[:3])[:40] if isinstance(held, list) else "",
+    ids=lambda value: " ".join(value[:3])[:40] if isinstance(value, list) else "",
 )
-def test_other_commands(
-    capsys: pytest.CaptureFixture[str], tmp_path: Path, pico_run: Path, words: list[str], message: str
+def test_invalid_arguments_of_other_commands_are_refused(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, pico_run: Path, args: list[str], message: str
 ) -> None:
     (tmp_path / "nothing").mkdir()
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "a-file").write_text("mine")
-    places = {"run": pico_run, **{name: tmp_path / name for name in ("nothing", "full", "out")}}
-    assert message in refusal(capsys, *(word.format(**places) if "{" in word else word for word in words))
+    paths = {"run": pico_run, **{name: tmp_path / name for name in ("nothing", "full", "out")}}
+    assert message in refusal(capsys, *(arg.format(**paths) if "{" in arg else arg for arg in args))
     assert sorted(path.name for path in tmp_path.rglob("*")) == ["a-file", "full", "nothing"]
 
 
@@ -178,12 +178,12 @@ def test_malformed_files_are_named_with_the_line(
     (tmp_path / broken).unlink()
     if content is not None:
         (tmp_path / broken).write_text(content, newline="")
-    sizes = [word.replace("=2000", "=2").replace("=200", "=2") for word in PICO]
+    sizes = [arg.replace("=2000", "=2").replace("=200", "=2") for arg in PICO]
     assert message in refusal(capsys, "search", *sizes, "--data-dir", tmp_path, "--out", tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
-def test_an_alias_without_a_hub_names_the_ways_out_at_once(tmp_path: Path, shared: Path) -> None:
+def test_an_unreachable_hub_is_reported_at_once_with_the_alternatives(tmp_path: Path, shared: Path) -> None:
     space = tmp_path / "space.yaml"
     space.write_text("components: [{source: gpt-neo, init: pretrained}, mamba]\n")
     process = command(
@@ -191,11 +191,11 @@ def test_an_alias_without_a_hub_names_the_ways_out_at_once(tmp_path: Path, share
         cache=shared / "cache",
         HF_HUB_OFFLINE="0",
         HF_HOME=str(tmp_path / "hub"),
-        HF_ENDPOINT="http://127.0.0.1:9",  # nobody listens there
+        HF_ENDPOINT="http://127.0.0.1:9",  # a port without a server
     )
     _, err = process.communicate()
     assert process.returncode == 2, err
-    assert err.count("\n") == 1, err  # transformers alone would ask for half a minute, with a line for each try
+    assert err.count("\n") == 1, err  # transformers alone retries for half a minute and prints a line each time
     assert "cannot get 'EleutherAI/gpt-neo-125m' at revision 21def0189f57" in err
-    assert all(way in err for way in ("local folder", "HF_HOME", "from scratch"))
+    assert all(alternative in err for alternative in ("local folder", "HF_HOME", "from scratch"))
     assert not (tmp_path / "out").exists()

@@ -80,7 +80,7 @@ def test_rows_without_a_token_change_neither_projectors_nor_hybrid(
     assert outputs["padded"] == outputs["plain"] != "\n"
 
 
-def test_a_search_with_such_a_base_exports_the_model_that_it_scores(
+def test_a_search_with_a_padded_base_exports_the_model_that_it_scores(
     folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run = tmp_path / "run"
@@ -97,7 +97,7 @@ def test_a_search_with_such_a_base_exports_the_model_that_it_scores(
 
 
 def test_ids_without_a_token_are_printed_as_nothing(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """As by transformers. A model may sample the id of a row that was never trained."""
+    """transformers decodes them to nothing, too. A model may sample the id of a row that was never trained."""
     model, tokenizer = read_folder(folder / "padded" / "gpt")
     arguments = (
         "generate",

@@ -1,4 +1,4 @@
-"""`manticore pretrain` at pico size: a folder that loads, scores of held-out text, resuming, wrong use."""
+"""`manticore pretrain` at pico size: a folder that loads, scores of held-out text, resuming, invalid use."""
 
 from __future__ import annotations
 
@@ -136,7 +136,7 @@ def training_tokens(output: str) -> int:
 
 
 @pytest.mark.parametrize(
-    ("more", "said"),
+    ("more", "message"),
     [
         ("--set size.widht=3", "unknown recipe key 'size.widht'. Did you mean 'size.width'?"),
         ("--set family=mambo", "unknown family 'mambo'"),
@@ -147,9 +147,11 @@ def training_tokens(output: str) -> int:
         ("--tokenizer nowhere", "nowhere holds no tokenizer"),
     ],
 )
-def test_wrong_use(text: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], more: str, said: str) -> None:
+def test_invalid_use_is_refused(
+    text: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], more: str, message: str
+) -> None:
     assert pretrain("gpt-neo-nano", text, tmp_path / "out", more) == 2
-    assert said in capsys.readouterr().err
+    assert message in capsys.readouterr().err
     assert not (tmp_path / "out" / "model").exists()
     assert not (tmp_path / "out" / "pretrain.json").exists()
 

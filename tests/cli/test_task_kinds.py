@@ -1,4 +1,4 @@
-"""A task of each kind runs from search to a model that transformers loads by itself, as its card says."""
+"""The commands run on a task of each kind, and transformers loads the hybrid with the code on its card."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ TASKS = {
 
 @pytest.fixture(scope="module")
 def papers(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The files of Retrieval, small."""
+    """Small files of the Retrieval task."""
     folder = tmp_path_factory.mktemp("aan")
     for name, count in (("train", 60), ("eval", 12), ("test", 12)):
         rows = (f"{n % 2}.0\tP1\tP2\ta paper, {name} {n}\tanother {'one ' * (n % 3)}{n}\n" for n in range(count))
@@ -44,14 +44,14 @@ def papers(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize("topology", ["residual", "hub"])
 @pytest.mark.parametrize("kind", ["tokens", "autoencoder", "pair"])
-def test_from_search_to_a_loaded_model(
+def test_search_evaluate_finetune_export_and_report_on_each_kind(
     kind: str, topology: str, papers: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out, name = tmp_path / "run", TASKS[kind]
     data = ["--preset", "cpu", *(["--data-dir", papers] if kind == "pair" else [])]
-    keys = [word for key in KEYS for word in ("--set", key)]
-    words = ["--models", "gpt-neo,mamba", "--task", name, *data, "--topology", topology, "--out", out, *keys]
-    status, _, err = call(capsys, "search", *words)
+    keys = [arg for key in KEYS for arg in ("--set", key)]
+    args = ["--models", "gpt-neo,mamba", "--task", name, *data, "--topology", topology, "--out", out, *keys]
+    status, _, err = call(capsys, "search", *args)
     assert (status, err) == (0, "")
     result = SearchResult.load(out)
     trained = [row for row in result.rows if row.group != "heuristic"]
@@ -62,10 +62,10 @@ def test_from_search_to_a_loaded_model(
         assert row.parameters > 0 < row.flops_per_token
         assert (row.score.macro_batch is not None) == (kind != "pair")
     if topology == "residual":
-        answers(out / "hybrid", tmp_path, result)
-    status, said, _ = call(capsys, "evaluate", out / "hybrid", "--task", name, *data)
+        check_card_code(out / "hybrid", tmp_path, result)
+    status, printed, _ = call(capsys, "evaluate", out / "hybrid", "--task", name, *data)
     assert status == 0
-    assert " test: accuracy " in said
+    assert " test: accuracy " in printed
     assert call(capsys, "finetune", out, "--task", name, *data, "--out", tmp_path / "on", "--steps", 2)[0] == 0
     assert "Fine-tuned further" in (tmp_path / "on" / "hybrid" / "README.md").read_text()
     path = "gpt-neo,mamba" if topology == "residual" else "mamba,gpt-neo"
@@ -74,43 +74,43 @@ def test_from_search_to_a_loaded_model(
     assert call(capsys, "report", out)[0] == 0
 
 
-def answers(hybrid: Path, place: Path, result: SearchResult) -> None:
-    """The code on the card runs where manticore cannot be imported, and prints labels."""
+def check_card_code(hybrid: Path, home: Path, result: SearchResult) -> None:
+    """Runs the code on the card where manticore cannot be imported; it must print labels."""
     card = (hybrid / "README.md").read_text(encoding="utf-8")
     (code,) = re.findall(r"^```python\n(.*?)\n```$", card, flags=re.DOTALL | re.MULTILINE)
-    environment = {**os.environ, "HF_HOME": str(place / "hf"), "HF_HUB_OFFLINE": "1", "PYTHONPATH": ""}
+    environment = {**os.environ, "HF_HOME": str(home / "hf"), "HF_HUB_OFFLINE": "1", "PYTHONPATH": ""}
     code = f"import sys\nsys.modules['manticore'] = None\n{code}"
-    done = subprocess.run([sys.executable, "-c", code], cwd=hybrid, env=environment, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr[-2000:]
+    process = subprocess.run([sys.executable, "-c", code], cwd=hybrid, env=environment, capture_output=True, text=True)
+    assert process.returncode == 0, process.stderr[-2000:]
     names = set(read_json(hybrid / "config.json")["label2id"])
-    assert set(done.stdout.split()) <= names
-    told = 1 if result.kind == "pair" else len(str(result.example).split())
-    assert len(done.stdout.split()) == told
+    assert set(process.stdout.split()) <= names
+    expected_count = 1 if result.kind == "pair" else len(str(result.example).split())
+    assert len(process.stdout.split()) == expected_count
 
 
 def test_a_hybrid_of_another_kind_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    keys = [word for key in KEYS for word in ("--set", key)]
-    quick = ["--set", "baselines={components: false, uniform: false, random: false}"]
-    words = ["--task", "mad-compression@vocab_size=16,seq_len=32", "--preset", "cpu", *keys, *quick]
-    assert call(capsys, "search", *words, "--out", tmp_path / "run")[0] == 0
-    told = refusal(capsys, "evaluate", tmp_path / "run", "--task", "mad-in-context-recall", "--preset", "cpu")
-    assert "this hybrid has the head of kind 'autoencoder'; mad-in-context-recall@seq_len=32 needs 'tokens'" in told
+    keys = [arg for key in KEYS for arg in ("--set", key)]
+    options = ["--set", "baselines={components: false, uniform: false, random: false}"]
+    args = ["--task", "mad-compression@vocab_size=16,seq_len=32", "--preset", "cpu", *keys, *options]
+    assert call(capsys, "search", *args, "--out", tmp_path / "run")[0] == 0
+    error = refusal(capsys, "evaluate", tmp_path / "run", "--task", "mad-in-context-recall", "--preset", "cpu")
+    assert "this hybrid has the head of kind 'autoencoder'; mad-in-context-recall@seq_len=32 needs 'tokens'" in error
 
 
-def test_a_kind_nobody_knows_is_refused_before_anything_is_written(
+def test_an_unregistered_kind_is_refused_before_anything_is_written(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     @registry.register("odd")
     def odd(options: TaskOptions) -> Task:
-        made = load_task(TaskOptions("mad-compression", preset="cpu", train=20, val=5, test=5))
-        made.kind = "regression"
-        return made
+        task = load_task(TaskOptions("mad-compression", preset="cpu", train=20, val=5, test=5))
+        task.kind = "regression"
+        return task
 
     try:
-        told = refusal(capsys, "search", "--models", "gpt-neo,mamba", "--task", "odd", "--out", tmp_path / "run")
+        error = refusal(capsys, "search", "--models", "gpt-neo,mamba", "--task", "odd", "--out", tmp_path / "run")
     finally:
         registry._items.pop("odd")
-    assert "kind of task 'regression'" in told
+    assert "kind of task 'regression'" in error
     assert not (tmp_path / "run" / "recipe.yaml").exists()
 
 
@@ -124,6 +124,6 @@ def test_every_task_has_a_recipe() -> None:
 
 def test_data_writes_one_folder_of_images(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     sizes = ["--train", "12", "--val", "4", "--test", "4", "--preset", "cpu"]
-    status, said, err = call(capsys, "data", "lra-pathfinder32", "--out", tmp_path / "images", *sizes)
+    status, printed, err = call(capsys, "data", "lra-pathfinder32", "--out", tmp_path / "images", *sizes)
     assert (status, err) == (0, "")
-    assert Path(said.strip()).is_dir()
+    assert Path(printed.strip()).is_dir()

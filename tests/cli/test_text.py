@@ -1,4 +1,4 @@
-"""Text from end to end: a search over two models with tokenizers, its table, its page, and what it exports."""
+"""Text from end to end: a search over two models with tokenizers, its table, its page, and the exported model."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def test_every_row_has_its_bits_per_byte(run: Path) -> None:
     assert tokens["gpt alone"] == pytest.approx(tokens["discretized, after fine-tuning"], rel=0.1)
 
 
-def test_the_page_and_the_card_tell_bits(run: Path) -> None:
+def test_the_page_and_the_card_show_bits_per_byte(run: Path) -> None:
     page, card = (run / "report.html").read_text(), (run / "hybrid" / "README.md").read_text()
     assert "bits per byte" in page
     assert "bits per byte" in card
@@ -67,17 +67,17 @@ def test_the_page_and_the_card_tell_bits(run: Path) -> None:
     assert "nan" not in card
 
 
-def test_what_is_exported_says_what_the_table_says(run: Path) -> None:
+def test_the_exported_model_has_the_score_of_the_table(run: Path) -> None:
     result = SearchResult.load(run)
     row = result.exported_row
     task = load_task(TaskOptions(TASK, preset="cpu", train=40, val=5, test=5))
     assert isinstance(task, LanguageTask)
-    told = bits_per_byte(*read_folder(run / "hybrid"), task.texts().test, 32)
-    assert told == pytest.approx(row.score.value, rel=1e-4)
+    value = bits_per_byte(*read_folder(run / "hybrid"), task.texts().test, 32)
+    assert value == pytest.approx(row.score.value, rel=1e-4)
 
 
-def test_each_reads_with_its_own_tokenizer(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Unlike tokenizers: other tokens, the same bytes; the export has the tokenizer of what is exported."""
+def test_each_model_uses_its_own_tokenizer(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Token counts differ between tokenizers; the exported folder has the tokenizer of the exported model."""
     gpt = model_folder(tmp_path / "gpt", "gpt_neo")
     mamba = model_folder(tmp_path / "mamba", "mamba", small_tokenizer(300))
     assert search(tmp_path, gpt, mamba, more="--base mamba --set selection.fallback_to_component=false") == 0
@@ -87,7 +87,7 @@ def test_each_reads_with_its_own_tokenizer(tmp_path: Path, capsys: pytest.Captur
     assert len(AutoTokenizer.from_pretrained(tmp_path / "run" / "hybrid")) == 300
 
 
-def test_a_model_without_a_tokenizer_cannot_read(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_model_without_a_tokenizer_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     gpt, mamba = model_folder(tmp_path / "gpt", "gpt_neo"), model_folder(tmp_path / "mamba", "mamba")
     for file in gpt.glob("tokenizer*"):
         file.unlink()
@@ -98,14 +98,14 @@ def test_a_model_without_a_tokenizer_cannot_read(tmp_path: Path, capsys: pytest.
 
 @pytest.fixture(scope="module")
 def pair(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """Two models that can read, as words."""
+    """Two models with tokenizers, as a value of `--models`."""
     folder = tmp_path_factory.mktemp("pair")
     return ",".join(str(model_folder(folder / family, family)) for family in ("gpt_neo", "mamba"))
 
 
 @pytest.mark.parametrize("command", ["search", "compare"])
 @pytest.mark.parametrize(
-    ("name", "content", "said"),
+    ("name", "content", "message"),
     [
         ("a.txt", b"", "there is no text in it"),
         ("a.txt", b" \n\n<|endoftext|>\n", "there is no text in it"),
@@ -118,21 +118,21 @@ def pair(tmp_path_factory: pytest.TempPathFactory) -> str:
     ],
     ids=["empty", "blank", "binary", "zeros", "short", "xz", "record", "parquet"],
 )
-def test_what_is_no_text_is_refused_before_anything_is_written(
-    pair: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], command: str, name: str, content: bytes, said: str
+def test_files_without_text_are_refused_before_anything_is_written(
+    pair: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], command: str, name: str, content: bytes, message: str
 ) -> None:
     file = tmp_path / "texts" / name
     file.parent.mkdir()
     file.write_bytes(content)
-    for given in (file, file.parent):
-        words = ["--models", pair, "--task", TASK, "--data-dir", given, "--stages", 2, "--set", "run.device=cpu"]
-        told = refusal(capsys, command, *words, "--out", tmp_path / "out")
-        assert said in told
-        assert str(given) in told
+    for source in (file, file.parent):
+        args = ["--models", pair, "--task", TASK, "--data-dir", source, "--stages", 2, "--set", "run.device=cpu"]
+        error = refusal(capsys, command, *args, "--out", tmp_path / "out")
+        assert message in error
+        assert str(source) in error
         assert [path.name for path in tmp_path.iterdir()] == ["texts"]
 
 
-def test_too_few_positions_are_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_sequence_longer_than_the_context_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     gpt = model_folder(tmp_path / "gpt", "gpt_neo", length=16)
     assert search(tmp_path, gpt, model_folder(tmp_path / "mamba", "mamba")) == 2
     assert "a task sequence of 32 tokens exceeds the context length of 'gpt' (16)" in capsys.readouterr().err
@@ -149,7 +149,7 @@ def test_the_search_starts_from_aligned_projectors(run: Path) -> None:
     assert tokens["soft supernet"] > fit.tokens
 
 
-def test_zero_shot_trains_nothing_before_it_chooses(tmp_path: Path) -> None:
+def test_zero_shot_selects_a_path_without_training(tmp_path: Path) -> None:
     gpt, mamba = model_folder(tmp_path / "gpt", "gpt_neo"), model_folder(tmp_path / "mamba", "mamba")
     assert search(tmp_path, gpt, mamba, more="--strategy zero-shot --set align.tokens=2000 --stages 2") == 0
     run = tmp_path / "run"
@@ -158,9 +158,9 @@ def test_zero_shot_trains_nothing_before_it_chooses(tmp_path: Path) -> None:
     assert not (run / "alphas.jsonl").exists()
     assert (run / "report.html").exists()
     assert main(["export", str(run), "--path", "mamba,mamba", "--out", str(tmp_path / "other")]) == 0
-    model, words = read_folder(tmp_path / "other")
+    model, tokenizer = read_folder(tmp_path / "other")
     assert model.config.path == ["mamba", "mamba"]
-    assert bits_per_byte(model, words, ["It is a truth universally acknowledged"], 32) < 20
+    assert bits_per_byte(model, tokenizer, ["It is a truth universally acknowledged"], 32) < 20
 
 
 def test_the_base_has_the_smallest_mean_kl(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -173,51 +173,51 @@ def test_the_base_has_the_smallest_mean_kl(tmp_path: Path, capsys: pytest.Captur
     assert result.base == ("gpt" if float(divergences[1]) < float(divergences[2]) else "mamba")
     assert f"base: {result.base} (smallest mean KL when a donor replaces one stage" in capsys.readouterr().out
     tokens = {row.name: row.train_tokens for row in result.rows}
-    assert tokens["soft supernet"] < 3500, "the text that was aligned on is counted once"
+    assert tokens["soft supernet"] < 3500, "the calibration tokens are counted once"
 
 
 def test_zero_shot_needs_language_models(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    words = "search --models gpt-neo,mamba --task lra-listops --preset cpu --strategy zero-shot"
-    assert main([*words.split(), "--out", str(tmp_path / "run")]) == 2
+    args = "search --models gpt-neo,mamba --task lra-listops --preset cpu --strategy zero-shot"
+    assert main([*args.split(), "--out", str(tmp_path / "run")]) == 2
     assert "zero-shot compares aligned language models" in capsys.readouterr().err
 
 
-def test_a_projector_set_is_taken_instead(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_projector_set_replaces_the_fit_of_projectors(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     gpt, mamba = model_folder(tmp_path / "gpt", "gpt_neo"), model_folder(tmp_path / "mamba", "mamba")
     text = tmp_path / "a.txt"
     text.write_text("\n\n".join(load_task(TaskOptions(TASK)).texts().train[:60]), encoding="utf-8")  # type: ignore[attr-defined]
-    words = ["align", "--models", f"{gpt},{mamba}", "--text", str(text), "--tokens", "2000", "--length", "32"]
-    assert main([*words, "--out", str(tmp_path / "set")]) == 0
-    taken = f"--set align.projectors={tmp_path / 'set'}"
-    assert search(tmp_path, gpt, mamba, more=taken) == 0
-    held = json.loads((tmp_path / "set" / "config.json").read_text())
+    args = ["align", "--models", f"{gpt},{mamba}", "--text", str(text), "--tokens", "2000", "--length", "32"]
+    assert main([*args, "--out", str(tmp_path / "set")]) == 0
+    flag = f"--set align.projectors={tmp_path / 'set'}"
+    assert search(tmp_path, gpt, mamba, more=flag) == 0
+    config = json.loads((tmp_path / "set" / "config.json").read_text())
     result = SearchResult.load(tmp_path / "run")
-    assert result.alignment == AlignmentInfo(held["tokens"], {}, ())
+    assert result.alignment == AlignmentInfo(config["tokens"], {}, ())
     assert (result.base, result.base_reason) == ("gpt", "the base of the projector set")
     capsys.readouterr()
-    for more, said in (("--base mamba", "gpt"), ("--stages 3", "stages")):
-        words = ["search", "--models", f"{gpt},{mamba}", "--task", TASK, "--out", str(tmp_path / "other")]
-        assert main([*words, *shlex.split(f"{SMALL} {taken} {more}")]) == 2
-        assert said in capsys.readouterr().err
+    for more, message in (("--base mamba", "gpt"), ("--stages 3", "stages")):
+        args = ["search", "--models", f"{gpt},{mamba}", "--task", TASK, "--out", str(tmp_path / "other")]
+        assert main([*args, *shlex.split(f"{SMALL} {flag} {more}")]) == 2
+        assert message in capsys.readouterr().err
         assert not (tmp_path / "other").exists()
     model_folder(tmp_path / "mamba", "mamba", small_tokenizer(300))
     capsys.readouterr()
-    words = ["search", "--models", f"{gpt},{mamba}", "--task", TASK, "--out", str(tmp_path / "other")]
-    assert main([*words, *shlex.split(SMALL + taken)]) == 2
-    assert f"{tmp_path / 'set'}" in (said := capsys.readouterr().err)
-    assert "mamba" in said
+    args = ["search", "--models", f"{gpt},{mamba}", "--task", TASK, "--out", str(tmp_path / "other")]
+    assert main([*args, *shlex.split(SMALL + flag)]) == 2
+    assert f"{tmp_path / 'set'}" in (err := capsys.readouterr().err)
+    assert "mamba" in err
     assert not (tmp_path / "other").exists()
 
 
-def test_what_cannot_be_aligned_is_told_before_anything_is_trained(
+def test_a_text_too_short_to_align_on_is_refused_before_training(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     gpt, mamba = model_folder(tmp_path / "gpt", "gpt_neo"), model_folder(tmp_path / "mamba", "mamba")
     short = tmp_path / "short.txt"
     short.write_text("\n<|endoftext|>\n".join(f"document {number}" for number in range(12)), encoding="utf-8")
-    words = ["search", "--models", f"{gpt},{mamba}", "--task", "text@length=32", "--data-dir", short]
-    told = refusal(capsys, *words, "--preset", "cpu", "--stages", 2, "--out", tmp_path / "run")
-    assert "the text is too short to align on" in told
+    args = ["search", "--models", f"{gpt},{mamba}", "--task", "text@length=32", "--data-dir", short]
+    error = refusal(capsys, *args, "--preset", "cpu", "--stages", 2, "--out", tmp_path / "run")
+    assert "the text is too short to align on" in error
     assert not (tmp_path / "run").exists()
 
 
@@ -226,18 +226,18 @@ def test_other_commands_read_text_with_the_tokenizer_of_the_export(
 ) -> None:
     result = SearchResult.load(run)
     row = result.exported_row
-    whole = ["--task", TASK, "--preset", "cpu"]
-    assert main(["evaluate", str(run), *whole, "--json", str(tmp_path)]) == 2
+    task_args = ["--task", TASK, "--preset", "cpu"]
+    assert main(["evaluate", str(run), *task_args, "--json", str(tmp_path)]) == 2
     assert f"{tmp_path} is a folder; --json needs a file" in capsys.readouterr().err
-    assert main(["evaluate", str(run), *whole, "--batch-size", "16", "--json", str(tmp_path / "score.json")]) == 0
+    assert main(["evaluate", str(run), *task_args, "--batch-size", "16", "--json", str(tmp_path / "score.json")]) == 0
     assert "bits per byte" in capsys.readouterr().out
-    told = json.loads((tmp_path / "score.json").read_text())
-    assert abs(told["bits_per_byte"] - row.score.value) < 0.5
-    longer = ["finetune", str(run), *whole, "--steps", "2", "--batch-size", "4", "--out", str(tmp_path / "longer")]
-    assert main(longer) == 0
+    score = json.loads((tmp_path / "score.json").read_text())
+    assert abs(score["bits_per_byte"] - row.score.value) < 0.5
+    options = ["--steps", "2", "--batch-size", "4", "--out", str(tmp_path / "longer")]
+    assert main(["finetune", str(run), *task_args, *options]) == 0
     assert "bits per byte before" in capsys.readouterr().out
-    words = AutoTokenizer.from_pretrained(tmp_path / "longer" / "hybrid")
-    assert words.get_vocab() == AutoTokenizer.from_pretrained(run / "hybrid").get_vocab()
+    tokenizer = AutoTokenizer.from_pretrained(tmp_path / "longer" / "hybrid")
+    assert tokenizer.get_vocab() == AutoTokenizer.from_pretrained(run / "hybrid").get_vocab()
     assert main(["export", str(run), "--path", "gpt,mamba,gpt,gpt", "--out", str(tmp_path / "path")]) == 0
     assert AutoModelForCausalLM.from_pretrained(tmp_path / "path").config.path == ["gpt", "mamba", "gpt", "gpt"]
     assert "AutoModelForCausalLM" in (tmp_path / "path" / "README.md").read_text()
@@ -255,8 +255,8 @@ def six_documents(tmp_path: Path) -> Path:
 def test_evaluate_on_a_test_split_of_one_document(
     run: Path, six_documents: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    words = ["--task", "text@length=32", "--preset", "cpu", "--data-dir", str(six_documents)]
-    assert main(["evaluate", str(run), *words, "--json", str(tmp_path / "score.json")]) == 0
+    args = ["--task", "text@length=32", "--preset", "cpu", "--data-dir", str(six_documents)]
+    assert main(["evaluate", str(run), *args, "--json", str(tmp_path / "score.json")]) == 0
     assert re.search(r" test: \d\.\d{3} bits per byte, loss ", capsys.readouterr().out), "one document has no margin"
     assert "margin" not in json.loads((tmp_path / "score.json").read_text())
 
@@ -264,9 +264,9 @@ def test_evaluate_on_a_test_split_of_one_document(
 def test_finetune_with_a_validation_split_of_one_document_exports_the_model(
     run: Path, six_documents: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    words = ["--task", "text@length=32", "--preset", "cpu", "--data-dir", str(six_documents)]
+    args = ["--task", "text@length=32", "--preset", "cpu", "--data-dir", str(six_documents)]
     more = ["--steps", "2", "--batch-size", "4", "--out", str(tmp_path / "tuned")]
-    assert main(["finetune", str(run), *words, *more]) == 0
+    assert main(["finetune", str(run), *args, *more]) == 0
     out = capsys.readouterr().out
     assert re.search(r"validation split: \d\.\d{3} bits per byte before, \d\.\d{3} bits per byte after 2 steps", out)
     card = (tmp_path / "tuned" / "hybrid" / "README.md").read_text(encoding="utf-8")

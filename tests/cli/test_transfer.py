@@ -1,4 +1,4 @@
-"""`manticore transfer` in words: a path that is carried to pretrained models, and refusals of one line."""
+"""`manticore transfer` on the command line: a path is transferred to pretrained models, and errors are one line."""
 
 from __future__ import annotations
 
@@ -21,36 +21,36 @@ KEYS = (
 )
 TARGET = ["--task", "mad-compression@seq_len=6,vocab_size=6"]
 PICO = ["transfer", "--models", "gpt-neo,mamba", "--stages", "2", "--preset", "cpu", "--seeds", "1"]
-PICO += ["--learning-rates", "0.004", *(word for key in KEYS for word in ("--set", key))]
+PICO += ["--learning-rates", "0.004", *(arg for key in KEYS for arg in ("--set", key))]
 PROXY = ["--proxy", "mad-in-context-recall@seq_len=8,vocab_size=8"]
 
 
-def test_a_path_is_carried_to_models_that_are_there_already(tmp_path: Path, shared: Path) -> None:
+def test_a_path_is_transferred_to_pretrained_models(tmp_path: Path, shared: Path) -> None:
     for family in ("gpt_neo", "mamba"):
         component(family).model.save_pretrained(tmp_path / f"my-{family}")
     models = f"{tmp_path / 'my-gpt_neo'},{tmp_path / 'my-mamba'}"
     out = tmp_path / "out"
-    words = [*PICO, *PROXY, *TARGET, "--target-models", models, "--base", "mamba", "--out", str(out)]
-    process = command(*words, cache=shared / "cache")
-    told, complaints = process.communicate()
-    assert process.returncode == 0, complaints[-3000:]
+    args = [*PICO, *PROXY, *TARGET, "--target-models", models, "--base", "mamba", "--out", str(out)]
+    process = command(*args, cache=shared / "cache")
+    stdout, stderr = process.communicate()
+    assert process.returncode == 0, stderr[-3000:]
     result, path = TransferResult.load(out), Architecture.load(out / "architecture.json")
     assert result.components == ("gpt-neo", "mamba")
     assert path.components == result.target.components == ("my-gpt_neo", "my-mamba")
     assert path.base == result.target.base == "my-mamba"
     assert {name for path in result.paths for name in path.path} == {"my-gpt_neo", "my-mamba"}
-    assert "The searches on mad-in-context-recall" in told
-    assert all(str(out / name) in told for name in ("report.html", "transfer.json", "architecture.json"))
+    assert "The searches on mad-in-context-recall" in stdout
+    assert all(str(out / name) in stdout for name in ("report.html", "transfer.json", "architecture.json"))
 
 
-def test_one_word_stands_for_all_tasks_of_a_family(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_the_name_of_a_family_selects_all_its_tasks(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     from manticore.cli import main
     from manticore.pipelines import transfer as study
 
-    asked = []
-    monkeypatch.setattr(study, "run", lambda *given: asked.append(given))
+    calls = []
+    monkeypatch.setattr(study, "run", lambda *args: calls.append(args))
     assert main([*PICO, "--proxy", "mad", *TARGET, "--data-dir", "files", "--out", str(tmp_path)]) == 0
-    ((proxies, target, out, workers, _, search_target),) = asked
+    ((proxies, target, out, workers, _, search_target),) = calls
     assert len(proxies) == 6
     assert {proxy.task.data_dir for proxy in proxies} == {None}
     assert (target.task.data_dir, out, workers, search_target) == ("files", tmp_path, 1, False)
@@ -75,9 +75,9 @@ REFUSED = [
 
 
 @pytest.mark.usefixtures("cached")
-@pytest.mark.parametrize(("words", "message"), REFUSED, ids=lambda held: held if isinstance(held, str) else "")
-def test_bad_input_gets_one_line_and_nothing_is_written(
-    capsys: pytest.CaptureFixture[str], tmp_path: Path, words: list[str], message: str
+@pytest.mark.parametrize(("args", "message"), REFUSED, ids=lambda value: value if isinstance(value, str) else "")
+def test_invalid_input_is_refused_in_one_line_before_anything_is_written(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, args: list[str], message: str
 ) -> None:
-    assert message in refusal(capsys, *PICO, *words, "--out", tmp_path / "out")
+    assert message in refusal(capsys, *PICO, *args, "--out", tmp_path / "out")
     assert not (tmp_path / "out").exists()

@@ -1,4 +1,4 @@
-"""The command line as tests use it: in a process of its own, or called here."""
+"""Calls of the command line in tests: in a separate process, or in this one."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ KEYS = (
     *("search.steps=24", "search.warmup_steps=8", "finetune.steps=16", "search.batch_size=16"),
     *("finetune.batch_size=16", "run.checkpoint_every=5", "run.log_every=2"),
 )
-SIZES = ["--task", "lra-listops", "--preset", "cpu", *(word for key in KEYS for word in ("--set", key))]
+SIZES = ["--task", "lra-listops", "--preset", "cpu", *(arg for key in KEYS for arg in ("--set", key))]
 PICO = ["--models", "gpt-neo,mamba", *SIZES]
 
 
-def command(*words: str, cache: Path, **environment: str) -> subprocess.Popen[str]:
-    """`manticore WORDS` in a process of its own."""
+def command(*args: str, cache: Path, **environment: str) -> subprocess.Popen[str]:
+    """`manticore ARGS` in its own process."""
     return subprocess.Popen(
-        [sys.executable, "-m", "manticore.cli", *words],
+        [sys.executable, "-m", "manticore.cli", *args],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -33,24 +33,24 @@ def command(*words: str, cache: Path, **environment: str) -> subprocess.Popen[st
 
 
 def pico_search(out: Path, cache: Path, *more: str) -> subprocess.Popen[str]:
-    """A search of a few seconds, in a process of its own."""
+    """A search of a few seconds, in its own process."""
     return command("search", *PICO, "--out", str(out), *more, cache=cache)
 
 
-def call(capsys: pytest.CaptureFixture[str], *words: object) -> tuple[int, str, str]:
-    """Exit status, output and error output of `manticore WORDS`, run in this process."""
+def call(capsys: pytest.CaptureFixture[str], *args: object) -> tuple[int, str, str]:
+    """Exit status, output and error output of `manticore ARGS`, run in this process."""
     capsys.readouterr()
     try:
-        status = main([str(word) for word in words])
+        status = main([str(arg) for arg in args])
     except SystemExit as stopped:
         status = int(str(stopped.code or 0))
-    told = capsys.readouterr()
-    return status, told.out, told.err
+    captured = capsys.readouterr()
+    return status, captured.out, captured.err
 
 
-def refusal(capsys: pytest.CaptureFixture[str], *words: object) -> str:
-    """The one line with which `manticore WORDS` says no, after checking that it is one and that the status is 2."""
-    status, _, err = call(capsys, *words)
+def refusal(capsys: pytest.CaptureFixture[str], *args: object) -> str:
+    """The error of `manticore ARGS`, after checking that it is one line and that the exit status is 2."""
+    status, _, err = call(capsys, *args)
     assert status == 2, err
     assert err.count("\n") == 1, err
     assert err.startswith("manticore"), err

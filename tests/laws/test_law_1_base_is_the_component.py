@@ -32,7 +32,7 @@ def test_all_base_equals_hugging_face(family: str, topology: str, pad_left: int)
 
 
 @pytest.mark.parametrize("stages", [1, 2, 4])
-def test_any_number_of_stages_up_to_the_depth(stages: int) -> None:
+def test_the_base_is_the_component_for_any_number_of_stages(stages: int) -> None:
     net = supernet("mamba", "gpt_neo", stages=stages)
     ids, mask = tokens()
     with torch.no_grad():

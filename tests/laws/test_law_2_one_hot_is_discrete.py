@@ -19,7 +19,7 @@ from tests.helpers.pico import FAMILIES, VOCAB, component, supernet, tokens
 
 @pytest.mark.parametrize("topology", ["residual", "hub"])
 @pytest.mark.parametrize("family", FAMILIES)
-def test_every_path_of_every_family(family: str, topology: str) -> None:
+def test_one_hot_equals_discrete_for_every_path_and_family(family: str, topology: str) -> None:
     net = supernet("mamba" if family == "gpt_neo" else "gpt_neo", family, topology=topology)
     ids, mask = tokens(pad_left=4)
     with torch.no_grad():
@@ -31,7 +31,7 @@ def test_every_path_of_every_family(family: str, topology: str) -> None:
 
 
 @pytest.mark.parametrize("projector", ["linear", "low-rank", "two-layer", "identity"])
-def test_every_projector(projector: str) -> None:
+def test_one_hot_equals_discrete_for_every_projector(projector: str) -> None:
     net = supernet("mamba", "gpt2", HeadSpec("classification", VOCAB, 7), projector=projector)
     ids, mask = tokens()
     with torch.no_grad():
@@ -42,7 +42,7 @@ def test_every_projector(projector: str) -> None:
 
 @pytest.mark.parametrize("topology", ["residual", "hub"])
 @pytest.mark.parametrize("kind", HEADS)
-def test_every_head(kind: str, topology: str) -> None:
+def test_one_hot_equals_discrete_for_every_head(kind: str, topology: str) -> None:
     net = supernet("mamba", "gpt2", HeadSpec(kind, VOCAB, 7), topology=topology)
     ids, mask = tokens(4, pad_left=4)
     with torch.no_grad():

@@ -41,7 +41,7 @@ def _save_logits(folder: Path, hybrid: torch.nn.Module, kind: str) -> None:
         torch.save((ids, hybrid(input_ids=ids).logits, kind), folder / "expected.pt")
 
 
-def test_without_manticore(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_logits_are_equal_where_manticore_cannot_be_imported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     uninstall()
     monkeypatch.setattr(segments, "kernels", None)
     folders = []

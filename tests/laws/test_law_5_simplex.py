@@ -27,7 +27,9 @@ def on_the_simplex(weights_SK: Tensor) -> bool:
 @pytest.mark.parametrize(("topology", "skip"), [("residual", True), ("hub", False)])
 @pytest.mark.parametrize("relaxation", ["softmax", "fixed"])
 @pytest.mark.parametrize("strategy", ["darts", "simultaneous"])
-def test_after_every_alpha_step(strategy: str, relaxation: str, topology: str, skip: bool, tmp_path: Path) -> None:
+def test_weights_are_on_the_simplex_after_every_alpha_step(
+    strategy: str, relaxation: str, topology: str, skip: bool, tmp_path: Path
+) -> None:
     supernet = net(relaxation, topology=topology, skip=skip)
     if relaxation == "fixed":  # the alphas have no gradient, so there is no search
         assert on_the_simplex(supernet.weights())

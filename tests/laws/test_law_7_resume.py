@@ -79,7 +79,7 @@ def noise() -> Iterator[None]:
 
 @pytest.mark.parametrize("strategy", [Darts, Simultaneous, Composed])
 @pytest.mark.parametrize("stop", [6, 11])
-def test_with_dropout_and_both_optimizers(strategy: type[Strategy], stop: int, tmp_path: Path) -> None:
+def test_a_resumed_search_equals_an_uninterrupted_one(strategy: type[Strategy], stop: int, tmp_path: Path) -> None:
     def run(folder: str, *callbacks: lightning.Callback) -> SearchModule:
         searching = module(strategy, net(strategy.relaxation or "softmax", dropout=0.2))
         record = AlphaRecord(tmp_path / folder / "alphas.jsonl")

@@ -66,6 +66,6 @@ def test_the_conclusion_counts_every_task_once(intervals: list[Interval]) -> Non
     assert ("excludes zero" in rest) == any(interval.excludes_zero for interval in intervals)
 
 
-def test_no_task_no_conclusion() -> None:
+def test_without_tasks_there_is_no_conclusion() -> None:
     with pytest.raises(ManticoreError, match="no task on which 'it' and 'ssm'"):
         conclusion("it", "ssm", {})

@@ -145,7 +145,7 @@ def test_compare_with_one_tokenizer(
     assert "of 2 tasks" in stdout or "both tasks" in stdout
 
 
-def test_components_that_cannot_read_the_text_are_rejected(
+def test_components_without_a_tokenizer_or_with_a_short_context_are_rejected(
     pair: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out, bare = tmp_path / "out", model_folder(tmp_path / "bare", "mamba")

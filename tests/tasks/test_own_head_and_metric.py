@@ -1,4 +1,4 @@
-"""A task with a head and a metric of its own, all three registered from outside the package."""
+"""A user's task with a user's head and metric, all three registered outside of the package."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def registered() -> Iterator[None]:
 
 
 @pytest.mark.e2e
-def test_a_search_with_a_head_and_a_metric_of_ones_own(tmp_path: Path) -> None:
+def test_a_search_with_a_users_head_and_metric(tmp_path: Path) -> None:
     mc.search(mc.SearchSpace(["gpt-neo", "mamba"], stages=2), {"name": NAME}, out=tmp_path / "run", **QUICK)
     result = SearchResult.load(tmp_path / "run")
     assert (result.kind, result.metric) == ("mean", F1)
@@ -74,10 +74,10 @@ def test_a_search_with_a_head_and_a_metric_of_ones_own(tmp_path: Path) -> None:
     model = AutoModelForSequenceClassification.from_pretrained(tmp_path / "run" / "hybrid", trust_remote_code=True)
     assert model.config.head == "mean"
     command = EvaluateCommand(hybrid=tmp_path / "run", task=TaskOptions(NAME))
-    reached = evaluate.run(command, Console(quiet=True))
+    evaluated = evaluate.run(command, Console(quiet=True))
     (exported,) = [row for row in result.rows if row.name == "discretized, after fine-tuning"]
-    assert reached.metric is F1
-    assert reached.value == pytest.approx(exported.score.value)
+    assert evaluated.metric is F1
+    assert evaluated.value == pytest.approx(exported.score.value)
 
 
 def test_the_metric_is_computed_from_predictions_and_labels() -> None:
@@ -94,7 +94,7 @@ def test_the_metric_is_computed_from_predictions_and_labels() -> None:
     assert score(Constant(), examples, task.collate, 2).metric.name == "accuracy"
 
 
-def test_the_head_says_which_labels_a_task_has() -> None:
+def test_the_head_determines_the_labels_of_a_task() -> None:
     task = tasks[NAME](TaskOptions(NAME))
     assert (task.per_token, task.sequences, task.heuristic_baselines()) == (False, 1, {})
     task.kind = "tokens"

@@ -246,7 +246,7 @@ def test_describe_is_one_line() -> None:
     )
 
 
-def test_a_task_without_official_files_says_so() -> None:
+def test_a_task_without_official_files_is_named() -> None:
     task = Letters(Splits(examples("a"), examples("b"), examples("c"), examples("d")))
     with pytest.raises(ManticoreError, match="'letters' has no official file format"):
         task.write(None)  # type: ignore[arg-type]

@@ -1,4 +1,4 @@
-"""lm-evaluation-harness gives an exported hybrid the same scores: from a folder, as an object, and by command."""
+"""lm-evaluation-harness scores an exported hybrid correctly: from a folder, as an object, and by command."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.helpers.text_hybrids import LENGTH, export_hybrid
 from tests.helpers.tokenizers import PROSE
 
 pytest.importorskip("lm_eval")
-pytestmark = [pytest.mark.e2e, pytest.mark.filterwarnings("ignore")]  # theirs, not ours to mend
+pytestmark = [pytest.mark.e2e, pytest.mark.filterwarnings("ignore")]  # warnings of lm-evaluation-harness
 
 QUESTIONS = [
     {"question": "It is a truth", "choices": [" universally", " neighbourhood", " fortune"], "answer": 0},
@@ -48,7 +48,7 @@ TASKS: dict[str, dict[str, Any]] = {
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def task_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the hybrid, the two tasks as YAML, and their texts."""
     folder = tmp_path_factory.mktemp("lm-eval")
     export_hybrid(folder / "hybrid")
@@ -61,57 +61,57 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def scores(place: Path, model: Any, model_args: str | None = None) -> dict[str, Any]:
+def scores(task_folder: Path, model: Any, model_args: str | None = None) -> dict[str, Any]:
     from lm_eval import simple_evaluate
     from lm_eval.tasks import TaskManager
 
-    found = simple_evaluate(
+    results = simple_evaluate(
         model=model,
         model_args=model_args,
         tasks=list(TASKS),
-        task_manager=TaskManager(include_path=str(place), include_defaults=False),
+        task_manager=TaskManager(include_path=str(task_folder), include_defaults=False),
         batch_size=2,
         device="cpu",
         bootstrap_iters=0,
         log_samples=False,
     )
-    return told(found)
+    return summary(results)
 
 
-def told(found: dict[str, Any]) -> dict[str, Any]:
-    """The three numbers of what the tool returns, or writes."""
+def summary(results: dict[str, Any]) -> dict[str, Any]:
+    """The three scores in results that the tool returns or writes."""
     return {
-        "accuracy": found["results"]["pico_choice"]["acc,none"],
-        "bits": found["results"]["pico_pages"]["bits_per_byte,none"],
-        "perplexity": found["results"]["pico_pages"]["word_perplexity,none"],
+        "accuracy": results["results"]["pico_choice"]["acc,none"],
+        "bits": results["results"]["pico_pages"]["bits_per_byte,none"],
+        "perplexity": results["results"]["pico_pages"]["word_perplexity,none"],
     }
 
 
 def nats(model: Any, context: list[int], text: list[int]) -> float:
-    """Minus the log-likelihood of `text` after `context`, one token after the other in one piece."""
+    """The negative log-likelihood of `text` after `context`, from one forward pass."""
     ids = torch.tensor([context + text])
     with torch.no_grad():
-        said = model(input_ids=ids[:, :-1]).logits[0].double().log_softmax(-1)
-    return -sum(float(said[place - 1, ids[0, place]]) for place in range(len(context), ids.shape[1]))
+        logprobs = model(input_ids=ids[:, :-1]).logits[0].double().log_softmax(-1)
+    return -sum(float(logprobs[position - 1, ids[0, position]]) for position in range(len(context), ids.shape[1]))
 
 
-def by_hand(folder: Path) -> dict[str, float]:
-    """What the tool must find, from logits alone. Long pages are read in windows that do not overlap."""
-    model, words = AutoModelForCausalLM.from_pretrained(folder), AutoTokenizer.from_pretrained(folder)
-    start = words.bos_token_id if words.bos_token_id is not None else words.eos_token_id
+def expected_scores(folder: Path) -> dict[str, float]:
+    """The scores, computed from logits alone. Long pages are scored in windows that do not overlap."""
+    model, tokenizer = AutoModelForCausalLM.from_pretrained(folder), AutoTokenizer.from_pretrained(folder)
+    first_id = tokenizer.bos_token_id if tokenizer.bos_token_id is not None else tokenizer.eos_token_id
     right = 0
     for row in QUESTIONS:
-        question = words(row["question"])["input_ids"]
-        losses = [nats(model, question, words(choice)["input_ids"]) for choice in row["choices"]]
+        question = tokenizer(row["question"])["input_ids"]
+        losses = [nats(model, question, tokenizer(choice)["input_ids"]) for choice in row["choices"]]
         right += losses.index(min(losses)) == row["answer"]
     total = 0.0
     for page in PAGES:
-        ids = words(page)["input_ids"]
-        before = start
-        for place in range(0, len(ids), LENGTH):
-            window = ids[place : place + LENGTH]
-            if len(window) < LENGTH and place:  # the last window is filled up with what came before
-                total += nats(model, ids[len(ids) - LENGTH - 1 : place], window)
+        ids = tokenizer(page)["input_ids"]
+        before = first_id
+        for start in range(0, len(ids), LENGTH):
+            window = ids[start : start + LENGTH]
+            if len(window) < LENGTH and start:  # the last window is extended to the left
+                total += nats(model, ids[len(ids) - LENGTH - 1 : start], window)
             else:
                 total += nats(model, [before], window)
             before = window[-1]
@@ -123,20 +123,22 @@ def by_hand(folder: Path) -> dict[str, float]:
     }
 
 
-def test_from_a_folder_live_and_by_hand(place: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_folder_and_an_object_have_the_expected_scores(
+    task_folder: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     from lm_eval.models.huggingface import HFLM
 
     monkeypatch.setenv("HF_DATASETS_CACHE", str(tmp_path / "datasets"))
-    folder = place / "hybrid"
-    read = scores(place, "hf", f"pretrained={folder},trust_remote_code=True,dtype=float32")
-    model, words = AutoModelForCausalLM.from_pretrained(folder), AutoTokenizer.from_pretrained(folder)
-    assert HFLM(pretrained=model, tokenizer=words).max_length == LENGTH
-    live = scores(place, HFLM(pretrained=model, tokenizer=words, batch_size=2))
-    assert read == pytest.approx(live, rel=1e-6)
-    assert live == pytest.approx(by_hand(folder), rel=1e-4)
+    hybrid = task_folder / "hybrid"
+    from_folder = scores(task_folder, "hf", f"pretrained={hybrid},trust_remote_code=True,dtype=float32")
+    model, tokenizer = AutoModelForCausalLM.from_pretrained(hybrid), AutoTokenizer.from_pretrained(hybrid)
+    assert HFLM(pretrained=model, tokenizer=tokenizer).max_length == LENGTH
+    from_object = scores(task_folder, HFLM(pretrained=model, tokenizer=tokenizer, batch_size=2))
+    assert from_folder == pytest.approx(from_object, rel=1e-6)
+    assert from_object == pytest.approx(expected_scores(hybrid), rel=1e-4)
 
 
-def test_by_its_own_command_where_manticore_cannot_be_imported(place: Path, tmp_path: Path) -> None:
+def test_the_command_works_where_manticore_cannot_be_imported(task_folder: Path, tmp_path: Path) -> None:
     (tmp_path / "sitecustomize.py").write_text('import sys\nsys.modules["manticore"] = None\n')
     env = {
         "PYTHONPATH": str(tmp_path),
@@ -145,15 +147,15 @@ def test_by_its_own_command_where_manticore_cannot_be_imported(place: Path, tmp_
         "HF_DATASETS_OFFLINE": "1",
     }
 
-    def python(*words: object) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, *map(str, words)]
+    def python(*args: object) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, *map(str, args)]
         return subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, env={**os.environ, **env})
 
     assert "ModuleNotFoundError" in python("-c", "import manticore").stderr
-    model = f"pretrained={place / 'hybrid'},trust_remote_code=True,dtype=float32"
-    asked: list[object] = ["--model", "hf", "--model_args", model]
-    asked += ["--tasks", ",".join(TASKS), "--include_path", place, "--batch_size", 2, "--device", "cpu"]
-    done = python("-m", "lm_eval", *asked, "--output_path", tmp_path / "out")
-    assert done.returncode == 0, done.stderr[-2000:]
+    model = f"pretrained={task_folder / 'hybrid'},trust_remote_code=True,dtype=float32"
+    options: list[object] = ["--model", "hf", "--model_args", model]
+    options += ["--tasks", ",".join(TASKS), "--include_path", task_folder, "--batch_size", 2, "--device", "cpu"]
+    process = python("-m", "lm_eval", *options, "--output_path", tmp_path / "out")
+    assert process.returncode == 0, process.stderr[-2000:]
     (file,) = (tmp_path / "out").rglob("results_*.json")
-    assert told(json.loads(file.read_text())) == pytest.approx(by_hand(place / "hybrid"), rel=1e-4)
+    assert summary(json.loads(file.read_text())) == pytest.approx(expected_scores(task_folder / "hybrid"), rel=1e-4)

@@ -1,4 +1,4 @@
-"""A hybrid under Hugging Face's own Trainer, in half precision, and with a head it did not have."""
+"""A hybrid in the Trainer of transformers, in half precision, and with a new head."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from manticore.tasks.task import HeadSpec
 from tests.helpers.pico import VOCAB, supernet
 
 pytest.importorskip("accelerate")
-pytestmark = [pytest.mark.e2e, pytest.mark.filterwarnings("ignore")]  # theirs, not ours to mend
+pytestmark = [pytest.mark.e2e, pytest.mark.filterwarnings("ignore")]  # warnings of transformers and accelerate
 
 PATH = ["base", "donor", "base"]
 
@@ -30,8 +30,8 @@ def hybrid(kind: str = "lm", base: str = "gpt_neo", donor: str = "mamba") -> Pre
     """A pico hybrid; `kind` is that of its head."""
     more = {} if kind == "lm" else {"num_labels": 4}
     net = supernet(base, donor, HeadSpec() if kind == "lm" else HeadSpec(kind, VOCAB, 4))
-    made: PreTrainedModel = discretize(net, PATH, **more)
-    return made
+    model: PreTrainedModel = discretize(net, PATH, **more)
+    return model
 
 
 def rows(kind: str) -> list[dict[str, torch.Tensor]]:
@@ -39,11 +39,11 @@ def rows(kind: str) -> list[dict[str, torch.Tensor]]:
     torch.manual_seed(3)
     ids = torch.randint(3, VOCAB, (8, 12))
     labels = {"lm": ids, "tokens": ids % 4, "classification": ids[:, 0] % 4}[kind]
-    return [{"input_ids": one, "labels": label.clone()} for one, label in zip(ids, labels, strict=True)]
+    return [{"input_ids": row, "labels": label.clone()} for row, label in zip(ids, labels, strict=True)]
 
 
-def step(model: PreTrainedModel, kind: str, place: Path, **options: Any) -> tuple[float, float]:
-    """Loss and gradient norm of one step of Trainer that moves nothing."""
+def step(model: PreTrainedModel, kind: str, folder: Path, **options: Any) -> tuple[float, float]:
+    """Loss and gradient norm of one step of Trainer with a learning rate of 0."""
     settings = {
         "max_steps": 1,
         "logging_steps": 1,
@@ -53,12 +53,12 @@ def step(model: PreTrainedModel, kind: str, place: Path, **options: Any) -> tupl
         "save_strategy": "no",
         "use_cpu": True,
         "disable_tqdm": True,
-        "output_dir": str(place),
+        "output_dir": str(folder),
     }
     trainer = Trainer(model, TrainingArguments(**settings, **options), train_dataset=rows(kind))  # type: ignore[arg-type]
     trainer.train()
-    (told,) = [held for held in trainer.state.log_history if "grad_norm" in held]
-    return told["loss"], told["grad_norm"]
+    (record,) = [entry for entry in trainer.state.log_history if "grad_norm" in entry]
+    return record["loss"], record["grad_norm"]
 
 
 @pytest.mark.parametrize("kind", ["lm", "classification", "tokens"])
@@ -69,12 +69,12 @@ def test_accumulated_gradients_are_those_of_the_whole_batch(kind: str, tmp_path:
 
 
 @pytest.mark.parametrize("base", ["gpt_neo", "mamba"])
-def test_gradient_checkpointing_changes_nothing(base: str, tmp_path: Path) -> None:
+def test_gradient_checkpointing_does_not_change_a_step(base: str, tmp_path: Path) -> None:
     donor = "mamba" if base == "gpt_neo" else "gpt_neo"
     plain = step(hybrid("lm", base, donor), "lm", tmp_path, per_device_train_batch_size=4)
     model = hybrid("lm", base, donor)
-    spared = step(model, "lm", tmp_path, per_device_train_batch_size=4, gradient_checkpointing=True)
-    assert spared == pytest.approx(plain, rel=1e-5)
+    checkpointed = step(model, "lm", tmp_path, per_device_train_batch_size=4, gradient_checkpointing=True)
+    assert checkpointed == pytest.approx(plain, rel=1e-5)
     segments = [branch.segment for branch in model.model.stages]
     assert all(segment.gradient_checkpointing for segment in segments)
     model.gradient_checkpointing_disable()
@@ -83,13 +83,13 @@ def test_gradient_checkpointing_changes_nothing(base: str, tmp_path: Path) -> No
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 @pytest.mark.parametrize("base", ["gpt_neo", "mamba", "mamba2"])
-def test_in_half_precision(base: str, dtype: torch.dtype, tmp_path: Path) -> None:
-    """Read so, and saved so and read again: logits are about the same, and text is written."""
-    whole = hybrid("lm", base, "gpt2" if base != "gpt_neo" else "mamba").eval()
-    whole.save_pretrained(tmp_path / "whole")
+def test_a_hybrid_works_in_half_precision(base: str, dtype: torch.dtype, tmp_path: Path) -> None:
+    """Loaded in half precision, also from a checkpoint in it, a hybrid has close logits and generates text."""
+    model_fp32 = hybrid("lm", base, "gpt2" if base != "gpt_neo" else "mamba").eval()
+    model_fp32.save_pretrained(tmp_path / "whole")
     ids = torch.stack([row["input_ids"] for row in rows("lm")])
     with torch.no_grad():
-        wanted = whole(ids).logits
+        expected = model_fp32(ids).logits
     half = AutoModelForCausalLM.from_pretrained(tmp_path / "whole", dtype=dtype).eval()
     half.save_pretrained(tmp_path / "half")
     for model in (half, AutoModelForCausalLM.from_pretrained(tmp_path / "half", dtype="auto").eval()):
@@ -97,29 +97,29 @@ def test_in_half_precision(base: str, dtype: torch.dtype, tmp_path: Path) -> Non
         with torch.no_grad():
             logits = model(ids).logits
         assert logits.dtype == dtype
-        torch.testing.assert_close(logits.float(), wanted, atol=0.05 * float(wanted.abs().max()), rtol=0)
+        torch.testing.assert_close(logits.float(), expected, atol=0.05 * float(expected.abs().max()), rtol=0)
         assert model.generate(ids[:2], max_new_tokens=5, do_sample=False, pad_token_id=0).shape == (2, 17)
 
 
 @pytest.mark.parametrize("auto", [AutoModelForSequenceClassification, AutoModelForTokenClassification])
-def test_a_head_that_a_language_model_did_not_have_is_drawn(auto: Any, tmp_path: Path) -> None:
-    given = hybrid()
-    given.save_pretrained(tmp_path / "lm")
+def test_a_new_head_on_a_language_model_has_random_weights(auto: Any, tmp_path: Path) -> None:
+    language_model = hybrid()
+    language_model.save_pretrained(tmp_path / "lm")
     model = auto.from_pretrained(tmp_path / "lm", num_labels=3)
-    spread = torch.cat([parameter.flatten() for parameter in model.score.parameters() if parameter.dim() > 1])
-    assert spread.isfinite().all()
-    assert 0.005 < float(spread.std()) < 0.05
+    weights = torch.cat([parameter.flatten() for parameter in model.score.parameters() if parameter.dim() > 1])
+    assert weights.isfinite().all()
+    assert 0.005 < float(weights.std()) < 0.05
     kept = dict(model.model.named_parameters())
-    assert all(torch.equal(kept[name], own) for name, own in given.model.named_parameters())
+    assert all(torch.equal(kept[name], value) for name, value in language_model.model.named_parameters())
 
 
-def test_padding_between_tokens_is_as_if_it_were_not_there() -> None:
-    """In heads too, which leave out masks that say nothing."""
+def test_padding_between_tokens_has_no_influence() -> None:
+    """Heads take the mask into account, too."""
     model = hybrid("classification", "mamba", "gpt2").eval()
     ids = torch.stack([row["input_ids"] for row in rows("classification")])
     mask = torch.ones_like(ids)
     mask[:, 4] = 0
-    without = ids[:, [place for place in range(12) if place != 4]]
+    unpadded = ids[:, [position for position in range(12) if position != 4]]
     with torch.no_grad():
-        held, wanted = model(ids, attention_mask=mask).logits, model(without).logits
-    torch.testing.assert_close(held, wanted, atol=1e-4, rtol=0)
+        result, expected = model(ids, attention_mask=mask).logits, model(unpadded).logits
+    torch.testing.assert_close(result, expected, atol=1e-4, rtol=0)

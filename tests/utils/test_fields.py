@@ -91,9 +91,7 @@ class Outer(Checked):
         ({"inner": {"widht": 4}}, "unknown key 'inner.widht'. Did you mean 'inner.width'?"),
     ],
 )
-def test_a_value_outside_of_its_annotation_is_refused_wherever_it_comes_from(
-    values: dict[str, Any], message: str
-) -> None:
+def test_an_invalid_value_is_refused_in_python_in_a_copy_and_in_a_file(values: dict[str, Any], message: str) -> None:
     with pytest.raises(ManticoreError) as in_python:
         Outer(**values)
     with pytest.raises(ManticoreError) as in_a_copy:
@@ -118,12 +116,12 @@ def test_a_nested_mapping_changes_the_default_of_its_field() -> None:
 
 @dataclass(frozen=True)
 class Required(Checked):
-    """One field that must be given."""
+    """One field without a default."""
 
     size: int
 
 
-def test_names() -> None:
+def test_unknown_and_missing_keys_are_named() -> None:
     with pytest.raises(UnknownName, match=r"unknown recipe key 'x\.rat'. Did you mean 'x\.rate'?"):
         from_mapping(Outer, {"rat": 1}, "recipe key", "x.")
     with pytest.raises(ManticoreError, match=r"recipe key 'x\.size' is missing"):
@@ -135,7 +133,7 @@ def test_help_is_under_the_field_or_in_the_docstring() -> None:
     assert field_helps(Inner) == {"width": "features.", "depth": "Number of layers."}
 
 
-def test_descriptions() -> None:
+def test_annotations_are_described_in_plain_text() -> None:
     described = {key: describe(hint) for key, hint in field_types(Outer).items()}
     assert described["seed"] == "a whole number of at least 0 and at most 7"
     assert described["kind"] == "linear, low-rank"

@@ -1,4 +1,4 @@
-"""Hand-designed hybrids that a searched hybrid is compared with. They have no components and no stages.
+"""Hand-designed hybrids, to compare searched hybrids with. They have no components and no stages.
 
 A baseline is a `Backbone`, (B, L, D) -> (B, L, D); `BaselineModel` adds an embedding and a head.
 """

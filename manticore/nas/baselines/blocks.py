@@ -70,7 +70,7 @@ class Attention(Part):
         return out
 
     def mixing_flops(self, length: int) -> float:
-        """Scores and values over `(length + 1) / 2` tokens, the mean number that a token attends to."""
+        """Operations per token for scores and values, with the mean of `(length + 1) / 2` visible tokens."""
         return 4.0 * self.width * (length + 1) / 2
 
 
@@ -97,7 +97,7 @@ class Mamba(Part):
         return out
 
     def mixing_flops(self, length: int) -> float:
-        """Discretize, update and read the state."""
+        """Operations per token to discretize, update and read the state."""
         return 9.0 * float(self.mixer.intermediate_size * self.mixer.ssm_state_size)
 
 

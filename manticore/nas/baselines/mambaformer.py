@@ -1,4 +1,4 @@
-"""MambaFormer: a Mamba block, then attention and Mamba in turn, without positions, which the recurrence encodes.
+"""MambaFormer: a Mamba block, then attention and Mamba in turn. It has no positions; the recurrence encodes them.
 
 Park et al., "Can Mamba Learn How to Learn?", arXiv 2402.04248, in the order of the authors' code
 (krafton-ai/mambaformer-icl, `mixer_seq_simple.py`).

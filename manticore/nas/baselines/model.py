@@ -10,12 +10,14 @@ from manticore.nas.baselines.blocks import Backbone
 
 
 class TaskHead(nn.Module):
-    """The head that a supernet has for this kind of task.
+    """The same head as a supernet has for a kind of task.
 
     Args:
-        kind: a name in `modeling.heads.HEADS`; UnknownName is raised for any other.
+        kind: a name in `modeling.heads.HEADS`.
         width: D.
         labels: number of labels.
+
+    Raises UnknownName for another kind.
     """
 
     def __init__(self, kind: str, width: int, labels: int) -> None:
@@ -36,7 +38,7 @@ class BaselineModel(nn.Module):
     Args:
         backbone: the stack of blocks, with its own positions, if any.
         vocab_size: number of token ids.
-        head: a module of (h_BLD, attention_mask), or a number of labels: then a linear map of the last token's state.
+        head: a module of (h_BLD, attention_mask), or a number of labels, for a linear map of the last token's state.
     """
 
     def __init__(self, backbone: Backbone, vocab_size: int, head: nn.Module | int) -> None:
@@ -47,7 +49,7 @@ class BaselineModel(nn.Module):
         self.head = TaskHead("classification", backbone.width, head) if isinstance(head, int) else head
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor | None = None) -> Tensor:
-        """Logits, shaped as the head has them.
+        """Logits of the head: (B, labels) or (B, L, labels).
 
         Args:
             input_ids: (B, L).

@@ -23,7 +23,7 @@ def build(name: str, width: int, layers: int, heads: int = 8, state: int = 16) -
 
     Args:
         width: D.
-        layers: as the baseline counts them.
+        layers: number of layers; see the baseline for what counts as one.
         heads: of attention.
         state: features of the recurrent state for each channel.
 

@@ -1,13 +1,13 @@
 """A striped hybrid as in MAD: Mamba and attention in turn, each followed by a SwiGLU.
 
-What it has in common with MAD: the pattern of MAD's striped models (Poli et al., arXiv 2403.17844; athms/mad-lab,
+Same as MAD: the pattern of MAD's striped models (Poli et al., arXiv 2403.17844; athms/mad-lab,
 `architecture_improvement.py`: mixer, SwiGLU, attention, SwiGLU) with that code's norms (RMSNorm before each block and
 at the end), SwiGLU width (8/3 of D, rounded up to a multiple of 16) and attention (causal, biases, rotary over all
 features of a head).
 
-What differs from MAD's model: its recurrent block is a multi-head Hyena, its attention has 16 heads by default, and its
-best variant has a mixture of experts for SwiGLU. Here the recurrence is Mamba, so that the hybrid and this baseline are
-made of the same mixers. The "striped mh-hyena" baseline of the paper's authors has no attention at all.
+Different from MAD: MAD's recurrent block is a multi-head Hyena, its attention has 16 heads by default, and its best
+variant has a mixture of experts for SwiGLU. Here the recurrence is Mamba, so that the hybrid and this baseline have the
+same mixers. The "striped mh-hyena" baseline of the paper's authors has no attention at all.
 """
 
 from __future__ import annotations

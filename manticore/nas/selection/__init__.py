@@ -1,4 +1,4 @@
-"""Selection: how a path is chosen from a searched supernet. One rule a file."""
+"""Selection: how a path is chosen from a searched supernet. One rule per file."""
 
 from manticore.nas.selection.base import SelectionContext, Selector, selectors
 from manticore.nas.selection.best_path import best_path

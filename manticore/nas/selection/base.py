@@ -1,4 +1,4 @@
-"""What a selector is: how a path is chosen from a searched supernet."""
+"""The interface of selectors, which choose a path of a searched supernet."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from manticore.utils.registry import Registry
 
 @dataclass(frozen=True)
 class SelectionContext:
-    """What a selector may use beside the supernet.
+    """Inputs of a selector beside the supernet.
 
     Attributes:
         budget: the largest cost of the path.

@@ -1,4 +1,4 @@
-"""The best path by exact dynamic programming over stages, optionally under a budget. Knows nothing of models."""
+"""The best path by exact dynamic programming over stages, optionally under a budget."""
 
 from __future__ import annotations
 
@@ -41,18 +41,18 @@ def best_path(
             raise ManticoreError(f"no path fits a budget of {budget:,.0f}: the cheapest costs {cheapest:,.0f}")
     frontier = [_Partial(fixed, 0.0, ())]
     for scores, prices in zip(scores_SK, costs, strict=True):
-        grown = [
+        extended = [
             _Partial(partial.cost + price, partial.score + gain, (*partial.choices, choice))
             for partial in frontier
             for choice, (gain, price) in enumerate(zip(scores, prices, strict=True))
             if budget is None or partial.cost + price <= budget
         ]
-        frontier = _undominated(grown)
+        frontier = _undominated(extended)
     return max(frontier, key=lambda partial: partial.score).choices
 
 
 def _undominated(partials: list[_Partial]) -> list[_Partial]:
-    """Those that no other beats in both cost and score; among equals the first in order of choices."""
+    """The partial paths that are not dominated in cost and score; of equal ones the first in order of choices."""
     kept: list[_Partial] = []
     for partial in sorted(partials, key=lambda p: (p.cost, -p.score, p.choices)):
         if not kept or partial.score > kept[-1].score:

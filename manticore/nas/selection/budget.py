@@ -44,7 +44,7 @@ def best_path_within(supernet: Supernet, scores_SK: Sequence[Sequence[float]], b
     Args:
         supernet: the supernet of the candidates.
         scores_SK: score of each candidate at each stage; scores add up along a path.
-        budget: its parameters take precedence over its operations.
+        budget: the limits; if both are set, only that of operations applies.
 
     Raises ManticoreError if no path is within the budget; the message says what the cheapest path costs.
     """
@@ -56,8 +56,8 @@ def best_path_within(supernet: Supernet, scores_SK: Sequence[Sequence[float]], b
         chosen = best_path(scores_SK, flop_table, budget.max_flops, fixed_flops)
         return [supernet.candidates[choice] for choice in chosen]
     assert budget.max_parameters is not None
-    # A donor's position table is paid for once, however many stages use it, so its cost does not add up along a path.
-    # For a fixed set of donors that may be used, it is a constant: try every set, which leaves sums again.
+    # A donor's position table counts once, however many stages use it, so its cost does not add up along a path. For a
+    # fixed set of allowed donors it is a constant: every set is solved by itself, and the best solution is kept.
     tables = position_costs(supernet)
     best: tuple[float, tuple[int, ...]] | None = None
     refusal: ManticoreError | None = None

@@ -14,7 +14,7 @@ from manticore.nas.supernet import Supernet
 from manticore.utils.module_state import eval_mode
 
 MAX_PATHS = 256
-"""Most paths of a space that are scored one by one."""
+"""Largest number of paths for which `path_losses` scores all of them."""
 
 TokenBatch = tuple[Tensor, Tensor | None]
 """Token ids (B, L) and their mask (B, L), 1 for tokens and 0 for padding; None: no padding."""
@@ -38,7 +38,7 @@ def path_losses(supernet: Supernet, batches: Sequence[TokenBatch]) -> dict[PathN
 
     Args:
         supernet: an aligned language model.
-        batches: held-out text in the tokens of the base model.
+        batches: held-out text in the tokens of the base model, on the device of the supernet.
 
     Raises ManticoreError if the space has more than `MAX_PATHS` paths.
     """

@@ -1,4 +1,4 @@
-"""Strategies: how a search moves alphas and weights. One paper a file."""
+"""Strategies: how a search updates alphas and weights. One paper per file."""
 
 from manticore.nas.strategies.base import Search, Strategy, TrainingFree, strategies
 from manticore.nas.strategies.darts import Darts

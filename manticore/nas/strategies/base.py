@@ -1,4 +1,4 @@
-"""What a strategy is, and what a search offers to it. Knows no particular strategy and no model."""
+"""The interface of strategies, and the steps that a search provides to them."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ Batch = dict[str, Tensor]
 
 
 class Search(Protocol):
-    """The steps that a search offers. Each takes a batch, updates what its name says, and returns the loss in nats.
+    """The steps that a search provides. Each takes a batch, updates what its name says, and returns the loss in nats.
 
-    A strategy of its own kind (second order, policy gradients) composes `loss` with `update_alphas`.
+    A strategy for which these do not suffice (second order, for example) combines `loss` with `update_alphas`.
     """
 
     net: Supernet
@@ -51,7 +51,7 @@ class Search(Protocol):
         Args:
             batch: the data on which every path is scored.
             paths: sampled paths, N of them.
-            advantages: from the losses (N,) of the paths in nats to their advantages (N,), the higher the worse.
+            advantages: function from the losses of the paths in nats (N,) to advantages (N,); higher is worse.
         """
         ...
 
@@ -68,10 +68,10 @@ class Search(Protocol):
 
 
 class Strategy:
-    """How a search moves weights and alphas. Holds no state of its own: a resumed search makes it anew (law 7).
+    """How a search updates weights and alphas. It has no state: a resumed search creates a new one (law 7).
 
     Attributes:
-        streams: for each stream of batches that `step` reads, the task's splits it draws from.
+        streams: by name of each stream of batches that `step` reads, the task's splits that it is drawn from.
         needs_alignment: the strategy compares components as they are, so it needs aligned language models.
         relaxation: name of the relaxation that the strategy needs; None for the recipe's.
     """
@@ -94,7 +94,7 @@ class Strategy:
 
     @classmethod
     def sequences(cls, steps: int, warmup_steps: int, batch_size: int) -> int:
-        """Sequences that a search reads, which every baseline gets for its training as well."""
+        """Number of sequences that a search reads; every baseline is trained on as many more."""
         alpha_steps = steps - warmup_steps if len(cls.streams) > 1 else 0
         return (steps + alpha_steps) * batch_size
 
@@ -110,7 +110,7 @@ class TrainingFree(Strategy):
     batches: ClassVar[int] = 2
 
     def alphas(self, supernet: Supernet, batches: Sequence[Batch]) -> Tensor:
-        """The alphas (S, K), from the supernet on the device of the batches."""
+        """The alphas (S, K). The supernet and the batches are on the same device."""
         raise NotImplementedError
 
     @classmethod

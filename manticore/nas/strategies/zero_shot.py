@@ -1,16 +1,16 @@
 """Zero-shot search: aligned stages are scored as they are, before any training (`--strategy zero-shot`).
 
 The measure of a stage is the Kullback-Leibler divergence from the next-token distribution of the base model when a
-donor replaces that stage, on unlabelled text. The loss itself says less: on text that the base model was not trained
+donor replaces that stage, on unlabelled text. The loss is a worse measure: on text that the base model was not trained
 on, a least-squares projector shrinks updates, which makes predictions less confident and the loss smaller without any
-knowledge gained; and the differences between paths are small beside those between tokens.
+knowledge gained. Differences between paths are also small compared with those between tokens.
 
-What a donor stage is worth after fine-tuning is unknown before; what it disturbs is known, and differs by an order of
-magnitude between stages. So
+The quality of a donor stage after fine-tuning is not known beforehand. Its divergence is, and it differs by an order of
+magnitude between stages. Therefore
 
     score[s, donor] = mean over all s, donors of KL[s, donor]  -  KL[s, donor],      score[s, base] = 0
 
-and a donor gets every stage where it disturbs the base model less than in the mean.
+and the best path has a donor at every stage where the smallest divergence of a donor is below the mean.
 """
 
 from __future__ import annotations
@@ -51,9 +51,8 @@ def token_batches(batches: Sequence[Batch]) -> list[TokenBatch]:
 
 
 def mean_stage_kl(supernet: Supernet, batches: Sequence[Batch]) -> float:
-    """Mean divergence over stages and donors, in nats per token: how much the base model minds donors."""
-    donors = donor_indices(supernet)
-    return fmean(row[donor] for row in stage_kl(supernet, token_batches(batches)) for donor in donors)
+    """Mean divergence over stages and donors, in nats per token; see `stage_kl`."""
+    return donor_mean(supernet, stage_kl(supernet, token_batches(batches)))
 
 
 def stage_kl(supernet: Supernet, batches: Sequence[TokenBatch]) -> list[list[float]]:
@@ -102,6 +101,12 @@ def donor_indices(supernet: Supernet) -> list[int]:
     return [index for index, name in enumerate(supernet.candidates) if name not in (supernet.base, SKIP)]
 
 
+def donor_mean(supernet: Supernet, kl_SK: list[list[float]]) -> float:
+    """Mean of a table (S, K) over all stages and donors."""
+    donors = donor_indices(supernet)
+    return fmean(row[donor] for row in kl_SK for donor in donors)
+
+
 def candidate_scores(supernet: Supernet, kl_SK: list[list[float]]) -> list[list[float]]:
     """Scores of all candidates, (S, K), in nats per token; see the formula above.
 
@@ -109,6 +114,5 @@ def candidate_scores(supernet: Supernet, kl_SK: list[list[float]]) -> list[list[
         supernet: the supernet of the candidates.
         kl_SK: their `stage_kl`.
     """
-    donors = donor_indices(supernet)
-    mean = fmean(row[donor] for row in kl_SK for donor in donors)
+    donors, mean = donor_indices(supernet), donor_mean(supernet, kl_SK)
     return [[(mean if index in donors else 0.0) - kl for index, kl in enumerate(row)] for row in kl_SK]
