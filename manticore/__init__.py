@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from manticore.nas.space import SearchSpace as SearchSpace
     from manticore.nas.supernet import Supernet as Supernet
     from manticore.pipelines.search import Result as Result
+    from manticore.tasks.data import TaskData as TaskData
+    from manticore.tasks.data import task as task
 
 __version__ = "0.1.0"
 
@@ -41,6 +43,7 @@ _exported, _names = lazy_exports(
         "nas.space": ("SearchSpace",),
         "nas.supernet": ("Supernet",),
         "pipelines.search": ("Result",),
+        "tasks.data": ("TaskData", "task"),
     },
 )
 
