@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from manticore.nas.architecture import Architecture as Architecture
     from manticore.nas.space import SearchSpace as SearchSpace
     from manticore.nas.supernet import Supernet as Supernet
+    from manticore.tasks.data import TaskData as TaskData
+    from manticore.tasks.data import task as task
 
 __version__ = "0.1.0"
 
@@ -43,6 +45,7 @@ _exported, _names = lazy_exports(
         "nas.architecture": ("Architecture",),
         "nas.space": ("SearchSpace",),
         "nas.supernet": ("Supernet",),
+        "tasks.data": ("TaskData", "task"),
     },
 )
 

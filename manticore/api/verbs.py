@@ -12,13 +12,14 @@ from manticore.config.loading import load_recipe, merge
 from manticore.experiment.run_dir import open_run_dir, unused_run_dir
 from manticore.nas.space import SearchSpace
 from manticore.pipelines import search as pipeline
+from manticore.tasks.data import TaskSource
 from manticore.utils import assets
 from manticore.utils.console import make_console
 
 
 def search(
     space: SearchSpace | str | Path,
-    task: str | dict[str, Any] = "lra-listops",
+    task: Any = "lra-listops",
     *,
     out: Path | str | None = None,
     config: str | Path | None = None,
@@ -30,7 +31,8 @@ def search(
 
     Args:
         space: a `SearchSpace`, or the name or path of one.
-        task: name of a task, or a mapping of its options (name, preset, data_dir, train, val, test, ...).
+        task: name of a task, a mapping of its options (name, preset, data_dir, train, val, test, ...), or data: what
+            `mc.task` returns or takes. Data in memory is written beside the run folder.
         out: run folder. Default: a new one under `runs/`.
         config: name or path of a recipe. Default: the task's own, if there is one.
         resume: resume the run in `out`.
@@ -45,19 +47,20 @@ def search(
     """
     if not isinstance(space, SearchSpace):
         space = SearchSpace.load(assets.find("spaces", space))
-    task_keys = {"name": task} if isinstance(task, str) else dict(task)
-    name = f"{task_keys.get('name', 'search')}-{'+'.join(space.names)}"
-    folder = Path(out) if out is not None else unused_run_dir(name)
+    source = TaskSource.of(task)
+    folder = Path(out) if out is not None else unused_run_dir(f"{source.name}-{'+'.join(space.names)}")
     open_run_dir(folder, resume)
+    console = make_console(quiet)
     sections = {
         key: dataclasses.asdict(value) if dataclasses.is_dataclass(value) and not isinstance(value, type) else value
         for key, value in options.items()
     }
     saved_models = folder.resolve().with_name(f"{folder.name}.components")
     try:
-        keys = {"space": to_plain_space(space, saved_models), "task": task_keys}
-        recipe, reason = load_recipe(config, merge(keys, sections))
-        return Result(pipeline.run(recipe, folder, make_console(quiet), resume, reason))
+        with source.saved(folder, console) as task_keys:
+            keys = {"space": to_plain_space(space, saved_models), "task": task_keys}
+            recipe, reason = load_recipe(config, merge(keys, sections))
+            return Result(pipeline.run(recipe, folder, console, resume, reason))
     except BaseException:
         if not folder.exists():
             shutil.rmtree(saved_models, ignore_errors=True)
@@ -70,7 +73,7 @@ def to_plain_space(space: SearchSpace, folder: Path) -> dict[str, Any]:
     for spec in space.components:
         if spec.model is not None:
             saved = folder / spec.name
-            spec.model.save_pretrained(saved)
-            spec = dataclasses.replace(spec, model=None, source=str(saved))
+            spec.save_model(saved)
+            spec = dataclasses.replace(spec, model=None, tokenizer=None, source=str(saved))
         specs.append(spec)
     return dataclasses.replace(space, components=tuple(specs)).to_dict()

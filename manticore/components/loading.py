@@ -59,7 +59,10 @@ def load(spec: ComponentSpec, scratch: Scratch | None = None) -> Component:
         ManticoreError: the weights are not available or invalid; the message says why and what to do.
     """
     if spec.model is not None:
-        return Component(spec.name, family_of(spec.model.config), spec.model, source=spec.source or spec.name)
+        family, source = family_of(spec.model.config), spec.source or spec.name
+        if spec.tokenizer is not None:
+            check_vocab_size(spec.tokenizer, spec.model.get_input_embeddings().num_embeddings, spec.name)
+        return Component(spec.name, family, spec.model, source=source, tokenizer=spec.tokenizer)
     entry = CATALOG.get(spec.source)
     init = spec.init if spec.init != "auto" else ("scratch" if entry and scratch else "pretrained")
     if init == "scratch":

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -50,6 +50,7 @@ class ComponentSpec(Checked):
         size: overrides of the sizes a from-scratch component gets (width, layers, heads,
             intermediate_size, state_size, window_size).
         model: a Hugging Face model object to use as it is, instead of a source (Python only).
+        tokenizer: the tokenizer of that model, for tasks of text (Python only).
     """
 
     source: str = ""
@@ -58,6 +59,7 @@ class ComponentSpec(Checked):
     init: Literal["auto", "pretrained", "scratch"] = "auto"
     size: dict[str, int] = field(default_factory=dict)
     model: Any = field(default=None, compare=False, repr=False)
+    tokenizer: Any = field(default=None, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -66,6 +68,16 @@ class ComponentSpec(Checked):
             if key not in sizes:
                 raise UnknownName("field", f"component.size.{key}", [f"component.size.{name}" for name in sizes])
             convert(value, sizes[key], f"component.size.{key}")
+        if self.model is not None and not (hasattr(self.model, "save_pretrained") and hasattr(self.model, "config")):
+            raise ManticoreError(
+                f"a component is a name, a folder or a Hugging Face model, and {type(self.model).__name__} is none; "
+                "wrap your module as a PreTrainedModel with a config, and register its family (mc.register.family)"
+            )
+        if self.tokenizer is not None and (self.model is None or not hasattr(self.tokenizer, "save_pretrained")):
+            what = (
+                "goes with model=; a source has its own" if self.model is None else "must be a Hugging Face tokenizer"
+            )
+            raise ManticoreError(f"tokenizer of component '{self.name or self.source}' {what}")
         if not self.source and self.model is None:
             raise ManticoreError("a component needs a source: an alias, a hub id or a local folder")
         if not self.name:
@@ -75,15 +87,27 @@ class ComponentSpec(Checked):
             raise ManticoreError(f"component name '{self.name}' must be letters, digits, - or _, and not '{SKIP}'")
 
     @classmethod
-    def of(cls, component: Any) -> ComponentSpec:
-        """A spec from a spec, a name, a mapping of fields, or a Hugging Face model object."""
+    def of(cls, component: Any, tokenizer: Any = None) -> ComponentSpec:
+        """A spec from a spec, a name, a mapping of fields, a model object, or a pair of a model and its tokenizer.
+
+        `tokenizer` is that of a model object without one.
+        """
         if isinstance(component, cls):
-            return component
+            without = component.model is not None and component.tokenizer is None
+            return replace(component, tokenizer=tokenizer) if without and tokenizer is not None else component
         if isinstance(component, str | Path):
             return cls(source=str(component))
         if isinstance(component, dict):
             return from_mapping(cls, component, "field", "component.")
-        return cls(model=component)
+        if isinstance(component, tuple | list) and len(component) == 2:
+            return cls(model=component[0], tokenizer=component[1])
+        return cls(model=component, tokenizer=tokenizer)
+
+    def save_model(self, folder: Path) -> None:
+        """Save the model object, and its tokenizer if there is one, as a Hugging Face folder."""
+        for part in (self.model, self.tokenizer):
+            if part is not None:
+                part.save_pretrained(folder)
 
     def to_plain(self) -> str | dict[str, Any]:
         """Plain data that `of` reads: the source alone where nothing else is set, a mapping otherwise.

@@ -94,7 +94,12 @@ def resolve(layers: Sequence[Mapping[str, Any]], preset: str) -> Recipe:
     return from_mapping(Recipe, values, "recipe key")
 
 
-FAMILIES = {"pixels": "lra", "bytes": "lra", **dict.fromkeys(("wikitext", "ptb", "alpaca", "eli5"), "text")}
+FAMILIES = {
+    "pixels": "lra",
+    "bytes": "lra",
+    "labelled": "lra",
+    **dict.fromkeys(("wikitext", "ptb", "alpaca", "eli5"), "text"),
+}
 """For families of tasks without a recipe, the family whose recipe they use."""
 
 

@@ -27,6 +27,11 @@ class RunDir:
         return self.root / "recipe.yaml"
 
     @property
+    def data(self) -> Path:
+        """Name and hash of the data; a run is resumed with the same data only."""
+        return self.root / "data.json"
+
+    @property
     def alphas(self) -> Path:
         """A JSON line for each alpha step."""
         return self.root / "alphas.jsonl"
@@ -60,6 +65,21 @@ class RunDir:
         """Start a run: write its recipe and create the folder of its checkpoints."""
         recipe.save(self.recipe)
         self.checkpoints.mkdir(exist_ok=True)
+
+    def check_data(self, task: str, fingerprint: str) -> None:
+        """Write the hash of a task's data, or compare it with that of the run which is resumed.
+
+        Raises ManticoreError if the data has changed since.
+        """
+        if self.data.exists():
+            saved = read_json(self.data)
+            if not isinstance(saved, dict) or saved.get("hash") != fingerprint:
+                raise ManticoreError(
+                    f"{self.root} was started with other data: the examples of {task} have changed since; "
+                    "restore them, or choose another --out"
+                )
+        else:
+            write_json(self.data, {"task": task, "hash": fingerprint})
 
     def finished_phase(self, phase: str) -> dict[str, Any] | None:
         """The record of a finished phase: tokens, seconds, flops. None if it is not finished."""

@@ -53,8 +53,16 @@ class SearchSpace(Checked):
         projector: str = "linear",
         projector_options: dict[str, Any] | None = None,
         skip: bool = False,
+        *,
+        tokenizer: Any = None,
     ) -> None:
-        specs = _unique(tuple(map(ComponentSpec.of, components)))
+        """A search space; the fields are those of the class.
+
+        Args:
+            components: also model objects, and pairs of a model object and its tokenizer.
+            tokenizer: the tokenizer of all model objects that have none of their own.
+        """
+        specs = _unique(tuple(ComponentSpec.of(component, tokenizer) for component in components))
         for key, value in {
             "components": specs,
             "stages": stages,

@@ -49,6 +49,7 @@ def run(recipe: Recipe, out: Path, console: Console, resume: bool = False, prese
     check_experiment(exp)
     print_summary(exp)
     run_dir.create(recipe)
+    run_dir.check_data(exp.task.name, exp.task.fingerprint())
 
     solo = train_components(exp)  # each component alone, on the same tokens as the hybrid
     base = choose_base(exp, solo)  # provides embedding, residual stream and head

@@ -105,7 +105,7 @@ def _arm_recipe(recipe: Recipe, kind: str, config: ArmConfig, seed: int, learnin
     run = recipe.run
     return replace(
         recipe,
-        task=replace(recipe.task, cache_dir=None, data_dir=_absolute(recipe.task.data_dir), workers=0),
+        task=replace(recipe.task, cache_dir=None, data_dir=_absolute(recipe.task), workers=0),
         search=search if searches else SearchOptions(),
         finetune=finetune,
         selection=replace(recipe.selection, fallback_to_component=True) if kind == "hybrid" else SelectionOptions(),
@@ -202,8 +202,9 @@ def _costs(exp: Experiment, model: TrainedModel) -> dict[str, Any]:
     }
 
 
-def _absolute(folder: str | None) -> str | None:
-    return None if folder is None else str(Path(folder).expanduser().resolve())
+def _absolute(options: TaskOptions) -> tuple[str, ...] | None:
+    """The paths of a task's data, from the root of the file system."""
+    return tuple(str(path.resolve()) for path in options.data_paths) or None
 
 
 def _source_digests(recipe: Recipe, for_text: bool) -> dict[str, Any]:

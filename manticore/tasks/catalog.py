@@ -8,6 +8,7 @@ from pathlib import Path
 
 from manticore.errors import UnknownName
 from manticore.tasks.classification import fashion_mnist as _fashion_mnist  # noqa: F401
+from manticore.tasks.classification import labelled as _labelled  # noqa: F401
 from manticore.tasks.classification import spam as _spam  # noqa: F401
 from manticore.tasks.info import TaskInfo
 from manticore.tasks.language import corpora as _corpora  # noqa: F401

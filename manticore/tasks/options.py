@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from typing import Annotated, Literal, get_args
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_args
 
 from manticore.errors import ManticoreError, UnknownName
-from manticore.utils.fields import Checked, NonNegativeInt, PositiveInt, Range
+from manticore.utils.fields import Checked, NonNegativeInt, PositiveInt, Range, Repeated
 
 Preset = Literal["auto", "cpu", "paper"]
 PRESETS: tuple[str, ...] = get_args(Preset)
@@ -23,8 +24,9 @@ class TaskOptions(Checked):
     preset: Preset = "auto"
     """Scale of the task: paper (the official one), cpu (a short variant), or auto (paper where there is a GPU)."""
 
-    data_dir: str | None = None
-    """Folder with the task's official files, or with text. Default: generate the data, or use the sample text."""
+    data_dir: Annotated[tuple[str, ...], Repeated("PATH")] | str | None = None
+    """Folder with the task's official files; for text one or more files or folders. Default: generate the data, or use
+    the sample text."""
 
     cache_dir: str | None = None
     """Folder for generated data. Default: $MANTICORE_CACHE or ~/.cache/manticore."""
@@ -45,8 +47,23 @@ class TaskOptions(Checked):
     """Number of processes that generate data; 0: all cores if that is faster. Does not change the data."""
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "data_dir", plain_paths(self.data_dir))
         super().__post_init__()
         _ = self.settings
+
+    @property
+    def data_paths(self) -> tuple[Path, ...]:
+        """The files and folders of `data_dir`; empty without one."""
+        paths = (self.data_dir,) if isinstance(self.data_dir, str) else self.data_dir or ()
+        return tuple(Path(path).expanduser() for path in paths)
+
+    @property
+    def data_folder(self) -> Path:
+        """The folder of a task's official files. Raises ManticoreError unless `data_dir` is a single path."""
+        if len(self.data_paths) != 1:
+            number = f"{len(self.data_paths)} paths" if self.data_paths else "no path"
+            raise ManticoreError(f"{self.bare_name} reads one folder, and data_dir has {number}; give one")
+        return self.data_paths[0]
 
     @property
     def bare_name(self) -> str:
@@ -85,6 +102,18 @@ class TaskOptions(Checked):
             official: the same settings of the benchmark.
         """
         return name_with_settings(self.bare_name, settings, official)
+
+
+def plain_paths(value: Any) -> Any:
+    """A path, or a list of them, as text; a list of one path as that path, and anything else as it is.
+
+    Raises ManticoreError for an empty list.
+    """
+    if isinstance(value, list | tuple):
+        if not value:
+            raise ManticoreError("data_dir is an empty list; give a path, or leave it out")
+        return plain_paths(value[0]) if len(value) == 1 else tuple(map(plain_paths, value))
+    return str(value) if isinstance(value, Path) else value
 
 
 def choose_preset(preset: Preset) -> tuple[Literal["cpu", "paper"], str]:

@@ -6,6 +6,7 @@ test.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,12 +15,18 @@ from typing import TypeVar
 import numpy as np
 
 from manticore.errors import BadFile, ManticoreError
-from manticore.tasks.dataset import Examples, Splits, drop_duplicates, halves
+from manticore.tasks.dataset import Examples, Splits, drop_duplicates, drop_seen, halves
 from manticore.tasks.heuristics import Feature
 from manticore.tasks.task import Task
 from manticore.tasks.vocabulary import Vocabulary
 
 SPLIT_NAMES = ("train", "val", "test")
+
+TRAIN_ARCH = "train_arch"
+"""The split that architecture weights are trained on; half of train where the data has none."""
+
+VAL_NAMES = ("val", "valid", "validation", "dev")
+"""First words of the names of validation files."""
 
 DUPLICATES_NOTE = "examples that occur twice are dropped from train and val"
 """Why a split that is read may be smaller than its file."""
@@ -29,11 +36,12 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class TrainValTest:
-    """The three splits of a benchmark."""
+    """The three splits of a benchmark, and `train_arch` where the data has one beside train."""
 
     train: Examples
     val: Examples
     test: Examples
+    train_arch: Examples | None = None
 
     def without_duplicates(self, source: str) -> TrainValTest:
         """The same without duplicates, whose number is logged with the name `source`.
@@ -41,7 +49,10 @@ class TrainValTest:
         Raises ManticoreError if a split becomes empty.
         """
         train, val = drop_duplicates(source, self.train, self.val, self.test)
-        return TrainValTest(train, val, self.test)
+        if self.train_arch is None:
+            return TrainValTest(train, val, self.test)
+        seen = {fingerprint for split in (train, val, self.test) for fingerprint in split.fingerprints()}
+        return TrainValTest(train, val, self.test, drop_seen(seen, f"{source} examples", TRAIN_ARCH, self.train_arch))
 
 
 Loader = Callable[[], TrainValTest]
@@ -78,11 +89,23 @@ class SplitTask(Task):
 
     def build(self) -> Splits:
         splits = self._load()
-        train, train_arch = halves(splits.train, self._seed)
+        if splits.train_arch is None:
+            train, train_arch = halves(splits.train, self._seed)
+        else:
+            train, train_arch = splits.train, splits.train_arch
         return Splits(train=train, train_arch=train_arch, val=splits.val, test=splits.test)
 
     def origin(self) -> str:
         return self._origin
+
+
+def split_of_name(name: str) -> str:
+    """The split that the first word of a file's or a split's name says, such as `val` of `dev.jsonl`; empty if none."""
+    lower = name.lower()
+    if lower.startswith(("train_arch", "train-arch")):
+        return TRAIN_ARCH
+    word = re.split(r"[-_.\d]", lower, maxsplit=1)[0]
+    return "val" if word in VAL_NAMES else word if word in SPLIT_NAMES else ""
 
 
 def find_split_files(folder: Path, names: Mapping[str, str], subfolders: Sequence[str]) -> dict[str, Path]:

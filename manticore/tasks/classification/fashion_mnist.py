@@ -36,7 +36,7 @@ def pixels_fashion_mnist(options: TaskOptions) -> SplitTask:
     Reads the installed package, or its four files in `options.data_dir`, with .gz or without. Raises ManticoreError.
     """
     side_setting(options, SIDE)  # refuses invalid settings before files are read
-    folder = INSTALLED if options.data_dir is None else Path(options.data_dir).expanduser()
+    folder = INSTALLED if options.data_dir is None else options.data_folder
     train, test = (read_split(folder, split) for split in STEMS)
     return image_task(options, SIDE, train, test, CLASSES, str(folder))
 

@@ -37,7 +37,7 @@ def bytes_spam(options: TaskOptions) -> SplitTask:
     Reads the installed package, or a copy of its folder `data` in `options.data_dir`. Raises ManticoreError.
     """
     TextSettings.of(options, SCALES)  # refuses invalid settings before files are read
-    folder = find_package() if options.data_dir is None else Path(options.data_dir).expanduser()
+    folder = find_package() if options.data_dir is None else options.data_folder
     mails = shuffled(sorted(read_folder(folder)), 0)
     tests = len(mails) // MAILS_PER_TEST
     return text_task(options, SCALES, mails[tests:], mails[:tests], CLASSES, str(folder))

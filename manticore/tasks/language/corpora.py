@@ -53,7 +53,7 @@ class Corpus:
 
         def make(options: TaskOptions) -> LanguageTask:
             length = chunk_length(options)
-            source = self.source if options.data_dir is None else options.data_dir
+            source = self.source if options.data_dir is None else str(options.data_folder)
 
             def load() -> DocumentSplits:
                 return self.load(options).drop_overlap(source).take_first(options, source)
@@ -87,7 +87,7 @@ class Corpus:
             splits = load_hub_dataset(self.source, self.splits, hint, self.config, self.revision)
             documents = [self.documents(rows) for rows in splits]
         else:
-            folder = Path(options.data_dir).expanduser()
+            folder = options.data_folder
             missing = [name for name in self.files if not (folder / name).is_file()]
             if missing:
                 raise BadFile(folder / missing[0], f"no such file; expected {', '.join(self.files)} there")

@@ -1,4 +1,4 @@
-"""Documents in train, validation and test split, such that no group of documents is in two splits.
+"""Documents in splits such that no group of documents is in two of them.
 
 A group is what a dataset says, such as all records of one thread, or a long document that was cut into passages. Knows
 no dataset and no tokens.
@@ -7,14 +7,18 @@ no dataset and no tokens.
 from __future__ import annotations
 
 import hashlib
+import json
 import logging
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from manticore.errors import ManticoreError
 from manticore.tasks.language.documents import passages
 from manticore.tasks.options import TaskOptions
-from manticore.tasks.splits import SPLIT_NAMES, shuffled, take_first
+from manticore.tasks.splits import SPLIT_NAMES, TRAIN_ARCH, shuffled, take_first
+from manticore.utils.io import write_text
 
 log = logging.getLogger(__name__)
 
@@ -35,12 +39,14 @@ class DocumentSplits:
     Attributes:
         train, val, test: documents.
         groups: name of the group of each document that belongs to one.
+        train_arch: documents of that split; None: half of train.
     """
 
     train: list[str]
     val: list[str]
     test: list[str]
     groups: Groups = field(default_factory=dict)
+    train_arch: list[str] | None = None
 
     @classmethod
     def split(cls, pools: Iterable[Groups], seed: int, source: str) -> DocumentSplits:
@@ -68,12 +74,48 @@ class DocumentSplits:
         test, val, train = (list(dict.fromkeys(shuffled(documents, seed))) for documents in splits)
         return cls(train, val, test, names)
 
+    @classmethod
+    def complete(cls, pools: Mapping[str, Groups], seed: int, source: str) -> DocumentSplits:
+        """The splits of which some are known: each missing one gets about a tenth of the bytes of train.
+
+        Args:
+            pools: by split, documents with their groups; there is train.
+            seed: seed of the shuffles.
+            source: where the documents come from, for the error message.
+
+        Raises ManticoreError if train has too few groups.
+        """
+        missing = [name for name in ("test", "val") if name not in pools]
+        if len(missing) == 2 and TRAIN_ARCH not in pools:
+            return cls.split([pools["train"]], seed, source)
+        documents = {name: list(pool) for name, pool in pools.items()}
+        if missing:
+            groups = shuffled(group_documents(sorted(pools["train"]), pools["train"]), seed)
+            if len(groups) < len(missing) + 2:
+                raise ManticoreError(
+                    f"{source}: {len(groups)} unrelated documents or passages of train are too few to take "
+                    f"{' and '.join(missing)} from them; give more text, a smaller passage, or these splits"
+                )
+            *taken, documents["train"] = allocate(groups, (1 / HELD_OUT,) * len(missing))
+            documents |= dict(zip(missing, taken, strict=True))
+        names = {text: group for pool in pools.values() for text, group in pool.items()}
+        return cls(documents["train"], documents["val"], documents["test"], names, documents.get(TRAIN_ARCH))
+
+    @property
+    def by_name(self) -> dict[str, list[str]]:
+        """The documents by split, without `train_arch` where it is half of train."""
+        splits = {name: getattr(self, name) for name in (*SPLIT_NAMES, TRAIN_ARCH)}
+        return {name: documents for name, documents in splits.items() if documents is not None}
+
     def take_first(self, options: TaskOptions, source: str) -> DocumentSplits:
         """The first documents of each split, as many as the options say. Raises ManticoreError if there are fewer."""
         train, val, test = (
             list(take_first(getattr(self, name), getattr(options, name), name, source)) for name in SPLIT_NAMES
         )
-        return DocumentSplits(train, val, test, self.groups)
+        arch = self.train_arch
+        if arch is not None and options.train is not None:  # both parts count as training documents
+            train, arch = train[: (options.train + 1) // 2], arch[: options.train // 2]
+        return DocumentSplits(train, val, test, self.groups, arch)
 
     def drop_overlap(self, source: str) -> DocumentSplits:
         """The same without overlap of splits, by group: dropped from val what is in test, from train what is in either.
@@ -82,33 +124,56 @@ class DocumentSplits:
         """
         seen: set[str] = set()
         kept: dict[str, list[str]] = {}
-        for name in ("test", "val", "train"):
-            documents: list[str] = getattr(self, name)
+        splits = self.by_name
+        for name in (name for name in ("test", "val", TRAIN_ARCH, "train") if name in splits):
+            documents = splits[name]
             kept[name] = [text for text in documents if seen.isdisjoint((text, self.groups.get(text, text)))]
             seen |= {key for text in documents for key in (text, self.groups.get(text, text))}
             if documents and not kept[name]:
                 raise ManticoreError(f"{source}: all documents of {name} also occur in the splits it must not overlap")
-        dropped = {name: len(getattr(self, name)) - len(documents) for name, documents in kept.items()}
+        dropped = {name: len(splits[name]) - len(documents) for name, documents in kept.items()}
         if not any(dropped.values()):
             return self
         log.warning(
             "%s: dropped %d documents of train and %d of val, which also occur in test or val",
             source,
-            dropped["train"],
+            dropped["train"] + dropped.get(TRAIN_ARCH, 0),
             dropped["val"],
         )
-        return DocumentSplits(**kept, groups=self.groups)
+        return DocumentSplits(kept["train"], kept["val"], kept["test"], self.groups, kept.get(TRAIN_ARCH))
 
     def halves(self, seed: int, source: str) -> tuple[list[str], list[str]]:
-        """Train in two halves of about as many bytes, for the splits train and train_arch; no group is in both.
+        """The splits train and train_arch: where the data has one of them, train in two halves of about as many bytes.
 
-        Raises ManticoreError if all of train is one group.
+        No group is in both. Raises ManticoreError if all of train is one group.
         """
+        if self.train_arch is not None:
+            return self.train, self.train_arch
         groups = shuffled(group_documents(self.train, self.groups), seed)
         if len(groups) < 2:
             raise ManticoreError(f"{source}: all of train is one group; more text is needed, or a smaller passage")
         train, train_arch = allocate(groups, (0.5,))
         return train, train_arch
+
+    def write(self, folder: Path) -> list[Path]:
+        """A `.jsonl` file for each split: a record for each document, with its `group` if that has several.
+
+        Raises ManticoreError if a file exists.
+        """
+        splits = self.by_name
+        files = {name: folder / f"{name}.jsonl" for name in splits}
+        for file in files.values():
+            if file.exists():
+                raise ManticoreError(f"{file} exists; choose another folder")
+        names = [self.groups.get(text, text) for documents in splits.values() for text in documents]
+        numbers = {name: number for number, (name, count) in enumerate(Counter(names).items()) if count > 1}
+        for split, file in files.items():
+            records: list[dict[str, object]] = []
+            for text in splits[split]:
+                number = numbers.get(self.groups.get(text, text))
+                records.append({"text": text} if number is None else {"text": text, "group": number})
+            write_text(file, "".join(f"{json.dumps(record, ensure_ascii=False)}\n" for record in records))
+        return list(files.values())
 
 
 def group_documents(documents: Iterable[str], groups: Groups) -> list[list[str]]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -22,10 +21,8 @@ from manticore.tasks.info import TaskInfo
 from manticore.tasks.language.chunking import chunk
 from manticore.tasks.language.splitting import DocumentSplits
 from manticore.tasks.options import TaskOptions, choose_preset
-from manticore.tasks.splits import SPLIT_NAMES
 from manticore.tasks.task import HeadSpec, Task
 from manticore.tasks.vocabulary import Vocabulary
-from manticore.utils.io import write_text
 
 if TYPE_CHECKING:
     import torch
@@ -127,7 +124,7 @@ class LanguageTask(Task):
         return 1
 
     def texts(self) -> DocumentSplits:
-        """The documents of train, val and test, loaded at the first call."""
+        """The documents of the splits, loaded at the first call."""
         if self._texts is None:
             self._texts = self._load()
         return self._texts
@@ -163,7 +160,7 @@ class LanguageTask(Task):
             f"{split} {len(examples):,} ({_num_bytes(examples) / 1e6:.2f} MB)"
             for split, examples in vars(splits).items()
         )
-        documents = len(texts.train) + len(texts.val) + len(texts.test)
+        documents = sum(map(len, texts.by_name.values()))
         return (
             f"{self.name}: {documents:,} documents in chunks of up to {self.max_length} tokens: {sizes}; "
             f"vocabulary of {self.vocabulary.size:,} tokens; {self._origin}"
@@ -175,21 +172,8 @@ class LanguageTask(Task):
         return pad_batch(batch, pad or 0, self.per_token)
 
     def write(self, folder: Path) -> list[Path]:
-        """train.jsonl, val.jsonl and test.jsonl: a record for each document, with its `group` if that has several."""
-        files = {split: folder / f"{split}.jsonl" for split in SPLIT_NAMES}
-        for file in files.values():
-            if file.exists():
-                raise ManticoreError(f"{file} exists; choose another folder")
-        texts = self.texts()
-        names = [texts.groups.get(text, text) for split in SPLIT_NAMES for text in getattr(texts, split)]
-        numbers = {name: number for number, (name, count) in enumerate(Counter(names).items()) if count > 1}
-        for split, file in files.items():
-            records: list[dict[str, object]] = []
-            for text in getattr(texts, split):
-                number = numbers.get(texts.groups.get(text, text))
-                records.append({"text": text} if number is None else {"text": text, "group": number})
-            write_text(file, "".join(f"{json.dumps(record, ensure_ascii=False)}\n" for record in records))
-        return list(files.values())
+        """train.jsonl, val.jsonl and test.jsonl; see `DocumentSplits.write`."""
+        return self.texts().write(folder)
 
 
 def _num_bytes(examples: Examples) -> int:

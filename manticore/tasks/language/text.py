@@ -13,7 +13,8 @@ from manticore.tasks.language.documents import FIELDS, KINDS, read_grouped_docum
 from manticore.tasks.language.splitting import HELD_OUT, DocumentSplits, Groups, group_passages
 from manticore.tasks.language.task import SETTING_HELP, LanguageTask, chunk_length
 from manticore.tasks.options import TaskOptions, format_settings
-from manticore.tasks.splits import SPLIT_NAMES
+from manticore.tasks.saved import check_saved
+from manticore.tasks.splits import SPLIT_NAMES, TRAIN_ARCH, split_of_name
 from manticore.tasks.task import task_infos, tasks
 from manticore.utils import assets
 
@@ -26,8 +27,6 @@ LAYOUT = (
     "by their names; or the hub's name of a data set that has a column "
     f"{' or '.join(FIELDS)}"
 )
-VAL_NAMES = ("val", "valid", "validation", "dev")
-"""First words of the names of validation files."""
 
 
 @tasks.register(NAME)
@@ -38,15 +37,15 @@ def text(options: TaskOptions) -> LanguageTask:
     ManticoreError.
     """
     length, passage = chunk_length(options), options.int_setting("passage", PASSAGE, range(1 << 30))
-    path = str(SAMPLE) if options.data_dir is None else options.data_dir
-    source = SAMPLE_DESCRIPTION if options.data_dir is None else path
+    paths = (options.data_dir,) if isinstance(options.data_dir, str) else options.data_dir or (str(SAMPLE),)
+    source = SAMPLE_DESCRIPTION if options.data_dir is None else " + ".join(paths)
 
     def load() -> DocumentSplits:
-        return load_documents(path, passage, options.seed).drop_overlap(source).take_first(options, source)
+        return load_documents(paths, passage, options.seed).drop_overlap(source).take_first(options, source)
 
     settings: dict[str, object] = {"length": length, "passage": passage}
     own = {key: value for key, value in settings.items() if key in options.settings}
-    name = NAME if options.data_dir is None else f"{NAME}:{Path(path).name}"
+    name = NAME if options.data_dir is None else f"{NAME}:{'+'.join(Path(path).name for path in paths)}"
     name = f"{name}@{format_settings(own)}" if own else name
     return LanguageTask(name, load, length, options.seed, f"read from {source}", settings)
 
@@ -71,29 +70,42 @@ def info(options: TaskOptions) -> TaskInfo:
     )
 
 
-def load_documents(source: str, passage: int, seed: int) -> DocumentSplits:
-    """The documents of a file, a folder or a dataset of the hub, in three splits. Raises ManticoreError."""
-    path = Path(source).expanduser()
-    if not path.exists():
-        if "/" not in source or source.startswith((".", "/", "~")):
+def load_documents(sources: Sequence[str], passage: int, seed: int) -> DocumentSplits:
+    """The documents of files and folders, or of a dataset of the hub, in splits. Raises ManticoreError."""
+    if len(sources) == 1 and not Path(sources[0]).expanduser().exists() and _may_be_on_hub(sources[0]):
+        return _from_hub(sources[0], passage, seed)
+    files: dict[str, list[str]] = {}
+    groups: dict[str, dict[str, str]] = {}
+    paths: dict[str, Path] = {}
+    for number, source in enumerate(sources, start=1):
+        path = Path(source).expanduser()
+        if not path.exists():
             raise ManticoreError(f"no such file or folder of text: {source}")
-        return _from_hub(source, passage, seed)
-    files, groups = read_grouped_documents(path)
+        check_saved(path)
+        for name, documents in (read := read_grouped_documents(path))[0].items():
+            key = name if name not in files else f"{name} of {source} ({number})"
+            files[key], groups[key] = documents, read[1][name]
+            paths[key] = path / name if path.is_dir() else path
+    source = " + ".join(map(str, sources))
     split_of = _splits_by_name(list(files))
     if not split_of:
         named = {text: group for file_groups in groups.values() for text, group in file_groups.items()}
         return _split_files(files, named, passage, seed, source)
     if missing := [split for split in SPLIT_NAMES if split not in split_of.values()]:
-        raise BadFile(path, f"has files for some splits and none for {' and '.join(missing)}; name all or none so")
+        raise BadFile(source, f"has files for some splits and none for {' and '.join(missing)}; name all or none so")
     if unnamed := [name for name, split in split_of.items() if not split]:
-        raise BadFile(path / unnamed[0], f"is none of {', '.join(SPLIT_NAMES)}, which its folder has; take it out")
+        raise BadFile(paths[unnamed[0]], f"is none of {', '.join(SPLIT_NAMES)}, which its folder has; take it out")
     # Every file numbers its own groups.
     named = {text: f"{name}: {group}" for name, file_groups in groups.items() for text, group in file_groups.items()}
-    train, val, test = (
-        group_passages([text for name in files if split_of[name] == split for text in files[name]], passage, named)
-        for split in SPLIT_NAMES
-    )
-    return DocumentSplits(list(train), list(val), list(test), train | val | test)
+    texts: dict[str, list[str]] = {split: [] for split in (*SPLIT_NAMES, TRAIN_ARCH) if split in split_of.values()}
+    for name, documents in files.items():
+        texts[split_of[name]] += documents
+    pools = {split: group_passages(documents, passage, named) for split, documents in texts.items()}
+    return DocumentSplits.complete(pools, seed, source)
+
+
+def _may_be_on_hub(source: str) -> bool:
+    return "/" in source and not source.startswith((".", "/", "~"))
 
 
 def _split_files(
@@ -112,16 +124,10 @@ def _splits_by_name(names: Sequence[str]) -> dict[str, str]:
 
     They do if some file is called `train` or `test`, or if every file is named like a split and one like train or test.
     """
-    splits = {name: _split_of(name) for name in names}
+    splits = {name: split_of_name(name) for name in names}
     plain = any(re.fullmatch(r"train|test", re.split(r"[.-]", name, maxsplit=1)[0]) for name in names)
     all_named = all(splits.values()) and not {"train", "test"}.isdisjoint(splits.values())
     return splits if len(names) > 1 and (plain or all_named) else {}
-
-
-def _split_of(name: str) -> str:
-    """The split that the first word of a file's name says; empty if none."""
-    word = re.split(r"[-_.\d]", name.lower(), maxsplit=1)[0]
-    return "val" if word in VAL_NAMES else word if word in SPLIT_NAMES else ""
 
 
 def _from_hub(source: str, passage: int, seed: int) -> DocumentSplits:

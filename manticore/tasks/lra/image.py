@@ -39,7 +39,7 @@ def lra_image(options: TaskOptions) -> SplitTask:
     """
     side_setting(options, SIDE)  # refuses invalid settings before files are read
     if options.data_dir is not None:
-        folder = Path(options.data_dir).expanduser()
+        folder = options.data_folder
         train, test, source = read_folder(folder, "train"), read_folder(folder, "test"), str(folder)
     else:
         hint = f"unpack cifar-10-binary.tar.gz and give --data-dir: {LAYOUT}"

@@ -69,7 +69,7 @@ def lra_retrieval(options: TaskOptions) -> PairTask:
             f"'{options.bare_name}' is in the Long Range Arena's archive only: unpack lra_release.gz (a tar file) and "
             f"give --data-dir: a folder with {', '.join(FILES.values())}"
         )
-    folder = Path(options.data_dir).expanduser()
+    folder = options.data_folder
     pairs = {
         split: read_file(path, getattr(options, split), getattr(scale, split))
         for split, path in find_split_files(folder, FILES, SUBFOLDERS).items()

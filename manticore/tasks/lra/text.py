@@ -36,7 +36,7 @@ def lra_text(options: TaskOptions) -> SplitTask:
     """
     TextSettings.of(options, SCALES)  # refuses invalid settings before files are read
     if options.data_dir is not None:
-        folder = Path(options.data_dir).expanduser()
+        folder = options.data_folder
         train, test, source = read_folder(folder, "train"), read_folder(folder, "test"), str(folder)
     else:
         hint = f"unpack aclImdb_v1.tar.gz and give --data-dir: {LAYOUT}"

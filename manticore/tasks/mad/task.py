@@ -207,7 +207,7 @@ def from_files(family: MadFamily, options: TaskOptions) -> MadTask:
 
 def _find(family: MadFamily, options: TaskOptions) -> tuple[Path, Puzzle]:
     """The one folder with the settings of the options, and all its settings."""
-    data_dir = Path(str(options.data_dir)).expanduser()
+    data_dir = options.data_folder
     required = {key: value for key, value in options.settings.items() if key != "train"}
     matches = {}
     for folder in find_folders(data_dir, family.code):

@@ -171,7 +171,7 @@ def from_files(options: TaskOptions) -> ListOps:
     """
     if options.settings:
         raise ManticoreError(f"{', '.join(options.settings)} shape generated data and cannot be combined with data_dir")
-    folder = Path(str(options.data_dir)).expanduser()
+    folder = options.data_folder
     read = {split: _pack(read_file(path, getattr(options, split))) for split, path in find_files(folder).items()}
     splits = TrainValTest(**read).without_duplicates("ListOps")
     name, max_length = _name_by_lengths(splits)

@@ -143,7 +143,7 @@ def file_sizes(sizes: dict[str, int], options: TaskOptions) -> dict[str, int]:
 
 def from_files(options: TaskOptions, size: int) -> Pathfinder:
     """Pathfinder from the official folders, which are read and checked now: of the level set, or the hardest there."""
-    folder, level = level_folder(Path(str(options.data_dir)).expanduser(), size, options.settings.get("level"))
+    folder, level = level_folder(options.data_folder, size, options.settings.get("level"))
     read = {
         split: pack(*read_images(take_first(files, getattr(options, split), split, str(folder)), size))
         for split, files in list_images(folder).items()
