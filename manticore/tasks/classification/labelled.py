@@ -215,18 +215,18 @@ def _task_of_tokens(
     options: TaskOptions, records: Mapping[str, Sequence[Record]], names: Sequence[str], source: str
 ) -> SplitTask:
     """Token sequences: words, those of train, with EOS at the end; or numbers, which are the ids."""
-    words = isinstance(records["train"][0]["tokens"][0], str)
-    counted = records["train"] if words else [record for items in records.values() for record in items]
+    textual = isinstance(records["train"][0]["tokens"][0], str)
+    counted = records["train"] if textual else [record for items in records.values() for record in items]
     tokens = {token for record in counted for token in record["tokens"]}
-    vocabulary = Vocabulary.of(sorted(tokens)) if words else Vocabulary.plain(max(tokens) + 1)
-    end = [vocabulary.eos] if words else []
+    vocabulary = Vocabulary.of(sorted(tokens)) if textual else Vocabulary.plain(max(tokens) + 1)
+    end = [vocabulary.eos] if textual else []
     longest = len(end) + max(len(record["tokens"]) for items in records.values() for record in items)
     most = options.int_setting("length", longest, range(1 + len(end), 1 << 20))
     index_of = {name: index for index, name in enumerate(names)}
     per_token = "labels" in records["train"][0]
 
     def encode(record: Record) -> tuple[list[int], int | list[int]]:
-        ids = (vocabulary.encode(record["tokens"]) if words else record["tokens"])[: most - len(end)]
+        ids = (vocabulary.encode(record["tokens"]) if textual else record["tokens"])[: most - len(end)]
         classes = _classes(record, index_of)
         return ids + end, classes[: len(ids)] + [IGNORE] * len(end) if per_token else classes[0]
 
