@@ -24,11 +24,19 @@ if TYPE_CHECKING:
     from manticore.api.verbs import search as search
     from manticore.components.spec import ComponentSpec as ComponentSpec
     from manticore.errors import ManticoreError as ManticoreError
+    from manticore.nas import nn as nn
     from manticore.nas.architecture import Architecture as Architecture
+    from manticore.nas.discretize import discretize as discretize
+    from manticore.nas.searchable import alphas as alphas
+    from manticore.nas.searchable import weights as weights
     from manticore.nas.space import SearchSpace as SearchSpace
     from manticore.nas.supernet import Supernet as Supernet
     from manticore.tasks.data import TaskData as TaskData
     from manticore.tasks.data import task as task
+    from manticore.training.callbacks import AlphaRecord as AlphaRecord
+    from manticore.training.data import SearchData as SearchData
+    from manticore.training.modules import FinetuneModule as FinetuneModule
+    from manticore.training.search_module import SearchModule as SearchModule
 
 __version__ = "0.1.0"
 
@@ -43,16 +51,25 @@ _exported, _names = lazy_exports(
         "components.spec": ("ComponentSpec",),
         "errors": ("ManticoreError",),
         "nas.architecture": ("Architecture",),
+        "nas.discretize": ("discretize",),
+        "nas.searchable": ("alphas", "weights"),
         "nas.space": ("SearchSpace",),
         "nas.supernet": ("Supernet",),
         "tasks.data": ("TaskData", "task"),
+        "training.callbacks": ("AlphaRecord",),
+        "training.data": ("SearchData",),
+        "training.modules": ("FinetuneModule",),
+        "training.search_module": ("SearchModule",),
     },
 )
 
 
+_modules = {"nn": "manticore.nas.nn", "register": "manticore.register"}
+
+
 def __getattr__(name: str) -> Any:
-    return import_module("manticore.register") if name == "register" else _exported(name)
+    return import_module(_modules[name]) if name in _modules else _exported(name)
 
 
 def __dir__() -> list[str]:
-    return sorted([*_names(), "__version__", "register"])
+    return sorted([*_names(), "__version__", *_modules])

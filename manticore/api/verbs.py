@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from manticore.experiment.run_dir import open_run_dir, unused_run_dir
 from manticore.nas.space import SearchSpace
 from manticore.pipelines import search as pipeline
 from manticore.tasks.data import TaskSource
+from manticore.training.user_trainer import UserTrainer
 from manticore.utils import assets
 from manticore.utils.console import make_console
 
@@ -25,6 +27,9 @@ def search(
     config: str | Path | None = None,
     resume: bool = False,
     quiet: bool = False,
+    callbacks: Any = (),
+    logger: Any = None,
+    trainer: Mapping[str, Any] | None = None,
     **options: Any,
 ) -> Result:
     """Search for the best hybrid of a space on a task, fine-tune it, compare it and export it.
@@ -37,6 +42,11 @@ def search(
         config: name or path of a recipe. Default: the task's own, if there is one.
         resume: resume the run in `out`.
         quiet: print nothing.
+        callbacks: Lightning callbacks of all phases of training, or a function from a phase's name to callbacks. A
+            callback reads the name as `module.phase`.
+        logger: a Lightning logger or several, beside CSV and TensorBoard; metrics are called `search/loss`, with the
+            phase in front. Or a function from a phase's name to loggers.
+        trainer: flags of the Lightning Trainer of all phases, such as `{"profiler": "simple"}`.
         options: other sections of the recipe, as mappings such as `search={"steps": 100}, run={"seed": 1}` or as
             options objects.
 
@@ -47,6 +57,7 @@ def search(
     """
     if not isinstance(space, SearchSpace):
         space = SearchSpace.load(assets.find("spaces", space))
+    user = UserTrainer(callbacks, logger, trainer or {})
     source = TaskSource.of(task)
     folder = Path(out) if out is not None else unused_run_dir(f"{source.name}-{'+'.join(space.names)}")
     open_run_dir(folder, resume)
@@ -60,7 +71,7 @@ def search(
         with source.saved(folder, console) as task_keys:
             keys = {"space": to_plain_space(space, saved_models), "task": task_keys}
             recipe, reason = load_recipe(config, merge(keys, sections))
-            return Result(pipeline.run(recipe, folder, console, resume, reason))
+            return Result(pipeline.run(recipe, folder, console, resume, reason, user))
     except BaseException:
         if not folder.exists():
             shutil.rmtree(saved_models, ignore_errors=True)

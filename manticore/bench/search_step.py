@@ -90,7 +90,7 @@ def optimizer_step(net: nn.Module, loss: Callable[[], Tensor], alphas: bool = Fa
     named = [(name, p) for name, p in net.named_parameters() if (name == "alpha") == alphas]
     trainable = [p for _, p in named]
     optimizer = (
-        Strategy().alpha_optimizer(trainable[0], AlphaOptions()) if alphas else weight_optimizer(named, WeightOptions())
+        Strategy().alpha_optimizer(trainable, AlphaOptions()) if alphas else weight_optimizer(named, WeightOptions())
     )
 
     def thunk() -> None:

@@ -33,6 +33,7 @@ from manticore.training.metrics import metrics
 from manticore.training.modules import LoopOptions, TrainModule
 from manticore.training.scoring import Score, score
 from manticore.training.trainer import Hardware, fit
+from manticore.training.user_trainer import UserTrainer
 from manticore.utils.console import info
 
 Net = TypeVar("Net", bound=nn.Module)
@@ -89,6 +90,7 @@ class Experiment:
         preset_reason: why the task has its preset.
         seconds: duration of each phase, by name.
         cache: objects that are loaded or computed once for the run.
+        user: what the user adds to the Trainer of every phase.
     """
 
     recipe: Recipe
@@ -99,6 +101,7 @@ class Experiment:
     preset_reason: str = ""
     seconds: dict[str, float] = field(default_factory=dict)
     cache: ExperimentCache = field(default_factory=ExperimentCache, repr=False)
+    user: UserTrainer = field(default_factory=UserTrainer, repr=False)
 
     @classmethod
     def open(
@@ -109,6 +112,7 @@ class Experiment:
         task: Task | None = None,
         hardware: Hardware | None = None,
         preset_reason: str = "",
+        user: UserTrainer | None = None,
     ) -> Experiment:
         """Load the components, and the task and the hardware of the recipe where they are not given.
 
@@ -116,7 +120,7 @@ class Experiment:
         """
         task = task or load_task(recipe.task)
         hardware = hardware or setup_hardware(recipe.run)
-        exp = cls(recipe, task, hardware, run_dir, console, preset_reason)
+        exp = cls(recipe, task, hardware, run_dir, console, preset_reason, user=user or UserTrainer())
         _ = exp.components  # an error in one of them is raised here
         return exp
 
@@ -221,7 +225,7 @@ class Experiment:
             self.seconds[phase] = record["seconds"]
             return PhaseResult(_evaluated(net), record["tokens"], record["seconds"], self.task, record["flops"])
         started = time.monotonic()
-        fit(training, streams(), phase, self.run_dir.checkpoints, self.hardware, self.console, callbacks)
+        fit(training, streams(), phase, self.run_dir.checkpoints, self.hardware, self.console, callbacks, self.user)
         seconds = time.monotonic() - started
         return self.keep(phase, net, training.tokens, seconds, training.step_count, training.flops)
 

@@ -20,7 +20,8 @@ from manticore.nas.strategies import TrainingFree, strategies
 from manticore.nas.supernet import Supernet
 from manticore.training.batching import Batch, BatchSampler, batch_to
 from manticore.training.callbacks import AlphaRecord
-from manticore.training.modules import SearchModule, TrainModule
+from manticore.training.modules import TrainModule
+from manticore.training.search_module import SearchModule
 
 TRAINING_SPLITS = ("train", "train_arch")
 """Splits that every model but the supernet is trained on."""

@@ -17,6 +17,7 @@ from transformers.pytorch_utils import Conv1D
 from manticore.modeling.heads import Head
 from manticore.modeling.segments import Segment
 from manticore.nas.baselines import Backbone
+from manticore.nas.searchable import MixedOpModel, alphas
 from manticore.nas.supernet import Supernet
 
 
@@ -26,8 +27,8 @@ def parameters(module: nn.Module) -> int:
 
 
 def model_parameters(net: nn.Module) -> int:
-    """Number of parameters of a model, without the alphas of a supernet."""
-    return parameters(net) - (net.alpha.numel() if isinstance(net, Supernet) else 0)
+    """Number of parameters of a model, without the alphas of a search."""
+    return parameters(net) - sum(alpha.numel() for alpha in alphas(net))
 
 
 def flops(module: nn.Module, length: int) -> float:
@@ -80,14 +81,16 @@ class FlopCounter:
 
     def __init__(self, net: nn.Module, length: int) -> None:
         self._whole = flops(net, length)
-        self._supernet = net if isinstance(net, Supernet) else None
-        if self._supernet is not None:
-            self._stages = branch_costs(self._supernet, length)[1]
-            self._fixed = fixed_costs(self._supernet, length)[1]
+        self._stages: list[dict[str, float]] | None = None
+        if isinstance(net, Supernet):
+            self._stages = [dict(zip(net.candidates, row, strict=True)) for row in branch_costs(net, length)[1]]
+            self._fixed = fixed_costs(net, length)[1]
+        elif isinstance(net, MixedOpModel):
+            self._stages = [{name: flops(op, length) for name, op in layer.ops.items()} for layer in net.mixed_ops]
+            self._fixed = self._whole - sum(sum(row.values()) for row in self._stages)
 
     def forward(self, path: Sequence[str] | None = None) -> float:
-        """Operations per token of the whole net, or of one path of a supernet."""
-        if self._supernet is None or path is None:
+        """Operations per token of the whole net, or of one path of a network that is searched."""
+        if self._stages is None or path is None:
             return self._whole
-        choices = [self._supernet.candidates.index(choice) for choice in path]
-        return self._fixed + sum(row[choice] for row, choice in zip(self._stages, choices, strict=True))
+        return self._fixed + sum(row[choice] for row, choice in zip(self._stages, path, strict=True))

@@ -143,6 +143,21 @@ class Supernet(nn.Module):
         spec = BranchSpec(name, self.base, stage, segment, component.width, self.stream, self.projector)
         return self.wiring.branch(spec, searching=True)
 
+    @property
+    def alphas(self) -> list[nn.Parameter]:
+        """The parameters that the mixing weights are computed from; see `Searchable`."""
+        return [self.alpha]
+
+    @property
+    def alpha_table(self) -> Tensor:
+        """The values of the alphas, (S, K)."""
+        return self.alpha.detach()
+
+    @property
+    def trains_single_paths(self) -> bool:
+        """Whether a path can be trained by itself; not in every topology."""
+        return self.space.supports("sample_paths")
+
     def branch(self, stage: int, name: str) -> nn.Module:
         """The branch of a candidate at a stage."""
         branches = self.stages[stage]

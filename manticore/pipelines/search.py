@@ -25,10 +25,18 @@ from manticore.report.run.page import write_run_report
 from manticore.report.run.reading import Run, add_logs, read_run
 from manticore.report.run.tables import comparison_table
 from manticore.results.search import HYBRID
+from manticore.training.user_trainer import UserTrainer
 from manticore.utils.console import info
 
 
-def run(recipe: Recipe, out: Path, console: Console, resume: bool = False, preset_reason: str = "") -> Run:
+def run(
+    recipe: Recipe,
+    out: Path,
+    console: Console,
+    resume: bool = False,
+    preset_reason: str = "",
+    user: UserTrainer | None = None,
+) -> Run:
     """Search for the best hybrid of a space on a task, and export it.
 
     Args:
@@ -37,6 +45,7 @@ def run(recipe: Recipe, out: Path, console: Console, resume: bool = False, prese
         console: where progress is printed.
         resume: continue the run in `out`, if it holds one.
         preset_reason: why the task has its preset. Default: the reason that `choose_preset` gives.
+        user: what the user adds to the Trainer of every phase.
 
     Raises ManticoreError, before anything is written, if the recipe cannot be carried out.
     """
@@ -44,7 +53,7 @@ def run(recipe: Recipe, out: Path, console: Console, resume: bool = False, prese
     if run_dir.metrics.exists():
         info(console, f"{out} is complete; nothing to do.")
         return show(read_run(out), console)
-    exp = Experiment.open(recipe, run_dir, console, preset_reason=preset_reason)
+    exp = Experiment.open(recipe, run_dir, console, preset_reason=preset_reason, user=user)
     exp = exp.for_component(exp.space.base or exp.space.names[0])
     check_experiment(exp)
     print_summary(exp)

@@ -16,6 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from manticore.errors import ManticoreError
 from manticore.tasks.dataset import IGNORE, Example, Examples
 
 Batch = dict[str, Tensor]
@@ -35,8 +36,15 @@ def micro_batches(batch: Batch, size: int) -> Iterator[tuple[Batch, float]]:
 
     Yields each micro-batch with its share of the batch's scored labels; micro-batches without a scored label are
     skipped. An example may have several rows of ids, as in a pair task: the batch has the first rows of all examples,
-    then all second rows.
+    then all second rows. A batch of a user's own, without `labels`, stays whole.
+
+    Raises ManticoreError if a batch without `labels` is to be split.
     """
+    if not isinstance(batch, Mapping) or "labels" not in batch:
+        if size:
+            raise ManticoreError("micro_batch_size splits batches that are mappings with 'labels'; use smaller batches")
+        yield batch, 1.0
+        return
     count = len(batch["labels"])
     size = size or count
     scored = int((batch["labels"] != IGNORE).sum())

@@ -11,8 +11,8 @@ from typing import Any
 import lightning
 from rich.console import Console
 
-from manticore.nas.supernet import Supernet
-from manticore.training.modules import SearchModule, TrainModule
+from manticore.training.modules import TrainModule
+from manticore.training.search_module import SearchModule
 from manticore.utils.console import ProgressUpdate, info, progress_bar
 from manticore.utils.io import atomic_write
 
@@ -56,12 +56,12 @@ class AlphaRecord(lightning.Callback):
         assert isinstance(module, SearchModule)
         if "alpha_loss" not in module.last_metrics:
             return
-        net: Supernet = module.net
+        net = module.net
         record = {
             "step": module.step_count,
             "tokens": module.tokens,
             "candidates": list(net.candidates),
-            "alphas": net.alpha.detach().cpu().tolist(),
+            "alphas": net.alpha_table.cpu().tolist(),
             "weights": net.weights().detach().cpu().tolist(),
             **module.last_metrics,
         }

@@ -1,9 +1,13 @@
-"""The two LightningModules: a model that is trained, and a supernet that is searched as a strategy says."""
+"""The LightningModule that trains the weights of a model; the search derives from it (`search_module`).
+
+It optimizes by hand: a search takes steps of two optimizers, each with gradients of its own. What that means for the
+flags of a Trainer is in `trainer_flags`.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,18 +18,18 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from manticore.errors import NonFiniteLoss
+from manticore.errors import ManticoreError, NonFiniteLoss
 from manticore.modeling.branches import DonorBranch
 from manticore.modeling.segments import Segment
 from manticore.nas.cost import FlopCounter
-from manticore.nas.regularizers import regularizers
-from manticore.nas.strategies import Strategy
-from manticore.nas.supernet import Supernet
+from manticore.nas.searchable import alphas, callable_with
 from manticore.tasks.dataset import IGNORE
 from manticore.training.batching import Batch, micro_batches
 from manticore.training.optimizers import cosine, weight_optimizer
-from manticore.training.options import SearchOptions, WeightOptions
+from manticore.training.options import WeightOptions
 from manticore.training.scoring import logits_of
+from manticore.training.trainer_flags import check_trainer
+from manticore.utils.fields import from_mapping
 from manticore.utils.module_state import trainable_only
 
 
@@ -36,14 +40,14 @@ class LoopOptions:
     Attributes:
         micro_batch_size: sequences that go through the net at once; 0 means the whole batch.
         gradient_checkpointing: keep only the inputs of segments and compute the rest again for the gradients.
-        log_every: steps between two records of the loggers.
+        log_every: steps between two records of the loggers; 0: as the Trainer's `log_every_n_steps` says.
         length: mean tokens of a sequence, at which operations are counted.
         seen_tokens: tokens that were read before the first step.
     """
 
     micro_batch_size: int = 0
     gradient_checkpointing: bool = False
-    log_every: int = 10
+    log_every: int = 0
     length: int = 1
     seen_tokens: int = 0
 
@@ -63,55 +67,118 @@ class Update:
     max_grad_norm: float
 
 
+LossFunction = Callable[[Callable[..., Any], Any], Tensor]
+"""A user's own loss: from the model, to be called, and a batch to a scalar."""
+
+
 class TrainModule(lightning.LightningModule):
     """Trains the weights of `net` on the stream of batches called `weights`.
 
     Args:
         net: a supernet, a hybrid or another model that returns logits.
-        weights: options of the weights' optimizer.
-        steps: length of the schedule, in optimizer steps.
-        loop: how a step is run.
+        weights: options of the weights' optimizer, or a mapping of those that differ from the defaults.
+        steps: length of the schedule, in optimizer steps, and of the training. Default: as long as the Trainer trains,
+            by its `max_steps`, or by `max_epochs` and the length of the data.
+        loop: how a step is run, or a mapping of `LoopOptions`.
+        loss: a function from the model and a batch to a scalar. Default: cross-entropy of the logits and
+            `batch["labels"]` (see `loss`).
+        phase: name of this training, for callbacks and loggers.
 
     Attributes:
-        step_count: optimizer steps so far.
+        phase: name of this training: `search`, `fine-tune`, `alone gpt-neo`, ...
+        step_count: optimizer steps so far; a Trainer's `global_step` is the same.
         tokens: number of tokens so far, those before the first step included.
         flops: operations so far, forward and backward.
         last_metrics: losses of the last step, in nats, by name.
+
+    Raises UnknownName for an option that does not exist, and ManticoreError for one out of range.
     """
 
-    def __init__(self, net: nn.Module, weights: WeightOptions, steps: int, loop: LoopOptions | None = None) -> None:
+    streams: Mapping[str, tuple[str, ...]] = {"weights": ("train", "train_arch")}
+    """The streams of batches that a step reads, each with the splits of a task that it draws from."""
+
+    batch_size: int = 64
+    """Sequences in a batch of `SearchData`, unless that says otherwise."""
+
+    def __init__(
+        self,
+        net: nn.Module,
+        weights: WeightOptions | Mapping[str, Any] | None = None,
+        steps: int | None = None,
+        loop: LoopOptions | Mapping[str, Any] | None = None,
+        *,
+        loss: LossFunction | None = None,
+        phase: str = "train",
+    ) -> None:
         super().__init__()
         self.automatic_optimization = False
         self.net = net
-        self.weight_options = weights
-        self.steps = steps
-        self.loop = loop or LoopOptions()
+        self.weight_options = (
+            weights if isinstance(weights, WeightOptions) else from_mapping(WeightOptions, weights or {})
+        )
+        self.loop = loop if isinstance(loop, LoopOptions) else from_mapping(LoopOptions, loop or {})
+        self.given_steps = steps
+        self.steps = steps or 0
+        self.own_loss = loss
+        self.phase = phase
         self.flop_counter = FlopCounter(net, self.loop.length)
         self.step_count = 0
         self.tokens = self.loop.seen_tokens
         self.flops = 0.0
         self.last_metrics: dict[str, float] = {}
+        self._rng: dict[str, Any] | None = None
         for part in net.modules():
             if isinstance(part, Segment):
                 part.gradient_checkpointing = self.loop.gradient_checkpointing
 
+    def configure_callbacks(self) -> list[lightning.Callback]:
+        """No callbacks; but the first hook of a Trainer, where flags that manual optimization cannot do are refused."""
+        check_trainer(self.trainer)
+        return []
+
+    def settle_steps(self) -> None:
+        """Take the number of steps from the Trainer if it was not given.
+
+        Raises ManticoreError if the Trainer does not say either, or says more than was given.
+        """
+        if self.given_steps is not None:
+            if self.trainer.max_steps > self.given_steps:
+                raise ManticoreError(
+                    f"Trainer(max_steps={self.trainer.max_steps}) is more than the {self.given_steps} steps of the "
+                    f"module's schedule; pass steps={self.trainer.max_steps} to the module, or leave max_steps out"
+                )
+            return
+        steps: float = self.trainer.max_steps
+        if steps < 1:
+            steps = self.trainer.estimated_stepping_batches
+        if not 1 <= steps < math.inf:
+            raise ManticoreError("how many steps? Pass steps=... to the module, or max_steps=... to the Trainer")
+        self.steps = int(steps)
+
     @property
     def named_weights(self) -> list[tuple[str, nn.Parameter]]:
         """Every parameter that is trained, but the alphas."""
-        return [(name, p) for name, p in self.net.named_parameters() if name != "alpha" and p.requires_grad]
+        excluded = {id(alpha) for alpha in alphas(self.net)}
+        return [(name, p) for name, p in self.net.named_parameters() if id(p) not in excluded and p.requires_grad]
 
     def configure_optimizers(self) -> Any:
+        if self._trainer is not None:
+            self.settle_steps()
         options = self.weight_options
         weights = weight_optimizer(self.named_weights, options, donor_parameter_names(self.net))
         return [weights], [cosine(weights, self.steps, options.min_lr_ratio, options.warmup_steps)]
 
     def loss(self, batch: Batch, **options: object) -> Tensor:
-        """Mean cross-entropy in nats over the scored labels. `options` go to the net, such as `path` to a supernet.
+        """Mean cross-entropy in nats over the scored labels, or the user's own loss.
 
-        Raises NonFiniteLoss if it is not a number.
+        `options` go to the net, such as `path` to a supernet. Raises NonFiniteLoss if it is not a number.
         """
-        logits = logits_of(self.net, batch, **options).float()
-        loss = F.cross_entropy(logits.flatten(0, -2), batch["labels"].flatten(), ignore_index=IGNORE)
+        if self.own_loss is not None:
+            with callable_with(self.net, **options) as model:
+                loss = self.own_loss(model, batch)
+        else:
+            logits = logits_of(self.net, batch, **options).float()
+            loss = F.cross_entropy(logits.flatten(0, -2), batch["labels"].flatten(), ignore_index=IGNORE)
         self.check_finite("loss", loss)
         return loss
 
@@ -166,7 +233,7 @@ class TrainModule(lightning.LightningModule):
             update.optimizer.step()
 
     def _count(self, batch: Batch, passes: int, path: Sequence[str] | None = None) -> None:
-        tokens = int(batch["attention_mask"].sum())
+        tokens = count_tokens(batch)
         self.tokens += tokens
         self.flops += passes * tokens * self.flop_counter.forward(path)
 
@@ -189,18 +256,60 @@ class TrainModule(lightning.LightningModule):
         schedule: LRScheduler = schedules[0] if isinstance(schedules, list) else schedules
         return schedule
 
-    def training_step(self, batch: dict[str, Batch], batch_idx: int) -> None:
-        self.last_metrics = {"loss": self.weight_step(batch["weights"])}
+    def training_step(self, batch: Any, batch_idx: int) -> None:
+        self.last_metrics = {"loss": self.weight_step(self.by_stream(batch)["weights"])}
         self.finish_step()
+
+    def by_stream(self, batch: Any) -> dict[str, Batch]:
+        """The batch of each stream. A batch without names is that of the only stream.
+
+        Raises ManticoreError if a stream is missing.
+        """
+        if isinstance(batch, Mapping) and set(self.streams) <= set(batch):
+            return dict(batch)
+        if len(self.streams) > 1:
+            names = ", ".join(f"'{name}': loader" for name in self.streams)
+            raise ManticoreError(
+                f"the strategy reads {len(self.streams)} streams of batches that share no example: "
+                f"Trainer.fit(module, {{{names}}}), or a mc.SearchData"
+            )
+        return dict.fromkeys(self.streams, batch)
 
     def finish_step(self) -> None:
         """Count the step and, every `log_every` steps, pass its numbers to the loggers."""
         self.step_count += 1
-        if self.step_count % self.loop.log_every == 0:  # `log_dict` would work at every step
+        count_steps(self.trainer, self.step_count)
+        self.log_dict(self.last_metrics, prog_bar=True, logger=False, batch_size=1)  # for callbacks and progress bars
+        trainer: Any = self.trainer
+        if self.step_count % (self.loop.log_every or max(1, trainer.log_every_n_steps)) == 0:
             rate = self.weight_schedule.get_last_lr()[0]
             numbers = {**self.last_metrics, "step": self.step_count, "tokens": self.tokens, "lr": float(rate)}
             for logger in self.loggers:
                 logger.log_metrics(numbers, self.step_count)
+        if self.step_count >= self.steps:
+            self.trainer.should_stop = True
+
+    def validation_step(self, batch: Any, batch_idx: int) -> None:
+        """Logs `val_loss`, the mean over the scored labels of the split."""
+        self._evaluation_step(batch, "val_loss")
+
+    def test_step(self, batch: Any, batch_idx: int) -> None:
+        """Logs `test_loss`, the mean over the scored labels of the split."""
+        self._evaluation_step(batch, "test_loss")
+
+    def _evaluation_step(self, batch: Any, name: str) -> None:
+        scored = int((batch["labels"] != IGNORE).sum()) if isinstance(batch, Mapping) and "labels" in batch else 1
+        self.log(name, self.loss(batch), batch_size=scored, prog_bar=True)
+
+    def setup(self, stage: str) -> None:
+        """Start at step 0, also where the module was trained before; a checkpoint is loaded after this."""
+        if stage == "fit":
+            self.step_count, self.tokens, self.flops = 0, self.loop.seen_tokens, 0.0
+            self._rng = None
+
+    def on_fit_start(self) -> None:
+        """Put the net into training mode; a hybrid that was loaded is in evaluation mode."""
+        self.net.train()
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["manticore"] = {
@@ -216,123 +325,48 @@ class TrainModule(lightning.LightningModule):
         self._rng = state["rng"]
 
     def on_train_start(self) -> None:
-        if hasattr(self, "_rng"):
+        if self._rng is not None:
             _set_rng_state(self._rng)
 
 
-class SearchModule(TrainModule):
-    """Trains the weights and the alphas of a supernet as a strategy says.
+class FinetuneModule(TrainModule):
+    """Trains a discrete hybrid, or any model that returns logits or gets a `loss` of its own.
 
-    Args:
-        net: the supernet.
-        strategy: executes one step on the batches of its streams.
-        options: section `search` of a recipe.
-        loop: how a step is run.
+        trainer.fit(mc.FinetuneModule(hybrid, weights={"lr": 1e-3}, steps=400), mc.SearchData(task))
+
+    The arguments are those of `TrainModule`; the phase is called `fine-tune`.
     """
 
-    net: Supernet
-
     def __init__(
-        self, net: Supernet, strategy: Strategy, options: SearchOptions, loop: LoopOptions | None = None
+        self,
+        net: nn.Module,
+        weights: WeightOptions | Mapping[str, Any] | None = None,
+        steps: int | None = None,
+        loop: LoopOptions | Mapping[str, Any] | None = None,
+        *,
+        loss: LossFunction | None = None,
+        phase: str = "fine-tune",
     ) -> None:
-        super().__init__(net, options.weights, options.steps, loop)
-        self.strategy = strategy
-        self.options = options
-        self.regularizer = strategy.regularizer(
-            regularizers[options.regularizer](options.entropy_weight, options.entropy_schedule)
-        )
-        # Some topologies have no paths that run alone, and a single level has one pass for weights and alphas.
-        runs_alone = net.space.supports("sample_paths") and "alphas" in strategy.streams
-        self.samples_paths = options.sample_paths and runs_alone
+        super().__init__(net, weights, steps, loop, loss=loss, phase=phase)
 
-    @property
-    def warming_up(self) -> bool:
-        """Whether the alphas are still frozen."""
-        return self.step_count < self.options.warmup_steps
 
-    @property
-    def progress(self) -> float:
-        """Share of the search that is done after the warm-up; below 0 during the warm-up."""
-        return (self.step_count - self.options.warmup_steps) / max(1, self.steps - self.options.warmup_steps)
+def count_steps(trainer: lightning.Trainer, steps: int) -> None:
+    """Set a Trainer's `global_step`, which counts the steps of all optimizers, to the number of training steps.
 
-    def configure_optimizers(self) -> Any:
-        (weights,), (schedule,) = super().configure_optimizers()
-        options = self.options.alphas
-        alphas = self.strategy.alpha_optimizer(self.net.alpha, options)
-        alpha_steps = self.steps - self.options.warmup_steps
-        return [weights, alphas], [schedule, cosine(alphas, alpha_steps, options.min_lr_ratio)]
+    Then `max_steps` and `ModelCheckpoint(every_n_train_steps=...)` mean training steps.
+    """
+    progress = trainer.fit_loop.epoch_loop.manual_optimization.optim_step_progress
+    for tracker in (progress.total, progress.current):
+        tracker.ready = tracker.completed = steps
 
-    def weight_step(self, batch: Batch) -> float:
-        """One optimizer step on the weights, through the mixture or through one sampled path. Returns the loss."""
-        path = self.net.sample() if self.samples_paths else None
-        loss = self._step(batch, [self._weight_update], path=path)
-        self.weight_schedule.step()
-        return loss
 
-    def alpha_step(self, batch: Batch) -> float:
-        """One optimizer step on the alphas; the weights get no gradient. Returns the loss."""
-        loss = self._step(batch, [self._alpha_update], self.penalty, passes=2)
-        self.alpha_schedule.step()
-        return loss
-
-    def joint_step(self, batch: Batch) -> float:
-        """One step of both optimizers by the same gradient. Returns the loss."""
-        loss = self._step(batch, [self._weight_update, self._alpha_update], self.penalty)
-        self.weight_schedule.step()
-        self.alpha_schedule.step()
-        return loss
-
-    def policy_step(
-        self, batch: Batch, paths: Sequence[Sequence[str]], advantages: Callable[[Tensor], Tensor]
-    ) -> float:
-        """One optimizer step on the alphas by a score-function gradient; see `Search.policy_step`."""
-        with torch.no_grad():
-            losses_N = torch.stack([self.loss(batch, path=path) for path in paths])
-        log_weights_SK = self.net.weights().clamp_min(1e-30).log()
-        log_p_N = torch.stack([(log_weights_SK * self.net.one_hot(path)).sum() for path in paths])
-        # The gradient of the surrogate is the mean of advantage * grad log p.
-        surrogate = (advantages(losses_N).detach() * log_p_N).mean()
-        self.net.alpha.grad = None
-        with trainable_only(self.net, [self.net.alpha]):
-            self.manual_backward(surrogate + self.penalty())
-        self._take_steps([self._alpha_update])
-        self.alpha_schedule.step()
-        for path in paths:
-            self._count(batch, 1, path)
-        return float(losses_N.mean())
-
-    def update_alphas(self, batch: Batch, passes: int = 2) -> None:
-        """One optimizer step on the alphas by the gradient in `net.alpha.grad`; see `Search.update_alphas`."""
-        self._take_steps([self._alpha_update])
-        self.alpha_schedule.step()
-        self._count(batch, passes)
-
-    @property
-    def _alpha_update(self) -> Update:
-        return Update(self.alpha_optimizer, [self.net.alpha], self.options.alphas.max_grad_norm)
-
-    @property
-    def alpha_schedule(self) -> LRScheduler:
-        """The schedule of the alphas' learning rate."""
-        schedules: Any = self.lr_schedulers()
-        schedule: LRScheduler = schedules[1]
-        return schedule
-
-    @property
-    def alpha_optimizer(self) -> Optimizer:
-        """The optimizer of the alphas."""
-        optimizers: Any = self.optimizers()
-        optimizer: Optimizer = optimizers[1]
-        return optimizer
-
-    def penalty(self) -> Tensor:
-        """The regularizer of the mixing weights at this step, in nats."""
-        return self.regularizer(self.net.weights(), self.progress)
-
-    def training_step(self, batch: dict[str, Batch], batch_idx: int) -> None:
-        self.net.progress = max(0.0, self.progress)
-        self.last_metrics = self.strategy.step(self, batch)
-        self.finish_step()
+def count_tokens(batch: Any) -> int:
+    """Tokens of a batch without padding; without an `attention_mask` all of the first tensor of whole numbers."""
+    if isinstance(batch, Mapping) and "attention_mask" in batch:
+        return int(batch["attention_mask"].sum())
+    values = batch.values() if isinstance(batch, Mapping) else batch if isinstance(batch, list | tuple) else [batch]
+    whole = (v for v in values if isinstance(v, Tensor) and not v.is_floating_point() and not v.is_complex())
+    return next((value.numel() for value in whole), 0)
 
 
 def donor_parameter_names(net: nn.Module) -> set[str]:

@@ -20,7 +20,11 @@ from manticore.errors import BadFile
 from manticore.training.batching import BatchSampler, StepDataLoader
 from manticore.training.callbacks import Checkpointer, ProgressDisplay
 from manticore.training.modules import TrainModule
+from manticore.training.user_trainer import UserTrainer
 from manticore.utils.io import slug
+
+LOG_EVERY = 10
+"""Steps between two records of the loggers where a module does not say."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +55,7 @@ def fit(
     machine: Hardware,
     console: Console,
     callbacks: Sequence[lightning.Callback] = (),
+    user: UserTrainer | None = None,
 ) -> None:
     """Train a module for its number of steps; afterwards its net is on the CPU, in evaluation mode.
 
@@ -65,6 +70,7 @@ def fit(
         machine: device and precision.
         console: where progress is shown.
         callbacks: further callbacks.
+        user: what a user adds to the Trainer.
 
     Raises:
         KeyboardInterrupt: the process was interrupted; the last checkpoint is kept.
@@ -75,6 +81,9 @@ def fit(
     checkpoint = folder / f"{name}.ckpt"
     logs = folder.parent / "logs"
     progress = ProgressDisplay(title, console)
+    module.phase = title
+    user = user or UserTrainer()
+    own_callbacks, own_loggers = user.callbacks_of(title), user.loggers_of(title)
     interrupt_handler = signal.getsignal(signal.SIGINT)
     with _quiet():
         trainer = lightning.Trainer(
@@ -83,15 +92,15 @@ def fit(
             precision=machine.precision,  # type: ignore[arg-type]
             max_epochs=1,
             logger=[
+                *own_loggers,
                 CSVLogger(logs, name="csv", version=_unused_version(logs / "csv", name)),
                 TensorBoardLogger(logs, name="tensorboard", version=name),
             ],
-            callbacks=[*callbacks, Checkpointer(checkpoint, machine.checkpoint_every), progress],
-            enable_checkpointing=False,
-            enable_progress_bar=False,
-            enable_model_summary=False,
+            callbacks=[*own_callbacks, *callbacks, Checkpointer(checkpoint, machine.checkpoint_every), progress],
+            log_every_n_steps=module.loop.log_every or LOG_EVERY,
             use_distributed_sampler=False,
             num_sanity_val_steps=0,
+            **user.flags_of(own_callbacks),
         )
         module.train()
         resume: dict[str, Any] = {"ckpt_path": checkpoint, "weights_only": True} if checkpoint.exists() else {}

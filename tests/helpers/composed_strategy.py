@@ -33,7 +33,9 @@ class Composed(Darts):
             losses["alpha_loss"] = search.policy_step(
                 batch, [net.sample(), net.sample()], lambda losses_N: losses_N - losses_N.mean()
             )
-            (net.alpha.grad,) = torch.autograd.grad(search.loss(batch), [net.alpha])
+            gradients = torch.autograd.grad(search.loss(batch), net.alphas)
+            for alpha, gradient in zip(net.alphas, gradients, strict=True):
+                alpha.grad = gradient
             search.update_alphas(batch)
         losses["loss"] = search.weight_step(batches["weights"])
         return losses

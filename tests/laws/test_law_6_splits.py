@@ -19,7 +19,8 @@ from manticore.pipelines import search as search_pipeline
 from manticore.tasks.catalog import tasks
 from manticore.tasks.dataset import Example, Examples, Splits
 from manticore.tasks.sampled import SampledTask
-from manticore.training.modules import SearchModule, TrainModule
+from manticore.training.modules import TrainModule
+from manticore.training.search_module import SearchModule
 from tests.helpers.composed_strategy import RELAXATION, Composed, noisy_softmax
 from tests.helpers.toy_task import NAME, QUICK, which_end
 

@@ -17,7 +17,7 @@ from manticore.nas.relaxations import relaxations
 from manticore.nas.strategies import Darts, Simultaneous, Strategy
 from manticore.results.search import SearchResult
 from manticore.training.callbacks import AlphaRecord
-from manticore.training.modules import SearchModule
+from manticore.training.search_module import SearchModule
 from tests.helpers.cli import pico_search
 from tests.helpers.composed_strategy import RELAXATION, Composed, noisy_softmax
 from tests.helpers.search_module import STEPS, module, net, train

@@ -76,7 +76,6 @@ def test_a_component_name_that_contains_head_is_no_head() -> None:
 
 
 def test_alphas_have_their_own_optimizer_without_weight_decay() -> None:
-    (group,) = (
-        Strategy().alpha_optimizer(nn.Parameter(torch.zeros(2, 2)), AlphaOptions(lr=0.07, beta1=0.4)).param_groups
-    )
+    alphas = [nn.Parameter(torch.zeros(2, 2))]
+    (group,) = Strategy().alpha_optimizer(alphas, AlphaOptions(lr=0.07, beta1=0.4)).param_groups
     assert (group["lr"], group["betas"], group["weight_decay"]) == (0.07, (0.4, 0.999), 0.0)

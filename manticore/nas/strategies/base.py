@@ -13,6 +13,7 @@ from manticore.nas.regularizers import Regularizer
 from manticore.utils.registry import Registry
 
 if TYPE_CHECKING:
+    from manticore.nas.searchable import Searchable
     from manticore.nas.supernet import Supernet
 
 Batch = dict[str, Tensor]
@@ -24,7 +25,10 @@ class Search(Protocol):
     A strategy for which these do not suffice (second order, for example) combines `loss` with `update_alphas`.
     """
 
-    net: Supernet
+    @property
+    def net(self) -> Searchable:
+        """The network that is searched: a supernet, or a model that holds MixedOps."""
+        ...
 
     @property
     def warming_up(self) -> bool:
@@ -56,11 +60,11 @@ class Search(Protocol):
         ...
 
     def loss(self, batch: Batch, **options: object) -> Tensor:
-        """Mean loss of the supernet in nats, differentiable. `options` go to `Supernet.forward`: path, weights."""
+        """Mean loss of the network in nats, differentiable. `options` go to its forward pass: path, weights."""
         ...
 
     def update_alphas(self, batch: Batch, passes: int = 2) -> None:
-        """One step of the alphas' optimizer by the gradient in `net.alpha.grad`.
+        """One step of the alphas' optimizer by the gradients in `grad` of each of `net.alphas`.
 
         `passes` forward passes over the batch are added to the operations that the search counts.
         """
@@ -84,9 +88,14 @@ class Strategy:
         """Update weights and alphas once. Returns the losses by name; `alpha_loss` marks a step of the alphas."""
         raise NotImplementedError
 
-    def alpha_optimizer(self, alpha: nn.Parameter, options: AlphaOptions) -> Optimizer:
-        """The optimizer of the alphas; default: Adam without weight decay."""
-        return Adam([alpha], lr=options.lr, betas=(options.beta1, options.beta2), weight_decay=0.0)
+    def alpha_optimizer(self, alphas: Sequence[nn.Parameter], options: AlphaOptions) -> Optimizer:
+        """The optimizer of the alphas; default: Adam without weight decay.
+
+        Args:
+            alphas: of a supernet one tensor (S, K), of a model of MixedOps one tensor (K,) for each of them.
+            options: section `search.alphas` of a recipe.
+        """
+        return Adam(alphas, lr=options.lr, betas=(options.beta1, options.beta2), weight_decay=0.0)
 
     def regularizer(self, default: Regularizer) -> Regularizer:
         """The term added to the loss of the alphas; `default` is the recipe's."""

@@ -1,0 +1,266 @@
+"""Mixture layers for any torch model: `mc.nn.MixedOp`, `mc.nn.Projected` and `mc.nn.discretize`.
+
+    mixer = mc.nn.MixedOp({"attention": Attention, "mamba": Mamba, "convolution": Convolution}, width=64)
+    h_BLD = h_BLD + mixer(norm(h_BLD))
+
+The alphas are parameters of the layer, so they are trained, saved and moved with the model. Notation: B batch, L
+length, D width, K candidates.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from manticore.errors import ManticoreError, UnknownName
+from manticore.modeling.projectors import build_projector
+from manticore.nas.mixed_op import weighted_sum
+from manticore.nas.projectors import check_projector
+from manticore.nas.relaxations import RelaxationContext, random_source, relaxations
+
+__all__ = ["MixedOp", "Projected", "discretize"]
+
+Candidate = nn.Module | Callable[[int], nn.Module]
+"""A module, or a function or class that makes one from a width."""
+
+
+class MixedOp(nn.Module):
+    """`y = sum_k w_k op_k(x)`, with `w = relax(alpha)` on the simplex (DARTS, arXiv 1806.09055, eq. 2).
+
+    The layer trains by itself in any loop: `mc.alphas(model)` and `mc.weights(model)` are the two groups of parameters.
+    `mc.SearchModule(model, strategy)` trains a model of such layers with the strategies of the package.
+
+    Args:
+        ops: the candidates by name, or a sequence of them. A candidate is a module, or a class or function that makes
+            one from `width`. In a sequence it has the name `candidate.name`, or else that of its class.
+        width: D, the width that candidates are made with; not needed if all are modules.
+        relaxation: name of the map from alphas to mixing weights.
+
+    Attributes:
+        ops: the candidates by name.
+        alpha: (K,), 0 at the start, which is the uniform mixture; None after `discretize`.
+        temperature: divides the alphas in the relaxation.
+        progress: share of the search that is done, 0 to 1, for relaxations that depend on it.
+
+    All arguments of a call go to every candidate. Of a candidate that returns a tuple, as the layers of transformers
+    do, the first item counts. All outputs must have the same shape; `Projected` gives an op of another width the
+    width of the stream.
+
+    Raises:
+        UnknownName: no such relaxation.
+        ManticoreError: no candidate, two of the same name, or one that needs a width and gets none.
+    """
+
+    alpha: nn.Parameter | None
+
+    def __init__(
+        self,
+        ops: Mapping[str, Candidate] | Sequence[Any],
+        width: int | None = None,
+        relaxation: str = "softmax",
+    ) -> None:
+        super().__init__()
+        named = list(ops.items()) if isinstance(ops, Mapping) else [(_name_of(op), op) for op in ops]
+        names = [name for name, _ in named]
+        if not names:
+            raise ManticoreError("a MixedOp needs at least one candidate")
+        if repeated := {name for name in names if names.count(name) > 1}:
+            raise ManticoreError(f"two candidates of a MixedOp are called '{min(repeated)}'; name them in a mapping")
+        modules = {name: _built(name, op, width) for name, op in named}
+        try:
+            self.ops = nn.ModuleDict(modules)
+        except KeyError as error:  # of a name with a dot, or the name of a method
+            raise ManticoreError(f"not the name of a candidate: {error.args[0]}") from None
+        self.alpha = nn.Parameter(torch.zeros(len(names)))
+        self.relax = relaxations[relaxation]
+        self.temperature = 1.0
+        self.progress = 0.0
+        self._weights: Tensor | None = None
+        self._choice: str | None = None
+
+    @property
+    def candidates(self) -> tuple[str, ...]:
+        """Names of the candidates, in the order of the alphas."""
+        return tuple(self.ops)
+
+    @property
+    def choice(self) -> str:
+        """The candidate with the largest mixing weight; of equal ones the first."""
+        return self.candidates[int(self.weights().argmax())]
+
+    def weights(self, generator: torch.Generator | None = None) -> Tensor:
+        """Mixing weights on the simplex, (K,), differentiable in the alphas.
+
+        `generator` is the source of randomness of a random relaxation; None reads the weights without randomness.
+        """
+        if self.alpha is None:
+            return torch.ones(1)
+        context = RelaxationContext(self.temperature, self.progress, generator)
+        return self.relax(self.alpha[None], context)[0]
+
+    def use(self, weights: Tensor | None = None, choice: str | None = None) -> None:
+        """Fix what the next calls compute; without arguments they read the alphas again.
+
+        Args:
+            weights: mixing weights, (K,), or (B, K) for one set a sequence.
+            choice: the only candidate that runs.
+        """
+        if choice is not None and choice not in self.ops:
+            raise UnknownName("candidate", choice, self.ops)
+        self._weights, self._choice = weights, choice
+
+    def forward(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        choice = self.candidates[0] if self.alpha is None else self._choice
+        if choice is not None:
+            return _first(self.ops[choice](x, *args, **kwargs))
+        weights = self._weights
+        if weights is None:
+            weights = self.weights(random_source(x.device) if self.training else None)
+        outputs = {name: _first(op(x, *args, **kwargs)) for name, op in self.ops.items()}
+        _check_shapes(outputs)
+        return weighted_sum(list(zip(weights.unbind(-1), outputs.values(), strict=True)))
+
+    def discretize(self, choice: str | None = None) -> str:
+        """Keep one candidate, in place: the others and the alphas are removed from the model and its state.
+
+        Optimizers that were made before still have the removed parameters; make new ones.
+
+        Args:
+            choice: name of the candidate. Default: the one with the largest mixing weight.
+
+        Returns the name. Raises UnknownName if there is no such candidate.
+        """
+        name = self.choice if choice is None else choice
+        self.use(choice=name)
+        self.use()
+        self.ops = nn.ModuleDict({name: self.ops[name]})
+        self.alpha = None
+        return name
+
+    def extra_repr(self) -> str:
+        return "" if self.alpha is None else f"candidates={', '.join(self.candidates)}"
+
+
+class Projected(nn.Module):
+    """`y = Q op(P x)`: an op of another width between two projectors, so that it fits the stream.
+
+    Args:
+        module: the op, or a class or function that makes it from `d_out`.
+        d_in: width of the stream, (B, L, d_in) -> (B, L, d_in).
+        d_out: width of the op.
+        projector: kind of the projectors; all kinds start as close to the identity as they can.
+        residual: the op returns its input plus an update, as whole layers of transformers do. Then the result is the
+            update alone, `Q (op(u) - u)` with `u = P x`.
+        options: options of the projectors, such as `rank`.
+
+    Raises UnknownName for a projector that does not exist, and ManticoreError for options that it does not take.
+    """
+
+    def __init__(
+        self,
+        module: Candidate,
+        d_in: int,
+        d_out: int,
+        projector: str = "linear",
+        residual: bool = False,
+        **options: Any,
+    ) -> None:
+        super().__init__()
+        check_projector(projector, options)
+        self.proj_in = build_projector({"kind": projector, **options}, d_in, d_out)
+        self.module = _built("module", module, d_out)
+        self.proj_out = build_projector({"kind": projector, **options}, d_out, d_in)
+        self.residual = residual
+
+    def forward(self, x_BLD: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        u_BLD = self.proj_in(x_BLD)
+        y_BLD = _first(self.module(u_BLD, *args, **kwargs))
+        out: Tensor = self.proj_out(y_BLD - u_BLD if self.residual else y_BLD)
+        return out
+
+
+def mixed_ops(model: nn.Module) -> Iterator[tuple[str, MixedOp]]:
+    """The MixedOps of a model that have alphas, with their names, in the order of the model's modules.
+
+    A layer that is used several times is one MixedOp: its uses share a choice.
+    """
+    for name, module in model.named_modules():
+        if isinstance(module, MixedOp) and module.alpha is not None:
+            yield name, module
+
+
+def discretize(model: nn.Module, path: Sequence[str] | None = None) -> list[str]:
+    """Keep one candidate of every MixedOp of a model, in place; see `MixedOp.discretize`.
+
+    Args:
+        model: any module.
+        path: a candidate for each MixedOp, in the order of the model's modules. Default: those with the largest mixing
+            weights.
+
+    Returns the path. A MixedOp inside a candidate that is not kept disappears with it. Raises ManticoreError, before
+    anything is changed, if the model has no MixedOp or the path does not fit, and UnknownName for a candidate that does
+    not exist.
+    """
+    layers = dict(mixed_ops(model))
+    if not layers:
+        raise ManticoreError("there is nothing to discretize: the model has no MixedOp with alphas")
+    chosen = [op.choice for op in layers.values()] if path is None else list(path)
+    check_path(layers, chosen)
+    for op, name in zip(layers.values(), chosen, strict=True):
+        op.discretize(name)
+    return chosen
+
+
+def check_path(layers: Mapping[str, MixedOp], path: Sequence[str]) -> None:
+    """Raises ManticoreError unless `path` has a candidate for each of the layers; names the layer."""
+    if isinstance(path, str) or len(path) != len(layers):
+        raise ManticoreError(
+            f"a path has a candidate for each of the {len(layers)} MixedOps of the model "
+            f"({', '.join(layers)}), got {path!r}"
+        )
+    for (layer, op), name in zip(layers.items(), path, strict=True):
+        if name not in op.ops:
+            raise UnknownName(f"candidate of {layer or 'the MixedOp'}", name, op.ops)
+
+
+def _name_of(op: Any) -> str:
+    """The name of a candidate in a sequence: its own, or that of its class or function."""
+    name = getattr(op, "name", None)
+    if isinstance(name, str):
+        return name
+    kind = type(op) if isinstance(op, nn.Module) else op
+    return str(getattr(kind, "__name__", type(op).__name__))
+
+
+def _built(name: str, op: Any, width: int | None) -> nn.Module:
+    """The module of a candidate. Raises ManticoreError if it cannot be made."""
+    if isinstance(op, nn.Module):
+        return op
+    factory = getattr(op, "factory", op)
+    if not callable(factory):
+        raise ManticoreError(f"candidate '{name}' must be a module, or a class or function of a width, not {op!r}")
+    if width is None:
+        raise ManticoreError(f"candidate '{name}' is made from a width: pass MixedOp(ops, width=...)")
+    module = factory(width)
+    if not isinstance(module, nn.Module):
+        raise ManticoreError(f"candidate '{name}' must return a module, not a {type(module).__name__}")
+    return module
+
+
+def _first(out: Any) -> Tensor:
+    """The output of an op: a tensor, or the first item of a tuple, as layers of transformers return it."""
+    tensor: Tensor = out[0] if isinstance(out, tuple) else out
+    return tensor
+
+
+def _check_shapes(outputs: Mapping[str, Tensor]) -> None:
+    (first, expected), *rest = outputs.items()
+    for name, value in rest:
+        if value.shape != expected.shape:
+            raise ManticoreError(
+                f"candidates of a MixedOp must return the same shape: '{first}' returned {tuple(expected.shape)}, "
+                f"'{name}' {tuple(value.shape)}; mc.nn.Projected gives an op the width of the stream"
+            )

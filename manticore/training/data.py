@@ -1,0 +1,132 @@
+"""The LightningDataModule of a task: the streams of batches of a search or a fine-tuning, and evaluation batches."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import lightning
+import numpy as np
+from transformers import PreTrainedTokenizerBase
+
+from manticore.errors import ManticoreError
+from manticore.nas.supernet import Supernet
+from manticore.tasks.catalog import load_task
+from manticore.tasks.dataset import Examples, concat
+from manticore.tasks.options import TaskOptions
+from manticore.tasks.task import Task
+from manticore.training.batching import Batch, BatchSampler, Collate, StepDataLoader
+from manticore.training.modules import TrainModule
+from manticore.utils.fields import from_mapping
+
+
+class SearchData(lightning.LightningDataModule):
+    """The splits of a task, as the module that is trained reads them.
+
+        trainer.fit(mc.SearchModule(supernet, "darts"), mc.SearchData("lra-listops"))
+
+    A search gets a batch of each stream of its strategy, from disjoint splits: weights and alphas never see the same
+    example. Other modules get `train` and `train_arch` together. Validation batches are of `val`, test batches of
+    `test`. Batches depend on the seed and the step alone, and the position is part of Lightning's checkpoints: a
+    training that is resumed with `ckpt_path` sees what it would have seen.
+
+    Args:
+        task: a task, the name of one, or a mapping of its options (name, preset, data_dir, train, val, test, ...).
+        batch_size: sequences in a training batch. Default: the module's, which is `search.batch_size` or 64.
+        seed: seed of the order of the batches.
+        tokenizer: what reads the text of a language task. Default: that of the supernet's base model.
+        eval_batch_size: sequences in a validation or test batch.
+
+    Raises ManticoreError if the task cannot be loaded.
+    """
+
+    def __init__(
+        self,
+        task: Task | str | Mapping[str, Any],
+        batch_size: int | None = None,
+        *,
+        seed: int = 0,
+        tokenizer: PreTrainedTokenizerBase | None = None,
+        eval_batch_size: int = 256,
+    ) -> None:
+        super().__init__()
+        if not isinstance(task, Task):
+            keys = {"name": task} if isinstance(task, str) else task
+            task = load_task(from_mapping(TaskOptions, keys, "option of a task"))
+        self.task = task
+        self.batch_size = batch_size
+        self.seed = seed
+        self.tokenizer = tokenizer
+        self.eval_batch_size = eval_batch_size
+
+    def setup(self, stage: str) -> None:
+        """Read the splits. Raises ManticoreError if the text of a language task has no tokenizer."""
+        module = self._module
+        if self.tokenizer is None and isinstance(module.net, Supernet):
+            self.tokenizer = module.net.components[module.net.base].tokenizer
+        if self.task.is_language_modeling:
+            if self.tokenizer is None:
+                raise ManticoreError("SearchData of a language task needs the model's tokenizer: tokenizer=...")
+            self.task = self.task.with_tokenizer(self.tokenizer)
+        self.task.splits()
+
+    @property
+    def _module(self) -> TrainModule:
+        """The module that the Trainer fits or evaluates."""
+        module = None if self.trainer is None else self.trainer.lightning_module
+        if not isinstance(module, TrainModule):
+            raise ManticoreError(
+                "SearchData makes batches for mc.SearchModule and mc.FinetuneModule; another module reads "
+                "`task.splits()` with `task.collate`"
+            )
+        return module
+
+    def train_dataloader(self) -> StepDataLoader:
+        """One batch of every stream of the module at each step."""
+        module = self._module
+        steps = module.given_steps or max(0, module.trainer.max_steps)
+        if not steps:
+            raise ManticoreError("how many steps? Pass steps=... to the module, or max_steps=... to the Trainer")
+        return StepDataLoader(
+            {
+                name: self._stream(splits, index, module.batch_size)
+                for index, (name, splits) in enumerate(module.streams.items())
+            },
+            steps,
+        )
+
+    def _stream(self, splits: tuple[str, ...], index: int, batch_size: int) -> BatchSampler:
+        examples = concat([getattr(self.task.splits(), split) for split in splits])
+        seed = int(np.random.SeedSequence([self.seed, index]).generate_state(1)[0])
+        return BatchSampler(examples, self.batch_size or batch_size, seed, self.task.collate)
+
+    def val_dataloader(self) -> EvaluationLoader:
+        """The split `val`, in its order."""
+        return EvaluationLoader(self.task.splits().val, self.eval_batch_size, self.task.collate)
+
+    def test_dataloader(self) -> EvaluationLoader:
+        """The split `test`, in its order. Read it once, at the end."""
+        return EvaluationLoader(self.task.splits().test, self.eval_batch_size, self.task.collate)
+
+
+class EvaluationLoader:
+    """Batches of examples in their order; draws no random numbers, so that training is the same with and without.
+
+    Args:
+        examples: all are read once.
+        batch_size: examples in a batch; the last may have fewer.
+        collate: function from a list of examples to a batch.
+    """
+
+    def __init__(self, examples: Examples, batch_size: int, collate: Collate) -> None:
+        self.examples = examples
+        self.batch_size = batch_size
+        self.collate = collate
+
+    def __len__(self) -> int:
+        return -(-len(self.examples) // self.batch_size)
+
+    def __iter__(self) -> Iterator[Batch]:
+        for start in range(0, len(self.examples), self.batch_size):
+            stop = min(start + self.batch_size, len(self.examples))
+            yield self.collate([self.examples[index] for index in range(start, stop)])

@@ -1,0 +1,224 @@
+"""The LightningModule of a search: a network that is searched as a strategy says, by hand or by any Trainer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+
+from manticore.errors import ManticoreError
+from manticore.nas.regularizers import regularizers
+from manticore.nas.relaxations import relaxations
+from manticore.nas.searchable import as_searchable, assign_alphas, likeliest_path
+from manticore.nas.strategies import Strategy, TrainingFree, strategies
+from manticore.nas.supernet import Supernet
+from manticore.training.batching import Batch
+from manticore.training.modules import LoopOptions, LossFunction, TrainModule, Update
+from manticore.training.optimizers import cosine
+from manticore.training.options import SearchOptions
+from manticore.utils.fields import from_mapping
+from manticore.utils.module_state import trainable_only
+
+
+class SearchModule(TrainModule):
+    """Trains the weights and the alphas of a network as a strategy says.
+
+        trainer = lightning.Trainer(max_steps=400, callbacks=[...], logger=...)
+        trainer.fit(module := mc.SearchModule(supernet, "darts"), mc.SearchData(task))
+        module.path
+
+    Args:
+        net: a supernet, or any model that holds MixedOps.
+        strategy: what one step does, given the streams it asks for: a name, a `Strategy` or its class. Default: that of
+            the options.
+        options: section `search` of a recipe. Without `steps` the search is as long as the Trainer trains.
+        loop: how a step is run, or a mapping of `LoopOptions`.
+        loss: a function from the model and a batch to a scalar. Default: cross-entropy of the logits and
+            `batch["labels"]`.
+        phase: name of this training, for callbacks and loggers.
+        settings: options of the search by name, over those of `options`: `steps=400, weights={"lr": 1e-3}`.
+
+    A strategy that trains nothing reads its batches in the first steps, sets the alphas and ends the training.
+
+    Raises:
+        UnknownName: no such strategy, relaxation, regularizer or option.
+        ManticoreError: an option out of range, a model with nothing to search, or one that the strategy cannot search.
+    """
+
+    net: Any  # an nn.Module that is Searchable
+
+    def __init__(
+        self,
+        net: nn.Module,
+        strategy: str | Strategy | type[Strategy] | None = None,
+        options: SearchOptions | None = None,
+        loop: LoopOptions | Mapping[str, Any] | None = None,
+        *,
+        loss: LossFunction | None = None,
+        phase: str = "search",
+        **settings: Any,
+    ) -> None:
+        self._settings = settings
+        steps = options.steps if options is not None else settings.get("steps")
+        chosen = _search_options(options, settings)
+        super().__init__(as_searchable(net), chosen.weights, settings.get("steps", steps), loop, loss=loss, phase=phase)
+        self.options = chosen
+        self.strategy = _strategy(strategy or chosen.strategy)
+        self.batch_size = chosen.batch_size
+        self.streams = self.strategy.streams
+        self._check_strategy()
+        self._apply_options()
+        self.regularizer = self.strategy.regularizer(
+            regularizers[chosen.regularizer](chosen.entropy_weight, chosen.entropy_schedule)
+        )
+        # Some topologies have no paths that run alone, and a single level has one pass for weights and alphas.
+        self.samples_paths = chosen.sample_paths and self.net.trains_single_paths and "alphas" in self.streams
+        self._batches: list[Batch] = []
+
+    def _check_strategy(self) -> None:
+        if self.strategy.needs_alignment and not isinstance(self.net, Supernet):
+            raise ManticoreError(
+                f"strategy '{type(self.strategy).__name__}' compares donors with an aligned base model, which a model "
+                "of MixedOps does not have; use one that trains, such as darts"
+            )
+
+    def _apply_options(self) -> None:
+        """Relaxation and temperature of the network, where strategy or options ask for others than it has."""
+        relaxation = self.strategy.relaxation or self.options.relaxation
+        if relaxation != SearchOptions.relaxation:
+            self.net.relax = relaxations[relaxation]
+        if self.options.temperature != SearchOptions.temperature:
+            self.net.temperature = self.options.temperature
+
+    def settle_steps(self) -> None:
+        super().settle_steps()
+        if self.given_steps is None:
+            warmup = self._settings.get("warmup_steps", min(SearchOptions.warmup_steps, self.steps // 4))
+            self.options = replace(self.options, steps=self.steps, warmup_steps=warmup)
+
+    @property
+    def path(self) -> list[str]:
+        """The candidate with the largest mixing weight at each stage."""
+        return likeliest_path(self.net)
+
+    @property
+    def warming_up(self) -> bool:
+        """Whether the alphas are still frozen."""
+        return self.step_count < self.options.warmup_steps
+
+    @property
+    def progress(self) -> float:
+        """Share of the search that is done after the warm-up; below 0 during the warm-up."""
+        return (self.step_count - self.options.warmup_steps) / max(1, self.steps - self.options.warmup_steps)
+
+    def configure_optimizers(self) -> Any:
+        (weights,), (schedule,) = super().configure_optimizers()
+        options = self.options.alphas
+        alphas = self.strategy.alpha_optimizer(self.net.alphas, options)
+        alpha_steps = self.steps - self.options.warmup_steps
+        return [weights, alphas], [schedule, cosine(alphas, alpha_steps, options.min_lr_ratio)]
+
+    def weight_step(self, batch: Batch) -> float:
+        """One optimizer step on the weights, through the mixture or through one sampled path. Returns the loss."""
+        path = self.net.sample() if self.samples_paths else None
+        loss = self._step(batch, [self._weight_update], path=path)
+        self.weight_schedule.step()
+        return loss
+
+    def alpha_step(self, batch: Batch) -> float:
+        """One optimizer step on the alphas; the weights get no gradient. Returns the loss."""
+        loss = self._step(batch, [self._alpha_update], self.penalty, passes=2)
+        self.alpha_schedule.step()
+        return loss
+
+    def joint_step(self, batch: Batch) -> float:
+        """One step of both optimizers by the same gradient. Returns the loss."""
+        loss = self._step(batch, [self._weight_update, self._alpha_update], self.penalty)
+        self.weight_schedule.step()
+        self.alpha_schedule.step()
+        return loss
+
+    def policy_step(
+        self, batch: Batch, paths: Sequence[Sequence[str]], advantages: Callable[[Tensor], Tensor]
+    ) -> float:
+        """One optimizer step on the alphas by a score-function gradient; see `Search.policy_step`."""
+        with torch.no_grad():
+            losses_N = torch.stack([self.loss(batch, path=path) for path in paths])
+        log_weights_SK = self.net.weights().clamp_min(1e-30).log()
+        log_p_N = torch.stack([(log_weights_SK * self.net.one_hot(path)).sum() for path in paths])
+        # The gradient of the surrogate is the mean of advantage * grad log p.
+        surrogate = (advantages(losses_N).detach() * log_p_N).mean()
+        for alpha in self.net.alphas:
+            alpha.grad = None
+        with trainable_only(self.net, self.net.alphas):
+            self.manual_backward(surrogate + self.penalty())
+        self._take_steps([self._alpha_update])
+        self.alpha_schedule.step()
+        for path in paths:
+            self._count(batch, 1, path)
+        return float(losses_N.mean())
+
+    def update_alphas(self, batch: Batch, passes: int = 2) -> None:
+        """One optimizer step on the alphas by the gradients in `net.alphas`; see `Search.update_alphas`."""
+        self._take_steps([self._alpha_update])
+        self.alpha_schedule.step()
+        self._count(batch, passes)
+
+    @property
+    def _alpha_update(self) -> Update:
+        return Update(self.alpha_optimizer, self.net.alphas, self.options.alphas.max_grad_norm)
+
+    @property
+    def alpha_schedule(self) -> LRScheduler:
+        """The schedule of the alphas' learning rate."""
+        schedules: Any = self.lr_schedulers()
+        schedule: LRScheduler = schedules[1]
+        return schedule
+
+    @property
+    def alpha_optimizer(self) -> Optimizer:
+        """The optimizer of the alphas."""
+        optimizers: Any = self.optimizers()
+        optimizer: Optimizer = optimizers[1]
+        return optimizer
+
+    def penalty(self) -> Tensor:
+        """The regularizer of the mixing weights at this step, in nats."""
+        return self.regularizer(self.net.weights(), self.progress)
+
+    def training_step(self, batch: Any, batch_idx: int) -> None:
+        batches = self.by_stream(batch)
+        self.net.progress = max(0.0, self.progress)
+        if isinstance(self.strategy, TrainingFree):
+            self._collect(batches["alphas"], self.strategy)
+        else:
+            self.last_metrics = self.strategy.step(self, batches)
+        self.finish_step()
+
+    def _collect(self, batch: Batch, strategy: TrainingFree) -> None:
+        """Keep the batch; with the last one that the strategy reads, set the alphas and end the training."""
+        self._batches.append(batch)
+        self._count(batch, 1)
+        if len(self._batches) == min(strategy.batches, self.steps):
+            assign_alphas(self.net, strategy.alphas(self.net, self._batches).to(self.device))
+            self._batches = []
+            self.trainer.should_stop = True
+
+
+def _strategy(strategy: str | Strategy | type[Strategy]) -> Strategy:
+    """The strategy of a name, or of a class."""
+    if isinstance(strategy, str):
+        strategy = strategies[strategy]
+    return strategy() if isinstance(strategy, type) else strategy
+
+
+def _search_options(options: SearchOptions | None, settings: Mapping[str, Any]) -> SearchOptions:
+    """The options with the settings over them; a long warm-up is compared with the steps once these are known."""
+    if "steps" not in settings and options is None and "warmup_steps" in settings:
+        settings = {**settings, "steps": max(SearchOptions.steps, settings["warmup_steps"] + 1)}
+    return from_mapping(SearchOptions, settings, "option of a search", default=options)
