@@ -35,6 +35,8 @@ def hybrid_config(supernet: Supernet, architecture: Architecture, **config_field
     base = supernet.components[architecture.base]
     embed: Any = supernet.embeds[architecture.base]
     boundaries = supernet.layer_boundaries
+    if supernet.head_spec.labels and "id2label" not in config_fields:
+        config_fields["num_labels"] = supernet.head_spec.labels
     return HybridConfig(
         components={
             name: {**supernet.components[name].describe(), "layer_boundaries": boundaries[name]} for name in names

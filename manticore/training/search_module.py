@@ -41,7 +41,8 @@ class SearchModule(TrainModule):
         loss: a function from the model and a batch to a scalar. Default: cross-entropy of the logits and
             `batch["labels"]`.
         phase: name of this training, for callbacks and loggers.
-        settings: options of the search by name, over those of `options`: `steps=400, weights={"lr": 1e-3}`.
+        settings: options of the search by name, over those of `options`: `steps=400, weights={"lr": 1e-3}`. Without
+            `options` and `warmup_steps` the warm-up is 100 steps, but at most a quarter of the search.
 
     A strategy that trains nothing reads its batches in the first steps, sets the alphas and ends the training.
 
@@ -98,7 +99,7 @@ class SearchModule(TrainModule):
     def settle_steps(self) -> None:
         super().settle_steps()
         if self.given_steps is None:
-            warmup = self._settings.get("warmup_steps", min(SearchOptions.warmup_steps, self.steps // 4))
+            warmup = self._settings.get("warmup_steps", default_warmup(self.steps))
             self.options = replace(self.options, steps=self.steps, warmup_steps=warmup)
 
     @property
@@ -210,6 +211,11 @@ class SearchModule(TrainModule):
             self.trainer.should_stop = True
 
 
+def default_warmup(steps: int) -> int:
+    """Warm-up steps of a search of so many steps: those of `SearchOptions`, but at most a quarter."""
+    return min(SearchOptions.warmup_steps, steps // 4)
+
+
 def _strategy(strategy: str | Strategy | type[Strategy]) -> Strategy:
     """The strategy of a name, or of a class."""
     if isinstance(strategy, str):
@@ -218,7 +224,12 @@ def _strategy(strategy: str | Strategy | type[Strategy]) -> Strategy:
 
 
 def _search_options(options: SearchOptions | None, settings: Mapping[str, Any]) -> SearchOptions:
-    """The options with the settings over them; a long warm-up is compared with the steps once these are known."""
-    if "steps" not in settings and options is None and "warmup_steps" in settings:
+    """The options with the settings over them, where the warm-up is a quarter of a short search, unless it is given.
+
+    While the steps are not known, there are more than the warm-up has; see `settle_steps`.
+    """
+    if options is None and isinstance(settings.get("steps"), int):
+        settings = {"warmup_steps": default_warmup(settings["steps"]), **settings}
+    elif options is None and isinstance(settings.get("warmup_steps"), int):
         settings = {**settings, "steps": max(SearchOptions.steps, settings["warmup_steps"] + 1)}
     return from_mapping(SearchOptions, settings, "option of a search", default=options)

@@ -1,0 +1,309 @@
+"""Search and fine-tuning by an ordinary Trainer: strategies, steps, flags, checkpoints, callbacks and loggers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, ClassVar
+
+import lightning
+import pytest
+import torch
+import torch.nn.functional as F
+from lightning.pytorch.callbacks import EarlyStopping, GradientAccumulationScheduler, LearningRateMonitor
+from lightning.pytorch.callbacks import ModelCheckpoint as Checkpoints
+from lightning.pytorch.loggers import CSVLogger
+from lightning.pytorch.plugins import MixedPrecision
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, TensorDataset
+
+import manticore as mc
+from manticore.errors import ManticoreError
+from manticore.nas.discretize import discretize
+from manticore.nas.relaxations import relaxations
+from manticore.nas.strategies import Darts, Simultaneous, Strategy, TrainingFree, strategies
+from manticore.nas.strategies.base import Batch
+from manticore.training.callbacks import AlphaRecord
+from manticore.training.modules import TrainModule
+from tests.helpers.composed_strategy import RELAXATION, Composed, noisy_softmax
+from tests.helpers.mixed_model import classifier
+from tests.helpers.random_task import random_task
+from tests.helpers.search_module import LABELS, batch, collate, examples, net
+
+STEPS = 8
+SETTINGS: dict[str, Any] = {"warmup_steps": 2, "weights": {"lr": 1e-2, "warmup_steps": 2}, "batch_size": 4}
+
+pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")  # Lightning's advice on workers and loggers
+
+
+class Streams:
+    """A data loader of a user's own: batches of every stream, an epoch of five."""
+
+    def __init__(self, names: tuple[str, ...] = ("weights", "alphas"), count: int = 5) -> None:
+        self.names, self.count = names, count
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __iter__(self) -> Iterator[dict[str, Batch]]:
+        for step in range(self.count):
+            yield {name: batch(2 * step + index, 4) for index, name in enumerate(self.names)}
+
+
+def trainer(folder: Path, **flags: Any) -> lightning.Trainer:
+    quiet = {"enable_progress_bar": False, "enable_model_summary": False, "accelerator": "cpu", "logger": False}
+    defaults = {**quiet, "enable_checkpointing": "callbacks" in flags, "default_root_dir": folder}
+    return lightning.Trainer(**{**defaults, **flags})
+
+
+@pytest.fixture(autouse=True)
+def noise() -> Iterator[None]:
+    """Registers the relaxation and the strategy of `Composed`."""
+    relaxations.register(RELAXATION)(noisy_softmax)
+    yield
+    relaxations._items.pop(RELAXATION)
+
+
+TRAINING = [strategies[name] for name in strategies if not issubclass(strategies[name], TrainingFree)]
+
+
+@pytest.mark.parametrize("strategy", [*TRAINING, Composed], ids=lambda kind: kind.__name__)
+def test_every_strategy_that_trains_searches_a_model_of_mixed_ops(strategy: type[Strategy], tmp_path: Path) -> None:
+    model = classifier()
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    module = mc.SearchModule(model, strategy, alphas={"lr": 0.2}, **SETTINGS)
+    trainer(tmp_path, max_steps=STEPS).fit(module, Streams())
+    after = model.state_dict()
+    assert all(not torch.equal(before[f"mixers.{layer}.alpha"], after[f"mixers.{layer}.alpha"]) for layer in (0, 1))
+    assert not torch.equal(before["head.weight"], after["head.weight"])
+    assert module.net.weights().sum(-1).tolist() == pytest.approx([1.0, 1.0])
+    assert module.step_count == STEPS
+    assert mc.nn.discretize(model) == module.path
+
+
+def test_a_sampled_path_trains_its_candidates_alone(tmp_path: Path) -> None:
+    model = classifier()
+    module = mc.SearchModule(model, "darts", sample_paths=True, **SETTINGS)
+    assert module.samples_paths
+    paths: list[Any] = []
+    draw = module.net.sample
+    module.net.sample = lambda: paths.append(draw()) or paths[-1]
+    trainer(tmp_path, max_steps=STEPS).fit(module, Streams())
+    assert len(paths) == STEPS
+    assert module.flops > 0
+
+
+@pytest.mark.parametrize("strategy", ["simultaneous", Simultaneous, Simultaneous()], ids=["name", "class", "object"])
+def test_a_strategy_is_a_name_a_class_or_an_object(strategy: Any, tmp_path: Path) -> None:
+    module = mc.SearchModule(classifier(), strategy, steps=2, warmup_steps=0)
+    trainer(tmp_path).fit(module, Streams(("weights",)))
+    assert module.step_count == 2
+
+
+def test_one_stream_needs_no_name(tmp_path: Path) -> None:
+    loader = DataLoader(examples(12), batch_size=4, collate_fn=collate)  # type: ignore[arg-type]
+    module = mc.SearchModule(classifier(), "simultaneous", warmup_steps=0)
+    trainer(tmp_path, max_epochs=1).fit(module, loader)
+    assert (module.step_count, module.steps) == (3, 3)
+    with pytest.raises(ManticoreError, match=r"reads 2 streams .* \{'weights': loader, 'alphas': loader\}"):
+        trainer(tmp_path, max_epochs=1).fit(mc.SearchModule(classifier(), "darts", warmup_steps=0), loader)
+
+
+def test_a_loss_of_ones_own_gets_the_model_and_the_batch(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    rows = TensorDataset(torch.randint(3, 20, (16, 6)), torch.randint(LABELS, (16,)))
+    seen = []
+
+    def loss(model: Any, rows: list[Tensor]) -> Tensor:
+        seen.append(model)
+        ids_BL, labels_B = rows
+        return F.cross_entropy(model(ids_BL), labels_B)
+
+    model = classifier()
+    module = mc.SearchModule(model, "darts", loss=loss, warmup_steps=0)
+    loader = DataLoader(rows, batch_size=4)
+    trainer(tmp_path, max_epochs=1).fit(module, {"weights": loader, "alphas": loader})
+    assert seen == [model] * 8
+    assert module.tokens == 8 * 4 * 6
+
+
+def test_a_loss_of_ones_own_for_a_supernet_runs_the_path_it_is_given(tmp_path: Path) -> None:
+    supernet = net()
+    module = mc.SearchModule(
+        supernet, "darts", steps=4, loss=lambda model, rows: model(rows["input_ids"]).square().mean()
+    )
+    path = ["recurrent", "attention"]
+    expected = supernet(batch()["input_ids"], path=path).square().mean()
+    assert torch.equal(module.loss(batch(), path=path), expected)
+
+
+class Scores(TrainingFree):
+    """Sets alphas from the losses of single candidates."""
+
+    batches: ClassVar[int] = 3
+
+    def alphas(self, supernet: Any, batches: Any) -> Tensor:
+        self.seen = batches
+        return torch.arange(supernet.alpha_table.numel()).view_as(supernet.alpha_table).float()
+
+
+@pytest.mark.parametrize("model", [net, classifier], ids=["supernet", "mixed ops"])
+def test_a_strategy_that_trains_nothing_sets_the_alphas_and_ends(model: Any, tmp_path: Path) -> None:
+    searched = model()
+    before = {name: value.clone() for name, value in searched.state_dict().items() if "alpha" not in name}
+    strategy = Scores()
+    module = mc.SearchModule(searched, strategy, steps=50)
+    trainer(tmp_path).fit(module, Streams(("alphas",), 50))
+    assert len(strategy.seen) == module.step_count == 3
+    assert module.net.alpha_table[0].tolist()[:2] == [0.0, 1.0]
+    assert all(torch.equal(before[name], searched.state_dict()[name]) for name in before)
+
+
+def test_zero_shot_needs_a_base_model() -> None:
+    with pytest.raises(ManticoreError, match="compares donors with an aligned base model, which a model of MixedOps"):
+        mc.SearchModule(classifier(), "zero-shot")
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        ({"accumulate_grad_batches": 4}, "accumulate_grad_batches does not work .* use run.micro_batch_size"),
+        ({"gradient_clip_val": 1.0}, "use search.weights.max_grad_norm"),
+        ({"plugins": [MixedPrecision("16-mixed", "cpu", torch.amp.GradScaler("cpu"))]}, "use bf16-mixed"),
+        ({"callbacks": [GradientAccumulationScheduler({0: 2})]}, "Scheduler does not work .* run.micro_batch_size"),
+        ({"max_steps": 20}, r"max_steps=20\) is more than the 8 steps .* pass steps=20"),
+    ],
+)
+@pytest.mark.parametrize("kind", ["search", "fine-tune"])
+def test_a_flag_that_cannot_work_names_the_option_that_does(
+    flags: dict[str, Any], message: str, kind: str, tmp_path: Path
+) -> None:
+    if kind == "search":
+        module: TrainModule = mc.SearchModule(classifier(), "darts", steps=STEPS, **SETTINGS)
+    else:
+        module = mc.FinetuneModule(classifier(), steps=STEPS)
+    before = [p.clone() for p in module.parameters()]
+    with pytest.raises(ManticoreError, match=message) as refused:
+        trainer(tmp_path, **flags).fit(module, Streams())
+    assert "\n" not in str(refused.value)
+    assert all(torch.equal(old, new) for old, new in zip(before, module.parameters(), strict=True))
+
+
+def test_options_are_checked() -> None:
+    with pytest.raises(ManticoreError, match="Did you mean 'steps'"):
+        mc.SearchModule(classifier(), "darts", step=3)
+    with pytest.raises(ManticoreError, match="Did you mean 'darts'"):
+        mc.SearchModule(classifier(), "dart")
+    with pytest.raises(ManticoreError, match="lr must be a number above 0"):
+        mc.FinetuneModule(classifier(), {"lr": -1.0})
+    with pytest.raises(ManticoreError, match=r"nothing to search: Linear has no mc\.nn\.MixedOp"):
+        mc.SearchModule(nn.Linear(2, 2), "darts")
+
+
+def test_the_schedule_is_as_long_as_the_trainer_trains(tmp_path: Path) -> None:
+    module = mc.SearchModule(classifier(), "darts")
+    fitted = trainer(tmp_path, max_steps=STEPS)
+    fitted.fit(module, Streams())
+    assert (module.steps, module.options.warmup_steps, fitted.global_step) == (STEPS, STEPS // 4, STEPS)
+    assert module.progress == 1.0
+    by_epochs = mc.FinetuneModule(classifier())
+    trainer(tmp_path, max_epochs=2).fit(by_epochs, Streams())
+    assert (by_epochs.steps, by_epochs.step_count) == (10, 10)
+    endless = mc.FinetuneModule(classifier())
+    with pytest.raises(ManticoreError, match="how many steps"):
+        trainer(tmp_path, max_epochs=-1).fit(endless, Streams())
+
+
+def test_the_module_ends_the_training_after_its_steps_and_can_be_trained_again(tmp_path: Path) -> None:
+    module = mc.SearchModule(classifier(), "darts", steps=7, warmup_steps=1)
+    for _ in range(2):
+        trainer(tmp_path, max_epochs=100).fit(module, Streams())
+        assert module.step_count == 7
+
+
+def test_bf16_keeps_mixing_weights_in_float32(tmp_path: Path) -> None:
+    module = mc.SearchModule(net(), "darts", steps=4, **SETTINGS)
+    trainer(tmp_path, precision="bf16-mixed").fit(module, Streams())
+    weights = module.net.weights()
+    assert weights.dtype == torch.float32
+    assert weights.sum(-1).tolist() == pytest.approx([1.0, 1.0])
+    assert module.step_count == 4
+
+
+@pytest.fixture(scope="module")
+def task() -> Any:
+    return random_task()
+
+
+class Phases(lightning.Callback):
+    """Records the phase and the metrics that a callback sees."""
+
+    def __init__(self) -> None:
+        self.seen: list[tuple[str, set[str]]] = []
+
+    def on_train_batch_end(self, fitted: Any, module: Any, *_: Any) -> None:
+        self.seen.append((module.phase, set(fitted.callback_metrics)))
+
+
+def test_callbacks_and_loggers_read_the_phase_and_the_losses(task: Any, tmp_path: Path) -> None:
+    logger, phases = CSVLogger(tmp_path, name="logs"), Phases()
+    record = AlphaRecord(tmp_path / "alphas.jsonl")
+    module = mc.SearchModule(classifier(), "darts", steps=STEPS, **SETTINGS)
+    fitted = trainer(tmp_path, logger=logger, log_every_n_steps=2, callbacks=[phases, record, LearningRateMonitor()])
+    fitted.fit(module, mc.SearchData(task))
+    assert [phase for phase, _ in phases.seen] == ["search"] * STEPS
+    assert phases.seen[-1][1] >= {"loss", "alpha_loss"}
+    assert "val_loss" in fitted.callback_metrics
+    assert len((tmp_path / "alphas.jsonl").read_text().splitlines()) == STEPS - 2
+    rows = (Path(logger.log_dir) / "metrics.csv").read_text().splitlines()
+    assert "alpha_loss" in rows[0]
+    assert len(rows) >= 1 + STEPS // 2
+
+
+def test_a_callback_can_stop_the_training(task: Any, tmp_path: Path) -> None:
+    module = mc.FinetuneModule(classifier(), {"lr": 1e-9}, steps=40)
+    stop = EarlyStopping("val_loss", patience=1, mode="min", min_delta=1.0)
+    fitted = trainer(tmp_path, callbacks=[stop], val_check_interval=2)
+    fitted.fit(module, mc.SearchData(task, batch_size=4))
+    assert module.step_count < 10
+
+
+@pytest.mark.parametrize("kind", ["supernet", "mixed ops", "fine-tune"])
+@pytest.mark.parametrize("strategy", [Darts, Composed])
+def test_a_resumed_training_equals_an_uninterrupted_one(
+    kind: str, strategy: type[Strategy], task: Any, tmp_path: Path
+) -> None:
+    if kind == "fine-tune" and strategy is Composed:
+        pytest.skip("a fine-tuning has no strategy")
+
+    def module() -> TrainModule:
+        if kind == "fine-tune":
+            hybrid = discretize(net(dropout=0.2), ["recurrent", "attention"])
+            return mc.FinetuneModule(hybrid, SETTINGS["weights"], steps=STEPS)
+        model = net(dropout=0.2) if kind == "supernet" else classifier(dropout=0.2)
+        return mc.SearchModule(model, strategy, steps=STEPS, **SETTINGS)
+
+    def fit(folder: str, seed: int, **more: Any) -> TrainModule:
+        checkpoints = Checkpoints(tmp_path / folder, "{step}", every_n_train_steps=3, save_top_k=-1)
+        torch.manual_seed(seed)
+        trained = module()
+        ckpt_path = more.pop("ckpt_path", None)
+        torch.manual_seed(seed)
+        fitted = trainer(tmp_path, callbacks=[checkpoints], **more)
+        fitted.fit(trained, mc.SearchData(task, batch_size=4, seed=1), ckpt_path=ckpt_path)
+        trained.moments = [  # type: ignore[assignment]
+            value for optimizer in fitted.optimizers for state in optimizer.state.values() for value in state.values()
+        ]
+        return trained
+
+    whole = fit("whole", 5)
+    assert sorted(file.name for file in (tmp_path / "whole").iterdir()) == ["step=3.ckpt", "step=6.ckpt"]
+    stopped = fit("stopped", 5, max_steps=4)
+    assert stopped.step_count == 4
+    resumed = fit("resumed", 77, ckpt_path=tmp_path / "stopped" / "step=3.ckpt")
+    assert (resumed.step_count, resumed.tokens, resumed.flops) == (STEPS, whole.tokens, whole.flops)
+    expected: Mapping[str, Tensor] = whole.state_dict()
+    assert all(torch.equal(expected[name], value) for name, value in resumed.state_dict().items())
+    assert all(torch.equal(a, b) for a, b in zip(whole.moments, resumed.moments, strict=True))  # type: ignore[arg-type]
+    other = fit("other", 6).state_dict()
+    assert any(not torch.equal(expected[name], value) for name, value in other.items()), "dropout draws random numbers"
