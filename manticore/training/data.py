@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any
 
 import lightning
@@ -12,11 +12,13 @@ from transformers import PreTrainedTokenizerBase
 from manticore.errors import ManticoreError
 from manticore.nas.supernet import Supernet
 from manticore.tasks.catalog import load_task
+from manticore.tasks.data import TaskSource
 from manticore.tasks.dataset import Examples, concat
 from manticore.tasks.options import TaskOptions
 from manticore.tasks.task import Task
 from manticore.training.batching import Batch, BatchSampler, Collate, StepDataLoader
 from manticore.training.modules import TrainModule
+from manticore.utils.console import make_console
 from manticore.utils.fields import from_mapping
 
 
@@ -31,7 +33,8 @@ class SearchData(lightning.LightningDataModule):
     training that is resumed with `ckpt_path` sees what it would have seen.
 
     Args:
-        task: a task, the name of one, or a mapping of its options (name, preset, data_dir, train, val, test, ...).
+        task: a `Task`, the name of one, a mapping of its options (name, preset, data_dir, train, val, test, ...), or
+            data: what `mc.task` returns or takes.
         batch_size: sequences in a training batch. Default: the module's, which is `search.batch_size` or 64.
         seed: seed of the order of the batches.
         tokenizer: what reads the text of a language task. Default: that of the supernet's base model.
@@ -42,7 +45,7 @@ class SearchData(lightning.LightningDataModule):
 
     def __init__(
         self,
-        task: Task | str | Mapping[str, Any],
+        task: Any,
         batch_size: int | None = None,
         *,
         seed: int = 0,
@@ -50,10 +53,7 @@ class SearchData(lightning.LightningDataModule):
         eval_batch_size: int = 256,
     ) -> None:
         super().__init__()
-        if not isinstance(task, Task):
-            keys = {"name": task} if isinstance(task, str) else task
-            task = load_task(from_mapping(TaskOptions, keys, "option of a task"))
-        self.task = task
+        self.task = task if isinstance(task, Task) else read_task(task)
         self.batch_size = batch_size
         self.seed = seed
         self.tokenizer = tokenizer
@@ -107,6 +107,16 @@ class SearchData(lightning.LightningDataModule):
     def test_dataloader(self) -> EvaluationLoader:
         """The split `test`, in its order. Read it once, at the end."""
         return EvaluationLoader(self.task.splits().test, self.eval_batch_size, self.task.collate)
+
+
+def read_task(task: Any) -> Task:
+    """The task of a name, of options, or of data in memory. Raises ManticoreError for anything that is none."""
+    source = TaskSource.of(task)
+    with source.saved(None, make_console(quiet=True)) as keys:
+        loaded = load_task(from_mapping(TaskOptions, keys, "option of a task"))
+        if source.data is not None:  # the files are temporary
+            _ = loaded.documents() if loaded.is_language_modeling else loaded.splits()
+    return loaded
 
 
 class EvaluationLoader:

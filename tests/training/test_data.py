@@ -115,6 +115,19 @@ def test_a_task_is_a_name_or_a_mapping() -> None:
         mc.SearchData("lra-listop")
 
 
+def test_a_task_is_data_in_memory(tmp_path: Path) -> None:
+    pairs = [(batch(seed, 1)["input_ids"][0].tolist(), seed % 2) for seed in range(60)]
+    data = mc.SearchData(mc.task(pairs, labels=["even", "odd"]), 4)
+    seen = fit(mc.SearchModule(classifier(), "darts", steps=3), data, tmp_path)
+    ids = [ids for ids, _ in pairs]
+    assert all(row in ids for row in [*seen.rows["weights"], *seen.rows["alphas"]])
+    texts = [f"{number} is a number, and {number + 1} is the next one." for number in range(40)]
+    language = mc.SearchData(texts, 4)
+    supernet = mc.supernet(mc.SearchSpace(["gpt-neo-nano", "mamba-nano"], stages=1))
+    fit(mc.FinetuneModule(supernet, steps=1), language, tmp_path)
+    assert language.tokenizer is supernet.components["gpt-neo-nano"].tokenizer
+
+
 def test_a_language_task_needs_a_tokenizer(tmp_path: Path) -> None:
     with pytest.raises(ManticoreError, match=r"needs the model's tokenizer: tokenizer="):
         fit(mc.FinetuneModule(classifier(), steps=1), mc.SearchData("text"), tmp_path)
