@@ -35,7 +35,8 @@ class MixedOp(nn.Module):
 
     Args:
         ops: the candidates by name, or a sequence of them. A candidate is a module, or a class or function that makes
-            one from `width`. In a sequence it has the name `candidate.name`, or else that of its class.
+            one from `width`, or an object with a `name`, such a `factory` and its `options`. In a sequence it has the
+            name `candidate.name`, or else that of its class or function.
         width: D, the width that candidates are made with; not needed if all are modules.
         relaxation: name of the map from alphas to mixing weights.
 
@@ -239,12 +240,12 @@ def _built(name: str, op: Any, width: int | None) -> nn.Module:
     """The module of a candidate. Raises ManticoreError if it cannot be made."""
     if isinstance(op, nn.Module):
         return op
-    factory = getattr(op, "factory", op)
+    factory, options = (op, {}) if callable(op) else (getattr(op, "factory", None), getattr(op, "options", {}))
     if not callable(factory):
         raise ManticoreError(f"candidate '{name}' must be a module, or a class or function of a width, not {op!r}")
     if width is None:
         raise ManticoreError(f"candidate '{name}' is made from a width: pass MixedOp(ops, width=...)")
-    module = factory(width)
+    module = factory(width, **options)
     if not isinstance(module, nn.Module):
         raise ManticoreError(f"candidate '{name}' must return a module, not a {type(module).__name__}")
     return module

@@ -202,13 +202,16 @@ class SearchModule(TrainModule):
         self.finish_step()
 
     def _collect(self, batch: Batch, strategy: TrainingFree) -> None:
-        """Keep the batch; with the last one that the strategy reads, set the alphas and end the training."""
+        """Keep the batch; the last one that the strategy reads ends the training."""
         self._batches.append(batch)
         self._count(batch, 1)
-        if len(self._batches) == min(strategy.batches, self.steps):
-            assign_alphas(self.net, strategy.alphas(self.net, self._batches).to(self.device))
-            self._batches = []
+        if len(self._batches) == strategy.batches:
             self.trainer.should_stop = True
+
+    def on_train_end(self) -> None:
+        if isinstance(self.strategy, TrainingFree) and self._batches:
+            assign_alphas(self.net, self.strategy.alphas(self.net, self._batches).to(self.device))
+            self._batches = []
 
 
 def default_warmup(steps: int) -> int:

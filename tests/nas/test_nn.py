@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
@@ -105,6 +106,18 @@ def test_candidates_are_modules_or_made_from_the_width() -> None:
     op = mc.nn.MixedOp([Convolution, mamba, Attention(WIDTH)], WIDTH)
     assert op.candidates == ("Convolution", "mamba", "Attention")
     assert op(stream()).shape == (2, 7, WIDTH)
+
+
+def test_a_candidate_is_an_object_with_a_name_a_factory_and_options() -> None:
+    @dataclass
+    class Declared:
+        name: str
+        factory: Any
+        options: dict[str, Any]
+
+    op = mc.nn.MixedOp([Declared("heads", Attention, {"dropout": 0.5}), Convolution], WIDTH)
+    assert op.candidates == ("heads", "Convolution")
+    assert op.get_submodule("ops.heads").dropout == 0.5
 
 
 def test_a_random_relaxation_is_random_in_training_only() -> None:

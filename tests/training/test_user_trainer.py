@@ -7,12 +7,14 @@ from typing import Any
 
 import lightning
 import pytest
+import torch
 from lightning.pytorch.callbacks import ModelCheckpoint, RichProgressBar
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from rich.console import Console
 
 from manticore.errors import ManticoreError
 from manticore.training.batching import BatchSampler
+from manticore.training.search_module import SearchModule
 from manticore.training.trainer import Hardware, fit
 from manticore.training.user_trainer import PhaseLogger, UserTrainer
 from tests.helpers.search_module import collate, examples, module
@@ -58,11 +60,21 @@ class Phase(lightning.Callback):
         self.seen.append((searching.phase, searching.logger))
 
 
-def run(folder: Path, user: UserTrainer) -> None:
-    searching = module()
-    folder.mkdir()
+class Stop(lightning.Callback):
+    """Raises an exception after a step, as in a crash."""
+
+    def on_train_batch_end(self, trainer: Any, searching: Any, *_: Any) -> None:
+        if searching.step_count == 6:
+            raise InterruptedError("stopped at step 6")
+
+
+def run(folder: Path, user: UserTrainer) -> SearchModule:
+    searching: SearchModule = module()
+    folder.mkdir(exist_ok=True)
     streams = {name: BatchSampler(examples(40), 4, 0, collate) for name in searching.strategy.streams}
-    fit(searching, streams, "search", folder / "checkpoints", Hardware(), Console(quiet=True), user=user)
+    hardware = Hardware(checkpoint_every=4)
+    fit(searching, streams, "search", folder / "checkpoints", hardware, Console(quiet=True), user=user)
+    return searching
 
 
 def test_a_logger_gets_the_metrics_under_the_name_of_the_phase(tmp_path: Path) -> None:
@@ -91,3 +103,17 @@ def test_a_function_makes_loggers_and_callbacks_of_each_phase(tmp_path: Path) ->
     run(tmp_path / "run" / "of-test", UserTrainer(callbacks, logger, {"detect_anomaly": False}))
     assert len(list((tmp_path / "search").glob("*.ckpt"))) == 2
     assert list((tmp_path / "search").glob("events.*"))
+
+
+def test_a_phase_with_stateful_callbacks_is_resumed(tmp_path: Path) -> None:
+    def user(*more: lightning.Callback) -> UserTrainer:
+        checkpoints = ModelCheckpoint(tmp_path / "mine", monitor="loss", every_n_train_steps=2, save_top_k=2)
+        return UserTrainer([*more, checkpoints])
+
+    for name in ("whole", "resumed"):
+        (tmp_path / name).mkdir()
+    whole = run(tmp_path / "whole" / "of-test", user())
+    with pytest.raises(InterruptedError):
+        run(tmp_path / "resumed" / "of-test", user(Stop()))
+    resumed = run(tmp_path / "resumed" / "of-test", user())
+    assert all(torch.equal(value, resumed.state_dict()[name]) for name, value in whole.state_dict().items())
