@@ -215,9 +215,7 @@ def test_heuristic_baselines_of_tokens_count_scored_labels() -> None:
     train = tags(("ab", [1, IGNORE]), ("aa", [1, 0]), ("bb", [0, 0]))
     test = tags(("abb", [1, 0, IGNORE]), ("ba", [0, IGNORE]))
     assert heuristic_answers(train, test, same_token).accuracy == 1  # after a 1, after b 0
-    assert heuristic_answers(train, test, same_position).accuracy == pytest.approx(
-        2 / 3
-    )  # 1, then 0
+    assert heuristic_answers(train, test, same_position).accuracy == pytest.approx(2 / 3)  # 1, then 0
     task = Tags(Splits(train, tags(("xx", [0, 0])), tags(("yy", [0, 0])), test))
     assert task.heuristic_baselines() == {"majority token": pytest.approx(2 / 3)}
 
