@@ -186,15 +186,15 @@ def paired_lead(score: Score, rival: Score) -> Interval | None:
     than their margins. Positive where `score` is better. None without scores by unit, and for units of unlike sizes,
     as tokenizers that do not know the same characters have.
     """
-    ours, rivals = score.units, rival.units
-    if ours is None or rivals is None or score.metric != rival.metric:
+    units, rival_units = score.units, rival.units
+    if units is None or rival_units is None or score.metric != rival.metric:
         return None
-    if ours.shape != rivals.shape or not np.array_equal(ours[:, 1], rivals[:, 1]):
+    if units.shape != rival_units.shape or not np.array_equal(units[:, 1], rival_units[:, 1]):
         return None
-    scored = ours[:, 1] > 0
+    scored = units[:, 1] > 0
     sign = 1.0 if score.metric.higher_is_better else -1.0
-    ahead = sign * (ours[scored, 0] - rivals[scored, 0])
-    return ratio_interval(ahead.tolist(), ours[scored, 1].tolist())
+    ahead = sign * (units[scored, 0] - rival_units[scored, 0])
+    return ratio_interval(ahead.tolist(), units[scored, 1].tolist())
 
 
 def bits_per_byte(nats_N: Floats, sizes_N: Integers, groups_N: Integers | None) -> tuple[float, float | None]:
