@@ -16,7 +16,7 @@ from manticore.pipelines import search as pipeline
 from manticore.tasks.data import TaskSource
 from manticore.training.user_trainer import UserTrainer
 from manticore.utils import assets
-from manticore.utils.console import make_console
+from manticore.utils.console import info, make_console
 
 
 def search(
@@ -70,6 +70,8 @@ def search(
     try:
         with source.saved(folder, console) as task_keys:
             keys = {"space": to_plain_space(space, saved_models), "task": task_keys}
+            if saved_models.exists():
+                info(console, f"model objects: {saved_models}")
             recipe, reason = load_recipe(config, merge(keys, sections))
             return Result(pipeline.run(recipe, folder, console, resume, reason, user))
     except BaseException:

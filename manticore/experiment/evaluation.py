@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
 from torch import nn
 from transformers import PreTrainedModel
 
@@ -13,10 +14,13 @@ from manticore import __version__
 from manticore.components import Component
 from manticore.experiment.environment import environment_info
 from manticore.experiment.experiment import Experiment, PhaseResult
-from manticore.experiment.model_selection import Choice, choose_export
+from manticore.experiment.model_selection import Choice, choose_export, path_budget
 from manticore.experiment.phases import RANDOM_PATH
 from manticore.nas.cost import flops, model_parameters, parameters
+from manticore.nas.selection.largest_weight import LARGEST_WEIGHT
+from manticore.nas.stage_scores import StageScores, weight_scores
 from manticore.nas.supernet import Supernet
+from manticore.report.run.reading import read_alphas
 from manticore.results.search import (
     DISCRETE_ROW,
     HYBRID_ROW,
@@ -30,7 +34,7 @@ from manticore.results.search import (
 )
 from manticore.tasks.task import Task
 from manticore.training.metrics import metrics
-from manticore.training.scoring import Score
+from manticore.training.scoring import Score, paired_lead
 from manticore.utils.console import info
 
 
@@ -87,36 +91,78 @@ def evaluate_on_test(exp: Experiment, trained: TrainedModels) -> SearchResult:
         alignment=None if fit is None else AlignmentInfo(fit.tokens, fit.paired, tuple(fit.stages)),
         machine=environment_info(),
         seconds=exp.seconds,
-        rows=(*rows, *_heuristic_rows(exp.task)),
+        rows=tuple(rows),
+        stage_scores=stage_scores(exp, trained.search),
     )
 
 
+@dataclass(frozen=True)
+class _Entry:
+    """A model that is scored on the test split."""
+
+    name: str
+    group: str
+    net: nn.Module
+    tokens: int
+    task: Task | None = None
+
+
 def _rows(exp: Experiment, trained: TrainedModels) -> list[ModelRow]:
-    """A row for each model. A model that starts from the supernet's weights has the tokens of the search too."""
-    search, hybrid = trained.search, trained.hybrid
-    rows = [
-        _row(exp, SOFT_ROW, "search", search.net, search.tokens),
-        _row(exp, DISCRETE_ROW, "search", trained.discrete, search.tokens),
-        _row(exp, HYBRID_ROW, "search", hybrid.net, search.tokens + hybrid.tokens),
-    ]
-    for name, phase in trained.solo.items():
-        rows.append(_row(exp, f"{name} alone", "component", phase.net, phase.tokens, phase.task))
-    for name, phase in trained.controls.items():
-        inherited = search.tokens if name == RANDOM_PATH and exp.recipe.finetune.init == "supernet" else 0
-        rows.append(_row(exp, name, "baseline", phase.net, inherited + phase.tokens))
+    """A row for each model, and one for each heuristic; each with the lead of the fine-tuned hybrid over it."""
+    entries = _entries(exp, trained)
+    scores = {entry.name: exp.score(entry.net, "test", entry.task) for entry in entries}
+    hybrid, metric = scores[HYBRID_ROW], metrics[exp.task.metric]
+    rows = []
+    for entry in entries:
+        score = scores[entry.name]
+        costs = model_parameters(entry.net), flops(entry.net, exp.mean_length), entry.tokens
+        lead = paired_lead(hybrid, score) if entry.name != HYBRID_ROW and score.metric == metric else None
+        rows.append(ModelRow(entry.name, entry.group, SplitScore.of(score.to_dict(), metric), *costs, lead))
+    for name, score in heuristic_scores(exp.task).items():
+        lead = paired_lead(hybrid, score)
+        rows.append(ModelRow(name, "heuristic", SplitScore.of(score.to_dict(), score.metric), lead=lead))
     return rows
 
 
-def _row(exp: Experiment, name: str, group: str, net: nn.Module, tokens: int, task: Task | None = None) -> ModelRow:
-    score = SplitScore.of(exp.score(net, "test", task).to_dict(), metrics[exp.task.metric])
-    return ModelRow(name, group, score, model_parameters(net), flops(net, exp.mean_length), tokens)
+def _entries(exp: Experiment, trained: TrainedModels) -> list[_Entry]:
+    """All models. Tokens include those of the search, where a model starts from the supernet's weights."""
+    search, hybrid = trained.search, trained.hybrid
+    entries = [
+        _Entry(SOFT_ROW, "search", search.net, search.tokens),
+        _Entry(DISCRETE_ROW, "search", trained.discrete, search.tokens),
+        _Entry(HYBRID_ROW, "search", hybrid.net, search.tokens + hybrid.tokens),
+    ]
+    for name, phase in trained.solo.items():
+        entries.append(_Entry(f"{name} alone", "component", phase.net, phase.tokens, phase.task))
+    for name, phase in trained.controls.items():
+        inherited = search.tokens if name == RANDOM_PATH and exp.recipe.finetune.init == "supernet" else 0
+        entries.append(_Entry(name, "baseline", phase.net, inherited + phase.tokens))
+    return entries
 
 
-def _heuristic_rows(task: Task) -> list[ModelRow]:
-    """A row for each heuristic of the task; they need no training."""
-    count = len(task.splits().test)
-    scores = {name: Score(math.nan, accuracy, count) for name, accuracy in task.heuristic_baselines().items()}
-    return [ModelRow(name, "heuristic", SplitScore.of(score.to_dict(), score.metric)) for name, score in scores.items()]
+def heuristic_scores(task: Task) -> dict[str, Score]:
+    """The score of each heuristic of the task on the test split; they need no training."""
+    test = task.splits().test
+    scores = {}
+    for name, answers in task.heuristic_answers().items():
+        right, total = (np.bincount(answers.owners, weights, len(test)) for weights in (answers.right, None))
+        units = np.stack([right, total], 1, dtype=np.float64)
+        scores[name] = Score(math.nan, answers.accuracy, len(test), units=units)
+    return scores
+
+
+def stage_scores(exp: Experiment, search: PhaseResult[Supernet]) -> StageScores:
+    """What the path was chosen by: the scores of a strategy that trains nothing, or else the mixing weights."""
+    scores, alphas = search.stage_scores, read_alphas(exp.run_dir.alphas, exp.space.stages)
+    if scores is None and alphas is not None:
+        scores = weight_scores(alphas.candidates, alphas.weights)
+    if scores is None:
+        scores = weight_scores(search.net.candidates, [tuple(map(tuple, search.net.weights().tolist()))])
+    selector = exp.recipe.selection.selector
+    if selector != LARGEST_WEIGHT:
+        return replace(scores, rule=f"The path was chosen by the selector {selector}, not by these values.")
+    rule = scores.rule or "The path has the largest product of mixing weights"
+    return replace(scores, rule=f"{rule}{'' if path_budget(exp).unlimited else ', among the paths within the budget'}.")
 
 
 def _component_info(component: Component, stages: int) -> ComponentInfo:

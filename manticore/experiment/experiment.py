@@ -23,6 +23,7 @@ from manticore.experiment.projectors import ProjectorFit
 from manticore.experiment.run_dir import RunDir
 from manticore.experiment.seeding import seed_of, seed_torch
 from manticore.nas.space import SearchSpace
+from manticore.nas.stage_scores import StageScores
 from manticore.nas.supernet import Supernet
 from manticore.tasks.catalog import load_task
 from manticore.tasks.dataset import concat
@@ -50,6 +51,7 @@ class PhaseResult(Generic[Net]):
         task: the task as this model's tokenizer reads it.
         flops: operations of the phase, forward and backward.
         scores: its scores by split; only those that were computed.
+        stage_scores: of a search that trains nothing, the scores that its alphas come from.
     """
 
     net: Net
@@ -58,6 +60,7 @@ class PhaseResult(Generic[Net]):
     task: Task
     flops: float = 0.0
     scores: dict[str, Score] = field(default_factory=dict)
+    stage_scores: StageScores | None = None
 
 
 @dataclass

@@ -6,6 +6,7 @@ import random
 import time
 from collections.abc import Sequence
 from copy import deepcopy
+from dataclasses import replace
 from functools import partial
 
 import torch
@@ -109,12 +110,13 @@ def _score_candidates(exp: Experiment, base: str, strategy: TrainingFree, relaxa
     started = time.monotonic()
     net = build_aligned_supernet(exp, base, relaxation, "search")
     batches = first_batches(exp, exp.recipe.search.strategy, strategy.batches)
-    alphas = strategy.alphas(net.to(exp.hardware.device), [batch_to(batch, exp.hardware.device) for batch in batches])
+    device = exp.hardware.device
+    alphas, scores = strategy.search(net.to(device), [batch_to(batch, device) for batch in batches])
     net.to("cpu")
     with torch.no_grad():
         net.alpha.copy_(alphas)
     tokens = calibration_tokens(exp, base) + sum(int(batch["attention_mask"].sum()) for batch in batches)
-    return exp.keep("search", net, tokens, time.monotonic() - started)
+    return replace(exp.keep("search", net, tokens, time.monotonic() - started), stage_scores=scores)
 
 
 def first_batches(exp: Experiment, purpose: str, count: int) -> list[Batch]:

@@ -89,4 +89,6 @@ def show(result: StudyResult, out: Path, console: Console) -> None:
             console.print(task_table(task, budget).rich())
         for sentence in sentences:
             info(console, f"with the {BUDGETS[budget]}: {sentence}")
+    if len(result.seeds) == 1:
+        info(console, "one seed: there are no intervals")
     info(console, f"  report  {out / 'report.html'}\n  numbers {out / StudyResult.FILE}")

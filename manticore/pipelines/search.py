@@ -23,7 +23,7 @@ from manticore.nas.discretize import discretize
 from manticore.report.model_card import search_card
 from manticore.report.run.page import write_run_report
 from manticore.report.run.reading import Run, add_logs, read_run
-from manticore.report.run.tables import comparison_table
+from manticore.report.run.tables import comparison_table, lead_table
 from manticore.results.search import HYBRID
 from manticore.training.user_trainer import UserTrainer
 from manticore.utils.console import info
@@ -140,6 +140,8 @@ def show(run: Run, console: Console) -> Run:
     if not run_dir.report.exists():
         write_run_report(run)
     console.print(comparison_table(result).rich())
+    if (leads := lead_table(result)) is not None:
+        console.print(leads.rich())
     info(console, f"path: {result.summary}")
     info(console, f"exported: {result.exported} ({result.exported_reason})")
     files = {

@@ -15,7 +15,7 @@ from manticore.components.spec import SKIP
 from manticore.config.pretrain import PretrainRecipe
 from manticore.report.rendering import render
 from manticore.report.run.reading import Run
-from manticore.report.run.summary import sentences
+from manticore.report.run.summary import component_sentences, sentences
 from manticore.report.run.tables import comparison_table
 from manticore.report.table import Row, Table
 from manticore.report.usage import Usage, usage_of
@@ -37,12 +37,12 @@ def search_card(run: Run) -> str:
         "search_card.md.j2",
         data=_search_data(run, title, used, usage),
         title=title,
-        sentences=sentences(run),
+        sentences=sentences(run) if result.exported == HYBRID else component_sentences(run),
         code=usage.code(result.task, result.example),
         run=run,
         is_hybrid=result.exported == HYBRID,
         stages=[(stage + 1, name, _role(run, stage)) for stage, name in enumerate(run.architecture.path)],
-        table=comparison_table(result).markdown(),
+        table=comparison_table(result, leads=True).markdown(),
         from_scratch=all("from scratch" in component.source for component in result.components.values()),
     )
 

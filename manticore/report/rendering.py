@@ -15,6 +15,12 @@ from manticore.utils.formatting import count, counted, duration
 NUMBER_WITH_UNIT = re.compile(r"(?<=\d) (?=[±%])|(?<=±) |(?<=\d) (?=points|nats|bits)|(?<=stage) (?=\d)")
 
 
+MAX_NAME = 64
+"""Longest name that a page shows as it is."""
+
+BREAK_AFTER = re.compile(r"([@,+/=_\-·])(?=\w)")
+
+
 def render(template: str, **values: object) -> str:
     """Fill a template of `report/templates`. In a page (`.html.j2`) every value that is not markup is escaped.
 
@@ -26,6 +32,13 @@ def render(template: str, **values: object) -> str:
 def unbroken(text: str) -> Markup:
     """Put no-break spaces between numbers and their margins and units. Markup stays markup, text is escaped."""
     return Markup(NUMBER_WITH_UNIT.sub("\u00a0", escape(text)))
+
+
+def breakable(name: str, length: int = MAX_NAME) -> Markup:
+    """A name that may break after its punctuation; one longer than `length` is cut and has the whole as its title."""
+    shown = name if len(name) <= length else f"{name[: length - 1]}…"
+    markup = Markup(BREAK_AFTER.sub(r"\1<wbr>", str(escape(shown))))
+    return markup if shown == name else Markup('<span title="{}">{}</span>').format(name, markup)
 
 
 def runs_of(items: Iterable[Any], attribute: str) -> list[tuple[Any, list[Any]]]:
@@ -49,6 +62,6 @@ def _environment() -> Environment:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    for function in (count, counted, duration, fenced, runs_of, unbroken):
+    for function in (breakable, count, counted, duration, fenced, runs_of, unbroken):
         environment.filters[function.__name__] = function
     return environment

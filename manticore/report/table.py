@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from itertools import groupby
 
 from rich import box
@@ -22,12 +23,14 @@ class Row:
         group: rows of one group stand together; that of `HEURISTIC` is dimmed.
         best: indices of the cells that hold the best score of their table or row.
         emphasized: whether the row is bold in the terminal and on a page.
+        verdicts: by index of a cell, `better`, `worse` or `unclear`, which colors it on a page.
     """
 
     cells: tuple[str, ...]
     group: str = ""
     best: tuple[int, ...] = ()
     emphasized: bool = False
+    verdicts: Mapping[int, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,10 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from manticore.alignment import StageFit
+from manticore.nas.stage_scores import StageScores
 from manticore.results.codec import Result
 from manticore.training.metrics import Metric
+from manticore.utils.statistics import Interval
 
 HYBRID = "hybrid"
 """Value of `SearchResult.exported` if the hybrid is exported, and not a component."""
@@ -64,6 +66,9 @@ class ModelRow:
         parameters: number of parameters; None for a heuristic, as are the other costs.
         flops_per_token: operations per token of one forward pass.
         train_tokens: number of tokens it was trained on.
+        lead: how far the fine-tuned hybrid is ahead, by the task's metric, with its 95 % interval, paired over the
+            same examples or documents of the test split; positive where the hybrid is better. None for the hybrid
+            itself, and where the two have no scores by example in common.
     """
 
     name: str
@@ -72,6 +77,7 @@ class ModelRow:
     parameters: int | None = None
     flops_per_token: float | None = None
     train_tokens: int | None = None
+    lead: Interval | None = None
 
 
 @dataclass(frozen=True)
@@ -137,6 +143,7 @@ class SearchResult(Result):
         machine: processor, GPU and versions of libraries.
         seconds: duration of each phase.
         rows: the comparison, scored on the test split.
+        stage_scores: what the path was chosen by; None in results of earlier versions.
     """
 
     FILE: ClassVar[str] = "metrics.json"
@@ -162,6 +169,7 @@ class SearchResult(Result):
     machine: Mapping[str, object]
     seconds: Mapping[str, float]
     rows: tuple[ModelRow, ...]
+    stage_scores: StageScores | None = None
 
     def __post_init__(self) -> None:
         names = [row.name for row in self.rows]

@@ -20,7 +20,7 @@ import numpy as np
 
 from manticore.errors import ManticoreError, UnknownName
 from manticore.tasks.dataset import Example, Splits, check_disjoint, pad_batch
-from manticore.tasks.heuristics import Feature, constant, heuristic_accuracy
+from manticore.tasks.heuristics import Feature, HeuristicAnswers, constant, heuristic_answers
 from manticore.tasks.info import TaskInfo
 from manticore.tasks.options import TaskOptions
 from manticore.tasks.vocabulary import Vocabulary
@@ -175,11 +175,15 @@ class Task(ABC):
 
         Empty for a task with another metric than accuracy.
         """
+        return {name: answers.accuracy for name, answers in self.heuristic_answers().items()}
+
+    def heuristic_answers(self) -> dict[str, HeuristicAnswers]:
+        """The answers on test that `heuristic_baselines` counts, by the name of the feature."""
         if self.metric != "accuracy":
             return {}
         splits = self.splits()
         features = {"majority token" if self.per_token else "majority class": constant, **self.features}
-        return {name: heuristic_accuracy(splits.train, splits.test, feature) for name, feature in features.items()}
+        return {name: heuristic_answers(splits.train, splits.test, feature) for name, feature in features.items()}
 
     def describe(self) -> str:
         """One line: name, sizes, lengths, labels, origin."""

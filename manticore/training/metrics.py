@@ -101,6 +101,15 @@ class Metric:
         text = f"{signed(self.scale * change, self.digits)}{self._margin(margin)}"
         return f"{text} {self.unit}" if unit else text
 
+    def format_lead(self, lead: float, margin: float | None = None, unit: bool = True) -> str:
+        """A lead in words, which is positive where it is better: `better by 4.2 ± 1.9 points`, `worse by 0.050`.
+
+        Arguments are those of `format`. A lead that is zero after rounding is `equal`.
+        """
+        text = f"{self.scale * abs(lead):.{self.digits}f}"
+        by = f"{'better' if lead > 0 else 'worse'} by {text}" if float(text) else "equal"
+        return f"{by}{self._margin(margin)}{f' {self.unit}' if unit and (by != 'equal' or margin is not None) else ''}"
+
     def format_regret(self, regret: float, margin: float | None = None) -> str:
         """How much worse than the best: `1.2 ± 0.4 points below`, `0.012 bits per byte above`."""
         return f"{self.format_change(regret, margin).lstrip('+')} {self.worse}"

@@ -16,7 +16,7 @@ class Reader(HTMLParser):
         self.open: list[str] = []
         self.tags: list[tuple[str, dict[str, str | None]]] = []
         self.text = ""
-        self.feed(page)
+        self.feed(page.replace("<wbr>", ""))  # where a word may break
         self.close()
         assert self.open == []
 

@@ -76,6 +76,16 @@ def test_card_of_an_exported_component(run_folder: Path, result: SearchResult) -
     assert "base_model" not in data
     assert data["model-index"][0]["results"][0]["metrics"][0]["value"] == pytest.approx(0.5322)
     assert "The exported model is gpt-neo from its first to its last layer." in card
+    assert "The model is gpt-neo by itself, trained on lra-listops@short in a search for hybrids." in card
+    assert "The hybrid that the search found has an accuracy of 63.0 ± 1.5 %: better than gpt-neo alone (53.2" in card
+    path = read_run(run_folder).architecture.summary()
+    assert path not in card.partition("## Training")[0], "no path that is not in the folder"
+
+
+def test_a_component_that_is_its_own_source_is_named_once(run_folder: Path, result: SearchResult) -> None:
+    nano = replace(result.components["mamba"], source="mamba", revision=None)
+    run = replace(read_run(run_folder), result=replace(result, components={**result.components, "mamba": nano}))
+    assert "- **mamba**: 4 layers of width 64" in search_card(run)
 
 
 def test_card_of_a_language_model_generates_text(run_folder: Path, result: SearchResult) -> None:

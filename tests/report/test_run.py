@@ -5,19 +5,26 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.console import Console
 
 from manticore.errors import BadFile, ManticoreError
 from manticore.nas.architecture import Architecture
+from manticore.nas.stage_scores import StageScores
 from manticore.report.charts.curves import axis_ticks, smoothed, thinned
+from manticore.report.model_card import search_card
+from manticore.report.rendering import breakable
 from manticore.report.run.page import write_run_report
 from manticore.report.run.reading import read_run
+from manticore.report.run.tables import lead_table
 from manticore.results.search import DiscretizationGap, SearchResult, SplitScore
 from manticore.training.metrics import BITS
 from manticore.utils.io import read_json, write_json, write_text
+from manticore.utils.statistics import Interval
 from tests.helpers.html import Reader, assert_self_contained
 
 
@@ -49,9 +56,9 @@ def test_page_shows_every_number(run_folder: Path) -> None:
     text = read(run_folder).plain_text
     assert "gpt-neo + mamba on lra-listops@short" in text
     assert "The search space has 27 paths: mamba, gpt-neo or skip at each of 3 stages, in the residual topology" in text
-    assert "accuracy of 63.0 ± 1.5 % on the test split: 4.2 points above mamba alone (58.8 ± 1.5 %)" in text
-    assert "25.1 points above root operator" in text
-    assert "from 61.2 % (soft mixture) to 58.1 % (one path), −3.1 points; fine-tuning brings it to 63.0 %" in text
+    assert "accuracy of 63.0 ± 1.5 % on the test split: better than mamba alone (58.8 ± 1.5 %) by 4.2 points" in text
+    assert "better than root operator (37.9 ± 1.5 %) by 25.1 points" in text
+    assert "61.2 % as a soft mixture and 58.1 % as one path, worse by 3.1 points; fine-tuning brings it to" in text
     assert "Exported: the hybrid (validation accuracy 62.4 %, best component mamba 57.9 %)" in text
     for cell in ("17.5 ± 1.2 %", "412 k", "5.5 M", "layers 2–3 · 0.", "1e76775f628f", "x86_64", "# <short>"):
         assert cell in text, cell
@@ -108,12 +115,100 @@ def test_bits_per_byte_have_no_bars_and_lower_is_better(run_folder: Path, result
     gap = DiscretizationGap(1.9, 2.0, 1.8)
     replace(result, metric=BITS, kind="lm", gap=gap, rows=tuple(rows)).save(run_folder)
     reader = read(run_folder)
-    assert "needs 1.800 ± 0.010 bits per byte on the test split: 0.100 bits per byte below gpt" in reader.plain_text
-    assert (
-        "1.900 bits per byte (soft mixture) to 2.000 bits per byte (one path), +0.100 bits per byte"
-        in reader.plain_text
-    )
+    text = reader.plain_text
+    assert "needs 1.800 ± 0.010 bits per byte on the test split: better than gpt-neo alone (1.900 ± 0.010) by" in text
+    assert "1.900 bits per byte as a soft mixture and 2.000 bits per byte as one path, worse by 0.100 bits" in text
     assert not any(label.startswith("gpt-neo alone: ") for label in reader.labels)
+
+
+def with_leads(result: SearchResult, lead: Interval) -> SearchResult:
+    """The result with the same lead of the hybrid over every other row."""
+    return replace(result, rows=tuple(row if row == result.hybrid else replace(row, lead=lead) for row in result.rows))
+
+
+@pytest.mark.parametrize(
+    ("lead", "cell", "verdict", "sentence"),
+    [
+        (
+            Interval(0.02, 0.01, 0.03, 4000),
+            "better by 2.0 ± 1.0",
+            "better",
+            "better than mamba alone (58.8 ± 1.5 %) by",
+        ),
+        (
+            Interval(-0.02, -0.03, -0.01, 4000),
+            "worse by 2.0 ± 1.0",
+            "worse",
+            "worse than mamba alone (58.8 ± 1.5 %) by",
+        ),
+        (Interval(0.01, -0.01, 0.03, 4000), "better by 1.0 ± 2.0", "unclear", "2.0 points, an interval that includes"),
+    ],
+)
+def test_paired_leads_are_in_words_and_in_color(
+    run_folder: Path, result: SearchResult, lead: Interval, cell: str, verdict: str, sentence: str
+) -> None:
+    with_leads(result, lead).save(run_folder)
+    reader = read(run_folder)
+    assert reader.plain_text.count(cell) >= len(result.rows) - 1
+    assert sentence in reader.plain_text
+    cells = [attrs.get("class") for tag, attrs in reader.tags if tag == "td" and "lead" in (attrs.get("class") or "")]
+    assert cells == [*[f"number lead {verdict}"] * 2, "number lead ", *[f"number lead {verdict}"] * 6]
+    assert "over the same 4,000 examples" in reader.plain_text
+    assert f"| mamba alone | 58.8 ± 1.5 % | {cell} | 130 k" in search_card(read_run(run_folder))
+    out = StringIO()
+    table = lead_table(with_leads(result, lead))
+    assert table is not None
+    Console(file=out, width=80).print(table.rich())
+    assert f"mamba alone                       {cell}".split() in [line.split() for line in out.getvalue().splitlines()]
+
+
+def test_lower_bits_are_better_in_words(run_folder: Path, result: SearchResult) -> None:
+    bits = replace(with_leads(result, Interval(-0.068, -0.09, -0.046, 16)), metric=BITS, kind="lm")
+    bits.save(run_folder)
+    text = read(run_folder).plain_text
+    assert "than the best component worse by 0.068 ± 0.022 bits per byte over the same 16 documents" in text
+    assert "+0.068" not in text
+
+
+@pytest.mark.parametrize("lower", [True, False])
+def test_the_page_says_why_the_path_was_chosen(run_folder: Path, result: SearchResult, lower: bool) -> None:
+    scores = StageScores(
+        measure="KL divergence" if lower else "mixing weight",
+        unit="nats per token" if lower else "",
+        lower_is_better=lower,
+        candidates=("gpt-neo", "mamba", "skip"),
+        values=((0.2, 0.0, 0.5), (0.1, 0.0, 0.4), (0.3, 0.0, 0.2)),
+        spread=((0.05, 0.0, 0.01),) * 3,
+        spread_of="standard error over 16 sequences",
+        threshold=0.15 if lower else None,
+        rule="A rule.",
+    )
+    replace(result, stage_scores=scores).save(run_folder)
+    assert SearchResult.load(run_folder).stage_scores == scores
+    reader = read(run_folder)
+    assert "Why this path" in reader.plain_text
+    assert "Margins: standard error over 16 sequences. A rule." in reader.plain_text
+    assert ("lower is better" in reader.plain_text) == lower
+    assert ("the dashed line, is 0.15" in reader.plain_text) == lower
+    unit = " nats per token" if lower else ""
+    assert f"stage 1, gpt-neo: 0.200 ± 0.050{unit}" in reader.labels
+    assert reader.plain_text.count("chosen 0.") == 3
+
+
+def test_a_phase_with_one_logged_point_has_no_panel(run_folder: Path) -> None:
+    file = run_folder / "logs" / "csv" / "fine-tune" / "metrics.csv"
+    file.write_text("\n".join(file.read_text().splitlines()[:3]) + "\n")
+    losses = [label.split(":")[0] for label in read(run_folder).labels if label.startswith("Training loss")]
+    assert "Training loss of search" in losses
+    assert "Training loss of fine-tune" not in losses
+
+
+def test_long_names_may_break_and_are_cut_with_their_whole_as_title(make_run: Callable[..., Path]) -> None:
+    name = "mad-fuzzy-recall@" + ",".join(f"key_{index}={index}" for index in range(12))
+    assert str(breakable("a-b@c=1,d")) == "a-<wbr>b@<wbr>c=<wbr>1,<wbr>d"
+    assert str(breakable("<b>-x")) == "&lt;b&gt;-<wbr>x"
+    assert str(breakable(name)).startswith(f'<span title="{name}">mad-<wbr>fuzzy-<wbr>recall@<wbr>key_')
+    assert "…" in str(breakable(name))
 
 
 def test_exported_component_is_named(run_folder: Path, result: SearchResult) -> None:

@@ -133,6 +133,6 @@ def test_a_missing_budget_is_named() -> None:
 def test_leads_are_beside_the_scores() -> None:
     task = task_result("mad-x")
     lines = with_leads(task_table(task, "tokens"), task, "tokens").markdown().splitlines()
-    assert lines[0].startswith("| model | accuracy | lead of the hybrid | parameters |")
+    assert lines[0].startswith("| model | accuracy | the hybrid is | parameters |")
     assert lines[2].startswith("| hybrid | 80.0 ± 2.0 % |  | 121 k |")
-    assert lines[5].startswith("| mambaformer | **83.0 ± 2.0 %** | −3.0 ± 5.0 | 126 k |")
+    assert lines[5].startswith("| mambaformer | **83.0 ± 2.0 %** | worse by 3.0 ± 5.0 | 126 k |")

@@ -49,8 +49,8 @@ def test_page_shows_every_number(tmp_path: Path) -> None:
         "manticore 0.1.0 · 4 paths · 2 proxies · 3 seeds one + two: a path transferred to lra-x",
         "Bars and margins are 95% confidence intervals over 3 seeds",
         "On the target, gpt-neo is one and mamba is two.",
-        "transferred path: two · one 52.0 ± 2.0 % +2.0 ± 3.0 8.0 ± 1.0 2",
-        "one alone 45.0 ± 2.0 % −5.0 ± 3.0 – –",
+        "transferred path: two · one 52.0 ± 2.0 % better by 2.0 ± 3.0 8.0 ± 1.0 2",
+        "one alone 45.0 ± 2.0 % worse by 5.0 ± 3.0 – –",
         "search on the target: one · two (3 of 3 seeds) 58.0 ± 2.0 %",
         "mad-copying 0.10 (−0.20 to 0.40) −0.20 (−0.50 to 0.10)",
         "all proxies 0.40 (0.10 to 0.70) −0.25 (−0.55 to 0.05)",
@@ -78,7 +78,7 @@ def test_sentences_have_no_more_certainty_than_the_numbers() -> None:
     text = sentences(transfer_result())
     assert text == [
         "The searches on mad-copying and mad-recall choose two · one, which ranks 2 of 4 on lra-x with 52.0 ± 2.0 %. "
-        "Its difference to two alone is +2.0 ± 3.0 points; the interval includes zero.",
+        "It is better than two alone by 2.0 ± 3.0 points; the interval includes zero.",
         "It is 8.0 ± 1.0 points below the best path, one · two, which is selected by test scores; "
         "the interval excludes zero.",
         "Over all 4 paths the rank correlation of mean accuracy on the proxies with accuracy on lra-x is "

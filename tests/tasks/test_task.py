@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from manticore.errors import ManticoreError, UnknownName
 from manticore.tasks import Examples, Splits, Task, TaskOptions, Vocabulary, check_disjoint, choose_preset, halves
 from manticore.tasks.dataset import IGNORE, drop_duplicates
-from manticore.tasks.heuristics import heuristic_accuracy, same_position, same_token
+from manticore.tasks.heuristics import heuristic_answers, same_position, same_token
 
 pairs = st.lists(st.tuples(st.lists(st.integers(0, 300), max_size=6), st.integers(0, 9)), max_size=8)
 
@@ -214,8 +214,8 @@ def test_collate_pads_labels_of_tokens_with_ignore() -> None:
 def test_heuristic_baselines_of_tokens_count_scored_labels() -> None:
     train = tags(("ab", [1, IGNORE]), ("aa", [1, 0]), ("bb", [0, 0]))
     test = tags(("abb", [1, 0, IGNORE]), ("ba", [0, IGNORE]))
-    assert heuristic_accuracy(train, test, same_token) == 1  # after a 1, after b 0
-    assert heuristic_accuracy(train, test, same_position) == pytest.approx(2 / 3)  # at position 0 1, at position 1 0
+    assert heuristic_answers(train, test, same_token).accuracy == 1  # after a 1, after b 0
+    assert heuristic_answers(train, test, same_position).accuracy == pytest.approx(2 / 3)  # 1, then 0
     task = Tags(Splits(train, tags(("xx", [0, 0])), tags(("yy", [0, 0])), test))
     assert task.heuristic_baselines() == {"majority token": pytest.approx(2 / 3)}
 
@@ -231,7 +231,7 @@ def test_heuristic_baselines_are_fitted_on_train_alone() -> None:
     train = examples("ax", "ay", "az", "bx", "by", "bz", labels="001222")
     test = examples("ap", "bp", "cp", "bq", labels="0202")
     # The most frequent label is 2; after a it is 0, after b 2; c is unknown and predicted as 2.
-    assert heuristic_accuracy(train, test, first) == 0.75
+    assert heuristic_answers(train, test, first).accuracy == 0.75
     task = Letters(Splits(train, examples("q", labels="1"), examples("r", labels="1"), test))
     task.features["first letter"] = first
     assert task.heuristic_baselines() == {"majority class": 0.5, "first letter": 0.75}

@@ -41,6 +41,14 @@ def test_format_without_margin_and_without_unit() -> None:
     assert (ACCURACY.format_change(0.0, unit=False), BITS.format_change(0.05, unit=False)) == ("0.0", "+0.050")
 
 
+def test_a_lead_is_in_words() -> None:
+    """A sign would mean the opposite for bits and for accuracy."""
+    assert ACCURACY.format_lead(0.042, 0.019) == "better by 4.2 ± 1.9 points"
+    assert BITS.format_lead(-0.05, 0.01) == "worse by 0.050 ± 0.010 bits per byte"
+    assert BITS.format_lead(0.05, unit=False) == "better by 0.050"
+    assert (BITS.format_lead(0.0001), BITS.format_lead(-0.0001, 0.01)) == ("equal", "equal ± 0.010 bits per byte")
+
+
 def test_a_score_is_written_by_its_metric() -> None:
     """A text of one document has no margin; the score is written without one."""
     assert Score(1.0, 0.625, 400).format() == "accuracy 62.5 ± 4.7 %"

@@ -10,6 +10,7 @@ from torch.optim import Adam, Optimizer
 
 from manticore.nas.options import AlphaOptions
 from manticore.nas.regularizers import Regularizer
+from manticore.nas.stage_scores import StageScores
 from manticore.utils.registry import Registry
 
 if TYPE_CHECKING:
@@ -121,6 +122,10 @@ class TrainingFree(Strategy):
     def alphas(self, supernet: Supernet, batches: Sequence[Batch]) -> Tensor:
         """The alphas (S, K). The supernet and the batches are on the same device."""
         raise NotImplementedError
+
+    def search(self, supernet: Supernet, batches: Sequence[Batch]) -> tuple[Tensor, StageScores | None]:
+        """The alphas, and the scores that they come from, for the report; None: their mixing weights are shown."""
+        return self.alphas(supernet, batches), None
 
     @classmethod
     def sequences(cls, steps: int, warmup_steps: int, batch_size: int) -> int:

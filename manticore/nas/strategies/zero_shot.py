@@ -16,6 +16,7 @@ and the best path has a donor at every stage where the smallest divergence of a 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from statistics import fmean
 from typing import ClassVar
 
@@ -25,9 +26,11 @@ from torch import Tensor
 from manticore.components.spec import SKIP
 from manticore.errors import ManticoreError
 from manticore.nas.selection.path_scores import PathNames, TokenBatch, predicted_mask
+from manticore.nas.stage_scores import StageScores
 from manticore.nas.strategies.base import Batch, TrainingFree, strategies
 from manticore.nas.supernet import Supernet
 from manticore.utils.module_state import eval_mode
+from manticore.utils.statistics import ratio_std_error
 
 SHARPNESS = 100.0
 """Alphas for each nat per token of score: 0.01 nats make a mixing weight e times as large."""
@@ -41,8 +44,26 @@ class ZeroShot(TrainingFree):
     batches: ClassVar[int] = 2
 
     def alphas(self, supernet: Supernet, batches: Sequence[Batch]) -> Tensor:
-        scores_SK = candidate_scores(supernet, stage_kl(supernet, token_batches(batches)))
-        return SHARPNESS * torch.tensor(scores_SK)
+        return self.search(supernet, batches)[0]
+
+    def search(self, supernet: Supernet, batches: Sequence[Batch]) -> tuple[Tensor, StageScores]:
+        divergences = path_divergences(supernet, token_batches(batches), stage_paths(supernet))
+        width, donors = len(supernet.candidates), donor_indices(supernet)
+        kl_SK, errors_SK = (
+            [list(row) for row in rows_of(values, width)] for values in (divergences.means, divergences.std_errors)
+        )
+        scores = StageScores(
+            "KL divergence",
+            "nats per token",
+            lower_is_better=True,
+            candidates=supernet.candidates,
+            values=tuple(map(tuple, kl_SK)),
+            spread=tuple(map(tuple, errors_SK)) if divergences.sequences > 1 else None,
+            spread_of=f"standard error over {divergences.sequences} sequences",
+            threshold=fmean(row[donor] for row in kl_SK for donor in donors),
+            rule="A donor is chosen at the stages where its divergence is below the mean over all stages and donors",
+        )
+        return SHARPNESS * torch.tensor(candidate_scores(supernet, kl_SK)), scores
 
 
 def token_batches(batches: Sequence[Batch]) -> list[TokenBatch]:
@@ -60,32 +81,73 @@ def stage_kl(supernet: Supernet, batches: Sequence[TokenBatch]) -> list[list[flo
 
     Its sum along a path estimates the divergence of the path, as if stages were independent.
     """
+    return rows_of(path_kl(supernet, batches, stage_paths(supernet)), len(supernet.candidates))
+
+
+def stage_paths(supernet: Supernet) -> list[PathNames]:
+    """For each stage and candidate the path that has the candidate there and the base at all other stages."""
     base, stages = (supernet.base,), supernet.space.stages
-    paths = [
+    return [
         base * stage + (name,) + base * (stages - stage - 1) for stage in range(stages) for name in supernet.candidates
     ]
-    divergences, width = path_kl(supernet, batches, paths), len(supernet.candidates)
-    return [divergences[start : start + width] for start in range(0, len(divergences), width)]
+
+
+def rows_of(values: list[float], width: int) -> list[list[float]]:
+    """A flat list as rows of `width` values."""
+    return [values[start : start + width] for start in range(0, len(values), width)]
+
+
+def path_kl(supernet: Supernet, batches: Sequence[TokenBatch], paths: Sequence[PathNames]) -> list[float]:
+    """KL(base || path) of each path, in nats per token. Raises ManticoreError if there is no token to predict."""
+    return path_divergences(supernet, batches, paths).means
+
+
+@dataclass(frozen=True)
+class Divergences:
+    """KL(base || path) of several paths on the same text.
+
+    Attributes:
+        means: of each path, in nats per token.
+        std_errors: of the means, which take the sequences to be independent, not the tokens of one.
+        sequences: number of sequences.
+    """
+
+    means: list[float]
+    std_errors: list[float]
+    sequences: int
 
 
 @torch.no_grad()
-def path_kl(supernet: Supernet, batches: Sequence[TokenBatch], paths: Sequence[PathNames]) -> list[float]:
-    """KL(base || path) of each path, in nats per token. Raises ManticoreError if there is no token to predict."""
+def path_divergences(supernet: Supernet, batches: Sequence[TokenBatch], paths: Sequence[PathNames]) -> Divergences:
+    """KL(base || path) of each path with its standard error. Raises ManticoreError if no token is predicted."""
     base = (supernet.base,) * supernet.space.stages
     mixed = [index for index, path in enumerate(paths) if path != base]
     total, count = torch.zeros(len(paths), dtype=torch.float64), 0
+    sums: list[list[Tensor]] = [[] for _ in paths]
+    sizes: list[Tensor] = []
     with eval_mode(supernet):
         for batch in batches:
             base_NV = _log_probabilities(supernet, batch, base)
             count += len(base_NV)
+            owners_N = predicted_mask(batch).nonzero()[:, 0].cpu()
+            sizes.append(owners_N.bincount(minlength=len(batch[0])))
             for index in mixed:
                 # KL(p || q) = sum_v p_v (log p_v - log q_v), summed over tokens
                 difference_NV = base_NV - _log_probabilities(supernet, batch, paths[index])
-                total[index] += float((base_NV.exp() * difference_NV).sum(dtype=torch.float64))
+                terms_NV = base_NV.exp() * difference_NV
+                total[index] += float(terms_NV.sum(dtype=torch.float64))
+                terms_N = terms_NV.sum(-1, dtype=torch.float64).cpu()
+                sums[index].append(terms_N.new_zeros(len(batch[0])).index_add_(0, owners_N, terms_N))
     if not count:
         raise ManticoreError("no path can be scored on text without a second token")
-    divergences: list[float] = (total / count).tolist()
-    return divergences
+    means: list[float] = (total / count).tolist()
+    sizes_B = torch.cat(sizes)
+    scored_B, sequences = sizes_B > 0, int((sizes_B > 0).sum())
+    errors = [0.0] * len(paths)
+    for index in mixed if sequences > 1 else []:
+        residuals_B = (torch.cat(sums[index]) - means[index] * sizes_B)[scored_B]
+        errors[index] = ratio_std_error(residuals_B.numpy(), count, sequences)
+    return Divergences(means, errors, sequences)
 
 
 def _log_probabilities(supernet: Supernet, batch: TokenBatch, path: Sequence[str]) -> Tensor:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from manticore.report.charts.intervals import Mark, Scale, axis_limits, tick_labels
+from manticore.report.charts.intervals import Mark, Scale, axis_limits, shortened, tick_labels
 from manticore.report.charts.palette import PAPER
 from manticore.report.charts.svg import drawing, el, joined
 from manticore.training.metrics import Metric
@@ -15,6 +15,7 @@ from manticore.utils.statistics import Interval
 
 WIDTH, HEIGHT = 720, 430
 LEFT, RIGHT, TOP, BOTTOM = 62, 20, 26, 46
+MAX_TITLE = 90
 
 
 @dataclass(frozen=True)
@@ -106,9 +107,15 @@ def _axes(x_scale: Scale, y_scale: Scale, metric: Metric, x_title: str, y_title:
             )
             for y, text in rows
         ),
-        el("text", y_title, x=0, y=13, class_="heading"),
-        el("text", x_title, x=right, y=HEIGHT - 8, text_anchor="end", class_="heading"),
+        _title(y_title, x=0, y=13),
+        _title(x_title, x=right, y=HEIGHT - 8, text_anchor="end"),
     )
+
+
+def _title(text: str, **attributes: object) -> Markup:
+    """The title of an axis; a long one is cut and has the whole as its tooltip."""
+    whole = el("title", text) if len(text) > MAX_TITLE else None
+    return el("text", shortened(text, MAX_TITLE), whole, class_="heading", **attributes)
 
 
 def _center(dot: Dot, x_scale: Scale, y_scale: Scale) -> tuple[float, float]:

@@ -15,8 +15,8 @@ from manticore.report.charts.path_diagram import draw_path
 from manticore.report.machine import machine_facts
 from manticore.report.rendering import render
 from manticore.report.run.reading import Run
-from manticore.report.run.summary import comparison_caption, figures, path_caption, sentences
-from manticore.report.run.tables import costs, score_cell
+from manticore.report.run.summary import comparison_caption, figures, path_caption, sentences, stage_scores_caption
+from manticore.report.run.tables import costs, lead_cell, score_cell, verdict
 from manticore.results.search import ModelRow, SearchResult
 from manticore.utils.formatting import duration
 from manticore.utils.io import write_text
@@ -25,11 +25,33 @@ OPACITIES = {"component": 0.8, "heuristic": 0.3}
 
 
 @dataclass(frozen=True)
+class StageScoreRow:
+    """The score of one candidate at one stage on the page.
+
+    Attributes:
+        stage: counted from 1.
+        name, color: of the candidate.
+        value: the score with its margin.
+        bar: the score as a bar.
+        is_chosen: whether the path takes the candidate.
+    """
+
+    stage: int
+    name: str
+    color: str
+    value: str
+    bar: Markup
+    is_chosen: bool
+
+
+@dataclass(frozen=True)
 class ComparisonRow:
     """One row of the comparison on the page.
 
     Attributes:
         name, group, score: as in the result.
+        lead: how much better or worse the hybrid is; empty for a page without leads.
+        verdict: `better` or `worse` where the interval of the lead excludes zero; else empty.
         color: of the swatch; empty without one.
         bar: the score as a bar; None if the page has none.
         costs: numbers, which the template formats.
@@ -39,6 +61,8 @@ class ComparisonRow:
     name: str
     group: str
     score: str
+    lead: str
+    verdict: str
     color: str
     bar: Markup | None
     costs: tuple[float | None, ...]
@@ -56,8 +80,9 @@ def write_run_report(run: Run) -> Path:
 def render_run(run: Run) -> str:
     """The whole page."""
     result, palette = run.result, Palette(run.candidates)
-    losses = [curve.loss for curve in run.curves]
-    alpha_losses = [curve.alpha_loss for curve in run.curves]
+    curves = [curve for curve in run.curves if len(curve.loss) > 1]  # one point is no curve
+    losses = [curve.loss for curve in curves]
+    alpha_losses = [curve.alpha_loss for curve in curves]
     y_range = loss_range(losses, alpha_losses) if losses else (0.0, 1.0)
     return render(
         "run.html.j2",
@@ -70,10 +95,12 @@ def render_run(run: Run) -> str:
         path_caption=path_caption(run),
         diagram=draw_path(run, palette),
         path_facts=_path_facts(run),
+        stage_scores=_stage_scores(run, palette),
+        stage_scores_caption=stage_scores_caption(result.stage_scores) if result.stage_scores else "",
         comparison_caption=comparison_caption(result),
         comparison=_comparison(result, palette),
         weight_panels=_weight_panels(run, palette),
-        loss_panels=[loss_panel(curve.phase, curve.loss, curve.alpha_loss, y_range, palette) for curve in run.curves],
+        loss_panels=[loss_panel(curve.phase, curve.loss, curve.alpha_loss, y_range, palette) for curve in curves],
         has_alpha_loss=any(alpha_losses),
         phases=_phases(result, palette),
         machine={**machine_facts(result.machine), "preset": f"{result.preset} ({result.preset_reason})"},
@@ -90,9 +117,35 @@ def _path_facts(run: Run) -> dict[str, object]:
     }
 
 
+def _stage_scores(run: Run, palette: Palette) -> list[StageScoreRow]:
+    """A row for each stage and candidate; empty for results without scores."""
+    scores = run.result.stage_scores
+    if scores is None:
+        return []
+    columns = [(name, scores.candidates.index(name)) for name in run.candidates if name in scores.candidates]
+    highest = max(
+        value + (scores.spread_at(stage, column) or 0)
+        for stage, row in enumerate(scores.values)
+        for column, value in enumerate(row)
+    )
+    end = 1.0 if not scores.lower_is_better else (highest or 1.0)
+    reference = None if scores.threshold is None else (scores.threshold / end, f"mean {scores.threshold:.3g}")
+    rows = []
+    for stage, chosen in enumerate(run.architecture.path):
+        for name, column in columns:
+            value, spread = scores.values[stage][column], scores.spread_at(stage, column)
+            text = f"{value:.3f}" + (f" ± {spread:.3f}" if spread else "")
+            label = f"stage {stage + 1}, {name}: {text} {scores.unit}".rstrip()
+            margin, opacity = (spread / end if spread else None), 0.95 if name == chosen else 0.4
+            bar = score_bar(max(0.0, value) / end, margin, label, palette[name], opacity, reference)
+            rows.append(StageScoreRow(stage + 1, name, palette[name], text, bar, name == chosen))
+    return rows
+
+
 def _comparison(result: SearchResult, palette: Palette) -> list[ComparisonRow]:
     """All rows, with bars if the metric is a share."""
     end = _bar_end(result)
+    has_leads = any(row.lead is not None for row in result.rows)
     rows = []
     for row in result.rows:
         color = palette.of_phase(row.name)
@@ -101,6 +154,8 @@ def _comparison(result: SearchResult, palette: Palette) -> list[ComparisonRow]:
                 name=row.name,
                 group=row.group,
                 score=score_cell(row, result.metric),
+                lead=lead_cell(row, result.metric) if has_leads else "",
+                verdict=verdict(row.lead),
                 color="" if color == INK else color,
                 bar=_score_bar(result, row, color, end) if end else None,
                 costs=costs(row),
@@ -131,7 +186,7 @@ def _score_bar(result: SearchResult, row: ModelRow, color: str, end: float) -> M
 
 def _weight_panels(run: Run, palette: Palette) -> list[Markup]:
     """One panel per stage; empty if the search trained no mixing weights."""
-    if run.alphas is None:
+    if run.alphas is None or len(run.alphas.steps) < 2:
         return []
     return [
         weights_panel(stage, chosen, {name: run.alphas.series(stage, name) for name in run.candidates}, palette)

@@ -134,23 +134,7 @@ def read_run(folder: Path | str) -> Run:
     return add_logs(folder, result, architecture)
 
 
-def add_logs(folder: Path, result: SearchResult, architecture: Architecture) -> Run:
-    """The data of a run whose result is known: only its logs and its recipe are read from the folder.
-
-    Raises BadFile if a log cannot be read as what a run writes.
-    """
-    recipe = folder / "recipe.yaml"
-    return Run(
-        folder=folder,
-        result=result,
-        architecture=architecture,
-        alphas=_read_alphas(folder / "alphas.jsonl", architecture.stages),
-        curves=_read_curves(folder / "logs" / "csv", list(result.seconds)),
-        recipe=recipe.read_text(encoding="utf-8") if recipe.is_file() else "",
-    )
-
-
-def _read_alphas(file: Path, stages: int) -> Alphas | None:
+def read_alphas(file: Path, stages: int) -> Alphas | None:
     """The recorded mixing weights; None without a record. An incomplete last line, of a killed process, is ignored."""
     if not file.is_file():
         return None
@@ -173,6 +157,22 @@ def _read_alphas(file: Path, stages: int) -> Alphas | None:
     if any(len(rows) != stages or any(len(row) != len(candidates) for row in rows) for rows in weights):
         raise BadFile(file, f"mixing weights that are not {stages} stages x {len(candidates)} candidates")
     return Alphas(candidates, steps, weights, alphas)
+
+
+def add_logs(folder: Path, result: SearchResult, architecture: Architecture) -> Run:
+    """The data of a run whose result is known: only its logs and its recipe are read from the folder.
+
+    Raises BadFile if a log cannot be read as what a run writes.
+    """
+    recipe = folder / "recipe.yaml"
+    return Run(
+        folder=folder,
+        result=result,
+        architecture=architecture,
+        alphas=read_alphas(folder / "alphas.jsonl", architecture.stages),
+        curves=_read_curves(folder / "logs" / "csv", list(result.seconds)),
+        recipe=recipe.read_text(encoding="utf-8") if recipe.is_file() else "",
+    )
 
 
 def _read_curves(folder: Path, phases: Sequence[str]) -> tuple[Curve, ...]:

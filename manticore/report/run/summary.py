@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from math import hypot
 
+from manticore.nas.stage_scores import StageScores
 from manticore.report.run.reading import Run
-from manticore.report.run.tables import score_cell
+from manticore.report.run.tables import lead_units, score_cell, verdict
 from manticore.results.search import HYBRID, ModelRow, SearchResult
 from manticore.training.metrics import Metric
 from manticore.utils.formatting import counted, listed
@@ -14,32 +15,65 @@ from manticore.utils.formatting import counted, listed
 
 @dataclass(frozen=True)
 class Figure:
-    """A headline number: its value, its label, and a note on what it is compared with."""
+    """A headline number: its value, its label, and a note on what it is compared with.
+
+    `verdict` is `better`, `worse` or empty, and colors the value.
+    """
 
     value: str
     label: str
     note: str
+    verdict: str = ""
 
 
 def figures(result: SearchResult) -> list[Figure]:
-    """Score of the hybrid, its differences to the best component and the best heuristic, and the discretization gap."""
+    """Score of the hybrid, its lead over the best component and the best heuristic, and the discretization gap."""
     row, metric, gap = result.hybrid, result.metric, result.gap
     unit = "" if metric.suffix else f" in {metric.unit}"
     out = [Figure(score_cell(row, metric), f"test score{unit}", f"{row.score.count:,} examples, 95% margin")]
     for group in ("component", "heuristic"):
         rival = result.best(group)
         if rival is not None:
-            change = metric.format_change(row.score.value - rival.score.value)
-            out.append(Figure(change, f"difference to best {group}", f"{rival.name}, {score_cell(rival, metric)}"))
+            out.append(_lead_figure(result, rival, group))
     soft, discrete = (metric.format(value, unit=False) for value in (gap.soft, gap.discrete))
     note = f"{soft.removesuffix(metric.suffix)} → {discrete}"
-    out.append(Figure(metric.format_change(gap.discrete - gap.soft), "discretization gap", note))
+    lead = metric.sort_key(gap.discrete) - metric.sort_key(gap.soft)
+    out.append(Figure(metric.format_lead(lead, unit=False), "as one path than as a mixture", note))
     return out
+
+
+def _lead_figure(result: SearchResult, rival: ModelRow, group: str) -> Figure:
+    """How much better or worse the hybrid is than the best row of a group."""
+    metric, lead = result.metric, _lead(result.hybrid, rival, result.metric)
+    note = f"{rival.name}, {score_cell(rival, metric)}"
+    if rival.lead is not None and rival.lead.margin is not None:
+        margin = metric.format(rival.lead.margin, unit=False).removesuffix(metric.suffix)
+        note = f"± {margin} {metric.unit} over the same {lead_units(rival, metric)}; {note}"
+    return Figure(metric.format_lead(lead, unit=False), f"than the best {group}", note, verdict(rival.lead))
+
+
+def _lead(row: ModelRow, rival: ModelRow, metric: Metric) -> float:
+    """How far a row is ahead of a rival; positive where it is better."""
+    if rival.lead is not None:
+        return rival.lead.mean
+    return metric.sort_key(row.score.value) - metric.sort_key(rival.score.value)
 
 
 def sentences(run: Run) -> list[str]:
     """The search space and the chosen path, its score, the discretization gap, and the exported model."""
     return [_search(run), _score(run.result), _gap(run.result), _export(run.result)]
+
+
+def component_sentences(run: Run) -> list[str]:
+    """An exported component: its score, how the hybrid compares with it, and why it was exported."""
+    result, metric = run.result, run.result.metric
+    row, hybrid = result.exported_row, result.hybrid
+    return [
+        f"The model is {result.exported} by itself, trained on {result.task} in a search for hybrids.",
+        f"It {_reached(row, metric)} on the test split. The hybrid that the search found {_reached(hybrid, metric)}: "
+        f"{comparison(hybrid, row, metric)}.",
+        _export(result),
+    ]
 
 
 def path_caption(run: Run) -> str:
@@ -63,6 +97,11 @@ def comparison_caption(result: SearchResult) -> str:
         "All models are scored on the same test split, which is read once. Margins are 95% confidence intervals for "
         "the size of the split; they do not contain the variation between seeds."
     )
+    if any(row.lead is not None for row in result.rows):
+        text += (
+            " “The hybrid is” compares each model with the hybrid after fine-tuning, example by example, so that its "
+            "margins are narrower; it is in color where the interval excludes zero."
+        )
     heuristic = result.best("heuristic")
     if heuristic is None:
         return text
@@ -71,25 +110,44 @@ def comparison_caption(result: SearchResult) -> str:
 
 
 def comparison(row: ModelRow, rival: ModelRow, metric: Metric) -> str:
-    """`4.2 points above mamba alone (58.8 ± 1.5 %), which exceeds the 95% margins`."""
-    lead = metric.sort_key(row.score.value) - metric.sort_key(rival.score.value)
-    size = metric.format_change(abs(lead), unit=False).lstrip("+")
-    equal = not float(size)
-    side = metric.better if lead > 0 else metric.worse
-    text = f"equal to {rival.name}" if equal else f"{size} {metric.unit} {side} {rival.name}"
-    text += f" ({score_cell(rival, metric)})"
-    margin, rival_margin = row.score.margin, rival.score.margin
-    if margin is None or rival_margin is None or rival.group == "heuristic" or equal:
+    """`better than mamba alone (58.8 ± 1.5 %) by 4.2 ± 1.9 points`, and whether the interval includes zero."""
+    lead, name = _lead(row, rival, metric), f"{rival.name} ({score_cell(rival, metric)})"
+    margin = None if rival.lead is None else rival.lead.margin
+    side, _, size = metric.format_lead(lead, margin).partition(" ")
+    if side == "equal":
+        return f"equal to {name}" + (f" ({size})" if size else "")
+    text = f"{side} than {name} {size}"
+    if rival.lead is not None:
+        return text if rival.lead.excludes_zero else f"{text}, {_uncertain(rival)}"
+    margins = row.score.margin, rival.score.margin
+    if margins[0] is None or margins[1] is None or rival.group == "heuristic":
         return text
-    exceeds = abs(lead) > hypot(margin, rival_margin)
-    return f"{text}, which {'exceeds' if exceeds else 'is within'} the 95% margins"
+    return f"{text}, which {'exceeds' if abs(lead) > hypot(margins[0], margins[1]) else 'is within'} the 95% margins"
+
+
+def _uncertain(rival: ModelRow) -> str:
+    return "without an interval" if rival.lead is None or rival.lead.low is None else "an interval that includes zero"
+
+
+def stage_scores_caption(scores: StageScores) -> str:
+    """What the scores of the stages are, and how the path was chosen by them."""
+    unit = f" in {scores.unit}" if scores.unit else ""
+    better = "lower is better" if scores.lower_is_better else "higher is better"
+    text = f"{scores.measure[:1].upper()}{scores.measure[1:]} of each candidate at each stage{unit}; {better}."
+    if scores.lower_is_better:
+        text += (
+            " It says how much the candidate changes the base model's predictions when it replaces that stage alone."
+        )
+    text += f" Margins: {scores.spread_of}." if scores.spread is not None else ""
+    text += f" {scores.rule}" if scores.rule else ""
+    return text + (f" That mean, the dashed line, is {scores.threshold:.3g}." if scores.threshold is not None else "")
 
 
 def discretization(soft: str, discrete: str, change: str, tuned: str) -> str:
-    """The sentence on discretization; the arguments are formatted scores and their formatted difference."""
+    """The sentence on discretization; the arguments are formatted scores and their difference in words."""
     return (
-        f"Discretization changes the score from {soft} (soft mixture) to {discrete} (one path), {change}; "
-        f"fine-tuning brings it to {tuned}."
+        f"Discretization: the score is {soft} as a soft mixture and {discrete} as one path, {change}; fine-tuning "
+        f"brings it to {tuned}."
     )
 
 
@@ -109,17 +167,23 @@ def _search(run: Run) -> str:
 
 def _score(result: SearchResult) -> str:
     row, metric = result.hybrid, result.metric
-    score = score_cell(row, metric)
-    article = "an" if metric.label[0] in "aeiou" else "a"
-    reached = f"has {article} {metric.label} of {score}" if metric.suffix else f"needs {score} {metric.unit}"
     rivals = [rival for rival in (result.best("component"), result.best("heuristic")) if rival is not None]
     compared = "; ".join(comparison(row, rival, metric) for rival in rivals)
-    return f"After fine-tuning, the hybrid {reached} on the test split{f': {compared}' if compared else ''}."
+    return (
+        f"After fine-tuning, the hybrid {_reached(row, metric)} on the test split{f': {compared}' if compared else ''}."
+    )
+
+
+def _reached(row: ModelRow, metric: Metric) -> str:
+    """`has an accuracy of 63.0 ± 1.5 %`, `needs 1.712 ± 0.318 bits per byte`."""
+    score = score_cell(row, metric)
+    article = "an" if metric.label[0] in "aeiou" else "a"
+    return f"has {article} {metric.label} of {score}" if metric.suffix else f"needs {score} {metric.unit}"
 
 
 def _gap(result: SearchResult) -> str:
     metric, gap = result.metric, result.gap
-    change = metric.format_change(gap.discrete - gap.soft)
+    change = metric.format_lead(metric.sort_key(gap.discrete) - metric.sort_key(gap.soft))
     return discretization(metric.format(gap.soft), metric.format(gap.discrete), change, metric.format(gap.finetuned))
 
 

@@ -66,6 +66,7 @@ def _lead_mark(task: TaskResult, budget: str, opponent: str) -> Mark | None:
     interval = task.leads.get(budget, {}).get(opponent)
     if interval is None:
         return None
-    tooltip = f"{task.task}, against {opponent}: {task.metric.format_change(interval.mean, interval.margin)}"
+    lead = task.metric.format_lead(interval.mean, interval.margin)
+    tooltip = f"{task.task}: the hybrid is {lead} than {opponent}"
     color = ACCENT if interval.mean > 0 else INK
     return Mark(interval, color if interval.excludes_zero else GREY, tooltip)

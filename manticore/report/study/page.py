@@ -80,6 +80,7 @@ def render_study(study: StudyResult) -> str:
         facts=[f"manticore {study.version}", *sizes],
         file=StudyResult.FILE,
         conclusions={f"With the {BUDGETS[budget]}": texts for budget, texts in conclusions.items() if texts},
+        single_seed=len(study.seeds) == 1,
         overviews=[_overview(study, budget) for budget in study.budgets],
         tasks=[_task_section(task, palette) for task in study.tasks],
         palette=palette,
@@ -94,7 +95,7 @@ def _overview(study: StudyResult, budget: str) -> Overview:
     table = overview_table(study, budget)
     # The caption says that accuracies are in percent; with two metrics each score needs its unit.
     table = without_percent(table) if len(study.metrics) == 1 else table
-    return Overview(BUDGETS[budget], " ".join(notes), list(charts.values()), table)
+    return Overview(BUDGETS[budget], " ".join(filter(None, notes)), list(charts.values()), table)
 
 
 def _task_section(task: TaskResult, palette: Palette) -> TaskSection:

@@ -23,7 +23,7 @@ def conclusion(arm: str, opponent: str, differences: Mapping[str, Interval]) -> 
     """One sentence on which of two models is better on how many tasks, and how certain that is.
 
     "the hybrid beats mamba on 4 of 6 tasks and loses on 2; the interval of the difference excludes zero on 3 of the 4
-    wins, but on no loss".
+    wins, but on no loss". Nothing is said of intervals if there is none.
 
     Args:
         arm, opponent: names of the two models, as they stand in the middle of a sentence.
@@ -39,19 +39,24 @@ def conclusion(arm: str, opponent: str, differences: Mapping[str, Interval]) -> 
         "loss": [interval for interval in intervals if interval.mean < 0],
         "tie": [interval for interval in intervals if interval.mean == 0],
     }
-    return f"{arm} {_outcome(opponent, outcomes, list(differences))}; {_certainty(outcomes)}"
+    certainty = _certainty(outcomes)
+    return f"{arm} {_outcome(opponent, outcomes, list(differences))}{f'; {certainty}' if certainty else ''}"
+
+
+ONE_SEED = "; with one seed there is no interval"
+"""End of conclusions in results of earlier versions; `interval_note` says it once."""
 
 
 def sentence(text: str) -> str:
     """The text with a capital first letter and a full stop."""
-    text = text.strip()
+    text = text.strip().removesuffix(ONE_SEED)
     return text[:1].upper() + text[1:] + ("" if text.endswith((".", "!", "?")) else ".")
 
 
 def interval_note(study: StudyResult) -> str:
-    """What bars and margins are."""
+    """What bars and margins are; empty with one seed, of which the page says once that it has no intervals."""
     if len(study.seeds) == 1:
-        return "There is one seed, so there are no intervals."
+        return ""
     return f"Bars and margins are 95% confidence intervals over {len(study.seeds)} seeds (Student's t)."
 
 
@@ -139,7 +144,8 @@ def _discretization(task: TaskResult) -> str:
     gap = task.gap
     if gap is None:
         return ""
-    change = task.metric.format_change(gap.discrete.mean - gap.soft.mean)
+    metric = task.metric
+    change = metric.format_lead(metric.sort_key(gap.discrete.mean) - metric.sort_key(gap.soft.mean))
     return discretization(_score(task, gap.soft), _score(task, gap.discrete), change, _score(task, gap.finetuned))
 
 
@@ -148,9 +154,9 @@ def _document_leads(task: TaskResult) -> str:
     leads = next(iter(task.document_leads.values()), {})
     if not leads:
         return ""
-    changes = [f"{task.metric.format_change(lead.mean, lead.margin)} against {name}" for name, lead in leads.items()]
+    changes = [f"{task.metric.format_lead(lead.mean, lead.margin)} than {name}" for name, lead in leads.items()]
     documents = counted(max(lead.count for lead in leads.values()), "document")
-    return f"For these models, over the {documents} of the test split, the lead of the hybrid is {listed(changes)}."
+    return f"For these models, over the {documents} of the test split, the hybrid is {listed(changes)}."
 
 
 def _score(task: TaskResult, interval: Interval) -> str:
@@ -173,7 +179,7 @@ def _certainty(outcomes: Mapping[str, list[Interval]]) -> str:
     intervals = [interval for group in outcomes.values() for interval in group]
     single = sum(interval.low is None for interval in intervals)
     if single == len(intervals):
-        return "with one seed there is no interval"
+        return ""  # said once, of the whole study
     certain = {name: sum(interval.excludes_zero for interval in outcomes[name]) for name in PLURALS if outcomes[name]}
     if len(intervals) == 1:
         return f"the interval of the difference {'excludes' if sum(certain.values()) else 'includes'} zero"

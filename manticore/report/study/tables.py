@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from manticore.report.run.tables import verdict
 from manticore.report.study.summary import BUDGETS
 from manticore.report.table import HEURISTIC, Row, Table
 from manticore.results.study import ArmResult, StudyResult, TaskResult
@@ -39,10 +40,17 @@ def with_leads(table: Table, task: TaskResult, budget: str) -> Table:
 
     def lead(name: str) -> str:
         interval = leads.get(name)
-        return "" if interval is None else task.metric.format_change(interval.mean, interval.margin, unit=False)
+        return "" if interval is None else task.metric.format_lead(interval.mean, interval.margin, unit=False)
 
-    columns = (*table.columns[:2], "lead of the hybrid", *table.columns[2:])
-    rows = (replace(row, cells=(*row.cells[:2], lead(row.cells[0]), *row.cells[2:])) for row in table.rows)
+    columns = (*table.columns[:2], "the hybrid is", *table.columns[2:])
+    rows = (
+        replace(
+            row,
+            cells=(*row.cells[:2], lead(row.cells[0]), *row.cells[2:]),
+            verdicts={2: verdict(leads[row.cells[0]])} if row.cells[0] in leads else {},
+        )
+        for row in table.rows
+    )
     return Table(columns, tuple(rows))
 
 

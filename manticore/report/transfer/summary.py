@@ -31,8 +31,9 @@ def _chosen(result: TransferResult) -> str:
     )
     if chosen.path == base.path:
         return f"{text} This path is {base.name}."
-    lead = metric.format_change(chosen.lead.mean, chosen.lead.margin)
-    return f"{text} Its difference to {base.name} is {lead}; {certainty(chosen.lead)}."
+    side, _, size = metric.format_lead(chosen.lead.mean, chosen.lead.margin).partition(" ")
+    compared = f"{side} than {base.name} {size}" if size.startswith("by") else f"{side} to {base.name} {size}".rstrip()
+    return f"{text} It is {compared}; {certainty(chosen.lead)}."
 
 
 def _path(arm: TransferArm) -> str:

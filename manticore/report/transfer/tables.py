@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from manticore.report.run.tables import verdict
 from manticore.report.table import Row, Table
 from manticore.results.transfer import TRANSFERRED, TargetSearch, TransferArm, TransferResult
 from manticore.training.metrics import Metric
@@ -16,13 +17,14 @@ def target_table(result: TransferResult) -> Table:
         Row(
             (_label(arm), *_cells(arm, metric), DASH if arm.rank is None else str(arm.rank)),
             emphasized=arm.name == TRANSFERRED,
+            verdicts={2: verdict(arm.lead)},
         )
         for arm in result.arms
     ]
     if result.search is not None:
         name = f"search on the target: {result.search.path_summary}"
         rows.append(Row((name, *_cells(result.search, metric), DASH)))
-    columns = ("model", metric.label, "lead over base", f"{metric.worse} best")
+    columns = ("model", metric.label, "than the base", f"{metric.worse} best")
     return Table((*columns, f"rank of {len(result.paths)}"), tuple(rows), result.target.task, (*columns, "rank"))
 
 
@@ -59,7 +61,7 @@ def _label(arm: TransferArm) -> str:
 
 def _cells(arm: TransferArm | TargetSearch, metric: Metric) -> tuple[str, str, str]:
     """Score, lead over the base model alone, and distance to the best path."""
-    lead = metric.format_change(arm.lead.mean, arm.lead.margin, unit=False)
+    lead = metric.format_lead(arm.lead.mean, arm.lead.margin, unit=False)
     below = DASH
     if arm.regret is not None:
         below = metric.format_change(arm.regret.mean, arm.regret.margin, unit=False).lstrip("+")

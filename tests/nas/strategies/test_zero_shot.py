@@ -9,8 +9,9 @@ from manticore.alignment import fit_projectors
 from manticore.errors import ManticoreError
 from manticore.nas.discretize import discretize
 from manticore.nas.selection.path_scores import TokenBatch
-from manticore.nas.strategies.zero_shot import candidate_scores, path_kl, stage_kl
+from manticore.nas.strategies.zero_shot import ZeroShot, candidate_scores, path_divergences, path_kl, stage_kl
 from manticore.nas.supernet import Supernet
+from manticore.utils.statistics import ratio_interval, student_quantile
 from tests.helpers.model_images import llama, pair, rotated, text
 from tests.helpers.pico import supernet
 
@@ -75,6 +76,42 @@ def test_a_donor_scores_above_the_base_where_its_divergence_is_below_the_mean(ne
     assert [row[base] for row in scores] == [0.0] * 3
     assert [row[donor] for row in scores] == pytest.approx([-0.13, 0.08, 0.05])
     assert [row[skip] for row in scores] == [-0.01] * 3, "a skipped stage gains nothing"
+
+
+@pytest.mark.parametrize("padded", [False, True], ids=["whole", "padded"])
+def test_divergences_have_standard_errors_over_sequences(net: Supernet, padded: bool) -> None:
+    """As if each sequence were scored by itself: the ratio of sums over sequences of unlike lengths."""
+    path = ("base", "donor", "base")
+    batches = []
+    for batch in text(3, 2):
+        mask_BL = torch.ones_like(batch.ids_BL)
+        if padded:
+            mask_BL[0, 5:] = 0
+        batches.append((batch.ids_BL, mask_BL))
+    result = path_divergences(net, batches, [path, BASE])
+    alone = [
+        (path_kl(net, [(ids_BL[row : row + 1], mask_BL[row : row + 1])], [path])[0], int(mask_BL[row].sum()) - 1)
+        for ids_BL, mask_BL in batches
+        for row in range(len(ids_BL))
+    ]
+    sums = [mean * size for mean, size in alone]
+    expected = ratio_interval(sums, [size for _, size in alone])
+    assert result.sequences == len(alone)
+    assert result.means[0] == pytest.approx(expected.mean, rel=1e-4)
+    assert expected.margin is not None
+    assert result.std_errors[0] * student_quantile(0.975, len(alone) - 1) == pytest.approx(expected.margin, rel=1e-3)
+    assert (result.means[1], result.std_errors[1]) == (0.0, 0.0)
+
+
+def test_a_search_returns_the_scores_that_its_alphas_come_from(net: Supernet) -> None:
+    batches = [{"input_ids": ids_BL, "attention_mask": torch.ones_like(ids_BL)} for ids_BL, _ in tokens(3, 2)]
+    alphas, scores = ZeroShot().search(net, batches)
+    assert torch.equal(alphas, ZeroShot().alphas(net, batches))
+    assert list(map(list, scores.values)) == stage_kl(net, tokens(3, 2))
+    assert torch.equal(alphas, 100 * torch.tensor(candidate_scores(net, list(map(list, scores.values)))))
+    donor = scores.candidates.index("donor")
+    assert scores.threshold == pytest.approx(sum(row[donor] for row in scores.values) / 3)
+    assert "standard error over" in scores.spread_of
 
 
 def test_too_little_text_is_refused(net: Supernet) -> None:

@@ -1,0 +1,320 @@
+"""Tasks from data in memory: lists, datasets of Hugging Face and torch, given or derived splits, files beside a run."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from datasets import ClassLabel, Dataset, DatasetDict, Features, Value
+from rich.console import Console
+
+import manticore as mc
+from manticore.errors import BadFile, ManticoreError
+from manticore.tasks import TaskOptions, load_task
+from manticore.tasks.data import TaskSource
+from manticore.tasks.task import Task
+from tests.helpers.cli import call, refusal
+from tests.helpers.model_folders import model_folder, read_folder
+from tests.helpers.trained_tokenizers import small_tokenizer
+
+RNG = random.Random(0)
+WORDS = ["the", "old", "man", "sea", "fish", "sails", "moon", "star", "night", "day", "run", "walks", "talk", "sleep"]
+TEXTS = [" ".join(RNG.choices(WORDS, k=20)) for _ in range(40)]
+LABELLED = [(text, "sea" if "sea" in text else "land") for text in TEXTS]
+QUIET = Console(file=StringIO())
+
+SIZES = {
+    "scratch": {"attention": {"width": 16, "layers": 2, "heads": 2}, "recurrent": {"width": 16, "layers": 2}},
+    "search": {"strategy": "darts", "steps": 4, "warmup_steps": 2, "batch_size": 4},
+    "finetune": {"steps": 2, "batch_size": 4},
+    "baselines": {"components": False, "uniform": False, "random": False},
+}
+"""Sections of a recipe for a search of a second."""
+
+
+def read(data: Any, folder: Path) -> Task:
+    """The task as a run reads it, after its data was written beside the folder of the run."""
+    with TaskSource.of(data).saved(folder, QUIET) as keys:
+        return load_task(TaskOptions(**{**keys, "preset": "cpu"}))
+
+
+def inputs(task: Task) -> dict[str, list[bytes]]:
+    """The inputs of the four splits."""
+    return {split: examples.fingerprints() for split, examples in vars(task.splits()).items()}
+
+
+def test_texts_are_language_modelling(tmp_path: Path) -> None:
+    task = read(mc.task(TEXTS, length=16), tmp_path / "run").with_tokenizer(small_tokenizer())
+    assert (task.name, task.kind, task.max_length) == ("text:own@length=16", "lm", 16)
+    documents = task.documents()
+    assert sorted(text for texts in documents.values() for text in texts) == sorted(TEXTS)
+    assert all(documents.values())
+    assert sorted(file.name for file in (tmp_path / "run.data" / "own").iterdir()) == [
+        "task.json",
+        "test.jsonl",
+        "train.jsonl",
+        "val.jsonl",
+    ]
+
+
+def test_four_splits_of_text_stay_as_they_are(tmp_path: Path) -> None:
+    parts = {"train": TEXTS[:10], "train_arch": TEXTS[10:20], "val": TEXTS[20:30], "test": TEXTS[30:]}
+    task = read(mc.task(**parts, name="poems"), tmp_path / "run")
+    assert task.name == "text:poems"
+    assert {split: sorted(texts) for split, texts in task.documents().items()} == {
+        split: sorted(texts) for split, texts in parts.items()
+    }
+
+
+@pytest.mark.parametrize(("missing", "present"), [("val", "test"), ("test", "val")])
+def test_a_missing_split_of_text_is_taken_from_train(tmp_path: Path, missing: str, present: str) -> None:
+    task = read(mc.task(TEXTS[:30], **{present: TEXTS[30:]}), tmp_path / "run")
+    documents = task.documents()
+    assert sorted(documents[present]) == sorted(TEXTS[30:])
+    assert 2 <= len(documents[missing]) <= 4
+    assert set(documents[missing]) <= set(TEXTS[:30])
+    assert sorted(text for texts in documents.values() for text in texts) == sorted(TEXTS)
+
+
+def test_a_long_text_is_cut_into_passages(tmp_path: Path) -> None:
+    task = read(mc.task(["\n\n".join(TEXTS)], passage=200), tmp_path / "run")
+    assert all(task.documents().values())
+
+
+def test_splits_depend_on_the_seed_and_have_no_duplicates(tmp_path: Path) -> None:
+    twice = TEXTS + TEXTS[:10]
+    first, again, other = (
+        read(mc.task(twice, seed=seed), tmp_path / name).documents() for name, seed in (("a", 0), ("b", 0), ("c", 1))
+    )
+    assert first == again
+    assert first != other
+    assert sum(map(len, first.values())) == len(TEXTS)
+
+
+def test_pairs_of_text_and_label_are_classified(tmp_path: Path) -> None:
+    task = read(mc.task(LABELLED), tmp_path / "run")
+    assert (task.kind, task.label_names, task.text_unit) == ("classification", ("land", "sea"), "bytes")
+    splits = inputs(task)
+    assert {split: len(examples) for split, examples in splits.items()} == {
+        "train": 16,
+        "train_arch": 16,
+        "val": 4,
+        "test": 4,
+    }
+    assert len(set().union(*splits.values())) == len(TEXTS)
+    ids, label = task.splits().test[0]
+    names = dict(LABELLED)
+    text = bytes(int(token) - 3 for token in ids[:-1]).decode()
+    assert names[text] == task.label_names[int(label)]
+
+
+def test_labels_by_number_have_names(tmp_path: Path) -> None:
+    pairs = [(text, int(label == "sea")) for text, label in LABELLED]
+    assert read(mc.task(pairs, labels=["dry", "wet"]), tmp_path / "a").label_names == ("dry", "wet")
+    assert read(mc.task(pairs), tmp_path / "b").label_names == ("0", "1")
+
+
+@pytest.mark.parametrize("as_array", [list, np.array, torch.tensor])
+def test_token_ids_are_read_as_they_are(tmp_path: Path, as_array: Any) -> None:
+    pairs = [(as_array([index, index + 1, 7]), index % 2) for index in range(20)]
+    task = read(mc.task(pairs), tmp_path / "run")
+    assert (task.vocabulary.size, task.num_labels, task.max_length) == (21, 2, 3)
+    assert sorted(len(examples) for examples in vars(task.splits()).values()) == [2, 2, 8, 8]
+    for examples in vars(task.splits()).values():
+        assert all(ids[1] == ids[0] + 1 and ids[0] % 2 == label for ids, label in examples)
+
+
+def test_each_token_may_have_a_label(tmp_path: Path) -> None:
+    pairs = [(text.split(), ["S" if word == "sea" else None for word in text.split()]) for text in TEXTS]
+    task = read(mc.task(pairs, labels=["S", "other"]), tmp_path / "run")
+    assert (task.kind, task.per_token, task.label_names) == ("tokens", True, ("S", "other"))
+    ids, labels = task.splits().train[0]
+    assert [task.vocabulary.decode([token]) == ["sea"] for token in ids] == [label == 0 for label in np.array(labels)]
+
+
+def test_a_dataset_knows_its_columns_and_its_labels(tmp_path: Path) -> None:
+    features = Features({"text": Value("string"), "label": ClassLabel(names=["land", "sea"]), "id": Value("int64")})
+    rows = [{"text": text, "label": label, "id": index} for index, (text, label) in enumerate(LABELLED)]
+    parts = DatasetDict(
+        train=Dataset.from_list(rows[:20], features=features),
+        validation=Dataset.from_list(rows[20:30], features=features),
+        test=Dataset.from_list(rows[30:], features=features),
+    )
+    task = read(parts, tmp_path / "run")
+    assert task.label_names == ("land", "sea")
+    assert len(task.splits().val) == len(task.splits().test) == 10
+    texts = Dataset.from_dict({"story": TEXTS})
+    assert read(mc.task(texts, text="story"), tmp_path / "lm").is_language_modeling
+
+
+class Pairs(torch.utils.data.Dataset[tuple[torch.Tensor, torch.Tensor]]):
+    """A map-style dataset of torch."""
+
+    def __init__(self, inputs: Sequence[torch.Tensor]) -> None:
+        self.inputs = inputs
+
+    def __len__(self) -> int:
+        return len(self.inputs)
+
+    def __getitem__(self, index: int) -> tuple[torch.Tensor, torch.Tensor]:
+        return self.inputs[index], torch.tensor(index % 3)
+
+
+def test_a_dataset_of_torch_is_read(tmp_path: Path) -> None:
+    task = read(Pairs([torch.arange(index, index + 5) for index in range(30)]), tmp_path / "run")
+    assert (task.num_labels, sum(map(len, vars(task.splits()).values()))) == (3, 30)
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (
+            Pairs([torch.rand(1, 4, 4)]),
+            r"train\[0\] has a Tensor of shape \(1, 4, 4\) and type torch.float32",
+        ),
+        ([3, 4], r"train\[0\] is a int; an item is a text, \(text, label\)"),
+        ([("a", "b", "c")], r"train\[0\] is a tuple of str, str, str"),
+        (["a text", ("a text", "label")], "items of unlike kinds: some with text, some with text and label"),
+        ([("a b", 1.5)], r"train\[0\] has a float as label"),
+        ([([1, 2, 3], [0, 1])], r"train\[0\] has 3 tokens and 2 labels"),
+        ([([1, -2], 0)], r"train\[0\] has tokens of another kind"),
+        ([("text", [0, 1])], r"train\[0\] is a text with a list of labels"),
+        (["fine", "a\0b"], r"train\[1\] contains \\u0000"),
+        ([{"body": "a"}], r"train\[0\] has no field text or content .*; it has body"),
+        ([], "train is empty"),
+        (42, "a task is a name, a mapping of options, or data as mc.task takes it, not a int"),
+        (torch.nn.Linear(2, 2), "train must be a list of texts .* not a Linear"),
+        ([("one", 0), ("two", 1)], "2 examples of train are too few to take test and val"),
+        (["one", "two"], "2 unrelated documents or passages are too few"),
+    ],
+)
+def test_other_objects_are_refused_in_one_line(tmp_path: Path, data: Any, message: str) -> None:
+    with pytest.raises(ManticoreError, match=message) as caught:
+        mc.search(mc.SearchSpace(["gpt-neo", "mamba"]), data, out=tmp_path / "run", quiet=True)
+    assert list(tmp_path.iterdir()) == []
+    assert "\n" not in str(caught.value)
+
+
+def test_arguments_are_checked() -> None:
+    with pytest.raises(ManticoreError, match=r"unknown label 'fish'\. Known: land, sea"):
+        mc.task([*LABELLED, ("text", "fish")], labels=["land", "sea"])
+    with pytest.raises(ManticoreError, match="label 7 is none of the 2 classes"):
+        mc.task([([index], 7) for index in range(9)], labels=["a", "b"])
+    with pytest.raises(ManticoreError, match="labels are given, but the items are texts without a label"):
+        mc.task(TEXTS, labels=["a"])
+    with pytest.raises(ManticoreError, match="unknown split 'trian'"):
+        mc.task({"trian": TEXTS})
+    with pytest.raises(ManticoreError, match="no split train among none"):
+        mc.task(DatasetDict())
+    with pytest.raises(ManticoreError, match="val is given twice"):
+        mc.task({"train": TEXTS, "dev": TEXTS}, val=TEXTS)
+    with pytest.raises(ManticoreError, match="name of a task must be letters"):
+        mc.task(TEXTS, name="a/b")
+
+
+def test_a_search_on_pairs_is_resumed_and_evaluated_from_its_files(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out, space = tmp_path / "run", mc.SearchSpace(["gpt-neo", "mamba"], stages=2)
+    result = mc.search(space, mc.task(LABELLED, preset="cpu"), out=out, quiet=True, **SIZES)
+    assert result.metrics.task == "labelled:own"
+    data = tmp_path / "run.data" / "own"
+    assert f"data_dir: {data}" in (out / "recipe.yaml").read_text()
+
+    (out / "metrics.json").unlink()
+    status, printed, error = call(capsys, "search", "--out", out, "--resume")
+    assert status == 0, error
+    assert "fine-tune: finished before" in printed
+    assert mc.search(space, mc.task(LABELLED, preset="cpu"), out=out, resume=True, quiet=True, **SIZES).folder == out
+    task = ("--task", "labelled", "--preset", "cpu", "--data-dir", data)
+    status, printed, error = call(capsys, "evaluate", out, *task)
+    assert status == 0, error
+    assert "labelled:own test: accuracy" in printed
+
+    with pytest.raises(ManticoreError, match="holds other examples than these"):
+        mc.search(space, mc.task(LABELLED[1:], preset="cpu"), out=out, resume=True, quiet=True, **SIZES)
+    with (data / "train.jsonl").open("a") as file:
+        file.write('{"text": "more", "label": "sea"}\n')
+    assert "its files are not those that were written" in refusal(capsys, "evaluate", out, *task)
+    (data / "task.json").unlink()
+    (out / "metrics.json").unlink()
+    assert "was started with other data" in refusal(capsys, "search", "--out", out, "--resume")
+
+
+def test_model_objects_with_tokenizers_read_text(tmp_path: Path) -> None:
+    (model, tokenizer), (other, _) = (
+        read_folder(model_folder(tmp_path / family, family)) for family in ("gpt_neo", "mamba")
+    )
+    pairs = mc.SearchSpace([(model, tokenizer), mc.ComponentSpec(model=other, tokenizer=tokenizer)], stages=2)
+    shared = mc.SearchSpace([model, other], stages=2, tokenizer=tokenizer)
+    assert [spec.tokenizer for spec in pairs.components] == [spec.tokenizer for spec in shared.components]
+    sizes = {**SIZES, "align": {"tokens": 200}}
+    result = mc.search(shared, mc.task(TEXTS, length=16, preset="cpu"), out=tmp_path / "run", quiet=True, **sizes)
+    assert result.metrics.kind == "lm"
+    assert (tmp_path / "run.components" / "MambaForCausalLM" / "tokenizer.json").exists()
+
+
+def test_nothing_is_left_of_a_search_that_cannot_begin(tmp_path: Path) -> None:
+    with pytest.raises(ManticoreError, match="unknown recipe key 'serach'"):
+        mc.search(mc.SearchSpace(["gpt-neo", "mamba"]), TEXTS, out=tmp_path / "run", quiet=True, serach={})
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_temporary_folder_holds_the_data_without_a_run() -> None:
+    with TaskSource.of(mc.task(LABELLED)).saved(None, QUIET) as keys:
+        folder = Path(keys["data_dir"])
+        assert (folder / "train.jsonl").exists()
+    assert not folder.exists()
+
+
+def test_a_damaged_file_of_labelled_examples_is_named(tmp_path: Path) -> None:
+    (tmp_path / "train.jsonl").write_text('{"text": "a", "label": 0}\nnot json\n')
+    with pytest.raises(BadFile, match=r"train.jsonl:2: not JSON"):
+        load_task(TaskOptions("labelled", data_dir=str(tmp_path)))
+    (tmp_path / "train.jsonl").write_text('{"text": "a"}\n')
+    with pytest.raises(ManticoreError, match="labelled examples have a text or tokens, and a label"):
+        load_task(TaskOptions("labelled", data_dir=str(tmp_path)))
+
+
+def test_data_dir_is_a_list_of_paths(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name, texts in (("a", TEXTS[:20]), ("b", TEXTS[20:])):
+        (tmp_path / f"{name}.txt").write_text("\n<|endoftext|>\n".join(texts))
+    paths = [tmp_path / "a.txt", tmp_path / "b.txt"]
+    with TaskSource.of({"name": "text", "data_dir": paths}).saved(None, QUIET) as keys:
+        task = load_task(TaskOptions(**keys))
+    assert task.name == "text:a.txt+b.txt"
+    assert sorted(text for texts in task.documents().values() for text in texts) == sorted(TEXTS)
+    assert TaskOptions("text", data_dir=("a",)) == TaskOptions("text", data_dir="a")
+    with pytest.raises(ManticoreError, match="data_dir is an empty list"):
+        TaskOptions("text", data_dir=())
+    two = [word for path in paths for word in ("--data-dir", path)]
+    assert "reads one folder, and data_dir has 2 paths" in refusal(capsys, "search", "--task", "lra-text", *two)
+    missing = refusal(capsys, "search", "--task", "text", *two, "--data-dir", tmp_path / "c.txt")
+    assert "no such file or folder of text" in missing
+
+
+def test_two_folders_with_splits_are_one_data_set(tmp_path: Path) -> None:
+    for index, folder in enumerate(("a", "b")):
+        for number, split in enumerate(("train", "train_arch", "val", "test")):
+            (tmp_path / folder).mkdir(exist_ok=True)
+            (tmp_path / folder / f"{split}.txt").write_text(TEXTS[4 * index + number])
+    task = load_task(TaskOptions("text", data_dir=(str(tmp_path / "a"), str(tmp_path / "b"))))
+    assert task.documents() == {
+        "train": [TEXTS[0], TEXTS[4]],
+        "train_arch": [TEXTS[1], TEXTS[5]],
+        "val": [TEXTS[2], TEXTS[6]],
+        "test": [TEXTS[3], TEXTS[7]],
+    }
+
+
+def test_a_module_that_is_no_model_is_refused_when_the_space_is_made() -> None:
+    with pytest.raises(ManticoreError, match="a component is a name, a folder or a Hugging Face model, and Linear is"):
+        mc.SearchSpace(["./a", torch.nn.Linear(2, 2)])
+    with pytest.raises(ManticoreError, match=r"the tokenizer of component './a' goes with model="):
+        mc.ComponentSpec("./a", tokenizer=small_tokenizer())
