@@ -84,8 +84,8 @@ class SelectionOptions(Checked):
     max_flops: PositiveFloat | None = None
     """Largest number of operations per token of the hybrid. Default: no limit."""
 
-    fallback_to_component: bool = True
-    """Export the best component instead if the hybrid does not beat it on the validation split."""
+    export_best_component: bool = True
+    """Also export a component that scores better than the hybrid on the validation split, to best_component/."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -14,7 +14,7 @@ from manticore import __version__
 from manticore.components import Component
 from manticore.experiment.environment import environment_info
 from manticore.experiment.experiment import Experiment, PhaseResult
-from manticore.experiment.model_selection import Choice, choose_export, path_budget
+from manticore.experiment.model_selection import Choice, choose_best, path_budget
 from manticore.experiment.phases import RANDOM_PATH
 from manticore.nas.cost import flops, model_parameters, parameters
 from manticore.nas.selection.largest_weight import LARGEST_WEIGHT
@@ -66,7 +66,7 @@ def evaluate_on_test(exp: Experiment, trained: TrainedModels) -> SearchResult:
     info(exp.console, "evaluating on the test split")
     rows = _rows(exp, trained)
     soft, discrete, finetuned = (row.score.value for row in rows[:3])
-    exported, exported_reason = choose_export(exp, trained.hybrid, trained.solo)
+    best, best_reason = choose_best(exp, trained.hybrid, trained.solo)
     preset, preset_reason = exp.preset
     supernet = trained.search.net
     architecture = supernet.architecture(trained.path)
@@ -84,8 +84,8 @@ def evaluate_on_test(exp: Experiment, trained: TrainedModels) -> SearchResult:
         base_reason=trained.base.reason if supernet.topology.has_base else "the component of the first stage",
         path=architecture.path,
         summary=architecture.summary(),
-        exported=exported,
-        exported_reason=exported_reason,
+        best_model=best,
+        best_reason=best_reason,
         gap=DiscretizationGap(soft, discrete, finetuned),
         components={component.name: _component_info(component, exp.space.stages) for component in exp.components},
         alignment=None if fit is None else AlignmentInfo(fit.tokens, fit.paired, tuple(fit.stages)),

@@ -97,8 +97,8 @@ def val_score(exp: Experiment, phase: Phase) -> Score:
     return phase.scores["val"]
 
 
-def choose_export(exp: Experiment, hybrid: Phase, solo: dict[str, Phase]) -> Choice:
-    """The model to export: the hybrid, or a component within the budget whose validation score is better."""
+def choose_best(exp: Experiment, hybrid: Phase, solo: dict[str, Phase]) -> Choice:
+    """The best model by validation score: the hybrid, or a component within the budget that scores better."""
     score = val_score(exp, hybrid)
     reason = f"on the validation split {_value(score)}"
     if not solo:
@@ -108,7 +108,7 @@ def choose_export(exp: Experiment, hybrid: Phase, solo: dict[str, Phase]) -> Cho
         return Choice(HYBRID, f"{reason}; no component alone is within the budget")
     best = max(scores, key=lambda name: scores[name].sort_key)
     reason += f", best component {best} {_value(scores[best])}"
-    if scores[best].sort_key > score.sort_key and exp.recipe.selection.fallback_to_component:
+    if scores[best].sort_key > score.sort_key:
         return Choice(best, reason)
     return Choice(HYBRID, reason)
 

@@ -52,6 +52,11 @@ class RunDir:
         return self.root / "report.html"
 
     @property
+    def best_component(self) -> Path:
+        """The Hugging Face checkpoint of a component that scored better than the hybrid on the validation split."""
+        return self.root / "best_component"
+
+    @property
     def hybrid(self) -> Path:
         """The Hugging Face checkpoint."""
         return self.root / "hybrid"

@@ -6,13 +6,14 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from rich.console import Console
+from transformers import PreTrainedModel
 
 from manticore.config.loading import read_yaml, resolve
 from manticore.config.recipe import Recipe
 from manticore.errors import ManticoreError
 from manticore.experiment.checks import check_experiment
 from manticore.experiment.evaluation import TrainedModels, evaluate_on_test
-from manticore.experiment.experiment import Experiment
+from manticore.experiment.experiment import Experiment, PhaseResult
 from manticore.experiment.model_selection import choose_base, select_path
 from manticore.experiment.phases import finetune, run_search, train_components, train_controls
 from manticore.experiment.run_dir import RunDir, open_run_dir
@@ -20,9 +21,10 @@ from manticore.export.checkpoint import save_checkpoint
 from manticore.nas.architecture import Architecture
 from manticore.nas.cost import parameters
 from manticore.nas.discretize import discretize
-from manticore.report.model_card import search_card
+from manticore.report.model_card import component_card, search_card
 from manticore.report.run.page import write_run_report
 from manticore.report.run.reading import Run, add_logs, read_run
+from manticore.report.run.summary import best_sentence
 from manticore.report.run.tables import comparison_table, lead_table
 from manticore.results.search import HYBRID
 from manticore.training.user_trainer import UserTrainer
@@ -74,7 +76,7 @@ def run(
     trained = TrainedModels(base, solo, search, path, discrete, hybrid, controls)
     result = evaluate_on_test(exp, trained)  # the only reader of the test split
     run = add_logs(out, result, architecture)
-    export_best(exp, trained, run)
+    export(exp, trained, run)
     return show(run, console)
 
 
@@ -125,13 +127,19 @@ def save_architecture(exp: Experiment, architecture: Architecture) -> Architectu
     return architecture
 
 
-def export_best(exp: Experiment, trained: TrainedModels, run: Run) -> None:
-    """Export the best model, and last write metrics.json, which marks the run as complete."""
-    exported = run.result.exported
-    best = trained.hybrid if exported == HYBRID else trained.solo[exported]
-    if not exp.run_dir.hybrid.exists():
-        save_checkpoint(best.net, best.task.hf_tokenizer(), exp.run_dir.hybrid, search_card(run))
+def export(exp: Experiment, trained: TrainedModels, run: Run) -> None:
+    """Export the hybrid, and a component that is better; last write metrics.json, which marks the run as complete."""
+    best = run.result.best_model
+    save(trained.hybrid, exp.run_dir.hybrid, search_card(run))
+    if best != HYBRID and exp.recipe.selection.export_best_component:
+        save(trained.solo[best], exp.run_dir.best_component, component_card(run))
     run.result.save(run.folder)
+
+
+def save(phase: PhaseResult[PreTrainedModel], folder: Path, card: str) -> None:
+    """Write a trained model as a checkpoint, unless a stopped run has written it."""
+    if not folder.exists():
+        save_checkpoint(phase.net, phase.task.hf_tokenizer(), folder, card)
 
 
 def show(run: Run, console: Console) -> Run:
@@ -143,14 +151,15 @@ def show(run: Run, console: Console) -> Run:
     if (leads := lead_table(result)) is not None:
         console.print(leads.rich())
     info(console, f"path: {result.summary}")
-    info(console, f"exported: {result.exported} ({result.exported_reason})")
     files = {
         "hybrid": run_dir.hybrid,
+        "best component": run_dir.best_component,  # only if it is better than the hybrid
         "report": run_dir.report,
         "metrics": run_dir.metrics,
         "alphas": run_dir.alphas,  # none if the strategy trains nothing
     }
     for label, file in files.items():
         if file.exists():
-            info(console, f"  {label:8}{file}")
+            info(console, f"  {label:15}{file}")
+    info(console, best_sentence(result))
     return run

@@ -19,7 +19,7 @@ from manticore.report.run.summary import component_sentences, sentences
 from manticore.report.run.tables import comparison_table
 from manticore.report.table import Row, Table
 from manticore.report.usage import Usage, usage_of
-from manticore.results.search import HYBRID, ComponentInfo
+from manticore.results.search import ComponentInfo, ModelRow
 from manticore.training.scoring import Score
 from manticore.utils.formatting import DASH
 
@@ -27,20 +27,35 @@ TAGS = ("manticore", "hybrid", "neural-architecture-search")
 
 
 def search_card(run: Run) -> str:
-    """The card of the model that a search exports."""
-    result = run.result
-    used, usage = _used_components(run), usage_of(result.kind)
-    title = f"{used[0]}, trained on {result.task} in a search for hybrids"
-    if len(used) > 1:
-        title = f"A hybrid of {' and '.join(used)}, trained on {result.task}"
+    """The card of the hybrid that a search exports."""
+    parts = (run.architecture.base, *run.architecture.path)
+    used = [name for name in run.architecture.components if name in parts]
+    title = f"A hybrid of {' and '.join(used)}, trained on {run.result.task}"
+    return _search_card(run, run.result.hybrid, used, title if len(used) > 1 else _component_title(run, used[0]))
+
+
+def component_card(run: Run) -> str:
+    """The card of the component that scored better than the hybrid on the validation split."""
+    name = run.result.best_model
+    return _search_card(run, run.result.best_row, [name], _component_title(run, name))
+
+
+def _component_title(run: Run, name: str) -> str:
+    return f"{name}, trained on {run.result.task} in a search for hybrids"
+
+
+def _search_card(run: Run, row: ModelRow, used: Sequence[str], title: str) -> str:
+    """The card of the model of a row, which has parts of the `used` components."""
+    result, usage = run.result, usage_of(run.result.kind)
+    is_hybrid = row == result.hybrid
     return render(
         "search_card.md.j2",
-        data=_search_data(run, title, used, usage),
+        data=_search_data(run, row, title, used, usage),
         title=title,
-        sentences=sentences(run) if result.exported == HYBRID else component_sentences(run),
+        sentences=sentences(run) if is_hybrid else component_sentences(run),
         code=usage.code(result.task, result.example),
         run=run,
-        is_hybrid=result.exported == HYBRID,
+        is_hybrid=is_hybrid,
         stages=[(stage + 1, name, _role(run, stage)) for stage, name in enumerate(run.architecture.path)],
         table=comparison_table(result, leads=True).markdown(),
         from_scratch=all("from scratch" in component.source for component in result.components.values()),
@@ -147,7 +162,7 @@ def _data(usage: Usage, tags: Sequence[str]) -> ModelCardData:
     return ModelCardData(library_name="transformers", pipeline_tag=usage.pipeline, tags=list(tags) or None)
 
 
-def _search_data(run: Run, title: str, used: Sequence[str], usage: Usage) -> str:
+def _search_data(run: Run, row: ModelRow, title: str, used: Sequence[str], usage: Usage) -> str:
     """The front matter of a searched model, with its test score."""
     result = run.result
     data = _data(usage, (*TAGS, *used))
@@ -161,17 +176,10 @@ def _search_data(run: Run, title: str, used: Sequence[str], usage: Usage) -> str
             dataset_name=result.task,
             dataset_split="test",
             metric_type=result.metric.name,
-            metric_value=round(result.exported_row.score.value, 4),
+            metric_value=round(row.score.value, 4),
         )
     ]
     return data.to_yaml()
-
-
-def _used_components(run: Run) -> list[str]:
-    """Names of the components that the exported model has parts of."""
-    exported = run.result.exported
-    parts = (run.architecture.base, *run.architecture.path) if exported == HYBRID else (exported,)
-    return [name for name in run.architecture.components if name in parts]
 
 
 def _hub_id(component: ComponentInfo) -> str | None:

@@ -14,7 +14,7 @@ from manticore.training.metrics import Metric
 from manticore.utils.statistics import Interval
 
 HYBRID = "hybrid"
-"""Value of `SearchResult.exported` if the hybrid is exported, and not a component."""
+"""Value of `SearchResult.best_model` if no component scored better than the hybrid on the validation split."""
 
 SOFT_ROW, DISCRETE_ROW, HYBRID_ROW = (
     "soft supernet",
@@ -136,7 +136,7 @@ class SearchResult(Result):
         base, base_reason: the component that provides embedding, residual stream, norm and head, and the reason for it.
         path: for each stage the chosen component, or `skip`.
         summary: the path in one line.
-        exported, exported_reason: `HYBRID` or the name of a component, and the reason for it.
+        best_model, best_reason: `HYBRID`, or the component that scored better on the validation split; and the scores.
         gap: scores before and after discretization.
         components: the components by name.
         alignment: the projectors; None if they were neither fitted nor read.
@@ -161,8 +161,8 @@ class SearchResult(Result):
     base_reason: str
     path: tuple[str, ...]
     summary: str
-    exported: str
-    exported_reason: str
+    best_model: str
+    best_reason: str
     gap: DiscretizationGap
     components: Mapping[str, ComponentInfo]
     alignment: AlignmentInfo | None
@@ -173,7 +173,7 @@ class SearchResult(Result):
 
     def __post_init__(self) -> None:
         names = [row.name for row in self.rows]
-        for name in (HYBRID_ROW, self._exported_name):
+        for name in (HYBRID_ROW, self._best_name):
             if name not in names:
                 raise ValueError(f"rows have no '{name}'")
 
@@ -183,13 +183,13 @@ class SearchResult(Result):
         return self._row(HYBRID_ROW)
 
     @property
-    def exported_row(self) -> ModelRow:
-        """The row of the exported model."""
-        return self._row(self._exported_name)
+    def best_row(self) -> ModelRow:
+        """The row of the best model by validation score: the hybrid or a component."""
+        return self._row(self._best_name)
 
     @property
-    def _exported_name(self) -> str:
-        return HYBRID_ROW if self.exported == HYBRID else f"{self.exported} alone"
+    def _best_name(self) -> str:
+        return HYBRID_ROW if self.best_model == HYBRID else f"{self.best_model} alone"
 
     def _row(self, name: str) -> ModelRow:
         return next(row for row in self.rows if row.name == name)

@@ -108,7 +108,7 @@ def _arm_recipe(recipe: Recipe, kind: str, config: ArmConfig, seed: int, learnin
         task=replace(recipe.task, cache_dir=None, data_dir=_absolute(recipe.task), workers=0),
         search=search if searches else SearchOptions(),
         finetune=finetune,
-        selection=replace(recipe.selection, fallback_to_component=True) if kind == "hybrid" else SelectionOptions(),
+        selection=replace(recipe.selection, export_best_component=True) if kind == "hybrid" else SelectionOptions(),
         run=RunOptions(
             seed=seed,
             precision=run.precision,

@@ -191,7 +191,7 @@ def test_evaluate_reproduces_the_accuracy_of_the_table(
 ) -> None:
     from manticore.tasks import catalog
 
-    row = SearchResult.load(pico_run).exported_row
+    row = SearchResult.load(pico_run).hybrid
     load_task = catalog.load_task
     options = yaml.safe_load((pico_run / "recipe.yaml").read_text())["task"]
     with pytest.MonkeyPatch.context() as patch:  # with the small splits of the run

@@ -11,7 +11,7 @@ import pytest
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from manticore.cli import main
-from manticore.results.search import AlignmentInfo, SearchResult
+from manticore.results.search import HYBRID, AlignmentInfo, SearchResult
 from manticore.tasks.catalog import load_task
 from manticore.tasks.language.task import LanguageTask
 from manticore.tasks.options import TaskOptions
@@ -67,20 +67,25 @@ def test_the_page_and_the_card_show_bits_per_byte(run: Path) -> None:
     assert "nan" not in card
 
 
-def test_the_exported_model_has_the_score_of_the_table(run: Path) -> None:
+def test_the_exported_models_have_the_scores_of_the_table(run: Path) -> None:
     result = SearchResult.load(run)
-    row = result.exported_row
+    row = result.hybrid
     task = load_task(TaskOptions(TASK, preset="cpu", train=40, val=5, test=5))
     assert isinstance(task, LanguageTask)
     value = bits_per_byte(*read_folder(run / "hybrid"), task.texts().test, 32)
     assert value == pytest.approx(row.score.value, rel=1e-4)
+    assert (run / "best_component").exists() == (result.best_model != HYBRID)
+    if result.best_model != HYBRID:
+        value = bits_per_byte(*read_folder(run / "best_component"), task.texts().test, 32)
+        assert value == pytest.approx(result.best_row.score.value, rel=1e-4)
+        assert f"The model is {result.best_model} by itself" in (run / "best_component" / "README.md").read_text()
 
 
 def test_each_model_uses_its_own_tokenizer(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Token counts differ between tokenizers; the exported folder has the tokenizer of the exported model."""
     gpt = model_folder(tmp_path / "gpt", "gpt_neo")
     mamba = model_folder(tmp_path / "mamba", "mamba", small_tokenizer(300))
-    assert search(tmp_path, gpt, mamba, more="--base mamba --set selection.fallback_to_component=false") == 0
+    assert search(tmp_path, gpt, mamba, more="--base mamba") == 0
     result = SearchResult.load(tmp_path / "run")
     rows = {row.name: row for row in result.rows}
     assert rows["gpt alone"].score.count < rows["mamba alone"].score.count == rows["soft supernet"].score.count
@@ -225,7 +230,7 @@ def test_other_commands_read_text_with_the_tokenizer_of_the_export(
     run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     result = SearchResult.load(run)
-    row = result.exported_row
+    row = result.hybrid
     task_args = ["--task", TASK, "--preset", "cpu"]
     assert main(["evaluate", str(run), *task_args, "--json", str(tmp_path)]) == 2
     assert f"{tmp_path} is a folder; --json needs a file" in capsys.readouterr().err

@@ -46,8 +46,8 @@ def search_result(task: str, path: Sequence[str], base: str) -> SearchResult:
         base_reason="best alone on the validation split: mamba 57.9 %, gpt-neo 52.2 %",
         path=tuple(path),
         summary="in words",
-        exported="hybrid",
-        exported_reason="validation accuracy 62.4 %, best component mamba 57.9 %",
+        best_model="hybrid",
+        best_reason="validation accuracy 62.4 %, best component mamba 57.9 %",
         gap=DiscretizationGap(soft=0.612, discrete=0.581, finetuned=0.63),
         components={
             "gpt-neo": ComponentInfo("gpt-neo (from scratch)", None, 205_312, 4, 64, cuts),

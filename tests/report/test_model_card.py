@@ -17,7 +17,14 @@ from huggingface_hub import ModelCard
 from manticore.alignment import StageFit
 from manticore.alignment.projector_set import ProjectorSet, SetComponent
 from manticore.config.pretrain import PretrainRecipe
-from manticore.report.model_card import finetuned_card, manual_card, pretrain_card, projector_card, search_card
+from manticore.report.model_card import (
+    component_card,
+    finetuned_card,
+    manual_card,
+    pretrain_card,
+    projector_card,
+    search_card,
+)
 from manticore.report.rendering import fenced
 from manticore.report.run.reading import add_logs, read_run
 from manticore.report.run.tables import comparison_table
@@ -71,11 +78,13 @@ def test_card_can_be_written_before_the_metrics_are(run_folder: Path) -> None:
     assert search_card(add_logs(run_folder, run.result, run.architecture)) == search_card(run)
 
 
-def test_card_of_an_exported_component(run_folder: Path, result: SearchResult) -> None:
-    data = front_matter(card := search_card(replace(read_run(run_folder), result=replace(result, exported="gpt-neo"))))
+def test_card_of_a_component_that_is_better_than_the_hybrid(run_folder: Path, result: SearchResult) -> None:
+    data = front_matter(
+        card := component_card(replace(read_run(run_folder), result=replace(result, best_model="gpt-neo")))
+    )
     assert "base_model" not in data
     assert data["model-index"][0]["results"][0]["metrics"][0]["value"] == pytest.approx(0.5322)
-    assert "The exported model is gpt-neo from its first to its last layer." in card
+    assert "The model is gpt-neo from its first to its last layer." in card
     assert "The model is gpt-neo by itself, trained on lra-listops@short in a search for hybrids." in card
     assert "The hybrid that the search found has an accuracy of 63.0 ± 1.5 %: better than gpt-neo alone (53.2" in card
     path = read_run(run_folder).architecture.summary()

@@ -44,7 +44,7 @@ def test_page_shows_every_number(tmp_path: Path) -> None:
         "mambaformer best 83.0 ± 2.0 % worse by 3.0 ± 5.0",
         "Path of the hybrid: mamba · gpt-neo (2 of 3 seeds). Discretization: the score is 78.0 ± 2.0 % as a "
         "soft mixture and 73.0 ± 1.0 % as one path, worse by 5.0 points; fine-tuning brings it to 80.0 ± 2.0 %.",
-        "The exported model, the hybrid or a better component, reaches 81.0 ± 2.0 %.",
+        "The better of hybrid and components on the validation split reaches 81.0 ± 2.0 %.",
         "The paths that the searches chose are 1.2 ± 0.4 points below the best of 3.",
         "ranking of the paths and their ranking by accuracy is 0.62 (−0.10 to 0.90).",
         "the best of 0.0005, 0.001 and 0.002 on the validation split with 1 seed",
@@ -67,7 +67,7 @@ def test_page_of_text_is_in_bits_per_byte(tmp_path: Path) -> None:
         "mambaformer best 1.170 ± 0.020 worse by 0.030 ± 0.050",
         "Discretization: the score is 1.220 ± 0.020 bits per byte as a soft mixture and 1.270 ± 0.010 bits per byte as "
         "one path, worse by 0.050 bits per byte; fine-tuning brings it to 1.200 ± 0.020 bits per byte.",
-        "The exported model, the hybrid or a better component, reaches 1.190 ± 0.020 bits per byte.",
+        "The better of hybrid and components on the validation split reaches 1.190 ± 0.020 bits per byte.",
         "Each path was trained alone with 3 seeds; the best is first.",
         "The paths that the searches chose are 0.012 ± 0.004 bits per byte above the best of 3.",
         "ranking of the paths and their ranking by bits per byte is 0.62 (−0.10 to 0.90).",

@@ -55,7 +55,7 @@ class ComparisonRow:
         color: of the swatch; empty without one.
         bar: the score as a bar; None if the page has none.
         costs: numbers, which the template formats.
-        is_hybrid, is_exported: whether the row is that of the fine-tuned path, and of the exported model.
+        is_hybrid, is_best: whether the row is that of the fine-tuned path, and of the best model by validation score.
     """
 
     name: str
@@ -67,7 +67,7 @@ class ComparisonRow:
     bar: Markup | None
     costs: tuple[float | None, ...]
     is_hybrid: bool
-    is_exported: bool
+    is_best: bool
 
 
 def write_run_report(run: Run) -> Path:
@@ -160,7 +160,7 @@ def _comparison(result: SearchResult, palette: Palette) -> list[ComparisonRow]:
                 bar=_score_bar(result, row, color, end) if end else None,
                 costs=costs(row),
                 is_hybrid=row == result.hybrid,
-                is_exported=row == result.exported_row,
+                is_best=row == result.best_row,
             )
         )
     return rows

@@ -60,19 +60,19 @@ def _lead(row: ModelRow, rival: ModelRow, metric: Metric) -> float:
 
 
 def sentences(run: Run) -> list[str]:
-    """The search space and the chosen path, its score, the discretization gap, and the exported model."""
-    return [_search(run), _score(run.result), _gap(run.result), _export(run.result)]
+    """The search space and the chosen path, its score, the discretization gap, and the best model."""
+    return [_search(run), _score(run.result), _gap(run.result), best_sentence(run.result)]
 
 
 def component_sentences(run: Run) -> list[str]:
-    """An exported component: its score, how the hybrid compares with it, and why it was exported."""
+    """A component that is better than the hybrid: its score, and how the hybrid compares with it."""
     result, metric = run.result, run.result.metric
-    row, hybrid = result.exported_row, result.hybrid
+    row, hybrid = result.best_row, result.hybrid
     return [
-        f"The model is {result.exported} by itself, trained on {result.task} in a search for hybrids.",
+        f"The model is {result.best_model} by itself, trained on {result.task} in a search for hybrids.",
         f"It {_reached(row, metric)} on the test split. The hybrid that the search found {_reached(hybrid, metric)}: "
         f"{comparison(hybrid, row, metric)}.",
-        _export(result),
+        best_sentence(result),
     ]
 
 
@@ -187,6 +187,7 @@ def _gap(result: SearchResult) -> str:
     return discretization(metric.format(gap.soft), metric.format(gap.discrete), change, metric.format(gap.finetuned))
 
 
-def _export(result: SearchResult) -> str:
-    model = "the hybrid" if result.exported == HYBRID else f"{result.exported} alone, not the hybrid"
-    return f"Exported: {model} ({result.exported_reason})."
+def best_sentence(result: SearchResult) -> str:
+    """The best model by validation score, and where a component is that is better than the hybrid."""
+    model = "the hybrid" if result.best_model == HYBRID else f"{result.best_model} alone, not the hybrid"
+    return f"Best: {model} ({result.best_reason})."

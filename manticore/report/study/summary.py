@@ -93,7 +93,9 @@ def task_sentences(task: TaskResult) -> list[str]:
     """The path of the hybrid, what discretization changes, the exported model, and leads over the test documents."""
     exported = ""
     if task.exported is not None:
-        exported = f"The exported model, the hybrid or a better component, reaches {_score(task, task.exported.score)}."
+        exported = (
+            f"The better of hybrid and components on the validation split reaches {_score(task, task.exported.score)}."
+        )
     first = " ".join(filter(None, (_chosen_path(task), _discretization(task), exported)))
     return [text for text in (first, _document_leads(task)) if text]
 
