@@ -19,7 +19,7 @@ from manticore.cli import parser
 from manticore.components import CATALOG
 from manticore.errors import ManticoreError
 from manticore.pipelines import finetune
-from manticore.results.search import SearchResult
+from manticore.results.search import HYBRID, SearchResult
 from manticore.training.trainer import Hardware
 from manticore.utils import assets
 from manticore.utils.io import read_json
@@ -157,10 +157,11 @@ def test_search_reads_the_files_that_data_writes(
 
 
 def test_a_search_writes_all_files_of_a_run(pico_run: Path) -> None:
-    assert {entry.name for entry in pico_run.iterdir()} == {
-        *("recipe.yaml", "alphas.jsonl", "architecture.json", "metrics.json"),
+    assert {entry.name for entry in pico_run.iterdir()} - {"best_component"} == {
+        *("recipe.yaml", "data.json", "alphas.jsonl", "architecture.json", "metrics.json"),
         *("hybrid", "report.html", "checkpoints", "logs"),
     }
+    assert (pico_run / "best_component").exists() == (SearchResult.load(pico_run).best_model != HYBRID)
     assert {"config.json", "model.safetensors", "tokenizer.json", "README.md", "modeling_manticore.py"} <= {
         entry.name for entry in (pico_run / "hybrid").iterdir()
     }
