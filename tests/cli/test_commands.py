@@ -158,7 +158,7 @@ def test_search_reads_the_files_that_data_writes(
 
 def test_a_search_writes_all_files_of_a_run(pico_run: Path) -> None:
     assert {entry.name for entry in pico_run.iterdir()} == {
-        *("recipe.yaml", "alphas.jsonl", "architecture.json", "metrics.json"),
+        *("recipe.yaml", "data.json", "alphas.jsonl", "architecture.json", "metrics.json"),
         *("hybrid", "report.html", "checkpoints", "logs"),
     }
     assert {"config.json", "model.safetensors", "tokenizer.json", "README.md", "modeling_manticore.py"} <= {
