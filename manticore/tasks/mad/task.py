@@ -114,7 +114,8 @@ class MadTask(SplitTask):
         )
 
     def write(self, folder: Path) -> list[Path]:
-        splits = {name: _unpack(examples, self.max_length) for name, examples in vars(self._load()).items()}
+        loaded = self._load()
+        splits = {name: _unpack(getattr(loaded, name), self.max_length) for name in SPLIT_NAMES}
         name = folder_name(self._family.code, self._puzzle, len(splits["test"][0]), self._seed)
         return write_splits(folder, name, splits)
 
