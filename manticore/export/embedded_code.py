@@ -32,7 +32,7 @@ def register_embedded_code(folder: Path, config: HybridConfig, trust_code: bool)
         missing.setdefault(registry.file, []).append((registry, name))
     for file, parts in missing.items():
         registry, name = parts[0]
-        label = f"{folder} has a {registry.decorator.replace('_', ' ')} of its own, '{name}'"
+        label = f"{folder} has its own {registry.decorator.replace('_', ' ')} '{name}'"
         if not trust_code:
             raise ManticoreError(
                 f"{label}, which is not registered here: import the module that registers it, or run its copy in the "

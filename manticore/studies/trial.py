@@ -74,6 +74,8 @@ def make_trial(
     sources = _source_digests(recipe, for_text)
     del resolved["baselines"], resolved["study"]  # an arm does not depend on the other arms
     resolved["space"].pop("base", None)  # it is in the arm's config
+    if by_stage := resolved["space"].get("stage_candidates"):
+        resolved["space"]["stage_candidates"] = {str(stage): names for stage, names in by_stage.items()}  # JSON
     location = {
         "task": {"data_dir": resolved["task"].pop("data_dir")},
         "space": {"components": resolved["space"].pop("components")},
