@@ -60,7 +60,8 @@ def projector(name: str) -> Callable[[type], type]:
     """A class `(d_in, d_out, **options) -> nn.Module`.
 
     Its source is embedded in exported checkpoints. It may use the names in `manticore.modeling.projectors` (torch, nn,
-    F and Tensor among them) and classes and functions of its own file.
+    F and Tensor among them), classes, functions and assignments of its own file, and what that file imports of torch,
+    transformers and the standard library.
     """
     return _runtime("projector", PROJECTORS, _projector, name)
 

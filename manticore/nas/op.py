@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from manticore.components.spec import SKIP
 from manticore.errors import ManticoreError, UnknownName
@@ -48,6 +48,8 @@ class Op(Checked):
     options: dict[str, Any] = field(default_factory=dict)
     causal: bool = True
 
+    _registered_name: ClassVar[str] = ""  # of an op whose factory was found by that name
+
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.name == SKIP or not re.fullmatch(r"[A-Za-z0-9_-]+", self.name):
@@ -80,7 +82,7 @@ class Op(Checked):
         """`package.module:Name` of the factory, or the name of a registered op."""
         if isinstance(self.factory, str):
             return self.factory
-        return f"{self.factory.__module__}:{self.factory.__qualname__}"
+        return self._registered_name or f"{self.factory.__module__}:{self.factory.__qualname__}"
 
     @property
     def importable(self) -> bool:
@@ -106,7 +108,9 @@ class Op(Checked):
         if not isinstance(self.factory, str):
             return self
         if ":" not in self.factory:
-            return replace(self, factory=_registered(self.factory))
+            op = replace(self, factory=_registered(self.factory))
+            object.__setattr__(op, "_registered_name", self.factory)
+            return op
         factory = _FACTORIES.get(self.factory)
         return replace(self, factory=factory or _imported(self, trust_code))
 

@@ -91,7 +91,9 @@ def test_a_wrong_import_path_is_refused(module: Path, factory: str, error: type[
 def test_a_registered_op_is_found_by_name() -> None:
     mc.register.op("registered-mean")(Mean)
     try:
-        assert mc.Op("own", "registered-mean").with_code().factory is Mean
+        op = mc.Op("own", "registered-mean").with_code()
+        assert op.factory is Mean
+        assert op.to_plain() == {"name": "own", "factory": "registered-mean"}
         with pytest.raises(ManticoreError, match="op 'registered-mean' is already registered"):
             mc.register.op("registered-mean")(Conv)
     finally:
