@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from manticore.nas import nn as nn
     from manticore.nas.architecture import Architecture as Architecture
     from manticore.nas.discretize import discretize as discretize
+    from manticore.nas.op import Op as Op
     from manticore.nas.searchable import alphas as alphas
     from manticore.nas.searchable import weights as weights
     from manticore.nas.space import SearchSpace as SearchSpace
@@ -53,6 +54,7 @@ _exported, _names = lazy_exports(
         "nas.architecture": ("Architecture",),
         "nas.discretize": ("discretize",),
         "nas.searchable": ("alphas", "weights"),
+        "nas.op": ("Op",),
         "nas.space": ("SearchSpace",),
         "nas.supernet": ("Supernet",),
         "tasks.data": ("TaskData", "task"),

@@ -17,6 +17,8 @@ from manticore.components.families import families
 from manticore.errors import ManticoreError
 from manticore.modeling.heads import HEADS
 from manticore.modeling.heads import head as _head
+from manticore.modeling.ops import OPS
+from manticore.modeling.ops import op as _op
 from manticore.modeling.projectors import PROJECTORS
 from manticore.modeling.projectors import projector as _projector
 from manticore.modeling.wiring import TOPOLOGIES
@@ -58,7 +60,8 @@ def projector(name: str) -> Callable[[type], type]:
     """A class `(d_in, d_out, **options) -> nn.Module`.
 
     Its source is embedded in exported checkpoints. It may use the names in `manticore.modeling.projectors` (torch, nn,
-    F and Tensor among them) and classes and functions of its own file.
+    F and Tensor among them), classes, functions and assignments of its own file, and what that file imports of torch,
+    transformers and the standard library.
     """
     return _runtime("projector", PROJECTORS, _projector, name)
 
@@ -91,7 +94,15 @@ def topology(name: str, search: type[Topology] = Topology) -> Callable[[type], t
     return register
 
 
-def _runtime(kind: str, table: Mapping[str, type], decorator: Any, name: str) -> Callable[[type], type]:
+def op(name: str) -> Callable[[Any], Any]:
+    """A class or function `(width, **options) -> nn.Module`, selectable as the factory of an `mc.Op`.
+
+    Its source is embedded in exported checkpoints; see `manticore.modeling.ops` for what the module does.
+    """
+    return _runtime("op", OPS, _op, name)
+
+
+def _runtime(kind: str, table: Mapping[str, Any], decorator: Any, name: str) -> Callable[[type], type]:
     """A decorator of `manticore.modeling` that raises ManticoreError for a name that another class has."""
 
     def register(target: type) -> type:

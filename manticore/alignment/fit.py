@@ -33,7 +33,7 @@ from torch import Tensor, nn
 from manticore.alignment.calibration import CalibrationBatch
 from manticore.alignment.closed_forms import RidgeFit, check_closed_form, fit_ridge, load_affine
 from manticore.alignment.ridge import Moments
-from manticore.alignment.streams import branch_of, context_of, own_streams, token_rows
+from manticore.alignment.streams import branch_of, context_of, drop_copies, own_streams, token_rows
 from manticore.components.tokenizers import same_vocabulary
 from manticore.errors import ManticoreError
 from manticore.modeling.branches import DonorBranch
@@ -105,12 +105,12 @@ def fit_projectors(
         before = _update_rms(supernet, val)
         fits_in = _fit(supernet, _proj_in_rows, _proj_in_modules, train, val)
         fits_out = _fit_proj_out(supernet, fits_in, train, val)
+    drop_copies(supernet)
     results = []
-    for stage in range(supernet.space.stages):
-        for name in _donors(supernet):
-            (p, _), (q, moments, gain) = fits_in[name, stage], fits_out[name, stage]
-            lengths = (moments.target_rms(), before[name, stage], moments.prediction_rms(q.affine))
-            results.append(StageFit(stage, name, _finite(p.r2), _finite(q.r2), p.damping, q.damping, gain, *lengths))
+    for name, stage, _ in _donor_branches(supernet):
+        (p, _), (q, moments, gain) = fits_in[name, stage], fits_out[name, stage]
+        lengths = (moments.target_rms(), before[name, stage], moments.prediction_rms(q.affine))
+        results.append(StageFit(stage, name, _finite(p.r2), _finite(q.r2), p.damping, q.damping, gain, *lengths))
     return results
 
 
@@ -129,9 +129,7 @@ def check_alignable(supernet: Supernet) -> None:
     assert isinstance(used, nn.Embedding)
     if own.num_embeddings != used.num_embeddings:
         raise ManticoreError("align needs the components' own vocabulary; a fresh embedding has no streams to compare")
-    for name in _donors(supernet):
-        branch = branch_of(supernet, 0, name)
-        assert isinstance(branch, DonorBranch)
+    for _, _, branch in _donor_branches(supernet):
         check_closed_form(branch.proj_in, supernet.space.projector)
 
 
@@ -152,8 +150,8 @@ def _check_paired(supernet: Supernet, batches: Sequence[CalibrationBatch]) -> No
 
 def _donor_branches(supernet: Supernet) -> Iterator[tuple[str, int, DonorBranch]]:
     for stage in range(supernet.space.stages):
-        for name in supernet.components:
-            branch = branch_of(supernet, stage, name)
+        for name in supernet.choices.names(stage):
+            branch = supernet.branch(stage, name)
             if isinstance(branch, DonorBranch):
                 yield name, stage, branch
 
@@ -238,6 +236,8 @@ def _proj_in_rows(supernet: Supernet, batch: CalibrationBatch) -> Rows:
         else:
             donor_context, donor = context, own_streams(supernet, name, batch.ids_BL, context)
         for stage in range(supernet.space.stages):
+            if name not in supernet.choices.names(stage):
+                continue
             y_BLD = donor[stage] - donor_context.positions[name] if name in donor_context.positions else donor[stage]
             if tokens is None:
                 yield name, stage, token_rows(base[stage], batch.mask_BL), token_rows(y_BLD, batch.mask_BL)

@@ -50,10 +50,10 @@ class SetComponent:
     revision: str | None = None
 
     @classmethod
-    def of(cls, component: Component, stages: int) -> SetComponent:
-        """The description of a loaded component that is cut into `stages` segments."""
+    def of(cls, component: Component, space: SearchSpace) -> SetComponent:
+        """The description of a loaded component that is cut as the space says."""
         source = Path(component.source).name if Path(component.source).is_dir() else component.source
-        boundaries = component.layer_boundaries(stages)
+        boundaries = space.layer_boundaries(component)
         return cls(component.weight_hash, component.width, boundaries, source, component.revision)
 
 
@@ -91,7 +91,9 @@ class ProjectorSet:
         if (key := _first_non_finite(weights)) is not None:
             raise ManticoreError(f"{key} is not finite; nothing was written")
         stages = supernet.space.stages
-        components = {name: SetComponent.of(component, stages) for name, component in supernet.components.items()}
+        components = {
+            name: SetComponent.of(component, supernet.space) for name, component in supernet.components.items()
+        }
         return cls(supernet.base, stages, supernet.projector, components, tokens, weights, facts)
 
     @classmethod
@@ -160,7 +162,7 @@ class ProjectorSet:
             if fitted is None:
                 known = ", ".join(sorted(self.components))
                 raise ManticoreError(f"{where} has no projectors of '{component.name}'; it was made for {known}")
-            loaded = SetComponent.of(component, space.stages)
+            loaded = SetComponent.of(component, space)
             for key in ("weights", "width", "layer_boundaries"):
                 in_set, in_space = getattr(fitted, key), getattr(loaded, key)
                 if in_set != in_space:

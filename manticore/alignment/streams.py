@@ -1,18 +1,24 @@
 """The residual stream of a component that runs alone on text, at every layer boundary of a supernet.
 
 Layers and the embedding of the base are the supernet's copies. The embedding of a donor is that of the loaded
-component, because a supernet has none.
+component, because a supernet has none. Where a component is no candidate of a stage, the supernet has no copy of its
+layers there, and one is made for the time of the alignment.
 """
 
 from __future__ import annotations
+
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor
 
 from manticore.modeling.branches import BaseBranch, DonorBranch
 from manticore.modeling.masking import needed_mask
-from manticore.modeling.segments import Context
+from manticore.modeling.segments import Context, Segment
 from manticore.nas.supernet import Supernet
+
+_COPIES: WeakKeyDictionary[Supernet, dict[tuple[int, str], Segment]] = WeakKeyDictionary()
+"""Segments of components at stages of which they are no candidates, by supernet."""
 
 
 def branch_of(supernet: Supernet, stage: int, name: str) -> BaseBranch | DonorBranch:
@@ -20,6 +26,22 @@ def branch_of(supernet: Supernet, stage: int, name: str) -> BaseBranch | DonorBr
     branch = supernet.branch(stage, name)
     assert isinstance(branch, BaseBranch | DonorBranch)
     return branch
+
+
+def segment_of(supernet: Supernet, stage: int, name: str) -> Segment:
+    """The layers of component `name` at a stage, counted from 0, also where it is no candidate."""
+    if name in supernet.choices.names(stage):
+        return branch_of(supernet, stage, name).segment
+    copies = _COPIES.setdefault(supernet, {})
+    if (stage, name) not in copies:
+        start, stop = supernet.layer_boundaries[name][stage : stage + 2]
+        copies[stage, name] = supernet.components[name].segment(start, stop).to(supernet.alpha.device).eval()
+    return copies[stage, name]
+
+
+def drop_copies(supernet: Supernet) -> None:
+    """Free the layers that `segment_of` has copied."""
+    _COPIES.pop(supernet, None)
 
 
 def context_of(supernet: Supernet, ids_BL: Tensor, mask_BL: Tensor | None) -> Context:
@@ -43,7 +65,7 @@ def own_streams(supernet: Supernet, name: str, ids_BL: Tensor, context: Context)
         x_BLD = x_BLD + context.positions[name] if name in context.positions else x_BLD
     streams = [x_BLD]
     for stage in range(supernet.space.stages):
-        streams.append(branch_of(supernet, stage, name).segment(streams[-1], context, stage))
+        streams.append(segment_of(supernet, stage, name)(streams[-1], context, stage))
     return streams
 
 

@@ -19,18 +19,20 @@ from manticore.utils import assets
 from manticore.utils.io import read_json
 
 
-def load(source: Path | str) -> PreTrainedModel | ProjectorSet:
+def load(source: Path | str, trust_code: bool = False) -> PreTrainedModel | ProjectorSet:
     """Load a hybrid, a component or a projector set.
 
     Args:
         source: an exported folder or a run folder (its hybrid, in float32, with the head that it was exported with); a
             component, by alias, hub id or folder (a causal language model); or a projector set, by name or folder.
+        trust_code: run the code in a hybrid's folder for ops and other parts of its own that this process does not
+            have.
 
     Raises ManticoreError if there is none, with the nearest name, or if it is damaged.
     """
     path = Path(source).expanduser()
     if is_hybrid(path):
-        return load_hybrid(path)
+        return load_hybrid(path, trust_code)
     if (path / "recipe.yaml").exists() and not (path / "config.json").exists():
         raise ManticoreError(f"the run in {path} is not finished; continue it: manticore search --out {path} --resume")
     if str(source) in assets.names("projectors") or is_projector_set(path):
@@ -40,18 +42,24 @@ def load(source: Path | str) -> PreTrainedModel | ProjectorSet:
     return load_component(ComponentSpec(str(source), init="pretrained")).model
 
 
-def supernet(space: SearchSpace | str | Path, projectors: ProjectorSet | str | Path | None = None) -> Supernet:
+def supernet(
+    space: SearchSpace | str | Path,
+    projectors: ProjectorSet | str | Path | None = None,
+    trust_code: bool = False,
+) -> Supernet:
     """The supernet of pretrained language models, before any training, on the CPU.
 
     Args:
         space: a `SearchSpace`, or the name or path of one. Its base is by default that of the projector set, or the
             first component.
         projectors: projector set, as an object, by name or by folder. Default: projectors start near the identity.
+        trust_code: import the ops that the space names by import path.
 
     Raises ManticoreError if a component cannot be loaded, or if the projector set does not fit.
     """
     if not isinstance(space, SearchSpace):
         space = SearchSpace.load(assets.find("spaces", space))
+    space = space.with_code(trust_code)
     if projectors is not None:
         if not isinstance(projectors, ProjectorSet):
             projectors = ProjectorSet.load(assets.find("projectors", projectors))

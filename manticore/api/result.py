@@ -91,16 +91,20 @@ class Result:
         metrics: the content of metrics.json.
     """
 
-    def __init__(self, run: Run) -> None:
+    def __init__(self, run: Run, trust_code: bool = False) -> None:
         self._run = run
+        self._trust_code = trust_code
         self.folder = run.folder
         self.architecture: Architecture = run.architecture
         self.metrics: SearchResult = run.result
 
     @classmethod
-    def load(cls, folder: Path | str) -> Result:
-        """The result in the folder of a finished run. Raises ManticoreError if `folder` is none."""
-        return cls(read_run(folder))
+    def load(cls, folder: Path | str, trust_code: bool = False) -> Result:
+        """The result in the folder of a finished run. Raises ManticoreError if `folder` is none.
+
+        `trust_code` imports the ops of its search space, when a model with them is first needed.
+        """
+        return cls(read_run(folder), trust_code)
 
     def __repr__(self) -> str:
         row = self.metrics.hybrid
@@ -113,7 +117,7 @@ class Result:
 
     @property
     def path(self) -> tuple[str, ...]:
-        """The selected path: for each stage the name of a component, or `skip`."""
+        """The selected path: for each stage the name of a component or op, or `skip`."""
         return self.architecture.path
 
     @property
@@ -165,7 +169,7 @@ class Result:
 
     @cached_property
     def _experiment(self) -> Experiment:
-        return open_finished(self.folder, make_console(quiet=True))
+        return open_finished(self.folder, make_console(quiet=True), self._trust_code)
 
     def supernet(self) -> Supernet:
         """A copy of the searched supernet, with its weights and alphas, on the device of the recipe.
@@ -191,4 +195,5 @@ class Result:
             path: a candidate for each stage. Default: the selected path.
             trained: the weights after fine-tuning, where the run has trained this path; otherwise those of the search.
         """
-        return export.run_from(self.folder, path or self.path, Path(out), make_console(quiet=True), trained)
+        console = make_console(quiet=True)
+        return export.run_from(self.folder, path or self.path, Path(out), console, trained, self._trust_code)

@@ -30,6 +30,7 @@ def search(
     callbacks: Any = (),
     logger: Any = None,
     trainer: Mapping[str, Any] | None = None,
+    trust_code: bool = False,
     **options: Any,
 ) -> Result:
     """Search for the best hybrid of a space on a task, fine-tune it, compare it and export it.
@@ -47,6 +48,8 @@ def search(
         logger: a Lightning logger or several, beside CSV and TensorBoard; metrics are called `search/loss`, with the
             phase in front. Or a function from a phase's name to loggers.
         trainer: flags of the Lightning Trainer of all phases, such as `{"profiler": "simple"}`.
+        trust_code: import the ops that a space in a file names by import path, which runs their code. Ops that are
+            objects need no trust.
         options: other sections of the recipe, as mappings such as `search={"steps": 100}, run={"seed": 1}` or as
             options objects.
 
@@ -72,8 +75,8 @@ def search(
             keys = {"space": to_plain_space(space, saved_models), "task": task_keys}
             if saved_models.exists():
                 info(console, f"model objects: {saved_models}")
-            recipe, reason = load_recipe(config, merge(keys, sections))
-            return Result(pipeline.run(recipe, folder, console, resume, reason, user))
+            recipe, reason = load_recipe(config, merge(keys, sections), trust_code)
+            return Result(pipeline.run(recipe, folder, console, resume, reason, user), trust_code)
     except BaseException:
         if not folder.exists():
             shutil.rmtree(saved_models, ignore_errors=True)
@@ -81,7 +84,7 @@ def search(
 
 
 def to_plain_space(space: SearchSpace, folder: Path) -> dict[str, Any]:
-    """A search space as plain data. Components that are model objects are saved in `folder` first."""
+    """A search space as plain data but for its ops. Components that are model objects are saved in `folder` first."""
     specs = []
     for spec in space.components:
         if spec.model is not None:
@@ -89,4 +92,5 @@ def to_plain_space(space: SearchSpace, folder: Path) -> dict[str, Any]:
             spec.save_model(saved)
             spec = dataclasses.replace(spec, model=None, tokenizer=None, source=str(saved))
         specs.append(spec)
-    return dataclasses.replace(space, components=tuple(specs)).to_dict()
+    plain = dataclasses.replace(space, components=tuple(specs)).to_dict()
+    return plain | ({"ops": list(space.ops)} if space.ops else {})

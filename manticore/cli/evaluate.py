@@ -14,6 +14,7 @@ FLAGS = {
     "--data-dir": "task.data_dir",
     "--batch-size": "run.eval_batch_size",
     "--json": "json",
+    "--trust-code": "trust_code",
 }
 
 

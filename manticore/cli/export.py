@@ -14,6 +14,7 @@ FLAGS = {
     "--projectors": "projectors",
     "--path": "path",
     "--out": "out",
+    "--trust-code": "trust_code",
 }
 
 
@@ -42,7 +43,7 @@ def run(options: ExportCommand) -> None:
     from manticore.utils.console import make_console
 
     if options.folder is not None:
-        export.run_from(options.folder, options.path, options.out, make_console())
+        export.run_from(options.folder, options.path, options.out, make_console(), trust_code=options.trust_code)
     else:
         models, path = options.models or (), options.path or ()
         export.run_manual(models, path, options.out, make_console(), options.base, options.projectors)

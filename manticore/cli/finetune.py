@@ -19,6 +19,7 @@ FLAGS = {
     "--micro-batch-size": "run.micro_batch_size",
     "--seed": "run.seed",
     "--resume": "resume",
+    "--trust-code": "trust_code",
 }
 
 

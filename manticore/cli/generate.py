@@ -18,6 +18,7 @@ FLAGS = {
     "--top-k": "sampling.top_k",
     "--num-beams": "sampling.num_beams",
     "--seed": "sampling.seed",
+    "--trust-code": "trust_code",
 }
 
 
@@ -43,7 +44,7 @@ def run(options: GenerateCommand) -> None:
     from manticore.tasks.language.documents import read_text
 
     prompt = read_text(options.prompt_file) if options.prompt_file is not None else str(options.prompt)
-    generate.run(options.model, prompt, options.sampling, _write)
+    generate.run(options.model, prompt, options.sampling, _write, options.trust_code)
     _write("\n")
 
 

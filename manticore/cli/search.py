@@ -20,6 +20,7 @@ RECIPE_FLAGS = {
     "--stages": "keys.space.stages",
     "--data-dir": "keys.task.data_dir",
     "--set": "overrides",
+    "--trust-code": "trust_code",
 }
 """Flags of every command that runs recipes."""
 

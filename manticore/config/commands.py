@@ -34,6 +34,9 @@ class RecipeCommand(Checked):
     overrides: Annotated[tuple[str, ...], Repeated("KEY=VALUE")] = ()
     """Any recipe key, such as search.steps=1000; may be repeated. manticore show recipe lists the keys."""
 
+    trust_code: bool = False
+    """Import the ops that the search space names by import path (package.module:Name), which runs their code."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class SearchCommand(RecipeCommand):
@@ -174,6 +177,9 @@ class FinetuneCommand(Checked):
     resume: bool = False
     """Resume the fine-tuning in --out."""
 
+    trust_code: bool = False
+    """Run the code that the hybrid's folder holds for ops and other parts of your own."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluateCommand(Checked):
@@ -191,6 +197,9 @@ class EvaluateCommand(Checked):
     json: Path | None = None
     """File for the scores as JSON."""
 
+    trust_code: bool = False
+    """Run the code that the hybrid's folder holds for ops and other parts of your own."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class GenerateCommand(Checked):
@@ -207,6 +216,9 @@ class GenerateCommand(Checked):
 
     sampling: SamplingOptions = SamplingOptions()
     """How tokens are chosen."""
+
+    trust_code: bool = False
+    """Run the code that the hybrid's folder holds for ops and other parts of your own."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -235,6 +247,9 @@ class ExportCommand(Checked):
 
     out: Path
     """Folder for the checkpoint; must not exist."""
+
+    trust_code: bool = False
+    """With --path: import the ops of the run's search space."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

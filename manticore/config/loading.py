@@ -110,7 +110,20 @@ class LoadedRecipe(NamedTuple):
     preset_reason: str
 
 
-def load_recipe(config: str | Path | None, flags: Mapping[str, Any]) -> LoadedRecipe:
+def read_recipe(file: Path, trust_code: bool = False) -> Recipe:
+    """The recipe that a run has saved, with the code of its ops.
+
+    Args:
+        file: its `recipe.yaml`.
+        trust_code: import the ops that are named by import path.
+
+    Raises as `resolve` and `SearchSpace.with_code` do, and BadFile.
+    """
+    recipe = resolve([read_yaml(file)], "auto")
+    return replace(recipe, space=recipe.space.with_code(trust_code))
+
+
+def load_recipe(config: str | Path | None, flags: Mapping[str, Any], trust_code: bool = False) -> LoadedRecipe:
     """The recipe of a file with flags over it.
 
     The preset `auto` is replaced by the one that it selects on this machine, so that the recipe is the same on another.
@@ -118,8 +131,9 @@ def load_recipe(config: str | Path | None, flags: Mapping[str, Any]) -> LoadedRe
     Args:
         config: name or path of a recipe file; None: the task's own, if there is one.
         flags: nested mappings, as in a recipe file.
+        trust_code: import the ops that the search space names by import path.
 
-    Raises as `resolve` does, and ManticoreError for a file that cannot be read.
+    Raises as `resolve` and `SearchSpace.with_code` do, and ManticoreError for a file that cannot be read.
     """
     task = _task_keys(flags)
     if config is None:
@@ -129,7 +143,8 @@ def load_recipe(config: str | Path | None, flags: Mapping[str, Any]) -> LoadedRe
     recipe = resolve([values, flags], preset)
     limits = map(context_length, recipe.space.components)
     options = fit_to_context(replace(recipe.task, preset=preset), limits)
-    return LoadedRecipe(replace(recipe, task=options, space=_with_projector_options(recipe)), reason)
+    space = _with_projector_options(recipe).with_code(trust_code)
+    return LoadedRecipe(replace(recipe, task=options, space=space), reason)
 
 
 def load_command(command: RecipeCommand, more: Mapping[str, Any] | None = None) -> LoadedRecipe:
@@ -146,7 +161,8 @@ def load_command(command: RecipeCommand, more: Mapping[str, Any] | None = None) 
         if "components" in keys.get("space", {}):
             raise ManticoreError("--models and --space both name the components; give one of them")
         keys = merge({"space": SearchSpace.load(assets.find("spaces", command.space)).to_dict()}, keys)
-    return load_recipe(command.config, merge(merge(keys, more or {}), from_dotted(command.overrides)))
+    overrides = from_dotted(command.overrides)
+    return load_recipe(command.config, merge(merge(keys, more or {}), overrides), command.trust_code)
 
 
 def default_config(task: str) -> str | None:

@@ -7,24 +7,33 @@ from manticore.experiment.experiment import Experiment
 from manticore.experiment.model_selection import path_budget
 from manticore.experiment.projectors import check_projectors
 from manticore.export.custom_code import check_exportable
+from manticore.nas.op_checks import check_ops
 from manticore.nas.selection import best_path_within
 from manticore.nas.supernet import Supernet
 
 
 def check_experiment(exp: Experiment) -> None:
-    """Check that the space can be built, aligned, exported and kept within its budget.
+    """Check the ops of the space, and that it can be built, aligned, exported and kept within its budget.
 
     Raises ManticoreError with the first check that fails.
     """
-    check_exportable(exp.space.projector, exp.space.topology, exp.task.kind)
+    space = exp.space
+    check_ops(space.ops, _stream_widths(exp), exp.task.kind, exp.task.max_length)
+    configs = [component.config for component in exp.components]
+    check_exportable(space.projector, space.topology, exp.task.kind, space.ops, configs)
     check_projectors(exp)
     options = exp.recipe.selection
     # The largest component itself is always within its own size, so this budget needs no check.
     limited = options.max_flops is not None or options.max_parameters not in (None, "largest_component")
-    for base in [exp.space.base] if exp.space.base else exp.space.names:
+    for base in [space.base] if space.base else space.names:
         net = _skeleton(exp, base)
         if limited:
-            best_path_within(net, [[0.0] * len(net.candidates)] * exp.space.stages, path_budget(exp))
+            best_path_within(net, [[0.0] * len(net.candidates)] * space.stages, path_budget(exp))
+
+
+def _stream_widths(exp: Experiment) -> list[int]:
+    """Widths of the streams that ops may run on: those of the components that may be the base."""
+    return [component.width for component in exp.components if exp.space.base in (None, component.name)]
 
 
 def _skeleton(exp: Experiment, base: str) -> Supernet:

@@ -18,6 +18,7 @@ from manticore.experiment.model_selection import Choice, choose_best, path_budge
 from manticore.experiment.phases import RANDOM_PATH
 from manticore.nas.cost import flops, model_parameters, parameters
 from manticore.nas.selection.largest_weight import LARGEST_WEIGHT
+from manticore.nas.space import SearchSpace
 from manticore.nas.stage_scores import StageScores, weight_scores
 from manticore.nas.supernet import Supernet
 from manticore.report.run.reading import read_alphas
@@ -87,7 +88,7 @@ def evaluate_on_test(exp: Experiment, trained: TrainedModels) -> SearchResult:
         best_model=best,
         best_reason=best_reason,
         gap=DiscretizationGap(soft, discrete, finetuned),
-        components={component.name: _component_info(component, exp.space.stages) for component in exp.components},
+        components={component.name: _component_info(component, exp.space) for component in exp.components},
         alignment=None if fit is None else AlignmentInfo(fit.tokens, fit.paired, tuple(fit.stages)),
         machine=environment_info(),
         seconds=exp.seconds,
@@ -165,12 +166,12 @@ def stage_scores(exp: Experiment, search: PhaseResult[Supernet]) -> StageScores:
     return replace(scores, rule=f"{rule}{'' if path_budget(exp).unlimited else ', among the paths within the budget'}.")
 
 
-def _component_info(component: Component, stages: int) -> ComponentInfo:
+def _component_info(component: Component, space: SearchSpace) -> ComponentInfo:
     return ComponentInfo(
         source=component.source,
         revision=component.revision,
         parameters=parameters(component.model),
         layers=component.depth,
         width=component.width,
-        layer_boundaries=tuple(component.layer_boundaries(stages)),
+        layer_boundaries=tuple(space.layer_boundaries(component)),
     )

@@ -264,7 +264,7 @@ def load_components(recipe: Recipe, task: Task) -> list[Component]:
     for spec in recipe.space.components:
         seed_torch(recipe.run.seed, "component", spec.name)
         component = load(spec, scratch)
-        component.layer_boundaries(recipe.space.stages)
+        recipe.space.layer_boundaries(component)
         limits = {spec.name: component_context_length(component)}
         check_context_length(limits, task.max_length, "a task sequence", TASK_ADVICE)
         components.append(component)

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from copy import deepcopy
 from dataclasses import replace
 from functools import partial
+from itertools import islice
 
-import torch
 from transformers import PreTrainedModel
 
 from manticore.components.spec import SKIP
@@ -113,8 +113,7 @@ def _score_candidates(exp: Experiment, base: str, strategy: TrainingFree, relaxa
     device = exp.hardware.device
     alphas, scores = strategy.search(net.to(device), [batch_to(batch, device) for batch in batches])
     net.to("cpu")
-    with torch.no_grad():
-        net.alpha.copy_(alphas)
+    net.set_alphas(alphas)
     tokens = calibration_tokens(exp, base) + sum(int(batch["attention_mask"].sum()) for batch in batches)
     return replace(exp.keep("search", net, tokens, time.monotonic() - started), stage_scores=scores)
 
@@ -166,17 +165,19 @@ def train_controls(
             lambda net: TrainModule(net, options.weights, steps, exp.loop()),
             partial(finetune_stream, exp),
         )
-    if exp.recipe.baselines.random:
-        drawn = random_path(exp, supernet, path)
+    if exp.recipe.baselines.random and (drawn := random_path(exp, supernet, path)) is not None:
         discrete = discretize(supernet, drawn, **exp.task.config_fields())
         controls[RANDOM_PATH] = finetune(exp, supernet, discrete, RANDOM_PATH)
     return controls
 
 
-def random_path(exp: Experiment, supernet: Supernet, path: Sequence[str]) -> list[str]:
-    """A path drawn uniformly from all paths but `path`, with at least one component on it."""
+def random_path(exp: Experiment, supernet: Supernet, path: Sequence[str]) -> list[str] | None:
+    """A path drawn uniformly from all paths but `path`, with at least one component or op; None if there is none."""
+    excluded = {tuple(path), (SKIP,) * len(path)}
+    if all(candidate in excluded for candidate in islice(supernet.choices.paths(), len(excluded) + 1)):
+        return None
     rng = random.Random(exp.seed("random path"))
     while True:
-        drawn = [rng.choice(supernet.candidates) for _ in path]
-        if drawn != list(path) and any(choice != SKIP for choice in drawn):
+        drawn = supernet.choices.random_path(rng)
+        if tuple(drawn) not in excluded:
             return drawn

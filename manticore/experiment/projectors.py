@@ -17,6 +17,7 @@ from manticore.alignment.projector_set import ProjectorSet, projector_state
 from manticore.config.recipe import Recipe
 from manticore.errors import BadFile, ManticoreError
 from manticore.nas.strategies import strategies
+from manticore.nas.strategies.zero_shot import check_scorable
 from manticore.nas.supernet import Supernet
 from manticore.tasks.catalog import task_info
 from manticore.utils import assets
@@ -67,13 +68,17 @@ def check_projectors(exp: Experiment) -> None:
             f"{exp.recipe.search.strategy} compares aligned language models: it needs a language task, the residual "
             "topology, projectors with a closed form (linear, low-rank) and align.tokens above 0"
         )
+    by_kl = aligned and exp.space.base is None and exp.recipe.selection.base_criterion == "min_kl"
+    if strategies[exp.recipe.search.strategy].needs_alignment or by_kl:
+        check_scorable(exp.space, base)
 
 
 def uses_closed_form(recipe: Recipe) -> bool:
-    """Whether a run on a language task fits its projectors: it has no projector set, and the kind has a closed form."""
+    """Whether a run on a language task fits projectors: it has donors and no set, and the kind has a closed form."""
     options, space = recipe.align, recipe.space
     return (
         options.tokens > 0
+        and len(space.components) > 1
         and options.projectors is None
         and space.supports("alignment")
         and space.projector in CLOSED_FORM_KINDS
@@ -160,10 +165,13 @@ def _fit(exp: Experiment, net: Supernet) -> ProjectorFit:
 def _fit_summary(stages: list[StageFit], output: str) -> str:
     """Explained variance of P and Q, and the length of donor updates relative to updates of the base."""
     ratios = [fit.update / fit.base_update for fit in stages if fit.base_update]
+    if not stages:
+        return "no stage has a donor as a candidate"
+    spread = f"{min(ratios):.2f} to {max(ratios):.2f}" if ratios else "an unknown number of"
     return (
         f"P explains {_range([fit.r2_in for fit in stages])} of the variance of donor streams, {output} "
         f"{_range([fit.r2_out for fit in stages])} of that of the base's updates; donor updates are "
-        f"{min(ratios):.2f} to {max(ratios):.2f} times as long as the base's"
+        f"{spread} times as long as the base's"
     )
 
 

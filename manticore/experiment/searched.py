@@ -8,13 +8,13 @@ from pathlib import Path
 from rich.console import Console
 from transformers import PreTrainedModel
 
-from manticore.config.loading import read_yaml, resolve
+from manticore.config.loading import read_recipe, read_yaml, resolve
 from manticore.config.recipe import Recipe
-from manticore.errors import ManticoreError, UnknownName
 from manticore.experiment.experiment import Experiment
 from manticore.experiment.phases import ALONE, FINETUNE, build_component, finish_search, searched_relaxation
 from manticore.experiment.run_dir import finished_run
 from manticore.nas.architecture import Architecture
+from manticore.nas.choices import Choices
 from manticore.nas.discretize import discretize
 from manticore.nas.space import SearchSpace
 from manticore.nas.supernet import Supernet
@@ -23,17 +23,23 @@ from manticore.tasks.task import Task
 
 
 def saved_recipe(folder: Path) -> Recipe:
-    """The recipe of a finished run. Raises ManticoreError if `folder` is none."""
+    """The recipe of a finished run; ops are named, not imported. Raises ManticoreError if `folder` is none."""
     return resolve([read_yaml(finished_run(folder).recipe)], "auto")
 
 
-def open_finished(folder: Path, console: Console) -> Experiment:
+def open_finished(folder: Path, console: Console, trust_code: bool = False) -> Experiment:
     """The experiment of a finished run, with its task as the base reads it.
 
-    Raises ManticoreError if `folder` is no finished run, or if its components or its data are gone.
+    Args:
+        folder: the run folder.
+        console: where progress is printed.
+        trust_code: import the ops that the search space names by import path.
+
+    Raises ManticoreError if `folder` is no finished run, if its components or its data are gone, or if an op has to be
+    imported and is not trusted.
     """
     run_dir = finished_run(folder)
-    exp = Experiment.open(saved_recipe(folder), run_dir, console)
+    exp = Experiment.open(read_recipe(run_dir.recipe, trust_code), run_dir, console)
     return exp.for_component(SearchResult.load(folder).base)
 
 
@@ -49,12 +55,10 @@ def searched_supernet(exp: Experiment, base: str) -> Supernet:
 
 
 def check_candidates(path: Sequence[str], space: SearchSpace) -> None:
-    """Raises UnknownName for a name on the path that is no candidate, ManticoreError for another number of stages."""
-    for name in path:
-        if name not in space.candidates:
-            raise UnknownName("candidate for a stage", name, space.candidates)
-    if len(path) != space.stages:
-        raise ManticoreError(f"the path names {len(path)} stages; the run has {space.stages}")
+    """Check that a path is one of the space, or a component alone. Raises as `Choices.check`."""
+    alone = len(set(path)) == 1 and path[0] in space.names
+    choices = Choices.free(space.candidates, space.stages) if alone else space.choices
+    choices.check(path)
 
 
 def trained_phase(exp: Experiment, path: Sequence[str]) -> str | None:

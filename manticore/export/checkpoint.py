@@ -8,7 +8,23 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from manticore.errors import ManticoreError
 from manticore.export.custom_code import embed_custom_code
+from manticore.modeling.configuration_manticore import HybridConfig
+from manticore.modeling.ops import OpBranch
 from manticore.utils.io import atomic_dir, write_text
+
+
+def cache_notes(hybrid: PreTrainedModel) -> list[str]:
+    """A line for each op of a language model that has no cache of its own, so that generation recomputes it."""
+    if not hybrid.can_generate():
+        return []
+    config: HybridConfig = hybrid.config
+    stages = zip(config.path, hybrid.model.stages, strict=True)
+    names = dict.fromkeys(name for name, branch in stages if isinstance(branch, OpBranch) and not branch.stepwise)
+    return [
+        f"note: op '{name}' has no cache (init_cache and step), so generation keeps its inputs and runs it again on "
+        "all of them for every token"
+        for name in names
+    ]
 
 
 def save_checkpoint(hybrid: PreTrainedModel, tokenizer: PreTrainedTokenizerBase | None, out: Path, card: str) -> Path:

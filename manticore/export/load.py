@@ -21,6 +21,7 @@ from manticore.components.tokenizers import check_vocab_size, read_tokenizer
 from manticore.components.weight_checks import check_weights, pickled_weights
 from manticore.config.loading import fit_to_context
 from manticore.errors import ManticoreError, UnknownName
+from manticore.export.embedded_code import register_embedded_code
 from manticore.modeling.configuration_manticore import HybridConfig
 from manticore.modeling.wiring import TOPOLOGIES
 from manticore.tasks.catalog import load_task
@@ -49,8 +50,12 @@ def is_hybrid(path: Path) -> bool:
     return isinstance(config, dict) and config.get("model_type") == HybridConfig.model_type
 
 
-def load_hybrid(path: Path) -> PreTrainedModel:
+def load_hybrid(path: Path, trust_code: bool = False) -> PreTrainedModel:
     """Load a hybrid from an exported folder or a run folder, with the head that it was exported with, in float32.
+
+    Args:
+        path: the folder.
+        trust_code: run the code in the folder for ops and other parts that this process does not have.
 
     Raises ManticoreError if the folder has no hybrid, or one with an invalid configuration or damaged weights.
     """
@@ -65,6 +70,7 @@ def load_hybrid(path: Path) -> PreTrainedModel:
         config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
         if not isinstance(config, HybridConfig):
             raise ManticoreError(f"{folder} holds a {config.model_type} model, not a manticore hybrid")
+        register_embedded_code(folder, config, trust_code)
         _check_config(folder / "config.json", config)
         model_class = _CLASSES[(config.architectures or ["HybridForCausalLM"])[0]]
         model: PreTrainedModel
@@ -81,7 +87,7 @@ def load_hybrid(path: Path) -> PreTrainedModel:
 
 def _check_config(file: Path, config: HybridConfig) -> None:
     """Raises ManticoreError if the entries of a hybrid's configuration contradict each other."""
-    unknown = [name for name in (config.base, *config.path) if name not in (*config.components, SKIP)]
+    unknown = [name for name in (config.base, *config.path) if name not in (*config.components, *config.ops, SKIP)]
     if unknown:
         raise UnknownName(f"component in {file}:", unknown[0], config.components)
     if config.topology not in TOPOLOGIES:
@@ -131,11 +137,12 @@ def _check_task(model: PreTrainedModel, task: Task) -> None:
     check_context_length(limits, task.max_length, f"a sequence of {task.name}", TASK_ADVICE)
 
 
-def load_language_model(source: str) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+def load_language_model(source: str, trust_code: bool = False) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """Load a language model and its tokenizer.
 
     Args:
         source: exported folder, run folder, or a component: alias, hub id or local folder.
+        trust_code: see `load_hybrid`.
 
     Raises ManticoreError if there is no such model, it is no language model, or its tokenizer is missing or another
     model's.
@@ -143,7 +150,7 @@ def load_language_model(source: str) -> tuple[PreTrainedModel, PreTrainedTokeniz
     path = Path(source).expanduser()
     model: PreTrainedModel
     if is_hybrid(path):
-        model, tokenizer = load_hybrid(path), _local_tokenizer(path)
+        model, tokenizer = load_hybrid(path, trust_code), _local_tokenizer(path)
         if not model.can_generate():
             raise ManticoreError(
                 f"{source} is no language model: it predicts labels (head '{head_of(model)}') and generates no text"

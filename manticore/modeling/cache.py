@@ -9,26 +9,26 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import Cache, DynamicCache
+from transformers import Cache
 from transformers.cache_utils import DynamicLayer
 
 
 class HybridCache(Cache):
-    """One `DynamicCache` for each stage that has a segment, None for skipped stages.
+    """A `DynamicCache` for each stage that has a segment, the cache of an op, None for skipped stages.
 
     As a `Cache` it is the concatenation of the layers of all stages, so reordering, resetting and moving to a device
     work as for every Hugging Face cache.
 
     Args:
         stages: the caches of the stages.
-        stateful: whether some stage is recurrent, so that tokens cannot be removed.
+        stateful: whether some stage is recurrent, or an op with a state, so that tokens cannot be removed.
 
     Attributes:
         seen: number of tokens seen so far, padding included.
         padded: whether some of them were padding.
     """
 
-    def __init__(self, stages: list[DynamicCache | None], stateful: bool) -> None:
+    def __init__(self, stages: list[Cache | None], stateful: bool) -> None:
         super().__init__(layers=[layer for stage in stages if stage is not None for layer in stage.layers])
         self.stages = stages
         self.stateful = stateful
@@ -78,8 +78,9 @@ class HybridCache(Cache):
 
 
 def cached_tensors(layer: Any) -> list[Tensor]:
-    """The tensors of a cache layer, rows first: keys and values, or convolution window and state."""
+    """The tensors of a cache layer, rows first: keys and values, convolution window and state, or those of an op."""
     tensors = [getattr(layer, "keys", None), getattr(layer, "values", None)]
     for states in (getattr(layer, "conv_states", {}), getattr(layer, "recurrent_states", {})):
         tensors.extend(states.values())
+    tensors.extend(getattr(layer, "tensors", {}).values())
     return [tensor for tensor in tensors if tensor is not None]

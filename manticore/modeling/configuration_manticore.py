@@ -6,6 +6,10 @@ from typing import Any
 
 from transformers import AutoConfig, PretrainedConfig
 
+from .component_models import COMPONENT_MODELS
+
+__all__ = ["COMPONENT_MODELS", "HybridConfig"]
+
 
 class HybridConfig(PretrainedConfig):
     """Configuration of a discrete hybrid.
@@ -16,7 +20,7 @@ class HybridConfig(PretrainedConfig):
             indices that bound its segments), `head_bias` (whether its next-token head has a bias), and as a record of
             its origin `source`, `revision` and `pretrained`.
         base: name of the component that provides embedding, residual stream, final norm and next-token head.
-        path: for each of the S stages the name of a component, or `skip`.
+        path: for each of the S stages the name of a component or of an op, or `skip`.
         topology: how branches are connected, a name in `wiring.TOPOLOGIES`: `residual` (a donor stage adds its
             translated update to the stream) or `hub` (arXiv 2406.00894: features are cut or zero-padded to fit).
         projector: `kind` of the projectors at donor stages, a name in `projectors.PROJECTORS`, with its options;
@@ -26,6 +30,7 @@ class HybridConfig(PretrainedConfig):
         head: head type, a name in `heads.HEADS`; None for next-token prediction.
         pad_token_id, bos_token_id, eos_token_id: special token ids, or None.
         tie_word_embeddings: whether the next-token head shares its weight with the embedding.
+        ops: by name, the ops on the path: `factory` (its name in `ops.OPS`), `options` and `causal`.
     """
 
     model_type = "manticore_hybrid"
@@ -44,9 +49,11 @@ class HybridConfig(PretrainedConfig):
         bos_token_id: int | None = None,
         eos_token_id: int | list[int] | None = None,
         tie_word_embeddings: bool = False,
+        ops: dict[str, dict[str, Any]] | None = None,
         **kwargs: Any,
     ) -> None:
         self.components = components or {}
+        self.ops = ops or {}
         self.base = base
         self.path = list(path or [])
         self.topology = topology

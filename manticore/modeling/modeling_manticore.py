@@ -26,6 +26,7 @@ from .forward_context import build_context, reject_kwargs
 from .generation import HybridGenerationMixin
 from .heads import build_head, head_class
 from .masking import needed_mask
+from .ops import OpBranch, build_op
 from .projectors import fit_width
 from .segments import BackboneLayout, Embedding, Segment, empty_config, submodule_or_identity
 from .wiring import build_wiring
@@ -38,7 +39,7 @@ class HybridPreTrainedModel(PreTrainedModel):
     base_model_prefix = "model"
     supports_gradient_checkpointing = True
     _supports_sdpa = True
-    _no_split_modules = ["BaseBranch", "DonorBranch", "HubBranch"]
+    _no_split_modules = ["BaseBranch", "DonorBranch", "HubBranch", "OpBranch"]
 
     def _init_weights(self, module: nn.Module) -> None:
         # Segments and projectors initialize themselves in their constructors, which leaves the embedding tables.
@@ -48,14 +49,14 @@ class HybridPreTrainedModel(PreTrainedModel):
     def _set_gradient_checkpointing(self, enable: bool = True, **kwargs: Any) -> None:
         # A layer that is checkpointed alone would be recomputed outside of the kernels that `Segment` installs.
         for module in self.modules():
-            if isinstance(module, Segment):
+            if isinstance(module, Segment | OpBranch):
                 module.gradient_checkpointing = enable
 
 
 class HybridModel(HybridPreTrainedModel):
     """Embedding, stages and final norm: token ids (B, L) -> stream (B, L, D_base).
 
-    Raises ValueError if the configuration names a topology, projector or head that is not registered.
+    Raises ValueError if the configuration names a topology, projector, op or head that is not registered.
     """
 
     def __init__(self, config: HybridConfig) -> None:
@@ -83,6 +84,9 @@ class HybridModel(HybridPreTrainedModel):
 
     def _branch(self, stage: int, name: str) -> nn.Module:
         config: HybridConfig = self.config
+        if name in config.ops:
+            record = config.ops[name]
+            return OpBranch(build_op(record, config.hidden_size), stage, record.get("causal", True))
         if name not in config.components:
             return SkipBranch()
         record, component = config.components[name], config.component_config(name)
@@ -104,17 +108,24 @@ class HybridModel(HybridPreTrainedModel):
 
     @property
     def segments(self) -> list[Segment | None]:
-        """The segment of each stage; None for skipped stages."""
+        """The segment of each stage; None for stages that are skipped or run by an op."""
         return [getattr(branch, "segment", None) for branch in self.stages]
 
     @property
     def stateful(self) -> bool:
-        """Whether some stage is recurrent: its cache is a state, from which tokens cannot be removed."""
-        return any(segment is not None and segment.recurrent for segment in self.segments)
+        """Whether the cache of some stage is a state, from which tokens cannot be removed."""
+        stepwise = any(isinstance(branch, OpBranch) and branch.stepwise for branch in self.stages)
+        return stepwise or any(segment is not None and segment.recurrent for segment in self.segments)
+
+    @property
+    def causal(self) -> bool:
+        """Whether no output depends on later tokens, as in every hybrid without ops that say otherwise."""
+        return all(branch.causal for branch in self.stages if isinstance(branch, OpBranch))
 
     def new_cache(self) -> HybridCache:
         """An empty cache for generation."""
-        caches = [None if segment is None else segment.new_cache() for segment in self.segments]
+        parts = [getattr(branch, "segment", branch) for branch in self.stages]
+        caches = [part.new_cache() if isinstance(part, Segment | OpBranch) else None for part in parts]
         return HybridCache(caches, self.stateful)
 
     @can_return_tuple
@@ -258,7 +269,8 @@ class HybridWithHead(HybridPreTrainedModel):
         """Logits of the head. Without an attention mask, tokens equal to `config.pad_token_id` are padding."""
         if attention_mask is None and input_ids is not None and self.config.pad_token_id is not None:
             attention_mask = (input_ids != self.config.pad_token_id).long()
-        out = self.model(input_ids, needed_mask(attention_mask), position_ids, return_dict=True)
+        mask = needed_mask(attention_mask) if self.model.causal else attention_mask
+        out = self.model(input_ids, mask, position_ids, return_dict=True)
         h_BLD = out.last_hidden_state
         logits: Tensor = self.score(self.score.select_states(h_BLD, attention_mask), h_BLD.shape[1])
         return logits

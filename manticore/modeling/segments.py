@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
-from transformers import AutoModel, DynamicCache, PretrainedConfig
+from transformers import AutoModel, Cache, DynamicCache, PretrainedConfig
 
 from .cache import cached_tensors
 
@@ -53,7 +53,7 @@ class Context:
         attention_mask: (B, past + L), 1 for tokens and 0 for padding, or None.
         position_ids: (1 or B, L).
         positions: by component, its absolute position vectors (1 or B, L, D_k).
-        caches: by stage, the cache of its segment; empty without a cache.
+        caches: by stage, the cache of its segment or op; empty without a cache.
         stepwise: whether recurrent segments must run one token at a time to step over padding, because padding follows
             tokens or a state.
     """
@@ -61,10 +61,10 @@ class Context:
     attention_mask: Tensor | None
     position_ids: Tensor
     positions: dict[str, Tensor] = field(default_factory=dict)
-    caches: list[DynamicCache | None] = field(default_factory=list)
+    caches: list[Cache | None] = field(default_factory=list)
     stepwise: bool = False
 
-    def cache(self, stage: int) -> DynamicCache | None:
+    def cache(self, stage: int) -> Cache | None:
         """The cache of stage `stage` (from 0), or None."""
         return self.caches[stage] if self.caches else None
 

@@ -1,4 +1,4 @@
-"""A discrete architecture as plain data: a component, or nothing, for every stage."""
+"""A discrete architecture as plain data: a component, an op, or nothing, for every stage."""
 
 from __future__ import annotations
 
@@ -19,10 +19,11 @@ class Architecture:
 
     Attributes:
         components: names of the K components, in the order of the alphas' columns.
-        path: for each of the S stages the name of the component that runs it, or `skip`.
+        path: for each of the S stages the name of the component or op that runs it, or `skip`.
         base: the component that provides embedding, residual stream, final norm and head.
         topology: name of the topology.
         projector: kind of the projectors at donor stages.
+        ops: names of the ops of the space, in the order of the alphas' columns.
     """
 
     components: tuple[str, ...]
@@ -30,9 +31,10 @@ class Architecture:
     base: str
     topology: str = "residual"
     projector: str = "linear"
+    ops: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        allowed = {*self.components, SKIP}
+        allowed = {*self.components, *self.ops, SKIP}
         for stage, choice in enumerate(self.path, start=1):
             if choice not in allowed:
                 raise ManticoreError(f"stage {stage} is '{choice}', which is none of: {', '.join(sorted(allowed))}")
@@ -50,7 +52,8 @@ class Architecture:
 
     def save(self, file: Path | str) -> None:
         """Write as JSON, whole or not at all."""
-        write_json(file, {"format": FORMAT, **asdict(self), "summary": self.summary()})
+        record = {key: value for key, value in asdict(self).items() if key != "ops" or value}
+        write_json(file, {"format": FORMAT, **record, "summary": self.summary()})
 
     @classmethod
     def load(cls, file: Path | str) -> Architecture:
@@ -65,6 +68,7 @@ class Architecture:
                 base=record["base"],
                 topology=record["topology"],
                 projector=record["projector"],
+                ops=tuple(record.get("ops", ())),
             )
         except KeyError as missing:
             raise BadFile(file, f"an architecture without {missing}") from None

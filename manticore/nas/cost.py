@@ -2,19 +2,22 @@
 
 A multiply-add counts as two operations. Matrix products and convolutions are counted by their weights; attention adds
 `4 * D * span` for each layer (scores and values; span is the mean number of visible tokens), the selective scan
-`9 * inner * state` for each layer (discretize, update, read). A head that runs once or twice for a sequence is shared
-among its tokens. Norms, activations and embedding look-ups are left out. The gradients of a matrix product are two more
-of its size: one for its input, one for its weights.
+`9 * inner * state` for each layer (discretize, update, read). Of an op the Linear and Conv1d modules are counted, and
+what its own method `mixing_flops(length)` returns, if it has one. A head that runs once or twice for a sequence is
+shared among its tokens. Norms, activations and embedding look-ups are left out. The gradients of a matrix product are
+two more of its size: one for its input, one for its weights.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from torch import nn
 from transformers.pytorch_utils import Conv1D
 
 from manticore.modeling.heads import Head
+from manticore.modeling.ops import OpBranch
 from manticore.modeling.segments import Segment
 from manticore.nas.baselines import Backbone
 from manticore.nas.searchable import MixedOpModel, alphas
@@ -39,21 +42,25 @@ def flops(module: nn.Module, length: int) -> float:
     for part in module.modules():
         if isinstance(part, nn.Linear | Conv1D | nn.Conv1d):
             total += 2 * part.weight.numel() * runs.get(id(part), 1)
-        elif isinstance(part, Segment | Backbone):
+        elif isinstance(part, Segment | Backbone | OpBranch):
             total += part.mixing_flops(length)
     return total
 
 
 def branch_costs(supernet: Supernet, length: int) -> tuple[list[list[float]], list[list[float]]]:
-    """Parameters and operations per token of every candidate at every stage, each (S, K)."""
+    """Parameters and operations per token of every candidate at every stage, each (S, K); infinite where it is none."""
     modules = [
-        [nn.ModuleList(supernet.topology.path_modules(supernet, stage, name)) for name in supernet.candidates]
-        for stage in range(supernet.space.stages)
+        [_path_modules(supernet, stage, name) if name in names else None for name in supernet.candidates]
+        for stage, names in enumerate(map(supernet.choices.names, range(supernet.space.stages)))
     ]
     return (
-        [[float(parameters(module)) for module in row] for row in modules],
-        [[flops(module, length) for module in row] for row in modules],
+        [[math.inf if module is None else float(parameters(module)) for module in row] for row in modules],
+        [[math.inf if module is None else flops(module, length) for module in row] for row in modules],
     )
+
+
+def _path_modules(supernet: Supernet, stage: int, name: str) -> nn.Module:
+    return nn.ModuleList(supernet.topology.path_modules(supernet, stage, name))
 
 
 def fixed_costs(supernet: Supernet, length: int) -> tuple[float, float]:

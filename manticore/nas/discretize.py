@@ -13,6 +13,7 @@ from manticore.modeling.configuration_manticore import HybridConfig
 from manticore.modeling.heads import HEADS
 from manticore.modeling.modeling_manticore import model_class_of
 from manticore.nas.architecture import Architecture
+from manticore.nas.op_modules import op_record, register_ops
 from manticore.nas.supernet import Supernet
 
 
@@ -30,8 +31,10 @@ def discretize(supernet: Supernet, path: Sequence[str], **config_fields: Any) ->
 
 
 def hybrid_config(supernet: Supernet, architecture: Architecture, **config_fields: Any) -> HybridConfig:
-    """The configuration of the hybrid on a path. It names the base model and the components on the path."""
+    """The configuration of the hybrid on a path. It names the base model, and the components and ops on the path."""
     names = [name for name in supernet.components if name in architecture.path or name == architecture.base]
+    used = {name: op for name, op in supernet.ops.items() if name in architecture.path}
+    register_ops(list(used.values()), supernet.head_spec.kind)  # another space may have another op of this name
     base = supernet.components[architecture.base]
     embed: Any = supernet.embeds[architecture.base]
     boundaries = supernet.layer_boundaries
@@ -49,6 +52,7 @@ def hybrid_config(supernet: Supernet, architecture: Architecture, **config_field
         vocab_size=embed.tokens.num_embeddings,
         head=supernet.head_spec.kind if supernet.head_spec.kind in HEADS else None,
         tie_word_embeddings=supernet.tied(base),
+        ops={name: op_record(op) for name, op in used.items()},
         **config_fields,
     )
 

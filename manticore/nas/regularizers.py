@@ -49,7 +49,10 @@ class EntropyPenalty:
 
 
 def entropy(weights_SK: Tensor) -> Tensor:
-    """Entropy of the mixing weights of each stage, (S,), divided by its largest value: 1 at uniform, 0 at one-hot."""
+    """Entropy of the mixing weights of each stage, (S,), divided by log K: 1 at uniform, 0 at one-hot.
+
+    It stays below 1 at a stage that does not have all K candidates.
+    """
     total: Tensor = torch.special.entr(weights_SK).sum(-1)
     return total / math.log(weights_SK.shape[-1])
 

@@ -69,6 +69,10 @@ class Searchable(Protocol):
         """The mixing weights (S, K) of a single path."""
         ...
 
+    def log_probability(self, path: Sequence[str]) -> Tensor:
+        """Log of the product of the mixing weights of a path, each choice once; a differentiable scalar."""
+        ...
+
 
 class MixedOpModel(nn.Module):
     """A model that holds MixedOps, with the interface of a search.
@@ -178,6 +182,10 @@ class MixedOpModel(nn.Module):
         index = torch.tensor([self._candidates.index(name) for name in path], device=self.alphas[0].device)
         return nn.functional.one_hot(index, len(self._candidates)).float()
 
+    def log_probability(self, path: Sequence[str]) -> Tensor:
+        """Log of the product of the mixing weights of a path; differentiable in the alphas, a scalar."""
+        return (self.weights().clamp_min(1e-30).log() * self.one_hot(path)).sum()
+
     @contextmanager
     def use(self, weights: Tensor | None = None, path: Sequence[str] | None = None) -> Iterator[nn.Module]:
         """Fix what the MixedOps compute while the context is open; yields the model.
@@ -264,6 +272,9 @@ def assign_alphas(net: Searchable, values_SK: Tensor) -> None:
         for op, row in zip(net.mixed_ops, values_SK, strict=True):
             assert op.alpha is not None
             op.alpha.copy_(row[[net.candidates.index(name) for name in op.candidates]])
+        return
+    if isinstance(net, Supernet):
+        net.set_alphas(values_SK)
         return
     (alpha,) = net.alphas
     alpha.copy_(values_SK)

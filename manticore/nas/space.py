@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import count
+from itertools import count, pairwise
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
 
 from manticore.components.spec import SKIP, ComponentSpec
 from manticore.errors import BadFile, ManticoreError, UnknownName
+from manticore.nas.choices import Choices
+from manticore.nas.op import Op
 from manticore.utils.fields import Checked, PositiveInt, field_types
+
+if TYPE_CHECKING:
+    from manticore.components.component import Component
+
+OMITTED_IF_EMPTY = ("ops", "stage_candidates", "shared_stages", "cuts")
+"""Fields that plain data leaves out where they say nothing."""
 
 
 @dataclass(frozen=True)
@@ -20,8 +28,8 @@ class SearchSpace(Checked):
     """K components cut into S stages, and how a stage's candidates are joined."""
 
     components: tuple[ComponentSpec, ...]
-    """Two or more components: aliases (manticore ls models), hub ids or local folders; in a file also mappings with
-    source, name, revision, init and size; in Python also ComponentSpec and model objects."""
+    """Two or more components, or one and ops: aliases (manticore ls models), hub ids or local folders; in a file also
+    mappings with source, name, revision, init and size; in Python also ComponentSpec, model objects and Op."""
 
     stages: PositiveInt = 4
     """Number of stages S; at most the number of layers of the shallowest component."""
@@ -44,6 +52,21 @@ class SearchSpace(Checked):
     skip: bool = False
     """Let a stage be skipped, as one more candidate (residual topology only)."""
 
+    ops: tuple[Op, ...] = ()
+    """Candidates that are modules of your own (residual topology only): mappings with name, factory (import path
+    package.module:Name, which needs --trust-code), options and causal."""
+
+    stage_candidates: dict[int, tuple[str, ...]] = field(default_factory=dict)
+    """Candidates of single stages, counted from 1, where they are not all: {1: gpt-neo, 4: [mamba, skip]}. A stage with
+    one candidate is fixed."""
+
+    shared_stages: tuple[tuple[int, ...], ...] = ()
+    """Groups of stages, counted from 1, that share their choice: [[1, 3], [2, 4]]. Each stage has its own weights."""
+
+    cuts: dict[str, tuple[int, ...]] = field(default_factory=dict)
+    """Layer boundaries by component, S + 1 rising numbers from 0 to its number of layers: {mamba: [0, 1, 4]}. Default:
+    segments of about equal depth."""
+
     def __init__(
         self,
         components: Sequence[Any],
@@ -53,16 +76,22 @@ class SearchSpace(Checked):
         projector: str = "linear",
         projector_options: dict[str, Any] | None = None,
         skip: bool = False,
+        ops: Sequence[Any] = (),
+        stage_candidates: Mapping[int, Any] | None = None,
+        shared_stages: Sequence[Sequence[int]] = (),
+        cuts: Mapping[str, Sequence[int]] | None = None,
         *,
         tokenizer: Any = None,
     ) -> None:
         """A search space; the fields are those of the class.
 
         Args:
-            components: also model objects, and pairs of a model object and its tokenizer.
+            components: also model objects, pairs of a model object and its tokenizer, and ops.
             tokenizer: the tokenizer of all model objects that have none of their own.
         """
-        specs = _unique(tuple(ComponentSpec.of(component, tokenizer) for component in components))
+        own_ops = [component for component in components if isinstance(component, Op)]
+        models = [component for component in components if not isinstance(component, Op)]
+        specs = _unique(tuple(ComponentSpec.of(model, tokenizer) for model in models))
         for key, value in {
             "components": specs,
             "stages": stages,
@@ -71,15 +100,23 @@ class SearchSpace(Checked):
             "projector": projector,
             "projector_options": projector_options or {},
             "skip": skip,
+            "ops": (*own_ops, *map(Op.of, _items("ops", ops))),
+            "stage_candidates": _by_stage(stage_candidates or {}),
+            "shared_stages": _groups(shared_stages),
+            "cuts": {name: _numbers(f"cuts of '{name}'", row) for name, row in _mapping("cuts", cuts or {}).items()},
         }.items():
             object.__setattr__(self, key, value)
         self._check()
 
     def _check(self) -> None:
         super().__post_init__()
-        if len(self.components) < 2:
-            names = ", ".join(self.names) or "none"
-            raise ManticoreError(f"a hybrid needs at least two components; given: {names}")
+        if len(self.components) + len(self.ops) < 2 or not self.components:
+            names = ", ".join((*self.names, *self.op_names)) or "none"
+            raise ManticoreError(f"a hybrid needs at least two components, or one and an op; given: {names}")
+        names_of_all = (*self.names, *self.op_names)
+        for name in self.op_names:
+            if names_of_all.count(name) > 1:
+                raise ManticoreError(f"op '{name}' has the name of another candidate; give it another")
         if not isinstance(self.projector_options.get("bypass", False), bool):
             raise ManticoreError(f"bypass must be true or false, not {self.projector_options['bypass']!r}")
         from manticore.nas.topologies import topologies  # a space is plain data, and topologies import torch
@@ -93,11 +130,53 @@ class SearchSpace(Checked):
                 f"in the {self.topology} topology the component of the first stage is the base; "
                 f"drop base or topology={self.topology}"
             )
-        for option, wanted in (("bypass", self.projector_options.get("bypass")), ("skip", self.skip)):
+        options = {"bypass": self.projector_options.get("bypass"), "skip": self.skip, "ops": self.ops}
+        for option, wanted in options.items():
             if wanted and option not in topology.supports:
                 raise ManticoreError(
                     f"the {self.topology} topology has no {option}; drop {option} or topology={self.topology}"
                 )
+        _ = self.choices  # raises what is wrong with them
+        for name, boundaries in self.cuts.items():
+            self._check_cuts(name, boundaries)
+
+    def _check_cuts(self, name: str, boundaries: Sequence[int]) -> None:
+        if name not in self.names:
+            raise UnknownName("component in cuts", name, self.names)
+        rising = all(low < high for low, high in pairwise(boundaries))
+        if len(boundaries) != self.stages + 1 or boundaries[0] != 0 or not rising:
+            raise ManticoreError(
+                f"cuts of '{name}' must be {self.stages + 1} layer numbers that rise from 0, one more than there are "
+                f"stages; got {list(boundaries)}"
+            )
+
+    @property
+    def choices(self) -> Choices:
+        """What may run each stage, and which stages choose together: the paths of the space."""
+        return Choices.of(self.candidates, self.stages, self.stage_candidates, self.shared_stages)
+
+    def layer_boundaries(self, component: Component) -> list[int]:
+        """Layer boundaries of the S segments of a loaded component: its cuts, or about equal depths.
+
+        Raises ManticoreError if a segment would have no layer, or if the cuts do not end at the component's last layer.
+        """
+        cuts = self.cuts.get(component.name)
+        if cuts is None:
+            return component.layer_boundaries(self.stages)
+        if cuts[-1] != component.depth:
+            raise ManticoreError(f"cuts of '{component.name}' end at {cuts[-1]}; it has {component.depth} layers")
+        return list(cuts)
+
+    def with_code(self, trust_code: bool = False) -> SearchSpace:
+        """The same space with the factories of its ops as objects; see `Op.with_code`, which also says what raises."""
+        if not any(isinstance(op.factory, str) for op in self.ops):
+            return self
+        return replace(self, ops=tuple(op.with_code(trust_code) for op in self.ops))
+
+    @property
+    def op_names(self) -> tuple[str, ...]:
+        """Names of the ops."""
+        return tuple(op.name for op in self.ops)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -112,8 +191,8 @@ class SearchSpace(Checked):
 
     @property
     def candidates(self) -> tuple[str, ...]:
-        """The options for a stage: the components and, if the space has it, `skip`."""
-        return (*self.names, SKIP) if self.skip else self.names
+        """The options for a stage: components, ops and, if the space has it, `skip`. Some stages may have fewer."""
+        return (*self.names, *self.op_names, SKIP) if self.skip else (*self.names, *self.op_names)
 
     @property
     def projector_config(self) -> dict[str, Any]:
@@ -122,9 +201,18 @@ class SearchSpace(Checked):
         return {"kind": self.projector, **options}
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain data, fit for YAML. Raises ManticoreError if a component is a live model object."""
-        plain = {key: getattr(self, key) for key in field_types(SearchSpace)}
-        return plain | {"components": [spec.to_plain() for spec in self.components]}
+        """Plain data, fit for YAML. Ops are named by import path.
+
+        Raises ManticoreError if a component is a live model object.
+        """
+        plain = {key: getattr(self, key) for key in field_types(SearchSpace)} | {
+            "components": [spec.to_plain() for spec in self.components],
+            "ops": [op.to_plain() for op in self.ops],
+            "stage_candidates": {stage: list(names) for stage, names in self.stage_candidates.items()},
+            "shared_stages": [list(group) for group in self.shared_stages],
+            "cuts": {name: list(boundaries) for name, boundaries in self.cuts.items()},
+        }
+        return {key: value for key, value in plain.items() if value or key not in OMITTED_IF_EMPTY}
 
     @classmethod
     def from_dict(cls, plain: dict[str, Any]) -> SearchSpace:
@@ -155,6 +243,45 @@ class SearchSpace(Checked):
             return cls.from_dict(content)
         except ManticoreError as error:
             raise BadFile(file, str(error)) from None
+
+
+def _items(field: str, value: Any) -> Sequence[Any]:
+    if not isinstance(value, list | tuple):
+        raise ManticoreError(f"{field} must be a list, got {value!r}")
+    return value
+
+
+def _mapping(field: str, value: Any) -> Mapping[Any, Any]:
+    if not isinstance(value, Mapping):
+        raise ManticoreError(f"{field} must be a mapping, got {value!r}")
+    return value
+
+
+def _numbers(field: str, value: Any) -> tuple[int, ...]:
+    """A list of whole numbers as a tuple."""
+    if any(type(number) is not int for number in _items(field, value)):
+        raise ManticoreError(f"{field} must be whole numbers, got {value!r}")
+    return tuple(value)
+
+
+def _by_stage(value: Any) -> dict[int, tuple[str, ...]]:
+    """Candidates by stage number. A number may be text, as in `--set space.stage_candidates.1=mamba`."""
+    out: dict[int, tuple[str, ...]] = {}
+    for stage, names in _mapping("stage_candidates", value).items():
+        if not str(stage).isdecimal():
+            raise ManticoreError(f"stage_candidates maps numbers of stages to candidates; '{stage}' is no number")
+        names = [names] if isinstance(names, str) else names
+        if not isinstance(names, list | tuple) or not names or not all(isinstance(name, str) for name in names):
+            raise ManticoreError(f"stage_candidates of stage {stage} must be one or more names, got {names!r}")
+        out[int(stage)] = tuple(names)
+    return dict(sorted(out.items()))
+
+
+def _groups(value: Any) -> tuple[tuple[int, ...], ...]:
+    groups = tuple(_numbers("a group of shared_stages", group) for group in _items("shared_stages", value))
+    if any(len(group) < 2 for group in groups):
+        raise ManticoreError(f"a group of shared_stages has two or more stages, got {value!r}")
+    return groups
 
 
 def _name_of(base: str | None, specs: tuple[ComponentSpec, ...]) -> str | None:

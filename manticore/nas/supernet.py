@@ -19,15 +19,21 @@ from manticore.errors import ManticoreError, UnknownName
 from manticore.modeling.branches import PROJECTOR_NAMES, BranchSpec, SkipBranch
 from manticore.modeling.heads import HEADS
 from manticore.modeling.masking import build_position_ids, needed_mask
+from manticore.modeling.ops import OpBranch
 from manticore.modeling.projectors import PROJECTORS, fit_width
 from manticore.modeling.segments import Context, Embedding, submodule_or_identity
 from manticore.modeling.wiring import build_wiring
 from manticore.nas.architecture import Architecture
+from manticore.nas.choices import Choices
 from manticore.nas.mixed_op import pad_logits, weighted_sum
+from manticore.nas.op_modules import build_module, register_ops
 from manticore.nas.relaxations import RelaxationContext, random_source, relaxations
 from manticore.nas.space import SearchSpace
 from manticore.nas.topologies import topologies
 from manticore.tasks.task import HeadSpec
+
+EXCLUDED = -1e9
+"""What a relaxation reads as the alpha of a candidate that a stage does not have."""
 
 
 def is_projector_weight(name: str) -> bool:
@@ -41,7 +47,7 @@ class Supernet(nn.Module):
 
     Args:
         components: loaded components, in the order of the alphas' columns.
-        space: stages, topology, projector, skip.
+        space: stages, topology, projector, ops, skip, and which candidates and choices the stages have.
         base: name of the base model, which provides embedding, residual stream, final norm and head (in the hub
             topology all components do, mixed by the weights of the first stage).
         head_spec: head and vocabulary.
@@ -51,7 +57,13 @@ class Supernet(nn.Module):
 
     Raises:
         UnknownName: no such projector kind, relaxation or kind of head.
-        ManticoreError: more stages than some component has layers, or components that the topology cannot join.
+        ManticoreError: more stages than some component has layers, components that the topology cannot join, an op
+            whose code is not loaded, or one that is not causal in a language model.
+
+    Attributes:
+        choices: which candidates each stage has, and which stages share their choice. A stage has branches of its own
+            candidates alone.
+        alpha: (S, K). Stages that share their choice read the row of their first one.
     """
 
     def __init__(
@@ -75,17 +87,22 @@ class Supernet(nn.Module):
         self.relax = relaxations[relaxation]
         self.temperature = 1.0
         self.progress = 0.0  # share of the search that is done after the warm-up; a search sets it
-        self.candidates = space.candidates if candidates is None else tuple(candidates)
-        self.layer_boundaries = {c.name: c.layer_boundaries(space.stages) for c in components}
+        self.choices = space.choices if candidates is None else Choices.free(candidates, space.stages)
+        self.candidates = self.choices.candidates
+        self.ops = register_ops(space.ops, head_spec.kind) if candidates is None else {}
+        self.layer_boundaries = {c.name: space.layer_boundaries(c) for c in components}
         self.topology, self.wiring = topologies[space.topology](), build_wiring(space.topology)
         self.topology.check(components, head_spec.kind)
         self.stream = self.topology.stream_width(self.components, base)
         self._build_shells(self.topology.shells(self.components, base))
         self.stages = nn.ModuleList(
-            nn.ModuleDict({name: self._build_branch(stage, name) for name in self.candidates})
+            nn.ModuleDict({name: self._build_branch(stage, name) for name in self.choices.names(stage)})
             for stage in range(space.stages)
         )
         self.alpha = nn.Parameter(torch.zeros(space.stages, len(self.candidates)))
+        mask_SK = [[index in allowed for index in range(len(self.candidates))] for allowed in self.choices.allowed]
+        self.mask: Tensor | None
+        self.register_buffer("mask", torch.tensor(mask_SK) if self.choices.masked else None, persistent=False)
 
     @property
     def projector(self) -> dict[str, object]:
@@ -137,6 +154,8 @@ class Supernet(nn.Module):
     def _build_branch(self, stage: int, name: str) -> nn.Module:
         if name == SKIP:
             return SkipBranch()
+        if name in self.ops:
+            return OpBranch(build_module(self.ops[name], self.stream), stage, self.ops[name].causal)
         component, last = self.components[name], stage == self.space.stages - 1
         start, stop = self.layer_boundaries[name][stage : stage + 2]
         segment = component.segment(start, stop, keep_norm=self.wiring.norm_in_last_segment and last)
@@ -150,8 +169,10 @@ class Supernet(nn.Module):
 
     @property
     def alpha_table(self) -> Tensor:
-        """The values of the alphas, (S, K)."""
-        return self.alpha.detach()
+        """The values of the alphas that each stage reads, (S, K), 0 for a candidate that a stage does not have."""
+        alpha_SK = self.alpha.detach()
+        alpha_SK = alpha_SK if self.mask is None else alpha_SK.masked_fill(~self.mask, 0)
+        return alpha_SK[list(self.choices.rows)] if self.choices.shared else alpha_SK
 
     @property
     def trains_single_paths(self) -> bool:
@@ -159,9 +180,14 @@ class Supernet(nn.Module):
         return self.space.supports("sample_paths")
 
     def branch(self, stage: int, name: str) -> nn.Module:
-        """The branch of a candidate at a stage."""
+        """The branch of a candidate at a stage, counted from 0. Raises ManticoreError if the stage does not have it."""
         branches = self.stages[stage]
         assert isinstance(branches, nn.ModuleDict)
+        if name not in branches:
+            if name not in self.candidates:
+                raise UnknownName("candidate for a stage", name, self.candidates)
+            names = ", ".join(branches)
+            raise ManticoreError(f"'{name}' is no candidate of stage {stage + 1}; its candidates: {names}")
         return branches[name]
 
     def shell_modules(self, name: str) -> list[nn.Module]:
@@ -173,13 +199,43 @@ class Supernet(nn.Module):
         """Mixing weights on the simplex, (S, K), differentiable in the alphas.
 
         `generator` is the source of randomness of a random relaxation; None reads the weights without randomness.
+        Candidates that a stage does not have get 0: the relaxation reads a very negative alpha for them, and what it
+        leaves them in spite of that is taken away. Stages that share their choice have equal rows.
         """
-        return self.relax(self.alpha, RelaxationContext(self.temperature, self.progress, generator))
+        context = RelaxationContext(self.temperature, self.progress, generator)
+        if self.mask is None:
+            weights_SK = self.relax(self.alpha, context)
+        else:
+            weights_SK = self.relax(self.alpha.masked_fill(~self.mask, EXCLUDED), context).masked_fill(~self.mask, 0)
+            # Masked again, and last: the gradient of an entropy is infinite at 0, and must not reach the division.
+            weights_SK = (weights_SK / weights_SK.sum(-1, keepdim=True)).masked_fill(~self.mask, 0)
+        return weights_SK[list(self.choices.rows)] if self.choices.shared else weights_SK
 
     def sample(self) -> list[str]:
-        """A path drawn stage by stage from the mixing weights."""
-        drawn = torch.multinomial(self.weights().detach().cpu(), 1).squeeze(-1)
-        return [self.candidates[choice] for choice in drawn.tolist()]
+        """A path drawn from the mixing weights, one decision after the other."""
+        weights_SK = self.weights().detach().cpu()
+        drawn = torch.multinomial(weights_SK[self.decision_rows] if self.choices.shared else weights_SK, 1).squeeze(-1)
+        return [self.candidates[choice] for choice in self.choices.expand(drawn.tolist())]
+
+    @property
+    def decision_rows(self) -> list[int]:
+        """The first stage of each group of stages that choose together; most are alone in their group."""
+        return [group[0] for group in self.choices.decisions]
+
+    def log_probability(self, path: Sequence[str]) -> Tensor:
+        """Log of the product of the mixing weights of a path's choices, each taken once; differentiable, a scalar."""
+        log_weights_SK, one_hot_SK = self.weights().clamp_min(1e-30).log(), self.one_hot(path)
+        if self.choices.shared:
+            log_weights_SK, one_hot_SK = log_weights_SK[self.decision_rows], one_hot_SK[self.decision_rows]
+        return (log_weights_SK * one_hot_SK).sum()
+
+    @torch.no_grad()
+    def set_alphas(self, alphas_SK: Tensor) -> None:
+        """Copy alphas; stages that share their choice get the mean of their rows."""
+        if self.choices.shared:
+            groups = {row: group for group in self.choices.decisions for row in group}
+            alphas_SK = torch.stack([alphas_SK[list(groups[row])].mean(0) for row in range(len(alphas_SK))])
+        self.alpha.copy_(alphas_SK)
 
     def one_hot(self, path: Sequence[str]) -> Tensor:
         """The mixing weights (S, K) of a single path."""
@@ -200,10 +256,13 @@ class Supernet(nn.Module):
             attention_mask: (B, L), 1 for tokens, 0 for padding.
             weights: mixing weights, (S, K), or (B, S, K), one set for each sequence. Default: those of the alphas.
             path: run only these branches, as the discrete hybrid would.
+
+        Raises ManticoreError for a path with a candidate that a stage does not have.
         """
         if path is None and weights is None:
             weights = self.weights(random_source(self.alpha.device) if self.training else None)
-        mask = attention_mask if self.head_spec.kind == "lm" else needed_mask(attention_mask)
+        keep_mask = self.head_spec.kind == "lm" or not self._causal(path)
+        mask = attention_mask if keep_mask else needed_mask(attention_mask)
         position_ids = build_position_ids(mask, 0, input_ids.shape[1], input_ids.device)
         context = Context(mask, position_ids, {name: table(position_ids) for name, table in self.positions.items()})
         shells = self.topology.shell_weights(self, weights, path)
@@ -211,14 +270,21 @@ class Supernet(nn.Module):
         for stage, branches in enumerate(self.stages):
             assert isinstance(branches, nn.ModuleDict)
             if path is not None:
-                h_BLD = branches[path[stage]](h_BLD, context)
+                h_BLD = self.branch(stage, path[stage])(h_BLD, context)
             else:
                 assert weights is not None
-                h_BLD = self.topology.mix(dict(branches.items()), weights[..., stage, :], h_BLD, context)
+                weights_K = weights[..., stage, :]
+                if len(branches) < len(self.candidates):
+                    weights_K = weights_K[..., list(self.choices.allowed[stage])]
+                h_BLD = self.topology.mix(dict(branches.items()), weights_K, h_BLD, context)
         length = input_ids.shape[1]
         if self.head_spec.kind != "lm":  # before the norm, which then runs on the states that the head reads
             h_BLD = HEADS[self.head_spec.kind].select_states(h_BLD, attention_mask)
         return weighted_sum(pad_logits([(w, self._logits(name, h_BLD, length)) for name, w in shells]))
+
+    def _causal(self, path: Sequence[str] | None) -> bool:
+        """Whether all ops that a forward pass runs are causal."""
+        return all(op.causal for name, op in self.ops.items() if path is None or name in path)
 
     def _embed(self, name: str, input_ids: Tensor, context: Context) -> Tensor:
         positions = context.positions.get(name) if self.wiring.positions_in_embedding else None
@@ -233,11 +299,13 @@ class Supernet(nn.Module):
         return out
 
     def architecture(self, path: Sequence[str]) -> Architecture:
-        """The discrete architecture of `path`, as plain data."""
+        """The discrete architecture of `path`, as plain data. Raises ManticoreError if it is not one of the space."""
+        self.choices.check(path)
         return Architecture(
             tuple(self.components),
             tuple(path),
             self.topology.base_of(path, self.base),
             topology=self.space.topology,
             projector=self.space.projector,
+            ops=tuple(self.ops),
         )

@@ -28,8 +28,9 @@ class Topology:
     Attributes:
         has_base: one component, the base model, provides embedding, residual stream, final norm and head of every path.
             Otherwise the component of the first stage does.
-        supports: which options of a space and of a search make sense: `skip`, `bypass`, `alignment` (projectors have a
-            closed form), `sample_paths` (a single path can be trained by itself).
+        supports: which options of a space and of a search make sense: `skip`, `bypass`, `ops` (modules that add their
+            output to the stream), `alignment` (projectors have a closed form), `sample_paths` (a single path can be
+            trained by itself).
     """
 
     has_base: ClassVar[bool] = True
@@ -93,11 +94,12 @@ class Residual(Topology):
 
     y[s, base]  = Segment(h)
     y[s, donor] = h + Q(Segment(u) - u) + R h,   u = P h       (R, the bypass, is optional)
+    y[s, op]    = h + op(h)
     y[s, skip]  = h
     h          <- sum_k w[s, k] y[s, k]
     """
 
-    supports: ClassVar[frozenset[str]] = frozenset({"skip", "bypass", "alignment", "sample_paths"})
+    supports: ClassVar[frozenset[str]] = frozenset({"skip", "bypass", "ops", "alignment", "sample_paths"})
 
     def mix(self, branches: Mapping[str, nn.Module], weights_K: Tensor, h_BLD: Tensor, context: Context) -> Tensor:
         return residual_sum(branches, weights_K, h_BLD, context)
@@ -135,7 +137,8 @@ class Hub(Topology):
         if path is not None:
             return [(path[0], None)]
         assert weights is not None
-        return list(zip(net.candidates, weights[..., 0, :].unbind(-1), strict=True))
+        weights_of_stage = weights[..., 0, :].unbind(-1)
+        return [(net.candidates[index], weights_of_stage[index]) for index in net.choices.allowed[0]]
 
     def mix(self, branches: Mapping[str, nn.Module], weights_K: Tensor, h_BLD: Tensor, context: Context) -> Tensor:
         return gated_sum(branches, weights_K, h_BLD, context)

@@ -37,7 +37,10 @@ def run(options: AlignCommand, console: Console) -> Path:
     """
     if options.out.exists():
         raise ManticoreError(f"{options.out} exists; choose another folder")
-    space = replace(options.space, projector_options=options.projector_options)
+    # A set has projectors for every donor at every stage, so that it fits any space of these components and cuts.
+    space = replace(
+        options.space, projector_options=options.projector_options, ops=(), stage_candidates={}, shared_stages=()
+    )
     check_projector(space.projector, space.projector_options)
     texts = [text for path in options.text for text in read_texts(path)]
     base = space.base or space.names[0]
@@ -74,7 +77,7 @@ def run(options: AlignCommand, console: Console) -> Path:
 
 def mean_mixed_loss(supernet: Supernet, batches: Sequence[CalibrationBatch]) -> float | None:
     """Mean loss over all paths with a donor, in nats per token; None for a space of more than `MAX_PATHS` paths."""
-    if len(supernet.candidates) ** supernet.space.stages > MAX_PATHS:
+    if supernet.choices.count > MAX_PATHS:
         return None
     losses = path_losses(supernet, [batch.token_batch for batch in batches])
     mixed = [loss for path, loss in losses.items() if set(path) != {supernet.base}]

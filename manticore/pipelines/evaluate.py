@@ -22,7 +22,7 @@ def run(options: EvaluateCommand, console: Console) -> Score:
     if options.json is not None and options.json.is_dir():
         raise ManticoreError(f"{options.json} is a folder; --json needs a file")
     machine = setup_hardware(options.run)
-    model = load_hybrid(options.hybrid)
+    model = load_hybrid(options.hybrid, options.trust_code)
     task = load_hybrid_task(options.hybrid, model, options.task)
     batch_size, metric = options.run.eval_batch_size, metrics[task.metric]
     result = score(model, task.splits().test, task.collate, batch_size, machine.device, metric)

@@ -17,7 +17,7 @@ from manticore.errors import ManticoreError, UnknownName
 from manticore.experiment.environment import setup_hardware
 from manticore.experiment.run_dir import RunDir, finished_run
 from manticore.experiment.searched import check_candidates, hybrid_of, open_finished, saved_recipe, trained_phase
-from manticore.export.checkpoint import save_checkpoint
+from manticore.export.checkpoint import cache_notes, save_checkpoint
 from manticore.nas.architecture import Architecture
 from manticore.nas.discretize import discretize
 from manticore.nas.space import SearchSpace
@@ -31,7 +31,14 @@ from manticore.utils.io import atomic_dir
 SPECIAL_TOKENS = ("bos_token_id", "eos_token_id", "pad_token_id")
 
 
-def run_from(run_folder: Path, path: Sequence[str] | None, out: Path, console: Console, trained: bool = True) -> Path:
+def run_from(
+    run_folder: Path,
+    path: Sequence[str] | None,
+    out: Path,
+    console: Console,
+    trained: bool = True,
+    trust_code: bool = False,
+) -> Path:
     """Export a finished run again.
 
     Args:
@@ -41,17 +48,20 @@ def run_from(run_folder: Path, path: Sequence[str] | None, out: Path, console: C
         console: where to print.
         trained: the weights after fine-tuning, where the run has trained this path by itself; otherwise those of the
             search.
+        trust_code: import the ops of the search space.
 
-    Raises ManticoreError if the run is unfinished or damaged, `out` exists, or the path is not one of the search space.
+    Raises ManticoreError if the run is unfinished or damaged, `out` exists, the path is not one of the search space, or
+    the space has ops that are not trusted.
     """
     run_dir = finished_run(run_folder)
     _check_unused(out)
     if path is None:
         return _copy_export(run_dir, out, console)
     check_candidates(path, saved_recipe(run_folder).space)
-    exp = open_finished(run_folder, console)
+    exp = open_finished(run_folder, console, trust_code)
     hybrid, task = hybrid_of(exp, path, trained)
-    base, summary = hybrid.config.base, Architecture(tuple(exp.space.names), tuple(path), hybrid.config.base).summary()
+    base = hybrid.config.base
+    summary = Architecture(exp.space.names, tuple(path), base, ops=exp.space.op_names).summary()
     phase = trained_phase(exp, path) if trained else None
     if phase is None:
         label = "with the weights of the search; fine-tune it next"
@@ -62,6 +72,8 @@ def run_from(run_folder: Path, path: Sequence[str] | None, out: Path, console: C
     card = manual_card(exp.components, summary, base, exp.task.kind, note)
     folder = save_checkpoint(hybrid, task.hf_tokenizer(), out, card)
     info(console, f"{folder}: {summary}, {label}")
+    for text in cache_notes(hybrid):
+        info(console, text)
     return folder
 
 

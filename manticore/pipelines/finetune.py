@@ -50,7 +50,7 @@ def run(options: FinetuneCommand, console: Console) -> Path:
         info(console, f"{out} is complete; nothing to do.")
         return out / "hybrid"
     machine = setup_hardware(run_options)
-    model = load_hybrid(options.hybrid)
+    model = load_hybrid(options.hybrid, options.trust_code)
     task = load_hybrid_task(options.hybrid, model, options.task)
     splits = task.splits()
     examples = concat([splits.train, splits.train_arch])

@@ -17,7 +17,9 @@ from manticore.export.load import load_language_model
 from manticore.tasks.language.documents import invalid_character
 
 
-def run(source: str, prompt: str, options: SamplingOptions, on_text: Callable[[str], object]) -> None:
+def run(
+    source: str, prompt: str, options: SamplingOptions, on_text: Callable[[str], object], trust_code: bool = False
+) -> None:
     """Continue a prompt.
 
     Args:
@@ -25,12 +27,13 @@ def run(source: str, prompt: str, options: SamplingOptions, on_text: Callable[[s
         prompt: the text to continue.
         options: length and sampling.
         on_text: called with each piece of new text; once, with all of it, by beam search.
+        trust_code: run the code in a hybrid's folder for ops and other parts of its own.
 
     Raises ManticoreError if the model cannot be loaded (see `load_language_model`), the prompt has no tokens, or prompt
     and new tokens exceed the context length.
     """
     machine = setup_hardware(RunOptions(seed=options.seed))
-    model, tokenizer = load_language_model(source)
+    model, tokenizer = load_language_model(source, trust_code)
     ids_1L = encode_prompt(prompt, tokenizer)
     _check_length(model, ids_1L.shape[1], options.max_new_tokens)
     model.to(machine.device)

@@ -17,7 +17,7 @@ from manticore.experiment.experiment import Experiment, PhaseResult
 from manticore.experiment.model_selection import choose_base, select_path
 from manticore.experiment.phases import finetune, run_search, train_components, train_controls
 from manticore.experiment.run_dir import RunDir, open_run_dir
-from manticore.export.checkpoint import save_checkpoint
+from manticore.export.checkpoint import cache_notes, save_checkpoint
 from manticore.nas.architecture import Architecture
 from manticore.nas.cost import parameters
 from manticore.nas.discretize import discretize
@@ -105,10 +105,12 @@ def print_summary(exp: Experiment) -> None:
         for c in exp.components
     )
     info(exp.console, f"components: {sizes}")
+    if space.ops:
+        info(exp.console, f"ops: {', '.join(f'{op.name} ({op.import_path})' for op in space.ops)}")
     info(
         exp.console,
         f"space: {space.stages} stages, {space.topology} topology, {space.projector} projectors, "
-        f"{len(space.candidates)}^{space.stages} = {len(space.candidates) ** space.stages} paths; "
+        f"{space.choices.summary()}; "
         f"{exp.hardware.accelerator}, {exp.hardware.precision}",
     )
     slow = exp.hardware.accelerator == "cuda" and find_spec("mamba_ssm") is None
@@ -131,6 +133,8 @@ def export(exp: Experiment, trained: TrainedModels, run: Run) -> None:
     """Export the hybrid, and a component that is better; last write metrics.json, which marks the run as complete."""
     best = run.result.best_model
     save(trained.hybrid, exp.run_dir.hybrid, search_card(run))
+    for note in cache_notes(trained.hybrid.net):
+        info(exp.console, note)
     if best != HYBRID and exp.recipe.selection.export_best_component:
         save(trained.solo[best], exp.run_dir.best_component, component_card(run))
     run.result.save(run.folder)

@@ -196,4 +196,6 @@ def _role(run: Run, stage: int) -> str:
         role = "carries the stream"
     elif name == SKIP:
         role = "leaves the stream unchanged"
+    elif name in run.architecture.ops:
+        role = "reads the stream, adds its output"
     return f"{run.layers(name, stage)}, {role}"

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from manticore.components.spec import SKIP
 from manticore.components.tokenizers import one_vocabulary
 from manticore.config.recipe import Recipe
 from manticore.config.sections import RunOptions
@@ -48,6 +49,12 @@ def check_study_dir(out: Path, result_file: str) -> None:
 
 def make_scheduler(recipe: Recipe, out: Path, workers: int, console: Console) -> TrialScheduler:
     """A scheduler that stores results in `out/trials` and divides the cores of the machine among its workers."""
+    for op in recipe.space.ops:
+        if workers > 1 and not op.importable:
+            raise ManticoreError(
+                f"op '{op.name}' ({op.import_path}) cannot be imported by other processes; define it in a module, or "
+                "use one worker"
+            )
     runner = TrialRunner(out / "models", divide_threads(recipe.run, workers), recipe.task.cache_dir)
     return TrialScheduler(JobStore(out / "trials"), runner, executor_for(workers), console)
 
@@ -75,6 +82,12 @@ def dry_run(recipe: Recipe, task: Task, hardware: Hardware) -> Experiment:
 def excluded_baselines(exp: Experiment) -> dict[str, str]:
     """The baselines of the recipe that are impossible on the task, each with a description and the reason."""
     reasons = {}
+    if exp.space.ops:
+        reasons["hub"] = "the hub, which has no ops"
+    elif any(names == [SKIP] for names in map(exp.space.choices.names, range(exp.space.stages))):
+        reasons["hub"] = "the hub, where no stage is skipped"
+    if exp.space.choices.count == 1:
+        reasons["random"] = "a random path, since the space has a single path"
     if exp.task.is_language_modeling:
         reasons["designed"] = "MambaFormer and the striped hybrid, which have no pretrained weights to begin with"
         if not one_vocabulary([component.tokenizer for component in exp.components]):
@@ -104,6 +117,9 @@ SHARED_SETTINGS: dict[str, Callable[[Recipe], object]] = {
     "components": lambda recipe: len(recipe.space.names),
     "topology": lambda recipe: recipe.space.topology,
     "skip": lambda recipe: recipe.space.skip,
+    "ops": lambda recipe: recipe.space.op_names,
+    "candidates of stages": lambda recipe: recipe.space.choices.allowed,
+    "shared stages": lambda recipe: recipe.space.choices.decisions,
     "seeds": lambda recipe: recipe.study.seeds,
 }
 """What proxies and target must have in common."""
@@ -119,9 +135,10 @@ def check_transfer(proxies: Sequence[Recipe], target: Recipe) -> None:
             values = ", ".join(f"{recipe.task.name} has {value_of(recipe)}" for recipe in recipes)
             raise ManticoreError(f"proxies and target must agree in {name}: {values}")
     _check_base(recipes)
+    _check_base_path(recipes)
     _check_budget(recipes)
     space = target.space
-    paths = len(space.candidates) ** space.stages - space.skip
+    paths = space.choices.count - all(SKIP in space.choices.names(stage) for stage in range(space.stages))
     if paths > MAX_PATHS:
         raise ManticoreError(
             f"every path is trained on each task, and this space has {paths:,}, more than {MAX_PATHS}: "
@@ -142,6 +159,19 @@ def _check_base(recipes: Sequence[Recipe]) -> None:
     if len({spaces[task].names.index(base) for task, base in bases.items()}) > 1:
         values = ", ".join(f"{base} on {task}" for task, base in bases.items())
         raise ManticoreError(f"proxies and target must have the component of the same index as base: {values}")
+
+
+def _check_base_path(recipes: Sequence[Recipe]) -> None:
+    """Raise ManticoreError if a component that may be the base is no path of its own, with which all are compared."""
+    for recipe in recipes:
+        space = recipe.space
+        for name in [space.base] if space.base else space.names:
+            for stage in range(space.stages):
+                if name not in space.choices.names(stage):
+                    raise ManticoreError(
+                        f"transfer compares paths with the base alone, and '{name}' is no candidate of stage "
+                        f"{stage + 1}; add it in stage_candidates, or name another base"
+                    )
 
 
 def _check_budget(recipes: Sequence[Recipe]) -> None:

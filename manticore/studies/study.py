@@ -13,7 +13,6 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import product
 from statistics import fmean
 from typing import Any
 
@@ -140,11 +139,10 @@ class Study:
 
     def all_paths(self) -> list[list[str]]:
         """Every path of the space that has a stage at all."""
-        paths = product(self.space.candidates, repeat=self.space.stages)
-        return [list(path) for path in paths if any(choice != SKIP for choice in path)]
+        return [list(path) for path in self.space.choices.paths() if any(choice != SKIP for choice in path)]
 
     def random_path(self, base: str, seed: int) -> list[str]:
-        """A path drawn uniformly from all but the base alone."""
+        """A path drawn uniformly from all but the base alone, of which there must be one."""
         paths = [path for path in self.all_paths() if set(path) != {base}]
         return random.Random(seed_of(seed, "random path")).choice(paths)
 
@@ -234,5 +232,15 @@ def hub_recipe(recipe: Recipe, steps: int) -> Recipe:
     )
     options = {key: value for key, value in recipe.space.projector_options.items() if key != "bypass"}
     # The hub has no base: nothing can be skipped, and there is no stream that could bypass a stage.
-    space = replace(recipe.space, base=None, skip=False, projector_options=options, topology="hub")
+    stage_candidates = {
+        stage: tuple(name for name in names if name != SKIP) for stage, names in recipe.space.stage_candidates.items()
+    }
+    space = replace(
+        recipe.space,
+        base=None,
+        skip=False,
+        projector_options=options,
+        topology="hub",
+        stage_candidates=stage_candidates,
+    )
     return replace(recipe, search=search, space=space)

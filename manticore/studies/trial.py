@@ -29,7 +29,9 @@ from manticore.experiment.environment import setup_hardware
 from manticore.experiment.experiment import Experiment
 from manticore.experiment.run_dir import RunDir
 from manticore.export.checkpoint import save_checkpoint
+from manticore.export.custom_code import OP, custom_source
 from manticore.nas.cost import flops, model_parameters
+from manticore.nas.op_modules import factory_name, register_ops
 from manticore.report.usage import usage_of
 from manticore.studies.baselines import ArmConfig, TrainedModel, arm_kinds
 from manticore.studies.store import LOCATION, key_of
@@ -72,6 +74,8 @@ def make_trial(
     sources = _source_digests(recipe, for_text)
     del resolved["baselines"], resolved["study"]  # an arm does not depend on the other arms
     resolved["space"].pop("base", None)  # it is in the arm's config
+    if by_stage := resolved["space"].get("stage_candidates"):
+        resolved["space"]["stage_candidates"] = {str(stage): names for stage, names in by_stage.items()}  # JSON
     location = {
         "task": {"data_dir": resolved["task"].pop("data_dir")},
         "space": {"components": resolved["space"].pop("components")},
@@ -153,6 +157,8 @@ class TrialRunner:
     def __call__(self, trial: Trial) -> dict[str, Any]:
         """The result of the trial, plain data; `DIVERGED` if its loss was not finite."""
         recipe = resolve([trial["recipe"], trial[LOCATION]], "auto")
+        # The study that made the trial was trusted to import these ops.
+        recipe = replace(recipe, space=recipe.space.with_code(trust_code=True))
         folder = self.model_dir(trial)
         task = _load_task(replace(recipe.task, cache_dir=self.cache_dir, workers=1))
         hardware = setup_hardware(replace(self.options, seed=recipe.run.seed, precision=recipe.run.precision))
@@ -208,7 +214,10 @@ def _absolute(options: TaskOptions) -> tuple[str, ...] | None:
 
 
 def _source_digests(recipe: Recipe, for_text: bool) -> dict[str, Any]:
-    """Identifies each component: by a digest of its files if it is a local folder, by name and revision otherwise."""
+    """Identifies each component, by a digest of its files if it is a local folder, else by name and revision; and ops.
+
+    An op is identified by its source.
+    """
     patterns, components = WEIGHT_FILES + (TOKENIZER_FILES if for_text else ()), []
     for spec in recipe.space.components:
         folder = folder_of(spec)
@@ -216,7 +225,8 @@ def _source_digests(recipe: Recipe, for_text: bool) -> dict[str, Any]:
         components.append(
             {"name": spec.name, "source": source, "revision": spec.revision, "init": spec.init, "size": spec.size}
         )
-    return {"components": components}
+    used = {name: custom_source(OP, factory_name(op)) for name, op in register_ops(recipe.space.ops).items()}
+    return {"components": components} | ({"ops": used} if used else {})
 
 
 def _folder_digest(folder: Path, patterns: tuple[str, ...]) -> str:

@@ -20,6 +20,7 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from manticore.errors import ManticoreError, NonFiniteLoss
 from manticore.modeling.branches import DonorBranch
+from manticore.modeling.ops import OpBranch
 from manticore.modeling.segments import Segment
 from manticore.nas.cost import FlopCounter
 from manticore.nas.searchable import alphas, callable_with
@@ -128,7 +129,7 @@ class TrainModule(lightning.LightningModule):
         self.last_metrics: dict[str, float] = {}
         self._rng: dict[str, Any] | None = None
         for part in net.modules():
-            if isinstance(part, Segment):
+            if isinstance(part, Segment | OpBranch):
                 part.gradient_checkpointing = self.loop.gradient_checkpointing
 
     def configure_callbacks(self) -> list[lightning.Callback]:

@@ -150,8 +150,7 @@ class SearchModule(TrainModule):
         """One optimizer step on the alphas by a score-function gradient; see `Search.policy_step`."""
         with torch.no_grad():
             losses_N = torch.stack([self.loss(batch, path=path) for path in paths])
-        log_weights_SK = self.net.weights().clamp_min(1e-30).log()
-        log_p_N = torch.stack([(log_weights_SK * self.net.one_hot(path)).sum() for path in paths])
+        log_p_N = torch.stack([self.net.log_probability(path) for path in paths])
         # The gradient of the surrogate is the mean of advantage * grad log p.
         surrogate = (advantages(losses_N).detach() * log_p_N).mean()
         for alpha in self.net.alphas:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import product
+from pathlib import Path
 
 import pytest
 import torch
@@ -14,6 +15,7 @@ from transformers import PreTrainedTokenizerFast
 from manticore.alignment import CalibrationBatch, DonorTokens, StageFit, fit_projectors
 from manticore.alignment import fit as fit_module
 from manticore.alignment.closed_forms import RidgeFit
+from manticore.alignment.projector_set import ProjectorSet, projector_state
 from manticore.alignment.refine import refine
 from manticore.alignment.ridge import Affine
 from manticore.alignment.streams import branch_of, context_of, own_streams
@@ -25,6 +27,7 @@ from manticore.nas.space import SearchSpace
 from manticore.nas.supernet import Supernet
 from manticore.tasks.task import HeadSpec
 from tests.helpers.model_images import llama, pair, rotated, text
+from tests.helpers.ops import CONV, OPS
 from tests.helpers.pico import VOCAB, component, supernet, tokens
 
 
@@ -263,3 +266,32 @@ def test_a_gain_keeps_the_mean() -> None:
     x_D = mean_E - affine.bias_E  # the map sends it to the mean
     assert (scaled.weight_ED @ x_D + scaled.bias_E).tolist() == [3.0, 4.0]
     assert (scaled.weight_ED @ (x_D + 1) + scaled.bias_E).tolist() == [6.0, 7.0]
+
+
+def test_where_stages_differ_projectors_are_those_of_the_whole_space() -> None:
+    cuts = {"base": [0, 1, 3, 4], "donor": [0, 2, 4, 5]}
+    whole = supernet("gpt_neo", "mamba", cuts=cuts)
+    fits = {(fit.stage, fit.component): fit for fit in fit_projectors(whole, text(0), text(1))}
+    stage_candidates = {1: CONV, 2: ["donor", "base"], 3: "donor"}
+    some = supernet("gpt_neo", "mamba", cuts=cuts, stage_candidates=stage_candidates, ops=OPS)
+    some_fits = fit_projectors(some, text(0), text(1))
+    assert [(fit.stage, fit.component) for fit in some_fits] == [(1, "donor"), (2, "donor")]
+    state = whole.state_dict()
+    for name, weight in projector_state(some).items():
+        torch.testing.assert_close(weight, state[name])
+    for fit in some_fits:
+        assert fit.r2_out == pytest.approx(fits[fit.stage, fit.component].r2_out)
+    assert not any("segment" in name for name in some.state_dict() if name.startswith("stages.0"))
+
+
+def test_a_projector_set_fits_other_stages_of_the_same_cuts(tmp_path: Path) -> None:
+    cuts = {"base": [0, 2, 3, 4]}
+    whole = supernet("gpt_neo", "mamba", cuts=cuts)
+    fit_projectors(whole, text(0), text(1))
+    projectors = ProjectorSet.load(ProjectorSet.of(whole, 8).save(tmp_path / "set", "# A set"))
+    some = supernet("gpt_neo", "mamba", cuts=cuts, stage_candidates={2: "base"})
+    projectors.apply_to(some)
+    state = whole.state_dict()
+    assert all(torch.equal(weight, state[name]) for name, weight in projector_state(some).items())
+    with pytest.raises(ManticoreError, match="made for other layer_boundaries of 'base'"):
+        projectors.apply_to(supernet("gpt_neo", "mamba"))

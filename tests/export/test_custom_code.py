@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -81,11 +82,21 @@ class StitchWiring(Wiring):
         return BaseBranch(spec) if spec.name == spec.base else StitchBranch(spec)
 
 
+ROOT_OF_TWO = math.sqrt(2)
+
+
 class MathHead(MeanHead):
-    """Uses a module that checkpoints do not import."""
+    """Uses an assignment of its file, and through it the standard library."""
 
     def forward(self, x: Tensor, length: int) -> Tensor:
-        return super().forward(x, length) * math.sqrt(2)
+        return super().forward(x, length) * ROOT_OF_TWO
+
+
+class NumpyHead(MeanHead):
+    """Uses a package that checkpoints do not need."""
+
+    def forward(self, x: Tensor, length: int) -> Tensor:
+        return super().forward(x, length) * float(np.sqrt(2))
 
 
 @pytest.fixture(autouse=True)
@@ -94,7 +105,7 @@ def registered() -> Iterator[None]:
     mc.register.head("mean")(MeanHead)
     topology("stitched")(StitchWiring)
     yield
-    for table, name in ((HEADS, "mean"), (HEADS, "math"), (TOPOLOGIES, "stitched")):
+    for table, name in ((HEADS, "mean"), (HEADS, "math"), (HEADS, "numpy"), (TOPOLOGIES, "stitched")):
         table.pop(name, None)
 
 
@@ -130,10 +141,22 @@ def test_definitions_that_a_class_uses_precede_it() -> None:
     check_exportable("linear", "residual", "lm")
 
 
-def test_a_name_that_a_checkpoint_does_not_have_is_refused() -> None:
+def test_imports_of_the_runtime_and_assignments_precede_the_class() -> None:
     mc.register.head("math")(MathHead)
-    with pytest.raises(ManticoreError, match=r"head 'math' uses 'math', which an exported checkpoint does not have"):
-        check_exportable("linear", "residual", "math")
+    source = custom_source(HEAD, "math")
+    assert 0 <= source.index("import math") < source.index("ROOT_OF_TWO = math.sqrt(2)") < source.index("@head('math')")
+    namespace = {**vars(HEAD.module)}
+    exec(f"from __future__ import annotations\n{source}", namespace)
+    x = torch.ones(2, 4)
+    copied, own = namespace["MathHead"](4, 3), MathHead(4, 3)
+    copied.load_state_dict(own.state_dict())
+    assert torch.equal(copied(x, 1), own(x, 1))
+
+
+def test_a_name_that_a_checkpoint_does_not_have_is_refused() -> None:
+    mc.register.head("numpy")(NumpyHead)
+    with pytest.raises(ManticoreError, match=r"head 'numpy' uses 'np', which an exported checkpoint does not have"):
+        check_exportable("linear", "residual", "numpy")
 
 
 def test_a_class_without_source_or_with_a_taken_name_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -242,12 +242,9 @@ def _generated(model: PreTrainedModel, ids: Tensor, mask: Tensor | None, **optio
 
 @check
 def assisted_generation(model: PreTrainedModel) -> None:
-    """Rejected tokens are removed if all stages are attention; with a recurrent stage it is refused."""
+    """Rejected tokens are removed if no stage has a state; with a recurrent stage it is refused."""
     ids, assistant = torch.stack(sequences(model))[:1, :6].repeat(1, 2), component("gpt2", "other").model
-    recurrent = any(
-        getattr(stage, "segment", None) is not None and stage.segment.recurrent for stage in model.model.stages
-    )
-    if not recurrent:
+    if not model.model.stateful:
         for options in ({"prompt_lookup_num_tokens": 3}, {"assistant_model": assistant}):
             assert _generated(model, ids, None, **options) == _generated(model, ids, None), options
         assert _generated(assistant, ids, None, assistant_model=model) == _generated(assistant, ids, None)

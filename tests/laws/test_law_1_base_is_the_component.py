@@ -10,6 +10,7 @@ from manticore.nas.discretize import discretize
 from manticore.nas.space import SearchSpace
 from manticore.nas.supernet import Supernet
 from manticore.tasks.task import HeadSpec
+from tests.helpers.ops import CONV, op_supernet
 from tests.helpers.pico import FAMILIES, component, supernet, tokens
 
 
@@ -38,6 +39,17 @@ def test_the_base_is_the_component_for_any_number_of_stages(stages: int) -> None
     with torch.no_grad():
         expected = net.components["base"].model(input_ids=ids, attention_mask=mask).logits
         assert torch.equal(net(ids, mask, path=["base"] * stages), expected)
+
+
+def test_among_ops_and_with_cuts_of_ones_own() -> None:
+    net = op_supernet(cuts={"base": [0, 1, 2, 4]}, stage_candidates={2: ["base", CONV]})
+    ids, mask = tokens(pad_left=5)
+    with torch.no_grad():
+        positions = build_position_ids(mask, 0, 17, ids.device)
+        expected = net.components["base"].model(input_ids=ids, attention_mask=mask, position_ids=positions).logits
+        assert torch.equal(net(ids, mask, path=["base"] * 3), expected)
+        assert torch.equal(discretize(net, ["base"] * 3)(input_ids=ids, attention_mask=mask).logits, expected)
+        assert not torch.allclose(net(ids, mask, path=["base", CONV, "base"]), expected, atol=1e-2)
 
 
 def test_a_donor_stage_changes_the_output() -> None:

@@ -7,6 +7,7 @@ from itertools import product
 import pytest
 import torch
 
+import manticore as mc
 from manticore.components.spec import SKIP
 from manticore.modeling.heads import HEADS
 from manticore.nas.cost import parameters, path_parameters
@@ -14,6 +15,7 @@ from manticore.nas.discretize import discretize
 from manticore.nas.space import SearchSpace
 from manticore.nas.supernet import Supernet
 from manticore.tasks.task import HeadSpec
+from tests.helpers.ops import RESTRICTED, Mean, make_mean, op_supernet
 from tests.helpers.pico import FAMILIES, VOCAB, component, supernet, tokens
 
 
@@ -68,6 +70,42 @@ def test_three_components_of_different_width_and_depth_with_skip() -> None:
             logits = hybrid(input_ids=ids, attention_mask=mask).logits
             torch.testing.assert_close(net(ids, mask, weights=net.one_hot(path)), logits, atol=1e-5, rtol=0)
             assert parameters(hybrid) == path_parameters(net, path, 17)
+
+
+def test_every_path_of_a_space_with_ops_cuts_and_choices_of_its_own() -> None:
+    net = op_supernet(**RESTRICTED)
+    ids, mask = tokens(pad_left=4)
+    paths = list(net.choices.paths())
+    assert len(paths) == net.choices.count == 2 * 3 * 3
+    with torch.no_grad():
+        for path in paths:
+            hybrid = discretize(net, path)
+            logits = hybrid(input_ids=ids, attention_mask=mask).logits
+            torch.testing.assert_close(net(ids, mask, weights=net.one_hot(path)), logits, atol=1e-5, rtol=0)
+            assert torch.equal(net(ids, mask, path=path), logits)
+            assert parameters(hybrid) == path_parameters(net, path, 17)
+
+
+@pytest.mark.parametrize("kind", ["tokens", "classification"])
+def test_an_op_that_is_not_causal_sees_the_tokens_and_no_padding(kind: str) -> None:
+    space = {"ops": [mc.Op("mean", Mean, causal=False), mc.Op("made", make_mean, causal=False)]}
+    net = op_supernet("mamba", "gpt2", HeadSpec(kind, VOCAB, 5), **space)
+    path = ["mean", "donor", "made"]
+    hybrid = discretize(net, path, num_labels=5)
+    ids, _ = tokens(1, 9)
+    padded = torch.cat([ids, torch.zeros(1, 4, dtype=torch.long)], dim=1)
+    with torch.no_grad():
+        expected = hybrid(input_ids=ids).logits
+        for side in (padded, padded.roll(4, dims=1)):
+            mask = (side != 0).long()
+            logits = hybrid(input_ids=side, attention_mask=mask).logits
+            assert torch.equal(net(side, mask, path=path), logits)
+            tokens_alone = logits if kind == "classification" else logits[mask.bool()].unsqueeze(0)
+            torch.testing.assert_close(tokens_alone, expected, atol=1e-5, rtol=0)
+        changed = ids.clone()
+        changed[0, -1] += 1
+        if kind == "tokens":
+            assert not torch.allclose(hybrid(input_ids=changed).logits[:, :3], expected[:, :3], atol=1e-4)
 
 
 def test_the_hybrid_has_only_the_weights_of_its_path() -> None:

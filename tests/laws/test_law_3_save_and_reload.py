@@ -9,11 +9,13 @@ from pathlib import Path
 import pytest
 import torch
 
+from manticore.export.checkpoint import save_checkpoint
 from manticore.kernels import uninstall
 from manticore.modeling import segments
 from manticore.modeling.heads import HEADS
 from manticore.nas.discretize import discretize
 from manticore.tasks.task import HeadSpec
+from tests.helpers.ops import ATTENTION, CONV, EMA, RESTRICTED, op_supernet
 from tests.helpers.pico import FAMILIES, VOCAB, supernet, tokens
 
 pytestmark = pytest.mark.e2e
@@ -58,6 +60,12 @@ def test_logits_are_equal_where_manticore_cannot_be_imported(tmp_path: Path, mon
         discretize(net, ["base", "donor", "base"]).save_pretrained(tmp_path / kind)
         _save_logits(tmp_path / kind, discretize(net, ["base", "donor", "base"]), "lm")
         folders.append(str(tmp_path / kind))
+    net = op_supernet(**RESTRICTED)
+    for index, path in enumerate([(CONV, EMA, CONV, ATTENTION), ("base", "donor", "base", ATTENTION)]):
+        hybrid = discretize(net, path)
+        save_checkpoint(hybrid, None, tmp_path / f"ops-{index}", "")
+        _save_logits(tmp_path / f"ops-{index}", hybrid, "lm")
+        folders.append(str(tmp_path / f"ops-{index}"))
     for kind in HEADS:
         net = supernet("gpt2", "mamba2", HeadSpec(kind, VOCAB, 4), topology="hub" if kind == "pair" else "residual")
         hybrid = discretize(net, ["donor", "base", "donor"], num_labels=4)

@@ -13,6 +13,7 @@ from manticore.nas.space import SearchSpace
 from manticore.nas.supernet import Supernet
 from manticore.tasks.task import HeadSpec
 from tests.helpers.caching import checks, padded, sequences
+from tests.helpers.ops import ATTENTION, CONV, EMA, op_supernet
 from tests.helpers.pico import FAMILIES, component, supernet
 
 PATHS = {"mixed": ["base", "donor", "base"], "base": ["base"] * 3, "donor": ["donor"] * 3}
@@ -47,15 +48,24 @@ LAYOUTS = {
 PATHS["skipped"] = ["donor", "skip", "base"]
 
 
+OP_PATHS = {
+    "ops between layers": [CONV, "donor", ATTENTION],
+    "ops with a cache": [EMA, "base", CONV],
+    "an op without a cache": ["base", ATTENTION, "base"],
+}
+
+
 def build(name: str) -> PreTrainedModel:
-    """The hybrid of a row of LAYOUTS, or `four components`."""
+    """The hybrid of a row of LAYOUTS or OP_PATHS, or `four components`."""
     if name == "four components":
         return four_components()
+    if name in OP_PATHS:
+        return discretize(op_supernet(), OP_PATHS[name])
     family, path, space = LAYOUTS[name]
     return hybrid(family, path, **space)
 
 
-@pytest.fixture(scope="module", params=[*LAYOUTS, "four components"])
+@pytest.fixture(scope="module", params=[*LAYOUTS, "four components", *OP_PATHS])
 def model(request: pytest.FixtureRequest) -> PreTrainedModel:
     return build(request.param)
 
@@ -67,7 +77,9 @@ def test_contract(model: PreTrainedModel, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", checks)
-@pytest.mark.parametrize("layout", ["gpt_neo mixed", "mamba mixed", "mamba2 mixed", "all mamba", "four components"])
+@pytest.mark.parametrize(
+    "layout", ["gpt_neo mixed", "mamba mixed", "mamba2 mixed", "all mamba", "four components", "ops between layers"]
+)
 @torch.no_grad()
 def test_contract_without_kernels(monkeypatch: pytest.MonkeyPatch, layout: str, name: str) -> None:
     """As in an exported checkpoint without manticore, where transformers' scan starts from a zero state."""

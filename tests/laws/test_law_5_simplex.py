@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -14,9 +15,10 @@ from torch import Tensor
 
 from manticore.nas.regularizers import entropy, entropy_schedule
 from manticore.nas.relaxations import RelaxationContext, relaxations
-from manticore.nas.strategies import TrainingFree, strategies
+from manticore.nas.strategies import Darts, Simultaneous, Strategy, TrainingFree, strategies
 from manticore.training.callbacks import AlphaRecord
-from tests.helpers.composed_strategy import RELAXATION, noisy_softmax
+from tests.helpers.composed_strategy import RELAXATION, Composed, noisy_softmax
+from tests.helpers.ops import CONV, EMA, OPS
 from tests.helpers.search_module import STEPS, batch, module, net, train
 
 
@@ -40,6 +42,52 @@ def test_weights_are_on_the_simplex_after_every_alpha_step(
     assert all(on_the_simplex(torch.tensor(record["weights"])) for record in records)
     assert all(record["candidates"] == list(supernet.candidates) for record in records)
     assert records[0]["alphas"] != records[-1]["alphas"]
+
+
+SPACES = {
+    "ops, masks and shared choices": {
+        "ops": OPS,
+        "skip": True,
+        "stage_candidates": {1: ["attention", CONV, EMA], 2: [CONV, EMA, "skip"]},
+        "shared_stages": [[1, 2]],
+    },
+    "a fixed stage": {"stage_candidates": {1: "recurrent"}},
+    "a fixed stage of the hub": {"stage_candidates": {2: "recurrent"}, "topology": "hub"},
+}
+
+
+@pytest.mark.parametrize(
+    ("strategy", "space"),
+    [
+        pytest.param(strategy, space, id=f"{strategy.__name__}, {name}")
+        for strategy in (Darts, Simultaneous, Composed)
+        for name, space in SPACES.items()
+        if strategy is not Composed or "topology" not in space  # paths of the hub do not run alone
+    ],
+)
+def test_where_stages_differ_or_share_their_choice(
+    strategy: type[Strategy], space: dict[str, Any], tmp_path: Path, noisy: list[Tensor]
+) -> None:
+    supernet = net(strategy.relaxation or "softmax", **space)
+    train(module(strategy, supernet), tmp_path / "checkpoints", [AlphaRecord(tmp_path / "alphas.jsonl")])
+    records = [json.loads(line) for line in (tmp_path / "alphas.jsonl").read_text().splitlines()]
+    assert records[0]["alphas"] != records[-1]["alphas"]
+    choices = supernet.choices
+    for record in records:
+        weights = torch.tensor(record["weights"])
+        assert on_the_simplex(weights)
+        for stage, row in enumerate(weights):
+            assert {index for index, weight in enumerate(row) if weight > 0} == set(choices.allowed[stage])
+            assert torch.equal(row, weights[choices.rows[stage]])
+            assert record["alphas"][stage] == record["alphas"][choices.rows[stage]]
+    for _ in range(20):
+        choices.check(supernet.sample())
+
+
+@pytest.mark.parametrize("relaxation", ["softmax", "fixed"])
+def test_uniform_over_the_candidates_that_a_stage_has(relaxation: str) -> None:
+    weights = net(relaxation, stage_candidates={1: "recurrent"}).weights()
+    assert torch.equal(weights, torch.tensor([[0.0, 1.0], [0.5, 0.5]]))
 
 
 def test_every_strategy_and_relaxation_is_tested() -> None:

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import lightning
 import pytest
@@ -20,6 +21,7 @@ from manticore.training.callbacks import AlphaRecord
 from manticore.training.search_module import SearchModule
 from tests.helpers.cli import pico_search
 from tests.helpers.composed_strategy import RELAXATION, Composed, noisy_softmax
+from tests.helpers.ops import CONV, EMA, OPS
 from tests.helpers.search_module import STEPS, module, net, train
 
 pytestmark = pytest.mark.e2e
@@ -77,11 +79,27 @@ def noise() -> Iterator[None]:
     relaxations._items.pop(RELAXATION)
 
 
+SPACES = {
+    "all paths": {},
+    "ops and choices of its own": {
+        "ops": OPS,
+        "skip": True,
+        "stages": 2,
+        "stage_candidates": {1: ["attention", CONV, EMA], 2: [CONV, EMA, "recurrent"]},
+        "shared_stages": [[1, 2]],
+        "cuts": {"recurrent": [0, 1, 3]},
+    },
+}
+
+
+@pytest.mark.parametrize("space", SPACES.values(), ids=SPACES)
 @pytest.mark.parametrize("strategy", [Darts, Simultaneous, Composed])
 @pytest.mark.parametrize("stop", [6, 11])
-def test_a_resumed_search_equals_an_uninterrupted_one(strategy: type[Strategy], stop: int, tmp_path: Path) -> None:
+def test_a_resumed_search_equals_an_uninterrupted_one(
+    strategy: type[Strategy], stop: int, space: dict[str, Any], tmp_path: Path
+) -> None:
     def run(folder: str, *callbacks: lightning.Callback) -> SearchModule:
-        searching = module(strategy, net(strategy.relaxation or "softmax", dropout=0.2))
+        searching = module(strategy, net(strategy.relaxation or "softmax", dropout=0.2, **space))
         record = AlphaRecord(tmp_path / folder / "alphas.jsonl")
         torch.manual_seed(11)
         return train(searching, tmp_path / folder / "checkpoints", [record, *callbacks])

@@ -26,7 +26,8 @@ def best_path(
     dropped: what is left after each stage is the exact frontier, and the result is optimal.
 
     Args:
-        scores_SK: gain of each candidate at each stage, such as the log of its mixing weight.
+        scores_SK: gain of each candidate at each stage, such as the log of its mixing weight. Stages may have
+            different numbers of candidates.
         costs_SK: cost of each candidate at each stage, in any unit.
         budget: largest total cost, in the same unit.
         fixed: cost of what every path has.

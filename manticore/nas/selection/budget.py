@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from itertools import combinations
 
 from manticore.errors import ManticoreError
+from manticore.nas.choices import Choices
 from manticore.nas.cost import branch_costs, fixed_costs, position_costs
 from manticore.nas.selection.best_path import best_path
 from manticore.nas.supernet import Supernet
@@ -43,18 +44,21 @@ def best_path_within(supernet: Supernet, scores_SK: Sequence[Sequence[float]], b
 
     Args:
         supernet: the supernet of the candidates.
-        scores_SK: score of each candidate at each stage; scores add up along a path.
+        scores_SK: score of each candidate at each stage; scores add up along a path. Those of candidates that a stage
+            does not have are not read.
         budget: the limits; if both are set, only that of operations applies.
 
     Raises ManticoreError if no path is within the budget; the message says what the cheapest path costs.
     """
+    choices, everything = supernet.choices, set(range(len(supernet.candidates)))
     if budget.unlimited:
-        return [supernet.candidates[choice] for choice in best_path(scores_SK)]
+        return _names(supernet, _best_choices(choices, scores_SK, everything))
     parameter_table, flop_table = branch_costs(supernet, budget.length)
     fixed_parameters, fixed_flops = fixed_costs(supernet, budget.length)
     if budget.max_flops is not None:
-        chosen = best_path(scores_SK, flop_table, budget.max_flops, fixed_flops)
-        return [supernet.candidates[choice] for choice in chosen]
+        return _names(
+            supernet, _best_choices(choices, scores_SK, everything, flop_table, budget.max_flops, fixed_flops)
+        )
     assert budget.max_parameters is not None
     # A donor's position table counts once, however many stages use it, so its cost does not add up along a path. For a
     # fixed set of allowed donors it is a constant: every set is solved by itself, and the best solution is kept.
@@ -62,20 +66,46 @@ def best_path_within(supernet: Supernet, scores_SK: Sequence[Sequence[float]], b
     best: tuple[float, tuple[int, ...]] | None = None
     refusal: ManticoreError | None = None
     for used in (set(names) for size in range(len(tables) + 1) for names in combinations(tables, size)):
-        allowed = [i for i, name in enumerate(supernet.candidates) if name not in tables or name in used]
-        scores = [[row[i] for i in allowed] for row in scores_SK]
-        costs = [[row[i] for i in allowed] for row in parameter_table]
+        usable = {i for i, name in enumerate(supernet.candidates) if name not in tables or name in used}
+        if not all(usable.intersection(allowed) for allowed in choices.allowed):
+            continue  # some stage needs another donor
         fixed = fixed_parameters + sum(tables[name] for name in used)
         try:
-            choices = best_path(scores, costs, budget.max_parameters, fixed)
+            chosen = _best_choices(choices, scores_SK, usable, parameter_table, budget.max_parameters, fixed)
         except ManticoreError as error:
             refusal = refusal or error
             continue
-        chosen = tuple(allowed[i] for i in choices)
         total = sum(row[i] for row, i in zip(scores_SK, chosen, strict=True))
         if best is None or total > best[0]:
             best = (total, chosen)
     if best is None:
         assert refusal is not None
         raise refusal
-    return [supernet.candidates[choice] for choice in best[1]]
+    return _names(supernet, best[1])
+
+
+def _best_choices(
+    choices: Choices,
+    scores_SK: Sequence[Sequence[float]],
+    usable: set[int],
+    costs_SK: Sequence[Sequence[float]] | None = None,
+    budget: float | None = None,
+    fixed: float = 0.0,
+) -> tuple[int, ...]:
+    """`best_path` over decisions: scores and costs of stages that choose together are added.
+
+    `usable` has the indices of the candidates that may be chosen where a stage has them. Returns one for each stage.
+    """
+    allowed = [[index for index in choices.allowed[group[0]] if index in usable] for group in choices.decisions]
+
+    def of_decisions(table_SK: Sequence[Sequence[float]]) -> list[list[float]]:
+        pairs = zip(choices.decisions, allowed, strict=True)
+        return [[sum(table_SK[stage][index] for stage in group) for index in indices] for group, indices in pairs]
+
+    costs = None if costs_SK is None else of_decisions(costs_SK)
+    chosen = best_path(of_decisions(scores_SK), costs, budget, fixed)
+    return choices.expand([indices[choice] for indices, choice in zip(allowed, chosen, strict=True)])
+
+
+def _names(supernet: Supernet, chosen: Sequence[int]) -> list[str]:
+    return [supernet.candidates[choice] for choice in chosen]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import product
 
 import torch
 import torch.nn.functional as F
@@ -42,11 +41,10 @@ def path_losses(supernet: Supernet, batches: Sequence[TokenBatch]) -> dict[PathN
 
     Raises ManticoreError if the space has more than `MAX_PATHS` paths.
     """
-    count = len(supernet.candidates) ** supernet.space.stages
+    count = supernet.choices.count
     if count > MAX_PATHS:
         raise ManticoreError(f"{count} paths are too many to score one by one; at most {MAX_PATHS}")
-    paths = product(supernet.candidates, repeat=supernet.space.stages)
-    losses = {path: path_loss(supernet, batches, path) for path in paths}
+    losses = {path: path_loss(supernet, batches, path) for path in supernet.choices.paths()}
     return dict(sorted(losses.items(), key=lambda item: item[1]))
 
 

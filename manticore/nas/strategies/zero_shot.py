@@ -26,6 +26,7 @@ from torch import Tensor
 from manticore.components.spec import SKIP
 from manticore.errors import ManticoreError
 from manticore.nas.selection.path_scores import PathNames, TokenBatch, predicted_mask
+from manticore.nas.space import SearchSpace
 from manticore.nas.stage_scores import StageScores
 from manticore.nas.strategies.base import Batch, TrainingFree, strategies
 from manticore.nas.supernet import Supernet
@@ -48,10 +49,7 @@ class ZeroShot(TrainingFree):
 
     def search(self, supernet: Supernet, batches: Sequence[Batch]) -> tuple[Tensor, StageScores]:
         divergences = path_divergences(supernet, token_batches(batches), stage_paths(supernet))
-        width, donors = len(supernet.candidates), donor_indices(supernet)
-        kl_SK, errors_SK = (
-            [list(row) for row in rows_of(values, width)] for values in (divergences.means, divergences.std_errors)
-        )
+        kl_SK, errors_SK = (stage_table(supernet, values) for values in (divergences.means, divergences.std_errors))
         scores = StageScores(
             "KL divergence",
             "nats per token",
@@ -60,7 +58,7 @@ class ZeroShot(TrainingFree):
             values=tuple(map(tuple, kl_SK)),
             spread=tuple(map(tuple, errors_SK)) if divergences.sequences > 1 else None,
             spread_of=f"standard error over {divergences.sequences} sequences",
-            threshold=fmean(row[donor] for row in kl_SK for donor in donors),
+            threshold=donor_mean(supernet, kl_SK),
             rule="A donor is chosen at the stages where its divergence is below the mean over all stages and donors",
         )
         return SHARPNESS * torch.tensor(candidate_scores(supernet, kl_SK)), scores
@@ -79,22 +77,37 @@ def mean_stage_kl(supernet: Supernet, batches: Sequence[Batch]) -> float:
 def stage_kl(supernet: Supernet, batches: Sequence[TokenBatch]) -> list[list[float]]:
     """The divergence of each candidate at each stage with the base at all others, in nats per token, (S, K).
 
-    Its sum along a path estimates the divergence of the path, as if stages were independent.
+    Its sum along a path estimates the divergence of the path, as if stages were independent. Stages that choose
+    together are replaced together and share their divergence equally. Candidates that a stage does not have get 0.
     """
-    return rows_of(path_kl(supernet, batches, stage_paths(supernet)), len(supernet.candidates))
+    return stage_table(supernet, path_kl(supernet, batches, stage_paths(supernet)))
 
 
 def stage_paths(supernet: Supernet) -> list[PathNames]:
-    """For each stage and candidate the path that has the candidate there and the base at all other stages."""
-    base, stages = (supernet.base,), supernet.space.stages
+    """For each decision and each of its candidates the path with the candidate there and the base at all others."""
+    choices, stages = supernet.choices, range(supernet.space.stages)
     return [
-        base * stage + (name,) + base * (stages - stage - 1) for stage in range(stages) for name in supernet.candidates
+        tuple(choices.candidates[index] if stage in group else supernet.base for stage in stages)
+        for group, index in _decisions(supernet)
     ]
 
 
-def rows_of(values: list[float], width: int) -> list[list[float]]:
-    """A flat list as rows of `width` values."""
-    return [values[start : start + width] for start in range(0, len(values), width)]
+def stage_table(supernet: Supernet, values: Sequence[float]) -> list[list[float]]:
+    """A value for each of `stage_paths` as a table (S, K), 0 for a candidate that a stage does not have.
+
+    Stages that choose together share their value equally.
+    """
+    table_SK = [[0.0] * len(supernet.candidates) for _ in range(supernet.space.stages)]
+    for (group, index), value in zip(_decisions(supernet), values, strict=True):
+        for stage in group:
+            table_SK[stage][index] = value / len(group)
+    return table_SK
+
+
+def _decisions(supernet: Supernet) -> list[tuple[tuple[int, ...], int]]:
+    """Each group of stages that choose together, with the index of each of its candidates."""
+    choices = supernet.choices
+    return [(group, index) for group in choices.decisions for index in choices.allowed[group[0]]]
 
 
 def path_kl(supernet: Supernet, batches: Sequence[TokenBatch], paths: Sequence[PathNames]) -> list[float]:
@@ -163,10 +176,33 @@ def donor_indices(supernet: Supernet) -> list[int]:
     return [index for index, name in enumerate(supernet.candidates) if name not in (supernet.base, SKIP)]
 
 
-def donor_mean(supernet: Supernet, kl_SK: list[list[float]]) -> float:
-    """Mean of a table (S, K) over all stages and donors."""
-    donors = donor_indices(supernet)
-    return fmean(row[donor] for row in kl_SK for donor in donors)
+def donor_mean(supernet: Supernet, kl_SK: Sequence[Sequence[float]]) -> float:
+    """Mean of a table (S, K) over all stages and their donors; 0 without a donor."""
+    donors, rows = donor_indices(supernet), zip(kl_SK, supernet.choices.allowed, strict=True)
+    values = [row[donor] for row, allowed in rows for donor in donors if donor in allowed]
+    return fmean(values) if values else 0.0
+
+
+def check_scorable(space: SearchSpace, base: str | None) -> None:
+    """Raise ManticoreError if the candidates of a space cannot be compared with a base model without training.
+
+    Args:
+        space: the search space.
+        base: the base model; None if any component may be.
+    """
+    if space.ops:
+        raise ManticoreError(
+            f"candidates are compared without training here, and op '{space.ops[0].name}' has no trained weights; "
+            "search with --strategy darts (and selection.base_criterion=best_alone)"
+        )
+    for stage in range(space.stages):
+        names = space.choices.names(stage)
+        missing = [name for name in ([base] if base else space.names) if name not in names]
+        if missing:
+            raise ManticoreError(
+                f"candidates are compared with the base model here, and '{missing[0]}' is no candidate of stage "
+                f"{stage + 1}; add it in stage_candidates, or search with --strategy darts"
+            )
 
 
 def candidate_scores(supernet: Supernet, kl_SK: list[list[float]]) -> list[list[float]]:

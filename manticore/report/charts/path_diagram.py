@@ -1,8 +1,8 @@
 """The selected path as a diagram: the residual stream from embedding to head, and the segments that update it.
 
 Segments of the base model carry the stream themselves. A donor segment reads the stream through the projector P and
-adds its update through the projector Q; a skipped stage leaves the stream unchanged. In the hub topology every segment
-carries the stream.
+adds its update through the projector Q; an op does so without projectors; a skipped stage leaves the stream unchanged.
+In the hub topology every segment carries the stream.
 """
 
 from __future__ import annotations
@@ -67,7 +67,8 @@ def _stage(run: Run, palette: Palette, stage: int) -> Markup:
     color, left = palette[run.architecture.base], (STAGE_W - BOX_W) / 2
     middle = FIRST_LANE + LANE * run.candidates.index(chosen) + BOX_H / 2
     heading = el("text", f"stage {stage + 1}", x=STAGE_W / 2, y=16, class_="stage", text_anchor="middle")
-    boxes = (_box(run, palette, stage, index, left) for index in range(len(run.candidates)))
+    names = run.choices.names(stage)
+    boxes = (_box(run, palette, stage, index, left) for index, name in enumerate(run.candidates) if name in names)
     lines: tuple[Markup, ...] = (_stream(0, STAGE_W, color),)
     if run.carries_stream(stage):
         entry, exit_ = left - 16, left + BOX_W + 16
@@ -75,16 +76,16 @@ def _stage(run: Run, palette: Palette, stage: int) -> Markup:
         up = f"M{left + BOX_W} {middle}H{exit_ - 8}q8 0 8 -8V{STREAM_Y + 8}q0 -8 8 -8H{STAGE_W}"
         lines = (_stream_line(down, color), _stream_line(up, color))
     elif chosen != SKIP:
-        lines += _projectors(left, middle, palette[chosen])
+        lines += _update(left, middle, palette[chosen])
+        lines += _projector_letters(left, palette[chosen]) if run.has_projectors(stage) else ()
     return joined(heading, *lines, *boxes)
 
 
-def _projectors(left: float, middle: float, color: str) -> tuple[Markup, ...]:
-    """P from the stream to the box, Q from the box to the sum."""
+def _update(left: float, middle: float, color: str) -> tuple[Markup, ...]:
+    """A line from the stream to the box, and one from the box to the sum."""
     entry, exit_ = left - 16, left + BOX_W + 16
     down = f"M{entry} {STREAM_Y}V{middle - 6}q0 6 6 6H{left - 6}"
     up = f"M{left + BOX_W} {middle}H{exit_ - 6}q6 0 6 -6V{STREAM_Y + 11}"
-    letter_y = (STREAM_Y + FIRST_LANE) / 2 + 6
     return (
         el("circle", cx=entry, cy=STREAM_Y, r=3.5, fill=color),
         el("path", d=down, class_="thin", stroke=color),
@@ -93,6 +94,14 @@ def _projectors(left: float, middle: float, color: str) -> tuple[Markup, ...]:
         el("circle", cx=exit_, cy=STREAM_Y, r=7, class_="plus", stroke=color),
         el("path", d=f"M{exit_ - 3.5} {STREAM_Y}h7M{exit_} {STREAM_Y - 3.5}v7", class_="thin", stroke=color),
         el("path", d=f"M{exit_ - 4} {STREAM_Y + 14}l4 -7l4 7z", fill=color),
+    )
+
+
+def _projector_letters(left: float, color: str) -> tuple[Markup, ...]:
+    """P beside the line to the box, Q beside the line to the sum."""
+    entry, exit_ = left - 16, left + BOX_W + 16
+    letter_y = (STREAM_Y + FIRST_LANE) / 2 + 6
+    return (
         _letter("P", entry + 6, letter_y, color, "start", "P projects the stream to the width of the donor"),
         _letter("Q", exit_ - 6, letter_y, color, "end", "Q projects the donor's update to the width of the stream"),
     )

@@ -118,7 +118,7 @@ def _path_facts(run: Run) -> dict[str, object]:
 
 
 def _stage_scores(run: Run, palette: Palette) -> list[StageScoreRow]:
-    """A row for each stage and candidate; empty for results without scores."""
+    """A row for each candidate of each stage; empty for results without scores."""
     scores = run.result.stage_scores
     if scores is None:
         return []
@@ -133,6 +133,8 @@ def _stage_scores(run: Run, palette: Palette) -> list[StageScoreRow]:
     rows = []
     for stage, chosen in enumerate(run.architecture.path):
         for name, column in columns:
+            if name not in run.choices.names(stage):
+                continue
             value, spread = scores.values[stage][column], scores.spread_at(stage, column)
             text = f"{value:.3f}" + (f" ± {spread:.3f}" if spread else "")
             label = f"stage {stage + 1}, {name}: {text} {scores.unit}".rstrip()
@@ -189,8 +191,9 @@ def _weight_panels(run: Run, palette: Palette) -> list[Markup]:
     if run.alphas is None or len(run.alphas.steps) < 2:
         return []
     return [
-        weights_panel(stage, chosen, {name: run.alphas.series(stage, name) for name in run.candidates}, palette)
+        weights_panel(stage, chosen, {name: run.alphas.series(stage, name) for name in names}, palette)
         for stage, chosen in enumerate(run.architecture.path)
+        if (names := [name for name in run.candidates if name in run.choices.names(stage)])
     ]
 
 

@@ -8,12 +8,17 @@ import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
+
+import yaml
 
 from manticore.components.spec import SKIP
 from manticore.errors import BadFile, ManticoreError
 from manticore.nas.architecture import Architecture
+from manticore.nas.choices import Choices
+from manticore.nas.space import SearchSpace
 from manticore.nas.topologies import topologies
 from manticore.results.search import SearchResult
 from manticore.utils.io import slug
@@ -88,6 +93,17 @@ class Run:
         base = self.architecture.base
         return tuple(sorted(dict.fromkeys(names), key=lambda name: (name == SKIP, name != base)))
 
+    @cached_property
+    def choices(self) -> Choices:
+        """What each stage could be, by the saved recipe; without one, any of the candidates."""
+        stages = self.architecture.stages
+        try:
+            choices = SearchSpace.from_dict(yaml.safe_load(self.recipe)["space"]).choices
+        except (yaml.YAMLError, TypeError, KeyError, ManticoreError):
+            return Choices.free(self.candidates, stages)
+        fits = choices.stages == stages and set(self.candidates) <= set(choices.candidates)
+        return choices if fits else Choices.free(self.candidates, stages)
+
     @property
     def has_base(self) -> bool:
         """Whether the base model owns the stream, so that donors add to it through projectors."""
@@ -98,10 +114,17 @@ class Run:
         name = self.architecture.path[stage]
         return name != SKIP and (name == self.architecture.base or not self.has_base)
 
+    def has_projectors(self, stage: int) -> bool:
+        """Whether a donor runs a stage (counted from 0), between projectors."""
+        name = self.architecture.path[stage]
+        return name != SKIP and name not in self.architecture.ops and not self.carries_stream(stage)
+
     def layers(self, name: str, stage: int) -> str:
-        """Layers that a component runs at a stage (counted from 0): `layers 3–4`."""
+        """Layers that a candidate runs at a stage (counted from 0): `layers 3–4`."""
         if name == SKIP:
             return "no layers"
+        if name in self.architecture.ops:
+            return "own module"
         boundaries = self.result.components[name].layer_boundaries
         first, last = boundaries[stage] + 1, boundaries[stage + 1]
         if first > last:

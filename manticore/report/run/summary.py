@@ -156,9 +156,13 @@ def _search(run: Run) -> str:
     where = f"in the {path.topology} topology" + (f" with {path.base} as the base model" if run.has_base else "")
     if run.alphas is None:
         return f"The hybrid has {counted(path.stages, 'stage')} {where}. Its path is {path.summary()}."
-    number = len(run.candidates) ** path.stages
+    number = run.choices.count
     paths = f"{number:,} path{'s' if number > 1 else ''}"
     stages = f"each of {path.stages} stages" if path.stages > 1 else "1 stage"
+    if run.choices.masked:
+        stages += ", some of which have fewer candidates"
+    if run.choices.shared:
+        stages += ", some of which share their choice"
     return (
         f"The search space has {paths}: {listed(run.candidates, 'or')} at {stages}, {where}. "
         f"The search chose {path.summary()}."

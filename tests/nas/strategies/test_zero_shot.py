@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 
@@ -9,10 +11,19 @@ from manticore.alignment import fit_projectors
 from manticore.errors import ManticoreError
 from manticore.nas.discretize import discretize
 from manticore.nas.selection.path_scores import TokenBatch
-from manticore.nas.strategies.zero_shot import ZeroShot, candidate_scores, path_divergences, path_kl, stage_kl
+from manticore.nas.space import SearchSpace
+from manticore.nas.strategies.zero_shot import (
+    ZeroShot,
+    candidate_scores,
+    check_scorable,
+    path_divergences,
+    path_kl,
+    stage_kl,
+)
 from manticore.nas.supernet import Supernet
 from manticore.utils.statistics import ratio_interval, student_quantile
 from tests.helpers.model_images import llama, pair, rotated, text
+from tests.helpers.ops import OPS
 from tests.helpers.pico import supernet
 
 BASE = ("base",) * 3
@@ -117,3 +128,38 @@ def test_a_search_returns_the_scores_that_its_alphas_come_from(net: Supernet) ->
 def test_too_little_text_is_refused(net: Supernet) -> None:
     with pytest.raises(ManticoreError, match="without a second token"):
         stage_kl(net, [(torch.zeros(2, 1, dtype=torch.long), None)])
+
+
+RESTRICTED: dict[str, Any] = {"stage_candidates": {2: ["base", "donor"], 3: "base"}, "shared_stages": [[1, 2]]}
+
+
+def test_stages_that_share_their_choice_are_replaced_together() -> None:
+    net = supernet("gpt_neo", "mamba", skip=True, **RESTRICTED)
+    fit_projectors(net, text(0), text(1))
+    batches = tokens(3, 1)
+    kl_SK = stage_kl(net, batches)
+    (both,) = path_kl(net, batches, [("donor", "donor", "base")])
+    assert kl_SK == [[0.0, pytest.approx(both / 2), 0.0], [0.0, pytest.approx(both / 2), 0.0], [0.0, 0.0, 0.0]]
+    scores = candidate_scores(net, kl_SK)
+    assert scores[0][1] == pytest.approx(0.0, abs=1e-12), "its divergence is the mean of all divergences"
+    net.set_alphas(torch.tensor([[1.0, 2.0, 3.0], [3.0, 4.0, 5.0], [6.0, 7.0, 8.0]]))
+    assert net.stage_alphas().tolist() == [[2.0, 3.0, 4.0], [2.0, 3.0, 4.0], [6.0, 7.0, 8.0]]
+    expected = torch.tensor([2.0, 3.0]).softmax(0)
+    torch.testing.assert_close(net.weights()[1], torch.tensor([*expected.tolist(), 0.0]))
+    torch.testing.assert_close(net.log_probability(["donor", "donor", "base"]), expected[1].log())
+
+
+@pytest.mark.parametrize(
+    ("fields", "base", "message"),
+    [
+        ({"ops": OPS}, "base", "op 'conv' has no trained weights; search with --strategy darts"),
+        ({"stage_candidates": {2: "donor"}}, "base", "'base' is no candidate of stage 2"),
+        ({"stage_candidates": {2: "base"}}, None, "'donor' is no candidate of stage 2"),
+    ],
+)
+def test_spaces_that_cannot_be_compared_with_the_base_are_refused(
+    fields: dict[str, Any], base: str | None, message: str
+) -> None:
+    with pytest.raises(ManticoreError, match=message):
+        check_scorable(SearchSpace(["base", "donor"], stages=3, **fields), base)
+    check_scorable(SearchSpace(["base", "donor"], stages=3, stage_candidates={2: "base"}), "base")
