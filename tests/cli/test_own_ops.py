@@ -69,7 +69,7 @@ class Backwards(RunningMean):
 
 OPTIONS = """
     --task text@length=32,passage=2000 --preset cpu --strategy darts --set align.tokens=16384
-    --set selection.base_criterion=best_alone --set selection.fallback_to_component=false
+    --set selection.base_criterion=best_alone
     --set task.train=40 --set task.val=5 --set task.test=5 --set search.steps=4 --set search.warmup_steps=2
     --set search.batch_size=4 --set finetune.steps=3 --set finetune.batch_size=4 --set run.device=cpu
     --set baselines.uniform=false

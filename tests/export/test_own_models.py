@@ -182,7 +182,6 @@ COMPONENTS = [{"source": "gated", "name": "own", "init": "scratch"}, "mamba"]
 OPTIONS = {
     **QUICK,
     "baselines": {"components": False, "uniform": False, "random": False},
-    "selection": {"fallback_to_component": False},
 }
 
 
@@ -195,7 +194,7 @@ def test_a_checkpoint_with_a_users_model_loads_where_its_file_is_not(
     uninstall()
     monkeypatch.setattr(segments, "kernels", None)
     (folder / "elsewhere").mkdir()
-    os.rename(result.path, folder / "elsewhere" / "hybrid")
+    os.rename(result.checkpoint, folder / "elsewhere" / "hybrid")
     ids = torch.tensor([[3, 4, 5, 2], [4, 4, 2, 3]])
     with torch.no_grad():
         torch.save(

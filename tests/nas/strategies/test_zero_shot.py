@@ -143,7 +143,7 @@ def test_stages_that_share_their_choice_are_replaced_together() -> None:
     scores = candidate_scores(net, kl_SK)
     assert scores[0][1] == pytest.approx(0.0, abs=1e-12), "its divergence is the mean of all divergences"
     net.set_alphas(torch.tensor([[1.0, 2.0, 3.0], [3.0, 4.0, 5.0], [6.0, 7.0, 8.0]]))
-    assert net.stage_alphas().tolist() == [[2.0, 3.0, 4.0], [2.0, 3.0, 4.0], [6.0, 7.0, 8.0]]
+    assert net.alpha_table.tolist() == [[2.0, 3.0, 0.0], [2.0, 3.0, 0.0], [6.0, 0.0, 0.0]]
     expected = torch.tensor([2.0, 3.0]).softmax(0)
     torch.testing.assert_close(net.weights()[1], torch.tensor([*expected.tolist(), 0.0]))
     torch.testing.assert_close(net.log_probability(["donor", "donor", "base"]), expected[1].log())
