@@ -20,8 +20,17 @@ if TYPE_CHECKING:
     from manticore import register as register
     from manticore.api.loading import load as load
     from manticore.api.loading import supernet as supernet
+    from manticore.api.model_verbs import align as align
+    from manticore.api.model_verbs import evaluate as evaluate
+    from manticore.api.model_verbs import export as export
+    from manticore.api.model_verbs import finetune as finetune
+    from manticore.api.model_verbs import generate as generate
+    from manticore.api.model_verbs import pretrain as pretrain
+    from manticore.api.model_verbs import report as report
     from manticore.api.result import Result as Result
+    from manticore.api.verbs import compare as compare
     from manticore.api.verbs import search as search
+    from manticore.api.verbs import transfer as transfer
     from manticore.components.spec import ComponentSpec as ComponentSpec
     from manticore.errors import ManticoreError as ManticoreError
     from manticore.nas import nn as nn
@@ -47,8 +56,9 @@ _exported, _names = lazy_exports(
     __name__,
     {
         "api.loading": ("load", "supernet"),
+        "api.model_verbs": ("align", "evaluate", "finetune", "generate", "pretrain"),
         "api.result": ("Result",),
-        "api.verbs": ("search",),
+        "api.verbs": ("compare", "search", "transfer"),
         "components.spec": ("ComponentSpec",),
         "errors": ("ManticoreError",),
         "nas.architecture": ("Architecture",),
@@ -66,7 +76,13 @@ _exported, _names = lazy_exports(
 )
 
 
-_modules = {"nn": "manticore.nas.nn", "register": "manticore.register"}
+_modules = {
+    "export": "manticore.export",
+    "nn": "manticore.nas.nn",
+    "register": "manticore.register",
+    "report": "manticore.report",
+}
+"""Modules among the names; `export` and `report` are packages that are called like functions."""
 
 
 def __getattr__(name: str) -> Any:

@@ -139,7 +139,7 @@ def test_model_objects_are_components_and_are_saved(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"serch": {}}, "recipe key 'serch'"),
+        ({"serch": {}}, "argument 'serch'. Did you mean 'search'"),
         ({"search": {"steps": -1}}, "search.steps must be a whole number of at least 1"),
         ({"config": "nowhere.yaml"}, "no such recipe file"),
         ({"task": "which-ends"}, "Did you mean 'which-end'"),

@@ -150,9 +150,9 @@ class ProjectorSet:
         projector, or the weights, width or layer boundaries of a component.
         """
         where = self.folder or "this projector set"
+        check_stages(where, self.stages, space.stages)
         for label, in_set, in_space in (
             ("base", self.base, base),
-            ("number of stages", self.stages, space.stages),
             ("projector", dict(self.projector), space.projector_config),
         ):
             if in_set != in_space:
@@ -175,6 +175,15 @@ class ProjectorSet:
         """Copy the projectors into a supernet, in place. Raises ManticoreError if the set does not fit; see `check`."""
         self.check(list(supernet.components.values()), supernet.space, supernet.base)
         supernet.load_state_dict({key: self.weights[key] for key in projector_state(supernet)}, strict=False)
+
+
+def check_stages(source: Path | str, in_set: int, wanted: int) -> None:
+    """Raises ManticoreError unless a projector set has as many stages as are wanted; `source` names the set."""
+    if in_set != wanted:
+        raise ManticoreError(
+            f"{source} was fitted for {in_set} stages, not for {wanted}; fit a set for {wanted} "
+            f"(manticore align --stages {wanted}), or use {in_set} stages"
+        )
 
 
 def read_projector_config(folder: Path) -> dict[str, Any]:

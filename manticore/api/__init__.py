@@ -3,5 +3,11 @@
 from manticore.utils.lazy import lazy_exports
 
 __getattr__, __dir__ = lazy_exports(
-    __name__, {"verbs": ("search",), "loading": ("load", "supernet"), "result": ("AlphaHistory", "Result")}
+    __name__,
+    {
+        "verbs": ("compare", "search", "transfer"),
+        "model_verbs": ("align", "evaluate", "export", "finetune", "generate", "pretrain", "report"),
+        "loading": ("load", "supernet"),
+        "result": ("AlphaHistory", "Result"),
+    },
 )

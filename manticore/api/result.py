@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -16,12 +16,13 @@ from manticore.config.recipe import Recipe
 from manticore.errors import ManticoreError, UnknownName
 from manticore.experiment.experiment import Experiment
 from manticore.experiment.phases import ALONE, build_component
-from manticore.experiment.run_dir import RunDir
+from manticore.experiment.run_dir import RunDir, unused_folder
 from manticore.experiment.searched import check_candidates, hybrid_of, open_finished, saved_recipe, searched_supernet
 from manticore.nas.architecture import Architecture
 from manticore.nas.discretize import discretize
 from manticore.nas.supernet import Supernet
-from manticore.pipelines import export
+from manticore.pipelines import export, finetune
+from manticore.pipelines.finetune import FinetuneResult
 from manticore.report.run.reading import Run, read_run
 from manticore.report.run.tables import comparison_table
 from manticore.results.search import ModelRow, SearchResult, SplitScore
@@ -197,3 +198,39 @@ class Result:
         """
         console = make_console(quiet=True)
         return export.run_from(self.folder, path or self.path, Path(out), console, trained, self._trust_code)
+
+    def finetune(
+        self,
+        path: Sequence[str] | None = None,
+        steps: int | None = None,
+        *,
+        lr: float | None = None,
+        batch_size: int | None = None,
+        seed: int | None = None,
+        out: Path | str | None = None,
+        resume: bool = False,
+        quiet: bool = False,
+    ) -> FinetuneResult:
+        """Train a path on the task of the search.
+
+        Args:
+            path: a candidate for each stage. Another path than the selected one starts from the weights of the search.
+                Default: the selected path, which starts from its weights after fine-tuning.
+            steps, lr, batch_size, seed: length, peak learning rate, batches and seed. Default: those of the recipe.
+            out: folder of the fine-tuning. Default: a new one in `finetuned/` of the run folder.
+            resume: resume the fine-tuning in `out`.
+            quiet: print nothing.
+
+        Raises UnknownName for a name that is no candidate, and ManticoreError for another number of stages.
+        """
+        options, run = self.recipe.finetune, self.recipe.run
+        weights = options.weights if lr is None else replace(options.weights, lr=lr)
+        options = replace(
+            options,
+            steps=options.steps if steps is None else steps,
+            batch_size=options.batch_size if batch_size is None else batch_size,
+            weights=weights,
+        )
+        folder = unused_folder(self.folder / "finetuned", "-".join(path or self.path)) if out is None else Path(out)
+        run = run if seed is None else replace(run, seed=seed)
+        return finetune.run_from(self.folder, path, options, run, folder, make_console(quiet), resume, self._trust_code)

@@ -1,96 +1,207 @@
-"""The Python interface: a search from objects, and the loading of its result."""
+"""The commands that run recipes, as functions: search, compare, transfer.
+
+The names of arguments are those of the flags, and None stands for what the recipe says. Options without an argument
+are set by section, such as `search={"steps": 100}, run={"threads": 2}` or `finetune=FinetuneOptions(steps=100)`, or by
+key, such as `set={"search.weights.lr": 1e-3}`. Errors are ManticoreErrors, raised before anything is written if the
+recipe is wrong or cannot be run here.
+"""
 
 from __future__ import annotations
 
-import dataclasses
-import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from manticore.api.arguments import Models, recipe_command, task_keys
 from manticore.api.result import Result
-from manticore.config.loading import load_recipe, merge
+from manticore.components.spec import ComponentSpec
+from manticore.config.commands import CompareCommand, SearchCommand, TransferCommand
+from manticore.config.flags import COMPARE, SEARCH, TRANSFER
 from manticore.experiment.run_dir import open_run_dir, unused_run_dir
 from manticore.nas.space import SearchSpace
-from manticore.pipelines import search as pipeline
+from manticore.pipelines import compare as compare_pipeline
+from manticore.pipelines import search as search_pipeline
+from manticore.pipelines import transfer as transfer_pipeline
+from manticore.results.study import StudyResult
+from manticore.results.transfer import TransferResult
 from manticore.tasks.data import TaskSource
+from manticore.tasks.options import TaskOptions
 from manticore.training.user_trainer import UserTrainer
-from manticore.utils import assets
-from manticore.utils.console import info, make_console
+from manticore.utils.console import make_console
 
 
 def search(
-    space: SearchSpace | str | Path,
-    task: Any = "lra-listops",
+    space: SearchSpace | str | Path | None = None,
+    task: Any = None,
     *,
-    out: Path | str | None = None,
-    config: str | Path | None = None,
-    resume: bool = False,
+    models: Models | None = None,
+    config: str | Path | None = SearchCommand.config,
+    preset: str | None = None,
+    base: str | None = None,
+    strategy: str | None = None,
+    topology: str | None = None,
+    projector: str | None = None,
+    stages: int | None = None,
+    data_dir: Path | str | Sequence[Path | str] | None = None,
+    set: Mapping[str, Any] | Sequence[str] = SearchCommand.overrides,
+    seed: int | None = None,
+    out: Path | str | None = SearchCommand.out,
+    resume: bool = SearchCommand.resume,
+    trust_code: bool = SearchCommand.trust_code,
     quiet: bool = False,
     callbacks: Any = (),
     logger: Any = None,
     trainer: Mapping[str, Any] | None = None,
-    trust_code: bool = False,
-    **options: Any,
+    **sections: Any,
 ) -> Result:
     """Search for the best hybrid of a space on a task, fine-tune it, compare it and export it.
 
     Args:
         space: a `SearchSpace`, or the name or path of one.
-        task: name of a task, a mapping of its options (name, preset, data_dir, train, val, test, ...), or data: what
-            `mc.task` returns or takes. Data in memory is written beside the run folder.
-        out: run folder. Default: a new one under `runs/`.
+        task: name of a task; its options (name, preset, data_dir, train, val, test, ...) as a mapping or
+            `TaskOptions`; or data: what `mc.task` returns or takes, which is written beside the run folder. Default:
+            the recipe's, or lra-listops.
+        models: components, instead of a space: names, folders, `ComponentSpec`s or model objects.
         config: name or path of a recipe. Default: the task's own, if there is one.
+        preset, data_dir: scale and files of the task.
+        base, topology, projector, stages: keys of the space.
+        strategy: how alphas are trained.
+        set: any recipe keys, as a mapping or as `KEY=VALUE`; the last to be applied.
+        seed: of weights, batches and the random path.
+        out: run folder. Default: a new one under `runs/`.
         resume: resume the run in `out`.
+        trust_code: import the ops that a space in a file names by import path, which runs their code. Ops that are
+            objects need no trust.
         quiet: print nothing.
         callbacks: Lightning callbacks of all phases of training, or a function from a phase's name to callbacks. A
             callback reads the name as `module.phase`.
         logger: a Lightning logger or several, beside CSV and TensorBoard; metrics are called `search/loss`, with the
             phase in front. Or a function from a phase's name to loggers.
         trainer: flags of the Lightning Trainer of all phases, such as `{"profiler": "simple"}`.
-        trust_code: import the ops that a space in a file names by import path, which runs their code. Ops that are
-            objects need no trust.
-        options: other sections of the recipe, as mappings such as `search={"steps": 100}, run={"seed": 1}` or as
-            options objects.
+        sections: sections of the recipe, as mappings or options objects: scratch, align, search, finetune, selection,
+            baselines, study, run.
 
     Returns:
         the result; see `Result`.
-
-    Raises ManticoreError, before anything is written, if the recipe is wrong or cannot be run here.
     """
-    if not isinstance(space, SearchSpace):
-        space = SearchSpace.load(assets.find("spaces", space))
+    arguments = locals()
     user = UserTrainer(callbacks, logger, trainer or {})
-    source = TaskSource.of(task)
-    folder = Path(out) if out is not None else unused_run_dir(f"{source.name}-{'+'.join(space.names)}")
-    open_run_dir(folder, resume)
+    source = TaskSource({}) if task is None else TaskSource.of(task)
+    specs = space.components if isinstance(space, SearchSpace) else tuple(map(ComponentSpec.of, models or ()))
+    in_memory = source.data is not None or any(spec.model is not None for spec in specs)
+    if out is None and in_memory:
+        arguments["out"] = unused_run_dir(f"{source.name}-{'+'.join(spec.name for spec in specs) or space}")
+    folder = None if arguments["out"] is None else Path(arguments["out"])
+    if folder is not None:
+        open_run_dir(folder, resume)
     console = make_console(quiet)
-    sections = {
-        key: dataclasses.asdict(value) if dataclasses.is_dataclass(value) and not isinstance(value, type) else value
-        for key, value in options.items()
+    with (
+        source.saved(folder, console) as keys,
+        recipe_command(SearchCommand, SEARCH, {**arguments, "task": keys}, console=console) as options,
+    ):
+        return Result(search_pipeline.run_command(options, console, user), trust_code)
+
+
+def compare(
+    space: SearchSpace | str | Path | None = None,
+    task: str | Sequence[str] | Mapping[str, Any] | TaskOptions = CompareCommand.tasks,
+    *,
+    out: Path | str,
+    models: Models | None = None,
+    config: str | Path | None = CompareCommand.config,
+    preset: str | None = None,
+    base: str | None = None,
+    strategy: str | None = None,
+    topology: str | None = None,
+    projector: str | None = None,
+    stages: int | None = None,
+    data_dir: Path | str | Sequence[Path | str] | None = None,
+    set: Mapping[str, Any] | Sequence[str] = CompareCommand.overrides,
+    seeds: int | None = None,
+    learning_rates: Sequence[float] | None = None,
+    workers: int = CompareCommand.workers,
+    baselines: Sequence[str] | None = None,
+    budgets: Sequence[str] | None = None,
+    all_paths: bool | None = None,
+    path_seeds: int | None = None,
+    trust_code: bool = CompareCommand.trust_code,
+    quiet: bool = False,
+    **sections: Any,
+) -> StudyResult:
+    """Compare the hybrid with baselines over seeds, each at its best learning rate, on equal tokens and operations.
+
+    Args:
+        space, models, config, preset, base, strategy, topology, projector, stages, data_dir, set,
+            trust_code, quiet, sections: as of `search`.
+        task: name of a task, or the first word of several, such as `mad`; several of them; or the options of one task.
+        out: folder of trials, tables and report; the same folder again resumes.
+        seeds: number of seeds of weights and batches.
+        learning_rates: peak learning rates to try.
+        workers: number of processes.
+        baselines: models to compare the hybrid with.
+        budgets: what all models get the same amount of: tokens, flops.
+        all_paths: train every path of the space from scratch as well.
+        path_seeds: number of seeds for that; 0: all.
+
+    Returns:
+        the result; its report is `out/report.html`.
+    """
+    keys: dict[str, Any] = {}
+    if isinstance(task, Sequence) and not isinstance(task, str):
+        tasks = tuple(task)
+    else:
+        keys = task_keys(task)
+        tasks = (str(keys.pop("name")),) if "name" in keys else ()
+    with recipe_command(CompareCommand, COMPARE, {**locals(), "task": keys}, tasks=tasks) as options:
+        return compare_pipeline.run_command(options, make_console(quiet))
+
+
+def transfer(
+    space: SearchSpace | str | Path | None = None,
+    *,
+    proxy: str | Sequence[str],
+    task: str | Mapping[str, Any] | TaskOptions,
+    out: Path | str,
+    target_models: Sequence[str | Path] | None = TransferCommand.target_models,
+    search_target: bool = TransferCommand.search_target,
+    models: Models | None = None,
+    config: str | Path | None = TransferCommand.config,
+    preset: str | None = None,
+    base: str | None = None,
+    strategy: str | None = None,
+    topology: str | None = None,
+    projector: str | None = None,
+    stages: int | None = None,
+    data_dir: Path | str | Sequence[Path | str] | None = None,
+    set: Mapping[str, Any] | Sequence[str] = TransferCommand.overrides,
+    seeds: int | None = None,
+    learning_rates: Sequence[float] | None = None,
+    workers: int = TransferCommand.workers,
+    trust_code: bool = TransferCommand.trust_code,
+    quiet: bool = False,
+    **sections: Any,
+) -> TransferResult:
+    """Search on cheap proxy tasks, use the path on a target task, and measure how well the proxies predict it.
+
+    Args:
+        space, models, config, preset, base, strategy, topology, projector, stages, set, trust_code,
+            quiet, sections: as of `search`; they hold for all tasks.
+        proxy: proxy task to search on, or the first word of several, such as `mad`; or several of them.
+        task: the target. Options of a mapping hold for the proxies too, but for its name and its data_dir.
+        out: folder of trials, tables and report; the same folder again resumes.
+        target_models: models of the target, in the order of the proxies' models that they replace. Default: the same.
+        search_target: search on the target too, for comparison.
+        data_dir: files of the target.
+        seeds, learning_rates, workers: as of `compare`.
+
+    Returns:
+        the result; its report is `out/report.html`.
+    """
+    keys = task_keys(task)
+    fields: dict[str, Any] = {
+        "proxies": (proxy,) if isinstance(proxy, str) else tuple(proxy),
+        "target": str(keys.pop("name", TaskOptions.name)),
+        "target_models": None if target_models is None else tuple(map(str, target_models)),
     }
-    saved_models = folder.resolve().with_name(f"{folder.name}.components")
-    try:
-        with source.saved(folder, console) as task_keys:
-            keys = {"space": to_plain_space(space, saved_models), "task": task_keys}
-            if saved_models.exists():
-                info(console, f"model objects: {saved_models}")
-            recipe, reason = load_recipe(config, merge(keys, sections), trust_code)
-            return Result(pipeline.run(recipe, folder, console, resume, reason, user), trust_code)
-    except BaseException:
-        if not folder.exists():
-            shutil.rmtree(saved_models, ignore_errors=True)
-        raise
-
-
-def to_plain_space(space: SearchSpace, folder: Path) -> dict[str, Any]:
-    """A search space as plain data but for its ops. Components that are model objects are saved in `folder` first."""
-    specs = []
-    for spec in space.components:
-        if spec.model is not None:
-            saved = folder / spec.name
-            spec.save_model(saved)
-            spec = dataclasses.replace(spec, model=None, tokenizer=None, source=str(saved))
-        specs.append(spec)
-    plain = dataclasses.replace(space, components=tuple(specs)).to_dict()
-    return plain | ({"ops": list(space.ops)} if space.ops else {})
+    with recipe_command(TransferCommand, TRANSFER, {**locals(), "task": keys}, **fields) as options:
+        return transfer_pipeline.run_command(options, make_console(quiet))

@@ -38,7 +38,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     os.environ.setdefault("GOMP_SPINCOUNT", "5000")
     arguments = parser().parse_args(argv)
     try:
-        arguments.run(arguments)
+        arguments.execute(arguments)
     except ManticoreError as error:
         return _print_error(str(error))
     except KeyboardInterrupt:

@@ -6,21 +6,7 @@ from typing import Any
 
 from manticore.cli.options import command
 from manticore.config.commands import AlignCommand
-
-FLAGS = {
-    "--models": "space.components",
-    "--base": "space.base",
-    "--stages": "space.stages",
-    "--text": "text",
-    "--tokens": "align.tokens",
-    "--length": "length",
-    "--steps": "steps",
-    "--projector": "space.projector",
-    "--bypass": "align.bypass",
-    "--rank": "rank",
-    "--seed": "seed",
-    "--out": "out",
-}
+from manticore.config.flags import ALIGN
 
 
 def add(commands: Any) -> None:
@@ -29,7 +15,7 @@ def add(commands: Any) -> None:
         commands,
         "align",
         AlignCommand,
-        FLAGS,
+        ALIGN,
         run,
         "fit the projectors between pretrained models on text, in closed form",
         examples=(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from manticore.cli.options import command
-from manticore.config.commands import CopyCommand, ListCommand, ShowCommand, ValidateCommand
+from manticore.config.tool_commands import CopyCommand, ListCommand, ShowCommand, ValidateCommand
 
 
 def add(commands: Any) -> None:

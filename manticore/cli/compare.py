@@ -5,26 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from manticore.cli.options import command
-from manticore.cli.search import RECIPE_FLAGS
 from manticore.config.commands import CompareCommand
-
-STUDY_FLAGS = {
-    "--seeds": "keys.study.seeds",
-    "--learning-rates": "keys.study.learning_rates",
-    "--workers": "workers",
-    "--out": "out",
-}
-"""Flags of every command that runs trials."""
-
-FLAGS = {
-    "--task": "tasks",
-    **RECIPE_FLAGS,
-    **STUDY_FLAGS,
-    "--baselines": "keys.study.baselines",
-    "--budgets": "keys.study.budgets",
-    "--all-paths": "keys.study.paths",
-    "--path-seeds": "keys.study.path_seeds",
-}
+from manticore.config.flags import COMPARE
 
 
 def add(commands: Any) -> None:
@@ -33,7 +15,7 @@ def add(commands: Any) -> None:
         commands,
         "compare",
         CompareCommand,
-        FLAGS,
+        COMPARE,
         run,
         "compare the hybrid with baselines over seeds, each at its best learning rate, on equal tokens and operations",
         examples=(
@@ -46,12 +28,8 @@ def add(commands: Any) -> None:
 
 
 def run(options: CompareCommand) -> None:
-    """Load a recipe for each task and compare."""
-    from manticore.config.loading import load_command
+    """Compare."""
     from manticore.pipelines import compare
-    from manticore.tasks.catalog import expand_families
     from manticore.utils.console import make_console
 
-    task_keys = [{"task": {"name": name}} for name in expand_families(options.tasks)]
-    recipes = [load_command(options, keys).recipe for keys in task_keys or [{}]]
-    compare.run(recipes, options.out, options.workers, make_console())
+    compare.run_command(options, make_console())

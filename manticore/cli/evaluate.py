@@ -6,16 +6,7 @@ from typing import Any
 
 from manticore.cli.options import command
 from manticore.config.commands import EvaluateCommand
-
-FLAGS = {
-    "hybrid": "hybrid",
-    "--task": "task.name",
-    "--preset": "task.preset",
-    "--data-dir": "task.data_dir",
-    "--batch-size": "run.eval_batch_size",
-    "--json": "json",
-    "--trust-code": "trust_code",
-}
+from manticore.config.flags import EVALUATE
 
 
 def add(commands: Any) -> None:
@@ -24,7 +15,7 @@ def add(commands: Any) -> None:
         commands,
         "evaluate",
         EvaluateCommand,
-        FLAGS,
+        EVALUATE,
         run,
         "score an exported hybrid on a task's test split",
         examples=("manticore evaluate runs/first/hybrid --task lra-listops",),

@@ -6,16 +6,7 @@ from typing import Any
 
 from manticore.cli.options import command
 from manticore.config.commands import ExportCommand
-
-FLAGS = {
-    "run": "folder",
-    "--models": "models",
-    "--base": "base",
-    "--projectors": "projectors",
-    "--path": "path",
-    "--out": "out",
-    "--trust-code": "trust_code",
-}
+from manticore.config.flags import EXPORT
 
 
 def add(commands: Any) -> None:
@@ -24,7 +15,7 @@ def add(commands: Any) -> None:
         commands,
         "export",
         ExportCommand,
-        FLAGS,
+        EXPORT,
         run,
         "write a path of a finished run, or of pretrained models, as a Hugging Face checkpoint",
         examples=(
@@ -38,12 +29,8 @@ def add(commands: Any) -> None:
 
 
 def run(options: ExportCommand) -> None:
-    """Export from a run, or build the path from pretrained models."""
+    """Export."""
     from manticore.pipelines import export
     from manticore.utils.console import make_console
 
-    if options.folder is not None:
-        export.run_from(options.folder, options.path, options.out, make_console(), trust_code=options.trust_code)
-    else:
-        models, path = options.models or (), options.path or ()
-        export.run_manual(models, path, options.out, make_console(), options.base, options.projectors)
+    export.run_command(options, make_console())

@@ -6,21 +6,7 @@ from typing import Any
 
 from manticore.cli.options import command
 from manticore.config.commands import FinetuneCommand
-
-FLAGS = {
-    "hybrid": "hybrid",
-    "--task": "task.name",
-    "--preset": "task.preset",
-    "--data-dir": "task.data_dir",
-    "--out": "out",
-    "--steps": "finetune.steps",
-    "--lr": "finetune.weights.lr",
-    "--batch-size": "finetune.batch_size",
-    "--micro-batch-size": "run.micro_batch_size",
-    "--seed": "run.seed",
-    "--resume": "resume",
-    "--trust-code": "trust_code",
-}
+from manticore.config.flags import FINETUNE
 
 
 def add(commands: Any) -> None:
@@ -29,7 +15,7 @@ def add(commands: Any) -> None:
         commands,
         "finetune",
         FinetuneCommand,
-        FLAGS,
+        FINETUNE,
         run,
         "train an exported hybrid further on a task",
         examples=("manticore finetune runs/first/hybrid --task lra-listops --out runs/longer --steps 2000",),

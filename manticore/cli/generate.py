@@ -7,19 +7,7 @@ from typing import Any
 
 from manticore.cli.options import command
 from manticore.config.commands import GenerateCommand
-
-FLAGS = {
-    "model": "model",
-    "--prompt": "prompt",
-    "--prompt-file": "prompt_file",
-    "--max-new-tokens": "sampling.max_new_tokens",
-    "--temperature": "sampling.temperature",
-    "--top-p": "sampling.top_p",
-    "--top-k": "sampling.top_k",
-    "--num-beams": "sampling.num_beams",
-    "--seed": "sampling.seed",
-    "--trust-code": "trust_code",
-}
+from manticore.config.flags import GENERATE
 
 
 def add(commands: Any) -> None:
@@ -28,7 +16,7 @@ def add(commands: Any) -> None:
         commands,
         "generate",
         GenerateCommand,
-        FLAGS,
+        GENERATE,
         run,
         "continue a text with a language model, printing it as it is generated",
         examples=(
@@ -39,12 +27,10 @@ def add(commands: Any) -> None:
 
 
 def run(options: GenerateCommand) -> None:
-    """Read the prompt and continue it on standard output."""
+    """Continue the prompt on standard output."""
     from manticore.pipelines import generate
-    from manticore.tasks.language.documents import read_text
 
-    prompt = read_text(options.prompt_file) if options.prompt_file is not None else str(options.prompt)
-    generate.run(options.model, prompt, options.sampling, _write, options.trust_code)
+    generate.run_command(options, _write)
     _write("\n")
 
 

@@ -1,20 +1,20 @@
 """Flags from options dataclasses: their types, defaults and help come from the fields.
 
-A command has a table from flags to fields, such as `{"--lr": "finetune.weights.lr", "hybrid": "hybrid"}`. Dots lead
-into nested dataclasses, and a name without dashes is a positional argument. `add_options` adds the flags of a table to
-a parser; `read_options` makes the dataclass from what the user typed. Flags have no defaults of their own.
+A command has a table from flags to fields (`manticore/config/flags.py`). `add_options` adds the flags of a table to a
+parser; `read_options` makes the dataclass from what the user typed. Flags have no defaults of their own.
 """
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import is_dataclass
 from functools import partial
 from pathlib import Path
 from textwrap import fill
 from typing import Any, Literal, NoReturn, TypeVar, get_args, get_origin
 
+from manticore.config.flags import Flags, nested
 from manticore.errors import ManticoreError, UnknownName
 from manticore.utils.fields import (
     KeysOf,
@@ -69,7 +69,7 @@ def command(
     commands: Any,
     name: str,
     kind: type[T],
-    flags: Mapping[str, str],
+    flags: Flags,
     run: Callable[[T], None],
     summary: str,
     examples: Sequence[str],
@@ -99,10 +99,10 @@ def command(
         allow_abbrev=False,
     )
     parser.add_flags = partial(add_options, parser, kind, flags)
-    parser.set_defaults(run=lambda args: run(read_options(args, kind, flags)))
+    parser.set_defaults(execute=lambda args: run(read_options(args, kind, flags)))
 
 
-def add_options(parser: argparse.ArgumentParser, kind: type, flags: Mapping[str, str]) -> None:
+def add_options(parser: argparse.ArgumentParser, kind: type, flags: Flags) -> None:
     """Add the flags of a table to a parser, with the help, type and default of each field of `kind`."""
     for flag, key in flags.items():
         owner, name, default, recipe_key = _find_field(kind, key)
@@ -118,18 +118,9 @@ def add_options(parser: argparse.ArgumentParser, kind: type, flags: Mapping[str,
         parser.add_argument(flag if flag.startswith("-") else key, **settings)
 
 
-def read_options(args: argparse.Namespace, kind: type[T], flags: Mapping[str, str]) -> T:
+def read_options(args: argparse.Namespace, kind: type[T], flags: Flags) -> T:
     """The options that the user typed. Raises ManticoreError if they contradict each other."""
-    values: dict[str, Any] = {}
-    for key in flags.values():
-        value = getattr(args, key)
-        if value is not None:
-            *parents, name = key.split(".")
-            section = values
-            for parent in parents:
-                section = section.setdefault(parent, {})
-            section[name] = value
-    return from_mapping(kind, values, "option")
+    return from_mapping(kind, nested(flags, vars(args)), "option")
 
 
 _REQUIRED = object()
@@ -146,7 +137,8 @@ def _find_field(kind: type, key: str) -> tuple[type, str, Any, str]:
         if keys is None:
             kind, default = hint, field_defaults(kind, default).get(parent)
         else:
-            kind, default, recipe_key = keys.kind, None, ".".join([*parents[depth + 1 :], name])
+            section = [keys.section] if keys.section else []
+            kind, default, recipe_key = keys.kind, None, ".".join([*section, *parents[depth + 1 :], name])
     return kind, name, field_defaults(kind, default).get(name, _REQUIRED), recipe_key
 
 

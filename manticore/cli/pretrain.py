@@ -6,16 +6,7 @@ from typing import Any
 
 from manticore.cli.options import command
 from manticore.config.commands import PretrainCommand
-
-FLAGS = {
-    "--config": "config",
-    "--text": "text",
-    "--tokenizer": "tokenizer",
-    "--decontaminate": "decontaminate",
-    "--out": "out",
-    "--resume": "resume",
-    "--set": "overrides",
-}
+from manticore.config.flags import PRETRAIN
 
 
 def add(commands: Any) -> None:
@@ -24,7 +15,7 @@ def add(commands: Any) -> None:
         commands,
         "pretrain",
         PretrainCommand,
-        FLAGS,
+        PRETRAIN,
         run,
         "train a small language model on your text, as a component for later searches",
         examples=(
@@ -36,12 +27,8 @@ def add(commands: Any) -> None:
 
 
 def run(options: PretrainCommand) -> None:
-    """Load the recipe and train."""
-    from manticore.config.loading import from_dotted, read_yaml
-    from manticore.config.pretrain import pretrain_recipe
+    """Pretrain."""
     from manticore.pipelines import pretrain
-    from manticore.utils import assets
     from manticore.utils.console import make_console
 
-    recipe = pretrain_recipe([read_yaml(assets.find("configs", options.config)), from_dotted(options.overrides)])
-    pretrain.run(recipe, options, make_console())
+    pretrain.run_command(options, make_console())

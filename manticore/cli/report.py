@@ -6,8 +6,7 @@ from typing import Any
 
 from manticore.cli.options import command
 from manticore.config.commands import ReportCommand
-
-FLAGS = {"folder": "folder"}
+from manticore.config.flags import REPORT
 
 
 def add(commands: Any) -> None:
@@ -16,7 +15,7 @@ def add(commands: Any) -> None:
         commands,
         "report",
         ReportCommand,
-        FLAGS,
+        REPORT,
         run,
         "write the report page of a search, a comparison or a transfer again",
         examples=("manticore report runs/first",),
@@ -25,14 +24,6 @@ def add(commands: Any) -> None:
 
 def run(options: ReportCommand) -> None:
     """Write the page and print where it is."""
-    from manticore.experiment.run_dir import finished_run
-    from manticore.report.run.page import write_run_report
-    from manticore.report.run.reading import read_run
-    from manticore.report.study.page import write_study_report
-    from manticore.report.transfer.page import write_transfer_report
+    from manticore.pipelines import report
 
-    for file, write in {"comparison.json": write_study_report, "transfer.json": write_transfer_report}.items():
-        if (options.folder / file).exists():
-            print(write(options.folder))
-            return
-    print(write_run_report(read_run(finished_run(options.folder).root)))
+    print(report.run(options.folder))

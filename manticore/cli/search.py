@@ -2,35 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 from manticore.cli.options import command
 from manticore.config.commands import SearchCommand
-
-RECIPE_FLAGS = {
-    "--models": "keys.space.components",
-    "--config": "config",
-    "--space": "space",
-    "--preset": "keys.task.preset",
-    "--base": "keys.space.base",
-    "--strategy": "keys.search.strategy",
-    "--topology": "keys.space.topology",
-    "--projector": "keys.space.projector",
-    "--stages": "keys.space.stages",
-    "--data-dir": "keys.task.data_dir",
-    "--set": "overrides",
-    "--trust-code": "trust_code",
-}
-"""Flags of every command that runs recipes."""
-
-FLAGS = {
-    "--task": "keys.task.name",
-    **RECIPE_FLAGS,
-    "--seed": "keys.run.seed",
-    "--out": "out",
-    "--resume": "resume",
-}
+from manticore.config.flags import SEARCH
 
 
 def add(commands: Any) -> None:
@@ -39,7 +15,7 @@ def add(commands: Any) -> None:
         commands,
         "search",
         SearchCommand,
-        FLAGS,
+        SEARCH,
         run,
         "search for the best hybrid on a task, fine-tune it, compare it and export it",
         examples=(
@@ -53,16 +29,8 @@ def add(commands: Any) -> None:
 
 
 def run(options: SearchCommand) -> None:
-    """Load the recipe and run it."""
-    from manticore.config.loading import load_command
-    from manticore.experiment.run_dir import unused_run_dir
+    """Search."""
     from manticore.pipelines import search
     from manticore.utils.console import make_console
 
-    saved = options.out / "recipe.yaml" if options.resume and options.out else None
-    named = options.config or options.space or options.keys.keys() & {"space", "task"}
-    if saved is not None and saved.exists() and not named:
-        options = replace(options, config=str(saved))
-    recipe, reason = load_command(options)
-    out = options.out or unused_run_dir(f"{recipe.task.name}-{'+'.join(recipe.space.names)}")
-    search.run(recipe, out, make_console(), options.resume, reason)
+    search.run_command(options, make_console())

@@ -2,22 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
-from manticore.cli.compare import STUDY_FLAGS
 from manticore.cli.options import command
-from manticore.cli.search import RECIPE_FLAGS
 from manticore.config.commands import TransferCommand
-
-FLAGS = {
-    "--proxy": "proxies",
-    "--task": "target",
-    "--target-models": "target_models",
-    "--search-target": "search_target",
-    **RECIPE_FLAGS,
-    **STUDY_FLAGS,
-}
+from manticore.config.flags import TRANSFER
 
 
 def add(commands: Any) -> None:
@@ -26,7 +15,7 @@ def add(commands: Any) -> None:
         commands,
         "transfer",
         TransferCommand,
-        FLAGS,
+        TRANSFER,
         run,
         "search on cheap proxy tasks, use the path on a target task, and measure how well the proxies predict it",
         examples=(
@@ -42,16 +31,8 @@ def add(commands: Any) -> None:
 
 
 def run(options: TransferCommand) -> None:
-    """Load a recipe for each proxy and for the target, and transfer."""
-    from manticore.config.loading import load_command
+    """Transfer."""
     from manticore.pipelines import transfer
-    from manticore.tasks.catalog import expand_families
     from manticore.utils.console import make_console
 
-    task_keys = {key: value for key, value in options.keys.get("task", {}).items() if key != "data_dir"}
-    generated = replace(options, keys={**options.keys, "task": task_keys})
-    proxies = [load_command(generated, {"task": {"name": name}}).recipe for name in expand_families(options.proxies)]
-    # A base is named among the proxies' models; on the target it is the component at the same index.
-    models = {"space": {"components": list(options.target_models), "base": None}} if options.target_models else {}
-    target = load_command(options, {"task": {"name": options.target}, **models}).recipe
-    transfer.run(proxies, target, options.out, options.workers, make_console(), options.search_target)
+    transfer.run_command(options, make_console())

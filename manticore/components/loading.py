@@ -16,6 +16,7 @@ from manticore.components.catalog import CATALOG
 from manticore.components.component import Component
 from manticore.components.families import families, family_of
 from manticore.components.gguf import unpack_gguf
+from manticore.components.sources import check_component
 from manticore.components.spec import BlockSize, ComponentSpec
 from manticore.components.tokenizers import check_vocab_size, read_tokenizer
 from manticore.components.weight_checks import check_weights, pickled_weights
@@ -24,10 +25,13 @@ from manticore.utils import assets
 from manticore.utils.hub import hub_answers
 
 HUB_ADVICE = (
-    "give a local folder (--models /path/to/model,...), point HF_HOME at a cache that has it, "
-    "or train from scratch on a task with its own vocabulary (--task lra-listops)"
+    "give a local folder in its place, take a model that is shipped (gpt-neo-nano, mamba-nano), or point HF_HOME at a "
+    "cache that has it"
 )
 """Advice for error messages if the hub cannot be reached."""
+
+SCRATCH_ADVICE = "; an alias is built from scratch on a task with its own vocabulary, such as lra-listops"
+"""Advice to add for an alias, which needs no weights on such a task."""
 
 
 @dataclass(frozen=True)
@@ -76,10 +80,7 @@ def load(spec: ComponentSpec, scratch: Scratch | None = None) -> Component:
     if folder is not None:
         _check_folder(folder)
         return _read(spec.name, str(folder), None, label=spec.source)
-    if entry is None and ("/" not in spec.source or spec.source.startswith((".", "/", "~"))):
-        if "/" in spec.source:
-            raise ManticoreError(f"no such model folder: {spec.source}")
-        raise UnknownName("model", spec.source, [*CATALOG, *assets.names("models")])
+    check_component(spec.source)
     source, revision = (entry.source, entry.revision) if entry else (spec.source, None)
     return _read(spec.name, source, spec.revision or revision)
 
@@ -177,7 +178,8 @@ def _read(name: str, source: str, revision: str | None, label: str | None = None
         if Path(source).is_dir():
             raise ManticoreError(f"{source} cannot be read as a Hugging Face model ({reason})") from None
         at = f" at revision {revision[:12]}" if revision else ""
-        raise ManticoreError(f"cannot get '{source}'{at} from the hub or its cache; {HUB_ADVICE}") from None
+        advice = HUB_ADVICE + (SCRATCH_ADVICE if source in {entry.source for entry in CATALOG.values()} else "")
+        raise ManticoreError(f"cannot get '{source}'{at} from the hub or its cache; {advice}") from None
     tokenizer = read_tokenizer(source, options)
     if tokenizer is not None:
         check_vocab_size(tokenizer, model.get_input_embeddings().num_embeddings, name)

@@ -1,21 +1,24 @@
 """The options of every command. The flags of the command line, their types, defaults and help come from these fields.
 
-Options that a command shares with recipes are sections of a recipe here too, so defaults and help exist once.
+Options that a command shares with recipes are sections of a recipe here too, so defaults and help exist once. Models
+and folders that do not exist are refused here, before torch is imported.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
+from manticore.components.sources import check_component, check_folder, check_model, check_text
 from manticore.config.generate import SamplingOptions
 from manticore.config.recipe import Recipe
 from manticore.config.sections import AlignOptions, FinetuneOptions, RunOptions
 from manticore.errors import ManticoreError
 from manticore.nas.space import SearchSpace
 from manticore.tasks.options import TaskOptions
-from manticore.utils.fields import Checked, KeysOf, NonNegativeInt, PositiveFloat, PositiveInt, Range, Repeated
+from manticore.utils.fields import Checked, KeysOf, NonNegativeInt, PositiveInt, Range, Repeated
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,11 +34,21 @@ class RecipeCommand(Checked):
     keys: Annotated[dict[str, Any], KeysOf(Recipe)] = field(default_factory=dict)
     """Recipe keys that have their own flags."""
 
+    defaults: Annotated[dict[str, Any], KeysOf(Recipe)] = field(default_factory=dict)
+    """Recipe keys that the recipe itself overrides."""
+
     overrides: Annotated[tuple[str, ...], Repeated("KEY=VALUE")] = ()
     """Any recipe key, such as search.steps=1000; may be repeated. manticore show recipe lists the keys."""
 
     trust_code: bool = False
     """Import the ops that the search space names by import path (package.module:Name), which runs their code."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        space = self.keys.get("space")
+        for component in space.get("components", ()) if isinstance(space, Mapping) else ():
+            if isinstance(component, str):
+                check_component(component)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,6 +128,10 @@ class PretrainCommand(Checked):
     overrides: Annotated[tuple[str, ...], Repeated("KEY=VALUE")] = ()
     """Any key of the recipe, such as steps=100; may be repeated."""
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_text(self.text)
+
 
 @dataclass(frozen=True, kw_only=True)
 class AlignCommand(Checked):
@@ -125,6 +142,12 @@ class AlignCommand(Checked):
 
     text: tuple[Path, ...]
     """Text to fit on: .txt, .jsonl or .parquet, other files as UTF-8, or folders of such files."""
+
+    stages: PositiveInt | None = None
+    """Number of stages; a set fits hybrids of this number only. Default: that of the recipe of --for-task."""
+
+    for_task: str = "text"
+    """Task whose recipe sets the number of stages (manticore ls tasks)."""
 
     align: AlignOptions = AlignOptions()
     """The fit."""
@@ -153,23 +176,34 @@ class AlignCommand(Checked):
         super().__post_init__()
         if not self.align.tokens:
             raise ManticoreError("--tokens must be a whole number of at least 1, got 0")
+        for spec in self.space.components:
+            if spec.model is None:
+                check_component(spec.source)
 
 
 @dataclass(frozen=True, kw_only=True)
-class FinetuneCommand(Checked):
+class ModelCommand(Checked):
+    """A command that trains or scores a model on a task. Keys of the task that are not set are those of its run."""
+
+    task: Annotated[dict[str, Any], KeysOf(TaskOptions, "task")] = field(default_factory=dict)
+    """Keys of the task that have their own flags. Default: the task that the model was trained on."""
+
+    run: RunOptions = RunOptions()
+    """Machine, seed and bookkeeping."""
+
+    overrides: Annotated[tuple[str, ...], Repeated("KEY=VALUE")] = ()
+    """Any recipe key of the sections task and run, and finetune of finetune, such as task.test=500; may be repeated."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class FinetuneCommand(ModelCommand):
     """`manticore finetune`."""
 
     hybrid: Path
     """Exported folder, or run folder."""
 
-    task: TaskOptions = TaskOptions()
-    """The task."""
-
     finetune: FinetuneOptions = FinetuneOptions()
     """The training."""
-
-    run: RunOptions = RunOptions()
-    """Machine, seed and bookkeeping."""
 
     out: Path
     """Folder for the trained hybrid."""
@@ -180,25 +214,29 @@ class FinetuneCommand(Checked):
     trust_code: bool = False
     """Run the code that the hybrid's folder holds for ops and other parts of your own."""
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_folder(self.hybrid, "finetune trains a run folder or an exported folder")
+
 
 @dataclass(frozen=True, kw_only=True)
-class EvaluateCommand(Checked):
+class EvaluateCommand(ModelCommand):
     """`manticore evaluate`."""
 
-    hybrid: Path
-    """Exported folder, or run folder."""
-
-    task: TaskOptions = TaskOptions()
-    """The task."""
-
-    run: RunOptions = RunOptions()
-    """Machine and bookkeeping."""
+    model: str
+    """Exported folder, run folder, or a component (manticore ls models)."""
 
     json: Path | None = None
     """File for the scores as JSON."""
 
     trust_code: bool = False
     """Run the code that the hybrid's folder holds for ops and other parts of your own."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.json is not None and self.json.is_dir():
+            raise ManticoreError(f"{self.json} is a folder; --json needs a file")
+        check_model(self.model)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -224,13 +262,14 @@ class GenerateCommand(Checked):
         super().__post_init__()
         if (self.prompt is None) == (self.prompt_file is None):
             raise ManticoreError("give one of --prompt TEXT and --prompt-file FILE")
+        check_model(self.model)
 
 
 @dataclass(frozen=True, kw_only=True)
 class ExportCommand(Checked):
     """`manticore export`."""
 
-    folder: Path | None = None
+    run: Path | None = None
     """Run folder."""
 
     models: tuple[str, ...] | None = None
@@ -245,6 +284,9 @@ class ExportCommand(Checked):
     path: tuple[str, ...] | None = None
     """Component of each stage. Default: the path that the run exported."""
 
+    trained: bool = True
+    """The weights after fine-tuning, where the run has trained the path by itself; otherwise those of the search."""
+
     out: Path
     """Folder for the checkpoint; must not exist."""
 
@@ -253,13 +295,19 @@ class ExportCommand(Checked):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if (self.folder is None) == (self.models is None):
+        if (self.run is None) == (self.models is None):
             raise ManticoreError("export takes one of a run folder and --models")
         for flag in ("base", "projectors"):
             if self.models is None and getattr(self, flag) is not None:
                 raise ManticoreError(f"--{flag} goes with --models; a run has its {flag} already")
         if self.models is not None and self.path is None:
             raise ManticoreError("--models needs --path: the component of each stage")
+        if self.run is None and not self.trained:
+            raise ManticoreError("--no-trained goes with a run; pretrained models have no weights of a search")
+        if self.run is not None:
+            check_folder(self.run, "export takes the folder of a finished search, or --models and --path")
+        for model in self.models or ():
+            check_component(model)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -269,94 +317,6 @@ class ReportCommand(Checked):
     folder: Path
     """Run folder, or the --out of compare or transfer."""
 
-
-@dataclass(frozen=True, kw_only=True)
-class DataCommand(Checked):
-    """`manticore data`."""
-
-    task: TaskOptions
-    """The task."""
-
-    out: Path
-    """Folder for the files."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class BenchCommand(Checked):
-    """`manticore bench`."""
-
-    benchmark: Literal["kernels", "search"]
-    """What to time."""
-
-    case: tuple[str, ...] | None = None
-    """kernels: names of cases. Default: all."""
-
-    quick: bool = False
-    """Tiny sizes: a check that the benchmark runs, not a measurement."""
-
-    repeats: PositiveInt = 5
-    """Number of timed runs of each implementation."""
-
-    budget: PositiveFloat = 60.0
-    """kernels: seconds after which an implementation is not run again."""
-
-    threads: PositiveInt | None = None
-    """Number of CPU threads. Default: torch's choice."""
-
-    width: Annotated[int, Range(least=8)] = 256
-    """search: features of the stream."""
-
-    layers: Annotated[int, Range(least=4)] = 8
-    """search: layers of the GPT-Neo component."""
-
-    batch: PositiveInt = 4
-    """search: sequences in a batch."""
-
-    length: Annotated[int, Range(least=8)] = 512
-    """search: tokens of a sequence."""
-
-    device: Literal["cpu", "cuda"] = "cpu"
-    """search: device."""
-
-    json: Path | None = None
-    """File for the numbers as JSON."""
-
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.json is not None and not self.json.parent.is_dir():
-            raise ManticoreError(f"--json {self.json}: there is no folder {self.json.parent}")
-
-
-@dataclass(frozen=True, kw_only=True)
-class ListCommand(Checked):
-    """`manticore ls`."""
-
-    kind: Literal["models", "tasks", "spaces", "projectors", "configs"] | None = None
-    """What to list. Default: everything."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class ShowCommand(Checked):
-    """`manticore show`."""
-
-    name: str
-    """Model, task, search space, projector set or recipe; or the word recipe, for all recipe keys."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class CopyCommand(Checked):
-    """`manticore cp`."""
-
-    name: str
-    """Search space, projector set, recipe or model (manticore ls)."""
-
-    dest: Path
-    """File or folder to write; must not exist."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class ValidateCommand(Checked):
-    """`manticore validate`."""
-
-    file: Path
-    """YAML file of a recipe or search space, or a projector set."""
+        check_folder(self.folder, "report takes a run folder, or the --out of compare or transfer")

@@ -10,13 +10,13 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import yaml
 
-from manticore.alignment.projector_set import read_projector_config
+from manticore.alignment.projector_set import check_stages, read_projector_config
 from manticore.components.context_length import context_length
-from manticore.config.commands import RecipeCommand
+from manticore.config.commands import ModelCommand, RecipeCommand
 from manticore.config.recipe import Recipe
 from manticore.errors import BadFile, ManticoreError, UnknownName
 from manticore.nas.space import SearchSpace
@@ -24,7 +24,7 @@ from manticore.tasks.catalog import task_info
 from manticore.tasks.options import TaskOptions, choose_preset
 from manticore.tasks.task import task_infos
 from manticore.utils import assets
-from manticore.utils.fields import from_mapping
+from manticore.utils.fields import field_types, from_mapping
 
 
 class _Loader(yaml.SafeLoader):
@@ -123,7 +123,12 @@ def read_recipe(file: Path, trust_code: bool = False) -> Recipe:
     return replace(recipe, space=recipe.space.with_code(trust_code))
 
 
-def load_recipe(config: str | Path | None, flags: Mapping[str, Any], trust_code: bool = False) -> LoadedRecipe:
+def load_recipe(
+    config: str | Path | None,
+    flags: Mapping[str, Any],
+    defaults: Mapping[str, Any] | None = None,
+    trust_code: bool = False,
+) -> LoadedRecipe:
     """The recipe of a file with flags over it.
 
     The preset `auto` is replaced by the one that it selects on this machine, so that the recipe is the same on another.
@@ -131,6 +136,7 @@ def load_recipe(config: str | Path | None, flags: Mapping[str, Any], trust_code:
     Args:
         config: name or path of a recipe file; None: the task's own, if there is one.
         flags: nested mappings, as in a recipe file.
+        defaults: the same; the file overrides them.
         trust_code: import the ops that the search space names by import path.
 
     Raises as `resolve` and `SearchSpace.with_code` do, and ManticoreError for a file that cannot be read.
@@ -140,7 +146,7 @@ def load_recipe(config: str | Path | None, flags: Mapping[str, Any], trust_code:
         config = default_config(str(task.get("name", TaskOptions.name)))
     values = {} if config is None else read_yaml(assets.find("configs", config))
     preset, reason = choose_preset(task.get("preset") or _task_keys(values).get("preset") or "auto")
-    recipe = resolve([values, flags], preset)
+    recipe = resolve([defaults or {}, values, flags], preset)
     limits = map(context_length, recipe.space.components)
     options = fit_to_context(replace(recipe.task, preset=preset), limits)
     space = _with_projector_options(recipe).with_code(trust_code)
@@ -161,8 +167,39 @@ def load_command(command: RecipeCommand, more: Mapping[str, Any] | None = None) 
         if "components" in keys.get("space", {}):
             raise ManticoreError("--models and --space both name the components; give one of them")
         keys = merge({"space": SearchSpace.load(assets.find("spaces", command.space)).to_dict()}, keys)
-    overrides = from_dotted(command.overrides)
-    return load_recipe(command.config, merge(merge(keys, more or {}), overrides), command.trust_code)
+    flags = merge(merge(keys, more or {}), from_dotted(command.overrides))
+    return load_recipe(command.config, flags, command.defaults, command.trust_code)
+
+
+Command = TypeVar("Command", bound=ModelCommand)
+
+
+def with_overrides(command: Command) -> Command:
+    """A command on a model with its `--set` over its sections.
+
+    Raises UnknownName for a section or a key that does not exist, and ManticoreError for a wrong value.
+    """
+    values, kinds = from_dotted(command.overrides), field_types(type(command))
+    sections = {name: kinds[name] for name in ("task", "finetune", "run") if name in kinds}
+    changed: dict[str, Any] = {}
+    for name, keys in values.items():
+        if name not in sections:
+            raise UnknownName("recipe section of this command", name, sections)
+        if not isinstance(keys, Mapping):
+            raise ManticoreError(f"recipe key '{name}' has keys of its own; set one, such as --set {name}.KEY=VALUE")
+        current = getattr(command, name)
+        if isinstance(current, Mapping):  # the keys of a task, of which others are not known yet
+            changed[name] = merge(current, keys)
+        else:
+            changed[name] = from_mapping(kinds[name], keys, "recipe key", f"{name}.", current)
+    return replace(command, **changed)
+
+
+def stages_for(task: str) -> int:
+    """Number of stages in the recipe of a task; the default number for a task without a recipe."""
+    config = default_config(task)
+    space = {} if config is None else read_yaml(assets.find("configs", config)).get("space", {})
+    return int(space.get("stages", SearchSpace.stages))
 
 
 def default_config(task: str) -> str | None:
@@ -190,6 +227,7 @@ def _with_projector_options(recipe: Recipe) -> SearchSpace:
     projector: dict[str, Any] = {"kind": space.projector, "bypass": align.bypass}
     if align.projectors is not None:
         config = read_projector_config(assets.find("projectors", align.projectors))
+        check_stages(align.projectors, config["stages"], space.stages)
         projector = {"bypass": False, **config["projector"]}
         if space.projector not in (SearchSpace.projector, projector["kind"]):
             return space  # the set does not fit; `ProjectorSet.check` reports it later

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,9 @@ from torch import nn
 from manticore.config.recipe import Recipe
 from manticore.errors import BadFile, ManticoreError
 from manticore.utils.io import atomic_write, read_json, slug, write_json
+
+MAX_NAME = 100
+"""Longest name of a folder that is made of names of components."""
 
 
 @dataclass(frozen=True)
@@ -178,7 +182,14 @@ def finished_run(run: Path) -> RunDir:
 
 def unused_run_dir(stem: str) -> Path:
     """`runs/<stem>`, or the first of `runs/<stem>-2`, ... that is not taken."""
+    return unused_folder(Path("runs"), stem)
+
+
+def unused_folder(parent: Path, stem: str) -> Path:
+    """`<parent>/<stem>`, or the first of `<stem>-2`, ... that is not taken. A long name is cut, and a hash added."""
+    if len(stem) > MAX_NAME:
+        stem = f"{stem[:MAX_NAME]}-{hashlib.blake2b(stem.encode(), digest_size=4).hexdigest()}"
     number = 1
-    while (path := Path("runs") / (stem if number == 1 else f"{stem}-{number}")).exists():
+    while (path := parent / (stem if number == 1 else f"{stem}-{number}")).exists():
         number += 1
     return path

@@ -14,7 +14,12 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
-from manticore.components.context_length import TASK_ADVICE, check_context_length, hybrid_context_lengths
+from manticore.components.context_length import (
+    TASK_ADVICE,
+    check_context_length,
+    component_context_length,
+    hybrid_context_lengths,
+)
 from manticore.components.loading import load
 from manticore.components.spec import SKIP, ComponentSpec
 from manticore.components.tokenizers import check_vocab_size, read_tokenizer
@@ -50,6 +55,15 @@ def is_hybrid(path: Path) -> bool:
     return isinstance(config, dict) and config.get("model_type") == HybridConfig.model_type
 
 
+def check_config_exists(path: Path) -> None:
+    """Raises ManticoreError unless a folder, or the hybrid of a run folder, has a config.json."""
+    if (hybrid_folder(path) / "config.json").exists():
+        return
+    if (path / "recipe.yaml").exists():
+        raise ManticoreError(f"the run in {path} is not finished; continue it: manticore search --out {path} --resume")
+    raise ManticoreError(f"{path} holds no hybrid: there is no config.json in it")
+
+
 def load_hybrid(path: Path, trust_code: bool = False) -> PreTrainedModel:
     """Load a hybrid from an exported folder or a run folder, with the head that it was exported with, in float32.
 
@@ -59,9 +73,8 @@ def load_hybrid(path: Path, trust_code: bool = False) -> PreTrainedModel:
 
     Raises ManticoreError if the folder has no hybrid, or one with an invalid configuration or damaged weights.
     """
+    check_config_exists(path)
     folder = hybrid_folder(path)
-    if not (folder / "config.json").exists():
-        raise ManticoreError(f"{path} holds no hybrid: there is no config.json in it")
     if not (folder / "model.safetensors").exists() and not any(folder.glob("*.safetensors.index.json")):
         pickle = pickled_weights(folder)
         content = f"it holds pickled weights ({pickle}), which are never read" if pickle else "it holds no weights"
@@ -122,8 +135,40 @@ def load_hybrid_task(path: Path, model: PreTrainedModel, options: TaskOptions) -
     return task
 
 
+def load_for_task(source: str, options: TaskOptions, trust_code: bool = False) -> tuple[PreTrainedModel, Task]:
+    """Load a model and a task for it: a hybrid, or a component, which reads text with its own tokenizer.
+
+    Args:
+        source: exported folder, run folder, or a component: alias, hub id or local folder.
+        options: task and its data.
+        trust_code: run the code in a hybrid's folder for ops and other parts that this process does not have.
+
+    Raises as `load_hybrid` and `load_hybrid_task` do, and ManticoreError for a component on a task with labels.
+    """
+    path = Path(source).expanduser()
+    if is_hybrid(path) or (path.is_dir() and not (path / "config.json").exists()):
+        model = load_hybrid(path, trust_code)
+        return model, load_hybrid_task(path, model, options)
+    component = load(ComponentSpec(source, init="pretrained"))
+    task = load_task(fit_to_context(options, [component_context_length(component)]))
+    if not task.is_language_modeling:
+        raise ManticoreError(
+            f"{source} is a language model without a head for {task.name}; name a task of text, such as --task text"
+        )
+    return component.model, task.with_tokenizer(component.tokenizer, owner=source)
+
+
 def _check_task(model: PreTrainedModel, task: Task) -> None:
-    vocab_size, labels = model.config.vocab_size, model.config.num_labels
+    vocab_size, labels, head = model.config.vocab_size, model.config.num_labels, head_of(model)
+    if head == "lm" and not task.is_language_modeling:
+        raise ManticoreError(
+            f"this hybrid is a language model, and {task.name} has labels; name a task of text, such as --task text"
+        )
+    if head != "lm" and task.is_language_modeling:
+        own = str(getattr(model.config, "task", None) or TaskOptions.name).partition("@")[0]
+        raise ManticoreError(
+            f"this hybrid predicts labels, and {task.name} is a task of text; name its own task, such as --task {own}"
+        )
     if task.is_language_modeling:
         check_vocab_size(task.tokenizer, vocab_size, "this hybrid")
     elif vocab_size != task.vocabulary.size or labels != task.num_labels:
@@ -131,8 +176,8 @@ def _check_task(model: PreTrainedModel, task: Task) -> None:
             f"this hybrid reads {vocab_size} token ids and has {labels} labels; "
             f"{task.name} has {task.vocabulary.size} and {task.num_labels}"
         )
-    if head_of(model) != task.kind:
-        raise ManticoreError(f"this hybrid has the head of kind '{head_of(model)}'; {task.name} needs '{task.kind}'")
+    if head != task.kind:
+        raise ManticoreError(f"this hybrid has the head of kind '{head}'; {task.name} needs '{task.kind}'")
     limits = hybrid_context_lengths(model.config)
     check_context_length(limits, task.max_length, f"a sequence of {task.name}", TASK_ADVICE)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, replace
-from pathlib import Path
 
 import torch
 from rich.console import Console
@@ -15,6 +14,7 @@ from manticore.alignment.projector_set import ProjectorSet
 from manticore.alignment.refine import refine
 from manticore.components import load
 from manticore.config.commands import AlignCommand
+from manticore.config.loading import stages_for
 from manticore.config.sections import RunOptions
 from manticore.errors import ManticoreError
 from manticore.experiment.environment import setup_hardware
@@ -22,6 +22,7 @@ from manticore.nas.projectors import check_projector
 from manticore.nas.selection.path_scores import path_losses
 from manticore.nas.supernet import Supernet
 from manticore.report.model_card import fit_table, projector_card
+from manticore.tasks.catalog import tasks
 from manticore.tasks.language.documents import read_texts
 from manticore.tasks.task import HeadSpec
 from manticore.utils.console import info
@@ -30,7 +31,7 @@ MAX_PATHS = 64
 """Largest number of paths for which all are scored before and after alignment."""
 
 
-def run(options: AlignCommand, console: Console) -> Path:
+def run(options: AlignCommand, console: Console) -> ProjectorSet:
     """Fit the projectors, print the quality of the fit, and write the set to `options.out`.
 
     Raises ManticoreError, before anything is written, if a model or text cannot be used, or if the folder exists.
@@ -39,7 +40,12 @@ def run(options: AlignCommand, console: Console) -> Path:
         raise ManticoreError(f"{options.out} exists; choose another folder")
     # A set has projectors for every donor at every stage, so that it fits any space of these components and cuts.
     space = replace(
-        options.space, projector_options=options.projector_options, ops=(), stage_candidates={}, shared_stages=()
+        options.space,
+        stages=options.stages or stages_of(options.for_task),
+        projector_options=options.projector_options,
+        ops=(),
+        stage_candidates={},
+        shared_stages=(),
     )
     check_projector(space.projector, space.projector_options)
     texts = [text for path in options.text for text in read_texts(path)]
@@ -71,8 +77,20 @@ def run(options: AlignCommand, console: Console) -> Path:
         fits=[asdict(fit) for fit in fits],
     )
     folder = projectors.save(options.out, projector_card(projectors, fits, losses, files))
-    info(console, f"{folder}: a projector set of {' and '.join(space.names)}, base {base}")
-    return folder
+    models = ",".join(spec.source or spec.name for spec in space.components)
+    info(console, f"{folder}: a projector set of {' and '.join(space.names)}, base {base}, for {space.stages} stages")
+    info(
+        console,
+        f"use it: manticore search --models {models} --stages {space.stages} --task {options.for_task} "
+        f"--set align.projectors={folder}",
+    )
+    return replace(projectors, folder=folder)
+
+
+def stages_of(task: str) -> int:
+    """Number of stages in the recipe of a task. Raises UnknownName for a task that does not exist."""
+    _ = tasks[task.partition("@")[0]]
+    return stages_for(task)
 
 
 def mean_mixed_loss(supernet: Supernet, batches: Sequence[CalibrationBatch]) -> float | None:

@@ -158,20 +158,37 @@ def copy(name: str, dest: Path) -> Path:
     return dest
 
 
-def validate(file: Path) -> str:
-    """Check a YAML file or a projector set, and say what it is. Raises BadFile or another ManticoreError."""
-    if file.is_dir() or (not file.exists() and str(file) in assets.names("projectors")):
-        return _validate_projector_set(assets.find("projectors", file))
+def validate(source: Path | str) -> str:
+    """Check a recipe, a search space or a projector set, by name or path, and say what it is.
+
+    Raises UnknownName, BadFile or another ManticoreError.
+    """
+    file = _find(source)
+    if file.is_dir():
+        return _validate_projector_set(file)
     from manticore.config.loading import read_yaml
 
     values = read_yaml(file)
     check = _check_space if "components" in values else _check_pretraining if "family" in values else _check_recipe
     try:
-        return f"{file}: {check(values)}"
+        return f"{source}: {check(values)}"
     except BadFile:
         raise
     except ManticoreError as error:
         raise BadFile(file, str(error)) from None
+
+
+def _find(source: Path | str) -> Path:
+    """The file or folder of an asset, or of a path."""
+    kinds = ("configs", "spaces", "projectors")
+    path, shipped = Path(source), {name: kind for kind in kinds for name in assets.names(kind)}
+    if path.exists():
+        return path
+    if str(source) in shipped:
+        return assets.find(shipped[str(source)], str(source))
+    if path.suffix in (".yaml", ".yml", ".json") or path.is_absolute() or str(source).startswith("."):
+        raise ManticoreError(f"no such file or folder: {source}")
+    raise UnknownName("recipe, search space or projector set", str(source), shipped)
 
 
 def _check_space(values: dict[str, Any]) -> str:

@@ -9,6 +9,8 @@ from pathlib import Path
 from rich.console import Console
 
 from manticore import __version__
+from manticore.config.commands import CompareCommand
+from manticore.config.loading import load_command
 from manticore.config.recipe import Recipe
 from manticore.experiment.environment import environment_info, setup_hardware
 from manticore.report.study.page import write_study_report
@@ -16,13 +18,21 @@ from manticore.report.study.summary import BUDGETS
 from manticore.report.study.tables import study_markdown, task_table
 from manticore.results.study import StudyResult, TaskResult
 from manticore.studies.aggregate import conclusions, task_result
+from manticore.studies.estimate import print_comparison_estimate
 from manticore.studies.preflight import apply_exclusions, check_study_dir, dry_run, excluded_baselines, make_scheduler
 from manticore.studies.scheduler import run_rounds
 from manticore.studies.study import Study
-from manticore.tasks.catalog import load_task
+from manticore.tasks.catalog import expand_families, load_task
 from manticore.training.metrics import metrics
 from manticore.utils.console import info
 from manticore.utils.io import write_text
+
+
+def run_command(options: CompareCommand, console: Console) -> StudyResult:
+    """Load a recipe for each task of a command and compare. Raises as `run` does."""
+    task_keys = [{"task": {"name": name}} for name in expand_families(options.tasks)]
+    recipes = [load_command(options, keys).recipe for keys in task_keys or [{}]]
+    return run(recipes, options.out, options.workers, console)
 
 
 def run(recipes: Sequence[Recipe], out: Path, workers: int, console: Console) -> StudyResult:
@@ -50,6 +60,7 @@ def run(recipes: Sequence[Recipe], out: Path, workers: int, console: Console) ->
         Study(apply_exclusions(exp, console), task.fingerprint(), metrics[task.metric])
         for exp, task in zip(experiments, tasks, strict=True)
     ]
+    print_comparison_estimate(experiments, studies, console)
     outcomes = run_rounds([study.plan() for study in studies], scheduler.run)
     scheduler.cleanup()
 

@@ -1,13 +1,14 @@
-"""`manticore evaluate`: score an exported hybrid on the test split of a task."""
+"""`manticore evaluate`: score a hybrid or a component on the test split of a task."""
 
 from __future__ import annotations
 
 from rich.console import Console
 
 from manticore.config.commands import EvaluateCommand
-from manticore.errors import ManticoreError
+from manticore.config.loading import with_overrides
 from manticore.experiment.environment import setup_hardware
-from manticore.export.load import load_hybrid, load_hybrid_task
+from manticore.export.load import load_for_task
+from manticore.export.own_task import task_options
 from manticore.training.metrics import metrics
 from manticore.training.scoring import Score, score
 from manticore.utils.console import info
@@ -15,15 +16,14 @@ from manticore.utils.io import write_json
 
 
 def run(options: EvaluateCommand, console: Console) -> Score:
-    """Score a hybrid, print the score and return it.
+    """Score a model, print the score and return it. The task is the model's own, unless another is named.
 
-    Raises ManticoreError if the folder has no hybrid, or if the task does not fit it; see `load_hybrid_task`.
+    Raises ManticoreError if there is no such model, or if the task does not fit it; see `load_for_task`.
     """
-    if options.json is not None and options.json.is_dir():
-        raise ManticoreError(f"{options.json} is a folder; --json needs a file")
+    options = with_overrides(options)
+    task_settings = task_options(options.model, options.task)
     machine = setup_hardware(options.run)
-    model = load_hybrid(options.hybrid, options.trust_code)
-    task = load_hybrid_task(options.hybrid, model, options.task)
+    model, task = load_for_task(options.model, task_settings, options.trust_code)
     batch_size, metric = options.run.eval_batch_size, metrics[task.metric]
     result = score(model, task.splits().test, task.collate, batch_size, machine.device, metric)
     info(console, f"{task.name} test: {result.format()}, loss {result.loss:.4f} nats, {result.count:,} examples")

@@ -7,14 +7,16 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
-from transformers import GenerationConfig
+from transformers import GenerationConfig, PreTrainedModel
 
-from manticore.alignment.projector_set import ProjectorSet
+from manticore.alignment.projector_set import ProjectorSet, check_stages, read_projector_config
 from manticore.components import load
 from manticore.components.spec import SKIP
+from manticore.config.commands import ExportCommand
 from manticore.config.sections import RunOptions
 from manticore.errors import ManticoreError, UnknownName
 from manticore.experiment.environment import setup_hardware
+from manticore.experiment.experiment import Experiment
 from manticore.experiment.run_dir import RunDir, finished_run
 from manticore.experiment.searched import check_candidates, hybrid_of, open_finished, saved_recipe, trained_phase
 from manticore.export.checkpoint import cache_notes, save_checkpoint
@@ -31,6 +33,14 @@ from manticore.utils.io import atomic_dir
 SPECIAL_TOKENS = ("bos_token_id", "eos_token_id", "pad_token_id")
 
 
+def run_command(options: ExportCommand, console: Console) -> Path:
+    """Export from a run, or a path of pretrained models. Raises as `run_from` and `run_manual` do."""
+    if options.run is not None:
+        return run_from(options.run, options.path, options.out, console, options.trained, options.trust_code)
+    models, path = options.models or (), options.path or ()
+    return run_manual(models, path, options.out, console, options.base, options.projectors)
+
+
 def run_from(
     run_folder: Path,
     path: Sequence[str] | None,
@@ -43,7 +53,7 @@ def run_from(
 
     Args:
         run_folder: folder of a finished search.
-        path: a candidate for each stage; None: copy what the run exported.
+        path: a candidate for each stage; None: copy what the run exported, or, unless `trained`, the selected path.
         out: folder to write; must not exist.
         console: where to print.
         trained: the weights after fine-tuning, where the run has trained this path by itself; otherwise those of the
@@ -55,26 +65,33 @@ def run_from(
     """
     run_dir = finished_run(run_folder)
     _check_unused(out)
-    if path is None:
+    if path is None and trained:
         return _copy_export(run_dir, out, console)
+    path = path or Architecture.load(run_dir.architecture).path
     check_candidates(path, saved_recipe(run_folder).space)
     exp = open_finished(run_folder, console, trust_code)
     hybrid, task = hybrid_of(exp, path, trained)
-    base = hybrid.config.base
-    summary = Architecture(exp.space.names, tuple(path), base, ops=exp.space.op_names).summary()
     phase = trained_phase(exp, path) if trained else None
-    if phase is None:
-        label = "with the weights of the search; fine-tune it next"
-        note = f"Its weights are those of the search on {exp.task.name}. Fine-tune it before you use it."
-    else:
-        label = f"with the weights of the phase '{phase}'"
-        note = f"It was trained on {exp.task.name}, in the phase '{phase}' of a search."
-    card = manual_card(exp.components, summary, base, exp.task.kind, note)
-    folder = save_checkpoint(hybrid, task.hf_tokenizer(), out, card)
-    info(console, f"{folder}: {summary}, {label}")
+    label = "the search; fine-tune it next" if phase is None else f"the phase '{phase}'"
+    folder = save_checkpoint(hybrid, task.hf_tokenizer(), out, card_of_path(exp, hybrid, phase))
+    info(console, f"{folder}: {_summary(exp, hybrid)}, with the weights of {label}")
     for text in cache_notes(hybrid):
         info(console, text)
     return folder
+
+
+def card_of_path(exp: Experiment, hybrid: PreTrainedModel, phase: str | None) -> str:
+    """The card of a path of a finished run; `phase` has trained it, None: the search only."""
+    if phase is None:
+        note = f"Its weights are those of the search on {exp.task.name}. Fine-tune it before you use it."
+    else:
+        note = f"It was trained on {exp.task.name}, in the phase '{phase}' of a search."
+    return manual_card(exp.components, _summary(exp, hybrid), hybrid.config.base, exp.task.kind, note)
+
+
+def _summary(exp: Experiment, hybrid: PreTrainedModel) -> str:
+    path, ops = tuple(hybrid.config.path), exp.space.op_names
+    return Architecture(exp.space.names, path, hybrid.config.base, ops=ops).summary()
 
 
 def run_manual(
@@ -102,7 +119,11 @@ def run_manual(
     `out` exists.
     """
     _check_unused(out)
-    projector_set = None if projectors is None else ProjectorSet.load(assets.find("projectors", projectors))
+    projector_set = None
+    if projectors is not None:
+        folder = assets.find("projectors", projectors)
+        check_stages(projectors, read_projector_config(folder)["stages"], len(path))
+        projector_set = ProjectorSet.load(folder)
     options = {} if projector_set is None else dict(projector_set.projector)
     kind = options.pop("kind", "linear")
     space = SearchSpace(models, len(path), base, projector=kind, projector_options=options, skip=SKIP in path)

@@ -1,21 +1,34 @@
-"""`manticore finetune`: train an exported hybrid further on a task and export it again."""
+"""`manticore finetune`: train a hybrid further on a task and export it again."""
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from rich.console import Console
+from transformers import PreTrainedModel
 
 from manticore.config.commands import FinetuneCommand
+from manticore.config.loading import with_overrides
+from manticore.config.sections import FinetuneOptions, RunOptions
 from manticore.experiment.environment import setup_hardware
-from manticore.experiment.run_dir import check_same_options
+from manticore.experiment.estimate import print_training_estimate
+from manticore.experiment.run_dir import RunDir, check_same_options
+from manticore.experiment.searched import check_candidates, hybrid_of, open_finished, saved_recipe, trained_phase
 from manticore.experiment.seeding import seed_of
 from manticore.export.checkpoint import save_checkpoint
-from manticore.export.load import load_hybrid, load_hybrid_task
-from manticore.report.model_card import finetuned_card
+from manticore.export.load import is_hybrid, load_hybrid, load_hybrid_task
+from manticore.export.own_task import task_options
+from manticore.nas.architecture import Architecture
+from manticore.pipelines.export import card_of_path
+from manticore.report.model_card import finetuned_card, read_card
+from manticore.results.search import SplitScore
+from manticore.results.training import FinetuneScores
 from manticore.tasks.dataset import concat
+from manticore.tasks.task import Task
 from manticore.training.batching import BatchSampler
 from manticore.training.metrics import metrics
 from manticore.training.modules import LoopOptions, TrainModule
@@ -28,52 +41,142 @@ OPTIONS_FILE = "finetune.json"
 """Options of the run; a fine-tuning can be resumed with the same options only."""
 
 
-def run(options: FinetuneCommand, console: Console) -> Path:
+@dataclass(frozen=True)
+class FinetuneResult:
+    """A hybrid after fine-tuning.
+
+    Attributes:
+        folder: the folder of the fine-tuning; its `hybrid/` is a Hugging Face folder.
+        scores: on the validation split, before and after.
+    """
+
+    folder: Path
+    scores: FinetuneScores
+
+    @property
+    def model(self) -> PreTrainedModel:
+        """The trained hybrid, in float32 and in evaluation mode."""
+        return load_hybrid(self.folder)
+
+
+@dataclass(frozen=True)
+class _Start:
+    """What a fine-tuning starts from: the hybrid, its task, and the card of the hybrid."""
+
+    model: PreTrainedModel
+    task: Task
+    card: str
+
+
+def run(options: FinetuneCommand, console: Console) -> FinetuneResult:
     """Train on the train and train_arch splits, score on the validation split, and write `out/hybrid`.
 
-    A fine-tuning can be resumed with another `run.micro_batch_size`: gradients are accumulated, so it does not change
-    the result.
+    The task is the hybrid's own, unless another is named. A fine-tuning can be resumed with another
+    `run.micro_batch_size`: gradients are accumulated, so it does not change the result.
 
     Raises ManticoreError if `options.out` is not empty, or if the hybrid cannot be loaded or does not fit the task.
     """
-    out, training, run_options = options.out, options.finetune, options.run
+    options = with_overrides(options)
+    if not is_hybrid(options.hybrid):
+        load_hybrid(options.hybrid, options.trust_code)  # says what the folder holds instead
+    task_settings = task_options(options.hybrid, options.task)
+
+    def start() -> _Start:
+        model = load_hybrid(options.hybrid, options.trust_code)
+        return _Start(model, load_hybrid_task(options.hybrid, model, task_settings), read_card(options.hybrid))
+
+    settings = {"hybrid": str(options.hybrid.resolve()), "task": asdict(task_settings)}
+    return _train(start, settings, options.finetune, options.run, options.out, console, options.resume)
+
+
+def run_from(
+    folder: Path,
+    path: Sequence[str] | None,
+    training: FinetuneOptions,
+    run_options: RunOptions,
+    out: Path,
+    console: Console,
+    resume: bool = False,
+    trust_code: bool = False,
+) -> FinetuneResult:
+    """Train a path of a finished search on the task of the search.
+
+    Args:
+        folder: the run folder.
+        path: a candidate for each stage, which starts from the weights of the search; None, or the selected path: from
+            its weights after fine-tuning.
+        training: steps, batches and optimizer.
+        run_options: machine, seed and bookkeeping.
+        out: folder of the fine-tuning.
+        console: where progress is printed.
+        resume: continue the fine-tuning in `out`.
+        trust_code: import the ops that the search space names by import path.
+
+    Raises ManticoreError if the run is unfinished or damaged, or the path is not one of the search space.
+    """
+    recipe, selected = saved_recipe(folder), Architecture.load(RunDir(folder).architecture).path
+    chosen = selected if path is None else tuple(path)
+    check_candidates(chosen, recipe.space)
+
+    def start() -> _Start:
+        exp, trained = open_finished(folder, console, trust_code), chosen == selected
+        model, task = hybrid_of(exp, chosen, trained)
+        return _Start(model, task, card_of_path(exp, model, trained_phase(exp, chosen) if trained else None))
+
+    settings = {"hybrid": str(folder.resolve()), "path": list(chosen), "task": asdict(recipe.task)}
+    return _train(start, settings, training, run_options, out, console, resume)
+
+
+def _train(
+    start: Callable[[], _Start],
+    settings: dict[str, Any],
+    training: FinetuneOptions,
+    run_options: RunOptions,
+    out: Path,
+    console: Console,
+    resume: bool,
+) -> FinetuneResult:
+    """The fine-tuning that `settings` and the options describe; a finished one is not run again."""
     settings = {
-        "hybrid": str(options.hybrid.resolve()),
-        "task": asdict(options.task),
+        **settings,
         "steps": training.steps,
         "batch_size": training.batch_size,
         "weights": asdict(training.weights),
         "seed": run_options.seed,
     }
-    check_same_options(out / OPTIONS_FILE, settings, options.resume, "fine-tuning")
+    check_same_options(out / OPTIONS_FILE, settings, resume, "fine-tuning")
     if (out / "hybrid").exists():
         info(console, f"{out} is complete; nothing to do.")
-        return out / "hybrid"
+        return FinetuneResult(out, FinetuneScores.load(out))
     machine = setup_hardware(run_options)
-    model = load_hybrid(options.hybrid, options.trust_code)
-    task = load_hybrid_task(options.hybrid, model, options.task)
+    begin = start()
+    model, task = begin.model, begin.task
     splits = task.splits()
     examples = concat([splits.train, splits.train_arch])
     sampler = BatchSampler(examples, training.batch_size, seed_of(run_options.seed, "fine-tune"), task.collate)
+    print_training_estimate(model, sampler, training.steps, run_options.micro_batch_size, machine, console)
     write_json(out / OPTIONS_FILE, settings)
 
-    eval_batch_size = run_options.micro_batch_size or run_options.eval_batch_size
-    before = score(model, splits.val, task.collate, eval_batch_size, machine.device, metrics[task.metric])
+    metric, eval_batch_size = metrics[task.metric], run_options.micro_batch_size or run_options.eval_batch_size
+    before = score(model, splits.val, task.collate, eval_batch_size, machine.device, metric)
     torch.manual_seed(run_options.seed)
     length = int(splits.train.lengths.mean() / task.sequences)
     loop = LoopOptions(run_options.micro_batch_size, length=length)
     module = TrainModule(model, training.weights, training.steps, loop)
     fit(module, {"weights": sampler}, "fine-tune", out / "checkpoints", machine, console)
-    after = score(model, splits.val, task.collate, eval_batch_size, machine.device, metrics[task.metric])
+    after = score(model, splits.val, task.collate, eval_batch_size, machine.device, metric)
     info(
         console,
         f"{task.name} validation split: {before.format()} before, {after.format()} after "
         f"{training.steps} steps ({module.tokens:,} tokens)",
     )
 
+    of_split = [SplitScore.of(each.to_dict(), metric) for each in (before, after)]
+    scores = FinetuneScores(task.name, metric, of_split[0], of_split[1], training.steps, module.tokens)
+    scores.save(out)
     steps, batch_size, lr = training.steps, training.batch_size, training.weights.lr
-    card = finetuned_card(options.hybrid, task.name, steps, batch_size, module.tokens, lr, before, after)
+    card = finetuned_card(begin.card, task.name, steps, batch_size, module.tokens, lr, before, after)
     folder = save_checkpoint(model.to("cpu"), task.hf_tokenizer(), out / "hybrid", card)
     (out / "checkpoints" / "fine-tune.ckpt").unlink(missing_ok=True)
     info(console, str(folder))
-    return folder
+    return FinetuneResult(out, scores)

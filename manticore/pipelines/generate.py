@@ -9,12 +9,19 @@ import torch
 from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase, TextStreamer
 
 from manticore.components.context_length import check_context_length, declared_context_lengths
+from manticore.config.commands import GenerateCommand
 from manticore.config.generate import SamplingOptions
 from manticore.config.sections import RunOptions
 from manticore.errors import ManticoreError
 from manticore.experiment.environment import setup_hardware
 from manticore.export.load import load_language_model
-from manticore.tasks.language.documents import invalid_character
+from manticore.tasks.language.documents import invalid_character, read_text
+
+
+def run_command(options: GenerateCommand, on_text: Callable[[str], object]) -> None:
+    """Read the prompt of a command and continue it. Raises as `run` does, and if the file cannot be read."""
+    prompt = read_text(options.prompt_file) if options.prompt_file is not None else str(options.prompt)
+    run(options.model, prompt, options.sampling, on_text, options.trust_code)
 
 
 def run(

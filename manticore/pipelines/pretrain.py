@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
@@ -11,13 +11,18 @@ from rich.console import Console
 from transformers import AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerBase
 
 from manticore.components.families import families
+from manticore.components.loading import load
+from manticore.components.spec import ComponentSpec
 from manticore.config.commands import PretrainCommand
-from manticore.config.pretrain import PretrainRecipe
+from manticore.config.loading import from_dotted, read_yaml
+from manticore.config.pretrain import PretrainRecipe, pretrain_recipe
 from manticore.experiment.environment import setup_hardware
+from manticore.experiment.estimate import print_training_estimate
 from manticore.experiment.run_dir import check_same_options
 from manticore.experiment.seeding import seed_of
 from manticore.nas.cost import parameters
 from manticore.report.model_card import pretrain_card
+from manticore.results.training import PretrainScores
 from manticore.tasks.dataset import Example, Examples, pad_batch
 from manticore.tasks.language.chunking import boundary_tokens, chunk
 from manticore.tasks.language.pretraining import PretrainingText, all_documents, load_tokenizer, train_tokenizer
@@ -25,6 +30,7 @@ from manticore.training.batching import Batch, BatchSampler
 from manticore.training.modules import LoopOptions, TrainModule
 from manticore.training.scoring import score
 from manticore.training.trainer import fit
+from manticore.utils import assets
 from manticore.utils.console import info
 from manticore.utils.io import atomic_dir, write_json, write_text
 
@@ -32,7 +38,31 @@ OPTIONS_FILE = "pretrain.json"
 """Options of the run; a pretraining can be resumed with the same options only."""
 
 
-def run(recipe: PretrainRecipe, options: PretrainCommand, console: Console) -> Path:
+@dataclass(frozen=True)
+class PretrainResult:
+    """A pretrained model.
+
+    Attributes:
+        folder: Hugging Face folder of the model, which `models` of a search takes.
+        scores: on the text that was left out of its training.
+    """
+
+    folder: Path
+    scores: PretrainScores
+
+    @property
+    def model(self) -> PreTrainedModel:
+        """The model, in float32 and in evaluation mode."""
+        return load(ComponentSpec(str(self.folder), init="pretrained")).model
+
+
+def run_command(options: PretrainCommand, console: Console, recipe: PretrainRecipe | None = None) -> PretrainResult:
+    """Train by `recipe`, or by that of the command, with its `--set`. Raises as `run` does, and for a wrong recipe."""
+    layer = read_yaml(assets.find("configs", options.config)) if recipe is None else asdict(recipe)
+    return run(pretrain_recipe([layer, from_dotted(options.overrides)]), options, console)
+
+
+def run(recipe: PretrainRecipe, options: PretrainCommand, console: Console) -> PretrainResult:
     """Train a language model and write it to `out/model`, a Hugging Face folder.
 
     Raises ManticoreError if a file cannot be read, or `options.out` is not empty.
@@ -47,7 +77,7 @@ def run(recipe: PretrainRecipe, options: PretrainCommand, console: Console) -> P
     check_same_options(out / OPTIONS_FILE, settings, options.resume, "pretraining")
     if (out / "model").exists():
         info(console, f"{out} is complete; nothing to do.")
-        return out / "model"
+        return PretrainResult(out / "model", PretrainScores.load(out))
     machine = setup_hardware(recipe.run)
     texts = PretrainingText.read(options.text, recipe.passage, recipe.held_out, options.decontaminate)
     documents = all_documents(texts.train)
@@ -62,10 +92,13 @@ def run(recipe: PretrainRecipe, options: PretrainCommand, console: Console) -> P
     model = build_model(recipe, tokenizer)
     info(console, f"model: {recipe.family}, {parameters(model):,} parameters; {_schedule(recipe, tokens)}")
 
-    write_json(out / OPTIONS_FILE, settings)
-    loop = LoopOptions(recipe.run.micro_batch_size, log_every=recipe.run.log_every, length=recipe.length)
-    module = TrainModule(model, recipe.weights, recipe.steps, loop)
     sampler = BatchSampler(examples, recipe.batch_size, seed_of(recipe.run.seed, "pretrain", "stream"), collate)
+    micro_batch_size = recipe.run.micro_batch_size
+    print_training_estimate(model, sampler, recipe.steps, micro_batch_size, machine, console)
+
+    write_json(out / OPTIONS_FILE, settings)
+    loop = LoopOptions(micro_batch_size, log_every=recipe.run.log_every, length=recipe.length)
+    module = TrainModule(model, recipe.weights, recipe.steps, loop)
     fit(module, {"weights": sampler}, "pretrain", out / "checkpoints", machine, console)
 
     model.half().float()  # scored with the rounding of the saved weights
@@ -74,10 +107,12 @@ def run(recipe: PretrainRecipe, options: PretrainCommand, console: Console) -> P
     for name, value in bits.items():
         info(console, f"  held out of {name}: {value:.3f} bits per byte")
     card = pretrain_card(recipe, parameters(model), module.tokens, bits)
+    scores = PretrainScores(bits, module.tokens)
+    scores.save(out)
     folder = save_model(model, tokenizer, recipe, card, out / "model")
     (out / "checkpoints" / "pretrain.ckpt").unlink(missing_ok=True)
     info(console, str(folder))
-    return folder
+    return PretrainResult(folder, scores)
 
 
 def build_model(recipe: PretrainRecipe, tokenizer: PreTrainedTokenizerBase) -> PreTrainedModel:

@@ -2,25 +2,29 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 
 from rich.console import Console
 from transformers import PreTrainedModel
 
-from manticore.config.loading import read_yaml, resolve
+from manticore.config.commands import SearchCommand
+from manticore.config.loading import load_command, read_yaml, resolve
 from manticore.config.recipe import Recipe
 from manticore.errors import ManticoreError
 from manticore.experiment.checks import check_experiment
+from manticore.experiment.estimate import print_search_estimate
 from manticore.experiment.evaluation import TrainedModels, evaluate_on_test
 from manticore.experiment.experiment import Experiment, PhaseResult
 from manticore.experiment.model_selection import choose_base, select_path
 from manticore.experiment.phases import finetune, run_search, train_components, train_controls
-from manticore.experiment.run_dir import RunDir, open_run_dir
+from manticore.experiment.run_dir import RunDir, open_run_dir, unused_run_dir
 from manticore.export.checkpoint import cache_notes, save_checkpoint
 from manticore.nas.architecture import Architecture
 from manticore.nas.cost import parameters
 from manticore.nas.discretize import discretize
+from manticore.nas.strategies import TrainingFree, strategies
 from manticore.report.model_card import component_card, search_card
 from manticore.report.run.page import write_run_report
 from manticore.report.run.reading import Run, add_logs, read_run
@@ -29,6 +33,20 @@ from manticore.report.run.tables import comparison_table, lead_table
 from manticore.results.search import HYBRID
 from manticore.training.user_trainer import UserTrainer
 from manticore.utils.console import info
+
+
+def run_command(options: SearchCommand, console: Console, user: UserTrainer | None = None) -> Run:
+    """Run the recipe of a command; with `resume` and neither space, task nor recipe, that of the run folder.
+
+    Raises ManticoreError, before anything is written, if the recipe is wrong or cannot be carried out.
+    """
+    saved = options.out / "recipe.yaml" if options.resume and options.out else None
+    named = options.config or options.space or options.keys.keys() & {"space", "task"}
+    if saved is not None and saved.exists() and not named:
+        options = replace(options, config=str(saved))
+    recipe, reason = load_command(options)
+    out = options.out or unused_run_dir(f"{recipe.task.name}-{'+'.join(recipe.space.names)}")
+    return run(recipe, out, console, options.resume, reason, user)
 
 
 def run(
@@ -59,6 +77,8 @@ def run(
     exp = exp.for_component(exp.space.base or exp.space.names[0])
     check_experiment(exp)
     print_summary(exp)
+    if not run_dir.recipe.exists():  # a run that is resumed has less to do
+        print_search_estimate(exp)
     run_dir.create(recipe)
     run_dir.check_data(exp.task.name, exp.task.fingerprint())
 
@@ -100,6 +120,7 @@ def print_summary(exp: Experiment) -> None:
     info(exp.console, f"preset: {preset} ({reason})")
     info(exp.console, f"task: {exp.task.describe()}")
     space = exp.space
+    bypass = " with a bypass" if space.projector_options.get("bypass") else ""
     sizes = ", ".join(
         f"{c.name} ({c.depth} layers of width {c.width}, {parameters(c.model):,} parameters, {c.source})"
         for c in exp.components
@@ -109,10 +130,13 @@ def print_summary(exp: Experiment) -> None:
         info(exp.console, f"ops: {', '.join(f'{op.name} ({op.import_path})' for op in space.ops)}")
     info(
         exp.console,
-        f"space: {space.stages} stages, {space.topology} topology, {space.projector} projectors, "
+        f"space: {space.stages} stages, {space.topology} topology, {space.projector} projectors{bypass}, "
         f"{space.choices.summary()}; "
         f"{exp.hardware.accelerator}, {exp.hardware.precision}",
     )
+    strategy = exp.recipe.search.strategy
+    if issubclass(strategies[strategy], TrainingFree):
+        info(exp.console, f"search: {strategy} scores the stages without gradients; with gradients: --strategy darts")
     slow = exp.hardware.accelerator == "cuda" and find_spec("mamba_ssm") is None
     if slow and any(component.layout.recurrent for component in exp.components):
         info(

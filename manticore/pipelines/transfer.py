@@ -9,11 +9,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from rich.console import Console
 
 from manticore import __version__
+from manticore.config.commands import TransferCommand
+from manticore.config.loading import load_command
 from manticore.config.recipe import Recipe
 from manticore.experiment.environment import environment_info, setup_hardware
 from manticore.nas.architecture import Architecture
@@ -22,6 +25,7 @@ from manticore.report.transfer.page import write_transfer_report
 from manticore.report.transfer.summary import sentences
 from manticore.report.transfer.tables import proxy_table, target_table
 from manticore.results.transfer import TransferResult
+from manticore.studies.estimate import print_transfer_estimate
 from manticore.studies.preflight import (
     check_data,
     check_metrics,
@@ -43,9 +47,20 @@ from manticore.studies.transfer_results import (
     target_search,
     transfer_arms,
 )
-from manticore.tasks.catalog import load_task
+from manticore.tasks.catalog import expand_families, load_task
 from manticore.tasks.task import Task
 from manticore.utils.console import info
+
+
+def run_command(options: TransferCommand, console: Console) -> TransferResult:
+    """Load a recipe for each proxy and for the target of a command, and transfer. Raises as `run` does."""
+    task_keys = {key: value for key, value in options.keys.get("task", {}).items() if key != "data_dir"}
+    generated = replace(options, keys={**options.keys, "task": task_keys})
+    proxies = [load_command(generated, {"task": {"name": name}}).recipe for name in expand_families(options.proxies)]
+    # A base is named among the proxies' models; on the target it is the component at the same index.
+    models = {"space": {"components": list(options.target_models), "base": None}} if options.target_models else {}
+    target = load_command(options, {"task": {"name": options.target}, **models}).recipe
+    return run(proxies, target, options.out, options.workers, console, options.search_target)
 
 
 def run(
@@ -79,11 +94,12 @@ def run(
     machine = setup_hardware(target.run)
     tasks = [load_task(recipe.task) for recipe in recipes]
     check_metrics(tasks)
-    for recipe, task in zip(recipes, tasks, strict=True):
-        dry_run(recipe, task, machine)
+    experiments = [dry_run(recipe, task, machine) for recipe, task in zip(recipes, tasks, strict=True)]
     data = [task.fingerprint() for task in tasks]
     check_data(tasks, data)
     studies = [Study(*fields) for fields in zip(recipes, data, strict=True)]
+    print_transfer_estimate(experiments, studies, search_target, console)
+    del experiments  # trials load their own models
     scheduler = make_scheduler(target, out, workers, console)
     trained = run_transfer([task.name for task in tasks], studies, search_target, scheduler.run)
     scheduler.cleanup()

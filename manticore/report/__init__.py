@@ -1,4 +1,7 @@
-"""How results are shown: pages, model cards, tables and sentences. Reads results and run folders; trains nothing."""
+"""How results are shown: pages, model cards, tables and sentences. Reads results and run folders; trains nothing.
+
+The package is callable: `manticore.report(...)` is `manticore.api.model_verbs.report`.
+"""
 
 from manticore.report.model_card import search_card
 from manticore.report.run.page import write_run_report
@@ -7,6 +10,7 @@ from manticore.report.study.page import write_study_report
 from manticore.report.study.tables import overview_table, task_table
 from manticore.report.table import Row, Table
 from manticore.report.transfer.page import write_transfer_report
+from manticore.utils.lazy import make_callable
 
 __all__ = [
     "Row",
@@ -19,3 +23,5 @@ __all__ = [
     "write_study_report",
     "write_transfer_report",
 ]
+
+make_callable(__name__, "manticore.api.model_verbs.report")

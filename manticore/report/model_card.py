@@ -85,23 +85,27 @@ def manual_card(components: Sequence[Component], path: str, base: str, kind: str
 
 
 def finetuned_card(
-    hybrid: Path, task: str, steps: int, batch_size: int, tokens: int, lr: float, before: Score, after: Score
+    card: str, task: str, steps: int, batch_size: int, tokens: int, lr: float, before: Score, after: Score
 ) -> str:
     """The card of an exported hybrid with a section on its fine-tuning.
 
     Args:
-        hybrid: an exported folder or a run folder; a folder without a card gives the section alone.
+        card: the card of the hybrid before; empty: the section alone.
         task: name of the task.
         steps, batch_size, tokens, lr: the training, `lr` at its peak.
         before, after: scores on the validation split.
     """
-    cards = (hybrid / "README.md", hybrid / "hybrid" / "README.md")
-    card = next((file.read_text(encoding="utf-8") for file in cards if file.exists()), "")
     scores = " → ".join(score.metric.format(score.value) for score in (before, after))
     return (
         f"{card}\n## Fine-tuned further\n\n{steps} steps of {batch_size} sequences ({tokens:,} tokens) on {task}, peak "
         f"learning rate {lr:g}: on the validation split {scores}.\n"
     )
+
+
+def read_card(hybrid: Path) -> str:
+    """The card of an exported folder, or of the hybrid of a run folder; empty if there is none."""
+    cards = (hybrid / "README.md", hybrid / "hybrid" / "README.md")
+    return next((file.read_text(encoding="utf-8") for file in cards if file.exists()), "")
 
 
 def pretrain_card(recipe: PretrainRecipe, parameters: int, tokens: int, bits: Mapping[str, float]) -> str:

@@ -58,9 +58,13 @@ DecayRate = Annotated[float, Range(least=0, below=1)]
 
 @dataclass(frozen=True)
 class KeysOf:
-    """Marks a field that is a nested mapping with some keys of a dataclass, not checked before they are all there."""
+    """Marks a field that is a nested mapping with some keys of a dataclass, not checked before they are all there.
+
+    `section` is the part of a recipe that the dataclass is, in the names of its keys; empty for a whole recipe.
+    """
 
     kind: type
+    section: str = ""
 
 
 @dataclass(frozen=True)

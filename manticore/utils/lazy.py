@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import inspect
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
+from types import ModuleType
 from typing import Any
 
 
@@ -24,3 +27,39 @@ def lazy_exports(
         return getattr(import_module(f"{package}.{module_of[name]}"), name)
 
     return import_name, lambda: sorted(module_of)
+
+
+class CallablePackage(ModuleType):
+    """A package that is called like a function; `make_callable` makes one.
+
+    Importing `manticore.export.load` binds `manticore.export` to the package, so a function of this name in `manticore`
+    would be replaced. The package itself is called instead.
+    """
+
+    function_name: str
+
+    @property
+    def function(self) -> Callable[..., Any]:
+        """The function that a call runs, imported when it is first needed."""
+        module, _, name = self.function_name.rpartition(".")
+        function: Callable[..., Any] = getattr(import_module(module), name)
+        return function
+
+    def __call__(self, *args: Any, **options: Any) -> Any:
+        return self.function(*args, **options)
+
+    @property
+    def __signature__(self) -> inspect.Signature:
+        return inspect.signature(self.function)
+
+
+def make_callable(package: str, function_name: str) -> None:
+    """Let an imported package be called as a function.
+
+    Args:
+        package: dotted name of the package.
+        function_name: dotted name of the function.
+    """
+    module = sys.modules[package]
+    module.__class__ = CallablePackage
+    module.__dict__["function_name"] = function_name

@@ -73,7 +73,10 @@ def test_a_hash_is_kept_by_saving_and_changed_by_one_bit(tmp_path: Path) -> None
     ("options", "message"),
     [
         ({"base": "donor"}, "has base base, the search space donor"),
-        ({"stages": 2}, "has number of stages 3, the search space 2"),
+        (
+            {"stages": 2},
+            "was fitted for 3 stages, not for 2; fit a set for 2 .manticore align --stages 2., or use 3 stages",
+        ),
         ({"projector": "low-rank"}, "has projector linear, the search space low-rank"),
         ({"base_": "gpt2"}, "no projectors of 'base_'; it was made for base, donor"),
         ({"donor": "mamba2"}, "was made for other weights of 'donor': blake2b:"),

@@ -122,7 +122,7 @@ def test_a_manual_export_has_the_projectors_of_the_set(
     models = ["--models", f"{folder / 'neo'},{folder / 'snake'}"]
     rest = ["--projectors", tmp_path / "set", "--out", tmp_path / "hybrid"]
     error = refusal(capsys, "export", *models, "--path", "snake", *rest)
-    assert "number of stages 2, the search space 1" in error
+    assert "was fitted for 2 stages, not for 1; fit a set for 1 (manticore align --stages 1), or use 2 stages" in error
     assert "--projectors goes with --models" in refusal(capsys, "export", tmp_path / "set", *rest)
     assert not (tmp_path / "hybrid").exists()
     status, printed, err = call(capsys, "export", *models, "--path", "snake,neo", *rest)

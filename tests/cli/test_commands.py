@@ -187,17 +187,27 @@ def test_the_recipe_of_a_run_is_valid(capsys: pytest.CaptureFixture[str], pico_r
     assert call(capsys, "validate", pico_run / "recipe.yaml")[0] == 0
 
 
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("search/text", "search/text: a recipe"),
+        ("search/lra-listops", "search/lra-listops: a recipe with presets cpu, paper"),
+        ("pretrain/mamba-nano", "pretrain/mamba-nano: a pretraining recipe"),
+        ("gpt-neo+mamba", "gpt-neo+mamba: a search space of gpt-neo, mamba in"),
+        ("nano-mamba-base", "a projector set of gpt-neo-nano for the base model mamba-nano"),
+    ],
+)
+def test_validate_takes_names(capsys: pytest.CaptureFixture[str], name: str, message: str) -> None:
+    status, out, err = call(capsys, "validate", name)
+    assert (status, err) == (0, "")
+    assert message in out
+
+
 def test_evaluate_reproduces_the_accuracy_of_the_table(
     capsys: pytest.CaptureFixture[str], pico_run: Path, tmp_path: Path
 ) -> None:
-    from manticore.tasks import catalog
-
     row = SearchResult.load(pico_run).hybrid
-    load_task = catalog.load_task
-    options = yaml.safe_load((pico_run / "recipe.yaml").read_text())["task"]
-    with pytest.MonkeyPatch.context() as patch:  # with the small splits of the run
-        patch.setattr("manticore.export.load.load_task", lambda task_options: load_task(type(task_options)(**options)))
-        status, out, err = call(capsys, "evaluate", pico_run, "--json", tmp_path / "numbers.json")
+    status, out, err = call(capsys, "evaluate", pico_run, "--json", tmp_path / "numbers.json")
     assert (status, err) == (0, "")
     assert f"accuracy {100 * row.score.value:.1f} ± " in out
     numbers = read_json(tmp_path / "numbers.json")

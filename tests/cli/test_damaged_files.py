@@ -142,12 +142,14 @@ def gpt2(tmp_path: Path) -> Path:
     return tmp_path / "gpt2"
 
 
-@pytest.mark.parametrize("args", [["evaluate"], ["finetune", "--out", "out"]])
 def test_a_model_that_is_no_hybrid_is_refused(
-    capsys: pytest.CaptureFixture[str], gpt2: Path, args: list[str], monkeypatch: pytest.MonkeyPatch
+    capsys: pytest.CaptureFixture[str], gpt2: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(gpt2.parent)
-    assert "holds a gpt2 model, not a manticore hybrid" in refusal(capsys, args[0], gpt2, *args[1:])
+    error = refusal(capsys, "finetune", gpt2, "--out", "out")
+    assert "holds a gpt2 model, not a manticore hybrid" in error
+    assert "gpt2 does not say which task it was trained on" in refusal(capsys, "evaluate", gpt2)
+    assert "gpt2 has no tokenizer beside its weights" in refusal(capsys, "evaluate", gpt2, "--task", "text")
     assert [entry.name for entry in gpt2.parent.iterdir()] == ["gpt2"]
 
 
@@ -158,7 +160,7 @@ def test_a_model_that_is_no_hybrid_is_refused(
         (_unrelated, "tensors are missing"),
         (lambda file: file.rename(file.with_name("pytorch_model.bin")), "pickled weights (pytorch_model.bin)"),
         (Path.unlink, "it holds no weights"),
-        (lambda file: (file.parent / "config.json").write_text("{"), "cannot be read as a hybrid"),
+        (lambda file: (file.parent / "config.json").write_text("{"), "config.json:1: not JSON"),
     ],
     ids=["cut short", "unrelated", "pickle", "gone", "config"],
 )

@@ -145,7 +145,7 @@ def test_the_context_length_can_be_used_up(capsys: pytest.CaptureFixture[str], h
         (["{hybrid}", "--prompt", "a", "--temperature", "0"], "must be a number of at least 0.0001, got 0.0"),
         (["{hybrid}", "--prompt", "a", "--max-new-tokens", "0"], "--max-new-tokens: must be a whole number"),
         (["{out}", "--prompt", "a"], "holds no hybrid and no other model: there is no config.json"),
-        (["{out}/nowhere", "--prompt", "a"], "no such model folder"),
+        (["{out}/nowhere", "--prompt", "a"], "no such folder"),
         (["gpt-nea", "--prompt", "a"], "unknown model 'gpt-nea'. Did you mean 'gpt-neo'?"),
         (["{no_tokenizer}", "--prompt", "a"], "has no tokenizer: text cannot be read without one"),
         (["{labels}", "--prompt", "a"], "is no language model: it predicts labels (head 'classification')"),

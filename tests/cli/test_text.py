@@ -154,9 +154,12 @@ def test_the_search_starts_from_aligned_projectors(run: Path) -> None:
     assert tokens["soft supernet"] > fit.tokens
 
 
-def test_zero_shot_selects_a_path_without_training(tmp_path: Path) -> None:
+def test_zero_shot_selects_a_path_without_training(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     gpt, mamba = model_folder(tmp_path / "gpt", "gpt_neo"), model_folder(tmp_path / "mamba", "mamba")
     assert search(tmp_path, gpt, mamba, more="--strategy zero-shot --set align.tokens=2000 --stages 2") == 0
+    out = capsys.readouterr().out
+    assert "search: zero-shot scores the stages without gradients; with gradients: --strategy darts\n" in out
+    assert "2 stages, residual topology, linear projectors with a bypass, 2^2 = 4 paths" in out
     run = tmp_path / "run"
     result = SearchResult.load(run)
     assert set(result.path) == {"gpt", "mamba"}
@@ -192,7 +195,7 @@ def test_a_projector_set_replaces_the_fit_of_projectors(tmp_path: Path, capsys: 
     text = tmp_path / "a.txt"
     text.write_text("\n\n".join(load_task(TaskOptions(TASK)).texts().train[:60]), encoding="utf-8")  # type: ignore[attr-defined]
     args = ["align", "--models", f"{gpt},{mamba}", "--text", str(text), "--tokens", "2000", "--length", "32"]
-    assert main([*args, "--out", str(tmp_path / "set")]) == 0
+    assert main([*args, "--stages", "4", "--out", str(tmp_path / "set")]) == 0
     flag = f"--set align.projectors={tmp_path / 'set'}"
     assert search(tmp_path, gpt, mamba, more=flag) == 0
     config = json.loads((tmp_path / "set" / "config.json").read_text())

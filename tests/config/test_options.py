@@ -12,7 +12,7 @@ import yaml
 
 from manticore.cli import COMMANDS, parser
 from manticore.components import BlockSize
-from manticore.config import commands
+from manticore.config import commands, tool_commands
 from manticore.config.loading import from_dotted, load_recipe, read_yaml, resolve
 from manticore.config.pretrain import PretrainRecipe, pretrain_recipe
 from manticore.config.recipe import Recipe
@@ -157,7 +157,7 @@ OPTIONS: list[type] = [
     *sections(PretrainRecipe),
     *(
         kind
-        for kind in vars(commands).values()
+        for kind in (*vars(commands).values(), *vars(tool_commands).values())
         if isinstance(kind, type) and issubclass(kind, Checked) and kind != Checked
     ),
 ]
@@ -188,7 +188,8 @@ def test_every_flag_has_a_help_and_only_flags_of_recipes_name_a_key() -> None:
     for name, helps in flags().items():
         for flag, text in helps.items():
             assert text, (name, flag)
-            assert ("[" in text) <= (name in ("search", "compare", "transfer", "program")), (name, flag)
+            recipes = ("search", "compare", "transfer", "program", "finetune", "evaluate")
+            assert ("[" in text) <= (name in recipes), (name, flag)
     assert "[space.base]" in flags()["search"]["--base"]
     assert "default: 400" in flags()["finetune"]["--steps"]
     assert len(COMMANDS) == 13

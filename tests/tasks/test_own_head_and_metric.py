@@ -8,15 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from rich.console import Console
 from torch import Tensor, nn
 from transformers import AutoModelForSequenceClassification
 
 import manticore as mc
-from manticore.config.commands import EvaluateCommand
 from manticore.errors import ManticoreError, UnknownName
 from manticore.modeling.heads import HEADS, ClassificationHead
-from manticore.pipelines import evaluate
 from manticore.results.search import SearchResult
 from manticore.tasks import Examples, Task, TaskOptions, tasks
 from manticore.training.metrics import Metric, metrics
@@ -73,8 +70,7 @@ def test_a_search_with_a_users_head_and_metric(tmp_path: Path) -> None:
     assert not [row for row in result.rows if row.group == "heuristic"], "heuristics have an accuracy"
     model = AutoModelForSequenceClassification.from_pretrained(tmp_path / "run" / "hybrid", trust_remote_code=True)
     assert model.config.head == "mean"
-    command = EvaluateCommand(hybrid=tmp_path / "run", task=TaskOptions(NAME))
-    evaluated = evaluate.run(command, Console(quiet=True))
+    evaluated = mc.evaluate(tmp_path / "run", quiet=True)
     (exported,) = [row for row in result.rows if row.name == "discretized, after fine-tuning"]
     assert evaluated.metric is F1
     assert evaluated.value == pytest.approx(exported.score.value)

@@ -1,0 +1,138 @@
+"""From arguments of Python to the options of commands: spaces, tasks and models as objects, sections of a recipe."""
+
+from __future__ import annotations
+
+import dataclasses
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+from rich.console import Console
+
+from manticore.components.spec import ComponentSpec
+from manticore.config.flags import Flags, argument_name, assignments, nested
+from manticore.config.loading import merge
+from manticore.config.recipe import Recipe
+from manticore.errors import ManticoreError, UnknownName
+from manticore.nas.space import SearchSpace
+from manticore.tasks.data import TaskSource
+from manticore.tasks.options import TaskOptions, plain_paths
+from manticore.utils import assets
+from manticore.utils.console import info
+from manticore.utils.fields import field_types, from_mapping
+
+T = TypeVar("T")
+
+Models = Sequence[Any]
+"""Components: names, folders, mappings, `ComponentSpec`s or model objects."""
+
+
+def task_keys(task: Any) -> dict[str, Any]:
+    """The options of a task as a recipe has them, from a name, a mapping or `TaskOptions`; None: no options.
+
+    Raises ManticoreError for anything else.
+    """
+    if task is None:
+        return {}
+    if isinstance(task, str | Mapping | TaskOptions) and (source := TaskSource.of(task)).data is None:
+        return dict(source.keys)
+    raise ManticoreError(
+        f"a task is a name, a mapping of options or TaskOptions here, not a {type(task).__name__}; mc.search takes data"
+    )
+
+
+def section_keys(sections: Mapping[str, Any]) -> dict[str, Any]:
+    """Sections of a recipe as mappings, from mappings or options objects.
+
+    Raises ManticoreError for a key that belongs into a section, and UnknownName for a section that does not exist.
+    """
+    known = {name: hint for name, hint in field_types(Recipe).items() if name != "space"}
+    for name in sections:
+        owners = [section for section, hint in known.items() if name in field_types(hint)]
+        if name not in known and owners:
+            rest = '"name": ..., ' if owners == ["task"] else ""
+            examples = " or ".join(f'{section}={{{rest}"{name}": ...}}' for section in owners)
+            raise ManticoreError(f"'{name}' is a key of {' and '.join(owners)}: write {examples}")
+        if name not in known and name in field_types(SearchSpace):
+            raise ManticoreError(f"'{name}' is a key of the search space: write mc.SearchSpace([...], {name}=...)")
+        if name not in known:
+            raise UnknownName("argument", name, known)
+    return {
+        key: dataclasses.asdict(value) if dataclasses.is_dataclass(value) and not isinstance(value, type) else value
+        for key, value in sections.items()
+    }
+
+
+@contextmanager
+def recipe_command(
+    kind: type[T], flags: Flags, arguments: Mapping[str, Any], console: Console | None = None, **more: Any
+) -> Iterator[T]:
+    """The options of a command that runs recipes. Model objects are saved in `OUT.components/NAME` while it runs.
+
+    They are removed if the block fails before there is a folder `out`. A `SearchSpace` is run as it was written: its
+    projectors have a bypass only if its options, the recipe or a section say so.
+
+    Args:
+        kind: dataclass of the options.
+        flags: table of the command.
+        arguments: of the call, with `space`, `models`, `sections`, and `task` as options of the task.
+        console: where saved model objects are announced.
+        more: fields that replace those of the table.
+
+    Raises ManticoreError if the arguments contradict each other, or name something that does not exist.
+    """
+    space, models, out = arguments["space"], arguments["models"], arguments["out"]
+    if space is not None and models is not None:
+        raise ManticoreError("space and models both name the components; give one of them")
+    plain = {**arguments, "space": None, "models": None, "task": None, "set": assignments(arguments["set"])}
+    if plain["data_dir"] is not None:
+        plain["data_dir"] = plain_paths(plain["data_dir"])
+    values = nested(flags, {key: plain[argument_name(flag)] for flag, key in flags.items()})
+    keys = merge(merge({"task": arguments["task"]}, values.pop("keys", {})), section_keys(arguments["sections"]))
+    defaults = {"align": {"bypass": False}} if isinstance(space, SearchSpace) else {}
+    if space is not None and not isinstance(space, SearchSpace):
+        space = SearchSpace.load(assets.find("spaces", space))
+    specs = tuple(map(ComponentSpec.of, models or ())) if space is None else space.components
+    with _plain_models(specs, None if out is None else Path(out), console) as components:
+        if space is not None:
+            ops = {"ops": list(space.ops)} if space.ops else {}  # as objects, which need no trust
+            keys = merge({"space": dataclasses.replace(space, components=components).to_dict() | ops}, keys)
+        elif components:
+            keys = merge({"space": {"components": [spec.to_plain() for spec in components]}}, keys)
+        if not keys["task"]:
+            del keys["task"]
+        yield from_mapping(kind, {**values, "keys": keys, "defaults": defaults, **more}, "option")
+
+
+@contextmanager
+def _plain_models(
+    specs: Sequence[ComponentSpec], out: Path | None, console: Console | None
+) -> Iterator[tuple[ComponentSpec, ...]]:
+    """Components without model objects, which are saved beside the folder `out`."""
+    if out is None or all(spec.model is None for spec in specs):
+        yield tuple(specs)
+        return
+    folder = out.resolve().with_name(f"{out.name}.components")
+    try:
+        saved = tuple(_saved(spec, folder) for spec in specs)
+        if console is not None:
+            info(console, f"model objects: {folder}")
+        yield saved
+    except BaseException:
+        if not out.exists():
+            shutil.rmtree(folder, ignore_errors=True)
+        raise
+
+
+def _saved(spec: ComponentSpec, folder: Path) -> ComponentSpec:
+    if spec.model is None:
+        return spec
+    spec.save_model(folder / spec.name)
+    return dataclasses.replace(spec, model=None, tokenizer=None, source=str(folder / spec.name))
+
+
+def folder_of(source: Any) -> Path:
+    """The folder of a result, a projector set or another object that has one, or a path as it is."""
+    return Path(getattr(source, "folder", source))

@@ -1,0 +1,282 @@
+"""The commands on models and folders, as functions: align, pretrain, finetune, evaluate, generate, export, report.
+
+The names of arguments are those of the flags, and so are the defaults. Where a folder is taken, a result is taken too.
+Errors are ManticoreErrors.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from manticore.alignment.projector_set import ProjectorSet
+from manticore.api.arguments import Models, folder_of, task_keys
+from manticore.config.commands import (
+    AlignCommand,
+    EvaluateCommand,
+    ExportCommand,
+    FinetuneCommand,
+    GenerateCommand,
+    PretrainCommand,
+    ReportCommand,
+)
+from manticore.config.flags import ALIGN, EVALUATE, EXPORT, FINETUNE, GENERATE, PRETRAIN, assignments, command_options
+from manticore.config.generate import SamplingOptions
+from manticore.config.pretrain import PretrainRecipe
+from manticore.config.sections import AlignOptions, FinetuneOptions, RunOptions
+from manticore.nas.space import SearchSpace
+from manticore.pipelines import align as align_pipeline
+from manticore.pipelines import evaluate as evaluate_pipeline
+from manticore.pipelines import export as export_pipeline
+from manticore.pipelines import finetune as finetune_pipeline
+from manticore.pipelines import generate as generate_pipeline
+from manticore.pipelines import pretrain as pretrain_pipeline
+from manticore.pipelines import report as report_pipeline
+from manticore.pipelines.finetune import FinetuneResult
+from manticore.pipelines.pretrain import PretrainResult
+from manticore.tasks.options import TaskOptions, plain_paths
+from manticore.training.scoring import Score
+from manticore.utils.console import make_console
+
+
+def align(
+    models: SearchSpace | Models,
+    text: Path | str | Sequence[Path | str],
+    *,
+    out: Path | str,
+    base: str | None = SearchSpace.base,
+    stages: int | None = AlignCommand.stages,
+    for_task: str = AlignCommand.for_task,
+    tokens: int = AlignOptions.tokens,
+    length: int = AlignCommand.length,
+    steps: int = AlignCommand.steps,
+    projector: str = SearchSpace.projector,
+    bypass: bool = AlignOptions.bypass,
+    rank: int | None = AlignCommand.rank,
+    seed: int = AlignCommand.seed,
+    quiet: bool = False,
+) -> ProjectorSet:
+    """Fit the projectors between pretrained models on text, in closed form, and write them as a projector set.
+
+    Args:
+        models: names, folders, `ComponentSpec`s or model objects; or a `SearchSpace`, whose base, stages and projectors
+            are then the defaults.
+        text: files of text (.txt, .jsonl, .parquet, others as UTF-8) or folders of such files.
+        out: folder to write; must not exist.
+        base: the model that provides embedding, residual stream, norm and head. Default: the first.
+        stages: number of stages. Default: that of the recipe of `for_task`.
+        for_task: task whose recipe sets the number of stages.
+        tokens: approximate number of base tokens to fit on.
+        length: base tokens of a passage.
+        steps: gradient steps on the projectors after the closed form.
+        projector: kind of projectors: linear or low-rank.
+        bypass: fit a bypass with Q.
+        rank: rank of low-rank projectors.
+        seed: of the gradient steps.
+        quiet: print nothing.
+
+    Returns:
+        the set; `folder` is where it is. A search takes it as `align={"projectors": str(set.folder)}`.
+    """
+    arguments = locals()
+    if isinstance(models, SearchSpace):
+        space = models if base is None else dataclasses.replace(models, base=base)
+        arguments["stages"] = stages or space.stages
+        if projector != SearchSpace.projector:
+            space = dataclasses.replace(space, projector=projector)
+        bypass = bool(space.projector_options.get("bypass", bypass))
+        arguments |= {"bypass": bypass, "rank": rank or space.projector_options.get("rank")}
+    else:
+        space = SearchSpace(models, base=base, projector=projector)
+    arguments["text"] = [text] if isinstance(text, str | Path) else text
+    return align_pipeline.run(command_options(AlignCommand, ALIGN, arguments, space=space), make_console(quiet))
+
+
+def pretrain(
+    config: str | Path | PretrainRecipe,
+    text: Path | str,
+    *,
+    out: Path | str,
+    tokenizer: Path | str | None = PretrainCommand.tokenizer,
+    decontaminate: Path | str | None = PretrainCommand.decontaminate,
+    resume: bool = PretrainCommand.resume,
+    set: Mapping[str, Any] | Sequence[str] = PretrainCommand.overrides,
+    quiet: bool = False,
+) -> PretrainResult:
+    """Train a small language model from scratch, as a component for later searches.
+
+    Args:
+        config: a `PretrainRecipe`, or the name or path of one.
+        text: a file of text, or a folder of such files.
+        out: folder for the model and its checkpoints.
+        tokenizer: folder of a tokenizer. Default: train one on the text.
+        decontaminate: text to evaluate on later, of which no paragraph is trained on.
+        resume: resume the pretraining in `out`.
+        set: any keys of the recipe, as a mapping or as `KEY=VALUE`.
+        quiet: print nothing.
+    """
+    arguments = {**locals(), "set": assignments(set)}
+    recipe = config if isinstance(config, PretrainRecipe) else None
+    arguments["config"] = "" if recipe else str(config)
+    options = command_options(PretrainCommand, PRETRAIN, arguments)
+    return pretrain_pipeline.run_command(options, make_console(quiet), recipe)
+
+
+def finetune(
+    hybrid: Any,
+    task: str | Mapping[str, Any] | TaskOptions | None = None,
+    *,
+    out: Path | str,
+    preset: str | None = None,
+    data_dir: Path | str | Sequence[Path | str] | None = None,
+    steps: int = FinetuneOptions.steps,
+    lr: float = FinetuneOptions.weights.lr,
+    batch_size: int = FinetuneOptions.batch_size,
+    micro_batch_size: int = RunOptions.micro_batch_size,
+    seed: int = RunOptions.seed,
+    set: Mapping[str, Any] | Sequence[str] = FinetuneCommand.overrides,
+    resume: bool = FinetuneCommand.resume,
+    trust_code: bool = FinetuneCommand.trust_code,
+    quiet: bool = False,
+) -> FinetuneResult:
+    """Train a hybrid further on a task; `Result.finetune` trains another path of a search.
+
+    Args:
+        hybrid: a run folder, an exported folder, or a result.
+        task: name of a task, or its options. Default: the task that the hybrid was trained on.
+        out: folder for the trained hybrid.
+        preset, data_dir: scale and files of the task.
+        steps, lr, batch_size: length, peak learning rate and batches of the training.
+        micro_batch_size: sequences in one forward pass; 0: the whole batch.
+        seed: of the batches.
+        set: any keys of the sections task, finetune and run, as a mapping or as `KEY=VALUE`.
+        resume: resume the fine-tuning in `out`.
+        trust_code: run the code in the hybrid's folder for ops and other parts that this process does not have.
+        quiet: print nothing.
+    """
+    arguments = {**locals(), "hybrid": folder_of(hybrid), "set": assignments(set)}
+    options = command_options(FinetuneCommand, FINETUNE, arguments, task=_task(task, preset, data_dir))
+    return finetune_pipeline.run(options, make_console(quiet))
+
+
+def evaluate(
+    model: Any,
+    task: str | Mapping[str, Any] | TaskOptions | None = None,
+    *,
+    preset: str | None = None,
+    data_dir: Path | str | Sequence[Path | str] | None = None,
+    batch_size: int = RunOptions.eval_batch_size,
+    set: Mapping[str, Any] | Sequence[str] = EvaluateCommand.overrides,
+    json: Path | str | None = EvaluateCommand.json,
+    trust_code: bool = EvaluateCommand.trust_code,
+    quiet: bool = False,
+) -> Score:
+    """Score a hybrid or a component on the test split of a task.
+
+    Args:
+        model: a run folder, an exported folder, a result, or a component by name or folder.
+        task: name of a task, or its options. Default: the task that the model was trained on.
+        preset, data_dir: scale and files of the task.
+        batch_size: sequences in a batch; the score does not depend on it.
+        set: any keys of the sections task and run, as a mapping or as `KEY=VALUE`.
+        json: file for the scores.
+        trust_code: run the code in the hybrid's folder for ops and other parts that this process does not have.
+        quiet: print nothing.
+    """
+    arguments = {**locals(), "model": str(folder_of(model)), "set": assignments(set)}
+    options = command_options(EvaluateCommand, EVALUATE, arguments, task=_task(task, preset, data_dir))
+    return evaluate_pipeline.run(options, make_console(quiet))
+
+
+def generate(
+    model: Any,
+    prompt: str | None = GenerateCommand.prompt,
+    *,
+    prompt_file: Path | str | None = GenerateCommand.prompt_file,
+    max_new_tokens: int = SamplingOptions.max_new_tokens,
+    temperature: float | None = SamplingOptions.temperature,
+    top_p: float | None = SamplingOptions.top_p,
+    top_k: int | None = SamplingOptions.top_k,
+    num_beams: int = SamplingOptions.num_beams,
+    seed: int = SamplingOptions.seed,
+    trust_code: bool = GenerateCommand.trust_code,
+    on_text: Callable[[str], object] | None = None,
+) -> str:
+    """The continuation of a text by a language model.
+
+    Args:
+        model: a run folder, an exported folder, a result, or a component by name or folder.
+        prompt, prompt_file: the text to continue, or the file with it.
+        max_new_tokens: largest number of new tokens.
+        temperature, top_p, top_k: how tokens are sampled. Default: the most likely token is taken.
+        num_beams: number of continuations of a beam search.
+        seed: of the sampling.
+        trust_code: run the code in the hybrid's folder for ops and other parts that this process does not have.
+        on_text: called with each piece of text as it is generated.
+    """
+    arguments = {**locals(), "model": str(folder_of(model))}
+    pieces: list[str] = []
+
+    def add(piece: str) -> None:
+        pieces.append(piece)
+        if on_text is not None:
+            on_text(piece)
+
+    generate_pipeline.run_command(command_options(GenerateCommand, GENERATE, arguments), add)
+    return "".join(pieces)
+
+
+def export(
+    run: Any = ExportCommand.run,
+    *,
+    out: Path | str,
+    models: Sequence[str | Path] | None = ExportCommand.models,
+    base: str | None = ExportCommand.base,
+    projectors: ProjectorSet | str | Path | None = ExportCommand.projectors,
+    path: Sequence[str] | None = ExportCommand.path,
+    trained: bool = ExportCommand.trained,
+    trust_code: bool = ExportCommand.trust_code,
+    quiet: bool = False,
+) -> Path:
+    """Write a path of a finished run, or of pretrained models, as a Hugging Face checkpoint.
+
+    Args:
+        run: a run folder or a result.
+        out: folder to write; must not exist.
+        models: pretrained models, instead of a run: names or folders.
+        base: with models: the base model. Default: that of the projectors, or the first of the path.
+        projectors: with models: a projector set. Default: projectors are untrained.
+        path: component of each stage, or `skip`. Default: the path that the run exported.
+        trained: the weights after fine-tuning, where the run has trained the path by itself; otherwise those of the
+            search.
+        trust_code: import the ops of the run's search space.
+        quiet: print nothing.
+
+    Returns `out`.
+    """
+    arguments = {
+        **locals(),
+        "run": None if run is None else folder_of(run),
+        "models": None if models is None else [str(model) for model in models],
+        "projectors": None if projectors is None else str(folder_of(projectors)),
+    }
+    return export_pipeline.run_command(command_options(ExportCommand, EXPORT, arguments), make_console(quiet))
+
+
+def report(folder: Any) -> Path:
+    """Write the report page of a search, a comparison or a transfer again.
+
+    Args:
+        folder: a run folder, a result, or the `out` of a comparison or a transfer.
+
+    Returns the page.
+    """
+    return report_pipeline.run(ReportCommand(folder=folder_of(folder)).folder)
+
+
+def _task(task: Any, preset: str | None, data_dir: Path | str | Sequence[Path | str] | None) -> dict[str, Any]:
+    """The options of a task of a call that are set."""
+    more = {"preset": preset, "data_dir": None if data_dir is None else plain_paths(data_dir)}
+    return {**task_keys(task), **{key: value for key, value in more.items() if value is not None}}

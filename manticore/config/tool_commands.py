@@ -1,0 +1,103 @@
+"""The options of the commands beside the verbs: data, bench, ls, show, cp, validate."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+from manticore.errors import ManticoreError
+from manticore.tasks.options import TaskOptions
+from manticore.utils.fields import Checked, PositiveFloat, PositiveInt, Range
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataCommand(Checked):
+    """`manticore data`."""
+
+    task: TaskOptions
+    """The task."""
+
+    out: Path
+    """Folder for the files."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class BenchCommand(Checked):
+    """`manticore bench`."""
+
+    benchmark: Literal["kernels", "search"]
+    """What to time."""
+
+    case: tuple[str, ...] | None = None
+    """kernels: names of cases. Default: all."""
+
+    quick: bool = False
+    """Tiny sizes: a check that the benchmark runs, not a measurement."""
+
+    repeats: PositiveInt = 5
+    """Number of timed runs of each implementation."""
+
+    budget: PositiveFloat = 60.0
+    """kernels: seconds after which an implementation is not run again."""
+
+    threads: PositiveInt | None = None
+    """Number of CPU threads. Default: torch's choice."""
+
+    width: Annotated[int, Range(least=8)] = 256
+    """search: features of the stream."""
+
+    layers: Annotated[int, Range(least=4)] = 8
+    """search: layers of the GPT-Neo component."""
+
+    batch: PositiveInt = 4
+    """search: sequences in a batch."""
+
+    length: Annotated[int, Range(least=8)] = 512
+    """search: tokens of a sequence."""
+
+    device: Literal["cpu", "cuda"] = "cpu"
+    """search: device."""
+
+    json: Path | None = None
+    """File for the numbers as JSON."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.json is not None and not self.json.parent.is_dir():
+            raise ManticoreError(f"--json {self.json}: there is no folder {self.json.parent}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ListCommand(Checked):
+    """`manticore ls`."""
+
+    kind: Literal["models", "tasks", "spaces", "projectors", "configs"] | None = None
+    """What to list. Default: everything."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShowCommand(Checked):
+    """`manticore show`."""
+
+    name: str
+    """Model, task, search space, projector set or recipe; or the word recipe, for all recipe keys."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CopyCommand(Checked):
+    """`manticore cp`."""
+
+    name: str
+    """Search space, projector set, recipe or model (manticore ls)."""
+
+    dest: Path
+    """File or folder to write; must not exist."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ValidateCommand(Checked):
+    """`manticore validate`."""
+
+    file: str
+    """Recipe, pretraining recipe, search space or projector set, by name or path."""

@@ -1,0 +1,44 @@
+"""`manticore report`: write the page of a search, a comparison or a transfer again."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from manticore.errors import ManticoreError
+from manticore.experiment.run_dir import finished_run
+from manticore.pipelines.finetune import OPTIONS_FILE as FINETUNING
+from manticore.pipelines.pretrain import OPTIONS_FILE as PRETRAINING
+from manticore.report.run.page import write_run_report
+from manticore.report.run.reading import read_run
+from manticore.report.study.page import write_study_report
+from manticore.report.transfer.page import write_transfer_report
+from manticore.results.study import StudyResult
+from manticore.results.transfer import TransferResult
+
+STUDIES = {StudyResult.FILE: write_study_report, TransferResult.FILE: write_transfer_report}
+
+
+def run(folder: Path) -> Path:
+    """Write the page of a finished command and return its path.
+
+    Raises ManticoreError if the folder is none of a search, a comparison or a transfer, or if it is not finished.
+    """
+    for file, write in STUDIES.items():
+        if (folder / file).exists():
+            return write(folder)
+    if (folder / FINETUNING).exists():
+        raise ManticoreError(
+            f"{folder} is the folder of a fine-tuning, which has no page: its scores are in {folder / 'scores.json'}, "
+            f"and manticore evaluate {folder} scores it on the test split"
+        )
+    if (folder / PRETRAINING).exists():
+        raise ManticoreError(
+            f"{folder} is the folder of a pretraining, which has no page: its scores are in {folder / 'scores.json'} "
+            f"and on the card {folder / 'model' / 'README.md'}"
+        )
+    if (folder / "config.json").exists():
+        raise ManticoreError(
+            f"{folder} is an exported model, which has no page: its card is {folder / 'README.md'}; "
+            "report takes a run folder, or the --out of compare or transfer"
+        )
+    return write_run_report(read_run(finished_run(folder).root))

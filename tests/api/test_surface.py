@@ -1,0 +1,194 @@
+"""The functions of Python have the arguments and the defaults of the commands, name by name."""
+
+from __future__ import annotations
+
+import inspect
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import manticore as mc
+from manticore.api.arguments import section_keys, task_keys
+from manticore.cli import parser
+from manticore.cli.options import _REQUIRED, _find_field
+from manticore.config import commands, flags
+from manticore.config.flags import argument_name, assignments, command_options
+from manticore.config.sections import FinetuneOptions, RunOptions
+from manticore.errors import ManticoreError, UnknownName
+from manticore.tasks.options import TaskOptions
+
+VERBS: dict[str, tuple[type, Mapping[str, str]]] = {
+    "search": (commands.SearchCommand, flags.SEARCH),
+    "compare": (commands.CompareCommand, flags.COMPARE),
+    "transfer": (commands.TransferCommand, flags.TRANSFER),
+    "pretrain": (commands.PretrainCommand, flags.PRETRAIN),
+    "align": (commands.AlignCommand, flags.ALIGN),
+    "finetune": (commands.FinetuneCommand, flags.FINETUNE),
+    "evaluate": (commands.EvaluateCommand, flags.EVALUATE),
+    "generate": (commands.GenerateCommand, flags.GENERATE),
+    "export": (commands.ExportCommand, flags.EXPORT),
+    "report": (commands.ReportCommand, flags.REPORT),
+}
+
+PYTHON_ONLY = {"quiet", "sections", "on_text", "callbacks", "logger", "trainer"}
+"""What only Python has: no output, sections of a recipe as objects, functions and parts of a Trainer."""
+
+
+def arguments_of(verb: str) -> dict[str, inspect.Parameter]:
+    return dict(inspect.signature(getattr(mc, verb)).parameters)
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_arguments_are_the_flags_by_name(verb: str) -> None:
+    expected = {argument_name(flag) for flag in VERBS[verb][1]}
+    assert set(arguments_of(verb)) - PYTHON_ONLY == expected
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_defaults_are_those_of_the_flags(verb: str) -> None:
+    kind, table = VERBS[verb]
+    for flag, key in table.items():
+        _, _, default, recipe_key = _find_field(kind, key)
+        argument = arguments_of(verb)[argument_name(flag)]
+        if recipe_key:  # what the recipe says
+            assert argument.default is None, flag
+        elif default is _REQUIRED:
+            assert argument.default is inspect.Parameter.empty, flag
+        else:
+            assert argument.default == default, flag
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_the_command_line_has_the_flags_of_the_table(verb: str) -> None:
+    subparsers = next(action for action in parser()._actions if action.choices)
+    assert isinstance(subparsers.choices, dict)
+    actions = subparsers.choices[verb].complete()._actions
+    typed = {max(action.option_strings, key=len, default=action.dest) for action in actions} - {"--help"}
+    assert {flag.replace("--no-", "--") for flag in typed} == set(VERBS[verb][1])
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_every_argument_has_a_help(verb: str) -> None:
+    function: Any = getattr(mc, verb)
+    text = inspect.getdoc(getattr(function, "function", function)) or ""
+    described = {name.strip() for line in text.splitlines() for name in line.strip().partition(":")[0].split(",")}
+    assert set(arguments_of(verb)) <= described
+
+
+def test_all_verbs_are_names_of_the_package() -> None:
+    assert set(VERBS) <= set(dir(mc))
+    assert all(callable(getattr(mc, verb)) for verb in VERBS)
+
+
+def test_a_verb_named_like_a_package_stays_callable_when_the_package_is_imported() -> None:
+    program = (
+        "import manticore as mc, manticore.export.load, manticore.report.table\n"
+        "from manticore.errors import ManticoreError\n"
+        "assert mc.export.load and mc.report.table\n"
+        "for call in (lambda: mc.export('nowhere', out='x'), lambda: mc.report('nowhere')):\n"
+        "    try: call()\n"
+        "    except ManticoreError as error: print(error)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=120)
+    assert done.stdout.splitlines() == [
+        "no such folder: nowhere; export takes the folder of a finished search, or --models and --path",
+        "no such folder: nowhere; report takes a run folder, or the --out of compare or transfer",
+    ], done.stderr
+
+
+def test_options_are_read_like_flags(tmp_path: Path) -> None:
+    arguments = dict.fromkeys(map(argument_name, flags.FINETUNE))
+    given = {"hybrid": tmp_path, "out": "out", "steps": 3, "lr": 1, "set": assignments({"run.threads": 2})}
+    options = command_options(commands.FinetuneCommand, flags.FINETUNE, {**arguments, **given})
+    training = FinetuneOptions(steps=3, weights=replace(FinetuneOptions.weights, lr=1.0))
+    assert options == commands.FinetuneCommand(
+        hybrid=tmp_path, out=Path("out"), finetune=training, overrides=("run.threads=2",)
+    )
+    with pytest.raises(ManticoreError, match=r"finetune\.steps must be a whole number of at least 1, got 0"):
+        command_options(commands.FinetuneCommand, flags.FINETUNE, {**arguments, **given, "steps": 0})
+
+
+def test_settings_are_written_as_the_flag_takes_them() -> None:
+    assert assignments({"search.steps": 3, "study.learning_rates": (1e-5, 0.1), "space.base": None}) == (
+        "search.steps=3",
+        "study.learning_rates=[1e-05, 0.1]",
+        "space.base=null",
+    )
+    assert assignments("a=b") == assignments(["a=b"]) == ("a=b",)
+
+
+def test_a_task_is_a_name_a_mapping_or_options() -> None:
+    assert task_keys(None) == {}
+    assert task_keys("text") == {"name": "text"}
+    assert task_keys({"name": "text", "data_dir": Path("notes")}) == {"name": "text", "data_dir": "notes"}
+    assert task_keys(TaskOptions("text", train=9)) | {"name": "text", "train": 9} == task_keys(
+        TaskOptions("text", train=9)
+    )
+    with pytest.raises(ManticoreError, match=r"a task is a name, a mapping of options or TaskOptions here, not a object"):
+        task_keys(object())
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("train", '\'train\' is a key of task: write task={"name": ..., "train": ...}'),
+        ("warmup_steps", "'warmup_steps' is a key of search: write search={\"warmup_steps\": ...}"),
+        ("steps", 'write search={"steps": ...} or finetune={"steps": ...}'),
+        ("skip", "'skip' is a key of the search space: write mc.SearchSpace([...], skip=...)"),
+        ("serch", "unknown argument 'serch'. Did you mean 'search'?"),
+    ],
+)
+def test_an_unknown_argument_gets_the_way_to_write_it(name: str, message: str) -> None:
+    for verb, more in (
+        ("search", {}),
+        ("compare", {"out": "x"}),
+        ("transfer", {"out": "x", "proxy": "a", "task": "b"}),
+    ):
+        function: Callable[..., Any] = getattr(mc, verb)
+        with pytest.raises(ManticoreError) as error:
+            function(mc.SearchSpace(["gpt-neo", "mamba"]), **more, **{name: 3})
+        assert message in str(error.value)
+    assert not Path("x").exists()
+
+
+def test_sections_are_mappings_or_options() -> None:
+    assert section_keys({"run": {"seed": 1}}) == {"run": {"seed": 1}}
+    assert section_keys({"run": RunOptions(seed=1)})["run"]["seed"] == 1
+    with pytest.raises(UnknownName, match="Did you mean 'baselines'"):
+        section_keys({"baseline": {}})
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda: mc.search(mc.SearchSpace(["gpt-neo", "mamba"]), object()),  # type: ignore[arg-type]
+        lambda: mc.search("gpt-neo+mamba", models=["gpt-neo", "mamba"]),
+        lambda: mc.search("gpt-neo+mambo"),
+        lambda: mc.search(models=["gpt-neo", "mambo"]),
+        lambda: mc.search(models=["gpt-neo", "runs/nowhere"], task="text"),
+        lambda: mc.evaluate("runs/nowhere"),
+        lambda: mc.evaluate("gpt-neo-nan", "text"),
+        lambda: mc.generate("runs/nowhere", "It is"),
+        lambda: mc.generate("gpt-neo-nano"),
+        lambda: mc.finetune("runs/nowhere", out="out"),
+        lambda: mc.export(out="out"),
+        lambda: mc.report("runs/nowhere"),
+        lambda: mc.align(["gpt-neo-nano", "mamba-nan"], "text.txt", out="out"),
+        lambda: mc.pretrain("pretrain/mamba-nan", "text.txt", out="out"),
+        lambda: mc.load("runs/nowhere"),
+    ],
+)
+def test_bad_input_is_one_error_and_nothing_is_written(
+    call: Callable[[], object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ManticoreError) as error:
+        call()
+    assert "\n" not in str(error.value)
+    assert "hub" not in str(error.value)
+    assert list(tmp_path.iterdir()) == []
