@@ -71,7 +71,8 @@ class ComponentSpec(Checked):
         if self.model is not None and not (hasattr(self.model, "save_pretrained") and hasattr(self.model, "config")):
             raise ManticoreError(
                 f"a component is a name, a folder or a Hugging Face model, and {type(self.model).__name__} is none; "
-                "wrap your module as a PreTrainedModel with a config, and register its family (mc.register.family)"
+                "a module that is to run single stages goes into mc.Op; a whole model is wrapped as a PreTrainedModel "
+                "with a config, and its family is registered (mc.register.family)"
             )
         if self.tokenizer is not None and (self.model is None or not hasattr(self.tokenizer, "save_pretrained")):
             what = (

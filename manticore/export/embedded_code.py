@@ -25,11 +25,12 @@ def register_embedded_code(folder: Path, config: HybridConfig, trust_code: bool)
         config: its configuration.
         trust_code: run that code.
 
-    Raises ManticoreError if a part is missing and the code is not trusted, or does not have it.
+    Raises ManticoreError if the folder has a part that this process does not have, and its code is not trusted.
     """
     missing: dict[str, list[tuple[Registry, str]]] = {}
     for registry, name in _missing(config):
-        missing.setdefault(registry.file, []).append((registry, name))
+        if _holds(folder / registry.file, registry, name):  # otherwise the name is wrong, which loading reports
+            missing.setdefault(registry.file, []).append((registry, name))
     for file, parts in missing.items():
         registry, name = parts[0]
         label = f"{folder} has its own {registry.decorator.replace('_', ' ')} '{name}'"
@@ -46,6 +47,11 @@ def register_embedded_code(folder: Path, config: HybridConfig, trust_code: bool)
             if name not in table:
                 raise ManticoreError(f"{label}, but {folder / file} does not hold it")
             registry.table.setdefault(name, table[name])
+
+
+def _holds(file: Path, registry: Registry, name: str) -> bool:
+    """Whether the code of a checkpoint registers a part."""
+    return file.is_file() and f"@{registry.decorator}({name!r}" in file.read_text(encoding="utf-8")
 
 
 def _missing(config: HybridConfig) -> Iterator[tuple[Registry, str]]:

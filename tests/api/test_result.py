@@ -91,7 +91,7 @@ def test_the_recipe_and_the_rows_are_those_of_the_folder(result: mc.Result) -> N
 
 @pytest.mark.parametrize(
     ("path", "message"),
-    [(["mamba"], "names 1 stages; the run has 4"), (["mamba", "gpt"] * 2, "Did you mean 'gpt-neo'")],
+    [(["mamba"], "names 1 stages; the space has 4"), (["mamba", "gpt"] * 2, "Did you mean 'gpt-neo'")],
 )
 def test_a_path_that_is_none_is_refused(result: mc.Result, path: list[str], message: str, tmp_path: Path) -> None:
     with pytest.raises(ManticoreError, match=message):

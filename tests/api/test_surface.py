@@ -129,7 +129,7 @@ def test_a_task_is_a_name_a_mapping_or_options() -> None:
     assert task_keys(TaskOptions("text", train=9)) | {"name": "text", "train": 9} == task_keys(
         TaskOptions("text", train=9)
     )
-    with pytest.raises(ManticoreError, match=r"a task is a name, a mapping of options or TaskOptions here, not a object"):
+    with pytest.raises(ManticoreError, match=r"a name, a mapping of options or TaskOptions here, not a object"):
         task_keys(object())
 
 

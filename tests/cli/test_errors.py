@@ -42,7 +42,7 @@ MISSPELT = [
 ]
 
 INVALID = [
-    (["--models", "gpt-neo"], "at least two components; given: gpt-neo"),
+    (["--models", "gpt-neo"], "at least two components, or one and an op; given: gpt-neo"),
     (["--stages", "9"], "9 stages are more than the 4 layers of 'gpt-neo'; use at most 4"),
     (["--stages", "0"], "argument --stages: must be a whole number of at least 1"),
     (["--space", "gpt-neo+mamba"], "--models and --space both name the components"),
@@ -124,7 +124,7 @@ def test_invalid_settings_are_refused_before_anything_is_written(
         (["evaluate", "{nothing}"], "holds no hybrid: there is no config.json"),
         (["export", "{nothing}", "--out", "{out}"], "is no run folder"),
         (["export", "{run}", "--out", "{run}"], "exists; choose another folder"),
-        (["export", "{run}", "--path", "mamba,mamba", "--out", "{out}"], "names 2 stages; the run has 4"),
+        (["export", "{run}", "--path", "mamba,mamba", "--out", "{out}"], "names 2 stages; the space has 4"),
         (["export", "{run}", "--path", "mambo,mamba,mamba,mamba", "--out", "{out}"], "Did you mean 'mamba'?"),
         (["report", "{nothing}"], "is no run folder: there is no recipe.yaml in it"),
         (

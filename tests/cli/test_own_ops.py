@@ -169,7 +169,7 @@ def test_the_run_says_what_it_searched_and_keeps_to_the_space(run: Path, folder:
     assert architecture["ops"] == ["mean", "conv"]
     out = (folder / "out.txt").read_text()
     assert "ops: mean (own_ops:RunningMean), conv (own_ops:ShortConv)" in out
-    assert "4 stages, residual topology, linear projectors, 2 paths" in out
+    assert "4 stages, residual topology, linear projectors with a bypass, 2 paths" in out
     assert "note: op 'mean' has no cache" in " ".join(out.split())
     assert "op 'conv' has no cache" not in " ".join(out.split())
     page = (run / "report.html").read_text()
