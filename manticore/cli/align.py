@@ -19,8 +19,10 @@ def add(commands: Any) -> None:
         run,
         "fit the projectors between pretrained models on text, in closed form",
         examples=(
-            "manticore align --models ./neo,./ssm --stages 4 --text book.txt --out my-projectors",
-            "manticore search --models ./neo,./ssm --stages 4 --task text --set align.projectors=my-projectors",
+            "manticore align --models ./neo,./ssm --text book.txt --out my-projectors",
+            "manticore search --models ./neo,./ssm --task text --set align.projectors=my-projectors",
+            "manticore align --models ./neo,./ssm --stages 2 --text book.txt --out for-two-stages",
+            "manticore export --models ./neo,./ssm --path neo,ssm --projectors for-two-stages --out by-hand",
         ),
         notes="The base is the first model unless --base names another. A table reports for every stage how much of "
         "the donor's stream P recovers from the base's (R²), how much of the base's update Q recovers from the "

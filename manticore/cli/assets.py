@@ -48,7 +48,7 @@ def add(commands: Any) -> None:
         {"file": "file"},
         validate,
         "check a recipe, search space or projector set without running it",
-        examples=("manticore validate my-recipe.yaml",),
+        examples=("manticore validate my-recipe.yaml", "manticore validate search/text"),
     )
 
 

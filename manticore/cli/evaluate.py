@@ -1,4 +1,4 @@
-"""`manticore evaluate`: the score of an exported hybrid."""
+"""`manticore evaluate`: the score of a hybrid or a component."""
 
 from __future__ import annotations
 
@@ -17,8 +17,14 @@ def add(commands: Any) -> None:
         EvaluateCommand,
         EVALUATE,
         run,
-        "score an exported hybrid on a task's test split",
-        examples=("manticore evaluate runs/first/hybrid --task lra-listops",),
+        "score a hybrid or a component on a task's test split",
+        examples=(
+            "manticore evaluate runs/first",
+            "manticore evaluate my-hybrid --task text --data-dir my-notes",
+            "manticore evaluate gpt-neo-nano --task text",
+        ),
+        notes="The task is that of the run, unless --task names another; an exported folder has the name of its task "
+        "only. Other keys of task and run are set with --set.",
     )
 
 

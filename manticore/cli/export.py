@@ -23,8 +23,8 @@ def add(commands: Any) -> None:
             "manticore export runs/first --path mamba,gpt-neo,mamba,mamba --out another-path",
             "manticore export --models gpt-neo,mamba --path gpt-neo,gpt-neo,mamba,gpt-neo --out by-hand",
         ),
-        notes="A path names a component for each stage, or skip. Other paths than the exported one have the weights of "
-        "the supernet, or of the pretrained models: fine-tune them before use.",
+        notes="A path names a component for each stage, or skip. Paths that the run has not trained by themselves have "
+        "the weights of the search, and those of --models the pretrained ones: fine-tune them before use.",
     )
 
 

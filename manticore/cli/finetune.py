@@ -18,7 +18,9 @@ def add(commands: Any) -> None:
         FINETUNE,
         run,
         "train an exported hybrid further on a task",
-        examples=("manticore finetune runs/first/hybrid --task lra-listops --out runs/longer --steps 2000",),
+        examples=("manticore finetune runs/first --out runs/longer --steps 2000",),
+        notes="The task is that of the run, unless --task names another; an exported folder has the name of its task "
+        "only. Other keys of task, finetune and run are set with --set.",
     )
 
 

@@ -19,6 +19,7 @@ def add(commands: Any) -> None:
         run,
         "write the report page of a search, a comparison or a transfer again",
         examples=("manticore report runs/first",),
+        notes="A fine-tuning and a pretraining have no page; their scores are in scores.json.",
     )
 
 
