@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 JOBS   ?= 2
 
-.PHONY: install demo test test-fast lint docs check oldest clean
+.PHONY: install demo test test-fast lint docs notebooks check oldest clean
 
 install: $(VENV)/.ready
 
@@ -34,6 +34,10 @@ lint: install
 # The site in site/; warnings are errors. It needs no network.
 docs: install
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+
+# Run the notebooks and keep their outputs for the pages of the tutorials.
+notebooks: install
+	OMP_NUM_THREADS=1 $(BIN)/python docs/render_outputs.py
 
 check: lint docs test
 

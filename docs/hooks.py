@@ -5,7 +5,7 @@
 | `reference/cli.md` | the parsers of `manticore.cli` |
 | `reference/recipe.md` | `manticore show recipe` |
 | `reference/python/PACKAGE.md` | the docstrings of each package, by mkdocstrings |
-| `tutorials/*.md` | `notebooks/*.ipynb`, without outputs |
+| `tutorials/*.md` | `notebooks/*.ipynb`, with the outputs in `docs/outputs/` |
 | `contributing.md`, `changelog.md` | the files of these names in the repository |
 """
 
@@ -139,14 +139,27 @@ def package_page(package: str) -> str:
 
 
 def notebook_page(file: Path) -> str:
-    """A notebook as a page: prose as it is, code in fences. Notebooks are committed without outputs."""
+    """A notebook as a page: prose as it is, code in fences, and the outputs that `docs/outputs/` has of it."""
+    saved = ROOT / "docs" / "outputs" / f"{file.stem}.json"
+    cells = iter(json.loads(saved.read_text(encoding="utf-8")) if saved.exists() else [])
     out = []
     for block in json.loads(file.read_text(encoding="utf-8"))["cells"]:
         text = "".join(block["source"])
-        out.append(f"```python\n{text}\n```" if block["cell_type"] == "code" else site_links(text))
-    note = f"This tutorial is the notebook `notebooks/{file.name}`; run it to see its figures and tables."
+        if block["cell_type"] == "code":
+            out.append(f"```python\n{text}\n```")
+            out += map(output_block, next(cells, {"outputs": []})["outputs"])
+        else:
+            out.append(site_links(text))
+    note = f"This tutorial is the notebook `notebooks/{file.name}`, with its outputs on two CPU cores."
     title, _, rest = "\n\n".join(out).partition("\n")
     return f"{title}\n\n!!! note\n    {note}\n{rest}\n"
+
+
+def output_block(output: dict[str, str]) -> str:
+    """An output of a cell as Markdown."""
+    if "png" in output:
+        return f'<img alt="The figure that the code above draws" src="data:image/png;base64,{output["png"]}">'
+    return output["markdown"] if "markdown" in output else f"```text\n{output['text']}\n```"
 
 
 def site_links(text: str) -> str:

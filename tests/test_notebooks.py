@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib.util
+import json
 import os
 import re
 import subprocess
@@ -74,6 +76,21 @@ def test_notebook_is_committed_without_outputs(file: Path) -> None:
     assert notebook.nbformat_minor >= 5, "cells need ids"
     code = [cell for cell in notebook.cells if cell.cell_type == "code"]
     assert all(not cell.outputs and cell.execution_count is None for cell in code), "clear the outputs first"
+
+
+@pytest.mark.parametrize("file", NOTEBOOKS, ids=file_name)
+def test_the_outputs_in_the_docs_are_of_these_cells(file: Path) -> None:
+    spec = importlib.util.spec_from_file_location("render_outputs", ROOT / "docs" / "render_outputs.py")
+    assert spec is not None
+    assert spec.loader is not None
+    render_outputs = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(render_outputs)
+    code = [cell.source for cell in nbformat.read(file, as_version=4).cells if cell.cell_type == "code"]
+    saved = json.loads((ROOT / "docs" / "outputs" / f"{file.stem}.json").read_text(encoding="utf-8"))
+    assert [cell["source"] for cell in saved] == [render_outputs.source_hash(source) for source in code], (
+        "the notebook has changed: make notebooks"
+    )
+    assert any(cell["outputs"] for cell in saved)
 
 
 def test_every_notebook_is_in_the_table() -> None:

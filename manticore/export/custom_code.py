@@ -11,6 +11,7 @@ from __future__ import annotations
 import ast
 import builtins
 import inspect
+import linecache
 import sys
 import textwrap
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -253,9 +254,30 @@ def _parse(target: Any, label: str) -> Definition:
     try:
         definition = ast.parse(textwrap.dedent(inspect.getsource(target))).body[0]
     except (OSError, TypeError):
-        raise ManticoreError(f"the source of {label} cannot be found; define it in a file or a notebook cell") from None
+        in_cell = _class_in_cell(target)
+        if in_cell is None:
+            raise ManticoreError(
+                f"the source of {label} cannot be found; define it in a file or a notebook cell"
+            ) from None
+        definition = in_cell
     assert isinstance(definition, Definition)
     return definition
+
+
+def _class_in_cell(target: Any) -> ast.ClassDef | None:
+    """The definition of a class in a notebook cell, by the cell of one of its methods; None if it has none.
+
+    Before Python 3.13, `inspect` looks for classes in the file of their module, which the module of a notebook lacks.
+    """
+    for member in vars(target).values():
+        code = getattr(inspect.unwrap(member) if callable(member) else member, "__code__", None)
+        if code is None:
+            continue
+        tree = ast.parse("".join(linecache.getlines(code.co_filename)))
+        classes = [node for node in ast.walk(tree) if isinstance(node, ast.ClassDef) and node.name == target.__name__]
+        if classes:
+            return classes[-1]
+    return None
 
 
 def _outside_names(node: Definition | ast.Assign) -> set[str]:

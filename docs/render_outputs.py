@@ -1,0 +1,74 @@
+"""Runs the notebooks and keeps their outputs in `docs/outputs/`, which the pages of the tutorials show.
+
+    make notebooks
+
+A notebook is committed without outputs. `docs/outputs/NAME.json` has, for each code cell, a hash of its source and its
+outputs: text, Markdown, and pictures as PNG in base64. HTML, which is a report page in a frame, is left out.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+OUTPUTS = ROOT / "docs" / "outputs"
+ANSI = re.compile(r"\x1b\[[0-9;]*m")
+
+
+def source_hash(source: str) -> str:
+    """What tells whether outputs are those of a cell."""
+    return hashlib.blake2b(source.encode(), digest_size=8).hexdigest()
+
+
+def output_of(output: Any) -> dict[str, str] | None:
+    """One output as plain data; None for one that a page does not show."""
+    data = output.get("data", {})
+    if output["output_type"] == "stream":
+        return {"text": ANSI.sub("", output["text"]).rstrip()} if output["name"] == "stdout" else None
+    if "image/png" in data:
+        return {"png": data["image/png"].strip()}
+    if "text/markdown" in data:
+        return {"markdown": data["text/markdown"].strip()}
+    if "text/html" in data:
+        return {"markdown": "*(The report page, in a frame.)*"}
+    return {"text": data["text/plain"].rstrip()} if "text/plain" in data else None
+
+
+def run(file: Path, folder: Path) -> list[dict[str, Any]]:
+    """The code cells of a notebook with their outputs, run in `folder`."""
+    import nbformat
+    from nbclient import NotebookClient
+
+    notebook = nbformat.read(file, as_version=4)
+    NotebookClient(notebook, timeout=600, resources={"metadata": {"path": str(folder)}}).execute()
+    return [
+        {
+            "source": source_hash(cell.source),
+            "outputs": [shown for output in cell.outputs if (shown := output_of(output)) is not None],
+        }
+        for cell in notebook.cells
+        if cell.cell_type == "code"
+    ]
+
+
+def main() -> None:
+    """Run the notebooks named on the command line, or all."""
+    os.environ |= {"HF_HUB_OFFLINE": "1", "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    OUTPUTS.mkdir(exist_ok=True)
+    named = [Path(name) for name in sys.argv[1:]]
+    for file in named or sorted((ROOT / "notebooks").glob("*.ipynb")):
+        with tempfile.TemporaryDirectory() as folder:
+            cells = run(file, Path(folder))
+        (OUTPUTS / f"{file.stem}.json").write_text(json.dumps(cells, indent=1) + "\n", encoding="utf-8")
+        print(file.name)
+
+
+if __name__ == "__main__":
+    main()
