@@ -43,7 +43,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 
 def test_a_model_is_scored_on_its_own_task(result: mc.Result, capsys: pytest.CaptureFixture[str]) -> None:
     measured = mc.evaluate(result, quiet=True)
-    assert (measured.value, measured.count) == (result.metrics.exported_row.score.value, 200)
+    assert (measured.value, measured.count) == (result.metrics.hybrid.score.value, 200)
     assert capsys.readouterr().out == ""
     assert mc.evaluate(result.folder / "hybrid", quiet=True) == measured
     assert mc.evaluate(result, set={"task.test": 50}, quiet=True).count == 50
@@ -128,8 +128,8 @@ def test_fine_tunings_are_put_below_the_run_by_default(
     calls = []
     monkeypatch.setattr(finetune, "run_from", lambda *arguments: calls.append(arguments))
     result.finetune()
-    ((folder, path, training, run, out, _, resume),) = calls
-    assert (folder, path, resume) == (result.folder, None, False)
+    ((folder, path, training, run, out, _, resume, trust_code),) = calls
+    assert (folder, path, resume, trust_code) == (result.folder, None, False, False)
     assert (training, run) == (result.recipe.finetune, result.recipe.run)
     assert out == result.folder / "finetuned" / "-".join(result.path)
 

@@ -32,7 +32,7 @@ def recipe_of(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., 
         recipes.append(recipe)
 
     monkeypatch.setattr(search, "run", run)
-    monkeypatch.setattr("manticore.api.verbs.Result", lambda run: run)
+    monkeypatch.setattr("manticore.api.verbs.Result", lambda run, trust_code: run)
     monkeypatch.chdir(tmp_path)
 
     def call(*arguments: Any, **options: Any) -> Recipe:
