@@ -39,7 +39,7 @@ def task_keys(task: Any) -> dict[str, Any]:
     if isinstance(task, str | Mapping | TaskOptions) and (source := TaskSource.of(task)).data is None:
         return dict(source.keys)
     raise ManticoreError(
-        f"a task is a name, a mapping of options or TaskOptions here, not a {type(task).__name__}; mc.search takes data"
+        f"a task is a name, a mapping of options or TaskOptions here, not {_kind(task)}; mc.search takes data"
     )
 
 
@@ -86,6 +86,10 @@ def recipe_command(
     space, models, out = arguments["space"], arguments["models"], arguments["out"]
     if space is not None and models is not None:
         raise ManticoreError("space and models both name the components; give one of them")
+    if not isinstance(space, SearchSpace | str | Path | None):
+        raise ManticoreError(f"space is a SearchSpace, or the name or path of one, not {_kind(space)}")
+    if models is not None and (isinstance(models, str) or not isinstance(models, Sequence)):
+        raise ManticoreError(f"models is a list of components, such as ['gpt-neo', 'mamba'], not {models!r}")
     plain = {**arguments, "space": None, "models": None, "task": None, "set": assignments(arguments["set"])}
     if plain["data_dir"] is not None:
         plain["data_dir"] = plain_paths(plain["data_dir"])
@@ -134,5 +138,15 @@ def _saved(spec: ComponentSpec, folder: Path) -> ComponentSpec:
 
 
 def folder_of(source: Any) -> Path:
-    """The folder of a result, a projector set or another object that has one, or a path as it is."""
-    return Path(getattr(source, "folder", source))
+    """The folder of a result, a projector set or another object that has one, or a path as it is.
+
+    Raises ManticoreError for an object without a folder.
+    """
+    folder = getattr(source, "folder", source)
+    if not isinstance(folder, str | Path):
+        raise ManticoreError(f"expected a folder, a name or a result, got {_kind(source)}")
+    return Path(folder)
+
+
+def _kind(value: object) -> str:
+    return "None" if value is None else f"an object of type {type(value).__name__}"

@@ -87,7 +87,9 @@ def search(
     arguments = locals()
     user = UserTrainer(callbacks, logger, trainer or {})
     source = TaskSource({}) if task is None else TaskSource.of(task)
-    specs = space.components if isinstance(space, SearchSpace) else tuple(map(ComponentSpec.of, models or ()))
+    specs: Sequence[ComponentSpec] = space.components if isinstance(space, SearchSpace) else ()
+    if isinstance(models, Sequence) and not isinstance(models, str):
+        specs = tuple(map(ComponentSpec.of, models))
     in_memory = source.data is not None or any(spec.model is not None for spec in specs)
     if out is None and in_memory:
         arguments["out"] = unused_run_dir(f"{source.name}-{'+'.join(spec.name for spec in specs) or space}")

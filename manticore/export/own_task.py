@@ -18,6 +18,9 @@ from manticore.utils.io import read_json
 RECIPE, FINETUNING = "recipe.yaml", "finetune.json"
 """Files of a search and of a fine-tuning that have the options of the task."""
 
+MODEL_FOLDERS = ("hybrid", "best_component")
+"""Folders of models in such a folder."""
+
 
 def task_options(source: Path | str, keys: Mapping[str, Any]) -> TaskOptions:
     """The options of a task for a trained model: `keys` over those of the model's own task.
@@ -28,53 +31,57 @@ def task_options(source: Path | str, keys: Mapping[str, Any]) -> TaskOptions:
         source: run folder, exported folder, or a component.
         keys: options of the task that are set.
 
-    Raises ManticoreError if no task is named and the folder does not say which it is, or if it holds no model.
+    Raises ManticoreError if no task is named and the folder does not say which it is, if the folder was trained on
+    data that it does not name, or if it holds no model.
     """
     folder = Path(source).expanduser()
     if folder.is_dir():
         check_config_exists(folder)
-    named = str(keys["name"]) if "name" in keys else None
-    own = own_task(folder)
-    if named is not None and (own is None or named.partition("@")[0] != own.bare_name):
+    own = saved_task(folder)
+    if own is None and "name" not in keys:
+        own = _named_task(folder, "data_dir" in keys)
+        if own is None:
+            raise ManticoreError(f"{source} does not say which task it was trained on; name one, such as --task text")
+    if own is None or str(keys.get("name", own.name)).partition("@")[0] != own.bare_name:
         return from_mapping(TaskOptions, keys, "recipe key", "task.")
-    if own is None:
-        raise ManticoreError(f"{source} does not say which task it was trained on; name one, such as --task text")
     if keys.get("data_dir", own.data_dir) != own.data_dir:
         own = TaskOptions(own.name, own.preset, cache_dir=own.cache_dir)
     return from_mapping(TaskOptions, keys, "recipe key", "task.", own)
 
 
-def own_task(folder: Path) -> TaskOptions | None:
-    """The task that a run, a fine-tuning or an export was trained on; None if its folder does not say.
-
-    A run and a fine-tuning have all options of their task. An export has its name only, so its data is the default data
-    of that task. Raises ManticoreError if that would be other text than the export was trained on.
-    """
-    for parent in (folder, folder.parent) if folder.name == "hybrid" else (folder,):
+def saved_task(folder: Path) -> TaskOptions | None:
+    """All options of the task of a run or a fine-tuning, also from a model's folder in it; None for other folders."""
+    for parent in (folder, folder.parent) if folder.name in MODEL_FOLDERS else (folder,):
         if (parent / RECIPE).is_file():
             return _read(read_yaml(parent / RECIPE).get("task"))
         if (parent / FINETUNING).is_file():
             settings = read_json(parent / FINETUNING)
             return _read(settings.get("task") if isinstance(settings, dict) else None)
-    config = hybrid_folder(folder) / "config.json"
-    content = read_json(config) if config.is_file() else None
-    name = content.get("task") if isinstance(content, dict) else None
-    return _of_name(folder, name) if isinstance(name, str) else None
+    return None
 
 
 def _read(values: Any) -> TaskOptions | None:
     return from_mapping(TaskOptions, values, "recipe key", "task.") if isinstance(values, Mapping) else None
 
 
-def _of_name(folder: Path, name: str) -> TaskOptions | None:
-    """The options of a task from the name that results have: its settings, or the word `short`, follow after `@`."""
-    task, colon, _ = name.partition("@")[0].partition(":")
-    if colon:  # such as `text:book.txt`
+def _named_task(folder: Path, has_data: bool) -> TaskOptions | None:
+    """The options of an export's task from its name in results: settings, or the word `short`, follow after `@`.
+
+    Raises ManticoreError for text whose files are neither named nor given (`has_data`).
+    """
+    config = hybrid_folder(folder) / "config.json"
+    content = read_json(config) if config.is_file() else None
+    name = content.get("task") if isinstance(content, dict) else None
+    if not isinstance(name, str):
+        return None
+    start, _, settings = name.partition("@")
+    task, colon, _ = start.partition(":")  # such as `text:book.txt`
+    if colon and not has_data:
         raise ManticoreError(f"{folder} was trained on {name}; name its data: --task {task} --data-dir PATH")
     if task not in tasks and task not in task_infos:
         return None
     try:
-        options = TaskOptions(name)
+        options = TaskOptions(f"{task}@{settings}" if settings else task)
         _ = task_info(options)
     except ManticoreError:
         return TaskOptions(task)

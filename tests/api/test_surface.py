@@ -126,10 +126,10 @@ def test_a_task_is_a_name_a_mapping_or_options() -> None:
     assert task_keys(None) == {}
     assert task_keys("text") == {"name": "text"}
     assert task_keys({"name": "text", "data_dir": Path("notes")}) == {"name": "text", "data_dir": "notes"}
-    assert task_keys(TaskOptions("text", train=9)) | {"name": "text", "train": 9} == task_keys(
-        TaskOptions("text", train=9)
-    )
-    with pytest.raises(ManticoreError, match=r"a name, a mapping of options or TaskOptions here, not a object"):
+    assert TaskOptions(**task_keys(TaskOptions("text", train=9))) == TaskOptions("text", train=9)
+    with pytest.raises(
+        ManticoreError, match=r"a name, a mapping of options or TaskOptions here, not an object of type object"
+    ):
         task_keys(object())
 
 
@@ -169,6 +169,11 @@ def test_sections_are_mappings_or_options() -> None:
         lambda: mc.search(mc.SearchSpace(["gpt-neo", "mamba"]), object()),  # type: ignore[arg-type]
         lambda: mc.search("gpt-neo+mamba", models=["gpt-neo", "mamba"]),
         lambda: mc.search("gpt-neo+mambo"),
+        lambda: mc.search(3),  # type: ignore[arg-type]
+        lambda: mc.search(models="gpt-neo,mamba"),
+        lambda: mc.compare(models=3, out="out"),  # type: ignore[arg-type]
+        lambda: mc.evaluate(object()),
+        lambda: mc.report(None),
         lambda: mc.search(models=["gpt-neo", "mambo"]),
         lambda: mc.search(models=["gpt-neo", "runs/nowhere"], task="text"),
         lambda: mc.evaluate("runs/nowhere"),
