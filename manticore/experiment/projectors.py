@@ -17,7 +17,7 @@ from manticore.alignment.projector_set import ProjectorSet, projector_state
 from manticore.config.recipe import Recipe
 from manticore.errors import BadFile, ManticoreError
 from manticore.nas.strategies import strategies
-from manticore.nas.strategies.zero_shot import check_scorable
+from manticore.nas.strategies.zero_shot import check_base_everywhere, check_no_ops
 from manticore.nas.supernet import Supernet
 from manticore.tasks.catalog import task_info
 from manticore.utils import assets
@@ -68,9 +68,11 @@ def check_projectors(exp: Experiment) -> None:
             f"{exp.recipe.search.strategy} compares aligned language models: it needs a language task, the residual "
             "topology, projectors with a closed form (linear, low-rank) and align.tokens above 0"
         )
-    by_kl = aligned and exp.space.base is None and exp.recipe.selection.base_criterion == "min_kl"
-    if strategies[exp.recipe.search.strategy].needs_alignment or by_kl:
-        check_scorable(exp.space, base)
+    if strategies[exp.recipe.search.strategy].needs_alignment:
+        check_no_ops(exp.space)
+        check_base_everywhere(exp.space, base, "search with --strategy darts")
+    if aligned and base is None and exp.recipe.selection.base_criterion == "min_kl":
+        check_base_everywhere(exp.space, None, "name the base (--base), or set selection.base_criterion=best_alone")
 
 
 def uses_closed_form(recipe: Recipe) -> bool:

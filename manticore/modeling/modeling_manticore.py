@@ -123,7 +123,11 @@ class HybridModel(HybridPreTrainedModel):
         return all(branch.causal for branch in self.stages if isinstance(branch, OpBranch))
 
     def new_cache(self) -> HybridCache:
-        """An empty cache for generation."""
+        """An empty cache for generation. Raises ValueError for a hybrid with an op that is not causal."""
+        if not self.causal:
+            raise ValueError(
+                "an op of this hybrid is not causal: its outputs change with later tokens, so use no cache"
+            )
         parts = [getattr(branch, "segment", branch) for branch in self.stages]
         caches = [part.new_cache() if isinstance(part, Segment | OpBranch) else None for part in parts]
         return HybridCache(caches, self.stateful)

@@ -102,6 +102,8 @@ def test_an_op_that_is_not_causal_sees_the_tokens_and_no_padding(kind: str) -> N
             assert torch.equal(net(side, mask, path=path), logits)
             tokens_alone = logits if kind == "classification" else logits[mask.bool()].unsqueeze(0)
             torch.testing.assert_close(tokens_alone, expected, atol=1e-5, rtol=0)
+        with pytest.raises(ValueError, match="not causal"):
+            hybrid.model(input_ids=ids, use_cache=True)
         changed = ids.clone()
         changed[0, -1] += 1
         if kind == "tokens":

@@ -148,3 +148,9 @@ def test_two_classes_of_one_name_are_refused() -> None:
 
     with pytest.raises(ManticoreError, match="two ops have different classes of the name Conv"):
         register_ops([mc.Op("a", Conv), mc.Op("b", other())])
+
+
+def test_a_mixture_layer_takes_ops() -> None:
+    mixed = mc.nn.MixedOp([mc.Op("short", Conv, options={"kernel": 2}), mc.Op("mean", Mean)], width=8)
+    assert mixed.candidates == ("short", "mean")
+    assert mixed.get_submodule("ops.short").kernel == 2

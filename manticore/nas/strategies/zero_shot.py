@@ -105,9 +105,10 @@ def stage_table(supernet: Supernet, values: Sequence[float]) -> list[list[float]
 
 
 def _decisions(supernet: Supernet) -> list[tuple[tuple[int, ...], int]]:
-    """Each group of stages that choose together, with the index of each of its candidates."""
+    """Each group of stages that choose together, with the index of each of its candidates but ops, which are new."""
     choices = supernet.choices
-    return [(group, index) for group in choices.decisions for index in choices.allowed[group[0]]]
+    pairs = ((group, index) for group in choices.decisions for index in choices.allowed[group[0]])
+    return [(group, index) for group, index in pairs if choices.candidates[index] not in supernet.ops]
 
 
 def path_kl(supernet: Supernet, batches: Sequence[TokenBatch], paths: Sequence[PathNames]) -> list[float]:
@@ -173,7 +174,8 @@ def _log_probabilities(supernet: Supernet, batch: TokenBatch, path: Sequence[str
 
 def donor_indices(supernet: Supernet) -> list[int]:
     """Indices of the donors among the candidates."""
-    return [index for index, name in enumerate(supernet.candidates) if name not in (supernet.base, SKIP)]
+    others = (supernet.base, SKIP, *supernet.ops)
+    return [index for index, name in enumerate(supernet.candidates) if name not in others]
 
 
 def donor_mean(supernet: Supernet, kl_SK: Sequence[Sequence[float]]) -> float:
@@ -183,25 +185,30 @@ def donor_mean(supernet: Supernet, kl_SK: Sequence[Sequence[float]]) -> float:
     return fmean(values) if values else 0.0
 
 
-def check_scorable(space: SearchSpace, base: str | None) -> None:
-    """Raise ManticoreError if the candidates of a space cannot be compared with a base model without training.
+def check_no_ops(space: SearchSpace) -> None:
+    """Raise ManticoreError if a space has ops, whose weights are new, so that they cannot be compared as they are."""
+    if space.ops:
+        raise ManticoreError(
+            f"candidates are compared without training here, and op '{space.ops[0].name}' has no trained weights; "
+            "search with --strategy darts"
+        )
+
+
+def check_base_everywhere(space: SearchSpace, base: str | None, remedy: str) -> None:
+    """Raise ManticoreError if a base model, with which candidates are compared, is no candidate of some stage.
 
     Args:
         space: the search space.
         base: the base model; None if any component may be.
+        remedy: what else the user can do, for the message.
     """
-    if space.ops:
-        raise ManticoreError(
-            f"candidates are compared without training here, and op '{space.ops[0].name}' has no trained weights; "
-            "search with --strategy darts (and selection.base_criterion=best_alone)"
-        )
     for stage in range(space.stages):
         names = space.choices.names(stage)
         missing = [name for name in ([base] if base else space.names) if name not in names]
         if missing:
             raise ManticoreError(
                 f"candidates are compared with the base model here, and '{missing[0]}' is no candidate of stage "
-                f"{stage + 1}; add it in stage_candidates, or search with --strategy darts"
+                f"{stage + 1}; add it in stage_candidates, or {remedy}"
             )
 
 

@@ -15,7 +15,9 @@ from manticore.nas.space import SearchSpace
 from manticore.nas.strategies.zero_shot import (
     ZeroShot,
     candidate_scores,
-    check_scorable,
+    check_base_everywhere,
+    check_no_ops,
+    donor_mean,
     path_divergences,
     path_kl,
     stage_kl,
@@ -23,7 +25,7 @@ from manticore.nas.strategies.zero_shot import (
 from manticore.nas.supernet import Supernet
 from manticore.utils.statistics import ratio_interval, student_quantile
 from tests.helpers.model_images import llama, pair, rotated, text
-from tests.helpers.ops import OPS
+from tests.helpers.ops import op_supernet
 from tests.helpers.pico import supernet
 
 BASE = ("base",) * 3
@@ -152,14 +154,22 @@ def test_stages_that_share_their_choice_are_replaced_together() -> None:
 @pytest.mark.parametrize(
     ("fields", "base", "message"),
     [
-        ({"ops": OPS}, "base", "op 'conv' has no trained weights; search with --strategy darts"),
-        ({"stage_candidates": {2: "donor"}}, "base", "'base' is no candidate of stage 2"),
+        ({"stage_candidates": {2: "donor"}}, "base", "'base' is no candidate of stage 2; .* or do something else"),
         ({"stage_candidates": {2: "base"}}, None, "'donor' is no candidate of stage 2"),
     ],
 )
-def test_spaces_that_cannot_be_compared_with_the_base_are_refused(
-    fields: dict[str, Any], base: str | None, message: str
-) -> None:
+def test_the_base_must_be_a_candidate_of_every_stage(fields: dict[str, Any], base: str | None, message: str) -> None:
     with pytest.raises(ManticoreError, match=message):
-        check_scorable(SearchSpace(["base", "donor"], stages=3, **fields), base)
-    check_scorable(SearchSpace(["base", "donor"], stages=3, stage_candidates={2: "base"}), "base")
+        check_base_everywhere(SearchSpace(["base", "donor"], stages=3, **fields), base, "do something else")
+    check_base_everywhere(SearchSpace(["base", "donor"], stages=3, stage_candidates={2: "base"}), "base", "")
+
+
+def test_ops_are_no_donors_and_are_not_compared() -> None:
+    net = op_supernet("gpt_neo", "mamba")
+    fit_projectors(net, text(0), text(1))
+    kl_SK = stage_kl(net, tokens(3, 1))
+    donor = net.candidates.index("donor")
+    assert [[index for index, kl in enumerate(row) if kl] for row in kl_SK] == [[donor]] * 3
+    assert donor_mean(net, kl_SK) == pytest.approx(sum(row[donor] for row in kl_SK) / 3)
+    with pytest.raises(ManticoreError, match="op 'conv' has no trained weights; search with --strategy darts"):
+        check_no_ops(net.space)
