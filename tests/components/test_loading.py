@@ -66,7 +66,7 @@ def test_the_hub_is_asked_once_for_the_pinned_revision(
 
     monkeypatch.setattr(loading, "hub_answers", lambda *_: answers)
     monkeypatch.setattr(loading.AutoConfig, "from_pretrained", config)
-    with pytest.raises(ManticoreError, match=f"cannot get '{source}'.*local folder.*HF_HOME.*from scratch"):
+    with pytest.raises(ManticoreError, match=f"cannot get '{source}'.*local folder.*shipped.*HF_HOME"):
         load(spec)
     assert requests == [(source, revision, not answers, False)]
 
