@@ -140,10 +140,9 @@ def test_markdown_has_no_run_of_blank_lines(run_folder: Path) -> None:
     assert "\n\n\n" not in search_card(read_run(run_folder)).replace(RECIPE, "")
 
 
-def test_finetuning_adds_a_section(tmp_path: Path) -> None:
+def test_finetuning_adds_a_section() -> None:
     scores = (Score(1.1, 0.5, 100), Score(0.9, 0.625, 100))
-    (tmp_path / "README.md").write_text("# A card\n", encoding="utf-8")
-    card = finetuned_card(tmp_path, "lra-listops", 10, 4, 1234, 0.001, *scores)
+    card = finetuned_card("# A card\n", "lra-listops", 10, 4, 1234, 0.001, *scores)
     assert card.startswith("# A card\n\n## Fine-tuned further\n\n10 steps of 4 sequences (1,234 tokens) on lra-listops")
     assert card.endswith("on the validation split 50.0 % → 62.5 %.\n")
 
