@@ -174,8 +174,8 @@ def _log_probabilities(supernet: Supernet, batch: TokenBatch, path: Sequence[str
 
 def donor_indices(supernet: Supernet) -> list[int]:
     """Indices of the donors among the candidates."""
-    others = (supernet.base, SKIP, *supernet.ops)
-    return [index for index, name in enumerate(supernet.candidates) if name not in others]
+    not_donors = (supernet.base, SKIP, *supernet.ops)
+    return [index for index, name in enumerate(supernet.candidates) if name not in not_donors]
 
 
 def donor_mean(supernet: Supernet, kl_SK: Sequence[Sequence[float]]) -> float:
