@@ -261,7 +261,7 @@ def test_model_objects_with_tokenizers_read_text(tmp_path: Path) -> None:
 
 
 def test_nothing_is_left_of_a_search_that_cannot_begin(tmp_path: Path) -> None:
-    with pytest.raises(ManticoreError, match="unknown recipe key 'serach'"):
+    with pytest.raises(ManticoreError, match="unknown argument 'serach'"):
         mc.search(mc.SearchSpace(["gpt-neo", "mamba"]), TEXTS, out=tmp_path / "run", quiet=True, serach={})
     assert list(tmp_path.iterdir()) == []
 
