@@ -33,5 +33,13 @@ class BadFile(ManticoreError):
         super().__init__(f"{where}: {expected}")
 
 
+class UnfinishedRun(ManticoreError):
+    """A run folder whose search is not complete. The message has the command that continues it."""
+
+    def __init__(self, folder: Path | str) -> None:
+        command = f"manticore search --out {folder} --resume"
+        super().__init__(f"the run in {folder} is not finished; continue it: {command}")
+
+
 class NonFiniteLoss(ManticoreError):
     """A loss or gradient is not a finite number; the last saved state is on disk."""

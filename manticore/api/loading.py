@@ -10,7 +10,7 @@ from transformers import PreTrainedModel
 from manticore.alignment.projector_set import ProjectorSet
 from manticore.components.loading import load as load_component
 from manticore.components.spec import ComponentSpec
-from manticore.errors import ManticoreError
+from manticore.errors import ManticoreError, UnfinishedRun
 from manticore.export.load import is_hybrid, load_hybrid
 from manticore.nas.space import SearchSpace
 from manticore.nas.supernet import Supernet
@@ -34,7 +34,7 @@ def load(source: Path | str, trust_code: bool = False) -> PreTrainedModel | Proj
     if is_hybrid(path):
         return load_hybrid(path, trust_code)
     if (path / "recipe.yaml").exists() and not (path / "config.json").exists():
-        raise ManticoreError(f"the run in {path} is not finished; continue it: manticore search --out {path} --resume")
+        raise UnfinishedRun(path)
     if str(source) in assets.names("projectors") or is_projector_set(path):
         return ProjectorSet.load(assets.find("projectors", source))
     if path.is_dir() and not (path / "config.json").exists():

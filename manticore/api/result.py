@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import Tensor
 from transformers import PreTrainedModel
 
 from manticore.config.recipe import Recipe
@@ -17,7 +18,8 @@ from manticore.errors import ManticoreError, UnknownName
 from manticore.experiment.experiment import Experiment
 from manticore.experiment.phases import ALONE, build_component
 from manticore.experiment.run_dir import RunDir, unused_folder
-from manticore.experiment.searched import check_candidates, hybrid_of, open_finished, saved_recipe, searched_supernet
+from manticore.experiment.searched import check_candidates, open_finished, saved_recipe, searched_supernet
+from manticore.export.load import load_hybrid
 from manticore.nas.architecture import Architecture
 from manticore.nas.discretize import discretize
 from manticore.nas.supernet import Supernet
@@ -143,8 +145,8 @@ class Result:
 
     @cached_property
     def hybrid(self) -> PreTrainedModel:
-        """The fine-tuned hybrid."""
-        return hybrid_of(self._experiment, self.path)[0]
+        """The fine-tuned hybrid, as it was exported."""
+        return load_hybrid(self.checkpoint, self._trust_code)
 
     @cached_property
     def components(self) -> Components:
@@ -154,18 +156,20 @@ class Result:
     @cached_property
     def alphas(self) -> AlphaHistory:
         """The alphas over the steps of the search, (T, S, K). A search without training has one record, of step 0."""
-        return self._history("alphas", self.supernet().alpha if self._run.alphas is None else None)
+        return self._history("alphas", lambda net: net.alpha)
 
     @cached_property
     def weights(self) -> AlphaHistory:
         """The mixing weights over the steps of the search, (T, S, K); see `alphas`."""
-        return self._history("weights", self.supernet().weights() if self._run.alphas is None else None)
+        return self._history("weights", Supernet.weights)
 
-    def _history(self, key: str, final: Any) -> AlphaHistory:
+    def _history(self, key: str, final: Callable[[Supernet], Tensor]) -> AlphaHistory:
+        """What the record of alphas has as `key`; without a record what `final` reads from the supernet."""
         record = self._run.alphas
         if record is None:
-            values = final.detach().cpu().numpy().astype(np.float64)
-            return AlphaHistory(np.zeros(1, np.int64), self.supernet().candidates, values[None])
+            net = self.supernet()
+            values = final(net).detach().cpu().numpy().astype(np.float64)
+            return AlphaHistory(np.zeros(1, np.int64), net.candidates, values[None])
         return AlphaHistory(np.array(record.steps, np.int64), record.candidates, np.array(getattr(record, key)))
 
     @cached_property

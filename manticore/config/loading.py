@@ -20,7 +20,7 @@ from manticore.config.commands import ModelCommand, RecipeCommand
 from manticore.config.recipe import Recipe
 from manticore.errors import BadFile, ManticoreError, UnknownName
 from manticore.nas.space import SearchSpace
-from manticore.tasks.catalog import task_info
+from manticore.tasks.catalog import task_info, tasks
 from manticore.tasks.options import TaskOptions, choose_preset
 from manticore.tasks.task import task_infos
 from manticore.utils import assets
@@ -110,17 +110,9 @@ class LoadedRecipe(NamedTuple):
     preset_reason: str
 
 
-def read_recipe(file: Path, trust_code: bool = False) -> Recipe:
-    """The recipe that a run has saved, with the code of its ops.
-
-    Args:
-        file: its `recipe.yaml`.
-        trust_code: import the ops that are named by import path.
-
-    Raises as `resolve` and `SearchSpace.with_code` do, and BadFile.
-    """
-    recipe = resolve([read_yaml(file)], "auto")
-    return replace(recipe, space=recipe.space.with_code(trust_code))
+def read_recipe(file: Path) -> Recipe:
+    """The recipe that a run has saved; ops are named, not imported. Raises as `resolve` does, and BadFile."""
+    return resolve([read_yaml(file)], "auto")
 
 
 def load_recipe(
@@ -196,7 +188,11 @@ def with_overrides(command: Command) -> Command:
 
 
 def stages_for(task: str) -> int:
-    """Number of stages in the recipe of a task; the default number for a task without a recipe."""
+    """Number of stages in the recipe of a task; the default number for a task without a recipe.
+
+    Raises UnknownName for a task that does not exist.
+    """
+    _ = tasks[task.partition("@")[0]]
     config = default_config(task)
     space = {} if config is None else read_yaml(assets.find("configs", config)).get("space", {})
     return int(space.get("stages", SearchSpace.stages))

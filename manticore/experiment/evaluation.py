@@ -63,7 +63,7 @@ class TrainedModels:
 
 
 def evaluate_on_test(exp: Experiment, trained: TrainedModels) -> SearchResult:
-    """Score every model on the test split, count its cost, and choose the model to export."""
+    """Score every model on the test split, count its cost, and find the best one by validation score."""
     info(exp.console, "evaluating on the test split")
     rows = _rows(exp, trained)
     soft, discrete, finetuned = (row.score.value for row in rows[:3])

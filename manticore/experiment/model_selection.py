@@ -1,4 +1,4 @@
-"""Model selection: choice of the base, of the path and of the exported model. The test split is not read."""
+"""Model selection: choice of the base, of the path and of the best model. The test split is not read."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ from safetensors.torch import load_model, save_model
 from torch import nn
 
 from manticore.config.recipe import Recipe
-from manticore.errors import BadFile, ManticoreError
+from manticore.errors import BadFile, ManticoreError, UnfinishedRun
 from manticore.utils.io import atomic_write, read_json, slug, write_json
 
 MAX_NAME = 100
@@ -176,7 +176,7 @@ def finished_run(run: Path) -> RunDir:
     if not run.is_dir() or not folder.recipe.exists():
         raise ManticoreError(f"{run} is no run folder: there is no recipe.yaml in it")
     if not folder.metrics.exists():
-        raise ManticoreError(f"the run in {run} is not finished; continue it: manticore search --out {run} --resume")
+        raise UnfinishedRun(run)
     return folder
 
 

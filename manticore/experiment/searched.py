@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 
 from rich.console import Console
 from transformers import PreTrainedModel
 
-from manticore.config.loading import read_recipe, read_yaml, resolve
+from manticore.config.loading import read_recipe
 from manticore.config.recipe import Recipe
 from manticore.experiment.experiment import Experiment
 from manticore.experiment.phases import ALONE, FINETUNE, build_component, finish_search, searched_relaxation
@@ -24,7 +26,7 @@ from manticore.tasks.task import Task
 
 def saved_recipe(folder: Path) -> Recipe:
     """The recipe of a finished run; ops are named, not imported. Raises ManticoreError if `folder` is none."""
-    return resolve([read_yaml(finished_run(folder).recipe)], "auto")
+    return read_recipe(finished_run(folder).recipe)
 
 
 def open_finished(folder: Path, console: Console, trust_code: bool = False) -> Experiment:
@@ -38,8 +40,8 @@ def open_finished(folder: Path, console: Console, trust_code: bool = False) -> E
     Raises ManticoreError if `folder` is no finished run, if its components or its data are gone, or if an op has to be
     imported and is not trusted.
     """
-    run_dir = finished_run(folder)
-    exp = Experiment.open(read_recipe(run_dir.recipe, trust_code), run_dir, console)
+    run_dir, recipe = finished_run(folder), saved_recipe(folder)
+    exp = Experiment.open(replace(recipe, space=recipe.space.with_code(trust_code)), run_dir, console)
     return exp.for_component(SearchResult.load(folder).base)
 
 
@@ -70,8 +72,22 @@ def trained_phase(exp: Experiment, path: Sequence[str]) -> str | None:
     return alone if len(set(path)) == 1 and exp.run_dir.weights(alone).is_file() else None
 
 
-def hybrid_of(exp: Experiment, path: Sequence[str], trained: bool = True) -> tuple[PreTrainedModel, Task]:
-    """A path of a finished run as a Hugging Face model, and the task as its tokenizer reads it.
+class PathModel(NamedTuple):
+    """A path of a finished run.
+
+    Attributes:
+        net: the Hugging Face model, in evaluation mode.
+        task: the task as the tokenizer of the model reads it.
+        phase: the phase whose weights it has; None: those of the search.
+    """
+
+    net: PreTrainedModel
+    task: Task
+    phase: str | None
+
+
+def hybrid_of(exp: Experiment, path: Sequence[str], trained: bool = True) -> PathModel:
+    """A path of a finished run as a Hugging Face model.
 
     Args:
         exp: the finished run.
@@ -88,4 +104,4 @@ def hybrid_of(exp: Experiment, path: Sequence[str], trained: bool = True) -> tup
         model = discretize(supernet, path, **exp.task.config_fields())
     if phase is not None:
         exp.run_dir.restore(phase, model)
-    return model.eval(), exp.task
+    return PathModel(model.eval(), exp.task, phase)

@@ -25,7 +25,7 @@ from manticore.components.spec import SKIP, ComponentSpec
 from manticore.components.tokenizers import check_vocab_size, read_tokenizer
 from manticore.components.weight_checks import check_weights, pickled_weights
 from manticore.config.loading import fit_to_context
-from manticore.errors import ManticoreError, UnknownName
+from manticore.errors import ManticoreError, UnfinishedRun, UnknownName
 from manticore.export.embedded_code import register_embedded_code
 from manticore.modeling.configuration_manticore import HybridConfig
 from manticore.modeling.wiring import TOPOLOGIES
@@ -60,7 +60,7 @@ def check_config_exists(path: Path) -> None:
     if (hybrid_folder(path) / "config.json").exists():
         return
     if (path / "recipe.yaml").exists():
-        raise ManticoreError(f"the run in {path} is not finished; continue it: manticore search --out {path} --resume")
+        raise UnfinishedRun(path)
     raise ManticoreError(f"{path} holds no hybrid: there is no config.json in it")
 
 

@@ -16,7 +16,7 @@ from manticore.utils.fields import from_mapping
 from manticore.utils.io import read_json
 
 RECIPE, FINETUNING = "recipe.yaml", "finetune.json"
-"""Files of a search and of a fine-tuning that have the options of the task."""
+"""Files of a search and of a fine-tuning with their options, those of the task among them."""
 
 MODEL_FOLDERS = ("hybrid", "best_component")
 """Folders of models in such a folder."""

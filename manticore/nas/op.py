@@ -14,6 +14,7 @@ from typing import Any, ClassVar
 from manticore.components.spec import SKIP
 from manticore.errors import ManticoreError, UnknownName
 from manticore.utils.fields import Checked, from_mapping
+from manticore.utils.registry import add_plugins
 
 TRUST_ADVICE = "add --trust-code (in Python trust_code=True) if you trust it"
 """What to do where code is named and not yet allowed to run, for error messages."""
@@ -116,13 +117,10 @@ class Op(Checked):
 
 
 def _registered(name: str) -> Callable[..., Any]:
-    from importlib.metadata import entry_points
-
     from manticore.modeling.ops import OPS  # imports torch
 
     if name not in OPS:
-        for point in entry_points(group="manticore.op"):
-            OPS.setdefault(point.name, point.load())
+        add_plugins("op", OPS)
     if name not in OPS:
         raise UnknownName("op", name, OPS)
     return OPS[name]

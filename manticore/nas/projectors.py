@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from importlib.metadata import entry_points
 from inspect import signature
 from typing import Any
 
 from manticore.errors import ManticoreError, UnknownName
 from manticore.modeling.projectors import PROJECTORS
+from manticore.utils.registry import add_plugins
 
 
 def check_projector(kind: str, options: dict[str, Any]) -> None:
@@ -22,8 +22,7 @@ def check_projector(kind: str, options: dict[str, Any]) -> None:
         ManticoreError: the class does not take an option, or declares one called `bypass`.
     """
     if kind not in PROJECTORS:
-        for point in entry_points(group="manticore.projector"):
-            PROJECTORS.setdefault(point.name, point.load())
+        add_plugins("projector", PROJECTORS)
     if kind not in PROJECTORS:
         raise UnknownName("projector", kind, PROJECTORS)
     own_options = {key: value for key, value in options.items() if key != "bypass"}

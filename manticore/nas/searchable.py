@@ -254,8 +254,13 @@ def weights(model: nn.Module) -> list[nn.Parameter]:
 
     optimizer = torch.optim.AdamW(mc.weights(model), lr=1e-3)
     """
+    return [parameter for _, parameter in named_weights(model)]
+
+
+def named_weights(model: nn.Module) -> list[tuple[str, nn.Parameter]]:
+    """`weights`, each with its name in the model."""
     excluded = {id(alpha) for alpha in alphas(model)}
-    return [p for p in model.parameters() if p.requires_grad and id(p) not in excluded]
+    return [(name, p) for name, p in model.named_parameters() if p.requires_grad and id(p) not in excluded]
 
 
 def likeliest_path(net: Searchable) -> list[str]:

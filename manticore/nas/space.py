@@ -155,6 +155,14 @@ class SearchSpace(Checked):
         """What may run each stage, and which stages choose together: the paths of the space."""
         return Choices.of(self.candidates, self.stages, self.stage_candidates, self.shared_stages)
 
+    def stage_without(self, names: Sequence[str]) -> tuple[int, str] | None:
+        """The first stage, counted from 1, that lacks a named candidate, and the name; None if there is none."""
+        choices = self.choices
+        lacking = (
+            (stage + 1, name) for stage in range(self.stages) for name in names if name not in choices.names(stage)
+        )
+        return next(lacking, None)
+
     def layer_boundaries(self, component: Component) -> list[int]:
         """Layer boundaries of the S segments of a loaded component: its cuts, or about equal depths.
 

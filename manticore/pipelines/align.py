@@ -22,7 +22,6 @@ from manticore.nas.projectors import check_projector
 from manticore.nas.selection.path_scores import path_losses
 from manticore.nas.supernet import Supernet
 from manticore.report.model_card import fit_table, projector_card
-from manticore.tasks.catalog import tasks
 from manticore.tasks.language.documents import read_texts
 from manticore.tasks.task import HeadSpec
 from manticore.utils.console import info
@@ -41,7 +40,7 @@ def run(options: AlignCommand, console: Console) -> ProjectorSet:
     # A set has projectors for every donor at every stage, so that it fits any space of these components and cuts.
     space = replace(
         options.space,
-        stages=options.stages or stages_of(options.for_task),
+        stages=options.stages or stages_for(options.for_task),
         projector_options=options.projector_options,
         ops=(),
         stage_candidates={},
@@ -85,12 +84,6 @@ def run(options: AlignCommand, console: Console) -> ProjectorSet:
         f"--set align.projectors={folder}",
     )
     return replace(projectors, folder=folder)
-
-
-def stages_of(task: str) -> int:
-    """Number of stages in the recipe of a task. Raises UnknownName for a task that does not exist."""
-    _ = tasks[task.partition("@")[0]]
-    return stages_for(task)
 
 
 def mean_mixed_loss(supernet: Supernet, batches: Sequence[CalibrationBatch]) -> float | None:

@@ -18,7 +18,7 @@ from manticore.errors import ManticoreError, UnknownName
 from manticore.experiment.environment import setup_hardware
 from manticore.experiment.experiment import Experiment
 from manticore.experiment.run_dir import RunDir, finished_run
-from manticore.experiment.searched import check_candidates, hybrid_of, open_finished, saved_recipe, trained_phase
+from manticore.experiment.searched import check_candidates, hybrid_of, open_finished, saved_recipe
 from manticore.export.checkpoint import cache_notes, save_checkpoint
 from manticore.nas.architecture import Architecture
 from manticore.nas.discretize import discretize
@@ -70,8 +70,7 @@ def run_from(
     path = path or Architecture.load(run_dir.architecture).path
     check_candidates(path, saved_recipe(run_folder).space)
     exp = open_finished(run_folder, console, trust_code)
-    hybrid, task = hybrid_of(exp, path, trained)
-    phase = trained_phase(exp, path) if trained else None
+    hybrid, task, phase = hybrid_of(exp, path, trained)
     label = "the search; fine-tune it next" if phase is None else f"the phase '{phase}'"
     folder = save_checkpoint(hybrid, task.hf_tokenizer(), out, card_of_path(exp, hybrid, phase))
     info(console, f"{folder}: {_summary(exp, hybrid)}, with the weights of {label}")

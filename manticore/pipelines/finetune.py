@@ -17,11 +17,11 @@ from manticore.config.sections import FinetuneOptions, RunOptions
 from manticore.experiment.environment import setup_hardware
 from manticore.experiment.estimate import print_training_estimate
 from manticore.experiment.run_dir import RunDir, check_same_options
-from manticore.experiment.searched import check_candidates, hybrid_of, open_finished, saved_recipe, trained_phase
+from manticore.experiment.searched import check_candidates, hybrid_of, open_finished, saved_recipe
 from manticore.experiment.seeding import seed_of
 from manticore.export.checkpoint import save_checkpoint
 from manticore.export.load import is_hybrid, load_hybrid, load_hybrid_task
-from manticore.export.own_task import task_options
+from manticore.export.own_task import FINETUNING, task_options
 from manticore.nas.architecture import Architecture
 from manticore.pipelines.export import card_of_path
 from manticore.report.model_card import finetuned_card, read_card
@@ -36,9 +36,6 @@ from manticore.training.scoring import score
 from manticore.training.trainer import fit
 from manticore.utils.console import info
 from manticore.utils.io import write_json
-
-OPTIONS_FILE = "finetune.json"
-"""Options of the run; a fine-tuning can be resumed with the same options only."""
 
 
 @dataclass(frozen=True)
@@ -119,9 +116,9 @@ def run_from(
     check_candidates(chosen, recipe.space)
 
     def start() -> _Start:
-        exp, trained = open_finished(folder, console, trust_code), chosen == selected
-        model, task = hybrid_of(exp, chosen, trained)
-        return _Start(model, task, card_of_path(exp, model, trained_phase(exp, chosen) if trained else None))
+        exp = open_finished(folder, console, trust_code)
+        model, task, phase = hybrid_of(exp, chosen, trained=chosen == selected)
+        return _Start(model, task, card_of_path(exp, model, phase))
 
     settings = {"hybrid": str(folder.resolve()), "path": list(chosen), "task": asdict(recipe.task)}
     return _train(start, settings, training, run_options, out, console, resume)
@@ -144,7 +141,7 @@ def _train(
         "weights": asdict(training.weights),
         "seed": run_options.seed,
     }
-    check_same_options(out / OPTIONS_FILE, settings, resume, "fine-tuning")
+    check_same_options(out / FINETUNING, settings, resume, "fine-tuning")
     if (out / "hybrid").exists():
         info(console, f"{out} is complete; nothing to do.")
         return FinetuneResult(out, FinetuneScores.load(out))
@@ -155,7 +152,7 @@ def _train(
     examples = concat([splits.train, splits.train_arch])
     sampler = BatchSampler(examples, training.batch_size, seed_of(run_options.seed, "fine-tune"), task.collate)
     print_training_estimate(model, sampler, training.steps, run_options.micro_batch_size, machine, console)
-    write_json(out / OPTIONS_FILE, settings)
+    write_json(out / FINETUNING, settings)
 
     metric, eval_batch_size = metrics[task.metric], run_options.micro_batch_size or run_options.eval_batch_size
     before = score(model, splits.val, task.collate, eval_batch_size, machine.device, metric)

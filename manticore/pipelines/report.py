@@ -6,7 +6,7 @@ from pathlib import Path
 
 from manticore.errors import ManticoreError
 from manticore.experiment.run_dir import finished_run
-from manticore.pipelines.finetune import OPTIONS_FILE as FINETUNING
+from manticore.export.own_task import FINETUNING
 from manticore.pipelines.pretrain import OPTIONS_FILE as PRETRAINING
 from manticore.report.run.page import write_run_report
 from manticore.report.run.reading import read_run

@@ -10,7 +10,7 @@ from rich.console import Console
 from transformers import PreTrainedModel
 
 from manticore.config.commands import SearchCommand
-from manticore.config.loading import load_command, read_yaml, resolve
+from manticore.config.loading import load_command, read_recipe
 from manticore.config.recipe import Recipe
 from manticore.errors import ManticoreError
 from manticore.experiment.checks import check_experiment
@@ -104,7 +104,7 @@ def open_search(recipe: Recipe, out: Path, resume: bool) -> RunDir:
     """The run folder. Raises ManticoreError if it is taken, or holds a run of another recipe."""
     run_dir, resuming = open_run_dir(out, resume)
     if resuming:
-        saved = resolve([read_yaml(run_dir.recipe)], "auto").to_dict()
+        saved = read_recipe(run_dir.recipe).to_dict()
         for key, value in recipe.to_dict().items():
             if saved[key] != value:
                 raise ManticoreError(

@@ -84,7 +84,7 @@ class GapIntervals:
 
 @dataclass(frozen=True)
 class ExportedResult:
-    """Test score of the exported models: for each seed the hybrid, or a component that is better on validation."""
+    """Test score of the best model by validation score: for each seed the hybrid, or a component that is better."""
 
     score: Interval
     seed_scores: Mapping[str, float]

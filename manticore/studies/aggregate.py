@@ -149,7 +149,7 @@ def discretization_gap(hybrid: ArmResult, metric: Metric) -> GapIntervals | None
 
 
 def exported(arms: Sequence[ArmResult], metric: Metric) -> ExportedResult | None:
-    """What `manticore search` exports: by seed the hybrid, or a component that is better on the validation split.
+    """By seed the test score of the hybrid, or of a component that is better on the validation split.
 
     None without components.
     """

@@ -165,13 +165,12 @@ def _check_base_path(recipes: Sequence[Recipe]) -> None:
     """Raise ManticoreError if a component that may be the base is no path of its own, with which all are compared."""
     for recipe in recipes:
         space = recipe.space
-        for name in [space.base] if space.base else space.names:
-            for stage in range(space.stages):
-                if name not in space.choices.names(stage):
-                    raise ManticoreError(
-                        f"transfer compares paths with the base alone, and '{name}' is no candidate of stage "
-                        f"{stage + 1}; add it in stage_candidates, or name another base"
-                    )
+        if lacking := space.stage_without([space.base] if space.base else space.names):
+            stage, name = lacking
+            raise ManticoreError(
+                f"transfer compares paths with the base alone, and '{name}' is no candidate of stage {stage}; add it "
+                "in stage_candidates, or name another base"
+            )
 
 
 def _check_budget(recipes: Sequence[Recipe]) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import lightning
 import torch
@@ -23,7 +23,7 @@ from manticore.modeling.branches import DonorBranch
 from manticore.modeling.ops import OpBranch
 from manticore.modeling.segments import Segment
 from manticore.nas.cost import FlopCounter
-from manticore.nas.searchable import alphas, callable_with
+from manticore.nas.searchable import callable_with, named_weights
 from manticore.tasks.dataset import IGNORE
 from manticore.training.batching import Batch, micro_batches
 from manticore.training.optimizers import cosine, weight_optimizer
@@ -83,7 +83,7 @@ class TrainModule(lightning.LightningModule):
         loop: how a step is run, or a mapping of `LoopOptions`.
         loss: a function from the model and a batch to a scalar. Default: cross-entropy of the logits and
             `batch["labels"]` (see `loss`).
-        phase: name of this training, for callbacks and loggers.
+        phase: name of this training, for callbacks and loggers. Default: that of the class.
 
     Attributes:
         phase: name of this training: `search`, `fine-tune`, `alone gpt-neo`, ...
@@ -101,6 +101,9 @@ class TrainModule(lightning.LightningModule):
     batch_size: int = 64
     """Sequences in a batch of `SearchData`, unless that says otherwise."""
 
+    default_phase: ClassVar[str] = "train"
+    """What a training is called that gets no `phase`."""
+
     def __init__(
         self,
         net: nn.Module,
@@ -109,7 +112,7 @@ class TrainModule(lightning.LightningModule):
         loop: LoopOptions | Mapping[str, Any] | None = None,
         *,
         loss: LossFunction | None = None,
-        phase: str = "train",
+        phase: str | None = None,
     ) -> None:
         super().__init__()
         self.automatic_optimization = False
@@ -121,7 +124,7 @@ class TrainModule(lightning.LightningModule):
         self.given_steps = steps
         self.steps = steps or 0
         self.own_loss = loss
-        self.phase = phase
+        self.phase = phase or self.default_phase
         self.flop_counter = FlopCounter(net, self.loop.length)
         self.step_count = 0
         self.tokens = self.loop.seen_tokens
@@ -159,8 +162,7 @@ class TrainModule(lightning.LightningModule):
     @property
     def named_weights(self) -> list[tuple[str, nn.Parameter]]:
         """Every parameter that is trained, but the alphas."""
-        excluded = {id(alpha) for alpha in alphas(self.net)}
-        return [(name, p) for name, p in self.net.named_parameters() if id(p) not in excluded and p.requires_grad]
+        return named_weights(self.net)
 
     def configure_optimizers(self) -> Any:
         if self._trainer is not None:
@@ -193,7 +195,10 @@ class TrainModule(lightning.LightningModule):
 
     def weight_step(self, batch: Batch) -> float:
         """One optimizer step on the weights; the alphas get no gradient. Returns the loss."""
-        loss = self._step(batch, [self._weight_update])
+        return self._weight_step(batch)
+
+    def _weight_step(self, batch: Batch, path: Sequence[str] | None = None) -> float:
+        loss = self._step(batch, [self._weight_update], path=path)
         self.weight_schedule.step()
         return loss
 
@@ -338,17 +343,7 @@ class FinetuneModule(TrainModule):
     The arguments are those of `TrainModule`; the phase is called `fine-tune`.
     """
 
-    def __init__(
-        self,
-        net: nn.Module,
-        weights: WeightOptions | Mapping[str, Any] | None = None,
-        steps: int | None = None,
-        loop: LoopOptions | Mapping[str, Any] | None = None,
-        *,
-        loss: LossFunction | None = None,
-        phase: str = "fine-tune",
-    ) -> None:
-        super().__init__(net, weights, steps, loop, loss=loss, phase=phase)
+    default_phase = "fine-tune"
 
 
 def count_steps(trainer: lightning.Trainer, steps: int) -> None:

@@ -52,6 +52,7 @@ class SearchModule(TrainModule):
     """
 
     net: Any  # an nn.Module that is Searchable
+    default_phase = "search"
 
     def __init__(
         self,
@@ -61,13 +62,13 @@ class SearchModule(TrainModule):
         loop: LoopOptions | Mapping[str, Any] | None = None,
         *,
         loss: LossFunction | None = None,
-        phase: str = "search",
+        phase: str | None = None,
         **settings: Any,
     ) -> None:
         self._settings = settings
-        steps = options.steps if options is not None else settings.get("steps")
+        steps = settings.get("steps", None if options is None else options.steps)
         chosen = _search_options(options, settings)
-        super().__init__(as_searchable(net), chosen.weights, settings.get("steps", steps), loop, loss=loss, phase=phase)
+        super().__init__(as_searchable(net), chosen.weights, steps, loop, loss=loss, phase=phase)
         self.options = chosen
         self.strategy = _strategy(strategy or chosen.strategy)
         self.batch_size = chosen.batch_size
@@ -126,10 +127,7 @@ class SearchModule(TrainModule):
 
     def weight_step(self, batch: Batch) -> float:
         """One optimizer step on the weights, through the mixture or through one sampled path. Returns the loss."""
-        path = self.net.sample() if self.samples_paths else None
-        loss = self._step(batch, [self._weight_update], path=path)
-        self.weight_schedule.step()
-        return loss
+        return self._weight_step(batch, self.net.sample() if self.samples_paths else None)
 
     def alpha_step(self, batch: Batch) -> float:
         """One optimizer step on the alphas; the weights get no gradient. Returns the loss."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from importlib.metadata import entry_points
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from manticore.errors import ManticoreError, UnknownName
 
@@ -59,8 +59,13 @@ class Registry(Generic[T]):
         if self._plugins_read:
             return
         self._plugins_read = True
-        for point in entry_points(group=f"manticore.{self.kind}"):
-            self._items.setdefault(point.name, point.load())
+        add_plugins(self.kind, self._items)
+
+
+def add_plugins(kind: str, table: dict[str, Any]) -> None:
+    """Add the objects of a kind that installed packages provide to a table; those that it has stay."""
+    for point in entry_points(group=f"manticore.{kind}"):
+        table.setdefault(point.name, point.load())
 
 
 def _qualified_name(item: object) -> object:

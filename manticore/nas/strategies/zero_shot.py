@@ -202,14 +202,12 @@ def check_base_everywhere(space: SearchSpace, base: str | None, remedy: str) -> 
         base: the base model; None if any component may be.
         remedy: what else the user can do, for the message.
     """
-    for stage in range(space.stages):
-        names = space.choices.names(stage)
-        missing = [name for name in ([base] if base else space.names) if name not in names]
-        if missing:
-            raise ManticoreError(
-                f"candidates are compared with the base model here, and '{missing[0]}' is no candidate of stage "
-                f"{stage + 1}; add it in stage_candidates, or {remedy}"
-            )
+    if lacking := space.stage_without([base] if base else space.names):
+        stage, name = lacking
+        raise ManticoreError(
+            f"candidates are compared with the base model here, and '{name}' is no candidate of stage {stage}; add it "
+            f"in stage_candidates, or {remedy}"
+        )
 
 
 def candidate_scores(supernet: Supernet, kl_SK: list[list[float]]) -> list[list[float]]:
