@@ -150,7 +150,7 @@ def notebook_page(file: Path) -> str:
             out += map(output_block, next(cells, {"outputs": []})["outputs"])
         else:
             out.append(site_links(text))
-    note = f"This tutorial is the notebook `notebooks/{file.name}`, with its outputs on two CPU cores."
+    note = f"This tutorial is the notebook `notebooks/{file.name}`, with its outputs."
     title, _, rest = "\n\n".join(out).partition("\n")
     return f"{title}\n\n!!! note\n    {note}\n{rest}\n"
 

@@ -41,13 +41,29 @@ def output_of(output: Any) -> dict[str, str] | None:
     return {"text": data["text/plain"].rstrip()} if "text/plain" in data else None
 
 
-def run(file: Path, folder: Path) -> list[dict[str, Any]]:
-    """The code cells of a notebook with their outputs, run in `folder`."""
+def execute(file: Path, folder: Path) -> Any:
+    """The notebook with its outputs, run in `folder` by this interpreter."""
     import nbformat
+    from ipykernel.kernelspec import make_ipkernel_cmd
+    from jupyter_client import AsyncKernelManager
+    from jupyter_client.kernelspec import KernelSpec, KernelSpecManager
     from nbclient import NotebookClient
 
+    class ThisInterpreter(KernelSpecManager):  # type: ignore[misc]
+        """Whatever kernel a notebook names, it is run by this interpreter."""
+
+        def get_kernel_spec(self, kernel_name: str) -> KernelSpec:
+            return KernelSpec(argv=make_ipkernel_cmd(), display_name=kernel_name, language="python")
+
     notebook = nbformat.read(file, as_version=4)
-    NotebookClient(notebook, timeout=600, resources={"metadata": {"path": str(folder)}}).execute()
+    manager = AsyncKernelManager(kernel_spec_manager=ThisInterpreter())
+    resources = {"metadata": {"path": str(folder)}}
+    NotebookClient(notebook, km=manager, timeout=240, resources=resources).execute()
+    return notebook
+
+
+def code_cells(notebook: Any) -> list[dict[str, Any]]:
+    """The code cells of a notebook that was run, as plain data."""
     return [
         {
             "source": source_hash(cell.source),
@@ -65,7 +81,7 @@ def main() -> None:
     named = [Path(name) for name in sys.argv[1:]]
     for file in named or sorted((ROOT / "notebooks").glob("*.ipynb")):
         with tempfile.TemporaryDirectory() as folder:
-            cells = run(file, Path(folder))
+            cells = code_cells(execute(file, Path(folder)))
         (OUTPUTS / f"{file.stem}.json").write_text(json.dumps(cells, indent=1) + "\n", encoding="utf-8")
         print(file.name)
 

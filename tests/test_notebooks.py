@@ -22,21 +22,12 @@ ANSI = re.compile(r"\x1b\[[0-9;]*m")
 # A process of its own: the sockets of a kernel's client are closed late, and a warning is an error in this test run.
 EXECUTE = """
 import sys
+from pathlib import Path
 import nbformat
-from ipykernel.kernelspec import make_ipkernel_cmd
-from jupyter_client import AsyncKernelManager
-from jupyter_client.kernelspec import KernelSpec, KernelSpecManager
-from nbclient import NotebookClient
-
-class ThisInterpreter(KernelSpecManager):
-    def get_kernel_spec(self, kernel_name):
-        return KernelSpec(argv=make_ipkernel_cmd(), display_name=kernel_name, language="python")
+from render_outputs import execute
 
 source, target, folder = sys.argv[1:]
-notebook = nbformat.read(source, as_version=4)
-manager = AsyncKernelManager(kernel_spec_manager=ThisInterpreter())
-NotebookClient(notebook, km=manager, timeout=240, resources={"metadata": {"path": folder}}).execute()
-nbformat.write(notebook, target)
+nbformat.write(execute(Path(source), Path(folder)), target)
 """
 
 
@@ -47,7 +38,7 @@ def file_name(file: Path) -> str:
 def execute(file: Path, folder: Path) -> nbformat.NotebookNode:
     """The notebook with its outputs, run by this interpreter with `folder` as the current folder."""
     environment = {
-        "PYTHONPATH": os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")])),
+        "PYTHONPATH": os.pathsep.join(filter(None, [str(ROOT), str(ROOT / "docs"), os.environ.get("PYTHONPATH")])),
         "MANTICORE_CACHE": str(folder / "cache"),
         "IPYTHONDIR": str(folder / "ipython"),
         "JUPYTER_RUNTIME_DIR": str(folder / "runtime"),

@@ -14,15 +14,19 @@ import lightning
 import pytest
 import torch
 
-from manticore.nas.relaxations import relaxations
+import manticore as mc
+from manticore.nas.relaxations import RelaxationContext, relaxations
 from manticore.nas.strategies import Darts, Simultaneous, Strategy
+from manticore.pipelines import search as search_pipeline
 from manticore.results.search import SearchResult
+from manticore.tasks.catalog import tasks
 from manticore.training.callbacks import AlphaRecord
 from manticore.training.search_module import SearchModule
 from tests.helpers.cli import pico_search
 from tests.helpers.composed_strategy import RELAXATION, Composed, noisy_softmax
 from tests.helpers.ops import CONV, EMA, OPS
 from tests.helpers.search_module import STEPS, module, net, train
+from tests.helpers.toy_task import NAME, QUICK, which_end
 
 pytestmark = pytest.mark.e2e
 
@@ -136,3 +140,42 @@ def test_dropout_makes_the_random_state_matter(tmp_path: Path) -> None:
         torch.manual_seed(seed)
         trained.append(train(searching, tmp_path / str(seed)).net.state_dict())
     assert any(not torch.equal(trained[0][name], value) for name, value in trained[1].items())
+
+
+@pytest.fixture
+def sharpening() -> Iterator[str]:
+    """A relaxation that depends on the progress of the search, and the task of the test."""
+
+    @relaxations.register("sharpening")
+    def sharpening(alpha_SK: torch.Tensor, context: RelaxationContext) -> torch.Tensor:
+        return (alpha_SK * (1 + 9 * context.progress)).softmax(-1)
+
+    tasks.register(NAME)(which_end)
+    yield "sharpening"
+    relaxations._items.pop("sharpening")
+    tasks._items.pop(NAME)
+
+
+def test_a_finished_search_is_read_again_with_its_progress(
+    sharpening: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    weights: list[torch.Tensor] = []
+    select_path = search_pipeline.select_path
+
+    def record(exp: Any, supernet: Any) -> list[str]:
+        weights.append(supernet.weights().detach())
+        return select_path(exp, supernet)
+
+    monkeypatch.setattr(search_pipeline, "select_path", record)
+    space = mc.SearchSpace(["gpt-neo", "mamba"], stages=2, base="mamba")
+    options = {**QUICK, "search": {**QUICK["search"], "relaxation": sharpening}, "baselines": {"components": False}}
+
+    def search() -> mc.Result:
+        return mc.search(space, NAME, out=tmp_path / "run", resume=bool(weights), quiet=True, **options)
+
+    search()
+    (tmp_path / "run" / "metrics.json").unlink()
+    result = search()
+    assert torch.equal(weights[0], weights[1]), "resumed after the search, which is not run again"
+    assert torch.equal(weights[0], result.supernet().weights())
+    assert (weights[0] != 0.5).all()
