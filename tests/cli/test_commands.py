@@ -287,7 +287,7 @@ def test_micro_batches_do_not_change_finetuning(
         args = [*("--steps", 3, "--batch-size", 8, "--micro-batch-size", size), "--out", tmp_path / str(size)]
         assert call(capsys, "finetune", pico_run, *DATA, files, *args)[0] == 0
         weights[size] = load_file(tmp_path / str(size) / "hybrid" / "model.safetensors")
-        options.append(read_json(tmp_path / str(size) / finetune.OPTIONS_FILE))
+        options.append(read_json(tmp_path / str(size) / finetune.FINETUNING))
     assert options[0] == options[1] == options[2]
     for size in (3, 1):
         assert all(torch.allclose(weights[size][key], weights[0][key], atol=1e-4) for key in weights[0])
