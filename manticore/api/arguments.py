@@ -17,8 +17,7 @@ from manticore.config.loading import merge
 from manticore.config.recipe import Recipe
 from manticore.errors import ManticoreError, UnknownName
 from manticore.nas.space import SearchSpace
-from manticore.tasks.data import TaskSource
-from manticore.tasks.options import TaskOptions, plain_paths
+from manticore.tasks.options import plain_paths
 from manticore.utils import assets
 from manticore.utils.console import info
 from manticore.utils.fields import field_types, from_mapping
@@ -27,20 +26,6 @@ T = TypeVar("T")
 
 Models = Sequence[Any]
 """Components: names, folders, mappings, `ComponentSpec`s or model objects."""
-
-
-def task_keys(task: Any) -> dict[str, Any]:
-    """The options of a task as a recipe has them, from a name, a mapping or `TaskOptions`; None: no options.
-
-    Raises ManticoreError for anything else.
-    """
-    if task is None:
-        return {}
-    if isinstance(task, str | Mapping | TaskOptions) and (source := TaskSource.of(task)).data is None:
-        return dict(source.keys)
-    raise ManticoreError(
-        f"a task is a name, a mapping of options or TaskOptions here, not {_kind(task)}; mc.search takes data"
-    )
 
 
 def section_keys(sections: Mapping[str, Any]) -> dict[str, Any]:

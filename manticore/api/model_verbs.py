@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from manticore.alignment.projector_set import ProjectorSet
-from manticore.api.arguments import Models, folder_of, task_keys
+from manticore.api.arguments import Models, folder_of
 from manticore.config.commands import (
     AlignCommand,
     EvaluateCommand,
@@ -36,7 +36,8 @@ from manticore.pipelines import pretrain as pretrain_pipeline
 from manticore.pipelines import report as report_pipeline
 from manticore.pipelines.finetune import FinetuneResult
 from manticore.pipelines.pretrain import PretrainResult
-from manticore.tasks.options import TaskOptions, plain_paths
+from manticore.tasks.data import TaskSource
+from manticore.tasks.options import plain_paths
 from manticore.training.scoring import Score
 from manticore.utils.console import make_console
 
@@ -126,7 +127,7 @@ def pretrain(
 
 def finetune(
     hybrid: Any,
-    task: str | Mapping[str, Any] | TaskOptions | None = None,
+    task: Any = None,
     *,
     out: Path | str,
     preset: str | None = None,
@@ -145,7 +146,8 @@ def finetune(
 
     Args:
         hybrid: a run folder, an exported folder, or a result.
-        task: name of a task, or its options. Default: the task that the hybrid was trained on.
+        task: name of a task, its options, or data as `mc.task` takes it, which is written beside `out`. Default: the
+            task that the hybrid was trained on.
         out: folder for the trained hybrid.
         preset, data_dir: scale and files of the task.
         steps, lr, batch_size: length, peak learning rate and batches of the training.
@@ -157,13 +159,15 @@ def finetune(
         quiet: print nothing.
     """
     arguments = {**locals(), "hybrid": folder_of(hybrid), "set": assignments(set)}
-    options = command_options(FinetuneCommand, FINETUNE, arguments, task=_task(task, preset, data_dir))
-    return finetune_pipeline.run(options, make_console(quiet))
+    console = make_console(quiet)
+    with TaskSource.of(task).saved(Path(out), console) as keys:
+        options = command_options(FinetuneCommand, FINETUNE, arguments, task=keys | _task_flags(preset, data_dir))
+        return finetune_pipeline.run(options, console)
 
 
 def evaluate(
     model: Any,
-    task: str | Mapping[str, Any] | TaskOptions | None = None,
+    task: Any = None,
     *,
     preset: str | None = None,
     data_dir: Path | str | Sequence[Path | str] | None = None,
@@ -177,7 +181,8 @@ def evaluate(
 
     Args:
         model: a run folder, an exported folder, a result, or a component by name or folder.
-        task: name of a task, or its options. Default: the task that the model was trained on.
+        task: name of a task, its options, or data as `mc.task` takes it. Default: the task that the model was trained
+            on.
         preset, data_dir: scale and files of the task.
         batch_size: sequences in a batch; the score does not depend on it.
         set: any keys of the sections task and run, as a mapping or as `KEY=VALUE`.
@@ -186,8 +191,10 @@ def evaluate(
         quiet: print nothing.
     """
     arguments = {**locals(), "model": str(folder_of(model)), "set": assignments(set)}
-    options = command_options(EvaluateCommand, EVALUATE, arguments, task=_task(task, preset, data_dir))
-    return evaluate_pipeline.run(options, make_console(quiet))
+    console = make_console(quiet)
+    with TaskSource.of(task).saved(None, console) as keys:
+        options = command_options(EvaluateCommand, EVALUATE, arguments, task=keys | _task_flags(preset, data_dir))
+        return evaluate_pipeline.run(options, console)
 
 
 def generate(
@@ -276,7 +283,7 @@ def report(folder: Any) -> Path:
     return report_pipeline.run(ReportCommand(folder=folder_of(folder)).folder)
 
 
-def _task(task: Any, preset: str | None, data_dir: Path | str | Sequence[Path | str] | None) -> dict[str, Any]:
-    """The options of a task of a call that are set."""
-    more = {"preset": preset, "data_dir": None if data_dir is None else plain_paths(data_dir)}
-    return {**task_keys(task), **{key: value for key, value in more.items() if value is not None}}
+def _task_flags(preset: str | None, data_dir: Path | str | Sequence[Path | str] | None) -> dict[str, Any]:
+    """The flags of a task that are set, as its options."""
+    flags = {"preset": preset, "data_dir": None if data_dir is None else plain_paths(data_dir)}
+    return {key: value for key, value in flags.items() if value is not None}

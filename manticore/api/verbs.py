@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from manticore.api.arguments import Models, recipe_command, task_keys
+from manticore.api.arguments import Models, recipe_command
 from manticore.api.result import Result
 from manticore.components.spec import ComponentSpec
 from manticore.config.commands import CompareCommand, SearchCommand, TransferCommand
@@ -86,7 +86,7 @@ def search(
     """
     arguments = locals()
     user = UserTrainer(callbacks, logger, trainer or {})
-    source = TaskSource({}) if task is None else TaskSource.of(task)
+    source = TaskSource.of(task)
     specs: Sequence[ComponentSpec] = space.components if isinstance(space, SearchSpace) else ()
     if isinstance(models, Sequence) and not isinstance(models, str):
         specs = tuple(map(ComponentSpec.of, models))
@@ -106,7 +106,7 @@ def search(
 
 def compare(
     space: SearchSpace | str | Path | None = None,
-    task: str | Sequence[str] | Mapping[str, Any] | TaskOptions = CompareCommand.tasks,
+    task: Any = CompareCommand.tasks,
     *,
     out: Path | str,
     models: Models | None = None,
@@ -135,7 +135,8 @@ def compare(
     Args:
         space, models, config, preset, base, strategy, topology, projector, stages, data_dir, set,
             trust_code, quiet, sections: as of `search`.
-        task: name of a task, or the first word of several, such as `mad`; several of them; or the options of one task.
+        task: name of a task, or the first word of several, such as `mad`; several of them; the options of one task; or
+            data as `mc.task` returns it, which is written beside `out`.
         out: folder of trials, tables and report; the same folder again resumes.
         seeds: number of seeds of weights and batches.
         learning_rates: peak learning rates to try.
@@ -148,21 +149,22 @@ def compare(
     Returns:
         the result; its report is `out/report.html`.
     """
-    keys: dict[str, Any] = {}
-    if isinstance(task, Sequence) and not isinstance(task, str):
-        tasks = tuple(task)
-    else:
-        keys = task_keys(task)
-        tasks = (str(keys.pop("name")),) if "name" in keys else ()
-    with recipe_command(CompareCommand, COMPARE, {**locals(), "task": keys}, tasks=tasks) as options:
-        return compare_pipeline.run_command(options, make_console(quiet))
+    arguments, console = locals(), make_console(quiet)
+    names: tuple[str, ...] = ()
+    if isinstance(task, list | tuple) and all(isinstance(name, str) for name in task):
+        names, task = tuple(task), None
+    with TaskSource.of(task).saved(Path(out), console) as keys:
+        options_of_task = {key: value for key, value in keys.items() if key != "name"}
+        names = (str(keys["name"]),) if "name" in keys else names
+        with recipe_command(CompareCommand, COMPARE, {**arguments, "task": options_of_task}, tasks=names) as options:
+            return compare_pipeline.run_command(options, console)
 
 
 def transfer(
     space: SearchSpace | str | Path | None = None,
     *,
     proxy: str | Sequence[str],
-    task: str | Mapping[str, Any] | TaskOptions,
+    task: Any,
     out: Path | str,
     target_models: Sequence[str | Path] | None = TransferCommand.target_models,
     search_target: bool = TransferCommand.search_target,
@@ -189,7 +191,8 @@ def transfer(
         space, models, config, preset, base, strategy, topology, projector, stages, set, trust_code,
             quiet, sections: as of `search`; they hold for all tasks.
         proxy: proxy task to search on, or the first word of several, such as `mad`; or several of them.
-        task: the target. Options of a mapping hold for the proxies too, but for its name and its data_dir.
+        task: the target: a name, options, or data as `mc.task` takes it, which is written beside `out`. Options of a
+            mapping hold for the proxies too, but for its name and its data_dir.
         out: folder of trials, tables and report; the same folder again resumes.
         target_models: models of the target, in the order of the proxies' models that they replace. Default: the same.
         search_target: search on the target too, for comparison.
@@ -199,11 +202,13 @@ def transfer(
     Returns:
         the result; its report is `out/report.html`.
     """
-    keys = task_keys(task)
-    fields: dict[str, Any] = {
-        "proxies": (proxy,) if isinstance(proxy, str) else tuple(proxy),
-        "target": str(keys.pop("name", TaskOptions.name)),
-        "target_models": None if target_models is None else tuple(map(str, target_models)),
-    }
-    with recipe_command(TransferCommand, TRANSFER, {**locals(), "task": keys}, **fields) as options:
-        return transfer_pipeline.run_command(options, make_console(quiet))
+    arguments, console = locals(), make_console(quiet)
+    with TaskSource.of(task).saved(Path(out), console) as keys:
+        options_of_task = {key: value for key, value in keys.items() if key != "name"}
+        fields: dict[str, Any] = {
+            "proxies": (proxy,) if isinstance(proxy, str) else tuple(proxy),
+            "target": str(keys.get("name", TaskOptions.name)),
+            "target_models": None if target_models is None else tuple(map(str, target_models)),
+        }
+        with recipe_command(TransferCommand, TRANSFER, {**arguments, "task": options_of_task}, **fields) as options:
+            return transfer_pipeline.run_command(options, console)

@@ -16,7 +16,7 @@ from manticore.utils.fields import (
 )
 
 Baseline = Literal["components", "designed", "uniform", "soft", "random", "hub"]
-Budget = Literal["tokens", "flops"]
+BudgetUnit = Literal["tokens", "flops"]
 
 
 @dataclass(frozen=True)
@@ -125,7 +125,7 @@ class StudyOptions(Checked):
     uniform mixture), soft (the hybrid before discretization), random (a random path), hub (the paper's topology and
     strategy, not discretized)."""
 
-    budgets: tuple[Budget, ...] = ("tokens", "flops")
+    budgets: tuple[BudgetUnit, ...] = ("tokens", "flops")
     """What all models get the same amount of, with a table for each: tokens, flops."""
 
     paths: bool = False

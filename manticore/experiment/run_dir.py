@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -136,38 +137,45 @@ def open_run_dir(out: Path, resume: bool) -> tuple[RunDir, bool]:
     Raises ManticoreError if `out` is not empty and `resume` is False, or if it holds no run.
     """
     folder = RunDir(out)
-    if out.exists() and not out.is_dir():
-        raise ManticoreError(f"{out} is a file; --out needs a folder")
-    if not out.is_dir() or not any(out.iterdir()):
-        return folder, False
-    if not resume:
-        raise ManticoreError(f"{out} is not empty; choose another --out, or add --resume to continue that run")
-    if not folder.recipe.exists():
-        raise ManticoreError(f"{out} holds no run to resume: there is no recipe.yaml in it")
-    return folder, True
+    return folder, _to_resume(folder.recipe, resume, "run")
 
 
-def check_same_options(file: Path, asked: dict[str, Any], resume: bool, what: str) -> None:
+def check_same_options(file: Path, asked: Mapping[str, Any], resume: bool, what: str) -> None:
     """Raises ManticoreError unless the folder of `file` is empty, or `file` in it has the same options.
 
     `what` is the kind of run, for the message.
     """
+    if _to_resume(file, resume, what):
+        check_unchanged(file.parent, read_json(file), asked, "other options")
+
+
+def check_unchanged(out: Path, saved: Any, asked: Mapping[str, Any], what: str) -> None:
+    """Raises ManticoreError unless `saved`, the options that the run in `out` was started with, are those of `asked`.
+
+    `what` is what they would be otherwise, for the message.
+    """
+    for key, value in asked.items():
+        if not isinstance(saved, dict) or saved.get(key) != value:
+            raise ManticoreError(
+                f"{out} was started with {what}: '{key}' differs; resume with the same flags, or choose another --out"
+            )
+
+
+def _to_resume(file: Path, resume: bool, what: str) -> bool:
+    """Whether the folder of `file` holds a run to resume; not if it is empty.
+
+    Raises ManticoreError if it is not empty and `resume` is False, or there is no `file` in it.
+    """
     out = file.parent
     if out.exists() and not out.is_dir():
         raise ManticoreError(f"{out} is a file; --out needs a folder")
-    if not out.exists() or not any(out.iterdir()):
-        return
+    if not out.is_dir() or not any(out.iterdir()):
+        return False
     if not resume:
         raise ManticoreError(f"{out} is not empty; choose another --out, or add --resume to continue it")
     if not file.exists():
         raise ManticoreError(f"{out} holds no {what} to resume: there is no {file.name} in it")
-    saved = read_json(file)
-    for key, value in asked.items():
-        if not isinstance(saved, dict) or saved.get(key) != value:
-            raise ManticoreError(
-                f"{out} was started with other options: '{key}' differs; "
-                "resume with the same flags, or choose another --out"
-            )
+    return True
 
 
 def finished_run(run: Path) -> RunDir:

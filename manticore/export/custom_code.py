@@ -36,7 +36,7 @@ RUNTIME = {"torch", "transformers"} | sys.stdlib_module_names
 
 
 @dataclass(frozen=True)
-class Registry:
+class RuntimeTable:
     """A table of runtime classes that users can extend; its name is that of its decorator.
 
     Attributes:
@@ -55,11 +55,11 @@ class Registry:
         return f"{self.module.__name__.rpartition('.')[2]}.py"
 
 
-PROJECTOR = Registry("projector", projectors, projectors.PROJECTORS)
-HEAD = Registry("head", heads, heads.HEADS)
-TOPOLOGY = Registry("topology", wiring, wiring.TOPOLOGIES)
-OP = Registry("op", ops, ops.OPS)
-COMPONENT_MODEL = Registry("component_model", component_models, component_models.COMPONENT_MODELS)
+PROJECTOR = RuntimeTable("projector", projectors, projectors.PROJECTORS)
+HEAD = RuntimeTable("head", heads, heads.HEADS)
+TOPOLOGY = RuntimeTable("topology", wiring, wiring.TOPOLOGIES)
+OP = RuntimeTable("op", ops, ops.OPS)
+COMPONENT_MODEL = RuntimeTable("component_model", component_models, component_models.COMPONENT_MODELS)
 
 
 def check_exportable(
@@ -99,7 +99,7 @@ def embed_custom_code(folder: Path, config: HybridConfig) -> None:
 
 def _used(
     projector: str, topology: str, head: str | None, factories: Iterable[str]
-) -> Iterator[tuple[Registry, list[str]]]:
+) -> Iterator[tuple[RuntimeTable, list[str]]]:
     yield PROJECTOR, [projector]
     yield TOPOLOGY, [topology]
     yield OP, list(factories)
@@ -107,7 +107,7 @@ def _used(
         yield HEAD, [head]
 
 
-def custom_source(registry: Registry, *names: str) -> str:
+def custom_source(registry: RuntimeTable, *names: str) -> str:
     """The source that a checkpoint with the classes `names` carries; empty for built-in classes.
 
     Raises ManticoreError if a source is not available, or if it uses names that a checkpoint does not have.

@@ -12,7 +12,7 @@ from types import ModuleType
 from transformers import AutoConfig
 
 from manticore.errors import ManticoreError
-from manticore.export.custom_code import COMPONENT_MODEL, HEAD, OP, PROJECTOR, TOPOLOGY, Registry
+from manticore.export.custom_code import COMPONENT_MODEL, HEAD, OP, PROJECTOR, TOPOLOGY, RuntimeTable
 from manticore.modeling.configuration_manticore import HybridConfig
 from manticore.nas.op import TRUST_ADVICE
 
@@ -27,7 +27,7 @@ def register_embedded_code(folder: Path, config: HybridConfig, trust_code: bool)
 
     Raises ManticoreError if the folder has a part that this process does not have, and its code is not trusted.
     """
-    missing: dict[str, list[tuple[Registry, str]]] = {}
+    missing: dict[str, list[tuple[RuntimeTable, str]]] = {}
     for registry, name in _missing(config):
         if _holds(folder / registry.file, registry, name):  # otherwise the name is wrong, which loading reports
             missing.setdefault(registry.file, []).append((registry, name))
@@ -49,12 +49,12 @@ def register_embedded_code(folder: Path, config: HybridConfig, trust_code: bool)
             registry.table.setdefault(name, table[name])
 
 
-def _holds(file: Path, registry: Registry, name: str) -> bool:
+def _holds(file: Path, registry: RuntimeTable, name: str) -> bool:
     """Whether the code of a checkpoint registers a part."""
     return file.is_file() and f"@{registry.decorator}({name!r}" in file.read_text(encoding="utf-8")
 
 
-def _missing(config: HybridConfig) -> Iterator[tuple[Registry, str]]:
+def _missing(config: HybridConfig) -> Iterator[tuple[RuntimeTable, str]]:
     """Every part of a hybrid that is not registered, with its registry."""
     parts = [(PROJECTOR, str(config.projector.get("kind"))), (TOPOLOGY, config.topology)]
     parts += [(OP, str(record.get("factory"))) for record in config.ops.values()]

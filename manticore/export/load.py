@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -132,6 +133,8 @@ def load_hybrid_task(path: Path, model: PreTrainedModel, options: TaskOptions) -
     if task.is_language_modeling:
         task = task.with_tokenizer(_local_tokenizer(path), owner=str(hybrid_folder(path)))
     _check_task(model, task)
+    if not task.is_language_modeling:
+        _check_names(path, model, task)
     return task
 
 
@@ -180,6 +183,28 @@ def _check_task(model: PreTrainedModel, task: Task) -> None:
         raise ManticoreError(f"this hybrid has the head of kind '{head}'; {task.name} needs '{task.kind}'")
     limits = hybrid_context_lengths(model.config)
     check_context_length(limits, task.max_length, f"a sequence of {task.name}", TASK_ADVICE)
+
+
+def _check_names(path: Path, model: PreTrainedModel, task: Task) -> None:
+    """Raises ManticoreError if equal ids stand for other labels or tokens in the task than in the hybrid."""
+    labels = tuple(str(model.config.id2label[index]) for index in range(task.num_labels))
+    if labels != task.label_names:
+        raise ManticoreError(
+            f"this hybrid has the labels {_listed(labels)}; {task.name} has {_listed(task.label_names)}"
+        )
+    tokenizer = _local_tokenizer(path)
+    if tokenizer is None:
+        return
+    own, ids = tokenizer.get_vocab(), task.vocabulary.ids
+    if different := [token for token in ids if own.get(token) != ids[token]]:
+        raise ManticoreError(
+            f"this hybrid reads other tokens than {task.name}: '{different[0]}' has the id {ids[different[0]]} in the "
+            f"task and {own.get(different[0], 'none')} in the hybrid"
+        )
+
+
+def _listed(names: Sequence[str], most: int = 8) -> str:
+    return ", ".join(names[:most]) + (", ..." if len(names) > most else "")
 
 
 def load_language_model(source: str, trust_code: bool = False) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:

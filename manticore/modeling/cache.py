@@ -35,6 +35,13 @@ class HybridCache(Cache):
         self.seen = 0
         self.padded = False
 
+    @classmethod
+    def checked(cls, cache: Any) -> HybridCache | None:
+        """`cache` itself. Raises ValueError if it is a cache of another class, which has no place for a state."""
+        if not isinstance(cache, cls | None):
+            raise ValueError(f"past_key_values must be a HybridCache (model.new_cache()), not a {type(cache).__name__}")
+        return cache
+
     @property
     def is_compileable(self) -> bool:
         """False: shapes grow, and each stage builds its own mask. Otherwise `generate` would build one for all."""

@@ -28,8 +28,7 @@ def build_context(
 
     Raises ValueError as described in `HybridModel.forward`.
     """
-    if not isinstance(cache, HybridCache | None):
-        raise ValueError(f"past_key_values must be a HybridCache (model.new_cache()), not a {type(cache).__name__}")
+    HybridCache.checked(cache)
     past = 0 if cache is None else cache.get_seq_length()
     rows, length = input_ids.shape
     check_mask(attention_mask, rows, past + length)

@@ -26,15 +26,16 @@ class HybridGenerationMixin:
     def _prepare_cache_for_generation(
         self, generation_config: GenerationConfig, model_kwargs: dict[str, Any], *args: Any, **kwargs: Any
     ) -> None:
-        """Raises ValueError for caches of another class, and for prompts with padding on the right."""
+        """Called by `generate` with what it passes on to `forward`: adds an empty cache where there is none.
+
+        Raises ValueError for caches of another class, and for prompts with padding on the right.
+        """
         mask, implementation = model_kwargs.get("attention_mask"), generation_config.cache_implementation
         if mask is not None and not bool(mask[:, -1].all()):
             raise ValueError("a prompt that ends in padding cannot be continued; pad on the left (padding_side='left')")
         if implementation not in (None, "dynamic"):
             raise ValueError(f"cache_implementation '{implementation}' is not supported: a hybrid has a HybridCache")
-        cache = model_kwargs.get("past_key_values")
-        if not isinstance(cache, HybridCache | None):
-            raise ValueError(f"past_key_values must be a HybridCache (model.new_cache()), not a {type(cache).__name__}")
+        cache = HybridCache.checked(model_kwargs.get("past_key_values"))
         if cache is None and generation_config.use_cache is not False:
             cache = model_kwargs["past_key_values"] = self.new_cache()
             if getattr(generation_config, "is_assistant", False):

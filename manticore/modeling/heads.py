@@ -13,6 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .registered import find_registered
+
 MAX_WAVELENGTH = 10_000.0
 """Longest wavelength of the position codes, in positions."""
 
@@ -161,12 +163,7 @@ def build_head(kind: str, width: int, labels: int) -> Head:
 
 def head_class(kind: str) -> type[Head]:
     """The class registered as `kind`. Raises ValueError if there is none."""
-    if kind not in HEADS:
-        raise ValueError(
-            f"head '{kind}' is not registered in this process: register its class first, or load the checkpoint with "
-            "trust_remote_code=True where manticore is not imported"
-        )
-    return HEADS[kind]
+    return find_registered("head", kind, HEADS)
 
 
 def last_token(x_BLD: Tensor, attention_mask: Tensor | None) -> Tensor:

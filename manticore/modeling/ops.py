@@ -33,6 +33,7 @@ from transformers import Cache
 from transformers.cache_utils import CacheLayerMixin
 
 from .masking import needed_mask
+from .registered import find_registered
 from .segments import Context
 
 __all__ = [  # beside what this file defines, the names that the source of a user's own op may use
@@ -69,12 +70,8 @@ def build_op(record: dict[str, Any], width: int) -> nn.Module:
 
     `record` has `factory`, its name in `OPS`, and `options`. Raises ValueError if the factory is not registered.
     """
-    if record["factory"] not in OPS:
-        raise ValueError(
-            f"op '{record['factory']}' is not registered in this process: register its class first, or load the "
-            "checkpoint with trust_remote_code=True where manticore is not imported"
-        )
-    return OPS[record["factory"]](width, **record.get("options", {}))
+    module: nn.Module = find_registered("op", record["factory"], OPS)(width, **record.get("options", {}))
+    return module
 
 
 def has_cache(module: nn.Module) -> bool:

@@ -14,6 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .registered import find_registered
+
 PROJECTORS: dict[str, type[nn.Module]] = {}
 
 RANK = 16
@@ -114,13 +116,8 @@ def build_projector(options: dict[str, Any], d_in: int, d_out: int) -> nn.Module
 
     `options` has `kind` and the options of that kind. Raises ValueError if the kind is not registered.
     """
-    if options["kind"] not in PROJECTORS:
-        raise ValueError(
-            f"projector '{options['kind']}' is not registered in this process: register its class first, or load the "
-            "checkpoint with trust_remote_code=True where manticore is not imported"
-        )
-    arguments = {key: value for key, value in options.items() if key not in BRANCH_OPTIONS}
-    return PROJECTORS[options["kind"]](d_in, d_out, **arguments)
+    projector_class = find_registered("projector", options["kind"], PROJECTORS)
+    return projector_class(d_in, d_out, **{key: value for key, value in options.items() if key not in BRANCH_OPTIONS})
 
 
 class Bypass(nn.Linear):

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from .branches import BaseBranch, BranchSpec, DonorBranch, HubBranch, SkipBranch
 from .projectors import build_bypass, build_projector, fit_width
+from .registered import find_registered
 from .segments import Context, Segment
 
 __all__ = [  # beside what this file defines, the names that the source of a user's own topology may use
@@ -108,9 +109,4 @@ class HubWiring(Wiring):
 
 def build_wiring(name: str) -> Wiring:
     """The wiring of the topology `name`. Raises ValueError if it is not registered."""
-    if name not in TOPOLOGIES:
-        raise ValueError(
-            f"topology '{name}' is not registered in this process: register its class first, or load the "
-            "checkpoint with trust_remote_code=True where manticore is not imported"
-        )
-    return TOPOLOGIES[name]()
+    return find_registered("topology", name, TOPOLOGIES)()

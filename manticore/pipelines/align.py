@@ -49,13 +49,13 @@ def run(options: AlignCommand, console: Console) -> ProjectorSet:
     check_projector(space.projector, space.projector_options)
     texts = [text for path in options.text for text in read_texts(path)]
     base = space.base or space.names[0]
-    machine = setup_hardware(RunOptions())
+    hardware = setup_hardware(RunOptions())
     components = [load(spec) for spec in space.components]
     supernet = Supernet(components, space, base, HeadSpec())
     check_alignable(supernet)
-    calibration = build_calibration(components, base, texts, options.align.tokens, options.length).to(machine.device)
+    calibration = build_calibration(components, base, texts, options.align.tokens, options.length).to(hardware.device)
 
-    supernet.to(machine.device)
+    supernet.to(hardware.device)
     losses = {"before": mean_mixed_loss(supernet, calibration.val)}
     fits = fit_projectors(supernet, calibration.train, calibration.val)
     losses["aligned"] = mean_mixed_loss(supernet, calibration.val)

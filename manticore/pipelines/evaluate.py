@@ -22,10 +22,10 @@ def run(options: EvaluateCommand, console: Console) -> Score:
     """
     options = with_overrides(options)
     task_settings = task_options(options.model, options.task)
-    machine = setup_hardware(options.run)
+    hardware = setup_hardware(options.run)
     model, task = load_for_task(options.model, task_settings, options.trust_code)
     batch_size, metric = options.run.eval_batch_size, metrics[task.metric]
-    result = score(model, task.splits().test, task.collate, batch_size, machine.device, metric)
+    result = score(model, task.splits().test, task.collate, batch_size, hardware.device, metric)
     info(console, f"{task.name} test: {result.format()}, loss {result.loss:.4f} nats, {result.count:,} examples")
     if options.json is not None:
         write_json(options.json, {"task": task.name, "split": "test", **result.to_dict()})

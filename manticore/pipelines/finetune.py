@@ -145,23 +145,23 @@ def _train(
     if (out / "hybrid").exists():
         info(console, f"{out} is complete; nothing to do.")
         return FinetuneResult(out, FinetuneScores.load(out))
-    machine = setup_hardware(run_options)
+    hardware = setup_hardware(run_options)
     begin = start()
     model, task = begin.model, begin.task
     splits = task.splits()
     examples = concat([splits.train, splits.train_arch])
     sampler = BatchSampler(examples, training.batch_size, seed_of(run_options.seed, "fine-tune"), task.collate)
-    print_training_estimate(model, sampler, training.steps, run_options.micro_batch_size, machine, console)
+    print_training_estimate(model, sampler, training.steps, run_options.micro_batch_size, hardware, console)
     write_json(out / FINETUNING, settings)
 
     metric, eval_batch_size = metrics[task.metric], run_options.micro_batch_size or run_options.eval_batch_size
-    before = score(model, splits.val, task.collate, eval_batch_size, machine.device, metric)
+    before = score(model, splits.val, task.collate, eval_batch_size, hardware.device, metric)
     torch.manual_seed(run_options.seed)
     length = int(splits.train.lengths.mean() / task.sequences)
     loop = LoopOptions(run_options.micro_batch_size, length=length)
     module = TrainModule(model, training.weights, training.steps, loop)
-    fit(module, {"weights": sampler}, "fine-tune", out / "checkpoints", machine, console)
-    after = score(model, splits.val, task.collate, eval_batch_size, machine.device, metric)
+    fit(module, {"weights": sampler}, "fine-tune", out / "checkpoints", hardware, console)
+    after = score(model, splits.val, task.collate, eval_batch_size, hardware.device, metric)
     info(
         console,
         f"{task.name} validation split: {before.format()} before, {after.format()} after "

@@ -39,13 +39,13 @@ def run(
     Raises ManticoreError if the model cannot be loaded (see `load_language_model`), the prompt has no tokens, or prompt
     and new tokens exceed the context length.
     """
-    machine = setup_hardware(RunOptions(seed=options.seed))
+    hardware = setup_hardware(RunOptions(seed=options.seed))
     model, tokenizer = load_language_model(source, trust_code)
     ids_1L = encode_prompt(prompt, tokenizer)
     _check_length(model, ids_1L.shape[1], options.max_new_tokens)
-    model.to(machine.device)
+    model.to(hardware.device)
     arguments: dict[str, Any] = {
-        "input_ids": ids_1L.to(machine.device),
+        "input_ids": ids_1L.to(hardware.device),
         "generation_config": generation_config(options, model, tokenizer),
     }
     torch.manual_seed(options.seed)

@@ -78,7 +78,7 @@ def run(recipe: PretrainRecipe, options: PretrainCommand, console: Console) -> P
     if (out / "model").exists():
         info(console, f"{out} is complete; nothing to do.")
         return PretrainResult(out / "model", PretrainScores.load(out))
-    machine = setup_hardware(recipe.run)
+    hardware = setup_hardware(recipe.run)
     texts = PretrainingText.read(options.text, recipe.passage, recipe.held_out, options.decontaminate)
     documents = all_documents(texts.train)
     if options.tokenizer is not None:
@@ -94,12 +94,12 @@ def run(recipe: PretrainRecipe, options: PretrainCommand, console: Console) -> P
 
     sampler = BatchSampler(examples, recipe.batch_size, seed_of(recipe.run.seed, "pretrain", "stream"), collate)
     micro_batch_size = recipe.run.micro_batch_size
-    print_training_estimate(model, sampler, recipe.steps, micro_batch_size, machine, console)
+    print_training_estimate(model, sampler, recipe.steps, micro_batch_size, hardware, console)
 
     write_json(out / OPTIONS_FILE, settings)
     loop = LoopOptions(micro_batch_size, log_every=recipe.run.log_every, length=recipe.length)
     module = TrainModule(model, recipe.weights, recipe.steps, loop)
-    fit(module, {"weights": sampler}, "pretrain", out / "checkpoints", machine, console)
+    fit(module, {"weights": sampler}, "pretrain", out / "checkpoints", hardware, console)
 
     model.half().float()  # scored with the rounding of the saved weights
     held_out = {name: chunk(documents, tokenizer, recipe.length) for name, documents in texts.held_out.items()}

@@ -12,14 +12,13 @@ from transformers import PreTrainedModel
 from manticore.config.commands import SearchCommand
 from manticore.config.loading import load_command, read_recipe
 from manticore.config.recipe import Recipe
-from manticore.errors import ManticoreError
 from manticore.experiment.checks import check_experiment
 from manticore.experiment.estimate import print_search_estimate
 from manticore.experiment.evaluation import TrainedModels, evaluate_on_test
 from manticore.experiment.experiment import Experiment, PhaseResult
 from manticore.experiment.model_selection import choose_base, select_path
 from manticore.experiment.phases import finetune, run_search, train_components, train_controls
-from manticore.experiment.run_dir import RunDir, open_run_dir, unused_run_dir
+from manticore.experiment.run_dir import RunDir, check_unchanged, open_run_dir, unused_run_dir
 from manticore.export.checkpoint import cache_notes, save_checkpoint
 from manticore.nas.architecture import Architecture
 from manticore.nas.cost import parameters
@@ -104,13 +103,7 @@ def open_search(recipe: Recipe, out: Path, resume: bool) -> RunDir:
     """The run folder. Raises ManticoreError if it is taken, or holds a run of another recipe."""
     run_dir, resuming = open_run_dir(out, resume)
     if resuming:
-        saved = read_recipe(run_dir.recipe).to_dict()
-        for key, value in recipe.to_dict().items():
-            if saved[key] != value:
-                raise ManticoreError(
-                    f"{out} was started with another recipe: '{key}' differs; "
-                    "resume with the same flags, or choose another --out"
-                )
+        check_unchanged(out, read_recipe(run_dir.recipe).to_dict(), recipe.to_dict(), "another recipe")
     return run_dir
 
 

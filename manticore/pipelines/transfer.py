@@ -91,10 +91,10 @@ def run(
     check_transfer(proxies, target)
     started = time.monotonic()
     recipes = [without_budget(recipe) for recipe in (*proxies, target)]
-    machine = setup_hardware(target.run)
+    hardware = setup_hardware(target.run)
     tasks = [load_task(recipe.task) for recipe in recipes]
     check_metrics(tasks)
-    experiments = [dry_run(recipe, task, machine) for recipe, task in zip(recipes, tasks, strict=True)]
+    experiments = [dry_run(recipe, task, hardware) for recipe, task in zip(recipes, tasks, strict=True)]
     data = [task.fingerprint() for task in tasks]
     check_data(tasks, data)
     studies = [Study(*fields) for fields in zip(recipes, data, strict=True)]

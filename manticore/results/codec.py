@@ -18,7 +18,7 @@ from manticore.errors import BadFile, UnknownName
 from manticore.training.metrics import Metric, metrics
 from manticore.utils.io import read_json, write_json
 
-R = TypeVar("R", bound="Result")
+R = TypeVar("R", bound="ResultFile")
 
 JSON_NAMES: dict[Any, str] = {
     bool: "true or false",
@@ -31,7 +31,7 @@ JSON_NAMES: dict[Any, str] = {
 }
 
 
-class Result:
+class ResultFile:
     """The result of a command, stored as one JSON file in its folder. Subclasses are frozen dataclasses.
 
     Attributes:

@@ -9,7 +9,7 @@ from typing import ClassVar
 
 from manticore.alignment import StageFit
 from manticore.nas.stage_scores import StageScores
-from manticore.results.codec import Result
+from manticore.results.codec import ResultFile
 from manticore.training.metrics import Metric
 from manticore.utils.statistics import Interval
 
@@ -124,7 +124,7 @@ class AlignmentInfo:
 
 
 @dataclass(frozen=True)
-class SearchResult(Result):
+class SearchResult(ResultFile):
     """The result of `manticore search`.
 
     Attributes:

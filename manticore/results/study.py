@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from manticore.errors import UnknownName
-from manticore.results.codec import Result
+from manticore.results.codec import ResultFile
 from manticore.results.search import SplitScore
 from manticore.training.metrics import Metric
 from manticore.utils.statistics import Interval
@@ -177,7 +177,7 @@ class TaskResult:
 
 
 @dataclass(frozen=True)
-class StudyResult(Result):
+class StudyResult(ResultFile):
     """The result of `manticore compare`.
 
     Attributes:

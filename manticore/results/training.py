@@ -6,13 +6,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
-from manticore.results.codec import Result
+from manticore.results.codec import ResultFile
 from manticore.results.search import SplitScore
 from manticore.training.metrics import Metric
 
 
 @dataclass(frozen=True)
-class FinetuneScores(Result):
+class FinetuneScores(ResultFile):
     """Scores of a hybrid on the validation split, before and after fine-tuning.
 
     Attributes:
@@ -33,7 +33,7 @@ class FinetuneScores(Result):
 
 
 @dataclass(frozen=True)
-class PretrainScores(Result):
+class PretrainScores(ResultFile):
     """Scores of a pretrained model on the text that was left out of its training.
 
     Attributes:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
-from manticore.results.codec import Result
+from manticore.results.codec import ResultFile
 from manticore.results.search import SplitScore
 from manticore.training.metrics import Metric
 from manticore.utils.statistics import Interval
@@ -177,7 +177,7 @@ class TrainingCost:
 
 
 @dataclass(frozen=True)
-class TransferResult(Result):
+class TransferResult(ResultFile):
     """The result of `manticore transfer`.
 
     Attributes:

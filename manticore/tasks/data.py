@@ -165,7 +165,9 @@ class TaskSource:
 
     @classmethod
     def of(cls, task_like: Any) -> TaskSource:
-        """The source of a task. Raises ManticoreError for anything that is none."""
+        """The source of a task; None has no options. Raises ManticoreError for anything that is none."""
+        if task_like is None:
+            return cls({})
         if isinstance(task_like, str):
             return cls({"name": task_like})
         if isinstance(task_like, TaskOptions):
@@ -184,10 +186,10 @@ class TaskSource:
 
     @contextmanager
     def saved(self, out: Path | None, console: Console) -> Iterator[dict[str, Any]]:
-        """The options of the task, after data in memory has been written beside the run folder `out`.
+        """The options of the task, after data in memory has been written beside the folder `out` of a run.
 
-        The folder is `OUT.data/NAME`; without a run folder it is a temporary one. It is removed if the block fails
-        before there is a run. Raises ManticoreError if the folder holds other examples.
+        The folder is `OUT.data/NAME`; without `out` it is a temporary one. It is removed if the block fails before
+        there is a run. Raises ManticoreError if the folder holds other examples.
         """
         if self.data is None:
             yield self.keys
@@ -197,6 +199,7 @@ class TaskSource:
                 self.data.save(folder := Path(temporary) / self.data.name)
                 yield {**self.keys, "data_dir": str(folder)}
             return
+        taken = out.is_dir() and any(out.iterdir())
         parent = out.resolve().with_name(f"{out.name}.data")
         folder = parent / self.data.name
         new = self.data.save(folder)
@@ -205,7 +208,7 @@ class TaskSource:
         try:
             yield {**self.keys, "data_dir": str(folder)}
         except BaseException:
-            if new and not out.exists():
+            if new and (taken or not out.exists()):
                 _remove(folder)
                 if parent.is_dir() and not any(parent.iterdir()):
                     parent.rmdir()
@@ -213,7 +216,7 @@ class TaskSource:
 
 
 def _task_of(task_like: Any) -> TaskData:
-    if task_like is None or isinstance(task_like, int | float | bytes | Path):
+    if isinstance(task_like, int | float | bytes | Path):
         raise ManticoreError(
             f"a task is a name, a mapping of options, or data as mc.task takes it, not {describe(task_like)}"
         )

@@ -52,7 +52,7 @@ def fit(
     streams: Mapping[str, BatchSampler],
     title: str,
     folder: Path,
-    machine: Hardware,
+    hardware: Hardware,
     console: Console,
     callbacks: Sequence[lightning.Callback] = (),
     user: UserTrainer | None = None,
@@ -67,7 +67,7 @@ def fit(
         streams: batches by name.
         title: name of the phase.
         folder: folder of the checkpoint.
-        machine: device and precision.
+        hardware: device and precision.
         console: where progress is shown.
         callbacks: further callbacks.
         user: what a user adds to the Trainer.
@@ -87,16 +87,16 @@ def fit(
     interrupt_handler = signal.getsignal(signal.SIGINT)
     with _quiet():
         trainer = lightning.Trainer(
-            accelerator=machine.accelerator,
+            accelerator=hardware.accelerator,
             devices=1,
-            precision=machine.precision,  # type: ignore[arg-type]
+            precision=hardware.precision,  # type: ignore[arg-type]
             max_epochs=1,
             logger=[
                 *own_loggers,
                 CSVLogger(logs, name="csv", version=_unused_version(logs / "csv", name)),
                 TensorBoardLogger(logs, name="tensorboard", version=name),
             ],
-            callbacks=[*own_callbacks, *callbacks, Checkpointer(checkpoint, machine.checkpoint_every), progress],
+            callbacks=[*own_callbacks, *callbacks, Checkpointer(checkpoint, hardware.checkpoint_every), progress],
             log_every_n_steps=module.loop.log_every or LOG_EVERY,
             use_distributed_sampler=False,
             num_sanity_val_steps=0,

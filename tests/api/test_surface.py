@@ -7,19 +7,21 @@ import subprocess
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 import manticore as mc
-from manticore.api.arguments import section_keys, task_keys
+from manticore.api.arguments import section_keys
 from manticore.cli import parser
 from manticore.cli.options import _REQUIRED, _find_field
 from manticore.config import commands, flags
 from manticore.config.flags import argument_name, assignments, command_options
 from manticore.config.sections import FinetuneOptions, RunOptions
 from manticore.errors import ManticoreError, UnknownName
+from manticore.tasks.data import TaskSource
 from manticore.tasks.options import TaskOptions
 
 VERBS: dict[str, tuple[type, Mapping[str, str]]] = {
@@ -123,14 +125,13 @@ def test_settings_are_written_as_the_flag_takes_them() -> None:
 
 
 def test_a_task_is_a_name_a_mapping_or_options() -> None:
-    assert task_keys(None) == {}
-    assert task_keys("text") == {"name": "text"}
-    assert task_keys({"name": "text", "data_dir": Path("notes")}) == {"name": "text", "data_dir": "notes"}
-    assert TaskOptions(**task_keys(TaskOptions("text", train=9))) == TaskOptions("text", train=9)
-    with pytest.raises(
-        ManticoreError, match=r"a name, a mapping of options or TaskOptions here, not an object of type object"
-    ):
-        task_keys(object())
+    assert TaskSource.of(None).keys == {}
+    assert TaskSource.of("text").keys == {"name": "text"}
+    assert TaskSource.of({"name": "text", "data_dir": Path("notes")}).keys == {"name": "text", "data_dir": "notes"}
+    assert TaskOptions(**TaskSource.of(TaskOptions("text", train=9)).keys) == TaskOptions("text", train=9)
+    for verb in (mc.evaluate, partial(mc.finetune, out="out")):
+        with pytest.raises(ManticoreError, match=r"a task is a name, a mapping of options, or data"):
+            verb("gpt-neo-nano", task=3)
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from typing import ClassVar
 import pytest
 
 from manticore.errors import BadFile
-from manticore.results.codec import Result, decode, encode
+from manticore.results.codec import ResultFile, decode, encode
 from manticore.training.metrics import BITS, Metric
 
 
@@ -24,7 +24,7 @@ class Part:
 
 
 @dataclass(frozen=True)
-class Whole(Result):
+class Whole(ResultFile):
     FILE: ClassVar[str] = "whole.json"
     FORMAT: ClassVar[int] = 3
 

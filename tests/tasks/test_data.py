@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
+from dataclasses import replace
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -245,6 +246,26 @@ def test_a_search_on_pairs_is_resumed_and_evaluated_from_its_files(
     (data / "task.json").unlink()
     (out / "metrics.json").unlink()
     assert "was started with other data" in refusal(capsys, "search", "--out", out, "--resume")
+
+
+def test_a_hybrid_is_evaluated_and_trained_further_on_data_in_memory(tmp_path: Path) -> None:
+    data = mc.task(LABELLED, preset="cpu")
+    result = mc.search(mc.SearchSpace(["gpt-neo", "mamba"], stages=2), data, out=tmp_path / "run", quiet=True, **SIZES)
+    hybrid = result.metrics.hybrid.score
+    assert mc.evaluate(result, data, quiet=True).accuracy == hybrid.value
+    others = mc.task([(text[::-1], label) for text, label in LABELLED], preset="cpu")
+    assert mc.evaluate(result, others, quiet=True).count == hybrid.count
+
+    out = tmp_path / "further"
+    trained = mc.finetune(result, others, out=out, steps=1, quiet=True)
+    assert trained.scores.task == "labelled:own"
+    assert (tmp_path / "further.data" / "own" / "train.jsonl").exists()
+    assert mc.finetune(result, others, out=out, steps=1, resume=True, quiet=True).scores == trained.scores
+    with pytest.raises(ManticoreError, match="is not empty"):
+        mc.finetune(result, replace(data, name="taken"), out=out, steps=1, quiet=True)
+    with pytest.raises(ManticoreError, match="this hybrid has the labels land, sea; labelled:own has fish, bird"):
+        mc.evaluate(result, mc.task([(text, "fish") for text in TEXTS], labels=["fish", "bird"]), quiet=True)
+    assert [path.name for path in (tmp_path / "further.data").iterdir()] == ["own"]
 
 
 def test_model_objects_with_tokenizers_read_text(tmp_path: Path) -> None:
