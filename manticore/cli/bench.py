@@ -10,6 +10,11 @@ from manticore.errors import ManticoreError, UnknownName
 
 FLAGS = {
     "benchmark": "benchmark",
+    "--table": "table",
+    "--method": "method",
+    "--seeds": "seeds",
+    "--workers": "workers",
+    "--out": "out",
     "--case": "case",
     "--quick": "quick",
     "--repeats": "repeats",
@@ -32,11 +37,13 @@ def add(commands: Any) -> None:
         BenchCommand,
         FLAGS,
         run,
-        "time the kernels, or a search step, against what they replace",
+        "time kernels and search steps against what they replace; compare searches with tables of the truth",
         examples=(
             "manticore bench kernels",
             "manticore bench kernels --case scan,conv --json here.json",
             "manticore bench search --width 256 --length 512",
+            "manticore bench table --table hybridbench/listops --workers 2",
+            "manticore bench strategies --table listops --method darts,halving,darts+evaluated",
         ),
         notes="All cases of kernels take minutes, because the reference implementations are slow. The implementations "
         "of a case are timed in turns in one run, and a ratio compares them. Close other programs first: ratios "
@@ -46,6 +53,9 @@ def add(commands: Any) -> None:
 
 def run(options: BenchCommand) -> None:
     """Run a benchmark, print its tables and write its numbers."""
+    if options.benchmark in ("table", "strategies"):
+        _hybridbench(options)
+        return
     import torch
 
     from manticore.experiment.environment import environment_info
@@ -60,6 +70,17 @@ def run(options: BenchCommand) -> None:
     if options.json is not None:
         record = {"benchmark": options.benchmark, "machine": machine, "quick": options.quick, **result}
         write_json(options.json, record)
+
+
+def _hybridbench(options: BenchCommand) -> None:
+    from manticore.pipelines import hybridbench, strategy_bench
+    from manticore.utils.console import make_console
+
+    if options.benchmark == "table":
+        hybridbench.make_tables(options.table, options.out, options.workers, make_console())
+    else:
+        threads = options.threads or 0
+        strategy_bench.run(options.table, options.method, options.seeds, threads, options.out, make_console())
 
 
 def _kernels(options: BenchCommand) -> dict[str, Any]:

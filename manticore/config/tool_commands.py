@@ -26,8 +26,24 @@ class DataCommand(Checked):
 class BenchCommand(Checked):
     """`manticore bench`."""
 
-    benchmark: Literal["kernels", "search"]
-    """What to time."""
+    benchmark: Literal["kernels", "search", "table", "strategies"]
+    """What to do: kernels and search are timed; table trains every path of a space for HybridBench; strategies compares
+    searches with such tables."""
+
+    table: tuple[str, ...] = ()
+    """table: recipes of tables, by name or path (manticore ls configs); strategies: tables, by name or file."""
+
+    method: tuple[str, ...] = ("darts",)
+    """strategies: methods to compare, each a strategy, +SELECTOR for another selector, @KEY=VALUE for a setting."""
+
+    seeds: PositiveInt = 2
+    """strategies: number of seeds of a search."""
+
+    workers: PositiveInt = 1
+    """table: number of processes."""
+
+    out: Path = Path("runs/hybridbench")
+    """table, strategies: folder of trials and results; the same folder again resumes."""
 
     case: tuple[str, ...] | None = None
     """kernels: names of cases. Default: all."""
@@ -64,6 +80,8 @@ class BenchCommand(Checked):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.benchmark in ("table", "strategies") and not self.table:
+            raise ManticoreError(f"bench {self.benchmark} needs --table")
         if self.json is not None and not self.json.parent.is_dir():
             raise ManticoreError(f"--json {self.json}: there is no folder {self.json.parent}")
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from manticore.errors import ManticoreError
+from manticore.experiment.budget import path_budget
 from manticore.experiment.experiment import Experiment
-from manticore.experiment.model_selection import path_budget
 from manticore.experiment.projectors import check_projectors
 from manticore.export.custom_code import check_exportable
 from manticore.nas.op_checks import check_ops

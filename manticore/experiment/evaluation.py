@@ -12,10 +12,11 @@ from transformers import PreTrainedModel
 
 from manticore import __version__
 from manticore.components import Component
+from manticore.experiment.budget import path_budget
 from manticore.experiment.environment import environment_info
 from manticore.experiment.experiment import Experiment, PhaseResult
-from manticore.experiment.model_selection import Choice, choose_best, path_budget
-from manticore.experiment.phases import RANDOM_PATH
+from manticore.experiment.model_selection import Choice, choose_best
+from manticore.experiment.phases import RANDOM_PATH, starts_from_components
 from manticore.nas.cost import flops, model_parameters, parameters
 from manticore.nas.selection.largest_weight import LARGEST_WEIGHT
 from manticore.nas.space import SearchSpace
@@ -136,7 +137,7 @@ def _entries(exp: Experiment, trained: TrainedModels) -> list[_Entry]:
     for name, phase in trained.solo.items():
         entries.append(_Entry(f"{name} alone", "component", phase.net, phase.tokens, phase.task))
     for name, phase in trained.controls.items():
-        inherited = search.tokens if name == RANDOM_PATH and exp.recipe.finetune.init == "supernet" else 0
+        inherited = search.tokens if name == RANDOM_PATH and not starts_from_components(exp.recipe) else 0
         entries.append(_Entry(name, "baseline", phase.net, inherited + phase.tokens))
     return entries
 

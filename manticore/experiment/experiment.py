@@ -22,6 +22,7 @@ from manticore.experiment.environment import setup_hardware
 from manticore.experiment.projectors import ProjectorFit
 from manticore.experiment.run_dir import RunDir
 from manticore.experiment.seeding import seed_of, seed_torch
+from manticore.nas.selection import PathScores
 from manticore.nas.space import SearchSpace
 from manticore.nas.stage_scores import StageScores
 from manticore.nas.supernet import Supernet
@@ -52,6 +53,9 @@ class PhaseResult(Generic[Net]):
         flops: operations of the phase, forward and backward.
         scores: its scores by split; only those that were computed.
         stage_scores: of a search that trains nothing, the scores that its alphas come from.
+        path_scores: of a search that trains paths by themselves, their scores.
+        finetune_steps: of such a search, the steps that the fine-tuning of the selected path ends at, those that it was
+            trained for in the search included.
     """
 
     net: Net
@@ -61,6 +65,8 @@ class PhaseResult(Generic[Net]):
     flops: float = 0.0
     scores: dict[str, Score] = field(default_factory=dict)
     stage_scores: StageScores | None = None
+    path_scores: PathScores | None = None
+    finetune_steps: int | None = None
 
 
 @dataclass

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+import random
 from typing import Any, NamedTuple
 
-from torch import Tensor
-
+from manticore.experiment.budget import path_budget
 from manticore.experiment.experiment import Experiment, PhaseResult
 from manticore.experiment.phases import first_batches
 from manticore.experiment.projectors import base_of_projector_set, build_aligned_supernet, uses_closed_form
-from manticore.nas.cost import flops, parameters, path_parameters
-from manticore.nas.selection import Budget, SelectionContext, selectors
+from manticore.nas.cost import flops, parameters
+from manticore.nas.selection import PathScores, SelectionContext, selectors
 from manticore.nas.strategies.zero_shot import ZeroShot, mean_stage_kl
 from manticore.nas.supernet import Supernet
 from manticore.results.search import HYBRID
@@ -62,32 +62,24 @@ def base_divergence(exp: Experiment, base: str) -> float:
     return mean_stage_kl(net, [batch_to(batch, device) for batch in batches])
 
 
-def select_path(exp: Experiment, supernet: Supernet) -> list[str]:
-    """The path that the recipe's selector chooses within its budget. Raises ManticoreError if no path is within it."""
+def select_path(exp: Experiment, search: PhaseResult[Supernet]) -> list[str]:
+    """The best path by its score within the budget. Raises ManticoreError if no path is within it."""
+    return score_paths(exp, search).best(search.net, path_budget(exp))
 
-    def val_loss(weights_SK: Tensor) -> float:
-        loss: float = exp.score(supernet, "val", weights=weights_SK).loss
+
+def score_paths(exp: Experiment, search: PhaseResult[Supernet]) -> PathScores:
+    """The scores of paths: those of a search that trains paths by themselves, or else by the recipe's selector."""
+    if search.path_scores is not None:
+        return search.path_scores
+    supernet = search.net
+
+    def val_loss(**options: Any) -> float:
+        loss: float = exp.score(supernet, "val", **options).loss
         return loss
 
-    context = SelectionContext(path_budget(exp), val_loss)
+    rng = random.Random(exp.seed("selection"))
+    context = SelectionContext(path_budget(exp), val_loss, rng)
     return selectors[exp.recipe.selection.selector](supernet, context)
-
-
-def path_budget(exp: Experiment) -> Budget:
-    """The largest cost of the hybrid, by the recipe's selection."""
-    options, length = exp.recipe.selection, exp.task.max_length
-    if options.max_parameters != "largest_component":
-        return Budget(options.max_parameters, options.max_flops, length)
-    if options.max_flops is not None:
-        return Budget(max_flops=options.max_flops, length=length)
-    return Budget(max_parameters=largest_component_parameters(exp), length=length)
-
-
-def largest_component_parameters(exp: Experiment) -> float:
-    """Parameters of the largest component alone, with the embedding and head that it has on this task."""
-    stages, length = exp.space.stages, exp.task.max_length
-    skeletons = {name: exp.skeleton(name, alone=True) for name in exp.space.names}
-    return max(path_parameters(net, [name] * stages, length) for name, net in skeletons.items())
 
 
 def val_score(exp: Experiment, phase: Phase) -> Score:

@@ -15,9 +15,10 @@ from transformers import PreTrainedModel
 from manticore.components.spec import SKIP
 from manticore.config.recipe import Recipe
 from manticore.experiment.experiment import Experiment, PhaseResult
+from manticore.experiment.path_search import search_paths
 from manticore.experiment.projectors import alignment_sequences, build_aligned_supernet, calibration_tokens
 from manticore.nas.discretize import discretize
-from manticore.nas.strategies import TrainingFree, strategies
+from manticore.nas.strategies import PathStrategy, TrainingFree, strategies
 from manticore.nas.supernet import Supernet
 from manticore.training.batching import Batch, BatchSampler, batch_to
 from manticore.training.callbacks import AlphaRecord
@@ -92,6 +93,8 @@ def run_search(exp: Experiment, base: str) -> PhaseResult[Supernet]:
     strategy, relaxation = strategies[options.strategy](), searched_relaxation(exp.recipe)
     if isinstance(strategy, TrainingFree):
         return _score_candidates(exp, base, strategy, relaxation)
+    if isinstance(strategy, PathStrategy):
+        return search_paths(exp, base, strategy, matched_steps(exp.recipe), finetune_stream(exp), FINETUNE)
     search = exp.train(
         "search",
         lambda: build_aligned_supernet(exp, base, relaxation, "search"),
@@ -125,21 +128,24 @@ def first_batches(exp: Experiment, purpose: str, count: int) -> list[Batch]:
 
 
 def finetune(
-    exp: Experiment, supernet: Supernet, discrete: PreTrainedModel, phase: str = FINETUNE
+    exp: Experiment, search: PhaseResult[Supernet], discrete: PreTrainedModel, phase: str = FINETUNE
 ) -> PhaseResult[PreTrainedModel]:
     """Train a discrete hybrid, from the weights that the recipe's `finetune.init` names.
 
-    A random path that starts from the components was not searched, so it is trained on the tokens of the search too.
+    A path that the search trained by itself goes on from its checkpoint. A random path that starts from the components
+    was not searched, so it is trained on the tokens of the search too.
 
     Args:
         exp: the run.
-        supernet: the searched supernet.
+        search: the search, with the supernet.
         discrete: a path of it with its weights; it is not changed.
         phase: name of the phase.
     """
-    options = exp.recipe.finetune
-    from_components = options.init == "components"
+    options, supernet = exp.recipe.finetune, search.net
+    from_components = starts_from_components(exp.recipe)
     steps = matched_steps(exp.recipe) if from_components and phase == RANDOM_PATH else options.steps
+    if phase == FINETUNE and search.finetune_steps is not None:
+        steps = search.finetune_steps
 
     def build() -> PreTrainedModel:
         if not from_components:
@@ -152,10 +158,16 @@ def finetune(
     )
 
 
+def starts_from_components(recipe: Recipe) -> bool:
+    """Whether the training of a path starts from the components, and not from the weights of a supernet."""
+    return recipe.finetune.init == "components" or issubclass(strategies[recipe.search.strategy], PathStrategy)
+
+
 def train_controls(
-    exp: Experiment, supernet: Supernet, path: Sequence[str]
+    exp: Experiment, search: PhaseResult[Supernet], path: Sequence[str]
 ) -> dict[str, PhaseResult[Supernet] | PhaseResult[PreTrainedModel]]:
     """Train the controls of the recipe: the uniform mixture, and a random path of the same supernet."""
+    supernet = search.net
     controls: dict[str, PhaseResult[Supernet] | PhaseResult[PreTrainedModel]] = {}
     if exp.recipe.baselines.uniform:
         options, steps = exp.recipe.finetune, matched_steps(exp.recipe)
@@ -167,7 +179,7 @@ def train_controls(
         )
     if exp.recipe.baselines.random and (drawn := random_path(exp, supernet, path)) is not None:
         discrete = discretize(supernet, drawn, **exp.task.config_fields())
-        controls[RANDOM_PATH] = finetune(exp, supernet, discrete, RANDOM_PATH)
+        controls[RANDOM_PATH] = finetune(exp, search, discrete, RANDOM_PATH)
     return controls
 
 

@@ -11,9 +11,12 @@ two more of its size: one for its input, one for its weights.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
-from torch import nn
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
 from manticore.modeling.heads import Head
@@ -69,13 +72,26 @@ def fixed_costs(supernet: Supernet, length: int) -> tuple[float, float]:
     return float(parameters(nn.ModuleList(modules))), sum(flops(part, length) for part in modules)
 
 
-def path_parameters(supernet: Supernet, path: Sequence[str], length: int) -> float:
-    """Parameters of the hybrid on `path`, position tables of donors included."""
-    table, _ = branch_costs(supernet, length)
-    total = fixed_costs(supernet, length)[0]
-    for stage, choice in enumerate(path):
-        total += table[stage][supernet.candidates.index(choice)]
-    return total + sum(count for name, count in position_costs(supernet).items() if name in path)
+class PathCosts:
+    """Parameters and operations per token of any path of a supernet, on sequences of `length` tokens."""
+
+    def __init__(self, supernet: Supernet, length: int) -> None:
+        self._candidates = supernet.candidates
+        self._parameters, self._flops = branch_costs(supernet, length)
+        self._fixed_parameters, self._fixed_flops = fixed_costs(supernet, length)
+        self._positions = position_costs(supernet)
+
+    def parameters(self, path: Sequence[str]) -> float:
+        """Parameters of the hybrid, position tables of donors included."""
+        tables = sum(count for name, count in self._positions.items() if name in path)
+        return self._fixed_parameters + self._sum(self._parameters, path) + tables
+
+    def flops(self, path: Sequence[str]) -> float:
+        """Operations per token of a forward pass of the hybrid."""
+        return self._fixed_flops + self._sum(self._flops, path)
+
+    def _sum(self, table_SK: list[list[float]], path: Sequence[str]) -> float:
+        return sum(row[self._candidates.index(name)] for row, name in zip(table_SK, path, strict=True))
 
 
 def position_costs(supernet: Supernet) -> dict[str, int]:
@@ -101,3 +117,24 @@ class FlopCounter:
         if self._stages is None or path is None:
             return self._whole
         return self._fixed + sum(row[choice] for row, choice in zip(self._stages, path, strict=True))
+
+
+@torch.no_grad()
+def cache_bytes(model: PreTrainedModel, length: int) -> int:
+    """Bytes of a hybrid's cache after `length` tokens of one sequence, in the type of its weights; measured."""
+    backbone: Any = model.base_model
+    cache = backbone.new_cache()
+    backbone(torch.zeros(1, length, dtype=torch.long, device=model.device), past_key_values=cache)
+    return sum(tensor.numel() * tensor.element_size() for layer in cache.layers for tensor in _tensors(vars(layer)))
+
+
+def _tensors(value: object) -> Iterator[Tensor]:
+    """The tensors in nested mappings and lists."""
+    if isinstance(value, Tensor):
+        yield value
+    elif isinstance(value, Mapping):
+        for item in value.values():
+            yield from _tensors(item)
+    elif isinstance(value, list | tuple):
+        for item in value:
+            yield from _tensors(item)

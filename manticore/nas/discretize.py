@@ -59,6 +59,19 @@ def hybrid_config(supernet: Supernet, architecture: Architecture, **config_field
 
 def hybrid_state(supernet: Supernet, architecture: Architecture) -> dict[str, Tensor]:
     """The weights of the path, under their names in the hybrid."""
+    state = supernet.state_dict()
+    return {new: state[old] for old, new in _weight_names(supernet, architecture).items()}
+
+
+def load_path(supernet: Supernet, hybrid: PreTrainedModel) -> None:
+    """Copy the weights of a hybrid back into the supernet that it is a path of; the inverse of `discretize`."""
+    names = _weight_names(supernet, supernet.architecture(hybrid.config.path))
+    state = hybrid.state_dict()
+    supernet.load_state_dict({old: state[new] for old, new in names.items()}, strict=False)
+
+
+def _weight_names(supernet: Supernet, architecture: Architecture) -> dict[str, str]:
+    """The names in the hybrid of the weights of the path, by their names in the supernet."""
     base = architecture.base
     head = "head" if supernet.head_spec.kind == "lm" else "score"
     renamed = {f"embeds.{base}.": "model.embed.", f"norms.{base}.": "model.norm.", f"heads.{base}.": f"{head}."}
@@ -69,12 +82,12 @@ def hybrid_state(supernet: Supernet, architecture: Architecture) -> dict[str, Te
         for stage, choice in enumerate(architecture.path)
         if choice != SKIP
     }
-    state = {}
-    for key, value in supernet.state_dict().items():
-        for old, new in (renamed | branches).items():
-            if key.startswith(old) and (old not in branches or supernet.topology.has_weight(key.removeprefix(old))):
-                state[new + key.removeprefix(old)] = value
-    return state
+    return {
+        key: new + key.removeprefix(old)
+        for key in supernet.state_dict()
+        for old, new in (renamed | branches).items()
+        if key.startswith(old) and (old not in branches or supernet.topology.has_weight(key.removeprefix(old)))
+    }
 
 
 def build(config: HybridConfig, kind: str, state: Mapping[str, Tensor]) -> PreTrainedModel:

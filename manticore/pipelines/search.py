@@ -86,11 +86,11 @@ def run(
     info(console, f"base: {base.name} ({base.reason})")
     exp = exp.for_component(base.name)  # its tokenizer reads the text from now on
     search = run_search(exp, base.name)  # weights and alphas, as the strategy says
-    path = select_path(exp, search.net)  # exact, within the budget
+    path = select_path(exp, search)  # exact, within the budget
     architecture = save_architecture(exp, search.net.architecture(path))
     discrete = discretize(search.net, path, **exp.task.config_fields())
-    hybrid = finetune(exp, search.net, discrete)
-    controls = train_controls(exp, search.net, path)  # uniform mixture, random path
+    hybrid = finetune(exp, search, discrete)
+    controls = train_controls(exp, search, path)  # uniform mixture, random path
 
     trained = TrainedModels(base, solo, search, path, discrete, hybrid, controls)
     result = evaluate_on_test(exp, trained)  # the only reader of the test split

@@ -19,6 +19,7 @@ from manticore.training.metrics import Metric, metrics
 from manticore.utils.io import read_json, write_json
 
 R = TypeVar("R", bound="ResultFile")
+T = TypeVar("T")
 
 JSON_NAMES: dict[Any, str] = {
     bool: "true or false",
@@ -69,10 +70,10 @@ def encode(value: object) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def decode(kind: type[R], data: object, file: Path | str) -> R:
+def decode(kind: type[T], data: object, file: Path | str) -> T:
     """The inverse of `encode`: a result of type `kind`. Raises BadFile, naming `file`, for data that is not one."""
     try:
-        result: R = _decode(kind, data)
+        result: T = _decode(kind, data)
     except _Invalid as error:
         raise BadFile(file, str(error)) from None
     return result

@@ -13,8 +13,9 @@ from typing import Any
 
 from torch import nn
 
+from manticore.experiment.budget import largest_component_parameters
 from manticore.experiment.experiment import Experiment, PhaseResult
-from manticore.experiment.model_selection import largest_component_parameters, select_path
+from manticore.experiment.model_selection import select_path
 from manticore.experiment.phases import build_component, finetune, finetune_stream, run_search
 from manticore.experiment.projectors import alignment_sequences, build_aligned_supernet, calibration_tokens
 from manticore.experiment.seeding import seed_torch
@@ -134,9 +135,9 @@ def hybrid(exp: Experiment, config: ArmConfig) -> TrainedModel:
     """Search, path selection, discretization, fine-tuning."""
     search = run_search(exp, config["base"])
     supernet = search.net
-    selected = select_path(exp, supernet)
+    selected = select_path(exp, search)
     discrete = discretize(supernet, selected, **exp.task.config_fields())
-    finetuned = finetune(exp, supernet, discrete)
+    finetuned = finetune(exp, search, discrete)
     before = {"soft": supernet, "discrete": discrete}
     return TrainedModel([search, finetuned], selected, supernet.weights().tolist(), before)
 

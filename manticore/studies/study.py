@@ -106,7 +106,8 @@ class Study:
         results = {"tokens": (yield from self.train_and_test(arms))}
         if "flops" in options.budgets:
             results["flops"] = yield from self.train_and_test(arms, equal_flops_to=results["tokens"])
-        paths = (yield from self.train_all_paths(base)) if options.paths else {}
+        rate = self.learning_rates.get("random path") or self.learning_rates["hybrid"]
+        paths = (yield from self.train_all_paths(base, rate)) if options.paths else {}
         return StudyOutcome(base, tuple(arms), results, paths)
 
     def hybrid_arm(self, base: str) -> Arm:
@@ -191,9 +192,8 @@ class Study:
         results = iter((yield from train_then_test(trials)))
         return {arm.name: take(results, len(self.seeds)) for arm in arms}
 
-    def train_all_paths(self, base: str) -> RoundPlan[dict[tuple[str, ...], Results]]:
-        """Train and test every path from scratch, at the learning rate of the random path, or of the hybrid."""
-        rate = self.learning_rates.get("random path") or self.learning_rates["hybrid"]
+    def train_all_paths(self, base: str, rate: float) -> RoundPlan[dict[tuple[str, ...], Results]]:
+        """Train and test every path from scratch, at one learning rate."""
         seeds = self.seeds[: self.recipe.study.path_seeds or None]
         arms = [self.path_arm(base, path) for path in self.all_paths()]
         results = iter((yield from train_then_test([self.trial(arm, seed, rate) for arm in arms for seed in seeds])))

@@ -18,7 +18,9 @@ from manticore.utils.io import atomic_write
 
 
 class Checkpointer(lightning.Callback):
-    """Save a checkpoint every `every` steps: weights, alphas, optimizers, schedules, random state, data position.
+    """Save a checkpoint every `every` steps, and where training stops early (`TrainModule.until`).
+
+    It holds weights, alphas, optimizers, schedules, random state and the position in the data.
 
     Args:
         file: the checkpoint; replaced atomically.
@@ -31,7 +33,8 @@ class Checkpointer(lightning.Callback):
 
     def on_train_batch_end(self, trainer: Any, module: Any, *_: object) -> None:
         assert isinstance(module, TrainModule)
-        if module.step_count % self.every == 0 and module.step_count < module.steps:
+        stops_early = module.step_count == module.until
+        if (module.step_count % self.every == 0 or stops_early) and module.step_count < module.steps:
             with atomic_write(self.file) as part:
                 trainer.save_checkpoint(part)
 

@@ -87,6 +87,7 @@ class TrainModule(lightning.LightningModule):
 
     Attributes:
         phase: name of this training: `search`, `fine-tune`, `alone gpt-neo`, ...
+        until: the step to stop at, where the schedule is not to be trained to its end; None: the last one.
         step_count: optimizer steps so far; a Trainer's `global_step` is the same.
         tokens: number of tokens so far, those before the first step included.
         flops: operations so far, forward and backward.
@@ -123,6 +124,7 @@ class TrainModule(lightning.LightningModule):
         self.loop = loop if isinstance(loop, LoopOptions) else from_mapping(LoopOptions, loop or {})
         self.given_steps = steps
         self.steps = steps or 0
+        self.until: int | None = None
         self.own_loss = loss
         self.phase = phase or self.default_phase
         self.flop_counter = FlopCounter(net, self.loop.length)
@@ -292,7 +294,7 @@ class TrainModule(lightning.LightningModule):
             numbers = {**self.last_metrics, "step": self.step_count, "tokens": self.tokens, "lr": float(rate)}
             for logger in self.loggers:
                 logger.log_metrics(numbers, self.step_count)
-        if self.step_count >= self.steps:
+        if self.step_count >= (self.until or self.steps):
             self.trainer.should_stop = True
 
     def validation_step(self, batch: Any, batch_idx: int) -> None:

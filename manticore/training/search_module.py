@@ -15,7 +15,7 @@ from manticore.errors import ManticoreError
 from manticore.nas.regularizers import regularizers
 from manticore.nas.relaxations import relaxations
 from manticore.nas.searchable import as_searchable, assign_alphas, likeliest_path
-from manticore.nas.strategies import Strategy, TrainingFree, strategies
+from manticore.nas.strategies import PathStrategy, Strategy, TrainingFree, strategies
 from manticore.nas.supernet import Supernet
 from manticore.training.batching import Batch
 from manticore.training.modules import LoopOptions, LossFunction, TrainModule, Update
@@ -83,6 +83,11 @@ class SearchModule(TrainModule):
         self._batches: list[Batch] = []
 
     def _check_strategy(self) -> None:
+        if isinstance(self.strategy, PathStrategy):
+            raise ManticoreError(
+                f"strategy '{type(self.strategy).__name__}' trains each path by itself, and no network that holds them "
+                "all; mc.search runs it"
+            )
         if self.strategy.needs_alignment and not isinstance(self.net, Supernet):
             raise ManticoreError(
                 f"strategy '{type(self.strategy).__name__}' compares donors with an aligned base model, which a model "

@@ -141,6 +141,18 @@ def spearman(a: Sequence[float], b: Sequence[float]) -> float | None:
     return max(-1.0, min(1.0, math.fsum(x * y for x, y in zip(centred_a, centred_b, strict=True)) / scale))
 
 
+def kendall(a: Sequence[float], b: Sequence[float]) -> float | None:
+    """Kendall's rank correlation tau-b in [-1, 1], which allows for ties.
+
+    Returns None if one side is constant. Raises ManticoreError for fewer than two pairs.
+    """
+    if len(a) != len(b) or len(a) < 2:
+        raise ManticoreError(f"a rank correlation needs at least two pairs, got {len(a)} and {len(b)} values.")
+    _check([*a, *b], LEVEL)
+    tau = float(stats.kendalltau(a, b).statistic)
+    return None if math.isnan(tau) else tau
+
+
 def spearman_interval(a: Sequence[float], b: Sequence[float], level: float = LEVEL) -> Interval | None:
     """Spearman's correlation with Fisher's interval, `tanh(atanh(r) ± z * sqrt((1 + r^2 / 2) / (n - 3)))`.
 

@@ -22,7 +22,7 @@ from manticore.experiment.phases import (
     train_controls,
 )
 from manticore.experiment.run_dir import RunDir
-from manticore.nas.cost import parameters, path_parameters
+from manticore.nas.cost import PathCosts, parameters
 from manticore.nas.discretize import discretize
 from manticore.studies.baselines import arm_kinds
 from manticore.training.batching import BatchSampler
@@ -50,7 +50,7 @@ def test_initial_weights_of_fine_tuning(init: str, phase: str, tmp_path: Path, m
     discrete = discretize(searched, PATH, **exp.task.config_fields())
     trained: list[TrainModule] = []
     monkeypatch.setattr(exp, "train", lambda phase, build, module, streams: trained.append(module(build())))
-    finetune(exp, searched, discrete, phase)
+    finetune(exp, PhaseResult(searched, 0, 0.0, exp.task), discrete, phase)
     source = searched if init == "supernet" else exp.supernet("mamba", "softmax", "search")
     wanted = discretize(source, PATH, **exp.task.config_fields()).state_dict()
     state = trained[0].net.state_dict()
@@ -78,8 +78,9 @@ def test_all_compared_models_are_trained_on_the_same_batches(tmp_path: Path, mon
     monkeypatch.setattr(Experiment, "train", train)
     searched = exp.supernet("mamba", "softmax", "search")
     train_components(exp)
-    finetune(exp, searched, discretize(searched, PATH, **exp.task.config_fields()))
-    train_controls(exp, searched, PATH)
+    search = PhaseResult(searched, 0, 0.0, exp.task)
+    finetune(exp, search, discretize(searched, PATH, **exp.task.config_fields()))
+    train_controls(exp, search, PATH)
     arm_kinds["soft"](exp, {"base": "mamba"})
     arm_kinds["path"](exp, {"base": "mamba", "path": PATH, "steps": 2})
     assert set(streams_of) > {"alone gpt-neo", "alone mamba", "uniform mixture", RANDOM_PATH, "fine-tune", "train"}
@@ -104,5 +105,5 @@ def test_a_skeleton_costs_as_much_as_the_supernet_and_has_no_weights(tmp_path: P
     exp = experiment(tmp_path)
     net, skeleton = exp.supernet("mamba", "softmax", "search"), exp.skeleton("mamba")
     assert parameters(net) == parameters(skeleton)
-    assert path_parameters(net, PATH, 17) == path_parameters(skeleton, PATH, 17)
+    assert PathCosts(net, 17).parameters(PATH) == PathCosts(skeleton, 17).parameters(PATH)
     assert all(p.is_meta for name, p in skeleton.named_parameters() if name.startswith("stages."))

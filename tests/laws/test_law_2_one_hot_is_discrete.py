@@ -10,7 +10,7 @@ import torch
 import manticore as mc
 from manticore.components.spec import SKIP
 from manticore.modeling.heads import HEADS
-from manticore.nas.cost import parameters, path_parameters
+from manticore.nas.cost import PathCosts, parameters
 from manticore.nas.discretize import discretize
 from manticore.nas.space import SearchSpace
 from manticore.nas.supernet import Supernet
@@ -69,7 +69,7 @@ def test_three_components_of_different_width_and_depth_with_skip() -> None:
             hybrid = discretize(net, path)
             logits = hybrid(input_ids=ids, attention_mask=mask).logits
             torch.testing.assert_close(net(ids, mask, weights=net.one_hot(path)), logits, atol=1e-5, rtol=0)
-            assert parameters(hybrid) == path_parameters(net, path, 17)
+            assert parameters(hybrid) == PathCosts(net, 17).parameters(path)
 
 
 def test_every_path_of_a_space_with_ops_cuts_and_choices_of_its_own() -> None:
@@ -83,7 +83,7 @@ def test_every_path_of_a_space_with_ops_cuts_and_choices_of_its_own() -> None:
             logits = hybrid(input_ids=ids, attention_mask=mask).logits
             torch.testing.assert_close(net(ids, mask, weights=net.one_hot(path)), logits, atol=1e-5, rtol=0)
             assert torch.equal(net(ids, mask, path=path), logits)
-            assert parameters(hybrid) == path_parameters(net, path, 17)
+            assert parameters(hybrid) == PathCosts(net, 17).parameters(path)
 
 
 @pytest.mark.parametrize("kind", ["tokens", "classification"])

@@ -162,9 +162,9 @@ def test_a_finished_search_is_read_again_with_its_progress(
     weights: list[torch.Tensor] = []
     select_path = search_pipeline.select_path
 
-    def record(exp: Any, supernet: Any) -> list[str]:
-        weights.append(supernet.weights().detach())
-        return select_path(exp, supernet)
+    def record(exp: Any, search: Any) -> list[str]:
+        weights.append(search.net.weights().detach())
+        return select_path(exp, search)
 
     monkeypatch.setattr(search_pipeline, "select_path", record)
     space = mc.SearchSpace(["gpt-neo", "mamba"], stages=2, base="mamba")

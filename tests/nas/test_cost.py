@@ -6,7 +6,7 @@ from itertools import product
 
 import pytest
 
-from manticore.nas.cost import branch_costs, fixed_costs, flops, parameters, path_parameters
+from manticore.nas.cost import PathCosts, branch_costs, fixed_costs, flops, parameters
 from manticore.nas.discretize import discretize
 from manticore.tasks.task import HeadSpec
 from tests.helpers.pico import FAMILIES, VOCAB, supernet
@@ -20,7 +20,7 @@ def test_parameters_of_every_path(family: str, projector: str) -> None:
     head_spec = HeadSpec("classification", VOCAB, 7)
     net = supernet(family, "gpt2" if family == "mamba" else "mamba", head_spec, projector=projector, skip=True)
     for path in product(net.candidates, repeat=3):
-        assert path_parameters(net, path, 17) == parameters(discretize(net, path, num_labels=7)), path
+        assert PathCosts(net, 17).parameters(path) == parameters(discretize(net, path, num_labels=7)), path
 
 
 @pytest.mark.parametrize("family", FAMILIES)

@@ -21,7 +21,7 @@ import manticore as mc
 from manticore.errors import ManticoreError
 from manticore.nas.discretize import discretize
 from manticore.nas.relaxations import relaxations
-from manticore.nas.strategies import Darts, Simultaneous, Strategy, TrainingFree, strategies
+from manticore.nas.strategies import Darts, PathStrategy, Simultaneous, Strategy, TrainingFree, strategies
 from manticore.nas.strategies.base import Batch
 from manticore.training.callbacks import AlphaRecord
 from manticore.training.modules import TrainModule
@@ -64,7 +64,7 @@ def noise() -> Iterator[None]:
     relaxations._items.pop(RELAXATION)
 
 
-TRAINING = [strategies[name] for name in strategies if not issubclass(strategies[name], TrainingFree)]
+TRAINING = [strategies[name] for name in strategies if not issubclass(strategies[name], TrainingFree | PathStrategy)]
 
 
 class Simplex(lightning.Callback):

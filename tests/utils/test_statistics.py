@@ -13,6 +13,7 @@ from scipy import stats
 from manticore.errors import ManticoreError
 from manticore.utils.statistics import (
     Interval,
+    kendall,
     mean_interval,
     paired_difference,
     ratio_interval,
@@ -121,6 +122,15 @@ def test_swapping_the_sides_of_a_difference_changes_its_sign(a: dict[int, float]
         assert forward.mean == pytest.approx(-backward.mean, abs=1e-9)
         assert forward.margin == (backward.margin and pytest.approx(backward.margin, abs=1e-9))
         assert forward.excludes_zero == backward.excludes_zero
+
+
+def test_kendall_by_hand() -> None:
+    assert kendall([1, 2, 3, 4], [10, 20, 30, 99]) == pytest.approx(1)
+    assert kendall([1, 2, 3], [1, 3, 2]) == pytest.approx(1 / 3), "two pairs agree, one does not"
+    assert kendall([1, 1, 2], [1, 2, 3]) == pytest.approx(2 / math.sqrt(2 * 3)), "tau-b: a tie on one side"
+    assert kendall([1, 1, 1], [1, 2, 3]) is None
+    with pytest.raises(ManticoreError, match="at least two pairs"):
+        kendall([1], [1])
 
 
 def test_spearman_by_hand() -> None:

@@ -1,17 +1,28 @@
 """Selection: how a path is chosen from a searched supernet. One rule per file."""
 
 from manticore.nas.selection.base import SelectionContext, Selector, selectors
+from manticore.nas.selection.beam import beam
 from manticore.nas.selection.best_path import best_path
-from manticore.nas.selection.budget import Budget, best_path_within, log_weight
-from manticore.nas.selection.largest_weight import largest_weight
+from manticore.nas.selection.budget import Budget, best_path_within
+from manticore.nas.selection.evaluated_paths import evaluated_paths
+from manticore.nas.selection.largest_weight import largest_weight, log_weight
+from manticore.nas.selection.perturbation import perturbation
+from manticore.nas.selection.scores import ChainScores, ListedScores, PathScores, StageScoreTable
 
 __all__ = [
     "Budget",
+    "ChainScores",
+    "ListedScores",
+    "PathScores",
     "SelectionContext",
     "Selector",
+    "StageScoreTable",
+    "beam",
     "best_path",
     "best_path_within",
+    "evaluated_paths",
     "largest_weight",
     "log_weight",
+    "perturbation",
     "selectors",
 ]

@@ -1,13 +1,13 @@
-"""The interface of selectors, which choose a path of a searched supernet."""
+"""The interface of selectors, which score the paths of a searched supernet."""
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from torch import Tensor
-
 from manticore.nas.selection.budget import Budget
+from manticore.nas.selection.scores import PathScores
 from manticore.nas.supernet import Supernet
 from manticore.utils.registry import Registry
 
@@ -18,14 +18,17 @@ class SelectionContext:
 
     Attributes:
         budget: the largest cost of the path.
-        val_loss: from mixing weights (S, K) to the supernet's loss on the validation split, in nats.
+        val_loss: the supernet's loss on the validation split in nats, with options of its forward pass:
+            `val_loss(weights=...)` for mixing weights (S, K), `val_loss(path=...)` for a path.
+        rng: for selectors that draw paths; seeded by the run.
     """
 
     budget: Budget
-    val_loss: Callable[[Tensor], float]
+    val_loss: Callable[..., float]
+    rng: random.Random
 
 
-Selector = Callable[[Supernet, SelectionContext], list[str]]
-"""A candidate for each stage, within the budget. Raises ManticoreError if no path is within it."""
+Selector = Callable[[Supernet, SelectionContext], PathScores]
+"""Scores of paths; the one with the largest score within the budget is selected."""
 
 selectors: Registry[Selector] = Registry("selector")

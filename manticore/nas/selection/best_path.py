@@ -8,7 +8,9 @@ from typing import NamedTuple
 from manticore.errors import ManticoreError
 
 
-class _Partial(NamedTuple):
+class Partial(NamedTuple):
+    """The choices of the first stages, with their summed cost and score."""
+
     cost: float
     score: float
     choices: tuple[int, ...]
@@ -40,21 +42,21 @@ def best_path(
         cheapest = fixed + sum(min(row) for row in costs)
         if cheapest > budget:
             raise ManticoreError(f"no path fits a budget of {budget:,.0f}: the cheapest costs {cheapest:,.0f}")
-    frontier = [_Partial(fixed, 0.0, ())]
+    frontier = [Partial(fixed, 0.0, ())]
     for scores, prices in zip(scores_SK, costs, strict=True):
         extended = [
-            _Partial(partial.cost + price, partial.score + gain, (*partial.choices, choice))
+            Partial(partial.cost + price, partial.score + gain, (*partial.choices, choice))
             for partial in frontier
             for choice, (gain, price) in enumerate(zip(scores, prices, strict=True))
             if budget is None or partial.cost + price <= budget
         ]
-        frontier = _undominated(extended)
+        frontier = undominated(extended)
     return max(frontier, key=lambda partial: partial.score).choices
 
 
-def _undominated(partials: list[_Partial]) -> list[_Partial]:
+def undominated(partials: list[Partial]) -> list[Partial]:
     """The partial paths that are not dominated in cost and score; of equal ones the first in order of choices."""
-    kept: list[_Partial] = []
+    kept: list[Partial] = []
     for partial in sorted(partials, key=lambda p: (p.cost, -p.score, p.choices)):
         if not kept or partial.score > kept[-1].score:
             kept.append(partial)

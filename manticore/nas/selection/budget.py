@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
 from manticore.errors import ManticoreError
 from manticore.nas.choices import Choices
-from manticore.nas.cost import branch_costs, fixed_costs, position_costs
+from manticore.nas.cost import PathCosts, branch_costs, fixed_costs, position_costs
 from manticore.nas.selection.best_path import best_path
 from manticore.nas.supernet import Supernet
+
+Rows = Sequence[Sequence[float]]
+Solver = Callable[[set[int], Rows | None, float | None, float], tuple[int, ...]]
+"""See `solve_within`."""
 
 
 @dataclass(frozen=True)
@@ -33,10 +36,11 @@ class Budget:
         """Whether every path is within the budget."""
         return self.max_parameters is None and self.max_flops is None
 
-
-def log_weight(weight: float) -> float:
-    """Logarithm of a mixing weight, finite also where the weight underflows."""
-    return math.log(max(weight, 1e-30))
+    def allows(self, costs: PathCosts, path: Sequence[str]) -> bool:
+        """Whether a path is within the limits; if both are set, only that of operations applies."""
+        if self.max_flops is not None:
+            return costs.flops(path) <= self.max_flops
+        return self.max_parameters is None or costs.parameters(path) <= self.max_parameters
 
 
 def best_path_within(supernet: Supernet, scores_SK: Sequence[Sequence[float]], budget: Budget) -> list[str]:
@@ -50,15 +54,37 @@ def best_path_within(supernet: Supernet, scores_SK: Sequence[Sequence[float]], b
 
     Raises ManticoreError if no path is within the budget; the message says what the cheapest path costs.
     """
+
+    def solve(usable: set[int], costs: Rows | None, limit: float | None, fixed: float) -> tuple[int, ...]:
+        return _best_choices(supernet.choices, scores_SK, usable, costs, limit, fixed)
+
+    def total(chosen: Sequence[int]) -> float:
+        return sum(row[index] for row, index in zip(scores_SK, chosen, strict=True))
+
+    return solve_within(supernet, budget, solve, total)
+
+
+def solve_within(
+    supernet: Supernet, budget: Budget, solve: Solver, total: Callable[[Sequence[int]], float]
+) -> list[str]:
+    """The best path within the budget by a solver for costs that add up along a path.
+
+    Args:
+        supernet: the supernet of the candidates.
+        budget: the limits; if both are set, only that of operations applies.
+        solve: from the usable candidates, costs (S, K) or None, the limit and the cost of what every path has to the
+            index of the candidate of each stage. Raises ManticoreError if no path is within the limit.
+        total: the score of a path of such indices.
+
+    Raises ManticoreError if no path is within the budget.
+    """
     choices, everything = supernet.choices, set(range(len(supernet.candidates)))
     if budget.unlimited:
-        return _names(supernet, _best_choices(choices, scores_SK, everything))
+        return _names(supernet, solve(everything, None, None, 0.0))
     parameter_table, flop_table = branch_costs(supernet, budget.length)
     fixed_parameters, fixed_flops = fixed_costs(supernet, budget.length)
     if budget.max_flops is not None:
-        return _names(
-            supernet, _best_choices(choices, scores_SK, everything, flop_table, budget.max_flops, fixed_flops)
-        )
+        return _names(supernet, solve(everything, flop_table, budget.max_flops, fixed_flops))
     assert budget.max_parameters is not None
     # A donor's position table counts once, however many stages use it, so its cost does not add up along a path. For a
     # fixed set of allowed donors it is a constant: every set is solved by itself, and the best solution is kept.
@@ -71,13 +97,12 @@ def best_path_within(supernet: Supernet, scores_SK: Sequence[Sequence[float]], b
             continue  # some stage needs another donor
         fixed = fixed_parameters + sum(tables[name] for name in used)
         try:
-            chosen = _best_choices(choices, scores_SK, usable, parameter_table, budget.max_parameters, fixed)
+            chosen = solve(usable, parameter_table, budget.max_parameters, fixed)
         except ManticoreError as error:
             refusal = refusal or error
             continue
-        total = sum(row[i] for row, i in zip(scores_SK, chosen, strict=True))
-        if best is None or total > best[0]:
-            best = (total, chosen)
+        if best is None or total(chosen) > best[0]:
+            best = (total(chosen), chosen)
     if best is None:
         assert refusal is not None
         raise refusal

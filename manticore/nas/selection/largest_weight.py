@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import math
+
 from manticore.nas.selection.base import SelectionContext, selectors
-from manticore.nas.selection.budget import best_path_within, log_weight
+from manticore.nas.selection.scores import PathScores, StageScoreTable
 from manticore.nas.supernet import Supernet
 
 LARGEST_WEIGHT = "largest-weight"
 
 
 @selectors.register(LARGEST_WEIGHT)
-def largest_weight(supernet: Supernet, context: SelectionContext) -> list[str]:
+def largest_weight(supernet: Supernet, context: SelectionContext) -> PathScores:
     """Maximize `sum_s log w[s, path[s]]` within the budget."""
-    scores_SK = [[log_weight(weight) for weight in row] for row in supernet.weights().tolist()]
-    return best_path_within(supernet, scores_SK, context.budget)
+    weights_SK = supernet.weights().tolist()
+    return StageScoreTable(supernet.candidates, [[log_weight(weight) for weight in row] for row in weights_SK])
+
+
+def log_weight(weight: float) -> float:
+    """Logarithm of a mixing weight, finite also where the weight underflows."""
+    return math.log(max(weight, 1e-30))

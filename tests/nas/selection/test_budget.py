@@ -9,7 +9,7 @@ import pytest
 
 from manticore.components.spec import SKIP
 from manticore.errors import ManticoreError
-from manticore.nas.cost import FlopCounter, path_parameters
+from manticore.nas.cost import FlopCounter, PathCosts
 from manticore.nas.selection import Budget, best_path_within
 from manticore.nas.supernet import Supernet
 from tests.helpers.ops import ATTENTION, CONV, RESTRICTED, op_supernet
@@ -36,7 +36,7 @@ def test_it_equals_brute_force(net: Supernet, kind: str, seed: int) -> None:
     scores = [[rng.gauss(0, 1) for _ in net.candidates] for _ in range(net.space.stages)]
     counter = FlopCounter(net, LENGTH)
     costs = {
-        path: path_parameters(net, path, LENGTH) if kind == "max_parameters" else counter.forward(path)
+        path: PathCosts(net, LENGTH).parameters(path) if kind == "max_parameters" else counter.forward(path)
         for path in net.choices.paths()
     }
 
@@ -65,5 +65,5 @@ def test_an_op_costs_what_its_modules_have_and_what_it_says() -> None:
     }
     for name, (parameters, flops) in more.items():
         path = [name, SKIP, SKIP]
-        assert path_parameters(net, path, LENGTH) - path_parameters(net, skipped, LENGTH) == parameters
+        assert PathCosts(net, LENGTH).parameters(path) - PathCosts(net, LENGTH).parameters(skipped) == parameters
         assert counter.forward(path) - counter.forward(skipped) == flops

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from manticore.errors import UnknownName
-from manticore.nas.strategies import Darts, Simultaneous, TrainingFree, strategies
+from manticore.nas.strategies import Darts, PathStrategy, Simultaneous, TrainingFree, strategies
 
 Batch = dict[str, torch.Tensor]
 
@@ -49,7 +49,10 @@ def test_simultaneous_takes_joint_steps_on_both_splits() -> None:
     assert Simultaneous.streams == {"weights": ("train", "train_arch")}
 
 
-@pytest.mark.parametrize("name", [name for name in strategies if not issubclass(strategies[name], TrainingFree)])
+STEPWISE = [name for name in strategies if not issubclass(strategies[name], TrainingFree | PathStrategy)]
+
+
+@pytest.mark.parametrize("name", STEPWISE)
 def test_warm_up_has_weight_steps_only(name: str) -> None:
     search = RecordingSearch(warming_up=True)
     assert strategies[name]().step(search, BATCHES) == {"loss": 1.0}

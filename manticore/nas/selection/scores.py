@@ -1,0 +1,163 @@
+"""Scores of paths, larger being better, and the best path by them within a budget. Exact.
+
+What a selector knows of the paths has one of three forms: a score for each candidate at each stage (`StageScoreTable`),
+the same with a term for every two neighbours (`ChainScores`), or a score for each path that was tried (`ListedScores`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Protocol
+
+from manticore.errors import ManticoreError
+from manticore.nas.choices import Choices
+from manticore.nas.cost import PathCosts
+from manticore.nas.selection.best_path import Partial, undominated
+from manticore.nas.selection.budget import Budget, Solver, best_path_within, solve_within
+from manticore.nas.supernet import Supernet
+
+MAX_ENUMERATED = 1 << 16
+"""Most paths that are enumerated where stages that choose together make a chain inexact."""
+
+Rows = Sequence[Sequence[float]]
+PathNames = tuple[str, ...]
+
+
+class PathScores(Protocol):
+    """Scores of paths of one search space."""
+
+    def score(self, path: Sequence[str]) -> float:
+        """The score of a path; minus infinity if it has none."""
+        ...
+
+    def best(self, supernet: Supernet, budget: Budget) -> list[str]:
+        """The path with the largest score within the budget. Raises ManticoreError if there is none."""
+        ...
+
+
+@dataclass(frozen=True)
+class StageScoreTable:
+    """Scores that add up along a path.
+
+    Attributes:
+        candidates: the K names, in the order of the columns.
+        values: (S, K); those of candidates that a stage does not have are not read.
+    """
+
+    candidates: Sequence[str]
+    values: Rows
+
+    def score(self, path: Sequence[str]) -> float:
+        """The sum over stages."""
+        return sum(row[self.candidates.index(name)] for row, name in zip(self.values, path, strict=True))
+
+    def best(self, supernet: Supernet, budget: Budget) -> list[str]:
+        """By dynamic programming over stages."""
+        return best_path_within(supernet, self.values, budget)
+
+
+@dataclass(frozen=True)
+class ChainScores:
+    """Scores with a term for each stage and one for every two neighbouring stages.
+
+    Attributes:
+        candidates: the K names, in the order of rows and columns.
+        stages: terms of single stages, (S, K).
+        pairs: terms of stages s and s + 1, (S - 1, K, K).
+    """
+
+    candidates: Sequence[str]
+    stages: Rows
+    pairs: Sequence[Rows]
+
+    def score(self, path: Sequence[str]) -> float:
+        """`sum_s stages[s, z_s] + sum_s pairs[s, z_s, z_(s+1)]`."""
+        return self._total([self.candidates.index(name) for name in path])
+
+    def _total(self, chosen: Sequence[int]) -> float:
+        neighbours = sum(table[a][b] for table, (a, b) in zip(self.pairs, pairwise(chosen), strict=True))
+        return sum(row[index] for row, index in zip(self.stages, chosen, strict=True)) + neighbours
+
+    def best(self, supernet: Supernet, budget: Budget) -> list[str]:
+        """By dynamic programming over stages, whose state is the last candidate."""
+        return solve_within(supernet, budget, self._solver(supernet.choices), self._total)
+
+    def _solver(self, choices: Choices) -> Solver:
+        if choices.shared and choices.count > MAX_ENUMERATED:
+            raise ManticoreError(f"{choices.count:,} paths whose stages share choices are too many for this selector")
+
+        def solve(usable: set[int], costs: Rows | None, limit: float | None, fixed: float) -> tuple[int, ...]:
+            allowed = [[index for index in row if index in usable] for row in choices.allowed]
+            prices = costs if costs is not None else [[0.0] * len(self.candidates)] * choices.stages
+            frontier = [Partial(fixed, 0.0, ())]
+            for stage, indices in enumerate(allowed):
+                extended = [
+                    Partial(
+                        partial.cost + prices[stage][index],
+                        partial.score + self.stages[stage][index] + self._pair(stage, partial.choices, index),
+                        (*partial.choices, index),
+                    )
+                    for partial in frontier
+                    for index in indices
+                    if self._together(choices, partial.choices, stage, index)
+                    and (limit is None or partial.cost + prices[stage][index] <= limit)
+                ]
+                # Partial paths compete where the rest of the path costs and scores the same for them.
+                states = {_state(choices, partial.choices) for partial in extended}
+                frontier = [
+                    kept
+                    for state in sorted(states)
+                    for kept in undominated([part for part in extended if _state(choices, part.choices) == state])
+                ]
+            if not frontier:
+                cheapest = fixed + sum(min(prices[stage][index] for index in row) for stage, row in enumerate(allowed))
+                raise ManticoreError(f"no path fits a budget of {limit:,.0f}: the cheapest costs {cheapest:,.0f}")
+            return max(frontier, key=lambda partial: partial.score).choices
+
+        return solve
+
+    def _pair(self, stage: int, before: tuple[int, ...], index: int) -> float:
+        return self.pairs[stage - 1][before[-1]][index] if before else 0.0
+
+    def _together(self, choices: Choices, before: tuple[int, ...], stage: int, index: int) -> bool:
+        """Whether a stage agrees with the first stage of its group, if that has been chosen."""
+        first = choices.rows[stage]
+        return first >= len(before) or before[first] == index
+
+
+def _state(choices: Choices, chosen: tuple[int, ...]) -> tuple[int, ...]:
+    """What the rest of a partial path depends on: its last candidate, and those of groups that go on behind it."""
+    stages = len(chosen)
+    open_groups = sorted({row for row in choices.rows[stages:] if row < stages})
+    return (chosen[-1], *(chosen[row] for row in open_groups))
+
+
+@dataclass(frozen=True)
+class ListedScores:
+    """Scores of paths one by one; a path that is not listed is never chosen.
+
+    Attributes:
+        values: by path.
+    """
+
+    values: Mapping[PathNames, float]
+
+    def score(self, path: Sequence[str]) -> float:
+        """The score of the path, or minus infinity."""
+        return self.values.get(tuple(path), float("-inf"))
+
+    def best(self, supernet: Supernet, budget: Budget) -> list[str]:
+        """By comparison of all of them; of equal ones the first."""
+        costs = PathCosts(supernet, budget.length)
+        affordable = [path for path in self.values if budget.allows(costs, path)]
+        if not affordable:
+            raise ManticoreError("no path that was scored is within the budget")
+        best = max(affordable, key=lambda path: self.values[path])
+        return list(best)
+
+
+def enumerate_scores(scores: PathScores, choices: Choices) -> dict[PathNames, float]:
+    """The score of every path of a space."""
+    return {path: scores.score(path) for path in choices.paths()}

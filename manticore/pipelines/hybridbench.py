@@ -1,0 +1,51 @@
+"""`manticore bench table`: train every path of a search space by itself and keep what it reaches, for HybridBench."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+
+from manticore.config.loading import read_recipe
+from manticore.experiment.environment import setup_hardware
+from manticore.nas.bench import HybridBench
+from manticore.report.hybridbench import bench_table
+from manticore.studies.preflight import dry_run, make_scheduler
+from manticore.studies.scheduler import run_rounds
+from manticore.studies.table import table_of, table_plan, table_study
+from manticore.tasks.catalog import load_task
+from manticore.utils import assets
+from manticore.utils.console import info
+
+
+def make_tables(configs: Sequence[str], out: Path, workers: int, console: Console) -> list[HybridBench]:
+    """Train every path with every seed for each recipe, and write `out/NAME.json`, NAME being that of the recipe.
+
+    Trials in `out/trials` are not run again: a stopped command continues. Tables are written one after the other.
+
+    Args:
+        configs: names or paths of the recipes.
+        out: the folder; new, or of earlier tables.
+        workers: processes that run trials at once.
+        console: where progress and results are printed.
+
+    Raises ManticoreError, before anything is trained, if a recipe cannot be carried out.
+    """
+    files = [assets.find("configs", config) for config in configs]
+    recipes = [read_recipe(file) for file in files]
+    tasks = [load_task(recipe.task) for recipe in recipes]
+    hardware = setup_hardware(recipes[0].run)
+    experiments = [dry_run(recipe, task, hardware) for recipe, task in zip(recipes, tasks, strict=True)]
+    studies = [table_study(exp, task.fingerprint()) for exp, task in zip(experiments, tasks, strict=True)]
+    tables = []
+    for file, exp, study in zip(files, experiments, studies, strict=True):
+        scheduler = make_scheduler(study.recipe, out, workers, console)
+        (outcome,) = run_rounds([table_plan(study)], scheduler.run)
+        scheduler.cleanup()
+        table = table_of(file.stem, study, outcome, exp)
+        table.save(out / f"{table.name}.json")
+        console.print(bench_table(table).rich())
+        info(console, f"  table {out / table.name}.json")
+        tables.append(table)
+    return tables

@@ -1,0 +1,134 @@
+"""HybridBench: a table made by the command, read again, and searches that are measured against it."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+
+from manticore.errors import BadFile, ManticoreError, UnknownName
+from manticore.nas.bench import HybridBench, PathRecord
+from manticore.results.strategies import StrategyBench
+from tests.helpers.cli import call, refusal
+
+pytestmark = pytest.mark.e2e
+
+RECIPE = {
+    "task": {
+        "name": "mad-in-context-recall@seq_len=8,vocab_size=8",
+        "preset": "cpu",
+        "train": 64,
+        "val": 32,
+        "test": 32,
+    },
+    "space": {"components": ["gpt-neo", "mamba"], "stages": 2, "base": "mamba", "skip": True},
+    "scratch": {
+        "attention": {"width": 16, "layers": 2, "heads": 2},
+        "recurrent": {"width": 16, "layers": 2, "state_size": 4},
+    },
+    "search": {"steps": 32, "warmup_steps": 2, "batch_size": 8, "weights": {"warmup_steps": 1}},
+    "finetune": {"steps": 4, "batch_size": 8, "weights": {"warmup_steps": 1}},
+    "study": {"seeds": 2},
+    "run": {"device": "cpu"},
+}
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory, shared: Path) -> Path:
+    """The folder of a table called `pico`."""
+    folder = tmp_path_factory.mktemp("hybridbench")
+    (folder / "pico.yaml").write_text(yaml.safe_dump(RECIPE))
+    from manticore.pipelines.hybridbench import make_tables
+    from manticore.utils.console import make_console
+
+    make_tables([str(folder / "pico.yaml")], folder / "out", 1, make_console(quiet=True))
+    return folder
+
+
+def test_a_table_has_every_path_with_every_seed(made: Path) -> None:
+    table = HybridBench.load(made / "out" / "pico.json")
+    assert len({record.path for record in table.paths}) == len(table.paths) == 3**2 - 1, (
+        "skipping both stages is no path"
+    )
+    assert all(len(record.test) == len(record.val) == 2 for record in table.paths)
+    assert (table.metric, table.larger_is_better, table.base, table.seeds) == ("accuracy", True, "mamba", (0, 1))
+    attention, recurrent = (table[name, name] for name in ("gpt-neo", "mamba"))
+    assert attention.cache_bytes == 2 * 2 * table.cache_length * 16 * 4, "keys and values of two layers in float32"
+    assert recurrent.cache_bytes == 2 * 32 * (4 + 4) * 4, "state and window of two layers"
+    best = table.best()
+    assert table.regret(best.path) == 0
+    assert all(table.regret(record.path) >= 0 for record in table.paths)
+    truth = {record.path: record.mean() for record in table.paths}
+    assert table.rank_correlations(truth) == (pytest.approx(1), pytest.approx(1))
+    assert table.rank_correlations(dict.fromkeys(truth, 0.0)) == (None, None)
+
+
+def test_a_stopped_table_goes_on_and_is_the_same(made: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before = (made / "out" / "pico.json").read_text()
+    trials = sorted((made / "out" / "trials").glob("*.json"))
+    trials[0].unlink()
+    status, printed, error = call(capsys, "bench", "table", "--table", made / "pico.yaml", "--out", made / "out")
+    assert status == 0, error
+    assert "gpt-neo · mamba" in printed
+    after = (made / "out" / "pico.json").read_text()
+
+    def without_times(text: str) -> object:
+        data = json.loads(text)
+        for record in data["paths"]:
+            del record["seconds"]
+        return data
+
+    assert without_times(before) == without_times(after)
+
+
+METHODS = "darts,halving,marginal,darts+evaluated,darts+beam,darts+perturbation,halving@search.steps=40"
+
+
+def test_searches_are_measured_against_a_table(made: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    table = made / "out" / "pico.json"
+    command = ("bench", "strategies", "--table", table, "--method", METHODS, "--seeds", 1, "--out", made / "searches")
+    status, printed, error = call(capsys, *command)
+    assert status == 0, error
+    assert re.search(r"halving@search\.steps=40 +\d", printed)
+    assert "best by validation" in printed
+    result = StrategyBench.load(made / "searches")
+    assert result.methods == METHODS.split(",")
+    truth = HybridBench.load(table)
+    for trial in result.trials:
+        assert trial.regret == truth.regret(trial.path)
+        assert 0 < trial.token_share < 1.2
+    by_method = {trial.method: trial for trial in result.trials}
+    assert by_method["halving"].scored == by_method["darts+evaluated"].scored == 8
+    assert by_method["halving"].token_share < by_method["marginal"].token_share, "the winner keeps its training"
+    again = call(capsys, *command)
+    assert again[0] == 0
+    assert StrategyBench.load(made / "searches").trials == result.trials, "nothing is searched twice"
+
+
+def test_mistakes_are_named(made: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert "needs --table" in refusal(capsys, "bench", "table")
+    assert "no such recipe file" in refusal(capsys, "bench", "table", "--table", tmp_path / "none.yaml")
+    table = made / "out" / "pico.json"
+    strategies = ("bench", "strategies", "--table", table, "--out", tmp_path / "out")
+    assert "Did you mean 'darts'" in refusal(capsys, *strategies, "--method", "dart")
+    assert "Did you mean 'evaluated'" in refusal(capsys, *strategies, "--method", "darts+evaluate")
+    assert "search.step" in refusal(capsys, *strategies, "--method", "darts@search.step=3")
+    with pytest.raises(UnknownName, match="unknown table 'nowhere'"):
+        HybridBench.load("nowhere")
+    (tmp_path / "bad.json").write_text('{"format": 2}')
+    with pytest.raises(BadFile, match="not a table of HybridBench"):
+        HybridBench.load(tmp_path / "bad.json")
+    with pytest.raises(ManticoreError, match="is no path of the table 'pico'"):
+        HybridBench.load(table)["skip", "skip"]
+    other = {**json.loads(table.read_text()), "data": "0" * 32}
+    (tmp_path / "other.json").write_text(json.dumps(other))
+    changed = ("bench", "strategies", "--table", tmp_path / "other.json", "--out", tmp_path / "out")
+    assert "is not that of the table 'pico'" in refusal(capsys, *changed)
+
+
+def test_a_record_knows_its_means() -> None:
+    record = PathRecord(("a",), (0.5, 0.7), (0.4, 0.2), (1.0, None), 1, 1.0, 1, (1.0, 2.0))
+    assert (record.mean("val"), record.mean()) == (pytest.approx(0.6), pytest.approx(0.3))
