@@ -1,4 +1,4 @@
-"""`manticore bench`: times of kernels and of a search step here, beside what they replace."""
+"""`manticore bench`: times of kernels and of a search step, tables of HybridBench, and searches measured by them."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from manticore.errors import ManticoreError, UnknownName
 
 FLAGS = {
     "benchmark": "benchmark",
+    "--config": "config",
     "--table": "table",
     "--method": "method",
     "--seeds": "seeds",
@@ -42,7 +43,7 @@ def add(commands: Any) -> None:
             "manticore bench kernels",
             "manticore bench kernels --case scan,conv --json here.json",
             "manticore bench search --width 256 --length 512",
-            "manticore bench table --table hybridbench/listops --workers 2",
+            "manticore bench table --config hybridbench/listops --workers 2",
             "manticore bench strategies --table listops --method darts,halving,darts+evaluated",
         ),
         notes="All cases of kernels take minutes, because the reference implementations are slow. The implementations "
@@ -76,10 +77,10 @@ def _hybridbench(options: BenchCommand) -> None:
     from manticore.pipelines import hybridbench, strategy_bench
     from manticore.utils.console import make_console
 
+    threads = options.threads or 0
     if options.benchmark == "table":
-        hybridbench.make_tables(options.table, options.out, options.workers, make_console())
+        hybridbench.make_tables(options.config, options.out, options.workers, threads, make_console())
     else:
-        threads = options.threads or 0
         strategy_bench.run(options.table, options.method, options.seeds, threads, options.out, make_console())
 
 

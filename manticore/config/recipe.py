@@ -17,6 +17,7 @@ from manticore.config.sections import (
     SelectionOptions,
     StudyOptions,
 )
+from manticore.errors import ManticoreError
 from manticore.nas.space import SearchSpace
 from manticore.tasks.options import TaskOptions
 from manticore.training.options import SearchOptions
@@ -69,14 +70,19 @@ class Recipe(Checked):
         from manticore.nas.regularizers import regularizers
         from manticore.nas.relaxations import relaxations
         from manticore.nas.selection import selectors
-        from manticore.nas.strategies import strategies
+        from manticore.nas.strategies import PathStrategy, strategies
 
         super().__post_init__()
+        strategy = strategies[self.search.strategy]
+        if issubclass(strategy, PathStrategy) and self.selection.selector != "auto":
+            raise ManticoreError(
+                f"--strategy {self.search.strategy} trains and scores the paths itself; leave out selection.selector"
+            )
+        selector = strategy.selector if self.selection.selector == "auto" else self.selection.selector
         for registry, name in (
-            (strategies, self.search.strategy),
             (relaxations, self.search.relaxation),
             (regularizers, self.search.regularizer),
-            (selectors, self.selection.selector),
+            (selectors, selector),
         ):
             _ = registry[name]  # raises UnknownName
         check_projector(self.space.projector, self.space.projector_options)

@@ -74,8 +74,11 @@ class SelectionOptions(Checked):
     min_kl (of aligned language models, the one whose predictions change least when another model runs one stage,
     measured by the mean KL divergence)."""
 
-    selector: str = "largest-weight"
-    """How the path is selected: largest-weight (the largest product of mixing weights), or a registered one."""
+    selector: str = "auto"
+    """How the path is selected: largest-weight (the largest product of mixing weights), evaluated (the smallest
+    validation loss with the weights of the supernet), beam (the same for paths near each other), perturbation (what the
+    mixture misses most), or auto (as suits the strategy: evaluated where paths are sampled uniformly, else
+    largest-weight). A strategy that trains paths by themselves selects by their losses."""
 
     max_parameters: PositiveFloat | Literal["largest_component"] | None = None
     """Largest number of parameters of the hybrid; largest_component: the number of the largest component alone, unless

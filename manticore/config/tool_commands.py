@@ -30,11 +30,14 @@ class BenchCommand(Checked):
     """What to do: kernels and search are timed; table trains every path of a space for HybridBench; strategies compares
     searches with such tables."""
 
+    config: tuple[str, ...] = ()
+    """table: recipes of tables, by name or path (manticore ls configs)."""
+
     table: tuple[str, ...] = ()
-    """table: recipes of tables, by name or path (manticore ls configs); strategies: tables, by name or file."""
+    """strategies: tables, by name or file."""
 
     method: tuple[str, ...] = ("darts",)
-    """strategies: methods to compare, each a strategy, +SELECTOR for another selector, @KEY=VALUE for a setting."""
+    """strategies: methods to compare, each a strategy, +SELECTOR for another selector, @KEY=VALUE for every setting."""
 
     seeds: PositiveInt = 2
     """strategies: number of seeds of a search."""
@@ -80,8 +83,10 @@ class BenchCommand(Checked):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.benchmark in ("table", "strategies") and not self.table:
-            raise ManticoreError(f"bench {self.benchmark} needs --table")
+        if self.benchmark == "table" and not self.config:
+            raise ManticoreError("bench table needs --config: recipes such as hybridbench/listops")
+        if self.benchmark == "strategies" and not self.table:
+            raise ManticoreError("bench strategies needs --table: names or files of tables")
         if self.json is not None and not self.json.parent.is_dir():
             raise ManticoreError(f"--json {self.json}: there is no folder {self.json.parent}")
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 from manticore.errors import ManticoreError
 from manticore.experiment.budget import path_budget
 from manticore.experiment.experiment import Experiment
+from manticore.experiment.path_search import check_path_search
 from manticore.experiment.projectors import check_projectors
 from manticore.export.custom_code import check_exportable
 from manticore.nas.op_checks import check_ops
 from manticore.nas.selection import best_path_within
+from manticore.nas.strategies import PathStrategy, SampledSupernet, strategies
 from manticore.nas.supernet import Supernet
 
 
@@ -25,8 +27,16 @@ def check_experiment(exp: Experiment) -> None:
     options = exp.recipe.selection
     # The largest component itself is always within its own size, so this budget needs no check.
     limited = options.max_flops is not None or options.max_parameters not in (None, "largest_component")
+    strategy = strategies[exp.recipe.search.strategy]()
     for base in [space.base] if space.base else space.names:
         net = _skeleton(exp, base)
+        if isinstance(strategy, PathStrategy):
+            check_path_search(exp, net, strategy)
+        if isinstance(strategy, SampledSupernet) and not net.trains_single_paths:
+            raise ManticoreError(
+                f"{exp.recipe.search.strategy} trains single paths of a supernet, which the {space.topology} topology "
+                "cannot; use --strategy darts"
+            )
         if limited:
             best_path_within(net, [[0.0] * len(net.candidates)] * space.stages, path_budget(exp))
 

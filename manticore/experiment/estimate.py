@@ -16,8 +16,8 @@ from rich.console import Console
 from torch import nn
 
 from manticore.experiment.experiment import Experiment
-from manticore.experiment.phases import TRAINING_SPLITS, matched_steps
-from manticore.nas.strategies import strategies
+from manticore.experiment.phases import TRAINING_SPLITS, matched_steps, starts_from_components
+from manticore.nas.strategies import PathStrategy, SampledSupernet, strategies
 from manticore.training.batching import Batch, BatchSampler, batch_to, micro_batches
 from manticore.training.scoring import logits_of
 from manticore.training.trainer import Hardware
@@ -91,7 +91,7 @@ def search_seconds(exp: Experiment, speed: Speed) -> float:
     matched, finetuned = matched_sequences(exp), options.steps * options.batch_size
     splits, components = exp.task.splits(), wanted.components * len(exp.components)
     seconds = hybrid_seconds(exp, speed) + components * matched * speed.path + wanted.uniform * matched * speed.supernet
-    seconds += wanted.random * (finetuned if options.init == "supernet" else matched) * speed.path
+    seconds += wanted.random * (matched if starts_from_components(exp.recipe) else finetuned) * speed.path
     tested = len(splits.test) * ((2 + components + wanted.random) * speed.path + (1 + wanted.uniform) * speed.supernet)
     return seconds + FORWARD_SHARE * (tested + len(splits.val) * (1 + components) * speed.path)
 
@@ -101,7 +101,8 @@ def hybrid_seconds(exp: Experiment, speed: Speed) -> float:
     options, finetuning = exp.recipe.search, exp.recipe.finetune
     searched = strategies[options.strategy].sequences(options.steps, options.warmup_steps, options.batch_size)
     sampled = options.steps * options.batch_size if options.sample_paths else 0  # weight steps; alphas see the mixture
-    sampled = min(sampled, searched)
+    single = issubclass(strategies[options.strategy], PathStrategy | SampledSupernet)
+    sampled = searched if single else min(sampled, searched)
     finetuned = finetuning.steps * finetuning.batch_size
     return (searched - sampled) * speed.supernet + (sampled + finetuned) * speed.path
 

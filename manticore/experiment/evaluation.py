@@ -15,10 +15,11 @@ from manticore.components import Component
 from manticore.experiment.budget import path_budget
 from manticore.experiment.environment import environment_info
 from manticore.experiment.experiment import Experiment, PhaseResult
-from manticore.experiment.model_selection import Choice, choose_best
+from manticore.experiment.model_selection import Choice, choose_best, selector_of
 from manticore.experiment.phases import RANDOM_PATH, starts_from_components
 from manticore.nas.cost import flops, model_parameters, parameters
 from manticore.nas.selection.largest_weight import LARGEST_WEIGHT
+from manticore.nas.selection.scores import stage_ranks
 from manticore.nas.space import SearchSpace
 from manticore.nas.stage_scores import StageScores, weight_scores
 from manticore.nas.supernet import Supernet
@@ -130,8 +131,8 @@ def _entries(exp: Experiment, trained: TrainedModels) -> list[_Entry]:
     """All models. Tokens include those of the search, where a model starts from the supernet's weights."""
     search, hybrid = trained.search, trained.hybrid
     entries = [
-        _Entry(SOFT_ROW, "search", search.net, search.tokens),
-        _Entry(DISCRETE_ROW, "search", trained.discrete, search.tokens),
+        _Entry(SOFT_ROW, "search", search.net, search.tokens + search.kept_tokens),
+        _Entry(DISCRETE_ROW, "search", trained.discrete, search.tokens + search.kept_tokens),
         _Entry(HYBRID_ROW, "search", hybrid.net, search.tokens + hybrid.tokens),
     ]
     for name, phase in trained.solo.items():
@@ -154,15 +155,16 @@ def heuristic_scores(task: Task) -> dict[str, Score]:
 
 
 def stage_scores(exp: Experiment, search: PhaseResult[Supernet]) -> StageScores:
-    """What the path was chosen by: the scores of a strategy that trains nothing, or else the mixing weights."""
+    """What the path was chosen by: the scores of paths, of a strategy that trains nothing, or else mixing weights."""
+    selector, trains_paths = selector_of(exp.recipe), search.finetune_steps is not None
     scores, alphas = search.stage_scores, read_alphas(exp.run_dir.alphas, exp.space.stages)
+    if search.path_scores is not None and (trains_paths or selector != LARGEST_WEIGHT):
+        chosen_by = exp.recipe.search.strategy if trains_paths else f"the selector {selector}"
+        scores = stage_ranks(search.path_scores, search.net.choices, chosen_by)
     if scores is None and alphas is not None:
         scores = weight_scores(alphas.candidates, alphas.weights)
     if scores is None:
         scores = weight_scores(search.net.candidates, [tuple(map(tuple, search.net.weights().tolist()))])
-    selector = exp.recipe.selection.selector
-    if selector != LARGEST_WEIGHT:
-        return replace(scores, rule=f"The path was chosen by the selector {selector}, not by these values.")
     rule = scores.rule or "The path has the largest product of mixing weights"
     return replace(scores, rule=f"{rule}{'' if path_budget(exp).unlimited else ', among the paths within the budget'}.")
 

@@ -53,9 +53,11 @@ class PhaseResult(Generic[Net]):
         flops: operations of the phase, forward and backward.
         scores: its scores by split; only those that were computed.
         stage_scores: of a search that trains nothing, the scores that its alphas come from.
-        path_scores: of a search that trains paths by themselves, their scores.
+        path_scores: of a search, the scores of paths, once they are computed.
         finetune_steps: of such a search, the steps that the fine-tuning of the selected path ends at, those that it was
             trained for in the search included.
+        kept_tokens: of such a search, the tokens that the selected path was trained on in it, which are not in `tokens`
+            but in those of the fine-tuning.
     """
 
     net: Net
@@ -67,6 +69,7 @@ class PhaseResult(Generic[Net]):
     stage_scores: StageScores | None = None
     path_scores: PathScores | None = None
     finetune_steps: int | None = None
+    kept_tokens: int = 0
 
 
 @dataclass
@@ -227,16 +230,22 @@ class Experiment:
         seed_torch(self.recipe.run.seed, "phase", phase)
         net = build()
         training = module(net)
-        record = self.run_dir.finished_phase(phase)
-        if record is not None:
-            self.run_dir.restore(phase, net)
-            info(self.console, f"  {phase}: finished before")
-            self.seconds[phase] = record["seconds"]
-            return PhaseResult(_evaluated(net), record["tokens"], record["seconds"], self.task, record["flops"])
+        if (finished := self.finished(phase, net)) is not None:
+            return finished
         started = time.monotonic()
         fit(training, streams(), phase, self.run_dir.checkpoints, self.hardware, self.console, callbacks, self.user)
         seconds = time.monotonic() - started
         return self.keep(phase, net, training.tokens, seconds, training.step_count, training.flops)
+
+    def finished(self, phase: str, net: Net) -> PhaseResult[Net] | None:
+        """The result of a finished phase, with its weights loaded into `net`; None if it is not finished."""
+        record = self.run_dir.finished_phase(phase)
+        if record is None:
+            return None
+        self.run_dir.restore(phase, net)
+        info(self.console, f"  {phase}: finished before")
+        self.seconds[phase] = record["seconds"]
+        return PhaseResult(_evaluated(net), record["tokens"], record["seconds"], self.task, record["flops"])
 
     def keep(
         self, phase: str, net: Net, tokens: int, seconds: float, steps: int = 0, flops: float = 0.0

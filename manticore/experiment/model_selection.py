@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import math
 import random
 from typing import Any, NamedTuple
 
+from manticore.config.recipe import Recipe
 from manticore.experiment.budget import path_budget
 from manticore.experiment.experiment import Experiment, PhaseResult
 from manticore.experiment.phases import first_batches
 from manticore.experiment.projectors import base_of_projector_set, build_aligned_supernet, uses_closed_form
 from manticore.nas.cost import flops, parameters
 from manticore.nas.selection import PathScores, SelectionContext, selectors
+from manticore.nas.strategies import strategies
 from manticore.nas.strategies.zero_shot import ZeroShot, mean_stage_kl
 from manticore.nas.supernet import Supernet
 from manticore.results.search import HYBRID
@@ -68,18 +71,27 @@ def select_path(exp: Experiment, search: PhaseResult[Supernet]) -> list[str]:
 
 
 def score_paths(exp: Experiment, search: PhaseResult[Supernet]) -> PathScores:
-    """The scores of paths: those of a search that trains paths by themselves, or else by the recipe's selector."""
-    if search.path_scores is not None:
-        return search.path_scores
-    supernet = search.net
+    """The scores of paths, computed once for a search: by its strategy, if that trains paths, or by the selector."""
+    if search.path_scores is None:
+        search.path_scores = _scores_by_selector(exp, search.net)
+    return search.path_scores
+
+
+def selector_of(recipe: Recipe) -> str:
+    """Name of the selector of a recipe: the one that it names, or that of its strategy."""
+    name = recipe.selection.selector
+    return strategies[recipe.search.strategy].selector if name == "auto" else name
+
+
+def _scores_by_selector(exp: Experiment, supernet: Supernet) -> PathScores:
 
     def val_loss(**options: Any) -> float:
-        loss: float = exp.score(supernet, "val", **options).loss
-        return loss
+        loss = exp.score(supernet, "val", **options).loss
+        return loss if math.isfinite(loss) else math.inf
 
     rng = random.Random(exp.seed("selection"))
     context = SelectionContext(path_budget(exp), val_loss, rng)
-    return selectors[exp.recipe.selection.selector](supernet, context)
+    return selectors[selector_of(exp.recipe)](supernet, context)
 
 
 def val_score(exp: Experiment, phase: Phase) -> Score:

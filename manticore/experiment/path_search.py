@@ -1,179 +1,236 @@
-"""Searches that train paths by themselves: which paths are tried, their training, and what the fine-tuning starts from.
+"""Searches that train paths by themselves: their training, and what the fine-tuning of the selected path starts from.
 
-Every path is trained as the fine-tuning trains: from the components, on the same batches in the same order, with a
-schedule as long as that of the hybrid. So a path that was trained for n steps is the hybrid on it after n steps of
-fine-tuning, and the fine-tuning of the selected path goes on from there.
+Every path is trained as the fine-tuning trains: from the components, on the same batches in the same order, with the
+same schedule. So a path that was trained for n steps is the hybrid on it after n steps of fine-tuning, and the
+fine-tuning of the selected path goes on from there.
 """
 
 from __future__ import annotations
 
+import math
 import random
 import shutil
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any, ClassVar
 
 import torch
 from rich.console import Console
 
-from manticore.components.spec import SKIP
+from manticore.config.recipe import Recipe
+from manticore.errors import BadFile, ManticoreError, NonFiniteLoss
 from manticore.experiment.budget import path_budget
 from manticore.experiment.experiment import Experiment, PhaseResult
 from manticore.experiment.projectors import build_aligned_supernet, calibration_tokens
 from manticore.experiment.seeding import seed_torch
-from manticore.nas.cost import PathCosts
 from manticore.nas.discretize import discretize, load_path
-from manticore.nas.selection import Budget
 from manticore.nas.selection.scores import PathNames
+from manticore.nas.selection.trial_paths import paths_to_try
 from manticore.nas.strategies.path_training import PathStrategy
 from manticore.nas.supernet import Supernet
+from manticore.results.codec import ResultFile
 from manticore.training.batching import BatchSampler
 from manticore.training.modules import TrainModule
 from manticore.training.trainer import fit
 from manticore.utils.console import info
-from manticore.utils.fields import from_mapping
-from manticore.utils.io import read_json, slug, write_json
+from manticore.utils.io import atomic_write, slug
 
-MOST = 64
-"""Most paths that are tried. Of a larger space a sample is, with each component alone among them."""
-
-CERTAIN = 10.0
-"""Alpha of the candidates of the selected path, for the record; those of the others are 0."""
+SELECTED_ALPHA = 10.0
+"""Alpha of the candidates of the selected path, in units of the temperature; those of the others are 0."""
 
 
 @dataclass(frozen=True)
 class TrainedPath:
-    """A path after some steps of training of its own, as `paths.json` in the run folder has it.
+    """A path after some steps of training of its own.
 
     Attributes:
         path: a candidate for each stage.
         steps: training steps in all.
-        loss: on the validation split, in nats.
+        loss: on the validation split, in nats; None: the training diverged.
         tokens, flops: of these steps.
     """
 
     path: tuple[str, ...]
     steps: int
-    loss: float
+    loss: float | None
     tokens: int
     flops: float
 
 
+@dataclass(frozen=True)
+class TrainedPaths(ResultFile):
+    """The paths that a search has trained, in their order. A path that was trained further has several records."""
+
+    FILE: ClassVar[str] = "paths.json"
+    FORMAT: ClassVar[int] = 1
+
+    records: tuple[TrainedPath, ...]
+
+    @property
+    def last(self) -> dict[tuple[str, ...], TrainedPath]:
+        """The last record of each path."""
+        return {record.path: record for record in self.records}
+
+
+def max_search_steps(recipe: Recipe) -> int:
+    """Steps that a search of paths may train for, in batches of the fine-tuning."""
+    return recipe.search.steps * recipe.search.batch_size // recipe.finetune.batch_size
+
+
+def check_path_search(exp: Experiment, net: Supernet, strategy: PathStrategy) -> None:
+    """Raise ManticoreError if a strategy that trains paths cannot do so within the steps of the recipe.
+
+    `net` may be on the meta device.
+    """
+    space = exp.space
+    if strategy.needs_base_path and (lacking := space.stage_without([net.base])) is not None:
+        raise ManticoreError(
+            f"{exp.recipe.search.strategy} compares paths with the base model alone, and '{net.base}' is no candidate "
+            f"of stage {lacking[0]}; add it in stage_candidates, or search with --strategy halving"
+        )
+    paths = paths_to_try(net, path_budget(exp), random.Random(0))
+    schedule(exp, strategy, net, paths)
+
+
+def schedule(exp: Experiment, strategy: PathStrategy, net: Supernet, paths: Sequence[PathNames]) -> int:
+    """Steps that the fine-tuning of the selected path ends at, those that the search trained it for included.
+
+    Raises ManticoreError if a path would be trained for more steps.
+    """
+    recipe, most = exp.recipe, max_search_steps(exp.recipe)
+    plan = strategy.plan(net.choices, paths, most)
+    steps = most + recipe.finetune.steps - plan.discarded
+    if plan.longest > steps:
+        raise ManticoreError(
+            f"the search trains paths for {plan.longest} steps, and leaves {steps} for the selected one; "
+            "set search.steps lower, or finetune.steps higher"
+        )
+    return steps
+
+
 def search_paths(
-    exp: Experiment, base: str, strategy: PathStrategy, steps: int, streams: Mapping[str, BatchSampler], phase: str
+    exp: Experiment, base: str, strategy: PathStrategy, streams: Mapping[str, BatchSampler], phase: str
 ) -> PhaseResult[Supernet]:
     """The search of a strategy that trains paths.
 
     Args:
         exp: the run.
         base: the base model.
-        strategy: says how long which path is trained.
-        steps: of search and fine-tuning together, in batches of the fine-tuning.
+        strategy: says which paths are trained for how long.
         streams: the batches of the fine-tuning.
         phase: name of the fine-tuning, which goes on from the checkpoint of the selected path.
 
     Returns the supernet with the weights of the selected path, its scores and the steps that its fine-tuning ends at.
     """
     started = time.monotonic()
-    options, batch_size = exp.recipe.search, exp.recipe.finetune.batch_size
     net = build_aligned_supernet(exp, base, "softmax", "search")
     budget = path_budget(exp)
     paths = paths_to_try(net, budget, random.Random(exp.seed("selection")))
-    most = options.steps * options.batch_size // batch_size
-    schedule = steps - strategy.discarded_steps(net.choices, paths, most)
-    trainer = PathTrainings(exp, net, schedule, streams)
-    scores = strategy.search(net.choices, base, paths, most, trainer)
+    steps = schedule(exp, strategy, net, paths)
+    trainer = CheckpointedPathTrainer(exp, net, steps, streams)
+    scores = strategy.search(net.choices, base, paths, max_search_steps(exp.recipe), trainer)
     path = tuple(scores.best(net, budget))
-    spent = [record for record in trainer.ends() if record.path != path or not strategy.keeps_training]
-    record = exp.run_dir.finished_phase("search")
-    if record is not None:
-        exp.run_dir.restore("search", net)
-        result = PhaseResult(net.eval(), record["tokens"], record["seconds"], exp.task, record["flops"])
-    else:
-        net.set_alphas(CERTAIN * net.one_hot(path))
-        if strategy.keeps_training:
-            trainer.hand_over(path, phase)
-        tokens, flops = sum(record.tokens for record in spent), sum(record.flops for record in spent)
+    last = trainer.saved.last
+    kept = last.pop(path, None) if strategy.keeps_training else None
+    result = exp.finished("search", net)
+    if result is None:
+        net.set_alphas(SELECTED_ALPHA * net.temperature * net.one_hot(path))
+        if kept is not None:
+            trainer.start_phase(phase, kept)
+        tokens = calibration_tokens(exp, base) + sum(record.tokens for record in last.values())
+        flops = sum(record.flops for record in last.values())
         seconds = time.monotonic() - started
-        result = exp.keep("search", net, tokens, seconds, sum(record.steps for record in spent), flops)
+        result = exp.keep("search", net, tokens, seconds, sum(record.steps for record in last.values()), flops)
     shutil.rmtree(trainer.folder, ignore_errors=True)
-    return replace(result, path_scores=scores, finetune_steps=schedule)
+    return replace(result, path_scores=scores, finetune_steps=steps, kept_tokens=0 if kept is None else kept.tokens)
 
 
-def paths_to_try(net: Supernet, budget: Budget, rng: random.Random) -> list[PathNames]:
-    """All paths within the budget; of a large space a sample of `MOST`, and each component alone."""
-    choices, costs = net.choices, PathCosts(net, budget.length)
-
-    def allowed(path: PathNames) -> bool:
-        return set(path) != {SKIP} and budget.allows(costs, path)
-
-    if choices.count <= MOST:
-        return [path for path in choices.paths() if allowed(path)]
-    alone = ((name,) * choices.stages for name in net.components)
-    kept = {path: None for path in alone if all(path[0] in choices.names(stage) for stage in range(choices.stages))}
-    tries = 0
-    while len(kept) < MOST and tries < 100 * MOST:
-        kept[tuple(choices.random_path(rng))] = None
-        tries += 1
-    return [path for path in kept if allowed(path)]
-
-
-class PathTrainings:
+class CheckpointedPathTrainer:
     """Trains paths for a strategy, and resumes where it was stopped.
 
     Args:
         exp: the run.
         net: the supernet with the untrained components.
-        schedule: steps of the learning rate's schedule.
+        steps: of the learning rate's schedule.
         streams: batches by name.
     """
 
-    def __init__(self, exp: Experiment, net: Supernet, schedule: int, streams: Mapping[str, BatchSampler]) -> None:
-        self.exp, self.net, self.schedule, self.streams = exp, net, schedule, streams
-        self.folder = exp.run_dir.root / "paths"
-        self.file = exp.run_dir.root / "paths.json"
-        saved = read_json(self.file) if self.file.exists() else []
-        self.records = [from_mapping(TrainedPath, record) for record in saved]
+    def __init__(self, exp: Experiment, net: Supernet, steps: int, streams: Mapping[str, BatchSampler]) -> None:
+        self.exp, self.net, self.steps, self.streams = exp, net, steps, streams
+        root = exp.run_dir.root
+        self.folder = root / "paths"
+        self.saved = TrainedPaths.load(root) if (root / TrainedPaths.FILE).exists() else TrainedPaths(())
 
     def loss(self, path: Sequence[str], steps: int) -> float:
         """The validation loss of a path after `steps` steps in all; see `PathTrainer`."""
-        for record in self.records:
-            if record.path == tuple(path) and record.steps == steps:
-                return record.loss
-        exp = self.exp
+        for record in self.saved.records:
+            if record.path == tuple(path) and (record.steps == steps or record.loss is None):
+                return math.inf if record.loss is None else record.loss
+        record = self._train(tuple(path), steps)
+        self.saved = TrainedPaths((*self.saved.records, record))
+        self.saved.save(self.exp.run_dir.root)
+        return math.inf if record.loss is None else record.loss
+
+    def _train(self, path: PathNames, steps: int) -> TrainedPath:
+        exp, checkpoint = self.exp, self._checkpoint(path)
         seed_torch(exp.recipe.run.seed, "phase", "path")
-        model = discretize(self.net, path, **exp.task.config_fields())
-        module = TrainModule(
-            model, exp.recipe.finetune.weights, self.schedule, exp.loop(calibration_tokens(exp, self.net.base))
-        )
+        module = TrainModule(self._hybrid(path), exp.recipe.finetune.weights, self.steps, exp.loop())
         module.until = steps
-        title = self._checkpoint(path).stem
-        fit(module, self.streams, title, self.folder, exp.hardware, Console(quiet=True), user=exp.user)
-        score = exp.score(module.net, "val")
+        state = _read_checkpoint(checkpoint) if checkpoint.exists() else None
+        if state is not None and state["manticore"]["step_count"] == steps:  # stopped before it was scored
+            module.load_state_dict(state["state_dict"])
+            module.on_load_checkpoint(state)
+        else:
+            try:
+                fit(
+                    module,
+                    self.streams,
+                    checkpoint.stem,
+                    checkpoint.parent,
+                    exp.hardware,
+                    Console(quiet=True),
+                    user=exp.user,
+                )
+            except NonFiniteLoss:
+                info(exp.console, f"  {' · '.join(path)}: diverged within {steps} steps")
+                return TrainedPath(path, module.step_count, None, module.tokens, module.flops)
+        score = exp.score(module.net.eval(), "val")
         info(exp.console, f"  {' · '.join(path)}: {steps} steps · validation {score.format()}, loss {score.loss:.3f}")
-        self.records.append(TrainedPath(tuple(path), steps, score.loss, module.tokens, module.flops))
-        write_json(self.file, [asdict(record) for record in self.records])
-        return score.loss
+        loss = score.loss if math.isfinite(score.loss) else None
+        return TrainedPath(path, steps, loss, module.tokens, module.flops)
 
-    def ends(self) -> list[TrainedPath]:
-        """The last record of each path."""
-        return list({record.path: record for record in self.records}.values())
+    def start_phase(self, phase: str, record: TrainedPath) -> None:
+        """Let a phase go on from the training of a path, and copy the weights of the path into the supernet.
 
-    def hand_over(self, path: Sequence[str], phase: str) -> None:
-        """Make the training of a path the begin of a phase, and copy its weights into the supernet."""
-        checkpoint = self._checkpoint(path)
-        if not checkpoint.exists():  # the only path, which was not trained
-            return
-        target = self.exp.run_dir.checkpoints / f"{slug(phase)}.ckpt"
-        if not target.exists():
-            shutil.copyfile(checkpoint, part := target.with_suffix(".part"))
-            part.replace(target)
-        state = torch.load(checkpoint, map_location="cpu", weights_only=True)["state_dict"]
-        model = discretize(self.net, path, **self.exp.task.config_fields())
+        Raises BadFile if its checkpoint is gone.
+        """
+        checkpoint = self._checkpoint(record.path)
+        if not checkpoint.exists():
+            raise BadFile(
+                checkpoint,
+                f"the selected path has no saved state; delete {TrainedPaths.FILE} to train the paths again",
+            )
+        with atomic_write(self.exp.run_dir.checkpoints / f"{slug(phase)}.ckpt") as part:
+            shutil.copyfile(checkpoint, part)
+        model = self._hybrid(record.path)
+        state = _read_checkpoint(checkpoint)["state_dict"]
         model.load_state_dict({key.removeprefix("net."): value for key, value in state.items()})
         load_path(self.net, model)
 
+    def _hybrid(self, path: Sequence[str]) -> Any:
+        return discretize(self.net, path, **self.exp.task.config_fields())
+
     def _checkpoint(self, path: Sequence[str]) -> Path:
         """The checkpoint of a path, named by the indices of its candidates."""
-        return self.folder / f"path-{'-'.join(str(self.net.candidates.index(name)) for name in path)}.ckpt"
+        code = "-".join(str(self.net.candidates.index(name)) for name in path)
+        return self.folder / "checkpoints" / f"path-{code}.ckpt"
+
+
+def _read_checkpoint(file: Path) -> dict[str, Any]:
+    try:
+        state: dict[str, Any] = torch.load(file, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch, zipfile and pickle raise different ones
+        raise BadFile(file, f"damaged ({type(error).__name__}); without it the path is trained again") from None
+    return state

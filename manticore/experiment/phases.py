@@ -94,7 +94,7 @@ def run_search(exp: Experiment, base: str) -> PhaseResult[Supernet]:
     if isinstance(strategy, TrainingFree):
         return _score_candidates(exp, base, strategy, relaxation)
     if isinstance(strategy, PathStrategy):
-        return search_paths(exp, base, strategy, matched_steps(exp.recipe), finetune_stream(exp), FINETUNE)
+        return search_paths(exp, base, strategy, finetune_stream(exp), FINETUNE)
     search = exp.train(
         "search",
         lambda: build_aligned_supernet(exp, base, relaxation, "search"),

@@ -10,6 +10,8 @@ Yang, arXiv 2001.00326). `manticore bench table` makes one.
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -27,7 +29,6 @@ FOLDER = "benchmarks/hybridbench"
 
 FORMAT = 1
 
-PathNames = tuple[str, ...]
 Split = Literal["val", "test"]
 
 
@@ -121,6 +122,13 @@ class HybridBench:
         except ManticoreError as error:
             raise BadFile(file, str(error)) from None
 
+    @property
+    def digest(self) -> str:
+        """Hash of the content, but for times and machine."""
+        content = {key: value for key, value in asdict(self).items() if key not in ("machine", "paths")}
+        paths = [{key: value for key, value in asdict(record).items() if key != "seconds"} for record in self.paths]
+        return hashlib.blake2b(json.dumps([content, paths], sort_keys=True).encode(), digest_size=16).hexdigest()
+
     def save(self, file: Path | str) -> None:
         """Write the table as JSON, atomically."""
         write_json(Path(file), {"format": FORMAT, **asdict(self)})
@@ -141,7 +149,7 @@ class HybridBench:
         return (self._gain(self.best(split), split) - self._gain(self[path], split)) * self.scale
 
     def rank_correlations(
-        self, scores: Mapping[PathNames, float], split: Split = "test"
+        self, scores: Mapping[tuple[str, ...], float], split: Split = "test"
     ) -> tuple[float | None, float | None]:
         """Kendall's tau-b and Spearman's rho between scores of paths, larger being better, and the truth.
 

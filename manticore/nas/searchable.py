@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from manticore.errors import ManticoreError
+from manticore.nas.choices import Choices
 from manticore.nas.nn import MixedOp, check_path, mixed_ops
 from manticore.nas.relaxations import Relaxation, random_source
 from manticore.nas.supernet import Supernet
@@ -50,6 +51,11 @@ class Searchable(Protocol):
     @property
     def alpha_table(self) -> Tensor:
         """The values of the alphas, (S, K), 0 for a candidate that a stage does not have."""
+        ...
+
+    @property
+    def choices(self) -> Choices:
+        """Which paths there are."""
         ...
 
     @property
@@ -116,6 +122,12 @@ class MixedOpModel(nn.Module):
     def alpha_table(self) -> Tensor:
         """The values of the alphas, (S, K), 0 for a candidate that a stage does not have."""
         return torch.stack([self._row(op, op.alpha.detach()) for op in self.mixed_ops if op.alpha is not None])
+
+    @property
+    def choices(self) -> Choices:
+        """Which paths there are: each MixedOp is a stage that chooses among its own candidates."""
+        own = {stage: op.candidates for stage, op in enumerate(self.mixed_ops, start=1)}
+        return Choices.of(self._candidates, len(own), own, ())
 
     @property
     def trains_single_paths(self) -> bool:

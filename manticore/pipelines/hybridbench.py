@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from rich.console import Console
 
-from manticore.config.loading import read_recipe
+from manticore.config.loading import load_recipe
+from manticore.errors import ManticoreError
 from manticore.experiment.environment import setup_hardware
 from manticore.nas.bench import HybridBench
 from manticore.report.hybridbench import bench_table
@@ -19,7 +21,7 @@ from manticore.utils import assets
 from manticore.utils.console import info
 
 
-def make_tables(configs: Sequence[str], out: Path, workers: int, console: Console) -> list[HybridBench]:
+def make_tables(configs: Sequence[str], out: Path, workers: int, threads: int, console: Console) -> list[HybridBench]:
     """Train every path with every seed for each recipe, and write `out/NAME.json`, NAME being that of the recipe.
 
     Trials in `out/trials` are not run again: a stopped command continues. Tables are written one after the other.
@@ -28,24 +30,29 @@ def make_tables(configs: Sequence[str], out: Path, workers: int, console: Consol
         configs: names or paths of the recipes.
         out: the folder; new, or of earlier tables.
         workers: processes that run trials at once.
+        threads: number of CPU threads of each; 0: an equal share of the cores.
         console: where progress and results are printed.
 
     Raises ManticoreError, before anything is trained, if a recipe cannot be carried out.
     """
-    files = [assets.find("configs", config) for config in configs]
-    recipes = [read_recipe(file) for file in files]
+    names = [assets.find("configs", config).stem for config in configs]
+    if len(set(names)) < len(names):
+        raise ManticoreError(f"two recipes have the same name, which is that of their table: {', '.join(names)}")
+    recipes = [load_recipe(config, {}).recipe for config in configs]
     tasks = [load_task(recipe.task) for recipe in recipes]
-    hardware = setup_hardware(recipes[0].run)
-    experiments = [dry_run(recipe, task, hardware) for recipe, task in zip(recipes, tasks, strict=True)]
+    experiments = [
+        dry_run(recipe, task, setup_hardware(recipe.run)) for recipe, task in zip(recipes, tasks, strict=True)
+    ]
     studies = [table_study(exp, task.fingerprint()) for exp, task in zip(experiments, tasks, strict=True)]
     tables = []
-    for file, exp, study in zip(files, experiments, studies, strict=True):
-        scheduler = make_scheduler(study.recipe, out, workers, console)
+    for name, exp, study in zip(names, experiments, studies, strict=True):
+        machine = replace(study.recipe, run=replace(study.recipe.run, threads=threads))  # no part of the table
+        scheduler = make_scheduler(machine, out, workers, console)
         (outcome,) = run_rounds([table_plan(study)], scheduler.run)
         scheduler.cleanup()
-        table = table_of(file.stem, study, outcome, exp)
-        table.save(out / f"{table.name}.json")
+        table = table_of(name, study, outcome, exp)
+        table.save(out / f"{name}.json")
         console.print(bench_table(table).rich())
-        info(console, f"  table {out / table.name}.json")
+        info(console, f"  table {out / name}.json")
         tables.append(table)
     return tables

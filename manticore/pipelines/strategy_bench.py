@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -24,10 +25,17 @@ from manticore.nas.bench import HybridBench
 from manticore.report.hybridbench import strategy_tables
 from manticore.results.codec import decode, encode
 from manticore.results.strategies import SearchTrial, StrategyBench, TableFacts
+from manticore.studies.preflight import dry_run
+from manticore.studies.store import JobStore
 from manticore.tasks.catalog import load_task
 from manticore.tasks.task import Task
 from manticore.utils.console import info
-from manticore.utils.io import read_json, slug, write_json
+
+FIRST_SEED = 1000
+"""The seeds of searches follow it."""
+
+VERSION = 1
+"""Part of every search's job; raised when the same search comes to have another result."""
 
 
 def run(
@@ -35,33 +43,34 @@ def run(
 ) -> StrategyBench:
     """Search on every table by every method with every seed, and write `strategies.json` to `out`.
 
-    Searches whose results are in `out/searches` are not run again.
+    The seeds are others than those of the tables, which would give a search the noise of the truth. Searches whose
+    results are in `out/searches` are not run again.
 
     Args:
         tables: names or files of tables.
-        methods: `STRATEGY[+SELECTOR][@KEY=VALUE,...]`, keys being those of a recipe.
+        methods: `STRATEGY[+SELECTOR][@KEY=VALUE]...`, keys being those of a recipe.
         seeds: number of seeds of a search.
         threads: number of CPU threads; 0: torch's choice.
         out: the folder; new, or of an earlier benchmark.
         console: where progress and results are printed.
 
-    Raises ManticoreError if a table, a method or the data of a table does not exist.
+    Raises ManticoreError, before a search begins, if a table, a method or the data of a table does not exist, or a
+    method cannot search the space of a table.
     """
-    loaded = [HybridBench.load(name) for name in tables]
-    recipes = [[method_recipe(table, method) for method in methods] for table in loaded]
-    trials = []
-    for table, of_methods in zip(loaded, recipes, strict=True):
-        task = load_task(of_methods[0].task)
-        if task.fingerprint() != table.data:
-            raise ManticoreError(f"the data of {task.name} is not that of the table '{table.name}'")
+    loaded, store, trials = [HybridBench.load(name) for name in tables], JobStore(out / "searches"), []
+    tasks = [_load_task(table) for table in loaded]
+    recipes = [[method_recipe(table, method, threads) for method in methods] for table in loaded]
+    for task, of_methods in zip(tasks, recipes, strict=True):
+        for recipe in of_methods:
+            dry_run(recipe, task, setup_hardware(recipe.run))
+    for table, task, of_methods in zip(loaded, tasks, recipes, strict=True):
         for method, recipe in zip(methods, of_methods, strict=True):
-            for seed in range(seeds):
-                file = out / "searches" / f"{table.name}-{slug(method)}-{seed}.json"
-                if not file.exists():
-                    own = replace(recipe, run=replace(recipe.run, seed=seed, threads=threads))
-                    trial = search_trial(table, method, own, task)
-                    write_json(file, encode(trial))
-                trials.append(decode(SearchTrial, read_json(file), file))
+            for seed in range(FIRST_SEED, FIRST_SEED + seeds):
+                own = replace(recipe, run=replace(recipe.run, seed=seed))
+                job = {"version": VERSION, "table": table.digest, "method": method, "seed": seed}
+                if not store.has(job):
+                    store.finish(job, encode(search_trial(table, method, own, task)))
+                trials.append(decode(SearchTrial, store.get(job), store.folder))
                 info(console, trial_line(trials[-1], table))
     facts = {table.name: table_facts(table) for table in loaded}
     result = StrategyBench(__version__, facts, tuple(trials), environment_info())
@@ -71,20 +80,28 @@ def run(
     return result
 
 
-def method_recipe(table: HybridBench, method: str) -> Recipe:
+def _load_task(table: HybridBench) -> Task:
+    """The task of a table. Raises ManticoreError if its data has changed since the table was made."""
+    task = load_task(resolve([table.recipe], "auto").task)
+    if task.fingerprint() != table.data:
+        raise ManticoreError(f"the data of {task.name} is not that of the table '{table.name}'")
+    return task
+
+
+def method_recipe(table: HybridBench, method: str, threads: int = 0) -> Recipe:
     """The recipe of a table with the strategy, the selector and the settings of a method.
 
     Raises UnknownName and ManticoreError if it names something that does not exist.
     """
-    name, _, settings = method.partition("@")
+    name, *settings = method.split("@")
     strategy, _, selector = name.partition("+")
-    keys = [f"search.strategy={strategy}", *([f"selection.selector={selector}"] if selector else [])]
-    keys += [setting for setting in settings.split(",") if setting]
-    return resolve([table.recipe, from_dotted(keys)], "auto")
+    keys = [f"search.strategy={strategy}", f"selection.selector={selector or 'auto'}", f"run.threads={threads}"]
+    return resolve([table.recipe, from_dotted([*keys, *settings])], "auto")
 
 
 def search_trial(table: HybridBench, method: str, recipe: Recipe, task: Task) -> SearchTrial:
     """One search, and what the table says of the path that it selects."""
+    started = time.monotonic()
     with tempfile.TemporaryDirectory() as folder:
         run_dir = RunDir(Path(folder))
         run_dir.checkpoints.mkdir()
@@ -107,7 +124,7 @@ def search_trial(table: HybridBench, method: str, recipe: Recipe, task: Task) ->
         scored=len(by_path),
         token_share=search.tokens / table.tokens,
         flop_share=search.flops / table.flops,
-        seconds=round(search.seconds, 2),
+        seconds=round(time.monotonic() - started, 2),
     )
 
 

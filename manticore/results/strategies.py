@@ -24,9 +24,9 @@ class SearchTrial:
         tau, rho: Kendall's and Spearman's rank correlation of the method's scores with the table's test scores; None
             where all scores are equal or fewer than two paths have one.
         scored: number of paths that have a score.
-        token_share, flop_share: share of the table's budget that was spent on searching: training that the selected
-            path keeps is not counted.
-        seconds: of the search.
+        token_share, flop_share: training of the search, as a share of the tokens and operations of the table's budget.
+            Training that the selected path keeps is not counted, nor are evaluations on the validation split.
+        seconds: of search, evaluations and selection.
     """
 
     table: str

@@ -18,6 +18,7 @@ from manticore.experiment.checks import check_experiment
 from manticore.experiment.experiment import Experiment
 from manticore.experiment.model_selection import given_base
 from manticore.experiment.run_dir import RunDir
+from manticore.nas.strategies import PathStrategy, strategies
 from manticore.studies.pool import executor_for
 from manticore.studies.scheduler import TrialScheduler
 from manticore.studies.store import JobStore
@@ -88,6 +89,8 @@ def excluded_baselines(exp: Experiment) -> dict[str, str]:
         reasons["hub"] = "the hub, where no stage is skipped"
     if exp.space.choices.count == 1:
         reasons["random"] = "a random path, since the space has a single path"
+    if issubclass(strategies[exp.recipe.search.strategy], PathStrategy):
+        reasons["soft"] = "the soft hybrid, which a strategy that trains paths by themselves does not have"
     if exp.task.is_language_modeling:
         reasons["designed"] = "MambaFormer and the striped hybrid, which have no pretrained weights to begin with"
         if not one_vocabulary([component.tokenizer for component in exp.components]):

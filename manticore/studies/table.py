@@ -48,6 +48,7 @@ def table_of(name: str, study: Study, outcome: Outcome, exp: Experiment) -> Hybr
     """The table `name` from the results of its trials; `exp` is the experiment of the recipe."""
     base, metric, length = str(study.space.base), study.metric, exp.task.max_length
     exp = exp.for_component(base)
+    finished = [result for results in outcome.values() for result in results if result["tokens"]]  # not diverged
     supernet = exp.supernet(base, "softmax", "table")
 
     def record(path: tuple[str, ...], results: Results) -> PathRecord:
@@ -67,15 +68,15 @@ def table_of(name: str, study: Study, outcome: Outcome, exp: Experiment) -> Hybr
         name=name,
         task=exp.task.name,
         metric=metric.name,
-        larger_is_better=metric.best > metric.worst,
+        larger_is_better=metric.higher_is_better,
         scale=metric.scale,
         unit=metric.unit,
         recipe=study.recipe.to_dict(),
         base=base,
-        seeds=tuple(study.seeds),
+        seeds=tuple(study.seeds)[: len(next(iter(outcome.values())))],
         steps=study.steps,
-        tokens=fmean(result["tokens"] for results in outcome.values() for result in results),
-        flops=fmean(result["flops"] for results in outcome.values() for result in results),
+        tokens=fmean(result["tokens"] for result in finished),
+        flops=fmean(result["flops"] for result in finished),
         cache_length=length,
         data=study.data,
         paths=tuple(record(path, results) for path, results in outcome.items()),

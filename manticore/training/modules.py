@@ -199,8 +199,8 @@ class TrainModule(lightning.LightningModule):
         """One optimizer step on the weights; the alphas get no gradient. Returns the loss."""
         return self._weight_step(batch)
 
-    def _weight_step(self, batch: Batch, path: Sequence[str] | None = None) -> float:
-        loss = self._step(batch, [self._weight_update], path=path)
+    def _weight_step(self, batch: Batch, paths: Sequence[Sequence[str] | None] = (None,)) -> float:
+        loss = self._step(batch, [self._weight_update], paths=paths)
         self.weight_schedule.step()
         return loss
 
@@ -210,26 +210,28 @@ class TrainModule(lightning.LightningModule):
         updates: Sequence[Update],
         penalty: Callable[[], Tensor] | None = None,
         passes: int = 3,
-        path: Sequence[str] | None = None,
+        paths: Sequence[Sequence[str] | None] = (None,),
     ) -> float:
         """One step of each optimizer by the gradient of the loss on `batch` and of the penalty.
 
-        Only the updated parameters get gradients. The step costs `passes` times a forward pass: with gradients for
-        inputs and weights 3. Returns the loss without the penalty.
+        Only the updated parameters get gradients. The loss is the mean over `paths`; None is the whole net. The step
+        costs `passes` times a forward pass of each: with gradients for inputs and weights 3. Returns the loss without
+        the penalty.
         """
         for update in updates:
             update.optimizer.zero_grad(set_to_none=True)
-        options = {} if path is None else {"path": path}
         total = 0.0
         with trainable_only(self.net, [parameter for update in updates for parameter in update.parameters]):
-            for part, share in micro_batches(batch, self.loop.micro_batch_size):
-                loss = self.loss(part, **options) * share
-                self.manual_backward(loss)
-                total += loss.item()
+            for path in paths:
+                options = {} if path is None else {"path": path}
+                for part, share in micro_batches(batch, self.loop.micro_batch_size):
+                    loss = self.loss(part, **options) * (share / len(paths))
+                    self.manual_backward(loss)
+                    total += loss.item()
             if penalty is not None:
                 self.manual_backward(penalty())
         self._take_steps(updates)
-        self._count(batch, passes, path)
+        self._count(batch, passes, paths)
         return total
 
     def _take_steps(self, updates: Sequence[Update]) -> None:
@@ -240,10 +242,11 @@ class TrainModule(lightning.LightningModule):
         for update in updates:
             update.optimizer.step()
 
-    def _count(self, batch: Batch, passes: int, path: Sequence[str] | None = None) -> None:
+    def _count(self, batch: Batch, passes: int, paths: Sequence[Sequence[str] | None] = (None,)) -> None:
+        """Add the tokens of a batch, and the operations of `passes` forward passes of each path over it."""
         tokens = count_tokens(batch)
         self.tokens += tokens
-        self.flops += passes * tokens * self.flop_counter.forward(path)
+        self.flops += passes * tokens * sum(map(self.flop_counter.forward, paths))
 
     @property
     def _weight_update(self) -> Update:

@@ -59,8 +59,10 @@ class SearchOptions(Checked):
 
     strategy: str = "darts"
     """Search strategy: darts (weights and alphas alternate, on disjoint splits), simultaneous (both on one split, as in
-    the paper), or zero-shot (no training: stages of aligned language models are ranked by how much they change the base
-    model's predictions)."""
+    the paper), zero-shot (no training: stages of aligned language models are ranked by how much they change the base
+    model's predictions), halving or marginal (paths are trained by themselves, the first with a winner that keeps its
+    training); darts-second-order, gaea, gdas, reinmax, drnas, sdarts, rloo (other gradients of the alphas); uniform,
+    fair, full-layout, sandwich (supernets of sampled paths, whose paths are then evaluated)."""
 
     relaxation: str = "softmax"
     """How alphas become mixing weights: softmax, or a registered one."""

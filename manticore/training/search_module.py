@@ -15,7 +15,7 @@ from manticore.errors import ManticoreError
 from manticore.nas.regularizers import regularizers
 from manticore.nas.relaxations import relaxations
 from manticore.nas.searchable import as_searchable, assign_alphas, likeliest_path
-from manticore.nas.strategies import PathStrategy, Strategy, TrainingFree, strategies
+from manticore.nas.strategies import PathStrategy, SampledSupernet, Strategy, TrainingFree, strategies
 from manticore.nas.supernet import Supernet
 from manticore.training.batching import Batch
 from manticore.training.modules import LoopOptions, LossFunction, TrainModule, Update
@@ -88,6 +88,10 @@ class SearchModule(TrainModule):
                 f"strategy '{type(self.strategy).__name__}' trains each path by itself, and no network that holds them "
                 "all; mc.search runs it"
             )
+        if isinstance(self.strategy, SampledSupernet) and not self.net.trains_single_paths:
+            raise ManticoreError(
+                f"strategy '{type(self.strategy).__name__}' trains single paths, which this topology cannot; use darts"
+            )
         if self.strategy.needs_alignment and not isinstance(self.net, Supernet):
             raise ManticoreError(
                 f"strategy '{type(self.strategy).__name__}' compares donors with an aligned base model, which a model "
@@ -130,9 +134,11 @@ class SearchModule(TrainModule):
         alpha_steps = self.steps - self.options.warmup_steps
         return [weights, alphas], [schedule, cosine(alphas, alpha_steps, options.min_lr_ratio)]
 
-    def weight_step(self, batch: Batch) -> float:
-        """One optimizer step on the weights, through the mixture or through one sampled path. Returns the loss."""
-        return self._weight_step(batch, self.net.sample() if self.samples_paths else None)
+    def weight_step(self, batch: Batch, paths: Sequence[Sequence[str] | None] | None = None) -> float:
+        """One optimizer step on the weights, through the mixture, one sampled path, or `paths`. Returns the loss."""
+        if paths is None:
+            paths = [self.net.sample() if self.samples_paths else None]
+        return self._weight_step(batch, paths)
 
     def alpha_step(self, batch: Batch) -> float:
         """One optimizer step on the alphas; the weights get no gradient. Returns the loss."""
@@ -162,8 +168,7 @@ class SearchModule(TrainModule):
             self.manual_backward(surrogate + self.penalty())
         self._take_steps([self._alpha_update])
         self.alpha_schedule.step()
-        for path in paths:
-            self._count(batch, 1, path)
+        self._count(batch, 1, paths)
         return float(losses_N.mean())
 
     def update_alphas(self, batch: Batch, passes: int = 2) -> None:
@@ -189,6 +194,16 @@ class SearchModule(TrainModule):
         optimizers: Any = self.optimizers()
         optimizer: Optimizer = optimizers[1]
         return optimizer
+
+    @property
+    def weights(self) -> list[nn.Parameter]:
+        """The parameters that weight steps update."""
+        return [parameter for _, parameter in self.named_weights]
+
+    @property
+    def weight_lr(self) -> float:
+        """The learning rate of the next weight step."""
+        return float(self.weight_schedule.get_last_lr()[0])
 
     def penalty(self) -> Tensor:
         """The regularizer of the mixing weights at this step, in nats."""

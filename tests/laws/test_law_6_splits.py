@@ -59,14 +59,14 @@ def trained_on(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, set[Conten
     def record(kind: type, name: str, keys: tuple[str, ...]) -> None:
         step: Callable[..., float] = getattr(kind, name)
 
-        def recorded(module: TrainModule, batch: dict[str, Tensor], *args: Any) -> float:
+        def recorded(module: TrainModule, batch: dict[str, Tensor], *args: Any, **options: Any) -> float:
             rows = zip(batch["input_ids"], batch["attention_mask"], strict=True)
             examples = {tuple(ids[mask.bool()].tolist()) for ids, mask in rows}
             batches["all"] |= examples
             if isinstance(module, SearchModule):
                 for key in keys:
                     batches[key] |= examples
-            return step(module, batch, *args)
+            return step(module, batch, *args, **options)
 
         monkeypatch.setattr(kind, name, recorded)
 

@@ -44,7 +44,7 @@ def made(tmp_path_factory: pytest.TempPathFactory, shared: Path) -> Path:
     from manticore.pipelines.hybridbench import make_tables
     from manticore.utils.console import make_console
 
-    make_tables([str(folder / "pico.yaml")], folder / "out", 1, make_console(quiet=True))
+    make_tables([str(folder / "pico.yaml")], folder / "out", 1, 1, make_console(quiet=True))
     return folder
 
 
@@ -70,7 +70,7 @@ def test_a_stopped_table_goes_on_and_is_the_same(made: Path, capsys: pytest.Capt
     before = (made / "out" / "pico.json").read_text()
     trials = sorted((made / "out" / "trials").glob("*.json"))
     trials[0].unlink()
-    status, printed, error = call(capsys, "bench", "table", "--table", made / "pico.yaml", "--out", made / "out")
+    status, printed, error = call(capsys, "bench", "table", "--config", made / "pico.yaml", "--out", made / "out")
     assert status == 0, error
     assert "gpt-neo · mamba" in printed
     after = (made / "out" / "pico.json").read_text()
@@ -84,7 +84,10 @@ def test_a_stopped_table_goes_on_and_is_the_same(made: Path, capsys: pytest.Capt
     assert without_times(before) == without_times(after)
 
 
-METHODS = "darts,halving,marginal,darts+evaluated,darts+beam,darts+perturbation,halving@search.steps=40"
+METHODS = (
+    "darts,halving,marginal,darts+evaluated,darts+beam,darts+perturbation,fair,"
+    "halving@search.steps=40@finetune.steps=12"
+)
 
 
 def test_searches_are_measured_against_a_table(made: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -92,30 +95,35 @@ def test_searches_are_measured_against_a_table(made: Path, capsys: pytest.Captur
     command = ("bench", "strategies", "--table", table, "--method", METHODS, "--seeds", 1, "--out", made / "searches")
     status, printed, error = call(capsys, *command)
     assert status == 0, error
-    assert re.search(r"halving@search\.steps=40 +\d", printed)
+    assert re.search(r"halving@search\.steps=40@finetune\.steps=12 +\d", printed)
     assert "best by validation" in printed
     result = StrategyBench.load(made / "searches")
     assert result.methods == METHODS.split(",")
     truth = HybridBench.load(table)
     for trial in result.trials:
-        assert trial.regret == truth.regret(trial.path)
+        assert trial.regret == 100 * (truth.best().mean() - truth[trial.path].mean())
         assert 0 < trial.token_share < 1.2
     by_method = {trial.method: trial for trial in result.trials}
     assert by_method["halving"].scored == by_method["darts+evaluated"].scored == 8
     assert by_method["halving"].token_share < by_method["marginal"].token_share, "the winner keeps its training"
+    assert len({trial.seed for trial in result.trials} & set(truth.seeds)) == 0
     again = call(capsys, *command)
     assert again[0] == 0
     assert StrategyBench.load(made / "searches").trials == result.trials, "nothing is searched twice"
 
 
 def test_mistakes_are_named(made: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert "needs --table" in refusal(capsys, "bench", "table")
-    assert "no such recipe file" in refusal(capsys, "bench", "table", "--table", tmp_path / "none.yaml")
+    assert "bench table needs --config" in refusal(capsys, "bench", "table")
+    assert "bench strategies needs --table" in refusal(capsys, "bench", "strategies")
+    assert "no such recipe file" in refusal(capsys, "bench", "table", "--config", tmp_path / "none.yaml")
     table = made / "out" / "pico.json"
     strategies = ("bench", "strategies", "--table", table, "--out", tmp_path / "out")
     assert "Did you mean 'darts'" in refusal(capsys, *strategies, "--method", "dart")
     assert "Did you mean 'evaluated'" in refusal(capsys, *strategies, "--method", "darts+evaluate")
     assert "search.step" in refusal(capsys, *strategies, "--method", "darts@search.step=3")
+    assert "leave out selection.selector" in refusal(capsys, *strategies, "--method", "halving+beam")
+    assert "halving 8 paths needs 24 steps" in refusal(capsys, *strategies, "--method", "darts,halving@search.steps=9")
+    assert not (tmp_path / "out").exists(), "methods are checked before the first search"
     with pytest.raises(UnknownName, match="unknown table 'nowhere'"):
         HybridBench.load("nowhere")
     (tmp_path / "bad.json").write_text('{"format": 2}')

@@ -21,7 +21,16 @@ import manticore as mc
 from manticore.errors import ManticoreError
 from manticore.nas.discretize import discretize
 from manticore.nas.relaxations import relaxations
-from manticore.nas.strategies import Darts, PathStrategy, Simultaneous, Strategy, TrainingFree, strategies
+from manticore.nas.strategies import (
+    Darts,
+    Halving,
+    PathStrategy,
+    SampledSupernet,
+    Simultaneous,
+    Strategy,
+    TrainingFree,
+    strategies,
+)
 from manticore.nas.strategies.base import Batch
 from manticore.training.callbacks import AlphaRecord
 from manticore.training.modules import TrainModule
@@ -88,10 +97,16 @@ def test_every_strategy_that_trains_searches_a_model_of_mixed_ops(strategy: type
     trainer(tmp_path, max_steps=STEPS, callbacks=[simplex]).fit(module, Streams())
     assert simplex.steps == STEPS
     after = model.state_dict()
-    assert all(not torch.equal(before[f"mixers.{layer}.alpha"], after[f"mixers.{layer}.alpha"]) for layer in (0, 1))
+    moved = [not torch.equal(before[f"mixers.{layer}.alpha"], after[f"mixers.{layer}.alpha"]) for layer in (0, 1)]
+    assert moved == [not issubclass(strategy, SampledSupernet)] * 2
     assert not torch.equal(before["head.weight"], after["head.weight"])
     assert module.step_count == STEPS
     assert mc.nn.discretize(model) == module.path
+
+
+def test_a_strategy_that_trains_paths_by_themselves_is_refused() -> None:
+    with pytest.raises(ManticoreError, match="strategy 'Halving' trains each path by itself"):
+        mc.SearchModule(classifier(), Halving, **SETTINGS)
 
 
 def test_a_sampled_path_trains_its_candidates_alone(tmp_path: Path) -> None:

@@ -1,10 +1,11 @@
-"""Beam search over paths from the base alone, one stage at a time (as PostNAS places layers, arXiv 2508.15884)."""
+"""Local beam search over paths, from the base alone. A step changes one choice of a path."""
 
 from __future__ import annotations
 
+from manticore.components.spec import SKIP
 from manticore.nas.cost import PathCosts
 from manticore.nas.selection.base import SelectionContext, selectors
-from manticore.nas.selection.scores import ListedScores, PathNames, PathScores
+from manticore.nas.selection.scores import ListedScores, PathNames, PathScores, StageScoreTable
 from manticore.nas.supernet import Supernet
 
 WIDTH = 4
@@ -18,19 +19,23 @@ def beam(supernet: Supernet, context: SelectionContext) -> PathScores:
     It ends when a round finds no better path.
     """
     choices, costs = supernet.choices, PathCosts(supernet, context.budget.length)
-    start = [supernet.base if supernet.base in choices.names(stage) else None for stage in range(choices.stages)]
-    first = tuple(name or choices.names(stage)[0] for stage, name in enumerate(start))
-    losses: dict[PathNames, float] = {first: context.val_loss(path=first)}
-    kept = [first]
+    alone = (supernet.base,) * choices.stages
+    starts = [alone] if all(supernet.base in choices.names(stage) for stage in range(choices.stages)) else []
+    if not starts or not context.budget.allows(costs, alone):
+        zeros = StageScoreTable(supernet.candidates, [[0.0] * len(supernet.candidates)] * choices.stages)
+        starts = [tuple(zeros.best(supernet, context.budget))]
+    losses: dict[PathNames, float] = {path: context.val_loss(path=path) for path in starts}
+    kept = starts
     while True:
-        tried = {path for each in kept for path in _neighbours(supernet, each)} - losses.keys()
+        near = {path for each in kept for path in _neighbours(supernet, each)} - losses.keys()
+        tried = [path for path in near if set(path) != {SKIP} and context.budget.allows(costs, path)]
         new = {path: context.val_loss(path=path) for path in sorted(tried)}
         if not new or min(new.values()) >= min(losses.values()):
             losses |= new
             break
         losses |= new
         kept = sorted(losses, key=lambda path: losses[path])[:WIDTH]
-    return ListedScores({path: -loss for path, loss in losses.items() if context.budget.allows(costs, path)})
+    return ListedScores({path: -loss for path, loss in losses.items()})
 
 
 def _neighbours(supernet: Supernet, path: PathNames) -> list[PathNames]:

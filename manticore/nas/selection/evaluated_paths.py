@@ -1,28 +1,25 @@
 """Paths are scored by the validation loss that they have with the weights of the supernet, each alone.
 
-Of a small space all paths are evaluated (SPOS, arXiv 1904.00420, section 3.1). Of a large one a sample is, and a chain
-is fitted to its losses: a term for each candidate at each stage and one for every two neighbours, by ridge regression.
-The best path of the chain is then found exactly by dynamic programming. LINAS (arXiv 2112.10330) does the same with an
-evolutionary search over a predictor.
+Single paths are evaluated with shared weights as in SPOS (arXiv 1904.00420, section 3.3): all paths of a small space.
+Of a large space a sample is evaluated, and a chain is fitted to its losses: a term for each candidate at each stage and
+one for every two neighbours, by ridge regression. The best path of the chain is then found exactly by dynamic
+programming, where LINAS (arXiv 2205.10358) searches a predictor by evolution.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
 
-from manticore.components.spec import SKIP
 from manticore.nas.choices import Choices
-from manticore.nas.cost import PathCosts
 from manticore.nas.selection.base import SelectionContext, selectors
 from manticore.nas.selection.scores import ChainScores, ListedScores, PathNames, PathScores
+from manticore.nas.selection.trial_paths import paths_to_try
 from manticore.nas.supernet import Supernet
-
-EVALUATIONS = 64
-"""Number of paths that are evaluated; all, if there are no more."""
 
 RIDGES = (0.01, 0.1, 1.0, 10.0)
 """Coefficients of the squared terms of the chain; the one with the smallest leave-one-out error is taken."""
@@ -31,16 +28,12 @@ RIDGES = (0.01, 0.1, 1.0, 10.0)
 @selectors.register("evaluated")
 def evaluated_paths(supernet: Supernet, context: SelectionContext) -> PathScores:
     """Minus the validation loss of each path, or of the chain that is fitted to those of a sample."""
-    choices, costs = supernet.choices, PathCosts(supernet, context.budget.length)
-    if choices.count <= EVALUATIONS:
-        paths = [path for path in choices.paths() if context.budget.allows(costs, path) and set(path) != {SKIP}]
-        return ListedScores({path: -context.val_loss(path=path) for path in paths})
-    sample: dict[PathNames, float] = {}
-    while len(sample) < EVALUATIONS:
-        path = tuple(choices.random_path(context.rng))
-        if path not in sample:
-            sample[path] = -context.val_loss(path=path)
-    return fit_chain(choices, sample)
+    paths = paths_to_try(supernet, context.budget, context.rng)
+    scores = {path: -context.val_loss(path=path) for path in paths}
+    if supernet.choices.count <= len(paths):
+        return ListedScores(scores)
+    finite = {path: score for path, score in scores.items() if math.isfinite(score)}
+    return fit_chain(supernet.choices, finite) if finite else ListedScores(scores)
 
 
 def fit_chain(choices: Choices, scores: dict[PathNames, float]) -> ChainScores:
@@ -50,7 +43,7 @@ def fit_chain(choices: Choices, scores: dict[PathNames, float]) -> ChainScores:
     mean = targets_N.mean()
 
     def solve(ridge: float) -> tuple[float, NDArray[np.float64]]:
-        """Leave-one-out error, and the terms."""
+        """Leave-one-out error (the mean is not left out), and the terms."""
         inverse_FF = np.linalg.inv(features_NF.T @ features_NF + ridge * np.eye(features_NF.shape[1]))
         terms_F = inverse_FF @ features_NF.T @ (targets_N - mean)
         leverage_N = np.einsum("nf,fg,ng->n", features_NF, inverse_FF, features_NF)

@@ -6,20 +6,23 @@ the same with a term for every two neighbours (`ChainScores`), or a score for ea
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Protocol
 
+from manticore.components.spec import SKIP
 from manticore.errors import ManticoreError
 from manticore.nas.choices import Choices
 from manticore.nas.cost import PathCosts
 from manticore.nas.selection.best_path import Partial, undominated
 from manticore.nas.selection.budget import Budget, Solver, best_path_within, solve_within
+from manticore.nas.stage_scores import StageScores
 from manticore.nas.supernet import Supernet
 
-MAX_ENUMERATED = 1 << 16
-"""Most paths that are enumerated where stages that choose together make a chain inexact."""
+MAX_RANKED = 1 << 16
+"""Most paths that are ranked one by one for a report."""
 
 Rows = Sequence[Sequence[float]]
 PathNames = tuple[str, ...]
@@ -55,7 +58,11 @@ class StageScoreTable:
 
     def best(self, supernet: Supernet, budget: Budget) -> list[str]:
         """By dynamic programming over stages."""
-        return best_path_within(supernet, self.values, budget)
+
+        def best(values: Rows) -> list[str]:
+            return best_path_within(supernet, values, budget)
+
+        return _not_empty(self, self.values, supernet.choices, best)
 
 
 @dataclass(frozen=True)
@@ -81,13 +88,15 @@ class ChainScores:
         return sum(row[index] for row, index in zip(self.stages, chosen, strict=True)) + neighbours
 
     def best(self, supernet: Supernet, budget: Budget) -> list[str]:
-        """By dynamic programming over stages, whose state is the last candidate."""
-        return solve_within(supernet, budget, self._solver(supernet.choices), self._total)
+        """By dynamic programming over stages. The state is the last candidate, and those of groups that go on."""
+
+        def best(stages: Rows) -> list[str]:
+            scores = replace(self, stages=stages)
+            return solve_within(supernet, budget, scores._solver(supernet.choices), scores._total)
+
+        return _not_empty(self, self.stages, supernet.choices, best)
 
     def _solver(self, choices: Choices) -> Solver:
-        if choices.shared and choices.count > MAX_ENUMERATED:
-            raise ManticoreError(f"{choices.count:,} paths whose stages share choices are too many for this selector")
-
         def solve(usable: set[int], costs: Rows | None, limit: float | None, fixed: float) -> tuple[int, ...]:
             allowed = [[index for index in row if index in usable] for row in choices.allowed]
             prices = costs if costs is not None else [[0.0] * len(self.candidates)] * choices.stages
@@ -112,8 +121,7 @@ class ChainScores:
                     for kept in undominated([part for part in extended if _state(choices, part.choices) == state])
                 ]
             if not frontier:
-                cheapest = fixed + sum(min(prices[stage][index] for index in row) for stage, row in enumerate(allowed))
-                raise ManticoreError(f"no path fits a budget of {limit:,.0f}: the cheapest costs {cheapest:,.0f}")
+                raise ManticoreError(f"no path fits a budget of {limit:,.0f}")
             return max(frontier, key=lambda partial: partial.score).choices
 
         return solve
@@ -125,6 +133,35 @@ class ChainScores:
         """Whether a stage agrees with the first stage of its group, if that has been chosen."""
         first = choices.rows[stage]
         return first >= len(before) or before[first] == index
+
+
+def _not_empty(scores: PathScores, rows: Rows, choices: Choices, best: Callable[[Rows], list[str]]) -> list[str]:
+    """The best path that does not skip every stage.
+
+    Args:
+        scores: of paths.
+        rows: the terms of single stages in `scores`, (S, K).
+        choices: of the search space.
+        best: finds the best path of all for such terms.
+    """
+    path = best(rows)
+    if set(path) != {SKIP}:
+        return path
+    # One decision after the other is kept from skipping; the best of all paths with a segment is among the solutions.
+    skip, solutions = choices.candidates.index(SKIP), []
+    for group in choices.decisions:
+        forbidden = [[*row] for row in rows]
+        for stage in group:
+            forbidden[stage][skip] = -math.inf
+        try:
+            path = best(forbidden)
+        except ManticoreError:
+            continue
+        if set(path) != {SKIP}:
+            solutions.append(path)
+    if not solutions:
+        raise ManticoreError("no path but that which skips every stage is within the budget")
+    return max(solutions, key=scores.score)
 
 
 def _state(choices: Choices, chosen: tuple[int, ...]) -> tuple[int, ...]:
@@ -151,7 +188,7 @@ class ListedScores:
     def best(self, supernet: Supernet, budget: Budget) -> list[str]:
         """By comparison of all of them; of equal ones the first."""
         costs = PathCosts(supernet, budget.length)
-        affordable = [path for path in self.values if budget.allows(costs, path)]
+        affordable = [path for path in self.values if set(path) != {SKIP} and budget.allows(costs, path)]
         if not affordable:
             raise ManticoreError("no path that was scored is within the budget")
         best = max(affordable, key=lambda path: self.values[path])
@@ -161,3 +198,35 @@ class ListedScores:
 def enumerate_scores(scores: PathScores, choices: Choices) -> dict[PathNames, float]:
     """The score of every path of a space."""
     return {path: scores.score(path) for path in choices.paths()}
+
+
+def stage_ranks(scores: PathScores, choices: Choices, chosen_by: str) -> StageScores | None:
+    """For each candidate at each stage the rank of the best path that has it, 1 being the best of all.
+
+    Args:
+        scores: of paths.
+        choices: of the search space.
+        chosen_by: what scored the paths, for the rule.
+
+    Returns None for scores of a space that is too large to be enumerated, where they are not listed.
+    """
+    if isinstance(scores, ListedScores):
+        by_path = dict(scores.values)
+    elif choices.count <= MAX_RANKED:
+        by_path = enumerate_scores(scores, choices)
+    else:
+        return None
+    ranked = sorted(by_path, key=lambda path: -by_path[path])
+    worst = float(len(ranked) + 1)
+    values = [[worst] * len(choices.candidates) for _ in range(choices.stages)]
+    for rank, path in reversed(list(enumerate(ranked, start=1))):
+        for stage, name in enumerate(path):
+            values[stage][choices.candidates.index(name)] = float(rank)
+    return StageScores(
+        "rank of the best path",
+        "",
+        lower_is_better=True,
+        candidates=choices.candidates,
+        values=tuple(map(tuple, values)),
+        rule=f"{len(ranked)} paths were scored by {chosen_by}. The path has the best score",
+    )

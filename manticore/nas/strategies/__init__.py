@@ -2,22 +2,40 @@
 
 from manticore.nas.strategies.base import Search, Strategy, TrainingFree, strategies
 from manticore.nas.strategies.darts import Darts
+from manticore.nas.strategies.gaea import Gaea
 from manticore.nas.strategies.halving import Halving
 from manticore.nas.strategies.marginal import Marginal
 from manticore.nas.strategies.path_training import PathStrategy, PathTrainer
+from manticore.nas.strategies.rloo import Rloo
+from manticore.nas.strategies.sampled_relaxations import DrNas, Gdas, ReinMax
+from manticore.nas.strategies.sampled_supernet import Fair, FullLayout, SampledSupernet, Sandwich, Uniform
+from manticore.nas.strategies.sdarts import SmoothDarts
+from manticore.nas.strategies.second_order import SecondOrderDarts
 from manticore.nas.strategies.single_level import Simultaneous
 from manticore.nas.strategies.zero_shot import ZeroShot
 
 __all__ = [
     "Darts",
+    "DrNas",
+    "Fair",
+    "FullLayout",
+    "Gaea",
+    "Gdas",
     "Halving",
     "Marginal",
     "PathStrategy",
     "PathTrainer",
+    "ReinMax",
+    "Rloo",
+    "SampledSupernet",
+    "Sandwich",
     "Search",
+    "SecondOrderDarts",
     "Simultaneous",
+    "SmoothDarts",
     "Strategy",
     "TrainingFree",
+    "Uniform",
     "ZeroShot",
     "strategies",
 ]

@@ -36,8 +36,12 @@ class Search(Protocol):
         """Whether the alphas are still frozen."""
         ...
 
-    def weight_step(self, batch: Batch) -> float:
-        """Update the weights; the alphas get no gradient."""
+    def weight_step(self, batch: Batch, paths: Sequence[Sequence[str] | None] | None = None) -> float:
+        """Update the weights; the alphas get no gradient.
+
+        `paths` are those that are trained, by the mean of their gradients; None among them stands for the mixture. By
+        default it is the mixture, or one sampled path, as the recipe says.
+        """
         ...
 
     def alpha_step(self, batch: Batch) -> float:
@@ -64,6 +68,20 @@ class Search(Protocol):
         """Mean loss of the network in nats, differentiable. `options` go to its forward pass: path, weights."""
         ...
 
+    def penalty(self) -> Tensor:
+        """The regularizer of the mixing weights at this step, in nats, differentiable."""
+        ...
+
+    @property
+    def weights(self) -> list[nn.Parameter]:
+        """The parameters that weight steps update."""
+        ...
+
+    @property
+    def weight_lr(self) -> float:
+        """The learning rate of the next weight step."""
+        ...
+
     def update_alphas(self, batch: Batch, passes: int = 2) -> None:
         """One step of the alphas' optimizer by the gradients in `grad` of each of `net.alphas`.
 
@@ -79,11 +97,13 @@ class Strategy:
         streams: by name of each stream of batches that `step` reads, the task's splits that it is drawn from.
         needs_alignment: the strategy compares components as they are, so it needs aligned language models.
         relaxation: name of the relaxation that the strategy needs; None for the recipe's.
+        selector: name of the selector where the recipe names none.
     """
 
     streams: ClassVar[Mapping[str, tuple[str, ...]]]
     needs_alignment: ClassVar[bool] = False
     relaxation: ClassVar[str | None] = None
+    selector: ClassVar[str] = "largest-weight"
 
     def step(self, search: Search, batches: dict[str, Batch]) -> dict[str, float]:
         """Update weights and alphas once. Returns the losses by name; `alpha_loss` marks a step of the alphas."""

@@ -1,10 +1,12 @@
-"""Successive halving of paths, whose winner keeps its training (Jamieson and Talwalkar, arXiv 1502.07943, algorithm 1).
+"""Successive halving of paths, whose winner keeps its training (arXiv 1502.07943, section 3).
 
 All paths are trained for a few steps, the better half by validation loss goes on, and so forth until one is left. The
 winner is the start of the fine-tuning: its weights, its optimizer and its position in the data are kept, so only the
 steps of the losers are spent on the search. Each round has the same number of steps, divided among its paths:
 
     r_i = floor(T / (R n_i)),   n_(i+1) = ceil(n_i / 2),   R = ceil(log2 n_0) rounds.
+
+A path that is slow at first can be lost in an early round: early loss is not late loss.
 """
 
 from __future__ import annotations
@@ -17,7 +19,7 @@ from manticore.errors import ManticoreError
 from manticore.nas.choices import Choices
 from manticore.nas.selection.scores import ListedScores, PathNames, PathScores
 from manticore.nas.strategies.base import strategies
-from manticore.nas.strategies.path_training import PathStrategy, PathTrainer
+from manticore.nas.strategies.path_training import PathPlan, PathStrategy, PathTrainer
 
 
 @strategies.register("halving")
@@ -26,16 +28,16 @@ class Halving(PathStrategy):
 
     keeps_training: ClassVar[bool] = True
 
-    def discarded_steps(self, choices: Choices, paths: Sequence[PathNames], steps: int) -> int:
-        """All but those of the winner."""
-        plan = rounds(len(paths), steps)
-        return sum(count * more for count, more in plan) - sum(more for _, more in plan)
+    def plan(self, choices: Choices, paths: Sequence[PathNames], max_steps: int) -> PathPlan:
+        plan = rounds(len(paths), max_steps)
+        longest = sum(more for _, more in plan)
+        return PathPlan(sum(count * more for count, more in plan) - longest, longest)
 
     def search(
-        self, choices: Choices, base: str, paths: Sequence[PathNames], steps: int, trainer: PathTrainer
+        self, choices: Choices, base: str, paths: Sequence[PathNames], max_steps: int, trainer: PathTrainer
     ) -> PathScores:
         scores, kept, trained = dict.fromkeys(paths, 0.0), list(paths), 0
-        for number, (_, more) in enumerate(rounds(len(paths), steps), start=1):
+        for number, (_, more) in enumerate(rounds(len(paths), max_steps), start=1):
             trained += more
             losses = {path: trainer.loss(path, trained) for path in kept}
             kept = sorted(kept, key=lambda path: losses[path])
@@ -45,7 +47,7 @@ class Halving(PathStrategy):
         return ListedScores(scores)
 
 
-def rounds(paths: int, steps: int) -> list[tuple[int, int]]:
+def rounds(paths: int, max_steps: int) -> list[tuple[int, int]]:
     """For each round the number of paths, and the steps that each of them is trained for.
 
     Raises ManticoreError if there is not a step for each path.
@@ -55,11 +57,11 @@ def rounds(paths: int, steps: int) -> list[tuple[int, int]]:
     count = math.ceil(math.log2(paths))
     plan = []
     for _ in range(count):
-        plan.append((paths, steps // (count * paths)))
+        plan.append((paths, max_steps // (count * paths)))
         paths = math.ceil(paths / 2)
     if plan[0][1] < 1:
         raise ManticoreError(
-            f"{plan[0][0]} paths cannot be halved within {steps} steps of the fine-tuning's batches: each needs one in "
-            f"each of {count} rounds; set search.steps higher"
+            f"halving {plan[0][0]} paths needs {count * plan[0][0]} steps of the fine-tuning's batches, and the search "
+            f"has {max_steps}; set search.steps higher"
         )
     return plan

@@ -1,14 +1,14 @@
 """The interface of strategies that train paths by themselves, and what a search provides to them.
 
-Weights that paths share mislead a search in two ways: early loss is not late loss, and candidates that are trained
-together learn to need each other. These strategies decide on what a path reaches after training of its own. All paths
-start from the same weights and see the same batches in the same order, so their differences are paired.
+Weights that paths share mislead a search: candidates that are trained together co-adapt, and those that learn fast get
+the larger alphas. These strategies compare what paths reach after training of their own. All paths start from the same
+weights and see the same batches in the same order, so their differences are paired.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import ClassVar, Protocol
+from typing import ClassVar, NamedTuple, Protocol
 
 from manticore.nas.choices import Choices
 from manticore.nas.selection.scores import PathNames, PathScores
@@ -19,8 +19,23 @@ class PathTrainer(Protocol):
     """Trains paths by themselves, with the optimizer, the batches and the schedule of the fine-tuning."""
 
     def loss(self, path: Sequence[str], steps: int) -> float:
-        """The validation loss of a path in nats after `steps` training steps in all; earlier steps are kept."""
+        """The validation loss of a path in nats after `steps` training steps in all; earlier steps are kept.
+
+        Infinite if the training diverged.
+        """
         ...
+
+
+class PathPlan(NamedTuple):
+    """What a search of paths will take. It is known before the search, because schedules depend on it.
+
+    Attributes:
+        discarded: training steps that the selected path does not keep.
+        longest: most steps that a path is trained for.
+    """
+
+    discarded: int
+    longest: int
 
 
 class PathStrategy(Strategy):
@@ -28,20 +43,19 @@ class PathStrategy(Strategy):
 
     Attributes:
         keeps_training: whether the fine-tuning of the selected path goes on from its training in the search.
+        needs_base_path: whether the base alone is one of the paths that are compared.
     """
 
     streams: ClassVar[dict[str, tuple[str, ...]]] = {"weights": ("train", "train_arch")}
     keeps_training: ClassVar[bool] = False
+    needs_base_path: ClassVar[bool] = False
 
-    def discarded_steps(self, choices: Choices, paths: Sequence[PathNames], steps: int) -> int:
-        """Steps of a search of at most `steps` that the selected path does not keep. Known before the search.
-
-        Raises ManticoreError if `steps` are too few.
-        """
+    def plan(self, choices: Choices, paths: Sequence[PathNames], max_steps: int) -> PathPlan:
+        """The plan of a search of at most `max_steps` steps. Raises ManticoreError if these are too few."""
         raise NotImplementedError
 
     def search(
-        self, choices: Choices, base: str, paths: Sequence[PathNames], steps: int, trainer: PathTrainer
+        self, choices: Choices, base: str, paths: Sequence[PathNames], max_steps: int, trainer: PathTrainer
     ) -> PathScores:
         """Scores of paths, larger being better. The selected path is the best one within the budget.
 
@@ -49,7 +63,7 @@ class PathStrategy(Strategy):
             choices: of the search space.
             base: the base model.
             paths: those that may be selected: all within the budget, or a sample of them.
-            steps: largest number of training steps, of all paths together.
+            max_steps: largest number of training steps, of all paths together.
             trainer: trains the paths.
         """
         raise NotImplementedError

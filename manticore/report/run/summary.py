@@ -134,10 +134,6 @@ def stage_scores_caption(scores: StageScores) -> str:
     unit = f" in {scores.unit}" if scores.unit else ""
     better = "lower is better" if scores.lower_is_better else "higher is better"
     text = f"{scores.measure[:1].upper()}{scores.measure[1:]} of each candidate at each stage{unit}; {better}."
-    if scores.lower_is_better:
-        text += (
-            " It says how much the candidate changes the base model's predictions when it replaces that stage alone."
-        )
     text += f" Margins: {scores.spread_of}." if scores.spread is not None else ""
     text += f" {scores.rule}" if scores.rule else ""
     return text + (f" That mean, the dashed line, is {scores.threshold:.3g}." if scores.threshold is not None else "")

@@ -13,8 +13,9 @@ from torch import Tensor
 
 from manticore.nas.choices import Choices
 from manticore.nas.selection import Budget, SelectionContext, selectors
-from manticore.nas.selection.evaluated_paths import EVALUATIONS, fit_chain
+from manticore.nas.selection.evaluated_paths import fit_chain
 from manticore.nas.selection.scores import enumerate_scores
+from manticore.nas.selection.trial_paths import MAX_PATHS
 from manticore.nas.supernet import Supernet
 from manticore.utils.statistics import spearman
 from tests.helpers.ops import op_supernet
@@ -62,8 +63,8 @@ def test_the_path_with_the_smallest_loss_is_found(name: str) -> None:
 
 def test_a_chain_is_fitted_to_a_sample_and_ranks_the_rest() -> None:
     loss, rng = chain_loss(CHOICES, random.Random(2)), random.Random(3)
-    assert CHOICES.count > 3 * EVALUATIONS
-    sample = {path: -loss(path) for path in (tuple(CHOICES.random_path(rng)) for _ in range(2 * EVALUATIONS))}
+    assert CHOICES.count > 3 * MAX_PATHS
+    sample = {path: -loss(path) for path in (tuple(CHOICES.random_path(rng)) for _ in range(2 * MAX_PATHS))}
     predicted = enumerate_scores(fit_chain(CHOICES, sample), CHOICES)
     rest = [path for path in predicted if path not in sample]
     assert max(abs(predicted[path] + loss(path)) for path in rest) < 0.1, "the loss is a chain, so it is recovered"

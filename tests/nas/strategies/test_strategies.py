@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from types import SimpleNamespace
+
 import pytest
 import torch
 
 from manticore.errors import UnknownName
+from manticore.nas.choices import Choices
 from manticore.nas.strategies import Darts, PathStrategy, Simultaneous, TrainingFree, strategies
 
 Batch = dict[str, torch.Tensor]
@@ -17,12 +21,17 @@ class RecordingSearch:
     def __init__(self, warming_up: bool) -> None:
         self.warming_up = warming_up
         self.steps: list[tuple[str, int]] = []
+        alphas = [torch.nn.Parameter(torch.zeros(3, 2))]
+        self.net = SimpleNamespace(choices=Choices.free(["a", "b"], 3), alphas=alphas, progress=0.0)
 
     def record(self, kind: str, batch: Batch) -> float:
         self.steps.append((kind, int(batch["labels"])))
         return float(len(self.steps))
 
-    def weight_step(self, batch: Batch) -> float:
+    def weight_step(self, batch: Batch, paths: Sequence[Sequence[str] | None] | None = None) -> float:
+        for path in paths or ():
+            if path is not None:
+                self.net.choices.check(path)
         return self.record("weights", batch)
 
     def alpha_step(self, batch: Batch) -> float:

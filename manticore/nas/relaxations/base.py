@@ -37,18 +37,6 @@ Relaxation = Callable[[Tensor, RelaxationContext], Tensor]
 relaxations: Registry[Relaxation] = Registry("relaxation")
 
 
-@relaxations.register("softmax")
-def softmax(alpha_SK: Tensor, context: RelaxationContext) -> Tensor:
-    """`softmax(alpha / T)` over the candidates of each stage (DARTS, arXiv 1806.09055, eq. 2)."""
-    return torch.softmax(alpha_SK.float() / context.temperature, dim=-1)
-
-
-@relaxations.register("fixed")
-def fixed(alpha_SK: Tensor, context: RelaxationContext) -> Tensor:
-    """The uniform mixture, whatever the alphas are: a baseline for every search."""
-    return torch.full_like(alpha_SK, 1 / alpha_SK.shape[-1])
-
-
 def random_source(device: torch.device) -> torch.Generator:
     """The default generator of a device. Its state is part of every saved training state, so a run can be resumed."""
     if device.type == "cuda":

@@ -1,0 +1,19 @@
+"""Relaxations: maps from the alphas, which are trained, to mixing weights on the simplex. One paper per file."""
+
+from manticore.nas.relaxations.base import Relaxation, RelaxationContext, random_source, relaxations
+from manticore.nas.relaxations.dirichlet import dirichlet
+from manticore.nas.relaxations.gumbel import gumbel
+from manticore.nas.relaxations.reinmax import reinmax
+from manticore.nas.relaxations.softmax import fixed, softmax
+
+__all__ = [
+    "Relaxation",
+    "RelaxationContext",
+    "dirichlet",
+    "fixed",
+    "gumbel",
+    "random_source",
+    "reinmax",
+    "relaxations",
+    "softmax",
+]

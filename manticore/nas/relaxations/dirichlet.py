@@ -1,0 +1,25 @@
+"""Mixing weights drawn from a Dirichlet distribution (DrNAS, arXiv 2006.10355, section 3.2)."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from manticore.nas.relaxations.base import RelaxationContext, relaxations
+
+LEAST = 1e-3
+"""Smallest concentration; that of a candidate which a stage does not have."""
+
+
+@relaxations.register("dirichlet")
+def dirichlet(alpha_SK: Tensor, context: RelaxationContext) -> Tensor:
+    """A sample of `Dirichlet(elu(alpha) + 1)` with pathwise gradients; without a source of randomness its mean.
+
+    The draws come from the default generator of the device, which is the source in every training step.
+    """
+    concentration_SK = (F.elu(alpha_SK.float() / context.temperature) + 1).clamp_min(LEAST)
+    if context.generator is None:
+        return concentration_SK / concentration_SK.sum(-1, keepdim=True)
+    sample_SK: Tensor = torch.distributions.Dirichlet(concentration_SK).rsample()
+    return sample_SK

@@ -1,0 +1,48 @@
+"""Which paths a search tries one by one: all within the budget, or a sample of them."""
+
+from __future__ import annotations
+
+import random
+
+from manticore.components.spec import SKIP
+from manticore.errors import ManticoreError
+from manticore.nas.cost import PathCosts
+from manticore.nas.selection.budget import Budget
+from manticore.nas.selection.scores import PathNames
+from manticore.nas.supernet import Supernet
+
+MAX_PATHS = 64
+"""Most paths that are tried."""
+
+TRIES = 100
+"""Draws for each path of a sample before it stays smaller."""
+
+
+def paths_to_try(net: Supernet, budget: Budget, rng: random.Random) -> list[PathNames]:
+    """All paths within the budget; of a large space a sample, which has each component alone where that is a path.
+
+    A path that skips every stage is left out. Raises ManticoreError if no path is within the budget.
+    """
+    choices, costs = net.choices, PathCosts(net, budget.length)
+
+    def allowed(path: PathNames) -> bool:
+        return set(path) != {SKIP} and budget.allows(costs, path)
+
+    if choices.count <= MAX_PATHS:
+        paths = [path for path in choices.paths() if allowed(path)]
+    else:
+        alone = [(name,) * choices.stages for name in net.components]
+        paths = [
+            path
+            for path in alone
+            if all(path[0] in choices.names(stage) for stage in range(choices.stages)) and allowed(path)
+        ]
+        for _ in range(TRIES * MAX_PATHS):
+            path = tuple(choices.random_path(rng))
+            if path not in paths and allowed(path):
+                paths.append(path)
+            if len(paths) == MAX_PATHS:
+                break
+    if not paths:
+        raise ManticoreError("no path that was tried is within the budget; set a larger one")
+    return paths

@@ -1,0 +1,76 @@
+"""Second-order DARTS (arXiv 1806.09055, section 2.3 with xi > 0, and eq. 8): alphas look one weight step ahead.
+
+With w' = w - xi grad_w L_train(w, alpha) and v = grad_w' L_arch(w', alpha), the gradient of the alphas is
+
+    grad_alpha L_arch(w', alpha)
+        - xi (grad_alpha L_train(w + eps v, alpha) - grad_alpha L_train(w - eps v, alpha)) / (2 eps)
+
+with eps = 0.01 / |v| and xi the learning rate of the weights. The finite difference needs no second derivatives, which
+fused kernels do not have.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from manticore.nas.strategies.base import Batch, Search, strategies
+from manticore.nas.strategies.darts import Darts
+
+EPSILON = 0.01
+
+
+@strategies.register("darts-second-order")
+class SecondOrderDarts(Darts):
+    """An alpha step by the unrolled gradient, then a weight step."""
+
+    def step(self, search: Search, batches: dict[str, Batch]) -> dict[str, float]:
+        losses = {}
+        if not search.warming_up:
+            loss, gradients = unrolled_gradient(search, batches["weights"], batches["alphas"])
+            for alpha, gradient in zip(search.net.alphas, gradients, strict=True):
+                alpha.grad = gradient
+            search.update_alphas(batches["alphas"], passes=10)
+            losses["alpha_loss"] = loss
+        losses["loss"] = search.weight_step(batches["weights"])
+        return losses
+
+
+def unrolled_gradient(search: Search, train: Batch, arch: Batch) -> tuple[float, list[Tensor]]:
+    """The loss on `arch` after one weight step on `train`, and its gradient in the alphas, the regularizer's included.
+
+    The weights are as before afterwards.
+    """
+    weights, alphas, rate = search.weights, search.net.alphas, search.weight_lr
+    start = [weight.detach().clone() for weight in weights]
+    steps = torch.autograd.grad(search.loss(train), weights, allow_unused=True)
+    _move(weights, start, steps, -rate)
+    loss = search.loss(arch)
+    value = float(loss.detach())
+    gradients = torch.autograd.grad(loss + search.penalty(), [*alphas, *weights], allow_unused=True)
+    direct, v = gradients[: len(alphas)], gradients[len(alphas) :]
+    norm = torch.sqrt(sum((g.float().square().sum() for g in v if g is not None), torch.zeros(())))
+    epsilon = EPSILON / float(norm + 1e-15)
+    ends = []
+    for sign in (1.0, -1.0):
+        _move(weights, start, v, sign * epsilon)
+        ends.append(torch.autograd.grad(search.loss(train), alphas, allow_unused=True))
+    _move(weights, start, v, 0.0)
+    out = []
+    for alpha, own, plus, minus in zip(alphas, direct, *ends, strict=True):
+        total = torch.zeros_like(alpha) if own is None else own
+        if plus is not None and minus is not None:
+            total = total - rate * (plus - minus) / (2 * epsilon)
+        out.append(total)
+    return value, out
+
+
+@torch.no_grad()
+def _move(
+    weights: Sequence[nn.Parameter], start: Sequence[Tensor], direction: Sequence[Tensor | None], length: float
+) -> None:
+    """Set the weights to `start + length * direction`, where there is a direction."""
+    for weight, origin, step in zip(weights, start, direction, strict=True):
+        weight.copy_(origin if step is None or not length else origin + length * step)
