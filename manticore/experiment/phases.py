@@ -24,6 +24,7 @@ from manticore.training.batching import Batch, BatchSampler, batch_to
 from manticore.training.callbacks import AlphaRecord
 from manticore.training.modules import TrainModule
 from manticore.training.search_module import SearchModule
+from manticore.utils.console import info
 
 TRAINING_SPLITS = ("train", "train_arch")
 """Splits that every model but the supernet is trained on."""
@@ -179,13 +180,14 @@ def train_controls(
         )
     if exp.recipe.baselines.random and (drawn := random_path(exp, supernet, path)) is not None:
         discrete = discretize(supernet, drawn, **exp.task.config_fields())
+        info(exp.console, f"  random path: {' · '.join(drawn)}")
         controls[RANDOM_PATH] = finetune(exp, search, discrete, RANDOM_PATH)
     return controls
 
 
 def random_path(exp: Experiment, supernet: Supernet, path: Sequence[str]) -> list[str] | None:
-    """A path drawn uniformly from all paths but `path`, with at least one component or op; None if there is none."""
-    excluded = {tuple(path), (SKIP,) * len(path)}
+    """A path drawn uniformly, but not `path`, nor the base alone, nor one without a segment; None if there is none."""
+    excluded = {tuple(path), (SKIP,) * len(path), (supernet.base,) * len(path)}
     if all(candidate in excluded for candidate in islice(supernet.choices.paths(), len(excluded) + 1)):
         return None
     rng = random.Random(exp.seed("random path"))

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from transformers import PreTrainedModel
+
 from manticore.config.loading import read_yaml
 from manticore.errors import ManticoreError
-from manticore.export.load import check_config_exists, hybrid_folder
+from manticore.export.load import check_config_exists, hybrid_folder, load_hybrid_task
 from manticore.tasks.catalog import task_info, tasks
 from manticore.tasks.options import TaskOptions
-from manticore.tasks.task import task_infos
+from manticore.tasks.task import Task, task_infos
 from manticore.utils.fields import from_mapping
 from manticore.utils.io import read_json
 
@@ -58,6 +61,23 @@ def saved_task(folder: Path) -> TaskOptions | None:
             settings = read_json(parent / FINETUNING)
             return _read(settings.get("task") if isinstance(settings, dict) else None)
     return None
+
+
+def own_task(source: Path | str, options: TaskOptions, model: PreTrainedModel) -> Task | None:
+    """The task of a run or a fine-tuning, as its model reads it, if `options` may name other splits of it.
+
+    None if they are its own options, for other folders and components, and if its data is gone.
+    """
+    folder = Path(source).expanduser()
+    own = saved_task(folder)
+    if own is None or replace(own, cache_dir=None, workers=0) == replace(options, cache_dir=None, workers=0):
+        return None
+    try:
+        task = load_hybrid_task(folder, model, own)
+        task.splits()
+    except ManticoreError:
+        return None
+    return task
 
 
 def _read(values: Any) -> TaskOptions | None:

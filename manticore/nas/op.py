@@ -132,7 +132,7 @@ def _imported(op: Op, trust_code: bool) -> Callable[..., Any]:
     if not op.importable:
         raise ManticoreError(
             f"op '{op.name}' ({path}) was defined in a script, a notebook or a function, which cannot be imported: "
-            "pass the object again from there (mc.search(space, out=..., resume=True)), or define it in a module"
+            "resume from there with mc.search and the same arguments, or define it in a module"
         )
     if not trust_code:
         raise ManticoreError(f"op '{op.name}' runs code of yours, {path}, which has to be imported; {TRUST_ADVICE}")

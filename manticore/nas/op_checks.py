@@ -87,8 +87,10 @@ def _built(op: Op, width: int, label: str) -> nn.Module:
 
 def _check_state(module: nn.Module, label: str) -> None:
     """Raises ManticoreError if a tensor of the module would not be saved: transformers then cannot load it."""
+    saved = {id(tensor) for tensor in (*module.parameters(), *module.buffers())}  # which nn.LSTM also keeps in a list
     for name, part in module.named_modules():
-        lost = [*part._non_persistent_buffers_set, *(key for key, value in vars(part).items() if _has_tensor(value))]
+        attributes = (key for key, value in vars(part).items() if _has_tensor(value, saved))
+        lost = [*part._non_persistent_buffers_set, *attributes]
         if lost:
             path = ".".join(filter(None, [name, lost[0]]))
             raise ManticoreError(
@@ -97,8 +99,11 @@ def _check_state(module: nn.Module, label: str) -> None:
             )
 
 
-def _has_tensor(value: Any) -> bool:
-    return isinstance(value, Tensor) or (isinstance(value, list | tuple) and any(map(_has_tensor, value)))
+def _has_tensor(value: Any, saved: set[int]) -> bool:
+    """Whether there is a tensor in a value, or in a list, that is none of the saved ones."""
+    if isinstance(value, list | tuple):
+        return any(_has_tensor(item, saved) for item in value)
+    return isinstance(value, Tensor) and id(value) not in saved
 
 
 def _run(module: nn.Module, x_BLD: Tensor, label: str) -> Tensor:

@@ -89,6 +89,8 @@ class SearchSpace(Checked):
             components: also model objects, pairs of a model object and its tokenizer, and ops.
             tokenizer: the tokenizer of all model objects that have none of their own.
         """
+        if isinstance(components, str):
+            raise ManticoreError(f"components is a list, such as ['gpt-neo', 'mamba'], not {components!r}")
         own_ops = [component for component in components if isinstance(component, Op)]
         models = [component for component in components if not isinstance(component, Op)]
         specs = _unique(tuple(ComponentSpec.of(model, tokenizer) for model in models))

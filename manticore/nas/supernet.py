@@ -238,7 +238,8 @@ class Supernet(nn.Module):
         self.alpha.copy_(alphas_SK)
 
     def one_hot(self, path: Sequence[str]) -> Tensor:
-        """The mixing weights (S, K) of a single path."""
+        """The mixing weights (S, K) of a single path. Raises ManticoreError if it is not one of this supernet."""
+        self._check_options(None, path)
         index = torch.tensor([self.candidates.index(choice) for choice in path], device=self.alpha.device)
         return torch.nn.functional.one_hot(index, len(self.candidates)).to(self.alpha.dtype)
 
@@ -257,8 +258,10 @@ class Supernet(nn.Module):
             weights: mixing weights, (S, K), or (B, S, K), one set for each sequence. Default: those of the alphas.
             path: run only these branches, as the discrete hybrid would.
 
-        Raises ManticoreError for a path with a candidate that a stage does not have.
+        Raises ManticoreError for a path with a candidate that a stage does not have, for a path or weights of another
+        number of stages or candidates, and if both are given.
         """
+        self._check_options(weights, path)
         if path is None and weights is None:
             weights = self.weights(random_source(self.alpha.device) if self.training else None)
         keep_mask = self.head_spec.kind == "lm" or not self._causal(path)
@@ -281,6 +284,19 @@ class Supernet(nn.Module):
         if self.head_spec.kind != "lm":  # before the norm, which then runs on the states that the head reads
             h_BLD = HEADS[self.head_spec.kind].select_states(h_BLD, attention_mask)
         return weighted_sum(pad_logits([(w, self._logits(name, h_BLD, length)) for name, w in shells]))
+
+    def _check_options(self, weights: Tensor | None, path: Sequence[str] | None) -> None:
+        """Raises ManticoreError if weights or a path are not of this supernet."""
+        if path is not None and weights is not None:
+            raise ManticoreError("path and weights both say what runs; give one of them")
+        if path is not None and len(path) != self.space.stages:
+            raise ManticoreError(f"the path names {len(path)} stages; the supernet has {self.space.stages}")
+        if weights is not None and weights.shape[-2:] != self.alpha.shape:
+            stages, candidates = self.alpha.shape
+            raise ManticoreError(
+                f"mixing weights have the shape ({stages}, {candidates}), or (B, {stages}, {candidates}), not "
+                f"{tuple(weights.shape)}"
+            )
 
     def _causal(self, path: Sequence[str] | None) -> bool:
         """Whether all ops that a forward pass runs are causal."""

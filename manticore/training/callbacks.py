@@ -45,8 +45,8 @@ class AlphaRecord(lightning.Callback):
     When training resumes from a checkpoint, lines after the step of the checkpoint are dropped.
     """
 
-    def __init__(self, file: Path) -> None:
-        self.file = file
+    def __init__(self, file: Path | str) -> None:
+        self.file = Path(file)
 
     def on_train_start(self, trainer: Any, module: Any) -> None:
         assert isinstance(module, SearchModule)

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from manticore.nas.regularizers import entropy, entropy_schedule
 from manticore.nas.relaxations import RelaxationContext, relaxations
-from manticore.nas.strategies import Darts, Simultaneous, Strategy, TrainingFree, strategies
+from manticore.nas.strategies import PathStrategy, Rloo, SampledSupernet, Strategy, TrainingFree, strategies
 from manticore.training.callbacks import AlphaRecord
 from tests.helpers.composed_strategy import RELAXATION, Composed, noisy_softmax
 from tests.helpers.ops import CONV, EMA, OPS
@@ -26,16 +26,19 @@ def on_the_simplex(weights_SK: Tensor) -> bool:
     return bool((weights_SK >= 0).all()) and torch.allclose(weights_SK.sum(-1), torch.ones(len(weights_SK)), atol=1e-6)
 
 
+WITHOUT_ALPHAS = TrainingFree | SampledSupernet | PathStrategy
+WITH_ALPHAS = [name for name in strategies if not issubclass(strategies[name], WITHOUT_ALPHAS)]
+"""Strategies with alpha steps."""
+
+
 @pytest.mark.parametrize(("topology", "skip"), [("residual", True), ("hub", False)])
-@pytest.mark.parametrize("relaxation", ["softmax", "fixed"])
-@pytest.mark.parametrize("strategy", ["darts", "simultaneous"])
+@pytest.mark.parametrize("strategy", WITH_ALPHAS)
 def test_weights_are_on_the_simplex_after_every_alpha_step(
-    strategy: str, relaxation: str, topology: str, skip: bool, tmp_path: Path
+    strategy: str, topology: str, skip: bool, tmp_path: Path
 ) -> None:
-    supernet = net(relaxation, topology=topology, skip=skip)
-    if relaxation == "fixed":  # the alphas have no gradient, so there is no search
-        assert on_the_simplex(supernet.weights())
-        return
+    supernet = net(strategies[strategy].relaxation or "softmax", topology=topology, skip=skip)
+    if strategy == "rloo" and not supernet.trains_single_paths:
+        pytest.skip("paths of the hub do not run alone")
     train(module(strategy, supernet), tmp_path / "checkpoints", [AlphaRecord(tmp_path / "alphas.jsonl")])
     records = [json.loads(line) for line in (tmp_path / "alphas.jsonl").read_text().splitlines()]
     assert [record["step"] for record in records] == list(range(STEPS // 4 + 1, STEPS + 1))
@@ -60,9 +63,9 @@ SPACES = {
     ("strategy", "space"),
     [
         pytest.param(strategy, space, id=f"{strategy.__name__}, {name}")
-        for strategy in (Darts, Simultaneous, Composed)
+        for strategy in (*map(strategies.__getitem__, WITH_ALPHAS), Composed)
         for name, space in SPACES.items()
-        if strategy is not Composed or "topology" not in space  # paths of the hub do not run alone
+        if strategy not in (Composed, Rloo) or "topology" not in space  # paths of the hub do not run alone
     ],
 )
 def test_where_stages_differ_or_share_their_choice(
@@ -90,19 +93,16 @@ def test_uniform_over_the_candidates_that_a_stage_has(relaxation: str) -> None:
     assert torch.equal(weights, torch.tensor([[0.0, 1.0], [0.5, 0.5]]))
 
 
-def test_every_strategy_and_relaxation_is_tested() -> None:
-    training = {name for name in strategies if not issubclass(strategies[name], TrainingFree)}
-    assert training == {"darts", "simultaneous"}, "a new strategy belongs into the test above"
-    assert set(relaxations) == {"softmax", "fixed"}, "a new relaxation belongs into the test above"
-
-
 @given(
     st.lists(st.lists(st.floats(-50, 50, width=32), min_size=3, max_size=3), min_size=1, max_size=4),
     st.floats(0.01, 10),
 )
 def test_any_alphas_give_weights_on_the_simplex(alphas: list[list[float]], temperature: float) -> None:
-    for name in ("softmax", "fixed"):
-        assert on_the_simplex(relaxations[name](torch.tensor(alphas), RelaxationContext(temperature)))
+    for name in ("softmax", "fixed", "gumbel", "reinmax", "dirichlet"):
+        for generator in (None, torch.default_generator):
+            context = RelaxationContext(temperature, 0.5, generator)
+            assert on_the_simplex(relaxations[name](torch.tensor(alphas), context)), name
+    assert set(relaxations) == {"softmax", "fixed", "gumbel", "reinmax", "dirichlet"}, "a new one belongs here"
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ import torch
 
 import manticore as mc
 from manticore.nas.relaxations import RelaxationContext, relaxations
-from manticore.nas.strategies import Darts, Simultaneous, Strategy
+from manticore.nas.strategies import Darts, PathStrategy, SampledSupernet, Strategy, TrainingFree, strategies
 from manticore.pipelines import search as search_pipeline
 from manticore.results.search import SearchResult
 from manticore.tasks.catalog import tasks
@@ -96,9 +96,13 @@ SPACES = {
 }
 
 
+STEPWISE = [strategies[name] for name in strategies if not issubclass(strategies[name], TrainingFree | PathStrategy)]
+
+
 @pytest.mark.parametrize("space", SPACES.values(), ids=SPACES)
-@pytest.mark.parametrize("strategy", [Darts, Simultaneous, Composed])
-@pytest.mark.parametrize("stop", [6, 11])
+@pytest.mark.parametrize(
+    ("strategy", "stop"), [(Darts, 6), (Composed, 6), *((strategy, 11) for strategy in (*STEPWISE, Composed))]
+)
 def test_a_resumed_search_equals_an_uninterrupted_one(
     strategy: type[Strategy], stop: int, space: dict[str, Any], tmp_path: Path
 ) -> None:
@@ -120,6 +124,8 @@ def test_a_resumed_search_equals_an_uninterrupted_one(
     assert all(torch.equal(expected[name], value) for name, value in resumed.net.state_dict().items())
     for moment, reference in zip(_moments(resumed), _moments(uninterrupted), strict=True):
         assert torch.equal(moment, reference)
+    if not (tmp_path / "resumed" / "alphas.jsonl").read_text():
+        assert issubclass(strategy, SampledSupernet)
     lines = [
         [json.loads(line) for line in (tmp_path / folder / "alphas.jsonl").read_text().splitlines()]
         for folder in ("uninterrupted", "resumed")

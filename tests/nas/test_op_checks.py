@@ -184,3 +184,19 @@ def test_an_op_that_is_declared_not_causal_is_no_candidate_of_a_language_model()
 def test_options_that_the_factory_does_not_take_are_refused() -> None:
     with pytest.raises(ManticoreError, match=r"op 'own' cannot be built for width 16: .*unexpected keyword"):
         check_ops([mc.Op("own", Plain, options={"kernel": 3})], [16], "lm", 40)
+
+
+class Recurrent(nn.Module):
+    """A GRU, which keeps its own parameters in a list beside them."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.gru = nn.GRU(width, width, batch_first=True)
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.gru(x)[0]
+        return out
+
+
+def test_a_recurrent_module_of_torch_is_an_op() -> None:
+    check_ops([mc.Op("gru", Recurrent)], [16], "lm", 32)

@@ -250,11 +250,20 @@ def test_a_search_on_pairs_is_resumed_and_evaluated_from_its_files(
 
 def test_a_hybrid_is_evaluated_and_trained_further_on_data_in_memory(tmp_path: Path) -> None:
     data = mc.task(LABELLED, preset="cpu")
+    assert data.examples is not None
     result = mc.search(mc.SearchSpace(["gpt-neo", "mamba"], stages=2), data, out=tmp_path / "run", quiet=True, **SIZES)
     hybrid = result.metrics.hybrid.score
     assert mc.evaluate(result, data, quiet=True).accuracy == hybrid.value
     others = mc.task([(text[::-1], label) for text, label in LABELLED], preset="cpu")
     assert mc.evaluate(result, others, quiet=True).count == hybrid.count
+
+    new = [(text.upper(), label) for text, label in LABELLED]
+    more = mc.task([*LABELLED, *new], preset="cpu")
+    assert more.examples is not None
+    trained_on = {record["text"] for split in ("train", "val") for record in data.examples.by_name[split]}
+    unseen = [record for record in more.examples.by_name["test"] if record["text"] not in trained_on]
+    assert 0 < len(unseen) < len(more.examples.by_name["test"])
+    assert mc.evaluate(result, more, quiet=True).count == len(unseen), "the others were trained or selected on"
 
     out = tmp_path / "further"
     trained = mc.finetune(result, others, out=out, steps=1, quiet=True)
