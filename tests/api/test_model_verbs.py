@@ -148,7 +148,9 @@ def test_finetune_of_a_result_uses_its_task(
     ):
         mc.report(trained)
     status, out, _ = call(capsys, "evaluate", tmp_path / "out" / "hybrid", "--set", "task.test=7")
-    assert (status, "7 examples" in out) == (0, True)
+    assert status == 0
+    # A test split of another size begins at another example, so some of it was in the training splits.
+    assert "of the 7 test examples were trained or selected on, and are left out" in out
 
 
 def test_report_writes_the_page_of_a_result(pico_run: Path, tmp_path: Path) -> None:

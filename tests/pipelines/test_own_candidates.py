@@ -113,7 +113,7 @@ def test_an_op_of_a_script_resumes_from_the_script_and_says_so_elsewhere(
     (tmp_path / "run" / "metrics.json").unlink()
     err = refusal(capsys, "search", "--out", "run", "--resume", "--trust-code")
     assert "op 'scale' (__main__:Scale) was defined in a script, a notebook or a function" in err
-    assert "mc.search(space, out=..., resume=True)" in err
+    assert "resume from there with mc.search and the same arguments" in err
 
 
 def study_recipe(**space: Any) -> Any:
