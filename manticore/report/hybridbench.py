@@ -48,7 +48,8 @@ def strategy_table(result: StrategyBench, name: str) -> Table:
         if regret is None:
             continue
         trials = result.of(name, method)
-        margin = "" if regret.margin is None else f" ± {regret.margin:.{digits}f}"
+        # With two seeds Student's interval is 13 times their distance, and says nothing.
+        margin = "" if regret.margin is None or regret.count < 3 else f" ± {regret.margin:.{digits}f}"
         shares = (percent(result.mean(name, method, field) or 0.0) for field in ("token_share", "flop_share"))
         correlations = (number(result.mean(name, method, field)) for field in ("tau", "rho"))
         chosen = str(len({trial.path for trial in trials}))

@@ -7,9 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from manticore.nas.bench import HybridBench
 from manticore.report.study.page import render_study
 from manticore.report.transfer.page import render_transfer
 from manticore.results.codec import decode, encode
+from manticore.results.strategies import StrategyBench
 from manticore.results.study import StudyResult
 from manticore.results.transfer import TransferResult
 from tests.helpers.html import Reader
@@ -26,6 +28,12 @@ def test_results_are_shipped() -> None:
 def test_a_shipped_result_is_read_and_has_a_page(file: Path) -> None:
     data = json.loads(file.read_text(encoding="utf-8"))
     number = data.pop("format")
+    if "tables" in data:
+        searches = decode(StrategyBench, data, file)
+        assert (number, encode(searches)) == (StrategyBench.FORMAT, data)
+        for name, table in searches.tables.items():
+            assert HybridBench.load(name).best().path == table.best, "the table is shipped, too"
+        return
     if "tasks" in data:
         study = decode(StudyResult, data, file)
         assert (number, encode(study)) == (StudyResult.FORMAT, data)
