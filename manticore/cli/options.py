@@ -170,7 +170,8 @@ def _note(hint: Any, default: Any) -> str:
     """Bounds and default of a flag, for its help."""
     bounds = bounds_note(hint).strip("()")
     shown = default is not _REQUIRED and default not in (None, False, ())
-    text = str(default).lower() if isinstance(default, bool) else str(default)
+    text = ",".join(map(str, default)) if isinstance(default, tuple) else str(default)
+    text = text.lower() if isinstance(default, bool) else text
     notes = [*([bounds] if bounds else []), *([f"default: {text}"] if shown else [])]
     return f"({'; '.join(notes)})" if notes else ""
 
