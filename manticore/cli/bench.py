@@ -44,7 +44,7 @@ def add(commands: Any) -> None:
             "manticore bench kernels --case scan,conv --json here.json",
             "manticore bench search --width 256 --length 512",
             "manticore bench table --config hybridbench/listops --workers 2",
-            "manticore bench strategies --table listops --method darts,halving,darts+evaluated",
+            "manticore bench strategies --table mad-fuzzy-recall --method darts,halving,darts+evaluated",
         ),
         notes="All cases of kernels take minutes, because the reference implementations are slow. The implementations "
         "of a case are timed in turns in one run, and a ratio compares them. Close other programs first: ratios "

@@ -1,9 +1,9 @@
 """Seeds of a run. Every random draw has its own seed, so phases can run in any order, be skipped or be resumed.
 
 The names in these seeds are part of the results: a renamed purpose is another seed. Names that must not be changed are
-the phases `alone NAME`, `search`, `fine-tune`, `uniform mixture` and `random path`; the streams `search weights`,
-`search alphas`, `zero-shot` and `lessons` (all training outside of the search); the supernets `search`, `alone NAME`
-and `from scratch`.
+the phases `alone NAME`, `search`, `fine-tune`, `uniform mixture`, `random path` and `path`; the draws `selection`; the
+streams `search weights`, `search alphas`, `zero-shot` and `lessons` (all training outside of the search); the supernets
+`search`, `alone NAME` and `from scratch`.
 """
 
 from __future__ import annotations

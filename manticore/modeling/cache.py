@@ -37,7 +37,7 @@ class HybridCache(Cache):
 
     @classmethod
     def checked(cls, cache: Any) -> HybridCache | None:
-        """`cache` itself. Raises ValueError if it is a cache of another class, which has no place for a state."""
+        """`cache` itself. Raises ValueError if it is of another class, which has no recurrent state."""
         if not isinstance(cache, cls | None):
             raise ValueError(f"past_key_values must be a HybridCache (model.new_cache()), not a {type(cache).__name__}")
         return cache

@@ -1,4 +1,4 @@
-"""Mixing weights drawn from a Dirichlet distribution (DrNAS, arXiv 2006.10355, section 3.2)."""
+"""Mixing weights drawn from a Dirichlet distribution (DrNAS, arXiv 2006.10355)."""
 
 from __future__ import annotations
 

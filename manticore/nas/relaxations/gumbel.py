@@ -1,4 +1,4 @@
-"""One-hot weights of a sampled path with the gradient of a softmax (GDAS, arXiv 1910.04465, eqs. 4 to 6)."""
+"""One-hot weights of a sampled path with the gradient of a softmax (GDAS, arXiv 1910.04465)."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from torch import Tensor
 from manticore.nas.relaxations.base import RelaxationContext, relaxations
 
 FIRST, LAST = 10.0, 0.1
-"""Temperature at the begin and at the end of a search; linear in its progress."""
+"""Temperature at the start and at the end of a search; linear in its progress."""
 
 
 @relaxations.register("gumbel")

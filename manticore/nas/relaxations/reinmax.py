@@ -1,4 +1,4 @@
-"""One-hot weights of a sampled path with a gradient of second-order accuracy (ReinMax, arXiv 2304.08612, alg. 2)."""
+"""One-hot weights of a sampled path with a gradient of second-order accuracy (ReinMax, arXiv 2304.08612)."""
 
 from __future__ import annotations
 
