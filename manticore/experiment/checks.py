@@ -10,7 +10,7 @@ from manticore.experiment.projectors import check_projectors
 from manticore.export.custom_code import check_exportable
 from manticore.nas.op_checks import check_ops
 from manticore.nas.selection import best_path_within
-from manticore.nas.strategies import PathStrategy, SampledSupernet, strategies
+from manticore.nas.strategies import PathStrategy, strategies
 from manticore.nas.supernet import Supernet
 
 
@@ -32,11 +32,7 @@ def check_experiment(exp: Experiment) -> None:
         net = _skeleton(exp, base)
         if isinstance(strategy, PathStrategy):
             check_path_search(exp, net, strategy)
-        if isinstance(strategy, SampledSupernet) and not net.trains_single_paths:
-            raise ManticoreError(
-                f"{exp.recipe.search.strategy} trains single paths of a supernet, which the {space.topology} topology "
-                "cannot; use --strategy darts"
-            )
+        strategy.check(net)
         if limited:
             best_path_within(net, [[0.0] * len(net.candidates)] * space.stages, path_budget(exp))
 

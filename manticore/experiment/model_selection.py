@@ -12,7 +12,7 @@ from manticore.experiment.experiment import Experiment, PhaseResult
 from manticore.experiment.phases import first_batches
 from manticore.experiment.projectors import base_of_projector_set, build_aligned_supernet, uses_closed_form
 from manticore.nas.cost import flops, parameters
-from manticore.nas.selection import PathScores, SelectionContext, selectors
+from manticore.nas.selection import Budget, PathScores, SelectionContext, selectors
 from manticore.nas.strategies import strategies
 from manticore.nas.strategies.zero_shot import ZeroShot, mean_stage_kl
 from manticore.nas.supernet import Supernet
@@ -67,13 +67,14 @@ def base_divergence(exp: Experiment, base: str) -> float:
 
 def select_path(exp: Experiment, search: PhaseResult[Supernet]) -> list[str]:
     """The best path by its score within the budget. Raises ManticoreError if no path is within it."""
-    return score_paths(exp, search).best(search.net, path_budget(exp))
+    budget = path_budget(exp)
+    return score_paths(exp, search, budget).best(search.net, budget)
 
 
-def score_paths(exp: Experiment, search: PhaseResult[Supernet]) -> PathScores:
+def score_paths(exp: Experiment, search: PhaseResult[Supernet], budget: Budget) -> PathScores:
     """The scores of paths, computed once for a search: by its strategy, if that trains paths, or by the selector."""
     if search.path_scores is None:
-        search.path_scores = _scores_by_selector(exp, search.net)
+        search.path_scores = _scores_by_selector(exp, search.net, budget)
     return search.path_scores
 
 
@@ -83,14 +84,14 @@ def selector_of(recipe: Recipe) -> str:
     return strategies[recipe.search.strategy].selector if name == "auto" else name
 
 
-def _scores_by_selector(exp: Experiment, supernet: Supernet) -> PathScores:
+def _scores_by_selector(exp: Experiment, supernet: Supernet, budget: Budget) -> PathScores:
 
     def val_loss(**options: Any) -> float:
         loss = exp.score(supernet, "val", **options).loss
         return loss if math.isfinite(loss) else math.inf
 
     rng = random.Random(exp.seed("selection"))
-    context = SelectionContext(path_budget(exp), val_loss, rng)
+    context = SelectionContext(budget, val_loss, rng)
     return selectors[selector_of(exp.recipe)](supernet, context)
 
 

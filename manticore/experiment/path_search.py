@@ -25,8 +25,9 @@ from manticore.experiment.budget import path_budget
 from manticore.experiment.experiment import Experiment, PhaseResult
 from manticore.experiment.projectors import build_aligned_supernet, calibration_tokens
 from manticore.experiment.seeding import seed_torch
+from manticore.nas.choices import PathNames
 from manticore.nas.discretize import discretize, load_path
-from manticore.nas.selection.scores import PathNames
+from manticore.nas.selection import Budget
 from manticore.nas.selection.trial_paths import paths_to_try
 from manticore.nas.strategies.path_training import PathStrategy
 from manticore.nas.supernet import Supernet
@@ -90,8 +91,12 @@ def check_path_search(exp: Experiment, net: Supernet, strategy: PathStrategy) ->
             f"{exp.recipe.search.strategy} compares paths with the base model alone, and '{net.base}' is no candidate "
             f"of stage {lacking[0]}; add it in stage_candidates, or search with --strategy halving"
         )
-    paths = paths_to_try(net, path_budget(exp), random.Random(0))
-    schedule(exp, strategy, net, paths)
+    schedule(exp, strategy, net, _paths(exp, net, path_budget(exp)))
+
+
+def _paths(exp: Experiment, net: Supernet, budget: Budget) -> list[PathNames]:
+    """The paths that are tried: the same in the check before a run and in its search."""
+    return paths_to_try(net, budget, random.Random(exp.seed("selection")))
 
 
 def schedule(exp: Experiment, strategy: PathStrategy, net: Supernet, paths: Sequence[PathNames]) -> int:
@@ -99,9 +104,9 @@ def schedule(exp: Experiment, strategy: PathStrategy, net: Supernet, paths: Sequ
 
     Raises ManticoreError if a path would be trained for more steps.
     """
-    recipe, most = exp.recipe, max_search_steps(exp.recipe)
-    plan = strategy.plan(net.choices, paths, most)
-    steps = most + recipe.finetune.steps - plan.discarded
+    max_steps = max_search_steps(exp.recipe)
+    plan = strategy.plan(net.choices, paths, max_steps)
+    steps = max_steps + exp.recipe.finetune.steps - plan.discarded
     if plan.longest > steps:
         raise ManticoreError(
             f"the search trains paths for {plan.longest} steps, and leaves {steps} for the selected one; "
@@ -127,7 +132,7 @@ def search_paths(
     started = time.monotonic()
     net = build_aligned_supernet(exp, base, "softmax", "search")
     budget = path_budget(exp)
-    paths = paths_to_try(net, budget, random.Random(exp.seed("selection")))
+    paths = _paths(exp, net, budget)
     steps = schedule(exp, strategy, net, paths)
     trainer = CheckpointedPathTrainer(exp, net, steps, streams)
     scores = strategy.search(net.choices, base, paths, max_search_steps(exp.recipe), trainer)

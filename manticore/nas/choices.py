@@ -9,7 +9,16 @@ from functools import cached_property
 from itertools import product
 from math import prod
 
+from manticore.components.spec import SKIP
 from manticore.errors import ManticoreError, UnknownName
+
+PathNames = tuple[str, ...]
+"""A path: a candidate for each stage."""
+
+
+def skips_all(path: Sequence[str]) -> bool:
+    """Whether a path skips every stage, so that it is no hybrid."""
+    return all(name == SKIP for name in path)
 
 
 @dataclass(frozen=True)
@@ -124,6 +133,10 @@ class Choices:
         """Every path, the last stage changing fastest."""
         for chosen in product(*(self.allowed[group[0]] for group in self.decisions)):
             yield tuple(self.candidates[index] for index in self.expand(chosen))
+
+    def has_alone(self, name: str) -> bool:
+        """Whether the path with one candidate at every stage is one of this space."""
+        return all(name in self.names(stage) for stage in range(self.stages))
 
     def random_path(self, rng: random.Random) -> list[str]:
         """A path drawn uniformly from all."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import tempfile
 import time
 from collections.abc import Sequence
@@ -29,6 +30,7 @@ from manticore.studies.preflight import dry_run
 from manticore.studies.store import JobStore
 from manticore.tasks.catalog import load_task
 from manticore.tasks.task import Task
+from manticore.training.metrics import metrics
 from manticore.utils.console import info
 
 FIRST_SEED = 1000
@@ -64,10 +66,11 @@ def run(
         for recipe in of_methods:
             dry_run(recipe, task, setup_hardware(recipe.run))
     for table, task, of_methods in zip(loaded, tasks, recipes, strict=True):
+        digest = table.digest
         for method, recipe in zip(methods, of_methods, strict=True):
             for seed in range(FIRST_SEED, FIRST_SEED + seeds):
                 own = replace(recipe, run=replace(recipe.run, seed=seed))
-                job = {"version": VERSION, "table": table.digest, "method": method, "seed": seed}
+                job = {"version": VERSION, "table": digest, "method": method, "seed": seed}
                 if not store.has(job):
                     store.finish(job, encode(search_trial(table, method, own, task)))
                 trials.append(decode(SearchTrial, store.get(job), store.folder))
@@ -81,7 +84,7 @@ def run(
 
 
 def _load_task(table: HybridBench) -> Task:
-    """The task of a table. Raises ManticoreError if its data has changed since the table was made."""
+    """The task of a table. Raises ManticoreError if its data has changed since."""
     task = load_task(resolve([table.recipe], "auto").task)
     if task.fingerprint() != table.data:
         raise ManticoreError(f"the data of {task.name} is not that of the table '{table.name}'")
@@ -108,10 +111,11 @@ def search_trial(table: HybridBench, method: str, recipe: Recipe, task: Task) ->
         exp = Experiment.open(recipe, run_dir, Console(quiet=True), task, setup_hardware(recipe.run))
         exp = exp.for_component(table.base)
         search = run_search(exp, table.base)
-        scores = score_paths(exp, search)
-        path = tuple(scores.best(search.net, path_budget(exp)))
+        budget = path_budget(exp)
+        scores = score_paths(exp, search, budget)
+        path = tuple(scores.best(search.net, budget))
     known = [record.path for record in table.paths]
-    by_path = {each: score for each in known if (score := scores.score(each)) > float("-inf")}
+    by_path = {each: score for each in known if (score := scores.score(each)) > -math.inf}
     tau, rho = table.rank_correlations(by_path) if len(by_path) > 1 else (None, None)
     return SearchTrial(
         table=table.name,
@@ -145,7 +149,7 @@ def table_facts(table: HybridBench) -> TableFacts:
     several = len(table.seeds) > 1
     noise = fmean(stdev(record.test) for record in table.paths) * table.scale if several else 0.0
     best = table.best().path
-    return TableFacts(table.task, table.unit, len(table.paths), len(table.seeds), best, references, noise)
+    return TableFacts(table.task, metrics[table.metric], len(table.paths), len(table.seeds), best, references, noise)
 
 
 def trial_line(trial: SearchTrial, table: HybridBench) -> str:

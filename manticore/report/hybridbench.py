@@ -38,7 +38,7 @@ def strategy_tables(result: StrategyBench) -> list[Table]:
 def strategy_table(result: StrategyBench, name: str) -> Table:
     """Every method on one table, then choices that need no search."""
     facts, rows = result.tables[name], []
-    digits = 1 if facts.unit == "points" else 3
+    digits, unit = facts.metric.digits, facts.metric.unit
 
     def number(value: float | None, places: int = 2) -> str:
         return DASH if value is None else fixed(value, places)
@@ -56,7 +56,7 @@ def strategy_table(result: StrategyBench, name: str) -> Table:
         rows.append(Row((method, f"{regret.mean:.{digits}f}{margin}", *correlations, *shares, chosen)))
     for choice, value in facts.references.items():
         rows.append(Row((choice, f"{value:.{digits}f}", *[DASH] * 5), group=HEURISTIC))
-    columns = ("method", f"regret in {facts.unit}", "tau", "rho", "tokens spent", "FLOPs spent", "paths chosen")
+    columns = ("method", f"regret in {unit}", "tau", "rho", "tokens spent", "FLOPs spent", "paths chosen")
     short = ("method", "regret", "tau", "rho", "tokens\nspent", "FLOPs\nspent", "paths\nchosen")
-    title = f"{name}: {facts.task}, {facts.paths} paths, regret in {facts.unit}"
+    title = f"{name}: {facts.task}, {facts.paths} paths, regret in {unit}"
     return Table(columns, tuple(rows), title, short)

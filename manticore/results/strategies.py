@@ -8,6 +8,7 @@ from statistics import fmean
 from typing import ClassVar
 
 from manticore.results.codec import ResultFile
+from manticore.training.metrics import Metric
 from manticore.utils.statistics import Interval, mean_interval
 
 
@@ -47,16 +48,16 @@ class TableFacts:
     """A table, with the regrets of choices that need no search.
 
     Attributes:
-        task, unit: of the table.
+        task, metric: of the table.
         paths, seeds: number of paths, and of seeds of each.
         best: the best path on test.
         references: regret of each choice without a search: the mean of a random path, the base alone, each donor alone,
             the best path by its validation score.
-        noise: mean standard deviation over seeds of a path's test score, in the unit of the table.
+        noise: mean standard deviation over seeds of a path's test score, in the unit of the metric.
     """
 
     task: str
-    unit: str
+    metric: Metric
     paths: int
     seeds: int
     best: tuple[str, ...]

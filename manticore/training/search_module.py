@@ -15,7 +15,7 @@ from manticore.errors import ManticoreError
 from manticore.nas.regularizers import regularizers
 from manticore.nas.relaxations import relaxations
 from manticore.nas.searchable import as_searchable, assign_alphas, likeliest_path
-from manticore.nas.strategies import PathStrategy, SampledSupernet, Strategy, TrainingFree, strategies
+from manticore.nas.strategies import PathStrategy, Strategy, TrainingFree, strategies
 from manticore.nas.supernet import Supernet
 from manticore.training.batching import Batch
 from manticore.training.modules import LoopOptions, LossFunction, TrainModule, Update
@@ -88,10 +88,7 @@ class SearchModule(TrainModule):
                 f"strategy '{type(self.strategy).__name__}' trains each path by itself, and no network that holds them "
                 "all; mc.search runs it"
             )
-        if isinstance(self.strategy, SampledSupernet) and not self.net.trains_single_paths:
-            raise ManticoreError(
-                f"strategy '{type(self.strategy).__name__}' trains single paths, which this topology cannot; use darts"
-            )
+        self.strategy.check(self.net)
         if self.strategy.needs_alignment and not isinstance(self.net, Supernet):
             raise ManticoreError(
                 f"strategy '{type(self.strategy).__name__}' compares donors with an aligned base model, which a model "

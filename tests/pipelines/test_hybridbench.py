@@ -1,4 +1,4 @@
-"""HybridBench: a table made by the command, read again, and searches that are measured against it."""
+"""HybridBench: a table from the command, read again, and searches that are measured against it."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ RECIPE = {
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory, shared: Path) -> Path:
+def folder(tmp_path_factory: pytest.TempPathFactory, shared: Path) -> Path:
     """The folder of a table called `pico`."""
     folder = tmp_path_factory.mktemp("hybridbench")
     (folder / "pico.yaml").write_text(yaml.safe_dump(RECIPE))
@@ -48,8 +48,8 @@ def made(tmp_path_factory: pytest.TempPathFactory, shared: Path) -> Path:
     return folder
 
 
-def test_a_table_has_every_path_with_every_seed(made: Path) -> None:
-    table = HybridBench.load(made / "out" / "pico.json")
+def test_a_table_has_every_path_with_every_seed(folder: Path) -> None:
+    table = HybridBench.load(folder / "out" / "pico.json")
     assert len({record.path for record in table.paths}) == len(table.paths) == 3**2 - 1, (
         "skipping both stages is no path"
     )
@@ -66,14 +66,14 @@ def test_a_table_has_every_path_with_every_seed(made: Path) -> None:
     assert table.rank_correlations(dict.fromkeys(truth, 0.0)) == (None, None)
 
 
-def test_a_stopped_table_goes_on_and_is_the_same(made: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    before = (made / "out" / "pico.json").read_text()
-    trials = sorted((made / "out" / "trials").glob("*.json"))
+def test_a_stopped_table_goes_on_and_is_the_same(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before = (folder / "out" / "pico.json").read_text()
+    trials = sorted((folder / "out" / "trials").glob("*.json"))
     trials[0].unlink()
-    status, printed, error = call(capsys, "bench", "table", "--config", made / "pico.yaml", "--out", made / "out")
+    status, printed, error = call(capsys, "bench", "table", "--config", folder / "pico.yaml", "--out", folder / "out")
     assert status == 0, error
     assert "gpt-neo · mamba" in printed
-    after = (made / "out" / "pico.json").read_text()
+    after = (folder / "out" / "pico.json").read_text()
 
     def without_times(text: str) -> object:
         data = json.loads(text)
@@ -90,14 +90,14 @@ METHODS = (
 )
 
 
-def test_searches_are_measured_against_a_table(made: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    table = made / "out" / "pico.json"
-    command = ("bench", "strategies", "--table", table, "--method", METHODS, "--seeds", 1, "--out", made / "searches")
+def test_searches_are_measured_against_a_table(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    table = folder / "out" / "pico.json"
+    command = ("bench", "strategies", "--table", table, "--method", METHODS, "--seeds", 1, "--out", folder / "searches")
     status, printed, error = call(capsys, *command)
     assert status == 0, error
     assert re.search(r"halving@search\.steps=40@finetune\.steps=12 +\d", printed)
     assert "best by validation" in printed
-    result = StrategyBench.load(made / "searches")
+    result = StrategyBench.load(folder / "searches")
     assert result.methods == METHODS.split(",")
     truth = HybridBench.load(table)
     for trial in result.trials:
@@ -109,14 +109,14 @@ def test_searches_are_measured_against_a_table(made: Path, capsys: pytest.Captur
     assert len({trial.seed for trial in result.trials} & set(truth.seeds)) == 0
     again = call(capsys, *command)
     assert again[0] == 0
-    assert StrategyBench.load(made / "searches").trials == result.trials, "nothing is searched twice"
+    assert StrategyBench.load(folder / "searches").trials == result.trials, "nothing is searched twice"
 
 
-def test_mistakes_are_named(made: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_mistakes_are_named(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "bench table needs --config" in refusal(capsys, "bench", "table")
     assert "bench strategies needs --table" in refusal(capsys, "bench", "strategies")
     assert "no such recipe file" in refusal(capsys, "bench", "table", "--config", tmp_path / "none.yaml")
-    table = made / "out" / "pico.json"
+    table = folder / "out" / "pico.json"
     strategies = ("bench", "strategies", "--table", table, "--out", tmp_path / "out")
     assert "Did you mean 'darts'" in refusal(capsys, *strategies, "--method", "dart")
     assert "Did you mean 'evaluated'" in refusal(capsys, *strategies, "--method", "darts+evaluate")

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from manticore.components.spec import SKIP
+import math
+
+from manticore.nas.choices import PathNames, skips_all
 from manticore.nas.cost import PathCosts
 from manticore.nas.selection.base import SelectionContext, selectors
-from manticore.nas.selection.scores import ListedScores, PathNames, PathScores, StageScoreTable
+from manticore.nas.selection.scores import ListedScores, PathScores, StageScoreTable
 from manticore.nas.supernet import Supernet
 
 WIDTH = 4
@@ -20,19 +22,16 @@ def beam(supernet: Supernet, context: SelectionContext) -> PathScores:
     """
     choices, costs = supernet.choices, PathCosts(supernet, context.budget.length)
     alone = (supernet.base,) * choices.stages
-    starts = [alone] if all(supernet.base in choices.names(stage) for stage in range(choices.stages)) else []
-    if not starts or not context.budget.allows(costs, alone):
+    start: PathNames = alone
+    if not choices.has_alone(supernet.base) or not context.budget.allows(costs, alone):
         zeros = StageScoreTable(supernet.candidates, [[0.0] * len(supernet.candidates)] * choices.stages)
-        starts = [tuple(zeros.best(supernet, context.budget))]
-    losses: dict[PathNames, float] = {path: context.val_loss(path=path) for path in starts}
-    kept = starts
-    while True:
+        start = tuple(zeros.best(supernet, context.budget))
+    losses, kept, improves = {start: context.val_loss(path=start)}, [start], True
+    while improves:
         near = {path for each in kept for path in _neighbours(supernet, each)} - losses.keys()
-        tried = [path for path in near if set(path) != {SKIP} and context.budget.allows(costs, path)]
+        tried = [path for path in near if not skips_all(path) and context.budget.allows(costs, path)]
         new = {path: context.val_loss(path=path) for path in sorted(tried)}
-        if not new or min(new.values()) >= min(losses.values()):
-            losses |= new
-            break
+        improves = min(new.values(), default=math.inf) < min(losses.values())
         losses |= new
         kept = sorted(losses, key=lambda path: losses[path])[:WIDTH]
     return ListedScores({path: -loss for path, loss in losses.items()})

@@ -1,6 +1,6 @@
 """Paths are scored by the validation loss that they have with the weights of the supernet, each alone.
 
-Single paths are evaluated with shared weights as in SPOS (arXiv 1904.00420, section 3.3): all paths of a small space.
+Single paths are evaluated with shared weights as in SPOS (arXiv 1904.00420): all paths of a small space.
 Of a large space a sample is evaluated, and a chain is fitted to its losses: a term for each candidate at each stage and
 one for every two neighbours, by ridge regression. The best path of the chain is then found exactly by dynamic
 programming, where LINAS (arXiv 2205.10358) searches a predictor by evolution.
@@ -15,9 +15,9 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from manticore.nas.choices import Choices
+from manticore.nas.choices import Choices, PathNames
 from manticore.nas.selection.base import SelectionContext, selectors
-from manticore.nas.selection.scores import ChainScores, ListedScores, PathNames, PathScores
+from manticore.nas.selection.scores import ChainScores, ListedScores, PathScores
 from manticore.nas.selection.trial_paths import paths_to_try
 from manticore.nas.supernet import Supernet
 

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from manticore.errors import ManticoreError
+from manticore.nas.choices import PathNames
 from manticore.nas.supernet import Supernet
 from manticore.utils.module_state import eval_mode
 
@@ -17,9 +18,6 @@ MAX_PATHS = 256
 
 TokenBatch = tuple[Tensor, Tensor | None]
 """Token ids (B, L) and their mask (B, L), 1 for tokens and 0 for padding; None: no padding."""
-
-PathNames = tuple[str, ...]
-"""A candidate for each stage."""
 
 
 @torch.no_grad()

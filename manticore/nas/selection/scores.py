@@ -14,18 +14,15 @@ from typing import Protocol
 
 from manticore.components.spec import SKIP
 from manticore.errors import ManticoreError
-from manticore.nas.choices import Choices
+from manticore.nas.choices import Choices, PathNames, skips_all
 from manticore.nas.cost import PathCosts
 from manticore.nas.selection.best_path import Partial, undominated
-from manticore.nas.selection.budget import Budget, Solver, best_path_within, solve_within
+from manticore.nas.selection.budget import Budget, Rows, Solver, best_path_within, solve_within
 from manticore.nas.stage_scores import StageScores
 from manticore.nas.supernet import Supernet
 
 MAX_RANKED = 1 << 16
 """Most paths that are ranked one by one for a report."""
-
-Rows = Sequence[Sequence[float]]
-PathNames = tuple[str, ...]
 
 
 class PathScores(Protocol):
@@ -110,16 +107,14 @@ class ChainScores:
                     )
                     for partial in frontier
                     for index in indices
-                    if self._together(choices, partial.choices, stage, index)
+                    if _agrees(choices, partial.choices, stage, index)
                     and (limit is None or partial.cost + prices[stage][index] <= limit)
                 ]
                 # Partial paths compete where the rest of the path costs and scores the same for them.
-                states = {_state(choices, partial.choices) for partial in extended}
-                frontier = [
-                    kept
-                    for state in sorted(states)
-                    for kept in undominated([part for part in extended if _state(choices, part.choices) == state])
-                ]
+                by_state: dict[tuple[int, ...], list[Partial]] = {}
+                for partial in extended:
+                    by_state.setdefault(_state(choices, partial.choices), []).append(partial)
+                frontier = [kept for state in sorted(by_state) for kept in undominated(by_state[state])]
             if not frontier:
                 raise ManticoreError(f"no path fits a budget of {limit:,.0f}")
             return max(frontier, key=lambda partial: partial.score).choices
@@ -129,10 +124,11 @@ class ChainScores:
     def _pair(self, stage: int, before: tuple[int, ...], index: int) -> float:
         return self.pairs[stage - 1][before[-1]][index] if before else 0.0
 
-    def _together(self, choices: Choices, before: tuple[int, ...], stage: int, index: int) -> bool:
-        """Whether a stage agrees with the first stage of its group, if that has been chosen."""
-        first = choices.rows[stage]
-        return first >= len(before) or before[first] == index
+
+def _agrees(choices: Choices, before: tuple[int, ...], stage: int, index: int) -> bool:
+    """Whether a stage agrees with the first stage of its group, if that has been chosen."""
+    first = choices.rows[stage]
+    return first >= len(before) or before[first] == index
 
 
 def _not_empty(scores: PathScores, rows: Rows, choices: Choices, best: Callable[[Rows], list[str]]) -> list[str]:
@@ -145,7 +141,7 @@ def _not_empty(scores: PathScores, rows: Rows, choices: Choices, best: Callable[
         best: finds the best path of all for such terms.
     """
     path = best(rows)
-    if set(path) != {SKIP}:
+    if not skips_all(path):
         return path
     # One decision after the other is kept from skipping; the best of all paths with a segment is among the solutions.
     skip, solutions = choices.candidates.index(SKIP), []
@@ -157,7 +153,7 @@ def _not_empty(scores: PathScores, rows: Rows, choices: Choices, best: Callable[
             path = best(forbidden)
         except ManticoreError:
             continue
-        if set(path) != {SKIP}:
+        if not skips_all(path):
             solutions.append(path)
     if not solutions:
         raise ManticoreError("no path but that which skips every stage is within the budget")
@@ -183,12 +179,12 @@ class ListedScores:
 
     def score(self, path: Sequence[str]) -> float:
         """The score of the path, or minus infinity."""
-        return self.values.get(tuple(path), float("-inf"))
+        return self.values.get(tuple(path), -math.inf)
 
     def best(self, supernet: Supernet, budget: Budget) -> list[str]:
         """By comparison of all of them; of equal ones the first."""
         costs = PathCosts(supernet, budget.length)
-        affordable = [path for path in self.values if set(path) != {SKIP} and budget.allows(costs, path)]
+        affordable = [path for path in self.values if not skips_all(path) and budget.allows(costs, path)]
         if not affordable:
             raise ManticoreError("no path that was scored is within the budget")
         best = max(affordable, key=lambda path: self.values[path])

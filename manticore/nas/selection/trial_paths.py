@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import random
 
-from manticore.components.spec import SKIP
 from manticore.errors import ManticoreError
+from manticore.nas.choices import PathNames, skips_all
 from manticore.nas.cost import PathCosts
 from manticore.nas.selection.budget import Budget
-from manticore.nas.selection.scores import PathNames
 from manticore.nas.supernet import Supernet
 
 MAX_PATHS = 64
@@ -26,17 +25,13 @@ def paths_to_try(net: Supernet, budget: Budget, rng: random.Random) -> list[Path
     choices, costs = net.choices, PathCosts(net, budget.length)
 
     def allowed(path: PathNames) -> bool:
-        return set(path) != {SKIP} and budget.allows(costs, path)
+        return not skips_all(path) and budget.allows(costs, path)
 
     if choices.count <= MAX_PATHS:
         paths = [path for path in choices.paths() if allowed(path)]
     else:
-        alone = [(name,) * choices.stages for name in net.components]
-        paths = [
-            path
-            for path in alone
-            if all(path[0] in choices.names(stage) for stage in range(choices.stages)) and allowed(path)
-        ]
+        alone = [(name,) * choices.stages for name in net.components if choices.has_alone(name)]
+        paths = list(filter(allowed, alone))
         for _ in range(TRIES * MAX_PATHS):
             path = tuple(choices.random_path(rng))
             if path not in paths and allowed(path):

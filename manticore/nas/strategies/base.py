@@ -105,6 +105,9 @@ class Strategy:
     relaxation: ClassVar[str | None] = None
     selector: ClassVar[str] = "largest-weight"
 
+    def check(self, net: Searchable) -> None:
+        """Raise ManticoreError if the strategy cannot search `net`, which may be on the meta device."""
+
     def step(self, search: Search, batches: dict[str, Batch]) -> dict[str, float]:
         """Update weights and alphas once. Returns the losses by name; `alpha_loss` marks a step of the alphas."""
         raise NotImplementedError

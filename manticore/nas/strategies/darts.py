@@ -19,6 +19,14 @@ class Darts(Strategy):
     def step(self, search: Search, batches: dict[str, Batch]) -> dict[str, float]:
         losses = {}
         if not search.warming_up:
-            losses["alpha_loss"] = search.alpha_step(batches["alphas"])
-        losses["loss"] = search.weight_step(batches["weights"])
+            losses["alpha_loss"] = self.update_alphas(search, batches)
+        losses["loss"] = self.update_weights(search, batches)
         return losses
+
+    def update_alphas(self, search: Search, batches: dict[str, Batch]) -> float:
+        """Update the alphas once. Returns the loss in nats."""
+        return search.alpha_step(batches["alphas"])
+
+    def update_weights(self, search: Search, batches: dict[str, Batch]) -> float:
+        """Update the weights once. Returns the loss in nats."""
+        return search.weight_step(batches["weights"])

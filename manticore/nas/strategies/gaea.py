@@ -1,4 +1,4 @@
-"""GAEA: exponentiated gradient on the mixing weights instead of Adam on the alphas (arXiv 2004.07802, section 3).
+"""GAEA: exponentiated gradient on the mixing weights instead of Adam on the alphas (arXiv 2004.07802).
 
     w  <-  w * exp(-eta grad_w L) / Z,   which is   alpha  <-  alpha - eta grad_w L   for w = softmax(alpha).
 

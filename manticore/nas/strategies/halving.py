@@ -1,4 +1,4 @@
-"""Successive halving of paths, whose winner keeps its training (arXiv 1502.07943, section 3).
+"""Successive halving of paths, whose winner keeps its training (arXiv 1502.07943).
 
 All paths are trained for a few steps, the better half by validation loss goes on, and so forth until one is left. The
 winner is the start of the fine-tuning: its weights, its optimizer and its position in the data are kept, so only the
@@ -16,8 +16,8 @@ from collections.abc import Sequence
 from typing import ClassVar
 
 from manticore.errors import ManticoreError
-from manticore.nas.choices import Choices
-from manticore.nas.selection.scores import ListedScores, PathNames, PathScores
+from manticore.nas.choices import Choices, PathNames
+from manticore.nas.selection.scores import ListedScores, PathScores
 from manticore.nas.strategies.base import strategies
 from manticore.nas.strategies.path_training import PathPlan, PathStrategy, PathTrainer
 

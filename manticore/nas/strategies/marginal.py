@@ -14,8 +14,8 @@ from collections.abc import Sequence
 from typing import ClassVar
 
 from manticore.errors import ManticoreError
-from manticore.nas.choices import Choices
-from manticore.nas.selection.scores import PathNames, PathScores, StageScoreTable
+from manticore.nas.choices import Choices, PathNames
+from manticore.nas.selection.scores import PathScores, StageScoreTable
 from manticore.nas.strategies.base import strategies
 from manticore.nas.strategies.path_training import PathPlan, PathStrategy, PathTrainer
 

@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import ClassVar, NamedTuple, Protocol
 
-from manticore.nas.choices import Choices
-from manticore.nas.selection.scores import PathNames, PathScores
+from manticore.nas.choices import Choices, PathNames
+from manticore.nas.selection.scores import PathScores
 from manticore.nas.strategies.base import Strategy
 
 

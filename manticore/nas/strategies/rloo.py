@@ -22,13 +22,9 @@ PATHS = 4
 class Rloo(Darts):
     """A policy step of the alphas on sampled paths, then a step of the weights."""
 
-    def step(self, search: Search, batches: dict[str, Batch]) -> dict[str, float]:
-        losses = {}
-        if not search.warming_up:
-            paths = [search.net.sample() for _ in range(PATHS)]
-            losses["alpha_loss"] = search.policy_step(batches["alphas"], paths, leave_one_out)
-        losses["loss"] = search.weight_step(batches["weights"])
-        return losses
+    def update_alphas(self, search: Search, batches: dict[str, Batch]) -> float:
+        paths = [search.net.sample() for _ in range(PATHS)]
+        return search.policy_step(batches["alphas"], paths, leave_one_out)
 
 
 def leave_one_out(losses_N: Tensor) -> Tensor:

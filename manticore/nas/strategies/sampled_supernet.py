@@ -7,12 +7,16 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import torch
 
+from manticore.errors import ManticoreError
 from manticore.nas.choices import Choices
 from manticore.nas.strategies.base import Batch, Search, Strategy, strategies
+
+if TYPE_CHECKING:
+    from manticore.nas.searchable import Searchable
 
 Paths = Sequence[Sequence[str] | None]
 """Paths of one step; None stands for the mixture."""
@@ -23,6 +27,12 @@ class SampledSupernet(Strategy):
 
     streams: ClassVar[dict[str, tuple[str, ...]]] = {"weights": ("train", "train_arch")}
     selector: ClassVar[str] = "evaluated"
+
+    def check(self, net: Searchable) -> None:
+        if not net.trains_single_paths:
+            raise ManticoreError(
+                f"strategy '{type(self).__name__}' trains single paths, which this topology cannot; use darts"
+            )
 
     def step(self, search: Search, batches: dict[str, Batch]) -> dict[str, float]:
         # Seeded by torch, whose random state is a part of every saved training state.
@@ -36,7 +46,7 @@ class SampledSupernet(Strategy):
 
 @strategies.register("uniform")
 class Uniform(SampledSupernet):
-    """One path, each choice drawn uniformly (SPOS, arXiv 1904.00420, section 3.2)."""
+    """One path, each choice drawn uniformly (SPOS, arXiv 1904.00420)."""
 
     def draw(self, choices: Choices, rng: random.Random) -> Paths:
         return [choices.random_path(rng)]
@@ -44,7 +54,7 @@ class Uniform(SampledSupernet):
 
 @strategies.register("fair")
 class Fair(SampledSupernet):
-    """K paths in which every candidate runs every stage once (FairNAS, arXiv 1907.01845, section 3.2)."""
+    """K paths in which every candidate runs every stage once (FairNAS, arXiv 1907.01845)."""
 
     def draw(self, choices: Choices, rng: random.Random) -> Paths:
         most = max(map(len, choices.allowed))
@@ -79,7 +89,7 @@ class FullLayout(SampledSupernet):
 
 @strategies.register("sandwich")
 class Sandwich(SampledSupernet):
-    """The mixture and two uniform paths (the sandwich rule of slimmable networks, arXiv 1903.05134, section 3.2)."""
+    """The mixture and two uniform paths (after the sandwich rule of slimmable networks, arXiv 1903.05134)."""
 
     def draw(self, choices: Choices, rng: random.Random) -> Paths:
         return [None, choices.random_path(rng), choices.random_path(rng)]

@@ -1,4 +1,4 @@
-"""SmoothDARTS with random perturbations (arXiv 2002.05283, eq. 4): weights are trained under noisy alphas.
+"""SmoothDARTS with random perturbations (arXiv 2002.05283): weights are trained under noisy alphas.
 
     weights minimize  L_train(w, alpha + delta),   delta ~ U(-eps, eps),   eps rising from 0 to `EPSILON`.
 
@@ -20,18 +20,15 @@ EPSILON = 0.3
 class SmoothDarts(Darts):
     """A step of the alphas, then a step of the weights with perturbed alphas."""
 
-    def step(self, search: Search, batches: dict[str, Batch]) -> dict[str, float]:
-        losses = {}
-        if not search.warming_up:
-            losses["alpha_loss"] = search.alpha_step(batches["alphas"])
+    def update_weights(self, search: Search, batches: dict[str, Batch]) -> float:
         alphas = search.net.alphas
         before = [alpha.detach().clone() for alpha in alphas]
         bound = EPSILON * search.net.progress
         with torch.no_grad():
             for alpha in alphas:
                 alpha.add_(torch.empty_like(alpha).uniform_(-bound, bound))
-        losses["loss"] = search.weight_step(batches["weights"])
+        loss = search.weight_step(batches["weights"])
         with torch.no_grad():
             for alpha, value in zip(alphas, before, strict=True):
                 alpha.copy_(value)
-        return losses
+        return loss

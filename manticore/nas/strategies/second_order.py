@@ -21,21 +21,20 @@ from manticore.nas.strategies.darts import Darts
 
 EPSILON = 0.01
 
+PASSES = 10
+"""Forward passes that an alpha step costs: gradients of the weights 3 and of both 3, of the alphas alone 2 and 2."""
+
 
 @strategies.register("darts-second-order")
 class SecondOrderDarts(Darts):
     """An alpha step by the unrolled gradient, then a weight step."""
 
-    def step(self, search: Search, batches: dict[str, Batch]) -> dict[str, float]:
-        losses = {}
-        if not search.warming_up:
-            loss, gradients = unrolled_gradient(search, batches["weights"], batches["alphas"])
-            for alpha, gradient in zip(search.net.alphas, gradients, strict=True):
-                alpha.grad = gradient
-            search.update_alphas(batches["alphas"], passes=10)
-            losses["alpha_loss"] = loss
-        losses["loss"] = search.weight_step(batches["weights"])
-        return losses
+    def update_alphas(self, search: Search, batches: dict[str, Batch]) -> float:
+        loss, gradients = unrolled_gradient(search, batches["weights"], batches["alphas"])
+        for alpha, gradient in zip(search.net.alphas, gradients, strict=True):
+            alpha.grad = gradient
+        search.update_alphas(batches["alphas"], passes=PASSES)
+        return loss
 
 
 def unrolled_gradient(search: Search, train: Batch, arch: Batch) -> tuple[float, list[Tensor]]:

@@ -25,7 +25,8 @@ from torch import Tensor
 
 from manticore.components.spec import SKIP
 from manticore.errors import ManticoreError
-from manticore.nas.selection.path_scores import PathNames, TokenBatch, predicted_mask
+from manticore.nas.choices import PathNames
+from manticore.nas.selection.path_scores import TokenBatch, predicted_mask
 from manticore.nas.space import SearchSpace
 from manticore.nas.stage_scores import StageScores
 from manticore.nas.strategies.base import Batch, TrainingFree, strategies
