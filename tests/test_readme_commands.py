@@ -47,7 +47,7 @@ TOY: dict[str, list[str]] = {
         *settings("align.tokens=2000", "baselines.random=false", "baselines.uniform=false"),
     ],
     "compare": [*STUDY, "--baselines", "components", "--budgets", "tokens"],
-    "transfer": STUDY,
+    "transfer": [*STUDY, *settings("study.baselines=[components]", "study.budgets=[tokens]")],
     "align": ["--tokens", "600", "--length", "64"],
     "finetune": ["--steps", "2", "--batch-size", "2"],
     "generate": ["--max-new-tokens", "4"],
@@ -55,15 +55,22 @@ TOY: dict[str, list[str]] = {
         *("vocabulary=300", "length=32", "steps=2", "batch_size=4", "passage=1000", "held_out=0.1"),
         *("size={width: 16, layers: 2, state_size: 4}", "run.device=cpu"),
     ),
-    "bench": ["--quick", "--repeats", "1", "--case", "conv"],
+    "bench": ["--seeds", "1"],
 }
 """Arguments that make a command small, by its name; of a search of text, by its task too."""
+
+SHORT = "@search.steps=24@search.warmup_steps=2@search.batch_size=4@finetune.batch_size=4"
+"""Settings that make a method of `bench strategies` small; eight paths need three steps each."""
 
 
 def small(command: list[str]) -> list[str]:
     """A command at toy size: one task instead of the six of MAD, few examples and few steps."""
     name = "search text" if command[0] == "search" and "text" in command else command[0]
-    return [*("mad-fuzzy-recall" if arg == "mad" else arg for arg in command), *TOY.get(name, [])]
+    args = ["mad-fuzzy-recall" if arg == "mad" else arg for arg in command]
+    if "--method" in args:
+        methods = args.index("--method") + 1
+        args[methods] = ",".join(method + SHORT for method in args[methods].split(","))
+    return [*args, *TOY.get(name, [])]
 
 
 def test_all_commands_run_in_their_order(

@@ -30,7 +30,7 @@ def make_tables(configs: Sequence[str], out: Path, workers: int, threads: int, c
         configs: names or paths of the recipes.
         out: the folder; new, or of earlier tables.
         workers: processes that run trials at once.
-        threads: number of CPU threads of each; 0: an equal share of the cores.
+        threads: number of CPU threads of each; 0: an equal share of torch's choice.
         console: where progress and results are printed.
 
     Raises ManticoreError, before anything is trained, if a recipe cannot be carried out.

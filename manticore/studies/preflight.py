@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import torch
 from rich.console import Console
 
 from manticore.components.spec import SKIP
@@ -49,7 +49,7 @@ def check_study_dir(out: Path, result_file: str) -> None:
 
 
 def make_scheduler(recipe: Recipe, out: Path, workers: int, console: Console) -> TrialScheduler:
-    """A scheduler that stores results in `out/trials` and divides the cores of the machine among its workers."""
+    """A scheduler that stores results in `out/trials` and divides torch's threads among its workers."""
     for op in recipe.space.ops:
         if workers > 1 and not op.importable:
             raise ManticoreError(
@@ -61,8 +61,8 @@ def make_scheduler(recipe: Recipe, out: Path, workers: int, console: Console) ->
 
 
 def divide_threads(options: RunOptions, workers: int) -> RunOptions:
-    """The options with an equal share of the machine's cores as threads, unless `threads` is set."""
-    return options if options.threads else replace(options, threads=max(1, (os.cpu_count() or 1) // workers))
+    """The options with an equal share of torch's threads, which OMP_NUM_THREADS limits, unless `threads` is set."""
+    return options if options.threads else replace(options, threads=max(1, torch.get_num_threads() // workers))
 
 
 def dry_run(recipe: Recipe, task: Task, hardware: Hardware) -> Experiment:
