@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate, pairwise
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -18,6 +19,7 @@ from manticore.alignment.token_alignment import OffsetTokenizer, align_texts
 from manticore.components import Component
 from manticore.components.context_length import check_context_length, component_context_length
 from manticore.errors import ManticoreError
+from manticore.tasks.dataset import pad_batch
 
 VAL_EVERY = 8
 """One passage in this many is kept for validation."""
@@ -224,14 +226,9 @@ def _batch(
 
 def _pad(sequences: Sequence[Sequence[int]], length: int) -> tuple[Tensor, Tensor]:
     """Token ids and mask (B, L): sequences cut to `length` and padded on the right with id 0."""
-    longest = min(length, max(map(len, sequences)))
-    ids_BL = torch.zeros(len(sequences), longest, dtype=torch.long)
-    mask_BL = torch.zeros_like(ids_BL)
-    for row, ids in enumerate(sequences):
-        kept = ids[:longest]
-        ids_BL[row, : len(kept)] = torch.tensor(kept, dtype=torch.long)
-        mask_BL[row, : len(kept)] = 1
-    return ids_BL, mask_BL
+    examples = [(np.asarray(ids[:length], dtype=np.int64), 0) for ids in sequences]
+    batch = pad_batch(examples, pad=0, per_token=False)
+    return batch["input_ids"], batch["attention_mask"]
 
 
 def _paired_shares(batches: Sequence[CalibrationBatch]) -> dict[str, float]:

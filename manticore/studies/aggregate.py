@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from statistics import fmean
 from typing import Any
 
+from manticore.nas.selection import log_weight
 from manticore.report.study.summary import conclusion
 from manticore.results.search import SplitScore
 from manticore.results.study import ArmResult, ExportedResult, GapIntervals, PathResult, SeedSearch, TaskResult
@@ -246,16 +247,29 @@ def correlation(
     """
     if len(scores) < 2 or not weights:
         return None
-    log_weights = []
-    for path in scores:
-        columns = [candidates.index(choice) for choice in path]
-        log_weights.append(fmean(log_weight(weights_SK, columns) for weights_SK in weights))
+    log_weights = mean_log_weights(list(scores), candidates, weights)
     return spearman_interval(log_weights, [metric.sort_key(score) for score in scores.values()])
 
 
-def log_weight(weights_SK: Sequence[Sequence[float]], columns: Sequence[int]) -> float:
-    """Log of the product of a path's mixing weights; `columns` are the indices of its candidates, stage by stage."""
-    return math.fsum(math.log(max(row[column], 1e-30)) for row, column in zip(weights_SK, columns, strict=True))
+def mean_log_weights(
+    paths: Iterable[Sequence[str]], candidates: Sequence[str], weights: Sequence[Sequence[Sequence[float]]]
+) -> list[float]:
+    """The log of each path's product of mixing weights, mean over the searches.
+
+    Args:
+        paths: the paths.
+        candidates: names of the columns of the weights.
+        weights: final mixing weights of each search, S x K.
+    """
+    means = []
+    for path in paths:
+        columns = [candidates.index(choice) for choice in path]
+        products = [
+            math.fsum(log_weight(row[column]) for row, column in zip(weights_SK, columns, strict=True))
+            for weights_SK in weights
+        ]
+        means.append(fmean(products))
+    return means
 
 
 def conclusions(tasks: Sequence[TaskResult], budget: str) -> tuple[str, ...]:

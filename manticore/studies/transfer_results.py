@@ -26,7 +26,7 @@ from manticore.results.transfer import (
     TrainingCost,
     TransferArm,
 )
-from manticore.studies.aggregate import by_seed, correlation, lead, log_weight, path_summary, regret
+from manticore.studies.aggregate import by_seed, correlation, lead, mean_log_weights, path_summary, regret
 from manticore.studies.scheduler import Results
 from manticore.studies.transfer import TaskStudy
 from manticore.tasks.task import Task
@@ -95,9 +95,7 @@ def path_log_weights(proxy: TaskStudy) -> list[float]:
     searches = [result["weights"] for result in proxy.results["hybrid"] if result["weights"]]
     if not searches:
         raise ManticoreError(f"the search on {proxy.task} diverged with every seed; try lower study.learning_rates")
-    candidates = proxy.study.space.candidates
-    columns = [[candidates.index(choice) for choice in path] for path in proxy.study.all_paths()]
-    return [fmean(log_weight(weights, path) for weights in searches) for path in columns]
+    return mean_log_weights(proxy.study.all_paths(), proxy.study.space.candidates, searches)
 
 
 def transfer_arms(paths: Sequence[PathScores], target: TaskStudy) -> tuple[TransferArm, ...]:
