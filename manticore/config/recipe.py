@@ -70,10 +70,11 @@ class Recipe(Checked):
         from manticore.nas.regularizers import regularizers
         from manticore.nas.relaxations import relaxations
         from manticore.nas.selection import selectors
-        from manticore.nas.strategies import PathStrategy, strategies
+        from manticore.nas.strategies import PathStrategy, build_strategy, strategies
 
         super().__post_init__()
         strategy = strategies[self.search.strategy]
+        build_strategy(self.search.strategy, self.search.strategy_options)  # raises what is wrong with them
         if issubclass(strategy, PathStrategy) and self.selection.selector != "auto":
             raise ManticoreError(
                 f"--strategy {self.search.strategy} trains and scores the paths itself; leave out selection.selector"
@@ -88,9 +89,12 @@ class Recipe(Checked):
         check_projector(self.space.projector, self.space.projector_options)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain data, fit for YAML."""
+        """Plain data, fit for YAML. Options that a strategy does not have are left out."""
         sections = {field.name: getattr(self, field.name) for field in fields(self)}
-        return {key: self.space.to_dict() if key == "space" else asdict(value) for key, value in sections.items()}
+        plain = {key: self.space.to_dict() if key == "space" else asdict(value) for key, value in sections.items()}
+        if not plain["search"]["strategy_options"]:
+            del plain["search"]["strategy_options"]
+        return plain
 
     def save(self, file: Path) -> None:
         """Write as YAML, atomically."""

@@ -10,7 +10,7 @@ from manticore.experiment.projectors import check_projectors
 from manticore.export.custom_code import check_exportable
 from manticore.nas.op_checks import check_ops
 from manticore.nas.selection import best_path_within
-from manticore.nas.strategies import PathStrategy, strategies
+from manticore.nas.strategies import PathStrategy, build_strategy
 from manticore.nas.supernet import Supernet
 
 
@@ -27,7 +27,7 @@ def check_experiment(exp: Experiment) -> None:
     options = exp.recipe.selection
     # The largest component itself is always within its own size, so this budget needs no check.
     limited = options.max_flops is not None or options.max_parameters not in (None, "largest_component")
-    strategy = strategies[exp.recipe.search.strategy]()
+    strategy = build_strategy(exp.recipe.search.strategy, exp.recipe.search.strategy_options)
     for base in [space.base] if space.base else space.names:
         net = _skeleton(exp, base)
         if isinstance(strategy, PathStrategy):

@@ -166,7 +166,8 @@ def stage_scores(exp: Experiment, search: PhaseResult[Supernet]) -> StageScores:
     if scores is None:
         scores = weight_scores(search.net.candidates, [tuple(map(tuple, search.net.weights().tolist()))])
     rule = scores.rule or "The path has the largest product of mixing weights"
-    return replace(scores, rule=f"{rule}{'' if path_budget(exp).unlimited else ', among the paths within the budget'}.")
+    rule = f"{rule}{'' if path_budget(exp).unlimited else ', among the paths within the budget'}."
+    return replace(scores, rule=rule, warnings=search.warnings)
 
 
 def _component_info(component: Component, space: SearchSpace) -> ComponentInfo:

@@ -22,7 +22,8 @@ from manticore.experiment.environment import setup_hardware
 from manticore.experiment.projectors import ProjectorFit
 from manticore.experiment.run_dir import RunDir
 from manticore.experiment.seeding import seed_of, seed_torch
-from manticore.nas.selection import PathScores
+from manticore.nas.choices import PathNames
+from manticore.nas.selection import Difference, PathScores
 from manticore.nas.space import SearchSpace
 from manticore.nas.stage_scores import StageScores
 from manticore.nas.supernet import Supernet
@@ -54,6 +55,8 @@ class PhaseResult(Generic[Net]):
         scores: its scores by split; only those that were computed.
         stage_scores: of a search that trains nothing, the scores that its alphas come from.
         path_scores: of a search, the scores of paths, once they are computed.
+        compare: of a search that evaluates paths, the difference of the validation losses of two of them.
+        warnings: of a search, what makes its choice doubtful, as sentences.
         finetune_steps: of such a search, the steps that the fine-tuning of the selected path ends at, those that it was
             trained for in the search included.
         kept_tokens: of such a search, the tokens that the selected path was trained on in it, which are not in `tokens`
@@ -68,6 +71,8 @@ class PhaseResult(Generic[Net]):
     scores: dict[str, Score] = field(default_factory=dict)
     stage_scores: StageScores | None = None
     path_scores: PathScores | None = None
+    compare: Callable[[PathNames, PathNames], Difference | None] | None = None
+    warnings: tuple[str, ...] = ()
     finetune_steps: int | None = None
     kept_tokens: int = 0
 

@@ -11,14 +11,18 @@ from manticore.experiment.budget import path_budget
 from manticore.experiment.experiment import Experiment, PhaseResult
 from manticore.experiment.phases import first_batches
 from manticore.experiment.projectors import base_of_projector_set, build_aligned_supernet, uses_closed_form
+from manticore.experiment.search_warnings import search_warnings
+from manticore.nas.choices import PathNames
 from manticore.nas.cost import flops, parameters
-from manticore.nas.selection import Budget, PathScores, SelectionContext, selectors
+from manticore.nas.selection import Budget, Difference, PathScores, SelectionContext, paired_difference, selectors
+from manticore.nas.selection.largest_weight import LARGEST_WEIGHT
 from manticore.nas.strategies import strategies
 from manticore.nas.strategies.zero_shot import ZeroShot, mean_stage_kl
 from manticore.nas.supernet import Supernet
 from manticore.results.search import HYBRID
 from manticore.training.batching import batch_to
 from manticore.training.scoring import Score
+from manticore.utils.console import info
 
 Phase = PhaseResult[Any]
 
@@ -66,15 +70,22 @@ def base_divergence(exp: Experiment, base: str) -> float:
 
 
 def select_path(exp: Experiment, search: PhaseResult[Supernet]) -> list[str]:
-    """The best path by its score within the budget. Raises ManticoreError if no path is within it."""
+    """The best path by its score within the budget, with a line for each reason to doubt the choice.
+
+    Raises ManticoreError if no path is within the budget.
+    """
     budget = path_budget(exp)
-    return score_paths(exp, search, budget).best(search.net, budget)
+    path = score_paths(exp, search, budget).best(search.net, budget)
+    search.warnings = search_warnings(exp, search, path, budget)
+    for warning in search.warnings:
+        info(exp.console, f"warning: {warning}")
+    return path
 
 
 def score_paths(exp: Experiment, search: PhaseResult[Supernet], budget: Budget) -> PathScores:
     """The scores of paths, computed once for a search: by its strategy, if that trains paths, or by the selector."""
     if search.path_scores is None:
-        search.path_scores = _scores_by_selector(exp, search.net, budget)
+        search.path_scores = _scores_by_selector(exp, search, budget)
     return search.path_scores
 
 
@@ -84,15 +95,44 @@ def selector_of(recipe: Recipe) -> str:
     return strategies[recipe.search.strategy].selector if name == "auto" else name
 
 
-def _scores_by_selector(exp: Experiment, supernet: Supernet, budget: Budget) -> PathScores:
-
-    def val_loss(**options: Any) -> float:
-        loss = exp.score(supernet, "val", **options).loss
-        return loss if math.isfinite(loss) else math.inf
-
+def _scores_by_selector(exp: Experiment, search: PhaseResult[Supernet], budget: Budget) -> PathScores:
+    name, validation = selector_of(exp.recipe), Validation(exp, search.net)
     rng = random.Random(exp.seed("selection"))
-    context = SelectionContext(budget, val_loss, rng)
-    return selectors[selector_of(exp.recipe)](supernet, context)
+    scores = selectors[name](search.net, SelectionContext(budget, validation.loss, rng, validation.difference))
+    if name != LARGEST_WEIGHT:
+        search.compare = validation.difference
+    return scores
+
+
+class Validation:
+    """Losses of a supernet on the validation split. A path is evaluated once.
+
+    Args:
+        exp: the run.
+        net: the supernet.
+    """
+
+    def __init__(self, exp: Experiment, net: Supernet) -> None:
+        self.exp, self.net = exp, net
+        self._scores: dict[PathNames, Score] = {}
+
+    def loss(self, **options: Any) -> float:
+        """The loss in nats with options of the supernet's forward pass; infinite if it is not a number."""
+        path = options.get("path")
+        score = self.exp.score(self.net, "val", **options) if path is None else self._score(tuple(path))
+        return score.loss if math.isfinite(score.loss) else math.inf
+
+    def difference(self, path: PathNames, rival: PathNames) -> Difference | None:
+        """The difference of the losses of two paths, paired over the examples."""
+        losses, rival_losses = (self._score(each).losses for each in (path, rival))
+        assert losses is not None
+        assert rival_losses is not None
+        return paired_difference(losses, rival_losses)
+
+    def _score(self, path: PathNames) -> Score:
+        if path not in self._scores:
+            self._scores[path] = self.exp.score(self.net, "val", path=path)
+        return self._scores[path]
 
 
 def val_score(exp: Experiment, phase: Phase) -> Score:

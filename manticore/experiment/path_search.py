@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
+import numpy as np
 import torch
 from rich.console import Console
 
@@ -27,7 +28,7 @@ from manticore.experiment.projectors import build_aligned_supernet, calibration_
 from manticore.experiment.seeding import seed_torch
 from manticore.nas.choices import PathNames
 from manticore.nas.discretize import discretize, load_path
-from manticore.nas.selection import Budget
+from manticore.nas.selection import Budget, Difference, paired_difference, runner_up
 from manticore.nas.selection.trial_paths import paths_to_try
 from manticore.nas.strategies.path_training import PathStrategy
 from manticore.nas.supernet import Supernet
@@ -61,13 +62,33 @@ class TrainedPath:
 
 
 @dataclass(frozen=True)
+class Comparison:
+    """The difference of the validation losses of two paths, `path` minus `rival`, after as many steps of training.
+
+    Attributes:
+        difference: in nats, paired over the examples; None where it is not known.
+    """
+
+    path: tuple[str, ...]
+    rival: tuple[str, ...]
+    steps: int
+    difference: Difference | None
+
+
+@dataclass(frozen=True)
 class TrainedPaths(ResultFile):
-    """The paths that a search has trained, in their order. A path that was trained further has several records."""
+    """The paths that a search has trained, in their order. A path that was trained further has several records.
+
+    Attributes:
+        records: of paths.
+        comparisons: of two paths, as the search has asked for them.
+    """
 
     FILE: ClassVar[str] = "paths.json"
     FORMAT: ClassVar[int] = 1
 
     records: tuple[TrainedPath, ...]
+    comparisons: tuple[Comparison, ...] = ()
 
     @property
     def last(self) -> dict[tuple[str, ...], TrainedPath]:
@@ -137,6 +158,8 @@ def search_paths(
     trainer = CheckpointedPathTrainer(exp, net, steps, streams)
     scores = strategy.search(net.choices, base, paths, max_search_steps(exp.recipe), trainer)
     path = tuple(scores.best(net, budget))
+    if (rival := runner_up(scores, net, budget, path)) is not None:
+        trainer.compare(path, rival)  # now, as long as the losses of the examples are there
     last = trainer.saved.last
     kept = last.pop(path, None) if strategy.keeps_training else None
     result = exp.finished("search", net)
@@ -149,7 +172,8 @@ def search_paths(
         seconds = time.monotonic() - started
         result = exp.keep("search", net, tokens, seconds, sum(record.steps for record in last.values()), flops)
     shutil.rmtree(trainer.folder, ignore_errors=True)
-    return replace(result, path_scores=scores, finetune_steps=steps, kept_tokens=0 if kept is None else kept.tokens)
+    kept_tokens = 0 if kept is None else kept.tokens
+    return replace(result, path_scores=scores, compare=trainer.compare, finetune_steps=steps, kept_tokens=kept_tokens)
 
 
 class CheckpointedPathTrainer:
@@ -174,9 +198,39 @@ class CheckpointedPathTrainer:
             if record.path == tuple(path) and (record.steps == steps or record.loss is None):
                 return math.inf if record.loss is None else record.loss
         record = self._train(tuple(path), steps)
-        self.saved = TrainedPaths((*self.saved.records, record))
-        self.saved.save(self.exp.run_dir.root)
+        self._save(replace(self.saved, records=(*self.saved.records, record)))
         return math.inf if record.loss is None else record.loss
+
+    def _save(self, saved: TrainedPaths) -> None:
+        self.saved = saved
+        saved.save(self.exp.run_dir.root)
+
+    def difference(self, path: PathNames, rival: PathNames, steps: int) -> Difference | None:
+        """The difference of two paths after `steps` steps in all; see `PathTrainer`."""
+        for known in self.saved.comparisons:
+            if (known.path, known.rival, known.steps) == (path, rival, steps):
+                return known.difference
+        files = [self._losses(each, steps) for each in (path, rival)]
+        value = paired_difference(*map(np.load, files)) if all(file.exists() for file in files) else None
+        comparison = Comparison(path, rival, steps, value)
+        self._save(replace(self.saved, comparisons=(*self.saved.comparisons, comparison)))
+        return value
+
+    def compare(self, path: PathNames, rival: PathNames) -> Difference | None:
+        """The difference of two paths, or else of the base with one and with the other at the stages where they differ.
+
+        None if these have not been trained for as many steps.
+        """
+        differ = [own != name for own, name in zip(path, rival, strict=True)]
+        single = [
+            tuple(name if is_other else self.net.base for name, is_other in zip(each, differ, strict=True))
+            for each in (path, rival)
+        ]
+        last = self.saved.last
+        for first, second in ((path, rival), (single[0], single[1])):
+            if first in last and second in last and last[first].steps == last[second].steps:
+                return self.difference(first, second, last[first].steps)
+        return None
 
     def _train(self, path: PathNames, steps: int) -> TrainedPath:
         exp, checkpoint = self.exp, self._checkpoint(path)
@@ -202,6 +256,9 @@ class CheckpointedPathTrainer:
                 info(exp.console, f"  {' · '.join(path)}: diverged within {steps} steps")
                 return TrainedPath(path, module.step_count, None, module.tokens, module.flops)
         score = exp.score(module.net.eval(), "val")
+        assert score.losses is not None
+        with atomic_write(self._losses(path, steps)) as part, part.open("wb") as file:
+            np.save(file, score.losses)
         info(exp.console, f"  {' · '.join(path)}: {steps} steps · validation {score.format()}, loss {score.loss:.3f}")
         loss = score.loss if math.isfinite(score.loss) else None
         return TrainedPath(path, steps, loss, module.tokens, module.flops)
@@ -228,9 +285,15 @@ class CheckpointedPathTrainer:
         return discretize(self.net, path, **self.exp.task.config_fields())
 
     def _checkpoint(self, path: Sequence[str]) -> Path:
-        """The checkpoint of a path, named by the indices of its candidates."""
-        code = "-".join(str(self.net.candidates.index(name)) for name in path)
-        return self.folder / "checkpoints" / f"path-{code}.ckpt"
+        return self.folder / "checkpoints" / f"path-{self._code(path)}.ckpt"
+
+    def _losses(self, path: Sequence[str], steps: int) -> Path:
+        """The losses of the examples of the validation split."""
+        return self.folder / "losses" / f"path-{self._code(path)}-{steps}.npy"
+
+    def _code(self, path: Sequence[str]) -> str:
+        """The indices of the candidates of a path, for the names of its files."""
+        return "-".join(str(self.net.candidates.index(name)) for name in path)
 
 
 def _read_checkpoint(file: Path) -> dict[str, Any]:

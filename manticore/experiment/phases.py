@@ -18,7 +18,7 @@ from manticore.experiment.experiment import Experiment, PhaseResult
 from manticore.experiment.path_search import search_paths
 from manticore.experiment.projectors import alignment_sequences, build_aligned_supernet, calibration_tokens
 from manticore.nas.discretize import discretize
-from manticore.nas.strategies import PathStrategy, TrainingFree, strategies
+from manticore.nas.strategies import PathStrategy, TrainingFree, build_strategy, strategies
 from manticore.nas.supernet import Supernet
 from manticore.training.batching import Batch, BatchSampler, batch_to
 from manticore.training.callbacks import AlphaRecord
@@ -91,7 +91,8 @@ def finish_search(supernet: Supernet) -> None:
 def run_search(exp: Experiment, base: str) -> PhaseResult[Supernet]:
     """Search: train the weights and alphas of a supernet as the strategy of the recipe says."""
     options = exp.recipe.search
-    strategy, relaxation = strategies[options.strategy](), searched_relaxation(exp.recipe)
+    strategy = build_strategy(options.strategy, options.strategy_options)
+    relaxation = searched_relaxation(exp.recipe)
     if isinstance(strategy, TrainingFree):
         return _score_candidates(exp, base, strategy, relaxation)
     if isinstance(strategy, PathStrategy):

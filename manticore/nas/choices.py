@@ -143,6 +143,15 @@ class Choices:
         chosen = [rng.choice(self.allowed[group[0]]) for group in self.decisions]
         return [self.candidates[index] for index in self.expand(chosen)]
 
+    def neighbours(self, path: Sequence[str]) -> list[PathNames]:
+        """The paths that differ from `path` in the choice of one group of stages."""
+        return [
+            tuple(name if stage in group else own for stage, own in enumerate(path))
+            for group in self.decisions
+            for name in self.names(group[0])
+            if name != path[group[0]]
+        ]
+
     def check(self, path: Sequence[str]) -> None:
         """Check that a path is one of this space. Raises UnknownName, or ManticoreError that says what differs."""
         for name in path:

@@ -24,6 +24,7 @@ class StageScores:
         spread_of: what `spread` is, as a phrase.
         threshold: the value that a donor's must be below to be chosen; None if there is none.
         rule: how the path was chosen, as a sentence.
+        warnings: what makes the choice doubtful, as sentences.
     """
 
     measure: str
@@ -35,6 +36,7 @@ class StageScores:
     spread_of: str = ""
     threshold: float | None = None
     rule: str = ""
+    warnings: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         for table in (self.values, self.spread or self.values):
@@ -50,6 +52,11 @@ LATE = 0.25
 """The last share of a search over which mixing weights are said to vary."""
 
 
+def late_records(weights_TSK: Sequence[Table]) -> Sequence[Table]:
+    """The mixing weights of the last quarter of the recorded steps, at least one."""
+    return weights_TSK[-max(1, round(LATE * len(weights_TSK))) :]
+
+
 def weight_scores(candidates: Sequence[str], weights_TSK: Sequence[Table]) -> StageScores:
     """The mixing weights at the end of a search, with their standard deviation over its last quarter.
 
@@ -57,8 +64,7 @@ def weight_scores(candidates: Sequence[str], weights_TSK: Sequence[Table]) -> St
         candidates: names of the columns.
         weights_TSK: mixing weights at each recorded step, at least one.
     """
-    final = weights_TSK[-1]
-    late = weights_TSK[-max(1, round(LATE * len(weights_TSK))) :]
+    final, late = weights_TSK[-1], late_records(weights_TSK)
     spread = None
     if len(late) > 1:
         spread = tuple(

@@ -15,7 +15,7 @@ from manticore.components.spec import SKIP
 from manticore.config.pretrain import PretrainRecipe
 from manticore.report.rendering import render
 from manticore.report.run.reading import Run
-from manticore.report.run.summary import component_sentences, sentences
+from manticore.report.run.summary import component_sentences, path_warnings, sentences
 from manticore.report.run.tables import comparison_table
 from manticore.report.table import Row, Table
 from manticore.report.usage import Usage, usage_of
@@ -52,7 +52,7 @@ def _search_card(run: Run, row: ModelRow, used: Sequence[str], title: str) -> st
         "search_card.md.j2",
         data=_search_data(run, row, title, used, usage),
         title=title,
-        sentences=sentences(run) if is_hybrid else component_sentences(run),
+        sentences=[*sentences(run), *path_warnings(result.stage_scores)] if is_hybrid else component_sentences(run),
         code=usage.code(result.task, result.example),
         run=run,
         is_hybrid=is_hybrid,

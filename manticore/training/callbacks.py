@@ -11,6 +11,7 @@ from typing import Any
 import lightning
 from rich.console import Console
 
+from manticore.nas.collapse import concentration
 from manticore.training.modules import TrainModule
 from manticore.training.search_module import SearchModule
 from manticore.utils.console import ProgressUpdate, info, progress_bar
@@ -40,7 +41,7 @@ class Checkpointer(lightning.Callback):
 
 
 class AlphaRecord(lightning.Callback):
-    """Append one JSON line per alpha step: step, tokens, candidates, alphas, mixing weights, losses.
+    """Append one JSON line per alpha step: step, tokens, candidates, alphas, mixing weights, losses, signs of collapse.
 
     When training resumes from a checkpoint, lines after the step of the checkpoint are dropped.
     """
@@ -59,13 +60,14 @@ class AlphaRecord(lightning.Callback):
         assert isinstance(module, SearchModule)
         if "alpha_loss" not in module.last_metrics:
             return
-        net = module.net
+        net, weights_SK = module.net, module.net.weights().detach().cpu()
         record = {
             "step": module.step_count,
             "tokens": module.tokens,
             "candidates": list(net.candidates),
             "alphas": net.alpha_table.cpu().tolist(),
-            "weights": net.weights().detach().cpu().tolist(),
+            "weights": weights_SK.tolist(),
+            **concentration(net.candidates, weights_SK),
             **module.last_metrics,
         }
         with self.file.open("a", encoding="utf-8") as out:

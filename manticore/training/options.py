@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, field
+from typing import Any, Literal
 
 from manticore.errors import ManticoreError
 from manticore.nas.options import AlphaOptions
@@ -63,6 +63,9 @@ class SearchOptions(Checked):
     model's predictions), halving or marginal (paths are trained by themselves, the first with a winner that keeps its
     training); darts-second-order, gaea, gdas, reinmax, drnas, sdarts, rloo (other gradients of the alphas); uniform,
     fair, full-layout, sandwich (supernets of sampled paths, whose paths are then evaluated)."""
+
+    strategy_options: dict[str, Any] = field(default_factory=dict)
+    """Options of the strategy, where it has some: of halving rounds, first_share and margin."""
 
     relaxation: str = "softmax"
     """How alphas become mixing weights: softmax, or a registered one."""

@@ -42,6 +42,7 @@ class Score:
         computed: a metric with a `compute` function, and its value.
         units: of each independent unit, a document or else an example, its share of the value: bits and bytes, or right
             answers and answers; (N, 2). None where the metric has a `compute` function.
+        losses: of each independent unit its cross-entropy in nats and the number of its scored labels; (N, 2).
     """
 
     loss: float
@@ -53,6 +54,7 @@ class Score:
     documents: list[tuple[float, int]] | None = field(default=None, compare=False, repr=False)
     computed: tuple[Metric, float] | None = None
     units: Floats | None = field(default=None, compare=False, repr=False)
+    losses: Floats | None = field(default=None, compare=False, repr=False)
 
     @property
     def metric(self) -> Metric:
@@ -100,6 +102,7 @@ class Score:
             "documents",
             "computed",
             "units",
+            "losses",
             *(() if self.bits_per_byte is None else ("accuracy",)),
         }
         record = {key: value for key, value in vars(self).items() if value is not None and key not in omitted}
@@ -148,7 +151,9 @@ def score(
             nats_N[indices] = nats.view(len(indices), -1).sum(-1, dtype=torch.float64).cpu().numpy()
             parts.append(_scored_answers(logits.argmax(-1), labels, indices))
     answers, all_labels, owners = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
-    result = _score(nats_N, answers, all_labels, owners, examples)
+    result = replace(
+        _score(nats_N, answers, all_labels, owners, examples), losses=_unit_losses(nats_N, owners, examples)
+    )
     if metric is None or metric.compute is None:
         return result
     return replace(result, computed=(metric, metric.compute(answers, all_labels)), units=None)
@@ -177,6 +182,13 @@ def _score(nats_N: Floats, answers: Integers, labels: Integers, owners: Integers
     std_error = clustered_std(right, owners, count)
     macro = macro_batch(answers, labels, owners, count)
     return Score(loss, accuracy, count, macro, std_error=std_error, units=answered)
+
+
+def _unit_losses(nats_N: Floats, owners: Integers, examples: Examples) -> Floats:
+    """Cross-entropy and number of labels of each document, or of each example where there are no documents, (N, 2)."""
+    counts_N = np.bincount(owners, minlength=len(examples))
+    groups = np.arange(len(examples)) if examples.groups is None else examples.groups
+    return np.stack([np.bincount(groups, nats_N), np.bincount(groups, counts_N)], 1, dtype=np.float64)
 
 
 def paired_lead(score: Score, rival: Score) -> Interval | None:

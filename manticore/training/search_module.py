@@ -12,17 +12,18 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from manticore.errors import ManticoreError
+from manticore.nas.collapse import ITERATIONS, SEQUENCES, is_check, largest_eigenvalue
 from manticore.nas.regularizers import regularizers
 from manticore.nas.relaxations import relaxations
 from manticore.nas.searchable import as_searchable, assign_alphas, likeliest_path
-from manticore.nas.strategies import PathStrategy, Strategy, TrainingFree, strategies
+from manticore.nas.strategies import PathStrategy, Strategy, TrainingFree, build_strategy
 from manticore.nas.supernet import Supernet
-from manticore.training.batching import Batch
-from manticore.training.modules import LoopOptions, LossFunction, TrainModule, Update
+from manticore.training.batching import Batch, micro_batches
+from manticore.training.modules import LoopOptions, LossFunction, TrainModule, Update, count_tokens
 from manticore.training.optimizers import cosine
 from manticore.training.options import SearchOptions
 from manticore.utils.fields import from_mapping
-from manticore.utils.module_state import trainable_only
+from manticore.utils.module_state import eval_mode, trainable_only
 
 
 class SearchModule(TrainModule):
@@ -70,7 +71,7 @@ class SearchModule(TrainModule):
         chosen = _search_options(options, settings)
         super().__init__(as_searchable(net), chosen.weights, steps, loop, loss=loss, phase=phase)
         self.options = chosen
-        self.strategy = _strategy(strategy or chosen.strategy)
+        self.strategy = _strategy(strategy or chosen.strategy, chosen.strategy_options)
         self.batch_size = chosen.batch_size
         self.streams = self.strategy.streams
         self._check_strategy()
@@ -213,7 +214,32 @@ class SearchModule(TrainModule):
             self._collect(batches["alphas"], self.strategy)
         else:
             self.last_metrics = self.strategy.step(self, batches)
+            self._check_curvature(batches)
         self.finish_step()
+
+    def _check_curvature(self, batches: Mapping[str, Batch]) -> None:
+        """At a few steps of a search with alphas, add the largest eigenvalue of their Hessian to the metrics."""
+        warmup = self.options.warmup_steps
+        if "alpha_loss" not in self.last_metrics or not is_check(self.step_count + 1 - warmup, self.steps - warmup):
+            return
+        batch, size = batches.get("alphas", batches["weights"]), self.loop.micro_batch_size
+        if isinstance(batch, Mapping) and "labels" in batch:
+            batch = next((part for part, _ in micro_batches(batch, min(SEQUENCES, size or SEQUENCES))), batch)
+
+        def gradient() -> Sequence[Tensor | None]:
+            with torch.autocast(self.device.type, enabled=False):
+                gradients: Sequence[Tensor | None] = torch.autograd.grad(
+                    self.loss(batch), self.net.alphas, allow_unused=True
+                )
+            return gradients
+
+        with eval_mode(self.net), trainable_only(self.net, self.net.alphas):
+            self.last_metrics["curvature"] = largest_eigenvalue(gradient, self.net.alphas)
+        self.count_passes(batch, 4 * ITERATIONS)  # two gradients of the alphas alone cost two passes each
+
+    def count_passes(self, batch: Batch, passes: int) -> None:
+        """Add forward passes over a batch whose tokens are counted elsewhere; see `Search.count_passes`."""
+        self.flops += passes * count_tokens(batch) * self.flop_counter.forward()
 
     def _collect(self, batch: Batch, strategy: TrainingFree) -> None:
         """Keep the batch; the last one that the strategy reads ends the training."""
@@ -233,10 +259,10 @@ def default_warmup(steps: int) -> int:
     return min(SearchOptions.warmup_steps, steps // 4)
 
 
-def _strategy(strategy: str | Strategy | type[Strategy]) -> Strategy:
-    """The strategy of a name, or of a class."""
+def _strategy(strategy: str | Strategy | type[Strategy], options: Mapping[str, Any]) -> Strategy:
+    """The strategy of a name, with options, or of a class."""
     if isinstance(strategy, str):
-        strategy = strategies[strategy]
+        return build_strategy(strategy, options)
     return strategy() if isinstance(strategy, type) else strategy
 
 

@@ -6,12 +6,15 @@ from manticore.nas.selection.best_path import best_path
 from manticore.nas.selection.budget import Budget, best_path_within
 from manticore.nas.selection.evaluated_paths import evaluated_paths
 from manticore.nas.selection.largest_weight import largest_weight, log_weight
+from manticore.nas.selection.paired import Difference, paired_difference, survivors
 from manticore.nas.selection.perturbation import perturbation
+from manticore.nas.selection.runner_up import runner_up
 from manticore.nas.selection.scores import ChainScores, ListedScores, PathScores, StageScoreTable
 
 __all__ = [
     "Budget",
     "ChainScores",
+    "Difference",
     "ListedScores",
     "PathScores",
     "SelectionContext",
@@ -23,6 +26,9 @@ __all__ = [
     "evaluated_paths",
     "largest_weight",
     "log_weight",
+    "paired_difference",
     "perturbation",
+    "runner_up",
     "selectors",
+    "survivors",
 ]

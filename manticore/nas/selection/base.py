@@ -6,10 +6,17 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from manticore.nas.choices import PathNames
 from manticore.nas.selection.budget import Budget
+from manticore.nas.selection.paired import Difference
 from manticore.nas.selection.scores import PathScores
 from manticore.nas.supernet import Supernet
 from manticore.utils.registry import Registry
+
+
+def unknown_difference(path: PathNames, rival: PathNames) -> Difference | None:
+    """The difference where losses have no parts: None."""
+    return None
 
 
 @dataclass(frozen=True)
@@ -21,11 +28,13 @@ class SelectionContext:
         val_loss: the supernet's loss on the validation split in nats, with options of its forward pass:
             `val_loss(weights=...)` for mixing weights (S, K), `val_loss(path=...)` for a path.
         rng: for selectors that draw paths; seeded by the run.
+        difference: of the validation losses of two paths, paired over the examples; None where it is not known.
     """
 
     budget: Budget
     val_loss: Callable[..., float]
     rng: random.Random
+    difference: Callable[[PathNames, PathNames], Difference | None] = unknown_difference
 
 
 Selector = Callable[[Supernet, SelectionContext], PathScores]

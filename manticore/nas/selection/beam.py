@@ -7,18 +7,20 @@ import math
 from manticore.nas.choices import PathNames, skips_all
 from manticore.nas.cost import PathCosts
 from manticore.nas.selection.base import SelectionContext, selectors
+from manticore.nas.selection.paired import survivors
 from manticore.nas.selection.scores import ListedScores, PathScores, StageScoreTable
 from manticore.nas.supernet import Supernet
 
 WIDTH = 4
-"""Number of paths that are kept after each round."""
+"""Number of paths that are kept after each round; up to half as many more for want of a clear difference."""
 
 
 @selectors.register("beam")
 def beam(supernet: Supernet, context: SelectionContext) -> PathScores:
     """Minus the validation loss of the paths that were tried: in each round the kept ones with one choice changed.
 
-    It ends when a round finds no better path.
+    A path is dropped only if it is clearly worse than the best one (see `paired.survivors`). It ends when a round finds
+    no better path.
     """
     choices, costs = supernet.choices, PathCosts(supernet, context.budget.length)
     alone = (supernet.base,) * choices.stages
@@ -28,21 +30,10 @@ def beam(supernet: Supernet, context: SelectionContext) -> PathScores:
         start = tuple(zeros.best(supernet, context.budget))
     losses, kept, improves = {start: context.val_loss(path=start)}, [start], True
     while improves:
-        near = {path for each in kept for path in _neighbours(supernet, each)} - losses.keys()
+        near = {path for each in kept for path in choices.neighbours(each)} - losses.keys()
         tried = [path for path in near if not skips_all(path) and context.budget.allows(costs, path)]
         new = {path: context.val_loss(path=path) for path in sorted(tried)}
         improves = min(new.values(), default=math.inf) < min(losses.values())
         losses |= new
-        kept = sorted(losses, key=lambda path: losses[path])[:WIDTH]
+        kept = survivors(sorted(losses, key=lambda path: losses[path])[: 2 * WIDTH], WIDTH, context.difference)
     return ListedScores({path: -loss for path, loss in losses.items()})
-
-
-def _neighbours(supernet: Supernet, path: PathNames) -> list[PathNames]:
-    """The paths that differ from `path` in the choice of one group of stages."""
-    choices = supernet.choices
-    return [
-        tuple(name if stage in group else own for stage, own in enumerate(path))
-        for group in choices.decisions
-        for name in choices.names(group[0])
-        if name != path[group[0]]
-    ]

@@ -1,6 +1,6 @@
 """Strategies: how a search updates alphas and weights, or which paths it trains. One paper per file."""
 
-from manticore.nas.strategies.base import Search, Strategy, TrainingFree, strategies
+from manticore.nas.strategies.base import Search, Strategy, TrainingFree, build_strategy, strategies
 from manticore.nas.strategies.darts import Darts
 from manticore.nas.strategies.gaea import Gaea
 from manticore.nas.strategies.halving import Halving
@@ -37,5 +37,6 @@ __all__ = [
     "TrainingFree",
     "Uniform",
     "ZeroShot",
+    "build_strategy",
     "strategies",
 ]

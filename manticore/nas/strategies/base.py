@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, ClassVar, Protocol
+from dataclasses import is_dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from torch import Tensor, nn
 from torch.optim import Adam, Optimizer
 
+from manticore.errors import ManticoreError
 from manticore.nas.options import AlphaOptions
 from manticore.nas.regularizers import Regularizer
 from manticore.nas.stage_scores import StageScores
+from manticore.utils.fields import from_mapping
 from manticore.utils.registry import Registry
 
 if TYPE_CHECKING:
@@ -89,9 +92,15 @@ class Search(Protocol):
         """
         ...
 
+    def count_passes(self, batch: Batch, passes: int) -> None:
+        """Add `passes` forward passes over a batch to the operations that the search counts; no tokens."""
+        ...
+
 
 class Strategy:
     """How a search updates weights and alphas. It has no state: a resumed search creates a new one (law 7).
+
+    A strategy that is a frozen dataclass, `Checked`, has its fields as options (`search.strategy_options`).
 
     Attributes:
         streams: by name of each stream of batches that `step` reads, the task's splits that it is drawn from.
@@ -156,3 +165,17 @@ class TrainingFree(Strategy):
 
 
 strategies: Registry[type[Strategy]] = Registry("strategy")
+
+
+def build_strategy(name: str, options: Mapping[str, Any] | None = None) -> Strategy:
+    """The strategy of a name. Its options are the fields of its class, if that is a dataclass.
+
+    Raises UnknownName for a name or an option that does not exist, and ManticoreError for an option out of range.
+    """
+    kind = strategies[name]
+    if not is_dataclass(kind):
+        if options:
+            raise ManticoreError(f"strategy '{name}' has no options; drop search.strategy_options")
+        return kind()
+    strategy: Strategy = from_mapping(kind, options or {}, f"option of strategy '{name}'")
+    return strategy

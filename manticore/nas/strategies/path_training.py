@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from typing import ClassVar, NamedTuple, Protocol
 
 from manticore.nas.choices import Choices, PathNames
+from manticore.nas.selection.paired import Difference
 from manticore.nas.selection.scores import PathScores
 from manticore.nas.strategies.base import Strategy
 
@@ -22,6 +23,13 @@ class PathTrainer(Protocol):
         """The validation loss of a path in nats after `steps` training steps in all; earlier steps are kept.
 
         Infinite if the training diverged.
+        """
+        ...
+
+    def difference(self, path: PathNames, rival: PathNames, steps: int) -> Difference | None:
+        """The difference of the validation losses of two paths after `steps` steps in all, paired over the examples.
+
+        Both were trained for so many steps. None where it is not known, as for a path that diverged.
         """
         ...
 

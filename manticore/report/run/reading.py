@@ -33,12 +33,14 @@ class Alphas:
         steps: the T recorded steps.
         weights: mixing weights, (T, S, K).
         alphas: the alphas, (T, S, K); empty in a record that has none.
+        curvatures: largest eigenvalue of the Hessian of the alphas at each step where it was computed.
     """
 
     candidates: tuple[str, ...]
     steps: tuple[float, ...]
     weights: tuple[tuple[tuple[float, ...], ...], ...]
     alphas: tuple[tuple[tuple[float, ...], ...], ...] = ()
+    curvatures: tuple[float, ...] = ()
 
     @property
     def late(self) -> bool:
@@ -162,12 +164,15 @@ def read_alphas(file: Path, stages: int) -> Alphas | None:
     if not file.is_file():
         return None
     lines = [line for line in file.read_text(encoding="utf-8").splitlines() if line.strip()]
+    curvatures: dict[float, float] = {}
     records: dict[float, Any] = {}  # a resumed search repeats steps; the later record of a step counts
     for number, line in enumerate(lines, start=1):
         try:
             record = json.loads(line)
             tables = [tuple(tuple(map(float, row)) for row in record.get(key, ())) for key in ("weights", "alphas")]
             records[float(record["step"])] = tables
+            if "curvature" in record:
+                curvatures[float(record["step"])] = float(record["curvature"])
             candidates = tuple(map(str, record["candidates"]))
         except (ValueError, KeyError, TypeError):
             if number == len(lines):
@@ -179,7 +184,7 @@ def read_alphas(file: Path, stages: int) -> Alphas | None:
     weights, alphas = (tuple(records[step][table] for step in steps) for table in (0, 1))
     if any(len(rows) != stages or any(len(row) != len(candidates) for row in rows) for rows in weights):
         raise BadFile(file, f"mixing weights that are not {stages} stages x {len(candidates)} candidates")
-    return Alphas(candidates, steps, weights, alphas)
+    return Alphas(candidates, steps, weights, alphas, tuple(curvatures[step] for step in sorted(curvatures)))
 
 
 def add_logs(folder: Path, result: SearchResult, architecture: Architecture) -> Run:

@@ -136,7 +136,13 @@ def stage_scores_caption(scores: StageScores) -> str:
     text = f"{scores.measure[:1].upper()}{scores.measure[1:]} of each candidate at each stage{unit}; {better}."
     text += f" Margins: {scores.spread_of}." if scores.spread is not None else ""
     text += f" {scores.rule}" if scores.rule else ""
-    return text + (f" That mean, the dashed line, is {scores.threshold:.3g}." if scores.threshold is not None else "")
+    text += f" That mean, the dashed line, is {scores.threshold:.3g}." if scores.threshold is not None else ""
+    return " ".join([text, *path_warnings(scores)])
+
+
+def path_warnings(scores: StageScores | None) -> list[str]:
+    """What makes the choice of the path doubtful, as sentences."""
+    return [] if scores is None else [f"Warning: {warning}." for warning in scores.warnings]
 
 
 def discretization(soft: str, discrete: str, change: str, tuned: str) -> str:

@@ -1,0 +1,86 @@
+"""Paired differences of validation losses: two paths on the same examples, and which paths they leave in a search.
+
+The losses of two paths on one example vary together, so their difference has a smaller standard error than either. That
+of seeds and of the order of the batches is not in it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from manticore.nas.choices import PathNames
+from manticore.utils.statistics import ratio_std_error
+
+MARGIN = 2.0
+"""Standard errors by which a path must be worse than the best before it is dropped."""
+
+MOST_KEPT = 0.75
+"""Largest share of the paths that go on for want of a clear difference."""
+
+Losses = NDArray[Any]
+"""Of each independent unit of a split, an example or a document, its cross-entropy in nats and its labels, (N, 2)."""
+
+
+@dataclass(frozen=True)
+class Difference:
+    """How much larger the loss of one path is than that of another, in nats per label.
+
+    Attributes:
+        mean: the difference; negative where the first path is better.
+        std_error: its standard error over the units.
+    """
+
+    mean: float
+    std_error: float
+
+    @property
+    def is_noise(self) -> bool:
+        """Whether the difference is within its standard error."""
+        return abs(self.mean) <= self.std_error
+
+
+def paired_difference(losses: Losses, rival: Losses) -> Difference | None:
+    """The difference of two paths; None for fewer than two units, and for units that are not the same."""
+    if losses.shape != rival.shape or not np.array_equal(losses[:, 1], rival[:, 1]):
+        return None
+    scored = losses[:, 1] > 0
+    ahead, sizes = (losses - rival)[scored, 0], losses[scored, 1]
+    if len(sizes) < 2 or not np.isfinite(ahead).all():
+        return None
+    total = float(sizes.sum())
+    mean = math.fsum(ahead) / total
+    return Difference(mean, ratio_std_error(ahead - mean * sizes, total, len(sizes)))
+
+
+def survivors(
+    ranked: Sequence[PathNames],
+    count: int,
+    difference: Callable[[PathNames, PathNames], Difference | None],
+    margin: float = MARGIN,
+) -> list[PathNames]:
+    """The paths that go on: the first `count`, and those behind them that are not clearly worse than the first.
+
+    A path is clearly worse if its difference to the first exceeds `margin` standard errors, or is not known. At most
+    `MOST_KEPT` of all go on, or `count` if that is more (racing, Maron and Moore, 1994).
+
+    Args:
+        ranked: paths by rising loss.
+        count: how many go on in any case.
+        difference: of the losses of two paths.
+        margin: in standard errors; 0 drops every path behind the first `count`.
+    """
+    most = max(count, int(MOST_KEPT * len(ranked)))
+    kept = list(ranked[:count])
+    for path in ranked[count:]:
+        if len(kept) >= most:
+            break
+        gap = difference(path, ranked[0])
+        if gap is not None and gap.mean < margin * gap.std_error:
+            kept.append(path)
+    return kept
