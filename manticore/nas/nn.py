@@ -10,6 +10,7 @@ length, D width, K candidates.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -17,6 +18,7 @@ from torch import Tensor, nn
 
 from manticore.errors import ManticoreError, UnknownName
 from manticore.modeling.projectors import build_projector
+from manticore.nas.grouped import rows_of, run_grouped
 from manticore.nas.mixed_op import weighted_sum
 from manticore.nas.projectors import check_projector
 from manticore.nas.relaxations import RelaxationContext, random_source, relaxations
@@ -81,6 +83,7 @@ class MixedOp(nn.Module):
         self.progress = 0.0
         self._weights: Tensor | None = None
         self._choice: str | None = None
+        self._choices: Tensor | None = None
 
     @property
     def candidates(self) -> tuple[str, ...]:
@@ -102,27 +105,41 @@ class MixedOp(nn.Module):
         context = RelaxationContext(self.temperature, self.progress, generator)
         return self.relax(self.alpha[None], context)[0]
 
-    def use(self, weights: Tensor | None = None, choice: str | None = None) -> None:
+    def use(self, weights: Tensor | None = None, choice: str | None = None, choices: Tensor | None = None) -> None:
         """Fix what the next calls compute; without arguments they read the alphas again.
 
         Args:
             weights: mixing weights, (K,), or (B, K) for one set a sequence.
             choice: the only candidate that runs.
+            choices: index of the candidate of each sequence, (B,). Arguments of a call that are tensors of B rows are
+                split as its first one is.
         """
         if choice is not None and choice not in self.ops:
             raise UnknownName("candidate", choice, self.ops)
-        self._weights, self._choice = weights, choice
+        self._weights, self._choice, self._choices = weights, choice, choices
 
     def forward(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         choice = self.candidates[0] if self.alpha is None else self._choice
         if choice is not None:
             return _first(self.ops[choice](x, *args, **kwargs))
+        if self._choices is not None:
+            choices_B = self._choices.repeat(len(x) // len(self._choices))
+            return run_grouped(choices_B, partial(self._run_rows, (x, *args), kwargs))
         weights = self._weights
         if weights is None:
             weights = self.weights(random_source(x.device) if self.training else None)
         outputs = {name: _first(op(x, *args, **kwargs)) for name, op in self.ops.items()}
         _check_shapes(outputs)
         return weighted_sum(list(zip(weights.unbind(-1), outputs.values(), strict=True)))
+
+    def _run_rows(self, args: Sequence[Any], kwargs: Mapping[str, Any], index: int, rows: Tensor | None) -> Tensor:
+        """The output of a candidate for some sequences of the batch."""
+
+        def select(value: Any) -> Any:
+            return rows_of(value, rows) if isinstance(value, Tensor) and value.shape[:1] == args[0].shape[:1] else value
+
+        op = self.ops[self.candidates[index]]
+        return _first(op(*map(select, args), **{key: select(value) for key, value in kwargs.items()}))
 
     def discretize(self, choice: str | None = None) -> str:
         """Keep one candidate, in place: the others and the alphas are removed from the model and its state.

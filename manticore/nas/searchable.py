@@ -26,7 +26,8 @@ from manticore.nas.supernet import Supernet
 class Searchable(Protocol):
     """A network with S stages, each of which mixes up to K candidates.
 
-    Its forward pass takes `weights`, mixing weights (S, K), or `path`, the only candidates that run, as options.
+    Its forward pass has the options `weights`, mixing weights (S, K); `path`, the only candidates that run; and
+    `paths`, the index of the candidate of each sequence at each stage (B, S).
 
     Attributes:
         relax: the map from alphas to mixing weights.
@@ -199,16 +200,23 @@ class MixedOpModel(nn.Module):
         return (self.weights().clamp_min(1e-30).log() * self.one_hot(path)).sum()
 
     @contextmanager
-    def use(self, weights: Tensor | None = None, path: Sequence[str] | None = None) -> Iterator[nn.Module]:
+    def use(
+        self, weights: Tensor | None = None, path: Sequence[str] | None = None, paths: Tensor | None = None
+    ) -> Iterator[nn.Module]:
         """Fix what the MixedOps compute while the context is open; yields the model.
 
         Args:
             weights: mixing weights, (S, K), or (B, S, K) for one set a sequence. Default: read from the alphas, once.
             path: the only candidates that run.
+            paths: a path for each sequence, as indices of candidates, (B, S).
 
         Raises ManticoreError if the path does not fit.
         """
-        if path is not None:
+        if paths is not None:
+            for op, choices_B in zip(self.mixed_ops, paths.unbind(1), strict=True):
+                names = [self._candidates[index] for index in choices_B.tolist()]
+                op.use(choices=torch.tensor([op.candidates.index(name) for name in names], device=paths.device))
+        elif path is not None:
             check_path(self._layers, path)
             for op, choice in zip(self.mixed_ops, path, strict=True):
                 op.use(choice=choice)
@@ -225,9 +233,14 @@ class MixedOpModel(nn.Module):
                 op.use()
 
     def forward(
-        self, *args: Any, weights: Tensor | None = None, path: Sequence[str] | None = None, **kwargs: Any
+        self,
+        *args: Any,
+        weights: Tensor | None = None,
+        path: Sequence[str] | None = None,
+        paths: Tensor | None = None,
+        **kwargs: Any,
     ) -> Any:
-        with self.use(weights, path) as model:
+        with self.use(weights, path, paths) as model:
             return model(*args, **kwargs)
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from copy import deepcopy
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -25,6 +26,7 @@ from manticore.modeling.segments import Context, Embedding, submodule_or_identit
 from manticore.modeling.wiring import build_wiring
 from manticore.nas.architecture import Architecture
 from manticore.nas.choices import Choices
+from manticore.nas.grouped import context_of_rows, rows_of, run_grouped
 from manticore.nas.mixed_op import pad_logits, weighted_sum
 from manticore.nas.op_modules import build_module, register_ops
 from manticore.nas.relaxations import RelaxationContext, random_source, relaxations
@@ -249,6 +251,7 @@ class Supernet(nn.Module):
         attention_mask: Tensor | None = None,
         weights: Tensor | None = None,
         path: Sequence[str] | None = None,
+        paths: Tensor | None = None,
     ) -> Tensor:
         """Logits of the mixture: (B, L, V) for `lm`, else what the head computes, such as (B, labels).
 
@@ -257,22 +260,27 @@ class Supernet(nn.Module):
             attention_mask: (B, L), 1 for tokens, 0 for padding.
             weights: mixing weights, (S, K), or (B, S, K), one set for each sequence. Default: those of the alphas.
             path: run only these branches, as the discrete hybrid would.
+            paths: a path for each sequence, as indices of candidates, (B, S); of an example with several sequences, one
+                for the example. Not in the hub topology.
 
         Raises ManticoreError for a path with a candidate that a stage does not have, for a path or weights of another
-        number of stages or candidates, and if both are given.
+        number of stages or candidates, and if two of them are given.
         """
-        self._check_options(weights, path)
-        if path is None and weights is None:
+        self._check_options(weights, path, paths)
+        if path is None and weights is None and paths is None:
             weights = self.weights(random_source(self.alpha.device) if self.training else None)
         keep_mask = self.head_spec.kind == "lm" or not self._causal(path)
         mask = attention_mask if keep_mask else needed_mask(attention_mask)
         position_ids = build_position_ids(mask, 0, input_ids.shape[1], input_ids.device)
         context = Context(mask, position_ids, {name: table(position_ids) for name, table in self.positions.items()})
-        shells = self.topology.shell_weights(self, weights, path)
+        shells = [(self.base, None)] if paths is not None else self.topology.shell_weights(self, weights, path)
         h_BLD = weighted_sum([(w, self._embed(name, input_ids, context)) for name, w in shells])
         for stage, branches in enumerate(self.stages):
             assert isinstance(branches, nn.ModuleDict)
-            if path is not None:
+            if paths is not None:
+                choices_B = paths[:, stage].repeat(len(input_ids) // len(paths))
+                h_BLD = run_grouped(choices_B, partial(self._run_rows, stage, h_BLD, context))
+            elif path is not None:
                 h_BLD = self.branch(stage, path[stage])(h_BLD, context)
             else:
                 assert weights is not None
@@ -285,8 +293,18 @@ class Supernet(nn.Module):
             h_BLD = HEADS[self.head_spec.kind].select_states(h_BLD, attention_mask)
         return weighted_sum(pad_logits([(w, self._logits(name, h_BLD, length)) for name, w in shells]))
 
-    def _check_options(self, weights: Tensor | None, path: Sequence[str] | None) -> None:
-        """Raises ManticoreError if weights or a path are not of this supernet."""
+    def _run_rows(self, stage: int, h_BLD: Tensor, context: Context, index: int, rows: Tensor | None) -> Tensor:
+        """The output of a candidate for some sequences of the batch."""
+        branch = self.branch(stage, self.candidates[index])
+        out: Tensor = branch(rows_of(h_BLD, rows), context_of_rows(context, rows))
+        return out
+
+    def _check_options(self, weights: Tensor | None, path: Sequence[str] | None, paths: Tensor | None = None) -> None:
+        """Raises ManticoreError if weights or paths are not of this supernet."""
+        if paths is not None:
+            self._check_paths(paths)
+            if path is not None or weights is not None:
+                raise ManticoreError("paths, path and weights all say what runs; give one of them")
         if path is not None and weights is not None:
             raise ManticoreError("path and weights both say what runs; give one of them")
         if path is not None and len(path) != self.space.stages:
@@ -297,6 +315,16 @@ class Supernet(nn.Module):
                 f"mixing weights have the shape ({stages}, {candidates}), or (B, {stages}, {candidates}), not "
                 f"{tuple(weights.shape)}"
             )
+
+    def _check_paths(self, paths: Tensor) -> None:
+        """Raises ManticoreError if a path for each sequence cannot run, or is none of this supernet."""
+        if not self.trains_single_paths:
+            raise ManticoreError(f"in the {self.space.topology} topology a path does not run alone")
+        if paths.dim() != 2 or paths.shape[1] != self.space.stages:
+            raise ManticoreError(f"paths have the shape (B, {self.space.stages}), not {tuple(paths.shape)}")
+        for stage, allowed in enumerate(self.choices.allowed):
+            if not set(paths[:, stage].tolist()) <= set(allowed):
+                raise ManticoreError(f"paths name a candidate that stage {stage + 1} does not have")
 
     def _causal(self, path: Sequence[str] | None) -> bool:
         """Whether all ops that a forward pass runs are causal."""

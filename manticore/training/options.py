@@ -60,9 +60,10 @@ class SearchOptions(Checked):
     strategy: str = "darts"
     """Search strategy: darts (weights and alphas alternate, on disjoint splits), simultaneous (both on one split, as in
     the paper), zero-shot (no training: stages of aligned language models are ranked by how much they change the base
-    model's predictions), halving or marginal (paths are trained by themselves, the first with a winner that keeps its
-    training); darts-second-order, gaea, gdas, reinmax, drnas, sdarts, rloo (other gradients of the alphas); uniform,
-    fair, full-layout, sandwich (supernets of sampled paths, whose paths are then evaluated)."""
+    model's predictions), halving or marginal (paths are trained by themselves, the first with a winner that keeps
+    its training); darts-second-order, gaea, gdas, reinmax, drnas, sdarts, sdarts-adversarial, rloo (other gradients
+    of the alphas); uniform, fair, full-layout, per-example, sandwich (supernets of sampled paths, whose paths are
+    then evaluated)."""
 
     strategy_options: dict[str, Any] = field(default_factory=dict)
     """Options of the strategy, where it has some: of halving rounds, first_share and margin."""
@@ -92,7 +93,8 @@ class SearchOptions(Checked):
     path learns to work by itself. Residual topology with a bilevel strategy only."""
 
     regularizer: str = "entropy"
-    """Term in the alphas' loss, which entropy_weight and entropy_schedule scale."""
+    """Term in the alphas' loss, which entropy_weight and entropy_schedule scale: entropy or polarization (L1 distances
+    between the mixing weights), or a registered one."""
 
     temperature: PositiveFloat = 1.0
     """Temperature of the softmax; a lower one makes the alphas act faster."""

@@ -25,6 +25,9 @@ from manticore.training.options import SearchOptions
 from manticore.utils.fields import from_mapping
 from manticore.utils.module_state import eval_mode, trainable_only
 
+PATHS = "paths"
+"""Key of a batch that has a path for each example, as indices of candidates, (B, S)."""
+
 
 class SearchModule(TrainModule):
     """Trains the weights and the alphas of a network as a strategy says.
@@ -137,6 +140,23 @@ class SearchModule(TrainModule):
         if paths is None:
             paths = [self.net.sample() if self.samples_paths else None]
         return self._weight_step(batch, paths)
+
+    def example_step(self, batch: Batch, paths_BS: Tensor) -> float:
+        """One optimizer step on the weights, each example through its own path. Returns the loss."""
+        return self._weight_step({**batch, PATHS: paths_BS})
+
+    def loss(self, batch: Batch, **options: object) -> Tensor:
+        """See `TrainModule.loss`; a batch with a path for each example goes through these."""
+        return super().loss(batch, **({PATHS: batch[PATHS]} if _has_paths(batch) else options))
+
+    def _count(self, batch: Batch, passes: int, paths: Sequence[Sequence[str] | None] = (None,)) -> None:
+        if not _has_paths(batch):
+            super()._count(batch, passes, paths)
+            return
+        names = [[self.net.candidates[index] for index in path] for path in batch[PATHS].tolist()]
+        tokens = count_tokens(batch)
+        self.tokens += tokens
+        self.flops += passes * tokens * sum(map(self.flop_counter.forward, names)) / len(names)
 
     def alpha_step(self, batch: Batch) -> float:
         """One optimizer step on the alphas; the weights get no gradient. Returns the loss."""
@@ -252,6 +272,11 @@ class SearchModule(TrainModule):
         if isinstance(self.strategy, TrainingFree) and self._batches:
             assign_alphas(self.net, self.strategy.alphas(self.net, self._batches).to(self.device))
             self._batches = []
+
+
+def _has_paths(batch: Any) -> bool:
+    """Whether a batch has a path for each example."""
+    return isinstance(batch, Mapping) and PATHS in batch
 
 
 def default_warmup(steps: int) -> int:

@@ -6,15 +6,17 @@ from manticore.nas.strategies.gaea import Gaea
 from manticore.nas.strategies.halving import Halving
 from manticore.nas.strategies.marginal import Marginal
 from manticore.nas.strategies.path_training import PathStrategy, PathTrainer
+from manticore.nas.strategies.per_example import PerExample
 from manticore.nas.strategies.rloo import Rloo
 from manticore.nas.strategies.sampled_relaxations import DrNas, Gdas, ReinMax
 from manticore.nas.strategies.sampled_supernet import Fair, FullLayout, SampledSupernet, Sandwich, Uniform
-from manticore.nas.strategies.sdarts import SmoothDarts
+from manticore.nas.strategies.sdarts import AdversarialDarts, SmoothDarts
 from manticore.nas.strategies.second_order import SecondOrderDarts
 from manticore.nas.strategies.single_level import Simultaneous
 from manticore.nas.strategies.zero_shot import ZeroShot
 
 __all__ = [
+    "AdversarialDarts",
     "Darts",
     "DrNas",
     "Fair",
@@ -25,6 +27,7 @@ __all__ = [
     "Marginal",
     "PathStrategy",
     "PathTrainer",
+    "PerExample",
     "ReinMax",
     "Rloo",
     "SampledSupernet",

@@ -47,6 +47,13 @@ class Search(Protocol):
         """
         ...
 
+    def example_step(self, batch: Batch, paths_BS: Tensor) -> float:
+        """Update the weights; each example of the batch goes through its own path.
+
+        `paths_BS` has the indices of the candidates of each example's path.
+        """
+        ...
+
     def alpha_step(self, batch: Batch) -> float:
         """Update the alphas by the loss and the regularizer; the weights get no gradient."""
         ...

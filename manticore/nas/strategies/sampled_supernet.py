@@ -22,6 +22,11 @@ Paths = Sequence[Sequence[str] | None]
 """Paths of one step; None stands for the mixture."""
 
 
+def step_source() -> random.Random:
+    """A source of random paths for one step, seeded by torch, whose random state is part of every training state."""
+    return random.Random(int(torch.randint(2**31, ())))
+
+
 class SampledSupernet(Strategy):
     """Trains paths of a supernet, drawn anew for every step; the gradients of the paths of a step are averaged."""
 
@@ -35,9 +40,8 @@ class SampledSupernet(Strategy):
             )
 
     def step(self, search: Search, batches: dict[str, Batch]) -> dict[str, float]:
-        # Seeded by torch, whose random state is a part of every saved training state.
-        rng = random.Random(int(torch.randint(2**31, ())))
-        return {"loss": search.weight_step(batches["weights"], paths=self.draw(search.net.choices, rng))}
+        paths = self.draw(search.net.choices, step_source())
+        return {"loss": search.weight_step(batches["weights"], paths=paths)}
 
     def draw(self, choices: Choices, rng: random.Random) -> Paths:
         """The paths of one step."""

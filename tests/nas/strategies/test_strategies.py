@@ -34,6 +34,11 @@ class RecordingSearch:
                 self.net.choices.check(path)
         return self.record("weights", batch)
 
+    def example_step(self, batch: Batch, paths_BS: torch.Tensor) -> float:
+        for path in paths_BS.tolist():
+            self.net.choices.check([self.net.choices.candidates[index] for index in path])
+        return self.record("weights", batch)
+
     def alpha_step(self, batch: Batch) -> float:
         return self.record("alphas", batch)
 
@@ -41,7 +46,7 @@ class RecordingSearch:
         return self.record("both", batch)
 
 
-BATCHES = {"weights": {"labels": torch.tensor(1)}, "alphas": {"labels": torch.tensor(2)}}
+BATCHES = {"weights": {"labels": torch.tensor([1])}, "alphas": {"labels": torch.tensor([2])}}
 
 
 def test_darts_alternates_alpha_and_weight_steps_on_two_splits() -> None:

@@ -1,0 +1,33 @@
+"""A supernet of sampled paths with a path of its own for each example of a batch (ViT-ResNAS, arXiv 2109.00642).
+
+    L = 1 / N  sum_i L(x_i, z_i),   z_i drawn uniformly for every example i.
+
+In one step as many paths are trained as there are examples, so the gradient depends less on which paths were drawn than
+with one path for the batch. At each stage the examples of one candidate run together, so a step costs as many
+operations as that of one path, in smaller pieces. Modules that compute statistics over a batch would see those pieces.
+"""
+
+from __future__ import annotations
+
+import random
+
+import torch
+
+from manticore.nas.choices import Choices
+from manticore.nas.strategies.base import Batch, Search, strategies
+from manticore.nas.strategies.sampled_supernet import Paths, SampledSupernet, step_source
+
+
+@strategies.register("per-example")
+class PerExample(SampledSupernet):
+    """A path for each example, each choice drawn uniformly."""
+
+    def step(self, search: Search, batches: dict[str, Batch]) -> dict[str, float]:
+        batch, choices = batches["weights"], search.net.choices
+        rng, labels = step_source(), batch["labels"]
+        paths = [path for _ in range(len(labels)) for path in self.draw(choices, rng)]
+        chosen = [[choices.candidates.index(name) for name in path or ()] for path in paths]
+        return {"loss": search.example_step(batch, torch.tensor(chosen, device=labels.device))}
+
+    def draw(self, choices: Choices, rng: random.Random) -> Paths:
+        return [choices.random_path(rng)]
