@@ -48,6 +48,33 @@ class EntropyPenalty:
         return self.weight * (entropy_S * shares_S).sum()
 
 
+@regularizers.register("polarization")
+@dataclass(frozen=True)
+class PolarizationPenalty:
+    """`weight * sum_s schedule_s(progress) P(w_s)`, with `P(w) = 1 - sum_(j < k) |w_j - w_k| / (K - 1)`.
+
+    P is 1 at uniform and 0 at one-hot, and pushes every pair of unequal weights apart with the same strength, where the
+    slope of the entropy vanishes near uniform and grows without bound near one-hot. For two candidates it is the
+    polarization term `t |w|_1 - |w - mean(w)|_1` of Zhuang et al. (NeurIPS 2020), whose first part is constant on the
+    simplex, up to scale. For more candidates that term leaves two weights above the mean as they are, so all pairs are
+    taken here.
+    """
+
+    weight: float
+    schedule: str
+
+    def __call__(self, weights_SK: Tensor, progress: float) -> Tensor:
+        spread_S = polarization(weights_SK)
+        shares_S = spread_S.new_tensor(entropy_schedule(len(spread_S), progress, self.schedule))
+        return self.weight * (spread_S * shares_S).sum()
+
+
+def polarization(weights_SK: Tensor) -> Tensor:
+    """`1 - sum_(j < k) |w_j - w_k| / (K - 1)` of the mixing weights of each stage, (S,)."""
+    pairs_SKK = (weights_SK[..., None] - weights_SK[..., None, :]).abs()
+    return 1 - pairs_SKK.sum((-2, -1)) / (2 * (weights_SK.shape[-1] - 1))
+
+
 def entropy(weights_SK: Tensor) -> Tensor:
     """Entropy of the mixing weights of each stage, (S,), divided by log K: 1 at uniform, 0 at one-hot.
 
