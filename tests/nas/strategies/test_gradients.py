@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections import Counter
 from itertools import product
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -13,9 +14,10 @@ from torch import Tensor, nn
 
 from manticore.nas.choices import Choices
 from manticore.nas.relaxations import RelaxationContext, relaxations
-from manticore.nas.strategies import Fair, FullLayout, Sandwich, Uniform
+from manticore.nas.strategies import Fair, FullLayout, Sandwich, Uniform, strategies
 from manticore.nas.strategies.gaea import ExponentiatedGradient
 from manticore.nas.strategies.rloo import leave_one_out
+from manticore.nas.strategies.sdarts import ASCENTS, EPSILON
 from manticore.nas.strategies.second_order import unrolled_gradient
 
 
@@ -132,6 +134,57 @@ def test_rloo_is_unbiased() -> None:
         (gradient,) = torch.autograd.grad(surrogate, alpha)
         mean += p[pair[0]] * p[pair[1]] * gradient
     torch.testing.assert_close(mean, expected)
+
+
+class OfAlphas:
+    """A search whose loss is a function of the alphas alone."""
+
+    def __init__(self, loss: Any, alpha: Tensor) -> None:
+        self.alpha, self.of, self.counted = nn.Parameter(alpha), loss, 0
+        self.net: Any = SimpleNamespace(alphas=[self.alpha], progress=0.5)
+        self.seen: list[Tensor] = []
+
+    def loss(self, batch: Any) -> Any:
+        return self.of(self.alpha)
+
+    def weight_step(self, batch: Any) -> float:
+        self.seen.append(self.alpha.detach().clone())
+        return 0.0
+
+    def count_passes(self, batch: Any, passes: int) -> None:
+        self.counted += passes
+
+
+def test_an_adversarial_perturbation_makes_the_loss_largest_within_the_bound() -> None:
+    slope, start = torch.tensor([[1.0, -2.0, 0.5]]), torch.tensor([[0.3, 0.1, -0.2]])
+    search: Any = OfAlphas(lambda alpha: (alpha * slope).sum(), start.clone())
+    torch.manual_seed(0)
+    strategies["sdarts-adversarial"]().update_weights(search, {"weights": {}})
+    bound = EPSILON * 0.5
+    torch.testing.assert_close(search.seen[0], start + bound * slope.sign())
+    assert torch.equal(search.alpha.detach(), start), "the alphas are put back"
+    assert search.counted == 2 * ASCENTS + 2
+
+    # The largest value inside of the bound is approached up to a step; outside of it, the border is the best.
+    peak = torch.tensor([[0.1, -0.05, 9.0]])
+    search = OfAlphas(lambda alpha: -(alpha - start - peak).square().sum(), start.clone())
+    strategies["sdarts-adversarial"]().update_weights(search, {"weights": {}})
+    torch.testing.assert_close(
+        search.seen[0] - start, torch.tensor([[0.1, -0.05, bound]]), rtol=0, atol=2 * bound / ASCENTS
+    )
+
+    # At the largest value itself no perturbation is larger.
+    search = OfAlphas(lambda alpha: -(alpha - start).square().sum(), start.clone())
+    strategies["sdarts-adversarial"]().update_weights(search, {"weights": {}})
+    assert torch.equal(search.seen[0], start)
+
+
+def test_a_random_perturbation_is_within_the_bound() -> None:
+    search: Any = OfAlphas(None, torch.zeros(4, 5))
+    torch.manual_seed(0)
+    strategies["sdarts"]().update_weights(search, {"weights": {}})
+    assert 0 < search.seen[0].abs().min() < search.seen[0].abs().max() <= EPSILON * 0.5
+    assert not search.counted
 
 
 CHOICES = Choices.of(["a", "b", "c"], 4, {2: ["a", "c"]}, [[3, 4]])
