@@ -156,7 +156,7 @@ class Result:
     @cached_property
     def alphas(self) -> AlphaHistory:
         """The alphas over the steps of the search, (T, S, K). A search without training has one record, of step 0."""
-        return self._history("alphas", lambda net: net.alpha)
+        return self._history("alphas", lambda net: net.alpha_table)
 
     @cached_property
     def weights(self) -> AlphaHistory:

@@ -26,6 +26,7 @@ from manticore.nas.choices import PathNames
 from manticore.nas.selection import Difference, PathScores
 from manticore.nas.space import SearchSpace
 from manticore.nas.stage_scores import StageScores
+from manticore.nas.strategies import build_strategy
 from manticore.nas.supernet import Supernet
 from manticore.tasks.catalog import load_task
 from manticore.tasks.dataset import concat
@@ -186,6 +187,8 @@ class Experiment:
         candidates = [base] if alone else None
         net = Supernet(parts, self.space, base, self.task.head_spec, relaxation, candidates)
         net.temperature = self.recipe.search.temperature
+        if not alone:
+            build_strategy(self.recipe.search.strategy, self.recipe.search.strategy_options).prepare(net)
         return net
 
     def skeleton(self, base: str, alone: bool = False) -> Supernet:

@@ -21,12 +21,13 @@ from manticore.modeling.projectors import Bypass, Linear
 from manticore.modeling.segments import Context
 
 Term = tuple[Tensor | None, Tensor]
-"""A weight and a value (B, ..., d). The weight is a scalar, or (B,), one for each sequence; None for a single term."""
+"""A weight and a value (B, ..., d). The weight is a scalar, or (B,), one for each sequence, or (1, 1, d), one for each
+feature; None for a single term."""
 
 
 def spread(weight: Tensor, value: Tensor) -> Tensor:
-    """A weight that is a scalar or (B,), so that it broadcasts over a value (B, ...)."""
-    return weight.view(-1, *[1] * (value.dim() - 1)) if weight.dim() else weight
+    """A weight, so that it broadcasts over a value (B, ...)."""
+    return weight.view(-1, *[1] * (value.dim() - 1)) if weight.dim() == 1 else weight
 
 
 def weighted_sum(terms: Sequence[Term]) -> Tensor:

@@ -271,7 +271,8 @@ def alphas(model: nn.Module) -> list[nn.Parameter]:
     optimizer = torch.optim.Adam(mc.alphas(model), lr=0.1, betas=(0.5, 0.999))
     """
     parts = [part for part in model.modules() if isinstance(part, MixedOp | Supernet)]
-    return list(dict.fromkeys(part.alpha for part in parts if part.alpha is not None))
+    tables = [table for part in parts for table in (part.alpha, getattr(part, "group_alpha", None))]
+    return list(dict.fromkeys(table for table in tables if table is not None))
 
 
 def weights(model: nn.Module) -> list[nn.Parameter]:

@@ -66,6 +66,7 @@ class Supernet(nn.Module):
         choices: which candidates each stage has, and which stages share their choice. A stage has branches of its own
             candidates alone.
         alpha: (S, K). Stages that share their choice read the row of their first one.
+        group_alpha: (G, S, K), one table for each group of features of the stream; None: `alpha` is read for all.
     """
 
     def __init__(
@@ -102,6 +103,7 @@ class Supernet(nn.Module):
             for stage in range(space.stages)
         )
         self.alpha = nn.Parameter(torch.zeros(space.stages, len(self.candidates)))
+        self.group_alpha: nn.Parameter | None = None
         mask_SK = [[index in allowed for index in range(len(self.candidates))] for allowed in self.choices.allowed]
         self.mask: Tensor | None
         self.register_buffer("mask", torch.tensor(mask_SK) if self.choices.masked else None, persistent=False)
@@ -167,12 +169,25 @@ class Supernet(nn.Module):
     @property
     def alphas(self) -> list[nn.Parameter]:
         """The parameters that the mixing weights are computed from; see `Searchable`."""
-        return [self.alpha]
+        return [self.alpha if self.group_alpha is None else self.group_alpha]
+
+    def split_alphas(self, groups: int) -> None:
+        """Give each of G groups of neighbouring features of the stream alphas of its own, at first those of `alpha`.
+
+        `weights` is then the mean over the groups, and `alpha` is trained no more. Raises ManticoreError for more
+        groups than features, and for a topology without a base, where a mixing weight is a gate of all features.
+        """
+        if not self.topology.has_base:
+            raise ManticoreError(f"in the {self.space.topology} topology all features share a mixing weight")
+        if groups > self.stream:
+            raise ManticoreError(f"a stream of {self.stream} features cannot have {groups} groups")
+        self.group_alpha = nn.Parameter(self.alpha.detach().expand(groups, -1, -1).clone())
+        self.alpha.requires_grad_(False)
 
     @property
     def alpha_table(self) -> Tensor:
         """The values of the alphas that each stage reads, (S, K), 0 for a candidate that a stage does not have."""
-        alpha_SK = self.alpha.detach()
+        alpha_SK = self.alpha.detach() if self.group_alpha is None else self.group_alpha.detach().mean(0)
         alpha_SK = alpha_SK if self.mask is None else alpha_SK.masked_fill(~self.mask, 0)
         return alpha_SK[list(self.choices.rows)] if self.choices.shared else alpha_SK
 
@@ -202,16 +217,39 @@ class Supernet(nn.Module):
 
         `generator` is the source of randomness of a random relaxation; None reads the weights without randomness.
         Candidates that a stage does not have get 0: the relaxation reads a very negative alpha for them, and what it
-        leaves them in spite of that is taken away. Stages that share their choice have equal rows.
+        leaves them in spite of that is taken away. Stages that share their choice have equal rows. With groups of
+        features it is the mean over them.
         """
+        if self.group_alpha is not None:
+            return self.group_weights(generator).mean(0)
+        return self._relaxed(self.alpha, self.mask, generator)
+
+    def group_weights(self, generator: torch.Generator | None = None) -> Tensor:
+        """Mixing weights of each group of features, (G, S, K); see `weights`."""
+        assert self.group_alpha is not None
+        groups, stages, count = self.group_alpha.shape
+        mask = None if self.mask is None else self.mask.repeat(groups, 1)
+        rows = self._relaxed(self.group_alpha.flatten(0, 1), mask, generator, shared=False)
+        weights_GSK = rows.view(groups, stages, count)
+        return weights_GSK[:, list(self.choices.rows)] if self.choices.shared else weights_GSK
+
+    def _relaxed(
+        self, alpha_SK: Tensor, mask: Tensor | None, generator: torch.Generator | None, shared: bool = True
+    ) -> Tensor:
         context = RelaxationContext(self.temperature, self.progress, generator)
-        if self.mask is None:
-            weights_SK = self.relax(self.alpha, context)
+        if mask is None:
+            weights_SK = self.relax(alpha_SK, context)
         else:
-            weights_SK = self.relax(self.alpha.masked_fill(~self.mask, EXCLUDED), context).masked_fill(~self.mask, 0)
+            weights_SK = self.relax(alpha_SK.masked_fill(~mask, EXCLUDED), context).masked_fill(~mask, 0)
             # Masked again, and last: the gradient of an entropy is infinite at 0, and must not reach the division.
-            weights_SK = (weights_SK / weights_SK.sum(-1, keepdim=True)).masked_fill(~self.mask, 0)
-        return weights_SK[list(self.choices.rows)] if self.choices.shared else weights_SK
+            weights_SK = (weights_SK / weights_SK.sum(-1, keepdim=True)).masked_fill(~mask, 0)
+        return weights_SK[list(self.choices.rows)] if shared and self.choices.shared else weights_SK
+
+    def _feature_weights(self, generator: torch.Generator | None) -> Tensor:
+        """Mixing weights of each feature of the stream, (1, 1, D, S, K)."""
+        weights_GSK = self.group_weights(generator)
+        group_D = torch.arange(self.stream, device=weights_GSK.device) * len(weights_GSK) // self.stream
+        return weights_GSK[group_D][None, None]
 
     def sample(self) -> list[str]:
         """A path drawn from the mixing weights, one decision after the other."""
@@ -237,7 +275,7 @@ class Supernet(nn.Module):
         if self.choices.shared:
             groups = {row: group for group in self.choices.decisions for row in group}
             alphas_SK = torch.stack([alphas_SK[list(groups[row])].mean(0) for row in range(len(alphas_SK))])
-        self.alpha.copy_(alphas_SK)
+        self.alphas[0].copy_(alphas_SK)  # of all groups, if there are some
 
     def one_hot(self, path: Sequence[str]) -> Tensor:
         """The mixing weights (S, K) of a single path. Raises ManticoreError if it is not one of this supernet."""
@@ -268,7 +306,8 @@ class Supernet(nn.Module):
         """
         self._check_options(weights, path, paths)
         if path is None and weights is None and paths is None:
-            weights = self.weights(random_source(self.alpha.device) if self.training else None)
+            source = random_source(self.alpha.device) if self.training else None
+            weights = self.weights(source) if self.group_alpha is None else self._feature_weights(source)
         keep_mask = self.head_spec.kind == "lm" or not self._causal(path)
         mask = attention_mask if keep_mask else needed_mask(attention_mask)
         position_ids = build_position_ids(mask, 0, input_ids.shape[1], input_ids.device)

@@ -120,7 +120,8 @@ def soft(exp: Experiment, config: ArmConfig) -> TrainedModel:
         if options.init != "components":
             return supernet
         mixture = build_aligned_supernet(exp, supernet.base, exp.recipe.search.relaxation, "search")
-        mixture.load_state_dict({"alpha": supernet.alpha}, strict=False)
+        state = supernet.state_dict()
+        mixture.load_state_dict({key: state[key] for key in ("alpha", "group_alpha") if key in state}, strict=False)
         return mixture
 
     def build_module(mixture: Supernet) -> TrainModule:

@@ -78,6 +78,7 @@ class SearchModule(TrainModule):
         self.batch_size = chosen.batch_size
         self.streams = self.strategy.streams
         self._check_strategy()
+        self.strategy.prepare(self.net)
         self._apply_options()
         self.regularizer = self.strategy.regularizer(
             regularizers[chosen.regularizer](chosen.entropy_weight, chosen.entropy_schedule)

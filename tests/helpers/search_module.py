@@ -8,6 +8,7 @@ from typing import Any
 
 import lightning
 import numpy as np
+import pytest
 import torch
 from rich.console import Console
 from torch import Tensor
@@ -15,6 +16,7 @@ from transformers import GPT2Config, GPT2LMHeadModel
 
 from manticore.components import load
 from manticore.components.spec import ComponentSpec
+from manticore.errors import ManticoreError
 from manticore.nas.options import AlphaOptions
 from manticore.nas.space import SearchSpace
 from manticore.nas.strategies import Strategy, strategies
@@ -83,6 +85,14 @@ def module(
     chosen = strategies[strategy] if isinstance(strategy, str) else strategy
     search = SearchOptions(steps=STEPS, warmup_steps=STEPS // 4, **settings)
     return kind(supernet if supernet is not None else net(), chosen(), search, loop or LoopOptions(log_every=2))
+
+
+def skip_if_refused(strategy: type[Strategy], searched: Any) -> None:
+    """Skip the test if the strategy says in one line that it cannot search this network."""
+    try:
+        strategy().check(searched)
+    except ManticoreError as error:
+        pytest.skip(str(error))
 
 
 class ByHand(SearchModule):

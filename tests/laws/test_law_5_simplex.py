@@ -15,11 +15,11 @@ from torch import Tensor
 
 from manticore.nas.regularizers import entropy, entropy_schedule
 from manticore.nas.relaxations import RelaxationContext, relaxations
-from manticore.nas.strategies import PathStrategy, Rloo, SampledSupernet, Strategy, TrainingFree, strategies
+from manticore.nas.strategies import PathStrategy, SampledSupernet, Strategy, TrainingFree, strategies
 from manticore.training.callbacks import AlphaRecord
 from tests.helpers.composed_strategy import RELAXATION, Composed, noisy_softmax
 from tests.helpers.ops import CONV, EMA, OPS
-from tests.helpers.search_module import STEPS, batch, module, net, train
+from tests.helpers.search_module import STEPS, batch, module, net, skip_if_refused, train
 
 
 def on_the_simplex(weights_SK: Tensor) -> bool:
@@ -37,8 +37,7 @@ def test_weights_are_on_the_simplex_after_every_alpha_step(
     strategy: str, topology: str, skip: bool, tmp_path: Path
 ) -> None:
     supernet = net(strategies[strategy].relaxation or "softmax", topology=topology, skip=skip)
-    if strategy == "rloo" and not supernet.trains_single_paths:
-        pytest.skip("paths of the hub do not run alone")
+    skip_if_refused(strategies[strategy], supernet)
     train(module(strategy, supernet), tmp_path / "checkpoints", [AlphaRecord(tmp_path / "alphas.jsonl")])
     records = [json.loads(line) for line in (tmp_path / "alphas.jsonl").read_text().splitlines()]
     assert [record["step"] for record in records] == list(range(STEPS // 4 + 1, STEPS + 1))
@@ -65,13 +64,14 @@ SPACES = {
         pytest.param(strategy, space, id=f"{strategy.__name__}, {name}")
         for strategy in (*map(strategies.__getitem__, WITH_ALPHAS), Composed)
         for name, space in SPACES.items()
-        if strategy not in (Composed, Rloo) or "topology" not in space  # paths of the hub do not run alone
+        if strategy is not Composed or "topology" not in space  # paths of the hub do not run alone
     ],
 )
 def test_where_stages_differ_or_share_their_choice(
     strategy: type[Strategy], space: dict[str, Any], tmp_path: Path, noisy: list[Tensor]
 ) -> None:
     supernet = net(strategy.relaxation or "softmax", **space)
+    skip_if_refused(strategy, supernet)
     train(module(strategy, supernet), tmp_path / "checkpoints", [AlphaRecord(tmp_path / "alphas.jsonl")])
     records = [json.loads(line) for line in (tmp_path / "alphas.jsonl").read_text().splitlines()]
     assert records[0]["alphas"] != records[-1]["alphas"]

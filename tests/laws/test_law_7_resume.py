@@ -25,7 +25,7 @@ from manticore.training.search_module import SearchModule
 from tests.helpers.cli import pico_search
 from tests.helpers.composed_strategy import RELAXATION, Composed, noisy_softmax
 from tests.helpers.ops import CONV, EMA, OPS
-from tests.helpers.search_module import STEPS, module, net, train
+from tests.helpers.search_module import STEPS, module, net, skip_if_refused, train
 from tests.helpers.toy_task import NAME, QUICK, which_end
 
 pytestmark = pytest.mark.e2e
@@ -107,7 +107,9 @@ def test_a_resumed_search_equals_an_uninterrupted_one(
     strategy: type[Strategy], stop: int, space: dict[str, Any], tmp_path: Path
 ) -> None:
     def run(folder: str, *callbacks: lightning.Callback) -> SearchModule:
-        searching = module(strategy, net(strategy.relaxation or "softmax", dropout=0.2, **space))
+        supernet = net(strategy.relaxation or "softmax", dropout=0.2, **space)
+        skip_if_refused(strategy, supernet)
+        searching = module(strategy, supernet)
         record = AlphaRecord(tmp_path / folder / "alphas.jsonl")
         torch.manual_seed(11)
         return train(searching, tmp_path / folder / "checkpoints", [record, *callbacks])

@@ -21,6 +21,7 @@ import manticore as mc
 from manticore.errors import ManticoreError
 from manticore.nas.discretize import discretize
 from manticore.nas.relaxations import relaxations
+from manticore.nas.searchable import MixedOpModel
 from manticore.nas.strategies import (
     Darts,
     Halving,
@@ -37,7 +38,7 @@ from manticore.training.modules import TrainModule
 from tests.helpers.composed_strategy import RELAXATION, Composed, noisy_softmax
 from tests.helpers.mixed_model import classifier
 from tests.helpers.random_task import random_task
-from tests.helpers.search_module import LABELS, batch, collate, examples, net
+from tests.helpers.search_module import LABELS, batch, collate, examples, net, skip_if_refused
 
 STEPS = 8
 SETTINGS: dict[str, Any] = {"warmup_steps": 2, "weights": {"lr": 1e-2, "warmup_steps": 2}, "batch_size": 4}
@@ -91,6 +92,7 @@ class Simplex(lightning.Callback):
 @pytest.mark.parametrize("strategy", [*TRAINING, Composed], ids=lambda kind: kind.__name__)
 def test_every_strategy_that_trains_searches_a_model_of_mixed_ops(strategy: type[Strategy], tmp_path: Path) -> None:
     model = classifier()
+    skip_if_refused(strategy, MixedOpModel(model))
     before = {name: value.clone() for name, value in model.state_dict().items()}
     module = mc.SearchModule(model, strategy, alphas={"lr": 0.2}, **SETTINGS)
     simplex = Simplex()

@@ -4,6 +4,7 @@ from manticore.nas.strategies.base import Search, Strategy, TrainingFree, build_
 from manticore.nas.strategies.darts import Darts
 from manticore.nas.strategies.gaea import Gaea
 from manticore.nas.strategies.halving import Halving
+from manticore.nas.strategies.head_wise import HeadWise
 from manticore.nas.strategies.marginal import Marginal
 from manticore.nas.strategies.path_training import PathStrategy, PathTrainer
 from manticore.nas.strategies.per_example import PerExample
@@ -24,6 +25,7 @@ __all__ = [
     "Gaea",
     "Gdas",
     "Halving",
+    "HeadWise",
     "Marginal",
     "PathStrategy",
     "PathTrainer",

@@ -124,6 +124,12 @@ class Strategy:
     def check(self, net: Searchable) -> None:
         """Raise ManticoreError if the strategy cannot search `net`, which may be on the meta device."""
 
+    def prepare(self, net: Searchable) -> None:
+        """Give a network that is to be searched the parameters that the strategy needs; also twice, with no effect.
+
+        Called for every new network, and before the weights of one that was searched are loaded.
+        """
+
     def step(self, search: Search, batches: dict[str, Batch]) -> dict[str, float]:
         """Update weights and alphas once. Returns the losses by name; `alpha_loss` marks a step of the alphas."""
         raise NotImplementedError

@@ -9,10 +9,16 @@ It needs forward passes of single paths only, and no gradient through the supern
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from torch import Tensor
 
+from manticore.errors import ManticoreError
 from manticore.nas.strategies.base import Batch, Search, strategies
 from manticore.nas.strategies.darts import Darts
+
+if TYPE_CHECKING:
+    from manticore.nas.searchable import Searchable
 
 PATHS = 4
 """m, the number of sampled paths of a step."""
@@ -21,6 +27,10 @@ PATHS = 4
 @strategies.register("rloo")
 class Rloo(Darts):
     """A policy step of the alphas on sampled paths, then a step of the weights."""
+
+    def check(self, net: Searchable) -> None:
+        if not net.trains_single_paths:
+            raise ManticoreError("strategy 'Rloo' runs single paths, which this topology cannot; use darts")
 
     def update_alphas(self, search: Search, batches: dict[str, Batch]) -> float:
         paths = [search.net.sample() for _ in range(PATHS)]
