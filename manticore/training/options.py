@@ -62,11 +62,12 @@ class SearchOptions(Checked):
     the paper), zero-shot (no training: stages of aligned language models are ranked by how much they change the base
     model's predictions), halving or marginal (paths are trained by themselves, the first with a winner that keeps
     its training); darts-second-order, gaea, gdas, reinmax, drnas, sdarts, sdarts-adversarial, head-wise, rloo (other
-    gradients of the alphas); uniform, fair, full-layout, per-example, sandwich (supernets of sampled paths, whose
-    paths are then evaluated)."""
+    gradients of the alphas); uniform, fair, full-layout, complexity-bins, per-example, sandwich (supernets of
+    sampled paths, whose paths are then evaluated)."""
 
     strategy_options: dict[str, Any] = field(default_factory=dict)
-    """Options of the strategy, where it has some: of halving rounds, first_share and margin, of head-wise groups."""
+    """Options of the strategy, where it has some: of halving rounds, first_share and margin, of head-wise groups, of
+    complexity-bins bins and floor."""
 
     relaxation: str = "softmax"
     """How alphas become mixing weights: softmax, or a registered one."""

@@ -86,6 +86,7 @@ class SearchModule(TrainModule):
         # Some topologies have no paths that run alone, and a single level has one pass for weights and alphas.
         self.samples_paths = chosen.sample_paths and self.net.trains_single_paths and "alphas" in self.streams
         self._batches: list[Batch] = []
+        self._memory: dict[str, list[float]] = {}
 
     def _check_strategy(self) -> None:
         if isinstance(self.strategy, PathStrategy):
@@ -223,6 +224,27 @@ class SearchModule(TrainModule):
     def weight_lr(self) -> float:
         """The learning rate of the next weight step."""
         return float(self.weight_schedule.get_last_lr()[0])
+
+    @property
+    def memory(self) -> dict[str, list[float]]:
+        """Numbers that the strategy keeps between steps; see `Search.memory`."""
+        return self._memory
+
+    def path_cost(self, path: Sequence[str]) -> float:
+        """Operations per token of a forward pass of one path; see `Search.path_cost`."""
+        return self.flop_counter.forward(path)
+
+    def setup(self, stage: str) -> None:
+        super().setup(stage)
+        self._memory = {} if stage == "fit" else self._memory
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        super().on_save_checkpoint(checkpoint)
+        checkpoint["manticore"]["memory"] = self._memory
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        super().on_load_checkpoint(checkpoint)
+        self._memory = checkpoint["manticore"].get("memory", {})
 
     def penalty(self) -> Tensor:
         """The regularizer of the mixing weights at this step, in nats."""

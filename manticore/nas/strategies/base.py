@@ -39,6 +39,15 @@ class Search(Protocol):
         """Whether the alphas are still frozen."""
         ...
 
+    @property
+    def memory(self) -> dict[str, list[float]]:
+        """Numbers that the strategy keeps between steps; part of every training state, so that a search can resume."""
+        ...
+
+    def path_cost(self, path: Sequence[str]) -> float:
+        """Operations per token of a forward pass of one path."""
+        ...
+
     def weight_step(self, batch: Batch, paths: Sequence[Sequence[str] | None] | None = None) -> float:
         """Update the weights; the alphas get no gradient.
 
@@ -105,7 +114,7 @@ class Search(Protocol):
 
 
 class Strategy:
-    """How a search updates weights and alphas. It has no state: a resumed search creates a new one (law 7).
+    """How a search updates weights and alphas. It has no state of its own: a resumed search creates a new one (law 7).
 
     A strategy that is a frozen dataclass, `Checked`, has its fields as options (`search.strategy_options`).
 

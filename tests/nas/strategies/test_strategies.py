@@ -21,12 +21,16 @@ class RecordingSearch:
     def __init__(self, warming_up: bool) -> None:
         self.warming_up = warming_up
         self.steps: list[tuple[str, int]] = []
+        self.memory: dict[str, list[float]] = {}
         alphas = [torch.nn.Parameter(torch.zeros(3, 2))]
         self.net = SimpleNamespace(choices=Choices.free(["a", "b"], 3), alphas=alphas, progress=0.0)
 
     def record(self, kind: str, batch: Batch) -> float:
         self.steps.append((kind, int(batch["labels"])))
         return float(len(self.steps))
+
+    def path_cost(self, path: Sequence[str]) -> float:
+        return float(path.count("a"))
 
     def weight_step(self, batch: Batch, paths: Sequence[Sequence[str] | None] | None = None) -> float:
         for path in paths or ():
