@@ -11,6 +11,7 @@ from manticore.nas.choices import PathNames
 from manticore.nas.collapse import collapse_warnings
 from manticore.nas.selection import Budget, runner_up
 from manticore.nas.stage_scores import StageScores, late_records
+from manticore.nas.strategies import strategies
 from manticore.nas.supernet import Supernet
 from manticore.report.run.reading import Alphas, read_alphas
 
@@ -28,7 +29,7 @@ def search_warnings(
     """
     alphas = read_alphas(exp.run_dir.alphas, exp.space.stages)
     warnings = [_noise(search, tuple(path), budget, alphas)]
-    if alphas is not None:
+    if alphas is not None and strategies[exp.recipe.search.strategy].descends:
         warnings += collapse_warnings(alphas.candidates, alphas.weights[-1], alphas.curvatures)
     return tuple(filter(None, warnings))
 

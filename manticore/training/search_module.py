@@ -197,6 +197,12 @@ class SearchModule(TrainModule):
         self.alpha_schedule.step()
         self._count(batch, passes)
 
+    def update_weights(self, batch: Batch, passes: int = 3) -> None:
+        """One optimizer step on the weights by the gradients in them; see `Search.update_weights`."""
+        self._take_steps([self._weight_update])
+        self.weight_schedule.step()
+        self._count(batch, passes)
+
     @property
     def _alpha_update(self) -> Update:
         return Update(self.alpha_optimizer, self.net.alphas, self.options.alphas.max_grad_norm)
@@ -263,7 +269,8 @@ class SearchModule(TrainModule):
     def _check_curvature(self, batches: Mapping[str, Batch]) -> None:
         """At a few steps of a search with alphas, add the largest eigenvalue of their Hessian to the metrics."""
         warmup = self.options.warmup_steps
-        if "alpha_loss" not in self.last_metrics or not is_check(self.step_count + 1 - warmup, self.steps - warmup):
+        due = is_check(self.step_count + 1 - warmup, self.steps - warmup)
+        if not due or "alpha_loss" not in self.last_metrics or not self.strategy.descends:
             return
         batch, size = batches.get("alphas", batches["weights"]), self.loop.micro_batch_size
         if isinstance(batch, Mapping) and "labels" in batch:
@@ -280,9 +287,11 @@ class SearchModule(TrainModule):
             self.last_metrics["curvature"] = largest_eigenvalue(gradient, self.net.alphas)
         self.count_passes(batch, 4 * ITERATIONS)  # two gradients of the alphas alone cost two passes each
 
-    def count_passes(self, batch: Batch, passes: int) -> None:
-        """Add forward passes over a batch whose tokens are counted elsewhere; see `Search.count_passes`."""
-        self.flops += passes * count_tokens(batch) * self.flop_counter.forward()
+    def count_passes(self, batch: Batch, passes: int, tokens: bool = False) -> None:
+        """Add forward passes over a batch; see `Search.count_passes`."""
+        before = self.tokens
+        self._count(batch, passes)
+        self.tokens = self.tokens if tokens else before
 
     def _collect(self, batch: Batch, strategy: TrainingFree) -> None:
         """Keep the batch; the last one that the strategy reads ends the training."""

@@ -92,6 +92,18 @@ def test_each_model_uses_its_own_tokenizer(tmp_path: Path, capsys: pytest.Captur
     assert len(AutoTokenizer.from_pretrained(tmp_path / "run" / "hybrid")) == 300
 
 
+@pytest.mark.parametrize("strategy", ["per-example", "head-wise", "blockwise"])
+def test_strategies_search_models_with_unlike_tokenizers(strategy: str, tmp_path: Path) -> None:
+    gpt = model_folder(tmp_path / "gpt", "gpt_neo")
+    mamba = model_folder(tmp_path / "mamba", "mamba", small_tokenizer(300))
+    more = f"--base mamba --strategy {strategy} --set align.tokens=2000 --stages 2"
+    more += " --set baselines.components=false --set baselines.uniform=false --set baselines.random=false"
+    assert search(tmp_path, gpt, mamba, more=more) == 0
+    result = SearchResult.load(tmp_path / "run")
+    assert result.alignment is not None
+    assert len(result.path) == 2
+
+
 def test_a_model_without_a_tokenizer_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     gpt, mamba = model_folder(tmp_path / "gpt", "gpt_neo"), model_folder(tmp_path / "mamba", "mamba")
     for file in gpt.glob("tokenizer*"):

@@ -60,7 +60,9 @@ def choose(tmp_path: Path, lines: list[str] | None = None, **fields: Any) -> tup
     net = op_supernet("gpt2", "mamba", ops=())
     (tmp_path / "alphas.jsonl").write_text("".join(f"{line}\n" for line in lines or []))
     exp: Any = SimpleNamespace(
-        run_dir=SimpleNamespace(alphas=tmp_path / "alphas.jsonl"), space=SimpleNamespace(stages=3)
+        run_dir=SimpleNamespace(alphas=tmp_path / "alphas.jsonl"),
+        space=SimpleNamespace(stages=3),
+        recipe=SimpleNamespace(search=SimpleNamespace(strategy="darts")),
     )
     table = StageScoreTable(net.candidates, [[1.0, 0.0], [1.0, 0.5], [1.0, 0.0]])
     task: Any = None

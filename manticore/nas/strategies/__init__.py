@@ -1,6 +1,7 @@
 """Strategies: how a search updates alphas and weights, or which paths it trains. One paper per file."""
 
 from manticore.nas.strategies.base import Search, Strategy, TrainingFree, build_strategy, strategies
+from manticore.nas.strategies.blockwise import Blockwise
 from manticore.nas.strategies.complexity_bins import ComplexityBins
 from manticore.nas.strategies.darts import Darts
 from manticore.nas.strategies.gaea import Gaea
@@ -19,6 +20,7 @@ from manticore.nas.strategies.zero_shot import ZeroShot
 
 __all__ = [
     "AdversarialDarts",
+    "Blockwise",
     "ComplexityBins",
     "Darts",
     "DrNas",

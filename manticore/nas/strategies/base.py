@@ -108,8 +108,15 @@ class Search(Protocol):
         """
         ...
 
-    def count_passes(self, batch: Batch, passes: int) -> None:
-        """Add `passes` forward passes over a batch to the operations that the search counts; no tokens."""
+    def update_weights(self, batch: Batch, passes: int = 3) -> None:
+        """One step of the weights' optimizer by the gradients in `grad` of each of `weights`; see `update_alphas`."""
+        ...
+
+    def count_passes(self, batch: Batch, passes: int, tokens: bool = False) -> None:
+        """Add `passes` forward passes over a batch to the operations that the search counts.
+
+        `tokens`: the batch is read for the first time, so that its tokens count too.
+        """
         ...
 
 
@@ -123,12 +130,14 @@ class Strategy:
         needs_alignment: the strategy compares components as they are, so it needs aligned language models.
         relaxation: name of the relaxation that the strategy needs; None for the recipe's.
         selector: name of the selector where the recipe names none.
+        descends: alphas are trained by gradients of the loss, so that the search may collapse (`nas/collapse.py`).
     """
 
     streams: ClassVar[Mapping[str, tuple[str, ...]]]
     needs_alignment: ClassVar[bool] = False
     relaxation: ClassVar[str | None] = None
     selector: ClassVar[str] = "largest-weight"
+    descends: ClassVar[bool] = True
 
     def check(self, net: Searchable) -> None:
         """Raise ManticoreError if the strategy cannot search `net`, which may be on the meta device."""

@@ -23,7 +23,7 @@ class RecordingSearch:
         self.steps: list[tuple[str, int]] = []
         self.memory: dict[str, list[float]] = {}
         alphas = [torch.nn.Parameter(torch.zeros(3, 2))]
-        self.net = SimpleNamespace(choices=Choices.free(["a", "b"], 3), alphas=alphas, progress=0.0)
+        self.net = SimpleNamespace(choices=Choices.free(["a", "b"], 3), alphas=alphas, progress=0.0, base="a")
 
     def record(self, kind: str, batch: Batch) -> float:
         self.steps.append((kind, int(batch["labels"])))
