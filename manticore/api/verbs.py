@@ -45,6 +45,7 @@ def search(
     data_dir: Path | str | Sequence[Path | str] | None = None,
     set: Mapping[str, Any] | Sequence[str] = SearchCommand.overrides,
     seed: int | None = None,
+    export: str | None = None,
     out: Path | str | None = SearchCommand.out,
     resume: bool = SearchCommand.resume,
     trust_code: bool = SearchCommand.trust_code,
@@ -68,6 +69,7 @@ def search(
         strategy: how alphas are trained.
         set: any recipe keys, as a mapping or as `KEY=VALUE`; the last to be applied.
         seed: of weights, batches and the random path.
+        export: what is exported to `hybrid/`: `hybrid`, or `best` for a component too if it scores better.
         out: run folder. Default: a new one under `runs/`.
         resume: resume the run in `out`.
         trust_code: import the ops that a space in a file names by import path, which runs their code. Ops that are

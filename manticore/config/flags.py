@@ -40,7 +40,14 @@ STUDY: Flags = {
 }
 """Flags of every command that runs trials."""
 
-SEARCH: Flags = {"--task": "keys.task.name", **RECIPE, "--seed": "keys.run.seed", "--out": "out", "--resume": "resume"}
+SEARCH: Flags = {
+    "--task": "keys.task.name",
+    **RECIPE,
+    "--seed": "keys.run.seed",
+    "--export": "keys.selection.export",
+    "--out": "out",
+    "--resume": "resume",
+}
 
 COMPARE: Flags = {
     "--task": "tasks",

@@ -87,8 +87,13 @@ class SelectionOptions(Checked):
     max_flops: PositiveFloat | None = None
     """Largest number of operations per token of the hybrid. Default: no limit."""
 
+    export: Literal["hybrid", "best"] = "hybrid"
+    """Model that is exported to hybrid/: hybrid (the fine-tuned hybrid) or best (the hybrid, or a component that scores
+    better on the validation split)."""
+
     export_best_component: bool = True
-    """Also export a component that scores better than the hybrid on the validation split, to best_component/."""
+    """Also export a component that scores better than the hybrid on the validation split, to best_component/; not with
+    export=best."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -26,6 +26,7 @@ from manticore.nas.supernet import Supernet
 from manticore.report.run.reading import read_alphas
 from manticore.results.search import (
     DISCRETE_ROW,
+    HYBRID,
     HYBRID_ROW,
     SOFT_ROW,
     AlignmentInfo,
@@ -96,6 +97,7 @@ def evaluate_on_test(exp: Experiment, trained: TrainedModels) -> SearchResult:
         seconds=exp.seconds,
         rows=tuple(rows),
         stage_scores=stage_scores(exp, trained.search),
+        exported=best if exp.recipe.selection.export == "best" else HYBRID,
     )
 
 

@@ -27,7 +27,7 @@ from manticore.nas.strategies import TrainingFree, strategies
 from manticore.report.model_card import component_card, search_card
 from manticore.report.run.page import write_run_report
 from manticore.report.run.reading import Run, add_logs, read_run
-from manticore.report.run.summary import best_sentence
+from manticore.report.run.summary import export_sentence
 from manticore.report.run.tables import comparison_table, lead_table
 from manticore.results.search import HYBRID
 from manticore.training.user_trainer import UserTrainer
@@ -147,12 +147,16 @@ def save_architecture(exp: Experiment, architecture: Architecture) -> Architectu
 
 
 def export(exp: Experiment, trained: TrainedModels, run: Run) -> None:
-    """Export the hybrid, and a component that is better; last write metrics.json, which marks the run as complete."""
-    best = run.result.best_model
-    save(trained.hybrid, exp.run_dir.hybrid, search_card(run))
-    for note in cache_notes(trained.hybrid.net):
+    """Export the hybrid, or the best model; last write metrics.json, which marks the run as complete.
+
+    A component that is better than the hybrid takes its place with `selection.export=best`; else it is exported beside.
+    """
+    best, exported = run.result.best_model, run.result.exported
+    model = trained.hybrid if exported == HYBRID else trained.solo[best]
+    save(model, exp.run_dir.hybrid, search_card(run) if exported == HYBRID else component_card(run))
+    for note in cache_notes(model.net):
         info(exp.console, note)
-    if best != HYBRID and exp.recipe.selection.export_best_component:
+    if best != exported and exp.recipe.selection.export_best_component:
         save(trained.solo[best], exp.run_dir.best_component, component_card(run))
     run.result.save(run.folder)
 
@@ -172,9 +176,9 @@ def show(run: Run, console: Console) -> Run:
     if (leads := lead_table(result)) is not None:
         console.print(leads.rich())
     info(console, f"path: {result.summary}")
+    models = {"hybrid": run_dir.hybrid, "best component": run_dir.best_component}  # the latter if it is better
     files = {
-        "hybrid": run_dir.hybrid,
-        "best component": run_dir.best_component,  # only if it is better than the hybrid
+        **(models if result.exported == HYBRID else {"best component": run_dir.hybrid}),
         "report": run_dir.report,
         "metrics": run_dir.metrics,
         "alphas": run_dir.alphas,  # none if the strategy trains nothing
@@ -182,5 +186,5 @@ def show(run: Run, console: Console) -> Run:
     for label, file in files.items():
         if file.exists():
             info(console, f"  {label:15}{file}")
-    info(console, best_sentence(result))
+    info(console, export_sentence(result))
     return run

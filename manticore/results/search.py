@@ -137,6 +137,7 @@ class SearchResult(ResultFile):
         path: for each stage the chosen component, or `skip`.
         summary: the path in one line.
         best_model, best_reason: `HYBRID`, or the component that scored better on the validation split; and the scores.
+        exported: the model in `hybrid/`: `HYBRID`, or `best_model` with `selection.export=best`.
         gap: scores before and after discretization.
         components: the components by name.
         alignment: the projectors; None if they were neither fitted nor read.
@@ -170,12 +171,15 @@ class SearchResult(ResultFile):
     seconds: Mapping[str, float]
     rows: tuple[ModelRow, ...]
     stage_scores: StageScores | None = None
+    exported: str = HYBRID
 
     def __post_init__(self) -> None:
         names = [row.name for row in self.rows]
         for name in (HYBRID_ROW, self._best_name):
             if name not in names:
                 raise ValueError(f"rows have no '{name}'")
+        if self.exported not in (HYBRID, self.best_model):
+            raise ValueError(f"'{self.exported}' was exported, which is neither the hybrid nor the best model")
 
     @property
     def hybrid(self) -> ModelRow:

@@ -73,6 +73,7 @@ def make_trial(
     resolved = _arm_recipe(recipe, kind, config, seed, learning_rate).to_dict()
     sources = _source_digests(recipe, for_text)
     del resolved["baselines"], resolved["study"]  # an arm does not depend on the other arms
+    del resolved["selection"]["export"]  # nor on which model a search exports
     resolved["space"].pop("base", None)  # it is in the arm's config
     if by_stage := resolved["space"].get("stage_candidates"):
         resolved["space"]["stage_candidates"] = {str(stage): names for stage, names in by_stage.items()}  # JSON

@@ -87,6 +87,7 @@ def test_card_of_a_component_that_is_better_than_the_hybrid(run_folder: Path, re
     assert "The model is gpt-neo from its first to its last layer." in card
     assert "The model is gpt-neo by itself, trained on lra-listops@short in a search for hybrids." in card
     assert "The hybrid that the search found has an accuracy of 63.0 ± 1.5 %: better than gpt-neo alone (53.2" in card
+    assert "Exported beside the hybrid (validation accuracy" in card
     path = read_run(run_folder).architecture.summary()
     assert path not in card.partition("## Training")[0], "no path that is not in the folder"
 

@@ -59,7 +59,7 @@ def test_page_shows_every_number(run_folder: Path) -> None:
     assert "accuracy of 63.0 ± 1.5 % on the test split: better than mamba alone (58.8 ± 1.5 %) by 4.2 points" in text
     assert "better than root operator (37.9 ± 1.5 %) by 25.1 points" in text
     assert "61.2 % as a soft mixture and 58.1 % as one path, worse by 3.1 points; fine-tuning brings it to" in text
-    assert "Best: the hybrid (validation accuracy 62.4 %, best component mamba 57.9 %)" in text
+    assert "Exported: the hybrid, which is best (validation accuracy 62.4 %, best component mamba 57.9 %)" in text
     for cell in ("17.5 ± 1.2 %", "412 k", "5.5 M", "layers 2–3 · 0.", "1e76775f628f", "x86_64", "# <short>"):
         assert cell in text, cell
 
@@ -211,9 +211,23 @@ def test_long_names_may_break_and_are_cut_with_their_whole_as_title(make_run: Ca
     assert "…" in str(breakable(name))
 
 
-def test_a_component_that_is_better_than_the_hybrid_is_named(run_folder: Path, result: SearchResult) -> None:
-    replace(result, best_model="mamba").save(run_folder)
-    assert "Best: mamba alone, not the hybrid" in read(run_folder).text.replace("\u00a0", " ")
+@pytest.mark.parametrize(
+    ("exported", "sentence"),
+    [
+        ("hybrid", "Exported: the hybrid; mamba alone is better (validation"),
+        ("mamba", "Exported: mamba alone, which is better than the hybrid (validation"),
+    ],
+)
+def test_a_component_that_is_better_than_the_hybrid_is_named(
+    run_folder: Path, result: SearchResult, exported: str, sentence: str
+) -> None:
+    replace(result, best_model="mamba", exported=exported).save(run_folder)
+    assert sentence in read(run_folder).text.replace("\u00a0", " ")
+
+
+def test_what_is_exported_is_the_hybrid_or_the_best_model(result: SearchResult) -> None:
+    with pytest.raises(ValueError, match="'mamba' was exported, which is neither the hybrid nor the best model"):
+        replace(result, exported="mamba")
 
 
 def test_resumed_phase_is_one_curve(run_folder: Path) -> None:

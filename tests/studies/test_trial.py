@@ -68,6 +68,8 @@ def test_settings_an_arm_does_not_use_are_not_in_its_trial() -> None:
         assert key(with_base, name) == key(plain, name), "the base is in the arm's config"
     more_seeds = replace(plain, study=replace(plain.study, seeds=9, paths=True))
     assert key(more_seeds, "hybrid") == key(plain, "hybrid")
+    exports_best = replace(plain, selection=replace(plain.selection, export="best"))
+    assert key(exports_best, "hybrid") == key(plain, "hybrid")
 
 
 def test_settings_an_arm_uses_are_in_its_trial() -> None:

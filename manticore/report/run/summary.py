@@ -60,8 +60,8 @@ def _lead(row: ModelRow, rival: ModelRow, metric: Metric) -> float:
 
 
 def sentences(run: Run) -> list[str]:
-    """The search space and the chosen path, its score, the discretization gap, and the best model."""
-    return [_search(run), _score(run.result), _gap(run.result), best_sentence(run.result)]
+    """The search space and the chosen path, its score, the discretization gap, and what was exported."""
+    return [_search(run), _score(run.result), _gap(run.result), export_sentence(run.result)]
 
 
 def component_sentences(run: Run) -> list[str]:
@@ -72,7 +72,7 @@ def component_sentences(run: Run) -> list[str]:
         f"The model is {result.best_model} by itself, trained on {result.task} in a search for hybrids.",
         f"It {_reached(row, metric)} on the test split. The hybrid that the search found {_reached(hybrid, metric)}: "
         f"{comparison(hybrid, row, metric)}.",
-        best_sentence(result),
+        export_sentence(result) if result.exported != HYBRID else f"Exported beside the hybrid ({result.best_reason}).",
     ]
 
 
@@ -193,7 +193,12 @@ def _gap(result: SearchResult) -> str:
     return discretization(metric.format(gap.soft), metric.format(gap.discrete), change, metric.format(gap.finetuned))
 
 
-def best_sentence(result: SearchResult) -> str:
-    """The best model by validation score, and where a component is that is better than the hybrid."""
-    model = "the hybrid" if result.best_model == HYBRID else f"{result.best_model} alone, not the hybrid"
-    return f"Best: {model} ({result.best_reason})."
+def export_sentence(result: SearchResult) -> str:
+    """Which model is in `hybrid/`, and which one is the best by validation score."""
+    if result.best_model == HYBRID:
+        text = "the hybrid, which is best"
+    elif result.exported == HYBRID:
+        text = f"the hybrid; {result.best_model} alone is better"
+    else:
+        text = f"{result.exported} alone, which is better than the hybrid"
+    return f"Exported: {text} ({result.best_reason})."
