@@ -100,13 +100,16 @@ def _bench_scaling(repeats: int, quick: bool, console: Console) -> dict[str, Any
 def bench_search(
     width: int, layers: int, batch: int, length: int, repeats: int, device: str, console: Console
 ) -> dict[str, Any]:
-    """Time the steps of a search and print their table; arguments as of `time_search_step`."""
+    """Time the steps of a search and print their tables; arguments as of `time_search_step`."""
     from manticore.bench.search_step import time_search_step  # a process that measures memory does without it
 
-    rows = time_search_step(width, layers, batch, length, repeats, device)
-    console.print(tables.step_table(rows))
-    size = {"width": width, "layers": layers, "batch": batch, "length": length}
-    return {"size": size, "rows": [asdict(row) for row in rows]}
+    cost = time_search_step(width, layers, batch, length, repeats, device)
+    console.print(tables.step_table([row for row in cost.rows if row.kind != "strategy"]))
+    console.print(tables.strategy_step_table([row for row in cost.rows if row.kind == "strategy"]))
+    console.print(tables.step_target_table(cost.targets))
+    size = {"width": width, "layers": layers, "batch": batch, "length": length, "device": device}
+    targets = [{**asdict(target), "met": target.met} for target in cost.targets]
+    return {"size": size, "rows": [asdict(row) for row in cost.rows], "targets": targets}
 
 
 def backend_choices(device: str) -> list[dict[str, str]]:

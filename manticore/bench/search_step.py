@@ -1,21 +1,24 @@
-"""`manticore bench search`: an optimizer step of the supernet against the steps of its components alone.
+"""`manticore bench search`: a step of a search against the steps of its components alone, and what it keeps in memory.
 
-Every step is one of a search: forward, backward, gradient clipping, Adam, on the same batch with the same kernels. The
-dense mixture and the alphas are compared with the sum of the components' own steps, a sampled path with the slower one.
+A step is forward, backward, gradient clipping and Adam, on the same batch with the same kernels. The dense mixture, the
+alphas and the step of every registered strategy, which may have several such updates, are compared with the sum of the
+components' own steps; a sampled path is compared with the slower one.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from manticore import kernels
-from manticore.bench.timing import Thunk, race, ratio
+from manticore.bench.activations import peak_activations
+from manticore.bench.strategy_steps import strategy_steps
+from manticore.bench.timing import Thunk, Timing, race, ratio_of_fastest
 from manticore.components import BlockSize, Component, Scratch, load
 from manticore.components.spec import ComponentSpec
 from manticore.experiment.environment import set_malloc_thresholds
@@ -30,6 +33,14 @@ from manticore.utils.module_state import trainable_only
 
 DENSE_LIMIT, SAMPLED_LIMIT = 1.10, 1.15
 """Largest ratio of the dense mixture to the sum of both components, and of a sampled path to the slower component."""
+
+SECOND_ORDER_LIMIT, SAMPLED_MEMORY_LIMIT = 3.2, 0.6
+"""Largest ratio of a step of second order to one of first order, and of a path's memory to the dense mixture's."""
+
+MEMORY_STEPS = 3
+"""Steps of each kind whose memory is measured; the largest counts, because a sampled path differs from step to step."""
+
+FIRST_ORDER, SECOND_ORDER, DENSE = "darts", "darts-second-order", "dense mixture"
 
 VOCAB, LABELS = 18, 10
 """Token ids and classes of ListOps."""
@@ -63,20 +74,49 @@ class StepTiming:
     """One kind of step.
 
     Attributes:
-        step: name of a component, `dense mixture`, `path A,B,...` or `alphas`.
-        seconds, repeats: median time and number of runs.
-        ratio: time relative to that of `relative_to`; None for a component.
-        limit: largest acceptable ratio, if there is one.
-        limit_met: whether the ratio is within it.
+        step: name of a component, `dense mixture`, `path A,B,...`, `alphas`, or the name of a strategy.
+        kind: `component`, `supernet` or `strategy`.
+        seconds, repeats: time of the fastest run, and number of runs; None and 0 if the strategy cannot search here.
+        relative_to, ratio: what the time is compared with, and the quotient; None for a component.
+        limit, limit_met: largest acceptable ratio, if there is one, and whether the ratio is within it.
+        activation_bytes: `peak_activations` of the step, the largest of `MEMORY_STEPS`.
+        memory_share: activation_bytes as a share of the dense mixture's.
+        note: why a strategy cannot search the supernet.
     """
 
     step: str
-    seconds: float
-    repeats: int
+    kind: Literal["component", "supernet", "strategy"]
+    seconds: float | None = None
+    repeats: int = 0
     relative_to: str | None = None
     ratio: float | None = None
     limit: float | None = None
     limit_met: bool | None = None
+    activation_bytes: int | None = None
+    memory_share: float | None = None
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class StepTarget:
+    """A value of the steps with its largest acceptable one."""
+
+    what: str
+    value: float
+    limit: float
+
+    @property
+    def met(self) -> bool:
+        """Whether the value is within its limit."""
+        return self.value <= self.limit
+
+
+@dataclass(frozen=True)
+class SearchCost:
+    """The steps of a search and the targets that they have."""
+
+    rows: tuple[StepTiming, ...]
+    targets: tuple[StepTarget, ...]
 
 
 def optimizer_step(net: nn.Module, loss: Callable[[], Tensor], alphas: bool = False) -> Thunk:
@@ -103,10 +143,8 @@ def optimizer_step(net: nn.Module, loss: Callable[[], Tensor], alphas: bool = Fa
     return thunk
 
 
-def time_search_step(
-    width: int, layers: int, batch: int, length: int, repeats: int, device: str = "cpu"
-) -> list[StepTiming]:
-    """Time each kind of step in turns.
+def time_search_step(width: int, layers: int, batch: int, length: int, repeats: int, device: str = "cpu") -> SearchCost:
+    """Time each kind of step and each strategy in turns, and measure what it keeps in memory.
 
     Args:
         width: features of both components.
@@ -118,33 +156,71 @@ def time_search_step(
     """
     set_malloc_thresholds()  # as a search does
     torch.manual_seed(0)
+    space, paths = SearchSpace(NAMES, stages=_STAGES), [[name] * _STAGES for name in NAMES] + [NAMES * (_STAGES // 2)]
     parts = components(width, layers, length)
-    space = SearchSpace(NAMES, stages=_STAGES)
     supernet = Supernet(parts, space, "mamba", HeadSpec("classification", VOCAB, LABELS)).to(device).train()
+    language_model = Supernet(components(width, layers, length), space, "mamba", HeadSpec()).to(device).train()
     ids_BL = torch.randint(3, VOCAB, (batch, length), device=device)
     labels_B = torch.randint(0, LABELS, (batch,), device=device)
+    data = {"input_ids": ids_BL, "attention_mask": torch.ones_like(ids_BL), "labels": labels_B}
 
     def step_of(net: nn.Module, alphas: bool = False, **options: Any) -> Thunk:
         return optimizer_step(net, lambda: F.cross_entropy(net(ids_BL, **options), labels_B), alphas)
 
     thunks = {part.name: step_of(ComponentAlone(part).to(device).train()) for part in parts}
-    thunks["dense mixture"] = step_of(supernet)
-    for path in [[name] * _STAGES for name in NAMES] + [NAMES * (_STAGES // 2)]:
-        thunks[f"path {','.join(path)}"] = step_of(supernet, path=path)
+    thunks[DENSE] = step_of(supernet)
+    thunks |= {f"path {','.join(path)}": step_of(supernet, path=path) for path in paths}
     thunks["alphas"] = step_of(supernet, alphas=True)
+    of_strategies, reasons = strategy_steps(supernet, language_model, paths[-1], data)
+    thunks |= of_strategies
     with kernels.installed():
         timings = race(thunks, repeats, budget=600)
-    slower = max(NAMES, key=lambda name: timings[name].seconds)
-    rows = []
-    for name, timing in timings.items():
-        comparison: dict[str, Any] = {}
-        if name in ("dense mixture", "alphas"):
-            value = ratio(timing, *(timings[component] for component in NAMES))
-            comparison = {"relative_to": "sum of both components", "ratio": value}
-        elif name not in NAMES:
-            comparison = {"relative_to": "slower component", "ratio": ratio(timing, timings[slower])}
-        if comparison and name != "alphas":
-            limit = DENSE_LIMIT if name == "dense mixture" else SAMPLED_LIMIT
-            comparison |= {"limit": limit, "limit_met": comparison["ratio"] <= limit}
-        rows.append(StepTiming(name, timing.seconds, timing.repeats, **comparison))
-    return rows
+        peaks = {
+            name: max(peak_activations(thunk, device) for _ in range(MEMORY_STEPS)) for name, thunk in thunks.items()
+        }
+    rows = [step_timing(name, timings, peaks, name in of_strategies) for name in thunks]
+    rows += [StepTiming(name, "strategy", note=reason) for name, reason in reasons.items()]
+    return SearchCost(tuple(rows), step_targets(timings, peaks, f"path {','.join(paths[-1])}"))
+
+
+def step_timing(
+    name: str, timings: Mapping[str, Timing], peaks: Mapping[str, int], is_strategy: bool = False
+) -> StepTiming:
+    """The row of a step, compared with what it has in common with the components."""
+    timing = timings[name]
+    slower = max(NAMES, key=lambda component: timings[component].fastest)
+    kind: Literal["component", "supernet", "strategy"] = "supernet"
+    relative_to, value, limit = None, None, None
+    if name in NAMES:
+        kind = "component"
+    elif is_strategy or name in (DENSE, "alphas"):
+        kind = "strategy" if is_strategy else "supernet"
+        relative_to, value = "sum of both", ratio_of_fastest(timing, *(timings[component] for component in NAMES))
+        limit = DENSE_LIMIT if name == DENSE else None
+    else:
+        relative_to, value, limit = "slower one", ratio_of_fastest(timing, timings[slower]), SAMPLED_LIMIT
+    return StepTiming(
+        step=name,
+        kind=kind,
+        seconds=timing.fastest,
+        repeats=timing.repeats,
+        relative_to=relative_to,
+        ratio=value,
+        limit=limit,
+        limit_met=None if limit is None or value is None else value <= limit,
+        activation_bytes=peaks[name],
+        memory_share=peaks[name] / peaks[DENSE],
+    )
+
+
+def step_targets(timings: Mapping[str, Timing], peaks: Mapping[str, int], sampled: str) -> tuple[StepTarget, ...]:
+    """The targets: second order against first order in time, a sampled path against the dense mixture in memory."""
+    order = ratio_of_fastest(timings[SECOND_ORDER], timings[FIRST_ORDER])
+    return (
+        StepTarget("a step of second order, in steps of first order", order, SECOND_ORDER_LIMIT),
+        StepTarget(
+            f"memory of {sampled}, as a share of the dense mixture's",
+            peaks[sampled] / peaks[DENSE],
+            SAMPLED_MEMORY_LIMIT,
+        ),
+    )

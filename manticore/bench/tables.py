@@ -14,7 +14,7 @@ from manticore.bench.kernels import Target
 if TYPE_CHECKING:
     from manticore.bench.run import SideTiming
     from manticore.bench.scaling import LengthTiming
-    from manticore.bench.search_step import StepTiming
+    from manticore.bench.search_step import StepTarget, StepTiming
 
 
 def case_table(rows: Sequence[SideTiming]) -> Table:
@@ -35,15 +35,41 @@ def case_table(rows: Sequence[SideTiming]) -> Table:
 
 
 def step_table(rows: Sequence[StepTiming]) -> Table:
-    """The kinds of search step: time, ratio and limit."""
-    table = _table("step", "median", "runs", "ratio", "to", "limit", "met")
+    """Steps of components and of the supernet: time, ratio and limit, memory kept for gradients."""
+    table = _table("step", "fastest", "ratio", "to the", "limit", "met", "kept", "share")
     for row in rows:
-        cells = [format_seconds(row.seconds), str(row.repeats)]
-        if row.ratio is not None:
-            cells += [f"{row.ratio:.2f}", row.relative_to or ""]
-            cells += ["" if row.limit is None else f"<= {row.limit:.2f}", _format_met(row.limit_met)]
-        table.add_row(row.step, *cells)
+        ratio = ["", ""] if row.ratio is None else [f"{row.ratio:.2f}", row.relative_to or ""]
+        limit = ["" if row.limit is None else f"<= {row.limit:.2f}", _format_met(row.limit_met)]
+        table.add_row(row.step, _format_optional(row.seconds), *ratio, *limit, *_memory_cells(row))
     return table
+
+
+def strategy_step_table(rows: Sequence[StepTiming]) -> Table:
+    """A step of each strategy: time, its ratio to the sum of the components' own steps, memory kept for gradients."""
+    table = _table("step of the strategy", "fastest", "ratio to the sum", "kept", "share of the mixture's")
+    for row in rows:
+        if row.note:
+            table.add_row(row.step, row.note)
+            continue
+        table.add_row(row.step, _format_optional(row.seconds), f"{row.ratio or 0:.2f}", *_memory_cells(row))
+    return table
+
+
+def step_target_table(targets: Sequence[StepTarget]) -> Table:
+    """The targets of search steps."""
+    table = _table("target", "value", "limit", "met")
+    for target in targets:
+        table.add_row(target.what, f"{target.value:.2f}", f"<= {target.limit:.2f}", _format_met(target.met))
+    return table
+
+
+def _memory_cells(row: StepTiming) -> list[str]:
+    share = "" if row.memory_share is None else f"{row.memory_share:.2f}"
+    return [_format_bytes(row.activation_bytes), share]
+
+
+def _format_optional(seconds: float | None) -> str:
+    return "" if seconds is None else format_seconds(seconds)
 
 
 def backend_table(rows: Sequence[Mapping[str, str]]) -> Table:

@@ -27,6 +27,11 @@ class Timing:
         return statistics.median(self.samples)
 
     @property
+    def fastest(self) -> float:
+        """The minimum, which other programs on the machine change least."""
+        return min(self.samples)
+
+    @property
     def repeats(self) -> int:
         """The number of timed runs."""
         return len(self.samples)
@@ -41,6 +46,14 @@ def ratio(numerator: Timing, *denominators: Timing) -> float:
     rounds = zip(numerator.samples, *(timing.samples for timing in denominators), strict=False)
     quotients: list[float] = [sample / sum(samples) for sample, *samples in rounds]
     return statistics.median(quotients)
+
+
+def ratio_of_fastest(numerator: Timing, *denominators: Timing) -> float:
+    """How many times as long the fastest run takes as the fastest ones of `denominators` together.
+
+    For rounds so long that a busy moment of the machine is shorter than a round.
+    """
+    return numerator.fastest / sum(timing.fastest for timing in denominators)
 
 
 def race(thunks: Mapping[str, Thunk], repeats: int, budget: float) -> dict[str, Timing]:

@@ -12,6 +12,7 @@ import pytest
 from manticore.bench.kernels import OURS, Target
 from manticore.bench.run import compare
 from manticore.bench.timing import Timing, race, ratio
+from manticore.nas.strategies import strategies
 from tests.helpers.cli import refusal
 
 
@@ -49,13 +50,21 @@ def test_a_search_step_is_timed_against_the_components(tmp_path: Path) -> None:
     file = tmp_path / "numbers.json"
     process = bench("search", "--quick", "--repeats", "1", "--json", str(file))
     assert process.returncode == 0, process.stderr
-    rows = {row["step"]: row for row in json.loads(file.read_text())["rows"]}
+    numbers = json.loads(file.read_text())
+    rows = {row["step"]: row for row in numbers["rows"]}
     dense = rows["dense mixture"]
     assert dense["ratio"] == pytest.approx(dense["seconds"] / (rows["gpt-neo"]["seconds"] + rows["mamba"]["seconds"]))
     assert dense["limit"] == 1.10
     assert dense["limit_met"] is (dense["ratio"] <= 1.10)
     assert rows["gpt-neo"]["ratio"] is None
     assert sum(name.startswith("path ") for name in rows) == 3
+    of_strategies = [row["step"] for row in rows.values() if row["kind"] == "strategy"]
+    assert of_strategies == list(strategies)
+    assert rows["uniform"]["memory_share"] < rows["dense mixture"]["memory_share"] == 1
+    order, memory = (target["value"] for target in numbers["targets"])
+    assert order == pytest.approx(rows["darts-second-order"]["seconds"] / rows["darts"]["seconds"])
+    assert memory == rows["path gpt-neo,mamba,gpt-neo,mamba"]["memory_share"] < 0.6
+    assert process.stdout.count("darts-second-order") == 1
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 import torch
 from rich.console import Console
-from torch import Tensor
 from transformers import GPT2Config, GPT2LMHeadModel
 
 from manticore.components import load
@@ -93,22 +92,6 @@ def skip_if_refused(strategy: type[Strategy], searched: Any) -> None:
         strategy().check(searched)
     except ManticoreError as error:
         pytest.skip(str(error))
-
-
-class ByHand(SearchModule):
-    """A search without a trainer, which creates its optimizers itself."""
-
-    def optimizers(self, *_: Any, **__: Any) -> Any:
-        if not hasattr(self, "created"):
-            self.created, self.schedules = self.configure_optimizers()
-        return self.created
-
-    def lr_schedulers(self) -> Any:
-        self.optimizers()
-        return self.schedules
-
-    def manual_backward(self, loss: Tensor, *args: Any, **options: Any) -> None:
-        loss.backward(*args, **options)
 
 
 def train(

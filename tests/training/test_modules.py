@@ -11,22 +11,23 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from manticore.bench.strategy_steps import SearchByHand
 from manticore.errors import NonFiniteLoss
 from manticore.nas.options import AlphaOptions
 from manticore.training.modules import LoopOptions, TrainModule
 from manticore.training.options import WeightOptions
-from tests.helpers.search_module import STEPS, ByHand, batch, module, train
+from tests.helpers.search_module import STEPS, batch, module, train
 
 
-def by_hand(strategy: str = "darts", **options: Any) -> ByHand:
-    searching: ByHand = module(strategy, kind=ByHand, **options)
+def by_hand(strategy: str = "darts", **options: Any) -> SearchByHand:
+    searching: SearchByHand = module(strategy, kind=SearchByHand, **options)
     searching.step_count = searching.options.warmup_steps
     with torch.no_grad():
         searching.net.alpha.copy_(torch.tensor([[0.3, -0.2], [0.1, 0.4]]))
     return searching
 
 
-def weights(searching: ByHand) -> dict[str, torch.Tensor]:
+def weights(searching: SearchByHand) -> dict[str, torch.Tensor]:
     return {name: p.detach().clone() for name, p in searching.net.named_parameters() if name != "alpha"}
 
 
@@ -99,7 +100,7 @@ def test_weights_and_alphas_are_clipped_separately() -> None:
         for norm in (1e9, 1e-4)
     )
 
-    def norms(searching: ByHand) -> tuple[float, float]:
+    def norms(searching: SearchByHand) -> tuple[float, float]:
         searching.joint_step(batch())
         assert searching.net.alpha.grad is not None
         own = torch.stack([p.grad.norm() for _, p in searching.named_weights if p.grad is not None]).norm()
@@ -209,7 +210,7 @@ def test_a_nan_loss_ends_the_training_and_keeps_the_last_state(tmp_path: Path) -
 
 
 def test_an_infinite_loss_is_refused() -> None:
-    searching = module(kind=ByHand)
+    searching = module(kind=SearchByHand)
     with torch.no_grad():
         searching.net.heads["attention"].weight.fill_(1e38)
     with pytest.raises(NonFiniteLoss, match="lower learning rate"):

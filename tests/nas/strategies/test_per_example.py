@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from manticore.bench.strategy_steps import SearchByHand
 from manticore.errors import ManticoreError
 from manticore.nas.nn import MixedOp
 from manticore.nas.searchable import MixedOpModel
@@ -15,8 +16,8 @@ from manticore.nas.strategies import PerExample
 from manticore.nas.supernet import Supernet
 from manticore.training.modules import LoopOptions
 from tests.helpers.ops import op_supernet
-from tests.helpers.search_module import ByHand, module
 from tests.helpers.search_module import batch as classification_batch
+from tests.helpers.search_module import module
 from tests.helpers.search_module import net as classification_net
 
 PATHS = torch.tensor([[0, 0, 0], [0, 1, 5], [1, 2, 0], [1, 1, 1], [5, 3, 4], [4, 0, 3]])
@@ -62,7 +63,7 @@ def test_outputs_are_those_of_each_example_alone(kind: str) -> None:
 def test_the_gradient_is_the_mean_over_the_examples(micro: int) -> None:
     net, batch = classification()
     paths = PATHS[:, :2] % 3
-    searching: Any = module("per-example", net.eval(), ByHand, LoopOptions(micro_batch_size=micro))
+    searching: Any = module("per-example", net.eval(), SearchByHand, LoopOptions(micro_batch_size=micro))
     gradients: dict[str, torch.Tensor] = {}
 
     take_steps, start = searching._take_steps, {name: value.clone() for name, value in net.state_dict().items()}
@@ -93,7 +94,7 @@ def test_the_gradient_is_the_mean_over_the_examples(micro: int) -> None:
 
 def test_a_step_costs_as_much_as_one_path() -> None:
     net, batch = classification()
-    searching: Any = module("per-example", net, ByHand)
+    searching: Any = module("per-example", net, SearchByHand)
     searching.example_step(batch, torch.tensor([[0, 0]] * 3 + [[1, 1]] * 3))
     costs = [searching.flop_counter.forward([name] * 2) for name in net.candidates[:2]]
     tokens = int(batch["attention_mask"].sum())
