@@ -1,4 +1,4 @@
-"""`manticore report`: write the page of a search, a comparison or a transfer again."""
+"""`manticore report`: write the page of a search, a comparison, a transfer or a benchmark of strategies again."""
 
 from __future__ import annotations
 
@@ -10,12 +10,18 @@ from manticore.export.own_task import FINETUNING
 from manticore.pipelines.pretrain import OPTIONS_FILE as PRETRAINING
 from manticore.report.run.page import write_run_report
 from manticore.report.run.reading import read_run
+from manticore.report.strategy_page import write_strategy_report
 from manticore.report.study.page import write_study_report
 from manticore.report.transfer.page import write_transfer_report
+from manticore.results.strategies import StrategyBench
 from manticore.results.study import StudyResult
 from manticore.results.transfer import TransferResult
 
-STUDIES = {StudyResult.FILE: write_study_report, TransferResult.FILE: write_transfer_report}
+STUDIES = {
+    StudyResult.FILE: write_study_report,
+    TransferResult.FILE: write_transfer_report,
+    StrategyBench.FILE: write_strategy_report,
+}
 
 
 def run(folder: Path) -> Path:

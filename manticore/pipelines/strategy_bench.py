@@ -24,6 +24,7 @@ from manticore.experiment.phases import run_search
 from manticore.experiment.run_dir import RunDir
 from manticore.nas.bench import HybridBench
 from manticore.report.hybridbench import strategy_tables
+from manticore.report.strategy_page import write_strategy_report
 from manticore.results.codec import decode, encode
 from manticore.results.strategies import SearchTrial, StrategyBench, TableFacts
 from manticore.studies.preflight import dry_run
@@ -43,7 +44,7 @@ VERSION = 1
 def run(
     tables: Sequence[str], methods: Sequence[str], seeds: int, threads: int, out: Path, console: Console
 ) -> StrategyBench:
-    """Search on every table by every method with every seed, and write `strategies.json` to `out`.
+    """Search on every table by every method with every seed, and write `strategies.json` and its page to `out`.
 
     The seeds are others than those of the tables, which would give a search the noise of the truth. Searches whose
     results are in `out/searches` are not run again.
@@ -80,6 +81,7 @@ def run(
     result.save(out)
     for page in strategy_tables(result):
         console.print(page.rich())
+    info(console, f"  report {write_strategy_report(out)}")
     return result
 
 

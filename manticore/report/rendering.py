@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from itertools import groupby
+from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -27,6 +28,11 @@ def render(template: str, **values: object) -> str:
     Raises jinja2.UndefinedError if the template uses a name that is not in `values`.
     """
     return _environment().get_template(template).render(**values)
+
+
+def style_sheet() -> str:
+    """The style sheet of all pages."""
+    return (Path(__file__).parent / "templates" / "style.css").read_text(encoding="utf-8")
 
 
 def unbroken(text: str) -> Markup:

@@ -97,6 +97,8 @@ def test_searches_are_measured_against_a_table(folder: Path, capsys: pytest.Capt
     assert status == 0, error
     assert re.search(r"halving@search\.steps=40@finetune\.steps=12 +\d", printed)
     assert "best by validation" in printed
+    assert f"  report {folder / 'searches' / 'report.html'}" in printed
+    assert (folder / "searches" / "regret" / "pico.svg").exists()
     result = StrategyBench.load(folder / "searches")
     assert result.methods == METHODS.split(",")
     truth = HybridBench.load(table)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from markupsafe import Markup, escape
 
 
@@ -33,6 +35,19 @@ def drawing(
     box = f"0 0 {_number(width)} {_number(height)}"
     size = {"viewBox": box, "width": width, "height": height}
     return el("svg", *children, **size, role="img", aria_label=label, class_=class_, style=style)
+
+
+def standalone(svg: Markup, style: str) -> str:
+    """A drawing as a file of its own, in the light and the dark colors of the page whose style sheet is `style`."""
+    rules = re.findall(
+        r"^(?:(?::root|@media \(prefers-color-scheme: dark\)) \{.*?^\}|(?:svg|\.(?:chart|dot|grid)) .*?\})$",
+        style,
+        re.M | re.S,
+    )
+    own = "svg { background: var(--paper); color: var(--ink); font-family: system-ui, sans-serif; }"
+    sheet = "\n".join([*rules, own])
+    opening, rest = svg.split(">", 1)
+    return f'{opening} xmlns="http://www.w3.org/2000/svg"><style>\n{sheet}\n</style>{rest}\n'
 
 
 def _number(value: object) -> str:
