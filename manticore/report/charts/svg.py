@@ -40,7 +40,7 @@ def drawing(
 def standalone(svg: Markup, style: str) -> str:
     """A drawing as a file of its own, in the light and the dark colors of the page whose style sheet is `style`."""
     rules = re.findall(
-        r"^(?:(?::root|@media \(prefers-color-scheme: dark\)) \{.*?^\}|(?:svg|\.(?:chart|dot|grid)) .*?\})$",
+        r"^(?:(?::root|@media \(prefers-color-scheme: dark\)) \{.*?^\}|(?:svg|\.chart \.\w+|\.dot|\.grid) \{.*?\})$",
         style,
         re.M | re.S,
     )
