@@ -13,8 +13,9 @@ from torch import Tensor
 
 from manticore.api import search
 from manticore.nas.relaxations import relaxations
+from manticore.nas.selection import selectors
 from manticore.nas.space import SearchSpace
-from manticore.nas.strategies import strategies
+from manticore.nas.strategies import PathStrategy, TrainingFree, strategies
 from manticore.pipelines import search as search_pipeline
 from manticore.tasks.catalog import tasks
 from manticore.tasks.dataset import Example, Examples, Splits
@@ -102,9 +103,29 @@ def splits() -> Splits:
     return which_end(TaskOptions(NAME)).splits()
 
 
-def run(strategy: str, out: Path) -> None:
-    options = {**QUICK, "search": {**QUICK["search"], "strategy": strategy, "steps": 14}}
-    search(SearchSpace(["gpt-neo", "mamba"], stages=2), NAME, out=out, quiet=True, **options)
+ALONE = {"components": False, "uniform": False, "random": False}
+
+
+def run(strategy: str, out: Path, selector: str = "auto", baselines: bool = False) -> None:
+    options: dict[str, Any] = {
+        **QUICK,
+        "search": {**QUICK["search"], "strategy": strategy, "steps": 14},
+        "selection": {"selector": selector},
+        "baselines": {} if baselines else ALONE,
+    }
+    search(SearchSpace(["gpt-neo", "mamba"], stages=2, base="mamba"), NAME, out=out, quiet=True, **options)
+
+
+def check_nothing_else(trained_on: dict[str, set[Content]], splits: Splits) -> None:
+    """All training was on the training splits, and the final evaluation has read the test split."""
+    assert trained_on["all"] <= contents(splits.train) | contents(splits.train_arch)
+    assert not trained_on["all"] & (contents(splits.val) | contents(splits.test))
+    assert Guarded.allowed
+
+
+TRAINED = [name for name in strategies if not issubclass(strategies[name], TrainingFree)]
+BILEVEL = [name for name in TRAINED if "alphas" in strategies[name].streams]
+SINGLE_LEVEL = [name for name in TRAINED if name not in BILEVEL]
 
 
 @pytest.fixture
@@ -118,25 +139,41 @@ def composed() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("composed")
-@pytest.mark.parametrize("strategy", ["darts", "composed"])
+@pytest.mark.parametrize("strategy", [*BILEVEL, "composed"])
 def test_bilevel_strategies_keep_weights_and_alphas_apart(
     strategy: str, trained_on: dict[str, set[Content]], splits: Splits, tmp_path: Path
 ) -> None:
-    run(strategy, tmp_path / "run")
+    run(strategy, tmp_path / "run", baselines=strategy == "darts")
     assert trained_on["weights"] <= contents(splits.train)
     assert trained_on["alphas"] <= contents(splits.train_arch)
     assert len(trained_on["weights"]) > 30
     assert len(trained_on["alphas"]) > 30
-    assert not trained_on["all"] & (contents(splits.val) | contents(splits.test))
-    assert Guarded.allowed  # the final evaluation has read the test split
+    check_nothing_else(trained_on, splits)
 
 
-def test_simultaneous_trains_both_on_all_training_data_and_no_other(
-    trained_on: dict[str, set[Content]], splits: Splits, tmp_path: Path
+@pytest.mark.parametrize("strategy", SINGLE_LEVEL)
+def test_strategies_of_one_level_train_on_all_training_data_and_no_other(
+    strategy: str, trained_on: dict[str, set[Content]], splits: Splits, tmp_path: Path
 ) -> None:
-    run("simultaneous", tmp_path / "run")
-    training = contents(splits.train) | contents(splits.train_arch)
-    assert trained_on["alphas"] <= trained_on["weights"] <= training
-    assert trained_on["alphas"] & contents(splits.train)
-    assert trained_on["alphas"] & contents(splits.train_arch)
-    assert not trained_on["all"] & (contents(splits.val) | contents(splits.test))
+    run(strategy, tmp_path / "run")
+    by_search = trained_on["all" if issubclass(strategies[strategy], PathStrategy) else "weights"]
+    assert by_search & contents(splits.train)
+    assert by_search & contents(splits.train_arch)
+    assert trained_on["alphas"] <= trained_on["weights"]
+    if "simultaneous" in strategy:
+        assert trained_on["alphas"] & contents(splits.train)
+        assert trained_on["alphas"] & contents(splits.train_arch)
+    check_nothing_else(trained_on, splits)
+
+
+@pytest.mark.parametrize("selector", [name for name in selectors if name != strategies["darts"].selector])
+def test_no_selector_trains_on_the_validation_split_or_reads_the_test_split(
+    selector: str, trained_on: dict[str, set[Content]], splits: Splits, tmp_path: Path
+) -> None:
+    run("darts", tmp_path / "run", selector)
+    check_nothing_else(trained_on, splits)
+
+
+@pytest.mark.parametrize("strategy", [name for name in strategies if name not in TRAINED])
+def test_strategies_without_training_read_one_training_split(strategy: str) -> None:
+    assert list(strategies[strategy].streams.values()) == [("train_arch",)]
