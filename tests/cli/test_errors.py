@@ -47,6 +47,8 @@ INVALID = [
     (["--stages", "0"], "argument --stages: must be a whole number of at least 1"),
     (["--space", "gpt-neo+mamba"], "--models and --space both name the components"),
     (["--topology", "hub", "--set", "space.skip=true"], "hub topology has no skip"),
+    (["--topology", "hub", "--strategy", "rloo"], "strategy 'rloo' needs single paths of the supernet"),
+    (["--topology", "hub", "--strategy", "uniform"], "strategy 'uniform' needs single paths of the supernet"),
     (["--models", "./nowhere,mamba"], "no such model folder: ./nowhere"),
     (["--config", "nowhere.yaml"], "no such recipe file: nowhere.yaml"),
     (["--data-dir", "nowhere"], "basic_train.tsv: no such file"),

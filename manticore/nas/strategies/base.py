@@ -210,3 +210,14 @@ def build_strategy(name: str, options: Mapping[str, Any] | None = None) -> Strat
         return kind()
     strategy: Strategy = from_mapping(kind, options or {}, f"option of strategy '{name}'")
     return strategy
+
+
+def check_single_paths(strategy: Strategy, net: Searchable) -> None:
+    """Raise ManticoreError if the topology of `net` has no paths that are trained alone, which `strategy` needs."""
+    if not net.trains_single_paths:
+        kind = type(strategy)
+        name = next((name for name in strategies if strategies[name] is kind), kind.__name__)
+        raise ManticoreError(
+            f"strategy '{name}' needs single paths of the supernet, which this topology does not train; use darts, or "
+            "the residual topology"
+        )

@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor
 
-from manticore.errors import ManticoreError
-from manticore.nas.strategies.base import Batch, Search, strategies
+from manticore.nas.strategies.base import Batch, Search, check_single_paths, strategies
 from manticore.nas.strategies.darts import Darts
 
 if TYPE_CHECKING:
@@ -29,8 +28,7 @@ class Rloo(Darts):
     """A policy step of the alphas on sampled paths, then a step of the weights."""
 
     def check(self, net: Searchable) -> None:
-        if not net.trains_single_paths:
-            raise ManticoreError("strategy 'Rloo' runs single paths, which this topology cannot; use darts")
+        check_single_paths(self, net)
 
     def update_alphas(self, search: Search, batches: dict[str, Batch]) -> float:
         paths = [search.net.sample() for _ in range(PATHS)]

@@ -11,9 +11,8 @@ from typing import TYPE_CHECKING, ClassVar
 
 import torch
 
-from manticore.errors import ManticoreError
 from manticore.nas.choices import Choices
-from manticore.nas.strategies.base import Batch, Search, Strategy, strategies
+from manticore.nas.strategies.base import Batch, Search, Strategy, check_single_paths, strategies
 
 if TYPE_CHECKING:
     from manticore.nas.searchable import Searchable
@@ -34,10 +33,7 @@ class SampledSupernet(Strategy):
     selector: ClassVar[str] = "evaluated"
 
     def check(self, net: Searchable) -> None:
-        if not net.trains_single_paths:
-            raise ManticoreError(
-                f"strategy '{type(self).__name__}' trains single paths, which this topology cannot; use darts"
-            )
+        check_single_paths(self, net)
 
     def step(self, search: Search, batches: dict[str, Batch]) -> dict[str, float]:
         paths = self.draw(search.net.choices, step_source())
