@@ -264,7 +264,7 @@ class CheckpointedPathTrainer:
         return TrainedPath(path, steps, loss, module.tokens, module.flops)
 
     def start_phase(self, phase: str, record: TrainedPath) -> None:
-        """Let a phase go on from the training of a path, and copy the weights of the path into the supernet.
+        """Let a phase go on from the training of a path and from its logs, and copy its weights into the supernet.
 
         Raises BadFile if its checkpoint is gone.
         """
@@ -276,10 +276,19 @@ class CheckpointedPathTrainer:
             )
         with atomic_write(self.exp.run_dir.checkpoints / f"{slug(phase)}.ckpt") as part:
             shutil.copyfile(checkpoint, part)
+        self._copy_logs(checkpoint.stem, slug(phase))
         model = self._hybrid(record.path)
         state = _read_checkpoint(checkpoint)["state_dict"]
         model.load_state_dict({key.removeprefix("net."): value for key, value in state.items()})
         load_path(self.net, model)
+
+    def _copy_logs(self, name: str, phase: str) -> None:
+        """Make the logs of a path, and of its resumptions `NAME.2`, `NAME.3`, the first ones of a phase."""
+        for logs in (self.folder / "logs").glob("*/*"):
+            stem, dot, number = logs.name.partition(".")
+            if stem == name:
+                target = self.exp.run_dir.root / "logs" / logs.parent.name / f"{phase}{dot}{number}"
+                shutil.copytree(logs, target, dirs_exist_ok=True)
 
     def _hybrid(self, path: Sequence[str]) -> Any:
         return discretize(self.net, path, **self.exp.task.config_fields())

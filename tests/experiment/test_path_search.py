@@ -21,6 +21,7 @@ from manticore.experiment.run_dir import RunDir
 from manticore.nas.cost import PathCosts
 from manticore.nas.discretize import discretize
 from manticore.nas.strategies.halving import rounds
+from manticore.report.run.reading import _read_curves, read_run
 from manticore.tasks.catalog import tasks
 from manticore.training.modules import TrainModule
 from manticore.training.trainer import fit
@@ -73,11 +74,15 @@ def test_the_winner_of_halving_is_trained_as_if_there_had_been_no_search(tmp_pat
     run_dir = RunDir(tmp_path / "alone")
     exp = Experiment.open(result.recipe, run_dir, Console(quiet=True))
     model = discretize(exp.supernet("mamba", "softmax", "search"), result.path, **exp.task.config_fields())
-    module = TrainModule(model, exp.recipe.finetune.weights, steps)
+    module = TrainModule(model, exp.recipe.finetune.weights, steps, exp.loop())
     fit(module, finetune_stream(exp), "alone", run_dir.checkpoints, exp.hardware, exp.console)
     hybrid = result.hybrid.state_dict()
     assert all(torch.equal(hybrid[name], value) for name, value in module.net.state_dict().items())
     row = {row.name: row for row in result.rows}
+    (curve,) = (curve for curve in read_run(result.folder).curves if curve.phase == "fine-tune")
+    (expected,) = _read_curves(run_dir.root / "logs" / "csv", ["alone"])
+    assert [step for step, _ in curve.loss] == list(range(1, steps + 1)), "with the steps of the search"
+    assert curve.loss == expected.loss
     spent = sum(
         {tuple(record["path"]): record["tokens"] for record in tried if tuple(record["path"]) != result.path}.values()
     )
