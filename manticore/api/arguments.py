@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, TypeVar
 
 from rich.console import Console
@@ -16,6 +17,7 @@ from manticore.config.flags import Flags, argument_name, assignments, nested
 from manticore.config.loading import merge
 from manticore.config.recipe import Recipe
 from manticore.errors import ManticoreError, UnknownName
+from manticore.modeling.configuration_manticore import HybridConfig
 from manticore.nas.space import SearchSpace
 from manticore.tasks.options import plain_paths
 from manticore.utils import assets
@@ -120,6 +122,36 @@ def _saved(spec: ComponentSpec, folder: Path) -> ComponentSpec:
         return spec
     spec.save_model(folder / spec.name)
     return dataclasses.replace(spec, model=None, tokenizer=None, source=str(folder / spec.name))
+
+
+@contextmanager
+def model_source(model: Any, tokenizer: Any = None) -> Iterator[str]:
+    """What a command on a model takes: a folder or a name. A model object is saved in a folder of its own meanwhile.
+
+    Args:
+        model: a folder, a name, a result, a Hugging Face model, or a pair of one and its tokenizer.
+        tokenizer: the tokenizer of a model object.
+
+    Raises ManticoreError for another object, and for a model object that is no language model and no hybrid, or that
+    reads text and has no tokenizer.
+    """
+    is_model = isinstance(model, tuple | list | ComponentSpec) or hasattr(model, "save_pretrained")
+    if not is_model or (isinstance(model, ComponentSpec) and model.model is None):
+        if tokenizer is not None:
+            raise ManticoreError("tokenizer= goes with a model object; a folder and a name have their own")
+        yield str(folder_of(model))
+        return
+    spec = ComponentSpec.of(model, tokenizer)
+    config = spec.model.config
+    labels = getattr(config, "head", None) if config.model_type == HybridConfig.model_type else None
+    if labels is None and spec.model.get_output_embeddings() is None:
+        raise ManticoreError(f"{type(spec.model).__name__} is no language model and no hybrid")
+    if labels is None and spec.tokenizer is None:
+        raise ManticoreError(
+            "a model object reads text with its tokenizer: pass tokenizer=..., or a pair (model, tokenizer)"
+        )
+    with TemporaryDirectory() as folder:
+        yield str(_saved(spec, Path(folder)).source)
 
 
 def folder_of(source: Any) -> Path:

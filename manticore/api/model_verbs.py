@@ -11,8 +11,10 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from transformers import PreTrainedTokenizerBase
+
 from manticore.alignment.projector_set import ProjectorSet
-from manticore.api.arguments import Models, folder_of
+from manticore.api.arguments import Models, folder_of, model_source
 from manticore.config.commands import (
     AlignCommand,
     EvaluateCommand,
@@ -36,7 +38,7 @@ from manticore.pipelines import pretrain as pretrain_pipeline
 from manticore.pipelines import report as report_pipeline
 from manticore.pipelines.finetune import FinetuneResult
 from manticore.pipelines.pretrain import PretrainResult
-from manticore.tasks.data import TaskSource
+from manticore.tasks.data import TaskSource, test_items
 from manticore.tasks.options import plain_paths
 from manticore.training.scoring import Score
 from manticore.utils.console import make_console
@@ -176,25 +178,32 @@ def evaluate(
     json: Path | str | None = EvaluateCommand.json,
     trust_code: bool = EvaluateCommand.trust_code,
     quiet: bool = False,
+    tokenizer: PreTrainedTokenizerBase | None = None,
 ) -> Score:
-    """Score a hybrid or a component on the test split of a task.
+    """Score a hybrid or a component on the test split of a task, or on examples.
 
     Args:
-        model: a run folder, an exported folder, a result, or a component by name or folder.
-        task: name of a task, its options, or data as `mc.task` takes it. Default: the task that the model was trained
-            on.
+        model: a run folder, an exported folder, a result, a component by name or folder, a model object, or a pair of
+            one and its tokenizer.
+        task: name of a task or its options, whose test split is scored; or examples as `mc.task` takes them: all of a
+            list, a DataFrame or a dataset are scored, and of several splits `test`. Default: the task that the model
+            was trained on.
         preset, data_dir: scale and files of the task.
         batch_size: sequences in a batch; the score does not depend on it.
         set: any keys of the sections task and run, as a mapping or as `KEY=VALUE`.
         json: file for the scores.
         trust_code: run the code in the hybrid's folder for ops and other parts that this process does not have.
         quiet: print nothing.
+        tokenizer: of a model object.
     """
-    arguments = {**locals(), "model": str(folder_of(model)), "set": assignments(set)}
-    console = make_console(quiet)
-    with TaskSource.of(task).saved(None, console) as keys:
-        options = command_options(EvaluateCommand, EVALUATE, arguments, task=keys | _task_flags(preset, data_dir))
-        return evaluate_pipeline.run(options, console)
+    arguments, items, console = {**locals(), "set": assignments(set)}, test_items(task), make_console(quiet)
+    source = TaskSource.of(task if items is None else None)
+    flags = _task_flags(preset, data_dir)
+    with model_source(model, tokenizer) as name, source.saved(None, console) as keys:
+        options = command_options(EvaluateCommand, EVALUATE, {**arguments, "model": name}, task=keys | flags)
+        if items is None:
+            return evaluate_pipeline.run(options, console)
+        return evaluate_pipeline.run_on(items, options, console)
 
 
 def generate(
@@ -210,11 +219,13 @@ def generate(
     seed: int = SamplingOptions.seed,
     trust_code: bool = GenerateCommand.trust_code,
     on_text: Callable[[str], object] | None = None,
+    tokenizer: PreTrainedTokenizerBase | None = None,
 ) -> str:
     """The continuation of a text by a language model.
 
     Args:
-        model: a run folder, an exported folder, a result, or a component by name or folder.
+        model: a run folder, an exported folder, a result, a component by name or folder, a model object, or a pair of
+            one and its tokenizer.
         prompt, prompt_file: the text to continue, or the file with it.
         max_new_tokens: largest number of new tokens.
         temperature, top_p, top_k: how tokens are sampled. Default: the most likely token is taken.
@@ -222,8 +233,9 @@ def generate(
         seed: of the sampling.
         trust_code: run the code in the hybrid's folder for ops and other parts that this process does not have.
         on_text: called with each piece of text as it is generated.
+        tokenizer: of a model object.
     """
-    arguments = {**locals(), "model": str(folder_of(model))}
+    arguments = locals()
     pieces: list[str] = []
 
     def add(piece: str) -> None:
@@ -231,7 +243,9 @@ def generate(
         if on_text is not None:
             on_text(piece)
 
-    generate_pipeline.run_command(command_options(GenerateCommand, GENERATE, arguments), add)
+    with model_source(model, tokenizer) as name:
+        options = command_options(GenerateCommand, GENERATE, {**arguments, "model": name})
+        generate_pipeline.run_command(options, add)
     return "".join(pieces)
 
 

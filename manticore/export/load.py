@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from transformers import (
@@ -31,6 +32,8 @@ from manticore.export.embedded_code import register_embedded_code
 from manticore.modeling.configuration_manticore import HybridConfig
 from manticore.modeling.wiring import TOPOLOGIES
 from manticore.tasks.catalog import load_task
+from manticore.tasks.evaluation_task import labelled_task, text_task
+from manticore.tasks.language.task import chunk_length
 from manticore.tasks.options import TaskOptions
 from manticore.tasks.task import Task
 from manticore.utils.io import read_json
@@ -149,7 +152,7 @@ def load_for_task(source: str, options: TaskOptions, trust_code: bool = False) -
     Raises as `load_hybrid` and `load_hybrid_task` do, and ManticoreError for a component on a task with labels.
     """
     path = Path(source).expanduser()
-    if is_hybrid(path) or (path.is_dir() and not (path / "config.json").exists()):
+    if _reads_as_hybrid(path):
         model = load_hybrid(path, trust_code)
         return model, load_hybrid_task(path, model, options)
     component = load(ComponentSpec(source, init="pretrained"))
@@ -159,6 +162,43 @@ def load_for_task(source: str, options: TaskOptions, trust_code: bool = False) -
             f"{source} is a language model without a head for {task.name}; name a task of text, such as --task text"
         )
     return component.model, task.with_tokenizer(component.tokenizer, owner=source)
+
+
+def load_for_examples(
+    source: str, items: Any, options: TaskOptions, trust_code: bool = False
+) -> tuple[PreTrainedModel, Task]:
+    """Load a model, and examples in memory as the test split of a task.
+
+    Args:
+        source, trust_code: as of `load_for_task`.
+        items: texts or labelled examples, as `mc.task` takes them.
+        options: a language task, for the length of its chunks.
+
+    Raises as `load_for_task` does, and ManticoreError if an item is not what the model reads, or has another label.
+    """
+    path = Path(source).expanduser()
+    if _reads_as_hybrid(path):
+        model, tokenizer = load_hybrid(path, trust_code), _local_tokenizer(path)
+        limits, head = hybrid_context_lengths(model.config), head_of(model)
+    else:
+        component = load(ComponentSpec(source, init="pretrained"))
+        model, tokenizer, head = component.model, component.tokenizer, "lm"
+        limits = {source: limit} if (limit := component_context_length(component)) else {}
+    task: Task
+    if head == "lm":
+        if tokenizer is None:
+            raise ManticoreError(f"{source} has no tokenizer beside its weights, and cannot read text")
+        task = text_task(items, tokenizer, chunk_length(fit_to_context(options, limits.values())))
+    else:
+        names = [str(model.config.id2label[index]) for index in range(model.config.num_labels)]
+        task = labelled_task(items, head, model.config.vocab_size, names, tokenizer)
+    check_context_length(limits, task.max_length, "an example", "shorten it")
+    return model, task
+
+
+def _reads_as_hybrid(path: Path) -> bool:
+    """Whether a path is a hybrid's, or a folder without any model, which `load_hybrid` reports."""
+    return is_hybrid(path) or (path.is_dir() and not (path / "config.json").exists())
 
 
 def _check_task(model: PreTrainedModel, task: Task) -> None:

@@ -63,14 +63,29 @@ def saved_task(folder: Path) -> TaskOptions | None:
     return None
 
 
-def own_task(source: Path | str, options: TaskOptions, model: PreTrainedModel) -> Task | None:
+def language_options(source: Path | str, keys: Mapping[str, Any]) -> TaskOptions:
+    """The options of a trained model's own task, for texts in chunks of the same length; those of `text` without one.
+
+    `keys` may have another preset. Raises ManticoreError if the folder holds no model.
+    """
+    folder = Path(source).expanduser()
+    if folder.is_dir():
+        check_config_exists(folder)
+    own = saved_task(folder) or _named_task(folder, has_data=True) or TaskOptions("text")
+    return replace(own, preset=keys["preset"]) if "preset" in keys else own
+
+
+def own_task(source: Path | str, options: TaskOptions | None, model: PreTrainedModel) -> Task | None:
     """The task of a run or a fine-tuning, as its model reads it, if `options` may name other splits of it.
 
-    None if they are its own options, for other folders and components, and if its data is gone.
+    None if they are its own options, for other folders and components, and if its data is gone. Without `options` the
+    examples to compare with are of no task.
     """
     folder = Path(source).expanduser()
     own = saved_task(folder)
-    if own is None or replace(own, cache_dir=None, workers=0) == replace(options, cache_dir=None, workers=0):
+    if own is None:
+        return None
+    if options is not None and replace(own, cache_dir=None, workers=0) == replace(options, cache_dir=None, workers=0):
         return None
     try:
         task = load_hybrid_task(folder, model, own)

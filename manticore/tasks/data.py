@@ -33,6 +33,9 @@ from manticore.utils.io import slug
 
 SPLITS = (*SPLIT_NAMES, TRAIN_ARCH)
 
+_SCALARS = int | float | bytes | Path
+"""Types that are no task."""
+
 
 @dataclass(frozen=True, eq=False)
 class TaskData:
@@ -88,10 +91,11 @@ def task(
 ) -> TaskData:
     """A task from data in memory, for every function that takes the name of a task.
 
-    Each split is a list of items, a `datasets.Dataset` or a torch `Dataset`. An item is a text, for language modelling;
-    (text, label), for classification by bytes; or (tokens, label), where tokens are whole numbers or words and the
-    label is one for the sequence or a list of one for each token. What is missing is taken from `train`, by seed: a
-    tenth each for `val` and `test`, then half of the rest for `train_arch`. Duplicates are dropped, never from test.
+    Each split is a list of items, a DataFrame, a `datasets.Dataset` or a torch `Dataset`. An item is a text, for
+    language modelling; (text, label), for classification by bytes; or (tokens, label), where tokens are whole numbers
+    or words and the label is one for the sequence or a list of one for each token. What is missing is taken from
+    `train`, by seed: a tenth each for `val` and `test`, then half of the rest for `train_arch`. Duplicates are dropped,
+    never from test.
 
     Args:
         train: the examples that weights are trained on; or all splits as a `datasets.DatasetDict` or a mapping.
@@ -216,11 +220,24 @@ class TaskSource:
 
 
 def _task_of(task_like: Any) -> TaskData:
-    if isinstance(task_like, int | float | bytes | Path):
+    if isinstance(task_like, _SCALARS):
         raise ManticoreError(
             f"a task is a name, a mapping of options, or data as mc.task takes it, not {describe(task_like)}"
         )
     return task(task_like)
+
+
+def test_items(task_like: Any) -> Any:
+    """The items of a test split alone: a list, a table or a dataset, or a mapping that has no other split.
+
+    None for anything else that is a task: a name, options, `TaskData`, a mapping of several splits.
+    """
+    if isinstance(task_like, Mapping):
+        splits = {split_of_name(str(name)): items for name, items in task_like.items()}
+        return splits["test"] if _is_data(task_like) and set(splits) == {"test"} else None
+    if task_like is None or isinstance(task_like, str | TaskOptions | TaskData | _SCALARS):
+        return None
+    return task_like
 
 
 def _is_data(mapping: Mapping[str, Any]) -> bool:

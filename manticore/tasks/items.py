@@ -1,4 +1,4 @@
-"""From objects in memory to plain examples: lists, datasets of Hugging Face and of torch. Reads no files.
+"""From objects in memory to plain examples: lists, tables, datasets of Hugging Face and of torch. Reads no files.
 
 An item is a text, a pair (text, label), a pair (tokens, label), or a record with such fields. Tokens are whole numbers
 or words. A label is a whole number or a name, or a list of them, one for each token.
@@ -33,7 +33,8 @@ def read_items(source: Any, split: str, columns: Columns = Columns()) -> list[di
     """The items of one split as plain records: `text` or `tokens`, and `label`, or `labels` for one a token.
 
     Args:
-        source: a list or another iterable of items, a `datasets.Dataset` or a torch `Dataset`.
+        source: a list or another iterable of items, a `datasets.Dataset`, a torch `Dataset`, or a table of pandas,
+            polars or Arrow, whose rows are records.
         split: its name, for messages.
         columns: names of fields.
 
@@ -42,8 +43,8 @@ def read_items(source: Any, split: str, columns: Columns = Columns()) -> list[di
     if isinstance(source, str | bytes) or (not hasattr(source, "__iter__") and not hasattr(source, "__getitem__")):
         kind = "one text" if isinstance(source, str | bytes) else describe(source)
         raise ManticoreError(
-            f"{split} must be a list of texts or of (tokens or text, label), a datasets.Dataset or a torch Dataset, "
-            f'not {kind}; text in files is a task of its own: {{"name": "text", "data_dir": "path"}}'
+            f"{split} must be a list of texts or of (tokens or text, label), a DataFrame, a datasets.Dataset or a "
+            f'torch Dataset, not {kind}; text in files is a task of its own: {{"name": "text", "data_dir": "path"}}'
         )
     records = [_record(item, f"{split}[{index}]", columns) for index, item in enumerate(_iterate(source))]
     if not records:
@@ -76,11 +77,19 @@ def describe(value: Any) -> str:
 
 
 def _iterate(source: Any) -> Iterable[Any]:
-    """The items; a map-style dataset of torch has a length and indices, and no iterator."""
-    if not hasattr(source, "__iter__") and hasattr(source, "__len__"):
-        return (source[index] for index in range(len(source)))
-    iterator: Iterable[Any] = iter(source)
-    return iterator
+    """The items: rows of a table, which iterates over its columns; by index where there is a length and no iterator."""
+    items: Iterable[Any]
+    if hasattr(source, "iterrows"):  # pandas
+        items = source.to_dict("records")
+    elif hasattr(source, "iter_rows"):  # polars
+        items = source.iter_rows(named=True)
+    elif hasattr(source, "to_pylist"):  # Arrow
+        items = source.to_pylist()
+    elif not hasattr(source, "__iter__") and hasattr(source, "__len__"):
+        items = (source[index] for index in range(len(source)))
+    else:
+        items = iter(source)
+    return items
 
 
 def _record(item: Any, where: str, columns: Columns) -> dict[str, Any]:

@@ -13,7 +13,9 @@ import numpy as np
 import pytest
 import torch
 from datasets import ClassLabel, Dataset, DatasetDict, Features, Value
+from pandas import DataFrame
 from rich.console import Console
+from transformers import AutoTokenizer, GPT2Config, GPT2ForSequenceClassification
 
 import manticore as mc
 from manticore.errors import BadFile, ManticoreError
@@ -132,7 +134,8 @@ def test_token_ids_are_read_as_they_are(tmp_path: Path, as_array: Any) -> None:
 
 
 def test_each_token_may_have_a_label(tmp_path: Path) -> None:
-    pairs = [(text.split(), ["S" if word == "sea" else None for word in text.split()]) for text in TEXTS]
+    names = {"sea": "S", "old": "other"}
+    pairs = [(text.split(), [names.get(word) for word in text.split()]) for text in TEXTS]
     task = read(mc.task(pairs, labels=["S", "other"]), tmp_path / "run")
     assert (task.kind, task.per_token, task.label_names) == ("tokens", True, ("S", "other"))
     ids, labels = task.splits().train[0]
@@ -152,6 +155,18 @@ def test_a_dataset_knows_its_columns_and_its_labels(tmp_path: Path) -> None:
     assert len(task.splits().val) == len(task.splits().test) == 10
     texts = Dataset.from_dict({"story": TEXTS})
     assert read(mc.task(texts, text="story"), tmp_path / "lm").is_language_modeling
+
+
+def test_a_table_is_read_by_its_rows(tmp_path: Path) -> None:
+    frame = DataFrame(LABELLED, columns=["text", "label"])
+    expected = read(LABELLED, tmp_path / "list").fingerprint()
+    assert read(frame, tmp_path / "frame").fingerprint() == expected
+    assert read(Dataset.from_pandas(frame), tmp_path / "dataset").fingerprint() == expected
+    assert read(Dataset.from_pandas(frame).data.table, tmp_path / "arrow").fingerprint() == expected
+    ids = DataFrame({"tokens": [[index, 7] for index in range(20)], "label": [index % 2 for index in range(20)]})
+    assert (task := read(ids, tmp_path / "ids")).num_labels == 2
+    assert task.vocabulary.size == 20
+    assert read(mc.task(DataFrame({"story": TEXTS}), text="story"), tmp_path / "lm").is_language_modeling
 
 
 class Pairs(torch.utils.data.Dataset[tuple[torch.Tensor, torch.Tensor]]):
@@ -193,6 +208,9 @@ def test_a_dataset_of_torch_is_read(tmp_path: Path) -> None:
         (torch.nn.Linear(2, 2), "train must be a list of texts .* not a Linear"),
         ([("one", 0), ("two", 1)], "2 examples of train are too few to take test and val"),
         (["one", "two"], "2 unrelated documents or passages are too few"),
+        ([(text, "same") for text in TEXTS], "all examples have the label 'same'; classification needs at least two"),
+        ([([index], [None]) for index in range(9)], "no token has a label; classification needs at least two labels"),
+        (DataFrame({"story": TEXTS}), r"train\[0\] has no field text or content .*; it has story"),
     ],
 )
 def test_other_objects_are_refused_in_one_line(tmp_path: Path, data: Any, message: str) -> None:
@@ -272,9 +290,88 @@ def test_a_hybrid_is_evaluated_and_trained_further_on_data_in_memory(tmp_path: P
     assert mc.finetune(result, others, out=out, steps=1, resume=True, quiet=True).scores == trained.scores
     with pytest.raises(ManticoreError, match="is not empty"):
         mc.finetune(result, replace(data, name="taken"), out=out, steps=1, quiet=True)
-    with pytest.raises(ManticoreError, match="this hybrid has the labels land, sea; labelled:own has fish, bird"):
-        mc.evaluate(result, mc.task([(text, "fish") for text in TEXTS], labels=["fish", "bird"]), quiet=True)
+    with pytest.raises(ManticoreError, match="this hybrid has the labels land, sea; labelled:own has bird, fish"):
+        mc.evaluate(result, mc.task([(text, "fish" if label == "sea" else "bird") for text, label in LABELLED]))
     assert [path.name for path in (tmp_path / "further.data").iterdir()] == ["own"]
+
+
+@pytest.fixture(scope="module")
+def classifier(tmp_path_factory: pytest.TempPathFactory) -> mc.Result:
+    """A hybrid for `LABELLED`."""
+    out, space = tmp_path_factory.mktemp("classifier") / "run", mc.SearchSpace(["gpt-neo", "mamba"], stages=2)
+    return mc.search(space, mc.task(LABELLED, preset="cpu", length=64), out=out, quiet=True, **SIZES)
+
+
+def test_examples_are_all_scored(classifier: mc.Result, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    new = [(text.upper(), label) for text, label in LABELLED]
+    splits = mc.task(train=[(text[::-1], label) for text, label in LABELLED], test=new, preset="cpu", length=64)
+    expected = mc.evaluate(classifier, splits, quiet=True)
+    assert expected.count == len(new)
+    rows = [{"text": text, "label": ["sea", "land"].index(label)} for text, label in new]
+    features = Features({"text": Value("string"), "label": ClassLabel(names=["sea", "land"])})
+    frame = DataFrame(new, columns=["text", "label"])
+    for items in (new, {"test": new}, frame, Dataset.from_list(rows, features=features), iter(new)):
+        assert mc.evaluate(classifier, items, quiet=True) == expected
+    assert mc.evaluate(classifier, new[:1], quiet=True).count == 1
+    assert mc.evaluate(classifier, new, set={"task.test": 7}, json=tmp_path / "score", quiet=True).count == 7
+    copied = mc.export(classifier, out=tmp_path / "copied", quiet=True)
+    assert mc.evaluate(copied, new, quiet=True) == expected
+    assert mc.evaluate(classifier, LABELLED).count == len(LABELLED)
+    seen = len(LABELLED) - classifier.metrics.hybrid.score.count
+    assert f"{seen} of the {len(LABELLED)} examples were trained or selected on" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("items", "message"),
+    [
+        ([("text", "fish")], r"unknown label 'fish'\. Known: land, sea"),
+        ([("text", 2)], "label 2 is none of the 2 classes"),
+        (TEXTS, r"this model predicts labels: an item is \(text, label\) or \(tokens, label\), not a text"),
+        ([([1, 999], 0)], r"test\[0\] has the token 999; the model reads 259 token ids"),
+        ([], "test is empty"),
+    ],
+)
+def test_examples_that_a_model_does_not_read_are_refused(classifier: mc.Result, items: Any, message: str) -> None:
+    with pytest.raises(ManticoreError, match=message):
+        mc.evaluate(classifier, items, quiet=True)
+
+
+def test_data_of_a_task_is_not_named_beside_examples(classifier: mc.Result) -> None:
+    with pytest.raises(ManticoreError, match="'data_dir' selects the data of a task"):
+        mc.evaluate(classifier, LABELLED, data_dir="notes", quiet=True)
+
+
+def test_words_and_labels_of_tokens_are_scored_as_they_were_learned(tmp_path: Path) -> None:
+    tagged = [(text.split(), [word[0] for word in text.split()]) for text in TEXTS]
+    result = mc.search(
+        mc.SearchSpace(["gpt-neo", "mamba"], stages=2),
+        mc.task(tagged[:30], preset="cpu"),
+        out=tmp_path / "run",
+        quiet=True,
+        **SIZES,
+    )
+    expected = mc.evaluate(result, mc.task(train=tagged[:30], test=tagged[30:], preset="cpu"), quiet=True)
+    assert expected.count == 10
+    assert mc.evaluate(result, tagged[30:], quiet=True) == expected
+
+
+def test_a_model_object_is_scored_and_continues_a_text(classifier: mc.Result, tmp_path: Path) -> None:
+    folder = model_folder(tmp_path / "gpt", "gpt_neo")
+    model, tokenizer = read_folder(folder)
+    expected = mc.evaluate(folder, TEXTS, quiet=True)
+    assert expected.count == len(TEXTS)
+    assert mc.evaluate(model, TEXTS, tokenizer=tokenizer, quiet=True) == expected
+    assert mc.evaluate((model, tokenizer), TEXTS, quiet=True) == expected
+    text = mc.generate(folder, "the old man", max_new_tokens=4)
+    assert mc.generate(model, "the old man", max_new_tokens=4, tokenizer=tokenizer) == text
+    hybrid, own = classifier.hybrid, AutoTokenizer.from_pretrained(classifier.checkpoint)
+    assert mc.evaluate(hybrid, LABELLED, tokenizer=own, quiet=True) == mc.evaluate(classifier, LABELLED, quiet=True)
+    with pytest.raises(ManticoreError, match=r"a model object reads text with its tokenizer: pass tokenizer=\.\.\."):
+        mc.generate(model, "the old man")
+    with pytest.raises(ManticoreError, match="tokenizer= goes with a model object"):
+        mc.evaluate(folder, TEXTS, tokenizer=tokenizer)
+    with pytest.raises(ManticoreError, match="GPT2ForSequenceClassification is no language model and no hybrid"):
+        mc.evaluate(GPT2ForSequenceClassification(GPT2Config(n_embd=8, n_layer=1, n_head=1, vocab_size=9)), TEXTS)
 
 
 def test_model_objects_with_tokenizers_read_text(tmp_path: Path) -> None:

@@ -137,7 +137,7 @@ def complete(records: Mapping[str, Sequence[Record]], names: Sequence[str], seed
         names: names of the classes; empty: those of the examples.
         seed: seed of the shuffle.
 
-    Raises ManticoreError if there are too few examples, or a label is none of the names.
+    Raises ManticoreError if there are too few examples, all have the same label, or a label is none of the names.
     """
     kinds = {tuple(items[0]) for items in records.values()}
     if len(kinds) > 1 or len(next(iter(kinds))) != 2:
@@ -161,13 +161,14 @@ def complete(records: Mapping[str, Sequence[Record]], names: Sequence[str], seed
     index_of = {name: index for index, name in enumerate(names)}
     for items in ordered.values():
         for record in items:
-            _classes(record, index_of)  # raises for a label that is none of the names
+            classes_of(record, index_of)  # raises for a label that is none of the names
+    _check_several(ordered.values())
     return LabelledSplits(ordered, names)
 
 
 def _names_of(splits: Iterable[Sequence[Record]]) -> tuple[str, ...]:
     """Names of the classes: those of the labels in alphabetical order, or the numbers from 0 to the largest one."""
-    labels = {label for records in splits for record in records for label in _labels(record)}
+    labels = {label for records in splits for record in records for label in labels_of(record)}
     numbers = {label for label in labels if isinstance(label, int)} - {IGNORE}
     texts = {label for label in labels if isinstance(label, str)}
     if numbers and texts:
@@ -175,15 +176,24 @@ def _names_of(splits: Iterable[Sequence[Record]]) -> tuple[str, ...]:
     return tuple(sorted(texts)) if texts else tuple(map(str, range(max(numbers, default=0) + 1)))
 
 
-def _labels(record: Record) -> list[Any]:
+def _check_several(splits: Iterable[Sequence[Record]]) -> None:
+    """Raises ManticoreError if all labels are equal: there is nothing to predict."""
+    labels = {label for records in splits for record in records for label in labels_of(record)} - {IGNORE}
+    if len(labels) < 2:
+        count = f"all examples have the label {min(labels)!r}" if labels else "no token has a label"
+        raise ManticoreError(f"{count}; classification needs at least two labels")
+
+
+def labels_of(record: Record) -> list[Any]:
+    """The label of a record, or one for each token."""
     labels: list[Any] = record["labels"] if "labels" in record else [record["label"]]
     return labels
 
 
-def _classes(record: Record, index_of: Mapping[str, int]) -> list[int]:
+def classes_of(record: Record, index_of: Mapping[str, int]) -> list[int]:
     """Class indices of the labels of a record. Raises UnknownName for a label that is no class."""
     classes = []
-    for label in _labels(record):
+    for label in labels_of(record):
         if label == IGNORE:
             classes.append(IGNORE)
         elif isinstance(label, str):
@@ -203,7 +213,7 @@ def _task_of_texts(
     """Texts by bytes or characters, EOS at the end."""
     index_of = {name: index for index, name in enumerate(names)}
     examples = {
-        split: [((record["text"].encode(),), _classes(record, index_of)[0]) for record in items]
+        split: [((record["text"].encode(),), classes_of(record, index_of)[0]) for record in items]
         for split, items in records.items()
     }
     longest = 1 + max(len(texts[0]) for rows in examples.values() for texts, _ in rows)
@@ -227,7 +237,7 @@ def _task_of_tokens(
 
     def encode(record: Record) -> tuple[list[int], int | list[int]]:
         ids = (vocabulary.encode(record["tokens"]) if textual else record["tokens"])[: most - len(end)]
-        classes = _classes(record, index_of)
+        classes = classes_of(record, index_of)
         return ids + end, classes[: len(ids)] + [IGNORE] * len(end) if per_token else classes[0]
 
     packed = {split: Examples.pack(map(encode, items)) for split, items in records.items()}
