@@ -10,9 +10,25 @@ from collections.abc import Iterable
 from difflib import get_close_matches
 from pathlib import Path
 
+SHOWN = 80
+"""Most characters of a value in a message."""
+
 
 class ManticoreError(Exception):
     """A value, a name or a file of the user cannot be used. The message is a single line."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(" ".join(line.strip() for line in message.splitlines()))
+
+
+def shown(value: object) -> str:
+    """A value in a message: as it is written, if that is short and a single line; else its type or its start."""
+    text = repr(value)
+    if len(text) <= SHOWN and "\n" not in text:
+        return text
+    if isinstance(value, str | bytes | list | tuple | dict | set):
+        return f"{' '.join(text.split())[: SHOWN - 3]}..."
+    return f"an object of type {type(value).__name__}"
 
 
 class UnknownName(ManticoreError):

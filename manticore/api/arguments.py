@@ -16,13 +16,13 @@ from manticore.components.spec import ComponentSpec
 from manticore.config.flags import Flags, argument_name, assignments, nested
 from manticore.config.loading import merge
 from manticore.config.recipe import Recipe
-from manticore.errors import ManticoreError, UnknownName
+from manticore.errors import ManticoreError, UnknownName, shown
 from manticore.modeling.configuration_manticore import HybridConfig
 from manticore.nas.space import SearchSpace
 from manticore.tasks.options import plain_paths
 from manticore.utils import assets
 from manticore.utils.console import info
-from manticore.utils.fields import field_types, from_mapping
+from manticore.utils.fields import convert, field_types, from_mapping
 
 T = TypeVar("T")
 
@@ -74,9 +74,9 @@ def recipe_command(
     if space is not None and models is not None:
         raise ManticoreError("space and models both name the components; give one of them")
     if not isinstance(space, SearchSpace | str | Path | None):
-        raise ManticoreError(f"space is a SearchSpace, or the name or path of one, not {_kind(space)}")
+        raise ManticoreError(f"space is a SearchSpace, or the name or path of one, not {shown(space)}")
     if models is not None and (isinstance(models, str) or not isinstance(models, Sequence)):
-        raise ManticoreError(f"models is a list of components, such as ['gpt-neo', 'mamba'], not {models!r}")
+        raise ManticoreError(f"models is a list of components, such as ['gpt-neo', 'mamba'], not {shown(models)}")
     plain = {**arguments, "space": None, "models": None, "task": None, "set": assignments(arguments["set"])}
     if plain["data_dir"] is not None:
         plain["data_dir"] = plain_paths(plain["data_dir"])
@@ -86,7 +86,7 @@ def recipe_command(
     if space is not None and not isinstance(space, SearchSpace):
         space = SearchSpace.load(assets.find("spaces", space))
     specs = tuple(map(ComponentSpec.of, models or ())) if space is None else space.components
-    with _plain_models(specs, None if out is None else Path(out), console) as components:
+    with _plain_models(specs, None if out is None else out_folder(out), console) as components:
         if space is not None:
             ops = {"ops": list(space.ops)} if space.ops else {}  # as objects, which need no trust
             keys = merge({"space": dataclasses.replace(space, components=components).to_dict() | ops}, keys)
@@ -161,9 +161,11 @@ def folder_of(source: Any) -> Path:
     """
     folder = getattr(source, "folder", source)
     if not isinstance(folder, str | Path):
-        raise ManticoreError(f"expected a folder, a name or a result, got {_kind(source)}")
+        raise ManticoreError(f"expected a folder, a name or a result, got {shown(source)}")
     return Path(folder)
 
 
-def _kind(value: object) -> str:
-    return "None" if value is None else f"an object of type {type(value).__name__}"
+def out_folder(out: Any) -> Path:
+    """The folder that a function writes. Raises ManticoreError for an object that is no path."""
+    path: Path = convert(out, Path, "out")
+    return path

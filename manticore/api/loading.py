@@ -8,6 +8,7 @@ from pathlib import Path
 from transformers import PreTrainedModel
 
 from manticore.alignment.projector_set import ProjectorSet
+from manticore.api.arguments import Models, folder_of
 from manticore.components.loading import load as load_component
 from manticore.components.spec import ComponentSpec
 from manticore.errors import ManticoreError, UnfinishedRun
@@ -30,35 +31,37 @@ def load(source: Path | str, trust_code: bool = False) -> PreTrainedModel | Proj
 
     Raises ManticoreError if there is none, with the nearest name, or if it is damaged.
     """
-    path = Path(source).expanduser()
+    name, path = str(source), folder_of(source).expanduser()
     if is_hybrid(path):
         return load_hybrid(path, trust_code)
     if (path / "recipe.yaml").exists() and not (path / "config.json").exists():
         raise UnfinishedRun(path)
-    if str(source) in assets.names("projectors") or is_projector_set(path):
-        return ProjectorSet.load(assets.find("projectors", source))
+    if name in assets.names("projectors") or is_projector_set(path):
+        return ProjectorSet.load(assets.find("projectors", name))
     if path.is_dir() and not (path / "config.json").exists():
         raise ManticoreError(f"{path} holds no model and no projector set: there is no config.json in it")
-    return load_component(ComponentSpec(str(source), init="pretrained")).model
+    return load_component(ComponentSpec(name, init="pretrained")).model
 
 
 def supernet(
-    space: SearchSpace | str | Path,
+    space: SearchSpace | Models | str | Path,
     projectors: ProjectorSet | str | Path | None = None,
     trust_code: bool = False,
 ) -> Supernet:
     """The supernet of pretrained language models, before any training, on the CPU.
 
     Args:
-        space: a `SearchSpace`, or the name or path of one. Its base is by default that of the projector set, or the
-            first component.
+        space: a `SearchSpace`, the name or path of one, or a list of components. Its base is by default that of the
+            projector set, or the first component.
         projectors: projector set, as an object, by name or by folder. Default: projectors start near the identity.
         trust_code: import the ops that the space names by import path.
 
     Raises ManticoreError if a component cannot be loaded, or if the projector set does not fit.
     """
-    if not isinstance(space, SearchSpace):
+    if isinstance(space, str | Path):
         space = SearchSpace.load(assets.find("spaces", space))
+    elif not isinstance(space, SearchSpace):
+        space = SearchSpace(space)
     space = space.with_code(trust_code)
     if projectors is not None:
         if not isinstance(projectors, ProjectorSet):

@@ -14,7 +14,7 @@ from typing import Any
 from transformers import PreTrainedTokenizerBase
 
 from manticore.alignment.projector_set import ProjectorSet
-from manticore.api.arguments import Models, folder_of, model_source
+from manticore.api.arguments import Models, folder_of, model_source, out_folder
 from manticore.config.commands import (
     AlignCommand,
     EvaluateCommand,
@@ -162,7 +162,7 @@ def finetune(
     """
     arguments = {**locals(), "hybrid": folder_of(hybrid), "set": assignments(set)}
     console = make_console(quiet)
-    with TaskSource.of(task).saved(Path(out), console) as keys:
+    with TaskSource.of(task).saved(out_folder(out), console) as keys:
         options = command_options(FinetuneCommand, FINETUNE, arguments, task=keys | _task_flags(preset, data_dir))
         return finetune_pipeline.run(options, console)
 

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from manticore.api.arguments import folder_of, out_folder
 from manticore.config.recipe import Recipe
 from manticore.errors import ManticoreError, UnknownName
 from manticore.experiment.experiment import Experiment
@@ -107,7 +108,7 @@ class Result:
 
         `trust_code` imports the ops of its search space, when a model with them is first needed.
         """
-        return cls(read_run(folder), trust_code)
+        return cls(read_run(folder_of(folder)), trust_code)
 
     def __repr__(self) -> str:
         row = self.metrics.hybrid
@@ -201,7 +202,7 @@ class Result:
             trained: the weights after fine-tuning, where the run has trained this path; otherwise those of the search.
         """
         console = make_console(quiet=True)
-        return export.run_from(self.folder, path or self.path, Path(out), console, trained, self._trust_code)
+        return export.run_from(self.folder, path or self.path, out_folder(out), console, trained, self._trust_code)
 
     def finetune(
         self,
@@ -235,6 +236,7 @@ class Result:
             batch_size=options.batch_size if batch_size is None else batch_size,
             weights=weights,
         )
-        folder = unused_folder(self.folder / "finetuned", "-".join(path or self.path)) if out is None else Path(out)
+        unused = unused_folder(self.folder / "finetuned", "-".join(path or self.path))
+        folder = unused if out is None else out_folder(out)
         run = run if seed is None else replace(run, seed=seed)
         return finetune.run_from(self.folder, path, options, run, folder, make_console(quiet), resume, self._trust_code)

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from manticore.api.arguments import Models, recipe_command
+from manticore.api.arguments import Models, out_folder, recipe_command
 from manticore.api.result import Result
 from manticore.components.spec import ComponentSpec
 from manticore.config.commands import CompareCommand, SearchCommand, TransferCommand
@@ -95,7 +95,7 @@ def search(
     in_memory = source.data is not None or any(spec.model is not None for spec in specs)
     if out is None and in_memory:
         arguments["out"] = unused_run_dir(f"{source.name}-{'+'.join(spec.name for spec in specs) or space}")
-    folder = None if arguments["out"] is None else Path(arguments["out"])
+    folder = None if arguments["out"] is None else out_folder(arguments["out"])
     if folder is not None:
         open_run_dir(folder, resume)
     console = make_console(quiet)
@@ -155,7 +155,7 @@ def compare(
     names: tuple[str, ...] = ()
     if isinstance(task, list | tuple) and all(isinstance(name, str) for name in task):
         names, task = tuple(task), None
-    with TaskSource.of(task).saved(Path(out), console) as keys:
+    with TaskSource.of(task).saved(out_folder(out), console) as keys:
         options_of_task = {key: value for key, value in keys.items() if key != "name"}
         names = (str(keys["name"]),) if "name" in keys else names
         with recipe_command(CompareCommand, COMPARE, {**arguments, "task": options_of_task}, tasks=names) as options:
@@ -205,7 +205,7 @@ def transfer(
         the result; its report is `out/report.html`.
     """
     arguments, console = locals(), make_console(quiet)
-    with TaskSource.of(task).saved(Path(out), console) as keys:
+    with TaskSource.of(task).saved(out_folder(out), console) as keys:
         options_of_task = {key: value for key, value in keys.items() if key != "name"}
         fields: dict[str, Any] = {
             "proxies": (proxy,) if isinstance(proxy, str) else tuple(proxy),

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from manticore.errors import ManticoreError, UnknownName
+from manticore.errors import ManticoreError, UnknownName, shown
 from manticore.utils.fields import Checked, NonNegativeInt, PositiveInt, convert, field_types, from_mapping
 
 SKIP = "skip"
@@ -68,6 +68,8 @@ class ComponentSpec(Checked):
             if key not in sizes:
                 raise UnknownName("field", f"component.size.{key}", [f"component.size.{name}" for name in sizes])
             convert(value, sizes[key], f"component.size.{key}")
+        if self.model is not None and not hasattr(self.model, "forward"):
+            raise ManticoreError(f"a component is a name, a folder or a Hugging Face model, not {shown(self.model)}")
         if self.model is not None and not (hasattr(self.model, "save_pretrained") and hasattr(self.model, "config")):
             raise ManticoreError(
                 f"a component is a name, a folder or a Hugging Face model, and {type(self.model).__name__} is none; "

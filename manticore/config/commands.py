@@ -59,12 +59,25 @@ class SearchCommand(RecipeCommand):
     """Run folder. Default: a new one under runs/."""
 
     resume: bool = False
-    """Resume the run in --out, if there is one."""
+    """Resume the run in --out. Without a run there, one starts if --task, --models, --space or --config is set."""
+
+    @property
+    def names_run(self) -> bool:
+        """Whether task, space or recipe are set; otherwise a run is that of the folder `out`."""
+        keys = {*self.keys, *(assignment.partition("=")[0].partition(".")[0] for assignment in self.overrides)}
+        return self.config is not None or self.space is not None or not keys.isdisjoint(("space", "task"))
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.resume and self.out is None:
             raise ManticoreError("--resume needs --out: the folder of the run to resume")
+        if self.resume and not self.names_run and not (Path(str(self.out)) / "recipe.yaml").is_file():
+            raise ManticoreError(f"there is no run to resume in {self.out}: no {Path(str(self.out)) / 'recipe.yaml'}")
+        if not self.resume and not self.names_run:
+            raise ManticoreError(
+                "search needs models and a task, such as --models gpt-neo,mamba --task lra-listops; or --space, or "
+                "--config, which have them"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -179,6 +192,8 @@ class AlignCommand(Checked):
         for spec in self.space.components:
             if spec.model is None:
                 check_component(spec.source)
+        for path in self.text:
+            check_text(path)
 
 
 @dataclass(frozen=True, kw_only=True)

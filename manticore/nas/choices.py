@@ -10,7 +10,7 @@ from itertools import product
 from math import prod
 
 from manticore.components.spec import SKIP
-from manticore.errors import ManticoreError, UnknownName
+from manticore.errors import ManticoreError, UnknownName, shown
 
 PathNames = tuple[str, ...]
 """A path: a candidate for each stage."""
@@ -154,6 +154,8 @@ class Choices:
 
     def check(self, path: Sequence[str]) -> None:
         """Check that a path is one of this space. Raises UnknownName, or ManticoreError that says what differs."""
+        if isinstance(path, str) or not isinstance(path, Sequence):
+            raise ManticoreError(f"a path is a list of a candidate for each stage, not {shown(path)}")
         for name in path:
             if name not in self.candidates:
                 raise UnknownName("candidate for a stage", name, self.candidates)

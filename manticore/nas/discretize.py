@@ -9,6 +9,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from manticore.components.spec import SKIP
+from manticore.errors import ManticoreError, shown
 from manticore.modeling.configuration_manticore import HybridConfig
 from manticore.modeling.heads import HEADS
 from manticore.modeling.modeling_manticore import model_class_of
@@ -24,7 +25,15 @@ def discretize(supernet: Supernet, path: Sequence[str], **config_fields: Any) ->
         supernet: the searched model.
         path: a candidate for each stage.
         config_fields: further fields of the Hugging Face configuration (id2label, pad_token_id, ...).
+
+    Raises ManticoreError if `supernet` is another object, and UnknownName or ManticoreError for a path that is none of
+    its space.
     """
+    if not isinstance(supernet, Supernet):
+        raise ManticoreError(
+            f"mc.discretize takes a Supernet, not {shown(supernet)}; mc.nn.discretize takes a model of MixedOps, and "
+            "the result of a search has discretize(path)"
+        )
     architecture = supernet.architecture(path)
     config = hybrid_config(supernet, architecture, **config_fields)
     return build(config, supernet.head_spec.kind, hybrid_state(supernet, architecture))

@@ -9,19 +9,21 @@ length, D width, K candidates.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from manticore.errors import ManticoreError, UnknownName
+from manticore.errors import ManticoreError, UnknownName, shown
 from manticore.modeling.projectors import build_projector
 from manticore.nas.grouped import rows_of, run_grouped
 from manticore.nas.mixed_op import weighted_sum
 from manticore.nas.projectors import check_projector
 from manticore.nas.relaxations import RelaxationContext, random_source, relaxations
+from manticore.nas.supernet import Supernet
+from manticore.utils.fields import PositiveInt, convert
 
 __all__ = ["MixedOp", "Projected", "discretize"]
 
@@ -54,7 +56,7 @@ class MixedOp(nn.Module):
 
     Raises:
         UnknownName: no such relaxation.
-        ManticoreError: no candidate, two of the same name, or one that needs a width and gets none.
+        ManticoreError: no candidate, two of the same name, or one that cannot be made from the width.
     """
 
     alpha: nn.Parameter | None
@@ -66,7 +68,9 @@ class MixedOp(nn.Module):
         relaxation: str = "softmax",
     ) -> None:
         super().__init__()
-        named = list(ops.items()) if isinstance(ops, Mapping) else [(_name_of(op), op) for op in ops]
+        if isinstance(ops, str) or not isinstance(ops, Iterable):
+            raise ManticoreError(f"the candidates of a MixedOp are a mapping from names, or a list, not {shown(ops)}")
+        named = list(ops.items()) if isinstance(ops, Mapping | nn.ModuleDict) else [(_name_of(op), op) for op in ops]
         names = [name for name, _ in named]
         if not names:
             raise ManticoreError("a MixedOp needs at least one candidate")
@@ -222,6 +226,10 @@ def discretize(model: nn.Module, path: Sequence[str] | None = None) -> list[str]
     anything is changed, if the model has no MixedOp or the path does not fit, and UnknownName for a candidate that does
     not exist.
     """
+    if isinstance(model, Supernet) or not isinstance(model, nn.Module):
+        raise ManticoreError(
+            f"mc.nn.discretize takes a torch module with MixedOps, not {shown(model)}; mc.discretize takes a supernet"
+        )
     layers = dict(mixed_ops(model))
     if not layers:
         raise ManticoreError("there is nothing to discretize: the model has no MixedOp with alphas")
@@ -237,7 +245,7 @@ def check_path(layers: Mapping[str, MixedOp], path: Sequence[str]) -> None:
     if isinstance(path, str) or len(path) != len(layers):
         raise ManticoreError(
             f"a path has a candidate for each of the {len(layers)} MixedOps of the model "
-            f"({', '.join(layers)}), got {path!r}"
+            f"({', '.join(layers)}), got {shown(path)}"
         )
     for (layer, op), name in zip(layers.items(), path, strict=True):
         if name not in op.ops:
@@ -259,18 +267,28 @@ def _built(name: str, op: Any, width: int | None) -> nn.Module:
         return op
     factory, options = (op, {}) if callable(op) else (getattr(op, "factory", None), getattr(op, "options", {}))
     if not callable(factory):
-        raise ManticoreError(f"candidate '{name}' must be a module, or a class or function of a width, not {op!r}")
+        raise ManticoreError(f"candidate '{name}' must be a module, or a class or function of a width, not {shown(op)}")
     if width is None:
         raise ManticoreError(f"candidate '{name}' is made from a width: pass MixedOp(ops, width=...)")
-    module = factory(width, **options)
+    convert(width, PositiveInt, "width")
+    try:
+        module = factory(width, **options)
+    except Exception as error:  # the code of a user may raise anything
+        reason = str(error) or type(error).__name__
+        raise ManticoreError(f"candidate '{name}' cannot be made from the width {width}: {reason[:160]}") from error
     if not isinstance(module, nn.Module):
         raise ManticoreError(f"candidate '{name}' must return a module, not a {type(module).__name__}")
     return module
 
 
 def _first(out: Any) -> Tensor:
-    """The output of an op: a tensor, or the first item of a tuple, as layers of transformers return it."""
-    tensor: Tensor = out[0] if isinstance(out, tuple) else out
+    """The output of an op: a tensor, or the first item of a tuple, as layers of transformers return it.
+
+    Raises ManticoreError if it is neither.
+    """
+    tensor = out[0] if isinstance(out, tuple) and out else out
+    if not isinstance(tensor, Tensor):
+        raise ManticoreError(f"a candidate must return a tensor, or a tuple that begins with one, not {shown(out)}")
     return tensor
 
 

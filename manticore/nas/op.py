@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from manticore.components.spec import SKIP
-from manticore.errors import ManticoreError, UnknownName
+from manticore.errors import ManticoreError, UnknownName, shown
 from manticore.utils.fields import Checked, from_mapping
 from manticore.utils.registry import add_plugins
 
@@ -58,14 +58,14 @@ class Op(Checked):
         try:
             json.dumps(self.options)
         except TypeError:
-            raise ManticoreError(f"options of op '{self.name}' must be plain data, got {self.options!r}") from None
+            raise ManticoreError(f"options of op '{self.name}' must be plain data, got {shown(self.options)}") from None
         if isinstance(self.factory, str):
             return
         name = getattr(self.factory, "__qualname__", None)
         if not callable(self.factory) or name is None or name.endswith("<lambda>"):
             raise ManticoreError(
                 f"the factory of op '{self.name}' must be a class or a function with a name, from which every stage "
-                f"builds a module of its own, such as mc.Op('{self.name}', MyModule); got {self.factory!r}"
+                f"builds a module of its own, such as mc.Op('{self.name}', MyModule); got {shown(self.factory)}"
             )
         _FACTORIES[self.import_path] = self.factory
 
@@ -75,7 +75,7 @@ class Op(Checked):
         if isinstance(value, cls):
             return value
         if not isinstance(value, dict):
-            raise ManticoreError(f"an op is a mapping with 'name' and 'factory', not {value!r}")
+            raise ManticoreError(f"an op is a mapping with 'name' and 'factory', not {shown(value)}")
         return from_mapping(cls, value, "field", "op.")
 
     @property

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import count, pairwise
 from pathlib import Path
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from manticore.components.spec import SKIP, ComponentSpec
-from manticore.errors import BadFile, ManticoreError, UnknownName
+from manticore.errors import BadFile, ManticoreError, UnknownName, shown
 from manticore.nas.choices import Choices
 from manticore.nas.op import Op
 from manticore.utils.fields import Checked, PositiveInt, field_types
@@ -89,8 +89,8 @@ class SearchSpace(Checked):
             components: also model objects, pairs of a model object and its tokenizer, and ops.
             tokenizer: the tokenizer of all model objects that have none of their own.
         """
-        if isinstance(components, str):
-            raise ManticoreError(f"components is a list, such as ['gpt-neo', 'mamba'], not {components!r}")
+        if isinstance(components, str | Mapping) or not isinstance(components, Iterable):
+            raise ManticoreError(f"components is a list, such as ['gpt-neo', 'mamba'], not {shown(components)}")
         own_ops = [component for component in components if isinstance(component, Op)]
         models = [component for component in components if not isinstance(component, Op)]
         specs = _unique(tuple(ComponentSpec.of(model, tokenizer) for model in models))
@@ -120,13 +120,20 @@ class SearchSpace(Checked):
             if names_of_all.count(name) > 1:
                 raise ManticoreError(f"op '{name}' has the name of another candidate; give it another")
         if not isinstance(self.projector_options.get("bypass", False), bool):
-            raise ManticoreError(f"bypass must be true or false, not {self.projector_options['bypass']!r}")
-        from manticore.nas.topologies import topologies  # a space is plain data, and topologies import torch
-
-        topology = topologies[self.topology]
+            raise ManticoreError(f"bypass must be true or false, not {shown(self.projector_options['bypass'])}")
         if self.base is not None and self.base not in self.names:
             sources = {spec.source for spec in self.components if spec.source}
             raise UnknownName("base component", self.base, sources.union(self.names))
+        if self.topology != SearchSpace.topology:  # the default has a base and all options
+            self._check_topology()
+        _ = self.choices  # raises what is wrong with them
+        for name, boundaries in self.cuts.items():
+            self._check_cuts(name, boundaries)
+
+    def _check_topology(self) -> None:
+        from manticore.nas.topologies import topologies  # a space is plain data, and topologies import torch
+
+        topology = topologies[self.topology]
         if self.base is not None and not topology.has_base:
             raise ManticoreError(
                 f"in the {self.topology} topology the component of the first stage is the base; "
@@ -138,9 +145,6 @@ class SearchSpace(Checked):
                 raise ManticoreError(
                     f"the {self.topology} topology has no {option}; drop {option} or topology={self.topology}"
                 )
-        _ = self.choices  # raises what is wrong with them
-        for name, boundaries in self.cuts.items():
-            self._check_cuts(name, boundaries)
 
     def _check_cuts(self, name: str, boundaries: Sequence[int]) -> None:
         if name not in self.names:
@@ -234,7 +238,7 @@ class SearchSpace(Checked):
             raise ManticoreError("a search space needs 'components': a list of at least two models")
         for component in plain["components"]:
             if not isinstance(component, str | dict):
-                raise ManticoreError(f"a component is a name or a mapping with 'source', not {component!r}")
+                raise ManticoreError(f"a component is a name or a mapping with 'source', not {shown(component)}")
         return cls(**plain)
 
     @classmethod
@@ -257,20 +261,20 @@ class SearchSpace(Checked):
 
 def _items(field: str, value: Any) -> Sequence[Any]:
     if not isinstance(value, list | tuple):
-        raise ManticoreError(f"{field} must be a list, got {value!r}")
+        raise ManticoreError(f"{field} must be a list, got {shown(value)}")
     return value
 
 
 def _mapping(field: str, value: Any) -> Mapping[Any, Any]:
     if not isinstance(value, Mapping):
-        raise ManticoreError(f"{field} must be a mapping, got {value!r}")
+        raise ManticoreError(f"{field} must be a mapping, got {shown(value)}")
     return value
 
 
 def _numbers(field: str, value: Any) -> tuple[int, ...]:
     """A list of whole numbers as a tuple."""
     if any(type(number) is not int for number in _items(field, value)):
-        raise ManticoreError(f"{field} must be whole numbers, got {value!r}")
+        raise ManticoreError(f"{field} must be whole numbers, got {shown(value)}")
     return tuple(value)
 
 
@@ -282,7 +286,7 @@ def _by_stage(value: Any) -> dict[int, tuple[str, ...]]:
             raise ManticoreError(f"stage_candidates maps numbers of stages to candidates; '{stage}' is no number")
         names = [names] if isinstance(names, str) else names
         if not isinstance(names, list | tuple) or not names or not all(isinstance(name, str) for name in names):
-            raise ManticoreError(f"stage_candidates of stage {stage} must be one or more names, got {names!r}")
+            raise ManticoreError(f"stage_candidates of stage {stage} must be one or more names, got {shown(names)}")
         out[int(stage)] = tuple(names)
     return dict(sorted(out.items()))
 
@@ -290,7 +294,7 @@ def _by_stage(value: Any) -> dict[int, tuple[str, ...]]:
 def _groups(value: Any) -> tuple[tuple[int, ...], ...]:
     groups = tuple(_numbers("a group of shared_stages", group) for group in _items("shared_stages", value))
     if any(len(group) < 2 for group in groups):
-        raise ManticoreError(f"a group of shared_stages has two or more stages, got {value!r}")
+        raise ManticoreError(f"a group of shared_stages has two or more stages, got {shown(value)}")
     return groups
 
 

@@ -10,7 +10,7 @@ from rich.console import Console
 from transformers import PreTrainedModel
 
 from manticore.config.commands import SearchCommand
-from manticore.config.loading import load_command, read_recipe
+from manticore.config.loading import from_dotted, load_command, merge, read_recipe
 from manticore.config.recipe import Recipe
 from manticore.experiment.checks import check_experiment
 from manticore.experiment.estimate import print_search_estimate
@@ -40,10 +40,11 @@ def run_command(options: SearchCommand, console: Console, user: UserTrainer | No
     Raises ManticoreError, before anything is written, if the recipe is wrong or cannot be carried out.
     """
     saved = options.out / "recipe.yaml" if options.resume and options.out else None
-    named = options.config or options.space or options.keys.keys() & {"space", "task"}
-    if saved is not None and saved.exists() and not named:
+    if saved is not None and saved.exists() and not options.names_run:
         options = replace(options, config=str(saved))
     recipe, reason = load_command(options)
+    if options.config is None and "name" not in merge(options.keys, from_dotted(options.overrides)).get("task", {}):
+        info(console, f"no task is named: the default is {recipe.task.name}; --task names another")
     out = options.out or unused_run_dir(f"{recipe.task.name}-{'+'.join(recipe.space.names)}")
     return run(recipe, out, console, options.resume, reason, user)
 

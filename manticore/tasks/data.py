@@ -55,6 +55,9 @@ class TaskData:
     documents: DocumentSplits | None = None
     examples: labelled.LabelledSplits | None = None
 
+    def __repr__(self) -> str:
+        return f"TaskData({self.task_name}, '{self.name}': {format_counts(self.sizes)})"
+
     @property
     def task_name(self) -> str:
         """The task that reads the files, with its settings."""
@@ -207,8 +210,7 @@ class TaskSource:
         parent = out.resolve().with_name(f"{out.name}.data")
         folder = parent / self.data.name
         new = self.data.save(folder)
-        sizes = ", ".join(f"{split} {count:,}" for split, count in self.data.sizes.items())
-        info(console, f"data: {folder} ({sizes}{'' if new else '; as before'})")
+        info(console, f"data: {folder} ({format_counts(self.data.sizes)}{'' if new else '; as before'})")
         try:
             yield {**self.keys, "data_dir": str(folder)}
         except BaseException:
@@ -217,6 +219,11 @@ class TaskSource:
                 if parent.is_dir() and not any(parent.iterdir()):
                     parent.rmdir()
             raise
+
+
+def format_counts(sizes: Mapping[str, int]) -> str:
+    """Examples by split in a message: `train 1,000, val 100`."""
+    return ", ".join(f"{split} {count:,}" for split, count in sizes.items())
 
 
 def _task_of(task_like: Any) -> TaskData:

@@ -10,16 +10,17 @@ import numpy as np
 from transformers import PreTrainedTokenizerBase
 
 from manticore.errors import ManticoreError
+from manticore.modeling.configuration_manticore import HybridConfig
 from manticore.nas.supernet import Supernet
 from manticore.tasks.catalog import load_task
 from manticore.tasks.data import TaskSource
 from manticore.tasks.dataset import Examples, concat
 from manticore.tasks.options import TaskOptions
-from manticore.tasks.task import Task
+from manticore.tasks.task import HeadSpec, Task
 from manticore.training.batching import Batch, BatchSampler, Collate, StepDataLoader
 from manticore.training.modules import TrainModule
 from manticore.utils.console import make_console
-from manticore.utils.fields import from_mapping
+from manticore.utils.fields import NonNegativeInt, PositiveInt, convert, from_mapping
 
 
 class SearchData(lightning.LightningDataModule):
@@ -40,7 +41,8 @@ class SearchData(lightning.LightningDataModule):
         tokenizer: what reads the text of a language task. Default: that of the supernet's base model.
         eval_batch_size: sequences in a validation or test batch.
 
-    Raises ManticoreError if the task cannot be loaded.
+    Raises ManticoreError if the task cannot be loaded, or if it is another than the network that is trained has a head
+    for.
     """
 
     def __init__(
@@ -54,14 +56,20 @@ class SearchData(lightning.LightningDataModule):
     ) -> None:
         super().__init__()
         self.task = task if isinstance(task, Task) else read_task(task)
-        self.batch_size = batch_size
-        self.seed = seed
+        self.batch_size: int | None = convert(batch_size, PositiveInt | None, "batch_size")
+        self.seed: int = convert(seed, NonNegativeInt, "seed")
         self.tokenizer = tokenizer
-        self.eval_batch_size = eval_batch_size
+        self.eval_batch_size: int = convert(eval_batch_size, PositiveInt, "eval_batch_size")
+
+    def __repr__(self) -> str:
+        return f"SearchData({self.task.name}, batch_size={self.batch_size}, seed={self.seed})"
+
+    __str__ = __repr__  # that of Lightning reads the data loaders, which need a Trainer
 
     def setup(self, stage: str) -> None:
-        """Read the splits. Raises ManticoreError if the text of a language task has no tokenizer."""
+        """Read the splits. Raises ManticoreError if the text of a language task has no tokenizer; see `check_head`."""
         module = self._module
+        check_head(module.net, self.task)
         if self.tokenizer is None and isinstance(module.net, Supernet):
             self.tokenizer = module.net.components[module.net.base].tokenizer
         if self.task.is_language_modeling:
@@ -107,6 +115,31 @@ class SearchData(lightning.LightningDataModule):
     def test_dataloader(self) -> EvaluationLoader:
         """The split `test`, in its order. Read it once, at the end."""
         return EvaluationLoader(self.task.splits().test, self.eval_batch_size, self.task.collate)
+
+
+def check_head(net: Any, task: Task) -> None:
+    """Check that a supernet or a hybrid has the head of a task and a vocabulary that is large enough.
+
+    Other models are not checked. Raises ManticoreError.
+    """
+    if isinstance(net, Supernet):
+        head = net.head_spec
+    elif isinstance(getattr(net, "config", None), HybridConfig):
+        kind = net.config.head or getattr(type(net), "default_head", "lm")
+        head = HeadSpec("lm") if kind == "lm" else HeadSpec(kind, net.config.vocab_size, net.config.num_labels)
+    else:
+        return
+    needed = HeadSpec("lm") if task.is_language_modeling else task.head_spec
+    sizes = ((head.vocab_size, needed.vocab_size), (head.labels, needed.labels))
+    if head.kind != needed.kind or any((has or 0) < (least or 0) for has, least in sizes):
+        raise ManticoreError(f"the model {_described(head)}; {task.name} needs one that {_described(needed)}")
+
+
+def _described(head: HeadSpec) -> str:
+    """What a model with a head reads and predicts, in a message."""
+    if head.kind == "lm":
+        return "is a language model"
+    return f"reads {head.vocab_size} token ids and predicts {head.labels} labels with the head '{head.kind}'"
 
 
 def read_task(task: Any) -> Task:

@@ -13,7 +13,6 @@ from typing import Any, ClassVar
 
 import lightning
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
@@ -23,12 +22,13 @@ from manticore.modeling.branches import DonorBranch
 from manticore.modeling.ops import OpBranch
 from manticore.modeling.segments import Segment
 from manticore.nas.cost import FlopCounter
-from manticore.nas.searchable import callable_with, named_weights
+from manticore.nas.searchable import named_weights
 from manticore.tasks.dataset import IGNORE
 from manticore.training.batching import Batch, micro_batches
+from manticore.training.loaders import check_disjoint_loaders
+from manticore.training.losses import LossFunction, check_loss_function, cross_entropy, own_loss
 from manticore.training.optimizers import cosine, weight_optimizer
 from manticore.training.options import WeightOptions
-from manticore.training.scoring import logits_of
 from manticore.training.trainer_flags import check_trainer
 from manticore.utils.fields import from_mapping
 from manticore.utils.module_state import trainable_only
@@ -66,10 +66,6 @@ class Update:
     optimizer: Optimizer
     parameters: list[nn.Parameter]
     max_grad_norm: float
-
-
-LossFunction = Callable[[Callable[..., Any], Any], Tensor]
-"""A user's own loss: from the model, to be called, and a batch to a scalar."""
 
 
 class TrainModule(lightning.LightningModule):
@@ -125,6 +121,7 @@ class TrainModule(lightning.LightningModule):
         self.given_steps = steps
         self.steps = steps or 0
         self.until: int | None = None
+        check_loss_function(loss)
         self.own_loss = loss
         self.phase = phase or self.default_phase
         self.flop_counter = FlopCounter(net, self.loop.length)
@@ -162,6 +159,11 @@ class TrainModule(lightning.LightningModule):
         self.steps = int(steps)
 
     @property
+    def method(self) -> str:
+        """How the training updates the parameters; a checkpoint is continued by the same method only."""
+        return "weight steps alone"
+
+    @property
     def named_weights(self) -> list[tuple[str, nn.Parameter]]:
         """Every parameter that is trained, but the alphas."""
         return named_weights(self.net)
@@ -176,14 +178,13 @@ class TrainModule(lightning.LightningModule):
     def loss(self, batch: Batch, **options: object) -> Tensor:
         """Mean cross-entropy in nats over the scored labels, or the user's own loss.
 
-        `options` go to the net, such as `path` to a supernet. Raises NonFiniteLoss if it is not a number.
+        `options` go to the net, such as `path` to a supernet. Raises NonFiniteLoss if it is not a number, and
+        ManticoreError as `own_loss` and `cross_entropy` do.
         """
-        if self.own_loss is not None:
-            with callable_with(self.net, **options) as model:
-                loss = self.own_loss(model, batch)
+        if self.own_loss is None:
+            loss = cross_entropy(self.net, batch, **options)
         else:
-            logits = logits_of(self.net, batch, **options).float()
-            loss = F.cross_entropy(logits.flatten(0, -2), batch["labels"].flatten(), ignore_index=IGNORE)
+            loss = own_loss(self.net, batch, self.own_loss, **options)
         self.check_finite("loss", loss)
         return loss
 
@@ -226,6 +227,8 @@ class TrainModule(lightning.LightningModule):
                 options = {} if path is None else {"path": path}
                 for part, share in micro_batches(batch, self.loop.micro_batch_size):
                     loss = self.loss(part, **options) * (share / len(paths))
+                    if not loss.requires_grad:
+                        raise ManticoreError("the loss does not depend on the parameters that are trained")
                     self.manual_backward(loss)
                     total += loss.item()
             if penalty is not None:
@@ -324,6 +327,7 @@ class TrainModule(lightning.LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["manticore"] = {
+            "method": self.method,
             "step_count": self.step_count,
             "tokens": self.tokens,
             "flops": self.flops,
@@ -331,11 +335,19 @@ class TrainModule(lightning.LightningModule):
         }
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        if "manticore" not in checkpoint:
+            raise ManticoreError("the checkpoint is of another module, neither a SearchModule nor a FinetuneModule")
         state = checkpoint["manticore"]
+        if state.get("method", self.method) != self.method:
+            raise ManticoreError(
+                f"the checkpoint is of a training with {state['method']}, which a training with {self.method} cannot "
+                "continue"
+            )
         self.step_count, self.tokens, self.flops = (state[key] for key in ("step_count", "tokens", "flops"))
         self._rng = state["rng"]
 
     def on_train_start(self) -> None:
+        check_disjoint_loaders(self.trainer.train_dataloader)
         if self._rng is not None:
             _set_rng_state(self._rng)
 

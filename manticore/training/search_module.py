@@ -19,7 +19,8 @@ from manticore.nas.searchable import as_searchable, assign_alphas, likeliest_pat
 from manticore.nas.strategies import PathStrategy, Strategy, TrainingFree, build_strategy
 from manticore.nas.supernet import Supernet
 from manticore.training.batching import Batch, micro_batches
-from manticore.training.modules import LoopOptions, LossFunction, TrainModule, Update, count_tokens
+from manticore.training.losses import LossFunction
+from manticore.training.modules import LoopOptions, TrainModule, Update, count_tokens
 from manticore.training.optimizers import cosine
 from manticore.training.options import SearchOptions
 from manticore.utils.fields import from_mapping
@@ -114,6 +115,12 @@ class SearchModule(TrainModule):
         if self.given_steps is None:
             warmup = self._settings.get("warmup_steps", default_warmup(self.steps))
             self.options = replace(self.options, steps=self.steps, warmup_steps=warmup)
+
+    @property
+    def method(self) -> str:
+        """The strategy; a checkpoint is continued by the same one only."""
+        kind = type(self.strategy)
+        return f"strategy '{next((name for name in strategies if strategies[name] is kind), kind.__name__)}'"
 
     @property
     def path(self) -> list[str]:

@@ -11,7 +11,7 @@ import lightning
 from lightning.pytorch.callbacks import Checkpoint, ModelSummary, ProgressBar
 from lightning.pytorch.loggers import Logger
 
-from manticore.errors import ManticoreError
+from manticore.errors import ManticoreError, shown
 from manticore.training.trainer_flags import check_flags
 
 Callbacks = Sequence[lightning.Callback]
@@ -133,6 +133,6 @@ def _check_all(items: Any, kind: type, argument: str) -> list[Any]:
         if not isinstance(item, kind):
             name = f"{kind.__module__.partition('.')[0]} {kind.__name__}"
             raise ManticoreError(
-                f"{argument}= takes {name}s, or a function from the name of a phase to them, not {item!r}"
+                f"{argument}= takes {name}s, or a function from the name of a phase to them, not {shown(item)}"
             )
     return list(items)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from manticore.errors import ManticoreError, UnknownName
+from manticore.errors import ManticoreError, UnknownName, shown
 
 FOLDERS = {"spaces": "search_spaces", "projectors": "projectors", "configs": "configs", "models": "models"}
 """Folder of each kind of asset."""
@@ -46,8 +46,10 @@ def find(kind: str, name: str | Path) -> Path:
 
     Raises:
         UnknownName: there is no asset of this name; the message has the nearest name and the list.
-        ManticoreError: `name` is a path (it has a suffix or a separator) and does not exist.
+        ManticoreError: `name` is a path (it has a suffix or a separator) and does not exist, or it is neither.
     """
+    if not isinstance(name, str | Path):
+        raise ManticoreError(f"a {LABELS[kind]} is a name or a path, not {shown(name)}")
     path = Path(name)
     asset = folder(kind) / (str(name) if kind in _STORED_AS_FOLDER else f"{name}.yaml")
     if asset.exists() and str(name) in names(kind):

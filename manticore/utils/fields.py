@@ -20,7 +20,7 @@ from pathlib import Path
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
-from manticore.errors import ManticoreError, UnknownName
+from manticore.errors import ManticoreError, UnknownName, shown
 
 T = TypeVar("T")
 
@@ -184,7 +184,7 @@ def convert(value: Any, hint: Any, key: str, noun: str = "key", default: Any = N
         or (isinstance(value, bool) and bare in (int, float))
         or (bare in (int, float) and value not in (bounds or Range()))
     ):
-        raise ManticoreError(f"{key} must be {describe(hint)}, got {_shown(value)}")
+        raise ManticoreError(f"{key} must be {describe(hint)}, got {shown(value)}")
     return bare(value) if bare in (float, Path) else value
 
 
@@ -195,7 +195,7 @@ def _first_fit(value: Any, hint: Any, key: str) -> Any:
             return convert(value, arm, key)
         except ManticoreError:
             continue
-    raise ManticoreError(f"{key} must be {describe(hint)}, got {_shown(value)}")
+    raise ManticoreError(f"{key} must be {describe(hint)}, got {shown(value)}")
 
 
 _FITS: dict[Any, Any] = {
@@ -214,7 +214,7 @@ def _nested(value: Any, kind: type, key: str, noun: str, default: Any) -> Any:
     if isinstance(value, kind):
         return value
     if not isinstance(value, Mapping):
-        raise ManticoreError(f"{noun} '{key}' has keys of its own, it cannot be {_shown(value)}")
+        raise ManticoreError(f"{noun} '{key}' has keys of its own, it cannot be {shown(value)}")
     own = getattr(kind, "from_dict", None)
     return from_mapping(kind, value, noun, f"{key}.", default) if own is None else own(dict(value))
 
@@ -258,9 +258,3 @@ def describe(hint: Any) -> str:
     if bounds is None:
         return _NOUNS.get(bare, "a value")
     return f"{_NOUNS[bare]}{' of' if str(bounds).startswith('at') else ''} {bounds}"
-
-
-def _shown(value: object) -> str:
-    """A value as messages show it, shortened."""
-    text = repr(value)
-    return text if len(text) <= 80 else f"{text[:77]}..."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -57,3 +58,46 @@ def test_what_is_missing_is_named(tmp_path: Path) -> None:
     (tmp_path / "recipe.yaml").write_text("", encoding="utf-8")
     with pytest.raises(ManticoreError, match="is not finished; continue it: manticore search"):
         mc.load(tmp_path)
+
+
+def test_a_supernet_of_a_list_of_components_and_its_parts() -> None:
+    net = mc.supernet(["gpt-neo-nano", "mamba-nano"])
+    assert (net.base, net.candidates, len(net.weights())) == ("gpt-neo-nano", ("gpt-neo-nano", "mamba-nano"), 4)
+
+
+SPACE = mc.SearchSpace(["gpt-neo", "mamba"])
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: mc.load(3), "expected a folder, a name or a result, got 3"),  # type: ignore[arg-type]
+        (lambda: mc.Result.load(None), "expected a folder, a name or a result, got None"),  # type: ignore[arg-type]
+        (lambda: mc.supernet(3), r"components is a list, such as \['gpt-neo', 'mamba'\], not 3"),  # type: ignore[arg-type]
+        (lambda: mc.supernet([1, 2]), "a component is a name, a folder or a Hugging Face model, not 1"),
+        (lambda: mc.supernet(SPACE, 3), "a projector set is a name or a path, not 3"),  # type: ignore[arg-type]
+        (lambda: mc.search(SPACE, "mad-compression", out=3), "out must be a path, got 3"),  # type: ignore[arg-type]
+        (lambda: mc.search(SPACE, [f"text {n}" for n in range(9)], out=3), "out must be a path, got 3"),  # type: ignore[arg-type]
+        (lambda: mc.compare(SPACE, "mad-compression", out=3), "out must be a path, got 3"),  # type: ignore[arg-type]
+        (lambda: mc.transfer(SPACE, proxy="mad", task="lra-listops", out=3), "out must be a path, got 3"),  # type: ignore[arg-type]
+        (lambda: mc.finetune("runs/mine", out=3), "out must be a path, got 3"),  # type: ignore[arg-type]
+        (lambda: mc.export("runs/mine", out=3), "out must be a path, got 3"),  # type: ignore[arg-type]
+        (lambda: mc.align("a text", ["gpt-neo-nano"], out="o"), "components is a list, .* not 'a text'"),
+        (lambda: mc.align(["a text"], ["gpt-neo-nano"], out="o"), "a hybrid needs at least two components"),
+        (lambda: mc.align(["It is", "a text"], "x", out="o"), "'It is' is a text, and not the name or the folder of a"),
+        (
+            lambda: mc.align(["gpt-neo-nano", "mamba-nano"], "It is " * 99, out="o"),
+            "no such file or folder of text: 'It",
+        ),
+        (lambda: mc.generate("It is " * 999, "gpt-neo-nano"), "'It is It is .* is a text, and not the name or the"),
+        (
+            lambda: mc.Op("own", torch.nn.Sequential(torch.nn.Identity())),
+            r"MyModule\); got an object of type Sequential",
+        ),
+    ],
+)
+def test_an_object_of_another_type_is_refused_in_one_line(call: Callable[[], object], message: str) -> None:
+    with pytest.raises(ManticoreError, match=message) as caught:
+        call()
+    assert "\n" not in str(caught.value)
+    assert len(str(caught.value)) < 300

@@ -33,7 +33,7 @@ def projector_set(folder: Path, **projector: Any) -> str:
 
 
 def test_search_and_align_have_the_same_default() -> None:
-    options = AlignCommand(space=SearchSpace(MODELS), text=(Path("a.txt"),), out=Path("out")).projector_options
+    options = AlignCommand(space=SearchSpace(MODELS), text=(Path(__file__),), out=Path("out")).projector_options
     assert options == space().projector_options == {"bypass": AlignOptions().bypass}
 
 

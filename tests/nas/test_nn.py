@@ -140,6 +140,23 @@ def test_a_random_relaxation_is_random_in_training_only() -> None:
     ("make", "message"),
     [
         (lambda: mc.nn.MixedOp([]), "at least one candidate"),
+        (lambda: mc.nn.MixedOp(None, 4), "are a mapping from names, or a list, not None"),
+        (lambda: mc.nn.MixedOp("ab", 4), "are a mapping from names, or a list, not 'ab'"),
+        (lambda: mc.nn.MixedOp(OPS, "wide"), "width must be a whole number of at least 1, got 'wide'"),
+        (
+            lambda: mc.nn.MixedOp({"a": lambda: nn.Identity()}, 4),
+            "candidate 'a' cannot be made from the width 4: .*0 pos",
+        ),
+        (
+            lambda: mc.nn.MixedOp({"a": nn.Flatten, "b": lambda width: nn.Linear(width, -1)}, 4),
+            "candidate 'b' cannot be",
+        ),
+        (lambda: mc.nn.discretize(supernet("gpt_neo", "mamba")), "not an object of type Supernet; mc.discretize takes"),
+        (
+            lambda: mc.discretize(classifier(), ["mamba"]),
+            "mc.discretize takes a Supernet, not an object of type Classif",
+        ),
+        (lambda: mc.discretize(supernet("gpt_neo", "mamba"), "base"), "a path is a list of a candidate for each stage"),
         (lambda: mc.nn.MixedOp([Convolution]), "candidate 'Convolution' is made from a width"),
         (lambda: mc.nn.MixedOp([nn.Identity(), nn.Identity()]), "two candidates of a MixedOp are called 'Identity'"),
         (lambda: mc.nn.MixedOp({"a": 3}, 4), "candidate 'a' must be a module"),
@@ -163,6 +180,22 @@ def test_outputs_of_different_shapes_are_refused() -> None:
     op = mc.nn.MixedOp({"wide": nn.Linear(WIDTH, WIDTH), "narrow": nn.Linear(WIDTH, 8)})
     with pytest.raises(ManticoreError, match=r"'narrow' \(2, 7, 8\); mc.nn.Projected"):
         op(stream())
+
+
+def test_an_output_that_is_no_tensor_is_refused() -> None:
+    class Named(nn.Module):
+        def forward(self, x_BLD: Tensor) -> dict[str, Tensor]:
+            return {"y": x_BLD}
+
+    op = mc.nn.MixedOp([Named(), nn.Identity()])
+    with pytest.raises(ManticoreError, match="a candidate must return a tensor, or a tuple that begins with one, not"):
+        op(stream())
+
+
+def test_candidates_may_be_in_containers_of_torch() -> None:
+    layers = {"narrow": nn.Identity(), "wide": nn.Linear(WIDTH, WIDTH)}
+    assert mc.nn.MixedOp(nn.ModuleDict(layers)).candidates == ("narrow", "wide")
+    assert mc.nn.MixedOp(nn.ModuleList(layers.values())).candidates == ("Identity", "Linear")
 
 
 def test_a_projected_op_has_the_width_of_the_stream_and_starts_as_the_op() -> None:

@@ -12,8 +12,10 @@ import torch
 import manticore as mc
 from manticore.errors import ManticoreError
 from manticore.tasks.dataset import Splits
+from manticore.tasks.task import HeadSpec
 from manticore.training.data import EvaluationLoader
 from tests.helpers.mixed_model import classifier
+from tests.helpers.pico import supernet
 from tests.helpers.random_task import random_task
 from tests.helpers.search_module import batch, net
 
@@ -151,3 +153,31 @@ def test_another_module_is_referred_to_the_task(tmp_path: Path) -> None:
     assert module.net(batch()["input_ids"]).shape[0] == 6
     with pytest.raises(ManticoreError, match=r"for mc\.SearchModule and mc\.FinetuneModule"):
         fit(module, mc.SearchData(TASK), tmp_path, max_steps=1)
+
+
+@pytest.mark.parametrize("options", [{"batch_size": 0}, {"eval_batch_size": 0}, {"batch_size": 2.5}, {"seed": -1}])
+def test_numbers_out_of_range_are_refused(options: dict[str, Any]) -> None:
+    with pytest.raises(ManticoreError, match=f"{next(iter(options))} must be a whole number of at least"):
+        mc.SearchData(TASK, **options)
+
+
+def test_data_is_written_in_one_line_with_and_without_a_trainer() -> None:
+    data = mc.SearchData(TASK, batch_size=4)
+    assert repr(data) == str(data) == "SearchData(random, batch_size=4, seed=0)"
+
+
+@pytest.mark.parametrize(
+    ("head", "message"),
+    [
+        (HeadSpec(), "the model is a language model; random needs one that reads 29 token ids and predicts 5 labels"),
+        (HeadSpec("tokens", 61, 5), "with the head 'tokens'; random needs one .* with the head 'classification'"),
+        (HeadSpec("classification", 61, 3), "the model reads 61 token ids and predicts 3 labels"),
+        (HeadSpec("classification", 9, 5), "the model reads 9 token ids and predicts 5 labels"),
+    ],
+)
+def test_a_task_that_is_not_the_models_is_refused(head: HeadSpec, message: str, tmp_path: Path) -> None:
+    searched = supernet("gpt_neo", "mamba", head)
+    hybrid = mc.discretize(searched, ["base"] * 3)
+    for module in (mc.SearchModule(searched, "darts", steps=2), mc.FinetuneModule(hybrid, steps=2)):
+        with pytest.raises(ManticoreError, match=message):
+            fit(module, mc.SearchData(TASK), tmp_path)

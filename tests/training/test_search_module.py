@@ -15,7 +15,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint as Checkpoints
 from lightning.pytorch.loggers import CSVLogger
 from lightning.pytorch.plugins import MixedPrecision
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, TensorDataset
+from torch.utils.data import DataLoader, Subset, SubsetRandomSampler, TensorDataset, random_split
 
 import manticore as mc
 from manticore.errors import ManticoreError
@@ -141,7 +141,7 @@ def test_one_stream_needs_no_name(tmp_path: Path) -> None:
 
 def test_a_loss_of_ones_own_gets_the_model_and_the_batch(tmp_path: Path) -> None:
     torch.manual_seed(0)
-    rows = TensorDataset(torch.randint(3, 20, (16, 6)), torch.randint(LABELS, (16,)))
+    rows = TensorDataset(torch.randint(3, 20, (32, 6)), torch.randint(LABELS, (32,)))
     seen = []
 
     def loss(model: Any, rows: list[Tensor]) -> Tensor:
@@ -151,10 +151,86 @@ def test_a_loss_of_ones_own_gets_the_model_and_the_batch(tmp_path: Path) -> None
 
     model = classifier()
     module = mc.SearchModule(model, "darts", loss=loss, warmup_steps=0)
-    loader = DataLoader(rows, batch_size=4)
-    trainer(tmp_path, max_epochs=1).fit(module, {"weights": loader, "alphas": loader})
+    weights, alphas = (DataLoader(half, batch_size=4) for half in random_split(rows, [16, 16]))
+    trainer(tmp_path, max_epochs=1).fit(module, {"weights": weights, "alphas": alphas})
     assert seen == [model] * 8
     assert module.tokens == 8 * 4 * 6
+
+
+def mean_square(model: Any, rows: list[Tensor]) -> Tensor:
+    logits: Tensor = model(rows[0])
+    return logits.square().mean()
+
+
+@pytest.mark.parametrize(
+    ("loss", "message"),
+    [
+        (None, "without loss= a batch is a mapping with input_ids, attention_mask, labels, not a list of Tensor"),
+        (lambda model, rows: model(rows[0]), r"loss= must return a scalar tensor, .* not a tensor of shape \(4, 5\)"),
+        (lambda model, rows: 1.5, r"loss= must return a scalar tensor, such as a mean, not 1\.5"),
+        (lambda model, rows: torch.tensor(1.0), "the loss does not depend on the parameters that are trained"),
+    ],
+)
+def test_a_loss_that_cannot_be_trained_is_refused_in_one_line(loss: Any, message: str, tmp_path: Path) -> None:
+    rows = DataLoader(TensorDataset(torch.randint(3, 20, (8, 6)), torch.zeros(8)), batch_size=4)
+    with pytest.raises(ManticoreError, match=message):
+        trainer(tmp_path, max_steps=1).fit(mc.FinetuneModule(classifier(), loss=loss), rows)
+
+
+def test_labels_of_another_shape_than_the_logits_are_refused() -> None:
+    odd = {**batch(), "labels": batch()["input_ids"]}
+    with pytest.raises(ManticoreError, match=r"returns logits of shape \(\d+, 5\) for labels of shape \(\d+, \d+\)"):
+        mc.SearchModule(classifier(), "darts", steps=4).loss(odd)
+    with pytest.raises(ManticoreError, match="loss= is a function from the model and a batch to a scalar, not 3"):
+        mc.SearchModule(classifier(), "darts", loss=3)  # type: ignore[arg-type]
+
+
+ROWS = TensorDataset(torch.arange(96).view(16, 6) % 20)
+
+
+def subsets(first: range, second: range) -> dict[str, DataLoader[Any]]:
+    return {"weights": DataLoader(Subset(ROWS, first), 4), "alphas": DataLoader(Subset(ROWS, second), 4)}
+
+
+def samplers(first: range, second: range) -> dict[str, DataLoader[Any]]:
+    return {
+        "weights": DataLoader(ROWS, 4, sampler=SubsetRandomSampler(first)),
+        "alphas": DataLoader(ROWS, 4, sampler=SubsetRandomSampler(second)),
+    }
+
+
+@pytest.mark.parametrize("halves", [subsets, samplers])
+def test_a_bilevel_search_on_the_same_examples_is_refused(halves: Any, tmp_path: Path) -> None:
+    def fit(loaders: Any) -> None:
+        module = mc.SearchModule(classifier(), "darts", loss=mean_square, warmup_steps=0)
+        trainer(tmp_path, max_steps=1).fit(module, loaders)
+
+    fit(halves(range(8), range(8, 16)))
+    loader = DataLoader(ROWS, 4)
+    for same in (halves(range(9), range(8, 16)), {"weights": loader, "alphas": loader}):
+        with pytest.raises(ManticoreError, match="the loaders of 'weights' and 'alphas' read the same examples"):
+            fit(same)
+
+
+def test_a_checkpoint_is_continued_by_its_own_strategy(tmp_path: Path) -> None:
+    loaders, options = subsets(range(8), range(8, 16)), {"loss": mean_square, "steps": 4}
+    first = trainer(tmp_path, max_steps=2)
+    first.fit(mc.SearchModule(classifier(), "darts", warmup_steps=1, **options), loaders)
+    first.save_checkpoint(file := tmp_path / "search.ckpt")
+    again = mc.SearchModule(classifier(), Darts(), warmup_steps=1, **options)
+    trainer(tmp_path).fit(again, loaders, ckpt_path=file)
+    assert again.step_count == 4
+    for module in (
+        mc.SearchModule(classifier(), "simultaneous", warmup_steps=1, **options),
+        mc.FinetuneModule(classifier(), **options),
+    ):
+        with pytest.raises(ManticoreError, match="is of a training with strategy 'darts', which a training with"):
+            trainer(tmp_path).fit(module, loaders["weights"], ckpt_path=file)
+    state = torch.load(file, weights_only=False)
+    del state["manticore"]
+    torch.save(state, file)
+    with pytest.raises(ManticoreError, match="the checkpoint is of another module"):
+        trainer(tmp_path).fit(again, loaders, ckpt_path=file)
 
 
 def test_a_loss_of_ones_own_for_a_supernet_runs_the_path_it_is_given(tmp_path: Path) -> None:
