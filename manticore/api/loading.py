@@ -11,8 +11,7 @@ from manticore.alignment.projector_set import ProjectorSet
 from manticore.api.arguments import Models, folder_of
 from manticore.components.loading import load as load_component
 from manticore.components.spec import ComponentSpec
-from manticore.errors import ManticoreError, UnfinishedRun
-from manticore.export.load import is_hybrid, load_hybrid
+from manticore.export.load import check_config_exists, is_hybrid, load_hybrid
 from manticore.nas.space import SearchSpace
 from manticore.nas.supernet import Supernet
 from manticore.tasks.task import HeadSpec
@@ -34,12 +33,10 @@ def load(source: Path | str, trust_code: bool = False) -> PreTrainedModel | Proj
     name, path = str(source), folder_of(source).expanduser()
     if is_hybrid(path):
         return load_hybrid(path, trust_code)
-    if (path / "recipe.yaml").exists() and not (path / "config.json").exists():
-        raise UnfinishedRun(path)
     if name in assets.names("projectors") or is_projector_set(path):
         return ProjectorSet.load(assets.find("projectors", name))
     if path.is_dir() and not (path / "config.json").exists():
-        raise ManticoreError(f"{path} holds no model and no projector set: there is no config.json in it")
+        check_config_exists(path)
     return load_component(ComponentSpec(name, init="pretrained")).model
 
 

@@ -120,6 +120,7 @@ def load_recipe(
     flags: Mapping[str, Any],
     defaults: Mapping[str, Any] | None = None,
     trust_code: bool = False,
+    components: Sequence[str] | None = None,
 ) -> LoadedRecipe:
     """The recipe of a file with flags over it.
 
@@ -130,6 +131,7 @@ def load_recipe(
         flags: nested mappings, as in a recipe file.
         defaults: the same; the file overrides them.
         trust_code: import the ops that the search space names by import path.
+        components: models that replace those of the recipe, by index.
 
     Raises as `resolve` and `SearchSpace.with_code` do, and ManticoreError for a file that cannot be read.
     """
@@ -139,18 +141,23 @@ def load_recipe(
     values = {} if config is None else read_yaml(assets.find("configs", config))
     preset, reason = choose_preset(task.get("preset") or _task_keys(values).get("preset") or "auto")
     recipe = resolve([defaults or {}, values, flags], preset)
+    if components is not None:
+        recipe = replace(recipe, space=recipe.space.with_components(components))
     limits = map(context_length, recipe.space.components)
     options = fit_to_context(replace(recipe.task, preset=preset), limits)
     space = _with_projector_options(recipe).with_code(trust_code)
     return LoadedRecipe(replace(recipe, task=options, space=space), reason)
 
 
-def load_command(command: RecipeCommand, more: Mapping[str, Any] | None = None) -> LoadedRecipe:
+def load_command(
+    command: RecipeCommand, more: Mapping[str, Any] | None = None, components: Sequence[str] | None = None
+) -> LoadedRecipe:
     """The recipe of a command line: its recipe file, search space, flags and `--set`, later ones over earlier ones.
 
     Args:
         command: the options.
         more: keys that the command itself sets; they override flags, and `--set` overrides them.
+        components: models that replace those of the search space, by index.
 
     Raises as `load_recipe` does, and ManticoreError if the components are named twice.
     """
@@ -160,7 +167,7 @@ def load_command(command: RecipeCommand, more: Mapping[str, Any] | None = None) 
             raise ManticoreError("--models and --space both name the components; give one of them")
         keys = merge({"space": SearchSpace.load(assets.find("spaces", command.space)).to_dict()}, keys)
     flags = merge(merge(keys, more or {}), from_dotted(command.overrides))
-    return load_recipe(command.config, flags, command.defaults, command.trust_code)
+    return load_recipe(command.config, flags, command.defaults, command.trust_code, components)
 
 
 Command = TypeVar("Command", bound=ModelCommand)

@@ -110,6 +110,7 @@ class _Entry:
     net: nn.Module
     tokens: int
     task: Task | None = None
+    path: tuple[str, ...] | None = None
 
 
 def _rows(exp: Experiment, trained: TrainedModels) -> list[ModelRow]:
@@ -122,7 +123,7 @@ def _rows(exp: Experiment, trained: TrainedModels) -> list[ModelRow]:
         score = scores[entry.name]
         costs = model_parameters(entry.net), flops(entry.net, exp.mean_length), entry.tokens
         lead = paired_lead(hybrid, score) if entry.name != HYBRID_ROW and score.metric == metric else None
-        rows.append(ModelRow(entry.name, entry.group, SplitScore.of(score.to_dict(), metric), *costs, lead))
+        rows.append(ModelRow(entry.name, entry.group, SplitScore.of(score.to_dict(), metric), *costs, lead, entry.path))
     for name, score in heuristic_scores(exp.task).items():
         lead = paired_lead(hybrid, score)
         rows.append(ModelRow(name, "heuristic", SplitScore.of(score.to_dict(), score.metric), lead=lead))
@@ -131,17 +132,18 @@ def _rows(exp: Experiment, trained: TrainedModels) -> list[ModelRow]:
 
 def _entries(exp: Experiment, trained: TrainedModels) -> list[_Entry]:
     """All models. Tokens include those of the search, where a model starts from the supernet's weights."""
-    search, hybrid = trained.search, trained.hybrid
+    search, hybrid, path = trained.search, trained.hybrid, tuple(trained.path)
     entries = [
         _Entry(SOFT_ROW, "search", search.net, search.tokens + search.kept_tokens),
-        _Entry(DISCRETE_ROW, "search", trained.discrete, search.tokens + search.kept_tokens),
-        _Entry(HYBRID_ROW, "search", hybrid.net, search.tokens + hybrid.tokens),
+        _Entry(DISCRETE_ROW, "search", trained.discrete, search.tokens + search.kept_tokens, path=path),
+        _Entry(HYBRID_ROW, "search", hybrid.net, search.tokens + hybrid.tokens, path=path),
     ]
     for name, phase in trained.solo.items():
         entries.append(_Entry(f"{name} alone", "component", phase.net, phase.tokens, phase.task))
     for name, phase in trained.controls.items():
         inherited = search.tokens if name == RANDOM_PATH and not starts_from_components(exp.recipe) else 0
-        entries.append(_Entry(name, "baseline", phase.net, inherited + phase.tokens))
+        drawn = tuple(phase.net.config.path) if name == RANDOM_PATH else None
+        entries.append(_Entry(name, "baseline", phase.net, inherited + phase.tokens, path=drawn))
     return entries
 
 

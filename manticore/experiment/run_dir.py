@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,8 +13,11 @@ from safetensors.torch import load_model, save_model
 from torch import nn
 
 from manticore.config.recipe import Recipe
-from manticore.errors import BadFile, ManticoreError, UnfinishedRun
+from manticore.errors import BadFile, ManticoreError, UnfinishedRun, shown
 from manticore.utils.io import atomic_write, read_json, slug, write_json
+
+SHOWN_KEYS = 3
+"""Most options in the message about a run that was started with others."""
 
 MAX_NAME = 100
 """Longest name of a folder that is made of names of components."""
@@ -154,11 +157,23 @@ def check_unchanged(out: Path, saved: Any, asked: Mapping[str, Any], what: str) 
 
     `what` is what they would be otherwise, for the message.
     """
+    differences = list(_differences(saved if isinstance(saved, dict) else {}, asked))
+    if differences:
+        more = f" and {len(differences) - SHOWN_KEYS} more" if len(differences) > SHOWN_KEYS else ""
+        text = ", ".join(differences[:SHOWN_KEYS]) + more
+        raise ManticoreError(f"{out} was started with {what}: {text}; resume with the same, or choose another --out")
+
+
+def _differences(saved: Mapping[str, Any], asked: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
+    """`key was A and is B now` for each key of `asked` with another value than in `saved`, of nested mappings too."""
     for key, value in asked.items():
-        if not isinstance(saved, dict) or saved.get(key) != value:
-            raise ManticoreError(
-                f"{out} was started with {what}: '{key}' differs; resume with the same flags, or choose another --out"
-            )
+        before = saved.get(key)
+        if before == value:
+            continue
+        if isinstance(before, Mapping) and isinstance(value, Mapping):
+            yield from _differences(before, {**dict.fromkeys(before), **value}, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key} was {shown(before)} and is {shown(value)} now"
 
 
 def _to_resume(file: Path, resume: bool, what: str) -> bool:

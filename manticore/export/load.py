@@ -45,6 +45,10 @@ _CLASSES = {
 }
 
 
+OTHER_RUNS = {"finetune.json": "fine-tuning", "pretrain.json": "pretraining"}
+"""What the folder of a run other than a search is known by."""
+
+
 def hybrid_folder(path: Path) -> Path:
     """The folder of a hybrid's checkpoint: `hybrid/` in a run folder, else `path` itself."""
     return path / "hybrid" if (path / "hybrid" / "config.json").exists() else path
@@ -65,7 +69,11 @@ def check_config_exists(path: Path) -> None:
         return
     if (path / "recipe.yaml").exists():
         raise UnfinishedRun(path)
-    raise ManticoreError(f"{path} holds no hybrid: there is no config.json in it")
+    if (path / "model" / "config.json").exists():
+        raise ManticoreError(f"{path} is the folder of a pretraining; its model is {path / 'model'}")
+    if kind := next((kind for file, kind in OTHER_RUNS.items() if (path / file).exists()), ""):
+        raise ManticoreError(f"the {kind} in {path} is not finished; the same command with --resume continues it")
+    raise ManticoreError(f"{path} holds no model: there is no config.json in it")
 
 
 def load_hybrid(path: Path, trust_code: bool = False) -> PreTrainedModel:
@@ -265,9 +273,9 @@ def load_language_model(source: str, trust_code: bool = False) -> tuple[PreTrain
             raise ManticoreError(
                 f"{source} is no language model: it predicts labels (head '{head_of(model)}') and generates no text"
             )
-    elif path.is_dir() and not (path / "config.json").exists():
-        raise ManticoreError(f"{source} holds no hybrid and no other model: there is no config.json in it")
     else:
+        if path.is_dir():
+            check_config_exists(path)
         component = load(ComponentSpec(source, init="pretrained"))
         model, tokenizer = component.model, component.tokenizer
     if tokenizer is None:

@@ -187,6 +187,21 @@ class SearchSpace(Checked):
             return self
         return replace(self, ops=tuple(op.with_code(trust_code) for op in self.ops))
 
+    def with_components(self, components: Sequence[Any]) -> SearchSpace:
+        """The same space of other components, which replace these by index: in candidates of stages and cuts too.
+
+        The base is open. Another number of components has no candidates of stages and no cuts.
+        """
+        specs = _unique(tuple(map(ComponentSpec.of, components)))
+        if len(specs) != len(self.components):
+            return replace(self, components=specs, base=None, stage_candidates={}, cuts={})
+        renamed = dict(zip(self.names, (spec.name for spec in specs), strict=True))
+        candidates = {
+            stage: tuple(renamed.get(name, name) for name in names) for stage, names in self.stage_candidates.items()
+        }
+        cuts = {renamed[name]: boundaries for name, boundaries in self.cuts.items()}
+        return replace(self, components=specs, base=None, stage_candidates=candidates, cuts=cuts)
+
     @property
     def op_names(self) -> tuple[str, ...]:
         """Names of the ops."""

@@ -57,9 +57,8 @@ def run_command(options: TransferCommand, console: Console) -> TransferResult:
     task_keys = {key: value for key, value in options.keys.get("task", {}).items() if key != "data_dir"}
     generated = replace(options, keys={**options.keys, "task": task_keys})
     proxies = [load_command(generated, {"task": {"name": name}}).recipe for name in expand_families(options.proxies)]
-    # A base is named among the proxies' models; on the target it is the component at the same index.
-    models = {"space": {"components": list(options.target_models), "base": None}} if options.target_models else {}
-    target = load_command(options, {"task": {"name": options.target}, **models}).recipe
+    # Base, candidates of stages and cuts name the proxies' models; on the target they are those at the same index.
+    target = load_command(options, {"task": {"name": options.target}}, options.target_models).recipe
     return run(proxies, target, options.out, options.workers, console, options.search_target)
 
 

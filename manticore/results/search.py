@@ -69,6 +69,8 @@ class ModelRow:
         lead: how far the fine-tuned hybrid is ahead, by the task's metric, with its 95 % interval, paired over the
             same examples or documents of the test split; positive where the hybrid is better. None for the hybrid
             itself, and where the two have no scores by example in common.
+        path: candidate of each stage, where the model is a path of the search space, such as the random path; else
+            None.
     """
 
     name: str
@@ -78,6 +80,7 @@ class ModelRow:
     flops_per_token: float | None = None
     train_tokens: int | None = None
     lead: Interval | None = None
+    path: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from manticore.nas.collapse import ITERATIONS, SEQUENCES, is_check, largest_eige
 from manticore.nas.regularizers import regularizers
 from manticore.nas.relaxations import relaxations
 from manticore.nas.searchable import as_searchable, assign_alphas, likeliest_path
-from manticore.nas.strategies import PathStrategy, Strategy, TrainingFree, build_strategy
+from manticore.nas.strategies import PathStrategy, Strategy, TrainingFree, build_strategy, strategy_name
 from manticore.nas.supernet import Supernet
 from manticore.training.batching import Batch, micro_batches
 from manticore.training.losses import LossFunction
@@ -119,8 +119,7 @@ class SearchModule(TrainModule):
     @property
     def method(self) -> str:
         """The strategy; a checkpoint is continued by the same one only."""
-        kind = type(self.strategy)
-        return f"strategy '{next((name for name in strategies if strategies[name] is kind), kind.__name__)}'"
+        return f"strategy '{strategy_name(self.strategy)}'"
 
     @property
     def path(self) -> list[str]:

@@ -53,7 +53,7 @@ def test_what_is_missing_is_named(tmp_path: Path) -> None:
         mc.load("gpt-neo-nan")
     with pytest.raises(ManticoreError, match=f"no such model folder: {tmp_path}/nope"):
         mc.load(tmp_path / "nope")
-    with pytest.raises(ManticoreError, match="holds no model and no projector set"):
+    with pytest.raises(ManticoreError, match="holds no model: there is no config"):
         mc.load(tmp_path)
     (tmp_path / "recipe.yaml").write_text("", encoding="utf-8")
     with pytest.raises(ManticoreError, match="is not finished; continue it: manticore search"):
@@ -101,3 +101,31 @@ def test_an_object_of_another_type_is_refused_in_one_line(call: Callable[[], obj
         call()
     assert "\n" not in str(caught.value)
     assert len(str(caught.value)) < 300
+
+
+@pytest.mark.parametrize(
+    "read", [mc.load, mc.Result.load, mc.evaluate, mc.report, lambda folder: mc.generate(folder, "It is")]
+)
+def test_an_unfinished_run_says_how_it_is_continued(read: Callable[[Path], object], tmp_path: Path) -> None:
+    (tmp_path / "recipe.yaml").write_text("task: {name: text}\n", encoding="utf-8")
+    with pytest.raises(ManticoreError) as caught:
+        read(tmp_path)
+    assert str(caught.value) == (
+        f"the run in {tmp_path} is not finished; continue it: manticore search --out {tmp_path} --resume"
+    )
+
+
+@pytest.mark.parametrize(
+    ("file", "message"),
+    [
+        ("finetune.json", "the fine-tuning in .* is not finished; the same command with --resume continues it"),
+        ("pretrain.json", "the pretraining in .* is not finished; the same command with --resume continues it"),
+        ("model/config.json", "is the folder of a pretraining; its model is .*model"),
+    ],
+)
+def test_other_folders_of_runs_are_known(file: str, message: str, tmp_path: Path) -> None:
+    (tmp_path / file).parent.mkdir(exist_ok=True)
+    (tmp_path / file).write_text("{}", encoding="utf-8")
+    for read in (mc.load, mc.evaluate, lambda folder: mc.generate(folder, "It is")):
+        with pytest.raises(ManticoreError, match=message):
+            read(tmp_path)

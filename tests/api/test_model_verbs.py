@@ -106,7 +106,7 @@ def test_the_hybrid_of_a_result_is_trained_further(result: mc.Result, tmp_path: 
     assert tuple(longer.model.config.path) == result.path
     assert not torch.equal(*(model.state_dict()["score.weight"] for model in (longer.model, result.hybrid)))
     assert result.finetune(steps=3, out=out, quiet=True, resume=True).scores == scores
-    with pytest.raises(ManticoreError, match="'steps' differs"):
+    with pytest.raises(ManticoreError, match="with other options: steps was 3 and is 4 now; resume with the same"):
         result.finetune(steps=4, out=out, quiet=True, resume=True)
 
 

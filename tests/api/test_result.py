@@ -7,9 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 
 import manticore as mc
 from manticore.errors import ManticoreError, UnknownName
+from manticore.experiment.run_dir import RunDir
 from manticore.results.search import HYBRID_ROW
 from manticore.utils.io import read_json
 
@@ -87,6 +89,18 @@ def test_the_recipe_and_the_rows_are_those_of_the_folder(result: mc.Result) -> N
     names = [row["name"] for row in read_json(result.folder / "metrics.json")["rows"]]
     assert [row.name for row in result.rows] == list(result.scores) == names
     assert result.path == tuple(read_json(result.folder / "architecture.json")["path"])
+
+
+def test_rows_of_paths_say_which(result: mc.Result) -> None:
+    paths = {row.name: row.path for row in result.rows if row.path is not None}
+    assert list(paths) == ["discretized, before fine-tuning", HYBRID_ROW, "random path"]
+    assert paths[HYBRID_ROW] == paths["discretized, before fine-tuning"] == result.path
+    stored = {row["name"]: row["path"] for row in read_json(result.folder / "metrics.json")["rows"]}
+    drawn = stored["random path"]
+    assert tuple(drawn) == paths["random path"] != result.path
+    weights = load_file(RunDir(result.folder).weights("random path"))
+    donors = {int(key.split(".")[2]) for key in weights if key.startswith("model.stages.") and ".proj_in." in key}
+    assert donors == {stage for stage, name in enumerate(drawn) if name != result.metrics.base}
 
 
 @pytest.mark.parametrize(

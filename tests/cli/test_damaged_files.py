@@ -125,7 +125,7 @@ def test_other_commands_refuse_an_unfinished_run(
 ) -> None:
     monkeypatch.chdir(unfinished.parent)
     error = refusal(capsys, args[0], unfinished, *args[1:])
-    assert "is not finished; continue it: manticore search" in error or "holds no hybrid" in error
+    assert "is not finished; continue it: manticore search" in error or "holds no model" in error
     assert [entry.name for entry in unfinished.parent.iterdir()] == ["run"]
 
 

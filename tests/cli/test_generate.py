@@ -144,7 +144,7 @@ def test_the_context_length_can_be_used_up(capsys: pytest.CaptureFixture[str], h
         (["{hybrid}", "--prompt", "a", "--top-p", "2"], "--top-p: must be a number above 0 and at most 1, got 2.0"),
         (["{hybrid}", "--prompt", "a", "--temperature", "0"], "must be a number of at least 0.0001, got 0.0"),
         (["{hybrid}", "--prompt", "a", "--max-new-tokens", "0"], "--max-new-tokens: must be a whole number"),
-        (["{out}", "--prompt", "a"], "holds no hybrid and no other model: there is no config.json"),
+        (["{out}", "--prompt", "a"], "holds no model: there is no config.json"),
         (["{out}/nowhere", "--prompt", "a"], "no such folder"),
         (["gpt-nea", "--prompt", "a"], "unknown model 'gpt-nea'. Did you mean 'gpt-neo'?"),
         (["{no_tokenizer}", "--prompt", "a"], "has no tokenizer: text cannot be read without one"),

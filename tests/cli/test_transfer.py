@@ -57,6 +57,26 @@ def test_the_name_of_a_family_selects_all_its_tasks(monkeypatch: pytest.MonkeyPa
     assert {recipe.study.learning_rates for recipe in (*proxies, target)} == {(0.004,)}
 
 
+def test_names_in_the_space_are_those_of_the_target_models(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    from manticore.cli import main
+    from manticore.pipelines import transfer as study
+
+    calls = []
+    monkeypatch.setattr(study, "run", lambda *args: calls.append(args))
+    (tmp_path / "space.yaml").write_text(
+        "components: [gpt-neo, mamba]\nstages: 2\nbase: gpt-neo\nstage_candidates: {2: [mamba]}\n"
+        "cuts: {mamba: [0, 1, 2]}\nshared_stages: []\n"
+    )
+    models = ["--target-models", "gpt-neo-nano,mamba-nano", "--set", "space.stage_candidates.1=[gpt-neo, mamba]"]
+    space = ["--space", str(tmp_path / "space.yaml"), "--preset", "cpu", "--out", str(tmp_path / "out")]
+    assert main(["transfer", *space, *PROXY, *TARGET, *models]) == 0
+    (((proxy,), target, *_),) = calls
+    assert proxy.space.stage_candidates == {1: ("gpt-neo", "mamba"), 2: ("mamba",)}
+    assert target.space.names == ("gpt-neo-nano", "mamba-nano")
+    assert target.space.stage_candidates == {1: ("gpt-neo-nano", "mamba-nano"), 2: ("mamba-nano",)}
+    assert (target.space.cuts, target.space.base) == ({"mamba-nano": (0, 1, 2)}, None)
+
+
 REFUSED = [
     ([*TARGET], "arguments are required: --proxy"),
     ([*PROXY], "arguments are required: --task"),

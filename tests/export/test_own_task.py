@@ -82,7 +82,7 @@ def test_wrong_keys_and_folders_are_refused(run: Path, tmp_path: Path) -> None:
     with pytest.raises(UnknownName, match=r"recipe key 'task.tst'. Did you mean 'task.test'"):
         task_options(run, {"tst": 3})
     (tmp_path / "empty").mkdir()
-    with pytest.raises(ManticoreError, match="holds no hybrid: there is no config"):
+    with pytest.raises(ManticoreError, match="holds no model: there is no config"):
         task_options(tmp_path / "empty", {})
     (tmp_path / "empty" / "recipe.yaml").write_text("task: {}", encoding="utf-8")
     with pytest.raises(ManticoreError, match="is not finished; continue it: manticore search --out"):

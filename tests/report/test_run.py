@@ -245,6 +245,7 @@ def test_a_name_that_ends_in_a_number_is_no_resumption(run_folder: Path) -> None
 @pytest.mark.parametrize("missing", ["metrics.json", "architecture.json"])
 def test_no_run_folder_is_one_line(run_folder: Path, missing: str) -> None:
     (run_folder / missing).unlink()
+    (run_folder / "recipe.yaml").unlink(missing_ok=True)
     with pytest.raises(ManticoreError, match=f"not the folder of a finished run.*{missing}") as caught:
         write_run_report(read_run(run_folder))
     assert "\n" not in str(caught.value)

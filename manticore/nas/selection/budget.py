@@ -36,6 +36,13 @@ class Budget:
         """Whether every path is within the budget."""
         return self.max_parameters is None and self.max_flops is None
 
+    @property
+    def summary(self) -> str:
+        """The limit that applies, with its unit and its recipe key."""
+        if self.max_flops is not None:
+            return f"{self.max_flops:,.0f} FLOPs per token (selection.max_flops)"
+        return f"{self.max_parameters or 0:,.0f} parameters (selection.max_parameters)"
+
     def allows(self, costs: PathCosts, path: Sequence[str]) -> bool:
         """Whether a path is within the limits; if both are set, only that of operations applies."""
         if self.max_flops is not None:
@@ -76,37 +83,59 @@ def solve_within(
             index of the candidate of each stage. Raises ManticoreError if no path is within the limit.
         total: the score of a path of such indices.
 
-    Raises ManticoreError if no path is within the budget.
+    Raises ManticoreError if no path is within the budget; the message has the smallest path and its cost.
     """
-    choices, everything = supernet.choices, set(range(len(supernet.candidates)))
+    everything = set(range(len(supernet.candidates)))
     if budget.unlimited:
         return _names(supernet, solve(everything, None, None, 0.0))
     parameter_table, flop_table = branch_costs(supernet, budget.length)
     fixed_parameters, fixed_flops = fixed_costs(supernet, budget.length)
     if budget.max_flops is not None:
-        return _names(supernet, solve(everything, flop_table, budget.max_flops, fixed_flops))
-    assert budget.max_parameters is not None
-    # A donor's position table counts once, however many stages use it, so its cost does not add up along a path. For a
-    # fixed set of allowed donors it is a constant: every set is solved by itself, and the best solution is kept.
-    tables = position_costs(supernet)
+        limit, table, cases = budget.max_flops, flop_table, [(everything, fixed_flops)]
+    else:
+        assert budget.max_parameters is not None
+        limit, table, cases = budget.max_parameters, parameter_table, _allowed_donors(supernet, fixed_parameters)
+    cheapest, path = _cheapest(supernet, table, cases)
+    if cheapest > limit:
+        raise ManticoreError(
+            f"no path fits the budget of {budget.summary}: the smallest, {' · '.join(path)}, needs {cheapest:,.0f}"
+        )
     best: tuple[float, tuple[int, ...]] | None = None
-    refusal: ManticoreError | None = None
-    for used in (set(names) for size in range(len(tables) + 1) for names in combinations(tables, size)):
-        usable = {i for i, name in enumerate(supernet.candidates) if name not in tables or name in used}
-        if not all(usable.intersection(allowed) for allowed in choices.allowed):
-            continue  # some stage needs another donor
-        fixed = fixed_parameters + sum(tables[name] for name in used)
+    for usable, fixed in cases:
         try:
-            chosen = solve(usable, parameter_table, budget.max_parameters, fixed)
-        except ManticoreError as error:
-            refusal = refusal or error
-            continue
+            chosen = solve(usable, table, limit, fixed)
+        except ManticoreError:
+            continue  # the smallest path needs other donors
         if best is None or total(chosen) > best[0]:
             best = (total(chosen), chosen)
-    if best is None:
-        assert refusal is not None
-        raise refusal
+    assert best is not None
     return _names(supernet, best[1])
+
+
+def _allowed_donors(supernet: Supernet, fixed: float) -> list[tuple[set[int], float]]:
+    """Sets of usable candidates, each with the parameters that every path of them has.
+
+    A donor's position table counts once, however many stages use it, so its cost does not add up along a path. For a
+    fixed set of allowed donors it is a constant: every set is solved by itself, and the best solution is kept.
+    """
+    tables, choices = position_costs(supernet), supernet.choices
+    cases = []
+    for used in (set(names) for size in range(len(tables) + 1) for names in combinations(tables, size)):
+        usable = {i for i, name in enumerate(supernet.candidates) if name not in tables or name in used}
+        if all(usable.intersection(allowed) for allowed in choices.allowed):  # no stage needs another donor
+            cases.append((usable, fixed + sum(tables[name] for name in used)))
+    return cases
+
+
+def _cheapest(supernet: Supernet, costs_SK: Rows, cases: Sequence[tuple[set[int], float]]) -> tuple[float, list[str]]:
+    """The smallest cost of a path, and the path."""
+    smallest = []
+    gains = [[-cost for cost in row] for row in costs_SK]
+    for usable, fixed in cases:
+        chosen = _best_choices(supernet.choices, gains, usable)
+        cost = fixed + sum(row[index] for row, index in zip(costs_SK, chosen, strict=True))
+        smallest.append((cost, _names(supernet, chosen)))
+    return min(smallest, key=lambda pair: pair[0])
 
 
 def _best_choices(

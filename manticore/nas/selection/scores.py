@@ -186,7 +186,7 @@ class ListedScores:
         costs = PathCosts(supernet, budget.length)
         affordable = [path for path in self.values if not skips_all(path) and budget.allows(costs, path)]
         if not affordable:
-            raise ManticoreError("no path that was scored is within the budget")
+            raise ManticoreError(f"no path that was scored is within the budget of {budget.summary}")
         best = max(affordable, key=lambda path: self.values[path])
         return list(best)
 

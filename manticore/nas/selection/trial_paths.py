@@ -39,5 +39,5 @@ def paths_to_try(net: Supernet, budget: Budget, rng: random.Random) -> list[Path
             if len(paths) == MAX_PATHS:
                 break
     if not paths:
-        raise ManticoreError("no path that was tried is within the budget; set a larger one")
+        raise ManticoreError(f"no path that was tried is within the budget of {budget.summary}; set a larger one")
     return paths

@@ -212,12 +212,16 @@ def build_strategy(name: str, options: Mapping[str, Any] | None = None) -> Strat
     return strategy
 
 
+def strategy_name(strategy: Strategy) -> str:
+    """The name under which its class is registered; of a class that is not, the name of the class."""
+    kind = type(strategy)
+    return next((name for name in strategies if strategies[name] is kind), kind.__name__)
+
+
 def check_single_paths(strategy: Strategy, net: Searchable) -> None:
     """Raise ManticoreError if the topology of `net` has no paths that are trained alone, which `strategy` needs."""
     if not net.trains_single_paths:
-        kind = type(strategy)
-        name = next((name for name in strategies if strategies[name] is kind), kind.__name__)
         raise ManticoreError(
-            f"strategy '{name}' needs single paths of the supernet, which this topology does not train; use darts, or "
+            f"strategy '{strategy_name(strategy)}' needs single paths of the supernet, which this topology does not train; use darts, or "
             "the residual topology"
         )

@@ -15,7 +15,7 @@ from typing import Any
 import yaml
 
 from manticore.components.spec import SKIP
-from manticore.errors import BadFile, ManticoreError
+from manticore.errors import BadFile, ManticoreError, UnfinishedRun
 from manticore.nas.architecture import Architecture
 from manticore.nas.choices import Choices
 from manticore.nas.space import SearchSpace
@@ -148,6 +148,10 @@ def read_run(folder: Path | str) -> Run:
         BadFile: a file cannot be read as what a run writes, or belongs to another run.
     """
     folder = Path(folder)
+    if not folder.is_dir():
+        raise ManticoreError(f"no such folder: {folder}")
+    if (folder / "recipe.yaml").is_file() and not (folder / SearchResult.FILE).is_file():
+        raise UnfinishedRun(folder)
     for name in ("architecture.json", SearchResult.FILE):
         if not (folder / name).is_file():
             raise ManticoreError(f"{folder}: not the folder of a finished run (it has no {name})")

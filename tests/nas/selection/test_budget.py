@@ -50,8 +50,14 @@ def test_it_equals_brute_force(net: Supernet, kind: str, seed: int) -> None:
         assert costs[chosen] <= limit
         assert score(chosen) == pytest.approx(score(best))
     assert tuple(best_path_within(net, scores, Budget())) == max(costs, key=score)
-    with pytest.raises(ManticoreError, match="no path fits a budget of"):
-        best_path_within(net, scores, Budget(**{kind: min(costs.values()) - 1}, length=LENGTH))
+    smallest, unit = min(costs.values()), {"max_parameters": "parameters", "max_flops": "FLOPs per token"}[kind]
+    message = (
+        rf"the budget of {smallest - 1:,.0f} {unit} \(selection.{kind}\): the smallest, .*, needs {smallest:,.0f}$"
+    )
+    with pytest.raises(ManticoreError, match=message) as refused:
+        best_path_within(net, scores, Budget(**{kind: smallest - 1}, length=LENGTH))
+    named = str(refused.value).split("the smallest, ")[1].split(", needs")[0].split(" · ")
+    assert costs[tuple(named)] == smallest
 
 
 def test_an_op_costs_what_its_modules_have_and_what_it_says() -> None:
