@@ -222,6 +222,6 @@ def check_single_paths(strategy: Strategy, net: Searchable) -> None:
     """Raise ManticoreError if the topology of `net` has no paths that are trained alone, which `strategy` needs."""
     if not net.trains_single_paths:
         raise ManticoreError(
-            f"strategy '{strategy_name(strategy)}' needs single paths of the supernet, which this topology does not train; use darts, or "
-            "the residual topology"
+            f"strategy '{strategy_name(strategy)}' needs single paths of the supernet, which this topology does not "
+            "train; use darts, or the residual topology"
         )
