@@ -6,6 +6,7 @@ A strategy that trains paths by themselves takes a training step of one path; on
 from __future__ import annotations
 
 from collections.abc import Sequence
+from copy import deepcopy
 from typing import Any
 
 import torch
@@ -78,7 +79,8 @@ def strategy_steps(
         elif isinstance(strategy, TrainingFree):
             steps[name] = _scoring_step(net, strategy, batch)
         else:
-            steps[name] = _search_step(net, strategy, batch)
+            adds_parameters = type(strategy).prepare is not Strategy.prepare
+            steps[name] = _search_step(deepcopy(net) if adds_parameters else net, strategy, batch)
     return steps, reasons
 
 
