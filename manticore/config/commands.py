@@ -20,6 +20,12 @@ from manticore.nas.space import SearchSpace
 from manticore.tasks.options import TaskOptions
 from manticore.utils.fields import Checked, KeysOf, NonNegativeInt, PositiveInt, Range, Repeated
 
+NAMES = ("task.name", "space.components")
+"""Recipe keys that say what to run."""
+
+NEEDS = "needs models and a task, such as --models gpt-neo,mamba --task lra-listops; or --config, a recipe"
+"""What a command that runs recipes says if nothing names one."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class RecipeCommand(Checked):
@@ -43,6 +49,13 @@ class RecipeCommand(Checked):
     trust_code: bool = False
     """Import the ops that the search space names by import path (package.module:Name), which runs their code."""
 
+    @property
+    def names_run(self) -> bool:
+        """Whether a recipe, a search space, models or a task are named; otherwise nothing says what to run."""
+        named = {f"{section}.{key}" for section, keys in self.keys.items() if isinstance(keys, Mapping) for key in keys}
+        named |= {assignment.partition("=")[0] for assignment in self.overrides}
+        return self.config is not None or self.space is not None or not named.isdisjoint(NAMES)
+
     def __post_init__(self) -> None:
         super().__post_init__()
         space = self.keys.get("space")
@@ -61,12 +74,6 @@ class SearchCommand(RecipeCommand):
     resume: bool = False
     """Resume the run in --out. Without a run there, one starts if --task, --models, --space or --config is set."""
 
-    @property
-    def names_run(self) -> bool:
-        """Whether task, space or recipe are set; otherwise a run is that of the folder `out`."""
-        keys = {*self.keys, *(assignment.partition("=")[0].partition(".")[0] for assignment in self.overrides)}
-        return self.config is not None or self.space is not None or not keys.isdisjoint(("space", "task"))
-
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.resume and self.out is None:
@@ -74,10 +81,7 @@ class SearchCommand(RecipeCommand):
         if self.resume and not self.names_run and not (Path(str(self.out)) / "recipe.yaml").is_file():
             raise ManticoreError(f"there is no run to resume in {self.out}: no {Path(str(self.out)) / 'recipe.yaml'}")
         if not self.resume and not self.names_run:
-            raise ManticoreError(
-                "search needs models and a task, such as --models gpt-neo,mamba --task lra-listops; or --space, or "
-                "--config, which have them"
-            )
+            raise ManticoreError(f"search {NEEDS}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,6 +101,11 @@ class CompareCommand(StudyCommand):
 
     tasks: Annotated[tuple[str, ...], Repeated("TASK")] = ()
     """Task (manticore ls tasks), or the first word of several, such as mad; may be repeated. Default: the recipe's."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.tasks and not self.names_run:
+            raise ManticoreError(f"compare {NEEDS}")
 
 
 @dataclass(frozen=True, kw_only=True)

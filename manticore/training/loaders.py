@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from itertools import combinations
+from types import NoneType
 from typing import Any
 
-from torch.utils.data import DataLoader, Subset
+from torch.utils.data import BatchSampler, DataLoader, RandomSampler, SequentialSampler, Subset
 
 from manticore.errors import ManticoreError
 
@@ -15,7 +16,7 @@ def check_disjoint_loaders(loaders: Any) -> None:
     """Check that loaders, a mapping by stream, share no example that can be seen without reading them.
 
     Two loaders of one dataset share examples unless samplers or `Subset`s name different indices. Datasets that are
-    different objects, and loaders of other classes, are not compared.
+    different objects, samplers that do not list their indices, and loaders of other classes are not compared.
 
     Raises ManticoreError, which names two streams.
     """
@@ -34,20 +35,29 @@ def _overlap(first: Any, second: Any) -> bool:
         return True
     if not (isinstance(first, DataLoader) and isinstance(second, DataLoader)):
         return False
-    (first_data, first_indices), (second_data, second_indices) = _examples(first), _examples(second)
-    return first_data is second_data and not first_indices.isdisjoint(second_indices)
+    if _source(first.dataset) is not _source(second.dataset):
+        return False
+    return not set(_indices(first)).isdisjoint(_indices(second))
 
 
-def _examples(loader: DataLoader[Any]) -> tuple[Any, set[int]]:
-    """The dataset that a loader reads in the end, and the indices of its examples; none if it has no length."""
+def _source(dataset: Any) -> Any:
+    """The dataset that a `Subset` is of."""
+    while isinstance(dataset, Subset):
+        dataset = dataset.dataset
+    return dataset
+
+
+def _indices(loader: DataLoader[Any]) -> Iterable[int]:
+    """The indices in its source of the examples that a loader reads; none if its sampler does not say which."""
     dataset: Any = loader.dataset
-    sampler: Any = getattr(loader, "sampler", None)
-    indices: Iterable[int] = getattr(sampler, "indices", None) or _all(dataset)
+    sampler: Any = loader.sampler
+    if type(loader.batch_sampler) not in (BatchSampler, NoneType):
+        return ()
+    if isinstance(sampler, SequentialSampler | RandomSampler):
+        indices: Iterable[Any] = range(len(dataset))
+    else:
+        indices = getattr(sampler, "indices", ())
     while isinstance(dataset, Subset):
         indices = [dataset.indices[index] for index in indices]
         dataset = dataset.dataset
-    return dataset, {int(index) for index in indices}
-
-
-def _all(dataset: Any) -> Iterable[int]:
-    return range(len(dataset)) if hasattr(dataset, "__len__") else ()
+    return map(int, indices)

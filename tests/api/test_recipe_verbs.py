@@ -124,6 +124,14 @@ def test_a_resumed_run_needs_its_folder_only(recipe_of: Callable[..., Recipe], p
     assert recipe_of(out=pico_run, resume=True) == mc.Result.load(pico_run).recipe
 
 
+def test_a_task_by_default_is_announced(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(search, "run", lambda *arguments: None)
+    for named in ((), ("--task", "lra-listops"), ("--set", "task.name=lra-listops"), ("--config", "search/paper")):
+        assert main(["search", "--models", "gpt-neo,mamba", *named]) == 0
+        announced = "no task is named: the default is lra-listops; --task names another" in capsys.readouterr().out
+        assert announced == (not named)
+
+
 KEYS: dict[str, Any] = {
     "task": {"train": 96, "val": 40, "test": 40},
     "scratch": {"attention": {"width": 16, "heads": 2}, "recurrent": {"width": 16}},

@@ -206,6 +206,8 @@ def test_a_bilevel_search_on_the_same_examples_is_refused(halves: Any, tmp_path:
         trainer(tmp_path, max_steps=1).fit(module, loaders)
 
     fit(halves(range(8), range(8, 16)))
+    by_batch = {"weights": [[0, 1]], "alphas": [[2, 3]]}
+    fit({name: DataLoader(ROWS, batch_sampler=batches) for name, batches in by_batch.items()})
     loader = DataLoader(ROWS, 4)
     for same in (halves(range(9), range(8, 16)), {"weights": loader, "alphas": loader}):
         with pytest.raises(ManticoreError, match="the loaders of 'weights' and 'alphas' read the same examples"):
