@@ -23,6 +23,7 @@ from manticore.modeling.heads import Head
 from manticore.modeling.ops import OpBranch
 from manticore.modeling.segments import Segment
 from manticore.nas.baselines import Backbone
+from manticore.nas.routed_projectors import Routing
 from manticore.nas.searchable import MixedOpModel, alphas
 from manticore.nas.supernet import Supernet
 
@@ -30,6 +31,11 @@ from manticore.nas.supernet import Supernet
 def parameters(module: nn.Module) -> int:
     """Number of parameters, shared ones counted once."""
     return sum(parameter.numel() for parameter in module.parameters())
+
+
+def path_parameters(module: nn.Module) -> int:
+    """Number of parameters of a branch in a discrete hybrid, where what generates projectors is left out."""
+    return parameters(module) - sum(parameters(part) for part in module.modules() if isinstance(part, Routing))
 
 
 def model_parameters(net: nn.Module) -> int:
@@ -57,7 +63,7 @@ def branch_costs(supernet: Supernet, length: int) -> tuple[list[list[float]], li
         for stage, names in enumerate(map(supernet.choices.names, range(supernet.space.stages)))
     ]
     return (
-        [[math.inf if module is None else float(parameters(module)) for module in row] for row in modules],
+        [[math.inf if module is None else float(path_parameters(module)) for module in row] for row in modules],
         [[math.inf if module is None else flops(module, length) for module in row] for row in modules],
     )
 

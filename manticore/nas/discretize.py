@@ -15,6 +15,7 @@ from manticore.modeling.heads import HEADS
 from manticore.modeling.modeling_manticore import model_class_of
 from manticore.nas.architecture import Architecture
 from manticore.nas.op_modules import op_record, register_ops
+from manticore.nas.routed_projectors import ROUTING, collapsed_weights
 from manticore.nas.supernet import Supernet
 
 
@@ -68,7 +69,7 @@ def hybrid_config(supernet: Supernet, architecture: Architecture, **config_field
 
 def hybrid_state(supernet: Supernet, architecture: Architecture) -> dict[str, Tensor]:
     """The weights of the path, under their names in the hybrid."""
-    state = supernet.state_dict()
+    state = supernet.state_dict() | collapsed_weights(supernet, architecture.path)
     return {new: state[old] for old, new in _weight_names(supernet, architecture).items()}
 
 
@@ -91,9 +92,10 @@ def _weight_names(supernet: Supernet, architecture: Architecture) -> dict[str, s
         for stage, choice in enumerate(architecture.path)
         if choice != SKIP
     }
+    kept = [key for key in supernet.state_dict() if f".{ROUTING}." not in key]
     return {
         key: new + key.removeprefix(old)
-        for key in supernet.state_dict()
+        for key in kept
         for old, new in (renamed | branches).items()
         if key.startswith(old) and (old not in branches or supernet.topology.has_weight(key.removeprefix(old)))
     }

@@ -41,7 +41,7 @@ EXCLUDED = -1e9
 def is_projector_weight(name: str) -> bool:
     """Whether a weight of a supernet belongs to a projector or bypass, by its name: `stages.0.mamba.proj_in.weight`."""
     parts = name.split(".")
-    return len(parts) > 3 and parts[3] in PROJECTOR_NAMES
+    return len(parts) > 3 and parts[3] in PROJECTOR_NAMES and "routing" not in parts
 
 
 class Supernet(nn.Module):

@@ -92,7 +92,7 @@ def test_each_model_uses_its_own_tokenizer(tmp_path: Path, capsys: pytest.Captur
     assert len(AutoTokenizer.from_pretrained(tmp_path / "run" / "hybrid")) == 300
 
 
-@pytest.mark.parametrize("strategy", ["per-example", "head-wise", "blockwise"])
+@pytest.mark.parametrize("strategy", ["per-example", "head-wise", "blockwise", "mixture-of-supernets"])
 def test_strategies_search_models_with_unlike_tokenizers(strategy: str, tmp_path: Path) -> None:
     gpt = model_folder(tmp_path / "gpt", "gpt_neo")
     mamba = model_folder(tmp_path / "mamba", "mamba", small_tokenizer(300))

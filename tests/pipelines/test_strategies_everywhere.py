@@ -16,7 +16,7 @@ from tests.helpers.toy_task import NAME, QUICK, which_end
 
 pytestmark = pytest.mark.e2e
 
-NEW = ["blockwise", "complexity-bins", "head-wise", "per-example", "sdarts-adversarial"]
+NEW = ["blockwise", "complexity-bins", "head-wise", "mixture-of-supernets", "per-example", "sdarts-adversarial"]
 BASELINES = {"components": False, "uniform": False, "random": False}
 
 

@@ -8,6 +8,7 @@ from manticore.nas.strategies.gaea import Gaea
 from manticore.nas.strategies.halving import Halving
 from manticore.nas.strategies.head_wise import HeadWise
 from manticore.nas.strategies.marginal import Marginal
+from manticore.nas.strategies.mixture_of_supernets import MixtureOfSupernets
 from manticore.nas.strategies.path_training import PathStrategy, PathTrainer
 from manticore.nas.strategies.per_example import PerExample
 from manticore.nas.strategies.rloo import Rloo
@@ -31,6 +32,7 @@ __all__ = [
     "Halving",
     "HeadWise",
     "Marginal",
+    "MixtureOfSupernets",
     "PathStrategy",
     "PathTrainer",
     "PerExample",

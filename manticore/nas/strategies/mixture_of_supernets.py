@@ -1,0 +1,44 @@
+"""Mixture-of-Supernets (arXiv 2306.04845): sampled paths whose projectors are generated from the path.
+
+Paths that share all weights disturb each other most where a stage is read and written. Here the projectors of a donor
+are a mixture of matrices that the path routes (`nas/routed_projectors.py`), so paths share less. The discrete hybrid
+has the ordinary projectors that the mixture is for its path.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from manticore.errors import ManticoreError
+from manticore.modeling.projectors import Linear
+from manticore.nas.routed_projectors import donor_projectors, route_projectors
+from manticore.nas.strategies.base import strategies
+from manticore.nas.strategies.sampled_supernet import Uniform
+from manticore.nas.supernet import Supernet
+from manticore.utils.fields import Checked, PositiveInt
+
+if TYPE_CHECKING:
+    from manticore.nas.searchable import Searchable
+
+
+@strategies.register("mixture-of-supernets")
+@dataclass(frozen=True)
+class MixtureOfSupernets(Uniform, Checked):
+    """One path, each choice drawn uniformly, through the projectors that the path generates."""
+
+    experts: PositiveInt = 2
+    """Number of matrices E of each projector beside its own."""
+
+    def check(self, net: Searchable) -> None:
+        super().check(net)
+        donors = donor_projectors(net) if isinstance(net, Supernet) else []
+        if not any(isinstance(getattr(branch, name), Linear) for branch, name in donors):
+            raise ManticoreError(
+                "strategy 'MixtureOfSupernets' generates linear projectors of donors, of which this network has none; "
+                "use uniform"
+            )
+
+    def prepare(self, net: Searchable) -> None:
+        if isinstance(net, Supernet):
+            route_projectors(net, self.experts)
