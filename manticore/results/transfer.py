@@ -39,6 +39,7 @@ class ProxyResult:
         base: the component that provides embedding, residual stream, norm and head.
         learning_rates: chosen on the validation split, by name of the model; paths have that of the base alone.
         searches: by seed.
+        method: strategy and selector of the searches; empty in results of earlier versions, which had DARTS.
     """
 
     task: str
@@ -46,6 +47,7 @@ class ProxyResult:
     base: str
     learning_rates: Mapping[str, float]
     searches: tuple[ProxySearch, ...]
+    method: str = ""
 
 
 @dataclass(frozen=True)
@@ -76,18 +78,20 @@ class PathScores:
     Attributes:
         path: for each stage the target's component, or `skip`.
         proxies: score on the validation split of each proxy.
-        log_weights: by proxy, the sum over stages of the logarithms of the path's mixing weights, mean over seeds.
+        search_scores: by proxy, the score that its searches give to the path, larger being better, mean over seeds. It
+            is the selector's, or the strategy's where that trains paths: of `largest-weight` the log of the product of
+            mixing weights, of `evaluated` minus the loss in nats.
         proxy: mean of `proxies`.
-        log_weight: sum of `log_weights`.
+        search_score: sum of `search_scores`.
         score: score on the target's test split.
         seed_scores: the same by seed.
     """
 
     path: tuple[str, ...]
     proxies: Mapping[str, Interval]
-    log_weights: Mapping[str, float]
+    search_scores: Mapping[str, float]
     proxy: Interval
-    log_weight: float
+    search_score: float
     score: Interval
     seed_scores: Mapping[str, float]
 
@@ -138,7 +142,7 @@ class TargetSearch:
         seed_scores: the same by seed.
         lead: lead over the base alone, paired over seeds.
         regret: how much better the best path is than the chosen paths, all trained from scratch.
-        correlation: rank correlation over all paths of its log weights with the test scores; None if one side is the
+        correlation: rank correlation over all paths of its scores with the test scores; None if one side is the
             same for all paths.
         searches: by seed.
     """
@@ -157,14 +161,14 @@ class ProxyCorrelation:
     """Rank correlations over all paths with the test score on the target; None if one side is the same for all paths.
 
     Attributes:
-        proxy: name of a proxy, or `all proxies` for their mean score and summed log weight.
+        proxy: name of a proxy, or `all proxies` for their mean score and summed search score.
         score: correlation with the score on the proxy.
-        log_weight: correlation with the log weight in the proxy's searches.
+        search_score: correlation with the score that the proxy's searches give.
     """
 
     proxy: str
     score: Interval | None
-    log_weight: Interval | None
+    search_score: Interval | None
 
 
 @dataclass(frozen=True)
@@ -196,7 +200,7 @@ class TransferResult(ResultFile):
     """
 
     FILE: ClassVar[str] = "transfer.json"
-    FORMAT: ClassVar[int] = 1
+    FORMAT: ClassVar[int] = 2
 
     version: str
     components: tuple[str, ...]

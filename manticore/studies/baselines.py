@@ -6,6 +6,7 @@ the steps of the recipe's search and fine-tuning. Comparing the arms is the busi
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
@@ -13,9 +14,9 @@ from typing import Any
 
 from torch import nn
 
-from manticore.experiment.budget import largest_component_parameters
+from manticore.experiment.budget import largest_component_parameters, path_budget
 from manticore.experiment.experiment import Experiment, PhaseResult
-from manticore.experiment.model_selection import select_path
+from manticore.experiment.model_selection import score_paths, select_path
 from manticore.experiment.phases import build_component, finetune, finetune_stream, run_search
 from manticore.experiment.projectors import alignment_sequences, build_aligned_supernet, calibration_tokens
 from manticore.experiment.seeding import seed_torch
@@ -29,6 +30,9 @@ from manticore.utils.registry import Registry
 ArmConfig = dict[str, Any]
 """Plain data that tells arms of one kind apart: `base`, `path`, `name` and `steps`, as far as the kind needs them."""
 
+MAX_SCORED = 64
+"""Largest number of paths of a space whose scores are kept."""
+
 SCRATCH = "from scratch"
 """Seeds the supernets that are built without a search."""
 
@@ -41,12 +45,15 @@ class TrainedModel:
         phases: its training phases; the model of the last one is scored.
         path: of a hybrid, the selected path.
         weights: of a hybrid, the mixing weights (S, K) at the end of the search.
+        scores: of a hybrid, the score that the search gives to each path of a small space, larger being better, in the
+            order of `Choices.paths`; None for a path without one.
         before: of a hybrid, the models before fine-tuning: `soft`, the supernet, and `discrete`, the selected path.
     """
 
     phases: list[PhaseResult[Any]]
     path: list[str] | None = None
     weights: list[list[float]] | None = None
+    scores: list[float | None] | None = None
     before: dict[str, nn.Module] = field(default_factory=dict)
 
     @property
@@ -136,11 +143,14 @@ def hybrid(exp: Experiment, config: ArmConfig) -> TrainedModel:
     """Search, path selection, discretization, fine-tuning."""
     search = run_search(exp, config["base"])
     supernet = search.net
-    selected = select_path(exp, search)
+    selected, scores = select_path(exp, search), None
+    if (choices := supernet.choices).count <= MAX_SCORED:
+        of_paths = map(score_paths(exp, search, path_budget(exp)).score, choices.paths())
+        scores = [score if math.isfinite(score) else None for score in of_paths]
     discrete = discretize(supernet, selected, **exp.task.config_fields())
     finetuned = finetune(exp, search, discrete)
     before = {"soft": supernet, "discrete": discrete}
-    return TrainedModel([search, finetuned], selected, supernet.weights().tolist(), before)
+    return TrainedModel([search, finetuned], selected, supernet.weights().tolist(), scores, before)
 
 
 def _train(

@@ -1,17 +1,21 @@
 """From the trials of a transfer study to its result: the chosen path, its regret, rank correlations, costs.
 
-The searches on the proxies choose the path with the largest product of mixing weights over all proxies, where the
-product over seeds is a geometric mean. All paths are trained, so it is the maximum of a list; `best_path` finds the
-same. A second choice needs no search: the path with the best mean score on the proxies. Neither reads the target.
+The searches on the proxies, by any strategy and selector, give a score to every path. The path with the largest sum
+over all proxies is chosen, of the means over seeds; of mixing weights that is the largest product. All paths are
+trained, so it is the maximum of a list. A second choice needs no search: the path with the best mean score on the
+proxies. Neither reads the target.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from statistics import fmean
+from typing import Any
 
 from manticore.errors import ManticoreError
+from manticore.experiment.model_selection import selector_of
+from manticore.nas.choices import skips_all
 from manticore.results.search import SplitScore
 from manticore.results.transfer import (
     BEST,
@@ -26,7 +30,7 @@ from manticore.results.transfer import (
     TrainingCost,
     TransferArm,
 )
-from manticore.studies.aggregate import by_seed, correlation, lead, mean_log_weights, path_summary, regret
+from manticore.studies.aggregate import by_seed, lead, path_summary, regret
 from manticore.studies.scheduler import Results
 from manticore.studies.transfer import TaskStudy
 from manticore.tasks.task import Task
@@ -44,7 +48,9 @@ def proxy_result(proxy: TaskStudy) -> ProxyResult:
         )
         for result in proxy.results["hybrid"]
     )
-    return ProxyResult(proxy.task, metric, proxy.base, chosen_learning_rates(proxy), searches)
+    recipe = proxy.study.recipe
+    method = f"{recipe.search.strategy}, {selector_of(recipe)}"
+    return ProxyResult(proxy.task, metric, proxy.base, chosen_learning_rates(proxy), searches, method)
 
 
 def target_info(target: TaskStudy, task: Task) -> Target:
@@ -67,8 +73,8 @@ def chosen_learning_rates(study: TaskStudy) -> dict[str, float]:
 
 
 def path_scores(proxies: Sequence[TaskStudy], target: TaskStudy) -> tuple[PathScores, ...]:
-    """Every path: score and log weight on each proxy, their mean and sum, and the test score on the target."""
-    log_weights = [path_log_weights(proxy) for proxy in proxies]
+    """Every path: score and search score on each proxy, their mean and sum, and the test score on the target."""
+    searched = [search_scores(proxy) for proxy in proxies]
     paths = []
     for index, path in enumerate(target.study.all_paths()):
         scores = {proxy.task: _val_scores(proxy, proxy.paths[index]) for proxy in proxies}
@@ -77,9 +83,9 @@ def path_scores(proxies: Sequence[TaskStudy], target: TaskStudy) -> tuple[PathSc
             PathScores(
                 path=tuple(path),
                 proxies={task: mean_interval(values) for task, values in scores.items()},
-                log_weights={proxy.task: weights[index] for proxy, weights in zip(proxies, log_weights, strict=True)},
+                search_scores={proxy.task: of_paths[index] for proxy, of_paths in zip(proxies, searched, strict=True)},
                 proxy=mean_interval([fmean(values) for values in zip(*scores.values(), strict=True)]),
-                log_weight=math.fsum(weights[index] for weights in log_weights),
+                search_score=math.fsum(of_paths[index] for of_paths in searched),
                 score=mean_interval(list(test_scores.values())),
                 seed_scores=test_scores,
             )
@@ -87,15 +93,24 @@ def path_scores(proxies: Sequence[TaskStudy], target: TaskStudy) -> tuple[PathSc
     return tuple(paths)
 
 
-def path_log_weights(proxy: TaskStudy) -> list[float]:
-    """The log of each path's product of mixing weights, mean over the seeds whose search did not diverge.
+def search_scores(study: TaskStudy) -> list[float]:
+    """The score that the searches give to each path, mean over the seeds whose search did not diverge.
 
+    A path that a search has no score for, as of one whose training diverged, gets the least score of that search.
     Raises ManticoreError if all searches diverged.
     """
-    searches = [result["weights"] for result in proxy.results["hybrid"] if result["weights"]]
+    searches = [result for result in study.results["hybrid"] if result["weights"]]
     if not searches:
-        raise ManticoreError(f"the search on {proxy.task} diverged with every seed; try lower study.learning_rates")
-    return mean_log_weights(proxy.study.all_paths(), proxy.study.space.candidates, searches)
+        raise ManticoreError(f"the search on {study.task} diverged with every seed; try lower study.learning_rates")
+    return [fmean(scores) for scores in zip(*(_scores(result, study) for result in searches), strict=True)]
+
+
+def _scores(result: Mapping[str, Any], study: TaskStudy) -> list[float]:
+    """The scores of one search, in the order of `Study.all_paths`."""
+    by_path = zip(study.study.space.choices.paths(), result["scores"], strict=True)
+    scores = [score for path, score in by_path if not skips_all(path)]
+    least = min((score for score in scores if score is not None), default=0.0)
+    return [least if score is None else score for score in scores]
 
 
 def transfer_arms(paths: Sequence[PathScores], target: TaskStudy) -> tuple[TransferArm, ...]:
@@ -145,7 +160,7 @@ def base_path(paths: Sequence[PathScores], target: TaskStudy) -> PathScores:
 
 def chosen_path(paths: Sequence[PathScores]) -> PathScores:
     """The path that the searches on the proxies choose."""
-    return max(paths, key=lambda path: path.log_weight)
+    return max(paths, key=lambda path: path.search_score)
 
 
 def target_search(paths: Sequence[PathScores], target: TaskStudy) -> TargetSearch | None:
@@ -164,15 +179,13 @@ def target_search(paths: Sequence[PathScores], target: TaskStudy) -> TargetSearc
         seed_scores=test_scores,
         lead=lead(test_scores, base_path(paths, target).seed_scores, metric),
         regret=below,
-        correlation=correlation(
-            path_means, target.study.space.candidates, [search.weights for search in searches], metric
-        ),
+        correlation=spearman_interval(search_scores(target), [metric.sort_key(score) for score in path_means.values()]),
         searches=searches,
     )
 
 
 def correlations(paths: Sequence[PathScores], target: TaskStudy) -> tuple[ProxyCorrelation, ...]:
-    """Rank correlations over all paths of test scores with proxy scores, and with the log weights of the searches.
+    """Rank correlations over all paths of test scores with proxy scores, and with the scores of the searches.
 
     One for each proxy, and one for their mean and sum, last.
     """
@@ -182,14 +195,14 @@ def correlations(paths: Sequence[PathScores], target: TaskStudy) -> tuple[ProxyC
         ProxyCorrelation(
             proxy,
             spearman_interval([metric.sort_key(path.proxies[proxy].mean) for path in paths], test),
-            spearman_interval([path.log_weights[proxy] for path in paths], test),
+            spearman_interval([path.search_scores[proxy] for path in paths], test),
         )
         for proxy in paths[0].proxies
     ]
     together = ProxyCorrelation(
         "all proxies",
         spearman_interval([metric.sort_key(path.proxy.mean) for path in paths], test),
-        spearman_interval([path.log_weight for path in paths], test),
+        spearman_interval([path.search_score for path in paths], test),
     )
     return (*single, together)
 

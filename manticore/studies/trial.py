@@ -42,8 +42,9 @@ from manticore.training.metrics import worst_scores
 from manticore.training.options import SearchOptions
 from manticore.utils import assets
 
-VERSION = 5
-"""Part of every trial; raised when the same trial comes to have another result, so that old results are not reused."""
+VERSION, VERSIONS = 5, {"hybrid": 6}
+"""Part of every trial; raised when the same trial comes to have another result, so that old results are not reused. Of
+some kinds of arm it is another."""
 
 Trial = dict[str, Any]
 """Plain data: version, data, arm, config, recipe, sources, location, split."""
@@ -87,7 +88,7 @@ def make_trial(
         sources["projectors"] = _folder_digest(assets.find("projectors", recipe.align.projectors), WEIGHT_FILES)
         location["align"] = {"projectors": resolved["align"].pop("projectors")}
     return {
-        "version": VERSION,
+        "version": VERSIONS.get(kind, VERSION),
         "data": data,
         "arm": kind,
         "config": config,
@@ -131,7 +132,7 @@ def test_trial(trial: Trial) -> Trial:
 
 DIVERGED = {
     **dict.fromkeys(("parameters", "flops_per_token", "tokens", "flops", "seconds"), 0),
-    **dict.fromkeys(("path", "weights")),
+    **dict.fromkeys(("path", "weights", "scores")),
     "score": {**worst_scores(), "loss": math.inf},
     "before": {},
 }
@@ -206,6 +207,7 @@ def _costs(exp: Experiment, model: TrainedModel) -> dict[str, Any]:
         "seconds": sum(phase.seconds for phase in model.phases),
         "path": model.path,
         "weights": model.weights,
+        "scores": model.scores,
     }
 
 

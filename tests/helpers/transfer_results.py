@@ -88,9 +88,9 @@ def transfer_result() -> TransferResult:
             PathScores(
                 path=tuple(path.split()),
                 proxies={"mad-copying": interval(mean + 0.1), "mad-recall": interval(mean - 0.1)},
-                log_weights={"mad-copying": -1.5, "mad-recall": -2.0},
+                search_scores={"mad-copying": -1.5, "mad-recall": -2.0},
                 proxy=interval(mean),
-                log_weight=-3.5,
+                search_score=-3.5,
                 score=interval(test),
                 seed_scores={"0": test},
             )

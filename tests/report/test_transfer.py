@@ -83,10 +83,9 @@ def test_sentences_have_no_more_certainty_than_the_numbers() -> None:
         "the interval excludes zero.",
         "Over all 4 paths the rank correlation of mean accuracy on the proxies with accuracy on lra-x is "
         "0.40 (0.10 to 0.70); the interval excludes zero.",
-        "Over all 4 paths the rank correlation of the log weights of the searches on the proxies with accuracy on "
+        "Over all 4 paths the rank correlation of the scores of the searches on the proxies with accuracy on "
         "lra-x is −0.25 (−0.55 to 0.05); the interval includes zero, so it may be chance.",
-        "A search on lra-x itself reaches 58.0 ± 2.0 %; the rank correlation of its own log weights is "
-        "0.90 (0.85 to 0.95).",
+        "A search on lra-x itself reaches 58.0 ± 2.0 %; the rank correlation of its own scores is 0.90 (0.85 to 0.95).",
         "With one seed, one search on each proxy takes 1.0 M tokens and 200 B FLOPs, "
         "one search on the target 9.0 M tokens and 4.0 T FLOPs.",
     ]
@@ -102,7 +101,7 @@ def test_what_was_not_measured_is_omitted() -> None:
     result = with_chosen(transfer_result(), 2, interval(0.1, None, 1))
     costs, correlations = list(result.costs), list(result.correlations)
     costs[2] = replace(costs[2], flops=None)
-    correlations[-1] = replace(correlations[-1], score=None, log_weight=interval(1.0, None, 2))
+    correlations[-1] = replace(correlations[-1], score=None, search_score=interval(1.0, None, 2))
     result = replace(result, search=None, costs=tuple(costs), correlations=tuple(correlations))
     text = " ".join(sentences(result))
     assert "This path is two alone. It is 10.0 points below" in text

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Sequence
 from statistics import fmean, median_high
@@ -55,6 +56,12 @@ def learning_rate(trial: Trial) -> float:
     return float(trial["recipe"]["finetune"]["weights"]["lr"])
 
 
+def log_weights(weights_SK: list[list[float]]) -> list[float | None]:
+    """The scores of the selector `largest-weight`, in the order of `Choices.paths`."""
+    columns = itertools.product(range(len(weights_SK[0])), repeat=len(weights_SK))
+    return [sum(math.log(row[column]) for row, column in zip(weights_SK, path, strict=True)) for path in columns]
+
+
 class FakeRunner:
     """Returns made-up results and records the trials of every round."""
 
@@ -73,7 +80,8 @@ class FakeRunner:
         path = ["attending", "scanning"] if hybrid else None
         weights = WEIGHTS[trial["data"]][trial["recipe"]["run"]["seed"]] if hybrid else None
         spent = {"tokens": 1000, "flops": 5e6 if hybrid else 3e6, "seconds": 1.0}
-        return {"score": score, "parameters": 10, "flops_per_token": 2.0, "path": path, "weights": weights, **spent}
+        found = {"path": path, "weights": weights, "scores": log_weights(weights) if weights else None}
+        return {"score": score, "parameters": 10, "flops_per_token": 2.0, **found, **spent}
 
 
 def run_all(search: bool = True, runner: FakeRunner | None = None, **space: Any) -> list[TaskStudy]:
@@ -126,7 +134,7 @@ def test_the_target_is_searched_only_on_request() -> None:
     assert costs(proxies, target)[2] == TrainingCost("one search on the target", tokens=1000, flops=None)
 
 
-def test_the_chosen_path_is_the_best_path_of_the_summed_log_weights() -> None:
+def test_the_chosen_path_is_the_best_path_of_the_summed_scores() -> None:
     *proxies, target = run_all()
     path = chosen_path(path_scores(proxies, target))
     total = [
@@ -135,8 +143,8 @@ def test_the_chosen_path_is_the_best_path_of_the_summed_log_weights() -> None:
     ]
     chosen = best_path(total)
     assert path.path == tuple(target.study.space.names[index] for index in chosen)
-    assert path.log_weight == pytest.approx(sum(total[stage][chosen[stage]] for stage in range(2)))
-    assert path.log_weight == pytest.approx(sum(path.log_weights.values()))
+    assert path.search_score == pytest.approx(sum(total[stage][chosen[stage]] for stage in range(2)))
+    assert path.search_score == pytest.approx(sum(path.search_scores.values()))
 
 
 def test_scores_of_proxies_are_validation_scores_and_those_of_the_target_test_scores() -> None:
@@ -181,11 +189,11 @@ def test_correlations_are_of_ranks_over_all_paths() -> None:
     for name, row in by_proxy.items():
         together = name == "all proxies"
         scores = [path.proxy.mean if together else path.proxies[name].mean for path in paths]
-        weights = [path.log_weight if together else path.log_weights[name] for path in paths]
+        weights = [path.search_score if together else path.search_scores[name] for path in paths]
         assert row.score is not None
-        assert row.log_weight is not None
+        assert row.search_score is not None
         assert row.score.mean == pytest.approx(by_differences(scores, paths))
-        assert row.log_weight.mean == pytest.approx(by_differences(weights, paths))
+        assert row.search_score.mean == pytest.approx(by_differences(weights, paths))
         assert row.score.count == len(paths) == 4
     assert by_proxy["proxy one"].score is not None
     assert by_proxy["proxy one"].score.mean == pytest.approx(1.0)
@@ -231,14 +239,30 @@ class SkippingRunner(FakeRunner):
 
     def _result(self, trial: Trial) -> dict[str, Any]:
         result = super()._result(trial)
-        return {**result, "weights": [[0.1, 0.2, 0.7], [0.1, 0.4, 0.5]]} if result.get("weights") else result
+        weights = [[0.1, 0.2, 0.7], [0.1, 0.4, 0.5]]
+        return {**result, "weights": weights, "scores": log_weights(weights)} if result.get("weights") else result
 
 
 def test_searches_that_diverged_are_left_out() -> None:
     *proxies, target = run_all()
     proxies[0].results["hybrid"][0]["weights"] = None
     path = path_scores(proxies, target)[0]
-    assert path.log_weights["proxy one"] == pytest.approx(math.log(0.6) + math.log(0.2))
+    assert path.search_scores["proxy one"] == pytest.approx(math.log(0.6) + math.log(0.2))
     proxies[0].results["hybrid"][1]["weights"] = None
     with pytest.raises(ManticoreError, match="the search on proxy one diverged with every seed"):
         path_scores(proxies, target)
+
+
+def test_the_scores_are_those_of_the_selector_and_not_the_mixing_weights() -> None:
+    class EvaluatingRunner(FakeRunner):
+        """Searches whose losses prefer another path than their weights; one path has diverged."""
+
+        def _result(self, trial: Trial) -> dict[str, Any]:
+            result = super()._result(trial)
+            return {**result, "scores": [-1.2, None, -0.3, -2.0]} if result.get("weights") else result
+
+    *proxies, target = run_all(runner=EvaluatingRunner())
+    paths = path_scores(proxies, target)
+    assert chosen_path(paths).path == ("scanning", "attending")
+    assert [path.search_scores["proxy one"] for path in paths] == [-1.2, -2.0, -0.3, -2.0]
+    assert [path.search_score for path in paths] == [-2.4, -4.0, -0.6, -4.0]

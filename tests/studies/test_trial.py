@@ -187,6 +187,18 @@ def test_a_model_is_trained_once_and_then_tested(tmp_path: Path) -> None:
     assert runner(trial.test_trial(hybrid)) == tested, "without the model it is trained again, and equal"
 
 
+@pytest.mark.parametrize("strategy", ["darts", "uniform", "halving"])
+def test_a_search_scores_every_path_and_selects_the_best(strategy: str, tmp_path: Path) -> None:
+    plain = recipe()
+    search, finetune = replace(plain.search, strategy=strategy, steps=16), replace(plain.finetune, steps=8)
+    selection = replace(plain.selection, max_parameters=None)
+    study = Study(replace(plain, search=search, finetune=finetune, selection=selection), "data")
+    result = TrialRunner(tmp_path, study.recipe.run)(study.trial(study.hybrid_arm("mamba"), 0, 0.001))
+    by_path = dict(zip(study.space.choices.paths(), result["scores"], strict=True))
+    assert max(by_path, key=lambda path: by_path[path]) == tuple(result["path"])
+    assert len(set(by_path.values())) == len(by_path), "no two are the same"
+
+
 @pytest.mark.parametrize(("name", "exports"), [("hybrid", 1), ("mamba alone", 1), ("uniform mixture", 0), ("soft", 0)])
 def test_the_tested_model_has_been_exported_and_loaded(
     name: str, exports: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -88,8 +88,7 @@ def _setup(result: TransferResult) -> dict[str, object]:
         "learning rate": (
             f"the best of {grid} on the validation split; all paths have that of {result.target.base} alone"
         ),
-        "chosen path": (
-            "the largest product of the searches' mixing weights over all proxies, as a geometric mean over seeds"
-        ),
+        "searches": listed(list(dict.fromkeys(proxy.method or "darts, largest-weight" for proxy in result.proxies))),
+        "chosen path": "the largest sum of the searches' scores over all proxies, of their means over seeds",
         **machine_facts(result.machine, result.seconds, result.workers),
     }

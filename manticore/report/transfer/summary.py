@@ -49,12 +49,12 @@ def _regret(result: TransferResult) -> str:
 
 
 def _prediction(result: TransferResult) -> list[str]:
-    """How well the paths' scores on the proxies and the weights of the searches rank the paths."""
+    """How well the paths' scores on the proxies and the scores of the searches rank the paths."""
     label, overall = result.target.metric.label, result.correlations[-1]
     proxies, score = ("the proxy", label) if len(result.proxies) == 1 else ("the proxies", f"mean {label}")
     return [
         _rank_correlation(f"{score} on {proxies}", overall.score, result),
-        _rank_correlation(f"the log weights of the searches on {proxies}", overall.log_weight, result),
+        _rank_correlation(f"the scores of the searches on {proxies}", overall.search_score, result),
     ]
 
 
@@ -77,7 +77,7 @@ def _target_search(result: TransferResult) -> str:
     score = result.target.metric.format(search.score.mean, search.score.margin)
     own = ""
     if search.correlation is not None:
-        own = f"; the rank correlation of its own log weights is {estimate(search.correlation)}"
+        own = f"; the rank correlation of its own scores is {estimate(search.correlation)}"
     return f"A search on {result.target.task} itself reaches {score}{own}."
 
 

@@ -31,8 +31,8 @@ def target_table(result: TransferResult) -> Table:
 def proxy_table(result: TransferResult) -> Table:
     """How well each proxy, and all of them together, rank the paths of the target."""
     correlations = result.correlations if len(result.proxies) > 1 else result.correlations[:1]  # one proxy is all
-    rows = (Row((row.proxy, _correlation(row.score), _correlation(row.log_weight))) for row in correlations)
-    columns = ("proxy", f"by {result.target.metric.label}", "by the search's weights")
+    rows = (Row((row.proxy, _correlation(row.score), _correlation(row.search_score))) for row in correlations)
+    columns = ("proxy", f"by {result.target.metric.label}", "by the search's scores")
     return Table(columns, tuple(rows), "rank correlation with the target, over all paths")
 
 
@@ -45,12 +45,12 @@ def cost_table(result: TransferResult) -> Table:
 def path_table(result: TransferResult) -> Table:
     """All paths, the best on the target first, with their score on every proxy."""
     several = len(result.proxies) > 1
-    columns = ("path", result.target.task, *(["all proxies"] if several else []), *result.proxy_names, "log weight")
+    columns = ("path", result.target.task, *(["all proxies"] if several else []), *result.proxy_names, "search score")
     rows = []
     for path in result.ranked_paths:
         scores = [path.score, *([path.proxy] if several else []), *path.proxies.values()]
         cells = (result.target.metric.format(score.mean, score.margin, unit=False) for score in scores)
-        rows.append(Row((path.summary, *cells, fixed(path.log_weight))))
+        rows.append(Row((path.summary, *cells, fixed(path.search_score))))
     return Table(columns, tuple(rows))
 
 
