@@ -71,7 +71,7 @@ INVALID = [
     (["--set", "scratch.attention.heads=3"], "width 16 is no multiple of its 3 heads"),
     (["--set", "task.train=-5"], "task.train must be a whole number of at least 2, got -5"),
     (["--set", "task.seed=-1"], "task.seed must be a whole number of at least 0, got -1"),
-    (["--task", "lra-listops@min_length=50"], "min_length=50"),
+    (["--task", "lra-listops@min_length=90"], "min_length=90"),
     (["--seed", "-1"], "argument --seed: must be a whole number of at least 0, got -1"),
     (["--set", "run.device=cuda"], "torch sees no CUDA device"),
     (["--set", "selection.max_flops=1", "--set", "selection.max_parameters=1"], "give one budget"),

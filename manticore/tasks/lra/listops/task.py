@@ -2,9 +2,9 @@
 
 Tay et al., "Long Range Arena" (arXiv 2011.04006). The model reads an expression without its parentheses, the closing
 bracket as `X`, EOS at the end; the class is the value of the expression. Results are filed under a name that says what
-they are comparable with: `lra-listops` has the official bounds, `lra-listops@short` those of the preset `cpu`; other
-bounds are settings after `@`, such as `lra-listops@max_depth=4,max_args=5`. Files with other lengths than the presets'
-are `lra-listops@custom`.
+they are comparable with: `lra-listops` has the official bounds, `lra-listops@short` those of the preset `cpu` (20 to 80
+tokens); other bounds are settings after `@`, such as `lra-listops@max_depth=4,max_args=5`. Files with other lengths
+than the presets' are `lra-listops@custom`.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ class ListOpsScale:
 
 
 OFFICIAL = ListOpsScale(NAME, Grammar(500, 2000, max_depth=10, max_args=10), train=96_000, val=2_000, test=2_000)
-SHORT = ListOpsScale(f"{NAME}@short", Grammar(4, 32, max_depth=10, max_args=5), train=40_000, val=4_000, test=4_000)
+SHORT = ListOpsScale(f"{NAME}@short", Grammar(19, 81, max_depth=10, max_args=5), train=40_000, val=4_000, test=4_000)
 PRESET_SCALES = {"paper": OFFICIAL, "cpu": SHORT}
 
 ALLOWED = {

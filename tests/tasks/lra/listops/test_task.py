@@ -52,7 +52,7 @@ def test_sizes_lengths_and_eos() -> None:
     )
     for ids, label in splits.test:
         assert ids[-1] == task.vocabulary.eos
-        assert 4 < len(ids) - 1 < 32 == task.max_length
+        assert 19 < len(ids) - 1 < 81 == task.max_length
         assert evaluate(bytes(token - 3 for token in ids[:-1].tolist())) == label
         assert task.label_names[label] == str(label)
     assert task.vocabulary.decode(splits.test[0][0])[-2:] == ["X", "<eos>"]
@@ -81,13 +81,13 @@ def test_official_sizes_and_bounds() -> None:
         ({}, "lra-listops@short"),
         ({"train": 50}, "lra-listops@short"),
         ({"seed": 3, "workers": 1}, "lra-listops@short"),
-        ({"name": "lra-listops@max_length=40"}, "lra-listops@min_length=4,max_length=40,max_args=5"),
-        ({"name": "lra-listops@max_args=9"}, "lra-listops@min_length=4,max_length=32,max_args=9"),
+        ({"name": "lra-listops@max_length=40"}, "lra-listops@min_length=19,max_length=40,max_args=5"),
+        ({"name": "lra-listops@max_args=9"}, "lra-listops@min_length=19,max_length=81,max_args=9"),
         ({"preset": "paper"}, "lra-listops"),
         ({"name": "lra-listops@max_depth=10", "preset": "paper"}, "lra-listops"),
         ({"name": "lra-listops@max_depth=9", "preset": "paper"}, "lra-listops@max_depth=9"),
         ({"name": "lra-listops@min_length=100", "preset": "paper"}, "lra-listops@min_length=100"),
-        ({"name": "lra-listops@min_length=4,max_length=32,max_args=5", "preset": "paper"}, "lra-listops@short"),
+        ({"name": "lra-listops@min_length=19,max_length=81,max_args=5", "preset": "paper"}, "lra-listops@short"),
     ],
 )
 def test_names_have_the_settings_that_are_not_official(options: dict[str, object], name: str) -> None:
@@ -188,7 +188,7 @@ def test_contradictions_and_missing_files_raise_one_line(tmp_path: Path) -> None
     with pytest.raises(BadFile, match="no such file"):
         short(data_dir=str(tmp_path))
     with pytest.raises(ManticoreError, match="must satisfy"):
-        short(name="lra-listops@min_length=40")
+        short(name="lra-listops@min_length=90")
     with pytest.raises(ManticoreError, match="'max_depth' of lra-listops must be 1 to 200, got deep"):
         short(name="lra-listops@max_depth=deep")
     with pytest.raises(UnknownName, match="Did you mean 'max_depth'"):
