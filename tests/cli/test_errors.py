@@ -22,7 +22,7 @@ MISSPELT = [
     ),
     (["search", *SIZES, "--space", "gpt-neo+mambo"], "search space 'gpt-neo+mambo'. Did you mean 'gpt-neo+mamba'?"),
     (["search", *PICO, "--config", "search/lra-listop"], "recipe 'search/lra-listop'. Did you mean 'search/lra-l"),
-    (["search", *PICO, "--strategy", "dart"], "strategy 'dart'. Did you mean 'darts'? Known: darts, darts-"),
+    (["search", *PICO, "--strategy", "dart"], "strategy 'dart'. Did you mean 'darts'? Known: blockwise, "),
     (["search", *PICO, "--topology", "hubb"], "topology 'hubb'. Did you mean 'hub'? Known: hub, residual"),
     (["search", *PICO, "--projector", "liner"], "projector 'liner'. Did you mean 'linear'? Known: identity, linear,"),
     (["search", *PICO, "--base", "mamba2"], "base component 'mamba2'. Did you mean 'mamba'? Known: gpt-neo, mamba"),

@@ -64,7 +64,8 @@ def trained_on(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, set[Conten
             rows = zip(batch["input_ids"], batch["attention_mask"], strict=True)
             examples = {tuple(ids[mask.bool()].tolist()) for ids, mask in rows}
             batches["all"] |= examples
-            if isinstance(module, SearchModule):
+            repeated = name == "count_passes" and not options.get("tokens")  # passes over a batch of another step
+            if isinstance(module, SearchModule) and not repeated:
                 for key in keys:
                     batches[key] |= examples
             return step(module, batch, *args, **options)
@@ -77,6 +78,9 @@ def trained_on(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, set[Conten
     record(SearchModule, "joint_step", ("weights", "alphas"))
     record(SearchModule, "policy_step", ("alphas",))
     record(SearchModule, "update_alphas", ("alphas",))
+    record(SearchModule, "example_step", ("weights",))
+    record(SearchModule, "update_weights", ("weights",))
+    record(SearchModule, "count_passes", ("alphas",))  # blockwise, whose alphas are set without a gradient
 
     evaluate = search_pipeline.evaluate_on_test
 
