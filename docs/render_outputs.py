@@ -3,7 +3,7 @@
     make notebooks
 
 A notebook is committed without outputs. `docs/outputs/NAME.json` has, for each code cell, a hash of its source and its
-outputs: text, Markdown, and pictures as PNG in base64. HTML, which is a report page in a frame, is left out.
+outputs: text, Markdown, and pictures as PNG in base64. A report page in a frame is left out.
 """
 
 from __future__ import annotations
@@ -36,7 +36,10 @@ def output_of(output: Any) -> dict[str, str] | None:
         return {"png": data["image/png"].strip()}
     if "text/markdown" in data:
         return {"markdown": data["text/markdown"].strip()}
-    if "text/html" in data:
+    markup = data.get("text/html", "")
+    if markup.startswith("<pre "):  # a line of progress
+        return None
+    if "<iframe" in markup:
         return {"markdown": "*(The report page, in a frame.)*"}
     return {"text": data["text/plain"].rstrip()} if "text/plain" in data else None
 
