@@ -62,7 +62,8 @@ def sections(tables: Sequence[HybridBench], searches: StrategyBench) -> Iterator
         yield f"### {names}\n"
         yield choice_table(group).markdown()
         yield correlation_table(group).markdown()
-        if (by_search := search_table(group, searches)).rows:
+        searched = [table for table in group if any(trial.table == table.name for trial in searches.trials)]
+        if (by_search := search_table(searched, searches)).rows:
             yield by_search.markdown()
 
 

@@ -37,7 +37,7 @@ from manticore.utils.console import info
 FIRST_SEED = 1000
 """The seeds of searches follow it."""
 
-VERSION = 1
+VERSION = 2
 """Part of every search's job; raised when the same search comes to have another result."""
 
 
