@@ -16,6 +16,7 @@ KEYS = (
     *("task.train=2000", "task.val=200", "task.test=200", "scratch.attention.width=16", "scratch.recurrent.width=24"),
     *("search.steps=24", "search.warmup_steps=8", "finetune.steps=16", "search.batch_size=16"),
     *("finetune.batch_size=16", "finetune.init=supernet", "run.checkpoint_every=5", "run.log_every=2"),
+    *("baselines.uniform=true", "baselines.random=true"),
 )
 SIZES = [
     "--task",
