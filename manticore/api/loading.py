@@ -35,7 +35,7 @@ def load(source: Path | str, trust_code: bool = False) -> PreTrainedModel | Proj
         return load_hybrid(path, trust_code)
     if name in assets.names("projectors") or is_projector_set(path):
         return ProjectorSet.load(assets.find("projectors", name))
-    if path.is_dir() and not (path / "config.json").exists():
+    if path.is_dir():
         check_config_exists(path)
     return load_component(ComponentSpec(name, init="pretrained")).model
 

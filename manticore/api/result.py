@@ -236,7 +236,9 @@ class Result:
             batch_size=options.batch_size if batch_size is None else batch_size,
             weights=weights,
         )
-        unused = unused_folder(self.folder / "finetuned", "-".join(path or self.path))
-        folder = unused if out is None else out_folder(out)
+        if out is None:
+            out = unused_folder(self.folder / "finetuned", "-".join(path or self.path))
         run = run if seed is None else replace(run, seed=seed)
-        return finetune.run_from(self.folder, path, options, run, folder, make_console(quiet), resume, self._trust_code)
+        return finetune.run_from(
+            self.folder, path, options, run, out_folder(out), make_console(quiet), resume, self._trust_code
+        )

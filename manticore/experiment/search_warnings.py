@@ -35,7 +35,7 @@ def search_warnings(
 
 
 def _noise(search: PhaseResult[Supernet], path: PathNames, budget: Budget, alphas: Alphas | None) -> str:
-    """That the path and the runner-up cannot be told apart; empty if they can, or if it is not known."""
+    """That the difference between the path and the runner-up is noise; empty if it is not, or is not known."""
     assert search.path_scores is not None
     rival = runner_up(search.path_scores, search.net, budget, path)
     if rival is None:

@@ -56,7 +56,7 @@ class MixedOp(nn.Module):
 
     Raises:
         UnknownName: no such relaxation.
-        ManticoreError: no candidate, two of the same name, or one that cannot be made from the width.
+        ManticoreError: no candidate, two of the same name, or one that cannot be built with the width.
     """
 
     alpha: nn.Parameter | None

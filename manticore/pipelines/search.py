@@ -150,7 +150,7 @@ def save_architecture(exp: Experiment, architecture: Architecture) -> Architectu
 def export(exp: Experiment, trained: TrainedModels, run: Run) -> None:
     """Export the hybrid, or the best model; last write metrics.json, which marks the run as complete.
 
-    A component that is better than the hybrid takes its place with `selection.export=best`; else it is exported beside.
+    With `selection.export=best` a component that is better than the hybrid is exported instead of it; else beside it.
     """
     best, exported = run.result.best_model, run.result.exported
     model = trained.hybrid if exported == HYBRID else trained.solo[best]

@@ -1,4 +1,4 @@
-"""The page of `manticore bench strategies`: `report.html`, made of the data of `strategies.json` beside it alone.
+"""The page of `manticore bench strategies`: `report.html`, from `strategies.json` beside it alone.
 
 Its charts are also files of their own, in `regret/`.
 """

@@ -27,7 +27,7 @@ from torch import Tensor
 from manticore.components.spec import SKIP
 from manticore.errors import ManticoreError
 from manticore.modeling.segments import Context
-from manticore.nas.strategies.base import Batch, Search, strategies
+from manticore.nas.strategies.base import Batch, Search, strategies, strategy_name
 from manticore.nas.strategies.darts import Darts
 from manticore.nas.supernet import Supernet
 from manticore.utils.module_state import eval_mode
@@ -51,13 +51,13 @@ class Blockwise(Darts):
     def check(self, net: Searchable) -> None:
         if not isinstance(net, Supernet) or not net.topology.has_base:
             raise ManticoreError(
-                "strategy 'Blockwise' imitates the stages of a base model, which only a supernet of a topology with a "
-                "base has; use darts"
+                f"strategy '{strategy_name(self)}' imitates the stages of a base model, which only a supernet of a "
+                "topology with a base has; use darts"
             )
         if not net.choices.has_alone(net.base):
             raise ManticoreError(
-                f"strategy 'Blockwise' imitates the stages of '{net.base}', which is no candidate of some stage; add "
-                "it in stage_candidates, or use darts"
+                f"strategy '{strategy_name(self)}' imitates the stages of '{net.base}', which is no candidate of some "
+                "stage; add it in stage_candidates, or use darts"
             )
 
     def step(self, search: Search, batches: dict[str, Batch]) -> dict[str, float]:

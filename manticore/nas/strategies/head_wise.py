@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from manticore.errors import ManticoreError
-from manticore.nas.strategies.base import strategies
+from manticore.nas.strategies.base import strategies, strategy_name
 from manticore.nas.strategies.darts import Darts
 from manticore.nas.supernet import Supernet
 from manticore.utils.fields import Checked, PositiveInt
@@ -38,8 +38,8 @@ class HeadWise(Darts, Checked):
     def check(self, net: Searchable) -> None:
         if not isinstance(net, Supernet) or not net.topology.has_base:
             raise ManticoreError(
-                "strategy 'HeadWise' mixes groups of features of a base's stream, which only a supernet of a topology "
-                "with a base has; use darts"
+                f"strategy '{strategy_name(self)}' mixes groups of features of a base's stream, which only a supernet "
+                "of a topology with a base has; use darts"
             )
 
     def prepare(self, net: Searchable) -> None:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from manticore.errors import ManticoreError
 from manticore.modeling.projectors import Linear
 from manticore.nas.routed_projectors import donor_projectors, route_projectors
-from manticore.nas.strategies.base import strategies
+from manticore.nas.strategies.base import strategies, strategy_name
 from manticore.nas.strategies.sampled_supernet import Uniform
 from manticore.nas.supernet import Supernet
 from manticore.utils.fields import Checked, PositiveInt
@@ -35,8 +35,8 @@ class MixtureOfSupernets(Uniform, Checked):
         donors = donor_projectors(net) if isinstance(net, Supernet) else []
         if not any(isinstance(getattr(branch, name), Linear) for branch, name in donors):
             raise ManticoreError(
-                "strategy 'MixtureOfSupernets' generates linear projectors of donors, of which this network has none; "
-                "use uniform"
+                f"strategy '{strategy_name(self)}' generates linear projectors of donors, of which this network has "
+                "none; use uniform"
             )
 
     def prepare(self, net: Searchable) -> None:

@@ -1,4 +1,4 @@
-"""Successive halving on losses that are known: rounds, options, and paths that cannot be told apart."""
+"""Successive halving on losses that are known: rounds, options, and paths whose difference is noise."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ PATHS = list(CHOICES.paths())
 
 
 class KnownLosses:
-    """A trainer whose paths are worse by 0.1 for each place in their list; records the steps of each path."""
+    """A trainer whose paths are worse by 0.1 for each position in their list; records the steps of each path."""
 
     def __init__(self, std_error: float) -> None:
         self.std_error = std_error

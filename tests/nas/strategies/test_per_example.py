@@ -123,7 +123,7 @@ def test_what_cannot_run_is_said() -> None:
     hub = classification_net(topology="hub")
     with pytest.raises(ManticoreError, match="in the hub topology a path does not run alone"):
         hub(ids, paths=PATHS[:, :2] % 2)
-    with pytest.raises(ManticoreError, match="'per-example' needs single paths of the supernet"):
+    with pytest.raises(ManticoreError, match=r"'per-example' needs single paths of the supernet, .*; use darts"):
         PerExample().check(hub)
 
 
