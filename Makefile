@@ -20,11 +20,11 @@ demo: install
 	$(BIN)/manticore search --models gpt-neo,mamba --task lra-listops --out runs/demo --resume
 
 test: install
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist worksteal
 
 # A first answer in under two minutes: no processes, no whole searches, no compilation.
 test-fast: install
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) -m "not e2e and not numba and not notebook and not slow"
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist worksteal -m "not e2e and not numba and not notebook and not slow"
 
 lint: install
 	$(BIN)/ruff check .

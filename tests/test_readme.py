@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import ast
-import os
 import re
 import shlex
-import subprocess
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +13,7 @@ import pytest
 
 from manticore.cli import parser
 from manticore.pipelines.assets import validate
+from tests.helpers.warm_process import run_script
 from tests.test_house import ROWS
 
 ROOT = Path(__file__).parents[1]
@@ -140,23 +138,10 @@ LINKS = [
 @pytest.mark.e2e
 @pytest.mark.parametrize("block", [block for block in MARKED if block.language == "python"], ids=str)
 def test_marked_python_runs(block: Block, tmp_path: Path) -> None:
-    environment = {
-        "PYTHONPATH": os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")])),
-        "MANTICORE_CACHE": str(tmp_path / "cache"),
-        "HF_HUB_OFFLINE": "1",
-        "MPLBACKEND": "agg",
-        "OMP_NUM_THREADS": "1",
-    }
-    (tmp_path / "block.py").write_text(block.text, encoding="utf-8")
-    done = subprocess.run(
-        [sys.executable, "block.py"],
-        cwd=tmp_path,
-        env={**os.environ, **environment},
-        capture_output=True,
-        text=True,
-        timeout=240,
-    )
-    assert done.returncode == 0, f"{block}: {done.stderr[-3000:]}"
+    file = tmp_path / "block.py"
+    file.write_text(block.text, encoding="utf-8")
+    environment = {"MANTICORE_CACHE": str(tmp_path / "cache"), "HF_HUB_OFFLINE": "1", "MPLBACKEND": "agg"}
+    run_script(file, environment, timeout=240)
 
 
 @pytest.mark.parametrize(
