@@ -5,16 +5,15 @@ Every interval is over the seeds, and differences are paired over them.
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from statistics import fmean
 from typing import Any
 
-from manticore.nas.selection import log_weight
 from manticore.report.study.summary import conclusion
 from manticore.results.search import SplitScore
 from manticore.results.study import ArmResult, ExportedResult, GapIntervals, PathResult, SeedSearch, TaskResult
+from manticore.studies.search_scores import mean_search_scores
 from manticore.studies.study import Study, StudyOutcome
 from manticore.tasks.task import Task
 from manticore.training.metrics import Metric
@@ -44,6 +43,7 @@ def task_result(study: Study, outcome: StudyOutcome, task: Task, excluded: Itera
     hybrid = tables["tokens"][0]
     paths = path_results(outcome.paths, hybrid.searches, metric)
     scores = {path.path: path.score.mean for path in paths}
+    searched = mean_search_scores(outcome.results["tokens"]["hybrid"], study.space.choices)
     return TaskResult(
         task=task.name,
         metric=metric,
@@ -58,7 +58,7 @@ def task_result(study: Study, outcome: StudyOutcome, task: Task, excluded: Itera
         exported=exported(tables["tokens"], metric),
         paths=paths,
         regret=regret(scores, [search.path for search in hybrid.searches], metric),
-        correlation=correlation(scores, study.space.candidates, [search.weights for search in hybrid.searches], metric),
+        correlation=correlation(scores, searched if hybrid.searches else (), metric),
         leads={budget: leads(tables[budget], metric) for budget in budgets},
         document_leads={budget: document_leads(tables[budget]) for budget in budgets},
     )
@@ -229,47 +229,19 @@ def regret(scores: Mapping[Path, float], chosen: Sequence[Path], metric: Metric)
     return mean_interval([max(keys.values()) - keys[path] for path in chosen])
 
 
-def correlation(
-    scores: Mapping[Path, float],
-    candidates: Sequence[str],
-    weights: Sequence[Sequence[Sequence[float]]],
-    metric: Metric,
-) -> Interval | None:
-    """Rank correlation over all paths of the searches' log weight, mean over seeds, with the score from scratch.
+def correlation(scores: Mapping[Path, float], search_scores: Sequence[float], metric: Metric) -> Interval | None:
+    """Rank correlation over all paths of the searches' scores with the score from scratch.
 
     Args:
         scores: test score by path.
-        candidates: names of the columns of the mixing weights.
-        weights: final mixing weights of each seed, S x K.
-        metric: of the scores.
+        search_scores: the searches' scores of the same paths in the same order, larger being better; may be empty.
+        metric: of the test scores.
 
-    Returns None for less than two paths, if a seed diverged, or if one side is the same for all paths.
+    Returns None for less than two paths, without search scores, or if one side is the same for all paths.
     """
-    if len(scores) < 2 or not weights:
+    if len(scores) < 2 or not search_scores:
         return None
-    log_weights = mean_log_weights(list(scores), candidates, weights)
-    return spearman_interval(log_weights, [metric.sort_key(score) for score in scores.values()])
-
-
-def mean_log_weights(
-    paths: Iterable[Sequence[str]], candidates: Sequence[str], weights: Sequence[Sequence[Sequence[float]]]
-) -> list[float]:
-    """The log of each path's product of mixing weights, mean over the searches.
-
-    Args:
-        paths: the paths.
-        candidates: names of the columns of the weights.
-        weights: final mixing weights of each search, S x K.
-    """
-    means = []
-    for path in paths:
-        columns = [candidates.index(choice) for choice in path]
-        products = [
-            math.fsum(log_weight(row[column]) for row, column in zip(weights_SK, columns, strict=True))
-            for weights_SK in weights
-        ]
-        means.append(fmean(products))
-    return means
+    return spearman_interval(search_scores, [metric.sort_key(score) for score in scores.values()])
 
 
 def conclusions(tasks: Sequence[TaskResult], budget: str) -> tuple[str, ...]:

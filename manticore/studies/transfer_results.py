@@ -9,13 +9,11 @@ proxies. Neither reads the target.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from statistics import fmean
-from typing import Any
 
 from manticore.errors import ManticoreError
 from manticore.experiment.model_selection import selector_of
-from manticore.nas.choices import skips_all
 from manticore.results.search import SplitScore
 from manticore.results.transfer import (
     BEST,
@@ -32,6 +30,7 @@ from manticore.results.transfer import (
 )
 from manticore.studies.aggregate import by_seed, lead, path_summary, regret
 from manticore.studies.scheduler import Results
+from manticore.studies.search_scores import mean_search_scores
 from manticore.studies.transfer import TaskStudy
 from manticore.tasks.task import Task
 from manticore.utils.statistics import mean_interval, spearman_interval
@@ -94,23 +93,11 @@ def path_scores(proxies: Sequence[TaskStudy], target: TaskStudy) -> tuple[PathSc
 
 
 def search_scores(study: TaskStudy) -> list[float]:
-    """The score that the searches give to each path, mean over the seeds whose search did not diverge.
-
-    A path that a search has no score for, as of one whose training diverged, gets the least score of that search.
-    Raises ManticoreError if all searches diverged.
-    """
-    searches = [result for result in study.results["hybrid"] if result["weights"]]
-    if not searches:
+    """See `mean_search_scores`. Raises ManticoreError if all searches diverged."""
+    scores = mean_search_scores(study.results["hybrid"], study.study.space.choices)
+    if not scores:
         raise ManticoreError(f"the search on {study.task} diverged with every seed; try lower study.learning_rates")
-    return [fmean(scores) for scores in zip(*(_scores(result, study) for result in searches), strict=True)]
-
-
-def _scores(result: Mapping[str, Any], study: TaskStudy) -> list[float]:
-    """The scores of one search, in the order of `Study.all_paths`."""
-    by_path = zip(study.study.space.choices.paths(), result["scores"], strict=True)
-    scores = [score for path, score in by_path if not skips_all(path)]
-    least = min((score for score in scores if score is not None), default=0.0)
-    return [least if score is None else score for score in scores]
+    return scores
 
 
 def transfer_arms(paths: Sequence[PathScores], target: TaskStudy) -> tuple[TransferArm, ...]:

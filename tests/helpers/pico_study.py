@@ -55,6 +55,7 @@ def trial_result(
         "flops": 6000.0 * steps * {"uniform": 2, "soft": 3}.get(trial["arm"], 1),
         "path": selected,
         "weights": [[0.9, 0.1], [0.2, 0.8]] if selected else None,
+        "scores": [-0.9, -0.3, -1.0, -1.2] if selected else None,  # of gg, gm, mg, mm
     }
 
 

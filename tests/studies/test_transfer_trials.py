@@ -245,10 +245,10 @@ class SkippingRunner(FakeRunner):
 
 def test_searches_that_diverged_are_left_out() -> None:
     *proxies, target = run_all()
-    proxies[0].results["hybrid"][0]["weights"] = None
+    proxies[0].results["hybrid"][0].update(weights=None, scores=None)
     path = path_scores(proxies, target)[0]
     assert path.search_scores["proxy one"] == pytest.approx(math.log(0.6) + math.log(0.2))
-    proxies[0].results["hybrid"][1]["weights"] = None
+    proxies[0].results["hybrid"][1].update(weights=None, scores=None)
     with pytest.raises(ManticoreError, match="the search on proxy one diverged with every seed"):
         path_scores(proxies, target)
 
