@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -20,6 +20,25 @@ class DataCommand(Checked):
 
     out: Path
     """Folder for the files."""
+
+
+TIMED, TABLES = ("kernels", "search"), ("table", "strategies")
+
+BENCHMARKS_OF = {
+    "config": ("table",),
+    "table": ("strategies",),
+    "method": ("strategies",),
+    "seeds": ("strategies",),
+    "workers": ("table",),
+    "out": TABLES,
+    "case": ("kernels",),
+    "quick": TIMED,
+    "repeats": TIMED,
+    "budget": ("kernels",),
+    **dict.fromkeys(("width", "layers", "batch", "length", "device"), ("search",)),
+    "json": TIMED,
+}
+"""The benchmarks that read an option of `manticore bench`; those that are not named here are read by all."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,10 +71,10 @@ class BenchCommand(Checked):
     """kernels: names of cases. Default: all."""
 
     quick: bool = False
-    """Tiny sizes: a check that the benchmark runs, not a measurement."""
+    """kernels, search: tiny sizes, a check that the benchmark runs, not a measurement."""
 
     repeats: PositiveInt = 5
-    """Number of timed runs of each implementation."""
+    """kernels, search: number of timed runs of each implementation."""
 
     budget: PositiveFloat = 60.0
     """kernels: seconds after which an implementation is not run again."""
@@ -79,10 +98,17 @@ class BenchCommand(Checked):
     """search: device."""
 
     json: Path | None = None
-    """File for the numbers as JSON."""
+    """kernels, search: file for the numbers as JSON."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        for field in fields(self):
+            readers = BENCHMARKS_OF.get(field.name, (self.benchmark,))
+            if self.benchmark not in readers and getattr(self, field.name) != field.default:
+                raise ManticoreError(
+                    f"bench {self.benchmark} does not take --{field.name}; bench {' and bench '.join(readers)} "
+                    f"{'does' if len(readers) == 1 else 'do'}"
+                )
         if self.benchmark == "table" and not self.config:
             raise ManticoreError("bench table needs --config: recipes such as hybridbench/listops")
         if self.benchmark == "strategies" and not self.table:

@@ -117,6 +117,10 @@ def test_searches_are_measured_against_a_table(folder: Path, capsys: pytest.Capt
 def test_mistakes_are_named(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "bench table needs --config" in refusal(capsys, "bench", "table")
     assert "bench strategies needs --table" in refusal(capsys, "bench", "strategies")
+    error = refusal(capsys, "bench", "search", "--case", "scan-default")
+    assert "bench search does not take --case; bench kernels does" in error
+    error = refusal(capsys, "bench", "table", "--config", "hybridbench/listops", "--json", "numbers.json")
+    assert "bench table does not take --json; bench kernels and bench search do" in error
     assert "no such recipe file" in refusal(capsys, "bench", "table", "--config", tmp_path / "none.yaml")
     table = folder / "out" / "pico.json"
     strategies = ("bench", "strategies", "--table", table, "--out", tmp_path / "out")
