@@ -4,8 +4,8 @@
     table = HybridBench.load("mad-fuzzy-recall")
     print(table.best().path, table.regret(("mamba", "mamba", "mamba")))
 
-A table is the truth that search methods are measured against without training anything, as with NAS-Bench-201 (Dong and
-Yang, arXiv 2001.00326). `manticore bench table` makes one.
+Search methods are measured against a table without training anything, as with NAS-Bench-201 (Dong and Yang, arXiv
+2001.00326). `manticore bench table` makes one.
 """
 
 from __future__ import annotations
@@ -62,18 +62,18 @@ class PathRecord:
 
 @dataclass(frozen=True)
 class HybridBench:
-    """A table of truth over the paths of one search space on one task.
+    """The scores and costs of every path of one search space on one task.
 
     Attributes:
         name: of the table.
-        task: as results call it.
+        task: name of the task in results.
         metric: name of the metric.
         larger_is_better: its direction.
-        scale, unit: a difference of scores times `scale` is in `unit`.
+        scale, unit: factor from a difference of scores to a number in `unit`, and that unit.
         recipe: the resolved recipe, whose fine-tuning section trains every path.
         base: the component that is the base of every path.
         seeds: of weights and batches.
-        steps: of training, of the batch size of the recipe's fine-tuning.
+        steps: training steps of every path, at the batch size of the recipe's fine-tuning.
         tokens, flops: mean tokens that a path was trained on, and mean operations, forward and backward.
         cache_length: tokens after which caches are measured.
         data: `Task.fingerprint` of the data.
@@ -151,7 +151,7 @@ class HybridBench:
     def rank_correlations(
         self, scores: Mapping[tuple[str, ...], float], split: Split = "test"
     ) -> tuple[float | None, float | None]:
-        """Kendall's tau-b and Spearman's rho between scores of paths, larger being better, and the truth.
+        """Kendall's tau-b and Spearman's rho of scores of paths, larger being better, with those of the table.
 
         None where all scores are equal. Raises ManticoreError for a path that is not in the table, and for fewer than
         two paths.

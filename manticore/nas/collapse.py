@@ -18,13 +18,13 @@ from manticore.nas.regularizers import entropy
 from manticore.nas.stage_scores import Table
 
 CHECKS = 8
-"""Number of times that the eigenvalue is computed in a search, but for short ones."""
+"""Number of checks in a search, in each of which the eigenvalue is computed; short searches have fewer."""
 
 LEAST_STEPS = 50
-"""Alpha steps between two checks at least; a shorter search has none."""
+"""Smallest number of alpha steps between two checks; a search with fewer alpha steps has none."""
 
 SEQUENCES = 16
-"""Sequences on which the loss of a check is computed, at most."""
+"""Largest number of sequences on which the loss of a check is computed."""
 
 ITERATIONS = 4
 """Power iterations of a check, each with two gradients of the alphas."""
@@ -36,10 +36,10 @@ WINDOW, LAG = 5, 4
 """The mean of up to `WINDOW` checks is compared with the same mean `LAG` checks before."""
 
 GROWTH = 1.3
-"""Growth of that mean from which on a search is said to collapse; the threshold of RobustDARTS."""
+"""Growth of that mean above which a warning says that the search may have collapsed; the threshold of RobustDARTS."""
 
 SHARE = 0.9
-"""Mean mixing weight of one candidate over all stages from which on a search is said to collapse."""
+"""Mean mixing weight of one candidate over all stages above which a warning says that the search may have collapsed."""
 
 
 def concentration(candidates: Sequence[str], weights_SK: Tensor) -> dict[str, object]:
@@ -57,7 +57,7 @@ def concentration(candidates: Sequence[str], weights_SK: Tensor) -> dict[str, ob
 
 
 def is_check(alpha_steps: int, total: int) -> bool:
-    """Whether the eigenvalue is computed after so many alpha steps of a search of `total`."""
+    """Whether the eigenvalue is computed after `alpha_steps` of the `total` alpha steps of a search."""
     every = max(LEAST_STEPS, -(-total // CHECKS))
     return alpha_steps > 0 and alpha_steps % every == 0
 
@@ -74,7 +74,7 @@ def largest_eigenvalue(
     kernels need no second derivative. The start is the same at every call, and the alphas are as before afterwards.
 
     Args:
-        gradient: the gradient of the loss in each of the alphas at their present values; None is zero.
+        gradient: computes the gradient of the loss in each of the alphas at their current values; None stands for zero.
         alphas: the parameters.
         iterations: number of products; the last one gives the Rayleigh quotient.
         step: h.
@@ -108,7 +108,7 @@ def _set(alphas: Sequence[nn.Parameter], values: Sequence[Tensor]) -> None:
 
 
 def growth(curvatures: Sequence[float]) -> float | None:
-    """How many times as large the magnitude of the eigenvalue is as four checks before; None with fewer checks."""
+    """Magnitude of the eigenvalue, divided by that of four checks before; None with fewer checks."""
     if len(curvatures) <= LAG:
         return None
     sizes = [abs(value) for value in curvatures]

@@ -38,9 +38,9 @@ class MixedOp(nn.Module):
     `mc.SearchModule(model, strategy)` trains a model of such layers with the strategies of the package.
 
     Args:
-        ops: the candidates by name, or a sequence of them. A candidate is a module, or a class or function that makes
-            one from `width`, or an object with a `name`, such a `factory` and its `options`. In a sequence it has the
-            name `candidate.name`, or else that of its class or function.
+        ops: the candidates by name, or a sequence of them. A candidate is a module, a class or function that makes one
+            from `width`, or an object such as `mc.Op` with `name`, `factory` (such a class or function) and `options`.
+            In a sequence a candidate is called `candidate.name`, or else by the name of its class or function.
         width: D, the width that candidates are made with; not needed if all are modules.
         relaxation: name of the map from alphas to mixing weights.
 
@@ -50,9 +50,9 @@ class MixedOp(nn.Module):
         temperature: divides the alphas in the relaxation.
         progress: share of the search that is done, 0 to 1, for relaxations that depend on it.
 
-    All arguments of a call go to every candidate. Of a candidate that returns a tuple, as the layers of transformers
-    do, the first item counts. All outputs must have the same shape; `Projected` gives an op of another width the
-    width of the stream.
+    All arguments of a call go to every candidate. If a candidate returns a tuple, as layers of transformers do, its
+    first item is the output. All outputs must have the same shape; `Projected` gives an op of another width the width
+    of the stream.
 
     Raises:
         UnknownName: no such relaxation.
@@ -113,10 +113,10 @@ class MixedOp(nn.Module):
         """Fix what the next calls compute; without arguments they read the alphas again.
 
         Args:
-            weights: mixing weights, (K,), or (B, K) for one set a sequence.
+            weights: mixing weights, (K,), or (B, K), one set for each sequence.
             choice: the only candidate that runs.
             choices: index of the candidate of each sequence, (B,). Arguments of a call that are tensors of B rows are
-                split as its first one is.
+                split in the same way as the first argument.
         """
         if choice is not None and choice not in self.ops:
             raise UnknownName("candidate", choice, self.ops)
@@ -146,9 +146,9 @@ class MixedOp(nn.Module):
         return _first(op(*map(select, args), **{key: select(value) for key, value in kwargs.items()}))
 
     def discretize(self, choice: str | None = None) -> str:
-        """Keep one candidate, in place: the others and the alphas are removed from the model and its state.
+        """Keep one candidate, in place, and remove the other candidates and the alphas from the layer.
 
-        Optimizers that were made before still have the removed parameters; make new ones.
+        Optimizers created before this call still hold the removed parameters; create new ones.
 
         Args:
             choice: name of the candidate. Default: the one with the largest mixing weight.

@@ -35,13 +35,13 @@ class Op(Checked):
     Attributes:
         name: name in paths, alphas and tables.
         factory: class or function `(width, **options) -> nn.Module`, where width is D. Its source goes into exported
-            checkpoints. Also its import path `package.module:Name`, which needs trust_code, or the name of an op that
-            is registered with `manticore.register.op`.
+            checkpoints. Alternatively its import path `package.module:Name`, which needs trust_code, or the name of an
+            op registered with `manticore.register.op`.
         options: keyword arguments of the factory; plain data.
         causal: whether the output at a position depends on that position and earlier ones alone. Language models need
             causal ops.
 
-    Raises ManticoreError if the factory has no name by which it can be found again, or an option is not plain data.
+    Raises ManticoreError if the factory has no name by which it can be imported, or an option is not plain data.
     """
 
     name: str
@@ -99,8 +99,8 @@ class Op(Checked):
         """The same op with its factory as an object.
 
         Args:
-            trust_code: import the module of the import path. The current folder is searched last. A factory that this
-                process was given as an object needs no import.
+            trust_code: import the module of the import path. The current folder is searched last. A factory that was
+                passed as an object in this process needs no import.
 
         Raises:
             UnknownName: there is no registered op of this name, or the module has no such class or function.

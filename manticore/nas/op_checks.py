@@ -1,8 +1,8 @@
 """Tests an op before a search: shapes, independence of sequences, causality, its cache, and that it can be saved.
 
-A module that breaks one of these promises would train well and then fail, or be wrong, in the exported model. All tests
-run on random inputs and on random weights as well as those of a new module, since weights that start at zero hide what
-an op reads.
+A module that breaks one of these promises would train well and then fail, or compute wrong outputs, in the exported
+model. All tests run on random inputs, once with the weights of a new module and once with random weights, since weights
+that start at zero hide which inputs an op reads.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from manticore.nas.op_modules import build_module, register_ops
 
 ROWS = 2
 MAX_LENGTH = 128
-"""Most tokens of the random sequences; an op that looks ahead further than this is not detected."""
+"""Largest number of tokens of the random sequences; an op that reads further ahead than this is not detected."""
 
 TOLERANCE = 1e-4
 """Largest difference between outputs that must be equal, relative to the largest output."""
@@ -35,7 +35,7 @@ def check_ops(ops: Sequence[Op], widths: Sequence[int], head_kind: str, length: 
         head_kind: kind of the task; `lm` needs causal ops.
         length: tokens of the task's longest sequence.
 
-    Raises ManticoreError that names the op and what it does wrong. The random state of torch stays as it was.
+    Raises ManticoreError with the name of the op and the broken promise. The random state of torch is restored.
     """
     for op in register_ops(ops, head_kind).values():
         for width in sorted(set(widths)):
@@ -100,7 +100,7 @@ def _check_state(module: nn.Module, label: str) -> None:
 
 
 def _has_tensor(value: Any, saved: set[int]) -> bool:
-    """Whether there is a tensor in a value, or in a list, that is none of the saved ones."""
+    """Whether a value is, or a list contains, a tensor that is not among the saved ones."""
     if isinstance(value, list | tuple):
         return any(_has_tensor(item, saved) for item in value)
     return isinstance(value, Tensor) and id(value) not in saved

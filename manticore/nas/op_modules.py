@@ -17,10 +17,10 @@ def register_ops(ops: Sequence[Op], head_kind: str | None = None) -> dict[str, O
 
     Args:
         ops: the ops.
-        head_kind: kind of the task, if there is one yet.
+        head_kind: kind of the task; None if it is not known.
 
     Raises ManticoreError if the code of an op has to be imported and is not trusted, if two ops have different
-    factories of one name, or if an op that is not causal is a candidate in a language model.
+    factories with the same name, or if an op that is not causal is a candidate in a language model.
     """
     loaded = {op.name: op.with_code() for op in ops}
     factories: dict[str, Any] = {}

@@ -15,7 +15,7 @@ def check_projector(kind: str, options: dict[str, Any]) -> None:
 
     Args:
         kind: name of a projector class, built in, registered, or an entry point of the group `manticore.projector`.
-        options: the class's own keyword arguments, and `bypass`, which any kind may have beside it.
+        options: keyword arguments of the class, and `bypass`, which is an option of every kind.
 
     Raises:
         UnknownName: no projector class has this name.

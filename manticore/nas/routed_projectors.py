@@ -1,4 +1,4 @@
-"""Projectors that a supernet generates from the path that runs, and that a discrete hybrid has as ordinary ones.
+"""Projectors that a supernet generates from the path that runs. In a discrete hybrid they are ordinary projectors.
 
 The weight of a projector is its own plus a mixture of E further ones, routed by the path (Mixture-of-Supernets, arXiv
 2306.04845):
@@ -6,7 +6,7 @@ The weight of a projector is its own plus a mixture of E further ones, routed by
     W(z) = W + sum_e r_e(z) W_e,   r(z) = softmax(R code(z)),
 
 where `code(z)` is the path as one-hot choices, or the mixing weights of a mixture. The W_e are 0 at the start. For a
-known path W(z) is a single matrix, so discretization leaves nothing of the mixture.
+fixed path W(z) is a single matrix, so the discrete hybrid has no mixture.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from manticore.modeling.branches import DonorBranch
 from manticore.modeling.projectors import Linear
 
 ROUTING = "routing"
-"""Name of the submodule of a projector that has what the path routes."""
+"""Name of the submodule of a generated projector that holds its `Routing`."""
 
 
 class PathCode:
-    """What a supernet runs in the present pass, as one number for each stage and candidate, (S * K,)."""
+    """The path or the mixing weights of the current forward pass, one number for each stage and candidate, (S * K,)."""
 
     def __init__(self) -> None:
         self.value: Tensor | None = None
@@ -72,13 +72,13 @@ class RoutedLinear(Linear):
 
 
 def donor_projectors(net: nn.Module) -> list[tuple[DonorBranch, str]]:
-    """Every donor branch of a supernet with the name of a projector of it."""
+    """Every donor branch of a supernet with the name of each of its projectors."""
     branches = [part for part in net.modules() if isinstance(part, DonorBranch)]
     return [(branch, name) for branch in branches for name in ("proj_in", "proj_out")]
 
 
 def route_projectors(net: Any, experts: int) -> None:
-    """Let a supernet generate its linear projectors from the path; nothing where it does already."""
+    """Replace the linear projectors of a supernet by generated ones; a second call has no effect."""
     code = PathCode()
     for seed, (branch, name) in enumerate(donor_projectors(net)):
         linear = getattr(branch, name)

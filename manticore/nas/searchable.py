@@ -137,34 +137,34 @@ class MixedOpModel(nn.Module):
 
     @property
     def relax(self) -> Relaxation:
-        """The map from alphas to mixing weights, of the first MixedOp; setting it sets all."""
+        """The map from alphas to mixing weights of the first MixedOp; assigning it sets that of all MixedOps."""
         return self.mixed_ops[0].relax
 
     @relax.setter
     def relax(self, relaxation: Relaxation) -> None:
-        """Set that of all MixedOps."""
+        """Set the relaxation of all MixedOps."""
         for op in self.mixed_ops:
             op.relax = relaxation
 
     @property
     def temperature(self) -> float:
-        """Divides the alphas in the relaxation, of the first MixedOp; setting it sets all."""
+        """Divisor of the alphas in the relaxation of the first MixedOp; assigning it sets that of all MixedOps."""
         return self.mixed_ops[0].temperature
 
     @temperature.setter
     def temperature(self, value: float) -> None:
-        """Set that of all MixedOps."""
+        """Set the temperature of all MixedOps."""
         for op in self.mixed_ops:
             op.temperature = value
 
     @property
     def progress(self) -> float:
-        """Share of the search that is done, 0 to 1; setting it sets that of all MixedOps."""
+        """Share of the search that is done, 0 to 1; assigning it sets that of all MixedOps."""
         return self.mixed_ops[0].progress
 
     @progress.setter
     def progress(self, value: float) -> None:
-        """Set that of all MixedOps."""
+        """Set the progress of all MixedOps."""
         for op in self.mixed_ops:
             op.progress = value
 
@@ -206,7 +206,8 @@ class MixedOpModel(nn.Module):
         """Fix what the MixedOps compute while the context is open; yields the model.
 
         Args:
-            weights: mixing weights, (S, K), or (B, S, K) for one set a sequence. Default: read from the alphas, once.
+            weights: mixing weights, (S, K), or (B, S, K), one set for each sequence. Default: read from the alphas,
+                once.
             path: the only candidates that run.
             paths: a path for each sequence, as indices of candidates, (B, S).
 
@@ -256,7 +257,7 @@ def as_searchable(model: nn.Module) -> nn.Module:
 def callable_with(net: nn.Module, **options: Any) -> Iterator[Callable[..., Any]]:
     """The model to call while the context is open, so that its forward pass has the options `weights` or `path`.
 
-    Of a model of MixedOps it is the model itself; of a supernet its forward pass with the options.
+    For a model of MixedOps it is the model itself, for a supernet its forward pass with the options.
     """
     if isinstance(net, MixedOpModel):
         with net.use(**options) as model:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from manticore.components.component import Component
 
 OMITTED_IF_EMPTY = ("ops", "stage_candidates", "shared_stages", "cuts")
-"""Fields that plain data leaves out where they say nothing."""
+"""Fields that plain data omits where they have their default."""
 
 
 @dataclass(frozen=True)
@@ -188,9 +188,9 @@ class SearchSpace(Checked):
         return replace(self, ops=tuple(op.with_code(trust_code) for op in self.ops))
 
     def with_components(self, components: Sequence[Any]) -> SearchSpace:
-        """The same space of other components, which replace these by index: in candidates of stages and cuts too.
+        """The same space with other components, which replace these by index, in candidates of stages and cuts too.
 
-        The base is open. Another number of components has no candidates of stages and no cuts.
+        The base is not set. With another number of components, candidates of stages and cuts are not set either.
         """
         specs = _unique(tuple(map(ComponentSpec.of, components)))
         if len(specs) != len(self.components):

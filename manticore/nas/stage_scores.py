@@ -1,4 +1,4 @@
-"""What a path was chosen by: the score of every candidate at every stage, and how certain it is."""
+"""The scores that a path was chosen by: one for every candidate at every stage, with its spread."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class StageScores:
         spread_of: what `spread` is, as a phrase.
         threshold: the value that a donor's must be below to be chosen; None if there is none.
         rule: how the path was chosen, as a sentence.
-        warnings: what makes the choice doubtful, as sentences.
+        warnings: reasons to doubt the choice, as sentences.
     """
 
     measure: str
@@ -49,7 +49,7 @@ class StageScores:
 
 
 LATE = 0.25
-"""The last share of a search over which mixing weights are said to vary."""
+"""Share of a search, at its end, over which the variation of mixing weights is measured."""
 
 
 def late_records(weights_TSK: Sequence[Table]) -> Sequence[Table]:

@@ -172,9 +172,9 @@ class Supernet(nn.Module):
         return [self.alpha if self.group_alpha is None else self.group_alpha]
 
     def split_alphas(self, groups: int) -> None:
-        """Give each of G groups of neighbouring features of the stream alphas of its own, at first those of `alpha`.
+        """Give each of G groups of neighbouring features of the stream its own alphas, which start equal to `alpha`.
 
-        `weights` is then the mean over the groups, and `alpha` is trained no more. Raises ManticoreError for more
+        `weights` is then the mean over the groups, and `alpha` is not trained any more. Raises ManticoreError for more
         groups than features, and for a topology without a base, where a mixing weight is a gate of all features.
         """
         if not self.topology.has_base:
@@ -216,9 +216,9 @@ class Supernet(nn.Module):
         """Mixing weights on the simplex, (S, K), differentiable in the alphas.
 
         `generator` is the source of randomness of a random relaxation; None reads the weights without randomness.
-        Candidates that a stage does not have get 0: the relaxation reads a very negative alpha for them, and what it
-        leaves them in spite of that is taken away. Stages that share their choice have equal rows. With groups of
-        features it is the mean over them.
+        Candidates that a stage does not have get 0: the relaxation reads a very negative alpha for them, and its result
+        is masked. Stages that share their choice have equal rows. With groups of features the result is the mean over
+        groups.
         """
         if self.group_alpha is not None:
             return self.group_weights(generator).mean(0)
@@ -278,7 +278,7 @@ class Supernet(nn.Module):
         self.alphas[0].copy_(alphas_SK)  # of all groups, if there are some
 
     def one_hot(self, path: Sequence[str]) -> Tensor:
-        """The mixing weights (S, K) of a single path. Raises ManticoreError if it is not one of this supernet."""
+        """The mixing weights (S, K) of a single path. Raises ManticoreError if it is no path of this supernet."""
         self._check_options(None, path)
         index = torch.tensor([self.candidates.index(choice) for choice in path], device=self.alpha.device)
         return torch.nn.functional.one_hot(index, len(self.candidates)).to(self.alpha.dtype)
@@ -298,8 +298,8 @@ class Supernet(nn.Module):
             attention_mask: (B, L), 1 for tokens, 0 for padding.
             weights: mixing weights, (S, K), or (B, S, K), one set for each sequence. Default: those of the alphas.
             path: run only these branches, as the discrete hybrid would.
-            paths: a path for each sequence, as indices of candidates, (B, S); of an example with several sequences, one
-                for the example. Not in the hub topology.
+            paths: a path for each sequence, as indices of candidates, (B, S), or for each example of several sequences.
+                Not in the hub topology.
 
         Raises ManticoreError for a path with a candidate that a stage does not have, for a path or weights of another
         number of stages or candidates, and if two of them are given.
@@ -356,7 +356,7 @@ class Supernet(nn.Module):
             )
 
     def _check_paths(self, paths: Tensor) -> None:
-        """Raises ManticoreError if a path for each sequence cannot run, or is none of this supernet."""
+        """Raises ManticoreError if paths for each sequence cannot run, or one of them is no path of this supernet."""
         if not self.trains_single_paths:
             raise ManticoreError(f"in the {self.space.topology} topology a path does not run alone")
         if paths.dim() != 2 or paths.shape[1] != self.space.stages:

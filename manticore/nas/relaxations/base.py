@@ -17,7 +17,7 @@ from manticore.utils.registry import Registry
 
 @dataclass(frozen=True)
 class RelaxationContext:
-    """What a relaxation may depend on beside the alphas.
+    """What a relaxation may depend on besides the alphas.
 
     Attributes:
         temperature: the recipe's `search.temperature`.

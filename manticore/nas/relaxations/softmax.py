@@ -16,5 +16,5 @@ def softmax(alpha_SK: Tensor, context: RelaxationContext) -> Tensor:
 
 @relaxations.register("fixed")
 def fixed(alpha_SK: Tensor, context: RelaxationContext) -> Tensor:
-    """The uniform mixture, whatever the alphas are: a baseline for every search."""
+    """The uniform mixture, independent of the alphas: a baseline for every search."""
     return torch.full_like(alpha_SK, 1 / alpha_SK.shape[-1])

@@ -15,20 +15,21 @@ from manticore.utils.registry import Registry
 
 
 def unknown_difference(path: PathNames, rival: PathNames) -> Difference | None:
-    """The difference where losses have no parts: None."""
+    """Stands for `SelectionContext.difference` where losses of single examples are not known: returns None."""
     return None
 
 
 @dataclass(frozen=True)
 class SelectionContext:
-    """Inputs of a selector beside the supernet.
+    """Inputs of a selector besides the supernet.
 
     Attributes:
         budget: the largest cost of the path.
         val_loss: the supernet's loss on the validation split in nats, with options of its forward pass:
             `val_loss(weights=...)` for mixing weights (S, K), `val_loss(path=...)` for a path.
         rng: for selectors that draw paths; seeded by the run.
-        difference: of the validation losses of two paths, paired over the examples; None where it is not known.
+        difference: function from two paths to the difference of their validation losses, paired over the examples; None
+            where it is not known.
     """
 
     budget: Budget

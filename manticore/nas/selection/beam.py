@@ -12,15 +12,15 @@ from manticore.nas.selection.scores import ListedScores, PathScores, StageScoreT
 from manticore.nas.supernet import Supernet
 
 WIDTH = 4
-"""Number of paths that are kept after each round; up to half as many more for want of a clear difference."""
+"""Number of paths that are kept after each round; up to half as many more if differences are not clear."""
 
 
 @selectors.register("beam")
 def beam(supernet: Supernet, context: SelectionContext) -> PathScores:
-    """Minus the validation loss of the paths that were tried: in each round the kept ones with one choice changed.
+    """Minus the validation loss of the paths that were tried: in each round the kept paths with one choice changed.
 
-    A path is dropped only if it is clearly worse than the best one (see `paired.survivors`). It ends when a round finds
-    no better path.
+    A path is dropped only if it is clearly worse than the best one (see `paired.survivors`). The search ends when a
+    round finds no better path.
     """
     choices, costs = supernet.choices, PathCosts(supernet, context.budget.length)
     alone = (supernet.base,) * choices.stages

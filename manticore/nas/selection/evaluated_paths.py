@@ -1,4 +1,4 @@
-"""Paths are scored by the validation loss that they have with the weights of the supernet, each alone.
+"""The score of a path is minus its validation loss with the weights of the supernet.
 
 Single paths are evaluated with shared weights as in SPOS (arXiv 1904.00420): all paths of a small space.
 Of a large space a sample is evaluated, and a chain is fitted to its losses: a term for each candidate at each stage and
@@ -22,7 +22,7 @@ from manticore.nas.selection.trial_paths import paths_to_try
 from manticore.nas.supernet import Supernet
 
 RIDGES = (0.01, 0.1, 1.0, 10.0)
-"""Coefficients of the squared terms of the chain; the one with the smallest leave-one-out error is taken."""
+"""Ridge penalties of the chain; the one with the smallest leave-one-out error is used."""
 
 
 @selectors.register("evaluated")

@@ -1,7 +1,7 @@
-"""Paired differences of validation losses: two paths on the same examples, and which paths they leave in a search.
+"""Paired differences of the validation losses of two paths on the same examples, and which paths a search keeps.
 
-The losses of two paths on one example vary together, so their difference has a smaller standard error than either. That
-of seeds and of the order of the batches is not in it.
+The losses of two paths on one example vary together, so their difference has a smaller standard error than either. The
+variation over seeds and orders of batches is not in it.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ MARGIN = 2.0
 """Standard errors by which a path must be worse than the best before it is dropped."""
 
 MOST_KEPT = 0.75
-"""Largest share of the paths that go on for want of a clear difference."""
+"""Largest share of the paths that are kept if differences are not clear."""
 
 Losses = NDArray[Any]
-"""Of each independent unit of a split, an example or a document, its cross-entropy in nats and its labels, (N, 2)."""
+"""Cross-entropy in nats and number of labels of each independent unit of a split, an example or a document, (N, 2)."""
 
 
 @dataclass(frozen=True)
@@ -64,14 +64,14 @@ def survivors(
     difference: Callable[[PathNames, PathNames], Difference | None],
     margin: float = MARGIN,
 ) -> list[PathNames]:
-    """The paths that go on: the first `count`, and those behind them that are not clearly worse than the first.
+    """The paths that are kept: the first `count`, and those after them that are not clearly worse than the first.
 
     A path is clearly worse if its difference to the first exceeds `margin` standard errors, or is not known. At most
-    `MOST_KEPT` of all go on, or `count` if that is more (racing, Maron and Moore, 1994).
+    `MOST_KEPT` of all are kept, or `count` if that is more (racing, Maron and Moore, 1994).
 
     Args:
         ranked: paths by rising loss.
-        count: how many go on in any case.
+        count: number of paths that are kept in any case.
         difference: of the losses of two paths.
         margin: in standard errors; 0 drops every path behind the first `count`.
     """

@@ -1,7 +1,7 @@
-"""The candidate whose removal from the mixture raises the validation loss most, stage by stage (arXiv 2108.04392).
+"""Selection by perturbation (DARTS-PT, arXiv 2108.04392): at each stage the candidate whose removal costs most.
 
-Selection by perturbation is that of DARTS-PT. Stages are decided in random order. Of a decided stage only its candidate
-is left while the others are decided; the weights are not tuned in between.
+The cost is the rise of the mixture's validation loss. Stages are decided in random order. A decided stage has its
+selected candidate alone while the others are decided; the weights are not tuned in between.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Scores of paths, larger being better, and the best path by them within a budget. Exact.
 
-What a selector knows of the paths has one of three forms: a score for each candidate at each stage (`StageScoreTable`),
-the same with a term for every two neighbours (`ChainScores`), or a score for each path that was tried (`ListedScores`).
+A selector returns scores of one of three forms: a score for each candidate at each stage (`StageScoreTable`), the same
+with a term for every two neighbours (`ChainScores`), or a score for each path that was tried (`ListedScores`).
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from manticore.nas.stage_scores import StageScores
 from manticore.nas.supernet import Supernet
 
 MAX_RANKED = 1 << 16
-"""Most paths that are ranked one by one for a report."""
+"""Largest number of paths that are ranked one by one for a report."""
 
 
 class PathScores(Protocol):
@@ -85,7 +85,7 @@ class ChainScores:
         return sum(row[index] for row, index in zip(self.stages, chosen, strict=True)) + neighbours
 
     def best(self, supernet: Supernet, budget: Budget) -> list[str]:
-        """By dynamic programming over stages. The state is the last candidate, and those of groups that go on."""
+        """By dynamic programming over stages; the state is the last candidate and those of groups with later stages."""
 
         def best(stages: Rows) -> list[str]:
             scores = replace(self, stages=stages)
@@ -161,7 +161,7 @@ def _not_empty(scores: PathScores, rows: Rows, choices: Choices, best: Callable[
 
 
 def _state(choices: Choices, chosen: tuple[int, ...]) -> tuple[int, ...]:
-    """What the rest of a partial path depends on: its last candidate, and those of groups that go on behind it."""
+    """What the rest of a partial path depends on: its last candidate, and those of groups with later stages."""
     stages = len(chosen)
     open_groups = sorted({row for row in choices.rows[stages:] if row < stages})
     return (chosen[-1], *(chosen[row] for row in open_groups))
@@ -182,7 +182,7 @@ class ListedScores:
         return self.values.get(tuple(path), -math.inf)
 
     def best(self, supernet: Supernet, budget: Budget) -> list[str]:
-        """By comparison of all of them; of equal ones the first."""
+        """By comparison of all listed paths; of equal ones the first."""
         costs = PathCosts(supernet, budget.length)
         affordable = [path for path in self.values if not skips_all(path) and budget.allows(costs, path)]
         if not affordable:
@@ -202,9 +202,9 @@ def stage_ranks(scores: PathScores, choices: Choices, chosen_by: str) -> StageSc
     Args:
         scores: of paths.
         choices: of the search space.
-        chosen_by: what scored the paths, for the rule.
+        chosen_by: name of what scored the paths, for the text of the rule.
 
-    Returns None for scores of a space that is too large to be enumerated, where they are not listed.
+    Returns None if the scores are not listed and the space is too large to be enumerated.
     """
     if isinstance(scores, ListedScores):
         by_path = dict(scores.values)

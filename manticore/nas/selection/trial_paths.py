@@ -11,14 +11,14 @@ from manticore.nas.selection.budget import Budget
 from manticore.nas.supernet import Supernet
 
 MAX_PATHS = 64
-"""Most paths that are tried."""
+"""Largest number of paths that are tried."""
 
 TRIES = 100
-"""Draws for each path of a sample before it stays smaller."""
+"""Number of draws for each path of a sample; a sample for which they do not suffice is smaller."""
 
 
 def paths_to_try(net: Supernet, budget: Budget, rng: random.Random) -> list[PathNames]:
-    """All paths within the budget; of a large space a sample, which has each component alone where that is a path.
+    """All paths within the budget; of a large space a sample, which includes each component alone if that is a path.
 
     A path that skips every stage is left out. Raises ManticoreError if no path is within the budget.
     """

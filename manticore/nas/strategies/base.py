@@ -51,8 +51,8 @@ class Search(Protocol):
     def weight_step(self, batch: Batch, paths: Sequence[Sequence[str] | None] | None = None) -> float:
         """Update the weights; the alphas get no gradient.
 
-        `paths` are those that are trained, by the mean of their gradients; None among them stands for the mixture. By
-        default it is the mixture, or one sampled path, as the recipe says.
+        `paths`: the paths that are trained, by the mean of their gradients; None among them stands for the mixture.
+        Default: the mixture, or one sampled path with `search.sample_paths`.
         """
         ...
 
@@ -115,7 +115,7 @@ class Search(Protocol):
     def count_passes(self, batch: Batch, passes: int, tokens: bool = False) -> None:
         """Add `passes` forward passes over a batch to the operations that the search counts.
 
-        `tokens`: the batch is read for the first time, so that its tokens count too.
+        `tokens`: whether the tokens of the batch are counted too, because it is read for the first time.
         """
         ...
 
@@ -143,9 +143,9 @@ class Strategy:
         """Raise ManticoreError if the strategy cannot search `net`, which may be on the meta device."""
 
     def prepare(self, net: Searchable) -> None:
-        """Give a network that is to be searched the parameters that the strategy needs; also twice, with no effect.
+        """Add the parameters that the strategy needs to a network. A second call has no effect.
 
-        Called for every new network, and before the weights of one that was searched are loaded.
+        Called for every new network, and before the weights of a searched network are loaded.
         """
 
     def step(self, search: Search, batches: dict[str, Batch]) -> dict[str, float]:
@@ -167,7 +167,7 @@ class Strategy:
 
     @classmethod
     def sequences(cls, steps: int, warmup_steps: int, batch_size: int) -> int:
-        """Number of sequences that a search reads; every baseline is trained on as many more."""
+        """Number of sequences that a search reads; baselines are trained on the same number in addition."""
         alpha_steps = steps - warmup_steps if len(cls.streams) > 1 else 0
         return (steps + alpha_steps) * batch_size
 
@@ -187,7 +187,7 @@ class TrainingFree(Strategy):
         raise NotImplementedError
 
     def search(self, supernet: Supernet, batches: Sequence[Batch]) -> tuple[Tensor, StageScores | None]:
-        """The alphas, and the scores that they come from, for the report; None: their mixing weights are shown."""
+        """The alphas, and the scores that they come from; if these are None, the report shows the mixing weights."""
         return self.alphas(supernet, batches), None
 
     @classmethod
@@ -199,7 +199,7 @@ strategies: Registry[type[Strategy]] = Registry("strategy")
 
 
 def build_strategy(name: str, options: Mapping[str, Any] | None = None) -> Strategy:
-    """The strategy of a name. Its options are the fields of its class, if that is a dataclass.
+    """The strategy called `name`. Its options are the fields of its class, if that is a dataclass.
 
     Raises UnknownName for a name or an option that does not exist, and ManticoreError for an option out of range.
     """
@@ -213,7 +213,7 @@ def build_strategy(name: str, options: Mapping[str, Any] | None = None) -> Strat
 
 
 def strategy_name(strategy: Strategy) -> str:
-    """The name under which its class is registered; of a class that is not, the name of the class."""
+    """The name under which the class of a strategy is registered, or the name of a class that is not registered."""
     kind = type(strategy)
     return next((name for name in strategies if strategies[name] is kind), kind.__name__)
 

@@ -10,8 +10,8 @@ Errors are measured on `train_arch`, and the alphas are their running mean, so t
 
     alpha[s, base] = 0,   alpha[s, skip] = -1,   alpha[s, k] = mean of e over all s, k  -  e[s, k].
 
-So the path leaves the base where another candidate imitates it better than candidates do on average, as in zero-shot
-search. The error rewards imitation, and never what is better than the base: use it to leave candidates out. During the
+So the path takes another candidate than the base where its error is below the mean, as in zero-shot search. The error
+rewards imitation only, also where a candidate could be better than the base: use it to exclude candidates. During the
 warm-up the base alone is trained on the task.
 """
 
@@ -41,9 +41,9 @@ RATE = 0.1
 
 @strategies.register("blockwise")
 class Blockwise(Darts):
-    """A measurement of the errors of all candidates, and a step that makes them smaller.
+    """A step measures the errors of all candidates on one batch, and trains the candidates to reduce them on another.
 
-    The losses that it records after the warm-up are mean errors. Batches are not split into micro-batches.
+    The recorded losses after the warm-up are mean errors. Batches are not split into micro-batches.
     """
 
     descends: ClassVar[bool] = False
@@ -78,9 +78,9 @@ class Blockwise(Darts):
     def update_weights(self, search: Search, batches: dict[str, Batch]) -> float:
         net: Any = search.net
         loss = torch.stack([*block_errors(net, batches["weights"]).values()]).mean()
-        slopes = torch.autograd.grad(loss, search.weights, allow_unused=True)
-        for weight, slope in zip(search.weights, slopes, strict=True):
-            weight.grad = slope
+        gradients = torch.autograd.grad(loss, search.weights, allow_unused=True)
+        for weight, gradient in zip(search.weights, gradients, strict=True):
+            weight.grad = gradient
         search.update_weights(batches["weights"])
         return float(loss.detach())
 

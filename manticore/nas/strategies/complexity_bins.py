@@ -1,8 +1,9 @@
-"""Paths of a supernet drawn by complexity, those that are trained least sufficiently more often.
+"""Supernets of sampled paths that are drawn by complexity, the less trained ones more often.
 
-Uniform choices concentrate on paths of middling complexity. After ShiftNAS (arXiv 2307.08300) a step first draws one of
-B intervals of equal width of the operations that a path takes, then a path in it. An interval is drawn the more often
-the more its training loss still falls. With a fast and a slow running mean of the losses of the paths of interval b,
+Uniform choices concentrate on paths of medium complexity. After ShiftNAS (arXiv 2307.08300) a step first draws one of B
+intervals of equal width of the operations that a path takes, then a path in it. The probability of an interval grows
+with the rate at which its training loss still falls. With a fast and a slow running mean of the losses of the paths of
+interval b,
 
     u_b = max(0, slow_b - fast_b),   p_b = (1 - floor) u_b / sum u + floor / B,
 
@@ -23,19 +24,19 @@ from manticore.nas.strategies.sampled_supernet import SampledSupernet, step_sour
 from manticore.utils.fields import Checked, ClosedUnitInterval, PositiveInt
 
 MAX_PATHS = 1024
-"""Most paths that are sorted by their operations."""
+"""Largest number of paths that are sorted by their operations."""
 
 FAST, SLOW = 0.8, 0.95
-"""Decay of the running means of an interval's losses, for each of its steps."""
+"""Decay rates of the fast and the slow running mean of an interval's losses."""
 
 FIRST_VISITS = 2
-"""Steps of each interval before the losses are compared."""
+"""Number of steps of each interval before the losses are compared."""
 
 
 @strategies.register("complexity-bins")
 @dataclass(frozen=True)
 class ComplexityBins(SampledSupernet, Checked):
-    """One path, from an interval of complexity that is drawn by how much its loss still falls."""
+    """One path, from an interval of complexity that is drawn by the rate at which its loss still falls."""
 
     bins: PositiveInt = 4
     """Number of intervals B; those without a path are left out."""

@@ -1,18 +1,20 @@
 """Successive halving of paths, whose winner keeps its training (arXiv 1502.07943).
 
-All paths are trained for a few steps, the better half by validation loss goes on, and so forth until one is left. The
-winner is the start of the fine-tuning: its weights, its optimizer and its position in the data are kept, so only the
-steps of the losers are spent on the search. Each round has the same number of steps, divided among its paths:
+All paths are trained for a few steps, the half with the smaller validation losses is kept, and this is repeated until
+one path is left. The fine-tuning continues the training of this winner with its weights, its optimizer and its position
+in the data, so only the steps of the dropped paths are spent on the search. Each round has the same number of steps,
+divided among its paths:
 
     r_i = floor(T / (R n_i)),   n_(i+1) = ceil(n_i / 2),   R = ceil(log2 n_0) rounds.
 
-With R rounds by the option `rounds`, `n_i = ceil(n_0^(1 - i / R))`. Early loss is not late loss: fewer rounds, or a
-larger `first_share`, compare paths after more training, and fewer steps are left to tell the best ones apart.
+With R rounds by the option `rounds`, `n_i = ceil(n_0^(1 - i / R))`. The ranking of paths changes during training. With
+fewer rounds, or a larger `first_share`, paths are compared after more training, but fewer steps are left to compare the
+best ones.
 
-A path of the worse half goes on too as long as its loss is not clearly larger than that of the best path, by `margin`
-standard errors of their paired difference. Then the losers of the next round share the steps that were planned for
-fewer of them, so that the search takes no more steps than planned, and the winner is trained for fewer of its own
-before the fine-tuning.
+A path of the worse half is kept as long as its loss exceeds that of the best path by no more than `margin` standard
+errors of their paired difference. The paths that are dropped in the next round then share the steps that were planned
+for fewer paths. So the search takes no more steps than planned, and the winner is trained for fewer steps before the
+fine-tuning.
 """
 
 from __future__ import annotations
@@ -40,10 +42,10 @@ class Halving(PathStrategy, Checked):
     keeps_training: ClassVar[bool] = True
 
     rounds: NonNegativeInt = 0
-    """Number of rounds R; 0: as many as halve the paths until one is left."""
+    """Number of rounds R; 0: the paths are halved until one is left."""
 
     first_share: Annotated[float, Range(least=0, below=1)] = 0.0
-    """Share of the steps that the first round has; 0: as many as every other."""
+    """Share of the steps that the first round has; 0: all rounds have the same share."""
 
     margin: NonNegativeFloat = MARGIN
     """Standard errors by which a path must be worse than the best before it is dropped; 0: ranks decide."""
@@ -72,13 +74,13 @@ class Halving(PathStrategy, Checked):
 
 
 def rounds(paths: int, max_steps: int, count: int = 0, first_share: float = 0.0) -> list[tuple[int, int]]:
-    """For each round the number of paths, and the steps that each of them is trained for.
+    """The number of paths of each round, and the number of steps that each of them is trained for.
 
     Args:
         paths: number of paths.
         max_steps: training steps of all rounds.
-        count: number of rounds; 0: as many as halve the paths until one is left.
-        first_share: share of the steps of the first round; 0: as many as every other.
+        count: number of rounds; 0: the paths are halved until one is left.
+        first_share: share of the steps that the first round has; 0: all rounds have the same share.
 
     Raises ManticoreError if there is not a step for each path.
     """

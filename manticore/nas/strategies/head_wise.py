@@ -5,11 +5,11 @@ stream are cut into G groups of neighbours, at each stage with alphas of their o
 
     h'[g] = sum_k w[g, s, k] y[k][g],   w[g, s] = softmax(alpha[g, s]).
 
-The discrete hybrid has one candidate for each stage, not for each group. The rule of selection is the mean over groups,
+The discrete hybrid has one candidate for each stage, not for each group. A path is selected by the mean over groups,
 
     w[s, k] = 1 / G  sum_g w[g, s, k],
 
-which also is what the regularizer reads, so that a rising entropy penalty makes the groups agree.
+which is also the input of the regularizer, so that a rising entropy penalty makes the groups agree.
 """
 
 from __future__ import annotations

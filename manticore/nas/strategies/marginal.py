@@ -5,7 +5,7 @@ and on the same batches. With L(z) the validation loss of path z afterwards,
 
     u[s, k] = L(base) - L(base with stage s := k),   score of a path = sum_s u[s, z_s].
 
-The sum takes stages to be independent. The selected path is trained from the start.
+The sum assumes that stages are independent. The fine-tuning of the selected path starts from the beginning.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from manticore.nas.strategies.path_training import PathPlan, PathStrategy, PathT
 
 @strategies.register("marginal")
 class Marginal(PathStrategy):
-    """The score of a candidate at a stage is the loss that it saves there, in nats."""
+    """The score of a candidate at a stage is the reduction of the validation loss by it, in nats."""
 
     needs_base_path: ClassVar[bool] = True
 

@@ -1,8 +1,8 @@
 """Mixture-of-Supernets (arXiv 2306.04845): sampled paths whose projectors are generated from the path.
 
-Paths that share all weights disturb each other most where a stage is read and written. Here the projectors of a donor
-are a mixture of matrices that the path routes (`nas/routed_projectors.py`), so paths share less. The discrete hybrid
-has the ordinary projectors that the mixture is for its path.
+Paths that share all weights interfere most in the projectors, where a stage reads and writes the stream. Here each
+projector of a donor is a mixture of matrices whose coefficients depend on the path (`nas/routed_projectors.py`), so
+that paths share less. The projectors of the discrete hybrid are ordinary ones: the mixture for its path.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class MixtureOfSupernets(Uniform, Checked):
     """One path, each choice drawn uniformly, through the projectors that the path generates."""
 
     experts: PositiveInt = 2
-    """Number of matrices E of each projector beside its own."""
+    """Number of matrices E of each projector in addition to its own."""
 
     def check(self, net: Searchable) -> None:
         super().check(net)

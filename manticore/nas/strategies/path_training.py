@@ -1,8 +1,8 @@
 """The interface of strategies that train paths by themselves, and what a search provides to them.
 
-Weights that paths share mislead a search: candidates that are trained together co-adapt, and those that learn fast get
-the larger alphas. These strategies compare what paths reach after training of their own. All paths start from the same
-weights and see the same batches in the same order, so their differences are paired.
+Shared weights mislead a search: candidates that are trained together co-adapt, and those that learn fast get larger
+alphas. These strategies train each path by itself and compare the losses that the paths reach. All paths start from the
+same weights and see the same batches in the same order, so their differences are paired.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ class PathTrainer(Protocol):
     def difference(self, path: PathNames, rival: PathNames, steps: int) -> Difference | None:
         """The difference of the validation losses of two paths after `steps` steps in all, paired over the examples.
 
-        Both were trained for so many steps. None where it is not known, as for a path that diverged.
+        Both paths must have been trained for this number of steps. None if a path diverged.
         """
         ...
 
 
 class PathPlan(NamedTuple):
-    """What a search of paths will take. It is known before the search, because schedules depend on it.
+    """The number of steps of a search of paths. It is known before the search, because schedules depend on it.
 
     Attributes:
         discarded: training steps that the selected path does not keep.
@@ -50,8 +50,8 @@ class PathStrategy(Strategy):
     """A strategy that trains paths by themselves, and no supernet.
 
     Attributes:
-        keeps_training: whether the fine-tuning of the selected path goes on from its training in the search.
-        needs_base_path: whether the base alone is one of the paths that are compared.
+        keeps_training: whether the fine-tuning of the selected path continues its training in the search.
+        needs_base_path: whether the path of the base alone must be one of the compared paths.
     """
 
     streams: ClassVar[dict[str, tuple[str, ...]]] = {"weights": ("train", "train_arch")}

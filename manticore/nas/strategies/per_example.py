@@ -2,9 +2,10 @@
 
     L = 1 / N  sum_i L(x_i, z_i),   z_i drawn uniformly for every example i.
 
-In one step as many paths are trained as there are examples, so the gradient depends less on which paths were drawn than
-with one path for the batch. At each stage the examples of one candidate run together, so a step costs as many
-operations as that of one path, in smaller pieces. Modules that compute statistics over a batch would see those pieces.
+In one step as many paths are trained as there are examples, so the gradient depends less on the drawn paths than with
+one path for the whole batch. At each stage the examples with the same candidate run together, so a step has as many
+operations as a step of one path, in smaller batches. Modules that compute statistics over a batch see these smaller
+batches.
 """
 
 from __future__ import annotations

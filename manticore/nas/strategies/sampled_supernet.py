@@ -1,6 +1,6 @@
 """Supernets of sampled paths: weight steps train single paths, and no alphas. What differs is how paths are drawn.
 
-The path is then chosen by what the paths lose with the weights that they share (`selection.selector=evaluated`).
+The path is then selected by validation losses with the shared weights (`selection.selector=evaluated`).
 """
 
 from __future__ import annotations

@@ -46,19 +46,19 @@ class SmoothDarts(Darts):
         return loss
 
     def perturb(self, search: Search, batch: Batch, before: Sequence[Tensor], bound: float) -> None:
-        """Change the alphas further, which are within `bound` of those `before`; a random perturbation stays."""
+        """Change the randomly perturbed alphas, within `bound` of the alphas `before`. Default: no change."""
 
 
 @strategies.register("sdarts-adversarial")
 class AdversarialDarts(SmoothDarts):
-    """A step of the alphas, then a step of the weights with the alphas that make their loss largest."""
+    """A step of the alphas, then a step of the weights under the alphas within the bound that maximize the loss."""
 
     def perturb(self, search: Search, batch: Batch, before: Sequence[Tensor], bound: float) -> None:
         ascend(search, batch, before, bound)
 
 
 def ascend(search: Search, batch: Batch, before: Sequence[Tensor], bound: float, steps: int = ASCENTS) -> None:
-    """Move the alphas to a larger loss on a batch, within `bound` of those `before`; see the formula above.
+    """Move the alphas to a larger loss on a batch, within `bound` of the alphas `before`; see the formula above.
 
     The loss of the unperturbed alphas is computed first. A gradient of the alphas costs two forward passes.
     """

@@ -22,7 +22,8 @@ from manticore.nas.strategies.darts import Darts
 EPSILON = 0.01
 
 PASSES = 10
-"""Forward passes that an alpha step costs: gradients of the weights 3 and of both 3, of the alphas alone 2 and 2."""
+"""Cost of an alpha step in forward passes: 3 each for the gradients of weights and of both, 2 each for two of the
+alphas."""
 
 
 @strategies.register("darts-second-order")
@@ -40,7 +41,7 @@ class SecondOrderDarts(Darts):
 def unrolled_gradient(search: Search, train: Batch, arch: Batch) -> tuple[float, list[Tensor]]:
     """The loss on `arch` after one weight step on `train`, and its gradient in the alphas, the regularizer's included.
 
-    The weights are as before afterwards.
+    The weights are unchanged afterwards.
     """
     weights, alphas, rate = search.weights, search.net.alphas, search.weight_lr
     start = [weight.detach().clone() for weight in weights]

@@ -1,9 +1,9 @@
-"""Zero-shot search: aligned stages are scored as they are, before any training (`--strategy zero-shot`).
+"""Zero-shot search: aligned stages are scored without any training (`--strategy zero-shot`).
 
 The measure of a stage is the Kullback-Leibler divergence from the next-token distribution of the base model when a
 donor replaces that stage, on unlabelled text. The loss is a worse measure: on text that the base model was not trained
-on, a least-squares projector shrinks updates, which makes predictions less confident and the loss smaller without any
-knowledge gained. Differences between paths are also small compared with those between tokens.
+on, a least-squares projector shrinks updates, which makes predictions less confident and the loss smaller although the
+model has not improved. Differences between paths are also small compared with those between tokens.
 
 The quality of a donor stage after fine-tuning is not known beforehand. Its divergence is, and it differs by an order of
 magnitude between stages. Therefore
@@ -188,7 +188,7 @@ def donor_mean(supernet: Supernet, kl_SK: Sequence[Sequence[float]]) -> float:
 
 
 def check_no_ops(space: SearchSpace) -> None:
-    """Raise ManticoreError if a space has ops, whose weights are new, so that they cannot be compared as they are."""
+    """Raise ManticoreError if a space has ops: their weights are new, so they cannot be compared without training."""
     if space.ops:
         raise ManticoreError(
             f"candidates are compared without training here, and op '{space.ops[0].name}' has no trained weights; "
@@ -202,7 +202,7 @@ def check_base_everywhere(space: SearchSpace, base: str | None, remedy: str) -> 
     Args:
         space: the search space.
         base: the base model; None if any component may be.
-        remedy: what else the user can do, for the message.
+        remedy: another way out for the user, for the message.
     """
     if lacking := space.stage_without([base] if base else space.names):
         stage, name = lacking
