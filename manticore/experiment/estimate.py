@@ -24,13 +24,13 @@ from manticore.training.trainer import Hardware
 from manticore.utils.console import info
 
 LONG = 3600.0
-"""Seconds from which on a run is announced with an estimate."""
+"""Duration in seconds above which an estimate is printed before a run."""
 
 PROBE_SEQUENCES = 4
-"""Sequences of the first measurement. It overestimates models that are faster in larger batches."""
+"""Number of sequences of the first measurement, which overestimates models that are faster in larger batches."""
 
 FORWARD_SHARE = 1 / 3
-"""Part of the time of a training step that the forward pass takes."""
+"""Share of the forward pass in the time of a training step."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ def print_estimate(console: Console, hardware: Hardware, batch_size: int, second
         console: where to print.
         hardware: the device of the run.
         batch_size: sequences in a batch.
-        seconds_at: from the number of sequences that are timed at once to the seconds of the run.
+        seconds_at: function from the number of sequences that are timed at once to the seconds of the run.
     """
     if seconds_at(min(PROBE_SEQUENCES, batch_size)) > LONG and (seconds := seconds_at(batch_size)) > LONG:
         info(

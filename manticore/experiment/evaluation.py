@@ -159,7 +159,7 @@ def heuristic_scores(task: Task) -> dict[str, Score]:
 
 
 def stage_scores(exp: Experiment, search: PhaseResult[Supernet]) -> StageScores:
-    """What the path was chosen by: the scores of paths, of a strategy that trains nothing, or else mixing weights."""
+    """The scores that the path was selected by: those of a selector or of a strategy, or else mixing weights."""
     selector, trains_paths = selector_of(exp.recipe), search.finetune_steps is not None
     scores, alphas = search.stage_scores, read_alphas(exp.run_dir.alphas, exp.space.stages)
     if search.path_scores is not None and (trains_paths or selector != LARGEST_WEIGHT):

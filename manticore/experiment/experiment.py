@@ -54,14 +54,15 @@ class PhaseResult(Generic[Net]):
         task: the task as this model's tokenizer reads it.
         flops: operations of the phase, forward and backward.
         scores: its scores by split; only those that were computed.
-        stage_scores: of a search that trains nothing, the scores that its alphas come from.
-        path_scores: of a search, the scores of paths, once they are computed.
-        compare: of a search that evaluates paths, the difference of the validation losses of two of them.
-        warnings: of a search, what makes its choice doubtful, as sentences.
-        finetune_steps: of such a search, the steps that the fine-tuning of the selected path ends at, those that it was
-            trained for in the search included.
-        kept_tokens: of such a search, the tokens that the selected path was trained on in it, which are not in `tokens`
-            but in those of the fine-tuning.
+        stage_scores: for a search that trains nothing, the scores that its alphas come from.
+        path_scores: for a search, the scores of paths, once they are computed.
+        compare: for a search that evaluates paths, a function from two paths to the difference of their validation
+            losses.
+        warnings: for a search, reasons to doubt its choice, as sentences.
+        finetune_steps: for a search that trains paths by themselves, the step at which the fine-tuning of the selected
+            path ends; its steps in the search count.
+        kept_tokens: for such a search, the tokens on which it trained the selected path. They are not in `tokens` but
+            in those of the fine-tuning.
     """
 
     net: Net

@@ -83,14 +83,14 @@ def select_path(exp: Experiment, search: PhaseResult[Supernet]) -> list[str]:
 
 
 def score_paths(exp: Experiment, search: PhaseResult[Supernet], budget: Budget) -> PathScores:
-    """The scores of paths, computed once for a search: by its strategy, if that trains paths, or by the selector."""
+    """The scores of paths, computed once for a search, by a strategy that trains paths or else by the selector."""
     if search.path_scores is None:
         search.path_scores = _scores_by_selector(exp, search, budget)
     return search.path_scores
 
 
 def selector_of(recipe: Recipe) -> str:
-    """Name of the selector of a recipe: the one that it names, or that of its strategy."""
+    """Name of the selector of a recipe; for `auto` that of its strategy."""
     name = recipe.selection.selector
     return strategies[recipe.search.strategy].selector if name == "auto" else name
 

@@ -1,8 +1,8 @@
-"""Searches that train paths by themselves: their training, and what the fine-tuning of the selected path starts from.
+"""Searches that train paths by themselves: their training, and the start of the fine-tuning of the selected path.
 
 Every path is trained as the fine-tuning trains: from the components, on the same batches in the same order, with the
-same schedule. So a path that was trained for n steps is the hybrid on it after n steps of fine-tuning, and the
-fine-tuning of the selected path goes on from there.
+same schedule. So a path that was trained for n steps equals the hybrid on it after n steps of fine-tuning, and the
+fine-tuning of the selected path continues from its checkpoint.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ class TrainedPath:
 
 @dataclass(frozen=True)
 class Comparison:
-    """The difference of the validation losses of two paths, `path` minus `rival`, after as many steps of training.
+    """The difference of the validation losses of two paths, `path` minus `rival`, after the same number of steps.
 
     Attributes:
         difference: in nats, paired over the examples; None where it is not known.
@@ -81,7 +81,7 @@ class TrainedPaths(ResultFile):
 
     Attributes:
         records: of paths.
-        comparisons: of two paths, as the search has asked for them.
+        comparisons: the comparisons of two paths that the search has made.
     """
 
     FILE: ClassVar[str] = "paths.json"
@@ -97,7 +97,7 @@ class TrainedPaths(ResultFile):
 
 
 def max_search_steps(recipe: Recipe) -> int:
-    """Steps that a search of paths may train for, in batches of the fine-tuning."""
+    """Largest number of training steps of a search of paths, in batches of the fine-tuning."""
     return recipe.search.steps * recipe.search.batch_size // recipe.finetune.batch_size
 
 
@@ -121,7 +121,7 @@ def _paths(exp: Experiment, net: Supernet, budget: Budget) -> list[PathNames]:
 
 
 def schedule(exp: Experiment, strategy: PathStrategy, net: Supernet, paths: Sequence[PathNames]) -> int:
-    """Steps that the fine-tuning of the selected path ends at, those that the search trained it for included.
+    """The step at which the fine-tuning of the selected path ends; its steps in the search count.
 
     Raises ManticoreError if a path would be trained for more steps.
     """
@@ -146,9 +146,9 @@ def search_paths(
         base: the base model.
         strategy: says which paths are trained for how long.
         streams: the batches of the fine-tuning.
-        phase: name of the fine-tuning, which goes on from the checkpoint of the selected path.
+        phase: name of the fine-tuning, which continues from the checkpoint of the selected path.
 
-    Returns the supernet with the weights of the selected path, its scores and the steps that its fine-tuning ends at.
+    Returns the supernet with the weights of the selected path, the scores, and the step at which its fine-tuning ends.
     """
     started = time.monotonic()
     net = build_aligned_supernet(exp, base, "softmax", "search")
@@ -217,9 +217,9 @@ class CheckpointedPathTrainer:
         return value
 
     def compare(self, path: PathNames, rival: PathNames) -> Difference | None:
-        """The difference of two paths, or else of the base with one and with the other at the stages where they differ.
+        """The difference of two paths, or else of the base with each of their choices where the two differ.
 
-        None if these have not been trained for as many steps.
+        None if these paths have not been trained for the same number of steps.
         """
         differ = [own != name for own, name in zip(path, rival, strict=True)]
         single = [
@@ -264,7 +264,7 @@ class CheckpointedPathTrainer:
         return TrainedPath(path, steps, loss, module.tokens, module.flops)
 
     def start_phase(self, phase: str, record: TrainedPath) -> None:
-        """Let a phase go on from the training of a path and from its logs, and copy its weights into the supernet.
+        """Make the checkpoint and the logs of a path those of a phase, and copy its weights into the supernet.
 
         Raises BadFile if its checkpoint is gone.
         """

@@ -84,7 +84,7 @@ def searched_relaxation(recipe: Recipe) -> str:
 
 
 def finish_search(supernet: Supernet) -> None:
-    """Set the progress that relaxations may depend on to its end, also where the search was finished before."""
+    """Set the progress that relaxations may depend on to 1, also if the search was finished in an earlier run."""
     supernet.progress = 1.0
 
 
@@ -134,8 +134,8 @@ def finetune(
 ) -> PhaseResult[PreTrainedModel]:
     """Train a discrete hybrid, from the weights that the recipe's `finetune.init` names.
 
-    A path that the search trained by itself goes on from its checkpoint. A random path that starts from the components
-    was not searched, so it is trained on the tokens of the search too.
+    If the search trained the path by itself, the training continues from its checkpoint. A random path that starts from
+    the components was not searched, so it is trained on the tokens of the search too.
 
     Args:
         exp: the run.
@@ -187,7 +187,7 @@ def train_controls(
 
 
 def random_path(exp: Experiment, supernet: Supernet, path: Sequence[str]) -> list[str] | None:
-    """A path drawn uniformly, but not `path`, nor the base alone, nor one without a segment; None if there is none."""
+    """A path drawn uniformly from all but `path`, the base alone and those without a segment; None if there is none."""
     excluded = {tuple(path), (SKIP,) * len(path), (supernet.base,) * len(path)}
     if all(candidate in excluded for candidate in islice(supernet.choices.paths(), len(excluded) + 1)):
         return None

@@ -17,10 +17,10 @@ from manticore.errors import BadFile, ManticoreError, UnfinishedRun, shown
 from manticore.utils.io import atomic_write, read_json, slug, write_json
 
 SHOWN_KEYS = 3
-"""Most options in the message about a run that was started with others."""
+"""Largest number of options in the message about a run that was started with other options."""
 
 MAX_NAME = 100
-"""Longest name of a folder that is made of names of components."""
+"""Largest length of the name of a folder."""
 
 
 @dataclass(frozen=True)
@@ -144,7 +144,7 @@ def open_run_dir(out: Path, resume: bool) -> tuple[RunDir, bool]:
 
 
 def check_same_options(file: Path, asked: Mapping[str, Any], resume: bool, what: str) -> None:
-    """Raises ManticoreError unless the folder of `file` is empty, or `file` in it has the same options.
+    """Raises ManticoreError unless the folder of `file` is empty, or `file` in it has the options `asked`.
 
     `what` is the kind of run, for the message.
     """
@@ -155,7 +155,7 @@ def check_same_options(file: Path, asked: Mapping[str, Any], resume: bool, what:
 def check_unchanged(out: Path, saved: Any, asked: Mapping[str, Any], what: str) -> None:
     """Raises ManticoreError unless `saved`, the options that the run in `out` was started with, are those of `asked`.
 
-    `what` is what they would be otherwise, for the message.
+    `what` names the options of the earlier run in the message, such as `another recipe`.
     """
     differences = list(_differences(saved if isinstance(saved, dict) else {}, asked))
     if differences:

@@ -1,4 +1,4 @@
-"""What makes the choice of a search doubtful, in words: it decides on noise, or the supernet has collapsed."""
+"""Warnings about the choice of a search: it was decided by noise, or the supernet has collapsed."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def search_warnings(
 
 
 def _noise(search: PhaseResult[Supernet], path: PathNames, budget: Budget, alphas: Alphas | None) -> str:
-    """That the difference between the path and the runner-up is noise; empty if it is not, or is not known."""
+    """The warning that the difference between the path and the runner-up is noise; empty if it is not, or not known."""
     assert search.path_scores is not None
     rival = runner_up(search.path_scores, search.net, budget, path)
     if rival is None:
@@ -55,7 +55,7 @@ def _noise(search: PhaseResult[Supernet], path: PathNames, budget: Budget, alpha
 
 
 def _noise_of_weights(alphas: Alphas, path: PathNames, rival: PathNames) -> str:
-    """That mixing weights of the path and of the runner-up differ by less than they varied late in the search."""
+    """The warning that mixing weights of path and runner-up differ by less than they varied late in the search."""
     late = late_records(alphas.weights)
     stage = next(stage for stage, (name, second) in enumerate(zip(path, rival, strict=True)) if name != second)
     column, rival_column = (alphas.candidates.index(names[stage]) for names in (path, rival))
@@ -72,7 +72,7 @@ def _noise_of_weights(alphas: Alphas, path: PathNames, rival: PathNames) -> str:
 
 
 def _noise_of_stage(scores: StageScores) -> str:
-    """That the value of a donor is as close as its standard error to the threshold that decides."""
+    """The warning that the score of a donor is within its standard error of the threshold."""
     if scores.threshold is None:
         return ""
     for stage, row in enumerate(scores.values):

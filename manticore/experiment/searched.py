@@ -57,14 +57,14 @@ def searched_supernet(exp: Experiment, base: str) -> Supernet:
 
 
 def check_candidates(path: Sequence[str], space: SearchSpace) -> None:
-    """Check that a path is one of the space, or a component alone. Raises as `Choices.check`."""
+    """Check that a path is one of the space, or a component alone. Raises as `Choices.check` does."""
     alone = len(set(path)) == 1 and path[0] in space.names
     choices = Choices.free(space.candidates, space.stages) if alone else space.choices
     choices.check(path)
 
 
 def trained_phase(exp: Experiment, path: Sequence[str]) -> str | None:
-    """The phase of a finished run that has trained this path by itself; None if the search only has trained it."""
+    """The phase of a finished run that trained this path by itself; None if only the search trained it."""
     selected = Architecture.load(exp.run_dir.architecture).path
     alone = f"{ALONE}{path[0]}"
     if tuple(path) == selected:
@@ -92,7 +92,7 @@ def hybrid_of(exp: Experiment, path: Sequence[str], trained: bool = True) -> Pat
     Args:
         exp: the finished run.
         path: a candidate for each stage.
-        trained: the weights of the phase that has trained this path by itself, if there is one; otherwise those of the
+        trained: use the weights of the phase that trained this path by itself, if there is one; otherwise those of the
             search.
     """
     phase = trained_phase(exp, path) if trained else None

@@ -24,7 +24,7 @@ class HybridConfig(PretrainedConfig):
         topology: how branches are connected, a name in `wiring.TOPOLOGIES`: `residual` (a donor stage adds its
             translated update to the stream) or `hub` (arXiv 2406.00894: features are cut or zero-padded to fit).
         projector: `kind` of the projectors at donor stages, a name in `projectors.PROJECTORS`, with its options;
-            `bypass` is true where a linear map of the stream is added beside the donor's segment.
+            `bypass` is true where a linear map of the stream is added in parallel to the donor's segment.
         hidden_size: width of the residual stream.
         vocab_size: number of token ids.
         head: head type, a name in `heads.HEADS`; None for next-token prediction.

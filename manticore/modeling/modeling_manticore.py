@@ -119,7 +119,7 @@ class HybridModel(HybridPreTrainedModel):
 
     @property
     def causal(self) -> bool:
-        """Whether no output depends on later tokens, as in every hybrid without ops that say otherwise."""
+        """Whether no output depends on later tokens; False with an op that is declared as not causal."""
         return all(branch.causal for branch in self.stages if isinstance(branch, OpBranch))
 
     def new_cache(self) -> HybridCache:

@@ -36,7 +36,7 @@ from .masking import needed_mask
 from .registered import find_registered
 from .segments import Context
 
-__all__ = [  # beside what this file defines, the names that the source of a user's own op may use
+__all__ = [  # besides the definitions of this file, the names that the source of a user's own op may use
     "OPS",
     "F",
     "OpBranch",
@@ -101,14 +101,14 @@ class OpCache(CacheLayerMixin):
         return self.tensors["inputs"]
 
     def lazy_initialization(self, key_states: Tensor, value_states: Tensor) -> None:
-        """Nothing: the tensors are made from the first input."""
+        """Does nothing: the tensors are created from the first input."""
 
     def update(self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
         """Raises NotImplementedError: there are no keys and values."""
         raise NotImplementedError("the cache of an op has no keys and values")
 
     def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
-        """Length and offset of what is seen, of which only the hybrid's own cache is asked."""
+        """Number of past and new inputs, and the offset 0. Masks of a hybrid come from its own cache instead."""
         return self.get_seq_length() + query_length, 0
 
     def get_seq_length(self) -> int:
@@ -120,7 +120,7 @@ class OpCache(CacheLayerMixin):
         return -1
 
     def reset(self) -> None:
-        """Forget everything."""
+        """Remove all tensors."""
         self.tensors = {}
 
     def crop(self, tokens_to_remove: int) -> None:
@@ -161,7 +161,7 @@ class OpBranch(nn.Module):
         self.gradient_checkpointing = False
 
     def mixing_flops(self, length: int) -> float:
-        """Operations per token that no Linear or Conv1d of the op does, as its own method of this name counts them."""
+        """Operations per token without those of Linear and Conv1d modules, by the op's own method of this name."""
         count = getattr(self.op, "mixing_flops", None)
         return 0.0 if count is None else float(count(length))
 

@@ -121,7 +121,7 @@ def build_projector(options: dict[str, Any], d_in: int, d_out: int) -> nn.Module
 
 
 class Bypass(nn.Linear):
-    """`R h`, which a donor branch adds to the stream beside its segment. At the start R is 0."""
+    """`R h`, which a donor branch adds to the stream in parallel to its segment. At the start R is 0."""
 
     def __init__(self, width: int) -> None:
         super().__init__(width, width, bias=False)

@@ -19,7 +19,7 @@ from .projectors import build_bypass, build_projector, fit_width
 from .registered import find_registered
 from .segments import Context, Segment
 
-__all__ = [  # beside what this file defines, the names that the source of a user's own topology may use
+__all__ = [  # besides the definitions of this file, the names that the source of a user's own topology may use
     "TOPOLOGIES",
     "Any",
     "BaseBranch",

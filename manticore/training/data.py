@@ -31,18 +31,17 @@ class SearchData(lightning.LightningDataModule):
     A search gets a batch of each stream of its strategy, from disjoint splits: weights and alphas never see the same
     example. Other modules get `train` and `train_arch` together. Validation batches are of `val`, test batches of
     `test`. Batches depend on the seed and the step alone, and the position is part of Lightning's checkpoints: a
-    training that is resumed with `ckpt_path` sees what it would have seen.
+    training that is resumed with `ckpt_path` sees the same batches as one that was never interrupted.
 
     Args:
         task: a `Task`, the name of one, a mapping of its options (name, preset, data_dir, train, val, test, ...), or
             data: what `mc.task` returns or takes.
         batch_size: sequences in a training batch. Default: the module's, which is `search.batch_size` or 64.
         seed: seed of the order of the batches.
-        tokenizer: what reads the text of a language task. Default: that of the supernet's base model.
+        tokenizer: tokenizer of the text of a language task. Default: that of the supernet's base model.
         eval_batch_size: sequences in a validation or test batch.
 
-    Raises ManticoreError if the task cannot be loaded, or if it is another than the network that is trained has a head
-    for.
+    Raises ManticoreError if the task cannot be loaded, or if the network that is trained has no head for it.
     """
 
     def __init__(
@@ -136,7 +135,7 @@ def check_head(net: Any, task: Task) -> None:
 
 
 def _described(head: HeadSpec) -> str:
-    """What a model with a head reads and predicts, in a message."""
+    """The inputs and outputs of a model with a head, for a message."""
     if head.kind == "lm":
         return "is a language model"
     return f"reads {head.vocab_size} token ids and predicts {head.labels} labels with the head '{head.kind}'"

@@ -1,4 +1,4 @@
-"""Data loaders of a user's own, one for each stream of a search: whether two of them read the same examples."""
+"""Checks that a user's data loaders, one for each stream of a search, do not read the same examples."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from manticore.errors import ManticoreError
 
 
 def check_disjoint_loaders(loaders: Any) -> None:
-    """Check that loaders, a mapping by stream, share no example that can be seen without reading them.
+    """Check that the loaders of a search share no example, as far as this is known without reading them.
 
     Two loaders of one dataset share examples unless samplers or `Subset`s name different indices. Datasets that are
     different objects, samplers that do not list their indices, and loaders of other classes are not compared.

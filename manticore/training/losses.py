@@ -1,4 +1,4 @@
-"""The loss of a training step: cross-entropy of the labels, or a function of the user's own, and what they need."""
+"""The loss of a training step: cross-entropy of the labels, or a user's function; with checks of their inputs."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ LossFunction = Callable[[Callable[..., Any], Any], Tensor]
 """A user's own loss: from the model, to be called, and a batch to a scalar."""
 
 FIELDS = ("input_ids", "attention_mask", "labels")
-"""What a batch has, unless the user has a loss of their own."""
+"""Fields of a batch; a batch for a user's loss may have others."""
 
 
 def check_loss_function(loss: Any) -> None:

@@ -1,7 +1,7 @@
 """The LightningModule that trains the weights of a model; the search derives from it (`search_module`).
 
-It optimizes by hand: a search takes steps of two optimizers, each with gradients of its own. What that means for the
-flags of a Trainer is in `trainer_flags`.
+It uses manual optimization, because a search takes steps of two optimizers, each with its own gradients.
+`trainer_flags` lists the consequences for the flags of a Trainer.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class LoopOptions:
     Attributes:
         micro_batch_size: sequences that go through the net at once; 0 means the whole batch.
         gradient_checkpointing: keep only the inputs of segments and compute the rest again for the gradients.
-        log_every: steps between two records of the loggers; 0: as the Trainer's `log_every_n_steps` says.
+        log_every: steps between two records of the loggers; 0: the Trainer's `log_every_n_steps`.
         length: mean tokens of a sequence, at which operations are counted.
         seen_tokens: tokens that were read before the first step.
     """
@@ -83,7 +83,7 @@ class TrainModule(lightning.LightningModule):
 
     Attributes:
         phase: name of this training: `search`, `fine-tune`, `alone gpt-neo`, ...
-        until: the step to stop at, where the schedule is not to be trained to its end; None: the last one.
+        until: the step to stop at, if the training ends before its schedule; None: the last step of the schedule.
         step_count: optimizer steps so far; a Trainer's `global_step` is the same.
         tokens: number of tokens so far, those before the first step included.
         flops: operations so far, forward and backward.
@@ -96,10 +96,10 @@ class TrainModule(lightning.LightningModule):
     """The streams of batches that a step reads, each with the splits of a task that it draws from."""
 
     batch_size: int = 64
-    """Sequences in a batch of `SearchData`, unless that says otherwise."""
+    """Default number of sequences in a batch of `SearchData`."""
 
     default_phase: ClassVar[str] = "train"
-    """What a training is called that gets no `phase`."""
+    """Default name of the phase."""
 
     def __init__(
         self,
@@ -135,14 +135,14 @@ class TrainModule(lightning.LightningModule):
                 part.gradient_checkpointing = self.loop.gradient_checkpointing
 
     def configure_callbacks(self) -> list[lightning.Callback]:
-        """No callbacks; but the first hook of a Trainer, where flags that manual optimization cannot do are refused."""
+        """Check the flags of the Trainer: this is the first hook that Lightning calls. Returns no callbacks."""
         check_trainer(self.trainer)
         return []
 
     def settle_steps(self) -> None:
         """Take the number of steps from the Trainer if it was not given.
 
-        Raises ManticoreError if the Trainer does not say either, or says more than was given.
+        Raises ManticoreError if the Trainer has no number of steps either, or a larger one.
         """
         if self.given_steps is not None:
             if self.trainer.max_steps > self.given_steps:
@@ -316,7 +316,7 @@ class TrainModule(lightning.LightningModule):
         self.log(name, self.loss(batch), batch_size=scored, prog_bar=True)
 
     def setup(self, stage: str) -> None:
-        """Start at step 0, also where the module was trained before; a checkpoint is loaded after this."""
+        """Start at step 0, also if the module was trained before; a checkpoint is loaded after this hook."""
         if stage == "fit":
             self.step_count, self.tokens, self.flops = 0, self.loop.seen_tokens, 0.0
             self._rng = None
@@ -353,7 +353,7 @@ class TrainModule(lightning.LightningModule):
 
 
 class FinetuneModule(TrainModule):
-    """Trains a discrete hybrid, or any model that returns logits or gets a `loss` of its own.
+    """Trains a discrete hybrid, or any other model: one that returns logits, or one with `loss=`.
 
         trainer.fit(mc.FinetuneModule(hybrid, weights={"lr": 1e-3}, steps=400), mc.SearchData(task))
 

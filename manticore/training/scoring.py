@@ -37,9 +37,9 @@ class Score:
         count: number of examples.
         macro_batch: accuracy as MAD computes it (see `macro_batch`); None where a sequence has one label, and for text.
         bits_per_byte: for text, cross-entropy in bits per byte, the ends of documents included; else None.
-        std_error: standard error of `value`; None: that of `count` independent answers.
+        std_error: standard error of `value`; None: the binomial one of `count` independent answers.
         documents: for text, bits and bytes of each document or group of documents, in their order.
-        computed: a metric with a `compute` function, and its value.
+        computed: the metric with a `compute` function, if there is one, and its value.
         units: of each independent unit, a document or else an example, its share of the value: bits and bytes, or right
             answers and answers; (N, 2). None where the metric has a `compute` function.
         losses: of each independent unit its cross-entropy in nats and the number of its scored labels; (N, 2).
@@ -195,8 +195,8 @@ def paired_lead(score: Score, rival: Score) -> Interval | None:
     """How far `score` is ahead of `rival` by their metric, with its 95 % interval over the units of both.
 
     The difference of two models on one example varies less than the score of either, so that its interval is narrower
-    than their margins. Positive where `score` is better. None without scores by unit, and for units of unlike sizes,
-    as tokenizers that do not know the same characters have.
+    than their margins. Positive where `score` is better. None without scores by unit, and for units of different sizes,
+    as with tokenizers that do not know the same characters.
     """
     units, rival_units = score.units, rival.units
     if units is None or rival_units is None or score.metric != rival.metric:

@@ -1,4 +1,4 @@
-"""The LightningModule of a search: a network that is searched as a strategy says, by hand or by any Trainer."""
+"""The LightningModule of a search: one training step is one step of a strategy."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ PATHS = "paths"
 
 
 class SearchModule(TrainModule):
-    """Trains the weights and the alphas of a network as a strategy says.
+    """Trains the weights and the alphas of a network by a strategy.
 
         trainer = lightning.Trainer(max_steps=400, callbacks=[...], logger=...)
         trainer.fit(module := mc.SearchModule(supernet, "darts"), mc.SearchData(task))
@@ -103,7 +103,7 @@ class SearchModule(TrainModule):
             )
 
     def _apply_options(self) -> None:
-        """Relaxation and temperature of the network, where strategy or options ask for others than it has."""
+        """Set the relaxation and the temperature of the network, if the strategy or the options name others."""
         relaxation = self.strategy.relaxation or self.options.relaxation
         if relaxation != SearchOptions.relaxation:
             self.net.relax = relaxations[relaxation]
@@ -154,7 +154,7 @@ class SearchModule(TrainModule):
         return self._weight_step({**batch, PATHS: paths_BS})
 
     def loss(self, batch: Batch, **options: object) -> Tensor:
-        """See `TrainModule.loss`; a batch with a path for each example goes through these."""
+        """See `TrainModule.loss`; if the batch has a path for each example, each runs its own path."""
         return super().loss(batch, **({PATHS: batch[PATHS]} if _has_paths(batch) else options))
 
     def _count(self, batch: Batch, passes: int, paths: Sequence[Sequence[str] | None] = (None,)) -> None:
@@ -318,21 +318,21 @@ def _has_paths(batch: Any) -> bool:
 
 
 def default_warmup(steps: int) -> int:
-    """Warm-up steps of a search of so many steps: those of `SearchOptions`, but at most a quarter."""
+    """Warm-up steps of a search of `steps` steps: those of `SearchOptions`, but at most a quarter of the search."""
     return min(SearchOptions.warmup_steps, steps // 4)
 
 
 def _strategy(strategy: str | Strategy | type[Strategy], options: Mapping[str, Any]) -> Strategy:
-    """The strategy of a name, with options, or of a class."""
+    """The strategy of a name, with options, or an object of a strategy class."""
     if isinstance(strategy, str):
         return build_strategy(strategy, options)
     return strategy() if isinstance(strategy, type) else strategy
 
 
 def _search_options(options: SearchOptions | None, settings: Mapping[str, Any]) -> SearchOptions:
-    """The options with the settings over them, where the warm-up is a quarter of a short search, unless it is given.
+    """The options with `settings` over them. By default the warm-up is at most a quarter of the search.
 
-    While the steps are not known, there are more than the warm-up has; see `settle_steps`.
+    As long as the number of steps is not known, it is set above that of the warm-up; see `settle_steps`.
     """
     if options is None and isinstance(settings.get("steps"), int):
         settings = {"warmup_steps": default_warmup(settings["steps"]), **settings}

@@ -24,7 +24,7 @@ from manticore.training.user_trainer import UserTrainer
 from manticore.utils.io import slug
 
 LOG_EVERY = 10
-"""Steps between two records of the loggers where a module does not say."""
+"""Default number of steps between two records of the loggers."""
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
-"""Flags of a Lightning Trainer: those that a step by hand cannot have, and those that a recipe owns.
+"""Flags of a Lightning Trainer that manual optimization does not support, and flags that a recipe sets.
 
-Steps are optimized by hand, because a search takes steps of two optimizers, each with gradients of its own. A flag that
-this rules out is an error that names the option which does the same.
+A search takes steps of two optimizers, each with its own gradients, so its optimization is manual. A flag that this
+rules out is an error that names the option with the same effect.
 """
 
 from __future__ import annotations
@@ -51,8 +51,8 @@ INSTEAD = {
 def check_flags(flags: Mapping[str, Any]) -> None:
     """Check flags that a user passes to the Trainer of every phase.
 
-    Raises UnknownName for a flag that no Trainer has, and ManticoreError for one that is not the user's to set; the
-    message names the option to use.
+    Raises UnknownName for a flag that no Trainer has, and ManticoreError for one that a recipe sets; the message names
+    the option to use.
     """
     known = set(signature(lightning.Trainer).parameters)
     for flag in flags:
@@ -68,9 +68,9 @@ def check_flags(flags: Mapping[str, Any]) -> None:
 
 
 def check_trainer(trainer: lightning.Trainer) -> None:
-    """Check the flags of a Trainer before it fits one of our modules.
+    """Check the flags of a Trainer before it fits a module of this package.
 
-    Raises ManticoreError for a flag that does not work with steps by hand; the message names the option to use.
+    Raises ManticoreError for a flag that manual optimization does not support; the message names the option to use.
     """
     if trainer.state.fn != TrainerFn.FITTING:
         return

@@ -26,7 +26,7 @@ class UserTrainer:
         callbacks: callbacks of all phases, or a function from the name of a phase to its callbacks. A callback reads
             the name as `module.phase`.
         logger: a logger or several, which get the metrics of all phases under names such as `search/loss`, or a
-            function from the name of a phase to its loggers, which get them as they are.
+            function from the name of a phase to its loggers, which get the metrics under their plain names.
         flags: flags of the Trainer.
 
     Raises UnknownName for a flag that no Trainer has, and ManticoreError for callbacks and loggers of another type and
@@ -56,7 +56,7 @@ class UserTrainer:
         return [PhaseLogger(logger, phase) for logger in _listed(self.logger)]
 
     def flags_of(self, callbacks: Callbacks) -> dict[str, Any]:
-        """The flags of a Trainer with these callbacks. What Lightning shows and saves by itself is off by default."""
+        """The flags of a Trainer with these callbacks. Lightning's default callbacks are off unless a flag is set."""
         default = {
             "enable_checkpointing": any(isinstance(callback, Checkpoint) for callback in callbacks),
             "enable_progress_bar": any(isinstance(callback, ProgressBar) for callback in callbacks),
@@ -68,7 +68,7 @@ class UserTrainer:
 class PhaseLogger(Logger):
     """A user's logger in one phase of a run: the names of metrics start with that of the phase, as in `search/loss`.
 
-    All else, such as `experiment`, is the logger's own.
+    All other attributes, such as `experiment`, are those of the logger.
     """
 
     def __init__(self, logger: Logger, phase: str) -> None:
