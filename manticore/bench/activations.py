@@ -1,8 +1,8 @@
-"""Peak memory of what a step keeps for its gradients.
+"""Peak memory of the tensors that a step keeps for its gradients.
 
 On a CPU it is the size of the tensors that autograd has saved and not yet released, each storage counted once and the
-parameters left out (`torch.autograd.graph.saved_tensors_hooks`): the same in every run, whatever the allocator does. On
-CUDA it is the growth of the allocator's peak, which has gradients and temporaries in it.
+parameters left out (`torch.autograd.graph.saved_tensors_hooks`): this is the same in every run and independent of the
+allocator. On CUDA it is the growth of the allocator's peak, which includes gradients and temporaries.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def _allocator_peak(run: Thunk) -> int:
 
 
 class _Ledger:
-    """The bytes of all storages that are saved now, and the most there have been."""
+    """The bytes of all storages that are currently saved, and their maximum so far."""
 
     def __init__(self) -> None:
         self.saved: Counter[int] = Counter()

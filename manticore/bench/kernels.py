@@ -1,4 +1,4 @@
-"""The cases of `manticore bench kernels`: our kernels against the implementations of transformers and mambapy."""
+"""The cases of `manticore bench kernels`: kernels of this package against those of transformers and mambapy."""
 
 from __future__ import annotations
 
@@ -12,24 +12,24 @@ from torch import Tensor, nn
 from manticore import kernels
 from manticore.bench.timing import Thunk
 
-OURS = "manticore"
-"""Name of our own side of every case."""
+THIS_PACKAGE = "manticore"
+"""Name of the implementation of this package in every case."""
 
 Size = Mapping[str, int]
 
 Setup = Callable[[Size], Thunk]
-"""Prepares one side of a case at a size; the returned thunk runs it forward and backward."""
+"""Prepares one implementation of a case at a size; the returned thunk runs it forward and backward."""
 
 _HEADS = 8
 
 
 @dataclass(frozen=True)
 class Target:
-    """What our side is expected to reach against another one.
+    """Expected results of this package compared with another implementation.
 
     Attributes:
-        speedup: at least this many times faster.
-        memory: at most this share of the other side's peak memory.
+        speedup: smallest expected quotient of the other implementation's time and this package's; None: no target.
+        memory: largest expected share of the other implementation's peak memory; None: no target.
     """
 
     speedup: float | None = None
@@ -38,16 +38,16 @@ class Target:
 
 @dataclass(frozen=True)
 class Case:
-    """One comparison.
+    """A comparison of implementations of an operation or a model.
 
     Attributes:
-        name: for the table and the command line.
-        about: one line.
-        sides: set-ups by name; the first is ours.
-        full: size of the figures that are reported.
-        quick: size that shows that the case runs.
-        targets: by side.
-        needs: the package a side cannot run without, by side.
+        name: name in the table and on the command line.
+        about: description in one line.
+        sides: set-up functions of the implementations by name; the first is that of this package.
+        full: size at which published figures are measured.
+        quick: tiny size, for a check that the case runs.
+        targets: targets by the name of the other implementation.
+        needs: required package by the name of the implementation.
     """
 
     name: str
@@ -226,7 +226,7 @@ CASES = (
     Case(
         "scan",
         "selective scan, forward and backward, against mambapy's parallel scan",
-        {OURS: setup_scan, "mambapy": _setup_mambapy_scan},
+        {THIS_PACKAGE: setup_scan, "mambapy": _setup_mambapy_scan},
         full={**SCAN, "length": 2048},
         quick=_SMALL,
         targets={"mambapy": Target(speedup=7, memory=1 / 3)},
@@ -235,7 +235,7 @@ CASES = (
     Case(
         "scan-default",
         "selective scan, forward and backward, against transformers' default loop",
-        {OURS: setup_scan, "transformers": _setup_transformers_scan},
+        {THIS_PACKAGE: setup_scan, "transformers": _setup_transformers_scan},
         full={**SCAN, "length": 512},
         quick=_SMALL,
         targets={"transformers": Target(speedup=150)},
@@ -243,7 +243,7 @@ CASES = (
     Case(
         "mamba-step",
         "a whole Mamba, forward and backward, against the same with mambapy",
-        {OURS: _setup_mamba, "mambapy": _setup_mambapy_mamba},
+        {THIS_PACKAGE: _setup_mamba, "mambapy": _setup_mambapy_mamba},
         full={"batch": 2, "width": 256, "length": 2000, "state": 16, "layers": 12},
         quick={**_SMALL, "layers": 2},
         targets={"mambapy": Target(speedup=8)},
@@ -252,7 +252,7 @@ CASES = (
     Case(
         "gpt-neo-step",
         "a whole GPT-Neo, forward and backward, against transformers' eager attention",
-        {OURS: _setup_gpt_neo, "transformers": _setup_transformers_gpt_neo},
+        {THIS_PACKAGE: _setup_gpt_neo, "transformers": _setup_transformers_gpt_neo},
         full={"batch": 2, "width": 512, "length": 2000, "layers": 6},
         quick={"batch": 1, "width": 32, "length": 64, "layers": 2},
         targets={"transformers": Target(speedup=1.6)},
@@ -260,14 +260,14 @@ CASES = (
     Case(
         "ssd",
         "Mamba-2's scan, forward and backward, against transformers' own",
-        {OURS: _setup_ssd, "transformers": _setup_transformers_ssd},
+        {THIS_PACKAGE: _setup_ssd, "transformers": _setup_transformers_ssd},
         full={"batch": 2, "length": 2048, "heads": 16, "head": 64, "state": 64},
         quick={"batch": 1, "length": 64, "heads": 2, "head": 8, "state": 4},
     ),
     Case(
         "conv",
         "causal convolution with SiLU, forward and backward, against transformers' own",
-        {OURS: _setup_conv, "transformers": _setup_transformers_conv},
+        {THIS_PACKAGE: _setup_conv, "transformers": _setup_transformers_conv},
         full={"batch": 2, "width": 512, "length": 2000},
         quick=_SMALL,
     ),

@@ -1,7 +1,7 @@
 """Runs `manticore bench`: times the cases of kernels or a search step, prints tables, returns plain data.
 
-`python -m manticore.bench.run CASE SIDE full|quick THREADS` prints the peak memory of one side in bytes; each side is
-measured in such a process of its own.
+`python -m manticore.bench.run CASE SIDE full|quick THREADS` prints the peak memory of one implementation ("side") in
+bytes; each is measured in such a process of its own.
 """
 
 from __future__ import annotations
@@ -26,18 +26,20 @@ from manticore.utils.console import info
 
 @dataclass(frozen=True)
 class SideTiming:
-    """One side of a case. Of our own side the comparison is None; of a side that is not installed everything is.
+    """The measurements of one implementation of a case.
+
+    The comparison is None for this package; all measurements are None for an implementation that is not installed.
 
     Attributes:
-        case, side: their names.
-        size: of the case.
-        missing: the command that installs the side, if it is not installed.
+        case, side: name of the case, name of the implementation.
+        size: size of the case.
+        missing: the command that installs the implementation, if it is not installed.
         seconds, repeats: median time and number of runs.
-        peak_bytes: peak memory; None where the system does not tell.
-        speedup: how many times faster reference is.
-        memory_share: our peak memory as a share of this side's.
-        target: what was expected.
-        target_met: whether it is; None without a target.
+        peak_bytes: peak memory; None where the system does not report it.
+        speedup: time of this implementation divided by that of this package.
+        memory_share: peak memory of this package divided by that of this implementation.
+        target: the expected values.
+        target_met: whether they are reached; None without a target.
     """
 
     case: str
@@ -60,8 +62,8 @@ def bench_kernels(
 
     Args:
         cases: the cases.
-        repeats: timed runs of each side.
-        budget: seconds after which a side is not run again.
+        repeats: timed runs of each implementation.
+        budget: seconds after which an implementation is not run again.
         quick: whether to use tiny sizes.
         console: where tables are printed.
         scaling: whether to time the growth of the scan, its distance from a bound and the first call, too.
@@ -113,7 +115,7 @@ def bench_search(
 
 
 def backend_choices(device: str) -> list[dict[str, str]]:
-    """For each operation every backend that has it, and why it is chosen or not for fp32 tensors on `device`."""
+    """The backends of each operation, with the reason why each is selected for fp32 tensors on `device`, or not."""
     tensors = {"x": torch.zeros(1, device=device)}
     return [
         {"operation": operation, "backend": backend, "reason": reason}
@@ -124,7 +126,7 @@ def backend_choices(device: str) -> list[dict[str, str]]:
 
 
 def run_case(case: Case, repeats: int, budget: float, quick: bool) -> list[SideTiming]:
-    """Time all sides of a case in turns, and measure the peak memory of each in its own process."""
+    """Time all implementations of a case in turns, and measure the peak memory of each in its own process."""
     missing = {side: package for side, package in case.needs.items() if not importable(package)}
     size = case.size(quick)
     timings = race({side: setup(size) for side, setup in case.sides.items() if side not in missing}, repeats, budget)
@@ -145,9 +147,9 @@ def run_case(case: Case, repeats: int, budget: float, quick: bool) -> list[SideT
     return rows
 
 
-def compare(speedup: float, our_peak: int | None, their_peak: int | None, target: Target | None) -> dict[str, Any]:
-    """The fields of `SideTiming` that compare a side with reference."""
-    share = our_peak / their_peak if our_peak and their_peak else None
+def compare(speedup: float, own_peak: int | None, peak: int | None, target: Target | None) -> dict[str, Any]:
+    """The fields of `SideTiming` that compare this package with another implementation."""
+    share = own_peak / peak if own_peak and peak else None
     target = target or Target()
     checks = [speedup >= target.speedup] if target.speedup else []
     checks += [share <= target.memory] if target.memory and share is not None else []
@@ -160,7 +162,7 @@ def compare(speedup: float, our_peak: int | None, their_peak: int | None, target
 
 
 def peak_in_subprocess(case: str, side: str, quick: bool) -> int | None:
-    """Peak memory of a side in bytes, measured in a fresh process; None if that process fails."""
+    """Peak memory of an implementation in bytes, measured in a fresh process; None if that process fails."""
     args = (case, side, "quick" if quick else "full", str(torch.get_num_threads()))
     command = [sys.executable, "-m", "manticore.bench.run", *args]
     process = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -169,7 +171,7 @@ def peak_in_subprocess(case: str, side: str, quick: bool) -> int | None:
 
 
 def main(name: str, side: str, size: str, threads: str) -> None:
-    """Print the peak memory of one side, without what is loaded and compiled once."""
+    """Print the peak memory of one implementation, without code that is loaded and compiled once."""
     transformers.utils.logging.set_verbosity_error()
     torch.set_num_threads(int(threads))
     case = next(case for case in CASES if case.name == name)

@@ -46,12 +46,12 @@ class BoundTiming:
 
     @property
     def ratio(self) -> float:
-        """How many times the lower bound the scan takes."""
+        """Time of the scan, divided by the lower bound."""
         return self.scan_seconds / self.exponentials_seconds
 
 
 def growth(repeats: int, quick: bool) -> list[LengthTiming]:
-    """Time scans of growing length, forward and backward; a ratio of 1 throughout is linear growth."""
+    """Time scans of growing length, forward and backward; if the growth is linear, all ratios are 1."""
     lengths = (64, 128) if quick else LENGTHS
     thunks = {str(length): setup_scan({**SCAN, "batch": 1, "width": 256, "length": length}) for length in lengths}
     timings = race(thunks, repeats, budget=60)
@@ -63,7 +63,7 @@ def growth(repeats: int, quick: bool) -> list[LengthTiming]:
 
 
 def distance_from_bound(repeats: int, quick: bool) -> BoundTiming:
-    """Time the scan and its exponentials, which no scan can do without."""
+    """Time the scan, and its exponentials alone, which every scan has to compute."""
     size = {**SCAN, "length": 64 if quick else 2048}
     timings = race({"scan": setup_scan(size), "exponentials": _setup_exponentials(size)}, repeats, budget=60)
     return BoundTiming(timings["scan"].seconds, timings["exponentials"].seconds)

@@ -1,8 +1,8 @@
-"""`manticore bench search`: a step of a search against the steps of its components alone, and what it keeps in memory.
+"""`manticore bench search`: time of a search step relative to steps of its components alone, and its peak memory.
 
-A step is forward, backward, gradient clipping and Adam, on the same batch with the same kernels. The dense mixture, the
-alphas and the step of every registered strategy, which may have several such updates, are compared with the sum of the
-components' own steps; a sampled path is compared with the slower one.
+A step is forward, backward, gradient clipping and Adam, on the same batch with the same kernels. Steps of the dense
+mixture, of the alphas and of every registered strategy, which may have several such updates, are compared with the sum
+of the components' own steps; a step of a sampled path is compared with the slower component.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ SECOND_ORDER_LIMIT, SAMPLED_MEMORY_LIMIT = 3.2, 0.6
 """Largest ratio of a step of second order to one of first order, and of a path's memory to the dense mixture's."""
 
 MEMORY_STEPS = 3
-"""Steps of each kind whose memory is measured; the largest counts, because a sampled path differs from step to step."""
+"""Number of steps whose memory is measured; the maximum is reported, because sampled paths differ between steps."""
 
 FIRST_ORDER, SECOND_ORDER, DENSE = "darts", "darts-second-order", "dense mixture"
 
@@ -50,7 +50,7 @@ _STAGES = 4
 
 
 def components(width: int, layers: int, length: int) -> list[Component]:
-    """A GPT-Neo and a Mamba with twice as many layers, as the paper has them for ListOps."""
+    """A GPT-Neo and a Mamba with twice as many layers, as in the paper's experiment on ListOps."""
     attention = BlockSize(width=width, layers=layers, heads=8, intermediate_size=4 * width, window_size=256)
     scratch = Scratch(attention, BlockSize(width=width, layers=2 * layers, state_size=16), VOCAB, length)
     return [load(ComponentSpec(name, name, init="scratch"), scratch) for name in NAMES]
@@ -77,11 +77,11 @@ class StepTiming:
         step: name of a component, `dense mixture`, `path A,B,...`, `alphas`, or the name of a strategy.
         kind: `component`, `supernet` or `strategy`.
         seconds, repeats: time of the fastest run, and number of runs; None and 0 if the strategy cannot search here.
-        relative_to, ratio: what the time is compared with, and the quotient; None for a component.
+        relative_to, ratio: name of the time that it is divided by, and the quotient; None for a component.
         limit, limit_met: largest acceptable ratio, if there is one, and whether the ratio is within it.
         activation_bytes: `peak_activations` of the step, the largest of `MEMORY_STEPS`.
         memory_share: activation_bytes as a share of the dense mixture's.
-        note: why a strategy cannot search the supernet.
+        note: the reason why a strategy cannot search the supernet.
     """
 
     step: str
@@ -99,7 +99,7 @@ class StepTiming:
 
 @dataclass(frozen=True)
 class StepTarget:
-    """A value of the steps with its largest acceptable one."""
+    """A measured value, with the largest acceptable value."""
 
     what: str
     value: float
@@ -113,7 +113,7 @@ class StepTarget:
 
 @dataclass(frozen=True)
 class SearchCost:
-    """The steps of a search and the targets that they have."""
+    """The timings of all steps, and their targets."""
 
     rows: tuple[StepTiming, ...]
     targets: tuple[StepTarget, ...]
@@ -123,7 +123,7 @@ def optimizer_step(net: nn.Module, loss: Callable[[], Tensor], alphas: bool = Fa
     """One optimizer step of a search: of all weights, or of the alphas alone.
 
     Args:
-        net: the model; its alphas, if it has some, are the parameter `alpha`.
+        net: the model; its alphas, if it has any, are the parameter `alpha`.
         loss: computes the loss of a batch.
         alphas: whether to train the alphas instead of the weights.
     """
@@ -144,7 +144,7 @@ def optimizer_step(net: nn.Module, loss: Callable[[], Tensor], alphas: bool = Fa
 
 
 def time_search_step(width: int, layers: int, batch: int, length: int, repeats: int, device: str = "cpu") -> SearchCost:
-    """Time each kind of step and each strategy in turns, and measure what it keeps in memory.
+    """Time each kind of step and each strategy in turns, and measure its peak memory.
 
     Args:
         width: features of both components.
@@ -186,7 +186,7 @@ def time_search_step(width: int, layers: int, batch: int, length: int, repeats: 
 def step_timing(
     name: str, timings: Mapping[str, Timing], peaks: Mapping[str, int], is_strategy: bool = False
 ) -> StepTiming:
-    """The row of a step, compared with what it has in common with the components."""
+    """The row of a step, with its time relative to the component or components that it runs."""
     timing = timings[name]
     slower = max(NAMES, key=lambda component: timings[component].fastest)
     kind: Literal["component", "supernet", "strategy"] = "supernet"

@@ -1,4 +1,4 @@
-"""A step of every registered strategy, on a supernet of the benchmark and without a Trainer.
+"""A step of every registered strategy, on the supernet of the benchmark and without a Trainer.
 
 A strategy that trains paths by themselves takes a training step of one path; one that trains nothing scores one batch.
 """
@@ -23,11 +23,11 @@ from manticore.training.options import SearchOptions, WeightOptions
 from manticore.training.search_module import SearchModule
 
 STEPS = 1000
-"""Steps of the search, in whose middle a step is timed."""
+"""Number of steps of the search; a step in its middle is timed."""
 
 
-class ByHand:
-    """A module that is stepped without a Trainer: it creates its optimizers itself."""
+class ManualLoop:
+    """A module that trains without a Trainer: it creates its optimizers itself."""
 
     def optimizers(self: Any, *_: Any, **__: Any) -> Any:
         """The optimizers, created by the first call."""
@@ -45,18 +45,18 @@ class ByHand:
         loss.backward(*args, **options)
 
 
-class SearchByHand(ByHand, SearchModule):
+class ManualSearch(ManualLoop, SearchModule):
     """A search without a Trainer."""
 
 
-class TrainByHand(ByHand, TrainModule):
+class ManualTraining(ManualLoop, TrainModule):
     """A training without a Trainer."""
 
 
 def strategy_steps(
     supernet: Supernet, language_model: Supernet, path: Sequence[str], batch: Batch
 ) -> tuple[dict[str, Thunk], dict[str, str]]:
-    """A step for each registered strategy, by name; and for each that cannot search the supernet the reason.
+    """A step for each registered strategy, by name, or the reason why a strategy cannot search the supernet.
 
     Args:
         supernet: of a classification task; all steps change it.
@@ -87,7 +87,7 @@ def strategy_steps(
 def _search_step(net: Supernet, strategy: Strategy, batch: Batch) -> Thunk:
     """One call of `Strategy.step`: all its updates of alphas and of weights."""
     before = net.relax
-    module: Any = SearchByHand(net, strategy, SearchOptions(steps=STEPS))
+    module: Any = ManualSearch(net, strategy, SearchOptions(steps=STEPS))
     relaxation, net.relax = net.relax, before
     module.step_count = STEPS // 2
     batches = dict.fromkeys(strategy.streams, batch)
@@ -102,7 +102,7 @@ def _search_step(net: Supernet, strategy: Strategy, batch: Batch) -> Thunk:
 
 def _path_step(net: Supernet, path: Sequence[str], batch: Batch) -> Thunk:
     model = discretize(net, list(path)).to(batch["input_ids"].device).train()
-    module: Any = TrainByHand(model, WeightOptions(), STEPS)
+    module: Any = ManualTraining(model, WeightOptions(), STEPS)
     return lambda: module.weight_step(batch)
 
 

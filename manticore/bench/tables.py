@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def case_table(rows: Sequence[SideTiming]) -> Table:
-    """The sides of all cases: time, peak memory, speedup and memory share of ours, targets."""
+    """The implementations of all cases: time, peak memory, speedup and memory share of this package, targets."""
     table = _table("case", "side", "median", "runs", "peak", "speedup", "memory", "target", "met", left=2)
     for _, sides in groupby(rows, key=lambda row: row.case):
         table.add_section()

@@ -1,4 +1,4 @@
-"""Time and peak memory of alternatives that compute the same thing."""
+"""Time and peak memory of alternative implementations."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Timing:
 
     @property
     def fastest(self) -> float:
-        """The minimum, which other programs on the machine change least."""
+        """The minimum, which other programs on the machine affect least."""
         return min(self.samples)
 
     @property
@@ -38,7 +38,7 @@ class Timing:
 
 
 def ratio(numerator: Timing, *denominators: Timing) -> float:
-    """How many times as long a run takes as one of each of `denominators` together: the median over rounds.
+    """Time of a run, divided by that of one run of each of `denominators` together: the median over rounds.
 
     The runs of a round lie close in time, so a machine that is slow for a minute slows all of them and hardly changes
     their ratio. It does change the quotient of two medians.
@@ -49,15 +49,15 @@ def ratio(numerator: Timing, *denominators: Timing) -> float:
 
 
 def ratio_of_fastest(numerator: Timing, *denominators: Timing) -> float:
-    """How many times as long the fastest run takes as the fastest ones of `denominators` together.
+    """Time of the fastest run, divided by that of the fastest runs of `denominators` together.
 
-    For rounds so long that a busy moment of the machine is shorter than a round.
+    Suitable if a round is longer than the moments in which other programs occupy the machine.
     """
     return numerator.fastest / sum(timing.fastest for timing in denominators)
 
 
 def race(thunks: Mapping[str, Thunk], repeats: int, budget: float) -> dict[str, Timing]:
-    """Time the thunks in turns, so that a busy moment of the machine affects all of them.
+    """Time the thunks in turns, so that other programs on the machine slow all of them.
 
     Args:
         thunks: by name.
@@ -85,7 +85,7 @@ def _clock(run: Thunk) -> float:
 
 
 def peak_memory(run: Thunk) -> int | None:
-    """Bytes by which the process grows at most during `run`; None where the system does not tell.
+    """Largest growth of the process during `run` in bytes; None where the system does not report it.
 
     A process does not return all memory it has freed, so measure in a fresh process.
     """

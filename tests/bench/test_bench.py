@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from manticore.bench.kernels import OURS, Target
+from manticore.bench.kernels import THIS_PACKAGE, Target
 from manticore.bench.run import compare
 from manticore.bench.timing import Timing, race, ratio
 from manticore.nas.strategies import strategies
@@ -32,9 +32,9 @@ def test_kernels_are_timed_on_both_sides(tmp_path: Path) -> None:
     assert numbers["quick"] is True
     rows = numbers["rows"]
     assert [(row["case"], row["side"]) for row in rows] == [
-        ("scan-default", OURS),
+        ("scan-default", THIS_PACKAGE),
         ("scan-default", "transformers"),
-        ("gpt-neo-step", OURS),
+        ("gpt-neo-step", THIS_PACKAGE),
         ("gpt-neo-step", "transformers"),
     ]
     assert rows[1]["speedup"] == pytest.approx(rows[1]["seconds"] / rows[0]["seconds"])

@@ -11,7 +11,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from manticore.bench.strategy_steps import SearchByHand
+from manticore.bench.strategy_steps import ManualSearch
 from manticore.errors import NonFiniteLoss
 from manticore.nas.options import AlphaOptions
 from manticore.training.modules import LoopOptions, TrainModule
@@ -19,20 +19,20 @@ from manticore.training.options import WeightOptions
 from tests.helpers.search_module import STEPS, batch, module, train
 
 
-def by_hand(strategy: str = "darts", **options: Any) -> SearchByHand:
-    searching: SearchByHand = module(strategy, kind=SearchByHand, **options)
+def manual_search(strategy: str = "darts", **options: Any) -> ManualSearch:
+    searching: ManualSearch = module(strategy, kind=ManualSearch, **options)
     searching.step_count = searching.options.warmup_steps
     with torch.no_grad():
         searching.net.alpha.copy_(torch.tensor([[0.3, -0.2], [0.1, 0.4]]))
     return searching
 
 
-def weights(searching: SearchByHand) -> dict[str, torch.Tensor]:
+def weights(searching: ManualSearch) -> dict[str, torch.Tensor]:
     return {name: p.detach().clone() for name, p in searching.net.named_parameters() if name != "alpha"}
 
 
 def test_the_first_order_alpha_gradient_is_that_of_the_alpha_loss() -> None:
-    searching = by_hand(alphas=AlphaOptions(max_grad_norm=1e9))
+    searching = manual_search(alphas=AlphaOptions(max_grad_norm=1e9))
     reference = deepcopy(searching.net).double()
     searching.net.temperature = reference.temperature = 0.7
     examples = batch()
@@ -57,7 +57,7 @@ def test_the_first_order_alpha_gradient_is_that_of_the_alpha_loss() -> None:
 
 
 def test_an_alpha_step_does_not_change_weights() -> None:
-    searching = by_hand()
+    searching = manual_search()
     before, alpha = weights(searching), searching.net.alpha.detach().clone()
     searching.alpha_step(batch())
     assert all(torch.equal(before[name], value) for name, value in weights(searching).items())
@@ -66,7 +66,7 @@ def test_an_alpha_step_does_not_change_weights() -> None:
 
 
 def test_a_weight_step_does_not_change_alphas() -> None:
-    searching = by_hand()
+    searching = manual_search()
     before, alpha = weights(searching), searching.net.alpha.detach().clone()
     searching.weight_step(batch())
     assert torch.equal(alpha, searching.net.alpha)
@@ -76,7 +76,7 @@ def test_a_weight_step_does_not_change_alphas() -> None:
 
 
 def test_a_joint_step_updates_weights_and_alphas_from_one_gradient() -> None:
-    joint, separate = by_hand("simultaneous"), by_hand()
+    joint, separate = manual_search("simultaneous"), manual_search()
     before, alpha = weights(joint), joint.net.alpha.detach().clone()
     assert joint.joint_step(batch()) == separate.alpha_step(batch())
     assert torch.equal(joint.net.alpha, separate.net.alpha)
@@ -85,7 +85,7 @@ def test_a_joint_step_updates_weights_and_alphas_from_one_gradient() -> None:
 
 
 def test_alphas_have_no_weight_decay() -> None:
-    searching = by_hand()
+    searching = manual_search()
     alpha = searching.net.alpha.detach().clone()
     searching.net.alpha.grad = torch.zeros_like(alpha)
     searching.alpha_optimizer.step()
@@ -96,11 +96,11 @@ def test_alphas_have_no_weight_decay() -> None:
 
 def test_weights_and_alphas_are_clipped_separately() -> None:
     free, bound = (
-        by_hand("simultaneous", weights=WeightOptions(max_grad_norm=1e9), alphas=AlphaOptions(max_grad_norm=norm))
+        manual_search("simultaneous", weights=WeightOptions(max_grad_norm=1e9), alphas=AlphaOptions(max_grad_norm=norm))
         for norm in (1e9, 1e-4)
     )
 
-    def norms(searching: SearchByHand) -> tuple[float, float]:
+    def norms(searching: ManualSearch) -> tuple[float, float]:
         searching.joint_step(batch())
         assert searching.net.alpha.grad is not None
         own = torch.stack([p.grad.norm() for _, p in searching.named_weights if p.grad is not None]).norm()
@@ -112,14 +112,17 @@ def test_weights_and_alphas_are_clipped_separately() -> None:
 
 
 def test_micro_batches_add_up_to_the_gradient_of_the_whole() -> None:
-    whole, parts = by_hand("simultaneous"), by_hand("simultaneous", loop=LoopOptions(micro_batch_size=4))  # 4 and 2
+    whole, parts = (
+        manual_search("simultaneous"),
+        manual_search("simultaneous", loop=LoopOptions(micro_batch_size=4)),
+    )  # 4 and 2
     assert whole.joint_step(batch()) == pytest.approx(parts.joint_step(batch()), rel=1e-5)
     torch.testing.assert_close(whole.net.alpha.grad, parts.net.alpha.grad, atol=1e-6, rtol=1e-4)
     assert whole.tokens == parts.tokens == int(batch()["attention_mask"].sum())
 
 
 def test_the_entropy_penalty_rises_from_zero_to_its_full_weight() -> None:
-    searching = by_hand(entropy_weight=0.7)
+    searching = manual_search(entropy_weight=0.7)
     stages = searching.net.space.stages
     torch.nn.init.zeros_(searching.net.alpha)
     assert searching.penalty().item() == 0
@@ -128,7 +131,7 @@ def test_the_entropy_penalty_rises_from_zero_to_its_full_weight() -> None:
 
 
 def test_the_penalty_sharpens_alphas_and_is_not_in_the_loss() -> None:
-    searching, free = by_hand(entropy_weight=1e3), by_hand(entropy_weight=0.0)
+    searching, free = manual_search(entropy_weight=1e3), manual_search(entropy_weight=0.0)
     for search in (searching, free):
         search.step_count = search.steps
         with torch.no_grad():
@@ -139,7 +142,7 @@ def test_the_penalty_sharpens_alphas_and_is_not_in_the_loss() -> None:
 
 
 def test_a_sampled_weight_step_updates_the_stages_of_one_path_and_embeddings() -> None:
-    searching = by_hand(sample_paths=True)
+    searching = manual_search(sample_paths=True)
     torch.manual_seed(3)
     path = searching.net.sample()
     torch.manual_seed(3)
@@ -152,7 +155,7 @@ def test_a_sampled_weight_step_updates_the_stages_of_one_path_and_embeddings() -
 
 
 def test_a_policy_step_raises_the_alphas_of_the_path_with_the_smaller_loss() -> None:
-    searching = by_hand(entropy_weight=0.0)
+    searching = manual_search(entropy_weight=0.0)
     paths = [["attention", "attention"], ["recurrent", "recurrent"]]
     before = weights(searching)
     with torch.no_grad():
@@ -168,7 +171,7 @@ def test_a_policy_step_raises_the_alphas_of_the_path_with_the_smaller_loss() -> 
 
 
 def test_alphas_are_updated_by_the_gradient_that_a_strategy_sets() -> None:
-    searching, reference = by_hand(entropy_weight=0.0), by_hand(entropy_weight=0.0)
+    searching, reference = manual_search(entropy_weight=0.0), manual_search(entropy_weight=0.0)
     reference.alpha_step(batch())
     before, alpha = weights(searching), searching.net.alpha
     (alpha.grad,) = torch.autograd.grad(searching.loss(batch()), [alpha])
@@ -180,7 +183,7 @@ def test_alphas_are_updated_by_the_gradient_that_a_strategy_sets() -> None:
 
 
 def test_paths_are_drawn_by_the_mixing_weights() -> None:
-    net = by_hand().net
+    net = manual_search().net
     torch.manual_seed(0)
     drawn = [net.sample() for _ in range(600)]
     for stage, row in enumerate(net.weights().tolist()):
@@ -210,7 +213,7 @@ def test_a_nan_loss_ends_the_training_and_keeps_the_last_state(tmp_path: Path) -
 
 
 def test_an_infinite_loss_is_refused() -> None:
-    searching = module(kind=SearchByHand)
+    searching = module(kind=ManualSearch)
     with torch.no_grad():
         searching.net.heads["attention"].weight.fill_(1e38)
     with pytest.raises(NonFiniteLoss, match="lower learning rate"):
@@ -218,7 +221,7 @@ def test_an_infinite_loss_is_refused() -> None:
 
 
 def test_the_stagewise_schedule_penalizes_the_first_stage_first() -> None:
-    searching = by_hand(entropy_schedule="stagewise")
+    searching = manual_search(entropy_schedule="stagewise")
     warmup = searching.options.warmup_steps
     searching.step_count = warmup + (searching.steps - warmup) // 4  # half of the first stage
     searching.penalty().backward()
