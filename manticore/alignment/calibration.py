@@ -22,7 +22,7 @@ from manticore.errors import ManticoreError
 from manticore.tasks.dataset import pad_batch
 
 VAL_EVERY = 8
-"""One passage in this many is kept for validation."""
+"""One of this number of passages is used for validation."""
 
 MAX_CHARS_PER_TOKEN = 16
 """Largest number of characters of a passage, divided by its largest number of tokens."""

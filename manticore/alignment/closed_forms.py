@@ -80,8 +80,8 @@ def load_affine(projector: nn.Module, affine: Affine, bypass: nn.Module | None =
 def _load_matrix(linear: nn.Module, weight_ED: Tensor) -> None:
     """Copy a matrix into a linear map, or its two factors into a low-rank one.
 
-    For W = L diag(s) R^T the factors are L diag(s)^(1/2) and diag(s)^(1/2) R^T: they have the same scale, so neither
-    is trained faster than the other.
+    For W = L diag(s) R^T the factors are L diag(s)^(1/2) and diag(s)^(1/2) R^T. They have the same scale, so neither is
+    trained faster than the other.
     """
     if isinstance(linear, LowRank | LowRankBypass):
         rank = linear.down.out_features

@@ -39,7 +39,7 @@ def refine(
 
     Raises:
         ManticoreError: the supernet does not predict next tokens, or has no donor.
-        NonFiniteLoss: the loss is not finite; the projectors are as after the step before.
+        NonFiniteLoss: the loss is not finite; the projectors keep the values of the previous step.
     """
     projectors = [p for name, p in supernet.named_parameters() if is_projector_weight(name)]
     if supernet.head_spec.kind != "lm" or not projectors:

@@ -58,8 +58,8 @@ def recipe_command(
 ) -> Iterator[T]:
     """The options of a command that runs recipes. Model objects are saved in `OUT.components/NAME` while it runs.
 
-    They are removed if the block fails before there is a folder `out`. A `SearchSpace` is run as it was written: its
-    projectors have a bypass only if its options, the recipe or a section say so.
+    They are removed if the block fails before there is a folder `out`. A `SearchSpace` is not changed: its projectors
+    have a bypass only if its options, the recipe or a section set it.
 
     Args:
         kind: dataclass of the options.
@@ -101,7 +101,7 @@ def recipe_command(
 def _plain_models(
     specs: Sequence[ComponentSpec], out: Path | None, console: Console | None
 ) -> Iterator[tuple[ComponentSpec, ...]]:
-    """Components without model objects, which are saved beside the folder `out`."""
+    """The components as plain data; model objects are saved beside the folder `out`."""
     if out is None or all(spec.model is None for spec in specs):
         yield tuple(specs)
         return
@@ -126,7 +126,7 @@ def _saved(spec: ComponentSpec, folder: Path) -> ComponentSpec:
 
 @contextmanager
 def model_source(model: Any, tokenizer: Any = None) -> Iterator[str]:
-    """What a command on a model takes: a folder or a name. A model object is saved in a folder of its own meanwhile.
+    """The source of a model as commands take it, a folder or a name. A model object is saved in a temporary folder.
 
     Args:
         model: a folder, a name, a result, a Hugging Face model, or a pair of one and its tokenizer.

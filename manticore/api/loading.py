@@ -1,4 +1,4 @@
-"""`load` and `supernet`: what a command has written, or what it starts from, as an object."""
+"""`load` and `supernet`: objects from files that commands write, and from the components that they start from."""
 
 from __future__ import annotations
 

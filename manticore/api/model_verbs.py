@@ -1,7 +1,7 @@
 """The commands on models and folders, as functions: align, pretrain, finetune, evaluate, generate, export, report.
 
-The names of arguments are those of the flags, and so are the defaults. Where a folder is taken, a result is taken too.
-Errors are ManticoreErrors.
+Arguments have the names and the defaults of the flags. An argument that takes a folder also takes a result. Errors are
+ManticoreErrors.
 """
 
 from __future__ import annotations
@@ -115,7 +115,7 @@ def pretrain(
         text: a file of text, or a folder of such files.
         out: folder for the model and its checkpoints.
         tokenizer: folder of a tokenizer. Default: train one on the text.
-        decontaminate: text to evaluate on later, of which no paragraph is trained on.
+        decontaminate: text to evaluate on later; paragraphs that overlap with it are left out of training.
         resume: resume the pretraining in `out`.
         set: any keys of the recipe, as a mapping or as `KEY=VALUE`.
         quiet: print nothing.

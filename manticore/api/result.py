@@ -165,7 +165,7 @@ class Result:
         return self._history("weights", Supernet.weights)
 
     def _history(self, key: str, final: Callable[[Supernet], Tensor]) -> AlphaHistory:
-        """What the record of alphas has as `key`; without a record what `final` reads from the supernet."""
+        """The entries `key` of the record of alphas; without a record what `final` returns for the supernet."""
         record = self._run.alphas
         if record is None:
             net = self.supernet()

@@ -1,9 +1,9 @@
 """The commands that run recipes, as functions: search, compare, transfer.
 
-The names of arguments are those of the flags, and None stands for what the recipe says. Options without an argument
-are set by section, such as `search={"steps": 100}, run={"threads": 2}` or `finetune=FinetuneOptions(steps=100)`, or by
-key, such as `set={"search.weights.lr": 1e-3}`. Errors are ManticoreErrors, raised before anything is written if the
-recipe is wrong or cannot be run here.
+Arguments have the names of the flags, and None stands for the value of the recipe. Options without an argument are set
+by section, such as `search={"steps": 100}, run={"threads": 2}` or `finetune=FinetuneOptions(steps=100)`, or by key,
+such as `set={"search.weights.lr": 1e-3}`. Errors are ManticoreErrors, raised before anything is written if the recipe
+is wrong or cannot be run here.
 """
 
 from __future__ import annotations
@@ -66,10 +66,11 @@ def search(
         config: name or path of a recipe. Default: the task's own, if there is one.
         preset, data_dir: scale and files of the task.
         base, topology, projector, stages: keys of the space.
-        strategy: how alphas are trained.
+        strategy: name of the search strategy.
         set: any recipe keys, as a mapping or as `KEY=VALUE`; the last to be applied.
         seed: of weights, batches and the random path.
-        export: what is exported to `hybrid/`: `hybrid`, or `best` for a component too if it scores better.
+        export: the model that is exported to `hybrid/`: `hybrid`, or `best`, which may also be a component that scores
+            better.
         out: run folder. Default: a new one under `runs/`.
         resume: resume the run in `out`.
         trust_code: import the ops that a space in a file names by import path, which runs their code. Ops that are
@@ -77,8 +78,8 @@ def search(
         quiet: print nothing.
         callbacks: Lightning callbacks of all phases of training, or a function from a phase's name to callbacks. A
             callback reads the name as `module.phase`.
-        logger: a Lightning logger or several, beside CSV and TensorBoard; metrics are called `search/loss`, with the
-            phase in front. Or a function from a phase's name to loggers.
+        logger: a Lightning logger or several, in addition to CSV and TensorBoard; names of metrics start with the
+            phase, as in `search/loss`. Or a function from a phase's name to loggers.
         trainer: flags of the Lightning Trainer of all phases, such as `{"profiler": "simple"}`.
         sections: sections of the recipe, as mappings or options objects: scratch, align, search, finetune, selection,
             baselines, study, run.
@@ -137,14 +138,14 @@ def compare(
     Args:
         space, models, config, preset, base, strategy, topology, projector, stages, data_dir, set,
             trust_code, quiet, sections: as of `search`.
-        task: name of a task, or the first word of several, such as `mad`; several of them; the options of one task; or
-            data as `mc.task` returns it, which is written beside `out`.
+        task: name of a task, or the first word of several names, such as `mad`; a list of these; the options of one
+            task; or data as `mc.task` returns it, which is written beside `out`.
         out: folder of trials, tables and report; the same folder again resumes.
         seeds: number of seeds of weights and batches.
         learning_rates: peak learning rates to try.
         workers: number of processes.
         baselines: models to compare the hybrid with.
-        budgets: what all models get the same amount of: tokens, flops.
+        budgets: resources of which all models get the same amount: tokens, flops.
         all_paths: train every path of the space from scratch as well.
         path_seeds: number of seeds for that; 0: all.
 
@@ -191,10 +192,10 @@ def transfer(
 
     Args:
         space, models, config, preset, base, strategy, topology, projector, stages, set, trust_code,
-            quiet, sections: as of `search`; they hold for all tasks.
+            quiet, sections: as of `search`; they apply to all tasks.
         proxy: proxy task to search on, or the first word of several, such as `mad`; or several of them.
         task: the target: a name, options, or data as `mc.task` takes it, which is written beside `out`. Options of a
-            mapping hold for the proxies too, but for its name and its data_dir.
+            mapping other than its name and its data_dir apply to the proxies too.
         out: folder of trials, tables and report; the same folder again resumes.
         target_models: models of the target, in the order of the proxies' models that they replace. Default: the same.
         search_target: search on the target too, for comparison.

@@ -34,7 +34,7 @@ COMMANDS = (  # modules of this package, in the order of --help
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command. Returns the exit status: 0, 2 for an error that the user can correct, 130 for an interrupt."""
     # How long idle OpenMP threads spin, read when torch loads. With the default, which is some 60 times longer, small
-    # models are many times slower beside other programs, and no faster on an idle machine.
+    # models are many times slower while other programs run, and no faster on an idle machine.
     os.environ.setdefault("GOMP_SPINCOUNT", "5000")
     arguments = parser().parse_args(argv)
     try:

@@ -1,4 +1,4 @@
-"""`manticore ls`, `show`, `cp` and `validate`: what comes with the package, and files of the same kinds."""
+"""`manticore ls`, `show`, `cp` and `validate`: assets that come with the package, and files of the same kinds."""
 
 from __future__ import annotations
 

@@ -38,7 +38,7 @@ def add(commands: Any) -> None:
         BenchCommand,
         FLAGS,
         run,
-        "time kernels and search steps against what they replace; compare searches with tables of the truth",
+        "time kernels and search steps against what they replace; measure searches against tables of every path",
         examples=(
             "manticore bench kernels",
             "manticore bench kernels --case scan,conv --json here.json",

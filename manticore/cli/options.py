@@ -1,7 +1,7 @@
 """Flags from options dataclasses: their types, defaults and help come from the fields.
 
 A command has a table from flags to fields (`manticore/config/flags.py`). `add_options` adds the flags of a table to a
-parser; `read_options` makes the dataclass from what the user typed. Flags have no defaults of their own.
+parser; `read_options` makes the dataclass from the parsed flags. Flags have no defaults of their own.
 """
 
 from __future__ import annotations
@@ -143,7 +143,7 @@ def _find_field(kind: type, key: str) -> tuple[type, str, Any, str]:
 
 
 def _settings(flag: str, hint: Any, default: Any) -> dict[str, Any]:
-    """What argparse does with the values of a flag."""
+    """Keyword arguments of argparse for the values of a flag."""
     bare, repeated = bare_type(hint), note_of(hint, Repeated)
     if bare is bool:
         return {"action": argparse.BooleanOptionalAction if default is True else "store_true"}
@@ -155,7 +155,7 @@ def _settings(flag: str, hint: Any, default: Any) -> dict[str, Any]:
 
 
 def _metavar(flag: str, hint: Any) -> str:
-    """What stands for a value in the help: its choices, a letter for a number, or the last word of the flag."""
+    """The placeholder of a value in the help: its choices, a letter for a number, or the last word of the flag."""
     bare = bare_type(hint)
     if get_origin(bare) is tuple:
         item = _metavar("--name", get_args(bare)[0]).strip("{}")
@@ -177,7 +177,7 @@ def _note(hint: Any, default: Any) -> str:
 
 
 def _read(text: str, hint: Any, name: str) -> Any:
-    """The value of a flag. Raises ArgumentTypeError, in the way that argparse asks for."""
+    """The value of a flag. Raises ArgumentTypeError, which argparse turns into an error message."""
     bare = bare_type(hint)
     value: Any
     if get_origin(bare) is tuple:

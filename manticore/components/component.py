@@ -86,7 +86,7 @@ class Component:
 
     @cached_property
     def weight_hash(self) -> str:
-        """Hash of the parameters, computed once: supernets copy a component's weights and never train them."""
+        """Hash of the parameters, computed once: supernets copy the weights of a component and never change them."""
         return weight_hash(self.model)
 
     def layer_boundaries(self, stages: int) -> list[int]:

@@ -31,12 +31,12 @@ HUB_ADVICE = (
 """Advice for error messages if the hub cannot be reached."""
 
 SCRATCH_ADVICE = "; an alias is built from scratch on a task with its own vocabulary, such as lra-listops"
-"""Advice to add for an alias, which needs no weights on such a task."""
+"""Further advice for an alias, which needs no weights on such a task."""
 
 
 @dataclass(frozen=True)
 class Scratch:
-    """What a task with its own vocabulary requires of components built from scratch.
+    """Requirements of a task with its own vocabulary for components that are built from scratch.
 
     Attributes:
         attention: sizes of attention components.
@@ -95,9 +95,9 @@ def folder_of(spec: ComponentSpec) -> Path | None:
 
 
 def scratch_config(spec: ComponentSpec, scratch: Scratch | None) -> PretrainedConfig:
-    """The configuration of a from-scratch component: that of a folder's config.json, or one of the task's sizes.
+    """The configuration of a from-scratch component: that of a folder's config.json, or one with the sizes of the task.
 
-    Raises ManticoreError if neither gives its sizes.
+    Raises ManticoreError if neither has its sizes.
     """
     entry = CATALOG.get(spec.source)
     name = entry.family if entry else spec.source

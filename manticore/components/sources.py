@@ -1,4 +1,4 @@
-"""Whether the models and folders that a user names exist. Answers at once: no torch and no transformers are imported.
+"""Checks that models and folders named by a user exist. They are fast: neither torch nor transformers is imported.
 
 A name with a slash may be a hub id. It is taken for a folder if it starts with `.`, `/`, `~` or `runs/`.
 """
@@ -12,7 +12,7 @@ from manticore.errors import ManticoreError, UnknownName, shown
 from manticore.utils import assets
 
 LONGEST_PATH = 256
-"""Most characters of a path in a message; a longer one is probably a text, and is shortened."""
+"""Largest number of characters of a path in a message; a longer one is probably a text, and is shortened."""
 
 _PATH_STARTS = (".", "/", "~", "runs/")
 
@@ -45,7 +45,7 @@ def check_model(source: Path | str) -> None:
 
 
 def check_folder(path: Path, usage: str) -> None:
-    """Check that a folder exists. `usage` says what the command takes. Raises ManticoreError."""
+    """Check that a folder exists. `usage` describes what the command takes. Raises ManticoreError."""
     if not _is_folder(path):
         raise ManticoreError(f"no such folder: {path}; {usage}")
 

@@ -11,7 +11,7 @@ from manticore.errors import ManticoreError, UnknownName, shown
 from manticore.utils.fields import Checked, NonNegativeInt, PositiveInt, convert, field_types, from_mapping
 
 SKIP = "skip"
-"""Name of the candidate that leaves a stage out."""
+"""Name of the candidate that skips a stage."""
 
 
 @dataclass(frozen=True)
@@ -113,7 +113,7 @@ class ComponentSpec(Checked):
                 part.save_pretrained(folder)
 
     def to_plain(self) -> str | dict[str, Any]:
-        """Plain data that `of` reads: the source alone where nothing else is set, a mapping otherwise.
+        """Plain data that `of` reads: the source alone if nothing else is set, otherwise a mapping.
 
         Raises ManticoreError if the component is a model object.
         """

@@ -51,7 +51,7 @@ def _check_file(file: Path) -> None:
 
 
 def one_vocabulary(tokenizers: Sequence[PreTrainedTokenizerBase | None]) -> bool:
-    """Whether all tokenizers encode every text as the same ids; None stands for a model without one and is ignored.
+    """Whether all tokenizers encode every text as the same ids; None, for a model without a tokenizer, is ignored.
 
     Raises ManticoreError for slow tokenizers.
     """

@@ -24,7 +24,7 @@ NAMES = ("task.name", "space.components")
 """Recipe keys that say what to run."""
 
 NEEDS = "needs models and a task, such as --models gpt-neo,mamba --task lra-listops; or --config, a recipe"
-"""What a command that runs recipes says if nothing names one."""
+"""End of the error message of a command that runs recipes if none is named."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,7 +51,7 @@ class RecipeCommand(Checked):
 
     @property
     def names_run(self) -> bool:
-        """Whether a recipe, a search space, models or a task are named; otherwise nothing says what to run."""
+        """Whether a recipe, a search space, models or a task are named; otherwise it is not known what to run."""
         named = {f"{section}.{key}" for section, keys in self.keys.items() if isinstance(keys, Mapping) for key in keys}
         named |= {assignment.partition("=")[0] for assignment in self.overrides}
         return self.config is not None or self.space is not None or not named.isdisjoint(NAMES)

@@ -152,7 +152,7 @@ def load_recipe(
 def load_command(
     command: RecipeCommand, more: Mapping[str, Any] | None = None, components: Sequence[str] | None = None
 ) -> LoadedRecipe:
-    """The recipe of a command line: its recipe file, search space, flags and `--set`, later ones over earlier ones.
+    """The recipe of a command: its recipe file, search space, flags and `--set`; later ones override earlier ones.
 
     Args:
         command: the options.
@@ -174,7 +174,7 @@ Command = TypeVar("Command", bound=ModelCommand)
 
 
 def with_overrides(command: Command) -> Command:
-    """A command on a model with its `--set` over its sections.
+    """A command on a model whose sections have the values of its `--set`.
 
     Raises UnknownName for a section or a key that does not exist, and ManticoreError for a wrong value.
     """
@@ -220,7 +220,7 @@ def _task_keys(values: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def _with_projector_options(recipe: Recipe) -> SearchSpace:
-    """The search space, with the options of projectors between language models that the recipe leaves open.
+    """The search space, with the options of projectors between language models where the recipe does not set them.
 
     They are those of the projector set `align.projectors`, or else the bypass of `align.bypass`.
     """

@@ -56,7 +56,7 @@ class Recipe(Checked):
     """How the base model and the path are selected."""
 
     baselines: BaselineOptions = BaselineOptions()
-    """What a search trains beside the hybrid."""
+    """What a search trains besides the hybrid."""
 
     study: StudyOptions = StudyOptions()
     """The trials of a comparison over seeds."""

@@ -39,7 +39,7 @@ class AlignOptions(Checked):
     the identity."""
 
     bypass: bool = True
-    """Fit a bypass with Q, if projector_options does not say: a linear map of the base's stream, for the part of the
+    """Fit a bypass with Q, unless projector_options sets bypass: a linear map of the base's stream, for the part of the
     base's update that is linear in it."""
 
     projectors: str | None = None
@@ -76,9 +76,10 @@ class SelectionOptions(Checked):
 
     selector: str = "auto"
     """How the path is selected: largest-weight (the largest product of mixing weights), evaluated (the smallest
-    validation loss with the weights of the supernet), beam (the same for paths near each other), perturbation (what the
-    mixture misses most), or auto (as suits the strategy: evaluated where paths are sampled uniformly, else
-    largest-weight). A strategy that trains paths by themselves selects by their losses."""
+    validation loss with the weights of the supernet), beam (the same, by local search from the base alone),
+    perturbation (the candidates whose removal from the mixture raises its loss most), or auto (as suits the strategy:
+    evaluated where paths are sampled uniformly, else largest-weight). A strategy that trains paths by themselves
+    selects by their losses."""
 
     max_parameters: PositiveFloat | Literal["largest_component"] | None = None
     """Largest number of parameters of the hybrid; largest_component: the number of the largest component alone, unless
@@ -103,7 +104,7 @@ class SelectionOptions(Checked):
 
 @dataclass(frozen=True)
 class BaselineOptions(Checked):
-    """What a search trains beside the hybrid, each on as many tokens."""
+    """What a search trains besides the hybrid, each on the same number of tokens."""
 
     components: bool = True
     """Train every component alone."""

@@ -1,4 +1,4 @@
-"""The options of the commands beside the verbs: data, bench, ls, show, cp, validate."""
+"""The options of the commands data, bench, ls, show, cp and validate."""
 
 from __future__ import annotations
 
@@ -46,8 +46,8 @@ class BenchCommand(Checked):
     """`manticore bench`."""
 
     benchmark: Literal["kernels", "search", "table", "strategies"]
-    """What to do: kernels and search are timed; table trains every path of a space for HybridBench; strategies compares
-    searches with such tables."""
+    """Benchmark: kernels and search measure times; table trains every path of a space for HybridBench; strategies
+    compares searches with such tables."""
 
     config: tuple[str, ...] = ()
     """table: recipes of tables, by name or path (manticore ls configs)."""

@@ -14,7 +14,7 @@ from manticore.utils.io import atomic_dir, write_text
 
 
 def cache_notes(hybrid: PreTrainedModel) -> list[str]:
-    """A line for each op of a language model that has no cache of its own, so that generation recomputes it."""
+    """A line for each op of a language model without its own cache, which generation recomputes for every token."""
     if not hybrid.can_generate():
         return []
     config: HybridConfig = hybrid.config

@@ -69,7 +69,7 @@ def check_exportable(
     space_ops: Sequence[Op] = (),
     configs: Iterable[PretrainedConfig] = (),
 ) -> None:
-    """Check that checkpoints with these classes can carry their source.
+    """Check that the source of these classes can be embedded in checkpoints.
 
     Args:
         projector, topology: names of the classes.
@@ -77,7 +77,7 @@ def check_exportable(
         space_ops: ops of the search space, with their code.
         configs: configurations of the components.
 
-    Raises ManticoreError if a source is not available, or uses what a checkpoint does not have.
+    Raises ManticoreError if a source is not available, or uses names that a checkpoint does not have.
     """
     for registry, names in _used(projector, topology, head, map(factory_name, space_ops)):
         custom_source(registry, *names)
@@ -108,7 +108,7 @@ def _used(
 
 
 def custom_source(registry: RuntimeTable, *names: str) -> str:
-    """The source that a checkpoint with the classes `names` carries; empty for built-in classes.
+    """The source of the classes `names` to embed in a checkpoint; empty for built-in classes.
 
     Raises ManticoreError if a source is not available, or if it uses names that a checkpoint does not have.
     """

@@ -46,7 +46,7 @@ _CLASSES = {
 
 
 OTHER_RUNS = {"finetune.json": "fine-tuning", "pretrain.json": "pretraining"}
-"""What the folder of a run other than a search is known by."""
+"""Files that mark the folders of a fine-tuning and of a pretraining."""
 
 
 def hybrid_folder(path: Path) -> Path:
@@ -205,7 +205,7 @@ def load_for_examples(
 
 
 def _reads_as_hybrid(path: Path) -> bool:
-    """Whether a path is a hybrid's, or a folder without any model, which `load_hybrid` reports."""
+    """Whether `load_hybrid` reads a path: it has a hybrid, or it is a folder without any model, which is an error."""
     return is_hybrid(path) or (path.is_dir() and not (path / "config.json").exists())
 
 

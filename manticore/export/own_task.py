@@ -1,4 +1,4 @@
-"""The task that a trained model belongs to, as its folder says: the default of `evaluate` and `finetune`."""
+"""The task of a trained model by the files in its folder: the default of `evaluate` and `finetune`."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ MODEL_FOLDERS = ("hybrid", "best_component")
 def task_options(source: Path | str, keys: Mapping[str, Any]) -> TaskOptions:
     """The options of a task for a trained model: `keys` over those of the model's own task.
 
-    Keys that name another task, or other data, are taken as they are, without the numbers of examples of the own task.
+    If `keys` name another task or other data, they are used alone, without the numbers of examples of the own task.
 
     Args:
         source: run folder, exported folder, or a component.
         keys: options of the task that are set.
 
-    Raises ManticoreError if no task is named and the folder does not say which it is, if the folder was trained on
-    data that it does not name, or if it holds no model.
+    Raises ManticoreError if no task is named, neither by `keys` nor by the folder, if the folder does not name the data
+    of its training, or if it has no model.
     """
     folder = Path(source).expanduser()
     if folder.is_dir():
@@ -79,7 +79,7 @@ def own_task(source: Path | str, options: TaskOptions | None, model: PreTrainedM
     """The task of a run or a fine-tuning, as its model reads it, if `options` may name other splits of it.
 
     None if they are its own options, for other folders and components, and if its data is gone. Without `options` the
-    examples to compare with are of no task.
+    splits may always be others.
     """
     folder = Path(source).expanduser()
     own = saved_task(folder)
