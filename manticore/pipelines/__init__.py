@@ -1,1 +1,1 @@
-"""One command per file: each `run` is the list of its steps, in order."""
+"""One command per file: its `run` has the steps of the command, in order."""

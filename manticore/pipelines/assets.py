@@ -159,7 +159,7 @@ def copy(name: str, dest: Path) -> Path:
 
 
 def validate(source: Path | str) -> str:
-    """Check a recipe, a search space or a projector set, by name or path, and say what it is.
+    """Check a recipe, a search space or a projector set, by name or path, and describe it in a line.
 
     Raises UnknownName, BadFile or another ManticoreError.
     """

@@ -36,7 +36,7 @@ def run_command(options: CompareCommand, console: Console) -> StudyResult:
 
 
 def run(recipes: Sequence[Recipe], out: Path, workers: int, console: Console) -> StudyResult:
-    """Compare on the task of each recipe and leave `comparison.json`, `tables.md` and `report.html` in `out`.
+    """Compare on the task of each recipe and write `comparison.json`, `tables.md` and `report.html` to `out`.
 
     Trials in `out/trials` are not run again: a comparison that was stopped resumes, one with more seeds or tasks runs
     what is missing, and several processes or machines may share the folder.

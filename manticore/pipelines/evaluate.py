@@ -45,7 +45,7 @@ def run(options: EvaluateCommand, console: Console) -> Score:
 
 
 def run_on(items: Any, options: EvaluateCommand, console: Console) -> Score:
-    """Score a model on examples in memory, all of them, also those that it was trained on; says how many those are.
+    """Score a model on all of the given examples, and print how many of them it was trained or selected on.
 
     Args:
         items: texts or labelled examples, as `mc.task` takes them.
@@ -85,7 +85,7 @@ def _score(
 
 
 def _unseen(test: Examples, own: Task | None) -> Examples:
-    """The test examples that the model was not trained or selected on, by its own task; all if there is none.
+    """The test examples that the model was not trained or selected on, by its own task; all if that is not known.
 
     Splits of another size or seed, and other data, may have examples that were in the training splits of the model.
     """

@@ -56,7 +56,7 @@ def run_from(
         path: a candidate for each stage; None: copy what the run exported, or, unless `trained`, the selected path.
         out: folder to write; must not exist.
         console: where to print.
-        trained: the weights after fine-tuning, where the run has trained this path by itself; otherwise those of the
+        trained: use the weights after fine-tuning if the run trained this path by itself; otherwise those of the
             search.
         trust_code: import the ops of the search space.
 
@@ -80,7 +80,7 @@ def run_from(
 
 
 def card_of_path(exp: Experiment, hybrid: PreTrainedModel, phase: str | None) -> str:
-    """The card of a path of a finished run; `phase` has trained it, None: the search only."""
+    """The card of a path of a finished run; `phase` is the phase that trained it, None for the search."""
     if phase is None:
         note = f"Its weights are those of the search on {exp.task.name}. Fine-tune it before you use it."
     else:
@@ -101,7 +101,7 @@ def run_manual(
     base: str | None = None,
     projectors: str | None = None,
 ) -> Path:
-    """Export a language model of pretrained components on a path that you choose, without a search.
+    """Export a language model of pretrained components on a path set by hand, without a search.
 
     Tokenizer and generation config are those of the base.
 

@@ -58,7 +58,7 @@ class FinetuneResult:
 
 @dataclass(frozen=True)
 class _Start:
-    """What a fine-tuning starts from: the hybrid, its task, and the card of the hybrid."""
+    """The start of a fine-tuning: the hybrid, its task, and its card."""
 
     model: PreTrainedModel
     task: Task

@@ -69,7 +69,7 @@ class CallbackStreamer(TextStreamer):
 
 
 def encode_prompt(prompt: str, tokenizer: PreTrainedTokenizerBase) -> torch.Tensor:
-    """Token ids (1, L) of a prompt, without an end-of-text token that the tokenizer appends.
+    """Token ids (1, L) of a prompt, without the end-of-text token that some tokenizers append.
 
     Raises ManticoreError if the prompt is empty, is no valid text, or has no tokens.
     """

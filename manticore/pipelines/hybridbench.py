@@ -1,4 +1,4 @@
-"""`manticore bench table`: train every path of a search space by itself and keep what it reaches, for HybridBench."""
+"""`manticore bench table`: train every path of a search space by itself and record its scores and costs."""
 
 from __future__ import annotations
 
@@ -22,9 +22,10 @@ from manticore.utils.console import info
 
 
 def make_tables(configs: Sequence[str], out: Path, workers: int, threads: int, console: Console) -> list[HybridBench]:
-    """Train every path with every seed for each recipe, and write `out/NAME.json`, NAME being that of the recipe.
+    """Train every path with every seed for each recipe, and write `out/NAME.json`, where NAME is that of the recipe.
 
-    Trials in `out/trials` are not run again: a stopped command continues. Tables are written one after the other.
+    Trials in `out/trials` are not run again, so a stopped command can be continued. Tables are written one after the
+    other.
 
     Args:
         configs: names or paths of the recipes.

@@ -27,7 +27,7 @@ STUDIES = {
 def run(folder: Path) -> Path:
     """Write the page of a finished command and return its path.
 
-    Raises ManticoreError if the folder is none of a search, a comparison or a transfer, or if it is not finished.
+    Raises ManticoreError if the folder is not that of a search, a comparison or a transfer, or if it is not finished.
     """
     for file, write in STUDIES.items():
         if (folder / file).exists():

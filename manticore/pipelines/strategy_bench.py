@@ -35,10 +35,10 @@ from manticore.training.metrics import metrics
 from manticore.utils.console import info
 
 FIRST_SEED = 1000
-"""The seeds of searches follow it."""
+"""Number after which the seeds of the searches begin."""
 
 VERSION = 2
-"""Part of every search's job; raised when the same search comes to have another result."""
+"""Part of every search's job; increased when a change of the code changes the result of a search."""
 
 
 def run(
@@ -46,8 +46,8 @@ def run(
 ) -> StrategyBench:
     """Search on every table by every method with every seed, and write `strategies.json` and its page to `out`.
 
-    The seeds are others than those of the tables, which would give a search the noise of the truth. Searches whose
-    results are in `out/searches` are not run again.
+    The seeds differ from those of the tables: with the same seed, the noise of a search and that of the table would not
+    be independent. Searches whose results are in `out/searches` are not run again.
 
     Args:
         tables: names or files of tables.
@@ -105,7 +105,7 @@ def method_recipe(table: HybridBench, method: str, threads: int = 0) -> Recipe:
 
 
 def search_trial(table: HybridBench, method: str, recipe: Recipe, task: Task) -> SearchTrial:
-    """One search, and what the table says of the path that it selects."""
+    """One search, measured by the table."""
     started = time.monotonic()
     with tempfile.TemporaryDirectory() as folder:
         run_dir = RunDir(Path(folder))

@@ -1,4 +1,4 @@
-"""`manticore transfer`: search on cheap proxy tasks, transfer the path to the target, and measure how proxies predict.
+"""`manticore transfer`: search on cheap proxy tasks, use the path on a target, measure how well the proxies predict.
 
 The third use of "Pretrained Hybrids with MAD Skills" (arXiv 2406.00894), which calls it programming a hybrid: the path
 is chosen on proxies, so that the target needs no search. Every path of the space is trained on proxies and target, so
@@ -70,7 +70,7 @@ def run(
     console: Console,
     search_target: bool = False,
 ) -> TransferResult:
-    """Choose a path on the proxies and leave `transfer.json`, `architecture.json` and `report.html` in `out`.
+    """Choose a path on the proxies and write `transfer.json`, `architecture.json` and `report.html` to `out`.
 
     Trials in `out/trials` are not run again, so a stopped study continues, and several processes or machines may share
     the folder.

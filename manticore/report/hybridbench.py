@@ -48,7 +48,7 @@ def strategy_table(result: StrategyBench, name: str) -> Table:
         if regret is None:
             continue
         trials = result.of(name, method)
-        # With two seeds Student's interval is 13 times their distance, and says nothing.
+        # With two seeds Student's interval is 13 times as wide as their distance, and not informative.
         margin = "" if regret.margin is None or regret.count < 3 else f" ± {regret.margin:.{digits}f}"
         shares = (percent(result.mean(name, method, field) or 0.0) for field in ("token_share", "flop_share"))
         correlations = (number(result.mean(name, method, field)) for field in ("tau", "rho"))

@@ -1,4 +1,4 @@
-"""Fills the jinja2 templates of the pages and the model cards. Knows no results."""
+"""Fills the jinja2 templates of the pages and the model cards."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""The page of `manticore bench strategies`: `report.html`, from `strategies.json` beside it alone.
+"""The page of `manticore bench strategies`: `report.html`, made from `strategies.json` in the same folder alone.
 
-Its charts are also files of their own, in `regret/`.
+Its charts are also written as files, in `regret/`.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ GRADIENTS, SAMPLED, PATHS, UNTRAINED, REFERENCE = (
 """The kinds of method."""
 
 BY_PARENT: dict[type[Strategy], str] = {SampledSupernet: SAMPLED, PathStrategy: PATHS, TrainingFree: UNTRAINED}
-"""The kind of the strategies that derive from a class."""
+"""The kind of method by the base class of its strategy."""
 
 COLORS = {
     GRADIENTS: "var(--c1)",
@@ -91,7 +91,7 @@ def kind_of(method: str) -> str:
 
 
 def regret_panels(result: StrategyBench) -> list[RegretPanel]:
-    """A panel with the means over all tables of each metric that several tables have, then one for each table."""
+    """For each metric of several tables a panel with means over them, then a panel for each table."""
     by_metric: dict[str, list[str]] = {}
     for name, facts in result.tables.items():
         by_metric.setdefault(facts.metric.name, []).append(name)
@@ -107,7 +107,7 @@ def _panel(result: StrategyBench, table: str) -> RegretPanel:
 
 
 def _mean_panel(result: StrategyBench, tables: list[str]) -> RegretPanel:
-    """Means over tables, of the methods that all of them have, and of the choices that all of them know."""
+    """Means over tables, for the methods and the choices without a search that all of them have."""
     metric = result.tables[tables[0]].metric
     dots = []
     for method in result.methods:
@@ -157,6 +157,6 @@ def _table_caption(facts: TableFacts) -> str:
 def _chart_caption(seeds: int) -> str:
     text = (
         "Regret: how far the path that a method selects is behind the best one of the table. Training that the "
-        "selected path keeps does not count as spent. The vertical axis is that of the square root."
+        "selected path keeps does not count as spent. The vertical axis has a square-root scale."
     )
     return f"{text} Lines span the seeds." if seeds > 1 else text

@@ -1,4 +1,4 @@
-"""A table of text that is written to the terminal, to Markdown and to a page. Knows no results."""
+"""A table of text, for the terminal, for Markdown and for pages."""
 
 from __future__ import annotations
 

@@ -69,7 +69,7 @@ USAGES = {
 
 
 def usage_of(kind: str) -> Usage:
-    """The usage of a head type; a type that is registered elsewhere classifies tokens if `Head.per_token`."""
+    """The usage of a head type; a type that a user registers classifies tokens if it has `per_token`."""
     if kind in USAGES:
         return USAGES[kind]
     from manticore.modeling.heads import HEADS  # here, so that reports of built-in types need no torch

@@ -80,7 +80,7 @@ def decode(kind: type[T], data: object, file: Path | str) -> T:
 
 
 class _Invalid(Exception):
-    """A value that does not fit its type. `key` is its path in the data; each level prepends its part."""
+    """A value that does not fit its type. `key` is its path in the data, to which each level adds its part."""
 
     def __init__(self, message: str, key: str = "") -> None:
         self.message, self.key = message, key

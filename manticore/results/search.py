@@ -147,7 +147,7 @@ class SearchResult(ResultFile):
         machine: processor, GPU and versions of libraries.
         seconds: duration of each phase.
         rows: the comparison, scored on the test split.
-        stage_scores: what the path was chosen by; None in results of earlier versions.
+        stage_scores: the scores that the path was selected by; None in results of earlier versions.
     """
 
     FILE: ClassVar[str] = "metrics.json"

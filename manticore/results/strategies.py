@@ -1,4 +1,4 @@
-"""What `manticore bench strategies` measures: searches against the tables of HybridBench."""
+"""The result of `manticore bench strategies`, `strategies.json`: searches measured against tables of HybridBench."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class SearchTrial:
 
     Attributes:
         table: name of the table.
-        method: strategy, and `+selector` where it is not the default, and settings behind `@`.
+        method: strategy, then `+selector` if it is not the default, then settings after `@`.
         seed: of the search.
         path: the selected path.
         regret: how far the path is behind the best one by the table, on test, in the unit of the table.

@@ -13,7 +13,7 @@ from manticore.training.metrics import Metric
 from manticore.utils.statistics import Interval
 
 BUDGETS = ("tokens", "flops")
-"""Resources of training. A table is of one of them, and all its models get the same amount of it."""
+"""Resources of training. In a table, all models get the same amount of one of them."""
 
 GROUPS = ("hybrid", "component", "designed", "control")
 """Groups of models in a table, in the order in which they are shown."""

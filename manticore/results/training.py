@@ -1,4 +1,4 @@
-"""What `manticore finetune` and `manticore pretrain` measure, `scores.json` in their folders."""
+"""The results of `manticore finetune` and `manticore pretrain`, `scores.json` in their folders."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class FinetuneScores(ResultFile):
     """Scores of a hybrid on the validation split, before and after fine-tuning.
 
     Attributes:
-        task, metric: name of the task, and what scores are measured by.
+        task, metric: name of the task, and its metric.
         before, after: the scores.
         steps, tokens: length of the training.
     """

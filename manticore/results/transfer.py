@@ -39,7 +39,7 @@ class ProxyResult:
         base: the component that provides embedding, residual stream, norm and head.
         learning_rates: chosen on the validation split, by name of the model; paths have that of the base alone.
         searches: by seed.
-        method: strategy and selector of the searches; empty in results of earlier versions, which had DARTS.
+        method: strategy and selector of the searches; empty in results of earlier versions, which used DARTS.
     """
 
     task: str
@@ -78,9 +78,9 @@ class PathScores:
     Attributes:
         path: for each stage the target's component, or `skip`.
         proxies: score on the validation split of each proxy.
-        search_scores: by proxy, the score that its searches give to the path, larger being better, mean over seeds. It
-            is the selector's, or the strategy's where that trains paths: of `largest-weight` the log of the product of
-            mixing weights, of `evaluated` minus the loss in nats.
+        search_scores: by proxy, the score of the path by its searches, larger being better, mean over seeds. It is
+            computed by the selector, or by a strategy that trains paths: for `largest-weight` it is the log of the
+            product of mixing weights, for `evaluated` minus the loss in nats.
         proxy: mean of `proxies`.
         search_score: sum of `search_scores`.
         score: score on the target's test split.
@@ -163,7 +163,7 @@ class ProxyCorrelation:
     Attributes:
         proxy: name of a proxy, or `all proxies` for their mean score and summed search score.
         score: correlation with the score on the proxy.
-        search_score: correlation with the score that the proxy's searches give.
+        search_score: correlation with the score by the proxy's searches.
     """
 
     proxy: str

@@ -111,7 +111,7 @@ def by_seed(scores: Iterable[float]) -> dict[str, float]:
 
 
 def path_summary(results: TrialResults) -> str | None:
-    """The paths and how many seeds chose each: `mamba · gpt-neo (2 of 3 seeds)`; None for models without a path."""
+    """The paths with the number of seeds that chose each: `mamba · gpt-neo (2 of 3 seeds)`; None without paths."""
     paths = Counter(" · ".join(result["path"]) for result in results if result["path"])
     counted = [f"{path} ({count} of {len(results)} seeds)" for path, count in paths.most_common()]
     return ", ".join(counted) or None
@@ -133,7 +133,7 @@ def _searches(results: TrialResults, metric: Metric) -> tuple[SeedSearch, ...]:
 
 
 def _documents(results: TrialResults) -> tuple[tuple[float, int], ...] | None:
-    """Bits, in the mean over the seeds, and bytes of each test document; None but for text."""
+    """Bits (mean over the seeds) and bytes of each test document; None for tasks other than text."""
     by_result = [result["test"].get("documents") for result in results]
     if not all(by_result):
         return None
@@ -171,12 +171,12 @@ def better_component(arms: Sequence[ArmResult], metric: Metric) -> ArmResult | N
 
 
 def leads(arms: Sequence[ArmResult], metric: Metric) -> dict[str, Interval]:
-    """By rival, how far the hybrid, which is the first arm, is ahead on the test split."""
+    """By rival, the lead of the hybrid, which is the first arm, on the test split."""
     return {arm.name: lead(arms[0].seed_scores, arm.seed_scores, metric) for arm in arms[1:]}
 
 
 def lead(scores: Mapping[str, float], rival_scores: Mapping[str, float], metric: Metric) -> Interval:
-    """How much better scores by seed are than those of a rival, paired over the seeds; positive if they are better."""
+    """The lead of scores by seed over those of a rival, paired over the seeds; positive if they are better."""
     pair = (scores, rival_scores)
     return paired_difference(*(pair if metric.higher_is_better else pair[::-1]))
 
@@ -184,8 +184,8 @@ def lead(scores: Mapping[str, float], rival_scores: Mapping[str, float], metric:
 def document_leads(arms: Sequence[ArmResult]) -> dict[str, Interval]:
     """By rival, the hybrid's lead in bits per byte with its interval over the documents of the test split.
 
-    The models are fixed, so that the interval says nothing of seeds. Empty but for text, and without rivals that are
-    scored on other bytes.
+    The models are fixed, so the interval does not include the variation over seeds. Rivals that are scored on other
+    bytes are left out. Empty for tasks other than text.
     """
     hybrid, intervals = arms[0].documents, {}
     for arm in arms[1:]:
@@ -212,9 +212,9 @@ def path_results(
 
 
 def regret(scores: Mapping[Path, float], chosen: Sequence[Path], metric: Metric) -> Interval | None:
-    """How much worse than the best path the chosen ones are, all trained from scratch. 0: every seed chose the best.
+    """How much worse than the best path the chosen paths are, all trained from scratch. 0: every seed chose the best.
 
-    The best path is picked by its own test score, so that noise makes the regret larger in the mean.
+    The best path is selected by its own test score, so that noise increases the mean regret.
 
     Args:
         scores: test score by path.
@@ -245,7 +245,7 @@ def correlation(scores: Mapping[Path, float], search_scores: Sequence[float], me
 
 
 def conclusions(tasks: Sequence[TaskResult], budget: str) -> tuple[str, ...]:
-    """Sentences over all tasks: the hybrid against the better component, and against each rival that is none."""
+    """Sentences over all tasks: the hybrid against the better component, and against each other rival."""
     leads_by_rival: dict[str, dict[str, Interval]] = {}
     for task in tasks:
         hybrid, *rivals = task.tables[budget]

@@ -1,7 +1,7 @@
 """The arms of a study: how the hybrid and each of its baselines are made and trained on a budget.
 
-All arms learn from the splits `train` and `train_arch` together, for as many steps as their config says; the hybrid has
-the steps of the recipe's search and fine-tuning. Comparing the arms is the business of `study`.
+All arms are trained on the splits `train` and `train_arch` together, for the number of steps in their config; the
+hybrid has the steps of the recipe's search and fine-tuning. `study` compares the arms.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from manticore.training.modules import TrainModule
 from manticore.utils.registry import Registry
 
 ArmConfig = dict[str, Any]
-"""Plain data that tells arms of one kind apart: `base`, `path`, `name` and `steps`, as far as the kind needs them."""
+"""Plain data that distinguishes arms of one kind: `base`, `path`, `name` and `steps`, as far as the kind needs them."""
 
 MAX_SCORED = 64
 """Largest number of paths of a space whose scores are kept."""
@@ -43,11 +43,11 @@ class TrainedModel:
 
     Attributes:
         phases: its training phases; the model of the last one is scored.
-        path: of a hybrid, the selected path.
-        weights: of a hybrid, the mixing weights (S, K) at the end of the search.
-        scores: of a hybrid, the score that the search gives to each path of a small space, larger being better, in the
-            order of `Choices.paths`; None for a path without one.
-        before: of a hybrid, the models before fine-tuning: `soft`, the supernet, and `discrete`, the selected path.
+        path: for a hybrid, the selected path.
+        weights: for a hybrid, the mixing weights (S, K) at the end of the search.
+        scores: for a hybrid, the score of each path of a small space by the search, larger being better, in the order
+            of `Choices.paths`; None for a path without a score.
+        before: for a hybrid, the models before fine-tuning: `soft`, the supernet, and `discrete`, the selected path.
     """
 
     phases: list[PhaseResult[Any]]
@@ -113,7 +113,7 @@ def designed(exp: Experiment, config: ArmConfig) -> TrainedModel:
 
 @arm_kinds.register("hub")
 def hub(exp: Experiment, config: ArmConfig) -> TrainedModel:
-    """The method of the paper: hub topology, weights and alphas trained together, the mixture used as it is."""
+    """The method of the paper: hub topology, weights and alphas trained together, evaluated as a mixture."""
     return TrainedModel([run_search(exp, exp.space.names[0])])
 
 

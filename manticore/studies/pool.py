@@ -1,4 +1,4 @@
-"""Runs the jobs a store lacks, in this process or in several. It does not know what a job means."""
+"""Runs the jobs whose results a store does not have, in this process or in several."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ Settled = Generator[tuple[str, JobState], None, None]
 
 
 class Executor(Protocol):
-    """A way to run jobs: here, in processes of this machine, or elsewhere, such as on the nodes of a cluster."""
+    """A way to run jobs: in this process, in processes of this machine, or elsewhere, such as on a cluster."""
 
     def __call__(self, queue: Sequence[QueuedJob], work: JobFunction, store: JobStore) -> Settled:
-        """Run each job by `JobStore.attempt`, wherever that is, and yield its key and state.
+        """Run each job by `JobStore.attempt`, and yield its key and state.
 
         Closing the generator before its end stops what is running and releases its claims.
         """
@@ -80,7 +80,7 @@ def run_all(
     executor: Executor | None = None,
     progress: Callable[[JobProgress], None] | None = None,
 ) -> Outcome:
-    """Run the jobs the store lacks and collect all results. Interrupted at any time, a later call resumes.
+    """Run the jobs whose results the store does not have, and collect all results. An interrupted call can be resumed.
 
     A job that failed in an earlier call is tried again; one that fails during this call, here or in another process, is
     not. Jobs that another process has claimed are skipped.
@@ -144,8 +144,8 @@ class _Worker:
 class ProcessPool:
     """The executor that runs jobs in worker processes of this machine.
 
-    A worker that dies does not end the others, unlike in `concurrent.futures`: its job is given to a new worker, and
-    fails after `MAX_CRASHES` workers.
+    If a worker dies, the others continue, unlike in `concurrent.futures`: a new worker runs its job, which fails after
+    `MAX_CRASHES` workers.
 
     Processes are spawned, not forked, so `work` must be importable and a script that uses a pool needs the usual
     `if __name__ == "__main__"`. No process is left when the iteration ends, for whatever reason.
@@ -225,7 +225,7 @@ def _record_crash(store: JobStore, job: dict[str, Any], code: int | None) -> Job
 
 
 def _serve(connection: Connection, work: JobFunction, store: JobStore) -> None:
-    """Answer each job with its state until the connection closes; with None and a message after an error of the store.
+    """Send the state of each received job until the connection closes; after an error of the store, None and a message.
 
     Such an error (a damaged file, a full disk) is not a failure of the job; it ends the run. It is sent as text because
     exceptions with several arguments cannot be unpickled.

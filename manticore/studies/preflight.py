@@ -1,4 +1,4 @@
-"""Checks before a study begins, so that a study that cannot end does not start, and the set-up of its scheduler."""
+"""Checks before a study begins, so that no study starts that cannot be completed, and the set-up of its scheduler."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def divide_threads(options: RunOptions, workers: int) -> RunOptions:
 
 
 def dry_run(recipe: Recipe, task: Task, hardware: Hardware) -> Experiment:
-    """Check everything that can be checked before training, and read the data; returns the experiment.
+    """Check everything that can be checked before training, and read the data. Returns the experiment.
 
     Raises ManticoreError, with the name of the task, if that fails.
     """
@@ -125,7 +125,7 @@ SHARED_SETTINGS: dict[str, Callable[[Recipe], object]] = {
     "shared stages": lambda recipe: recipe.space.choices.decisions,
     "seeds": lambda recipe: recipe.study.seeds,
 }
-"""What proxies and target must have in common."""
+"""Properties that must be equal for proxies and target."""
 
 
 def check_transfer(proxies: Sequence[Recipe], target: Recipe) -> None:
@@ -165,7 +165,7 @@ def _check_base(recipes: Sequence[Recipe]) -> None:
 
 
 def _check_base_path(recipes: Sequence[Recipe]) -> None:
-    """Raise ManticoreError if a component that may be the base is no path of its own, with which all are compared."""
+    """Raise ManticoreError if a component that may be the base is no path of the space: all are compared with it."""
     for recipe in recipes:
         space = recipe.space
         if lacking := space.stage_without([space.base] if space.base else space.names):

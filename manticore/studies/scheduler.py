@@ -1,4 +1,4 @@
-"""Runs studies in rounds: each study says which trials it needs next, and the trials of all studies run together.
+"""Runs studies in rounds: each study requests its next trials, and the trials of all studies run together.
 
 A study is a generator that yields lists of trials and receives their results. So each study reads from top to bottom,
 while the trials of all of them keep the worker processes busy.
@@ -27,7 +27,7 @@ Results = list[dict[str, Any]]
 """The results of a list of trials, in its order."""
 
 RoundPlan = Generator[list[Trial], Results, T]
-"""Yields the trials of each round, receives their results, returns what the study found."""
+"""Yields the trials of each round, receives their results, and returns the result of the study."""
 
 POLL_SECONDS = 5.0
 """Seconds between checks of trials that other processes are running."""

@@ -1,7 +1,7 @@
-"""Results of jobs, stored by content: a job that is finished is never run again, by whichever process or machine.
+"""Results of jobs, stored by content: a finished job is never run again, by any process or machine.
 
 A job is plain data; its key is a hash of that data. The store is a folder with one file for each result, failure and
-claim, so any number of processes and machines may share it. The store does not know what a job means.
+claim, so any number of processes and machines may share it. Jobs are not interpreted here.
 """
 
 from __future__ import annotations
@@ -26,10 +26,11 @@ Job = Mapping[str, Any]
 """Plain data: text keys; text, numbers, booleans, None, lists and dictionaries as values."""
 
 LOCATION = "location"
-"""The key of a job for the folders its content is read from. They may differ between machines, so it is not hashed."""
+"""Key of a job under which it has the folders of its data. They may differ between machines, so this entry is not
+hashed."""
 
 JobFunction = Callable[[dict[str, Any]], Any]
-"""Maps a job to its result, plain data too. With several workers it must be picklable."""
+"""Maps a job to its result, which is plain data too. With several workers it must be picklable."""
 
 JobState = Literal["finished", "failed", "stored", "claimed"]
 """`finished` or `failed` now, `stored` by an earlier run, or `claimed` by another process."""
@@ -56,7 +57,7 @@ class JobStore:
 
     A claim consists of a file, which other machines see, and of a lock on this machine, which the operating system
     releases if the process dies. A claim file of this machine without a lock is therefore abandoned and is replaced.
-    Claims of other machines are never judged: if one is lost, call `release`.
+    Whether a claim of another machine is abandoned cannot be determined here: if it is, call `release`.
 
     Args:
         folder: the folder of the store.

@@ -51,7 +51,7 @@ class StudyOutcome:
         base: the component that is the base.
         arms: in the order of the table, the hybrid first.
         results: by budget and name of the arm, a result for each seed.
-        paths: the results of every path of the space from scratch; empty if they were not asked for.
+        paths: the results of every path of the space from scratch; empty if they were not requested.
     """
 
     base: str
@@ -77,8 +77,8 @@ class Study:
     Attributes:
         space: the search space.
         seeds: of weights and batches.
-        steps: steps of `finetune.batch_size` sequences that show an arm as many tokens as the hybrid sees.
-        learning_rates: by arm, as far as they have been searched.
+        steps: number of steps of `finetune.batch_size` sequences in which an arm sees as many tokens as the hybrid.
+        learning_rates: by arm, as far as they have been selected.
     """
 
     recipe: Recipe
@@ -139,7 +139,7 @@ class Study:
         return [arm for name in self.recipe.study.baselines for arm in arms.get(name, ())]
 
     def all_paths(self) -> list[list[str]]:
-        """Every path of the space that has a stage at all."""
+        """Every path of the space except those that skip all stages."""
         return [list(path) for path in self.space.choices.paths() if any(choice != SKIP for choice in path)]
 
     def random_path(self, base: str, seed: int) -> list[str]:

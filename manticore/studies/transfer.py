@@ -63,7 +63,7 @@ def run_transfer(
 
 
 def base_index(studies: Sequence[Study], scores: Sequence[dict[str, float]]) -> int:
-    """The index of the base: the one that is asked for, or the component with the best mean score over the proxies.
+    """The index of the base: the one that the recipes name, or the component with the best mean score over the proxies.
 
     Args:
         studies: of all tasks.

@@ -1,9 +1,9 @@
 """From the trials of a transfer study to its result: the chosen path, its regret, rank correlations, costs.
 
-The searches on the proxies, by any strategy and selector, give a score to every path. The path with the largest sum
-over all proxies is chosen, of the means over seeds; of mixing weights that is the largest product. All paths are
-trained, so it is the maximum of a list. A second choice needs no search: the path with the best mean score on the
-proxies. Neither reads the target.
+The searches on the proxies, by any strategy and selector, compute a score for every path. The path with the largest sum
+over all proxies of the mean scores over seeds is chosen; for mixing weights that is the path with the largest product.
+All paths are trained, so it is the maximum of a list. A second choice needs no search: the path with the best mean
+validation score on the proxies. Neither uses results on the target.
 """
 
 from __future__ import annotations
@@ -103,8 +103,8 @@ def search_scores(study: TaskStudy) -> list[float]:
 def transfer_arms(paths: Sequence[PathScores], target: TaskStudy) -> tuple[TransferArm, ...]:
     """Models on the target: the transferred path, the best on the proxies, components alone, the best, the median.
 
-    The best path is picked by its own test score, so that noise makes the regret larger in the mean. Of an even number
-    of paths the median is the better one in the middle.
+    The best path is selected by its own test score, so that noise increases the mean regret. For an even number of
+    paths the median is the better one of the two in the middle.
     """
     metric = target.study.metric
     ranked = sorted(paths, key=lambda path: -metric.sort_key(path.score.mean))
@@ -195,7 +195,7 @@ def correlations(paths: Sequence[PathScores], target: TaskStudy) -> tuple[ProxyC
 
 
 def costs(proxies: Sequence[TaskStudy], target: TaskStudy) -> tuple[TrainingCost, ...]:
-    """Training tokens and operations of each way to a path, for one seed and one learning rate, mean over seeds.
+    """Training tokens and operations of each way to select a path, for one seed and one learning rate, mean over seeds.
 
     A search on the target that was not run would see as many tokens as a path does; its operations are not known.
     """

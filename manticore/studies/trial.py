@@ -1,8 +1,8 @@
 """A trial: one arm, trained with one seed and one learning rate and scored on one split.
 
-A trial is plain data: everything its result depends on, digests of data and weights included, and nothing else, neither
-the machine nor the other arms. So its hash identifies its result, and a finished trial is never run again. The folders
-of data and weights stand beside that data, under `LOCATION`, and are not hashed.
+A trial is plain data: everything its result depends on, including digests of data and weights, and nothing else,
+neither the machine nor the other arms. So its hash identifies its result, and a finished trial is never run again. The
+folders of data and weights are entries under `LOCATION`, which are not hashed.
 """
 
 from __future__ import annotations
@@ -43,8 +43,8 @@ from manticore.training.options import SearchOptions
 from manticore.utils import assets
 
 VERSION, VERSIONS = 5, {"hybrid": 6}
-"""Part of every trial; raised when the same trial comes to have another result, so that old results are not reused. Of
-some kinds of arm it is another."""
+"""Part of every trial; increased when a change of the code changes the result of a trial, so that old results are not
+reused. Some kinds of arm have their own number."""
 
 Trial = dict[str, Any]
 """Plain data: version, data, arm, config, recipe, sources, location, split."""
@@ -63,7 +63,7 @@ def make_trial(
     """The trial of an arm with one seed and one learning rate, scored on the validation split.
 
     Args:
-        recipe: of the study. What this kind of arm does not use is left out of the trial.
+        recipe: of the study. Options that this kind of arm does not use are left out of the trial.
         data: `Task.fingerprint`.
         kind: a name in `arm_kinds`.
         config: of the arm.
@@ -189,7 +189,7 @@ class TrialRunner:
 
 
 def reload_exported(net: nn.Module, folder: Path, kind: str) -> nn.Module:
-    """`net` exported to `folder` and loaded from there, as by its users; a mixture, which has no export, unchanged."""
+    """`net`, exported to `folder` and loaded from there; a mixture, which cannot be exported, is returned as it is."""
     if not isinstance(net, PreTrainedModel):
         return net
     save_checkpoint(net, None, folder, "")
@@ -198,7 +198,7 @@ def reload_exported(net: nn.Module, folder: Path, kind: str) -> nn.Module:
 
 
 def _costs(exp: Experiment, model: TrainedModel) -> dict[str, Any]:
-    """What training took, and what the search found."""
+    """The costs of the training, and the results of the search."""
     return {
         "parameters": model_parameters(model.net),
         "flops_per_token": flops(model.net, exp.mean_length),

@@ -157,7 +157,7 @@ def loss_range(losses: Sequence[Points], alpha_losses: Sequence[Points]) -> tupl
 
 
 def smoothed(points: Points) -> list[tuple[float, float]]:
-    """A centered moving average over a twentieth of the points, over fewer at both ends."""
+    """A centered moving average over a twentieth of the points, over fewer near both ends."""
     half, count = len(points) // 40, len(points)
     sums = [0.0, *accumulate(value for _, value in points)]
     out = []

@@ -88,7 +88,7 @@ def axis_limits(
 
     Args:
         marks: what is shown.
-        lines: values that extend the scale only if they are as near as that.
+        lines: values that extend the scale only if they are within this distance.
         bounds: limits that the scale never exceeds.
     """
     shown = [mark for mark in marks if mark is not None]

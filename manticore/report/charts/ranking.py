@@ -46,7 +46,7 @@ def _tooltip(path: PathResult, metric: Metric) -> str:
 
 
 def _column(path: PathResult, mark: Mark, scale: Scale, width: float, palette: Palette) -> list[Markup]:
-    """One path; the column of a chosen path is tinted and says how many seeds chose it."""
+    """One path; the column of a chosen path is tinted and has the number of seeds that chose it."""
     stages = len(path.path)
     parts = [el("title", mark.tooltip)]
     if path.times_chosen:

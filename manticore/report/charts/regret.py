@@ -1,6 +1,6 @@
 """Regret of search methods against the share of tokens that they spend on searching, one panel per table.
 
-The vertical axis is that of the square root, so that differences near the best path can be seen beside large regrets.
+The vertical axis has a square-root scale, so that differences near the best path are visible next to large regrets.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from manticore.report.charts.svg import drawing, el, joined
 WIDTH, HEIGHT = 460, 300
 LEFT, RIGHT, TOP, BOTTOM = 44, 14, 38, 40
 MAX_NAME, LETTER, LINE = 26, 7.0, 12.5
-"""Longest name of a method in letters, width of a letter and distance of lines."""
+"""Largest number of letters of a method's name, width of a letter and distance of lines."""
 
 LEAST_RANGE = 1.0
-"""Smallest range of the vertical axis, in steps of the last digit that is written."""
+"""Smallest range of the vertical axis, in units of the last written digit."""
 
 MIN_TICK_DISTANCE = 17.0
 
@@ -32,7 +32,7 @@ class RegretDot:
 
     Attributes:
         name: of the method.
-        share: of the tokens of the whole budget, that the search spends; 0 for a choice without a search.
+        share: tokens that the search spends, as a share of the whole budget; 0 for a choice without a search.
         regret: mean over seeds, in the unit of the panel, at least 0.
         low, high: least and largest regret of a seed.
         color: a CSS color.
@@ -52,7 +52,7 @@ class RegretDot:
 
 @dataclass(frozen=True)
 class RegretPanel:
-    """All methods on one table: its title, the unit and the decimals of a regret, and the dots, at least one."""
+    """All methods on one table: title, unit and decimals of a regret, and at least one dot."""
 
     title: str
     unit: str
@@ -77,7 +77,7 @@ class _Box:
 
 @dataclass(frozen=True)
 class _Axes:
-    """Coordinates of a panel: the largest share and the largest regret are at its ends."""
+    """Maps shares and regrets to coordinates of a panel; its ends are the largest share and the largest regret."""
 
     share: float
     regret: float
@@ -96,7 +96,7 @@ class _Axes:
 
 
 def regret_chart(panel: RegretPanel) -> Markup:
-    """The names of dots that lie close to each other are moved apart, with a line from each to its dot."""
+    """The chart of one panel. Names of dots that lie close together are moved apart, with lines to their dots."""
     label = f"{panel.title}, regret against tokens spent: {'; '.join(dot.tooltip for dot in panel.dots)}."
     axes = _Axes.of(panel)
     ordered = sorted(panel.dots, key=lambda dot: (dot.regret, dot.share))

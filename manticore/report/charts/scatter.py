@@ -37,7 +37,7 @@ class Dot:
 
 
 def scatter_chart(dots: Sequence[Dot], metric: Metric, x_title: str, y_title: str) -> Markup:
-    """Intervals are drawn first, then names, then dots, so that only another dot can hide a dot.
+    """The chart. Intervals are drawn first, then names, then dots, so that only another dot can hide a dot.
 
     Args:
         dots: at least one.
@@ -61,7 +61,7 @@ def _scale(dots: Sequence[Dot], read: Callable[[Dot], Interval], metric: Metric,
 
 
 def _intervals(dot: Dot, x_scale: Scale, y_scale: Scale) -> list[Markup]:
-    """A horizontal and a vertical line over the intervals that there are."""
+    """A horizontal and a vertical line over the intervals of a dot, as far as it has them."""
     x, y = _center(dot, x_scale, y_scale)
     lines = []
     if dot.x.low is not None and dot.x.high is not None:
@@ -72,7 +72,7 @@ def _intervals(dot: Dot, x_scale: Scale, y_scale: Scale) -> list[Markup]:
 
 
 def _name(dot: Dot, x_scale: Scale, y_scale: Scale) -> Markup:
-    """On the side with more room, with an outline in the color of the page."""
+    """The name of a dot, on the side with more room, with an outline in the color of the page."""
     x, y = _center(dot, x_scale, y_scale)
     offset, anchor = (9, "start") if x < WIDTH / 2 else (-9, "end")
     outline = {"stroke": PAPER, "stroke_width": 3, "paint_order": "stroke"}

@@ -97,7 +97,7 @@ class Run:
 
     @cached_property
     def choices(self) -> Choices:
-        """What each stage could be, by the saved recipe; without one, any of the candidates."""
+        """The candidates of each stage by the saved recipe; without a recipe, any of the candidates."""
         stages = self.architecture.stages
         try:
             choices = SearchSpace.from_dict(yaml.safe_load(self.recipe)["space"]).choices
@@ -108,7 +108,7 @@ class Run:
 
     @property
     def has_base(self) -> bool:
-        """Whether the base model owns the stream, so that donors add to it through projectors."""
+        """Whether the topology has a base model, to whose stream donors add their updates through projectors."""
         return topologies[self.architecture.topology].has_base
 
     def carries_stream(self, stage: int) -> bool:

@@ -15,7 +15,7 @@ from manticore.utils.formatting import counted, listed
 
 @dataclass(frozen=True)
 class Figure:
-    """A headline number: its value, its label, and a note on what it is compared with.
+    """A headline number: value, label, and a note that names what it is compared with.
 
     `verdict` is `better`, `worse` or empty, and colors the value.
     """
@@ -130,7 +130,7 @@ def _uncertain(rival: ModelRow) -> str:
 
 
 def stage_scores_caption(scores: StageScores) -> str:
-    """What the scores of the stages are, and how the path was chosen by them."""
+    """The measure of the stage scores, and how the path was selected by them."""
     unit = f" in {scores.unit}" if scores.unit else ""
     better = "lower is better" if scores.lower_is_better else "higher is better"
     text = f"{scores.measure[:1].upper()}{scores.measure[1:]} of each candidate at each stage{unit}; {better}."
@@ -141,7 +141,7 @@ def stage_scores_caption(scores: StageScores) -> str:
 
 
 def path_warnings(scores: StageScores | None) -> list[str]:
-    """What makes the choice of the path doubtful, as sentences."""
+    """The warnings about the choice of the path, as sentences."""
     return [] if scores is None else [f"Warning: {warning}." for warning in scores.warnings]
 
 

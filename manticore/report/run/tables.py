@@ -48,7 +48,7 @@ def comparison_table(result: SearchResult, leads: bool = False) -> Table:
 
 
 def lead_table(result: SearchResult) -> Table | None:
-    """How much better or worse the hybrid is than each row, on the same examples; None where it was not measured."""
+    """How much better or worse the hybrid is than each row, on the same examples; None if no lead was measured."""
     rows = [row for row in result.rows if row.lead is not None]
     if not rows:
         return None

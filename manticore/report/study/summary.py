@@ -23,10 +23,10 @@ def conclusion(arm: str, opponent: str, differences: Mapping[str, Interval]) -> 
     """One sentence on which of two models is better on how many tasks, and how certain that is.
 
     "the hybrid beats mamba on 4 of 6 tasks and loses on 2; the interval of the difference excludes zero on 3 of the 4
-    wins, but on no loss". Nothing is said of intervals if there is none.
+    wins, but on no loss". Without intervals the second part is omitted.
 
     Args:
-        arm, opponent: names of the two models, as they stand in the middle of a sentence.
+        arm, opponent: names of the two models, as in the middle of a sentence.
         differences: by task, the interval of the difference, positive where `arm` is better. A mean of zero is a tie.
 
     Raises ManticoreError without tasks.
@@ -44,7 +44,7 @@ def conclusion(arm: str, opponent: str, differences: Mapping[str, Interval]) -> 
 
 
 ONE_SEED = "; with one seed there is no interval"
-"""End of conclusions in results of earlier versions; `interval_note` says it once."""
+"""End of conclusions in results of earlier versions, which is replaced by a single note."""
 
 
 def sentence(text: str) -> str:
@@ -54,7 +54,7 @@ def sentence(text: str) -> str:
 
 
 def interval_note(study: StudyResult) -> str:
-    """What bars and margins are; empty with one seed, of which the page says once that it has no intervals."""
+    """The meaning of bars and margins; empty with one seed, for which the page has a single note."""
     if len(study.seeds) == 1:
         return ""
     return f"Bars and margins are 95% confidence intervals over {len(study.seeds)} seeds (Student's t)."
@@ -107,7 +107,7 @@ def ranking_caption(task: TaskResult) -> str:
 
 
 def ranking_sentence(task: TaskResult) -> str:
-    """How good the chosen paths are among all, and how well the search ranks paths; empty if it was not measured."""
+    """The regret of the chosen paths, and how well the search ranks paths; empty if these were not measured."""
     parts = []
     if task.regret is not None:
         regret = task.metric.format_regret(task.regret.mean, task.regret.margin)
@@ -121,7 +121,7 @@ def ranking_sentence(task: TaskResult) -> str:
 
 
 def fairness(study: StudyResult) -> dict[str, object]:
-    """How the study treats all models alike, as names and values."""
+    """The conditions that are equal for all models, as names and values."""
     budgets = [f"the {BUDGETS[budget]}" for budget in study.budgets]
     both = len(budgets) > 1
     grid = listed([f"{lr:g}" for lr in study.learning_rates])

@@ -81,7 +81,7 @@ def _chart(result: TransferResult) -> Markup:
 
 
 def _setup(result: TransferResult) -> dict[str, object]:
-    """How the paths were trained and the path was chosen, as names and values."""
+    """How the paths were trained and how one of them was selected, as names and values."""
     grid = listed([f"{lr:g}" for lr in result.learning_rates])
     return {
         "proxies": listed(result.proxy_names),
