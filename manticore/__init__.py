@@ -1,4 +1,4 @@
-"""Take language models that exist, cut them into stages, search who runs each stage, get one Hugging Face checkpoint.
+"""Cut language models into stages, search which model runs each stage, and export one Hugging Face checkpoint.
 
     import manticore as mc
     result = mc.search(mc.SearchSpace(["gpt-neo", "mamba"], stages=4), "lra-listops", out="runs/first")
@@ -82,7 +82,7 @@ _modules = {
     "register": "manticore.register",
     "report": "manticore.report",
 }
-"""Modules among the names; `export` and `report` are packages that are called like functions."""
+"""The exported names that are modules; `export` and `report` are packages that are called like functions."""
 
 
 def __getattr__(name: str) -> Any:

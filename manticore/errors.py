@@ -11,18 +11,18 @@ from difflib import get_close_matches
 from pathlib import Path
 
 SHOWN = 80
-"""Most characters of a value in a message."""
+"""Largest number of characters of a value in a message."""
 
 
 class ManticoreError(Exception):
-    """A value, a name or a file of the user cannot be used. The message is a single line."""
+    """A value, a name or a file from the user cannot be used. The message is a single line."""
 
     def __init__(self, message: str) -> None:
         super().__init__(" ".join(line.strip() for line in message.splitlines()))
 
 
 def shown(value: object) -> str:
-    """A value in a message: as it is written, if that is short and a single line; else its type or its start."""
+    """A value for a message: its text if that is short and a single line, else its type or the start of the text."""
     text = repr(value)
     if len(text) <= SHOWN and "\n" not in text:
         return text

@@ -41,7 +41,7 @@ family = families.register
 """A `Family`: how models of some Hugging Face model types are cut into stages."""
 
 strategy = strategies.register
-"""A subclass of `manticore.nas.strategies.Strategy`, or of `TrainingFree`: how a search updates weights and alphas."""
+"""A subclass of `Strategy`, `TrainingFree` or `PathStrategy` in `manticore.nas.strategies`: what a search trains."""
 
 relaxation = relaxations.register
 """A function from alphas (S, K) and a `RelaxationContext` to mixing weights (S, K) on the simplex."""
@@ -50,7 +50,7 @@ regularizer = regularizers.register
 """A function from `search.entropy_weight` and `search.entropy_schedule` to a `Regularizer` of the mixing weights."""
 
 selector = selectors.register
-"""A function from a searched supernet and a `SelectionContext` to a path within the budget."""
+"""A function from a searched supernet and a `SelectionContext` to scores of paths; see `manticore.nas.selection`."""
 
 metric = metrics.register
 """A `Metric`: how a score is computed, which direction is better, and how it is written."""
@@ -97,7 +97,7 @@ def topology(name: str, search: type[Topology] = Topology) -> Callable[[type], t
 def op(name: str) -> Callable[[Any], Any]:
     """A class or function `(width, **options) -> nn.Module`, selectable as the factory of an `mc.Op`.
 
-    Its source is embedded in exported checkpoints; see `manticore.modeling.ops` for what the module does.
+    Its source is embedded in exported checkpoints; `manticore.modeling.ops` has the requirements of the module.
     """
     return _runtime("op", OPS, _op, name)
 

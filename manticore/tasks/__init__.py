@@ -1,4 +1,4 @@
-"""Tasks: labelled token sequences in four disjoint splits. Knows nothing of models.
+"""Tasks: labelled token sequences in four disjoint splits.
 
 Names are looked up when first used, so that the processes that draw ListOps expressions import neither torch nor NumPy.
 """

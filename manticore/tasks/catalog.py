@@ -37,7 +37,7 @@ def load_task(options: TaskOptions) -> Task:
 
 
 def expand_families(names: Sequence[str]) -> list[str]:
-    """Names of tasks, with the first word of several, such as `mad`, replaced by all of them."""
+    """Names of tasks, in which the first word of several tasks, such as `mad`, is replaced by all of these."""
     out: list[str] = []
     for name in names:
         family = [] if name in tasks else [task for task in tasks if task.startswith(f"{name}-")]
@@ -46,7 +46,7 @@ def expand_families(names: Sequence[str]) -> list[str]:
 
 
 def task_info(options: TaskOptions) -> TaskInfo:
-    """What is known of a task without its data. Raises the errors of `load_task` that are not about files."""
+    """The description of a task without its data. Raises the errors of `load_task` that do not concern files."""
     name = options.bare_name
     info = task_infos[name](options) if name in task_infos else tasks[name](options).info()
     _check_settings(options, info.settings)

@@ -1,4 +1,4 @@
-"""Tasks from data in memory: what Python takes where a command takes the name of a task.
+"""Tasks from data in memory, which Python functions take in place of the name of a task.
 
     mc.task(["a text", "another", ...])                            language modelling
     mc.task([("a text", "good"), ("another", "bad"), ...])         classification, of texts or of tokens
@@ -42,7 +42,7 @@ class TaskData:
     """Examples in memory.
 
     Attributes:
-        name: what results call the data.
+        name: name of the data in results.
         options: other options of the task: seed, preset, numbers of examples.
         settings: settings that follow after @ in the name of a task.
         documents: texts in splits, for language modelling; else None.
@@ -96,9 +96,9 @@ def task(
 
     Each split is a list of items, a DataFrame, a `datasets.Dataset` or a torch `Dataset`. An item is a text, for
     language modelling; (text, label), for classification by bytes; or (tokens, label), where tokens are whole numbers
-    or words and the label is one for the sequence or a list of one for each token. What is missing is taken from
-    `train`, by seed: a tenth each for `val` and `test`, then half of the rest for `train_arch`. Duplicates are dropped,
-    never from test.
+    or words and the label is one for the sequence or a list of one for each token. Missing splits are drawn from
+    `train` with `seed`: a tenth each for `val` and `test`, then half of the rest for `train_arch`. Duplicates are
+    dropped, never from test.
 
     Args:
         train: the examples that weights are trained on; or all splits as a `datasets.DatasetDict` or a mapping.
@@ -106,12 +106,13 @@ def task(
         test: examples of the final evaluation.
         train_arch: examples that architecture weights are trained on.
         labels: names of the classes, by class index. Default: those of the dataset, or of the examples.
-        name: what results call the data.
+        name: name of the data in results.
         text, label: names of the columns of a dataset. Default: text, content, document, tokens or input_ids; label,
             labels or tags.
         seed: seed of the splits. Default: 0.
         preset: `cpu` or `paper`, the default length of chunks and texts. Default: paper where there is a GPU.
-        settings: `length`, most tokens of an example; for language modelling `passage`, for texts with labels `unit`.
+        settings: `length`, the largest number of tokens of an example; for language modelling `passage`, for texts with
+            labels `unit`.
 
     Raises ManticoreError if an item is none of these, or there are too few.
     """
@@ -160,7 +161,7 @@ def _sources(train: Any, more: Mapping[str, Any]) -> dict[str, Any]:
 
 @dataclass(frozen=True, eq=False)
 class TaskSource:
-    """What Python takes for a task: a name, a mapping of options, `TaskOptions`, or data in memory.
+    """A task as Python functions take it: a name, a mapping of options, `TaskOptions`, or data in memory.
 
     Attributes:
         keys: options of the task, as a recipe has them.
@@ -172,7 +173,7 @@ class TaskSource:
 
     @classmethod
     def of(cls, task_like: Any) -> TaskSource:
-        """The source of a task; None has no options. Raises ManticoreError for anything that is none."""
+        """The source of a task; None has no options. Raises ManticoreError for an object that is no task."""
         if task_like is None:
             return cls({})
         if isinstance(task_like, str):

@@ -1,7 +1,6 @@
 """Labelled token sequences in flat arrays, the four splits of a task, and their batches.
 
-A sequence has one label, or one label for each token; the label `IGNORE` marks tokens that are not scored. Knows
-nothing of what tokens and labels mean.
+A sequence has one label, or one label for each token; the label `IGNORE` marks tokens that are not scored.
 """
 
 from __future__ import annotations
@@ -26,7 +25,7 @@ log = logging.getLogger("manticore.tasks")
 IGNORE = -100
 
 HASH_BLOCK = 1 << 16
-"""Tokens that are copied at once to be hashed: large enough to be fast, small beside any data set."""
+"""Number of tokens that are copied at once to be hashed: large enough to be fast, small compared with data sets."""
 
 Label = int | NDArray[np.int64]
 Example = tuple[NDArray[np.int64], Label]
@@ -232,7 +231,7 @@ def halves(train: Examples, seed: int) -> tuple[Examples, Examples]:
 
 
 def drop_duplicates(source: str, train: Examples, val: Examples, test: Examples) -> tuple[Examples, Examples]:
-    """Train and validation examples without duplicates, and without what test (and, for train, validation) contains.
+    """Train and validation examples without duplicates and without examples of test (and, for train, of validation).
 
     The number of dropped examples is logged with the name `source`. Raises ManticoreError if a split becomes empty.
     """

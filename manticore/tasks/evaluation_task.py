@@ -1,4 +1,4 @@
-"""Examples in memory that are all scored: the test split of a task, without the others, as a trained model reads them.
+"""Examples in memory that are all scored: the test split of a task without other splits, as a trained model reads them.
 
 Tokens and labels are those of the model: texts are encoded by its tokenizer, and a label is one of its classes.
 """
@@ -25,11 +25,11 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 NAME = "own"
-"""What results call the examples."""
+"""Name of the examples in results."""
 
 
 class EvaluationTask(Task):
-    """A task whose splits are empty but for `test`.
+    """A task whose splits are empty except `test`.
 
     Args:
         test: the examples.

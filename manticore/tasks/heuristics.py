@@ -1,4 +1,4 @@
-"""Heuristic baselines: the accuracy of predicting a label from one cheap feature of the input. Knows no task."""
+"""Heuristic baselines: the accuracy of predicting a label from one cheap feature of the input."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Datasets from the Hugging Face hub or its cache, or one line that says what to do instead. Knows no dataset."""
+"""Datasets from the Hugging Face hub or its cache."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def load_hub_dataset(
     Args:
         source: id of the dataset on the hub.
         splits: names of its splits.
-        hint: what a user without the hub can do, for the error message.
+        hint: advice for a user without the hub, for the error message.
         config: name of the configuration, for datasets with several.
         revision: branch or commit.
 

@@ -1,4 +1,4 @@
-"""What is known of a task without its data, and a page of it for `manticore show`. Reads and generates nothing."""
+"""The description of a task without its data, and its text for `manticore show`. Nothing is read or generated."""
 
 from __future__ import annotations
 
@@ -35,17 +35,17 @@ SPLITS = {
 
 @dataclass(frozen=True)
 class TaskInfo:
-    """What is known of a task under one preset.
+    """The description of a task under one preset.
 
     Attributes:
         kind, metric, label_names, settings: see `Task`.
         vocabulary: number of tokens; None if it depends on the training examples.
-        max_length: most tokens of a sequence.
+        max_length: largest number of tokens of a sequence.
         sizes: examples of train, val and test, where they are known.
-        origin: where examples come from without files; empty if the task needs files.
-        files: what `--data-dir` must contain, and who publishes it.
-        setting_help: by setting, what it means.
-        sweep: by setting, the values that the benchmark varies it over.
+        origin: source of the examples without files; empty if the task needs files.
+        files: required content of `--data-dir`, and its publisher.
+        setting_help: meaning of each setting.
+        sweep: values of each setting that the benchmark tries.
     """
 
     kind: str
@@ -62,13 +62,13 @@ class TaskInfo:
 
 
 def render(infos: Mapping[str, TaskInfo]) -> str:
-    """A text page of one task, from its info by preset."""
+    """The text on one task, from its descriptions by preset."""
     sections = [_labels(next(iter(infos.values()))), _numbers(infos), _settings(infos), _data(infos)]
     return "\n\n".join(filter(None, sections))
 
 
 def _labels(info: TaskInfo) -> str:
-    """What a label is and what is measured."""
+    """The meaning of a label, and the metric."""
     classes = f"{len(info.label_names)} classes ({', '.join(info.label_names)})"
     labels = LABELS.get(info.kind, "labels are {}").format(classes)
     return f"{_wrap(f'kind {info.kind}: {labels}')}\nmetric {info.metric}{METRICS.get(info.metric, '')}"

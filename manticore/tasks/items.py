@@ -1,4 +1,4 @@
-"""From objects in memory to plain examples: lists, tables, datasets of Hugging Face and of torch. Reads no files.
+"""From objects in memory to plain examples: lists, tables, datasets of Hugging Face and of torch.
 
 An item is a text, a pair (text, label), a pair (tokens, label), or a record with such fields. Tokens are whole numbers
 or words. A label is a whole number or a name, or a list of them, one for each token.
@@ -57,7 +57,7 @@ def read_items(source: Any, split: str, columns: Columns = Columns()) -> list[di
 
 
 def label_names(source: Any, columns: Columns = Columns()) -> tuple[str, ...]:
-    """The names of labels that a `datasets.Dataset` knows; empty for other objects."""
+    """The names of the labels in the features of a `datasets.Dataset`; empty for other objects."""
     features = getattr(source, "features", None)
     if not isinstance(features, Mapping):
         return ()

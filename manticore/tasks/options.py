@@ -16,7 +16,7 @@ PRESETS: tuple[str, ...] = get_args(Preset)
 
 @dataclass(frozen=True)
 class TaskOptions(Checked):
-    """Which task, and how much data of it."""
+    """The task, and the amount of its data."""
 
     name: str = "lra-listops"
     """Name of the task; its own settings follow after @, as in mad-memorization@vocab_size=512,seq_len=64."""
@@ -95,7 +95,7 @@ class TaskOptions(Checked):
         return int(text)
 
     def name_with(self, settings: Mapping[str, object], official: Mapping[str, object]) -> str:
-        """The name results are filed under: the task's, and after `@` every setting that is not the benchmark's own.
+        """The name of the task in results: after `@` it has every setting that differs from the benchmark's.
 
         Args:
             settings: all settings of the task.
@@ -105,7 +105,7 @@ class TaskOptions(Checked):
 
 
 def plain_paths(value: Any) -> Any:
-    """A path, or a list of them, as text; a list of one path as that path, and anything else as it is.
+    """A path, or a list of paths, as text; a list of one path becomes that path, other values are returned unchanged.
 
     Raises ManticoreError for an empty list.
     """

@@ -36,7 +36,7 @@ class SampledTask(Task):
         name: name of the task in results.
         vocabulary: tokens and special ids.
         label_names: names of the classes.
-        max_length: most tokens of a sequence, with the EOS that is appended to it.
+        max_length: largest number of tokens of a sequence, with the EOS that is appended to it.
         draw: returns one example, its tokens without EOS and its class index, drawn from a random generator alone.
         options: sizes and seed.
         sizes: numbers of examples where `options` has none.

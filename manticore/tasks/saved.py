@@ -11,14 +11,14 @@ from manticore.errors import BadFile, ManticoreError
 from manticore.utils.io import atomic_dir, read_json, write_json
 
 FILE = "task.json"
-"""What is known of the examples beside them: a hash of the files, and for labelled examples the names of the labels."""
+"""Name of the file with a hash of the examples, and for labelled examples the names of the labels."""
 
 
 def save_examples(folder: Path, write: Callable[[Path], object], facts: Mapping[str, Any]) -> bool:
-    """Write examples into a new folder, whole or not at all.
+    """Write examples into a new folder, atomically.
 
     Args:
-        folder: where to write; if it holds the same examples already, it stays as it is.
+        folder: the folder; if it has the same examples already, it is not changed.
         write: writes the `.jsonl` files into a folder.
         facts: further entries of `task.json`.
 
@@ -41,7 +41,7 @@ def save_examples(folder: Path, write: Callable[[Path], object], facts: Mapping[
 def check_saved(path: Path) -> dict[str, Any]:
     """The entries of `task.json` in a folder; empty if there is none.
 
-    Raises BadFile if it is no such file, or the examples beside it are not those that were written.
+    Raises BadFile if it is no such file, or the examples have changed since they were written.
     """
     file = path / FILE
     if not file.is_file():

@@ -1,4 +1,4 @@
-"""Tasks whose examples come as train, validation and test split, as benchmarks are published. Knows no benchmark.
+"""Tasks whose examples come as train, validation and test split, as benchmarks are published.
 
 Train is halved into the splits `train` and `train_arch`. Duplicates are dropped from train and validation, never from
 test.
@@ -23,20 +23,20 @@ from manticore.tasks.vocabulary import Vocabulary
 SPLIT_NAMES = ("train", "val", "test")
 
 TRAIN_ARCH = "train_arch"
-"""The split that architecture weights are trained on; half of train where the data has none."""
+"""The split that architecture weights are trained on; half of train if the data has none."""
 
 VAL_NAMES = ("val", "valid", "validation", "dev")
 """First words of the names of validation files."""
 
 DUPLICATES_NOTE = "examples that occur twice are dropped from train and val"
-"""Why a split that is read may be smaller than its file."""
+"""Note on splits that are smaller than their files."""
 
 T = TypeVar("T")
 
 
 @dataclass(frozen=True)
 class TrainValTest:
-    """The three splits of a benchmark, and `train_arch` where the data has one beside train."""
+    """The three splits of a benchmark, and `train_arch` if the data has one."""
 
     train: Examples
     val: Examples
@@ -100,7 +100,7 @@ class SplitTask(Task):
 
 
 def split_of_name(name: str) -> str:
-    """The split that the first word of a file's or a split's name says, such as `val` of `dev.jsonl`; empty if none."""
+    """The split by the first word of the name of a file or a split, such as `val` for `dev.jsonl`; empty if none."""
     lower = name.lower()
     if lower.startswith(("train_arch", "train-arch")):
         return TRAIN_ARCH

@@ -1,10 +1,10 @@
-"""What a task is: labelled token sequences in four disjoint splits, a metric, and the head that models need for it.
+"""The interface of tasks: labelled token sequences in four disjoint splits, a metric, and the head of their models.
 
 `Task.kind` names the head. A `classification` task has one label for a sequence, a `pair` task one label for two
 sequences that are read separately. A `tokens` task has a label for each token, one of the vocabulary or `IGNORE`, which
 is predicted at the position of the token. An `autoencoder` task has such labels too, all decoded from the last hidden
 state. An `lm` task has the next token as each token's label, and no vocabulary of its own (see `language`). Other kinds
-are heads that a user registers. Knows no particular task and no model.
+are heads that a user registers.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from manticore.modeling.heads import Head
 
 EXAMPLE_TOKENS = 64
-"""Most tokens in `Task.example_text`."""
+"""Largest number of tokens in `Task.example_text`."""
 
 
 @dataclass(frozen=True)
@@ -64,10 +64,10 @@ class Task(ABC):
         text_unit: what a token of text is: `words` between spaces, `bytes` or `characters`.
         vocabulary: tokens and special ids.
         label_names: names of the classes, by class index; the tokens of the vocabulary if tokens are labelled.
-        max_length: most tokens of a sequence, EOS included.
+        max_length: largest number of tokens of a sequence, EOS included.
         settings: settings after `@` in the name, with their values.
-        sizes: examples of train, val and test, where that is known before the examples are.
-        files: what `--data-dir` must contain and who publishes it; empty if the task reads no files.
+        sizes: number of examples of train, val and test, if it is known before the examples are read or generated.
+        files: required content of `--data-dir`, and its publisher; empty if the task reads no files.
         replacements: (old, new) pairs of text, replaced in this order in the official written form of an input, which
             is then split at spaces into tokens.
         features: by name, features of the input that `heuristic_baselines` predicts the labels from.
@@ -114,7 +114,7 @@ class Task(ABC):
         raise ManticoreError(f"task '{self.name}' has no official file format to write")
 
     def info(self) -> TaskInfo:
-        """What is known of the task without its examples."""
+        """The description of the task without its examples."""
         return TaskInfo(
             kind=self.kind,
             metric=self.metric,
@@ -202,7 +202,7 @@ class Task(ABC):
 
         Args:
             tokenizer: of a model; None if it has none.
-            owner: what has the tokenizer, for the error message.
+            owner: name of the model that has the tokenizer, for the error message.
 
         Raises ManticoreError if a language task gets no tokenizer, or one that cannot read its text.
         """

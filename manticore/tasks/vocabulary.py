@@ -1,4 +1,4 @@
-"""The small vocabulary of a task that brings its own tokens. Knows nothing of how text becomes tokens."""
+"""The small vocabulary of a task that brings its own tokens."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Small tools that know nothing of models: whole writes, registries, shipped assets, statistics, the console."""
+"""Tools independent of models: atomic writes, registries, shipped assets, statistics, the console."""

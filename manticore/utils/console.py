@@ -18,7 +18,7 @@ from rich.progress import (
 
 
 class ProgressUpdate(Protocol):
-    """Sets how much of a progress bar is complete, and the note behind it."""
+    """Sets the completed part of a progress bar and the note after it."""
 
     def __call__(self, completed: int, note: str = "") -> object: ...
 

@@ -1,4 +1,4 @@
-"""Field types with bounds, and the check of a dataclass's values against its annotations. Knows no option by name.
+"""Field types with bounds, and the check of a dataclass's values against its annotations.
 
 The annotation of a field is the only place that says which values it may have:
 
@@ -119,8 +119,8 @@ def from_mapping(
     Args:
         kind: the dataclass.
         values: by field; a field that is left out keeps its default.
-        noun: what messages call a key.
-        prefix: what messages put before the name of a key, such as `search.`.
+        noun: word for a key in messages.
+        prefix: text before the name of a key in messages, such as `search.`.
         default: an object whose values replace the defaults of the class.
 
     Raises as `Checked` does, UnknownName for a key that is no field, and ManticoreError for one that is missing.
@@ -160,7 +160,7 @@ def field_helps(kind: type) -> dict[str, str]:
 
 
 def convert(value: Any, hint: Any, key: str, noun: str = "key", default: Any = None) -> Any:
-    """The value as the annotation `hint` has it: a whole number as a float, a list as a tuple, text as a path.
+    """The value in the type of the annotation `hint`: a whole number as a float, a list as a tuple, text as a path.
 
     Raises as `Checked` does; messages call the value `key`.
     """
@@ -189,7 +189,7 @@ def convert(value: Any, hint: Any, key: str, noun: str = "key", default: Any = N
 
 
 def _first_fit(value: Any, hint: Any, key: str) -> Any:
-    """The value as the first alternative of a union has it that allows it."""
+    """The value in the type of the first alternative of a union that allows it."""
     for arm in alternatives(hint):
         try:
             return convert(value, arm, key)
@@ -220,19 +220,19 @@ def _nested(value: Any, kind: type, key: str, noun: str, default: Any) -> Any:
 
 
 def alternatives(hint: Any) -> list[Any]:
-    """The types that an annotation allows beside None, bounds included."""
+    """The types that an annotation allows besides None, bounds included."""
     arms = get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
     return [arm for arm in arms if arm is not NoneType]
 
 
 def bare_type(hint: Any) -> Any:
-    """An annotation's first type beside None, without its bounds."""
+    """The first type of an annotation besides None, without its bounds."""
     first = alternatives(hint)[0]
     return get_args(first)[0] if get_origin(first) is Annotated else first
 
 
 def note_of(hint: Any, kind: type[T]) -> T | None:
-    """What is said about an annotation's first type by an object of `kind`, such as its `Range`."""
+    """The object of class `kind` that annotates the first type, such as its `Range`."""
     first = alternatives(hint)[0]
     notes = get_args(first)[1:] if get_origin(first) is Annotated else ()
     return next((note for note in notes if isinstance(note, kind)), None)
@@ -245,7 +245,7 @@ def bounds_note(hint: Any) -> str:
 
 
 def describe(hint: Any) -> str:
-    """The values an annotation allows, in words, such as `a whole number of at least 1`."""
+    """A description of the values that an annotation allows, such as `a whole number of at least 1`."""
     if len(alternatives(hint)) > 1:
         return ", or ".join(map(describe, alternatives(hint)))
     bare, bounds = bare_type(hint), note_of(hint, Range)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 HUB_TIMEOUT_SECONDS = 10.0
-"""How long the hub has to answer; after that, only its local cache is read."""
+"""Seconds to wait for an answer of the hub; without one, only its local cache is read."""
 
 
 def hub_answers(source: str, file: str, repo_type: str = "model", revision: str | None = None) -> bool:
-    """Whether the hub answers a request for `file` of a repository, if only with an error.
+    """Whether the hub answers a request for `file` of a repository, even with an error.
 
     One request takes at most `HUB_TIMEOUT_SECONDS`; client libraries retry for half a minute.
 

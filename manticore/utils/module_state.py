@@ -10,7 +10,7 @@ from torch import nn
 
 @contextmanager
 def eval_mode(net: nn.Module) -> Iterator[None]:
-    """Put `net` into evaluation mode; afterwards it is in the mode that it was in."""
+    """Put `net` into evaluation mode while the context is open; afterwards its mode is restored."""
     was_training = net.training
     net.eval()
     try:
@@ -21,7 +21,7 @@ def eval_mode(net: nn.Module) -> Iterator[None]:
 
 @contextmanager
 def trainable_only(net: nn.Module, parameters: Iterable[nn.Parameter]) -> Iterator[None]:
-    """Let only these parameters of `net` require gradients; afterwards all require gradients as before."""
+    """Let only these parameters of `net` require gradients while the context is open; then restore all flags."""
     trainable = {id(parameter) for parameter in parameters}
     required = [(parameter, parameter.requires_grad) for parameter in net.parameters()]
     for parameter, _ in required:

@@ -63,7 +63,7 @@ class Registry(Generic[T]):
 
 
 def add_plugins(kind: str, table: dict[str, Any]) -> None:
-    """Add the objects of a kind that installed packages provide to a table; those that it has stay."""
+    """Add the objects of a kind that installed packages provide to a table; existing entries are kept."""
     for point in entry_points(group=f"manticore.{kind}"):
         table.setdefault(point.name, point.load())
 

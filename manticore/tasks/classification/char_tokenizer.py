@@ -1,4 +1,4 @@
-"""Text as a sequence of bytes or characters, one token each, with EOS at the end. Knows no task.
+"""Text as a sequence of bytes or characters, one token each, with EOS at the end.
 
 Bytes have the names of GPT-2's byte-level tokenizer, one printable character each, so that a Hugging Face tokenizer can
 be built from the vocabulary. Characters are those that are frequent enough in the training texts; all others are
@@ -20,7 +20,7 @@ from manticore.tasks.vocabulary import Vocabulary
 UNITS = ("bytes", "characters")
 
 MIN_COUNT = 15
-"""Occurrences of a character that give it a token, as in the code of S4."""
+"""Number of occurrences from which a character has its own token, as in the code of S4."""
 
 Ids = NDArray[np.uint16]
 RawText = tuple[bytes, int]
@@ -45,11 +45,11 @@ def check_unit(unit: str) -> None:
 
 
 class CharTokenizer:
-    """Encodes texts in at most `length` tokens, EOS included; longer texts lose their end.
+    """Encodes texts in at most `length` tokens, EOS included; longer texts are truncated.
 
     Args:
         unit: `bytes` or `characters`.
-        length: most tokens of a text.
+        length: largest number of tokens of a text.
         texts: training texts, whose characters (of the first `length - 1`) are counted.
 
     Raises UnknownName for another unit, and ManticoreError if no character is frequent enough.

@@ -43,7 +43,7 @@ def pixels_fashion_mnist(options: TaskOptions) -> SplitTask:
 
 @task_infos.register(NAME)
 def info(options: TaskOptions) -> TaskInfo:
-    """What is known without the images."""
+    """The description of the task, without its images."""
     origin = f"{INSTALLED}, from Debian's package; run: apt-get install dataset-fashion-mnist"
     names = [f"{stem}-{rest}" for stem in STEMS.values() for rest in ("images-idx3-ubyte", "labels-idx1-ubyte")]
     files = f"{', '.join(names)}, as they are or with .gz, as https://github.com/zalandoresearch/fashion-mnist has them"

@@ -1,6 +1,6 @@
-"""Classification of images by pixels: one token for each pixel, row by row, whose id is the grey level. Reads no files.
+"""Classification of images by pixels: one token for each pixel, row by row, whose id is the grey level.
 
-There are no tokens but the 256 grey levels, and no end-of-sequence token: all images of a task have the same length.
+The only tokens are the 256 grey levels. There is no end-of-sequence token: all images of a task have the same length.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ ImageSource = tuple[Images, NDArray[np.int64]]
 """Grey images (N, H, W) and their classes (N,)."""
 
 CPU_SIZES = {"train": 8_000, "val": 1_000, "test": 2_000}
-"""Most examples of each split in preset `cpu`."""
+"""Largest number of examples of each split in preset `cpu`."""
 
 
 def side_setting(options: TaskOptions, side: int) -> int:
@@ -72,7 +72,7 @@ def image_info(
     origin: str,
     files: str,
 ) -> TaskInfo:
-    """What is known of a task of images without the images.
+    """The description of a task of images, without the images.
 
     Args:
         options: preset and settings.
@@ -109,7 +109,7 @@ def image_task(
         label_names: see `Task`.
         source: where the images come from.
 
-    Raises ManticoreError if there are fewer images than asked for.
+    Raises ManticoreError if there are fewer images than requested.
     """
     final_side, most = side_setting(options, side), _most(options)
     middle = len(train[1]) * 9 // 10
@@ -136,7 +136,7 @@ def image_task(
 
 
 def _most(options: TaskOptions) -> Mapping[str, int | None]:
-    """Most examples of each split; None: all of the data set."""
+    """Largest number of examples of each split; None: all of the data set."""
     return CPU_SIZES if choose_preset(options.preset)[0] == "cpu" else dict.fromkeys(SPLIT_NAMES)
 
 

@@ -4,8 +4,8 @@
     {"tokens": ["the", "old", "man"], "labels": ["DET", "ADJ", "NOUN"]}
     {"tokens": [3, 1, 4], "label": 1}
 
-Texts are read by bytes or characters. A folder has train.jsonl, val.jsonl and test.jsonl, and may have
-train_arch.jsonl; what is missing is taken from train.
+Texts are read by bytes or characters. A folder has train.jsonl and may have val.jsonl, test.jsonl and train_arch.jsonl;
+missing splits are drawn from train.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from manticore.utils.io import write_text
 
 NAME = "labelled"
 SHARE = 10
-"""One example in this many goes to val, and one to test, where the data has no such split."""
+"""One of this number of examples goes to val, and one to test, if the data has no such split."""
 
 LAYOUT = (
     "train.jsonl, val.jsonl and test.jsonl (train_arch.jsonl if there is one; what is missing is taken from train), or "
@@ -41,7 +41,7 @@ LAYOUT = (
     '"labels", one for each token'
 )
 LONGEST = {"cpu": 1024, "paper": 4096}
-"""Most bytes of a text by preset, where the user sets no length."""
+"""Largest number of bytes of a text by preset, if the user sets no length."""
 
 Record = Mapping[str, Any]
 
@@ -89,7 +89,7 @@ def labelled(options: TaskOptions) -> SplitTask:
 
 @task_infos.register(NAME)
 def task_info(options: TaskOptions) -> TaskInfo:
-    """What is known without the examples."""
+    """The description of the task, without its examples."""
     cap = LONGEST[choose_preset(options.preset)[0]]
     return TaskInfo(
         kind="classification",

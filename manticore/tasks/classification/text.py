@@ -1,4 +1,4 @@
-"""Classification of texts by bytes or characters: sizes of the splits, lengths, settings. Reads no files.
+"""Classification of texts by bytes or characters: sizes of the splits, lengths, settings.
 
 Benchmarks of this kind have no validation split; a part of train is held out for it.
 """
@@ -35,7 +35,7 @@ SETTING_HELP = {
 
 @dataclass(frozen=True)
 class TextScale:
-    """Most tokens of a text, EOS included, and most examples of each split; None: all of the data set."""
+    """Largest numbers of tokens of a text, EOS included, and of examples of each split; None: all of the data set."""
 
     length: int
     train: int | None = None
@@ -45,7 +45,7 @@ class TextScale:
 
 @dataclass(frozen=True)
 class TextSettings:
-    """The settings of a task of texts: what a token is, and most tokens of a text."""
+    """The settings of a task of texts: what a token is, and the largest number of tokens of a text."""
 
     unit: str
     length: int
@@ -59,7 +59,7 @@ class TextSettings:
         return cls(unit, options.int_setting("length", default, range(2, MAX_LENGTH + 1)))
 
     def task_name(self, options: TaskOptions, scales: Mapping[str, TextScale]) -> str:
-        """The name results are filed under; the benchmark has bytes and the length of preset `paper`."""
+        """The name of the task in results; the settings of the benchmark are bytes and the length of preset `paper`."""
         return options.name_with(vars(self), official={"unit": "bytes", "length": scales["paper"].length})
 
 
@@ -72,7 +72,7 @@ def text_info(
     files: str,
     kind: str = "classification",
 ) -> TaskInfo:
-    """What is known of a task of texts without the texts.
+    """The description of a task of texts, without the texts.
 
     Args:
         options: preset and settings.
@@ -112,7 +112,7 @@ def text_task(
         label_names: see `Task`.
         source: where the texts come from.
 
-    Raises ManticoreError if there are fewer texts than asked for.
+    Raises ManticoreError if there are fewer texts than requested.
     """
     scale = scales[choose_preset(options.preset)[0]]
     mixed = shuffled(sorted(train), options.seed)

@@ -1,4 +1,4 @@
-"""Chunks of tokens, labelled with the next token, from documents and a tokenizer. Knows no task and no model.
+"""Chunks of tokens, labelled with the next token, from documents and a tokenizer.
 
 Every token of a document, and its end, is predicted exactly once, from the tokens before it in the same chunk. No chunk
 has tokens of two documents, so that no model can carry information from one document to the next.
@@ -17,7 +17,7 @@ from manticore.errors import ManticoreError
 from manticore.tasks.dataset import Examples
 
 BATCH = 256
-"""Documents that are tokenized at once."""
+"""Number of documents that are tokenized at once."""
 
 Spans = Sequence[tuple[int, int]]
 """For each token, the characters it stands for: start and end."""
@@ -34,14 +34,14 @@ def boundary_tokens(tokenizer: Any) -> tuple[int, int]:
 def chunk(documents: Iterable[str], tokenizer: Any, length: int, groups: Mapping[str, str] | None = None) -> Examples:
     """Examples of at most `length` tokens, each token labelled with the next one.
 
-    `Examples.num_bytes` are the bytes of text that the labels of a chunk stand for. The end of a document has no bytes,
-    nor have characters that the tokenizer reads as unknown or skips. `Examples.groups` are numbers of documents, or of
-    groups of documents.
+    `Examples.num_bytes` are the bytes of text that the labels of a chunk stand for. The end of a document, and
+    characters that the tokenizer reads as unknown or skips, count no bytes. `Examples.groups` are numbers of documents,
+    or of groups of documents.
 
     Args:
         documents: the texts.
         tokenizer: a fast Hugging Face tokenizer.
-        length: most tokens of a chunk.
+        length: largest number of tokens of a chunk.
         groups: name of the group of each document that belongs to one.
 
     Raises ManticoreError if there are no documents, or the tokenizer has no token for their ends.

@@ -128,7 +128,7 @@ for _name, _config in (("wikitext", "wikitext-2-raw-v1"), ("wikitext-103", "wiki
 
 
 PTB_SENTENCES = 100
-"""Sentences of a document of the Penn Treebank, whose files do not mark where an article begins."""
+"""Number of sentences of a document of the Penn Treebank, whose files do not mark the beginnings of articles."""
 
 
 def ptb_documents(sentences: Sequence[str]) -> list[str]:
@@ -166,7 +166,7 @@ def alpaca_prompt(record: Mapping[str, str]) -> str:
 
 
 def alpaca_instruction(document: str) -> str:
-    """The instruction of a document, which its group has in common."""
+    """The instruction of a document, which is equal for all documents of a group."""
     return document.partition("### Instruction:\n")[2].partition("\n\n### ")[0].strip().lower()
 
 

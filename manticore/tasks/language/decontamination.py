@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator
 from manticore.tasks.language.documents import PARAGRAPH_BREAK
 
 RUN = 13
-"""Words of a run, too many for two texts to share by chance."""
+"""Number of words of a run, too large for two texts to share a run by chance."""
 
 _WORD = re.compile(r"\w+")
 

@@ -1,4 +1,4 @@
-"""Documents from local .txt, .jsonl and .parquet files, optionally compressed with xz. Knows no tokens.
+"""Documents from local .txt, .jsonl and .parquet files, optionally compressed with xz.
 
 Two documents are unrelated, unless their records in a .jsonl file name the same `group`. In a .txt file documents are
 separated by lines with `<|endoftext|>`. Long documents can be cut between paragraphs into passages.
@@ -19,7 +19,7 @@ from manticore.errors import BadFile, ManticoreError
 SEPARATOR = "<|endoftext|>"
 KINDS = (".txt", ".jsonl", ".parquet")
 FIELDS = ("text", "content", "document")
-"""Fields of a record that may contain its text; the first one that exists is read."""
+"""Fields of a record that may contain its text; the first existing one is read."""
 
 PARAGRAPH_BREAK = re.compile(r"\n[ \t]*\n+")
 
@@ -42,7 +42,7 @@ def read_documents(path: Path) -> dict[str, list[str]]:
     Args:
         path: a .txt, .jsonl or .parquet file, followed by .xz if it is compressed; or a folder of such files.
 
-    Raises BadFile, with the line, if a file is empty, no text, or not what its name says.
+    Raises BadFile, with the line, if a file is empty, is no text, or does not have the format of its suffix.
     """
     return {file.name: [record.text for record in _read(file)] for file in _files(path)}
 

@@ -1,7 +1,6 @@
 """Documents in splits such that no group of documents is in two of them.
 
-A group is what a dataset says, such as all records of one thread, or a long document that was cut into passages. Knows
-no dataset and no tokens.
+A group is defined by the dataset, such as all records of one thread, or is a long document that was cut into passages.
 """
 
 from __future__ import annotations
@@ -23,10 +22,10 @@ from manticore.utils.io import write_text
 log = logging.getLogger(__name__)
 
 HELD_OUT = 10
-"""One byte in this many goes to val, and one to test, where the data has no splits."""
+"""One of this number of bytes goes to val, and one to test, if the data has no splits."""
 
 SPANS_PER_SPLIT = 4
-"""A document that is larger than a held-out split is cut into spans, at least this many for such a split."""
+"""A document that is larger than a held-out split is cut into spans; at least this number fit into such a split."""
 
 Groups = Mapping[str, str]
 """The name of each document's group; documents without a group are their own group."""
@@ -76,10 +75,10 @@ class DocumentSplits:
 
     @classmethod
     def complete(cls, pools: Mapping[str, Groups], seed: int, source: str) -> DocumentSplits:
-        """The splits of which some are known: each missing one gets about a tenth of the bytes of train.
+        """The splits of `pools`; each missing one gets about a tenth of the bytes of train.
 
         Args:
-            pools: by split, documents with their groups; there is train.
+            pools: by split, documents with their groups; train must be among them.
             seed: seed of the shuffles.
             source: where the documents come from, for the error message.
 
@@ -108,7 +107,7 @@ class DocumentSplits:
         return {name: documents for name, documents in splits.items() if documents is not None}
 
     def take_first(self, options: TaskOptions, source: str) -> DocumentSplits:
-        """The first documents of each split, as many as the options say. Raises ManticoreError if there are fewer."""
+        """The first documents of each split, by the sizes in the options. Raises ManticoreError if there are fewer."""
         train, val, test = (
             list(take_first(getattr(self, name), getattr(options, name), name, source)) for name in SPLIT_NAMES
         )
@@ -118,7 +117,7 @@ class DocumentSplits:
         return DocumentSplits(train, val, test, self.groups, arch)
 
     def drop_overlap(self, source: str) -> DocumentSplits:
-        """The same without overlap of splits, by group: dropped from val what is in test, from train what is in either.
+        """The same without overlap of splits: groups of test are dropped from val, groups of test and val from train.
 
         The number of dropped documents is logged. Raises ManticoreError if a split becomes empty.
         """
@@ -143,7 +142,7 @@ class DocumentSplits:
         return DocumentSplits(kept["train"], kept["val"], kept["test"], self.groups, kept.get(TRAIN_ARCH))
 
     def halves(self, seed: int, source: str) -> tuple[list[str], list[str]]:
-        """The splits train and train_arch: where the data has one of them, train in two halves of about as many bytes.
+        """The splits train and train_arch: those of the data, or else two halves of train with about equal bytes.
 
         No group is in both. Raises ManticoreError if all of train is one group.
         """
@@ -210,7 +209,7 @@ def group_passages(documents: Iterable[str], passage: int, named: Groups | None 
     Args:
         documents: the documents.
         passage: size of a passage in bytes; 0: documents are not cut.
-        named: groups that the data names; their documents stay in that group, whatever their size.
+        named: groups that the data names; their documents stay in these groups, whatever their size.
     """
     passages_of = {document: passages(document, passage) for document in documents}
     held_out = sum(map(num_bytes, passages_of.values())) / HELD_OUT

@@ -1,7 +1,7 @@
 """Language modelling: documents in four disjoint splits, and their chunks of tokens under one tokenizer.
 
 A task begins as documents. `LanguageTask.with_tokenizer` returns the same documents as chunks of tokens, each token
-labelled with the next one (see `chunking`). All quantities in bytes are equal for all tokenizers. Knows no data set.
+labelled with the next one (see `chunking`). All quantities in bytes are equal for all tokenizers.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 LENGTHS = {"cpu": 256, "paper": 1024}
-"""Tokens of a chunk, by preset."""
+"""Largest number of tokens of a chunk, by preset."""
 
 SETTING_HELP = {"length": "tokens of a chunk; default: the preset's, or the models' context length if that is shorter"}
 """Meaning of the setting that all language tasks have."""
@@ -41,7 +41,7 @@ class LanguageTask(Task):
     Args:
         name, settings: see `Task`.
         load: returns the documents; called when they are first needed.
-        length: most tokens of a chunk.
+        length: largest number of tokens of a chunk.
         seed: seed of the halves of train.
         origin: where the documents come from; see `Task.origin`.
         tokenizer: the tokenizer that reads them; None until `with_tokenizer`.
@@ -150,7 +150,7 @@ class LanguageTask(Task):
         return self._origin
 
     def info(self) -> TaskInfo:
-        """What is known without a tokenizer."""
+        """The description of the task, without a tokenizer."""
         return replace(super().info(), vocabulary=None, setting_help=SETTING_HELP)
 
     def describe(self) -> str:

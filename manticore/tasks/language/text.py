@@ -52,7 +52,7 @@ def text(options: TaskOptions) -> LanguageTask:
 
 @task_infos.register(NAME)
 def info(options: TaskOptions) -> TaskInfo:
-    """What is known without the text."""
+    """The description of the task, without the text."""
     return TaskInfo(
         kind="lm",
         metric="bits_per_byte",
@@ -120,9 +120,10 @@ def _split_files(
 
 
 def _splits_by_name(names: Sequence[str]) -> dict[str, str]:
-    """The split of each file, empty for none; {} if the names do not say splits.
+    """The split of each file by its name, empty for none; {} if the names do not name splits.
 
-    They do if some file is called `train` or `test`, or if every file is named like a split and one like train or test.
+    They name splits if a file is called `train` or `test`, or if every file is named like a split and one like train or
+    test.
     """
     splits = {name: split_of_name(name) for name in names}
     plain = any(re.fullmatch(r"train|test", re.split(r"[.-]", name, maxsplit=1)[0]) for name in names)

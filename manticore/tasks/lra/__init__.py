@@ -3,4 +3,4 @@
 from __future__ import annotations
 
 ARCHIVE = "the Long Range Arena's archive (https://storage.googleapis.com/long-range-arena/lra_release.gz, a tar file)"
-"""The files as the authors published them."""
+"""The archive of the files that the authors published."""

@@ -1,4 +1,4 @@
-"""The Image task of the Long Range Arena: what a small grey image shows, read pixel by pixel. Knows no model.
+"""The Image task of the Long Range Arena: what a small grey image shows, read pixel by pixel.
 
 The images are those of CIFAR-10 (Krizhevsky 2009) in grey, one token for each pixel. Train is the first nine tenths of
 the official training images, val the last tenth. `lra-image` has 32x32 pixels, `lra-image@side=16` has 16x16.
@@ -50,7 +50,7 @@ def lra_image(options: TaskOptions) -> SplitTask:
 
 @task_infos.register(NAME)
 def info(options: TaskOptions) -> TaskInfo:
-    """What is known without the images."""
+    """The description of the task, without its images."""
     origin, files = f"{SOURCE} from the Hugging Face hub or its cache", f"{LAYOUT}; unpack {ARCHIVE}"
     return image_info(options, SIDE, TRAIN_IMAGES, TEST_IMAGES, CLASSES, origin, files)
 

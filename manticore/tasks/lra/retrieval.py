@@ -2,7 +2,7 @@
 
 The papers are those of the ACL Anthology Network (Radev et al. 2013); the pairs are only in the archive of Tay et al.,
 "Long Range Arena" (arXiv 2011.04006). An example is the concatenation of two documents, each with its EOS; a batch has
-them in separate rows, so that one encoder reads both. Knows no model.
+them in separate rows, so that one encoder reads both.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ def lra_retrieval(options: TaskOptions) -> PairTask:
 
 @task_infos.register(NAME)
 def info(options: TaskOptions) -> TaskInfo:
-    """What is known without the papers."""
+    """The description of the task, without the papers."""
     columns = f"{', '.join(COLUMNS)} between tabs, no header"
     files = f"{', '.join(FILES.values())}, there or in tsv_data/, with columns {columns}; unpack {ARCHIVE}"
     return text_info(options, SCALES, AVAILABLE, CLASSES, "", files, PairTask.kind)
@@ -91,8 +91,8 @@ def read_file(path: Path, count: int | None = None, most: int | None = None) -> 
 
     Args:
         path: one of the three files.
-        count: number of pairs, which must be there; None: all, up to `most`.
-        most: most pairs if `count` is None; None: no limit.
+        count: number of pairs, which the file must have; None: all, up to `most`.
+        most: largest number of pairs if `count` is None; None: no limit.
 
     Raises BadFile, with the line.
     """

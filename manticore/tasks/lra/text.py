@@ -1,8 +1,8 @@
-"""The Text task of the Long Range Arena: is a film review positive or negative? Read byte by byte. Knows no model.
+"""The Text task of the Long Range Arena: is a film review positive or negative? Read byte by byte.
 
 The reviews are those of IMDb (Maas et al., "Learning word vectors for sentiment analysis", 2011), markup included, with
 one token for each byte or, with `unit=characters`, for each character. `lra-text` reads 4,096 bytes of a review; other
-lengths and units, which are common too, are settings after `@`.
+common lengths and units are settings after `@`.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def lra_text(options: TaskOptions) -> SplitTask:
 
 @task_infos.register(NAME)
 def info(options: TaskOptions) -> TaskInfo:
-    """What is known without the reviews."""
+    """The description of the task, without the reviews."""
     files = f"{LAYOUT}; unpack {ARCHIVE}"
     return text_info(options, SCALES, AVAILABLE, CLASSES, f"{SOURCE} from the Hugging Face hub or its cache", files)
 

@@ -1,7 +1,8 @@
 """The six MAD tasks by name, with the settings of the benchmark's baselines and of its sweeps.
 
 Poli et al., "Mechanistic Design and Scaling of Hybrid Architectures" (arXiv 2403.17844). The score of a task there is
-the mean over its baseline and every value in `SWEEPS`, with one setting changed at a time: 66 settings in all.
+the mean over its baseline and every value of each family's `sweep`, with one setting changed at a time: 66 settings in
+all.
 """
 
 from __future__ import annotations

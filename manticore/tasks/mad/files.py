@@ -1,7 +1,7 @@
-"""The files of the MAD benchmark: writes all or none, reads and checks them.
+"""Reads, checks and atomically writes the files of the MAD benchmark.
 
 `t-CR_vs-16_sl-128_..._s-12345/{train,test}/{inputs,targets}.npy`; the name of the folder has the settings of its
-content. A third split, `val`, is written here but not needed to read a folder. Knows nothing of models.
+content. A third split, `val`, is written here but not needed to read a folder.
 """
 
 from __future__ import annotations
@@ -36,7 +36,8 @@ ABBREVIATIONS = {
     "num_tokens_to_copy": ("ntc", 0),
     "map_seed": ("s", None),
 }
-"""By setting, its abbreviation in the name of a folder, and its value there for tasks without it; in their order."""
+"""The abbreviation of each setting in the name of a folder, and its value there for tasks without it, in their
+order."""
 
 InputsTargets = tuple[Ids, Ids]
 """Inputs and targets, (N, L) each."""
@@ -60,7 +61,7 @@ def folder_name(code: str, puzzle: Puzzle, test: int, seed: int) -> str:
 def read_name(name: str) -> dict[str, str]:
     """The task (`t`) and the settings in the name of a folder, as text; empty for the name of another folder.
 
-    MAD writes `mq-1` in any case, so that this is no setting.
+    MAD writes `mq-1` for every task, so it is not read as a setting.
     """
     if not name.startswith("t-"):
         return {}
@@ -120,10 +121,10 @@ def read_split(folder: Path, puzzle: Puzzle, training: bool, limit: int | None =
         folder: the folder of the two files.
         puzzle: the settings of the files.
         training: whether the targets are those of training.
-        limit: number of examples to read from the top; all by default.
+        limit: number of examples to read from the top. Default: all.
 
     Raises:
-        BadFile: names the position and what was expected there; also if there are fewer than `limit` examples.
+        BadFile: an entry is not as expected (the message has its position), or there are fewer than `limit` examples.
     """
     inputs_NL = _read(folder / INPUTS, puzzle, limit)
     targets_NL = _read(folder / TARGETS, puzzle, limit, IGNORE)

@@ -22,12 +22,12 @@ class Fuzzy(Puzzle):
 
     A motif is an ordered tuple of distinct tokens: its size is uniform, then the tuple is uniform among those of its
     size. Keys of a test have the greatest size. The probe is inserted at a random token, if the pairs before it reach
-    that token in time: 2.3 % of the tests of MAD's baseline ask for a key that did not occur.
+    that token; therefore 2.3 % of the tests of MAD's baseline ask for a key that did not occur.
 
     Attributes:
         multi_query: whether the value of every key that occurs again is a target.
-        k_motif_size: most tokens of a key.
-        v_motif_size: most tokens of a value.
+        k_motif_size: largest number of tokens of a key.
+        v_motif_size: largest number of tokens of a value.
     """
 
     multi_query: bool = True

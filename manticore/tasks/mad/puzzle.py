@@ -2,7 +2,7 @@
 
 Poli et al., "Mechanistic Design and Scaling of Hybrid Architectures" (arXiv 2403.17844). A puzzle has full sequences,
 N of S tokens, and a test target for some of their tokens. If it predicts next tokens, a model reads all but the last
-token and is trained on every next token, not only on test targets. Knows no particular puzzle.
+token and is trained on every next token, not only on test targets.
 """
 
 from __future__ import annotations

@@ -39,7 +39,7 @@ class Recall(Puzzle):
         self.require(self.noise_vocab_size >= 0, "noise_vocab_size of at least 0")
         self.require(0 <= self.frac_noise < 1, "frac_noise of at least 0 and below 1")
         self.require(self.noise_vocab_size > 0 or self.frac_noise == 0, "noise_vocab_size above 0 if frac_noise is")
-        self.require(self.keys >= 1, "vocab_size that leaves a key and a value beside noise and prefix")
+        self.require(self.keys >= 1, "vocab_size that leaves a key and a value besides noise and prefix")
 
     @property
     def symbols(self) -> int:
@@ -73,7 +73,7 @@ class Recall(Puzzle):
         return np.concatenate([pair_NP2.reshape(count, -1), prefix_N1, pair_NP2[np.arange(count), probe_N]], axis=1)
 
     def _noise(self, rng: np.random.Generator, shape: tuple[int, int]) -> NDArray[np.bool_]:
-        """(N, P) whether each pair is noise; the pair at a position drawn from 0..P is not, and never are all.
+        """(N, P) whether each pair is noise; the pair at a position drawn from 0..P is not, nor are all pairs of a row.
 
         If the drawn position is P, behind the last pair, and all pairs are noise, no key is left to ask for (MAD's own
         generator fails then); one pair of such a sequence is kept.

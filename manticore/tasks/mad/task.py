@@ -1,4 +1,4 @@
-"""A MAD task, generated or read from files: the four splits of a puzzle. Knows no particular puzzle.
+"""A MAD task, generated or read from files: the four splits of a puzzle.
 
 Its name has every setting that differs from the benchmark's baseline: `mad-in-context-recall@seq_len=32`. The splits
 train and train_arch have the targets of training; val and test have those of a test.
@@ -28,13 +28,13 @@ from manticore.utils.fields import field_helps
 from manticore.utils.io import cache_folder
 
 DATA_VERSION = 1
-"""Increment it when the generated data changes, to invalidate cached files."""
+"""Version of the generated data; incremented when the data changes, to invalidate cached files."""
 
 TEST_EXAMPLES = 1_280
-"""Test examples of the benchmark, and validation examples, of which it has none."""
+"""Number of test examples of the benchmark, and of validation examples, of which the benchmark has none."""
 
 ROWS = 1_024
-"""Sequences that are drawn at once. The first ones are the same for any number of examples."""
+"""Number of sequences that are drawn at once; the first ones are the same for any number of examples."""
 
 DRAWS_PER_EXAMPLE = 50
 
@@ -54,7 +54,7 @@ class MadFamily:
         code: short name of the task in MAD's folders.
         paper: the benchmark's baseline.
         cpu: settings that a small model learns in minutes on a CPU.
-        sweep: by setting, the values that the benchmark tries with all others as in the baseline.
+        sweep: by setting, the values that the benchmark tries, all other settings being those of the baseline.
         features: see `Task`.
     """
 
@@ -105,7 +105,7 @@ class MadTask(SplitTask):
         self._family, self._puzzle, self._examples_origin = family, puzzle, source
 
     def info(self) -> TaskInfo:
-        """What is known without examples, with the meaning of the settings and the benchmark's values of them."""
+        """The description of the task without examples, with the settings, their meaning and the benchmark's values."""
         return replace(
             super().info(),
             origin=self._examples_origin + self._puzzle.remark,

@@ -1,4 +1,4 @@
-"""The number of distinct ListOps expressions of each length, and the probability of each length. Samples nothing.
+"""The number of distinct ListOps expressions of each length, and the probability of each length.
 
 Let N_d(L) be the number of expressions of length L whose root is at depth d, D the last level, k the number of
 arguments, and * convolution over lengths. An operator and its bracket take 2 tokens, its arguments the other L - 2:
@@ -22,10 +22,10 @@ from manticore.errors import ManticoreError
 from manticore.tasks.lra.listops.grammar import MIN_ARGS, OPERATOR_PROBABILITY, OPERATORS, Grammar
 
 PLENTY = 1e15
-"""Counts are clipped here; below it every step is exact in float64."""
+"""Limit at which counts are clipped; below it every step is exact in float64."""
 
 LONG = 64
-"""From this length on, every possible length has plenty of expressions: at least 10^(64 / 3)."""
+"""From this length on, every possible length has more expressions than are needed: at least 10^(64 / 3)."""
 
 RAREST = 1e-6
 """Smallest probability of a tree within the bounds that is accepted; far above the rounding error of the FFTs."""

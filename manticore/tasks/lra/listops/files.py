@@ -1,4 +1,4 @@
-"""The files of ListOps as the Long Range Arena published them: writes all or none, reads and checks them.
+"""Reads, checks and atomically writes the files of ListOps in the format of the Long Range Arena.
 
 `basic_train.tsv`, `basic_val.tsv`, `basic_test.tsv`: a header `Source`, `Target`, tab-separated, CRLF line ends.
 """
@@ -19,11 +19,11 @@ from manticore.utils.io import atomic_write
 FILES = {"train": "basic_train.tsv", "val": "basic_val.tsv", "test": "basic_test.tsv"}
 HEADER = ("Source", "Target")
 SUBFOLDERS = (".", "listops-1000", "lra_release/listops-1000", "lra_release/lra_release/listops-1000")
-"""Where the files are below folders that a user may name, as the archive unpacks."""
+"""Paths of the files below folders that a user may name, as in the unpacked archive."""
 
 LARGE_FILE = 4_000_000
 MANY_EXAMPLES = 5_000
-"""From this many bytes to read, or examples to write, on, a progress bar is shown."""
+"""Smallest number of bytes to read, or of examples to write, for which a progress bar is shown."""
 
 Expression = tuple[bytes, int]
 
@@ -81,10 +81,11 @@ def read_file(path: Path, limit: int | None = None) -> list[Expression]:
 
     Args:
         path: one of the three files.
-        limit: number of examples to read from the top; all by default.
+        limit: number of examples to read from the top. Default: all.
 
     Raises:
-        BadFile: names the line and what was expected there; also if there are fewer than `limit` examples.
+        BadFile: a line has other content than expected (the message names it), or there are fewer than `limit`
+            examples.
     """
     expressions: list[Expression] = []
     try:

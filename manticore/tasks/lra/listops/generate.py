@@ -2,7 +2,7 @@
 
 The result depends on the grammar, the number and the seed, not on the number of processes: chunk i of the endless
 sequence of expressions has its own random stream, chunks are read in the order of i, and the first distinct expressions
-are kept. Knows no splits and no files.
+are kept.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from manticore.tasks.lra.listops.worker import Chunk, draw_chunk, request_line
 from manticore.utils.console import progress_bar
 
 PARALLEL_TOKENS = 20e6
-"""From this many tokens on (about four seconds on one core), other processes are started."""
+"""Smallest number of tokens (about four seconds on one core) for which other processes are started."""
 
 DRAWS_PER_EXPRESSION = 50
 MIN_DRAWS = 500_000

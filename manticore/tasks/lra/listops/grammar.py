@@ -31,7 +31,7 @@ _PIECES = [f"{digit} )" for digit in range(10)] + [""] * len(OPERATORS) + ["] ) 
 
 
 class ExpressionError(ManticoreError):
-    """Text or codes that are no expression of the grammar; the message says what was expected."""
+    """Text or codes that are no expression of the grammar; the message names the expected form."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class Grammar:
         min_length: exclusive lower bound on the length, in tokens.
         max_length: exclusive upper bound on the length, in tokens.
         max_depth: levels of an expression, the root included; every node of the last level is a digit.
-        max_args: most arguments of an operator; the fewest is 2.
+        max_args: largest number of arguments of an operator; the smallest is 2.
 
     Raises ManticoreError if no length satisfies the bounds, or a bound is out of range.
     """

@@ -1,10 +1,10 @@
-"""The ListOps task of the Long Range Arena: nested list operations, ten classes. Knows no model.
+"""The ListOps task of the Long Range Arena: nested list operations, ten classes.
 
 Tay et al., "Long Range Arena" (arXiv 2011.04006). The model reads an expression without its parentheses, the closing
-bracket as `X`, EOS at the end; the class is the value of the expression. Results are filed under a name that says what
-they are comparable with: `lra-listops` has the official bounds, `lra-listops@short` those of the preset `cpu` (20 to 80
-tokens); other bounds are settings after `@`, such as `lra-listops@max_depth=4,max_args=5`. Files with other lengths
-than the presets' are `lra-listops@custom`.
+bracket as `X`, EOS at the end; the class is the value of the expression. The name in results says which results are
+comparable: `lra-listops` has the official bounds, `lra-listops@short` those of the preset `cpu` (20 to 80 tokens);
+other bounds are settings after `@`, such as `lra-listops@max_depth=4,max_args=5`. Files with other lengths than the
+presets' are `lra-listops@custom`.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ NAME = "lra-listops"
 VOCABULARY = Vocabulary.of((*WRITTEN[:CLOSE], "X"))
 
 DATA_VERSION = 1
-"""Increment it when the generated data changes, to invalidate cached files."""
+"""Version of the generated data; incremented when the data changes, to invalidate cached files."""
 
 ARRAYS = ("flat", "offsets", "labels")
 """Arrays of `Examples` that are cached."""
@@ -75,7 +75,7 @@ class ListOps(SplitTask):
 
     Args:
         name: see the module.
-        max_length: most tokens of an expression, EOS included.
+        max_length: largest number of tokens of an expression, EOS included.
         load, seed, origin: see `SplitTask`.
         settings, sizes: see `Task`.
     """
@@ -110,7 +110,7 @@ class ListOps(SplitTask):
         )
 
     def info(self) -> TaskInfo:
-        """What is known without examples, with the meaning of the settings."""
+        """The description of the task without examples, with the meaning of the settings."""
         return replace(super().info(), setting_help=field_helps(Grammar))
 
     def write(self, folder: Path) -> list[Path]:
@@ -179,7 +179,7 @@ def from_files(options: TaskOptions) -> ListOps:
 
 
 def _name_by_lengths(splits: TrainValTest) -> tuple[str, int]:
-    """The name of data with these lengths, and the most tokens of a sequence, EOS included."""
+    """The name of data with these lengths, and the largest number of tokens of a sequence, EOS included."""
     lengths = np.concatenate([splits.train.lengths, splits.val.lengths, splits.test.lengths]) - len(_EOS)
     for scale in PRESET_SCALES.values():
         if lengths.min() > scale.grammar.min_length and lengths.max() < scale.grammar.max_length:

@@ -25,7 +25,7 @@ Chunk = list[tuple[bytes, int]]
 def draw_chunk(grammar: Grammar, seed: int, index: int) -> Chunk:
     """Chunk `index` of the endless sequence of expressions, with values, that `grammar` and `seed` define.
 
-    It has `KEPT_PER_CHUNK` expressions, or fewer if not as many of `TREES_PER_CHUNK` trees are within the bounds.
+    It has `KEPT_PER_CHUNK` expressions, or fewer if fewer of `TREES_PER_CHUNK` trees are within the bounds.
     """
     kept: Chunk = []
     # Python hashes a text seed (SHA-512), so the streams of neighbouring chunks and seeds are unrelated.

@@ -1,4 +1,4 @@
-"""One Pathfinder image from one stream of random numbers. Knows no files."""
+"""One Pathfinder image from one stream of random numbers."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
-"""The folders of Pathfinder images, as in the Long Range Arena's release: writes all or nothing, reads and checks them.
+"""Reads, checks and atomically writes the folders of Pathfinder images in the format of the Long Range Arena.
 
     pathfinder32/curv_contour_length_14/imgs/<k>/sample_<n>.png
     pathfinder32/curv_contour_length_14/metadata/<k>.npy
 
-In spite of their name, the metadata are text, one line for each image: folder, file, number, label, continuity, paddles
+Despite their suffix, the metadata are text, one line for each image: folder, file, number, label, continuity, paddles
 of a long contour, paddles of a short one, paddle length, thickness, margin, number of contrasts. The release splits the
 list, with metadata files in the order of their numbers, into 80, 10 and 10 per cent for train, val and test. A folder
 that is written here has the sizes of its splits in `splits.json`.
@@ -33,7 +33,7 @@ IMAGES_PER_FOLDER = 1_000
 LABEL_COLUMN = 3
 
 MANY_IMAGES = 2_000
-"""From this many images on, a progress bar is shown."""
+"""Smallest number of images for which a progress bar is shown."""
 
 ImageFile = tuple[Path, int]
 """The file of an image, and its label."""

@@ -1,4 +1,4 @@
-"""Distinct Pathfinder images, equal for equal seeds whatever the number of threads. Knows no files."""
+"""Distinct Pathfinder images, which depend on the seed and not on the number of threads."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from manticore.tasks.lra.pathfinder.settings import DrawnImages, Settings
 from manticore.utils.console import progress_bar
 
 CHUNK = 32
-"""Images that a thread draws at a time."""
+"""Number of images that a thread draws at a time."""
 
 MANY_IMAGES = 2_000
-"""From this many images on, a progress bar is shown."""
+"""Smallest number of images for which a progress bar is shown."""
 
 
 def generate(settings: Settings, count: int, seed: int = 0, workers: int = 0) -> DrawnImages:

@@ -1,4 +1,4 @@
-"""The growth of Pathfinder's contours, compiled by numba. Knows no label and no file.
+"""The growth of Pathfinder's contours, compiled by numba.
 
 A contour grows by one paddle (dash) at a time. Its pivot is one margin ahead of the head of the last paddle; the head
 of the next paddle is on a circle of radius (paddle + margin) around the pivot. Pixel c of the circle is drawn with

@@ -1,4 +1,4 @@
-"""Stamps of a paddle at every possible angle, drawn once and then looked up. Knows nothing of contours or images.
+"""Stamps of a paddle at every possible angle, drawn once and then looked up.
 
 A paddle is drawn at twice its size and downscaled with a Lanczos filter. Its gap is the paddle dilated by the margin,
 the area that no other paddle may enter. Downscaled stamps have 8 bits, as in the reference generator. Angles are in

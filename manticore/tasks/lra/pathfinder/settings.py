@@ -1,4 +1,4 @@
-"""The settings of Pathfinder images: sizes, lengths and brightness. Draws nothing.
+"""The settings of Pathfinder images: sizes, lengths and brightness.
 
 An image has two long dashed contours among short ones. A disc marks the start of a long contour; a second disc marks
 the end of the same contour (label 1) or of the other long contour (label 0). The task is from Linsley et al., "Learning

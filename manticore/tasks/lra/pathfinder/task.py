@@ -1,8 +1,8 @@
 """Pathfinder of the Long Range Arena: do two discs mark one contour? With 32, 64, 128 (Path-X) or 256 pixels a side.
 
 Tay et al., "Long Range Arena" (arXiv 2011.04006). The model reads one token for each pixel, row by row; class 1 is yes.
-Results are filed under a name that says what they are comparable with: `lra-pathfinder32` has the benchmark's contours
-of 14 paddles, `@level=intermediate` has contours of 9, `@level=easy` of 6. Knows no model.
+The name in results says which results are comparable: `lra-pathfinder32` has the benchmark's contours of 14 paddles,
+`@level=intermediate` has contours of 9, `@level=easy` of 6.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from manticore.tasks.task import tasks
 from manticore.utils.io import cache_folder
 
 DATA_VERSION = 1
-"""Increment it when the generated data changes, to invalidate cached files."""
+"""Version of the generated data; incremented when the data changes, to invalidate cached files."""
 
 OFFICIAL = {"train": 160_000, "val": 20_000, "test": 20_000}
 SMALL = {32: 40_000, 64: 8_000, 128: 4_000, 256: 1_600}
@@ -80,7 +80,7 @@ class Pathfinder(SplitTask):
         self._write = write
 
     def info(self) -> TaskInfo:
-        """What is known without images, with the meaning of the levels."""
+        """The description of the task without images, with the meaning of the levels."""
         return replace(super().info(), setting_help={"level": LEVEL_HELP})
 
     def write(self, folder: Path) -> list[Path]:
@@ -142,7 +142,7 @@ def file_sizes(sizes: dict[str, int], options: TaskOptions) -> dict[str, int]:
 
 
 def from_files(options: TaskOptions, size: int) -> Pathfinder:
-    """Pathfinder from the official folders, which are read and checked now: of the level set, or the hardest there."""
+    """Pathfinder from the official folders, which are read and checked now: of the set level, or of the hardest."""
     folder, level = level_folder(options.data_folder, size, options.settings.get("level"))
     read = {
         split: pack(*read_images(take_first(files, getattr(options, split), split, str(folder)), size))
