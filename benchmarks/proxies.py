@@ -1,4 +1,4 @@
-"""What each table of HybridBench would have chosen for the others, as a proxy: rewrites a section of a page.
+"""Each table of HybridBench as a proxy of the others: which path it would have chosen. Rewrites a section of a page.
 
     python benchmarks/proxies.py           # after new tables or searches
     python benchmarks/proxies.py --check   # status 1 if the page is not that of the shipped tables
@@ -43,7 +43,7 @@ def main() -> int:
 
 
 def read_searches(file: Path) -> StrategyBench:
-    """The searches in a file of another name than a command's."""
+    """The searches in a result file with any name."""
     with tempfile.TemporaryDirectory() as folder:
         (Path(folder) / StrategyBench.FILE).write_bytes(file.read_bytes())
         return StrategyBench.load(folder)
@@ -68,10 +68,12 @@ def sections(tables: Sequence[HybridBench], searches: StrategyBench) -> Iterator
 
 
 def choice_table(group: Sequence[HybridBench]) -> Table:
-    """The regret on each target of the path with the best validation score on each proxy, and on all others."""
+    """The regret on each target of the path with the best validation score on each proxy, and on all other tables."""
     rows = [Row((f"best on {name(proxy)}", *[_regret(proxy, target) for target in group])) for proxy in group]
     for label, regrets in {
-        "best on all others, by mean rank": [_value(target, best_on_all(others(group, target))) for target in group],
+        "best on all others, by mean rank": [
+            _value(target, best_on_all(tables_without(group, target))) for target in group
+        ],
         "best on the target's validation split": [_value(target, target.best("val").path) for target in group],
     }.items():
         rows.append(Row((label, *regrets)))
@@ -91,12 +93,12 @@ def correlation_table(group: Sequence[HybridBench]) -> Table:
 
 
 def search_table(group: Sequence[HybridBench], searches: StrategyBench) -> Table:
-    """The regret on each target of the paths that searches on the other tables have chosen, and on itself."""
+    """The regret on each target of paths that were chosen by searches on the other tables, and on the target."""
     rows = []
     for method in searches.methods:
         cells = []
         for target in group:
-            proxies = [trial for proxy in others(group, target) for trial in searches.of(proxy.name, method)]
+            proxies = [trial for proxy in tables_without(group, target) for trial in searches.of(proxy.name, method)]
             if not proxies or not searches.of(target.name, method):
                 break
             elsewhere = fmean(target.regret(trial.path) for trial in proxies)
@@ -113,8 +115,8 @@ def name(table: HybridBench) -> str:
     return re.sub(r"^(mad|text)-", "", table.name).replace("-", " ")
 
 
-def others(group: Sequence[HybridBench], target: HybridBench) -> list[HybridBench]:
-    """The tables of a group but one."""
+def tables_without(group: Sequence[HybridBench], target: HybridBench) -> list[HybridBench]:
+    """The tables of a group without one of them."""
     return [table for table in group if table is not target]
 
 

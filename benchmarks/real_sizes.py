@@ -1,4 +1,4 @@
-"""Memory and time of a search at the sizes of real pretrained models, where no hub is: random weights, real sizes.
+"""Memory and time of a search at the sizes of real pretrained models, with random weights, so that no hub is needed.
 
     python benchmarks/real_sizes.py [--strategy darts] [--steps 4] [--batch-size 4] [--length 256] [--threads 2]
 

@@ -23,7 +23,7 @@ ANSI = re.compile(r"\x1b\[[0-9;]*m")
 
 
 def source_hash(source: str) -> str:
-    """What tells whether outputs are those of a cell."""
+    """Hash of a cell's source, by which its outputs are recognized."""
     return hashlib.blake2b(source.encode(), digest_size=8).hexdigest()
 
 

@@ -130,14 +130,14 @@ def collapse_warnings(candidates: Sequence[str], weights: Table, curvatures: Seq
     if largest > GROWTH:
         warnings.append(
             f"the search may have collapsed: within four checks the loss became {largest:.1f} times as curved in the "
-            f"alphas, and from {GROWTH} on a path tends to be worse than the mixture says; fewer search.steps, a lower "
-            "search.alphas.lr or --strategy sdarts help"
+            f"alphas; above {GROWTH} the path tends to be much worse than the mixture; try fewer search.steps, a lower "
+            "search.alphas.lr or --strategy sdarts"
         )
     shares = {name: fmean(row[column] for row in weights) for column, name in enumerate(candidates)}
     alone = [name for name, share in shares.items() if share > SHARE]
     if alone and len(weights) > 1 and len(candidates) > 1:
         warnings.append(
             f"{alone[0]} has a mean mixing weight of {shares[alone[0]]:.2f} over all stages, as in a search that has "
-            "collapsed; --strategy uniform, which has no alphas, tells whether it is the best at every stage"
+            "collapsed; --strategy uniform, which has no alphas, shows whether it is the best at every stage"
         )
     return warnings

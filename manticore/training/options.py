@@ -60,15 +60,15 @@ class SearchOptions(Checked):
     strategy: str = "darts"
     """Search strategy: darts (weights and alphas alternate, on disjoint splits), simultaneous (both on one split, as in
     the paper), zero-shot (no training: stages of aligned language models are ranked by how much they change the base
-    model's predictions), halving or marginal (paths are trained by themselves, the first with a winner that keeps
-    its training); darts-second-order, gaea, gdas, reinmax, drnas, sdarts, sdarts-adversarial, head-wise, rloo (other
-    gradients of the alphas); uniform, fair, full-layout, complexity-bins, mixture-of-supernets, per-example,
-    sandwich (supernets of sampled paths, whose paths are then evaluated); blockwise (candidates learn to imitate the
-    stages of the base)."""
+    model's predictions), halving or marginal (paths are trained by themselves; after halving the fine-tuning continues
+    the training of the best path); darts-second-order, gaea, gdas, reinmax, drnas, sdarts, sdarts-adversarial,
+    head-wise, rloo (other gradients of the alphas); uniform, fair, full-layout, complexity-bins, mixture-of-supernets,
+    per-example, sandwich (supernets of sampled paths, which are then evaluated); blockwise (candidates learn to imitate
+    the stages of the base)."""
 
     strategy_options: dict[str, Any] = field(default_factory=dict)
-    """Options of the strategy, where it has some: of halving rounds, first_share and margin, of head-wise groups, of
-    complexity-bins bins and floor, of mixture-of-supernets experts."""
+    """Options of the strategy, if it has any: rounds, first_share and margin of halving; groups of head-wise; bins and
+    floor of complexity-bins; experts of mixture-of-supernets."""
 
     relaxation: str = "softmax"
     """How alphas become mixing weights: softmax, or a registered one."""

@@ -1,4 +1,4 @@
-"""Successive halving of paths, whose winner keeps its training (arXiv 1502.07943).
+"""Successive halving of paths (arXiv 1502.07943), after which the fine-tuning continues the training of the winner.
 
 All paths are trained for a few steps, the half with the smaller validation losses is kept, and this is repeated until
 one path is left. The fine-tuning continues the training of this winner with its weights, its optimizer and its position
