@@ -234,6 +234,23 @@ def _bound_names(tree: ast.Module) -> Iterator[tuple[str, int]]:
             yield node.name, node.lineno
 
 
+def test_a_public_name_is_one_class_or_type() -> None:
+    """Two classes or type aliases of one name, such as two `Batch`es, are told apart by their imports alone."""
+    files: dict[str, list[str]] = {}
+    for file in MODULES:
+        for node in tree_of(file).body:
+            if isinstance(node, ast.ClassDef):
+                names = [node.name]
+            elif isinstance(node, ast.Assign):
+                names = [target.id for target in node.targets if isinstance(target, ast.Name)]
+            else:
+                continue
+            for name in names:
+                if name[0].isupper() and not name.isupper() and len(name) > 1:
+                    files.setdefault(name, []).append(name_of(file))
+    assert not {name: modules for name, modules in files.items() if len(modules) > 1}
+
+
 OPTIONAL = {"triton", "mamba_ssm", "causal_conv1d", "gguf", "peft", "lm_eval", "accelerate", "mambapy"}
 """Packages that no module may need when it is imported."""
 

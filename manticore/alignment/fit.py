@@ -53,7 +53,7 @@ StageCandidate = tuple[str, int]
 Fits = dict[StageCandidate, tuple[RidgeFit, Moments]]
 """The chosen fit of each projector, and the validation moments of its rows."""
 
-Rows = Iterator[tuple[str, int, Tensor, Tensor]]
+BranchRows = Iterator[tuple[str, int, Tensor, Tensor]]
 """Component, stage, and rows x (N, D) and y (N, E) of its regression."""
 
 
@@ -179,7 +179,7 @@ def _fit_proj_out(
 
 def _fit(
     supernet: Supernet,
-    rows_of: Callable[[Supernet, CalibrationBatch], Rows],
+    rows_of: Callable[[Supernet, CalibrationBatch], BranchRows],
     modules_of: Callable[[DonorBranch], tuple[nn.Module, nn.Module | None]],
     train: Sequence[CalibrationBatch],
     val: Sequence[CalibrationBatch],
@@ -203,7 +203,7 @@ def _fit(
 
 def _moments(
     supernet: Supernet,
-    rows_of: Callable[[Supernet, CalibrationBatch], Rows],
+    rows_of: Callable[[Supernet, CalibrationBatch], BranchRows],
     batches: Sequence[CalibrationBatch],
 ) -> dict[StageCandidate, Moments]:
     """Second moments of the rows of every donor branch, over all batches."""
@@ -224,7 +224,7 @@ def _proj_out_modules(branch: DonorBranch) -> tuple[nn.Module, nn.Module | None]
     return branch.proj_out, branch.bypass
 
 
-def _proj_in_rows(supernet: Supernet, batch: CalibrationBatch) -> Rows:
+def _proj_in_rows(supernet: Supernet, batch: CalibrationBatch) -> BranchRows:
     """x: the base's stream before each stage; y: each donor's own stream there, without its absolute positions."""
     context = context_of(supernet, batch.ids_BL, batch.mask_BL)
     base = own_streams(supernet, supernet.base, batch.ids_BL, context)
@@ -246,7 +246,7 @@ def _proj_in_rows(supernet: Supernet, batch: CalibrationBatch) -> Rows:
                 yield name, stage, base[stage][sequence, base_position], y_BLD[sequence, donor_position]
 
 
-def _proj_out_rows(supernet: Supernet, batch: CalibrationBatch) -> Rows:
+def _proj_out_rows(supernet: Supernet, batch: CalibrationBatch) -> BranchRows:
     """x: the update of each donor segment on P's output, and with a bypass the base's stream behind it; y: the update
     of the base's own segment."""
     context = context_of(supernet, batch.ids_BL, batch.mask_BL)

@@ -24,7 +24,7 @@ from manticore.components.tokenizers import fingerprint, tokenizer_content
 MAX_AMBIGUOUS_TOKENS = 64
 """Consecutive ambiguous positions after which the rest of a text is left out, so that the time stays linear."""
 
-Spans = list[tuple[int, int]]
+TokenSpans = list[tuple[int, int]]
 """For each token, its first character and the one after its last."""
 
 
@@ -85,7 +85,7 @@ class OffsetTokenizer:
         return ids, ends
 
     def _exact_positions(
-        self, text: str, normalized: str, spans: Spans, normalized_spans: Spans, positions: list[int]
+        self, text: str, normalized: str, spans: TokenSpans, normalized_spans: TokenSpans, positions: list[int]
     ) -> list[int]:
         """The positions up to which the text normalizes to exactly the normalized text up to the same token.
 
@@ -127,7 +127,7 @@ def _build(content: dict[str, Any], tokenizer: PreTrainedTokenizerBase) -> Token
     return built
 
 
-def _complete_positions(spans: Spans) -> list[int]:
+def _complete_positions(spans: TokenSpans) -> list[int]:
     """Positions where the tokens so far cover whole characters, and no later token begins before their end."""
     starts = [start for start, _ in spans[1:]] + [sys.maxsize]
     for position in range(len(starts) - 2, -1, -1):  # the first character of all later tokens
@@ -140,7 +140,7 @@ def _complete_positions(spans: Spans) -> list[int]:
     return complete
 
 
-def _gap(spans: Spans, position: int, text: str) -> int:
+def _gap(spans: TokenSpans, position: int, text: str) -> int:
     """Number of characters between a token and the next, or the end of the text, that no token represents."""
     following = spans[position + 1][0] if position + 1 < len(spans) else len(text)
     return max(0, following - spans[position][1])

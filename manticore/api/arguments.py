@@ -139,7 +139,7 @@ def model_source(model: Any, tokenizer: Any = None) -> Iterator[str]:
     if not is_model or (isinstance(model, ComponentSpec) and model.model is None):
         if tokenizer is not None:
             raise ManticoreError("tokenizer= goes with a model object; a folder and a name have their own")
-        yield str(folder_of(model))
+        yield str(source_folder(model))
         return
     spec = ComponentSpec.of(model, tokenizer)
     config = spec.model.config
@@ -154,7 +154,7 @@ def model_source(model: Any, tokenizer: Any = None) -> Iterator[str]:
         yield str(_saved(spec, Path(folder)).source)
 
 
-def folder_of(source: Any) -> Path:
+def source_folder(source: Any) -> Path:
     """The folder of a result, a projector set or another object that has one, or a path as it is.
 
     Raises ManticoreError for an object without a folder.

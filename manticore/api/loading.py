@@ -8,7 +8,7 @@ from pathlib import Path
 from transformers import PreTrainedModel
 
 from manticore.alignment.projector_set import ProjectorSet
-from manticore.api.arguments import Models, folder_of
+from manticore.api.arguments import Models, source_folder
 from manticore.components.loading import load as load_component
 from manticore.components.spec import ComponentSpec
 from manticore.export.load import check_config_exists, is_hybrid, load_hybrid
@@ -30,7 +30,7 @@ def load(source: Path | str, trust_code: bool = False) -> PreTrainedModel | Proj
 
     Raises ManticoreError if there is none, with the nearest name, or if it is damaged.
     """
-    name, path = str(source), folder_of(source).expanduser()
+    name, path = str(source), source_folder(source).expanduser()
     if is_hybrid(path):
         return load_hybrid(path, trust_code)
     if name in assets.names("projectors") or is_projector_set(path):

@@ -14,7 +14,7 @@ from typing import Any
 from transformers import PreTrainedTokenizerBase
 
 from manticore.alignment.projector_set import ProjectorSet
-from manticore.api.arguments import Models, folder_of, model_source, out_folder
+from manticore.api.arguments import Models, model_source, out_folder, source_folder
 from manticore.config.commands import (
     AlignCommand,
     EvaluateCommand,
@@ -160,7 +160,7 @@ def finetune(
         trust_code: run the code in the hybrid's folder for ops and other parts that this process does not have.
         quiet: print nothing.
     """
-    arguments = {**locals(), "hybrid": folder_of(hybrid), "set": assignments(set)}
+    arguments = {**locals(), "hybrid": source_folder(hybrid), "set": assignments(set)}
     console = make_console(quiet)
     with TaskSource.of(task).saved(out_folder(out), console) as keys:
         options = command_options(FinetuneCommand, FINETUNE, arguments, task=keys | _task_flags(preset, data_dir))
@@ -279,9 +279,9 @@ def export(
     """
     arguments = {
         **locals(),
-        "run": None if run is None else folder_of(run),
+        "run": None if run is None else source_folder(run),
         "models": None if models is None else [str(model) for model in models],
-        "projectors": None if projectors is None else str(folder_of(projectors)),
+        "projectors": None if projectors is None else str(source_folder(projectors)),
     }
     return export_pipeline.run_command(command_options(ExportCommand, EXPORT, arguments), make_console(quiet))
 
@@ -294,7 +294,7 @@ def report(folder: Any) -> Path:
 
     Returns the page.
     """
-    return report_pipeline.run(ReportCommand(folder=folder_of(folder)).folder)
+    return report_pipeline.run(ReportCommand(folder=source_folder(folder)).folder)
 
 
 def _task_flags(preset: str | None, data_dir: Path | str | Sequence[Path | str] | None) -> dict[str, Any]:

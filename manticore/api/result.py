@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from manticore.api.arguments import folder_of, out_folder
+from manticore.api.arguments import out_folder, source_folder
 from manticore.config.recipe import Recipe
 from manticore.errors import ManticoreError, UnknownName
 from manticore.experiment.experiment import Experiment
@@ -108,7 +108,7 @@ class Result:
 
         `trust_code` imports the ops of its search space, when a model with them is first needed.
         """
-        return cls(read_run(folder_of(folder)), trust_code)
+        return cls(read_run(source_folder(folder)), trust_code)
 
     def __repr__(self) -> str:
         row = self.metrics.hybrid

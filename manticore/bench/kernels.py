@@ -24,7 +24,7 @@ _HEADS = 8
 
 
 @dataclass(frozen=True)
-class Target:
+class SpeedTarget:
     """Expected results of this package compared with another implementation.
 
     Attributes:
@@ -55,7 +55,7 @@ class Case:
     sides: Mapping[str, Setup]
     full: Size
     quick: Size
-    targets: Mapping[str, Target] = field(default_factory=dict)
+    targets: Mapping[str, SpeedTarget] = field(default_factory=dict)
     needs: Mapping[str, str] = field(default_factory=dict)
 
     def size(self, quick: bool) -> Size:
@@ -229,7 +229,7 @@ CASES = (
         {THIS_PACKAGE: setup_scan, "mambapy": _setup_mambapy_scan},
         full={**SCAN, "length": 2048},
         quick=_SMALL,
-        targets={"mambapy": Target(speedup=7, memory=1 / 3)},
+        targets={"mambapy": SpeedTarget(speedup=7, memory=1 / 3)},
         needs={"mambapy": "mambapy"},
     ),
     Case(
@@ -238,7 +238,7 @@ CASES = (
         {THIS_PACKAGE: setup_scan, "transformers": _setup_transformers_scan},
         full={**SCAN, "length": 512},
         quick=_SMALL,
-        targets={"transformers": Target(speedup=150)},
+        targets={"transformers": SpeedTarget(speedup=150)},
     ),
     Case(
         "mamba-step",
@@ -246,7 +246,7 @@ CASES = (
         {THIS_PACKAGE: _setup_mamba, "mambapy": _setup_mambapy_mamba},
         full={"batch": 2, "width": 256, "length": 2000, "state": 16, "layers": 12},
         quick={**_SMALL, "layers": 2},
-        targets={"mambapy": Target(speedup=8)},
+        targets={"mambapy": SpeedTarget(speedup=8)},
         needs={"mambapy": "mambapy"},
     ),
     Case(
@@ -255,7 +255,7 @@ CASES = (
         {THIS_PACKAGE: _setup_gpt_neo, "transformers": _setup_transformers_gpt_neo},
         full={"batch": 2, "width": 512, "length": 2000, "layers": 6},
         quick={"batch": 1, "width": 32, "length": 64, "layers": 2},
-        targets={"transformers": Target(speedup=1.6)},
+        targets={"transformers": SpeedTarget(speedup=1.6)},
     ),
     Case(
         "ssd",

@@ -18,7 +18,7 @@ import transformers
 from rich.console import Console
 
 from manticore.bench import tables
-from manticore.bench.kernels import CASES, Case, Size, Target
+from manticore.bench.kernels import CASES, Case, Size, SpeedTarget
 from manticore.bench.timing import peak_memory, race, ratio
 from manticore.kernels.dispatch import BACKENDS, OPERATIONS, explain_choice, importable
 from manticore.utils.console import info
@@ -51,7 +51,7 @@ class SideTiming:
     peak_bytes: int | None = None
     speedup: float | None = None
     memory_share: float | None = None
-    target: Target | None = None
+    target: SpeedTarget | None = None
     target_met: bool | None = None
 
 
@@ -81,9 +81,9 @@ def bench_kernels(
 
 
 def _bench_scaling(repeats: int, quick: bool, console: Console) -> dict[str, Any]:
-    from manticore.bench.scaling import distance_from_bound, first_call_seconds, growth  # compiles when imported
+    from manticore.bench.scaling import distance_from_bound, first_call_seconds, scan_growth  # compiles when imported
 
-    lengths = growth(repeats, quick)
+    lengths = scan_growth(repeats, quick)
     console.print(tables.growth_table(lengths))
     bound = distance_from_bound(repeats, quick)
     console.print(
@@ -139,7 +139,7 @@ def run_case(case: Case, repeats: int, budget: float, quick: bool) -> list[SideT
             continue
         comparison: dict[str, Any] = {}
         if side != reference:
-            comparison = compare(
+            comparison = comparison_fields(
                 ratio(timings[side], timings[reference]), peaks[reference], peaks[side], case.targets.get(side)
             )
         seconds, runs = timings[side].seconds, timings[side].repeats
@@ -147,10 +147,12 @@ def run_case(case: Case, repeats: int, budget: float, quick: bool) -> list[SideT
     return rows
 
 
-def compare(speedup: float, own_peak: int | None, peak: int | None, target: Target | None) -> dict[str, Any]:
+def comparison_fields(
+    speedup: float, own_peak: int | None, peak: int | None, target: SpeedTarget | None
+) -> dict[str, Any]:
     """The fields of `SideTiming` that compare this package with another implementation."""
     share = own_peak / peak if own_peak and peak else None
-    target = target or Target()
+    target = target or SpeedTarget()
     checks = [speedup >= target.speedup] if target.speedup else []
     checks += [share <= target.memory] if target.memory and share is not None else []
     return {

@@ -50,7 +50,7 @@ class BoundTiming:
         return self.scan_seconds / self.exponentials_seconds
 
 
-def growth(repeats: int, quick: bool) -> list[LengthTiming]:
+def scan_growth(repeats: int, quick: bool) -> list[LengthTiming]:
     """Time scans of growing length, forward and backward; if the growth is linear, all ratios are 1."""
     lengths = (64, 128) if quick else LENGTHS
     thunks = {str(length): setup_scan({**SCAN, "batch": 1, "width": 256, "length": length}) for length in lengths}

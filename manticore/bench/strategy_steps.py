@@ -17,7 +17,7 @@ from manticore.errors import ManticoreError
 from manticore.nas.discretize import discretize
 from manticore.nas.strategies import PathStrategy, Strategy, TrainingFree, strategies
 from manticore.nas.supernet import Supernet
-from manticore.training.batching import Batch
+from manticore.tasks.dataset import Batch
 from manticore.training.modules import TrainModule
 from manticore.training.options import SearchOptions, WeightOptions
 from manticore.training.search_module import SearchModule

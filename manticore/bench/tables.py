@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from rich import box
 from rich.table import Table
 
-from manticore.bench.kernels import Target
+from manticore.bench.kernels import SpeedTarget
 
 if TYPE_CHECKING:
     from manticore.bench.run import SideTiming
@@ -29,7 +29,7 @@ def case_table(rows: Sequence[SideTiming]) -> Table:
             cells = [format_seconds(row.seconds), str(row.repeats), _format_bytes(row.peak_bytes)]
             if row.speedup is not None:
                 cells += [_format_factor(row.speedup), "?" if row.memory_share is None else f"{row.memory_share:.2g}"]
-                cells += [_format_target(row.target or Target()), _format_met(row.target_met)]
+                cells += [_format_target(row.target or SpeedTarget()), _format_met(row.target_met)]
             table.add_row(row.case, row.side, *cells)
     return table
 
@@ -102,7 +102,7 @@ def _format_bytes(value: int | None) -> str:
     return "?" if value is None else f"{value / 2**20:,.0f} MiB"
 
 
-def _format_target(target: Target) -> str:
+def _format_target(target: SpeedTarget) -> str:
     parts = [f">= {target.speedup:g}x" if target.speedup else "", f"<= {target.memory:.2f}" if target.memory else ""]
     return ", ".join(part for part in parts if part)
 

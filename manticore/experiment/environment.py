@@ -8,7 +8,6 @@ kept in the process.
 from __future__ import annotations
 
 import ctypes
-import os
 import platform
 import sys
 from pathlib import Path
@@ -21,6 +20,7 @@ from manticore import kernels
 from manticore.config.sections import RunOptions
 from manticore.errors import ManticoreError
 from manticore.training.trainer import Hardware
+from manticore.utils.cores import available_cores
 
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # malloc.h
 _LARGE = 2**30
@@ -61,7 +61,7 @@ def environment_info() -> dict[str, Any]:
     """Processor, GPU and versions of libraries, for result files."""
     return {
         "cpu": _processor(),
-        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "cores": available_cores(),
         "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
         "python": platform.python_version(),
         "torch": torch.__version__,

@@ -18,7 +18,8 @@ from torch import nn
 from manticore.experiment.experiment import Experiment
 from manticore.experiment.phases import TRAINING_SPLITS, matched_steps, starts_from_components
 from manticore.nas.strategies import PathStrategy, SampledSupernet, strategies
-from manticore.training.batching import Batch, BatchSampler, batch_to, micro_batches
+from manticore.tasks.dataset import Batch
+from manticore.training.batching import BatchSampler, batch_to, micro_batches
 from manticore.training.scoring import logits_of
 from manticore.training.trainer import Hardware
 from manticore.utils.console import info

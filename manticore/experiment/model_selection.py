@@ -14,7 +14,7 @@ from manticore.experiment.projectors import base_of_projector_set, build_aligned
 from manticore.experiment.search_warnings import search_warnings
 from manticore.nas.choices import PathNames
 from manticore.nas.cost import flops, parameters
-from manticore.nas.selection import Budget, Difference, PathScores, SelectionContext, paired_difference, selectors
+from manticore.nas.selection import Budget, Difference, PathScores, SelectionContext, loss_difference, selectors
 from manticore.nas.selection.largest_weight import LARGEST_WEIGHT
 from manticore.nas.strategies import strategies
 from manticore.nas.strategies.zero_shot import ZeroShot, mean_stage_kl
@@ -127,7 +127,7 @@ class Validation:
         losses, rival_losses = (self._score(each).losses for each in (path, rival))
         assert losses is not None
         assert rival_losses is not None
-        return paired_difference(losses, rival_losses)
+        return loss_difference(losses, rival_losses)
 
     def _score(self, path: PathNames) -> Score:
         if path not in self._scores:

@@ -28,7 +28,7 @@ from manticore.experiment.projectors import build_aligned_supernet, calibration_
 from manticore.experiment.seeding import seed_torch
 from manticore.nas.choices import PathNames
 from manticore.nas.discretize import discretize, load_path
-from manticore.nas.selection import Budget, Difference, paired_difference, runner_up
+from manticore.nas.selection import Budget, Difference, loss_difference, runner_up
 from manticore.nas.selection.trial_paths import paths_to_try
 from manticore.nas.strategies.path_training import PathStrategy
 from manticore.nas.supernet import Supernet
@@ -211,7 +211,7 @@ class CheckpointedPathTrainer:
             if (known.path, known.rival, known.steps) == (path, rival, steps):
                 return known.difference
         files = [self._losses(each, steps) for each in (path, rival)]
-        value = paired_difference(*map(np.load, files)) if all(file.exists() for file in files) else None
+        value = loss_difference(*map(np.load, files)) if all(file.exists() for file in files) else None
         comparison = Comparison(path, rival, steps, value)
         self._save(replace(self.saved, comparisons=(*self.saved.comparisons, comparison)))
         return value

@@ -20,7 +20,8 @@ from manticore.experiment.projectors import alignment_sequences, build_aligned_s
 from manticore.nas.discretize import discretize
 from manticore.nas.strategies import PathStrategy, TrainingFree, build_strategy, strategies
 from manticore.nas.supernet import Supernet
-from manticore.training.batching import Batch, BatchSampler, batch_to
+from manticore.tasks.dataset import Batch
+from manticore.training.batching import BatchSampler, batch_to
 from manticore.training.callbacks import AlphaRecord
 from manticore.training.modules import TrainModule
 from manticore.training.search_module import SearchModule

@@ -32,7 +32,7 @@ from manticore.export.embedded_code import register_embedded_code
 from manticore.modeling.configuration_manticore import HybridConfig
 from manticore.modeling.wiring import TOPOLOGIES
 from manticore.tasks.catalog import load_task
-from manticore.tasks.evaluation_task import labelled_task, text_task
+from manticore.tasks.evaluation_task import labelled_evaluation_task, text_evaluation_task
 from manticore.tasks.language.task import chunk_length
 from manticore.tasks.options import TaskOptions
 from manticore.tasks.task import Task
@@ -196,10 +196,10 @@ def load_for_examples(
     if head == "lm":
         if tokenizer is None:
             raise ManticoreError(f"{source} has no tokenizer beside its weights, and cannot read text")
-        task = text_task(items, tokenizer, chunk_length(fit_to_context(options, limits.values())))
+        task = text_evaluation_task(items, tokenizer, chunk_length(fit_to_context(options, limits.values())))
     else:
         names = [str(model.config.id2label[index]) for index in range(model.config.num_labels)]
-        task = labelled_task(items, head, model.config.vocab_size, names, tokenizer)
+        task = labelled_evaluation_task(items, head, model.config.vocab_size, names, tokenizer)
     check_context_length(limits, task.max_length, "an example", "shorten it")
     return model, task
 

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from manticore.nas.regularizers import entropy
-from manticore.nas.stage_scores import Table
+from manticore.nas.stage_scores import ScoreTable
 
 CHECKS = 8
 """Number of checks in a search, in each of which the eigenvalue is computed; short searches have fewer."""
@@ -116,7 +116,7 @@ def growth(curvatures: Sequence[float]) -> float | None:
     return now / max(before, 1e-30)
 
 
-def collapse_warnings(candidates: Sequence[str], weights: Table, curvatures: Sequence[float]) -> list[str]:
+def collapse_warnings(candidates: Sequence[str], weights: ScoreTable, curvatures: Sequence[float]) -> list[str]:
     """The signs of a collapse at the end of a search, as sentences without a full stop.
 
     Args:

@@ -37,7 +37,7 @@ def discretize(supernet: Supernet, path: Sequence[str], **config_fields: Any) ->
         )
     architecture = supernet.architecture(path)
     config = hybrid_config(supernet, architecture, **config_fields)
-    return build(config, supernet.head_spec.kind, hybrid_state(supernet, architecture))
+    return build_hybrid(config, supernet.head_spec.kind, hybrid_state(supernet, architecture))
 
 
 def hybrid_config(supernet: Supernet, architecture: Architecture, **config_fields: Any) -> HybridConfig:
@@ -101,7 +101,7 @@ def _weight_names(supernet: Supernet, architecture: Architecture) -> dict[str, s
     }
 
 
-def build(config: HybridConfig, kind: str, state: Mapping[str, Tensor]) -> PreTrainedModel:
+def build_hybrid(config: HybridConfig, kind: str, state: Mapping[str, Tensor]) -> PreTrainedModel:
     """A hybrid of the given configuration and weights. `kind` is the kind of its head."""
     model: PreTrainedModel = model_class_of(kind)(config)
     model.load_state_dict(dict(state), strict=True)

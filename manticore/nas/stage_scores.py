@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-Table = tuple[tuple[float, ...], ...]
+ScoreTable = tuple[tuple[float, ...], ...]
 """A number for each stage and candidate, (S, K)."""
 
 
@@ -31,8 +31,8 @@ class StageScores:
     unit: str
     lower_is_better: bool
     candidates: tuple[str, ...]
-    values: Table
-    spread: Table | None = None
+    values: ScoreTable
+    spread: ScoreTable | None = None
     spread_of: str = ""
     threshold: float | None = None
     rule: str = ""
@@ -52,12 +52,12 @@ LATE = 0.25
 """Share of a search, at its end, over which the variation of mixing weights is measured."""
 
 
-def late_records(weights_TSK: Sequence[Table]) -> Sequence[Table]:
+def late_records(weights_TSK: Sequence[ScoreTable]) -> Sequence[ScoreTable]:
     """The mixing weights of the last quarter of the recorded steps, at least one."""
     return weights_TSK[-max(1, round(LATE * len(weights_TSK))) :]
 
 
-def weight_scores(candidates: Sequence[str], weights_TSK: Sequence[Table]) -> StageScores:
+def weight_scores(candidates: Sequence[str], weights_TSK: Sequence[ScoreTable]) -> StageScores:
     """The mixing weights at the end of a search, with their standard deviation over its last quarter.
 
     Args:

@@ -23,10 +23,10 @@ from manticore.experiment.seeding import seed_of
 from manticore.nas.cost import parameters
 from manticore.report.model_card import pretrain_card
 from manticore.results.training import PretrainScores
-from manticore.tasks.dataset import Example, Examples, pad_batch
+from manticore.tasks.dataset import Batch, Example, Examples, pad_batch
 from manticore.tasks.language.chunking import boundary_tokens, chunk
 from manticore.tasks.language.pretraining import PretrainingText, all_documents, load_tokenizer, train_tokenizer
-from manticore.training.batching import Batch, BatchSampler
+from manticore.training.batching import BatchSampler
 from manticore.training.modules import LoopOptions, TrainModule
 from manticore.training.scoring import score
 from manticore.training.trainer import fit

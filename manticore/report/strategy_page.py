@@ -64,7 +64,7 @@ def write_strategy_report(folder: Path | str) -> Path:
 def render_strategies(result: StrategyBench) -> str:
     """The whole page."""
     seeds = len({trial.seed for trial in result.trials})
-    kinds = {kind_of(method) for method in result.methods} | {REFERENCE}
+    kinds = {method_kind(method) for method in result.methods} | {REFERENCE}
     sizes = (counted(len(result.tables), "table"), counted(len(result.methods), "method"), counted(seeds, "seed"))
     return render(
         "strategies.html.j2",
@@ -80,7 +80,7 @@ def render_strategies(result: StrategyBench) -> str:
     )
 
 
-def kind_of(method: str) -> str:
+def method_kind(method: str) -> str:
     """The kind of a method, by its strategy."""
     name = method.partition("@")[0].partition("+")[0]
     strategy: type[Strategy] = strategies[name] if name in strategies else Strategy  # noqa: SIM401
@@ -126,7 +126,7 @@ def _dot(method: str, trials: list[SearchTrial], metric: Metric, spread: bool = 
     mean = fmean(regrets)
     tooltip = f"{method}: {mean:.{metric.digits}f} {metric.unit}, {percent(share)} of all tokens"
     low, high = (min(regrets), max(regrets)) if spread else (mean, mean)
-    return RegretDot(method, share, mean, low, high, COLORS[kind_of(method)], tooltip)
+    return RegretDot(method, share, mean, low, high, COLORS[method_kind(method)], tooltip)
 
 
 def _reference(name: str, regret: float, metric: Metric) -> RegretDot:

@@ -72,7 +72,7 @@ class Target:
 
 
 @dataclass(frozen=True)
-class PathScores:
+class TransferPath:
     """A path that was trained from scratch on every task.
 
     Attributes:
@@ -211,7 +211,7 @@ class TransferResult(ResultFile):
     search: TargetSearch | None
     correlations: tuple[ProxyCorrelation, ...]
     costs: tuple[TrainingCost, ...]
-    paths: tuple[PathScores, ...]
+    paths: tuple[TransferPath, ...]
     seeds: tuple[int, ...]
     learning_rates: tuple[float, ...]
     lr_search_seeds: int
@@ -236,7 +236,7 @@ class TransferResult(ResultFile):
         return tuple(proxy.task for proxy in self.proxies)
 
     @property
-    def ranked_paths(self) -> tuple[PathScores, ...]:
+    def ranked_paths(self) -> tuple[TransferPath, ...]:
         """All paths, the best on the target first."""
         return tuple(sorted(self.paths, key=lambda path: -self.target.metric.sort_key(path.score.mean)))
 

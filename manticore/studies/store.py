@@ -167,11 +167,6 @@ class JobStore:
             raise
         return "finished"
 
-    def claimant(self, job: Job) -> str:
-        """The process that has claimed the job, as `process 12 on host`; empty if there is none."""
-        claim = self._read_claim(job)
-        return f"process {claim['pid']} on {claim['host']}" if claim else ""
-
     def _write(self, job: Job, kind: str, value: Any) -> None:
         write_json(self.path(job, kind), {"format": FORMAT, "job": dict(job), kind: value})
 

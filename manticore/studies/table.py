@@ -19,7 +19,7 @@ from manticore.studies.scheduler import Results, RoundPlan
 from manticore.studies.study import Study
 from manticore.training.metrics import metrics
 
-Outcome = Mapping[tuple[str, ...], Results]
+PathResults = Mapping[tuple[str, ...], Results]
 """The results of the trials of every path."""
 
 
@@ -38,13 +38,13 @@ def table_study(exp: Experiment, data: str) -> Study:
     return study
 
 
-def table_plan(study: Study) -> RoundPlan[Outcome]:
+def table_plan(study: Study) -> RoundPlan[PathResults]:
     """Every path with every seed, at the learning rate of the recipe's fine-tuning."""
     assert study.space.base is not None
     return (yield from study.train_all_paths(study.space.base, study.recipe.finetune.weights.lr))
 
 
-def table_of(name: str, study: Study, outcome: Outcome, exp: Experiment) -> HybridBench:
+def table_of(name: str, study: Study, outcome: PathResults, exp: Experiment) -> HybridBench:
     """The table `name` from the results of its trials; `exp` is the experiment of the recipe."""
     base, metric, length = str(study.space.base), study.metric, exp.task.max_length
     exp = exp.for_component(base)

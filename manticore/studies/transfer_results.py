@@ -18,7 +18,6 @@ from manticore.results.search import SplitScore
 from manticore.results.transfer import (
     BEST,
     TRANSFERRED,
-    PathScores,
     PathWeights,
     ProxyCorrelation,
     ProxyResult,
@@ -27,6 +26,7 @@ from manticore.results.transfer import (
     TargetSearch,
     TrainingCost,
     TransferArm,
+    TransferPath,
 )
 from manticore.studies.aggregate import by_seed, lead, path_summary, regret
 from manticore.studies.scheduler import Results
@@ -71,7 +71,7 @@ def chosen_learning_rates(study: TaskStudy) -> dict[str, float]:
     return {name: study.study.learning_rates[name] for name in names if name in study.study.learning_rates}
 
 
-def path_scores(proxies: Sequence[TaskStudy], target: TaskStudy) -> tuple[PathScores, ...]:
+def path_scores(proxies: Sequence[TaskStudy], target: TaskStudy) -> tuple[TransferPath, ...]:
     """Every path: score and search score on each proxy, their mean and sum, and the test score on the target."""
     searched = [search_scores(proxy) for proxy in proxies]
     paths = []
@@ -79,7 +79,7 @@ def path_scores(proxies: Sequence[TaskStudy], target: TaskStudy) -> tuple[PathSc
         scores = {proxy.task: _val_scores(proxy, proxy.paths[index]) for proxy in proxies}
         test_scores = _test_scores(target, target.paths[index])
         paths.append(
-            PathScores(
+            TransferPath(
                 path=tuple(path),
                 proxies={task: mean_interval(values) for task, values in scores.items()},
                 search_scores={proxy.task: of_paths[index] for proxy, of_paths in zip(proxies, searched, strict=True)},
@@ -100,7 +100,7 @@ def search_scores(study: TaskStudy) -> list[float]:
     return scores
 
 
-def transfer_arms(paths: Sequence[PathScores], target: TaskStudy) -> tuple[TransferArm, ...]:
+def transfer_arms(paths: Sequence[TransferPath], target: TaskStudy) -> tuple[TransferArm, ...]:
     """Models on the target: the transferred path, the best on the proxies, components alone, the best, the median.
 
     The best path is selected by its own test score, so that noise increases the mean regret. For an even number of
@@ -133,24 +133,24 @@ def transfer_arms(paths: Sequence[PathScores], target: TaskStudy) -> tuple[Trans
     return (*arms[:3], *alone, *arms[3:])
 
 
-def _component_arm(name: str, results: Results, base: PathScores, target: TaskStudy) -> TransferArm:
+def _component_arm(name: str, results: Results, base: TransferPath, target: TaskStudy) -> TransferArm:
     """A component alone with itself as base, which is no path of the space."""
     scores = _test_scores(target, results)
     ahead = lead(scores, base.seed_scores, target.study.metric)
     return TransferArm(f"{name} alone", None, mean_interval(list(scores.values())), scores, ahead, None, None)
 
 
-def base_path(paths: Sequence[PathScores], target: TaskStudy) -> PathScores:
+def base_path(paths: Sequence[TransferPath], target: TaskStudy) -> TransferPath:
     """The path of the base alone."""
     return next(path for path in paths if set(path.path) == {target.base})
 
 
-def chosen_path(paths: Sequence[PathScores]) -> PathScores:
+def chosen_path(paths: Sequence[TransferPath]) -> TransferPath:
     """The path that the searches on the proxies choose."""
     return max(paths, key=lambda path: path.search_score)
 
 
-def target_search(paths: Sequence[PathScores], target: TaskStudy) -> TargetSearch | None:
+def target_search(paths: Sequence[TransferPath], target: TaskStudy) -> TargetSearch | None:
     """The search on the target itself; None if there was none, or if one of its seeds diverged."""
     results, metric = target.results.get("hybrid"), target.study.metric
     if not results or not all(result["weights"] for result in results):
@@ -171,7 +171,7 @@ def target_search(paths: Sequence[PathScores], target: TaskStudy) -> TargetSearc
     )
 
 
-def correlations(paths: Sequence[PathScores], target: TaskStudy) -> tuple[ProxyCorrelation, ...]:
+def correlations(paths: Sequence[TransferPath], target: TaskStudy) -> tuple[ProxyCorrelation, ...]:
     """Rank correlations over all paths of test scores with proxy scores, and with the scores of the searches.
 
     One for each proxy, and one for their mean and sum, last.

@@ -21,7 +21,7 @@ from rich.console import Console
 
 from manticore.errors import ManticoreError, UnknownName
 from manticore.tasks.classification import labelled
-from manticore.tasks.items import Columns, describe, label_names, read_items
+from manticore.tasks.items import Columns, describe_type, label_names, read_items
 from manticore.tasks.language import text as language_text
 from manticore.tasks.language.splitting import DocumentSplits, group_passages
 from manticore.tasks.options import TaskOptions, format_settings, plain_paths
@@ -230,7 +230,7 @@ def format_counts(sizes: Mapping[str, int]) -> str:
 def _task_of(task_like: Any) -> TaskData:
     if isinstance(task_like, _SCALARS):
         raise ManticoreError(
-            f"a task is a name, a mapping of options, or data as mc.task takes it, not {describe(task_like)}"
+            f"a task is a name, a mapping of options, or data as mc.task takes it, not {describe_type(task_like)}"
         )
     return task(task_like)
 

@@ -10,7 +10,7 @@ import logging
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields
 from itertools import combinations, pairwise
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,6 +29,9 @@ HASH_BLOCK = 1 << 16
 
 Label = int | NDArray[np.int64]
 Example = tuple[NDArray[np.int64], Label]
+
+Batch: TypeAlias = "dict[str, torch.Tensor]"
+"""Tensors by name: `input_ids` and `attention_mask` (B, L), `labels` (B,) or (B, L); a user's data may have others."""
 
 
 @dataclass(frozen=True, eq=False)

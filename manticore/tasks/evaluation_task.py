@@ -74,7 +74,7 @@ class EvaluationTask(Task):
         return pad_batch(batch, pad or 0, self.per_token)
 
 
-def text_task(items: Any, tokenizer: PreTrainedTokenizerBase, length: int) -> EvaluationTask:
+def text_evaluation_task(items: Any, tokenizer: PreTrainedTokenizerBase, length: int) -> EvaluationTask:
     """Language modelling of texts, in chunks of at most `length` tokens.
 
     Texts are cut into passages as the task `text` cuts them. Raises ManticoreError for other items than texts.
@@ -88,7 +88,7 @@ def text_task(items: Any, tokenizer: PreTrainedTokenizerBase, length: int) -> Ev
     )
 
 
-def labelled_task(
+def labelled_evaluation_task(
     items: Any, kind: str, vocabulary_size: int, names: Sequence[str], tokenizer: PreTrainedTokenizerBase | None
 ) -> EvaluationTask:
     """Labelled examples for a model that predicts labels.

@@ -41,7 +41,7 @@ def read_items(source: Any, split: str, columns: Columns = Columns()) -> list[di
     Raises ManticoreError if an item is something else, with its index.
     """
     if isinstance(source, str | bytes) or (not hasattr(source, "__iter__") and not hasattr(source, "__getitem__")):
-        kind = "one text" if isinstance(source, str | bytes) else describe(source)
+        kind = "one text" if isinstance(source, str | bytes) else describe_type(source)
         raise ManticoreError(
             f"{split} must be a list of texts or of (tokens or text, label), a DataFrame, a datasets.Dataset or a "
             f'torch Dataset, not {kind}; text in files is a task of its own: {{"name": "text", "data_dir": "path"}}'
@@ -67,7 +67,7 @@ def label_names(source: Any, columns: Columns = Columns()) -> tuple[str, ...]:
     return tuple(getattr(feature, "names", None) or ())
 
 
-def describe(value: Any) -> str:
+def describe_type(value: Any) -> str:
     """The type of a value in a message, with the shape of an array."""
     shape = getattr(value, "shape", None)
     suffix = "" if shape is None else f" of shape {tuple(shape)} and type {getattr(value, 'dtype', 'unknown')}"
@@ -101,7 +101,7 @@ def _record(item: Any, where: str, columns: Columns) -> dict[str, Any]:
     elif isinstance(item, tuple | list) and len(item) == 2 and not isinstance(item[0], int):
         content, label = item
     else:
-        raise ManticoreError(f"{where} is {describe(item)}; {EXPECTED}")
+        raise ManticoreError(f"{where} is {describe_type(item)}; {EXPECTED}")
     if isinstance(content, str):
         record: dict[str, Any] = {"text": _text(content, where)}
     else:
@@ -138,7 +138,9 @@ def _tokens(content: Any, where: str) -> list[int] | list[str]:
     """Tokens as whole numbers, or all as words."""
     values = _plain(content, where, "tokens")
     if not isinstance(values, list) or not values:
-        raise ManticoreError(f"{where} has {describe(content)} as tokens; expected a list of whole numbers or of words")
+        raise ManticoreError(
+            f"{where} has {describe_type(content)} as tokens; expected a list of whole numbers or of words"
+        )
     if all(isinstance(value, str) and value and not any(map(str.isspace, value)) for value in values):
         return values
     if all(type(value) is int and 0 <= value < 1 << 16 for value in values):
@@ -153,7 +155,9 @@ def _label(label: Any, record: Mapping[str, Any], where: str) -> dict[str, Any]:
     value = _plain(label, where, "a label")
     if not isinstance(value, list):
         if type(value) is not str and (type(value) is not int or value < 0):
-            raise ManticoreError(f"{where} has {describe(label)} as label; expected a whole number from 0, or a name")
+            raise ManticoreError(
+                f"{where} has {describe_type(label)} as label; expected a whole number from 0, or a name"
+            )
         return {"label": value}
     if "text" in record:
         raise ManticoreError(f"{where} is a text with a list of labels; labels of tokens need a list of tokens")
@@ -169,7 +173,9 @@ def _plain(value: Any, where: str, noun: str) -> Any:
     """Numbers, names and lists of them, from arrays and tensors too. Raises ManticoreError for other shapes."""
     if hasattr(value, "tolist") and hasattr(value, "ndim"):
         if value.ndim > 1 or str(value.dtype).rpartition(".")[2].rstrip("0123456789") not in ("int", "uint", "bool"):
-            raise ManticoreError(f"{where} has {describe(value)} as {noun}; expected whole numbers in at most one row")
+            raise ManticoreError(
+                f"{where} has {describe_type(value)} as {noun}; expected whole numbers in at most one row"
+            )
         value = value.tolist()
     if isinstance(value, bool):
         return int(value)

@@ -17,9 +17,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from manticore.errors import ManticoreError
-from manticore.tasks.dataset import IGNORE, Example, Examples
+from manticore.tasks.dataset import IGNORE, Batch, Example, Examples
 
-Batch = dict[str, Tensor]
 Collate = Callable[[Sequence[Example]], Batch]
 
 POOL_BATCHES = 32

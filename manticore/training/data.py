@@ -14,10 +14,10 @@ from manticore.modeling.configuration_manticore import HybridConfig
 from manticore.nas.supernet import Supernet
 from manticore.tasks.catalog import load_task
 from manticore.tasks.data import TaskSource
-from manticore.tasks.dataset import Examples, concat
+from manticore.tasks.dataset import Batch, Examples, concat
 from manticore.tasks.options import TaskOptions
 from manticore.tasks.task import HeadSpec, Task
-from manticore.training.batching import Batch, BatchSampler, Collate, StepDataLoader
+from manticore.training.batching import BatchSampler, Collate, StepDataLoader
 from manticore.training.modules import TrainModule
 from manticore.utils.console import make_console
 from manticore.utils.fields import NonNegativeInt, PositiveInt, convert, from_mapping

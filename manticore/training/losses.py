@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from manticore.errors import ManticoreError, shown
 from manticore.nas.searchable import callable_with
 from manticore.tasks.dataset import IGNORE
-from manticore.tasks.items import describe
+from manticore.tasks.items import describe_type
 from manticore.training.scoring import logits_of
 
 LossFunction = Callable[[Callable[..., Any], Any], Tensor]
@@ -43,7 +43,7 @@ def cross_entropy(net: nn.Module, batch: Any, **options: object) -> Tensor:
     Raises ManticoreError if the batch has no ids, mask and labels, or the logits do not have the shape of the labels.
     """
     if not isinstance(batch, Mapping) or not set(FIELDS) <= set(batch):
-        got = f"a mapping with {', '.join(map(str, batch))}" if isinstance(batch, Mapping) else describe(batch)
+        got = f"a mapping with {', '.join(map(str, batch))}" if isinstance(batch, Mapping) else describe_type(batch)
         raise ManticoreError(
             f"without loss= a batch is a mapping with {', '.join(FIELDS)}, not {got}; pass loss=, a function from the "
             "model and a batch to a scalar"

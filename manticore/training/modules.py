@@ -23,8 +23,8 @@ from manticore.modeling.ops import OpBranch
 from manticore.modeling.segments import Segment
 from manticore.nas.cost import FlopCounter
 from manticore.nas.searchable import named_weights
-from manticore.tasks.dataset import IGNORE
-from manticore.training.batching import Batch, micro_batches
+from manticore.tasks.dataset import IGNORE, Batch
+from manticore.training.batching import micro_batches
 from manticore.training.loaders import check_disjoint_loaders
 from manticore.training.losses import LossFunction, check_loss_function, cross_entropy, own_loss
 from manticore.training.optimizers import cosine, weight_optimizer

@@ -15,8 +15,8 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from manticore.tasks.dataset import IGNORE, Examples
-from manticore.training.batching import Batch, Collate, batch_to
+from manticore.tasks.dataset import IGNORE, Batch, Examples
+from manticore.training.batching import Collate, batch_to
 from manticore.training.metrics import ACCURACY, BITS, Integers, Metric
 from manticore.utils.module_state import eval_mode
 from manticore.utils.statistics import Interval, ratio_interval, ratio_std_error, student_quantile

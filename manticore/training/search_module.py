@@ -18,7 +18,8 @@ from manticore.nas.relaxations import relaxations
 from manticore.nas.searchable import as_searchable, assign_alphas, likeliest_path
 from manticore.nas.strategies import PathStrategy, Strategy, TrainingFree, build_strategy, strategy_name
 from manticore.nas.supernet import Supernet
-from manticore.training.batching import Batch, micro_batches
+from manticore.tasks.dataset import Batch
+from manticore.training.batching import micro_batches
 from manticore.training.losses import LossFunction
 from manticore.training.modules import LoopOptions, TrainModule, Update, count_tokens
 from manticore.training.optimizers import cosine

@@ -184,7 +184,7 @@ def convert(value: Any, hint: Any, key: str, noun: str = "key", default: Any = N
         or (isinstance(value, bool) and bare in (int, float))
         or (bare in (int, float) and value not in (bounds or Range()))
     ):
-        raise ManticoreError(f"{key} must be {describe(hint)}, got {shown(value)}")
+        raise ManticoreError(f"{key} must be {describe_values(hint)}, got {shown(value)}")
     return bare(value) if bare in (float, Path) else value
 
 
@@ -195,7 +195,7 @@ def _first_fit(value: Any, hint: Any, key: str) -> Any:
             return convert(value, arm, key)
         except ManticoreError:
             continue
-    raise ManticoreError(f"{key} must be {describe(hint)}, got {shown(value)}")
+    raise ManticoreError(f"{key} must be {describe_values(hint)}, got {shown(value)}")
 
 
 _FITS: dict[Any, Any] = {
@@ -244,15 +244,15 @@ def bounds_note(hint: Any) -> str:
     return "" if bounds in (None, Range(least=0)) else f"({bounds})"
 
 
-def describe(hint: Any) -> str:
+def describe_values(hint: Any) -> str:
     """A description of the values that an annotation allows, such as `a whole number of at least 1`."""
     if len(alternatives(hint)) > 1:
-        return ", or ".join(map(describe, alternatives(hint)))
+        return ", or ".join(map(describe_values, alternatives(hint)))
     bare, bounds = bare_type(hint), note_of(hint, Range)
     if get_origin(bare) is Literal:
         return ", ".join(map(str, get_args(bare)))
     if get_origin(bare) is tuple:
-        return f"a list, each item {describe(get_args(bare)[0])}"
+        return f"a list, each item {describe_values(get_args(bare)[0])}"
     if get_origin(bare) is dict or bare is dict:
         return "a mapping"
     if bounds is None:

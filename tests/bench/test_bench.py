@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from manticore.bench.kernels import THIS_PACKAGE, Target
-from manticore.bench.run import compare
+from manticore.bench.kernels import THIS_PACKAGE, SpeedTarget
+from manticore.bench.run import comparison_fields
 from manticore.bench.timing import Timing, race, ratio
 from manticore.nas.strategies import strategies
 from tests.helpers.cli import refusal
@@ -104,9 +104,9 @@ def test_peak_memory_is_that_of_the_run() -> None:
 
 
 def test_a_target_is_met_if_speed_and_memory_are() -> None:
-    target = Target(speedup=2, memory=0.5)
-    assert compare(3.0, 10, 40, target)["target_met"] is True
-    assert compare(1.5, 10, 40, target)["target_met"] is False
-    assert compare(3.0, 30, 40, target)["target_met"] is False
-    assert compare(3.0, None, 40, target)["target_met"] is True
-    assert compare(3.0, 10, 40, None)["target_met"] is None
+    target = SpeedTarget(speedup=2, memory=0.5)
+    assert comparison_fields(3.0, 10, 40, target)["target_met"] is True
+    assert comparison_fields(1.5, 10, 40, target)["target_met"] is False
+    assert comparison_fields(3.0, 30, 40, target)["target_met"] is False
+    assert comparison_fields(3.0, None, 40, target)["target_met"] is True
+    assert comparison_fields(3.0, 10, 40, None)["target_met"] is None

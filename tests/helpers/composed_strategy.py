@@ -9,7 +9,8 @@ from torch import Tensor
 
 from manticore.nas.relaxations import RelaxationContext
 from manticore.nas.strategies import Darts
-from manticore.nas.strategies.base import Batch, Search
+from manticore.nas.strategies.base import Search
+from manticore.tasks.dataset import Batch
 
 RELAXATION = "noisy-softmax"
 

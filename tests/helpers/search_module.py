@@ -20,9 +20,9 @@ from manticore.nas.options import AlphaOptions
 from manticore.nas.space import SearchSpace
 from manticore.nas.strategies import Strategy, strategies
 from manticore.nas.supernet import Supernet
-from manticore.tasks.dataset import Example, Examples
+from manticore.tasks.dataset import Batch, Example, Examples
 from manticore.tasks.task import HeadSpec
-from manticore.training.batching import Batch, BatchSampler
+from manticore.training.batching import BatchSampler
 from manticore.training.modules import LoopOptions
 from manticore.training.options import SearchOptions, WeightOptions
 from manticore.training.search_module import SearchModule

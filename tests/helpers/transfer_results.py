@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from manticore.results.search import SplitScore
 from manticore.results.transfer import (
-    PathScores,
     PathWeights,
     ProxyCorrelation,
     ProxyResult,
@@ -13,6 +12,7 @@ from manticore.results.transfer import (
     TargetSearch,
     TrainingCost,
     TransferArm,
+    TransferPath,
     TransferResult,
 )
 from manticore.training.metrics import ACCURACY
@@ -85,7 +85,7 @@ def transfer_result() -> TransferResult:
             TrainingCost("every path on the target", 36_000_000.0, 1e13),
         ),
         paths=tuple(
-            PathScores(
+            TransferPath(
                 path=tuple(path.split()),
                 proxies={"mad-copying": interval(mean + 0.1), "mad-recall": interval(mean - 0.1)},
                 search_scores={"mad-copying": -1.5, "mad-recall": -2.0},

@@ -14,7 +14,7 @@ from manticore.errors import BadFile
 from manticore.pipelines import report
 from manticore.report.charts import regret
 from manticore.report.charts.regret import RegretDot, RegretPanel, regret_chart
-from manticore.report.strategy_page import COLORS, kind_of, regret_panels, render_strategies
+from manticore.report.strategy_page import COLORS, method_kind, regret_panels, render_strategies
 from manticore.results.strategies import StrategyBench
 from tests.helpers.html import Reader, assert_self_contained
 
@@ -93,7 +93,7 @@ def test_the_charts_of_the_documentation_are_those_of_the_shipped_results(folder
 
 def test_kinds_of_methods_have_colors() -> None:
     names = ("darts+evaluated", "uniform@search.steps=400", "halving", "zero-shot", "of-a-user")
-    kinds = [kind_of(name) for name in names]
+    kinds = [method_kind(name) for name in names]
     expected = ["gradients of alphas", "supernet of sampled paths", "paths by themselves", "without training"]
     assert kinds == [*expected, "gradients of alphas"]
     assert len({COLORS[kind] for kind in kinds}) == 4

@@ -69,13 +69,19 @@ def test_a_result_that_is_not_plain_data_is_rejected(store: JobStore) -> None:
         store.finish(JOB, {1, 2})
 
 
+def claimant(store: JobStore) -> tuple[int, str]:
+    """Process id and host in the claim file of the job."""
+    claim = json.loads(store.path(JOB, "claim").read_text(encoding="utf-8"))
+    return claim["pid"], claim["host"]
+
+
 def test_a_claim_is_of_one_store_and_is_released(store: JobStore) -> None:
     assert store.claim(JOB)
     assert not store.claim(JOB)
     assert not JobStore(store.folder).claim(JOB)
-    assert store.claimant(JOB) == f"process {os.getpid()} on {socket.gethostname()}"
+    assert claimant(store) == (os.getpid(), socket.gethostname())
     store.release(JOB)
-    assert store.claimant(JOB) == ""
+    assert not store.path(JOB, "claim").exists()
     assert store.claim(JOB)
     store.fail(JOB, ValueError("no"))
     assert "ValueError: no" in store.failure(JOB)
@@ -114,7 +120,7 @@ def claiming_process(folder: Path, jobs: Sequence[Job]) -> Iterator[subprocess.P
 
 def test_a_living_process_keeps_its_claim_and_a_dead_one_loses_it(store: JobStore) -> None:
     with claiming_process(store.folder, [JOB]) as process:
-        assert store.claimant(JOB) == f"process {process.pid} on {socket.gethostname()}"
+        assert claimant(store) == (process.pid, socket.gethostname())
         assert not store.claim(JOB)
         assert not store.release_abandoned(JOB)
         process.kill()
@@ -122,7 +128,7 @@ def test_a_living_process_keeps_its_claim_and_a_dead_one_loses_it(store: JobStor
         while not store.claim(JOB):
             assert time.time() < deadline
             time.sleep(0.01)
-    assert str(os.getpid()) in store.claimant(JOB)
+    assert claimant(store) == (os.getpid(), socket.gethostname())
 
 
 @pytest.mark.parametrize(("host", "abandoned"), [(socket.gethostname(), True), ("elsewhere", False)])

@@ -13,7 +13,7 @@ import pytest
 from manticore.config.loading import load_recipe
 from manticore.errors import ManticoreError
 from manticore.nas.selection import best_path
-from manticore.results.transfer import PathScores, TrainingCost
+from manticore.results.transfer import TrainingCost, TransferPath
 from manticore.studies.study import Study
 from manticore.studies.transfer import TaskStudy, run_transfer
 from manticore.studies.transfer_results import (
@@ -199,7 +199,7 @@ def test_correlations_are_of_ranks_over_all_paths() -> None:
     assert by_proxy["proxy one"].score.mean == pytest.approx(1.0)
 
 
-def by_differences(scores: list[float], paths: Sequence[PathScores]) -> float:
+def by_differences(scores: list[float], paths: Sequence[TransferPath]) -> float:
     """Spearman's own formula, `1 - 6 sum d^2 / (n (n^2 - 1))`, for values without ties."""
     test, n = [path.score.mean for path in paths], len(paths)
     ranks = [(sorted(scores).index(a), sorted(test).index(b)) for a, b in zip(scores, test, strict=True)]

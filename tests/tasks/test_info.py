@@ -15,7 +15,7 @@ from manticore.pipelines import assets
 from manticore.tasks import SampledTask, Task, TaskOptions, Vocabulary, load_task, task_info
 from manticore.tasks.classification.fashion_mnist import INSTALLED
 from manticore.tasks.info import TaskInfo, render
-from manticore.tasks.mad.catalog import SWEEPS
+from manticore.tasks.mad.catalog import FAMILIES
 from manticore.tasks.mad.fuzzy import Fuzzy
 from manticore.tasks.options import PRESETS
 from manticore.tasks.task import task_infos, tasks
@@ -89,14 +89,14 @@ def test_info_agrees_with_the_files(preset: str) -> None:
 
 
 def test_a_page_has_the_sweeps_and_the_meaning_of_settings() -> None:
-    for name, sweep in SWEEPS.items():
+    for name, family in FAMILIES.items():
         page = assets.show(name)
-        for key, values in sweep.items():
+        for key, values in family.sweep.items():
             assert f"  {key} " in page
             assert f"the benchmark also tries {', '.join(map(str, values))}" in page
     helps = field_helps(Fuzzy)
     assert helps["vocab_size"] == "number of token ids V, the special ones included."
-    assert helps["k_motif_size"] == "most tokens of a key."
+    assert helps["k_motif_size"] == "largest number of tokens of a key."
     assert set(helps) >= {"vocab_size", "seq_len", "train", "multi_query", "k_motif_size", "v_motif_size"}
 
 

@@ -32,7 +32,7 @@ from manticore.nas.strategies import (
     TrainingFree,
     strategies,
 )
-from manticore.nas.strategies.base import Batch
+from manticore.tasks.dataset import Batch
 from manticore.training.callbacks import AlphaRecord
 from manticore.training.modules import TrainModule
 from tests.helpers.composed_strategy import RELAXATION, Composed, noisy_softmax

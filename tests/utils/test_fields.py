@@ -19,7 +19,7 @@ from manticore.utils.fields import (
     PositiveFloat,
     PositiveInt,
     Range,
-    describe,
+    describe_values,
     field_helps,
     field_types,
     from_mapping,
@@ -134,7 +134,7 @@ def test_help_is_under_the_field_or_in_the_docstring() -> None:
 
 
 def test_annotations_are_described_in_plain_text() -> None:
-    described = {key: describe(hint) for key, hint in field_types(Outer).items()}
+    described = {key: describe_values(hint) for key, hint in field_types(Outer).items()}
     assert described["seed"] == "a whole number of at least 0 and at most 7"
     assert described["kind"] == "linear, low-rank"
     assert described["budget"] == "a number above 0, or largest"

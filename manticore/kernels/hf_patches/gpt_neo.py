@@ -18,9 +18,7 @@ from torch import Tensor
 
 from manticore.errors import ManticoreError
 from manticore.kernels.attention import causal_attention
-from manticore.kernels.hf_patches.patch import Patch, is_captured
-
-Function = Callable[..., Any]
+from manticore.kernels.hf_patches.patch import Function, Patch, is_captured
 
 _REPLACED_ATTENTION = "eager"
 """The attention implementation that is replaced, as it is called in configurations."""

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from manticore.kernels.dispatch import importable
-from manticore.kernels.hf_patches.patch import Patch, is_captured
+from manticore.kernels.hf_patches.patch import Function, Patch, is_captured
 from manticore.kernels.ops import (
     ACTIVATIONS,
     causal_conv1d,
@@ -26,8 +26,6 @@ from manticore.kernels.ops import (
     selective_state_update,
     ssd_scan,
 )
-
-Function = Callable[..., Any]
 
 _running_mixer = local()
 """`state`: the cached state from which the scan of the mixer that runs now must start, or None."""

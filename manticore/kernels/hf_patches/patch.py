@@ -1,4 +1,4 @@
-"""A patch: one name in transformers and its replacement. Also tells when replacements must call the original."""
+"""A patch: one name in transformers and its replacement, and when a replacement must call the original."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ from manticore.errors import ManticoreError
 
 _is_tracing: Callable[[], bool] = is_tracing
 
+Function = Callable[..., Any]
+
 
 @dataclass(frozen=True)
 class Patch:
@@ -20,7 +22,7 @@ class Patch:
 
     owner: Any
     name: str
-    replace: Callable[[Callable[..., Any]], Callable[..., Any]]
+    replace: Callable[[Function], Function]
 
     def original(self) -> Callable[..., Any]:
         """The present value of `owner.name`. Raises ManticoreError if there is none."""

@@ -6,7 +6,7 @@ from manticore.nas.selection.best_path import best_path
 from manticore.nas.selection.budget import Budget, best_path_within
 from manticore.nas.selection.evaluated_paths import evaluated_paths
 from manticore.nas.selection.largest_weight import largest_weight, log_weight
-from manticore.nas.selection.paired import Difference, paired_difference, survivors
+from manticore.nas.selection.paired import Difference, loss_difference, survivors
 from manticore.nas.selection.perturbation import perturbation
 from manticore.nas.selection.runner_up import runner_up
 from manticore.nas.selection.scores import ChainScores, ListedScores, PathScores, StageScoreTable
@@ -26,7 +26,7 @@ __all__ = [
     "evaluated_paths",
     "largest_weight",
     "log_weight",
-    "paired_difference",
+    "loss_difference",
     "perturbation",
     "runner_up",
     "selectors",

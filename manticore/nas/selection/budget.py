@@ -12,8 +12,10 @@ from manticore.nas.cost import PathCosts, branch_costs, fixed_costs, position_co
 from manticore.nas.selection.best_path import best_path
 from manticore.nas.supernet import Supernet
 
-Rows = Sequence[Sequence[float]]
-Solver = Callable[[set[int], Rows | None, float | None, float], tuple[int, ...]]
+StageTable = Sequence[Sequence[float]]
+"""A score or a cost for each stage and candidate, (S, K)."""
+
+Solver = Callable[[set[int], StageTable | None, float | None, float], tuple[int, ...]]
 """See `solve_within`."""
 
 
@@ -62,7 +64,7 @@ def best_path_within(supernet: Supernet, scores_SK: Sequence[Sequence[float]], b
     Raises ManticoreError if no path is within the budget; the message says what the cheapest path costs.
     """
 
-    def solve(usable: set[int], costs: Rows | None, limit: float | None, fixed: float) -> tuple[int, ...]:
+    def solve(usable: set[int], costs: StageTable | None, limit: float | None, fixed: float) -> tuple[int, ...]:
         return _best_choices(supernet.choices, scores_SK, usable, costs, limit, fixed)
 
     def total(chosen: Sequence[int]) -> float:
@@ -127,7 +129,9 @@ def _allowed_donors(supernet: Supernet, fixed: float) -> list[tuple[set[int], fl
     return cases
 
 
-def _cheapest(supernet: Supernet, costs_SK: Rows, cases: Sequence[tuple[set[int], float]]) -> tuple[float, list[str]]:
+def _cheapest(
+    supernet: Supernet, costs_SK: StageTable, cases: Sequence[tuple[set[int], float]]
+) -> tuple[float, list[str]]:
     """The smallest cost of a path, and the path."""
     smallest = []
     gains = [[-cost for cost in row] for row in costs_SK]

@@ -45,7 +45,7 @@ class Difference:
         return abs(self.mean) <= self.std_error
 
 
-def paired_difference(losses: Losses, rival: Losses) -> Difference | None:
+def loss_difference(losses: Losses, rival: Losses) -> Difference | None:
     """The difference of two paths; None for fewer than two units, and for units that are not the same."""
     if losses.shape != rival.shape or not np.array_equal(losses[:, 1], rival[:, 1]):
         return None

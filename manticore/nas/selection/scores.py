@@ -17,7 +17,7 @@ from manticore.errors import ManticoreError
 from manticore.nas.choices import Choices, PathNames, skips_all
 from manticore.nas.cost import PathCosts
 from manticore.nas.selection.best_path import Partial, undominated
-from manticore.nas.selection.budget import Budget, Rows, Solver, best_path_within, solve_within
+from manticore.nas.selection.budget import Budget, Solver, StageTable, best_path_within, solve_within
 from manticore.nas.stage_scores import StageScores
 from manticore.nas.supernet import Supernet
 
@@ -47,7 +47,7 @@ class StageScoreTable:
     """
 
     candidates: Sequence[str]
-    values: Rows
+    values: StageTable
 
     def score(self, path: Sequence[str]) -> float:
         """The sum over stages."""
@@ -56,7 +56,7 @@ class StageScoreTable:
     def best(self, supernet: Supernet, budget: Budget) -> list[str]:
         """By dynamic programming over stages."""
 
-        def best(values: Rows) -> list[str]:
+        def best(values: StageTable) -> list[str]:
             return best_path_within(supernet, values, budget)
 
         return _not_empty(self, self.values, supernet.choices, best)
@@ -73,8 +73,8 @@ class ChainScores:
     """
 
     candidates: Sequence[str]
-    stages: Rows
-    pairs: Sequence[Rows]
+    stages: StageTable
+    pairs: Sequence[StageTable]
 
     def score(self, path: Sequence[str]) -> float:
         """`sum_s stages[s, z_s] + sum_s pairs[s, z_s, z_(s+1)]`."""
@@ -87,14 +87,14 @@ class ChainScores:
     def best(self, supernet: Supernet, budget: Budget) -> list[str]:
         """By dynamic programming over stages; the state is the last candidate and those of groups with later stages."""
 
-        def best(stages: Rows) -> list[str]:
+        def best(stages: StageTable) -> list[str]:
             scores = replace(self, stages=stages)
             return solve_within(supernet, budget, scores._solver(supernet.choices), scores._total)
 
         return _not_empty(self, self.stages, supernet.choices, best)
 
     def _solver(self, choices: Choices) -> Solver:
-        def solve(usable: set[int], costs: Rows | None, limit: float | None, fixed: float) -> tuple[int, ...]:
+        def solve(usable: set[int], costs: StageTable | None, limit: float | None, fixed: float) -> tuple[int, ...]:
             allowed = [[index for index in row if index in usable] for row in choices.allowed]
             prices = costs if costs is not None else [[0.0] * len(self.candidates)] * choices.stages
             frontier = [Partial(fixed, 0.0, ())]
@@ -131,7 +131,9 @@ def _agrees(choices: Choices, before: tuple[int, ...], stage: int, index: int) -
     return first >= len(before) or before[first] == index
 
 
-def _not_empty(scores: PathScores, rows: Rows, choices: Choices, best: Callable[[Rows], list[str]]) -> list[str]:
+def _not_empty(
+    scores: PathScores, rows: StageTable, choices: Choices, best: Callable[[StageTable], list[str]]
+) -> list[str]:
     """The best path that does not skip every stage.
 
     Args:

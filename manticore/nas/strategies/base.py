@@ -13,14 +13,13 @@ from manticore.errors import ManticoreError
 from manticore.nas.options import AlphaOptions
 from manticore.nas.regularizers import Regularizer
 from manticore.nas.stage_scores import StageScores
+from manticore.tasks.dataset import Batch
 from manticore.utils.fields import from_mapping
 from manticore.utils.registry import Registry
 
 if TYPE_CHECKING:
     from manticore.nas.searchable import Searchable
     from manticore.nas.supernet import Supernet
-
-Batch = dict[str, Tensor]
 
 
 class Search(Protocol):

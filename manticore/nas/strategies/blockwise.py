@@ -27,9 +27,10 @@ from torch import Tensor
 from manticore.components.spec import SKIP
 from manticore.errors import ManticoreError
 from manticore.modeling.segments import Context
-from manticore.nas.strategies.base import Batch, Search, strategies, strategy_name
+from manticore.nas.strategies.base import Search, strategies, strategy_name
 from manticore.nas.strategies.darts import Darts
 from manticore.nas.supernet import Supernet
+from manticore.tasks.dataset import Batch
 from manticore.utils.module_state import eval_mode
 
 if TYPE_CHECKING:

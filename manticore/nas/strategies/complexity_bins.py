@@ -19,8 +19,9 @@ from dataclasses import dataclass
 from itertools import islice
 
 from manticore.nas.choices import Choices, PathNames, skips_all
-from manticore.nas.strategies.base import Batch, Search, strategies
+from manticore.nas.strategies.base import Search, strategies
 from manticore.nas.strategies.sampled_supernet import SampledSupernet, step_source
+from manticore.tasks.dataset import Batch
 from manticore.utils.fields import Checked, ClosedUnitInterval, PositiveInt
 
 MAX_PATHS = 1024

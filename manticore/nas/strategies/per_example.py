@@ -15,8 +15,9 @@ import random
 import torch
 
 from manticore.nas.choices import Choices
-from manticore.nas.strategies.base import Batch, Search, strategies
+from manticore.nas.strategies.base import Search, strategies
 from manticore.nas.strategies.sampled_supernet import Paths, SampledSupernet, step_source
+from manticore.tasks.dataset import Batch
 
 
 @strategies.register("per-example")

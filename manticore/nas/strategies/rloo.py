@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor
 
-from manticore.nas.strategies.base import Batch, Search, check_single_paths, strategies
+from manticore.nas.strategies.base import Search, check_single_paths, strategies
 from manticore.nas.strategies.darts import Darts
+from manticore.tasks.dataset import Batch
 
 if TYPE_CHECKING:
     from manticore.nas.searchable import Searchable

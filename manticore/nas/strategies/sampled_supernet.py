@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, ClassVar
 import torch
 
 from manticore.nas.choices import Choices
-from manticore.nas.strategies.base import Batch, Search, Strategy, check_single_paths, strategies
+from manticore.nas.strategies.base import Search, Strategy, check_single_paths, strategies
+from manticore.tasks.dataset import Batch
 
 if TYPE_CHECKING:
     from manticore.nas.searchable import Searchable

@@ -20,8 +20,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from manticore.nas.strategies.base import Batch, Search, strategies
+from manticore.nas.strategies.base import Search, strategies
 from manticore.nas.strategies.darts import Darts
+from manticore.tasks.dataset import Batch
 
 EPSILON = 0.3
 """Largest perturbation at the end of a search."""

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from manticore.nas.strategies.base import Batch, Search, Strategy, strategies
+from manticore.nas.strategies.base import Search, Strategy, strategies
+from manticore.tasks.dataset import Batch
 
 
 @strategies.register("simultaneous")

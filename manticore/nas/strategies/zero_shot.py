@@ -29,8 +29,9 @@ from manticore.nas.choices import PathNames
 from manticore.nas.selection.path_scores import TokenBatch, predicted_mask
 from manticore.nas.space import SearchSpace
 from manticore.nas.stage_scores import StageScores
-from manticore.nas.strategies.base import Batch, TrainingFree, strategies
+from manticore.nas.strategies.base import TrainingFree, strategies
 from manticore.nas.supernet import Supernet
+from manticore.tasks.dataset import Batch
 from manticore.utils.module_state import eval_mode
 from manticore.utils.statistics import ratio_std_error
 

@@ -53,7 +53,7 @@ class Panel:
 
 
 @dataclass(frozen=True)
-class Row:
+class IntervalRow:
     """One row of all panels: its name, the group it belongs to, and whether the name is bold."""
 
     name: str
@@ -106,7 +106,7 @@ def axis_limits(
 
 def interval_chart(
     label: str,
-    rows: Sequence[Row],
+    rows: Sequence[IntervalRow],
     panels: Sequence[Panel],
     limits: tuple[float, float],
     metric: Metric,
@@ -166,7 +166,7 @@ def shortened(name: str, length: int = MAX_NAME) -> str:
     return name if len(name) <= length else f"{name[: length - 1]}…"
 
 
-def _row_tops(rows: Sequence[Row]) -> list[float]:
+def _row_tops(rows: Sequence[IntervalRow]) -> list[float]:
     """Top of each row, with a gap between groups."""
     tops, top = list[float](), float(TITLE)
     for _, group in groupby(rows, key=lambda row: row.group):
@@ -177,7 +177,7 @@ def _row_tops(rows: Sequence[Row]) -> list[float]:
     return tops
 
 
-def _row_names(rows: Sequence[Row], tops: Sequence[float], left: float) -> Markup:
+def _row_names(rows: Sequence[IntervalRow], tops: Sequence[float], left: float) -> Markup:
     return joined(
         *(
             el(

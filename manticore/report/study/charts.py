@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from markupsafe import Markup
 
-from manticore.report.charts.intervals import Mark, Panel, Row, axis_limits, interval_chart
+from manticore.report.charts.intervals import IntervalRow, Mark, Panel, axis_limits, interval_chart
 from manticore.report.charts.palette import ACCENT, GREY, INK, MUTED, Palette
 from manticore.report.study.summary import BUDGETS
 from manticore.report.study.tables import score_cell
@@ -25,7 +25,7 @@ def task_chart(task: TaskResult, palette: Palette) -> Markup:
     tables = {budget: {arm.name: arm for arm in arms} for budget, arms in task.tables.items()}
     models = {name: arm for arms in reversed(tables.values()) for name, arm in arms.items()}
     ranked = sorted(models.values(), key=lambda arm: GROUPS.index(arm.group))
-    rows = [Row(arm.name, arm.group, bold=arm.group == "hybrid") for arm in ranked]
+    rows = [IntervalRow(arm.name, arm.group, bold=arm.group == "hybrid") for arm in ranked]
     heuristics = [(value, f"{name}: {metric.format(value, unit=False)}") for name, value in task.heuristics.items()]
     panels = [
         Panel(BUDGETS[budget], [_score_mark(arms.get(row.name), metric, palette) for row in rows], heuristics)
@@ -44,7 +44,7 @@ def leads_chart(study: StudyResult, budget: str, metric: Metric) -> Markup | Non
     opponents = [name for name in study.names(budget) if any(name in lead for lead in leads)]
     if not opponents:
         return None
-    rows = [Row(task.task) for task in tasks]
+    rows = [IntervalRow(task.task) for task in tasks]
     panels = [
         Panel(name, [_lead_mark(task, budget, name) for task in tasks], [(0.0, "no difference")]) for name in opponents
     ]

@@ -12,7 +12,7 @@ from manticore.report.machine import machine_facts
 from manticore.report.rendering import render
 from manticore.report.transfer.summary import sentences
 from manticore.report.transfer.tables import cost_table, path_table, proxy_table, target_table
-from manticore.results.transfer import PathScores, TransferResult
+from manticore.results.transfer import TransferPath, TransferResult
 from manticore.utils.formatting import counted, listed
 from manticore.utils.io import write_text
 
@@ -70,7 +70,7 @@ def _chart(result: TransferResult) -> Markup:
     labels = {base: (f"{target.base} alone", palette[target.base]), result.path: (chosen, ACCENT)}
     proxies = result.proxy_names[0] if len(result.proxies) == 1 else f"the {len(result.proxies)} proxies"
 
-    def dot(path: PathScores) -> Dot:
+    def dot(path: TransferPath) -> Dot:
         name, color = labels.get(path.path, ("", MUTED))
         proxy, test = (metric.format(score.mean, score.margin) for score in (path.proxy, path.score))
         tooltip = f"{path.summary}: {proxy} on {proxies}, {test} on {target.task}"

@@ -22,7 +22,7 @@ UNITS = ("bytes", "characters")
 MIN_COUNT = 15
 """Number of occurrences from which a character has its own token, as in the code of S4."""
 
-Ids = NDArray[np.uint16]
+TokenIds = NDArray[np.uint16]
 RawText = tuple[bytes, int]
 """A text in UTF-8 and its class."""
 
@@ -74,7 +74,7 @@ class CharTokenizer:
     def _characters(self, text: bytes) -> str:
         return text.decode("utf-8", "replace")[: self.length - 1]
 
-    def encode(self, text: bytes) -> Ids:
+    def encode(self, text: bytes) -> TokenIds:
         """The ids of a text in UTF-8, EOS included."""
         if self.unit == "bytes":
             ids = np.frombuffer(text[: self.length - 1], np.uint8).astype(np.uint16) + _FIRST

@@ -74,7 +74,6 @@ MEMORIZATION = MadFamily(
 )
 
 FAMILIES = {family.name: family for family in (RECALL, NOISY, FUZZY, COPYING, COMPRESSION, MEMORIZATION)}
-SWEEPS = {name: family.sweep for name, family in FAMILIES.items()}
 
 
 @tasks.register(RECALL.name)

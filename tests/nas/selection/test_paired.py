@@ -15,7 +15,7 @@ from manticore.nas.selection import (
     ListedScores,
     SelectionContext,
     StageScoreTable,
-    paired_difference,
+    loss_difference,
     runner_up,
     selectors,
     survivors,
@@ -28,7 +28,7 @@ def test_the_difference_is_paired() -> None:
     rng = np.random.default_rng(0)
     shared = rng.normal(5, 3, 50)
     a, b = (np.stack([shared + rng.normal(shift, 0.1, 50), np.ones(50)], 1) for shift in (0.1, 0.0))
-    difference = paired_difference(a, b)
+    difference = loss_difference(a, b)
     assert difference is not None
     interval = mean_interval((a - b)[:, 0].tolist())
     assert difference.mean == pytest.approx(interval.mean)
@@ -36,16 +36,16 @@ def test_the_difference_is_paired() -> None:
     assert difference.std_error == pytest.approx(interval.margin / student_quantile(0.975, 49))
     assert difference.std_error < 0.03 < shared.std() / math.sqrt(50), "without pairs it would be as wide as the losses"
     assert not difference.is_noise
-    same = paired_difference(a, a)
+    same = loss_difference(a, a)
     assert same == Difference(0.0, 0.0)
 
 
 def test_a_difference_that_cannot_be_paired() -> None:
     a = np.array([[1.0, 2], [3.0, 1]])
-    assert paired_difference(a, a[:1]) is None
-    assert paired_difference(a, np.array([[1.0, 1], [3.0, 2]])) is None
-    assert paired_difference(a[:1], a[:1]) is None
-    assert paired_difference(a, np.array([[np.inf, 2], [3.0, 1]])) is None
+    assert loss_difference(a, a[:1]) is None
+    assert loss_difference(a, np.array([[1.0, 1], [3.0, 2]])) is None
+    assert loss_difference(a[:1], a[:1]) is None
+    assert loss_difference(a, np.array([[np.inf, 2], [3.0, 1]])) is None
 
 
 RANKED: list[PathNames] = [(name,) for name in "abcdefgh"]

@@ -10,7 +10,7 @@ import pytest
 from manticore.errors import ManticoreError, UnknownName
 from manticore.tasks import Task, TaskOptions, load_task
 from manticore.tasks.dataset import IGNORE, Examples
-from manticore.tasks.mad.catalog import FAMILIES, SWEEPS
+from manticore.tasks.mad.catalog import FAMILIES
 from tests.helpers.mad_oracles import SOLVERS
 
 SIZES = {"train": 301, "val": 60, "test": 80}
@@ -74,17 +74,17 @@ def test_data_depend_on_the_seed_and_test_not_on_the_size_of_train(name: str) ->
 
 def test_the_sweeps_are_those_of_the_benchmark() -> None:
     variants = {
-        name: [name, *(f"{name}@{key}={value}" for key, values in sweep.items() for value in values)]
-        for name, sweep in SWEEPS.items()
+        name: [name, *(f"{name}@{key}={value}" for key, values in family.sweep.items() for value in values)]
+        for name, family in FAMILIES.items()
     }
     counts = {name: len(names) for name, names in variants.items()}
     assert list(counts.values()) == [11, 14, 11, 13, 11, 6]
     assert sum(counts.values()) == 66
-    for name in FAMILIES:
+    for name, family in FAMILIES.items():
         for variant in variants[name]:
             task = load_task(TaskOptions(variant, preset="paper"))
             assert task.name == variant
-            assert set(SWEEPS[name]) <= set(task.settings)
+            assert set(family.sweep) <= set(task.settings)
 
 
 @pytest.mark.parametrize(

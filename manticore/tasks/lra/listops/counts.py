@@ -30,7 +30,7 @@ LONG = 64
 RAREST = 1e-6
 """Smallest probability of a tree within the bounds that is accepted; far above the rounding error of the FFTs."""
 
-Table = NDArray[np.float64]
+LengthTable = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -43,8 +43,8 @@ class Population:
         grammar: the grammar.
     """
 
-    distinct: Table
-    probability: Table
+    distinct: LengthTable
+    probability: LengthTable
     grammar: Grammar
 
     @property
@@ -87,12 +87,12 @@ class Population:
             )
 
 
-def _convolve(a: Table, b: Table) -> Table:
+def _convolve(a: LengthTable, b: LengthTable) -> LengthTable:
     """The first len(a) values of the convolution, exact below `PLENTY`, where they are clipped."""
     return np.minimum(np.convolve(a, b)[: len(a)], PLENTY)
 
 
-def _fft_convolve(a: Table, b: Table) -> Table:
+def _fft_convolve(a: LengthTable, b: LengthTable) -> LengthTable:
     """The first len(a) values of the convolution in O(L log L), to about 1e-16 of the total."""
     size = 2 * len(a)
     product = np.fft.irfft(np.fft.rfft(a, size) * np.fft.rfft(b, size), size)[: len(a)]
@@ -108,7 +108,9 @@ class _Weights:
     operator: float
 
 
-def _tabulate(grammar: Grammar, lengths: int, weights: _Weights, convolve: Callable[[Table, Table], Table]) -> Table:
+def _tabulate(
+    grammar: Grammar, lengths: int, weights: _Weights, convolve: Callable[[LengthTable, LengthTable], LengthTable]
+) -> LengthTable:
     """The table N_1 of the module's recursion, (lengths,): starts at depth D and goes up one level in each pass."""
     table = np.zeros(max(lengths, 3))
     table[1] = weights.deepest

@@ -25,6 +25,7 @@ from manticore.tasks.lra.listops.counts import population
 from manticore.tasks.lra.listops.grammar import Grammar
 from manticore.tasks.lra.listops.worker import Chunk, draw_chunk, request_line
 from manticore.utils.console import progress_bar
+from manticore.utils.cores import available_cores
 
 PARALLEL_TOKENS = 20e6
 """Smallest number of tokens (about four seconds on one core) for which other processes are started."""
@@ -52,7 +53,7 @@ def generate(grammar: Grammar, total: int, seed: int = 0, workers: int = 0) -> C
     counts = population(grammar)
     counts.check(total)
     small = counts.tokens_to_draw(total) < PARALLEL_TOKENS
-    processes = workers or (1 if small else _cores())
+    processes = workers or (1 if small else available_cores())
     values: dict[bytes, int] = {}
     drawn, max_draws = 0, DRAWS_PER_EXPRESSION * total + MIN_DRAWS
     with ExitStack() as stack:
@@ -77,10 +78,6 @@ def generate(grammar: Grammar, total: int, seed: int = 0, workers: int = 0) -> C
     expressions = list(values.items())
     random.Random(f"listops/{seed}/order").shuffle(expressions)
     return expressions
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
 
 
 @contextmanager

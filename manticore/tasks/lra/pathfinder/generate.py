@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from hashlib import blake2b
@@ -14,6 +12,7 @@ import numpy as np
 from manticore.tasks.lra.pathfinder.draw import Drawing, draw
 from manticore.tasks.lra.pathfinder.settings import DrawnImages, Settings
 from manticore.utils.console import progress_bar
+from manticore.utils.cores import available_cores
 
 CHUNK = 32
 """Number of images that a thread draws at a time."""
@@ -36,7 +35,7 @@ def generate(settings: Settings, count: int, seed: int = 0, workers: int = 0) ->
     seen: set[bytes] = set()
     title = f"drawing {settings.size}x{settings.size} Pathfinder images"
     with progress_bar(title, count, shown=count > MANY_IMAGES) as advance:
-        for drawing in _drawings(settings, count, seed, workers or _cores()):
+        for drawing in _drawings(settings, count, seed, workers or available_cores()):
             digest = blake2b(drawing.pixels.tobytes(), digest_size=16).digest()
             if digest in seen:
                 continue
@@ -70,7 +69,3 @@ def _drawings(settings: Settings, count: int, seed: int, threads: int) -> Iterat
     while True:
         yield draw_image(settings, seed, count)
         count += 1
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
