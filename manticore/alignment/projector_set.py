@@ -51,7 +51,7 @@ class SetComponent:
 
     @classmethod
     def of(cls, component: Component, space: SearchSpace) -> SetComponent:
-        """The description of a loaded component that is cut as the space says."""
+        """The description of a loaded component, cut at the layer boundaries of the space."""
         source = Path(component.source).name if Path(component.source).is_dir() else component.source
         boundaries = space.layer_boundaries(component)
         return cls(component.weight_hash, component.width, boundaries, source, component.revision)

@@ -60,7 +60,7 @@ def load(spec: ComponentSpec, scratch: Scratch | None = None) -> Component:
 
     Raises:
         UnknownName: there is no alias, folder or hub id of this name.
-        ManticoreError: the weights are not available or invalid; the message says why and what to do.
+        ManticoreError: the weights are not available or invalid; the message has the reason and a remedy.
     """
     if spec.model is not None:
         family, source = family_of(spec.model.config), spec.source or spec.name

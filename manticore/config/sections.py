@@ -1,4 +1,4 @@
-"""The sections of a recipe, each key with its help. The annotation of a key says which values it may have."""
+"""The sections of a recipe, each key with its help. The annotation of a key defines which values it may have."""
 
 from __future__ import annotations
 

@@ -48,7 +48,7 @@ def choose_base(exp: Experiment, solo: dict[str, Phase]) -> Choice:
 def given_base(exp: Experiment) -> Choice | None:
     """The base if it is known before training: that of the search space or of the projector set, or by `min_kl`."""
     if exp.space.base is not None:
-        return Choice(exp.space.base, "as asked for")
+        return Choice(exp.space.base, "set by the user")
     if not exp.task.is_language_modeling:
         return None
     if exp.recipe.align.projectors is not None:

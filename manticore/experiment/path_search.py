@@ -144,7 +144,7 @@ def search_paths(
     Args:
         exp: the run.
         base: the base model.
-        strategy: says which paths are trained for how long.
+        strategy: determines which paths are trained for how long.
         streams: the batches of the fine-tuning.
         phase: name of the fine-tuning, which continues from the checkpoint of the selected path.
 

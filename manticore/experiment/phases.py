@@ -90,7 +90,7 @@ def finish_search(supernet: Supernet) -> None:
 
 
 def run_search(exp: Experiment, base: str) -> PhaseResult[Supernet]:
-    """Search: train the weights and alphas of a supernet as the strategy of the recipe says."""
+    """Search: train the weights and alphas of a supernet by the strategy of the recipe."""
     options = exp.recipe.search
     strategy = build_strategy(options.strategy, options.strategy_options)
     relaxation = searched_relaxation(exp.recipe)

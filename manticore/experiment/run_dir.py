@@ -25,7 +25,7 @@ MAX_NAME = 100
 
 @dataclass(frozen=True)
 class RunDir:
-    """Paths in a run folder; docs/reference/file-formats.md says what each file holds."""
+    """Paths in a run folder; docs/reference/file-formats.md describes each file."""
 
     root: Path
 

@@ -1,4 +1,4 @@
-"""What an attention mask says about padding. Masks are (B, past + L): 1 for tokens, 0 for padding.
+"""Where the padding of an attention mask is. Masks are (B, past + L): 1 for tokens, 0 for padding.
 
 Left padding precedes all tokens of a sequence. Right padding follows them, where a causal model does not see it.
 Interior padding stands between two tokens; attention masks it, and recurrent layers must step over it.

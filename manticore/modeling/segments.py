@@ -162,7 +162,7 @@ class Segment(nn.Module):
         self.gradient_checkpointing = False
 
     def new_cache(self) -> DynamicCache:
-        """An empty cache with the layers that this segment's configuration asks for."""
+        """An empty cache with the layers of this segment's configuration."""
         return DynamicCache(config=self.backbone.config)
 
     @property

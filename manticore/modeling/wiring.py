@@ -1,7 +1,7 @@
 """How the branches of a hybrid are connected: one class for each topology.
 
 A hybrid embeds token ids, passes the residual stream through one branch for each stage, and applies the final norm and
-the head. A wiring says which branch runs a stage, which module adds absolute positions, and where the final norm is.
+the head. A wiring defines which branch runs a stage, which module adds absolute positions, and where the final norm is.
 Supernets and exported hybrids build their branches through the same wiring.
 """
 

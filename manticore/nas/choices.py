@@ -153,7 +153,7 @@ class Choices:
         ]
 
     def check(self, path: Sequence[str]) -> None:
-        """Check that a path is one of this space. Raises UnknownName, or ManticoreError that says what differs."""
+        """Check that a path is one of this space. Raises UnknownName, or ManticoreError with the difference."""
         if isinstance(path, str) or not isinstance(path, Sequence):
             raise ManticoreError(f"a path is a list of a candidate for each stage, not {shown(path)}")
         for name in path:

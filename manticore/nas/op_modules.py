@@ -43,7 +43,7 @@ def factory_name(op: Op) -> str:
 
 
 def op_record(op: Op) -> dict[str, Any]:
-    """The entry of an op in the configuration of a hybrid. The import path says where it came from."""
+    """The entry of an op in the configuration of a hybrid. The import path records its origin."""
     return {
         "factory": factory_name(op),
         "options": op.options,

@@ -88,8 +88,8 @@ def entropy_schedule(stages: int, progress: float, schedule: str) -> list[float]
     """Share of the full weight that the entropy of each stage has at `progress`, 0 to 1.
 
     `uniform`: the same at every stage. `stagewise`: it rises from 0 to 1 at one stage after the other, first to last.
-    A stage is trained on the output of the stages before it. As long as those are mixtures, its training says little
-    about how good its candidates are after discretization.
+    A stage is trained on the output of the stages before it. As long as those are mixtures, its training is a poor
+    indicator of the quality of its candidates after discretization.
     """
     if schedule == "uniform":
         return [progress] * stages

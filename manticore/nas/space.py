@@ -182,7 +182,7 @@ class SearchSpace(Checked):
         return list(cuts)
 
     def with_code(self, trust_code: bool = False) -> SearchSpace:
-        """The same space with the factories of its ops as objects; see `Op.with_code`, which also says what raises."""
+        """The same space with the factories of its ops as objects. Raises as `Op.with_code` does."""
         if not any(isinstance(op.factory, str) for op in self.ops):
             return self
         return replace(self, ops=tuple(op.with_code(trust_code) for op in self.ops))

@@ -75,7 +75,7 @@ def run(options: FinetuneCommand, console: Console) -> FinetuneResult:
     """
     options = with_overrides(options)
     if not is_hybrid(options.hybrid):
-        load_hybrid(options.hybrid, options.trust_code)  # says what the folder holds instead
+        load_hybrid(options.hybrid, options.trust_code)  # the error names what the folder holds instead
     task_settings = task_options(options.hybrid, options.task)
 
     def start() -> _Start:

@@ -86,7 +86,7 @@ def run(
     base = choose_base(exp, solo)  # provides embedding, residual stream and head
     info(console, f"base: {base.name} ({base.reason})")
     exp = exp.for_component(base.name)  # its tokenizer reads the text from now on
-    search = run_search(exp, base.name)  # weights and alphas, as the strategy says
+    search = run_search(exp, base.name)  # weights and alphas, by the strategy of the recipe
     path = select_path(exp, search)  # exact, within the budget
     architecture = save_architecture(exp, search.net.architecture(path))
     discrete = discretize(search.net, path, **exp.task.config_fields())

@@ -148,7 +148,7 @@ class ProcessPool:
     `MAX_CRASHES` workers.
 
     Processes are spawned, not forked, so `work` must be importable and a script that uses a pool needs the usual
-    `if __name__ == "__main__"`. No process is left when the iteration ends, for whatever reason.
+    `if __name__ == "__main__"`. All processes end with the iteration, also after an error.
 
     Args:
         workers: number of processes.

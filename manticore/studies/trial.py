@@ -169,7 +169,7 @@ class TrialRunner:
         exp = exp.for_component(trial["config"].get("base", exp.space.names[0]))
         try:
             model = arm_kinds[trial["arm"]](exp, trial["config"])
-        except NonFiniteLoss:  # of too high a learning rate: the study goes on, and never selects it
+        except NonFiniteLoss:  # of too high a learning rate: the study continues and never selects it
             self.delete_model(trial)
             return DIVERGED
         if trial["split"] == "val":

@@ -116,7 +116,7 @@ class Examples(Sequence[Example]):
         return Examples(flat, offsets, labels, *optional)
 
     def fingerprints(self) -> list[bytes]:
-        """A 16-byte hash of each input: equal for equal ids, whatever the labels and the integer type."""
+        """A 16-byte hash of each input, which depends on its ids alone, not on labels and integer type."""
         return [
             hashlib.blake2b(flat[start:end], digest_size=16).digest()
             for flat, ends in self._blocks()

@@ -121,7 +121,7 @@ def choose_preset(preset: Preset) -> tuple[Literal["cpu", "paper"], str]:
     if preset not in PRESETS:
         raise UnknownName("preset", preset, PRESETS)
     if preset != "auto":
-        return preset, "you asked for it"
+        return preset, "set by the user"
     import torch  # here, so that tasks can be listed without torch
 
     if torch.cuda.is_available():

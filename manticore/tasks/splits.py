@@ -134,5 +134,5 @@ def shuffled(items: Sequence[T], seed: int) -> list[T]:
 def take_first(items: Sequence[T], count: int | None, split: str, source: str) -> Sequence[T]:
     """The first `count` items, or all. Raises ManticoreError if there are fewer, or none."""
     if len(items) < (count or 1):
-        raise ManticoreError(f"{source}: {count or 1} {split} examples are asked for, found {len(items)}")
+        raise ManticoreError(f"{source}: {count or 1} {split} examples are requested, found {len(items)}")
     return items[:count]

@@ -40,8 +40,8 @@ class SearchModule(TrainModule):
 
     Args:
         net: a supernet, or any model that holds MixedOps.
-        strategy: what one step does, given the streams it asks for: a name, a `Strategy` or its class. Default: that of
-            the options.
+        strategy: the strategy, which defines a step and the streams that it reads: a name, a `Strategy` or its class.
+            Default: that of the options.
         options: section `search` of a recipe. Without `steps` the search is as long as the Trainer trains.
         loop: how a step is run, or a mapping of `LoopOptions`.
         loss: a function from the model and a batch to a scalar. Default: cross-entropy of the logits and

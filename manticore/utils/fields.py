@@ -1,6 +1,6 @@
 """Field types with bounds, and the check of a dataclass's values against its annotations.
 
-The annotation of a field is the only place that says which values it may have:
+The annotation of a field is the only definition of the values that it may have:
 
     @dataclass(frozen=True)
     class Options(Checked):

@@ -135,7 +135,7 @@ def test_a_recipe_does_not_contain_the_reason_of_its_preset() -> None:
     assert recipe.task.preset in ("cpu", "paper")
     assert "GPU" in reason
     assert "preset_reason" not in str(recipe.to_dict())
-    assert load_recipe(None, {"space": SPACE, "task": {"preset": "cpu"}}).preset_reason == "you asked for it"
+    assert load_recipe(None, {"space": SPACE, "task": {"preset": "cpu"}}).preset_reason == "set by the user"
 
 
 @pytest.mark.parametrize("text", ["1e-3", "1E-3", "1.0e-3", "0.001", "+1e-3"])

@@ -275,7 +275,7 @@ def test_settings_are_after_the_name() -> None:
 
 
 def test_presets_are_chosen_with_a_reason(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert choose_preset("cpu") == ("cpu", "you asked for it")
+    assert choose_preset("cpu") == ("cpu", "set by the user")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     assert choose_preset("auto") == ("cpu", "there is no CUDA GPU on this machine")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)

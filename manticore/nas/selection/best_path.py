@@ -35,7 +35,7 @@ def best_path(
         fixed: cost of what every path has.
 
     Raises:
-        ManticoreError: no path is within the budget; the message says what the cheapest costs.
+        ManticoreError: no path is within the budget; the message has the cost of the cheapest path.
     """
     costs = costs_SK if costs_SK is not None else [[0.0] * len(row) for row in scores_SK]
     if budget is not None:

@@ -61,7 +61,7 @@ def best_path_within(supernet: Supernet, scores_SK: Sequence[Sequence[float]], b
             does not have are not read.
         budget: the limits; if both are set, only that of operations applies.
 
-    Raises ManticoreError if no path is within the budget; the message says what the cheapest path costs.
+    Raises ManticoreError if no path is within the budget; the message has the cost of the cheapest path.
     """
 
     def solve(usable: set[int], costs: StageTable | None, limit: float | None, fixed: float) -> tuple[int, ...]:

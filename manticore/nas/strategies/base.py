@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 class Search(Protocol):
-    """The steps that a search provides. Each takes a batch, updates what its name says, and returns the loss in nats.
+    """The steps that a search provides. A step takes a batch, updates parameters, and returns the loss in nats.
 
     A strategy for which these do not suffice (second order, for example) combines `loss` with `update_alphas`.
     """

@@ -61,7 +61,7 @@ class ZeroShot(TrainingFree):
             spread=tuple(map(tuple, errors_SK)) if divergences.sequences > 1 else None,
             spread_of=f"standard error over {divergences.sequences} sequences",
             threshold=donor_mean(supernet, kl_SK),
-            rule="It says how much the candidate changes the base model's predictions when it replaces that stage "
+            rule="It measures how much the base model's predictions change when the candidate replaces that stage "
             "alone. A donor is chosen at the stages where its divergence is below the mean over all stages and donors",
         )
         return SHARPNESS * torch.tensor(candidate_scores(supernet, kl_SK)), scores

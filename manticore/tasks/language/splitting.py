@@ -209,7 +209,7 @@ def group_passages(documents: Iterable[str], passage: int, named: Groups | None 
     Args:
         documents: the documents.
         passage: size of a passage in bytes; 0: documents are not cut.
-        named: groups that the data names; their documents stay in these groups, whatever their size.
+        named: groups that the data names; their documents stay in these groups, also if they are large.
     """
     passages_of = {document: passages(document, passage) for document in documents}
     held_out = sum(map(num_bytes, passages_of.values())) / HELD_OUT

@@ -1,6 +1,6 @@
 """MAD's memorization: the value of a key is a fact that no input contains, the same in training and in tests.
 
-Token ids: keys, values, then the query token, which stands where a value is asked for.
+Token ids: keys, values, then the query token, at which a value is to be predicted.
 """
 
 from __future__ import annotations

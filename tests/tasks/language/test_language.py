@@ -337,7 +337,7 @@ def test_invalid_options_and_files_raise(tmp_path: Path) -> None:
     for options, message in (
         (TaskOptions("text", data_dir=str(tmp_path)), "too few for four splits"),
         (TaskOptions("text", data_dir="nowhere.txt"), "no such file or folder of text: nowhere.txt"),
-        (TaskOptions("text", test=10**6), "test examples are asked for"),
+        (TaskOptions("text", test=10**6), "test examples are requested"),
     ):
         task = load_task(options)
         assert isinstance(task, LanguageTask)

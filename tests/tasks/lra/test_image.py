@@ -108,5 +108,5 @@ def test_damage_and_invalid_options_raise_one_line(folder: Path, tmp_path: Path)
     path.write_bytes(whole)
     with pytest.raises(ManticoreError, match="'side' of lra-image must be 32 or 16, got 8"):
         image(folder, "lra-image@side=8")
-    with pytest.raises(ManticoreError, match="3 val examples are asked for, found 2"):
+    with pytest.raises(ManticoreError, match="3 val examples are requested, found 2"):
         image(folder, val=3)

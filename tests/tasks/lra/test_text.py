@@ -149,7 +149,7 @@ def test_invalid_options_and_files_raise_one_line(archive: Path, tmp_path: Path)
         text(archive, "lra-text@unit=character")
     with pytest.raises(ManticoreError, match="'length' of lra-text must be 2 to 1048576, got many"):
         text(archive, "lra-text@length=many")
-    with pytest.raises(ManticoreError, match="100 val examples are asked for, found 60"):
+    with pytest.raises(ManticoreError, match="100 val examples are requested, found 60"):
         text(archive, val=100)
     with pytest.raises(UnknownName, match="setting of lra-text"):
         text(archive, "lra-text@size=3")

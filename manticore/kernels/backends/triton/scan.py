@@ -107,11 +107,11 @@ class _Launcher:
         return self.empty(self.batch, count, self.states, self.width)
 
     def warps(self, elements: int) -> int:
-        """Number of warps with which each thread has so many elements of a tile."""
+        """Number of warps with which each thread has `elements` elements of a tile."""
         return max(1, self.tiling.channels * self.tiling.steps // (32 * elements))
 
     def launch(self, kernel: Any, *args: Any, elements: int) -> None:
-        """Launch `kernel` on all tiles, with so many elements of a tile for each thread."""
+        """Launch `kernel` on all tiles, with `elements` elements of a tile for each thread."""
         grid = (self.batch * self.blocks * (1 if self.tiling.serial else self.tiles),)
         flags = {**self.shape, **self.block, "SERIAL": self.tiling.serial}
         kernel[grid](*args, **flags, num_warps=self.warps(elements))

@@ -77,7 +77,7 @@ class Population:
         )
         if self.available < count:
             raise ManticoreError(
-                f"{count} distinct ListOps expressions are asked for, but only {self.available:.0f} can be drawn "
+                f"{count} distinct ListOps expressions are requested, but only {self.available:.0f} can be drawn "
                 f"that are {bounds}; ask for fewer or widen the bounds"
             )
         if self.acceptance < RAREST:

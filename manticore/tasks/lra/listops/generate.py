@@ -71,7 +71,7 @@ def generate(grammar: Grammar, total: int, seed: int = 0, workers: int = 0) -> C
                 break
             if drawn > max_draws or not chunk:
                 raise ManticoreError(
-                    f"{drawn} draws found only {len(values)} distinct ListOps expressions of the {total} asked for, "
+                    f"{drawn} draws found only {len(values)} distinct ListOps expressions of the {total} requested, "
                     f"with lengths between {grammar.min_length} and {grammar.max_length} (exclusive); "
                     f"ask for fewer or widen the bounds"
                 )

@@ -1,10 +1,10 @@
 """The ListOps task of the Long Range Arena: nested list operations, ten classes.
 
 Tay et al., "Long Range Arena" (arXiv 2011.04006). The model reads an expression without its parentheses, the closing
-bracket as `X`, EOS at the end; the class is the value of the expression. The name in results says which results are
-comparable: `lra-listops` has the official bounds, `lra-listops@short` those of the preset `cpu` (20 to 80 tokens);
-other bounds are settings after `@`, such as `lra-listops@max_depth=4,max_args=5`. Files with other lengths than the
-presets' are `lra-listops@custom`.
+bracket as `X`, EOS at the end; the class is the value of the expression. The name of the task in results determines
+which results are comparable: `lra-listops` has the official bounds, `lra-listops@short` those of the preset `cpu` (20
+to 80 tokens); other bounds are settings after `@`, such as `lra-listops@max_depth=4,max_args=5`. Files with other
+lengths than the presets' are `lra-listops@custom`.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Pathfinder of the Long Range Arena: do two discs mark one contour? With 32, 64, 128 (Path-X) or 256 pixels a side.
 
 Tay et al., "Long Range Arena" (arXiv 2011.04006). The model reads one token for each pixel, row by row; class 1 is yes.
-The name in results says which results are comparable: `lra-pathfinder32` has the benchmark's contours of 14 paddles,
-`@level=intermediate` has contours of 9, `@level=easy` of 6.
+The name of the task in results determines which results are comparable: `lra-pathfinder32` has the benchmark's contours
+of 14 paddles, `@level=intermediate` has contours of 9, `@level=easy` of 6.
 """
 
 from __future__ import annotations

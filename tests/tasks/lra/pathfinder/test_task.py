@@ -89,7 +89,7 @@ def test_written_files_are_read_back(tmp_path: Path) -> None:
         write_task(options, tmp_path / "out")
     with pytest.raises(ManticoreError, match="no official file format"):
         read.write(tmp_path / "again")
-    with pytest.raises(ManticoreError, match="6 test examples are asked for, found 5"):
+    with pytest.raises(ManticoreError, match="6 test examples are requested, found 5"):
         load_task(TaskOptions("lra-pathfinder32", data_dir=str(tmp_path / "out"), test=6))
 
 
