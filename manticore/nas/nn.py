@@ -41,7 +41,8 @@ class MixedOp(nn.Module):
         ops: the candidates by name, or a sequence of them. A candidate is a module, a class or function that makes one
             from `width`, or an object such as `mc.Op` with `name`, `factory` (such a class or function) and `options`.
             In a sequence a candidate is called `candidate.name`, or else by the name of its class or function.
-        width: D, the width that candidates are made with; not needed if all are modules.
+        width: D, the width that candidates are made with, and that they return. Not needed if all are modules; without
+            it they may return another width than that of their input.
         relaxation: name of the map from alphas to mixing weights.
 
     Attributes:
@@ -79,8 +80,9 @@ class MixedOp(nn.Module):
         modules = {name: _built(name, op, width) for name, op in named}
         try:
             self.ops = nn.ModuleDict(modules)
-        except KeyError as error:  # of a name with a dot, or the name of a method
+        except (KeyError, TypeError) as error:  # a name with a dot, the name of a method, or no text
             raise ManticoreError(f"not the name of a candidate: {error.args[0]}") from None
+        self.width = None if width is None else convert(width, PositiveInt, "width")
         self.alpha = nn.Parameter(torch.zeros(len(names)))
         self.relax = relaxations[relaxation]
         self.temperature = 1.0
@@ -125,14 +127,21 @@ class MixedOp(nn.Module):
     def forward(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         choice = self.candidates[0] if self.alpha is None else self._choice
         if choice is not None:
-            return _first(self.ops[choice](x, *args, **kwargs))
+            return self._run(choice, (x, *args), kwargs)
         if self._choices is not None:
             choices_B = self._choices.repeat(len(x) // len(self._choices))
             return run_grouped(choices_B, partial(self._run_rows, (x, *args), kwargs))
         weights = self._weights
         if weights is None:
             weights = self.weights(random_source(x.device) if self.training else None)
-        outputs = {name: _first(op(x, *args, **kwargs)) for name, op in self.ops.items()}
+        outputs = {}
+        for name in self.ops:
+            version = _version(x)
+            outputs[name] = self._run(name, (x, *args), kwargs)
+            if _version(x) != version:
+                raise ManticoreError(
+                    f"candidate '{name}' changes its input in place, and all candidates read it: use inplace=False"
+                )
         _check_shapes(outputs)
         return weighted_sum(list(zip(weights.unbind(-1), outputs.values(), strict=True)))
 
@@ -142,8 +151,18 @@ class MixedOp(nn.Module):
         def select(value: Any) -> Any:
             return rows_of(value, rows) if isinstance(value, Tensor) and value.shape[:1] == args[0].shape[:1] else value
 
-        op = self.ops[self.candidates[index]]
-        return _first(op(*map(select, args), **{key: select(value) for key, value in kwargs.items()}))
+        selected = {key: select(value) for key, value in kwargs.items()}
+        return self._run(self.candidates[index], [*map(select, args)], selected)
+
+    def _run(self, name: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Tensor:
+        """The output of a candidate. Raises ManticoreError if the width of the stream becomes another."""
+        x, out = args[0], _first(self.ops[name](*args, **kwargs))
+        if x.shape[-1:] == (self.width,) and x.shape[:-1] == out.shape[:-1] and out.shape[-1] != self.width:
+            raise ManticoreError(
+                f"candidate '{name}' maps the width {self.width} to {out.shape[-1]}; mc.nn.Projected gives an op the "
+                "width of the stream, and a MixedOp without width= may change it"
+            )
+        return out
 
     def discretize(self, choice: str | None = None) -> str:
         """Keep one candidate, in place, and remove the other candidates and the alphas from the layer.
@@ -192,6 +211,7 @@ class Projected(nn.Module):
     ) -> None:
         super().__init__()
         check_projector(projector, options)
+        d_in, d_out = convert(d_in, PositiveInt, "d_in"), convert(d_out, PositiveInt, "d_out")
         self.proj_in = build_projector({"kind": projector, **options}, d_in, d_out)
         self.module = _built("module", module, d_out)
         self.proj_out = build_projector({"kind": projector, **options}, d_out, d_in)
@@ -233,16 +253,16 @@ def discretize(model: nn.Module, path: Sequence[str] | None = None) -> list[str]
     layers = dict(mixed_ops(model))
     if not layers:
         raise ManticoreError("there is nothing to discretize: the model has no MixedOp with alphas")
-    chosen = [op.choice for op in layers.values()] if path is None else list(path)
+    chosen = [op.choice for op in layers.values()] if path is None else path
     check_path(layers, chosen)
     for op, name in zip(layers.values(), chosen, strict=True):
         op.discretize(name)
-    return chosen
+    return list(chosen)
 
 
 def check_path(layers: Mapping[str, MixedOp], path: Sequence[str]) -> None:
     """Raises ManticoreError unless `path` has a candidate for each of the layers; names the layer."""
-    if isinstance(path, str) or len(path) != len(layers):
+    if isinstance(path, str) or not isinstance(path, Sequence) or len(path) != len(layers):
         raise ManticoreError(
             f"a path has a candidate for each of the {len(layers)} MixedOps of the model "
             f"({', '.join(layers)}), got {shown(path)}"
@@ -279,6 +299,11 @@ def _built(name: str, op: Any, width: int | None) -> nn.Module:
     if not isinstance(module, nn.Module):
         raise ManticoreError(f"candidate '{name}' must return a module, not a {type(module).__name__}")
     return module
+
+
+def _version(x: Tensor) -> int | None:
+    """How often a tensor was changed in place; None where torch does not count."""
+    return None if x.is_inference() else x._version
 
 
 def _first(out: Any) -> Tensor:

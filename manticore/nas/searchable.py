@@ -15,7 +15,7 @@ from typing import Any, Protocol, runtime_checkable
 import torch
 from torch import Tensor, nn
 
-from manticore.errors import ManticoreError
+from manticore.errors import ManticoreError, shown
 from manticore.nas.choices import Choices
 from manticore.nas.nn import MixedOp, check_path, mixed_ops
 from manticore.nas.relaxations import Relaxation, random_source
@@ -250,6 +250,8 @@ def as_searchable(model: nn.Module) -> nn.Module:
 
     Raises ManticoreError if the model has nothing to search.
     """
+    if not isinstance(model, nn.Module):
+        raise ManticoreError(f"a search takes a supernet, or a torch module with MixedOps, not {shown(model)}")
     return model if isinstance(model, Searchable) else MixedOpModel(model)
 
 
@@ -269,8 +271,12 @@ def callable_with(net: nn.Module, **options: Any) -> Iterator[Callable[..., Any]
 def alphas(model: nn.Module) -> list[nn.Parameter]:
     """The alphas of a model, each once: those of its supernets and MixedOps. Empty if it has none.
 
-    optimizer = torch.optim.Adam(mc.alphas(model), lr=0.1, betas=(0.5, 0.999))
+        optimizer = torch.optim.Adam(mc.alphas(model), lr=0.1, betas=(0.5, 0.999))
+
+    Raises ManticoreError for an object that is no torch module.
     """
+    if not isinstance(model, nn.Module):
+        raise ManticoreError(f"alphas and weights are those of a torch module, not of {shown(model)}")
     parts = [part for part in model.modules() if isinstance(part, MixedOp | Supernet)]
     tables = [table for part in parts for table in (part.alpha, getattr(part, "group_alpha", None))]
     return list(dict.fromkeys(table for table in tables if table is not None))
@@ -279,7 +285,9 @@ def alphas(model: nn.Module) -> list[nn.Parameter]:
 def weights(model: nn.Module) -> list[nn.Parameter]:
     """The parameters of a model that require gradients, without the alphas.
 
-    optimizer = torch.optim.AdamW(mc.weights(model), lr=1e-3)
+        optimizer = torch.optim.AdamW(mc.weights(model), lr=1e-3)
+
+    Raises ManticoreError for an object that is no torch module.
     """
     return [parameter for _, parameter in named_weights(model)]
 

@@ -12,8 +12,8 @@ from manticore.nas.choices import Choices, skips_all
 def mean_search_scores(results: Iterable[Mapping[str, Any]], choices: Choices) -> list[float]:
     """The score of each path, larger being better, mean over the searches that did not diverge; empty without one.
 
-    Paths are in the order of `choices.paths()`, without the one that skips all stages. A path without a score in a search, such as
-    score for, as of one whose training diverged, gets the least score of that search.
+    Paths are in the order of `choices.paths()`, without the one that skips all stages. A path without a score, such as
+    one whose training diverged, gets the lowest score of that search.
 
     Args:
         results: of the trials of a study's searches, one for each seed.

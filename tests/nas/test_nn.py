@@ -162,6 +162,11 @@ def test_a_random_relaxation_is_random_in_training_only() -> None:
         (lambda: mc.nn.MixedOp({"a": 3}, 4), "candidate 'a' must be a module"),
         (lambda: mc.nn.MixedOp({"a": lambda width: width}, 4), "candidate 'a' must return a module, not a int"),
         (lambda: mc.nn.MixedOp({"a.b": nn.Identity()}), "not the name of a candidate"),
+        (lambda: mc.nn.MixedOp({1: nn.Identity()}), "not the name of a candidate: .* Got int"),
+        (lambda: mc.nn.Projected(nn.Identity(), "4", 2), "d_in must be a whole number of at least 1, got '4'"),
+        (lambda: mc.nn.discretize(classifier(), 3), "each of the 2 MixedOps of the model .* got 3"),
+        (lambda: mc.alphas(3), "alphas and weights are those of a torch module, not of 3"),
+        (lambda: mc.weights("model"), "alphas and weights are those of a torch module, not of 'model'"),
         (lambda: mc.nn.MixedOp(OPS, 16, "sofmax"), "Did you mean 'softmax'"),
         (lambda: mc.nn.Projected(nn.Identity(), 4, 2, "liner"), "Did you mean 'linear'"),
         (lambda: mc.nn.Projected(nn.Identity(), 4, 2, rank=3), "does not take the options"),
@@ -180,6 +185,29 @@ def test_outputs_of_different_shapes_are_refused() -> None:
     op = mc.nn.MixedOp({"wide": nn.Linear(WIDTH, WIDTH), "narrow": nn.Linear(WIDTH, 8)})
     with pytest.raises(ManticoreError, match=r"'narrow' \(2, 7, 8\); mc.nn.Projected"):
         op(stream())
+
+
+def test_candidates_of_one_wrong_width_are_refused() -> None:
+    narrow = {"first": lambda width: nn.Linear(width, 8), "second": lambda width: nn.Linear(width, 8)}
+    op = mc.nn.MixedOp(narrow, WIDTH)
+    with pytest.raises(ManticoreError, match="candidate 'first' maps the width 16 to 8; mc"):
+        op(stream())
+    op.use(choice="second")
+    with pytest.raises(ManticoreError, match="candidate 'second' maps the width 16 to 8"):
+        op(stream())
+    assert mc.nn.MixedOp(op.ops)(stream()).shape == (2, 7, 8), "modules without a width may change it"
+    reduction = {"a": lambda width: nn.Conv2d(width, width, 3, stride=2, padding=1), "b": nn.AvgPool2d(2)}
+    assert mc.nn.MixedOp(reduction, WIDTH)(torch.randn(2, WIDTH, WIDTH, WIDTH)).shape == (2, WIDTH, 8, 8)
+
+
+def test_a_candidate_that_changes_its_input_is_refused() -> None:
+    op = mc.nn.MixedOp({"copy": nn.ReLU(), "overwrite": nn.ReLU(inplace=True)})
+    with pytest.raises(ManticoreError, match="candidate 'overwrite' changes its input in place, and all candidates"):
+        op(stream())
+    op.use(choice="overwrite")
+    assert torch.equal(op(stream()), stream().relu())
+    with torch.inference_mode():
+        mc.nn.MixedOp([nn.ReLU(), nn.Identity()])(stream())
 
 
 def test_an_output_that_is_no_tensor_is_refused() -> None:
