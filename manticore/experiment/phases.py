@@ -101,7 +101,7 @@ def run_search(exp: Experiment, base: str) -> PhaseResult[Supernet]:
     search = exp.train(
         "search",
         lambda: build_aligned_supernet(exp, base, relaxation, "search"),
-        lambda net: SearchModule(net, strategy, options, exp.loop(calibration_tokens(exp, base))),
+        lambda net: SearchModule(net, options=options, loop=exp.loop(calibration_tokens(exp, base))),
         lambda: {
             name: exp.stream(splits, options.batch_size, f"search {name}") for name, splits in strategy.streams.items()
         },

@@ -30,6 +30,15 @@ def batch_to(batch: Batch, device: torch.device | str) -> Batch:
     return {name: tensor.to(device) for name, tensor in batch.items()}
 
 
+def count_tokens(batch: Any) -> int:
+    """Tokens of a batch without padding; without an `attention_mask` all of the first tensor of whole numbers."""
+    if isinstance(batch, Mapping) and "attention_mask" in batch:
+        return int(batch["attention_mask"].sum())
+    values = batch.values() if isinstance(batch, Mapping) else batch if isinstance(batch, list | tuple) else [batch]
+    whole = (v for v in values if isinstance(v, Tensor) and not v.is_floating_point() and not v.is_complex())
+    return next((value.numel() for value in whole), 0)
+
+
 def micro_batches(batch: Batch, size: int) -> Iterator[tuple[Batch, float]]:
     """Split a batch into micro-batches of at most `size` examples (0: one micro-batch).
 

@@ -142,7 +142,9 @@ def _described(head: HeadSpec) -> str:
 
 
 def read_task(task: Any) -> Task:
-    """The task of a name, of options, or of data in memory. Raises ManticoreError for other objects."""
+    """The task of a name, of options, or of data in memory. Raises ManticoreError for anything that is none."""
+    if task is None:
+        raise ManticoreError("SearchData needs a task: a name, a mapping of options, or data as mc.task takes it")
     source = TaskSource.of(task)
     with source.saved(None, make_console(quiet=True)) as keys:
         loaded = load_task(from_mapping(TaskOptions, keys, "option of a task"))

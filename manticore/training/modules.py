@@ -17,25 +17,25 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from manticore.errors import ManticoreError, NonFiniteLoss
+from manticore.errors import ManticoreError, NonFiniteLoss, shown
 from manticore.modeling.branches import DonorBranch
 from manticore.modeling.ops import OpBranch
 from manticore.modeling.segments import Segment
 from manticore.nas.cost import FlopCounter
 from manticore.nas.searchable import named_weights
 from manticore.tasks.dataset import IGNORE, Batch
-from manticore.training.batching import micro_batches
+from manticore.training.batching import count_tokens, micro_batches
 from manticore.training.loaders import check_disjoint_loaders
 from manticore.training.losses import LossFunction, check_loss_function, cross_entropy, own_loss
 from manticore.training.optimizers import cosine, weight_optimizer
 from manticore.training.options import WeightOptions
 from manticore.training.trainer_flags import check_trainer
-from manticore.utils.fields import from_mapping
+from manticore.utils.fields import Checked, NonNegativeInt, PositiveInt, convert
 from manticore.utils.module_state import trainable_only
 
 
 @dataclass(frozen=True)
-class LoopOptions:
+class LoopOptions(Checked):
     """How a training step is run. Up to rounding, the trained weights do not depend on it.
 
     Attributes:
@@ -46,11 +46,11 @@ class LoopOptions:
         seen_tokens: tokens that were read before the first step.
     """
 
-    micro_batch_size: int = 0
+    micro_batch_size: NonNegativeInt = 0
     gradient_checkpointing: bool = False
-    log_every: int = 0
-    length: int = 1
-    seen_tokens: int = 0
+    log_every: NonNegativeInt = 0
+    length: NonNegativeInt = 1
+    seen_tokens: NonNegativeInt = 0
 
 
 @dataclass(frozen=True)
@@ -98,6 +98,9 @@ class TrainModule(lightning.LightningModule):
     batch_size: int = 64
     """Default number of sequences in a batch of `SearchData`."""
 
+    has_alphas: ClassVar[bool] = False
+    """Whether the module trains alphas."""
+
     default_phase: ClassVar[str] = "train"
     """Default name of the phase."""
 
@@ -112,13 +115,13 @@ class TrainModule(lightning.LightningModule):
         phase: str | None = None,
     ) -> None:
         super().__init__()
+        if not isinstance(net, nn.Module):
+            raise ManticoreError(f"a torch module is trained, not {shown(net)}")
         self.automatic_optimization = False
         self.net = net
-        self.weight_options = (
-            weights if isinstance(weights, WeightOptions) else from_mapping(WeightOptions, weights or {})
-        )
-        self.loop = loop if isinstance(loop, LoopOptions) else from_mapping(LoopOptions, loop or {})
-        self.given_steps = steps
+        self.weight_options: WeightOptions = convert({} if weights is None else weights, WeightOptions, "weights")
+        self.loop: LoopOptions = convert({} if loop is None else loop, LoopOptions, "loop")
+        self.given_steps: int | None = convert(steps, PositiveInt | None, "steps")
         self.steps = steps or 0
         self.until: int | None = None
         check_loss_function(loss)
@@ -136,7 +139,7 @@ class TrainModule(lightning.LightningModule):
 
     def configure_callbacks(self) -> list[lightning.Callback]:
         """Check the flags of the Trainer: this is the first hook that Lightning calls. Returns no callbacks."""
-        check_trainer(self.trainer)
+        check_trainer(self.trainer, self.has_alphas)
         return []
 
     def settle_steps(self) -> None:
@@ -371,15 +374,6 @@ def count_steps(trainer: lightning.Trainer, steps: int) -> None:
     progress = trainer.fit_loop.epoch_loop.manual_optimization.optim_step_progress
     for tracker in (progress.total, progress.current):
         tracker.ready = tracker.completed = steps
-
-
-def count_tokens(batch: Any) -> int:
-    """Tokens of a batch without padding; without an `attention_mask` all of the first tensor of whole numbers."""
-    if isinstance(batch, Mapping) and "attention_mask" in batch:
-        return int(batch["attention_mask"].sum())
-    values = batch.values() if isinstance(batch, Mapping) else batch if isinstance(batch, list | tuple) else [batch]
-    whole = (v for v in values if isinstance(v, Tensor) and not v.is_floating_point() and not v.is_complex())
-    return next((value.numel() for value in whole), 0)
 
 
 def donor_parameter_names(net: nn.Module) -> set[str]:

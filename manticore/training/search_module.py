@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from manticore.errors import ManticoreError
+from manticore.errors import ManticoreError, shown
 from manticore.nas.collapse import ITERATIONS, SEQUENCES, is_check, largest_eigenvalue
 from manticore.nas.regularizers import regularizers
 from manticore.nas.relaxations import relaxations
@@ -19,9 +19,9 @@ from manticore.nas.searchable import as_searchable, assign_alphas, likeliest_pat
 from manticore.nas.strategies import PathStrategy, Strategy, TrainingFree, build_strategy, strategy_name
 from manticore.nas.supernet import Supernet
 from manticore.tasks.dataset import Batch
-from manticore.training.batching import micro_batches
+from manticore.training.batching import count_tokens, micro_batches
 from manticore.training.losses import LossFunction
-from manticore.training.modules import LoopOptions, TrainModule, Update, count_tokens
+from manticore.training.modules import LoopOptions, TrainModule, Update
 from manticore.training.optimizers import cosine
 from manticore.training.options import SearchOptions
 from manticore.utils.fields import from_mapping
@@ -42,7 +42,8 @@ class SearchModule(TrainModule):
         net: a supernet, or any model that holds MixedOps.
         strategy: the strategy, which defines a step and the streams that it reads: a name, a `Strategy` or its class.
             Default: that of the options.
-        options: section `search` of a recipe. Without `steps` the search is as long as the Trainer trains.
+        options: section `search` of a recipe, as an object or a mapping. Without `steps` the search is as long as the
+            Trainer trains.
         loop: how a step is run, or a mapping of `LoopOptions`.
         loss: a function from the model and a batch to a scalar. Default: cross-entropy of the logits and
             `batch["labels"]`.
@@ -58,25 +59,31 @@ class SearchModule(TrainModule):
     """
 
     net: Any  # an nn.Module that is Searchable
+    has_alphas = True
     default_phase = "search"
 
     def __init__(
         self,
         net: nn.Module,
         strategy: str | Strategy | type[Strategy] | None = None,
-        options: SearchOptions | None = None,
+        options: SearchOptions | Mapping[str, Any] | None = None,
         loop: LoopOptions | Mapping[str, Any] | None = None,
         *,
         loss: LossFunction | None = None,
         phase: str | None = None,
         **settings: Any,
     ) -> None:
+        if isinstance(options, Mapping):
+            settings = {**options, **settings}
+            options = None
+        elif not isinstance(options, SearchOptions | None):
+            raise ManticoreError(f"options are SearchOptions or a mapping, not {shown(options)}")
         self._settings = settings
         steps = settings.get("steps", None if options is None else options.steps)
         chosen = _search_options(options, settings)
         super().__init__(as_searchable(net), chosen.weights, steps, loop, loss=loss, phase=phase)
         self.options = chosen
-        self.strategy = _strategy(strategy or chosen.strategy, chosen.strategy_options)
+        self.strategy = _strategy(chosen.strategy if strategy is None else strategy, chosen.strategy_options)
         self.batch_size = chosen.batch_size
         self.streams = self.strategy.streams
         self._check_strategy()
@@ -93,13 +100,13 @@ class SearchModule(TrainModule):
     def _check_strategy(self) -> None:
         if isinstance(self.strategy, PathStrategy):
             raise ManticoreError(
-                f"strategy '{type(self.strategy).__name__}' trains each path by itself, and no network that holds them "
+                f"strategy '{strategy_name(self.strategy)}' trains each path by itself, and no network that holds them "
                 "all; mc.search runs it"
             )
         self.strategy.check(self.net)
         if self.strategy.needs_alignment and not isinstance(self.net, Supernet):
             raise ManticoreError(
-                f"strategy '{type(self.strategy).__name__}' compares donors with an aligned base model, which a model "
+                f"strategy '{strategy_name(self.strategy)}' compares donors with an aligned base model, which a model "
                 "of MixedOps does not have; use one that trains, such as darts"
             )
 
@@ -324,10 +331,16 @@ def default_warmup(steps: int) -> int:
 
 
 def _strategy(strategy: str | Strategy | type[Strategy], options: Mapping[str, Any]) -> Strategy:
-    """The strategy of a name, with options, or an object of a strategy class."""
-    if isinstance(strategy, str):
+    """The strategy of a name or of a class, with options. Raises ManticoreError for an object of another type."""
+    if isinstance(strategy, str) or (isinstance(strategy, type) and issubclass(strategy, Strategy)):
         return build_strategy(strategy, options)
-    return strategy() if isinstance(strategy, type) else strategy
+    if not isinstance(strategy, Strategy):
+        raise ManticoreError(f"a strategy is a name, or a Strategy or its class, not {shown(strategy)}")
+    if options:
+        raise ManticoreError(
+            f"strategy '{strategy_name(strategy)}' is an object and has its options; drop strategy_options"
+        )
+    return strategy
 
 
 def _search_options(options: SearchOptions | None, settings: Mapping[str, Any]) -> SearchOptions:

@@ -14,7 +14,7 @@ import lightning
 from lightning.pytorch.callbacks import GradientAccumulationScheduler
 from lightning.pytorch.trainer.states import TrainerFn
 
-from manticore.errors import ManticoreError, UnknownName
+from manticore.errors import ManticoreError, UnknownName, shown
 
 ACCUMULATE = (
     "run.micro_batch_size (loop={'micro_batch_size': ...} of a module): a batch goes through the model in parts, and "
@@ -54,6 +54,8 @@ def check_flags(flags: Mapping[str, Any]) -> None:
     Raises UnknownName for a flag that no Trainer has, and ManticoreError for one that a recipe sets; the message names
     the option to use.
     """
+    if not isinstance(flags, Mapping):
+        raise ManticoreError(f"trainer= is a mapping of flags, such as {{'profiler': 'simple'}}, not {shown(flags)}")
     known = set(signature(lightning.Trainer).parameters)
     for flag in flags:
         if flag not in known:
@@ -67,8 +69,12 @@ def check_flags(flags: Mapping[str, Any]) -> None:
             )
 
 
-def check_trainer(trainer: lightning.Trainer) -> None:
+def check_trainer(trainer: lightning.Trainer, has_alphas: bool = False) -> None:
     """Check the flags of a Trainer before it fits a module of this package.
+
+    Args:
+        trainer: the Trainer.
+        has_alphas: the module trains alphas, which need single precision: mixing weights stay on the simplex.
 
     Raises ManticoreError for a flag that manual optimization does not support; the message names the option to use.
     """
@@ -83,6 +89,11 @@ def check_trainer(trainer: lightning.Trainer) -> None:
     if trainer.precision == "16-mixed":
         raise ManticoreError(
             "precision=16-mixed scales the loss, so that gradients could not be clipped and checked; use bf16-mixed"
+        )
+    if trainer.precision == "16-true" or (has_alphas and trainer.precision == "bf16-true"):
+        raise ManticoreError(
+            f"precision={trainer.precision} keeps {'alphas and ' if has_alphas else ''}weights in 16 bits, which loses "
+            "their small updates; use bf16-mixed"
         )
     if trainer.world_size > 1:
         raise ManticoreError(

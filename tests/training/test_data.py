@@ -115,6 +115,8 @@ def test_a_task_is_a_name_or_a_mapping() -> None:
         mc.SearchData({"name": "lra-listops", "trian": 40})
     with pytest.raises(ManticoreError, match="Did you mean 'lra-listops'"):
         mc.SearchData("lra-listop")
+    with pytest.raises(ManticoreError, match="SearchData needs a task: a name, a mapping of options, or data"):
+        mc.SearchData(None)
 
 
 def test_a_task_is_data_in_memory(tmp_path: Path) -> None:

@@ -25,6 +25,7 @@ from manticore.nas.searchable import MixedOpModel
 from manticore.nas.strategies import (
     Darts,
     Halving,
+    HeadWise,
     PathStrategy,
     SampledSupernet,
     Simultaneous,
@@ -107,7 +108,7 @@ def test_every_strategy_that_trains_searches_a_model_of_mixed_ops(strategy: type
 
 
 def test_a_strategy_that_trains_paths_by_themselves_is_refused() -> None:
-    with pytest.raises(ManticoreError, match="strategy 'Halving' trains each path by itself"):
+    with pytest.raises(ManticoreError, match="strategy 'halving' trains each path by itself"):
         mc.SearchModule(classifier(), Halving, **SETTINGS)
 
 
@@ -270,7 +271,7 @@ def test_a_strategy_that_trains_nothing_sets_the_alphas_and_ends(model: Any, tmp
 
 
 def test_zero_shot_needs_a_base_model() -> None:
-    with pytest.raises(ManticoreError, match="compares donors with an aligned base model, which a model of MixedOps"):
+    with pytest.raises(ManticoreError, match="strategy 'zero-shot' compares donors with an aligned base model, which"):
         mc.SearchModule(classifier(), "zero-shot")
 
 
@@ -279,6 +280,7 @@ def test_zero_shot_needs_a_base_model() -> None:
     [
         ({"accumulate_grad_batches": 4}, "accumulate_grad_batches does not work .* use run.micro_batch_size"),
         ({"gradient_clip_val": 1.0}, "use search.weights.max_grad_norm"),
+        ({"precision": "16-true"}, "precision=16-true keeps .*weights in 16 bits, .* use bf16-mixed"),
         ({"plugins": [MixedPrecision("16-mixed", "cpu", torch.amp.GradScaler("cpu"))]}, "use bf16-mixed"),
         ({"callbacks": [GradientAccumulationScheduler({0: 2})]}, "Scheduler does not work .* run.micro_batch_size"),
         ({"max_steps": 20}, r"max_steps=20\) is more than the 8 steps .* pass steps=20"),
@@ -306,6 +308,24 @@ def test_options_are_checked() -> None:
         mc.SearchModule(classifier(), "dart")
     with pytest.raises(ManticoreError, match="lr must be a number above 0"):
         mc.FinetuneModule(classifier(), {"lr": -1.0})
+    for make, message in (
+        (lambda: mc.SearchModule(3), "a search takes a supernet, or a torch module with MixedOps, not 3"),
+        (lambda: mc.SearchModule(classifier(), 3), "a strategy is a name, or a Strategy or its class, not 3"),
+        (lambda: mc.SearchModule(classifier(), nn.Linear), "a strategy is a name, or a Strategy or its class, not"),
+        (lambda: mc.SearchModule(classifier(), Darts, strategy_options={"a": 1}), "strategy 'darts' has no options"),
+        (lambda: mc.SearchModule(classifier(), HeadWise(2), strategy_options={"a": 4}), "'head-wise' is an object and"),
+        (lambda: mc.SearchModule(classifier(), "darts", 3), "options are SearchOptions or a mapping, not 3"),
+        (lambda: mc.SearchModule(classifier(), "darts", loop=3), "'loop' has keys of its own, it cannot be 3"),
+        (lambda: mc.SearchModule(classifier(), "darts", weights=3), "'weights' has keys of its own, it cannot be 3"),
+        (lambda: mc.FinetuneModule(3), "a torch module is trained, not 3"),
+        (lambda: mc.FinetuneModule(classifier(), 3), "'weights' has keys of its own, it cannot be 3"),
+        (lambda: mc.FinetuneModule(classifier(), steps=0), "steps must be a whole number of at least 1, got 0"),
+        (lambda: mc.FinetuneModule(classifier(), loop={"micro_batch_size": -1}), "loop.micro_batch_size must be a"),
+    ):
+        with pytest.raises(ManticoreError, match=message):
+            make()
+    given = mc.SearchModule(classifier(), options={"strategy": "simultaneous", "steps": 8, "weights": {"lr": 0.5}})
+    assert (given.steps, given.options.warmup_steps, type(given.strategy)) == (8, 2, Simultaneous)
     with pytest.raises(ManticoreError, match=r"nothing to search: Linear has no mc\.nn\.MixedOp"):
         mc.SearchModule(nn.Linear(2, 2), "darts")
 
@@ -338,6 +358,14 @@ def test_bf16_keeps_mixing_weights_in_float32(tmp_path: Path) -> None:
     assert weights.dtype == torch.float32
     assert weights.sum(-1).tolist() == pytest.approx([1.0, 1.0])
     assert module.step_count == 4
+
+
+def test_alphas_are_not_trained_in_half_precision(tmp_path: Path) -> None:
+    with pytest.raises(ManticoreError, match="precision=bf16-true keeps alphas and weights in 16 bits"):
+        trainer(tmp_path, precision="bf16-true").fit(mc.SearchModule(net(), "darts", steps=4, **SETTINGS), Streams())
+    hybrid = mc.FinetuneModule(classifier(), steps=2)
+    trainer(tmp_path, precision="bf16-true").fit(hybrid, Streams(("weights",)))
+    assert hybrid.step_count == 2
 
 
 @pytest.fixture(scope="module")

@@ -197,23 +197,27 @@ class TrainingFree(Strategy):
 strategies: Registry[type[Strategy]] = Registry("strategy")
 
 
-def build_strategy(name: str, options: Mapping[str, Any] | None = None) -> Strategy:
-    """The strategy called `name`. Its options are the fields of its class, if that is a dataclass.
+def build_strategy(strategy: str | type[Strategy], options: Mapping[str, Any] | None = None) -> Strategy:
+    """The strategy of a name or of a class. Its options are the fields of the class, if that is a dataclass.
 
     Raises UnknownName for a name or an option that does not exist, and ManticoreError for an option out of range.
     """
-    kind = strategies[name]
+    kind = strategies[strategy] if isinstance(strategy, str) else strategy
+    name = _name_of(kind)
     if not is_dataclass(kind):
         if options:
             raise ManticoreError(f"strategy '{name}' has no options; drop search.strategy_options")
         return kind()
-    strategy: Strategy = from_mapping(kind, options or {}, f"option of strategy '{name}'")
-    return strategy
+    built: Strategy = from_mapping(kind, options or {}, f"option of strategy '{name}'")
+    return built
 
 
 def strategy_name(strategy: Strategy) -> str:
     """The name under which the class of a strategy is registered, or the name of a class that is not registered."""
-    kind = type(strategy)
+    return _name_of(type(strategy))
+
+
+def _name_of(kind: type[Strategy]) -> str:
     return next((name for name in strategies if strategies[name] is kind), kind.__name__)
 
 
