@@ -152,8 +152,8 @@ class Choices:
             if name != path[group[0]]
         ]
 
-    def check(self, path: Sequence[str]) -> None:
-        """Check that a path is one of this space. Raises UnknownName, or ManticoreError with the difference."""
+    def check_names(self, path: Sequence[str]) -> None:
+        """Check that a path has a candidate for each stage. Raises UnknownName, or ManticoreError."""
         if isinstance(path, str) or not isinstance(path, Sequence):
             raise ManticoreError(f"a path is a list of a candidate for each stage, not {shown(path)}")
         for name in path:
@@ -161,6 +161,10 @@ class Choices:
                 raise UnknownName("candidate for a stage", name, self.candidates)
         if len(path) != self.stages:
             raise ManticoreError(f"the path names {len(path)} stages; the space has {self.stages}")
+
+    def check(self, path: Sequence[str]) -> None:
+        """Check that a path is one of this space. Raises UnknownName, or ManticoreError that says what differs."""
+        self.check_names(path)
         for stage, name in enumerate(path):
             if name not in self.names(stage):
                 raise ManticoreError(

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from copy import deepcopy
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -27,7 +28,7 @@ from manticore.modeling.wiring import build_wiring
 from manticore.nas.architecture import Architecture
 from manticore.nas.choices import Choices
 from manticore.nas.grouped import context_of_rows, rows_of, run_grouped
-from manticore.nas.mixed_op import pad_logits, weighted_sum
+from manticore.nas.mixed_op import as_weights, pad_logits, weighted_sum
 from manticore.nas.op_modules import build_module, register_ops
 from manticore.nas.relaxations import RelaxationContext, random_source, relaxations
 from manticore.nas.space import SearchSpace
@@ -287,7 +288,7 @@ class Supernet(nn.Module):
         self,
         input_ids: Tensor,
         attention_mask: Tensor | None = None,
-        weights: Tensor | None = None,
+        weights: Tensor | Sequence[Any] | None = None,
         path: Sequence[str] | None = None,
         paths: Tensor | None = None,
     ) -> Tensor:
@@ -296,7 +297,8 @@ class Supernet(nn.Module):
         Args:
             input_ids: (B, L).
             attention_mask: (B, L), 1 for tokens, 0 for padding.
-            weights: mixing weights, (S, K), or (B, S, K), one set for each sequence. Default: those of the alphas.
+            weights: mixing weights, (S, K), or (B, S, K), one set for each sequence, as a tensor, an array or lists.
+                Default: those of the alphas.
             path: run only these branches, as the discrete hybrid would.
             paths: a path for each sequence, as indices of candidates, (B, S), or for each example of several sequences.
                 Not in the hub topology.
@@ -304,6 +306,8 @@ class Supernet(nn.Module):
         Raises ManticoreError for a path with a candidate that a stage does not have, for a path or weights of another
         number of stages or candidates, and if two of them are given.
         """
+        if weights is not None:
+            weights = as_weights(weights, self.alpha)
         self._check_options(weights, path, paths)
         if path is None and weights is None and paths is None:
             source = random_source(self.alpha.device) if self.training else None
@@ -346,8 +350,8 @@ class Supernet(nn.Module):
                 raise ManticoreError("paths, path and weights all say what runs; give one of them")
         if path is not None and weights is not None:
             raise ManticoreError("path and weights both say what runs; give one of them")
-        if path is not None and len(path) != self.space.stages:
-            raise ManticoreError(f"the path names {len(path)} stages; the supernet has {self.space.stages}")
+        if path is not None:
+            self.choices.check_names(path)
         if weights is not None and weights.shape[-2:] != self.alpha.shape:
             stages, candidates = self.alpha.shape
             raise ManticoreError(

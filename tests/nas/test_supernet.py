@@ -17,9 +17,12 @@ IDS = torch.tensor([[3, 4, 5]])
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"path": ["base"]}, "the path names 1 stages; the supernet has 2"),
-        ({"path": ["base"] * 3}, "the path names 3 stages; the supernet has 2"),
+        ({"path": ["base"]}, "the path names 1 stages; the space has 2"),
+        ({"path": ["base"] * 3}, "the path names 3 stages; the space has 2"),
+        ({"path": "ba"}, "a path is a list of a candidate for each stage, not 'ba'"),
+        ({"path": ["base", "bas"]}, "unknown candidate for a stage 'bas'. Did you mean 'base'"),
         ({"weights": torch.ones(3, 5)}, r"mixing weights have the shape \(2, 5\), or \(B, 2, 5\), not \(3, 5\)"),
+        ({"weights": "uniform"}, "mixing weights are a tensor, an array or lists, not 'uniform'"),
         ({"path": ["base"] * 2, "weights": torch.ones(2, 5)}, "give one of them"),
     ],
 )
@@ -29,9 +32,20 @@ def test_arguments_that_do_not_fit_are_named(options: dict[str, Any], message: s
         net(IDS, **options)
 
 
-def test_the_weights_of_a_path_of_another_length_are_refused() -> None:
+def test_the_weights_of_a_path_that_is_none_are_refused() -> None:
+    net = op_supernet("gpt2", "mamba", stages=2)
     with pytest.raises(ManticoreError, match="the path names 1 stages"):
-        op_supernet("gpt2", "mamba", stages=2).one_hot(["base"])
+        net.one_hot(["base"])
+    with pytest.raises(ManticoreError, match="Did you mean 'base'"):
+        net.log_probability(["base", "bas"])
+
+
+def test_mixing_weights_may_be_an_array_or_lists() -> None:
+    net = op_supernet("gpt2", "mamba", stages=2)
+    weights = torch.softmax(torch.randn(net.alpha.shape), -1)
+    expected = net(IDS, weights=weights)
+    assert torch.equal(net(IDS, weights=weights.double().numpy()), expected)
+    assert torch.equal(net(IDS, weights=weights.tolist()), expected)
 
 
 def test_components_are_a_list() -> None:
