@@ -12,11 +12,15 @@ from manticore.api.arguments import Models, source_folder
 from manticore.components.loading import load as load_component
 from manticore.components.spec import ComponentSpec
 from manticore.export.load import check_config_exists, is_hybrid, load_hybrid
+from manticore.nas.op_checks import check_ops
 from manticore.nas.space import SearchSpace
 from manticore.nas.supernet import Supernet
 from manticore.tasks.task import HeadSpec
 from manticore.utils import assets
 from manticore.utils.io import read_json
+
+PROBE_LENGTH = 64
+"""Tokens of the random sequences that ops are tested on."""
 
 
 def load(source: Path | str, trust_code: bool = False) -> PreTrainedModel | ProjectorSet:
@@ -53,7 +57,8 @@ def supernet(
         projectors: projector set, as an object, by name or by folder. Default: projectors start near the identity.
         trust_code: import the ops that the space names by import path.
 
-    Raises ManticoreError if a component cannot be loaded, or if the projector set does not fit.
+    Raises ManticoreError if a component cannot be loaded, if the projector set does not fit, or if an op breaks a
+    promise, such as to be causal.
     """
     if isinstance(space, str | Path):
         space = SearchSpace.load(assets.find("spaces", space))
@@ -63,10 +68,16 @@ def supernet(
     if projectors is not None:
         if not isinstance(projectors, ProjectorSet):
             projectors = ProjectorSet.load(assets.find("projectors", projectors))
+        space = replace(space, base=space.base or projectors.base)
         options = dict(projectors.projector)
-        kind = str(options.pop("kind", space.projector))
-        space = replace(space, base=space.base or projectors.base, projector=kind, projector_options=options)
-    net = Supernet([load_component(spec) for spec in space.components], space, space.base or space.names[0], HeadSpec())
+        kind = str(options.pop("kind"))
+        if space.projector in (SearchSpace.projector, kind):  # `apply_to` reports another
+            space = replace(space, projector=kind, projector_options={**options, **space.projector_options})
+    components = [load_component(spec) for spec in space.components]
+    base = space.base or space.names[0]
+    widths = [component.width for component in components if component.name == base]
+    check_ops(space.ops, widths, "lm", PROBE_LENGTH)
+    net = Supernet(components, space, base, HeadSpec())
     if projectors is not None:
         projectors.apply_to(net)
     return net.eval()

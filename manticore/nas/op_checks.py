@@ -107,12 +107,15 @@ def _has_tensor(value: Any, saved: set[int]) -> bool:
 
 
 def _run(module: nn.Module, x_BLD: Tensor, label: str) -> Tensor:
-    for inputs in (x_BLD[:, :1], x_BLD):
+    for inputs in (x_BLD[:, :1].clone(), x_BLD.clone()):
+        before = inputs.clone()
         try:
             y_BLD = module(inputs)
         except Exception as error:
             shape = tuple(inputs.shape)
             raise ManticoreError(f"{label} fails on an input of shape {shape}: {_reason(error)}") from None
+        if not torch.equal(before, inputs):
+            raise ManticoreError(f"{label} changes its input in place, and all candidates of a stage read it")
         if not isinstance(y_BLD, Tensor) or y_BLD.shape != inputs.shape:
             what = tuple(y_BLD.shape) if isinstance(y_BLD, Tensor) else type(y_BLD).__name__
             raise ManticoreError(f"{label} maps {tuple(inputs.shape)} to {what}; its update must have the same shape")

@@ -65,6 +65,27 @@ def test_a_supernet_of_a_list_of_components_and_its_parts() -> None:
     assert (net.base, net.candidates, len(net.weights())) == ("gpt-neo-nano", ("gpt-neo-nano", "mamba-nano"), 4)
 
 
+class Reversed(torch.nn.Linear):
+    """An op that sees later tokens and does not say so."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__(width, width)
+
+    def forward(self, x_BLD: torch.Tensor) -> torch.Tensor:
+        return super().forward(x_BLD.flip(1))
+
+
+def test_ops_of_a_supernet_are_tested_before_any_training() -> None:
+    with pytest.raises(ManticoreError, match="op 'reversed' is not causal: its output at a position depends on"):
+        mc.supernet(["gpt-neo-nano", mc.Op("reversed", Reversed)])
+
+
+def test_a_projector_set_of_another_kind_than_the_space_is_refused() -> None:
+    space = mc.SearchSpace(["gpt-neo-nano", "mamba-nano"], stages=5, projector="low-rank")
+    with pytest.raises(ManticoreError, match=r"nano-mamba-base has projector linear.*, the search space low-rank"):
+        mc.supernet(space, "nano-mamba-base")
+
+
 SPACE = mc.SearchSpace(["gpt-neo", "mamba"])
 
 

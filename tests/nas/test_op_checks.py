@@ -53,6 +53,13 @@ class Random(Centered):
         return x + torch.randn_like(x)
 
 
+class InPlace(Centered):
+    """Overwrites the stream."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.mul_(2)
+
+
 class Narrow(Centered):
     """Returns half the features."""
 
@@ -155,6 +162,7 @@ def test_ops_that_keep_their_promises_pass_and_leave_the_random_state() -> None:
         (Mean, "op 'own' is not causal"),
         (Mixing, "depends on the other sequences of the batch"),
         (Random, "another output each time"),
+        (InPlace, "op 'own' changes its input in place, and all candidates of a stage read it"),
         (Narrow, r"op 'own' maps \(2, 1, 16\) to \(2, 1, 8\)"),
         (Infinite, "the output of op 'own' is not finite"),
         (Picky, r"op 'own' fails on an input of shape \(2, 1, 16\): too short by far"),
