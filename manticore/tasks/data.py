@@ -21,7 +21,7 @@ from rich.console import Console
 
 from manticore.errors import ManticoreError, UnknownName
 from manticore.tasks.classification import labelled
-from manticore.tasks.items import Columns, describe_type, label_names, read_items
+from manticore.tasks.items import COLUMNS, Columns, describe_type, label_names, read_items
 from manticore.tasks.language import text as language_text
 from manticore.tasks.language.splitting import DocumentSplits, group_passages
 from manticore.tasks.options import TaskOptions, format_settings, plain_paths
@@ -146,6 +146,7 @@ def _sources(train: Any, more: Mapping[str, Any]) -> dict[str, Any]:
     sources = {split: source for split, source in more.items() if source is not None}
     if not isinstance(train, Mapping):
         return {"train": train, **sources}
+    check_splits(train)
     named = {split_of_name(str(name)): source for name, source in train.items()}
     unknown = [str(name) for name in train if not split_of_name(str(name))]
     ignored = [name for name in unknown if name == "unsupervised"]  # of IMDb: examples without labels
@@ -157,6 +158,16 @@ def _sources(train: Any, more: Mapping[str, Any]) -> dict[str, Any]:
     if "train" not in named:
         raise ManticoreError(f"there is no split train among {', '.join(map(str, train)) or 'none'}")
     return {**named, **sources}
+
+
+def check_splits(mapping: Mapping[str, Any]) -> None:
+    """Raises ManticoreError if a mapping has the columns of a table where splits or options are expected."""
+    columns = [str(key) for key in mapping if str(key) in COLUMNS]
+    if columns:
+        raise ManticoreError(
+            f"a mapping with '{columns[0]}' is one of columns; pass its rows, such as datasets.Dataset.from_dict(...), "
+            "or a mapping of splits"
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -182,6 +193,7 @@ class TaskSource:
             defaults = {key: getattr(TaskOptions, key) for key in field_types(TaskOptions)}
             return cls({key: value for key, value in vars(task_like).items() if value != defaults[key]})
         if isinstance(task_like, Mapping) and not _is_data(task_like):
+            check_splits(task_like)
             keys = dict(task_like)
             return cls({**keys, "data_dir": plain_paths(keys["data_dir"])} if "data_dir" in keys else keys)
         data = task_like if isinstance(task_like, TaskData) else _task_of(task_like)

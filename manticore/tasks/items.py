@@ -21,6 +21,10 @@ LABEL_FIELDS = ("label", "labels", "tags")
 """Fields of a record that may hold its tokens and its label; the first one that exists is read."""
 
 
+COLUMNS = (*FIELDS, *TOKEN_FIELDS, *LABEL_FIELDS)
+"""Fields that records may have."""
+
+
 @dataclass(frozen=True)
 class Columns:
     """Names of the fields of records that hold the text or the tokens, and the label; None: the usual names."""
@@ -79,16 +83,22 @@ def describe_type(value: Any) -> str:
 def _iterate(source: Any) -> Iterable[Any]:
     """The items: rows of a table, which iterates over its columns; by index where there is a length and no iterator."""
     items: Iterable[Any]
-    if hasattr(source, "iterrows"):  # pandas
-        items = source.to_dict("records")
-    elif hasattr(source, "iter_rows"):  # polars
+    if hasattr(source, "iter_rows"):  # polars
         items = source.iter_rows(named=True)
+    elif hasattr(source, "iterrows") and hasattr(source, "to_dict"):  # pandas
+        items = source.to_dict("records")
     elif hasattr(source, "to_pylist"):  # Arrow
         items = source.to_pylist()
+    elif hasattr(source, "columns") and hasattr(source, "__arrow_c_stream__"):  # other tables
+        import pyarrow  # comes with datasets
+
+        items = pyarrow.table(source).to_pylist()
     elif not hasattr(source, "__iter__") and hasattr(source, "__len__"):
         items = (source[index] for index in range(len(source)))
     else:
-        items = iter(source)
+        items = list(source)
+        if items and all(isinstance(item, str) for item in items) and items == list(getattr(source, "columns", ())):
+            raise ManticoreError(f"{describe(source)} is a table that gives no rows; pass a list of them, as records")
     return items
 
 

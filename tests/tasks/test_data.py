@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from io import StringIO
 from pathlib import Path
@@ -167,6 +167,52 @@ def test_a_table_is_read_by_its_rows(tmp_path: Path) -> None:
     assert (task := read(ids, tmp_path / "ids")).num_labels == 2
     assert task.vocabulary.size == 20
     assert read(mc.task(DataFrame({"story": TEXTS}), text="story"), tmp_path / "lm").is_language_modeling
+
+
+class Table:
+    """A table of another library, which iterates over the names of its columns."""
+
+    def __init__(self, frame: DataFrame) -> None:
+        self.frame, self.columns = frame, list(frame.columns)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.columns)
+
+
+class RowTable(Table):
+    """Has the method for rows of polars."""
+
+    def iter_rows(self, *, named: bool = False) -> Iterator[Any]:
+        return iter(self.frame.to_dict("records") if named else self.frame.to_numpy().tolist())
+
+
+class ArrowTable(Table):
+    """Can be read as Arrow, as polars and duckdb can."""
+
+    def __arrow_c_stream__(self, requested_schema: object = None) -> object:
+        return Dataset.from_pandas(self.frame).data.table.__arrow_c_stream__(requested_schema)
+
+
+def test_tables_of_other_libraries_are_read_by_their_rows_or_refused(tmp_path: Path) -> None:
+    frame = DataFrame(LABELLED, columns=["text", "label"])
+    expected = read(LABELLED, tmp_path / "list").fingerprint()
+    for kind in (RowTable, ArrowTable):
+        assert read(kind(frame), tmp_path / kind.__name__).fingerprint() == expected
+    with pytest.raises(ManticoreError, match="a Table is a table that gives no rows; pass a list of them, as records"):
+        mc.task(Table(frame))
+
+
+def test_a_polars_table_is_read_by_its_rows(tmp_path: Path) -> None:
+    polars = pytest.importorskip("polars")
+    frame = polars.DataFrame({"text": [text for text, _ in LABELLED], "label": [label for _, label in LABELLED]})
+    assert read(frame, tmp_path / "polars").fingerprint() == read(LABELLED, tmp_path / "list").fingerprint()
+
+
+def test_columns_are_no_splits() -> None:
+    columns = {"text": TEXTS, "label": [0, 1] * 20}
+    for make in (mc.task, TaskSource.of):
+        with pytest.raises(ManticoreError, match="a mapping with 'text' is one of columns; pass its rows, such as"):
+            make(columns)
 
 
 class Pairs(torch.utils.data.Dataset[tuple[torch.Tensor, torch.Tensor]]):
