@@ -178,7 +178,10 @@ class SearchSpace(Checked):
         if cuts is None:
             return component.layer_boundaries(self.stages)
         if cuts[-1] != component.depth:
-            raise ManticoreError(f"cuts of '{component.name}' end at {cuts[-1]}; it has {component.depth} layers")
+            raise ManticoreError(
+                f"cuts of '{component.name}' end at {cuts[-1]}; it has {component.depth} layers. Cuts are not "
+                "rescaled: a target model of a transfer needs as many layers as the model that it replaces"
+            )
         return list(cuts)
 
     def with_code(self, trust_code: bool = False) -> SearchSpace:

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 import manticore as mc
 from manticore.errors import ManticoreError, UnknownName
 from manticore.nas.choices import Choices
+from tests.helpers.pico import component
 
 NAMES = ("a", "b", "skip")
 
@@ -99,6 +100,13 @@ def test_numbers_of_paths_in_words() -> None:
 def test_invalid_choices_and_cuts_are_refused(fields: dict[str, Any], message: str) -> None:
     with pytest.raises(ManticoreError, match=message):
         mc.SearchSpace(["gpt2", "mamba"], stages=3, **fields)
+
+
+def test_cuts_of_a_target_model_of_another_depth_are_not_rescaled() -> None:
+    model = component("mamba")
+    space = mc.SearchSpace(["gpt2", "small"], stages=2, cuts={"small": [0, 1, 4]}).with_components(["gpt2", "mamba"])
+    with pytest.raises(ManticoreError, match=r"cuts of 'mamba' end at 4; it has 5 layers\. Cuts are not rescaled"):
+        space.layer_boundaries(model)
 
 
 def test_stage_numbers_may_be_text_and_the_later_value_counts() -> None:
