@@ -77,6 +77,8 @@ def recipe_command(
         raise ManticoreError(f"space is a SearchSpace, or the name or path of one, not {shown(space)}")
     if models is not None and (isinstance(models, str) or not isinstance(models, Sequence)):
         raise ManticoreError(f"models is a list of components, such as ['gpt-neo', 'mamba'], not {shown(models)}")
+    if models is not None and not models:
+        raise ManticoreError("models is an empty list; name components, such as ['gpt-neo', 'mamba'], or leave it out")
     plain = {**arguments, "space": None, "models": None, "task": None, "set": assignments(arguments["set"])}
     if plain["data_dir"] is not None:
         plain["data_dir"] = plain_paths(plain["data_dir"])
