@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from manticore.errors import ManticoreError as ManticoreError
     from manticore.nas import nn as nn
     from manticore.nas.architecture import Architecture as Architecture
+    from manticore.nas.bench import HybridBench as HybridBench
     from manticore.nas.discretize import discretize as discretize
     from manticore.nas.op import Op as Op
     from manticore.nas.searchable import alphas as alphas
@@ -62,6 +63,7 @@ _exported, _names = lazy_exports(
         "components.spec": ("ComponentSpec",),
         "errors": ("ManticoreError",),
         "nas.architecture": ("Architecture",),
+        "nas.bench": ("HybridBench",),
         "nas.discretize": ("discretize",),
         "nas.searchable": ("alphas", "weights"),
         "nas.op": ("Op",),

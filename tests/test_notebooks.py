@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import importlib.util
 import json
 import os
@@ -67,6 +68,15 @@ def test_notebook_is_committed_without_outputs(file: Path) -> None:
     assert notebook.nbformat_minor >= 5, "cells need ids"
     code = [cell for cell in notebook.cells if cell.cell_type == "code"]
     assert all(not cell.outputs and cell.execution_count is None for cell in code), "clear the outputs first"
+
+
+@pytest.mark.parametrize("file", NOTEBOOKS, ids=file_name)
+def test_a_notebook_uses_public_names_alone(file: Path) -> None:
+    code = "\n".join(cell.source for cell in nbformat.read(file, as_version=4).cells if cell.cell_type == "code")
+    imports = [node for node in ast.walk(ast.parse(code)) if isinstance(node, ast.Import | ast.ImportFrom)]
+    names = [alias.name for node in imports if isinstance(node, ast.Import) for alias in node.names]
+    names += [str(node.module) for node in imports if isinstance(node, ast.ImportFrom)]
+    assert [name for name in names if name.partition(".")[0] == "manticore"] == ["manticore"]
 
 
 @pytest.mark.parametrize("file", NOTEBOOKS, ids=file_name)

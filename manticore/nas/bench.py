@@ -1,7 +1,6 @@
 """HybridBench: what every path of a search space reaches when it is trained by itself on the whole budget.
 
-    from manticore.nas.bench import HybridBench
-    table = HybridBench.load("mad-fuzzy-recall")
+    table = mc.HybridBench.load("mad-fuzzy-recall")
     print(table.best().path, table.regret(("mamba", "mamba", "mamba")))
 
 Search methods are measured against a table without training anything, as with NAS-Bench-201 (Dong and Yang, arXiv
