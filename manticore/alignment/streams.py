@@ -62,6 +62,7 @@ def own_streams(supernet: Supernet, name: str, ids_BL: Tensor, context: Context)
         component = supernet.components[name]
         tokens = getattr(component.backbone, component.layout.tokens)
         x_BLD = tokens(ids_BL.to(tokens.weight.device)).to(ids_BL.device)  # the component stays on its device
+        x_BLD = x_BLD * component.layout.factor(component.config, "embedding_multiplier")
         x_BLD = x_BLD + context.positions[name] if name in context.positions else x_BLD
     streams = [x_BLD]
     for stage in range(supernet.space.stages):

@@ -5,8 +5,8 @@ A new family is one row of this table; its forward pass stays that of Hugging Fa
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from math import gcd
 
 from transformers import AutoConfig, PretrainedConfig
@@ -25,11 +25,13 @@ class Family:
         model_types: the `model_type`s of Hugging Face configurations that the row serves.
         layout: attribute names of the backbone class.
         options: function from a `BlockSize` to keyword arguments of the configuration class.
+        refused: by configuration field, why a model in which it is set cannot be cut into segments.
     """
 
     model_types: tuple[str, ...]
     layout: BackboneLayout
     options: Callable[[BlockSize], dict[str, object]]
+    refused: Mapping[str, str] = field(default_factory=dict)
 
     def scratch_config(self, model_type: str, size: BlockSize, vocab_size: int, length: int) -> PretrainedConfig:
         """A configuration for a model from scratch.
@@ -59,14 +61,14 @@ def family_of(config: PretrainedConfig) -> Family:
 
     Raises UnknownName if there is none, ManticoreError if the model cannot be cut into segments.
     """
-    if getattr(config, "scale_attn_by_inverse_layer_idx", False):
-        raise ManticoreError(
-            "a GPT-2 with scale_attn_by_inverse_layer_idx cannot be cut: its layers depend on their index"
-        )
     rows = {model_type: families[name] for name in families for model_type in families[name].model_types}
     if config.model_type not in rows:
         raise UnknownName("model family", config.model_type, rows)
-    return rows[config.model_type]
+    family = rows[config.model_type]
+    for name, reason in family.refused.items():
+        if getattr(config, name, None):
+            raise ManticoreError(f"a model of type {config.model_type} with {name} cannot be cut: {reason}")
+    return family
 
 
 def _gpt_neo(size: BlockSize) -> dict[str, object]:
@@ -109,6 +111,14 @@ def _llama(size: BlockSize) -> dict[str, object]:
     return {**_gpt_neox(size), "num_key_value_heads": size.heads, "head_dim": size.width // size.heads}
 
 
+def _windowed(size: BlockSize) -> dict[str, object]:
+    return {**_llama(size), "sliding_window": size.window_size}
+
+
+def _gemma(size: BlockSize) -> dict[str, object]:
+    return {**_windowed(size), "query_pre_attn_scalar": size.width // size.heads}
+
+
 def _mamba(size: BlockSize) -> dict[str, object]:
     return {"hidden_size": size.width, "num_hidden_layers": size.layers, "state_size": size.state_size}
 
@@ -127,14 +137,27 @@ def _mamba2(size: BlockSize) -> dict[str, object]:
 _GPT2_LAYOUT = BackboneLayout("h", "ln_f", "wte", "wpe", "drop")
 _GPT_NEOX_LAYOUT = BackboneLayout("layers", "final_layer_norm", "embed_in", dropout="emb_dropout")
 _LLAMA_LAYOUT = BackboneLayout("layers", "norm", "embed_tokens")
+_GRANITE_LAYOUT = replace(_LLAMA_LAYOUT, embedding_multiplier="embedding_multiplier", logits_divisor="logits_scaling")
+_GEMMA2_LAYOUT = replace(_LLAMA_LAYOUT, logits_cap="final_logit_softcapping")
 _MAMBA_LAYOUT = BackboneLayout("layers", "norm_f", "embeddings", recurrent=True)
+
+_BY_INDEX = {"scale_attn_by_inverse_layer_idx": "its layers depend on their index"}
+_BIDIRECTIONAL = {"use_bidirectional_attention": "its attention is not causal"}
 
 for _name, _family in {
     "gpt_neo": Family(("gpt_neo",), _GPT2_LAYOUT, _gpt_neo),
-    "gpt2": Family(("gpt2",), _GPT2_LAYOUT, _gpt2),
+    "gpt2": Family(("gpt2",), _GPT2_LAYOUT, _gpt2, _BY_INDEX),
     "gpt_neox": Family(("gpt_neox",), _GPT_NEOX_LAYOUT, _gpt_neox),
     "llama": Family(("llama", "mistral", "qwen2", "qwen3"), _LLAMA_LAYOUT, _llama),
+    "smollm3": Family(("smollm3",), _LLAMA_LAYOUT, _llama),
+    "olmo2": Family(("olmo2",), _LLAMA_LAYOUT, _llama),
+    "olmo3": Family(("olmo3",), _LLAMA_LAYOUT, _windowed),
+    "phi3": Family(("phi3",), _LLAMA_LAYOUT, _llama),
+    "gemma": Family(("gemma",), _LLAMA_LAYOUT, _llama, _BIDIRECTIONAL),
+    "gemma2": Family(("gemma2", "gemma3_text"), _GEMMA2_LAYOUT, _gemma, _BIDIRECTIONAL),
+    "granite": Family(("granite",), _GRANITE_LAYOUT, _llama),
     "mamba": Family(("mamba",), _MAMBA_LAYOUT, _mamba),
+    "falcon_mamba": Family(("falcon_mamba",), _MAMBA_LAYOUT, _mamba),
     "mamba2": Family(("mamba2",), _MAMBA_LAYOUT, _mamba2),
 }.items():
     families.register(_name)(_family)

@@ -28,7 +28,8 @@ from .heads import build_head, head_class
 from .masking import needed_mask
 from .ops import OpBranch, build_op
 from .projectors import fit_width
-from .segments import BackboneLayout, Embedding, Segment, empty_config, submodule_or_identity
+from .scaling import LogitScale
+from .segments import BackboneLayout, Embedding, Segment, empty_config
 from .wiring import build_wiring
 
 
@@ -45,6 +46,9 @@ class HybridPreTrainedModel(PreTrainedModel):
         # Segments and projectors initialize themselves in their constructors, which leaves the embedding tables.
         if isinstance(module, nn.Embedding):
             nn.init.normal_(module.weight, std=0.02)
+            scale = getattr(module, "scalar_embed_scale", None)
+            if scale is not None:  # Gemma's table has its factor in a buffer that is not saved
+                module.get_buffer("embed_scale").fill_(scale)
 
     def _set_gradient_checkpointing(self, enable: bool = True, **kwargs: Any) -> None:
         # A layer that is checkpointed alone would be recomputed outside of the kernels that `Segment` installs.
@@ -64,8 +68,8 @@ class HybridModel(HybridPreTrainedModel):
         self.wiring = build_wiring(config.topology)
         self.base_config = config.component_config(config.base)
         layout = BackboneLayout(**config.components[config.base]["layout"])
-        backbone = AutoModel.from_config(empty_config(self.base_config, config.vocab_size))
-        self.embed = Embedding(getattr(backbone, layout.tokens), submodule_or_identity(backbone, layout.dropout))
+        backbone = AutoModel.from_config(empty_config(self.base_config, layout, config.vocab_size))
+        self.embed = Embedding.of(backbone, self.base_config, layout)
         self.norm = nn.Identity() if self.wiring.norm_in_last_segment else getattr(backbone, layout.norm)
         self.positions = nn.ModuleDict()
         self.stages = nn.ModuleList(self._branch(stage, name) for stage, name in enumerate(config.path))
@@ -193,8 +197,10 @@ class HybridForCausalLM(HybridGenerationMixin, HybridPreTrainedModel, Generation
     def __init__(self, config: HybridConfig) -> None:
         super().__init__(config)
         self.model = HybridModel(config)
-        bias = bool(config.components[config.base].get("head_bias", False))
-        self.head = nn.Linear(self.model.base_config.hidden_size, config.vocab_size, bias=bias)
+        record, base_config = config.components[config.base], self.model.base_config
+        bias = bool(record.get("head_bias", False))
+        self.head = nn.Linear(base_config.hidden_size, config.vocab_size, bias=bias)
+        self.logit_scale = LogitScale.of(base_config, BackboneLayout(**record["layout"]))
         self.post_init()
 
     def get_output_embeddings(self) -> nn.Module:
@@ -235,7 +241,7 @@ class HybridForCausalLM(HybridGenerationMixin, HybridPreTrainedModel, Generation
         positions: Tensor | slice = (
             slice(-logits_to_keep or None, None) if isinstance(logits_to_keep, int) else logits_to_keep
         )
-        logits_BLV = self.head(out.last_hidden_state[:, positions])
+        logits_BLV = self.logit_scale(self.head(out.last_hidden_state[:, positions]))
         loss = None
         if labels is not None:
             loss = self.loss_function(logits=logits_BLV, labels=labels, vocab_size=self.config.vocab_size, **kwargs)

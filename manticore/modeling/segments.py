@@ -7,6 +7,7 @@ belong to the hybrid.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import Any
@@ -35,6 +36,9 @@ class BackboneLayout:
         positions: the absolute position embedding, or None.
         dropout: the dropout after the embedding, or None.
         recurrent: whether layers have a recurrent state (`cache_params`) instead of keys and values.
+        embedding_multiplier: the configuration field with a factor of the embeddings, or None.
+        logits_multiplier, logits_divisor, logits_cap: configuration fields with factors and the soft cap of the
+            logits, or None.
     """
 
     layers: str
@@ -43,6 +47,16 @@ class BackboneLayout:
     positions: str | None = None
     dropout: str | None = None
     recurrent: bool = False
+    embedding_multiplier: str | None = None
+    logits_multiplier: str | None = None
+    logits_divisor: str | None = None
+    logits_cap: str | None = None
+
+    def factor(self, config: PretrainedConfig, name: str) -> float:
+        """The value of the configuration field that the attribute `name` names; 1 if it names none."""
+        field_name: str | None = getattr(self, name)
+        value = None if field_name is None else getattr(config, field_name)
+        return 1.0 if value is None else float(value)
 
 
 @dataclass
@@ -80,31 +94,36 @@ PER_LAYER = ("layer_types", "attention_layers", "mlp_layer_types", "no_rope_laye
 """Configuration fields with one entry for each layer."""
 
 
-def slice_config(config: PretrainedConfig, start: int, stop: int) -> PretrainedConfig:
-    """The configuration of layers `start` to `stop` of a model, with per-layer lists sliced like the layers."""
+def select_layers(config: PretrainedConfig, layout: BackboneLayout, layers: Sequence[int]) -> PretrainedConfig:
+    """The configuration of some layers of a model, given by index, with per-layer lists selected like the layers.
+
+    A factor of the embeddings becomes 1: some backbones apply it to `inputs_embeds`.
+    """
     fields = config.to_dict()
     depth = config.num_hidden_layers
     for key, value in fields.items():
-        if key in PER_LAYER and isinstance(value, list) and len(value) == depth:
-            fields[key] = value[start:stop]
+        if key in PER_LAYER and isinstance(value, list) and len(value) >= depth:
+            fields[key] = [value[layer] for layer in layers]
+    if layout.embedding_multiplier is not None:
+        fields[layout.embedding_multiplier] = 1.0
     if "attention_types" in fields:  # GPT-Neo writes its per-layer list as [[pattern, repeats], ...]
-        fields["attention_types"] = [[[kind], 1] for kind in config.attention_layers[start:stop]]
+        fields["attention_types"] = [[[config.attention_layers[layer]], 1] for layer in layers]
     for key in ("pad_token_id", "bos_token_id", "eos_token_id", "dtype", "torch_dtype", "transformers_version"):
         fields.pop(key, None)
     model_type = fields.pop("model_type")
     depth_key = config.attribute_map.get("num_hidden_layers", "num_hidden_layers")
-    fields.update({depth_key: stop - start, "vocab_size": 1, "pad_token_id": None})
+    fields.update({depth_key: len(layers), "vocab_size": 1, "pad_token_id": None})
     fields.update({"bos_token_id": None, "eos_token_id": None})
-    sliced = type(config)(**fields)
-    sliced.model_type = model_type
+    selected = type(config)(**fields)
+    selected.model_type = model_type
     # Not "auto", which selects the best attention of this machine: the segment uses that of the source model.
-    sliced._attn_implementation = config._attn_implementation
-    return sliced
+    selected._attn_implementation = config._attn_implementation
+    return selected
 
 
-def empty_config(config: PretrainedConfig, vocab_size: int) -> PretrainedConfig:
+def empty_config(config: PretrainedConfig, layout: BackboneLayout, vocab_size: int) -> PretrainedConfig:
     """The configuration of a backbone without layers: embedding, positions and final norm remain."""
-    empty = slice_config(config, 0, 0)
+    empty = select_layers(config, layout, ())
     empty.vocab_size = vocab_size
     return empty
 
@@ -115,15 +134,32 @@ def submodule_or_identity(backbone: nn.Module, name: str | None) -> Any:
 
 
 class Embedding(nn.Module):
-    """Token embedding with the base's absolute positions and dropout, if its family has them: (B, L) -> (B, L, D)."""
+    """Token embedding with the base's absolute positions and dropout, if its family has them: (B, L) -> (B, L, D).
 
-    def __init__(self, tokens: nn.Embedding, dropout: nn.Module) -> None:
+    Args:
+        tokens: the table.
+        dropout: the dropout after it.
+        multiplier: a factor of its rows.
+    """
+
+    def __init__(self, tokens: nn.Embedding, dropout: nn.Module, multiplier: float = 1.0) -> None:
         super().__init__()
         self.tokens = tokens
         self.dropout = dropout
+        self.multiplier = multiplier
 
-    def forward(self, input_ids: Tensor, positions: Tensor | None) -> Tensor:
-        x_BLD = self.tokens(input_ids)
+    @classmethod
+    def of(cls, backbone: nn.Module, config: PretrainedConfig, layout: BackboneLayout) -> Embedding:
+        """The embedding of a backbone, with its own modules."""
+        tokens, dropout = getattr(backbone, layout.tokens), submodule_or_identity(backbone, layout.dropout)
+        return cls(tokens, dropout, layout.factor(config, "embedding_multiplier"))
+
+    def forward(
+        self, input_ids: Tensor | None, positions: Tensor | None, inputs_embeds: Tensor | None = None
+    ) -> Tensor:
+        """Look up `input_ids` (B, L), or take their rows of the table as `inputs_embeds` (B, L, D)."""
+        x_BLD = self.tokens(input_ids) if inputs_embeds is None else inputs_embeds
+        x_BLD = x_BLD if self.multiplier == 1.0 else x_BLD * self.multiplier
         out: Tensor = self.dropout(x_BLD if positions is None else x_BLD + positions)
         return out
 
@@ -150,7 +186,7 @@ class Segment(nn.Module):
         super().__init__()
         self.recurrent = layout.recurrent
         self.biased = layout.recurrent and bool(getattr(config, "use_bias", False))
-        backbone = AutoModel.from_config(slice_config(config, start, stop))
+        backbone = AutoModel.from_config(select_layers(config, layout, range(start, stop)))
         setattr(backbone, layout.tokens, nn.Identity())
         if not keep_norm:
             setattr(backbone, layout.norm, nn.Identity())

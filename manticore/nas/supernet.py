@@ -23,7 +23,8 @@ from manticore.modeling.heads import HEADS
 from manticore.modeling.masking import build_position_ids, needed_mask
 from manticore.modeling.ops import OpBranch
 from manticore.modeling.projectors import PROJECTORS, fit_width
-from manticore.modeling.segments import Context, Embedding, submodule_or_identity
+from manticore.modeling.scaling import LogitScale
+from manticore.modeling.segments import Context, Embedding
 from manticore.modeling.wiring import build_wiring
 from manticore.nas.architecture import Architecture
 from manticore.nas.choices import Choices
@@ -117,21 +118,22 @@ class Supernet(nn.Module):
     def _build_shells(self, names: Sequence[str]) -> None:
         """Embeddings, final norms and heads of the named components, and every component's position table."""
         self.embeds, self.norms, self.heads = nn.ModuleDict(), nn.ModuleDict(), nn.ModuleDict()
-        self.positions = nn.ModuleDict()
+        self.positions, self.logit_scales = nn.ModuleDict(), dict[str, LogitScale]()
         for name, component in self.components.items():
             if component.layout.positions is not None:
                 self.positions[name] = deepcopy(getattr(component.backbone, component.layout.positions))
         for name in names:
-            component = self.components[name]
-            backbone, layout = component.backbone, component.layout
-            tokens = deepcopy(getattr(backbone, layout.tokens))
-            fresh = self.head_spec.vocab_size is not None and self.head_spec.vocab_size != tokens.num_embeddings
-            if fresh:
-                tokens = nn.Embedding(self.head_spec.vocab_size or 0, component.width)
+            component, rows = self.components[name], self.head_spec.vocab_size
+            embed = Embedding.of(component.backbone, component.config, component.layout)
+            tokens = embed.tokens = deepcopy(embed.tokens)
+            fresh = rows is not None and rows != tokens.num_embeddings
+            if fresh:  # rows of the table's own class, which may scale them
+                tokens.weight = nn.Embedding(rows or 0, component.width).weight
+                tokens.num_embeddings, tokens.padding_idx = rows or 0, None
                 nn.init.normal_(tokens.weight, std=0.02)
-            self.embeds[name] = Embedding(tokens, submodule_or_identity(backbone, layout.dropout))
+            self.embeds[name], self.logit_scales[name] = embed, LogitScale.of(component.config, component.layout)
             if not self.wiring.norm_in_last_segment:
-                self.norms[name] = deepcopy(getattr(backbone, layout.norm))
+                self.norms[name] = deepcopy(getattr(component.backbone, component.layout.norm))
             self.heads[name] = self._build_head(component, tokens, fresh)
 
     def _build_head(self, component: Component, tokens: nn.Embedding, fresh: bool) -> nn.Module:
@@ -382,7 +384,9 @@ class Supernet(nn.Module):
         h_BLD = fit_width(h_BLD, self.components[name].width)
         if name in self.norms:
             h_BLD = self.norms[name](h_BLD)
-        out: Tensor = self.heads[name](h_BLD) if self.head_spec.kind == "lm" else self.heads[name](h_BLD, length)
+        if self.head_spec.kind == "lm":
+            return self.logit_scales[name](self.heads[name](h_BLD))
+        out: Tensor = self.heads[name](h_BLD, length)
         return out
 
     def architecture(self, path: Sequence[str]) -> Architecture:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from manticore.components import layer_boundaries
 from manticore.errors import ManticoreError
-from tests.helpers.pico import FAMILIES, component
+from tests.helpers.pico import ROWS, component
 
 
 @given(st.integers(1, 200), st.integers(1, 200))
@@ -43,7 +43,7 @@ def test_more_stages_than_layers_are_refused() -> None:
         model.layer_boundaries(3)
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", ROWS)
 def test_a_segment_has_a_copy_of_the_weights_of_its_layers(family: str) -> None:
     model = component(family)
     segment = model.segment(1, 3)

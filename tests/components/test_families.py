@@ -11,10 +11,12 @@ from manticore.components import CATALOG, BlockSize, family_of
 from manticore.components.families import families
 from manticore.errors import ManticoreError, UnknownName
 from manticore.modeling.segments import submodule_or_identity
-from tests.helpers.pico import FAMILIES, component
+from manticore.nas.discretize import discretize
+from manticore.tasks.task import HeadSpec
+from tests.helpers.pico import ROWS, VOCAB, component, supernet
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", ROWS)
 def test_a_row_names_attributes_of_the_backbone_class(family: str) -> None:
     loaded = component(family)
     layout, backbone = loaded.layout, loaded.backbone
@@ -28,7 +30,7 @@ def test_a_row_names_attributes_of_the_backbone_class(family: str) -> None:
     assert isinstance(submodule_or_identity(backbone, layout.dropout), nn.Module)
     if layout.positions is not None:
         assert getattr(backbone, layout.positions).weight.shape == (loaded.config.max_position_embeddings, loaded.width)
-    assert layout.recurrent == family.startswith("mamba")
+    assert layout.recurrent == ("mamba" in family)
 
 
 TYPES = [(name, model_type) for name in families for model_type in families[name].model_types]
@@ -66,6 +68,20 @@ def test_models_that_cannot_be_cut_are_refused() -> None:
         family_of(AutoConfig.for_model("opt"))
     with pytest.raises(ManticoreError, match="layers depend on their index"):
         family_of(GPT2Config(scale_attn_by_inverse_layer_idx=True))
+    with pytest.raises(ManticoreError, match="with use_bidirectional_attention cannot be cut: its attention is not"):
+        family_of(AutoConfig.for_model("gemma", use_bidirectional_attention=True))
+
+
+@torch.no_grad()
+def test_a_fresh_vocabulary_keeps_the_factor_of_the_table() -> None:
+    """Gemma scales its rows by sqrt(D) in a class of its own, Granite by a configuration field."""
+    for family, factor in (("gemma", 32**0.5), ("granite", 12.0)):
+        net = supernet(family, "gpt2", HeadSpec("classification", VOCAB + 5, 3))
+        hybrid = discretize(net, ["base"] * 3, num_labels=3)
+        ids = torch.tensor([[VOCAB + 4]])
+        row = hybrid.get_input_embeddings().weight[VOCAB + 4]
+        torch.testing.assert_close(hybrid.model.embed(ids, None)[0, 0], row * factor)
+        torch.testing.assert_close(net.embeds["base"](ids, None)[0, 0], row * factor)
 
 
 @pytest.mark.parametrize(

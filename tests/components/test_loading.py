@@ -12,10 +12,10 @@ from manticore.components import Scratch, loading
 from manticore.components.loading import load
 from manticore.components.spec import ComponentSpec
 from manticore.errors import ManticoreError, UnknownName
-from tests.helpers.pico import ATTENTION, FAMILIES, RECURRENT, SCRATCH, component, tokens
+from tests.helpers.pico import ATTENTION, RECURRENT, ROWS, SCRATCH, component, tokens
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", ROWS)
 def test_a_saved_model_is_loaded_exactly(family: str, tmp_path: Path) -> None:
     model = component(family).model
     model.save_pretrained(tmp_path / "mine")

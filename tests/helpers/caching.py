@@ -294,7 +294,7 @@ def hidden_states_are_the_stream_before_every_stage(model: PreTrainedModel) -> N
     out = model(input_ids=ids_BL, output_hidden_states=True)
     states = out.hidden_states
     assert len(states) == len(model.config.path) + 1
-    torch.testing.assert_close(model.get_output_embeddings()(states[-1]), out.logits)
+    torch.testing.assert_close(model.logit_scale(model.get_output_embeddings()(states[-1])), out.logits)
     first = model(input_ids=ids_BL[:, :9], use_cache=True)
     assert first.hidden_states is None
     rest = model(input_ids=ids_BL[:, 9:], past_key_values=first.past_key_values, output_hidden_states=True)

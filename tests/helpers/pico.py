@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+from transformers import AutoConfig, AutoModelForCausalLM
 
 from manticore.components import BlockSize, Component, Scratch, load
 from manticore.components.spec import ComponentSpec
@@ -11,43 +12,70 @@ from manticore.nas.supernet import Supernet, is_projector_weight
 from manticore.tasks.task import HeadSpec
 
 FAMILIES = ("gpt_neo", "gpt2", "gpt_neox", "llama", "mistral", "qwen2", "qwen3", "mamba", "mamba2")
+"""Families with all checks of all laws."""
+
 VOCAB = 61
 ATTENTION = BlockSize(width=32, layers=4, heads=4, window_size=6)
 RECURRENT = BlockSize(width=24, layers=5, state_size=8)
 SCRATCH = Scratch(ATTENTION, RECURRENT, VOCAB, 64)
 
 
+SPECIAL = {"pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2}
+SIZES = {
+    "vocab_size": VOCAB,
+    "hidden_size": 32,
+    "num_hidden_layers": 4,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "intermediate_size": 48,
+    "max_position_embeddings": 64,
+}
+MODEL_TYPES: dict[str, dict[str, object]] = {
+    "mistral": {"head_dim": 8, "sliding_window": 6},
+    "qwen2": {},
+    "qwen3": {"head_dim": 8},
+    "olmo2": {},
+    "olmo3": {"sliding_window": 6, "layer_types": ["sliding_attention", "full_attention"] * 2},
+    "smollm3": {
+        "no_rope_layers": [1, 0, 1, 0, 1, 1],  # longer than the model is deep, as in checkpoints that were pruned
+        "use_sliding_window": True,
+        "sliding_window": 6,
+        "layer_types": ["full_attention", "sliding_attention"] * 2,
+    },
+    "phi3": {"rope_parameters": {"rope_type": "default", "rope_theta": 1e4, "partial_rotary_factor": 0.5}},
+    "gemma": {"head_dim": 8},
+    "gemma2": {
+        "head_dim": 16,
+        "query_pre_attn_scalar": 16,
+        "sliding_window": 6,
+        "final_logit_softcapping": 0.1,
+        "attn_logit_softcapping": 0.2,
+    },
+    "gemma3_text": {"head_dim": 8, "query_pre_attn_scalar": 8, "sliding_window": 6, "sliding_window_pattern": 2},
+    "granite": {
+        "embedding_multiplier": 12.0,
+        "logits_scaling": 6.0,
+        "residual_multiplier": 0.22,
+        "attention_multiplier": 0.1,
+    },
+}
+"""Model types of attention families, each with the options that set it apart."""
+
+ROWS = (*FAMILIES, *(name for name in MODEL_TYPES if name not in FAMILIES), "falcon_mamba")
+"""All families, for checks that take no time."""
+
+
 def component(family: str, name: str = "", **size: int) -> Component:
-    """A randomly initialized component of a family of the table, or of a Llama-like model type."""
+    """A randomly initialized component of a family of the table, or of a model type."""
     torch.manual_seed(hash_of(family + name))
     name = name or family
-    if family in ("mistral", "qwen2", "qwen3"):
-        return load(ComponentSpec(name=name, model=_llama_like(family)))
+    if family in MODEL_TYPES:
+        options = {**SIZES, **SPECIAL, **MODEL_TYPES[family]}
+        model = AutoModelForCausalLM.from_config(AutoConfig.for_model(family, **options)).eval()
+        return load(ComponentSpec(name=name, model=model))
     loaded = load(ComponentSpec(family, name, init="scratch", size=size), SCRATCH)
     loaded.model.eval()
     return loaded
-
-
-def _llama_like(model_type: str) -> torch.nn.Module:
-    from transformers import AutoConfig, AutoModelForCausalLM
-
-    options = {
-        "vocab_size": VOCAB,
-        "hidden_size": 32,
-        "num_hidden_layers": 4,
-        "num_attention_heads": 4,
-        "num_key_value_heads": 2,
-        "intermediate_size": 48,
-        "max_position_embeddings": 64,
-        "pad_token_id": 0,
-        "bos_token_id": 1,
-        "eos_token_id": 2,
-    }
-    if model_type != "qwen2":
-        options["head_dim"] = 8
-    if model_type == "mistral":
-        options["sliding_window"] = 6
-    return AutoModelForCausalLM.from_config(AutoConfig.for_model(model_type, **options)).eval()
 
 
 def hash_of(text: str) -> int:

@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 import torch
 from transformers import (
+    FalconMambaConfig,
+    FalconMambaForCausalLM,
     GPTNeoConfig,
     GPTNeoForCausalLM,
     Mamba2Config,
@@ -27,7 +29,7 @@ from manticore.kernels import install, installed, is_installed, uninstall
 from manticore.kernels.hf_patches import mamba as mamba_patches
 from manticore.kernels.hf_patches.patch import Patch
 
-FAMILIES = ("mamba", "mamba2", "gpt_neo")
+FAMILIES = ("mamba", "falcon_mamba", "mamba2", "gpt_neo")
 SPECIAL = {"pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2}
 
 
@@ -47,6 +49,8 @@ def model_of(family: str) -> PreTrainedModel:
     sizes = {"vocab_size": 40, "hidden_size": 24, "num_hidden_layers": 2, "state_size": 16}
     if family == "mamba":
         return MambaForCausalLM(MambaConfig(**sizes, **SPECIAL)).eval()
+    if family == "falcon_mamba":
+        return FalconMambaForCausalLM(FalconMambaConfig(**sizes, **SPECIAL)).eval()
     heads = {"num_heads": 6, "head_dim": 8, "n_groups": 2, "chunk_size": 8}
     return Mamba2ForCausalLM(Mamba2Config(**sizes, **heads, **SPECIAL)).eval()
 

@@ -11,12 +11,12 @@ from manticore.nas.space import SearchSpace
 from manticore.nas.supernet import Supernet
 from manticore.tasks.task import HeadSpec
 from tests.helpers.ops import CONV, op_supernet
-from tests.helpers.pico import FAMILIES, component, supernet, tokens
+from tests.helpers.pico import ROWS, component, supernet, tokens
 
 
 @pytest.mark.parametrize("pad_left", [0, 5])
 @pytest.mark.parametrize("topology", ["residual", "hub"])
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", ROWS)
 def test_all_base_equals_hugging_face(family: str, topology: str, pad_left: int) -> None:
     net = supernet(family, "gpt2" if family != "gpt2" else "mamba", topology=topology)
     ids, mask = tokens(pad_left=pad_left)

@@ -16,11 +16,11 @@ from manticore.nas.space import SearchSpace
 from manticore.nas.supernet import Supernet
 from manticore.tasks.task import HeadSpec
 from tests.helpers.ops import RESTRICTED, Mean, make_mean, op_supernet
-from tests.helpers.pico import FAMILIES, VOCAB, component, supernet, tokens
+from tests.helpers.pico import ROWS, VOCAB, component, supernet, tokens
 
 
 @pytest.mark.parametrize("topology", ["residual", "hub"])
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", ROWS)
 def test_one_hot_equals_discrete_for_every_path_and_family(family: str, topology: str) -> None:
     net = supernet("mamba" if family == "gpt_neo" else "gpt_neo", family, topology=topology)
     ids, mask = tokens(pad_left=4)

@@ -36,8 +36,11 @@ def four_components() -> PreTrainedModel:
     return discretize(net.eval(), ["b", "a", "d", "c"])
 
 
+OWN_STEPS = ("smollm3", "olmo3", "gemma2", "falcon_mamba")
+"""Further families whose cached step has code of its own: windows, positions and caps by layer, norms in the scan."""
+
 LAYOUTS = {
-    **{f"{family} mixed": (family, "mixed", {}) for family in FAMILIES},
+    **{f"{family} mixed": (family, "mixed", {}) for family in (*FAMILIES, *OWN_STEPS)},
     **{f"all {family}": (family, "base", {}) for family in ("gpt_neo", "llama", "mistral", "mamba", "mamba2")},
     "all donor": ("gpt2", "donor", {}),
     "with a bypass": ("gpt_neo", "mixed", {"projector_options": {"bypass": True}}),
@@ -78,7 +81,16 @@ def test_contract(model: PreTrainedModel, name: str) -> None:
 
 @pytest.mark.parametrize("name", checks)
 @pytest.mark.parametrize(
-    "layout", ["gpt_neo mixed", "mamba mixed", "mamba2 mixed", "all mamba", "four components", "ops between layers"]
+    "layout",
+    [
+        "gpt_neo mixed",
+        "mamba mixed",
+        "falcon_mamba mixed",
+        "mamba2 mixed",
+        "all mamba",
+        "four components",
+        "ops between layers",
+    ],
 )
 @torch.no_grad()
 def test_contract_without_kernels(monkeypatch: pytest.MonkeyPatch, layout: str, name: str) -> None:

@@ -1,4 +1,4 @@
-"""Patches of transformers' Mamba and Mamba-2.
+"""Patches of transformers' Mamba, Falcon Mamba and Mamba-2.
 
 The kernels run on the CPU, and on a GPU where transformers would use a Python loop. Besides speed one result changes:
 several tokens on a cache with a state continue from that state, where transformers' Mamba would start from zero.
@@ -98,7 +98,7 @@ def _route(kernel: Function, package: str) -> Callable[[Function], Function]:
 
 
 def _continue_from_cache(original: Function) -> Function:
-    """`MambaMixer.forward` whose scan starts from the state in the cache."""
+    """The `forward` of a mixer whose scan starts from the state in the cache."""
 
     @wraps(original)
     def forward(self: Any, hidden_states: Tensor, cache_params: Any = None, *args: Any, **options: Any) -> Any:
@@ -114,13 +114,15 @@ def _continue_from_cache(original: Function) -> Function:
 
 
 def patches() -> list[Patch]:
-    """The patches of both modules."""
+    """The patches of all modules."""
+    mamba: dict[str, tuple[Function, str]] = {
+        "mamba_selective_scan": (_scan, "mamba_ssm"),
+        "mamba_selective_state_update": (_update, "mamba_ssm"),
+        "mamba_inner_fn": (_no_fused_layer, "mamba_ssm"),
+    }
     by_family: dict[str, dict[str, tuple[Function, str]]] = {
-        "mamba": {
-            "mamba_selective_scan": (_scan, "mamba_ssm"),
-            "mamba_selective_state_update": (_update, "mamba_ssm"),
-            "mamba_inner_fn": (_no_fused_layer, "mamba_ssm"),
-        },
+        "mamba": mamba,
+        "falcon_mamba": mamba,
         "mamba2": {
             "mamba2_chunk_scan": (_chunk_scan, "mamba_ssm"),
             "mamba2_selective_state_update": (_update, "mamba_ssm"),
@@ -137,4 +139,5 @@ def patches() -> list[Patch]:
         for family, kernels in by_family.items()
         for name, (kernel, package) in (kernels | shared).items()
     ]
-    return [*routed, Patch(modules["mamba"].MambaMixer, "forward", _continue_from_cache)]
+    mixers = modules["mamba"].MambaMixer, modules["falcon_mamba"].FalconMambaMixer
+    return [*routed, *(Patch(mixer, "forward", _continue_from_cache) for mixer in mixers)]
