@@ -5,11 +5,12 @@ Attention stages cache keys and values, recurrent stages the window of their con
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import Cache
+from transformers import Cache, DynamicCache
 from transformers.cache_utils import DynamicLayer
 
 
@@ -42,10 +43,32 @@ class HybridCache(Cache):
             raise ValueError(f"past_key_values must be a HybridCache (model.new_cache()), not a {type(cache).__name__}")
         return cache
 
+    def filled(self, prefix: DynamicCache, shapes: Sequence[tuple[int, int, int] | None]) -> HybridCache:
+        """This empty cache with the keys and values of `prefix`, which has one layer for each layer of the path.
+
+        `shapes` has the `attention_shape` of each stage. Raises ValueError for recurrent stages and for other shapes.
+        """
+        layers = iter(prefix.layers)
+        for stage, shape in zip(self.stages, shapes, strict=True):
+            for own in [] if stage is None else stage.layers:
+                layer: Any = next(layers)
+                heads, width = layer.keys.shape[1::2]
+                if shape is None or (heads, width) != shape[1:]:
+                    wanted = "no keys and values" if shape is None else f"{shape[1]} heads of {shape[2]} features"
+                    raise ValueError(f"a prefix has {heads} heads of {width} features; a stage has {wanted}")
+                own.update(layer.keys, layer.values)
+        self.seen = prefix.get_seq_length()
+        return self
+
     @property
     def is_compileable(self) -> bool:
         """False: shapes grow, and each stage builds its own mask. Otherwise `generate` would build one for all."""
         return False
+
+    @property
+    def max_cache_len(self) -> int:
+        """-1: the cache grows without limit. Tools ask for this number where a cache is no `DynamicCache`."""
+        return -1
 
     def get_seq_length(self, layer_idx: int = 0) -> int:
         """Number of tokens seen so far, padding included."""

@@ -11,6 +11,10 @@ from .component_models import COMPONENT_MODELS
 __all__ = ["COMPONENT_MODELS", "HybridConfig"]
 
 
+BASE_FIELDS = ("num_attention_heads", "num_key_value_heads", "head_dim", "intermediate_size")
+"""Fields that tools read from any configuration; a hybrid has those of its base."""
+
+
 class HybridConfig(PretrainedConfig):
     """Configuration of a discrete hybrid.
 
@@ -31,6 +35,8 @@ class HybridConfig(PretrainedConfig):
         pad_token_id, bos_token_id, eos_token_id: special token ids, or None.
         tie_word_embeddings: whether the next-token head shares its weight with the embedding.
         ops: by name, the ops on the path: `factory` (its name in `ops.OPS`), `options` and `causal`.
+
+    The fields `BASE_FIELDS` are those of the base, as far as its family has them.
     """
 
     model_type = "manticore_hybrid"
@@ -66,7 +72,15 @@ class HybridConfig(PretrainedConfig):
         self.bos_token_id = bos_token_id
         self.eos_token_id = eos_token_id
         self.tie_word_embeddings = tie_word_embeddings
-        super().__init__(**kwargs)
+        super().__init__(**{**kwargs, **self._base_fields()})
+
+    def _base_fields(self) -> dict[str, Any]:
+        try:
+            base_config = self.component_config(self.base)
+        except (KeyError, ValueError):  # no components yet, or a user's own model type that is registered later
+            return {}
+        values = {key: getattr(base_config, key, None) for key in BASE_FIELDS}
+        return {key: value for key, value in values.items() if value is not None}
 
     def num_stage_layers(self, stage: int) -> int:
         """Number of layers that run at stage `stage` (from 0)."""

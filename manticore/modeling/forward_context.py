@@ -11,8 +11,21 @@ from .masking import build_position_ids, check_mask, has_interior_padding, has_p
 from .segments import Context
 
 
+def inputs_of(input_ids: Tensor | None, inputs_embeds: Tensor | None, width: int) -> Tensor:
+    """Ids (B, L) or embeddings (B, L, D): whichever is given. Raises ValueError for both, none, and another width."""
+    if (input_ids is None) == (inputs_embeds is None):
+        raise ValueError("a hybrid reads input_ids or inputs_embeds: pass one of them")
+    if inputs_embeds is None:
+        assert input_ids is not None
+        return input_ids
+    if inputs_embeds.dim() != 3 or inputs_embeds.shape[-1] != width:
+        shape = tuple(inputs_embeds.shape)
+        raise ValueError(f"inputs_embeds must be (batch, tokens, {width}), as the embedding returns them, not {shape}")
+    return inputs_embeds
+
+
 def build_context(
-    input_ids: Tensor,
+    inputs: Tensor,
     attention_mask: Tensor | None,
     position_ids: Tensor | None,
     cache: HybridCache | None,
@@ -22,7 +35,8 @@ def build_context(
     """The context of new tokens (B, L) that follow those in the cache. Records in the cache whether it has padding.
 
     Args:
-        input_ids, attention_mask, position_ids, cache: as in `HybridModel.forward`.
+        inputs: ids (B, L) or embeddings (B, L, D).
+        attention_mask, position_ids, cache: as in `HybridModel.forward`.
         tables: by component, the embedding of its absolute positions.
         windowed: whether some layer has a sliding window.
 
@@ -30,7 +44,7 @@ def build_context(
     """
     HybridCache.checked(cache)
     past = 0 if cache is None else cache.get_seq_length()
-    rows, length = input_ids.shape
+    rows, length = inputs.shape[:2]
     check_mask(attention_mask, rows, past + length)
     if attention_mask is None and cache is not None and cache.padded:
         raise ValueError("this cache contains padding; pass the attention_mask of past and new tokens")
@@ -38,7 +52,7 @@ def build_context(
     if interior and windowed:
         raise ValueError("padding between tokens would count in this hybrid's sliding windows; pad on the left")
     if position_ids is None:
-        position_ids = build_position_ids(attention_mask, past, length, input_ids.device)
+        position_ids = build_position_ids(attention_mask, past, length, inputs.device)
     for name, table in tables.items():
         if past + length > table.num_embeddings <= int(position_ids.max()):
             raise ValueError(f"{past + length} tokens are more than the {table.num_embeddings} positions of '{name}'")

@@ -35,7 +35,7 @@ class HybridGenerationMixin:
             raise ValueError("a prompt that ends in padding cannot be continued; pad on the left (padding_side='left')")
         if implementation not in (None, "dynamic"):
             raise ValueError(f"cache_implementation '{implementation}' is not supported: a hybrid has a HybridCache")
-        cache = HybridCache.checked(model_kwargs.get("past_key_values"))
+        cache = self.model.own_cache(model_kwargs.get("past_key_values"))
         if cache is None and generation_config.use_cache is not False:
             cache = model_kwargs["past_key_values"] = self.new_cache()
             if getattr(generation_config, "is_assistant", False):

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch.nn.functional as F
 from torch import Tensor, nn
-from transformers import AutoModel, GenerationMixin, PreTrainedModel
+from transformers import AutoModel, Cache, DynamicCache, GenerationMixin, PreTrainedModel
 from transformers.modeling_outputs import (
     BaseModelOutputWithPast,
     CausalLMOutputWithPast,
@@ -22,7 +22,7 @@ from transformers.utils import can_return_tuple
 from .branches import BranchSpec, SkipBranch
 from .cache import HybridCache
 from .configuration_manticore import HybridConfig
-from .forward_context import build_context, reject_kwargs
+from .forward_context import build_context, inputs_of, reject_kwargs
 from .generation import HybridGenerationMixin
 from .heads import build_head, head_class
 from .masking import needed_mask
@@ -136,15 +136,27 @@ class HybridModel(HybridPreTrainedModel):
         caches = [part.new_cache() if isinstance(part, Segment | OpBranch) else None for part in parts]
         return HybridCache(caches, self.stateful)
 
+    def own_cache(self, cache: Any) -> HybridCache | None:
+        """`cache`, or a cache with the keys and values of a `DynamicCache` with an entry for each layer of the path.
+
+        Tools pass the latter to prepend trained keys and values (prefix tuning, arXiv 2101.00190). Raises ValueError
+        for other classes, for recurrent stages, which have no keys and values, and for other shapes than the layers'.
+        """
+        if not isinstance(cache, DynamicCache) or len(cache.layers) != self.config.num_hidden_layers:
+            return HybridCache.checked(cache)
+        shapes = [None if segment is None else segment.attention_shape for segment in self.segments]
+        return self.new_cache().filled(cache, shapes)
+
     @can_return_tuple
     def forward(
         self,
         input_ids: Tensor | None = None,
         attention_mask: Tensor | None = None,
         position_ids: Tensor | None = None,
-        past_key_values: HybridCache | None = None,
+        past_key_values: Cache | None = None,
         use_cache: bool | None = None,
         output_hidden_states: bool | None = None,
+        inputs_embeds: Tensor | None = None,
         **kwargs: Any,
     ) -> BaseModelOutputWithPast:
         """Run embedding, stages and final norm.
@@ -153,34 +165,35 @@ class HybridModel(HybridPreTrainedModel):
             input_ids: (B, L).
             attention_mask: (B, past + L), 1 for tokens, 0 for padding.
             position_ids: (1 or B, L). Default: the index of each token in its sequence, padding not counted.
-            past_key_values: a cache from `new_cache`, with the past tokens in it.
+            past_key_values: a cache from `new_cache`, with the past tokens in it, or a prefix (`own_cache`).
             use_cache: return a cache. Default: only if one was passed.
             output_hidden_states: return the stream (B, L, D) before every stage, and last the normalized stream that
                 the head reads. Default: as in the configuration.
+            inputs_embeds: (B, L, D_base), rows of `get_input_embeddings()` or vectors in their place, instead of
+                `input_ids`.
 
         Returns:
             The normalized stream (B, L, D_base), the cache and the hidden states, if requested.
 
-        Raises ValueError for `inputs_embeds` and `output_attentions`, for another class of cache, for a mask of a wrong
-        shape or a missing mask where the cache contains padding, for padding between tokens if some layer has a sliding
-        window, and for more tokens than there are absolute positions.
+        Raises ValueError for `output_attentions`, for both kinds of inputs or none, for another class of cache, for a
+        mask of a wrong shape or a missing mask where the cache contains padding, for padding between tokens if some
+        layer has a sliding window, and for more tokens than there are absolute positions.
         """
-        if input_ids is None:
-            raise ValueError("a hybrid reads input_ids; inputs_embeds are not supported")
         reject_kwargs(kwargs, "output_attentions")
         config: HybridConfig = self.config
-        cache = self.new_cache() if past_key_values is None and use_cache else past_key_values
+        inputs = inputs_of(input_ids, inputs_embeds, self.base_config.hidden_size)
+        cache = self.new_cache() if past_key_values is None and use_cache else self.own_cache(past_key_values)
         windowed = any(segment is not None and segment.windowed for segment in self.segments)
-        context = build_context(input_ids, attention_mask, position_ids, cache, dict(self.positions.items()), windowed)
+        context = build_context(inputs, attention_mask, position_ids, cache, dict(self.positions.items()), windowed)
         positions = context.positions.get(config.base) if self.wiring.positions_in_embedding else None
-        h_BLD = fit_width(self.embed(input_ids, positions), config.hidden_size)
+        h_BLD = fit_width(self.embed(input_ids, positions, inputs_embeds), config.hidden_size)
         return_states = config.output_hidden_states if output_hidden_states is None else output_hidden_states
         states: tuple[Tensor, ...] = ()
         for stage in self.stages:
             states += (h_BLD,) if return_states else ()
             h_BLD = stage(h_BLD, context)
         if cache is not None:
-            cache.seen += input_ids.shape[1]
+            cache.seen += inputs.shape[1]
         h_BLD = self.norm(fit_width(h_BLD, self.base_config.hidden_size))
         return BaseModelOutputWithPast(
             last_hidden_state=h_BLD,
@@ -215,18 +228,19 @@ class HybridForCausalLM(HybridGenerationMixin, HybridPreTrainedModel, Generation
         input_ids: Tensor | None = None,
         attention_mask: Tensor | None = None,
         position_ids: Tensor | None = None,
-        past_key_values: HybridCache | None = None,
+        past_key_values: Cache | None = None,
         labels: Tensor | None = None,
         use_cache: bool | None = None,
         logits_to_keep: int | Tensor = 0,
         output_hidden_states: bool | None = None,
+        inputs_embeds: Tensor | None = None,
         **kwargs: Any,
     ) -> CausalLMOutputWithPast:
         """Next-token logits and, with `labels`, the cross-entropy in nats.
 
         Args:
-            input_ids, attention_mask, position_ids, past_key_values, use_cache, output_hidden_states: as in
-                `HybridModel.forward`.
+            input_ids, attention_mask, position_ids, past_key_values, use_cache, output_hidden_states, inputs_embeds:
+                as in `HybridModel.forward`.
             labels: (B, L), -100 where there is no label. They are shifted here: pass the input ids.
             logits_to_keep: compute logits of the last n tokens (0: of all), or of these positions.
             kwargs: `num_items_in_batch`, which Trainer passes: the loss is the sum divided by it, instead of the mean.
@@ -236,7 +250,14 @@ class HybridForCausalLM(HybridGenerationMixin, HybridPreTrainedModel, Generation
         """
         reject_kwargs(kwargs, "output_attentions")
         out = self.model(
-            input_ids, attention_mask, position_ids, past_key_values, use_cache, output_hidden_states, return_dict=True
+            input_ids,
+            attention_mask,
+            position_ids,
+            past_key_values,
+            use_cache,
+            output_hidden_states,
+            inputs_embeds,
+            return_dict=True,
         )
         positions: Tensor | slice = (
             slice(-logits_to_keep or None, None) if isinstance(logits_to_keep, int) else logits_to_keep
@@ -275,12 +296,18 @@ class HybridWithHead(HybridPreTrainedModel):
         if any(module is part for part in self.score.modules()):
             PreTrainedModel._init_weights(self, module)
 
-    def logits(self, input_ids: Tensor | None, attention_mask: Tensor | None, position_ids: Tensor | None) -> Tensor:
+    def logits(
+        self,
+        input_ids: Tensor | None,
+        attention_mask: Tensor | None,
+        position_ids: Tensor | None,
+        inputs_embeds: Tensor | None = None,
+    ) -> Tensor:
         """Logits of the head. Without an attention mask, tokens equal to `config.pad_token_id` are padding."""
         if attention_mask is None and input_ids is not None and self.config.pad_token_id is not None:
             attention_mask = (input_ids != self.config.pad_token_id).long()
         mask = needed_mask(attention_mask) if self.model.causal else attention_mask
-        out = self.model(input_ids, mask, position_ids, return_dict=True)
+        out = self.model(input_ids, mask, position_ids, inputs_embeds=inputs_embeds, return_dict=True)
         h_BLD = out.last_hidden_state
         logits: Tensor = self.score(self.score.select_states(h_BLD, attention_mask), h_BLD.shape[1])
         return logits
@@ -304,6 +331,7 @@ class HybridForSequenceClassification(HybridWithHead):
         attention_mask: Tensor | None = None,
         position_ids: Tensor | None = None,
         labels: Tensor | None = None,
+        inputs_embeds: Tensor | None = None,
         **kwargs: Any,
     ) -> SequenceClassifierOutputWithPast:
         """Logits (B, num_labels), and with `labels` (B,) the mean cross-entropy in nats.
@@ -311,7 +339,7 @@ class HybridForSequenceClassification(HybridWithHead):
         For pairs, `input_ids` is (2B, L): all first sequences, then all second ones.
         """
         reject_kwargs(kwargs, "output_attentions", "output_hidden_states")
-        logits = self.logits(input_ids, attention_mask, position_ids)
+        logits = self.logits(input_ids, attention_mask, position_ids, inputs_embeds)
         return SequenceClassifierOutputWithPast(loss=self.loss(logits, labels), logits=logits)
 
 
@@ -328,11 +356,12 @@ class HybridForTokenClassification(HybridWithHead):
         attention_mask: Tensor | None = None,
         position_ids: Tensor | None = None,
         labels: Tensor | None = None,
+        inputs_embeds: Tensor | None = None,
         **kwargs: Any,
     ) -> TokenClassifierOutput:
         """Logits (B, L, num_labels), and with `labels` (B, L; -100 is ignored; not shifted) the mean cross-entropy."""
         reject_kwargs(kwargs, "output_attentions", "output_hidden_states")
-        logits = self.logits(input_ids, attention_mask, position_ids)
+        logits = self.logits(input_ids, attention_mask, position_ids, inputs_embeds)
         return TokenClassifierOutput(loss=self.loss(logits, labels), logits=logits)
 
 

@@ -206,6 +206,16 @@ class Segment(nn.Module):
         """Whether some layer has a sliding window, in which padding counts."""
         return any(self.new_cache().is_sliding) or "local" in getattr(self.backbone.config, "attention_layers", ())
 
+    @property
+    def attention_shape(self) -> tuple[int, int, int] | None:
+        """Heads of queries, heads of keys and values, and features of a head; None for recurrent layers."""
+        config = self.backbone.config
+        heads = getattr(config, "num_attention_heads", None)
+        if self.recurrent or heads is None:
+            return None
+        keys, width = getattr(config, "num_key_value_heads", None), getattr(config, "head_dim", None)
+        return heads, keys or heads, width or config.hidden_size // heads
+
     def forward(self, x_BLD: Tensor, context: Context, stage: int) -> Tensor:
         cache = context.cache(stage)
         if self.gradient_checkpointing and cache is None and torch.is_grad_enabled():

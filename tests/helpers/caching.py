@@ -211,6 +211,21 @@ def greedy(model: PreTrainedModel) -> None:
 
 
 @check
+def embeddings_in_place_of_ids(model: PreTrainedModel) -> None:
+    """Rows of the table give the logits of their ids, with and without a cache, and the same tokens."""
+    rows = unequal(model)
+    ids, mask = padded(rows, "left")
+    table = model.get_input_embeddings()
+    same(model(inputs_embeds=table(ids), attention_mask=mask).logits, mask, rows, model)
+    first = model(inputs_embeds=table(ids[:, :9]), attention_mask=mask[:, :9], use_cache=True)
+    rest = model(inputs_embeds=table(ids[:, 9:]), attention_mask=mask, past_key_values=first.past_key_values)
+    same(torch.cat([first.logits, rest.logits], 1), mask, rows, model)
+    options = {"max_new_tokens": 4, "do_sample": False, "pad_token_id": 0, "eos_token_id": -1}
+    tokens = model.generate(inputs_embeds=table(ids), attention_mask=mask, **options)
+    assert tokens.tolist() == _generated(model, ids, mask, max_new_tokens=4)
+
+
+@check
 def beams_and_samples(model: PreTrainedModel) -> None:
     """Beam search and sampling give the same tokens with a cache as without."""
     ids, mask = padded(unequal(model), "left")
@@ -269,7 +284,9 @@ def unsupported_inputs(model: PreTrainedModel) -> None:
     refused(ValueError, "cache_implementation", model.generate, **prompt, cache_implementation="static")
     refused(ValueError, "HybridCache", model.generate, **prompt, past_key_values=DynamicCache())
     refused(ValueError, "HybridCache", model, input_ids=ids, past_key_values=DynamicCache())
-    refused(ValueError, "input_ids", model, inputs_embeds=torch.zeros(1, 2, 3))
+    refused(ValueError, "pass one of them", model)
+    refused(ValueError, "pass one of them", model, input_ids=ids, inputs_embeds=torch.zeros(1, 2, 3))
+    refused(ValueError, "inputs_embeds must be", model, inputs_embeds=torch.zeros(1, 2, 3))
     refused(ValueError, "attention_mask", model, input_ids=ids, attention_mask=mask[:, :-1])
     refused(ValueError, "attention_mask", model, input_ids=ids, attention_mask=mask[:, None, None])
     ids, mask = padded(unequal(model), "left")
