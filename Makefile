@@ -24,7 +24,8 @@ test: install
 
 # A first answer in under two minutes: no processes, no whole searches, no compilation.
 test-fast: install
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist worksteal -m "not e2e and not numba and not notebook and not slow"
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist worksteal \
+		-m "not e2e and not numba and not notebook and not slow and not variants"
 
 lint: install
 	$(BIN)/ruff check .
