@@ -98,7 +98,8 @@ def _iterate(source: Any) -> Iterable[Any]:
     else:
         items = list(source)
         if items and all(isinstance(item, str) for item in items) and items == list(getattr(source, "columns", ())):
-            raise ManticoreError(f"{describe_type(source)} is a table that gives no rows; pass a list of them, as records")
+            kind = describe_type(source)
+            raise ManticoreError(f"{kind} is a table that gives no rows; pass a list of them, as records")
     return items
 
 
