@@ -12,12 +12,12 @@ from transformers import (
     AutoModelForTokenClassification,
 )
 
+from .backbone import HybridModel
 from .configuration_manticore import HybridConfig
 from .modeling_manticore import (
     HybridForCausalLM,
     HybridForSequenceClassification,
     HybridForTokenClassification,
-    HybridModel,
 )
 
 AutoConfig.register(HybridConfig.model_type, HybridConfig, exist_ok=True)

@@ -67,8 +67,16 @@ def build_context(
     return Context(attention_mask, position_ids, positions, cache.stages, stepwise)
 
 
-def reject_kwargs(kwargs: dict[str, Any], *names: str) -> None:
-    """Raises ValueError if one of the outputs `names` is requested, which hybrids do not have."""
-    for name in names:
-        if kwargs.get(name):
-            raise ValueError(f"a hybrid does not support {name}")
+def reject_kwargs(kwargs: dict[str, Any], *known: str) -> None:
+    """Raises ValueError for an argument that a hybrid does not have, unless it is None or False, or without effect.
+
+    Args:
+        kwargs: the arguments.
+        known: names of those that the caller reads.
+    """
+    for name, value in kwargs.items():
+        if name in known or name == "cache_position" or value is None or value is False:  # the cache has the positions
+            continue
+        if name == "token_type_ids" and not bool(value.any()):  # all tokens of one type, as many tokenizers return them
+            continue
+        raise ValueError(f"a hybrid does not support {name}")

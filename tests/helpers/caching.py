@@ -1,7 +1,7 @@
 """Law 4 as a contract: `checks` has all checks of a hybrid with a cache, for hybrids of any layout.
 
-The reference of each check is one sequence alone, in one chunk and without a cache, so that no other row, chunk or
-padding has an influence.
+The reference of each check is one sequence alone, in one chunk and without a cache, so that no other row, document,
+chunk or padding has an influence.
 """
 
 from __future__ import annotations
@@ -121,6 +121,33 @@ def padding_on_the_right(model: PreTrainedModel) -> None:
     ids, mask = padded(rows, "right")
     same(model(input_ids=ids, attention_mask=mask).logits, mask, rows, model)
     same(model(input_ids=ids).logits, mask, rows, model)
+
+
+@check
+def packed_documents(model: PreTrainedModel) -> None:
+    """A document behind others equals the document alone, with all marks of documents, forward and backward."""
+    rows = sequences(model, (5, 1, 9, 2, 1, LENGTH))
+    ids, positions = torch.cat(rows)[None], torch.cat([torch.arange(len(row)) for row in rows])[None]
+    number = torch.cat([torch.full((len(row),), index) for index, row in enumerate(rows)])[None]
+    ends = torch.tensor([0, *(len(row) for row in rows)]).cumsum(0)
+    expected = torch.cat([alone(model, row) for row in rows])
+    for marks in ({"position_ids": positions}, {"seq_idx": number}, {"cu_seq_lens_q": ends, "cu_seq_lens_k": ends}):
+        torch.testing.assert_close(model(input_ids=ids, **marks).logits[0], expected, **TOLERANCE)
+        refused(ValueError, "packed documents have no cache", model, input_ids=ids, use_cache=True, **marks)
+    with torch.enable_grad():
+        packed = _gradients(model, [model(input_ids=ids, position_ids=positions, labels=ids).loss * (len(ids[0]) - 6)])
+        apart = _gradients(model, [model(input_ids=row[None], labels=row[None]).loss * (len(row) - 1) for row in rows])
+    for name, gradient in apart.items():
+        torch.testing.assert_close(packed[name], gradient, atol=3e-5, rtol=1e-4)
+
+
+def _gradients(model: PreTrainedModel, losses: list[Tensor]) -> dict[str, Tensor]:
+    """Gradients of a sum of losses by the name of the parameter; losses without labels are left out."""
+    model.zero_grad()
+    torch.stack([loss for loss in losses if loss.isfinite()]).sum().backward()
+    gradients = {name: weight.grad.clone() for name, weight in model.named_parameters() if weight.grad is not None}
+    model.zero_grad()
+    return gradients
 
 
 @check
