@@ -61,6 +61,8 @@ def family_of(config: PretrainedConfig) -> Family:
 
     Raises UnknownName if there is none, ManticoreError if the model cannot be cut into segments.
     """
+    if getattr(config, "sliding_window", None) == 1:
+        raise ManticoreError("a sliding window of 1 token cannot be cached: transformers then keeps all keys")
     rows = {model_type: families[name] for name in families for model_type in families[name].model_types}
     if config.model_type not in rows:
         raise UnknownName("model family", config.model_type, rows)

@@ -18,6 +18,7 @@ from torch.utils.checkpoint import checkpoint
 from transformers import AutoModel, Cache, DynamicCache, PretrainedConfig
 
 from .cache import cached_tensors
+from .cached_steps import check_frequencies, limited_steps
 
 try:  # manticore's kernels make these layers fast; an exported checkpoint runs without them
     from manticore import kernels
@@ -228,6 +229,8 @@ class Segment(nn.Module):
             return (self._run_recurrent if self.recurrent else self._run_attention)(x_BLD, context, cache)
 
     def _run_attention(self, x_BLD: Tensor, context: Context, cache: DynamicCache | None) -> Tensor:
+        past = 0 if cache is None else cache.get_seq_length()
+        check_frequencies(self.backbone.config, past, context.position_ids)
         out: Tensor = self.backbone(
             inputs_embeds=x_BLD,
             attention_mask=context.attention_mask,
@@ -266,9 +269,11 @@ class Segment(nn.Module):
         return torch.cat(outputs, dim=1)
 
     def _scan(self, x_BLD: Tensor, mask_BL: Tensor | None, cache: DynamicCache | None) -> Tensor:
-        out: Tensor = self.backbone(
-            inputs_embeds=x_BLD, attention_mask=mask_BL, cache_params=cache, use_cache=cache is not None
-        )[0]
+        is_step = cache is not None and x_BLD.shape[1] == 1
+        with limited_steps(self.backbone) if is_step else nullcontext():
+            out: Tensor = self.backbone(
+                inputs_embeds=x_BLD, attention_mask=mask_BL, cache_params=cache, use_cache=cache is not None
+            )[0]
         return out.to(x_BLD.dtype)  # a backbone may keep its residuals in fp32
 
     def mixing_flops(self, length: int) -> float:
