@@ -21,7 +21,7 @@ from torch import Tensor
 from manticore.components import Component
 from manticore.errors import BadFile, ManticoreError
 from manticore.modeling.projectors import BRANCH_OPTIONS, build_bypass, build_projector
-from manticore.nas.projectors import check_projector
+from manticore.nas.projector_checks import check_projector
 from manticore.nas.space import SearchSpace
 from manticore.nas.supernet import Supernet, is_projector_weight
 from manticore.utils.io import atomic_dir, read_json, write_json, write_text

@@ -66,7 +66,7 @@ class Recipe(Checked):
 
     def __post_init__(self) -> None:
         # Imported here, because the registries import torch and `manticore --help`, which reads these fields, must not.
-        from manticore.nas.projectors import check_projector
+        from manticore.nas.projector_checks import check_projector
         from manticore.nas.regularizers import regularizers
         from manticore.nas.relaxations import relaxations
         from manticore.nas.selection import selectors

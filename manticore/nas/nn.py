@@ -20,7 +20,7 @@ from manticore.errors import ManticoreError, UnknownName, shown
 from manticore.modeling.projectors import build_projector
 from manticore.nas.grouped import rows_of, run_grouped
 from manticore.nas.mixed_op import weighted_sum
-from manticore.nas.projectors import check_projector
+from manticore.nas.projector_checks import check_projector
 from manticore.nas.relaxations import RelaxationContext, random_source, relaxations
 from manticore.nas.supernet import Supernet
 from manticore.utils.fields import PositiveInt, convert

@@ -18,7 +18,7 @@ from manticore.config.loading import stages_for
 from manticore.config.sections import RunOptions
 from manticore.errors import ManticoreError
 from manticore.experiment.environment import setup_hardware
-from manticore.nas.projectors import check_projector
+from manticore.nas.projector_checks import check_projector
 from manticore.nas.selection.path_scores import path_losses
 from manticore.nas.supernet import Supernet
 from manticore.report.model_card import fit_table, projector_card

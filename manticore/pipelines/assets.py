@@ -192,7 +192,7 @@ def _find(source: Path | str) -> Path:
 
 
 def _check_space(values: dict[str, Any]) -> str:
-    from manticore.nas.projectors import check_projector
+    from manticore.nas.projector_checks import check_projector
     from manticore.nas.space import SearchSpace
 
     space = SearchSpace.from_dict(values)

@@ -25,7 +25,7 @@ from manticore.nas.cost import FlopCounter
 from manticore.nas.searchable import named_weights
 from manticore.tasks.dataset import IGNORE, Batch
 from manticore.training.batching import count_tokens, micro_batches
-from manticore.training.loaders import check_disjoint_loaders
+from manticore.training.loader_checks import check_disjoint_loaders
 from manticore.training.losses import LossFunction, check_loss_function, cross_entropy, own_loss
 from manticore.training.optimizers import cosine, weight_optimizer
 from manticore.training.options import WeightOptions

@@ -17,7 +17,7 @@ from manticore.modeling.projectors import PROJECTORS, Bypass, LowRankBypass
 from manticore.nas.cost import PathCosts, branch_costs, fixed_costs, flops, parameters
 from manticore.nas.discretize import discretize, hybrid_config
 from manticore.nas.mixed_op import apply_bypasses
-from manticore.nas.projectors import check_projector
+from manticore.nas.projector_checks import check_projector
 from manticore.nas.space import SearchSpace
 from manticore.nas.supernet import Supernet, is_projector_weight
 from manticore.studies.study import hub_recipe

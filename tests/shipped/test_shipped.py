@@ -14,7 +14,7 @@ from manticore.components.spec import ComponentSpec
 from manticore.components.tokenizers import fingerprint
 from manticore.config.loading import load_recipe, read_yaml
 from manticore.config.pretrain import pretrain_recipe
-from manticore.nas.projectors import check_projector
+from manticore.nas.projector_checks import check_projector
 from manticore.nas.space import SearchSpace
 from manticore.pipelines.assets import listing
 from manticore.tasks.catalog import load_task
