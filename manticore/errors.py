@@ -45,8 +45,8 @@ class BadFile(ManticoreError):
     """A file without the expected content. The message has its path, the line, and what was expected."""
 
     def __init__(self, path: Path | str, expected: str, line: int | None = None) -> None:
-        where = f"{path}:{line}" if line is not None else str(path)
-        super().__init__(f"{where}: {expected}")
+        location = f"{path}:{line}" if line is not None else str(path)
+        super().__init__(f"{location}: {expected}")
 
 
 class UnfinishedRun(ManticoreError):

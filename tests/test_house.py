@@ -46,7 +46,10 @@ LINES = 400
 CRUMB = 40
 """A shorter file that a single file imports is half an idea, unless it registers something by name."""
 
-DIALECT = {"held", "told", "place", "made", "given", "found", "words", "one", "other", "others", "ours", "theirs"}
+DIALECT = {
+    *("held", "told", "place", "made", "given", "found", "words", "one", "other", "others", "ours", "theirs"),
+    *("asked", "wanted", "places", "price", "prices", "solved"),
+}
 """Names that do not say what they are. Names are the field's nouns: state, record, config, mask, index, path, ..."""
 
 

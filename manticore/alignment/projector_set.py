@@ -177,12 +177,12 @@ class ProjectorSet:
         supernet.load_state_dict({key: self.weights[key] for key in projector_state(supernet)}, strict=False)
 
 
-def check_stages(source: Path | str, in_set: int, wanted: int) -> None:
+def check_stages(source: Path | str, in_set: int, requested: int) -> None:
     """Raises ManticoreError unless a projector set has as many stages as are wanted; `source` names the set."""
-    if in_set != wanted:
+    if in_set != requested:
         raise ManticoreError(
-            f"{source} was fitted for {in_set} stages, not for {wanted}; fit a set for {wanted} "
-            f"(manticore align --stages {wanted}), or use {in_set} stages"
+            f"{source} was fitted for {in_set} stages, not for {requested}; fit a set for {requested} "
+            f"(manticore align --stages {requested}), or use {in_set} stages"
         )
 
 

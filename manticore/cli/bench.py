@@ -90,11 +90,11 @@ def _kernels(options: BenchCommand) -> dict[str, Any]:
     from manticore.utils.console import make_console
 
     known = {case.name: case for case in CASES}
-    wanted = options.case or list(known)
-    for name in wanted:
+    names = options.case or list(known)
+    for name in names:
         if name not in known:
             raise UnknownName("case", name, known)
-    cases, scaling = [known[name] for name in wanted], not options.case
+    cases, scaling = [known[name] for name in names], not options.case
     return bench_kernels(cases, options.repeats, options.budget, options.quick, make_console(), scaling)
 
 

@@ -88,12 +88,16 @@ def print_search_estimate(exp: Experiment) -> None:
 
 def search_seconds(exp: Experiment, speed: Speed) -> float:
     """Estimated seconds of a search: all its training and evaluation."""
-    options, wanted = exp.recipe.finetune, exp.recipe.baselines
+    options, baselines = exp.recipe.finetune, exp.recipe.baselines
     matched, finetuned = matched_sequences(exp), options.steps * options.batch_size
-    splits, components = exp.task.splits(), wanted.components * len(exp.components)
-    seconds = hybrid_seconds(exp, speed) + components * matched * speed.path + wanted.uniform * matched * speed.supernet
-    seconds += wanted.random * (matched if starts_from_components(exp.recipe) else finetuned) * speed.path
-    tested = len(splits.test) * ((2 + components + wanted.random) * speed.path + (1 + wanted.uniform) * speed.supernet)
+    splits, components = exp.task.splits(), baselines.components * len(exp.components)
+    seconds = (
+        hybrid_seconds(exp, speed) + components * matched * speed.path + baselines.uniform * matched * speed.supernet
+    )
+    seconds += baselines.random * (matched if starts_from_components(exp.recipe) else finetuned) * speed.path
+    tested = len(splits.test) * (
+        (2 + components + baselines.random) * speed.path + (1 + baselines.uniform) * speed.supernet
+    )
     return seconds + FORWARD_SHARE * (tested + len(splits.val) * (1 + components) * speed.path)
 
 

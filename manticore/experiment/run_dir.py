@@ -143,30 +143,30 @@ def open_run_dir(out: Path, resume: bool) -> tuple[RunDir, bool]:
     return folder, _to_resume(folder.recipe, resume, "run")
 
 
-def check_same_options(file: Path, asked: Mapping[str, Any], resume: bool, what: str) -> None:
-    """Raises ManticoreError unless the folder of `file` is empty, or `file` in it has the options `asked`.
+def check_same_options(file: Path, requested: Mapping[str, Any], resume: bool, what: str) -> None:
+    """Raises ManticoreError unless the folder of `file` is empty, or `file` in it has the options `requested`.
 
     `what` is the kind of run, for the message.
     """
     if _to_resume(file, resume, what):
-        check_unchanged(file.parent, read_json(file), asked, "other options")
+        check_unchanged(file.parent, read_json(file), requested, "other options")
 
 
-def check_unchanged(out: Path, saved: Any, asked: Mapping[str, Any], what: str) -> None:
-    """Raises ManticoreError unless `saved`, the options that the run in `out` was started with, are those of `asked`.
+def check_unchanged(out: Path, saved: Any, requested: Mapping[str, Any], what: str) -> None:
+    """Raises ManticoreError unless `saved`, with which the run in `out` was started, has the options `requested`.
 
     `what` names the options of the earlier run in the message, such as `another recipe`.
     """
-    differences = list(_differences(saved if isinstance(saved, dict) else {}, asked))
+    differences = list(_differences(saved if isinstance(saved, dict) else {}, requested))
     if differences:
         more = f" and {len(differences) - SHOWN_KEYS} more" if len(differences) > SHOWN_KEYS else ""
         text = ", ".join(differences[:SHOWN_KEYS]) + more
         raise ManticoreError(f"{out} was started with {what}: {text}; resume with the same, or choose another --out")
 
 
-def _differences(saved: Mapping[str, Any], asked: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
-    """`key was A and is B now` for each key of `asked` with another value than in `saved`, of nested mappings too."""
-    for key, value in asked.items():
+def _differences(saved: Mapping[str, Any], requested: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
+    """`key was A and is B now` for each key of `requested` with another value in `saved`, nested ones too."""
+    for key, value in requested.items():
         before = saved.get(key)
         if before == value:
             continue

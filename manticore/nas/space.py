@@ -140,8 +140,8 @@ class SearchSpace(Checked):
                 f"drop base or topology={self.topology}"
             )
         options = {"bypass": self.projector_options.get("bypass"), "skip": self.skip, "ops": self.ops}
-        for option, wanted in options.items():
-            if wanted and option not in topology.supports:
+        for option, is_set in options.items():
+            if is_set and option not in topology.supports:
                 raise ManticoreError(
                     f"the {self.topology} topology has no {option}; drop {option} or topology={self.topology}"
                 )

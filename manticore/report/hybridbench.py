@@ -40,8 +40,8 @@ def strategy_table(result: StrategyBench, name: str) -> Table:
     facts, rows = result.tables[name], []
     digits, unit = facts.metric.digits, facts.metric.unit
 
-    def number(value: float | None, places: int = 2) -> str:
-        return DASH if value is None else fixed(value, places)
+    def number(value: float | None, digits: int = 2) -> str:
+        return DASH if value is None else fixed(value, digits)
 
     for method in result.methods:
         regret = result.regret(name, method)

@@ -103,89 +103,91 @@ def _iterate(source: Any) -> Iterable[Any]:
     return items
 
 
-def _record(item: Any, where: str, columns: Columns) -> dict[str, Any]:
+def _record(item: Any, item_name: str, columns: Columns) -> dict[str, Any]:
     """One item as a plain record. Raises ManticoreError."""
     if isinstance(item, str):
-        return {"text": _text(item, where)}
+        return {"text": _text(item, item_name)}
     if isinstance(item, Mapping):
-        content, label = _fields(item, where, columns)
+        content, label = _fields(item, item_name, columns)
     elif isinstance(item, tuple | list) and len(item) == 2 and not isinstance(item[0], int):
         content, label = item
     else:
-        raise ManticoreError(f"{where} is {describe_type(item)}; {EXPECTED}")
+        raise ManticoreError(f"{item_name} is {describe_type(item)}; {EXPECTED}")
     if isinstance(content, str):
-        record: dict[str, Any] = {"text": _text(content, where)}
+        record: dict[str, Any] = {"text": _text(content, item_name)}
     else:
-        record = {"tokens": _tokens(content, where)}
+        record = {"tokens": _tokens(content, item_name)}
     if label is _NO_LABEL:
         if "tokens" in record:
-            raise ManticoreError(f"{where} has tokens and no label; {EXPECTED}")
+            raise ManticoreError(f"{item_name} has tokens and no label; {EXPECTED}")
         return record
-    return {**record, **_label(label, record, where)}
+    return {**record, **_label(label, record, item_name)}
 
 
 _NO_LABEL = object()
 
 
-def _fields(item: Mapping[str, Any], where: str, columns: Columns) -> tuple[Any, Any]:
+def _fields(item: Mapping[str, Any], item_name: str, columns: Columns) -> tuple[Any, Any]:
     """Text or tokens, and label, of a record."""
     known = (*FIELDS, *TOKEN_FIELDS) if columns.text is None else (columns.text,)
     field = next((name for name in known if name in item), None)
     if field is None:
-        raise ManticoreError(f"{where} has no field {' or '.join(known)}; it has {', '.join(map(str, item)) or 'none'}")
+        raise ManticoreError(
+            f"{item_name} has no field {' or '.join(known)}; it has {', '.join(map(str, item)) or 'none'}"
+        )
     if columns.label is not None and columns.label not in item:
-        raise ManticoreError(f"{where} has no field {columns.label}; it has {', '.join(map(str, item))}")
+        raise ManticoreError(f"{item_name} has no field {columns.label}; it has {', '.join(map(str, item))}")
     label = columns.label or next((name for name in LABEL_FIELDS if name in item), None)
     return item[field], _NO_LABEL if label is None else item[label]
 
 
-def _text(text: str, where: str) -> str:
+def _text(text: str, item_name: str) -> str:
     if problem := invalid_character(text):
-        raise ManticoreError(f"{where} {problem}")
+        raise ManticoreError(f"{item_name} {problem}")
     return text
 
 
-def _tokens(content: Any, where: str) -> list[int] | list[str]:
+def _tokens(content: Any, item_name: str) -> list[int] | list[str]:
     """Tokens as whole numbers, or all as words."""
-    values = _plain(content, where, "tokens")
+    values = _plain(content, item_name, "tokens")
     if not isinstance(values, list) or not values:
         raise ManticoreError(
-            f"{where} has {describe_type(content)} as tokens; expected a list of whole numbers or of words"
+            f"{item_name} has {describe_type(content)} as tokens; expected a list of whole numbers or of words"
         )
     if all(isinstance(value, str) and value and not any(map(str.isspace, value)) for value in values):
         return values
     if all(type(value) is int and 0 <= value < 1 << 16 for value in values):
         return values
     raise ManticoreError(
-        f"{where} has tokens of another kind; all are whole numbers of 0 to 65,535, or all are words without blanks"
+        f"{item_name} has tokens of another kind; all are whole numbers of 0 to 65,535, or all are words without blanks"
     )
 
 
-def _label(label: Any, record: Mapping[str, Any], where: str) -> dict[str, Any]:
+def _label(label: Any, record: Mapping[str, Any], item_name: str) -> dict[str, Any]:
     """The label of a record, or one for each token."""
-    value = _plain(label, where, "a label")
+    value = _plain(label, item_name, "a label")
     if not isinstance(value, list):
         if type(value) is not str and (type(value) is not int or value < 0):
             raise ManticoreError(
-                f"{where} has {describe_type(label)} as label; expected a whole number from 0, or a name"
+                f"{item_name} has {describe_type(label)} as label; expected a whole number from 0, or a name"
             )
         return {"label": value}
     if "text" in record:
-        raise ManticoreError(f"{where} is a text with a list of labels; labels of tokens need a list of tokens")
+        raise ManticoreError(f"{item_name} is a text with a list of labels; labels of tokens need a list of tokens")
     if len(value) != len(record["tokens"]):
-        raise ManticoreError(f"{where} has {len(record['tokens'])} tokens and {len(value)} labels")
+        raise ManticoreError(f"{item_name} has {len(record['tokens'])} tokens and {len(value)} labels")
     plain = [IGNORE if item is None else item for item in value]
     if not all(type(item) is str or (type(item) is int and (item >= 0 or item == IGNORE)) for item in plain):
-        raise ManticoreError(f"{where} has labels of another kind; expected whole numbers from 0, names, or None")
+        raise ManticoreError(f"{item_name} has labels of another kind; expected whole numbers from 0, names, or None")
     return {"labels": plain}
 
 
-def _plain(value: Any, where: str, noun: str) -> Any:
+def _plain(value: Any, item_name: str, noun: str) -> Any:
     """Numbers, names and lists of them, from arrays and tensors too. Raises ManticoreError for other shapes."""
     if hasattr(value, "tolist") and hasattr(value, "ndim"):
         if value.ndim > 1 or str(value.dtype).rpartition(".")[2].rstrip("0123456789") not in ("int", "uint", "bool"):
             raise ManticoreError(
-                f"{where} has {describe_type(value)} as {noun}; expected whole numbers in at most one row"
+                f"{item_name} has {describe_type(value)} as {noun}; expected whole numbers in at most one row"
             )
         value = value.tolist()
     if isinstance(value, bool):

@@ -43,12 +43,12 @@ def best_path(
         if cheapest > budget:
             raise ManticoreError(f"no path fits a budget of {budget:,.0f}: the cheapest costs {cheapest:,.0f}")
     frontier = [Partial(fixed, 0.0, ())]
-    for scores, prices in zip(scores_SK, costs, strict=True):
+    for scores, costs_K in zip(scores_SK, costs, strict=True):
         extended = [
-            Partial(partial.cost + price, partial.score + gain, (*partial.choices, choice))
+            Partial(partial.cost + cost, partial.score + gain, (*partial.choices, choice))
             for partial in frontier
-            for choice, (gain, price) in enumerate(zip(scores, prices, strict=True))
-            if budget is None or partial.cost + price <= budget
+            for choice, (gain, cost) in enumerate(zip(scores, costs_K, strict=True))
+            if budget is None or partial.cost + cost <= budget
         ]
         frontier = undominated(extended)
     return max(frontier, key=lambda partial: partial.score).choices

@@ -50,7 +50,7 @@ def fit_chain(choices: Choices, scores: dict[PathNames, float]) -> ChainScores:
         residuals_N = (targets_N - mean - features_NF @ terms_F) / (1 - leverage_N)  # as if left out of the fit
         return float((residuals_N**2).mean()), terms_F
 
-    _, terms_F = min(map(solve, RIDGES), key=lambda solved: solved[0])
+    _, terms_F = min(map(solve, RIDGES), key=lambda solution: solution[0])
     stages, count = choices.stages, len(choices.candidates)
     single_SK, pair = terms_F[: stages * count].reshape(stages, count), terms_F[stages * count :]
     single_SK = single_SK + mean / stages  # every path has one candidate a stage

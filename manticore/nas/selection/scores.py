@@ -96,19 +96,19 @@ class ChainScores:
     def _solver(self, choices: Choices) -> Solver:
         def solve(usable: set[int], costs: StageTable | None, limit: float | None, fixed: float) -> tuple[int, ...]:
             allowed = [[index for index in row if index in usable] for row in choices.allowed]
-            prices = costs if costs is not None else [[0.0] * len(self.candidates)] * choices.stages
+            costs_SK = costs if costs is not None else [[0.0] * len(self.candidates)] * choices.stages
             frontier = [Partial(fixed, 0.0, ())]
             for stage, indices in enumerate(allowed):
                 extended = [
                     Partial(
-                        partial.cost + prices[stage][index],
+                        partial.cost + costs_SK[stage][index],
                         partial.score + self.stages[stage][index] + self._pair(stage, partial.choices, index),
                         (*partial.choices, index),
                     )
                     for partial in frontier
                     for index in indices
                     if _agrees(choices, partial.choices, stage, index)
-                    and (limit is None or partial.cost + prices[stage][index] <= limit)
+                    and (limit is None or partial.cost + costs_SK[stage][index] <= limit)
                 ]
                 # Partial paths compete where the rest of the path costs and scores the same for them.
                 by_state: dict[tuple[int, ...], list[Partial]] = {}

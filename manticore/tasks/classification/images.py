@@ -116,9 +116,9 @@ def image_task(
     images_of = {"train": _slice(train, 0, middle), "val": _slice(train, middle, len(train[1])), "test": test}
     packed = {}
     for split, (images, labels) in images_of.items():
-        wanted = getattr(options, split)
-        take_first(range(len(labels)), wanted, split, source)
-        count = wanted or most[split]
+        size = getattr(options, split)
+        take_first(range(len(labels)), size, split, source)
+        count = size or most[split]
         packed[split] = pack((images if final_side == side else downscale(images))[:count], labels[:count])
     splits = TrainValTest(**packed).without_duplicates(options.bare_name)
     settings = {"side": final_side}
