@@ -163,11 +163,13 @@ def _fit_proj_out(
     best: dict[StageCandidate, tuple[RidgeFit, Moments, float]] = {}
     branches = [((name, stage), branch) for name, stage, branch in _donor_branches(supernet)]
     for gain in GAINS:
+        # Q is fitted for each gain: its input, Segment(u) - u, depends on the scaled output u of P.
         for key, branch in branches:
             load_affine(branch.proj_in, fits_in[key][0].scaled(gain))
         for key, (fit, moments) in _fit(supernet, _proj_out_rows, _proj_out_modules, train, val).items():
             if gain > 1 and fits_in[key][0].r2 > 1 - MIN_IMPROVEMENT:
                 continue  # P loses nothing that a gain could restore
+            # A larger gain must explain clearly more: the gains are compared on the same validation text.
             if key not in best or fit.r2 > best[key][0].r2 + MIN_IMPROVEMENT:
                 best[key] = (fit, moments, gain)
     for key, branch in branches:
@@ -184,7 +186,7 @@ def _fit(
     train: Sequence[CalibrationBatch],
     val: Sequence[CalibrationBatch],
 ) -> Fits:
-    """Fit one projector of every donor branch, with a bypass beside it if `modules_of` gives one, and load it."""
+    """Fit one projector of every donor branch, jointly with the bypass if `modules_of` returns one, and load both."""
     train_moments, val_moments = _moments(supernet, rows_of, train), _moments(supernet, rows_of, val)
     fits = {}
     for name, stage, branch in _donor_branches(supernet):

@@ -84,11 +84,12 @@ def largest_eigenvalue(
     v = _unit([torch.randn(alpha.shape, generator=source).to(alpha.device) for alpha in alphas])
     value = 0.0
     for _ in range(iterations):
+        # H v = (g(alpha + h v) - g(alpha - h v)) / 2 h; v . H v is the Rayleigh quotient, since |v| = 1
         ends = []
         for sign in (1.0, -1.0):
             _set(alphas, [start + sign * step * direction for start, direction in zip(origin, v, strict=True)])
             pairs = zip(alphas, gradient(), strict=True)
-            ends.append([torch.zeros_like(alpha) if slope is None else slope.detach() for alpha, slope in pairs])
+            ends.append([torch.zeros_like(alpha) if grad is None else grad.detach() for alpha, grad in pairs])
         product = [(plus - minus) / (2 * step) for plus, minus in zip(*ends, strict=True)]
         value = float(sum((a * b).sum() for a, b in zip(v, product, strict=True)))
         v = _unit(product)

@@ -112,10 +112,11 @@ def residual_sum(branches: Mapping[str, nn.Module], weights_K: Tensor, h_BLD: Te
     ]
     if not donors:
         return weighted_sum(terms)
+    # u_k = P_k h for all donors in one product, then Segment_k(u_k) - u_k for each
     inputs = project_in([branch.proj_in for branch in donors.values()], h_BLD)
     updates = [branch.segment_update(u_BLD, context) for branch, u_BLD in zip(donors.values(), inputs, strict=True)]
     donor_weights = [weights[name] for name in donors]
-    terms.append((torch.stack(donor_weights).sum(0), h_BLD))
+    terms.append((torch.stack(donor_weights).sum(0), h_BLD))  # sum_k w_k h over donors
     out_BLD = weighted_sum(terms) + project_out(donor_weights, [branch.proj_out for branch in donors.values()], updates)
     bypasses = {name: branch.bypass for name, branch in donors.items() if branch.bypass is not None}
     if not bypasses:

@@ -95,6 +95,7 @@ def solve_within(
     if budget.max_flops is not None:
         limit, table, cases = budget.max_flops, flop_table, [(everything, fixed_flops)]
     else:
+        # The parameters of a path include the position tables of its donors: one case for each set of donors.
         assert budget.max_parameters is not None
         limit, table, cases = budget.max_parameters, parameter_table, _allowed_donors(supernet, fixed_parameters)
     cheapest, path = _cheapest(supernet, table, cases)
@@ -134,7 +135,7 @@ def _cheapest(
 ) -> tuple[float, list[str]]:
     """The smallest cost of a path, and the path."""
     smallest = []
-    gains = [[-cost for cost in row] for row in costs_SK]
+    gains = [[-cost for cost in row] for row in costs_SK]  # the cheapest path has the largest sum of negative costs
     for usable, fixed in cases:
         chosen = _best_choices(supernet.choices, gains, usable)
         cost = fixed + sum(row[index] for row, index in zip(costs_SK, chosen, strict=True))

@@ -46,14 +46,16 @@ def unrolled_gradient(search: Search, train: Batch, arch: Batch) -> tuple[float,
     """
     weights, alphas, rate = search.weights, search.net.alphas, search.weight_lr
     start = [weight.detach().clone() for weight in weights]
+    # w' = w - xi grad_w L_train(w, alpha)
     steps = torch.autograd.grad(search.loss(train), weights, allow_unused=True)
     _move(weights, start, steps, -rate)
     loss = search.loss(arch)
     value = float(loss.detach())
     gradients = torch.autograd.grad(loss + search.penalty(), [*alphas, *weights], allow_unused=True)
-    direct, v = gradients[: len(alphas)], gradients[len(alphas) :]
+    direct, v = gradients[: len(alphas)], gradients[len(alphas) :]  # in alpha, and v = grad_w' L_arch(w', alpha)
     norm = torch.sqrt(sum((g.float().square().sum() for g in v if g is not None), torch.zeros(())))
     epsilon = EPSILON / float(norm + 1e-15)
+    # The Hessian product d2 L_train / (d alpha d w) v as a central difference over w +- eps v
     ends = []
     for sign in (1.0, -1.0):
         _move(weights, start, v, sign * epsilon)

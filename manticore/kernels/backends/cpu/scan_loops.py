@@ -265,6 +265,7 @@ def forward(
             read_steps(C_TN, C_BNL, b, t0, steps)
             compute_steps(delta_TW, du_TW, u_TW, own_bias_W, with_softplus, steps)
             clear(tiles[4:5])
+            # h_t = exp(d_t A) h_{t-1} + B_t (d_t u_t),  y_t = C_t . h_t
             scan_tile(h_NW, y_TW, rate_NW, delta_TW, du_TW, B_TN, C_TN, steps)
             if with_gate:
                 read_tile(z_TW, z_BWL, b, w0, lanes, t0, steps)
@@ -347,6 +348,7 @@ def backward(
             copy(delta_TW, raw_TW)  # raw delta is needed once more, for the gradient of softplus
             compute_steps(delta_TW, du_TW, u_TW, own_bias_W, with_softplus, steps)
             clear(tiles[8:])
+            # the states of this chunk, from the state before it
             copy(h_NW, saved_BKSNW[b, k, s])
             scan_tile_saving(h_TNW, decay_TNW, h_NW, y_TW, rate_NW, delta_TW, du_TW, B_TN, C_TN, steps)
             if with_gate:
@@ -354,6 +356,7 @@ def backward(
                 gate_backward(dy_TW, dz_TW, y_TW, z_TW, u_TW, own_D_W, steps)
                 write_tile(dz_BWL, dz_TW, b, w0, lanes, t0, steps)
             dB_TN, dC_TN = dB_KBLN[k, b, t0 : t0 + steps], dC_KBLN[k, b, t0 : t0 + steps]
+            # g_t = exp(d_{t+1} A) g_{t+1} + C_t dy_t; g_NW links this chunk to the one before it
             scan_tile_backward(
                 g_NW, dA_NW, ddelta_TW, ddu_TW, dB_TN, dC_TN,
                 h_TNW, decay_TNW, A_NW, delta_TW, du_TW, dy_TW, B_TN, C_TN, steps,

@@ -181,6 +181,7 @@ def place_near(
 def extend_contour(tables: Any, occupied: Any, edge: Any, state: Any, last: Any, paddle: Any, pivot: Any) -> Any:
     """Place one more paddle after `last`, whose gap becomes occupied; returns whether there is one."""
     inner = occupied.shape[0] - edge
+    # One margin ahead of the head of `last`
     pivot[0] += tables.step_A2[last[0], 0]
     pivot[1] += tables.step_A2[last[0], 1]
     count = len(tables.circle_C2)
@@ -190,6 +191,7 @@ def extend_contour(tables: Any, occupied: Any, edge: Any, state: Any, last: Any,
         y, x = pivot[0] + tables.circle_C2[c, 0], pivot[1] + tables.circle_C2[c, 1]
         weight = tables.turn_AC[last[0], c]
         if weight > 0 and min(y, x) >= edge and max(y, x) < inner:
+            # p_c ~ cos^2(turn_c) * (1 - occupancy_c / 255), with the greatest occupancy within one margin
             occupancy = 0
             for k in range(len(tables.near_K2)):
                 occupancy = max(occupancy, occupied[y + tables.near_K2[k, 0], x + tables.near_K2[k, 1]])
@@ -198,6 +200,7 @@ def extend_contour(tables: Any, occupied: Any, edge: Any, state: Any, last: Any,
     if total < 1e-4:
         return False
     for _ in range(PADDLE_TRIES):
+        # Pixel c is drawn with probability p_c: the first one whose cumulative sum exceeds a uniform number.
         chosen = min(np.searchsorted(cumulative, random_below(state, total), side="right"), count - 1)
         paddle[0] = 360 + chosen
         paddle[1], paddle[2] = pivot[0] + tables.circle_C2[chosen, 0], pivot[1] + tables.circle_C2[chosen, 1]
@@ -258,6 +261,7 @@ def draw_contours(
     Returns: brightness, of the shape of `empty`.
     """
     occupied = empty.copy()
+    # The long contours grow in turns, so both start again if one is stuck.
     while not grow_long_contours(tables, occupied, edge, distance, state, paths):
         occupied = empty.copy()
     light = np.zeros(empty.shape)
