@@ -63,6 +63,7 @@ def test_card_has_path_table_and_recipe(run_folder: Path) -> None:
     assert "| 3 | skip | no layers, leaves the stream unchanged |" in card
     for text in ("gpt-neo (from scratch)", "`1e76775f", "The base model is **mamba**", "2406.00894", "One seed (0)"):
         assert text in card, text
+    assert "a search selected one candidate for each stage, and the hybrid on this path was fine-tuned." in card
 
 
 def test_loading_code_is_python(run_folder: Path) -> None:
@@ -88,6 +89,7 @@ def test_card_of_a_component_that_is_better_than_the_hybrid(run_folder: Path, re
     assert "The model is gpt-neo by itself, trained on lra-listops@short in a search for hybrids." in card
     assert "The hybrid that the search found has an accuracy of 63.0 ± 1.5 %: better than gpt-neo alone (53.2" in card
     assert "Exported beside the hybrid (validation accuracy" in card
+    assert "gpt-neo was trained by itself on as many sequences as the hybrid" in card
     path = read_run(run_folder).architecture.summary()
     assert path not in card.partition("## Training")[0], "no path that is not in the folder"
 
