@@ -259,6 +259,7 @@ def export(
     path: Sequence[str] | None = ExportCommand.path,
     trained: bool = ExportCommand.trained,
     trust_code: bool = ExportCommand.trust_code,
+    native: bool = ExportCommand.native,
     quiet: bool = False,
 ) -> Path:
     """Write a path of a finished run, or of pretrained models, as a Hugging Face checkpoint.
@@ -273,6 +274,8 @@ def export(
         trained: the weights after fine-tuning, where the run has trained the path by itself; otherwise those of the
             search.
         trust_code: import the ops of the run's search space.
+        native: write a model of the base's own class, for tools that know no hybrids; the path must have no other
+            layers.
         quiet: print nothing.
 
     Returns `out`.

@@ -317,6 +317,9 @@ class ExportCommand(Checked):
     trust_code: bool = False
     """With --path: import the ops of the run's search space."""
 
+    native: bool = False
+    """Write a model of the base's own class, for tools that know no hybrids; the path must have no other layers."""
+
     def __post_init__(self) -> None:
         super().__post_init__()
         if (self.run is None) == (self.models is None):

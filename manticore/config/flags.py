@@ -143,6 +143,7 @@ EXPORT: Flags = {
     "--trained": "trained",
     "--out": "out",
     "--trust-code": "trust_code",
+    "--native": "native",
 }
 
 REPORT: Flags = {"folder": "folder"}

@@ -1,4 +1,4 @@
-"""Writes hybrids as Hugging Face checkpoints: weights, code, tokenizer and model card, atomically."""
+"""Writes hybrids and native models as Hugging Face checkpoints: weights, code, tokenizer and card, atomically."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ def cache_notes(hybrid: PreTrainedModel) -> list[str]:
     ]
 
 
-def save_checkpoint(hybrid: PreTrainedModel, tokenizer: PreTrainedTokenizerBase | None, out: Path, card: str) -> Path:
-    """Write a hybrid as a Hugging Face checkpoint, which loads with or without manticore installed.
+def save_checkpoint(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase | None, out: Path, card: str) -> Path:
+    """Write a model as a Hugging Face checkpoint, which loads with or without manticore installed.
 
     Args:
-        hybrid: the discrete hybrid.
+        model: the discrete hybrid, or a model of a family's own class (`native_model`).
         tokenizer: its tokenizer; None: the checkpoint has none.
         out: folder to write; must not exist.
         card: text of its README.md.
@@ -41,8 +41,9 @@ def save_checkpoint(hybrid: PreTrainedModel, tokenizer: PreTrainedTokenizerBase 
     if out.exists():
         raise ManticoreError(f"{out} exists; choose another folder")
     with atomic_dir(out) as part:
-        hybrid.save_pretrained(part)
-        embed_custom_code(part, hybrid.config)
+        model.save_pretrained(part)
+        if isinstance(model.config, HybridConfig):
+            embed_custom_code(part, model.config)
         if tokenizer is not None:
             tokenizer.save_pretrained(part)
         write_text(part / "README.md", card)

@@ -20,6 +20,7 @@ from manticore.experiment.experiment import Experiment
 from manticore.experiment.run_dir import RunDir, finished_run
 from manticore.experiment.searched import check_candidates, hybrid_of, open_finished, saved_recipe
 from manticore.export.checkpoint import cache_notes, save_checkpoint
+from manticore.export.native import native_model
 from manticore.nas.architecture import Architecture
 from manticore.nas.discretize import discretize
 from manticore.nas.space import SearchSpace
@@ -36,9 +37,10 @@ SPECIAL_TOKENS = ("bos_token_id", "eos_token_id", "pad_token_id")
 def run_command(options: ExportCommand, console: Console) -> Path:
     """Export from a run, or a path of pretrained models. Raises as `run_from` and `run_manual` do."""
     if options.run is not None:
-        return run_from(options.run, options.path, options.out, console, options.trained, options.trust_code)
+        run, trained, trust_code = options.run, options.trained, options.trust_code
+        return run_from(run, options.path, options.out, console, trained, trust_code, options.native)
     models, path = options.models or (), options.path or ()
-    return run_manual(models, path, options.out, console, options.base, options.projectors)
+    return run_manual(models, path, options.out, console, options.base, options.projectors, options.native)
 
 
 def run_from(
@@ -48,6 +50,7 @@ def run_from(
     console: Console,
     trained: bool = True,
     trust_code: bool = False,
+    native: bool = False,
 ) -> Path:
     """Export a finished run again.
 
@@ -59,33 +62,40 @@ def run_from(
         trained: use the weights after fine-tuning if the run trained this path by itself; otherwise those of the
             search.
         trust_code: import the ops of the search space.
+        native: write a model of the base's own class.
 
     Raises ManticoreError if the run is unfinished or damaged, `out` exists, the path is not one of the search space, or
-    the space has ops that are not trusted.
+    the space has ops that are not trusted; with `native` also as `native_model` does.
     """
     run_dir = finished_run(run_folder)
     _check_unused(out)
-    if path is None and trained:
+    if path is None and trained and not native:
         return _copy_export(run_dir, out, console)
     path = path or Architecture.load(run_dir.architecture).path
     check_candidates(path, saved_recipe(run_folder).space)
     exp = open_finished(run_folder, console, trust_code)
     hybrid, task, phase = hybrid_of(exp, path, trained)
     label = "the search; fine-tune it next" if phase is None else f"the phase '{phase}'"
-    folder = save_checkpoint(hybrid, task.hf_tokenizer(), out, card_of_path(exp, hybrid, phase))
+    model = native_model(hybrid) if native else hybrid
+    card = card_of_path(exp, hybrid, phase, type(model).__name__ if native else "")
+    folder = save_checkpoint(model, task.hf_tokenizer(), out, card)
     info(console, f"{folder}: {_summary(exp, hybrid)}, with the weights of {label}")
     for text in cache_notes(hybrid):
         info(console, text)
     return folder
 
 
-def card_of_path(exp: Experiment, hybrid: PreTrainedModel, phase: str | None) -> str:
-    """The card of a path of a finished run; `phase` is the phase that trained it, None for the search."""
+def card_of_path(exp: Experiment, hybrid: PreTrainedModel, phase: str | None, native: str = "") -> str:
+    """The card of a path of a finished run.
+
+    `phase` is the phase that trained it, None for the search; `native` the class it is written as, if not a hybrid's.
+    """
     if phase is None:
         note = f"Its weights are those of the search on {exp.task.name}. Fine-tune it before you use it."
     else:
         note = f"It was trained on {exp.task.name}, in the phase '{phase}' of a search."
-    return manual_card(exp.components, _summary(exp, hybrid), hybrid.config.base, exp.task.kind, note)
+    summary = _summary(exp, hybrid)
+    return manual_card(exp.components, summary, hybrid.config.base, exp.task.kind, note, native)
 
 
 def _summary(exp: Experiment, hybrid: PreTrainedModel) -> str:
@@ -100,6 +110,7 @@ def run_manual(
     console: Console,
     base: str | None = None,
     projectors: str | None = None,
+    native: bool = False,
 ) -> Path:
     """Export a language model of pretrained components on a path set by hand, without a search.
 
@@ -113,9 +124,10 @@ def run_manual(
         base: component that provides embedding, residual stream and head, by name or source. Default: the base of the
             projector set, or the first component on the path.
         projectors: projector set, by name or folder; None: untrained projectors.
+        native: write a model of the base's own class.
 
     Raises ManticoreError if a model or projector set cannot be loaded or does not fit, the path has an unknown name, or
-    `out` exists.
+    `out` exists; with `native` also as `native_model` does.
     """
     _check_unused(out)
     projector_set = None
@@ -150,8 +162,9 @@ def run_manual(
         assert projector_set.folder is not None
         label = f"from {projector_set.folder.name}"
         note = f"The projectors of donor stages are those of the projector set `{projector_set.folder.name}`."
-    card = manual_card(components, architecture.summary(), base, "lm", note)
-    folder = save_checkpoint(hybrid, component.tokenizer, out, card)
+    model = native_model(hybrid) if native else hybrid
+    card = manual_card(components, architecture.summary(), base, "lm", note, type(model).__name__ if native else "")
+    folder = save_checkpoint(model, component.tokenizer, out, card)
     info(console, f"{folder}: {architecture.summary()}, base {base}; its projectors are {label}")
     return folder
 

@@ -62,7 +62,7 @@ def _search_card(run: Run, row: ModelRow, used: Sequence[str], title: str) -> st
     )
 
 
-def manual_card(components: Sequence[Component], path: str, base: str, kind: str, note: str) -> str:
+def manual_card(components: Sequence[Component], path: str, base: str, kind: str, note: str, native: str = "") -> str:
     """The card of a hybrid on a path that no search has evaluated.
 
     Args:
@@ -71,6 +71,7 @@ def manual_card(components: Sequence[Component], path: str, base: str, kind: str
         base: name of the base model.
         kind: head type of the task.
         note: state of its weights, as a sentence.
+        native: class that it is written as; empty: that of hybrids.
     """
     usage = usage_of(kind)
     return render(
@@ -81,6 +82,7 @@ def manual_card(components: Sequence[Component], path: str, base: str, kind: str
         base=base,
         note=note,
         usage=usage,
+        native=native,
     )
 
 

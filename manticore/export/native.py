@@ -1,0 +1,92 @@
+"""Writes a hybrid as a model of its base's own Hugging Face class, which tools that know no hybrids can read.
+
+This is possible where the path is the base throughout: stages of the base, skipped stages, and donors that differ from
+it in nothing but their weights, between projectors that are the identity.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import nn
+from transformers import AutoModelForCausalLM, PreTrainedModel
+
+from manticore.components.component import copy_weights
+from manticore.components.spec import SKIP
+from manticore.errors import ManticoreError
+from manticore.modeling.configuration_manticore import HybridConfig
+from manticore.modeling.segments import BackboneLayout, select_layers
+
+ALLOWED = "allowed are stages of the base, skip, and donors of the base's configuration with projector=identity"
+
+
+def native_model(hybrid: PreTrainedModel) -> PreTrainedModel:
+    """A model of the base's own class with the layers of a hybrid's path, with copies of its weights.
+
+    Its logits are those of the hybrid: to the bit if all stages are the base's or skipped.
+
+    Raises ManticoreError if the hybrid is no language model, or if some stage is not one of the base's layers; the
+    message says which, and what is allowed.
+    """
+    config: HybridConfig = hybrid.config
+    if not hybrid.can_generate():
+        raise ManticoreError(f"only language models have a class of their family; this hybrid's head is {config.head}")
+    record, base_config = config.components[config.base], hybrid.model.base_config
+    layout = BackboneLayout(**record["layout"])
+    layers: list[int] = []
+    sources: list[nn.Module] = []
+    for stage, name in enumerate(config.path):
+        if name == SKIP:
+            continue
+        _check_stage(config, stage)
+        layers += range(*config.components[name]["layer_boundaries"][stage : stage + 2])
+        sources += getattr(hybrid.model.stages[stage].segment.backbone, layout.layers)
+    if not layers:
+        raise ManticoreError(f"all stages are skipped; {ALLOWED}, and one of them that is not skipped")
+    fields = {key: getattr(config, key) for key in ("vocab_size", "pad_token_id", "bos_token_id", "eos_token_id")}
+    native_config = select_layers(base_config, layout, layers)
+    if layout.embedding_multiplier is not None:
+        fields[layout.embedding_multiplier] = getattr(base_config, layout.embedding_multiplier)
+    for key, value in {**fields, "tie_word_embeddings": config.tie_word_embeddings}.items():
+        setattr(native_config, key, value)
+    native: PreTrainedModel = AutoModelForCausalLM.from_config(native_config).to(hybrid.dtype)
+    backbone: Any = native.base_model
+    parts = [
+        (hybrid.model.embed.tokens, getattr(backbone, layout.tokens)),
+        (hybrid.head, native.get_output_embeddings()),
+    ]
+    parts += zip(sources, getattr(backbone, layout.layers), strict=True)
+    norm = hybrid.model.norm
+    if hybrid.model.wiring.norm_in_last_segment:
+        norm = getattr(hybrid.model.stages[-1].segment.backbone, layout.norm)
+    parts.append((norm, getattr(backbone, layout.norm)))
+    if layout.positions is not None:
+        parts.append((hybrid.model.positions[config.base], getattr(backbone, layout.positions)))
+    for source, target in parts:
+        copy_weights(source, target)
+    native.generation_config = hybrid.generation_config
+    return native.eval()
+
+
+def _check_stage(config: HybridConfig, stage: int) -> None:
+    """Raises ManticoreError unless the layers of a stage are the base's, or like them."""
+    name, base = config.path[stage], config.components[config.base]
+    if name == config.base:
+        return
+    label = f"stage {stage + 1} runs '{name}'"
+    if name in config.ops:
+        raise ManticoreError(f"{label}, an op, which no family has; {ALLOWED}")
+    donor = config.components[name]
+    if donor["config"]["model_type"] != base["config"]["model_type"]:
+        kinds = donor["config"]["model_type"], base["config"]["model_type"]
+        raise ManticoreError(f"{label}, a {kinds[0]}, and the base '{config.base}' is a {kinds[1]}; {ALLOWED}")
+    if config.topology != "residual" or config.projector["kind"] != "identity" or config.projector.get("bypass"):
+        raise ManticoreError(f"{label} between projectors of the kind {config.projector['kind']}; {ALLOWED}")
+    if base["layout"]["positions"] is not None:
+        raise ManticoreError(
+            f"{label}, which adds its absolute positions again; {ALLOWED}, both without such positions"
+        )
+    keys = [key for key in {**donor["config"], **base["config"]} if not key.endswith("_token_id")]
+    different = sorted(key for key in keys if donor["config"].get(key) != base["config"].get(key))
+    if different:
+        raise ManticoreError(f"{label}, whose configuration has another {different[0]} than the base; {ALLOWED}")
