@@ -84,6 +84,12 @@ class Component:
         """Number of layers, N_k."""
         return int(self.config.num_hidden_layers)
 
+    @property
+    def tied(self) -> bool:
+        """Whether the next-token head has the weights of the embedding table."""
+        tokens: nn.Module = getattr(self.backbone, self.layout.tokens)
+        return bool(self.model.get_output_embeddings().weight is tokens.weight)
+
     @cached_property
     def weight_hash(self) -> str:
         """Hash of the parameters, computed once: supernets copy the weights of a component and never change them."""

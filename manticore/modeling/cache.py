@@ -54,8 +54,8 @@ class HybridCache(Cache):
                 layer: Any = next(layers)
                 heads, width = layer.keys.shape[1::2]
                 if shape is None or (heads, width) != shape[1:]:
-                    wanted = "no keys and values" if shape is None else f"{shape[1]} heads of {shape[2]} features"
-                    raise ValueError(f"a prefix has {heads} heads of {width} features; a stage has {wanted}")
+                    expected = "no keys and values" if shape is None else f"{shape[1]} heads of {shape[2]} features"
+                    raise ValueError(f"a prefix has {heads} heads of {width} features; a stage has {expected}")
                 own.update(layer.keys, layer.values)
         self.seen = prefix.get_seq_length()
         return self

@@ -61,7 +61,7 @@ def hybrid_config(supernet: Supernet, architecture: Architecture, **config_field
         hidden_size=supernet.stream,
         vocab_size=embed.tokens.num_embeddings,
         head=supernet.head_spec.kind if supernet.head_spec.kind in HEADS else None,
-        tie_word_embeddings=supernet.tied(base),
+        tie_word_embeddings=supernet.head_spec.kind == "lm" and base.tied,
         ops={name: op_record(op) for name, op in used.items()},
         **config_fields,
     )

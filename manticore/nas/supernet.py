@@ -148,15 +148,9 @@ class Supernet(nn.Module):
         source = component.model.get_output_embeddings()
         linear = nn.Linear(source.in_features, source.out_features, bias=source.bias is not None)
         copy_weights(source, linear)
-        if self.tied(component):
+        if component.tied:
             linear.weight = tokens.weight
         return linear
-
-    def tied(self, component: Component) -> bool:
-        """Whether the next-token head of this component is its embedding."""
-        head = component.model.get_output_embeddings()
-        tokens = getattr(component.backbone, component.layout.tokens)
-        return self.head_spec.kind == "lm" and head.weight.data_ptr() == tokens.weight.data_ptr()
 
     def _build_branch(self, stage: int, name: str) -> nn.Module:
         if name == SKIP:

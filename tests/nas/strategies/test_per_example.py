@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from manticore.bench.strategy_steps import SearchByHand
+from manticore.bench.strategy_steps import ManualSearch
 from manticore.errors import ManticoreError
 from manticore.nas.nn import MixedOp
 from manticore.nas.searchable import MixedOpModel
@@ -63,7 +63,7 @@ def test_outputs_are_those_of_each_example_alone(kind: str) -> None:
 def test_the_gradient_is_the_mean_over_the_examples(micro: int) -> None:
     net, batch = classification()
     paths = PATHS[:, :2] % 3
-    searching: Any = module("per-example", net.eval(), SearchByHand, LoopOptions(micro_batch_size=micro))
+    searching: Any = module("per-example", net.eval(), ManualSearch, LoopOptions(micro_batch_size=micro))
     gradients: dict[str, torch.Tensor] = {}
 
     take_steps, start = searching._take_steps, {name: value.clone() for name, value in net.state_dict().items()}
@@ -94,7 +94,7 @@ def test_the_gradient_is_the_mean_over_the_examples(micro: int) -> None:
 
 def test_a_step_costs_as_much_as_one_path() -> None:
     net, batch = classification()
-    searching: Any = module("per-example", net, SearchByHand)
+    searching: Any = module("per-example", net, ManualSearch)
     searching.example_step(batch, torch.tensor([[0, 0]] * 3 + [[1, 1]] * 3))
     costs = [searching.flop_counter.forward([name] * 2) for name in net.candidates[:2]]
     tokens = int(batch["attention_mask"].sum())
