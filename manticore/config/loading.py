@@ -6,7 +6,6 @@ defaults of the dataclasses, the file, its preset, the command's flags, `--set`.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -18,32 +17,24 @@ from manticore.alignment.projector_set import check_stages, read_projector_confi
 from manticore.components.context_length import context_length
 from manticore.config.commands import ModelCommand, RecipeCommand
 from manticore.config.recipe import Recipe
-from manticore.errors import BadFile, ManticoreError, UnknownName
+from manticore.errors import BadFile, ManticoreError, UnknownName, shown
 from manticore.nas.space import SearchSpace
 from manticore.tasks.catalog import task_info, tasks
 from manticore.tasks.options import TaskOptions, choose_preset
 from manticore.tasks.task import task_infos
 from manticore.utils import assets
 from manticore.utils.fields import field_types, from_mapping
-
-
-class _Loader(yaml.SafeLoader):
-    """PyYAML's safe loader that also reads `1e-3` as a number, as YAML 1.2 does."""
-
-
-_EXPONENT = re.compile(r"[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+$")
-_Loader.add_implicit_resolver("tag:yaml.org,2002:float", _EXPONENT, [*"-+0123456789"])
+from manticore.utils.text_files import DEEPEST, parse_yaml, read_text
 
 
 def read_yaml(file: Path | str) -> dict[str, Any]:
     """The mapping in a YAML file. Raises BadFile."""
     try:
-        values = yaml.load(Path(file).read_text(encoding="utf-8"), _Loader)
-    except (OSError, UnicodeDecodeError):
-        raise BadFile(file, "cannot be read as a recipe") from None
+        values = parse_yaml(read_text(file))
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
-        raise BadFile(file, "not YAML", None if mark is None else mark.line + 1) from None
+        reason = f"not YAML ({error})" if mark is None else "not YAML"
+        raise BadFile(file, reason, None if mark is None else mark.line + 1) from None
     if not isinstance(values, dict):
         raise BadFile(file, "a recipe is a mapping with keys such as task, space, search, finetune")
     return values
@@ -64,11 +55,13 @@ def from_dotted(assignments: Sequence[str]) -> dict[str, Any]:
     for assignment in assignments:
         key, equals, text = assignment.partition("=")
         if not equals or not key:
-            raise ManticoreError(f"--set takes key=value, such as search.steps=100, not '{assignment}'")
+            raise ManticoreError(f"--set takes key=value, such as search.steps=100, not {shown(assignment)}")
+        if key.count(".") > DEEPEST:
+            raise ManticoreError(f"--set {shown(key)}: no key has so many parts")
         try:
-            value: Any = yaml.load(text, _Loader)
+            value: Any = parse_yaml(text)
         except yaml.YAMLError:
-            raise ManticoreError(f"--set {key}: '{text}' is not a value") from None
+            raise ManticoreError(f"--set {key}: {shown(text)} is not a value") from None
         for part in reversed(key.split(".")):
             value = {part: value}
         out = merge(out, value)
@@ -85,7 +78,8 @@ def resolve(layers: Sequence[Mapping[str, Any]], preset: str) -> Recipe:
     values: dict[str, Any] = {"space": {}}
     for layer in layers:
         layer = dict(layer)
-        presets = layer.pop("presets", None) or {}
+        presets = layer.pop("presets", None)
+        presets = {} if presets is None else presets
         if not isinstance(presets, Mapping) or not all(isinstance(keys, Mapping) for keys in presets.values()):
             raise ManticoreError("recipe key 'presets' maps names of presets to the keys that differ there")
         if presets and preset not in presets:

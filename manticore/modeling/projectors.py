@@ -45,6 +45,12 @@ def fit_width(x_BLD: Tensor, width: int) -> Tensor:
     return x_BLD[..., :width] if features > width else F.pad(x_BLD, (0, width - features))
 
 
+def _at_least_one(name: str, value: int) -> int:
+    if value < 1:
+        raise ValueError(f"{name} must be at least 1, got {value}")
+    return value
+
+
 @projector("linear")
 class Linear(nn.Linear):
     """`W x + b`. At the start W is the identity (cut or padded) and b is 0."""
@@ -63,7 +69,7 @@ class LowRank(nn.Module):
 
     def __init__(self, d_in: int, d_out: int, rank: int = RANK) -> None:
         super().__init__()
-        rank = min(rank, d_in, d_out)
+        rank = min(_at_least_one("rank", rank), d_in, d_out)
         self.down = nn.Linear(d_in, rank, bias=False)
         self.up = nn.Linear(rank, d_out)
         self.reset_parameters()
@@ -85,8 +91,9 @@ class TwoLayer(nn.Module):
 
     def __init__(self, d_in: int, d_out: int, hidden: int | None = None) -> None:
         super().__init__()
-        self.inner = nn.Linear(d_in, hidden or d_in)
-        self.outer = nn.Linear(hidden or d_in, d_out)
+        hidden = d_in if hidden is None else _at_least_one("hidden", hidden)
+        self.inner = nn.Linear(d_in, hidden)
+        self.outer = nn.Linear(hidden, d_out)
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
@@ -135,7 +142,7 @@ class LowRankBypass(nn.Module):
 
     def __init__(self, width: int, rank: int = RANK) -> None:
         super().__init__()
-        rank = min(rank, width)
+        rank = min(_at_least_one("rank", rank), width)
         self.down = nn.Linear(width, rank, bias=False)
         self.up = nn.Linear(rank, width, bias=False)
         self.reset_parameters()

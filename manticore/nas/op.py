@@ -57,7 +57,7 @@ class Op(Checked):
             raise ManticoreError(f"op name '{self.name}' must be letters, digits, - or _, and not '{SKIP}'")
         try:
             json.dumps(self.options)
-        except TypeError:
+        except (TypeError, ValueError, RecursionError):
             raise ManticoreError(f"options of op '{self.name}' must be plain data, got {shown(self.options)}") from None
         if isinstance(self.factory, str):
             return

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from inspect import signature
-from typing import Any
+from typing import Any, get_type_hints
 
 from manticore.errors import ManticoreError, UnknownName
 from manticore.modeling.projectors import PROJECTORS
+from manticore.utils.fields import alternatives, convert
 from manticore.utils.registry import add_plugins
+
+PLAIN = (bool, int, float, str)
+"""Annotations of options that are checked."""
 
 
 def check_projector(kind: str, options: dict[str, Any]) -> None:
@@ -19,7 +23,8 @@ def check_projector(kind: str, options: dict[str, Any]) -> None:
 
     Raises:
         UnknownName: no projector class has this name.
-        ManticoreError: the class does not take an option, or declares one called `bypass`.
+        ManticoreError: the class does not take an option or its value, by the annotation of the argument, or declares
+            one called `bypass`.
     """
     if kind not in PROJECTORS:
         add_plugins("projector", PROJECTORS)
@@ -31,8 +36,20 @@ def check_projector(kind: str, options: dict[str, Any]) -> None:
         parameters.bind(1, 1, **own_options)
     except TypeError as error:
         raise ManticoreError(f"projector '{kind}' does not take the options {own_options}: {error}") from None
+    for name, hint in _plain_hints(PROJECTORS[kind]).items():
+        if name in own_options:
+            convert(own_options[name], hint, f"projector_options.{name}")
     if "bypass" in options and "bypass" in parameters.parameters:
         raise ManticoreError(
             f"projector '{kind}' has an option 'bypass' of its own, which would be read as the branch's bypass; "
             "rename it"
         )
+
+
+def _plain_hints(projector_class: type) -> dict[str, Any]:
+    """Annotations of a class's arguments that are numbers, booleans or text; a class from outside may have none."""
+    try:
+        hints = get_type_hints(vars(projector_class)["__init__"])
+    except (NameError, TypeError, KeyError):
+        return {}
+    return {name: hint for name, hint in hints.items() if all(arm in PLAIN for arm in alternatives(hint))}

@@ -15,9 +15,13 @@ from manticore.errors import BadFile, ManticoreError, UnknownName, shown
 from manticore.nas.choices import Choices
 from manticore.nas.op import Op
 from manticore.utils.fields import Checked, PositiveInt, field_types
+from manticore.utils.text_files import parse_yaml, read_text
 
 if TYPE_CHECKING:
     from manticore.components.component import Component
+
+MOST_DIGITS = 10
+"""A number of a stage has fewer digits."""
 
 OMITTED_IF_EMPTY = ("ops", "stage_candidates", "shared_stages", "cuts")
 """Fields that plain data omits where they have their default."""
@@ -100,12 +104,12 @@ class SearchSpace(Checked):
             "base": _name_of(base, specs),
             "topology": topology,
             "projector": projector,
-            "projector_options": projector_options or {},
+            "projector_options": {} if projector_options is None else projector_options,
             "skip": skip,
             "ops": (*own_ops, *map(Op.of, _items("ops", ops))),
-            "stage_candidates": _by_stage(stage_candidates or {}),
+            "stage_candidates": _by_stage({} if stage_candidates is None else stage_candidates),
             "shared_stages": _groups(shared_stages),
-            "cuts": {name: _numbers(f"cuts of '{name}'", row) for name, row in _mapping("cuts", cuts or {}).items()},
+            "cuts": _cuts({} if cuts is None else cuts),
         }.items():
             object.__setattr__(self, key, value)
         self._check()
@@ -263,12 +267,11 @@ class SearchSpace(Checked):
     def load(cls, file: Path | str) -> SearchSpace:
         """Read a search space from YAML. Raises BadFile if it is not one."""
         try:
-            content = yaml.safe_load(Path(file).read_text(encoding="utf-8"))
-        except OSError as error:
-            raise BadFile(file, f"cannot be read as a search space ({error.strerror})") from None
-        except (yaml.YAMLError, UnicodeDecodeError) as error:
+            content = parse_yaml(read_text(file))
+        except yaml.YAMLError as error:
             line = getattr(getattr(error, "problem_mark", None), "line", None)
-            raise BadFile(file, "not YAML", None if line is None else line + 1) from None
+            reason = f"not YAML ({error})" if line is None else "not YAML"
+            raise BadFile(file, reason, None if line is None else line + 1) from None
         if not isinstance(content, dict):
             raise BadFile(file, "a search space is a mapping with 'components', 'stages', ...")
         try:
@@ -296,12 +299,16 @@ def _numbers(field: str, value: Any) -> tuple[int, ...]:
     return tuple(value)
 
 
+def _cuts(value: Any) -> dict[str, tuple[int, ...]]:
+    return {name: _numbers(f"cuts of '{name}'", row) for name, row in _mapping("cuts", value).items()}
+
+
 def _by_stage(value: Any) -> dict[int, tuple[str, ...]]:
     """Candidates by stage number. A number may be text, as in `--set space.stage_candidates.1=mamba`."""
     out: dict[int, tuple[str, ...]] = {}
     for stage, names in _mapping("stage_candidates", value).items():
-        if not str(stage).isdecimal():
-            raise ManticoreError(f"stage_candidates maps numbers of stages to candidates; '{stage}' is no number")
+        if type(stage) is not int and not (isinstance(stage, str) and stage.isdecimal() and len(stage) < MOST_DIGITS):
+            raise ManticoreError(f"stage_candidates maps numbers of stages to candidates; {shown(stage)} is none")
         names = [names] if isinstance(names, str) else names
         if not isinstance(names, list | tuple) or not names or not all(isinstance(name, str) for name in names):
             raise ManticoreError(f"stage_candidates of stage {stage} must be one or more names, got {shown(names)}")

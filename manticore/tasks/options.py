@@ -7,10 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
-from manticore.errors import ManticoreError, UnknownName
+from manticore.errors import SHOWN, ManticoreError, UnknownName
 from manticore.utils.fields import Checked, NonNegativeInt, PositiveInt, Range, Repeated
 
 Preset = Literal["auto", "cpu", "paper"]
+MOST_DIGITS = 18
+"""Most digits of a whole number after @."""
+
 PRESETS: tuple[str, ...] = get_args(Preset)
 
 
@@ -87,11 +90,11 @@ class TaskOptions(Checked):
     def int_setting(self, key: str, default: int, allowed: Collection[int]) -> int:
         """A setting that is a whole number. Raises ManticoreError if it is not one of `allowed`."""
         text = self.settings.get(key, str(default))
-        if not text.isdecimal() or int(text) not in allowed:
+        if not text.isdecimal() or len(text) > MOST_DIGITS or int(text) not in allowed:
             bounds = (
                 f"{min(allowed)} to {max(allowed)}" if isinstance(allowed, range) else " or ".join(map(str, allowed))
             )
-            raise ManticoreError(f"'{key}' of {self.bare_name} must be {bounds}, got {text}")
+            raise ManticoreError(f"'{key}' of {self.bare_name} must be {bounds}, got {text[:SHOWN]}")
         return int(text)
 
     def name_with(self, settings: Mapping[str, object], official: Mapping[str, object]) -> str:

@@ -40,11 +40,19 @@ class Range:
     below: float = math.inf
 
     def __contains__(self, value: float) -> bool:
-        return math.isfinite(value) and self.least <= value <= self.most and self.above < value < self.below
+        return _is_finite(value) and self.least <= value <= self.most and self.above < value < self.below
 
     def __str__(self) -> str:
         bounds = {"at least": self.least, "above": self.above, "at most": self.most, "below": self.below}
         return " and ".join(f"{word} {bound}" for word, bound in bounds.items() if math.isfinite(bound))
+
+
+def _is_finite(value: float) -> bool:
+    """Whether a number is finite as a float; a whole number can have too many digits for that."""
+    try:
+        return math.isfinite(value)
+    except OverflowError:
+        return False
 
 
 PositiveInt = Annotated[int, Range(least=1)]
@@ -73,6 +81,9 @@ class Repeated:
 
     metavar: str
 
+
+LARGEST = 2**63 - 1
+"""Largest whole number of an option: that of 64 bits, which torch and numpy count with."""
 
 _NOUNS: dict[Any, str] = {
     bool: "true or false",
@@ -185,6 +196,8 @@ def convert(value: Any, hint: Any, key: str, noun: str = "key", default: Any = N
         or (bare in (int, float) and value not in (bounds or Range()))
     ):
         raise ManticoreError(f"{key} must be {describe_values(hint)}, got {shown(value)}")
+    if bare is int and abs(value) > LARGEST:
+        raise ManticoreError(f"{key} must be {describe_values(hint)}, at most {LARGEST}, got {shown(value)}")
     return bare(value) if bare in (float, Path) else value
 
 

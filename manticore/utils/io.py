@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from manticore.errors import BadFile
+from manticore.utils.text_files import parse_json, read_text
 
 
 @contextmanager
@@ -76,13 +76,7 @@ def write_json(path: Path | str, value: Any) -> None:
 
 def read_json(path: Path | str) -> Any:
     """The JSON value in `path`. Raises BadFile if it cannot be read or is not JSON."""
-    path = Path(path)
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise BadFile(path, f"cannot be read ({error.strerror})") from None
-    except (ValueError, RecursionError) as error:  # text, JSON, or numbers that are invalid
-        raise BadFile(path, f"not JSON ({error})", getattr(error, "lineno", None)) from None
+    return parse_json(read_text(path), path)
 
 
 def slug(name: str) -> str:

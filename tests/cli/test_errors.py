@@ -164,7 +164,7 @@ def test_invalid_settings_are_refused_before_anything_is_written(
         (["search", *PICO, "--out", "{full}", "--resume"], "holds no run to resume"),
         (["search", *PICO, "--out", "{full}/a-file"], "is a file; --out needs a folder"),
         (["search", *PICO, "--out", "{full}/a-file/below"], "Not a directory"),
-        (["search", *SIZES, "--space", "."], "cannot be read as a search space"),
+        (["search", *SIZES, "--space", "."], "cannot be read (Is a directory)"),
     ],
     ids=lambda value: " ".join(value[:3])[:40] if isinstance(value, list) else "",
 )

@@ -30,6 +30,7 @@ from manticore.tasks.splits import SPLIT_NAMES, TRAIN_ARCH, SplitTask, TrainValT
 from manticore.tasks.task import task_infos, tasks
 from manticore.tasks.vocabulary import Vocabulary
 from manticore.utils.io import write_text
+from manticore.utils.text_files import parse_json
 
 NAME = "labelled"
 SHARE = 10
@@ -263,10 +264,7 @@ def _read(file: Path) -> list[Record]:
     records = []
     for number, line in enumerate(read_text(file).split("\n"), start=1):
         if line.strip():
-            try:
-                records.append(json.loads(line))
-            except (ValueError, RecursionError):
-                raise BadFile(file, "not JSON", number) from None
+            records.append(parse_json(line, file, number))
     try:
         return list(read_items(records, file.stem))
     except ManticoreError as error:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from manticore.tasks.language.task import SETTING_HELP, LanguageTask, chunk_leng
 from manticore.tasks.options import TaskOptions
 from manticore.tasks.task import task_infos, tasks
 from manticore.utils.io import read_json
+from manticore.utils.text_files import parse_json
 
 
 @dataclass(frozen=True)
@@ -215,10 +215,10 @@ def _read_eli5(file: Path) -> list[str]:
     for number, line in enumerate(read_text(file).split("\n"), start=1):
         if not line.strip():
             continue
+        record = parse_json(line, file, number)
         try:
-            record = json.loads(line)
             pairs.append((str(record["question"]), str(record["answer"])))
-        except (ValueError, KeyError, TypeError, RecursionError):
+        except (KeyError, TypeError):
             raise BadFile(file, "expected a record with question and answer", number) from None
     return eli5_threads(pairs)
 

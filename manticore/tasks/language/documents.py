@@ -6,7 +6,6 @@ separated by lines with `<|endoftext|>`. Long documents can be cut between parag
 
 from __future__ import annotations
 
-import json
 import lzma
 import re
 from collections.abc import Iterator
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from manticore.errors import BadFile, ManticoreError
+from manticore.utils.text_files import decode_text, parse_json
 
 SEPARATOR = "<|endoftext|>"
 KINDS = (".txt", ".jsonl", ".parquet")
@@ -130,10 +130,7 @@ def _read_jsonl(file: Path) -> Iterator[_Record]:
     # Split at "\n" alone: other characters that end lines in Python may be part of a JSON text.
     for number, line in enumerate(read_text(file).split("\n"), start=1):
         if line.strip():
-            try:
-                record = json.loads(line)
-            except (ValueError, RecursionError):  # also numbers with too many digits, and deeply nested lists
-                raise BadFile(file, "not JSON", number) from None
+            record = parse_json(line, file, number)
             group = record.get("group") if isinstance(record, dict) else None
             yield _Record(_text_of(record, file, number), group, number)
 
@@ -166,11 +163,8 @@ def read_bytes(file: Path) -> bytes:
 
 
 def read_text(file: Path) -> str:
-    """The content of a file as text, with `\\n` as line ends. Raises BadFile if it is no text."""
-    try:
-        text = read_bytes(file).decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise BadFile(file, f"not UTF-8 text (byte {error.start:,} cannot be read)") from None
+    """The content of a file as text, with `\\n` as line ends and no byte order mark. Raises BadFile if it is none."""
+    text = decode_text(read_bytes(file), file)
     if "\0" in text:
         raise BadFile(file, f"not text: a zero byte at character {text.index(chr(0)):,}")
     return text.replace("\r\n", "\n").replace("\r", "\n")

@@ -7,6 +7,7 @@ them in separate rows, so that one encoder reads both.
 
 from __future__ import annotations
 
+import codecs
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -103,7 +104,7 @@ def read_file(path: Path, count: int | None = None, most: int | None = None) -> 
             for number, line in enumerate(stream, start=1):
                 if len(pairs) == (count or most):
                     break
-                pairs.append(_parse(path, number, line))
+                pairs.append(_parse(path, number, line.removeprefix(codecs.BOM_UTF8) if number == 1 else line))
                 if not number % 200:
                     advance(stream.tell())
     except OSError as error:

@@ -7,6 +7,7 @@ common lengths and units are settings after `@`.
 
 from __future__ import annotations
 
+import codecs
 from pathlib import Path
 
 from manticore.errors import BadFile
@@ -71,7 +72,7 @@ def read_folder(folder: Path, split: str) -> list[RawText]:
 
 
 def _read(file: Path) -> bytes:
-    text = file.read_bytes()
+    text = file.read_bytes().removeprefix(codecs.BOM_UTF8)
     if not text.strip():
         raise BadFile(file, "expected a review, found an empty file")
     return text

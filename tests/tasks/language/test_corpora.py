@@ -85,7 +85,7 @@ def test_all_answers_of_a_question_are_one_document(tmp_path: Path) -> None:
         ("alpaca", "alpaca_data.json", "{}", "expected a list of records"),
         ("alpaca", "alpaca_data.json", '[{"instruction": "a", "input": ""}]', "record 1 has no text in one of"),
         ("alpaca", "alpaca_data.json", "[", "not JSON"),
-        ("alpaca", "alpaca_data.json", "[" * 100_000, "not JSON"),
+        ("alpaca", "alpaca_data.json", "[" * 100_000, "JSON that is nested too deeply"),
         (
             "alpaca",
             "alpaca_data.json",

@@ -91,7 +91,7 @@ def read_file(path: Path, limit: int | None = None) -> list[Expression]:
     try:
         size = path.stat().st_size
         with (
-            path.open(encoding="utf-8", newline="\n") as stream,
+            path.open(encoding="utf-8-sig", newline="\n") as stream,
             progress_bar(f"reading {path.name}", size, shown=size > LARGE_FILE) as advance,
         ):
             header = stream.readline()

@@ -139,7 +139,7 @@ def _write_batch(folder: Path, number: int, settings: Settings, images: DrawnIma
 
 def _read_metadata(folder: Path, path: Path) -> list[ImageFile]:
     try:
-        lines = path.read_text(encoding="ascii").splitlines()
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
     except UnicodeDecodeError:
         raise BadFile(path, "expected text, one line for each image, as in the Long Range Arena release") from None
     except OSError as error:
