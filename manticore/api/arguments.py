@@ -22,6 +22,7 @@ from manticore.nas.space import SearchSpace
 from manticore.tasks.options import plain_paths
 from manticore.utils import assets
 from manticore.utils.console import info
+from manticore.utils.failures import writing
 from manticore.utils.fields import convert, field_types, from_mapping
 
 T = TypeVar("T")
@@ -122,7 +123,8 @@ def _plain_models(
 def _saved(spec: ComponentSpec, folder: Path) -> ComponentSpec:
     if spec.model is None:
         return spec
-    spec.save_model(folder / spec.name)
+    with writing(folder / spec.name):
+        spec.save_model(folder / spec.name)
     return dataclasses.replace(spec, model=None, tokenizer=None, source=str(folder / spec.name))
 
 

@@ -12,7 +12,9 @@ from collections.abc import Sequence
 from importlib import import_module
 
 from manticore.cli.options import Parser
-from manticore.errors import ManticoreError
+from manticore.errors import CannotWrite, ManticoreError
+from manticore.utils.failures import in_words
+from manticore.utils.streams import allow_any_encoding, discard_output
 
 COMMANDS = (  # modules of this package, in the order of --help
     "search",
@@ -32,31 +34,53 @@ COMMANDS = (  # modules of this package, in the order of --help
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command. Returns the exit status: 0, 2 for an error that the user can correct, 130 for an interrupt."""
+    """Run one command. Returns the exit status.
+
+    0 is success, also if the output is a pipe that is closed early (`manticore ls | head -1`); 2 an error that the user
+    can correct; 1 one that the machine causes, such as a full disk; 130 an interrupt. Other exceptions are faults.
+    """
+    allow_any_encoding()
+    status = 0
+    try:
+        try:
+            status = _run(argv)
+        except SystemExit as end:  # of argparse
+            status = int(end.code or 0)
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except BrokenPipeError:
+        discard_output()
+        return 0
+    except OSError as error:  # of the output itself, such as /dev/full
+        discard_output()
+        return status or _print_error(CannotWrite("the output", str(error.strerror)))
+    return status
+
+
+def _run(argv: Sequence[str] | None) -> int:
     # How long idle OpenMP threads spin, read when torch loads. With the default, which is some 60 times longer, small
     # models are many times slower while other programs run, and no faster on an idle machine.
     os.environ.setdefault("GOMP_SPINCOUNT", "5000")
     arguments = parser().parse_args(argv)
     try:
         arguments.execute(arguments)
-    except ManticoreError as error:
-        return _print_error(str(error))
     except KeyboardInterrupt:
         print("manticore: interrupted; saved states are kept (manticore search resumes with --resume)", file=sys.stderr)
         return 130
     except BrokenPipeError:
-        return 0
-    except OSError as error:
-        if error.filename is None:
+        raise
+    except Exception as error:
+        known = in_words(error)
+        if known is None:
             raise
-        return _print_error(f"{error.filename}: {error.strerror}")
+        return _print_error(known)
     return 0
 
 
-def _print_error(message: str) -> int:
+def _print_error(error: ManticoreError) -> int:
     """Print an error in one line; returns the exit status."""
-    print(f"manticore: error: {' '.join(message.split())}", file=sys.stderr)
-    return 2
+    print(f"manticore: error: {' '.join(str(error).split())}", file=sys.stderr)
+    return error.exit_status
 
 
 def parser() -> Parser:

@@ -180,7 +180,7 @@ class ProcessPool:
                             yield key, _record_crash(store, job, worker.process.exitcode)
                         continue
                     if state is None:
-                        raise ManticoreError(str(worker.connection.recv()))
+                        raise ManticoreError(*worker.connection.recv())
                     if waiting:
                         worker.queued = waiting.popleft()
                         _assign(worker)
@@ -225,10 +225,11 @@ def _record_crash(store: JobStore, job: dict[str, Any], code: int | None) -> Job
 
 
 def _serve(connection: Connection, work: JobFunction, store: JobStore) -> None:
-    """Send the state of each received job until the connection closes; after an error of the store, None and a message.
+    """Send the state of each received job until the connection closes.
 
-    Such an error (a damaged file, a full disk) is not a failure of the job; it ends the run. It is sent as text because
-    exceptions with several arguments cannot be unpickled.
+    After an error of the store it sends None and then the message and the exit status. Such an error (a damaged file,
+    a full disk) is not a failure of the job; it ends the run. It is sent as text because exceptions with several
+    arguments cannot be unpickled.
     """
     while True:
         try:
@@ -236,11 +237,11 @@ def _serve(connection: Connection, work: JobFunction, store: JobStore) -> None:
         except (EOFError, KeyboardInterrupt):
             return
         try:
-            answers: list[str | None] = [store.attempt(job, work, known_failure)]
+            answers: list[object] = [store.attempt(job, work, known_failure)]
         except KeyboardInterrupt:
             return
         except Exception as error:
-            answers = [None, str(error)]
+            answers = [None, (str(error), getattr(error, "exit_status", 1))]
         with suppress(OSError):  # the parent has closed the connection; the next read ends the loop
             for answer in answers:
                 connection.send(answer)

@@ -19,7 +19,8 @@ from typing import Any, Literal
 
 from filelock import BaseFileLock, FileLock, Timeout
 
-from manticore.errors import BadFile, ManticoreError
+from manticore.errors import BadFile, CannotWrite, ManticoreError
+from manticore.utils.failures import writing
 from manticore.utils.io import read_json, write_json
 
 Job = Mapping[str, Any]
@@ -147,7 +148,8 @@ class JobStore:
 
         Args:
             job: the job.
-            work: runs it. An Exception is stored as the job's failure; other errors release the claim and are raised.
+            work: runs it. An Exception is stored as the job's failure; a full disk and an interrupt release the claim
+                and are raised.
             known_failure: the failure that was stored before this run. A job with a newer one is not tried again.
 
         Returns the state of the job.
@@ -159,6 +161,9 @@ class JobStore:
             return "failed"
         try:
             self.finish(job, work(dict(job)))
+        except CannotWrite:
+            self.release(job)
+            raise
         except Exception as error:
             self.fail(job, error)
             return "failed"
@@ -197,8 +202,12 @@ class JobStore:
             handle = os.open(self.path(job, "claim"), os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o644)
         except FileExistsError:
             return False
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            json.dump({"pid": os.getpid(), "host": socket.gethostname()}, file)
+        try:
+            with writing(self.path(job, "claim")), os.fdopen(handle, "w", encoding="utf-8") as file:
+                json.dump({"pid": os.getpid(), "host": socket.gethostname()}, file)
+        except CannotWrite:
+            self.path(job, "claim").unlink(missing_ok=True)
+            raise
         return True
 
     def _remove_abandoned(self, job: Job) -> bool:

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from manticore.errors import CannotWrite
 from manticore.utils.io import atomic_write
 
 log = logging.getLogger("manticore.tasks")
@@ -36,8 +37,8 @@ def cached_arrays(folder: Path, name: str, parameters: Mapping[str, Any], genera
     try:
         with atomic_write(path) as unfinished, unfinished.open("wb") as stream:
             np.savez(stream, **content)
-    except OSError as error:
-        log.warning("generated data is not cached, %s cannot be written: %s", path, error)
+    except (OSError, CannotWrite) as error:
+        log.warning("generated data is not cached: %s", error)
     return arrays
 
 

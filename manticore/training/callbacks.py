@@ -15,6 +15,7 @@ from manticore.nas.collapse import concentration
 from manticore.training.modules import TrainModule
 from manticore.training.search_module import SearchModule
 from manticore.utils.console import ProgressUpdate, info, progress_bar
+from manticore.utils.failures import writing
 from manticore.utils.io import atomic_write
 
 
@@ -70,7 +71,7 @@ class AlphaRecord(lightning.Callback):
             **concentration(net.candidates, weights_SK),
             **module.last_metrics,
         }
-        with self.file.open("a", encoding="utf-8") as out:
+        with writing(self.file), self.file.open("a", encoding="utf-8") as out:
             out.write(json.dumps(record) + "\n")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import signal
+import threading
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -16,11 +17,12 @@ import torch
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from rich.console import Console
 
-from manticore.errors import BadFile
+from manticore.errors import BadFile, ManticoreError
 from manticore.training.batching import BatchSampler, StepDataLoader
 from manticore.training.callbacks import Checkpointer, ProgressDisplay
 from manticore.training.modules import TrainModule
 from manticore.training.user_trainer import UserTrainer
+from manticore.utils.failures import write_problem
 from manticore.utils.io import slug
 
 LOG_EVERY = 10
@@ -76,6 +78,7 @@ def fit(
         KeyboardInterrupt: the process was interrupted; the last checkpoint is kept.
         NonFiniteLoss: the loss became NaN or infinite; the last checkpoint is kept.
         BadFile: the checkpoint cannot be read or belongs to another model.
+        CannotWrite: a checkpoint or a log cannot be written; the last checkpoint is kept.
     """
     name = slug(title)
     checkpoint = folder / f"{name}.ckpt"
@@ -109,7 +112,11 @@ def fit(
         except SystemExit:  # Lightning raises it for Ctrl-C, whose handler it replaces, and for SIGTERM
             signal.signal(signal.SIGINT, interrupt_handler)
             raise KeyboardInterrupt from None
+        except ManticoreError:
+            raise
         except Exception as error:  # torch, zipfile and Lightning raise different ones for a checkpoint
+            if (problem := write_problem(logs, error)) is not None:  # other files name themselves
+                raise problem from error
             if resume and not progress.begun:
                 raise BadFile(
                     checkpoint,
@@ -129,11 +136,16 @@ def _unused_version(folder: Path, name: str) -> str:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Suppress Lightning's advice on workers, hardware and tips; errors are still logged."""
+    """Suppress Lightning's advice on workers, hardware and tips; errors are still logged.
+
+    TensorBoard writes in a thread, which prints the traceback of an error that it also raises in the main thread.
+    """
     loggers = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric", "lightning")]
     levels: list[Any] = [logger.level for logger in loggers]
     for logger in loggers:
         logger.setLevel(logging.ERROR)
+    hook = threading.excepthook
+    threading.excepthook = lambda thread: None if isinstance(thread.exc_value, OSError) else hook(thread)
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", module="lightning.*")
@@ -141,5 +153,6 @@ def _quiet() -> Iterator[None]:
             warnings.filterwarnings("ignore", module="torch._weights_only_unpickler")
             yield
     finally:
+        threading.excepthook = hook
         for logger, level in zip(loggers, levels, strict=True):
             logger.setLevel(level)

@@ -16,6 +16,8 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from manticore.utils.streams import allow_any_encoding
+
 
 class ProgressUpdate(Protocol):
     """Sets the completed part of a progress bar and the note after it."""
@@ -23,10 +25,20 @@ class ProgressUpdate(Protocol):
     def __call__(self, completed: int, note: str = "") -> object: ...
 
 
+class PipeConsole(Console):
+    """A console that raises BrokenPipeError if nobody reads the pipe any more; rich ends the process."""
+
+    def on_broken_pipe(self) -> None:
+        """Called by rich when the pipe is closed."""
+        self.quiet = True
+        raise BrokenPipeError
+
+
 def make_console(quiet: bool = False) -> Console:
     """A console on standard output, 110 columns wide if that is a file or a pipe."""
-    console = Console(quiet=quiet)
-    return console if console.is_terminal else Console(quiet=quiet, width=110)
+    allow_any_encoding()
+    console = PipeConsole(quiet=quiet)
+    return console if console.is_terminal else PipeConsole(quiet=quiet, width=110)
 
 
 def info(console: Console, text: str) -> None:

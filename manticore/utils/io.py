@@ -12,23 +12,29 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from manticore.utils.failures import writing
 from manticore.utils.text_files import parse_json, read_text
 
 
 @contextmanager
 def atomic_write(path: Path | str) -> Iterator[Path]:
-    """Yield a temporary path next to `path`; on success it is flushed to disk and replaces `path`, on error removed."""
+    """Yield a temporary path next to `path`; on success it is flushed to disk and replaces `path`, on error removed.
+
+    Raises CannotWrite, with `path`, if the disk is full or it cannot be written for another reason.
+    """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
+    with writing(path, path.parent):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
     os.close(handle)
     part = Path(name)
     try:
-        yield part
-        with part.open("rb") as file:
-            os.fsync(file.fileno())
-        part.chmod(0o644)
-        part.replace(path)
+        with writing(path, part):
+            yield part
+            with part.open("rb") as file:
+                os.fsync(file.fileno())
+            part.chmod(0o644)
+            part.replace(path)
     finally:
         part.unlink(missing_ok=True)
 
@@ -37,23 +43,25 @@ def atomic_write(path: Path | str) -> Iterator[Path]:
 def atomic_dir(path: Path) -> Iterator[Path]:
     """Yield an empty temporary folder next to `path`; on success it is flushed to disk and renamed, on error removed.
 
-    If another process has created `path` in the meantime, that folder is kept.
+    If another process has created `path` in the meantime, that folder is kept. Raises CannotWrite, with `path`.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part"))
+    with writing(path, path.parent):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part"))
     try:
-        yield part
-        for file in part.rglob("*"):
-            if file.is_file():
-                file.chmod(0o644)
-                with file.open("rb") as stream:
-                    os.fsync(stream.fileno())
-        part.chmod(0o755)
-        try:
-            part.rename(path)
-        except OSError:
-            if not path.is_dir():
-                raise
+        with writing(path, part):
+            yield part
+            for file in part.rglob("*"):
+                if file.is_file():
+                    file.chmod(0o644)
+                    with file.open("rb") as stream:
+                        os.fsync(stream.fileno())
+            part.chmod(0o755)
+            try:
+                part.rename(path)
+            except OSError:
+                if not path.is_dir():
+                    raise
     finally:
         shutil.rmtree(part, ignore_errors=True)
 

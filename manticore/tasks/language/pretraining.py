@@ -15,6 +15,7 @@ from manticore.tasks.language.chunking import boundary_tokens
 from manticore.tasks.language.decontamination import drop_overlapping
 from manticore.tasks.language.documents import SEPARATOR, passages, read_documents
 from manticore.tasks.language.splitting import num_bytes
+from manticore.utils.io import atomic_dir
 
 FileDocuments = dict[str, list[str]]
 """Documents by the name of their file."""
@@ -97,7 +98,8 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
 def train_tokenizer(documents: list[str], vocabulary: int, length: int, folder: Path) -> PreTrainedTokenizerBase:
     """A byte-level BPE of `vocabulary` tokens, trained on documents and saved in `folder`; loaded if it is there."""
     if not (folder / "tokenizer.json").exists():
-        train_bpe(documents, vocabulary, length).save_pretrained(folder)
+        with atomic_dir(folder) as part:
+            train_bpe(documents, vocabulary, length).save_pretrained(part)
     return load_tokenizer(folder)
 
 

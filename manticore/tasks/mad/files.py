@@ -19,6 +19,7 @@ from manticore.errors import BadFile, ManticoreError
 from manticore.tasks.dataset import IGNORE
 from manticore.tasks.mad.puzzle import Ids, Puzzle
 from manticore.tasks.options import format_settings
+from manticore.utils.failures import writing
 from manticore.utils.io import atomic_write
 
 INPUTS, TARGETS = "inputs.npy", "targets.npy"
@@ -88,23 +89,21 @@ def find_folders(folder: Path, code: str) -> list[Path]:
 def write_splits(folder: Path, name: str, splits: Mapping[str, InputsTargets]) -> list[Path]:
     """Write inputs and targets of each split below `folder / name`; all files appear, or none.
 
-    Returns the paths. Raises ManticoreError if the folder exists or cannot be written to.
+    Returns the paths. Raises ManticoreError if the folder exists, and CannotWrite.
     """
     if folder.exists() and not folder.is_dir():
         raise ManticoreError(f"{folder} is not a folder")
     if (folder / name).exists():
         raise ManticoreError(f"{folder / name} exists and is not overwritten; choose another folder")
-    try:
+    with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
-        with TemporaryDirectory(dir=folder, prefix=".t-") as unfinished:
+        with TemporaryDirectory(dir=folder, prefix=".t-") as unfinished, writing(folder, unfinished):
             files = [
                 _save(Path(unfinished) / name / split / file, array)
                 for split, arrays in splits.items()
                 for file, array in zip((INPUTS, TARGETS), arrays, strict=True)
             ]
             (Path(unfinished) / name).rename(folder / name)
-    except OSError as error:
-        raise ManticoreError(f"cannot write to {folder}: {error}") from None
     return [folder / file.relative_to(unfinished) for file in files]
 
 

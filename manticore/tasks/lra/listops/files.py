@@ -44,16 +44,9 @@ def write_files(folder: Path, splits: Mapping[str, Collection[Expression]]) -> l
         folder: created if it does not exist.
         splits: `train`, `val` and `test`.
 
-    Returns: the paths in that order. Raises ManticoreError if one exists or the folder cannot be written to.
+    Returns: the paths in that order. Raises ManticoreError if one exists, and CannotWrite.
     """
     refuse_existing(folder)
-    try:
-        return _write(folder, splits)
-    except OSError as error:
-        raise ManticoreError(f"cannot write to {folder}: {error}") from None
-
-
-def _write(folder: Path, splits: Mapping[str, Collection[Expression]]) -> list[Path]:
     paths = [folder / name for name in FILES.values()]
     with ExitStack() as stack:
         for split, path in zip(FILES, paths, strict=True):

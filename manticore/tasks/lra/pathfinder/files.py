@@ -24,6 +24,7 @@ from manticore.errors import BadFile, ManticoreError, UnknownName
 from manticore.tasks.lra.pathfinder.settings import LEVELS, DrawnImages, Settings
 from manticore.tasks.splits import SPLIT_NAMES
 from manticore.utils.console import progress_bar
+from manticore.utils.failures import writing
 from manticore.utils.io import read_json, write_json
 
 log = logging.getLogger("manticore.tasks")
@@ -102,23 +103,22 @@ def write_folder(folder: Path, settings: Settings, images: DrawnImages, sizes: d
         images: the images of train, then of val, then of test.
         sizes: number of images of each split.
 
-    Raises ManticoreError if the folder exists or cannot be written.
+    Raises ManticoreError if the folder exists, and CannotWrite.
     """
     refuse_existing(folder)
     unfinished = folder.with_name(f".{folder.name}.part")
     total = len(images.labels)
     try:
-        shutil.rmtree(unfinished, ignore_errors=True)
-        (unfinished / "metadata").mkdir(parents=True)
-        with progress_bar(f"writing {folder.name}", total, shown=total > MANY_IMAGES) as advance:
-            for start in range(0, total, IMAGES_PER_FOLDER):
-                indices = range(total)[start:][:IMAGES_PER_FOLDER]
-                _write_batch(unfinished, start // IMAGES_PER_FOLDER, settings, images, indices)
-                advance(start)
-        write_json(unfinished / SIZES_FILE, sizes)
-        unfinished.rename(folder)
-    except OSError as error:
-        raise ManticoreError(f"cannot write to {folder}: {error}") from None
+        with writing(folder, unfinished):
+            shutil.rmtree(unfinished, ignore_errors=True)
+            (unfinished / "metadata").mkdir(parents=True)
+            with progress_bar(f"writing {folder.name}", total, shown=total > MANY_IMAGES) as advance:
+                for start in range(0, total, IMAGES_PER_FOLDER):
+                    indices = range(total)[start:][:IMAGES_PER_FOLDER]
+                    _write_batch(unfinished, start // IMAGES_PER_FOLDER, settings, images, indices)
+                    advance(start)
+            write_json(unfinished / SIZES_FILE, sizes)
+            unfinished.rename(folder)
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
     return folder

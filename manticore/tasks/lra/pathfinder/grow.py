@@ -18,6 +18,7 @@ in `PaddleTables` and the pixel at the middle of its stamp, in coordinates that 
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import numba
@@ -39,9 +40,17 @@ _30, _27, _31, _11 = np.uint64(30), np.uint64(27), np.uint64(31), np.uint64(11)
 def compiled(function: Callable[..., Any]) -> Any:
     """njit without the global interpreter lock; the compiled code is cached on disk if the disk can be written to."""
     try:
-        return numba.njit(cache=True, nogil=True)(function)
+        dispatcher = numba.njit(cache=True, nogil=True)(function)
     except (RuntimeError, OSError):
         return numba.njit(nogil=True)(function)
+    save = dispatcher._cache.save_overload
+
+    def save_if_there_is_room(*arguments: Any) -> None:  # numba saves when a function is first called
+        with suppress(OSError):
+            save(*arguments)
+
+    dispatcher._cache.save_overload = save_if_there_is_room
+    return dispatcher
 
 
 @compiled
