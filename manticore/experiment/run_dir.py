@@ -16,6 +16,9 @@ from manticore.config.recipe import Recipe
 from manticore.errors import BadFile, ManticoreError, UnfinishedRun, shown
 from manticore.utils.io import atomic_write, read_json, slug, write_json
 
+LOCK = ".lock"
+"""Name of the file that is locked while a process runs; see `run_lock`."""
+
 SHOWN_KEYS = 3
 """Largest number of options in the message about a run that was started with other options."""
 
@@ -184,7 +187,7 @@ def _to_resume(file: Path, resume: bool, what: str) -> bool:
     out = file.parent
     if out.exists() and not out.is_dir():
         raise ManticoreError(f"{out} is a file; --out needs a folder")
-    if not out.is_dir() or not any(out.iterdir()):
+    if not out.is_dir() or all(entry.name == LOCK for entry in out.iterdir()):
         return False
     if not resume:
         raise ManticoreError(f"{out} is not empty; choose another --out, or add --resume to continue it")

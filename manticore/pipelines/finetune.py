@@ -17,6 +17,7 @@ from manticore.config.sections import FinetuneOptions, RunOptions
 from manticore.experiment.environment import setup_hardware
 from manticore.experiment.estimate import print_training_estimate
 from manticore.experiment.run_dir import RunDir, check_same_options
+from manticore.experiment.run_lock import RunLock
 from manticore.experiment.searched import check_candidates, hybrid_of, open_finished, saved_recipe
 from manticore.experiment.seeding import seed_of
 from manticore.export.checkpoint import save_checkpoint
@@ -141,10 +142,25 @@ def _train(
         "weights": asdict(training.weights),
         "seed": run_options.seed,
     }
+    with RunLock(out) as lock:
+        return _run(start, settings, training, run_options, out, console, resume, lock)
+
+
+def _run(
+    start: Callable[[], _Start],
+    settings: dict[str, Any],
+    training: FinetuneOptions,
+    run_options: RunOptions,
+    out: Path,
+    console: Console,
+    resume: bool,
+    lock: RunLock,
+) -> FinetuneResult:
     check_same_options(out / FINETUNING, settings, resume, "fine-tuning")
     if (out / "hybrid").exists():
         info(console, f"{out} is complete; nothing to do.")
         return FinetuneResult(out, FinetuneScores.load(out))
+    lock.acquire(create=False)
     hardware = setup_hardware(run_options)
     begin = start()
     model, task = begin.model, begin.task
@@ -152,6 +168,7 @@ def _train(
     examples = concat([splits.train, splits.train_arch])
     sampler = BatchSampler(examples, training.batch_size, seed_of(run_options.seed, "fine-tune"), task.collate)
     print_training_estimate(model, sampler, training.steps, run_options.micro_batch_size, hardware, console)
+    lock.acquire()
     write_json(out / FINETUNING, settings)
 
     metric, eval_batch_size = metrics[task.metric], run_options.micro_batch_size or run_options.eval_batch_size

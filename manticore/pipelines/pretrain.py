@@ -19,6 +19,7 @@ from manticore.config.pretrain import PretrainRecipe, pretrain_recipe
 from manticore.experiment.environment import setup_hardware
 from manticore.experiment.estimate import print_training_estimate
 from manticore.experiment.run_dir import check_same_options
+from manticore.experiment.run_lock import RunLock
 from manticore.experiment.seeding import seed_of
 from manticore.nas.cost import parameters
 from manticore.report.model_card import pretrain_card
@@ -65,8 +66,13 @@ def run_command(options: PretrainCommand, console: Console, recipe: PretrainReci
 def run(recipe: PretrainRecipe, options: PretrainCommand, console: Console) -> PretrainResult:
     """Train a language model and write it to `out/model`, a Hugging Face folder.
 
-    Raises ManticoreError if a file cannot be read, or `options.out` is not empty.
+    Raises ManticoreError if a file cannot be read, `options.out` is not empty, or another process runs in it.
     """
+    with RunLock(options.out) as lock:
+        return _run(recipe, options, console, lock)
+
+
+def _run(recipe: PretrainRecipe, options: PretrainCommand, console: Console, lock: RunLock) -> PretrainResult:
     out = options.out
     settings = {
         "recipe": asdict(recipe),
@@ -78,12 +84,15 @@ def run(recipe: PretrainRecipe, options: PretrainCommand, console: Console) -> P
     if (out / "model").exists():
         info(console, f"{out} is complete; nothing to do.")
         return PretrainResult(out / "model", PretrainScores.load(out))
+    lock.acquire(create=False)
     hardware = setup_hardware(recipe.run)
     texts = PretrainingText.read(options.text, recipe.passage, recipe.held_out, options.decontaminate)
     documents = all_documents(texts.train)
     if options.tokenizer is not None:
         tokenizer = load_tokenizer(options.tokenizer)
     else:
+        lock.acquire()
+        write_json(out / OPTIONS_FILE, settings)  # first, so that a run that stops here can be resumed
         tokenizer = train_tokenizer(documents, recipe.vocabulary, recipe.length, out / "checkpoints" / "tokenizer")
     examples = chunk(documents, tokenizer, recipe.length)
     tokens = len(examples.flat)
@@ -96,6 +105,7 @@ def run(recipe: PretrainRecipe, options: PretrainCommand, console: Console) -> P
     micro_batch_size = recipe.run.micro_batch_size
     print_training_estimate(model, sampler, recipe.steps, micro_batch_size, hardware, console)
 
+    lock.acquire()
     write_json(out / OPTIONS_FILE, settings)
     loop = LoopOptions(micro_batch_size, log_every=recipe.run.log_every, length=recipe.length)
     module = TrainModule(model, recipe.weights, recipe.steps, loop)

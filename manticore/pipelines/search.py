@@ -19,6 +19,7 @@ from manticore.experiment.experiment import Experiment, PhaseResult
 from manticore.experiment.model_selection import choose_base, select_path
 from manticore.experiment.phases import finetune, run_search, train_components, train_controls
 from manticore.experiment.run_dir import RunDir, check_unchanged, open_run_dir, unused_run_dir
+from manticore.experiment.run_lock import RunLock
 from manticore.export.checkpoint import cache_notes, save_checkpoint
 from manticore.nas.architecture import Architecture
 from manticore.nas.cost import parameters
@@ -67,18 +68,34 @@ def run(
         preset_reason: why the task has its preset. Default: the reason that `choose_preset` gives.
         user: what the user adds to the Trainer of every phase.
 
-    Raises ManticoreError, before anything is written, if the recipe cannot be carried out.
+    Raises ManticoreError, before anything is written, if the recipe cannot be carried out, or if another process runs
+    in `out`.
     """
+    with RunLock(out) as lock:
+        return _run(recipe, out, console, lock, resume, preset_reason, user)
+
+
+def _run(
+    recipe: Recipe,
+    out: Path,
+    console: Console,
+    lock: RunLock,
+    resume: bool,
+    preset_reason: str,
+    user: UserTrainer | None,
+) -> Run:
     run_dir = open_search(recipe, out, resume)
     if run_dir.metrics.exists():
         info(console, f"{out} is complete; nothing to do.")
         return show(read_run(out), console)
+    lock.acquire(create=False)
     exp = Experiment.open(recipe, run_dir, console, preset_reason=preset_reason, user=user)
     exp = exp.for_component(exp.space.base or exp.space.names[0])
     check_experiment(exp)
     print_summary(exp)
     if not run_dir.recipe.exists():  # a run that is resumed has less to do
         print_search_estimate(exp)
+    lock.acquire()
     run_dir.create(recipe)
     run_dir.check_data(exp.task.name, exp.task.fingerprint())
 

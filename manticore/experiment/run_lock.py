@@ -1,0 +1,60 @@
+"""The lock of a run's folder: one process writes it at a time. The operating system releases it when a process dies."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import TracebackType
+
+from filelock import BaseFileLock, FileLock, Timeout
+
+from manticore.errors import ManticoreError
+from manticore.experiment.run_dir import LOCK
+from manticore.utils.failures import writing
+
+
+class RunLock:
+    """A context in which no other process may write a folder, once `acquire` has been called.
+
+    On file systems without locks there is none.
+
+    Args:
+        folder: folder of the run.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._lock: BaseFileLock | None = None
+
+    def __enter__(self) -> RunLock:
+        return self
+
+    def acquire(self, create: bool = True) -> None:
+        """Lock the folder until the context ends; again is without effect.
+
+        Args:
+            create: create a folder that does not exist; False: there is nothing to lock then.
+
+        Raises ManticoreError if another process has locked it, and CannotWrite.
+        """
+        if self._lock is not None or not (create or self.folder.is_dir()):
+            return
+        with writing(self.folder):
+            self.folder.mkdir(parents=True, exist_ok=True)
+            lock = FileLock(self.folder / LOCK)
+            try:
+                lock.acquire(timeout=0)
+            except Timeout:
+                raise ManticoreError(
+                    f"{self.folder} is in use by a run that has not ended; wait for it, or choose another --out"
+                ) from None
+            except NotImplementedError:
+                return
+        self._lock = lock
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._lock is not None:
+            (self.folder / LOCK).unlink(missing_ok=True)
+            self._lock.release()
+            self._lock = None

@@ -1,0 +1,94 @@
+"""Two processes never write one run folder: the second is refused in one line, and the first goes on."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from manticore.errors import ManticoreError
+from manticore.experiment.run_dir import LOCK, open_run_dir
+from manticore.experiment.run_lock import RunLock
+from tests.helpers.cli import PICO, refusal
+
+HOLD = """
+import sys, time
+from pathlib import Path
+from manticore.experiment.run_lock import RunLock
+with RunLock(Path(sys.argv[1])) as lock:
+    lock.acquire()
+    print("locked", flush=True)
+    time.sleep(60)
+"""
+
+
+@contextmanager
+def running(folder: Path) -> Iterator[subprocess.Popen[str]]:
+    """Another process that has the lock of a folder."""
+    process = subprocess.Popen([sys.executable, "-c", HOLD, str(folder)], stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    with process.stdout:
+        assert process.stdout.readline() == "locked\n"
+        try:
+            yield process
+        finally:
+            process.kill()
+            process.wait()
+
+
+def test_a_folder_is_locked_by_one_process_until_it_ends_or_dies(tmp_path: Path) -> None:
+    with running(tmp_path / "run") as process:
+        with RunLock(tmp_path / "run") as lock, pytest.raises(ManticoreError, match="is in use by a run that has not"):
+            lock.acquire()
+        assert (tmp_path / "run" / LOCK).exists(), "the lock of the other process"
+        os.kill(process.pid, signal.SIGKILL)
+        process.wait()
+        with RunLock(tmp_path / "run") as lock:
+            _acquire_soon(lock)
+    assert list((tmp_path / "run").iterdir()) == []
+
+
+def _acquire_soon(lock: RunLock) -> None:
+    for _ in range(50):  # the operating system may take a moment
+        try:
+            return lock.acquire()
+        except ManticoreError:
+            time.sleep(0.1)
+    return lock.acquire()
+
+
+def test_what_does_not_exist_is_not_created(tmp_path: Path) -> None:
+    with RunLock(tmp_path / "run") as lock:
+        lock.acquire(create=False)
+        assert not (tmp_path / "run").exists()
+        lock.acquire()
+        lock.acquire()
+        assert open_run_dir(tmp_path / "run", resume=False)[1] is False, "a folder with its lock alone is unused"
+    assert list((tmp_path / "run").iterdir()) == []
+
+
+@pytest.mark.e2e
+def test_resuming_beside_a_run_that_goes_on_is_refused(
+    capsys: pytest.CaptureFixture[str], pico_run: Path, tmp_path: Path, cached: Path
+) -> None:
+    run = Path(shutil.copytree(pico_run, tmp_path / "run"))
+    (run / "metrics.json").unlink()
+    recipe = (run / "recipe.yaml").read_bytes()
+    with running(run):
+        error = refusal(capsys, "search", *PICO, "--out", run, "--resume")
+    assert (
+        error
+        == f"manticore: error: {run} is in use by a run that has not ended; wait for it, or choose another --out\n"
+    )
+    assert (run / "recipe.yaml").read_bytes() == recipe
+    with running(tmp_path / "ft"):
+        error = refusal(capsys, "finetune", pico_run, "--out", tmp_path / "ft", "--steps", "3")
+    assert "is in use by a run that has not ended" in error
