@@ -157,7 +157,7 @@ class HybridModel(HybridPreTrainedModel):
             attention_mask: (B, past + L), 1 for tokens, 0 for padding.
             position_ids: (1 or B, L). Default: the index of each token in its sequence, padding not counted.
             past_key_values: a cache from `new_cache`, with the past tokens in it, or a prefix (`own_cache`).
-            use_cache: return a cache. Default: only if one was passed.
+            use_cache: return a cache. Default: as in the configuration, by default only if one was passed.
             output_hidden_states: return the stream (B, L, D) before every stage, and last the normalized stream that
                 the head reads. Default: as in the configuration.
             inputs_embeds: (B, L, D_base), rows of `get_input_embeddings()` or vectors in their place, instead of
@@ -174,8 +174,9 @@ class HybridModel(HybridPreTrainedModel):
         contains padding, for padding between tokens if some layer has a sliding window, and for more tokens than there
         are absolute positions.
         """
-        reject_kwargs(kwargs, *MARKERS)
+        reject_kwargs({"output_attentions": self.config.output_attentions, **kwargs}, *MARKERS)
         inputs = inputs_of(input_ids, inputs_embeds, self.base_config.hidden_size)
+        use_cache = self.config.use_cache if use_cache is None else use_cache
         cache = self.new_cache() if past_key_values is None and use_cache else self.own_cache(past_key_values)
         return_states = self.config.output_hidden_states if output_hidden_states is None else output_hidden_states
         starts_BL = document_starts(inputs, attention_mask, position_ids, cache is not None, kwargs)

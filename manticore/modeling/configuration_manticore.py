@@ -14,6 +14,15 @@ __all__ = ["COMPONENT_MODELS", "HybridConfig"]
 BASE_FIELDS = ("num_attention_heads", "num_key_value_heads", "head_dim", "intermediate_size")
 """Fields that tools read from any configuration; a hybrid has those of its base."""
 
+AUTO_MAP = {
+    "AutoConfig": "configuration_manticore.HybridConfig",
+    "AutoModel": "modeling_manticore.HybridModel",
+    "AutoModelForCausalLM": "modeling_manticore.HybridForCausalLM",
+    "AutoModelForSequenceClassification": "modeling_manticore.HybridForSequenceClassification",
+    "AutoModelForTokenClassification": "modeling_manticore.HybridForTokenClassification",
+}
+"""The classes of every checkpoint by Auto class. transformers itself writes only that of the model which is saved."""
+
 
 class HybridConfig(PretrainedConfig):
     """Configuration of a discrete hybrid.
@@ -35,6 +44,8 @@ class HybridConfig(PretrainedConfig):
         pad_token_id, bos_token_id, eos_token_id: special token ids, or None.
         tie_word_embeddings: whether the next-token head shares its weight with the embedding.
         ops: by name, the ops on the path: `factory` (its name in `ops.OPS`), `options` and `causal`.
+        use_cache: whether a forward pass returns a cache by default; None: only if one is passed to it.
+        auto_map: classes in a checkpoint by Auto class. Default: those of `AUTO_MAP`.
 
     The fields `BASE_FIELDS` are those of the base, as far as its family has them.
     """
@@ -56,6 +67,8 @@ class HybridConfig(PretrainedConfig):
         eos_token_id: int | list[int] | None = None,
         tie_word_embeddings: bool = False,
         ops: dict[str, dict[str, Any]] | None = None,
+        use_cache: bool | None = None,
+        auto_map: dict[str, str] | None = None,
         **kwargs: Any,
     ) -> None:
         self.components = components or {}
@@ -72,6 +85,8 @@ class HybridConfig(PretrainedConfig):
         self.bos_token_id = bos_token_id
         self.eos_token_id = eos_token_id
         self.tie_word_embeddings = tie_word_embeddings
+        self.use_cache = use_cache
+        self.auto_map = {**AUTO_MAP, **(auto_map or {})}
         super().__init__(**{**kwargs, **self._base_fields()})
 
     def _base_fields(self) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Text generation with a hybrid: `generate` gets a `HybridCache`, and refuses caches that hold no recurrent state."""
+"""Text generation with a hybrid: `generate` gets a `HybridCache`; other caches and batching by pages are refused."""
 
 from __future__ import annotations
 
@@ -22,6 +22,12 @@ class HybridGenerationMixin:
         """An empty cache, to be passed as `past_key_values`."""
         cache: HybridCache = self.model.new_cache()
         return cache
+
+    def generate_batch(self, *args: Any, **kwargs: Any) -> Any:
+        """Continuous batching, which hybrids do not have. Raises ValueError."""
+        raise ValueError("a hybrid has no continuous batching: its caches are no pages; use generate with a batch")
+
+    init_continuous_batching = continuous_batching_context_manager = generate_batch
 
     def _prepare_cache_for_generation(
         self, generation_config: GenerationConfig, model_kwargs: dict[str, Any], *args: Any, **kwargs: Any

@@ -147,7 +147,8 @@ class HybridWithHead(HybridPreTrainedModel):
             attention_mask = (input_ids != self.config.pad_token_id).long()
         # Positions of padding are not those of documents, so the model needs to know it.
         mask = attention_mask if position_ids is not None or not self.model.causal else needed_mask(attention_mask)
-        out = self.model(input_ids, mask, position_ids, inputs_embeds=inputs_embeds, return_dict=True, **kwargs)
+        options = {**kwargs, "use_cache": False, "return_dict": True}
+        out = self.model(input_ids, mask, position_ids, inputs_embeds=inputs_embeds, **options)
         h_BLD = out.last_hidden_state
         states = self.score.select_states(h_BLD, attention_mask)
         if states.shape != h_BLD.shape and document_starts(h_BLD, mask, position_ids, False, kwargs) is not None:
@@ -215,6 +216,7 @@ def model_class_of(head: str | None) -> type[HybridPreTrainedModel]:
     return HybridForTokenClassification if head_class(str(head)).per_token else HybridForSequenceClassification
 
 
+HybridModel.__module__ = __name__  # transformers copies the module of the class it saves, so that heads are with it
 HybridForCausalLM.register_for_auto_class("AutoModelForCausalLM")
 HybridForSequenceClassification.register_for_auto_class("AutoModelForSequenceClassification")
 HybridForTokenClassification.register_for_auto_class("AutoModelForTokenClassification")

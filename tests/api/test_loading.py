@@ -48,6 +48,15 @@ def test_a_supernet_of_pretrained_models_with_the_projectors_of_a_set() -> None:
     assert losses[0] < losses[1]
 
 
+def test_a_model_object_without_a_next_token_head_is_refused() -> None:
+    headless = mc.load("gpt-neo-nano").base_model  # type: ignore[union-attr]
+    space = mc.SearchSpace([headless, "mamba-nano"], stages=2)
+    with pytest.raises(
+        ManticoreError, match="'GPTNeoModel' is a GPTNeoModel, which has no next-token head; give a caus"
+    ):
+        mc.supernet(space)
+
+
 def test_what_is_missing_is_named(tmp_path: Path) -> None:
     with pytest.raises(UnknownName, match="Did you mean 'gpt-neo-nano'"):
         mc.load("gpt-neo-nan")
