@@ -173,6 +173,34 @@ def test_names_that_a_projector_imports_or_catches_are_accepted(monkeypatch: pyt
     assert "import math as numbers" in custom_source(PROJECTOR, "self-contained")
 
 
+@pytest.mark.parametrize(
+    ("kind", "message"),
+    [
+        ("task", "task 'mine' must be a function from TaskOptions to a Task, not 3"),
+        ("task_info", "must be a function from TaskOptions to a TaskInfo"),
+        ("family", "must be a Family"),
+        ("strategy", "must be a subclass of manticore.nas.strategies.Strategy"),
+        ("relaxation", "must be a function from alphas and a RelaxationContext"),
+        ("regularizer", "must be a function from a weight and a schedule"),
+        ("selector", "must be a function from a supernet and a SelectionContext"),
+        ("metric", "must be a Metric"),
+        ("projector", "must be a subclass of nn.Module"),
+        ("head", "must be a subclass of manticore.modeling.heads.Head"),
+        ("topology", "must be a subclass of manticore.modeling.wiring.Wiring"),
+        ("op", "must be a class or function of a width"),
+    ],
+)
+def test_an_object_of_another_type_is_not_registered(kind: str, message: str) -> None:
+    decorator = getattr(mc.register, kind)
+    with pytest.raises(ManticoreError, match=message):
+        decorator("mine")(3)
+    with pytest.raises(ManticoreError, match=rf'mc.register.{kind} takes a name, as in @mc.register.{kind}\("mine"\)'):
+
+        @decorator
+        class Bare:
+            pass
+
+
 @pytest.mark.parametrize("table", [tasks, families, strategies, relaxations], ids=lambda table: table.kind)
 def test_a_taken_name_is_refused_and_a_newer_definition_wins(table: object) -> None:
     def make() -> object:
