@@ -16,7 +16,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from manticore.errors import ManticoreError, shown
 from manticore.modeling.branches import DonorBranch
 from manticore.modeling.projectors import Bypass, Linear
 from manticore.modeling.segments import Context
@@ -24,16 +23,6 @@ from manticore.modeling.segments import Context
 Term = tuple[Tensor | None, Tensor]
 """A weight and a value (B, ..., d). The weight is a scalar, or (B,), one for each sequence, or (1, 1, d), one for each
 feature; None for a single term."""
-
-
-def as_weights(values: Any, alpha: Tensor) -> Tensor:
-    """Mixing weights as a tensor like the alphas, from a tensor, an array or nested lists. Raises ManticoreError."""
-    if isinstance(values, Tensor):
-        return values
-    try:
-        return torch.as_tensor(values, dtype=alpha.dtype, device=alpha.device)
-    except (TypeError, ValueError, RuntimeError):
-        raise ManticoreError(f"mixing weights are a tensor, an array or lists, not {shown(values)}") from None
 
 
 def spread(weight: Tensor, value: Tensor) -> Tensor:

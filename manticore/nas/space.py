@@ -95,6 +95,7 @@ class SearchSpace(Checked):
         """
         if isinstance(components, str | Mapping) or not isinstance(components, Iterable):
             raise ManticoreError(f"components is a list, such as ['gpt-neo', 'mamba'], not {shown(components)}")
+        components = list(components)  # a generator is read once
         own_ops = [component for component in components if isinstance(component, Op)]
         models = [component for component in components if not isinstance(component, Op)]
         specs = _unique(tuple(ComponentSpec.of(model, tokenizer) for model in models))

@@ -29,7 +29,8 @@ from manticore.modeling.wiring import build_wiring
 from manticore.nas.architecture import Architecture
 from manticore.nas.choices import Choices
 from manticore.nas.grouped import context_of_rows, rows_of, run_grouped
-from manticore.nas.mixed_op import as_weights, pad_logits, weighted_sum
+from manticore.nas.inputs import as_weights, check_ids
+from manticore.nas.mixed_op import pad_logits, weighted_sum
 from manticore.nas.op_modules import build_module, register_ops
 from manticore.nas.relaxations import RelaxationContext, random_source, relaxations
 from manticore.nas.space import SearchSpace
@@ -307,8 +308,8 @@ class Supernet(nn.Module):
         Raises ManticoreError for a path with a candidate that a stage does not have, for a path or weights of another
         number of stages or candidates, and if two of them are given.
         """
-        if weights is not None:
-            weights = as_weights(weights, self.alpha)
+        check_ids(input_ids, attention_mask)
+        weights = as_weights(weights, self.alpha)
         self._check_options(weights, path, paths)
         if path is None and weights is None and paths is None:
             source = random_source(self.alpha.device) if self.training else None

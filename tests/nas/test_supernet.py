@@ -48,7 +48,26 @@ def test_mixing_weights_may_be_an_array_or_lists() -> None:
     assert torch.equal(net(IDS, weights=weights.tolist()), expected)
 
 
+@pytest.mark.parametrize(
+    ("ids", "mask", "message"),
+    [
+        ([[3, 4, 5]], None, r"input_ids is a tensor \(B, L\) of token ids, not \[\[3, 4, 5\]\]"),
+        (IDS[0], None, r"token ids, not torch.int64 of shape \(3,\)"),
+        (IDS.float(), None, r"token ids, not torch.float32 of shape \(1, 3\)"),
+        (
+            IDS,
+            torch.ones(1, 2),
+            r"attention_mask has the shape of the ids, \(1, 3\), not torch.float32 of",
+        ),
+    ],
+)
+def test_inputs_are_a_batch_of_ids(ids: Any, mask: Any, message: str) -> None:
+    with pytest.raises(ManticoreError, match=message):
+        op_supernet("gpt2", "mamba", stages=2)(ids, mask)
+
+
 def test_components_are_a_list() -> None:
+    assert mc.SearchSpace(name for name in ("gpt-neo", "mamba")).names == ("gpt-neo", "mamba")
     with pytest.raises(
         ManticoreError, match=r"components is a list, such as \['gpt-neo', 'mamba'\], not 'gpt-neo,mamba'"
     ):
