@@ -16,6 +16,7 @@ import math
 from collections.abc import Hashable, Mapping
 from dataclasses import MISSING, dataclass, fields, is_dataclass
 from functools import cache
+from numbers import Integral, Real
 from pathlib import Path
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
@@ -194,11 +195,12 @@ def convert(value: Any, hint: Any, key: str, noun: str = "key", default: Any = N
         or not isinstance(value, fits)
         or (isinstance(value, bool) and bare in (int, float))
         or (bare in (int, float) and value not in (bounds or Range()))
+        or (bare is Path and not str(value))
     ):
         raise ManticoreError(f"{key} must be {describe_values(hint)}, got {shown(value)}")
     if bare is int and abs(value) > LARGEST:
         raise ManticoreError(f"{key} must be {describe_values(hint)}, at most {LARGEST}, got {shown(value)}")
-    return bare(value) if bare in (float, Path) else value
+    return bare(value) if bare in (int, float, Path) else value
 
 
 def _first_fit(value: Any, hint: Any, key: str) -> Any:
@@ -213,8 +215,8 @@ def _first_fit(value: Any, hint: Any, key: str) -> Any:
 
 _FITS: dict[Any, Any] = {
     bool: bool,
-    int: int,
-    float: int | float,
+    int: Integral,  # also of numpy
+    float: Real,
     str: str,
     Path: str | Path,
     dict: Mapping,

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+import numpy as np
 import pytest
 
 from manticore.errors import ManticoreError, UnknownName
@@ -85,6 +86,8 @@ class Outer(Checked):
         ({"flag": 1}, "flag must be true or false, got 1"),
         ({"text": 1}, "text must be text, got 1"),
         ({"file": 1}, "file must be a path, got 1"),
+        ({"file": ""}, "file must be a path, got ''"),
+        ({"seed": np.int64(8)}, "seed must be a whole number of at least 0 and at most 7, got np.int64(8)"),
         ({"options": []}, "options must be a mapping, got []"),
         ({"inner": 3}, "key 'inner' has keys of its own, it cannot be 3"),
         ({"inner": {"width": 0}}, "inner.width must be a whole number of at least 1, got 0"),
@@ -107,6 +110,8 @@ def test_values_are_stored_as_annotated() -> None:
     assert (options.rate, options.rates, options.file, options.budget) == (2.0, (1.0, 2.0), Path("a/b"), 3.0)
     assert [type(value) for value in (options.rate, *options.rates, options.budget)] == [float] * 4
     assert Outer(budget="largest").budget == "largest"
+    of_numpy = Outer(rate=np.float32(0.5), seed=np.int64(3))  # type: ignore[arg-type]
+    assert (type(of_numpy.rate), type(of_numpy.seed), of_numpy.seed) == (float, int, 3)
 
 
 def test_a_nested_mapping_changes_the_default_of_its_field() -> None:
