@@ -13,13 +13,14 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
-from manticore.errors import ManticoreError, UnknownName
+from manticore.errors import ManticoreError, UnknownName, shown
+from manticore.tasks.catalog import task_info, tasks
 from manticore.tasks.classification import labelled
 from manticore.tasks.items import COLUMNS, Columns, describe_type, label_names, read_items
 from manticore.tasks.language import text as language_text
@@ -117,6 +118,8 @@ def task(
     Raises ManticoreError if an item is none of these, or there are too few.
     """
     columns = Columns(text, label)
+    if isinstance(labels, str) or (labels is not None and len(set(map(str, labels))) < len(labels)):
+        raise ManticoreError(f"labels is a list of different names of classes, not {shown(labels)}")
     sources = _sources(train, {"val": val, "test": test, TRAIN_ARCH: train_arch})
     names = tuple(labels or next(filter(None, (label_names(source, columns) for source in sources.values())), ()))
     splits = {split: read_items(source, split, columns) for split, source in sources.items()}
@@ -127,7 +130,9 @@ def task(
     task_options = TaskOptions("text" if not settings else f"text@{format_settings(settings)}", **options)
     if not name or slug(name) != name:
         raise ManticoreError(f"the name of a task must be letters, digits, - or _, got '{name}'")
-    if kinds != {("text",)}:
+    kind = language_text.NAME if kinds == {("text",)} else labelled.NAME
+    _ = task_info(replace(task_options, name=task_options.name.replace(language_text.NAME, kind, 1)))  # of settings
+    if kind == labelled.NAME:
         examples = labelled.complete(splits, names, task_options.seed)
         return TaskData(name, options, settings, examples=examples)
     if labels:
@@ -244,7 +249,13 @@ def _task_of(task_like: Any) -> TaskData:
         raise ManticoreError(
             f"a task is a name, a mapping of options, or data as mc.task takes it, not {describe_type(task_like)}"
         )
+    if isinstance(task_like, list | tuple) and task_like and all(_is_task_name(item) for item in task_like):
+        raise ManticoreError(f"{shown(task_like)} are names of tasks; name one (mc.compare takes a list of several)")
     return task(task_like)
+
+
+def _is_task_name(item: Any) -> bool:
+    return isinstance(item, str) and item.partition("@")[0] in tasks
 
 
 def test_items(task_like: Any) -> Any:

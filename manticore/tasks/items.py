@@ -113,6 +113,8 @@ def _record(item: Any, item_name: str, columns: Columns) -> dict[str, Any]:
         content, label = item
     else:
         raise ManticoreError(f"{item_name} is {describe_type(item)}; {EXPECTED}")
+    if content is None or isinstance(content, float):  # a missing value of a table
+        raise ManticoreError(f"{item_name} has no text or tokens, but {content}")
     if isinstance(content, str):
         record: dict[str, Any] = {"text": _text(content, item_name)}
     else:

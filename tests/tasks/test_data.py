@@ -273,6 +273,17 @@ def test_arguments_are_checked() -> None:
         mc.task([([index], 7) for index in range(9)], labels=["a", "b"])
     with pytest.raises(ManticoreError, match="labels are given, but the items are texts without a label"):
         mc.task(TEXTS, labels=["a"])
+    for labels in ("ab", ["a", "a"]):
+        with pytest.raises(ManticoreError, match="labels is a list of different names of classes, not"):
+            mc.task(LABELLED, labels=labels)
+    with pytest.raises(ManticoreError, match=r"setting of text 'lenght'\. Did you mean 'length'"):
+        mc.task(TEXTS, lenght=3)
+    with pytest.raises(ManticoreError, match=r"'length' of text must be 2 to \d+, got 0"):
+        mc.task(TEXTS, length=0)
+    with pytest.raises(ManticoreError, match="unit of text 'words'"):
+        mc.task(LABELLED, unit="words")
+    with pytest.raises(ManticoreError, match=r"train\[1\] has no text or tokens, but nan"):
+        mc.task(DataFrame({"text": ["a", None], "label": [0, 1]}))
     with pytest.raises(ManticoreError, match="unknown split 'trian'"):
         mc.task({"trian": TEXTS})
     with pytest.raises(ManticoreError, match="no split train among none"):

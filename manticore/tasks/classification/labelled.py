@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from manticore.errors import BadFile, ManticoreError, UnknownName
-from manticore.tasks.classification.char_tokenizer import length
+from manticore.tasks.classification.char_tokenizer import UNITS, check_unit, length
 from manticore.tasks.classification.text import SETTING_HELP, TextScale, encoded_task
 from manticore.tasks.dataset import IGNORE, Examples
 from manticore.tasks.heuristics import same_token
@@ -92,6 +92,7 @@ def labelled(options: TaskOptions) -> SplitTask:
 def task_info(options: TaskOptions) -> TaskInfo:
     """The description of the task, without its examples."""
     cap = LONGEST[choose_preset(options.preset)[0]]
+    check_unit(options.settings.get("unit", UNITS[0]))
     return TaskInfo(
         kind="classification",
         metric="accuracy",
