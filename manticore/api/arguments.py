@@ -47,10 +47,14 @@ def section_keys(sections: Mapping[str, Any]) -> dict[str, Any]:
             raise ManticoreError(f"'{name}' is a key of the search space: write mc.SearchSpace([...], {name}=...)")
         if name not in known:
             raise UnknownName("argument", name, known)
-    return {
+    plain = {
         key: dataclasses.asdict(value) if dataclasses.is_dataclass(value) and not isinstance(value, type) else value
         for key, value in sections.items()
     }
+    align = plain.get("align")
+    if isinstance(align, Mapping) and not isinstance(align.get("projectors"), str | None):
+        plain["align"] = {**align, "projectors": str(source_folder(align["projectors"]))}
+    return plain
 
 
 @contextmanager
@@ -164,9 +168,17 @@ def source_folder(source: Any) -> Path:
     Raises ManticoreError for an object without a folder.
     """
     folder = getattr(source, "folder", source)
-    if not isinstance(folder, str | Path):
+    if not isinstance(folder, str | Path) or not str(folder):
         raise ManticoreError(f"expected a folder, a name or a result, got {shown(source)}")
     return Path(folder)
+
+
+def name_list(names: Any, argument: str, example: str) -> tuple[str, ...]:
+    """Names or paths as text. Raises ManticoreError unless they are a list of such, and there is one."""
+    listed = isinstance(names, Sequence) and not isinstance(names, str)
+    if not listed or not names or not all(isinstance(name, str | Path) for name in names):
+        raise ManticoreError(f"{argument} is a list of names, such as [{example}], not {shown(names)}")
+    return tuple(map(str, names))
 
 
 def out_folder(out: Any) -> Path:

@@ -14,7 +14,7 @@ from typing import Any
 from transformers import PreTrainedTokenizerBase
 
 from manticore.alignment.projector_set import ProjectorSet
-from manticore.api.arguments import Models, model_source, out_folder, source_folder
+from manticore.api.arguments import Models, model_source, name_list, out_folder, source_folder
 from manticore.config.commands import (
     AlignCommand,
     EvaluateCommand,
@@ -28,6 +28,7 @@ from manticore.config.flags import ALIGN, EVALUATE, EXPORT, FINETUNE, GENERATE, 
 from manticore.config.generate import SamplingOptions
 from manticore.config.pretrain import PretrainRecipe
 from manticore.config.sections import AlignOptions, FinetuneOptions, RunOptions
+from manticore.errors import ManticoreError, shown
 from manticore.nas.space import SearchSpace
 from manticore.pipelines import align as align_pipeline
 from manticore.pipelines import evaluate as evaluate_pipeline
@@ -236,6 +237,8 @@ def generate(
         tokenizer: of a model object.
     """
     arguments = locals()
+    if on_text is not None and not callable(on_text):
+        raise ManticoreError(f"on_text is a function of a piece of text, not {shown(on_text)}")
     pieces: list[str] = []
 
     def add(piece: str) -> None:
@@ -280,10 +283,12 @@ def export(
 
     Returns `out`.
     """
+    if path is not None and not path:
+        raise ManticoreError("path is empty; it has a component for each stage")
     arguments = {
         **locals(),
         "run": None if run is None else source_folder(run),
-        "models": None if models is None else [str(model) for model in models],
+        "models": None if models is None else name_list(models, "models", "'gpt-neo-nano', 'mamba-nano'"),
         "projectors": None if projectors is None else str(source_folder(projectors)),
     }
     return export_pipeline.run_command(command_options(ExportCommand, EXPORT, arguments), make_console(quiet))

@@ -12,11 +12,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from manticore.api.arguments import Models, out_folder, recipe_command
+from manticore.api.arguments import Models, name_list, out_folder, recipe_command
 from manticore.api.result import Result
 from manticore.components.spec import ComponentSpec
 from manticore.config.commands import CompareCommand, SearchCommand, TransferCommand
 from manticore.config.flags import COMPARE, SEARCH, TRANSFER
+from manticore.errors import ManticoreError
 from manticore.experiment.run_dir import open_run_dir, unused_run_dir
 from manticore.nas.space import SearchSpace
 from manticore.pipelines import compare as compare_pipeline
@@ -154,6 +155,8 @@ def compare(
     """
     arguments, console = locals(), make_console(quiet)
     names: tuple[str, ...] = ()
+    if isinstance(task, list) and not task:
+        raise ManticoreError("task is an empty list; name a task, such as lra-listops")
     if isinstance(task, list | tuple) and all(isinstance(name, str) for name in task):
         names, task = tuple(task), None
     with TaskSource.of(task).saved(out_folder(out), console) as keys:
@@ -206,12 +209,16 @@ def transfer(
         the result; its report is `out/report.html`.
     """
     arguments, console = locals(), make_console(quiet)
+    proxies = name_list((proxy,) if isinstance(proxy, str) else proxy, "proxy", "'mad-compression'")
+    models_of_target = None if target_models is None else name_list(target_models, "target_models", "'gpt2'")
+    if task is None:
+        raise ManticoreError("task is None; name the task that the path is transferred to")
     with TaskSource.of(task).saved(out_folder(out), console) as keys:
         options_of_task = {key: value for key, value in keys.items() if key != "name"}
         fields: dict[str, Any] = {
-            "proxies": (proxy,) if isinstance(proxy, str) else tuple(proxy),
+            "proxies": proxies,
             "target": str(keys.get("name", TaskOptions.name)),
-            "target_models": None if target_models is None else tuple(map(str, target_models)),
+            "target_models": models_of_target,
         }
         with recipe_command(TransferCommand, TRANSFER, {**arguments, "task": options_of_task}, **fields) as options:
             return transfer_pipeline.run_command(options, console)

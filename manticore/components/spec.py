@@ -80,7 +80,8 @@ class ComponentSpec(Checked):
             what = (
                 "goes with model=; a source has its own" if self.model is None else "must be a Hugging Face tokenizer"
             )
-            raise ManticoreError(f"the tokenizer of component '{self.name or self.source}' {what}")
+            name = self.name or self.source or type(self.model).__name__
+            raise ManticoreError(f"the tokenizer of component '{name}' {what}")
         if not self.source and self.model is None:
             raise ManticoreError("a component needs a source: an alias, a hub id or a local folder")
         if not self.name:

@@ -201,6 +201,8 @@ class AlignCommand(Checked):
         for spec in self.space.components:
             if spec.model is None:
                 check_component(spec.source)
+        if not self.text:
+            raise ManticoreError("--text must name at least one file or folder of text")
         for path in self.text:
             check_text(path)
 

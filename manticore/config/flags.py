@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, TypeVar
 
+from manticore.errors import ManticoreError, shown
 from manticore.utils.fields import from_mapping
 
 T = TypeVar("T")
@@ -188,5 +190,15 @@ def assignments(settings: Mapping[str, Any] | Sequence[str]) -> tuple[str, ...]:
     if isinstance(settings, str):
         return (settings,)
     if isinstance(settings, Mapping):
-        return tuple(f"{key}={json.dumps(value)}" for key, value in settings.items())
+        return tuple(f"{key}={_written(key, value)}" for key, value in settings.items())
+    if not isinstance(settings, Sequence) or not all(isinstance(item, str) for item in settings):
+        raise ManticoreError(f"set is a mapping such as {{'search.steps': 100}}, or KEY=VALUE, not {shown(settings)}")
     return tuple(settings)
+
+
+def _written(key: object, value: Any) -> str:
+    """A value as `--set` reads it. Raises ManticoreError if it is no plain data."""
+    try:
+        return json.dumps(value, default=lambda item: str(item) if isinstance(item, Path) else item.tolist())
+    except (AttributeError, TypeError, ValueError):
+        raise ManticoreError(f"set: the value of {key} must be plain data, not {shown(value)}") from None

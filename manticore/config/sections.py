@@ -147,6 +147,8 @@ class StudyOptions(Checked):
         super().__post_init__()
         if not self.learning_rates:
             raise ManticoreError("study.learning_rates must have at least one number above 0, got none")
+        if not self.budgets:
+            raise ManticoreError("study.budgets must have tokens, flops or both, got none")
 
 
 @dataclass(frozen=True)

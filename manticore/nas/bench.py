@@ -17,9 +17,9 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any, Literal
 
-from manticore.errors import BadFile, ManticoreError, UnknownName
+from manticore.errors import BadFile, ManticoreError, UnknownName, shown
 from manticore.utils import assets
-from manticore.utils.fields import from_mapping
+from manticore.utils.fields import convert, from_mapping
 from manticore.utils.io import read_json, write_json
 from manticore.utils.statistics import kendall, spearman
 
@@ -110,7 +110,7 @@ class HybridBench:
         """
         file = assets.data_folder(FOLDER) / f"{name}.json"
         if not file.is_file():
-            file = Path(name)
+            file = convert(name, Path, "table")
         if not file.is_file():
             raise UnknownName("table", str(name), cls.names())
         data = read_json(file)
@@ -134,10 +134,12 @@ class HybridBench:
 
     def __getitem__(self, path: Sequence[str]) -> PathRecord:
         """The record of a path. Raises ManticoreError for a path that is not in the table."""
+        if isinstance(path, str) or not isinstance(path, Sequence):
+            raise ManticoreError(f"a path is a list of a candidate for each stage, not {shown(path)}")
         for record in self.paths:
             if record.path == tuple(path):
                 return record
-        raise ManticoreError(f"{' · '.join(path)} is no path of the table '{self.name}'")
+        raise ManticoreError(f"{' · '.join(map(str, path))} is no path of the table '{self.name}'")
 
     def best(self, split: Split = "test") -> PathRecord:
         """The path with the best mean score on a split."""

@@ -16,6 +16,7 @@ from manticore.training.modules import TrainModule
 from manticore.training.search_module import SearchModule
 from manticore.utils.console import ProgressUpdate, info, progress_bar
 from manticore.utils.failures import writing
+from manticore.utils.fields import convert
 from manticore.utils.io import atomic_write
 
 
@@ -48,7 +49,7 @@ class AlphaRecord(lightning.Callback):
     """
 
     def __init__(self, file: Path | str) -> None:
-        self.file = Path(file)
+        self.file: Path = convert(file, Path, "file")
 
     def on_train_start(self, trainer: Any, module: Any) -> None:
         assert isinstance(module, SearchModule)

@@ -9,7 +9,7 @@ import lightning
 import numpy as np
 from transformers import PreTrainedTokenizerBase
 
-from manticore.errors import ManticoreError
+from manticore.errors import ManticoreError, shown
 from manticore.modeling.configuration_manticore import HybridConfig
 from manticore.nas.supernet import Supernet
 from manticore.tasks.catalog import load_task
@@ -57,6 +57,8 @@ class SearchData(lightning.LightningDataModule):
         self.task = task if isinstance(task, Task) else read_task(task)
         self.batch_size: int | None = convert(batch_size, PositiveInt | None, "batch_size")
         self.seed: int = convert(seed, NonNegativeInt, "seed")
+        if not isinstance(tokenizer, PreTrainedTokenizerBase | None):
+            raise ManticoreError(f"tokenizer= is a Hugging Face tokenizer, not {shown(tokenizer)}")
         self.tokenizer = tokenizer
         self.eval_batch_size: int = convert(eval_batch_size, PositiveInt, "eval_batch_size")
 

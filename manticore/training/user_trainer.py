@@ -33,12 +33,14 @@ class UserTrainer:
     for flags that a recipe owns; see `trainer_flags`.
     """
 
-    callbacks: Callbacks | Callable[[str], Callbacks] = ()
+    callbacks: Callbacks | Callable[[str], Callbacks] | None = ()
     logger: Loggers | Callable[[str], Loggers] = None
     flags: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         check_flags(self.flags)
+        if self.callbacks is None:
+            object.__setattr__(self, "callbacks", ())
         if not callable(self.callbacks):
             _check_all(self.callbacks, lightning.Callback, "callbacks")
         if not callable(self.logger):
@@ -122,7 +124,7 @@ class PhaseLogger(Logger):
 
 
 def _listed(loggers: Any) -> Any:
-    return [] if loggers is None else [loggers] if isinstance(loggers, Logger) else loggers
+    return [] if loggers is None or loggers is False else [loggers] if isinstance(loggers, Logger) else loggers
 
 
 def _check_all(items: Any, kind: type, argument: str) -> list[Any]:

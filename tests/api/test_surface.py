@@ -11,9 +11,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 import manticore as mc
+from manticore.alignment.projector_set import ProjectorSet
 from manticore.api.arguments import section_keys
 from manticore.cli import parser
 from manticore.cli.options import _REQUIRED, _find_field
@@ -121,6 +123,10 @@ def test_settings_are_written_as_the_flag_takes_them() -> None:
         "study.learning_rates=[1e-05, 0.1]",
         "space.base=null",
     )
+    assert assignments({"search.steps": np.int64(3), "align.projectors": Path("sets/a")}) == (
+        "search.steps=3",
+        'align.projectors="sets/a"',
+    )
     assert assignments("a=b") == assignments(["a=b"]) == ("a=b",)
 
 
@@ -160,6 +166,10 @@ def test_an_unknown_argument_gets_the_way_to_write_it(name: str, message: str) -
 def test_sections_are_mappings_or_options() -> None:
     assert section_keys({"run": {"seed": 1}}) == {"run": {"seed": 1}}
     assert section_keys({"run": RunOptions(seed=1)})["run"]["seed"] == 1
+    projectors = mc.load("nano-mamba-base")
+    assert isinstance(projectors, ProjectorSet)
+    for source in (projectors, projectors.folder):
+        assert section_keys({"align": {"projectors": source}}) == {"align": {"projectors": str(projectors.folder)}}
     with pytest.raises(UnknownName, match="Did you mean 'baselines'"):
         section_keys({"baseline": {}})
 
@@ -187,6 +197,32 @@ def test_sections_are_mappings_or_options() -> None:
         lambda: mc.align(["gpt-neo-nano", "mamba-nan"], "text.txt", out="out"),
         lambda: mc.pretrain("pretrain/mamba-nan", "text.txt", out="out"),
         lambda: mc.load("runs/nowhere"),
+        lambda: mc.load(""),
+        lambda: mc.search(models=[]),
+        lambda: mc.search("gpt-neo+mamba", set=3),  # type: ignore[arg-type]
+        lambda: mc.search("gpt-neo+mamba", set={"search.steps": object()}),
+        lambda: mc.search("gpt-neo+mamba", set={"search.steps": np.int64(0)}),
+        lambda: mc.search("gpt-neo+mamba", search={"steps": np.int64(0)}),
+        lambda: mc.search("gpt-neo+mamba", trainer=3),  # type: ignore[arg-type]
+        lambda: mc.search("gpt-neo+mamba", ("lra-listops", "text")),
+        lambda: mc.search("gpt-neo+mamba", "text", align={"projectors": 3}),
+        lambda: mc.search("gpt-neo+mamba", out=""),
+        lambda: mc.compare("gpt-neo+mamba", [], out="out"),
+        lambda: mc.compare("gpt-neo+mamba", "mad", out="out", budgets=[]),
+        lambda: mc.transfer("gpt-neo+mamba", proxy=3, task="mad", out="out"),  # type: ignore[arg-type]
+        lambda: mc.transfer("gpt-neo+mamba", proxy=[], task="mad", out="out"),
+        lambda: mc.transfer("gpt-neo+mamba", proxy={"name": "mad"}, task="mad", out="out"),  # type: ignore[arg-type]
+        lambda: mc.transfer("gpt-neo+mamba", proxy="mad", task=None, out="out"),
+        lambda: mc.transfer("gpt-neo+mamba", proxy="mad", task="text", target_models="gpt2", out="out"),
+        lambda: mc.align(["gpt-neo-nano", "mamba-nano"], [], out="out"),
+        lambda: mc.generate("gpt-neo-nano", "It is", on_text=3),  # type: ignore[arg-type]
+        lambda: mc.generate("gpt-neo-nano", prompt_file="nowhere.txt"),
+        lambda: mc.export(models="gpt-neo-nano,mamba-nano", path=["gpt-neo-nano"], out="out"),
+        lambda: mc.export(models=["gpt-neo-nano", "mamba-nano"], path=[], out="out"),
+        lambda: mc.SearchData("text", tokenizer="gpt2"),  # type: ignore[arg-type]
+        lambda: mc.AlphaRecord(3),  # type: ignore[arg-type]
+        lambda: mc.HybridBench.load(3),  # type: ignore[arg-type]
+        lambda: mc.HybridBench.load("mad-fuzzy-recall").regret("mamba"),
     ],
 )
 def test_bad_input_is_one_error_and_nothing_is_written(
