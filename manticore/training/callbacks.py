@@ -11,6 +11,7 @@ from typing import Any
 import lightning
 from rich.console import Console
 
+from manticore.errors import ManticoreError
 from manticore.nas.collapse import concentration
 from manticore.training.modules import TrainModule
 from manticore.training.search_module import SearchModule
@@ -52,7 +53,8 @@ class AlphaRecord(lightning.Callback):
         self.file: Path = convert(file, Path, "file")
 
     def on_train_start(self, trainer: Any, module: Any) -> None:
-        assert isinstance(module, SearchModule)
+        if not isinstance(module, SearchModule):
+            raise ManticoreError(f"AlphaRecord records a SearchModule; {type(module).__name__} has no search")
         lines = self.file.read_text(encoding="utf-8").splitlines() if self.file.exists() else []
         kept = [line for line in lines if (step := _step(line)) is not None and step <= module.step_count]
         with atomic_write(self.file) as part:

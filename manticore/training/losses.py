@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from inspect import Parameter, signature
 from typing import Any
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from manticore.errors import ManticoreError, shown
-from manticore.nas.searchable import callable_with
+from manticore.nas.searchable import MixedOpModel, callable_with
 from manticore.tasks.dataset import IGNORE
 from manticore.tasks.items import describe_type
 from manticore.training.scoring import logits_of
@@ -37,6 +38,19 @@ def own_loss(net: nn.Module, batch: Any, function: LossFunction, **options: obje
     return loss
 
 
+def _check_arguments(model: nn.Module, error: TypeError) -> None:
+    """Raises ManticoreError if the error was that a model does not take the ids and the mask of a batch."""
+    parameters = signature(model.forward).parameters.values()
+    if any(parameter.kind == Parameter.VAR_KEYWORD for parameter in parameters):
+        return
+    missing = [name for name in FIELDS[:2] if name not in {parameter.name for parameter in parameters}]
+    if missing:
+        raise ManticoreError(
+            f"without loss= the model is called with {' and '.join(FIELDS[:2])}, and {type(model).__name__}.forward "
+            f"has no {' and no '.join(missing)}; pass loss=, a function from the model and a batch to a scalar"
+        ) from error
+
+
 def cross_entropy(net: nn.Module, batch: Any, **options: object) -> Tensor:
     """Mean cross-entropy in nats over the scored labels of a batch; `options` go to the net.
 
@@ -48,7 +62,11 @@ def cross_entropy(net: nn.Module, batch: Any, **options: object) -> Tensor:
             f"without loss= a batch is a mapping with {', '.join(FIELDS)}, not {got}; pass loss=, a function from the "
             "model and a batch to a scalar"
         )
-    logits, labels = logits_of(net, dict(batch), **options).float(), batch["labels"]
+    try:
+        logits, labels = logits_of(net, dict(batch), **options).float(), batch["labels"]
+    except TypeError as error:
+        _check_arguments(net.model if isinstance(net, MixedOpModel) else net, error)
+        raise
     if logits.shape[:-1] != labels.shape:
         raise ManticoreError(
             f"the model returns logits of shape {tuple(logits.shape)} for labels of shape {tuple(labels.shape)}; all "

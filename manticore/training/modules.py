@@ -31,7 +31,7 @@ from manticore.training.optimizers import cosine, weight_optimizer
 from manticore.training.options import WeightOptions
 from manticore.training.trainer_flags import check_trainer
 from manticore.utils.fields import Checked, NonNegativeInt, PositiveInt, convert
-from manticore.utils.module_state import trainable_only
+from manticore.utils.module_state import check_same_model, trainable_only
 
 
 @dataclass(frozen=True)
@@ -346,6 +346,7 @@ class TrainModule(lightning.LightningModule):
                 f"the checkpoint is of a training with {state['method']}, which a training with {self.method} cannot "
                 "continue"
             )
+        check_same_model(checkpoint["state_dict"], self.state_dict())
         self.step_count, self.tokens, self.flops = (state[key] for key in ("step_count", "tokens", "flops"))
         self._rng = state["rng"]
 

@@ -15,7 +15,9 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from manticore.errors import ManticoreError
 from manticore.tasks.dataset import IGNORE, Batch, Examples
+from manticore.tasks.items import describe_type
 from manticore.training.batching import Collate, batch_to
 from manticore.training.metrics import ACCURACY, BITS, Integers, Metric
 from manticore.utils.module_state import eval_mode
@@ -114,7 +116,9 @@ class Score:
 def logits_of(net: nn.Module, batch: Batch, **options: object) -> Tensor:
     """Logits of a supernet or of a Hugging Face model, (B, labels) or (B, L, labels); `options` go to `net`."""
     out = net(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"], **options)
-    logits: Tensor = out if isinstance(out, Tensor) else out.logits
+    logits = out if isinstance(out, Tensor) else getattr(out, "logits", None)
+    if not isinstance(logits, Tensor):
+        raise ManticoreError(f"the model must return logits, or an output that has them, not {describe_type(out)}")
     return logits
 
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import lightning
 from lightning.pytorch.callbacks import GradientAccumulationScheduler
+from lightning.pytorch.strategies import ParallelStrategy
 from lightning.pytorch.trainer.states import TrainerFn
 
 from manticore.errors import ManticoreError, UnknownName, shown
@@ -99,4 +100,8 @@ def check_trainer(trainer: lightning.Trainer, has_alphas: bool = False) -> None:
         raise ManticoreError(
             f"the Trainer has {trainer.world_size} devices; a search runs on one: Trainer(devices=1), one process for "
             "each seed or phase"
+        )
+    if isinstance(trainer.strategy, ParallelStrategy):
+        raise ManticoreError(
+            f"strategy={type(trainer.strategy).__name__} is for several devices; a search runs on one: leave it out"
         )

@@ -1,11 +1,14 @@
-"""Context managers that change the mode or the gradients of a module and restore them."""
+"""The state of a module: its mode and its gradients, changed and restored, and whether a saved state is of it."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from typing import Any
 
 from torch import nn
+
+from manticore.errors import ManticoreError
 
 
 @contextmanager
@@ -31,3 +34,16 @@ def trainable_only(net: nn.Module, parameters: Iterable[nn.Parameter]) -> Iterat
     finally:
         for parameter, requires_grad in required:
             parameter.requires_grad_(requires_grad)
+
+
+def check_same_model(saved: Mapping[str, Any], own: Mapping[str, Any]) -> None:
+    """Raises ManticoreError unless a saved state has the tensors of a model's own, by name and by shape."""
+    for key in (*own, *saved):
+        if key not in saved or key not in own:
+            who = "it has no" if key not in saved else "this one has no"
+            raise ManticoreError(f"the checkpoint is of another model: {who} {key}")
+        shapes = [tuple(getattr(state[key], "shape", ())) for state in (saved, own)]
+        if shapes[0] != shapes[1]:
+            raise ManticoreError(
+                f"the checkpoint is of another model: {key} has the shape {shapes[0]}, not {shapes[1]}"
+            )

@@ -178,6 +178,41 @@ def test_a_loss_that_cannot_be_trained_is_refused_in_one_line(loss: Any, message
         trainer(tmp_path, max_steps=1).fit(mc.FinetuneModule(classifier(), loss=loss), rows)
 
 
+class Shifted(nn.Module):
+    """Takes its ids under another name."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner = classifier()
+
+    def forward(self, ids: Tensor) -> Tensor:
+        out: Tensor = self.inner(ids)
+        return out
+
+
+class Listed(Shifted):
+    """Returns a list."""
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> list[Tensor]:  # type: ignore[override]
+        return [self.inner(input_ids)]
+
+
+def test_a_model_that_does_not_take_a_batch_is_refused() -> None:
+    for kind in (mc.SearchModule, mc.FinetuneModule):
+        with pytest.raises(ManticoreError, match=r"input_ids and attention_mask, and Shifted\.forward has no"):
+            kind(Shifted(), steps=4).loss(batch())
+        with pytest.raises(ManticoreError, match="must return logits, or an output that has them, not a list"):
+            kind(Listed(), steps=4).loss(batch())
+        with pytest.raises(TypeError):
+            kind(Shifted(), steps=4, loss=lambda model, rows: model(rows, 3)).loss(batch())
+
+
+def test_a_record_of_alphas_is_of_a_search(tmp_path: Path) -> None:
+    record = AlphaRecord(tmp_path / "alphas.jsonl")
+    with pytest.raises(ManticoreError, match="AlphaRecord records a SearchModule; FinetuneModule has no search"):
+        trainer(tmp_path, callbacks=[record]).fit(mc.FinetuneModule(classifier(), steps=2), Streams(("weights",)))
+
+
 def test_labels_of_another_shape_than_the_logits_are_refused() -> None:
     odd = {**batch(), "labels": batch()["input_ids"]}
     with pytest.raises(ManticoreError, match=r"returns logits of shape \(\d+, 5\) for labels of shape \(\d+, \d+\)"):
@@ -229,6 +264,15 @@ def test_a_checkpoint_is_continued_by_its_own_strategy(tmp_path: Path) -> None:
     ):
         with pytest.raises(ManticoreError, match="is of a training with strategy 'darts', which a training with"):
             trainer(tmp_path).fit(module, loaders["weights"], ckpt_path=file)
+    for model, message in (
+        (
+            classifier(layers=[("attention", "mamba")]),
+            r"net.model.mixers.0.alpha has the shape \(3,\), not \(2,\)",
+        ),
+        (nn.Sequential(mc.nn.MixedOp([nn.Linear(2, 2), nn.Identity()])), "it has no net.model.0.alpha"),
+    ):
+        with pytest.raises(ManticoreError, match=f"the checkpoint is of another model: {message}"):
+            trainer(tmp_path).fit(mc.SearchModule(model, "darts", **options), loaders, ckpt_path=file)
     state = torch.load(file, weights_only=False)
     del state["manticore"]
     torch.save(state, file)
@@ -283,6 +327,7 @@ def test_zero_shot_needs_a_base_model() -> None:
         ({"precision": "16-true"}, "precision=16-true keeps .*weights in 16 bits, .* use bf16-mixed"),
         ({"plugins": [MixedPrecision("16-mixed", "cpu", torch.amp.GradScaler("cpu"))]}, "use bf16-mixed"),
         ({"callbacks": [GradientAccumulationScheduler({0: 2})]}, "Scheduler does not work .* run.micro_batch_size"),
+        ({"strategy": "ddp", "devices": 1}, "strategy=DDPStrategy is for several devices; a search runs on one"),
         ({"max_steps": 20}, r"max_steps=20\) is more than the 8 steps .* pass steps=20"),
     ],
 )
