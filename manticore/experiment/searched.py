@@ -58,7 +58,8 @@ def searched_supernet(exp: Experiment, base: str) -> Supernet:
 
 def check_candidates(path: Sequence[str], space: SearchSpace) -> None:
     """Check that a path is one of the space, or a component alone. Raises as `Choices.check` does."""
-    alone = len(set(path)) == 1 and path[0] in space.names
+    listed = isinstance(path, Sequence) and not isinstance(path, str) and len(path) > 0
+    alone = listed and path[0] in space.names and all(name == path[0] for name in path)
     choices = Choices.free(space.candidates, space.stages) if alone else space.choices
     choices.check(path)
 

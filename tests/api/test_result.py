@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -105,9 +106,14 @@ def test_rows_of_paths_say_which(result: mc.Result) -> None:
 
 @pytest.mark.parametrize(
     ("path", "message"),
-    [(["mamba"], "names 1 stages; the space has 4"), (["mamba", "gpt"] * 2, "Did you mean 'gpt-neo'")],
+    [
+        (["mamba"], "names 1 stages; the space has 4"),
+        (["mamba", "gpt"] * 2, "Did you mean 'gpt-neo'"),
+        ("mamba", "a path is a list of a candidate for each stage, not 'mamba'"),
+        (3, "a path is a list of a candidate for each stage, not 3"),
+    ],
 )
-def test_a_path_that_is_none_is_refused(result: mc.Result, path: list[str], message: str, tmp_path: Path) -> None:
+def test_a_path_that_is_none_is_refused(result: mc.Result, path: Any, message: str, tmp_path: Path) -> None:
     with pytest.raises(ManticoreError, match=message):
         result.discretize(path)
     with pytest.raises(ManticoreError, match=message):
