@@ -32,13 +32,10 @@ from manticore.nas.grouped import context_of_rows, rows_of, run_grouped
 from manticore.nas.inputs import as_weights, check_ids
 from manticore.nas.mixed_op import pad_logits, weighted_sum
 from manticore.nas.op_modules import build_module, register_ops
-from manticore.nas.relaxations import RelaxationContext, random_source, relaxations
+from manticore.nas.relaxations import RelaxationContext, random_source, relax_allowed, relaxations
 from manticore.nas.space import SearchSpace
 from manticore.nas.topologies import topologies
 from manticore.tasks.task import HeadSpec
-
-EXCLUDED = -1e9
-"""What a relaxation reads as the alpha of a candidate that a stage does not have."""
 
 
 def is_projector_weight(name: str) -> bool:
@@ -240,12 +237,7 @@ class Supernet(nn.Module):
         self, alpha_SK: Tensor, mask: Tensor | None, generator: torch.Generator | None, shared: bool = True
     ) -> Tensor:
         context = RelaxationContext(self.temperature, self.progress, generator)
-        if mask is None:
-            weights_SK = self.relax(alpha_SK, context)
-        else:
-            weights_SK = self.relax(alpha_SK.masked_fill(~mask, EXCLUDED), context).masked_fill(~mask, 0)
-            # Masked again, and last: the gradient of an entropy is infinite at 0, and must not reach the division.
-            weights_SK = (weights_SK / weights_SK.sum(-1, keepdim=True)).masked_fill(~mask, 0)
+        weights_SK = relax_allowed(self.relax, alpha_SK, mask, context)
         return weights_SK[list(self.choices.rows)] if shared and self.choices.shared else weights_SK
 
     def _feature_weights(self, generator: torch.Generator | None) -> Tensor:

@@ -36,6 +36,18 @@ Relaxation = Callable[[Tensor, RelaxationContext], Tensor]
 
 relaxations: Registry[Relaxation] = Registry("relaxation")
 
+EXCLUDED = -1e9
+"""What a relaxation reads as the alpha of a candidate that a stage does not have."""
+
+
+def relax_allowed(relax: Relaxation, alpha_SK: Tensor, mask_SK: Tensor | None, context: RelaxationContext) -> Tensor:
+    """Mixing weights (S, K) that are 0 where `mask_SK` is False: for candidates that a stage does not have."""
+    if mask_SK is None:
+        return relax(alpha_SK, context)
+    weights_SK = relax(alpha_SK.masked_fill(~mask_SK, EXCLUDED), context).masked_fill(~mask_SK, 0)
+    # Masked again, and last: the gradient of an entropy is infinite at 0, and must not reach the division.
+    return (weights_SK / weights_SK.sum(-1, keepdim=True)).masked_fill(~mask_SK, 0)
+
 
 def random_source(device: torch.device) -> torch.Generator:
     """The default generator of a device. Its state is part of every saved training state, so a run can be resumed."""
