@@ -178,7 +178,7 @@ class ProjectorSet:
 
 
 def check_stages(source: Path | str, in_set: int, requested: int) -> None:
-    """Raises ManticoreError unless a projector set has as many stages as are wanted; `source` names the set."""
+    """Raises ManticoreError unless a projector set has the required number of stages; `source` names the set."""
     if in_set != requested:
         raise ManticoreError(
             f"{source} was fitted for {in_set} stages, not for {requested}; fit a set for {requested} "

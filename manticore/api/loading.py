@@ -57,8 +57,8 @@ def supernet(
         projectors: projector set, as an object, by name or by folder. Default: projectors start near the identity.
         trust_code: import the ops that the space names by import path.
 
-    Raises ManticoreError if a component cannot be loaded, if the projector set does not fit, or if an op breaks a
-    promise, such as to be causal.
+    Raises ManticoreError if a component cannot be loaded, if the projector set does not fit, or if an op does
+    not meet a requirement, such as to be causal.
     """
     if isinstance(space, str | Path):
         space = SearchSpace.load(assets.find("spaces", space))

@@ -1,4 +1,4 @@
-"""Writes a hybrid as a model of its base's own Hugging Face class, which tools that know no hybrids can read.
+"""Writes a hybrid as a model of its base's own Hugging Face class, for tools without support for hybrids.
 
 This is possible where the path is the base throughout: stages of the base, skipped stages, and donors that differ from
 it in nothing but their weights, between projectors that are the identity.
@@ -69,7 +69,7 @@ def native_model(hybrid: PreTrainedModel) -> PreTrainedModel:
 
 
 def _check_stage(config: HybridConfig, stage: int) -> None:
-    """Raises ManticoreError unless the layers of a stage are the base's, or like them."""
+    """Raises ManticoreError unless the layers of a stage have the configuration of the base."""
     name, base = config.path[stage], config.components[config.base]
     if name == config.base:
         return

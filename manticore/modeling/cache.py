@@ -67,7 +67,7 @@ class HybridCache(Cache):
 
     @property
     def max_cache_len(self) -> int:
-        """-1: the cache grows without limit. Tools ask for this number where a cache is no `DynamicCache`."""
+        """-1: the cache grows without limit. Tools read this number if a cache is not a `DynamicCache`."""
         return -1
 
     def get_seq_length(self, layer_idx: int = 0) -> int:

@@ -1,8 +1,8 @@
 """Tests an op before a search: shapes, independence of sequences, causality, its cache, and that it can be saved.
 
-A module that breaks one of these promises would train well and then fail, or compute wrong outputs, in the exported
-model. All tests run on random inputs, once with the weights of a new module and once with random weights, since weights
-that start at zero hide which inputs an op reads.
+A module that does not meet one of these requirements would train well and then fail, or compute wrong outputs, in the
+exported model. All tests run on random inputs, once with the weights of a new module and once with random weights,
+since weights that start at zero hide which inputs an op reads.
 """
 
 from __future__ import annotations
@@ -35,7 +35,8 @@ def check_ops(ops: Sequence[Op], widths: Sequence[int], head_kind: str, length: 
         head_kind: kind of the task; `lm` needs causal ops.
         length: tokens of the task's longest sequence.
 
-    Raises ManticoreError with the name of the op and the broken promise. The random state of torch is restored.
+    Raises ManticoreError with the name of the op and the requirement that it does not meet. The random state of torch
+    is restored.
     """
     for op in register_ops(ops, head_kind).values():
         for width in sorted(set(widths)):

@@ -341,9 +341,9 @@ class Supernet(nn.Module):
         if paths is not None:
             self._check_paths(paths)
             if path is not None or weights is not None:
-                raise ManticoreError("paths, path and weights all say what runs; give one of them")
+                raise ManticoreError("paths, path and weights exclude each other; pass one of them")
         if path is not None and weights is not None:
-            raise ManticoreError("path and weights both say what runs; give one of them")
+            raise ManticoreError("path and weights exclude each other; pass one of them")
         if path is not None:
             self.choices.check_names(path)
         if weights is not None and weights.shape[-2:] != self.alpha.shape:

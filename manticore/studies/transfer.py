@@ -85,13 +85,13 @@ def proxy_plan(study: Study, base: str) -> RoundPlan[dict[str, Results]]:
 
 
 def target_plan(study: Study, base: str, search: bool) -> RoundPlan[dict[str, Results]]:
-    """Every component alone, every path from scratch and, if wanted, the search, with every seed, and their tests."""
+    """Train and test every component alone, every path from scratch and, if requested, the search, with every seed."""
     arms = yield from _prepare_arms(study, base, search)
     return (yield from study.train_and_test([*component_arms(study), *arms]))
 
 
 def _prepare_arms(study: Study, base: str, search: bool) -> RoundPlan[list[Arm]]:
-    """The search, if wanted, with its own learning rate, and the paths with the learning rate of the base alone."""
+    """The search, if requested, with its own learning rate, and the paths with the learning rate of the base alone."""
     searches = [study.hybrid_arm(base)] if search else []
     if searches:
         yield from study.search_learning_rates(searches)

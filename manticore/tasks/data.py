@@ -170,8 +170,8 @@ def check_splits(mapping: Mapping[str, Any]) -> None:
     columns = [str(key) for key in mapping if str(key) in COLUMNS]
     if columns:
         raise ManticoreError(
-            f"a mapping with '{columns[0]}' is one of columns; pass its rows, such as datasets.Dataset.from_dict(...), "
-            "or a mapping of splits"
+            f"a mapping with '{columns[0]}' is a table of columns; pass its rows, such as "
+            "datasets.Dataset.from_dict(...), or a mapping of splits"
         )
 
 

@@ -1,4 +1,4 @@
-"""Ops are tested before a search: what breaks a promise is refused in one line that says which."""
+"""Ops are tested before a search: an op that does not meet a requirement is refused in one line that names it."""
 
 from __future__ import annotations
 
@@ -146,7 +146,7 @@ def not_a_module(width: int) -> Any:
     return width
 
 
-def test_ops_that_keep_their_promises_pass_and_leave_the_random_state() -> None:
+def test_ops_that_meet_all_requirements_pass_and_leave_the_random_state() -> None:
     state = torch.get_rng_state()
     check_ops(OPS, [16, 32], "lm", 40)
     check_ops([mc.Op("a", Mean, causal=False), mc.Op("b", make_mean, causal=False)], [16], "classification", 40)
@@ -176,7 +176,7 @@ def test_ops_that_keep_their_promises_pass_and_leave_the_random_state() -> None:
     ],
 )
 @pytest.mark.parametrize("kind", ["lm", "classification"])
-def test_an_op_that_breaks_a_promise_is_refused(factory: Any, message: str, kind: str) -> None:
+def test_an_op_that_does_not_meet_a_requirement_is_refused(factory: Any, message: str, kind: str) -> None:
     with pytest.raises(ManticoreError, match=message) as raised:
         check_ops([mc.Op("own", factory)], [16], kind, 40)
     assert "\n" not in str(raised.value)

@@ -23,7 +23,7 @@ IDS = torch.tensor([[3, 4, 5]])
         ({"path": ["base", "bas"]}, "unknown candidate for a stage 'bas'. Did you mean 'base'"),
         ({"weights": torch.ones(3, 5)}, r"mixing weights have the shape \(2, 5\), or \(B, 2, 5\), not \(3, 5\)"),
         ({"weights": "uniform"}, "mixing weights are a tensor, an array or lists, not 'uniform'"),
-        ({"path": ["base"] * 2, "weights": torch.ones(2, 5)}, "give one of them"),
+        ({"path": ["base"] * 2, "weights": torch.ones(2, 5)}, "path and weights exclude each other"),
     ],
 )
 def test_arguments_that_do_not_fit_are_named(options: dict[str, Any], message: str) -> None:

@@ -211,7 +211,7 @@ def test_a_polars_table_is_read_by_its_rows(tmp_path: Path) -> None:
 def test_columns_are_no_splits() -> None:
     columns = {"text": TEXTS, "label": [0, 1] * 20}
     for make in (mc.task, TaskSource.of):
-        with pytest.raises(ManticoreError, match="a mapping with 'text' is one of columns; pass its rows, such as"):
+        with pytest.raises(ManticoreError, match="a mapping with 'text' is a table of columns; pass its rows, such as"):
             make(columns)
 
 
