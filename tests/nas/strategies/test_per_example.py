@@ -114,7 +114,7 @@ def test_an_example_with_two_sequences_has_one_path() -> None:
 def test_what_cannot_run_is_said() -> None:
     net, batch = classification()
     ids = batch["input_ids"]
-    with pytest.raises(ManticoreError, match="give one of them"):
+    with pytest.raises(ManticoreError, match="paths, path and weights exclude each other"):
         net(ids, paths=PATHS[:, :2] % 2, path=["attention"] * 2)
     with pytest.raises(ManticoreError, match=r"paths have the shape \(B, 2\)"):
         net(ids, paths=PATHS)
