@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import Cache, GenerationMixin, PreTrainedModel
 from transformers.modeling_outputs import (
@@ -19,6 +18,7 @@ from .configuration_manticore import HybridConfig
 from .forward_context import reject_kwargs
 from .generation import HybridGenerationMixin
 from .heads import build_head, head_class
+from .label_loss import label_loss
 from .masking import needed_mask
 from .packing import MARKERS, document_starts
 from .scaling import LogitScale
@@ -156,10 +156,9 @@ class HybridWithHead(HybridPreTrainedModel):
         logits: Tensor = self.score(states, h_BLD.shape[1])
         return logits
 
-    @staticmethod
-    def loss(logits: Tensor, labels: Tensor | None) -> Tensor | None:
-        """Mean cross-entropy in nats over all labels other than -100; None without labels."""
-        return None if labels is None else F.cross_entropy(logits.float().flatten(0, -2), labels.flatten())
+    def loss(self, logits: Tensor, labels: Tensor | None) -> Tensor | None:
+        """The mean loss of the problem type (`label_loss`); None without labels."""
+        return None if labels is None else label_loss(self.config, logits, labels, self.per_token)
 
 
 class HybridForSequenceClassification(HybridWithHead):
@@ -178,7 +177,7 @@ class HybridForSequenceClassification(HybridWithHead):
         inputs_embeds: Tensor | None = None,
         **kwargs: Any,
     ) -> SequenceClassifierOutputWithPast:
-        """Logits (B, num_labels), and with `labels` (B,) the mean cross-entropy in nats.
+        """Logits (B, num_labels), and the mean loss with `labels` (B,), or (B, num_labels) of several labels or values.
 
         For pairs, `input_ids` is (2B, L): all first sequences, then all second ones.
         """

@@ -10,7 +10,12 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
-from transformers import AutoModelForSequenceClassification, AutoModelForTokenClassification
+from transformers import (
+    AutoModelForSequenceClassification,
+    AutoModelForTokenClassification,
+    GPT2Config,
+    GPT2ForSequenceClassification,
+)
 
 from manticore.errors import UnknownName
 from manticore.modeling.heads import HEADS, AutoencoderHead, PairHead, position_codes
@@ -99,6 +104,50 @@ def test_the_loss_is_the_mean_over_all_labels_that_are_not_ignored(kind: str) ->
         batch = {"input_ids": ids, "attention_mask": mask, "labels": labels}
         training_loss = TrainModule(net, WeightOptions(), 1).loss(batch, path=PATH)
         torch.testing.assert_close(training_loss, expected, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize(
+    ("labels", "problem", "targets"),
+    [
+        (1, None, torch.randn(3)),
+        (1, None, torch.randn(3, 1)),
+        (4, "regression", torch.randn(3, 4)),
+        (4, None, torch.tensor([0, 3, 1])),
+        (4, "single_label_classification", torch.tensor([0, -100, 1])),
+        (4, None, torch.tensor([[0.0, 1, 1, 0], [1, 0, 0, 0], [0, 0, 0, 0]])),
+        (4, "multi_label_classification", torch.tensor([[0.0, 1, 1, 0], [1, 0, 0, 0], [0, 0, 0, 0]])),
+    ],
+)
+def test_the_problem_type_is_that_of_transformers(labels: int, problem: str | None, targets: torch.Tensor) -> None:
+    hybrid = discretize(supernet("gpt2", "mamba", HeadSpec("classification", VOCAB, labels)), ["base"] * 3)
+    hybrid.config.problem_type = problem
+    config = GPT2Config(vocab_size=VOCAB, n_embd=32, n_layer=1, n_head=4, num_labels=labels, problem_type=problem)
+    reference = GPT2ForSequenceClassification(config)
+    ids, _ = tokens()
+    out = hybrid(input_ids=ids, labels=targets)
+    assert out.logits.shape == (3, labels)
+    expected = reference.loss_function(pooled_logits=out.logits, labels=targets, config=reference.config)
+    torch.testing.assert_close(out.loss, expected)
+    assert hybrid.config.problem_type == problem, "the configuration is not changed by a batch"
+    hybrid(input_ids=ids, labels=targets.double() if targets.is_floating_point() else targets).loss.backward()
+    assert hybrid.score.weight.grad.abs().sum() > 0
+
+
+def test_labels_that_do_not_fit_the_problem_type_are_refused() -> None:
+    ids, _ = tokens()
+    hybrid = discretize(supernet("gpt2", "mamba", HeadSpec("classification", VOCAB, 4)), PATH)
+    for problem, labels, message in (
+        (None, torch.zeros(3), r"are numbers of shape \(3, 4\), not torch.float32 \(3,\)"),
+        ("single_label_classification", torch.zeros(3), r"are integers of shape \(3,\), not torch.float32 \(3,\)"),
+        ("regression", torch.zeros(3, dtype=torch.long), r"are numbers of shape \(3, 4\), not torch.int64"),
+    ):
+        hybrid.config.problem_type = problem
+        with pytest.raises(ValueError, match=message):
+            hybrid(input_ids=ids, labels=labels)
+    per_token = discretize(supernet("gpt2", "mamba", HeadSpec("tokens", VOCAB, 4)), PATH)
+    per_token.config.problem_type = "regression"
+    with pytest.raises(ValueError, match="one class for each: problem_type='regression'"):
+        per_token(input_ids=ids, labels=torch.zeros_like(ids))
 
 
 def test_a_configuration_without_a_head_gets_the_default_of_its_class(tmp_path: Path) -> None:
