@@ -8,6 +8,7 @@ from typing import Any
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from manticore.components.generation import generation_config_of
 from manticore.components.spec import SKIP
 from manticore.errors import ManticoreError, shown
 from manticore.modeling.configuration_manticore import HybridConfig
@@ -21,6 +22,8 @@ from manticore.nas.supernet import Supernet
 
 def discretize(supernet: Supernet, path: Sequence[str], **config_fields: Any) -> PreTrainedModel:
     """The hybrid on `path`, with copies of the supernet's weights, in evaluation mode.
+
+    A language model has the generation config of its base.
 
     Args:
         supernet: the searched model.
@@ -37,7 +40,10 @@ def discretize(supernet: Supernet, path: Sequence[str], **config_fields: Any) ->
         )
     architecture = supernet.architecture(path)
     config = hybrid_config(supernet, architecture, **config_fields)
-    return build_hybrid(config, supernet.head_spec.kind, hybrid_state(supernet, architecture))
+    hybrid = build_hybrid(config, supernet.head_spec.kind, hybrid_state(supernet, architecture))
+    if hybrid.can_generate():
+        hybrid.generation_config = generation_config_of(supernet.components[architecture.base], config)
+    return hybrid
 
 
 def hybrid_config(supernet: Supernet, architecture: Architecture, **config_fields: Any) -> HybridConfig:

@@ -7,10 +7,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
-from transformers import GenerationConfig, PreTrainedModel
+from transformers import PreTrainedModel
 
 from manticore.alignment.projector_set import ProjectorSet, check_stages, read_projector_config
 from manticore.components import load
+from manticore.components.generation import SPECIAL_TOKENS
 from manticore.components.spec import SKIP
 from manticore.config.commands import ExportCommand
 from manticore.config.sections import RunOptions
@@ -30,8 +31,6 @@ from manticore.tasks.task import HeadSpec
 from manticore.utils import assets
 from manticore.utils.console import info
 from manticore.utils.io import atomic_dir
-
-SPECIAL_TOKENS = ("bos_token_id", "eos_token_id", "pad_token_id")
 
 
 def run_command(options: ExportCommand, console: Console) -> Path:
@@ -150,7 +149,6 @@ def run_manual(
     component = supernet.components[base]
     special_tokens = {key: getattr(component.config, key, None) for key in SPECIAL_TOKENS}
     hybrid = discretize(supernet, path, **special_tokens)
-    hybrid.generation_config = component.model.generation_config or GenerationConfig.from_model_config(component.config)
     architecture = supernet.architecture(path)
     if projector_set is None:
         label = "untrained"

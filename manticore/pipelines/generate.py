@@ -9,6 +9,7 @@ import torch
 from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase, TextStreamer
 
 from manticore.components.context_length import check_context_length, declared_context_lengths
+from manticore.components.generation import ids_without_token
 from manticore.config.commands import GenerateCommand
 from manticore.config.generate import SamplingOptions
 from manticore.config.sections import RunOptions
@@ -92,12 +93,16 @@ def encode_prompt(prompt: str, tokenizer: PreTrainedTokenizerBase) -> torch.Tens
 def generation_config(
     options: SamplingOptions, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase
 ) -> GenerationConfig:
-    """The options as a `GenerationConfig`, with the end-of-text tokens of the model, or else of the tokenizer."""
+    """The options as a `GenerationConfig`, with the end-of-text tokens of the model, or else of the tokenizer.
+
+    Ids without a token are suppressed.
+    """
     defaults = model.generation_config or GenerationConfig()
     end = defaults.eos_token_id if defaults.eos_token_id is not None else tokenizer.eos_token_id
     ends = [end] if isinstance(end, int) else list(end or [])
     pad = next((token for token in (defaults.pad_token_id, tokenizer.pad_token_id, *ends) if token is not None), 0)
     sampling = {"temperature": options.temperature, "top_p": options.top_p, "top_k": options.top_k}
+    unused = ids_without_token(tokenizer, model.get_input_embeddings().weight.shape[0])
     chosen = {name: value for name, value in sampling.items() if value is not None}
     return GenerationConfig(
         max_new_tokens=options.max_new_tokens,
@@ -105,6 +110,7 @@ def generation_config(
         eos_token_id=ends or None,
         pad_token_id=pad,
         do_sample=bool(chosen),
+        suppress_tokens=sorted({*(defaults.suppress_tokens or []), *unused}) or None,
         **({"temperature": 1.0, "top_p": 1.0, "top_k": 0} | chosen if chosen else {}),
     )
 
