@@ -24,17 +24,16 @@ from manticore.tasks.options import TaskOptions, choose_preset
 from manticore.tasks.task import task_infos
 from manticore.utils import assets
 from manticore.utils.fields import field_types, from_mapping
-from manticore.utils.text_files import DEEPEST, parse_yaml, read_text
+from manticore.utils.text_files import read_text
+from manticore.utils.yaml_loading import DEEPEST, load_yaml, yaml_problem
 
 
 def read_yaml(file: Path | str) -> dict[str, Any]:
     """The mapping in a YAML file. Raises BadFile."""
     try:
-        values = parse_yaml(read_text(file))
+        values = load_yaml(read_text(file))
     except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        reason = f"not YAML ({error})" if mark is None else "not YAML"
-        raise BadFile(file, reason, None if mark is None else mark.line + 1) from None
+        raise BadFile(file, *yaml_problem(error)) from None
     if not isinstance(values, dict):
         raise BadFile(file, "a recipe is a mapping with keys such as task, space, search, finetune")
     return values
@@ -59,9 +58,11 @@ def from_dotted(assignments: Sequence[str]) -> dict[str, Any]:
         if key.count(".") > DEEPEST:
             raise ManticoreError(f"--set {shown(key)}: no key has so many parts")
         try:
-            value: Any = parse_yaml(text)
-        except yaml.YAMLError:
-            raise ManticoreError(f"--set {key}: {shown(text)} is not a value") from None
+            value: Any = load_yaml(text)
+        except yaml.YAMLError as error:
+            problem = yaml_problem(error)[0]
+            reason = f": {problem}" if "stands twice" in problem else ""
+            raise ManticoreError(f"--set {key}: {shown(text)} is not a value{reason}") from None
         for part in reversed(key.split(".")):
             value = {part: value}
         out = merge(out, value)

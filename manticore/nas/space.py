@@ -15,7 +15,8 @@ from manticore.errors import BadFile, ManticoreError, UnknownName, shown
 from manticore.nas.choices import Choices
 from manticore.nas.op import Op
 from manticore.utils.fields import Checked, PositiveInt, field_types
-from manticore.utils.text_files import parse_yaml, read_text
+from manticore.utils.text_files import read_text
+from manticore.utils.yaml_loading import load_yaml, yaml_problem
 
 if TYPE_CHECKING:
     from manticore.components.component import Component
@@ -268,11 +269,9 @@ class SearchSpace(Checked):
     def load(cls, file: Path | str) -> SearchSpace:
         """Read a search space from YAML. Raises BadFile if it is not one."""
         try:
-            content = parse_yaml(read_text(file))
+            content = load_yaml(read_text(file))
         except yaml.YAMLError as error:
-            line = getattr(getattr(error, "problem_mark", None), "line", None)
-            reason = f"not YAML ({error})" if line is None else "not YAML"
-            raise BadFile(file, reason, None if line is None else line + 1) from None
+            raise BadFile(file, *yaml_problem(error)) from None
         if not isinstance(content, dict):
             raise BadFile(file, "a search space is a mapping with 'components', 'stages', ...")
         try:

@@ -21,7 +21,8 @@ from manticore.tasks.lra.retrieval import read_file as read_retrieval
 from manticore.tasks.lra.text import read_folder as read_reviews
 from manticore.tasks.options import TaskOptions
 from manticore.utils.io import read_json
-from manticore.utils.text_files import decode_text, parse_json, parse_yaml
+from manticore.utils.text_files import decode_text, parse_json
+from manticore.utils.yaml_loading import load_yaml
 
 MARKS = {
     "utf-8": codecs.BOM_UTF8,
@@ -129,8 +130,8 @@ def test_an_extreme_setting_is_refused_in_one_line(setting: str) -> None:
 
 def test_ordinary_yaml_is_what_pyyaml_reads() -> None:
     text = "a: [1, 2.5, .inf, true, null, text, 2026-11-29]\nb: &b {c: 1}\nd: *b\n"
-    assert parse_yaml(text) == yaml.safe_load(text)
-    assert parse_yaml("1e-3") == 0.001
+    assert load_yaml(text) == yaml.safe_load(text)
+    assert load_yaml("1e-3") == 0.001
 
 
 def test_a_long_number_after_at_is_refused() -> None:

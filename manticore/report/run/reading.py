@@ -22,6 +22,7 @@ from manticore.nas.space import SearchSpace
 from manticore.nas.topologies import topologies
 from manticore.results.search import SearchResult
 from manticore.utils.io import slug
+from manticore.utils.yaml_loading import load_yaml
 
 
 @dataclass(frozen=True)
@@ -100,7 +101,7 @@ class Run:
         """The candidates of each stage by the saved recipe; without a recipe, any of the candidates."""
         stages = self.architecture.stages
         try:
-            choices = SearchSpace.from_dict(yaml.safe_load(self.recipe)["space"]).choices
+            choices = SearchSpace.from_dict(load_yaml(self.recipe)["space"]).choices
         except (yaml.YAMLError, TypeError, KeyError, ManticoreError):
             return Choices.free(self.candidates, stages)
         fits = choices.stages == stages and set(self.candidates) <= set(choices.candidates)
