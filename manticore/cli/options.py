@@ -194,7 +194,7 @@ def _read(text: str, hint: Any, name: str) -> Any:
 
 
 def _number(text: str, hint: Any) -> Any:
-    """Text as a number, if the annotation asks for one and the text is one; the text otherwise."""
+    """Text as a number, if the annotation is numeric and the text is a number; the text otherwise."""
     bare = bare_type(hint)
     try:
         return bare(text) if bare in (int, float) else text
