@@ -174,7 +174,7 @@ def source_folder(source: Any) -> Path:
 
 
 def name_list(names: Any, argument: str, example: str) -> tuple[str, ...]:
-    """Names or paths as text. Raises ManticoreError unless they are a list of such, and there is one."""
+    """Names or paths as text. Raises ManticoreError unless they are a list that is not empty."""
     listed = isinstance(names, Sequence) and not isinstance(names, str)
     if not listed or not names or not all(isinstance(name, str | Path) for name in names):
         raise ManticoreError(f"{argument} is a list of names, such as [{example}], not {shown(names)}")

@@ -29,7 +29,7 @@ class RunLock:
         return self
 
     def acquire(self, create: bool = True) -> None:
-        """Lock the folder until the context ends; again is without effect.
+        """Lock the folder until the context ends; a second call has no effect.
 
         Args:
             create: create a folder that does not exist; False: there is nothing to lock then.

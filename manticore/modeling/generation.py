@@ -25,7 +25,7 @@ class HybridGenerationMixin:
 
     def generate_batch(self, *args: Any, **kwargs: Any) -> Any:
         """Continuous batching, which hybrids do not have. Raises ValueError."""
-        raise ValueError("a hybrid has no continuous batching: its caches are no pages; use generate with a batch")
+        raise ValueError("a hybrid has no continuous batching: its caches are not paged; use generate with a batch")
 
     init_continuous_batching = continuous_batching_context_manager = generate_batch
 

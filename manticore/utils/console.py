@@ -26,7 +26,7 @@ class ProgressUpdate(Protocol):
 
 
 class PipeConsole(Console):
-    """A console that raises BrokenPipeError if nobody reads the pipe any more; rich ends the process."""
+    """A console that raises BrokenPipeError if the output is a closed pipe; the one of rich ends the process."""
 
     def on_broken_pipe(self) -> None:
         """Called by rich when the pipe is closed."""

@@ -16,7 +16,7 @@ MACHINE = frozenset(
     getattr(errno, name, -1)
     for name in ("ENOSPC", "EDQUOT", "EFBIG", "EIO", "ENOMEM", "EMFILE", "ENFILE", "ENODEV", "EROFS", "ESTALE")
 )
-"""Error numbers whose cause is the machine: a full disk, a quota, a limit. No other input cures them."""
+"""Error numbers whose cause is the machine: a full disk, a quota, a limit. Another input does not avoid them."""
 
 LIBRARIES = ("safetensors", "safetensors_rust", "tokenizers", "transformers", "pyarrow", "zipfile", "lzma", "zlib")
 """Packages whose own errors mean a damaged file, or one that cannot be written."""
@@ -87,7 +87,7 @@ def os_error(error: BaseException) -> tuple[int | None, str]:
 
 
 def in_words(error: Exception) -> ManticoreError | None:
-    """An error of a library, of the operating system or for want of memory as one line; None for any other error."""
+    """An error of a library, of the operating system or of missing memory as one line; None for any other error."""
     if isinstance(error, ManticoreError):
         return error
     number, reason = os_error(error)

@@ -37,7 +37,7 @@ def trainable_only(net: nn.Module, parameters: Iterable[nn.Parameter]) -> Iterat
 
 
 def check_same_model(saved: Mapping[str, Any], own: Mapping[str, Any]) -> None:
-    """Raises ManticoreError unless a saved state has the tensors of a model's own, by name and by shape."""
+    """Raises ManticoreError unless a saved state has the tensors of the model's own state, by name and shape."""
     for key in (*own, *saved):
         if key not in saved or key not in own:
             who = "it has no" if key not in saved else "this one has no"

@@ -9,7 +9,7 @@ import sys
 from contextlib import suppress
 
 PLAIN = {"±": "+-", "·": "|", "×": "x", "–": "-", "−": "-", "…": "...", "→": "->", "²": "^2", "“": '"', "”": '"'}
-"""What stands for the signs of messages and tables where the encoding of the output lacks them."""
+"""Replacements of signs of messages and tables that the encoding of the output lacks."""
 
 ESCAPE = "manticore-escape"
 """Name of the error handler `_escape` for codecs."""
@@ -35,6 +35,6 @@ codecs.register_error(ESCAPE, _escape)
 
 
 def discard_output() -> None:
-    """Send what is still to be printed nowhere: the interpreter flushes the output once more when it ends."""
+    """Discard the output that is not yet written: the interpreter flushes the output once more when it ends."""
     with suppress(OSError, ValueError):  # an output that is no file
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -1,4 +1,4 @@
-"""Output in any encoding, and to a reader that leaves early; both in processes of their own."""
+"""Output in any encoding, and to a pipe that is closed early; both in processes of their own."""
 
 from __future__ import annotations
 
