@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from statistics import fmean
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from manticore.errors import BadFile, ManticoreError, UnknownName, shown
 from manticore.utils import assets
@@ -57,6 +57,23 @@ class PathRecord:
     def mean(self, split: Split = "test") -> float:
         """Mean score over the seeds."""
         return fmean(self.val if split == "val" else self.test)
+
+
+class SeedAgreement(NamedTuple):
+    """How well one seed of every path, trained on the whole budget, predicts the other seeds; means over the seeds.
+
+    A search that spends less than that is not expected to rank paths better.
+
+    Attributes:
+        regret: test score that the path with the best validation score of one seed is behind the best path by the
+            other seeds, in `HybridBench.unit`.
+        tau, rho: Kendall's and Spearman's rank correlation of the validation scores of one seed with the test scores of
+            the other seeds; None where all scores are equal.
+    """
+
+    regret: float
+    tau: float | None
+    rho: float | None
 
 
 @dataclass(frozen=True)
@@ -161,5 +178,25 @@ class HybridBench:
         own = [*scores.values()]
         return kendall(own, truth), spearman(own, truth)
 
+    def seed_agreement(self) -> SeedAgreement | None:
+        """How well one seed of every path predicts the other seeds. None for a table with one seed."""
+        if len(self.seeds) < 2:
+            return None
+        sign = 1 if self.larger_is_better else -1
+        regrets, taus, rhos = list[float](), list[float | None](), list[float | None]()
+        for seed in range(len(self.seeds)):
+            own = [sign * record.val[seed] for record in self.paths]
+            truth = [sign * fmean(record.test[:seed] + record.test[seed + 1 :]) for record in self.paths]
+            chosen = max(range(len(own)), key=own.__getitem__)
+            regrets.append((max(truth) - truth[chosen]) * self.scale)
+            taus.append(kendall(own, truth))
+            rhos.append(spearman(own, truth))
+        return SeedAgreement(fmean(regrets), _mean(taus), _mean(rhos))
+
     def _gain(self, record: PathRecord, split: Split) -> float:
         return record.mean(split) if self.larger_is_better else -record.mean(split)
+
+
+def _mean(values: Sequence[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return fmean(known) if known else None

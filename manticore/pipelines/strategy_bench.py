@@ -26,7 +26,7 @@ from manticore.nas.bench import HybridBench
 from manticore.report.hybridbench import strategy_tables
 from manticore.report.strategy_page import write_strategy_report
 from manticore.results.codec import decode, encode
-from manticore.results.strategies import SearchTrial, StrategyBench, TableFacts
+from manticore.results.strategies import BY_ONE_SEED, SearchTrial, StrategyBench, TableFacts
 from manticore.studies.preflight import dry_run
 from manticore.studies.store import JobStore
 from manticore.tasks.catalog import load_task
@@ -148,10 +148,22 @@ def table_facts(table: HybridBench) -> TableFacts:
         },
         "best by validation": table.regret(table.best("val").path),
     }
+    agreement = table.seed_agreement()
+    if agreement is not None:
+        references[BY_ONE_SEED] = agreement.regret
     several = len(table.seeds) > 1
     noise = fmean(stdev(record.test) for record in table.paths) * table.scale if several else 0.0
-    best = table.best().path
-    return TableFacts(table.task, metrics[table.metric], len(table.paths), len(table.seeds), best, references, noise)
+    return TableFacts(
+        task=table.task,
+        metric=metrics[table.metric],
+        paths=len(table.paths),
+        seeds=len(table.seeds),
+        best=table.best().path,
+        references=references,
+        noise=noise,
+        seed_tau=agreement and agreement.tau,
+        seed_rho=agreement and agreement.rho,
+    )
 
 
 def trial_line(trial: SearchTrial, table: HybridBench) -> str:

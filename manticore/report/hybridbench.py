@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from manticore.nas.bench import HybridBench, PathRecord
 from manticore.report.table import HEURISTIC, Row, Table
-from manticore.results.strategies import StrategyBench
+from manticore.results.strategies import BY_ONE_SEED, StrategyBench
 from manticore.training.metrics import metrics
 from manticore.utils.formatting import DASH, count, duration, fixed, percent
 
@@ -55,7 +55,9 @@ def strategy_table(result: StrategyBench, name: str) -> Table:
         chosen = str(len({trial.path for trial in trials}))
         rows.append(Row((method, f"{regret.mean:.{digits}f}{margin}", *correlations, *shares, chosen)))
     for choice, value in facts.references.items():
-        rows.append(Row((choice, f"{value:.{digits}f}", *[DASH] * 5), group=HEURISTIC))
+        known = choice == BY_ONE_SEED
+        ranks = (number(facts.seed_tau if known else None), number(facts.seed_rho if known else None))
+        rows.append(Row((choice, f"{value:.{digits}f}", *ranks, *[DASH] * 3), group=HEURISTIC))
     columns = ("method", f"regret in {unit}", "tau", "rho", "tokens spent", "FLOPs spent", "paths chosen")
     short = ("method", "regret", "tau", "rho", "tokens\nspent", "FLOPs\nspent", "paths\nchosen")
     title = f"{name}: {facts.task}, {facts.paths} paths, regret in {unit}"

@@ -43,6 +43,10 @@ class SearchTrial:
     seconds: float
 
 
+BY_ONE_SEED = "best by one seed"
+"""Name of the choice of a path by the validation scores of one seed of all paths."""
+
+
 @dataclass(frozen=True)
 class TableFacts:
     """A table, with the regrets of choices that need no search.
@@ -52,8 +56,9 @@ class TableFacts:
         paths, seeds: number of paths, and of seeds of each.
         best: the best path on test.
         references: regret of each choice without a search: the mean of a random path, the base alone, each donor alone,
-            the best path by its validation score.
+            the best path by its mean validation score, and by that of one seed.
         noise: mean standard deviation over seeds of a path's test score, in the unit of the metric.
+        seed_tau, seed_rho: rank correlation of one seed of every path with the others; see `SeedAgreement`.
     """
 
     task: str
@@ -63,6 +68,8 @@ class TableFacts:
     best: tuple[str, ...]
     references: Mapping[str, float]
     noise: float
+    seed_tau: float | None = None
+    seed_rho: float | None = None
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -66,6 +67,28 @@ def test_a_table_has_every_path_with_every_seed(folder: Path) -> None:
     assert table.rank_correlations(dict.fromkeys(truth, 0.0)) == (None, None)
 
 
+def test_one_seed_of_all_paths_is_compared_with_the_others(folder: Path) -> None:
+    table = HybridBench.load(folder / "out" / "pico.json")
+
+    def record(name: str, val: tuple[float, ...], test: tuple[float, ...]) -> PathRecord:
+        return replace(table.paths[0], path=(name, name), val=val, test=test)
+
+    paths = (
+        record("a", (0.9, 0.2), (0.8, 0.3)),
+        record("b", (0.5, 0.4), (0.6, 0.4)),
+        record("c", (0.1, 0.6), (0.1, 0.5)),
+    )
+    # Seed 0 chooses a, which is 0.2 behind c with seed 1; seed 1 chooses c, which is 0.7 behind a with seed 0.
+    agreement = replace(table, paths=paths).seed_agreement()
+    assert agreement == (pytest.approx(100 * (0.2 + 0.7) / 2), pytest.approx(-1), pytest.approx(-1))
+    assert replace(table, larger_is_better=False, scale=1.0, paths=paths).seed_agreement() == (
+        pytest.approx((0.2 + 0.7) / 2),  # c and 0.5 against 0.3, a and 0.8 against 0.1
+        pytest.approx(-1),
+        pytest.approx(-1),
+    )
+    assert replace(table, seeds=(0,)).seed_agreement() is None
+
+
 def test_a_stopped_table_goes_on_and_is_the_same(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     before = (folder / "out" / "pico.json").read_text()
     trials = sorted((folder / "out" / "trials").glob("*.json"))
@@ -97,6 +120,7 @@ def test_searches_are_measured_against_a_table(folder: Path, capsys: pytest.Capt
     assert status == 0, error
     assert re.search(r"halving@search\.steps=40@finetune\.steps=12 +\d", printed)
     assert "best by validation" in printed
+    assert "best by one seed" in printed
     assert f"  report {folder / 'searches' / 'report.html'}" in printed
     assert (folder / "searches" / "regret" / "pico.svg").exists()
     result = StrategyBench.load(folder / "searches")
