@@ -89,6 +89,12 @@ def test_all_verbs_are_names_of_the_package() -> None:
     assert all(callable(getattr(mc, verb)) for verb in VERBS)
 
 
+def test_every_public_name_is_on_the_page_of_the_reference() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "reference" / "python" / "index.md").read_text(encoding="utf-8")
+    shown = {line.rpartition(".")[2] for line in page.splitlines() if line.startswith("::: ")}
+    assert set(dir(mc)) - {"__version__"} <= {*shown, "nn"}
+
+
 def test_a_verb_named_like_a_package_stays_callable_when_the_package_is_imported() -> None:
     program = (
         "import manticore as mc, manticore.export.load, manticore.report.table\n"
