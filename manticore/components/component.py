@@ -85,10 +85,21 @@ class Component:
         return int(self.config.num_hidden_layers)
 
     @property
+    def head(self) -> nn.Linear:
+        """The next-token head. Raises ManticoreError for a model object that has none."""
+        head: nn.Linear | None = self.model.get_output_embeddings()
+        if head is None:
+            raise ManticoreError(
+                f"'{self.name}' is a {type(self.model).__name__}, which has no next-token head; give a causal language "
+                "model, such as AutoModelForCausalLM loads"
+            )
+        return head
+
+    @property
     def tied(self) -> bool:
         """Whether the next-token head has the weights of the embedding table."""
         tokens: nn.Module = getattr(self.backbone, self.layout.tokens)
-        return bool(self.model.get_output_embeddings().weight is tokens.weight)
+        return bool(self.head.weight is tokens.weight)
 
     @cached_property
     def weight_hash(self) -> str:

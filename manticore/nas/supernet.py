@@ -143,12 +143,7 @@ class Supernet(nn.Module):
             raise ManticoreError(
                 f"'{component.name}' has another vocabulary than the task; next-token heads need the same"
             )
-        source = component.model.get_output_embeddings()
-        if source is None:
-            raise ManticoreError(
-                f"'{component.name}' is a {type(component.model).__name__}, which has no next-token head; give a "
-                "causal language model, such as AutoModelForCausalLM loads"
-            )
+        source = component.head
         linear = nn.Linear(source.in_features, source.out_features, bias=source.bias is not None)
         copy_weights(source, linear)
         if component.tied:
