@@ -15,7 +15,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from manticore.errors import ManticoreError, UnknownName
+from manticore.errors import ManticoreError, UnknownName, shown
 from manticore.tasks.options import format_settings
 
 Ids = NDArray[np.int64]
@@ -99,7 +99,7 @@ class Puzzle(ABC):
         try:
             return _BOOLEANS[text.lower()] if kind is bool else kind(text)
         except (ValueError, KeyError):
-            raise ManticoreError(f"setting '{key}' of {task} must be {_KINDS[kind]}, got '{text}'") from None
+            raise ManticoreError(f"setting '{key}' of {task} must be {_KINDS[kind]}, got {shown(text)}") from None
 
 
 _BOOLEANS = {"true": True, "1": True, "false": False, "0": False}

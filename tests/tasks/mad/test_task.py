@@ -188,3 +188,9 @@ def test_batches_have_a_label_for_each_token() -> None:
     )
     assert (batch["labels"] != IGNORE).sum(1).tolist() == [6, 6, 6]
     assert batch["attention_mask"].all()
+
+
+def test_a_long_setting_is_shortened_in_its_message() -> None:
+    with pytest.raises(ManticoreError, match="of mad-memorization must be a whole number") as raised:
+        load_task(TaskOptions(f"mad-memorization@vocab_size={'9' * 5000}"))
+    assert len(str(raised.value)) < 300
