@@ -76,6 +76,7 @@ class HybridForCausalLM(HybridGenerationMixin, HybridPreTrainedModel, Generation
         Returns:
             Logits (B, L, V), the loss, the cache and the hidden states.
         """
+        self._check_tied_adapters()
         loss_kwargs = {name: kwargs.pop(name) for name in LOSS_ARGUMENTS if name in kwargs}
         out = self.model(
             input_ids,
@@ -103,6 +104,16 @@ class HybridForCausalLM(HybridGenerationMixin, HybridPreTrainedModel, Generation
         return CausalLMOutputWithPast(
             loss=loss, logits=logits_BLV, past_key_values=out.past_key_values, hidden_states=out.hidden_states
         )
+
+    def _check_tied_adapters(self) -> None:
+        """Raises ValueError for an adapter on one of embedding and head where both have one weight."""
+        modules = (self.head, self.model.embed.tokens)
+        weights = [getattr(module, "base_layer", module).weight for module in modules]
+        if weights[0] is weights[1] and any(hasattr(module, "base_layer") for module in modules):
+            raise ValueError(
+                "the head of this hybrid is its embedding: an adapter on one of them would change both when it is "
+                "merged, so leave 'head' and 'tokens' out of target_modules"
+            )
 
 
 class HybridWithHead(HybridPreTrainedModel):

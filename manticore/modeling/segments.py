@@ -19,6 +19,7 @@ from transformers import AutoModel, Cache, DynamicCache, PretrainedConfig
 
 from .cache import cached_tensors
 from .cached_steps import check_frequencies, limited_steps
+from .effective_weights import effective_weights
 
 try:  # manticore's kernels make these layers fast; an exported checkpoint runs without them
     from manticore import kernels
@@ -176,6 +177,7 @@ class Segment(nn.Module):
 
     Attributes:
         recurrent: whether the layers have a recurrent state.
+        mixers: modules of recurrent layers with a state.
         biased: whether recurrent layers have biases, so that padding would change their state even if its input is 0.
         gradient_checkpointing: store only the segment's input and recompute the rest in the backward pass
             (arXiv 1604.06174). False unless set.
@@ -196,6 +198,7 @@ class Segment(nn.Module):
         if layout.dropout:
             setattr(backbone, layout.dropout, nn.Identity())
         self.backbone = backbone
+        self.mixers = [module for module in backbone.modules() if hasattr(module, "A_log")]
         self.gradient_checkpointing = False
 
     def new_cache(self) -> DynamicCache:
@@ -270,7 +273,7 @@ class Segment(nn.Module):
 
     def _scan(self, x_BLD: Tensor, mask_BL: Tensor | None, cache: DynamicCache | None) -> Tensor:
         is_step = cache is not None and x_BLD.shape[1] == 1
-        with limited_steps(self.backbone) if is_step else nullcontext():
+        with effective_weights(self.mixers, x_BLD), limited_steps(self.backbone) if is_step else nullcontext():
             out: Tensor = self.backbone(
                 inputs_embeds=x_BLD, attention_mask=mask_BL, cache_params=cache, use_cache=cache is not None
             )[0]
