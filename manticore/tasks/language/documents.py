@@ -1,4 +1,4 @@
-"""Documents from local .txt, .jsonl and .parquet files, optionally compressed with xz.
+"""Documents from local .txt, .jsonl and .parquet files, optionally compressed with xz or gzip.
 
 Two documents are unrelated, unless their records in a .jsonl file name the same `group`. In a .txt file documents are
 separated by lines with `<|endoftext|>`. Long documents can be cut between paragraphs into passages.
@@ -6,8 +6,11 @@ separated by lines with `<|endoftext|>`. Long documents can be cut between parag
 
 from __future__ import annotations
 
+import gzip
+import logging
 import lzma
 import re
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,8 +19,11 @@ from typing import Any
 from manticore.errors import BadFile, ManticoreError
 from manticore.utils.text_files import decode_text, parse_json
 
+log = logging.getLogger(__name__)
+
 SEPARATOR = "<|endoftext|>"
 KINDS = (".txt", ".jsonl", ".parquet")
+COMPRESSED = (".xz", ".gz")
 FIELDS = ("text", "content", "document")
 """Fields of a record that may contain its text; the first existing one is read."""
 
@@ -40,9 +46,11 @@ def read_documents(path: Path) -> dict[str, list[str]]:
     """The documents of a file, or of all files of a folder, by file name.
 
     Args:
-        path: a .txt, .jsonl or .parquet file, followed by .xz if it is compressed; or a folder of such files.
+        path: a .txt, .jsonl or .parquet file, followed by .xz or .gz if it is compressed; or a folder of such files.
+            Files that systems and editors leave beside others are passed over, and counted in a log line.
 
-    Raises BadFile, with the line, if a file is empty, is no text, or does not have the format of its suffix.
+    Raises BadFile, with the line, if a file is empty, is no text, does not have the format of its suffix, or is a named
+    pipe, a device, or a link without an end.
     """
     return {file.name: [record.text for record in _read(file)] for file in _files(path)}
 
@@ -98,23 +106,42 @@ def _pieces(paragraph: str, size: int) -> list[tuple[str, str]]:
 
 
 def _files(path: Path) -> list[Path]:
-    files = [path] if path.is_file() else sorted(file for file in path.glob("*") if kind_of(file) in KINDS)
-    if not path.exists():
+    if not path.exists() and not path.is_symlink():
         raise ManticoreError(f"no such file or folder of text: {path}")
+    if not path.is_dir():
+        return [_check_regular(path)]
+    entries = sorted(file for file in path.glob("*") if kind_of(file) in KINDS and not file.is_dir())
+    files = [file for file in entries if not file.name.startswith(LEFT_BEHIND)]
+    if passed_over := len(entries) - len(files):
+        log.warning("%s: passed over %d files that a system or an editor has left there", path, passed_over)
     if not files:
         raise BadFile(path, f"no text in it; expected {', '.join(KINDS)} files")
-    return files
+    return [_check_regular(file) for file in files]
+
+
+LEFT_BEHIND = (".", "~$", "#")
+"""How the names of files begin that macOS (`._a.txt`), editors (`.#a.txt`, `#a.txt#`) and offices (`~$a.txt`) leave."""
+
+
+def _check_regular(file: Path) -> Path:
+    """The file itself. Raises BadFile for what cannot be read to an end: pipes, devices and links without an end."""
+    if not file.is_file():
+        kind = "a link that leads to no file" if file.is_symlink() and not file.exists() else "no regular file"
+        raise BadFile(file, f"{kind}: named pipes and devices are not read" if kind == "no regular file" else kind)
+    return file
 
 
 def kind_of(file: Path) -> str:
-    """The suffix without compression: `.txt` of `a.txt` and of `a.txt.xz`."""
-    return Path(file.stem).suffix if file.suffix == ".xz" else file.suffix
+    """The suffix without compression: `.txt` of `a.txt`, `a.txt.xz` and `a.txt.gz`."""
+    return Path(file.stem).suffix if file.suffix in COMPRESSED else file.suffix
 
 
 def _read(file: Path) -> list[_Record]:
     readers = {".txt": _read_txt, ".jsonl": _read_jsonl, ".parquet": _read_parquet}
     if kind_of(file) not in KINDS:
-        raise BadFile(file, f"expected a {', '.join(KINDS)} file, or one of them with .xz after it")
+        raise BadFile(
+            file, f"expected a {', '.join(KINDS)} file, or one of them with {' or '.join(COMPRESSED)} after it"
+        )
     records = [record for record in readers[kind_of(file)](file) if record.text.strip()]
     if not records:
         raise BadFile(file, "there is no text in it")
@@ -127,12 +154,14 @@ def _read_txt(file: Path) -> Iterator[_Record]:
 
 
 def _read_jsonl(file: Path) -> Iterator[_Record]:
+    """The texts of records; those whose text is null are left out, as in a table."""
     # Split at "\n" alone: other characters that end lines in Python may be part of a JSON text.
     for number, line in enumerate(read_text(file).split("\n"), start=1):
         if line.strip():
             record = parse_json(line, file, number)
             group = record.get("group") if isinstance(record, dict) else None
-            yield _Record(_text_of(record, file, number), group, number)
+            if not _is_null(record):
+                yield _Record(_text_of(record, file, number), group, number)
 
 
 def _read_parquet(file: Path) -> Iterator[_Record]:
@@ -150,16 +179,20 @@ def _read_parquet(file: Path) -> Iterator[_Record]:
     if field is None:
         raise BadFile(file, f"expected a column {', '.join(FIELDS)}")
     for number, text in enumerate(texts, start=1):
-        if text is not None:
+        if not _is_null(text):
             yield _Record(_text_of(text, file, number))
 
 
 def read_bytes(file: Path) -> bytes:
-    """The content of a file, decompressed if its name ends with .xz. Raises BadFile."""
+    """The content of a file, decompressed if its name ends with .xz or .gz. Raises BadFile."""
+    content = file.read_bytes()
     try:
-        return lzma.decompress(file.read_bytes()) if file.suffix == ".xz" else file.read_bytes()
-    except lzma.LZMAError:
-        raise BadFile(file, "damaged, or not compressed with xz") from None
+        if file.suffix == ".gz":
+            return gzip.decompress(content)
+        return lzma.decompress(content) if file.suffix == ".xz" else content
+    except (lzma.LZMAError, gzip.BadGzipFile, EOFError, zlib.error):
+        method = "gzip" if file.suffix == ".gz" else "xz"
+        raise BadFile(file, f"damaged, or not compressed with {method}") from None
 
 
 def read_text(file: Path) -> str:
@@ -168,6 +201,12 @@ def read_text(file: Path) -> str:
     if "\0" in text:
         raise BadFile(file, f"not text: a zero byte at character {text.index(chr(0)):,}")
     return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
+def _is_null(record: Any) -> bool:
+    """Whether the text of a record is null."""
+    texts = [record[field] for field in FIELDS if field in record] if isinstance(record, dict) else [record]
+    return bool(texts) and texts[0] is None
 
 
 def _text_of(record: Any, file: Path, number: int) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -119,15 +120,17 @@ class DocumentSplits:
     def drop_overlap(self, source: str) -> DocumentSplits:
         """The same without overlap of splits: groups of test are dropped from val, groups of test and val from train.
 
-        The number of dropped documents is logged. Raises ManticoreError if a split becomes empty.
+        Texts that differ in white space or in the composition of characters (NFC, NFD) alone are equal. The number of
+        dropped documents is logged. Raises ManticoreError if a split becomes empty.
         """
         seen: set[str] = set()
         kept: dict[str, list[str]] = {}
         splits = self.by_name
         for name in (name for name in ("test", "val", TRAIN_ARCH, "train") if name in splits):
             documents = splits[name]
-            kept[name] = [text for text in documents if seen.isdisjoint((text, self.groups.get(text, text)))]
-            seen |= {key for text in documents for key in (text, self.groups.get(text, text))}
+            keys = [self._keys(text) for text in documents]
+            kept[name] = [text for text, of_text in zip(documents, keys, strict=True) if seen.isdisjoint(of_text)]
+            seen.update(*keys)
             if documents and not kept[name]:
                 raise ManticoreError(f"{source}: all documents of {name} also occur in the splits it must not overlap")
         dropped = {name: len(splits[name]) - len(documents) for name, documents in kept.items()}
@@ -140,6 +143,11 @@ class DocumentSplits:
             dropped["val"],
         )
         return DocumentSplits(kept["train"], kept["val"], kept["test"], self.groups, kept.get(TRAIN_ARCH))
+
+    def _keys(self, text: str) -> tuple[str, str]:
+        """A document's canonical text, and its group, in which every other document excludes it from other splits."""
+        canonical = " ".join(unicodedata.normalize("NFC", text).split())
+        return canonical, self.groups.get(text, canonical)
 
     def halves(self, seed: int, source: str) -> tuple[list[str], list[str]]:
         """The splits train and train_arch: those of the data, or else two halves of train with about equal bytes.

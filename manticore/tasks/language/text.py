@@ -23,8 +23,8 @@ SAMPLE = assets.data_folder("samples") / "public_domain.txt.xz"
 SAMPLE_DESCRIPTION = "a megabyte of novels and speeches in the public domain"
 PASSAGE = 8192
 LAYOUT = (
-    f"a {', '.join(KINDS)} file (any with .xz after it), or a folder of them: all in one pool, or train, val and test "
-    "by their names; or the hub's name of a data set that has a column "
+    f"a {', '.join(KINDS)} file (any with .xz or .gz after it), or a folder of them: all in one pool, or train, val "
+    "and test by their names; or the hub's name of a data set that has a column "
     f"{' or '.join(FIELDS)}"
 )
 

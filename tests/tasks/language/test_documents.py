@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import lzma
+import os
 from pathlib import Path
 
 import pyarrow
@@ -13,6 +15,7 @@ import pytest
 from manticore.errors import BadFile, ManticoreError
 from manticore.tasks.language.decontamination import drop_overlapping
 from manticore.tasks.language.documents import passages, read_documents, read_grouped_documents
+from manticore.tasks.language.splitting import DocumentSplits
 
 
 def table(**columns: pyarrow.Array) -> bytes:
@@ -128,6 +131,53 @@ def test_folders_without_text_are_refused(tmp_path: Path) -> None:
         read_documents(tmp_path)
     with pytest.raises(ManticoreError, match="no such file or folder"):
         read_documents(tmp_path / "nowhere")
+
+
+def test_what_systems_and_editors_leave_is_passed_over(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (tmp_path / "a.txt").write_text("one")
+    for name in ("._a.txt", "~$a.txt", ".b.jsonl", "#c.txt"):
+        (tmp_path / name).write_bytes(b"\0\5\x16")
+    (tmp_path / ".#a.txt").symlink_to("nowhere")
+    for name in (".a.txt.swp", "a.txt~", "a.txt.tmp"):  # of another suffix
+        (tmp_path / name).write_bytes(b"\0")
+    (tmp_path / ".ipynb_checkpoints").mkdir()
+    (tmp_path / "folder.txt").mkdir()
+    assert read_documents(tmp_path) == {"a.txt": ["one"]}
+    assert [record.message for record in caplog.records] == [
+        f"{tmp_path}: passed over 5 files that a system or an editor has left there"
+    ]
+
+
+def test_what_has_no_end_is_refused(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.txt")
+    (tmp_path / "loop.txt").symlink_to("loop.txt")
+    (tmp_path / "zero.txt").symlink_to("/dev/zero")
+    for name, message in (("pipe.txt", "pipes"), ("loop.txt", "a link that leads to no file"), ("zero.txt", "devices")):
+        for path in (tmp_path / name, tmp_path):
+            with pytest.raises(BadFile, match=message if path != tmp_path else "pipes|link"):
+                read_documents(path)
+
+
+def test_null_texts_are_left_out_of_records_as_of_tables(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_text('{"text": "a"}\n{"text": null, "group": 3}\nnull\n{"text": "b"}\n')
+    pyarrow.parquet.write_table(pyarrow.table({"text": ["a", None, None, "b"]}), tmp_path / "b.parquet")
+    assert read_documents(tmp_path) == {"a.jsonl": ["a", "b"], "b.parquet": ["a", "b"]}
+
+
+def test_gzip_is_read_as_xz_is(tmp_path: Path) -> None:
+    (tmp_path / "a.txt.gz").write_bytes(gzip.compress(b"one") + gzip.compress(b" and two"))
+    assert read_documents(tmp_path) == {"a.txt.gz": ["one and two"]}
+    for content in (b"not gzip", gzip.compress(b"x" * 999)[:-12], gzip.compress(b"x")[:10] + b"\xff" * 9):
+        (tmp_path / "a.txt.gz").write_bytes(content)
+        with pytest.raises(BadFile, match="damaged, or not compressed with gzip"):
+            read_documents(tmp_path)
+
+
+def test_the_same_text_in_other_characters_is_in_one_split(caplog: pytest.LogCaptureFixture) -> None:
+    composed, decomposed = "Zwölf Boxkämpfer jagen", "Zwo\u0308lf Boxka\u0308mpfer\n  jagen "
+    splits = DocumentSplits(["a", decomposed], ["b"], [composed]).drop_overlap("texts")
+    assert (splits.train, splits.val, splits.test) == (["a"], ["b"], [composed])
+    assert "dropped 1 documents of train" in caplog.text
 
 
 def test_paragraphs_of_another_text_are_dropped() -> None:
