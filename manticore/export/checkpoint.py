@@ -10,6 +10,7 @@ from manticore.errors import ManticoreError
 from manticore.export.custom_code import embed_custom_code
 from manticore.modeling.configuration_manticore import HybridConfig
 from manticore.modeling.ops import OpBranch
+from manticore.modeling.serving import backend_obstacle
 from manticore.utils.io import atomic_dir, write_text
 
 
@@ -27,6 +28,20 @@ def cache_notes(hybrid: PreTrainedModel) -> list[str]:
     ]
 
 
+SERVING = "\n## Serving\n\n"
+"""Heading of the section of a card on backends."""
+
+
+def serving_section(config: HybridConfig) -> str:
+    """The section of a language model's card that says whether vLLM's Transformers backend runs it."""
+    if obstacle := backend_obstacle(config.stage_layers()):
+        return f"{SERVING}vLLM does not run this hybrid: {obstacle}. transformers does.\n"
+    return (
+        f"{SERVING}All stages are attention with heads of one size, which vLLM's Transformers backend runs: "
+        "`vllm serve . --trust-remote-code --model-impl transformers`, without pipeline parallelism.\n"
+    )
+
+
 def save_checkpoint(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase | None, out: Path, card: str) -> Path:
     """Write a model as a Hugging Face checkpoint, which loads with or without manticore installed.
 
@@ -34,7 +49,7 @@ def save_checkpoint(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase |
         model: the discrete hybrid, or a model of a family's own class (`native_model`).
         tokenizer: its tokenizer; None: the checkpoint has none.
         out: folder to write; must not exist.
-        card: text of its README.md.
+        card: text of its README.md. The card of a language model gets a section on serving.
 
     Returns `out`. Raises ManticoreError if it exists.
     """
@@ -46,5 +61,7 @@ def save_checkpoint(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase |
             embed_custom_code(part, model.config)
         if tokenizer is not None:
             tokenizer.save_pretrained(part)
+        if isinstance(model.config, HybridConfig) and model.can_generate() and SERVING not in card:
+            card += serving_section(model.config)
         write_text(part / "README.md", card)
     return out

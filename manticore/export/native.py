@@ -53,7 +53,7 @@ def native_model(hybrid: PreTrainedModel) -> PreTrainedModel:
     backbone: Any = native.base_model
     parts = [
         (hybrid.model.embed.tokens, getattr(backbone, layout.tokens)),
-        (hybrid.head, native.get_output_embeddings()),
+        (hybrid.lm_head, native.get_output_embeddings()),
     ]
     parts += zip(sources, getattr(backbone, layout.layers), strict=True)
     norm = hybrid.model.norm

@@ -21,6 +21,7 @@ from .ops import OpBranch, build_op
 from .packing import MARKERS, document_starts, merge_documents, split_documents
 from .projectors import fit_width
 from .segments import BackboneLayout, Embedding, Segment, empty_config
+from .serving import BUILT_IN, attention_shape, backend_obstacle
 from .wiring import build_wiring
 
 
@@ -31,6 +32,7 @@ class HybridPreTrainedModel(PreTrainedModel):
     base_model_prefix = "model"
     supports_gradient_checkpointing = True
     _supports_sdpa = True
+    _supports_attention_backend = True  # where all stages permit it (`serving.backend_obstacle`)
     _no_split_modules = ["BaseBranch", "DonorBranch", "HubBranch", "OpBranch"]
 
     def _init_weights(self, module: nn.Module) -> None:
@@ -56,6 +58,9 @@ class HybridModel(HybridPreTrainedModel):
 
     def __init__(self, config: HybridConfig) -> None:
         super().__init__(config)
+        if config._attn_implementation not in BUILT_IN and (obstacle := backend_obstacle(config.stage_layers())):
+            what = f"a hybrid with attn_implementation={config._attn_implementation}"
+            raise ValueError(f"{what} must be of attention alone, with heads of one size: {obstacle}")
         self.wiring = build_wiring(config.topology)
         self.base_config = config.component_config(config.base)
         layout = BackboneLayout(**config.components[config.base]["layout"])
@@ -85,11 +90,12 @@ class HybridModel(HybridPreTrainedModel):
         if name not in config.components:
             return SkipBranch()
         record, component = config.components[name], config.component_config(name)
-        if config._attn_implementation == "eager":
-            component._attn_implementation = "eager"
+        if config._attn_implementation not in (None, "sdpa"):
+            component._attn_implementation = config._attn_implementation
         start, stop = record["layer_boundaries"][stage : stage + 2]
         keep_norm = self.wiring.norm_in_last_segment and stage == len(config.path) - 1
         segment = Segment(component, BackboneLayout(**record["layout"]), start, stop, keep_norm)
+        segment.first_layer = sum(config.num_stage_layers(before) for before in range(stage))
         width = component.hidden_size
         return self.wiring.branch(
             BranchSpec(name, config.base, stage, segment, width, config.hidden_size, config.projector)
@@ -135,7 +141,10 @@ class HybridModel(HybridPreTrainedModel):
         """
         if not isinstance(cache, DynamicCache) or len(cache.layers) != self.config.num_hidden_layers:
             return HybridCache.checked(cache)
-        shapes = [None if segment is None else segment.attention_shape for segment in self.segments]
+        shapes = [
+            None if segment is None or segment.recurrent else attention_shape(segment.backbone.config)
+            for segment in self.segments
+        ]
         return self.new_cache().filled(cache, shapes)
 
     @can_return_tuple
@@ -148,6 +157,7 @@ class HybridModel(HybridPreTrainedModel):
         use_cache: bool | None = None,
         output_hidden_states: bool | None = None,
         inputs_embeds: Tensor | None = None,
+        attention_instances: dict[int, Any] | None = None,
         **kwargs: Any,
     ) -> BaseModelOutputWithPast:
         """Run embedding, stages and final norm.
@@ -162,6 +172,8 @@ class HybridModel(HybridPreTrainedModel):
                 the head reads. Default: as in the configuration.
             inputs_embeds: (B, L, D_base), rows of `get_input_embeddings()` or vectors in their place, instead of
                 `input_ids`.
+            attention_instances: by layer of the path, the attention of a backend that brings its own, which also keeps
+                packed sequences apart (`serving`).
             kwargs: `seq_idx` or `cu_seq_lens_q`, which mark documents packed into a row, as do `position_ids` that
                 start again. Each document is then read as if it were alone (`packing`).
 
@@ -179,9 +191,12 @@ class HybridModel(HybridPreTrainedModel):
         use_cache = self.config.use_cache if use_cache is None else use_cache
         cache = self.new_cache() if past_key_values is None and use_cache else self.own_cache(past_key_values)
         return_states = self.config.output_hidden_states if output_hidden_states is None else output_hidden_states
-        starts_BL = document_starts(inputs, attention_mask, position_ids, cache is not None, kwargs)
+        starts_BL = None
+        if attention_instances is None:
+            starts_BL = document_starts(inputs, attention_mask, position_ids, cache is not None, kwargs)
         if starts_BL is None:
-            h_BLD, states = self._run(inputs, attention_mask, position_ids, cache, return_states)
+            options = (return_states, attention_instances or {})
+            h_BLD, states = self._run(inputs, attention_mask, position_ids, cache, *options)
         else:
             h_BLD, states = self._run_packed(inputs, attention_mask, position_ids, starts_BL, return_states)
         return BaseModelOutputWithPast(
@@ -215,11 +230,13 @@ class HybridModel(HybridPreTrainedModel):
         position_ids: Tensor | None,
         cache: HybridCache | None,
         return_states: bool,
+        attention_instances: dict[int, Any] | None = None,
     ) -> tuple[Tensor, tuple[Tensor, ...]]:
         """The normalized stream (B, L, D_base), and if requested the stream before every stage."""
         config: HybridConfig = self.config
         windowed = any(segment is not None and segment.windowed for segment in self.segments)
         context = build_context(inputs, attention_mask, position_ids, cache, dict(self.positions.items()), windowed)
+        context.attention_instances = attention_instances or {}
         positions = context.positions.get(config.base) if self.wiring.positions_in_embedding else None
         ids_BL, embeds_BLD = (inputs, None) if inputs.dim() == 2 else (None, inputs)
         h_BLD = fit_width(self.embed(ids_BL, positions, embeds_BLD), config.hidden_size)

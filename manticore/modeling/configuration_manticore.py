@@ -7,11 +7,19 @@ from typing import Any
 from transformers import AutoConfig, PretrainedConfig
 
 from .component_models import COMPONENT_MODELS
+from .serving import StageLayers, serving_fields
 
 __all__ = ["COMPONENT_MODELS", "HybridConfig"]
 
 
-BASE_FIELDS = ("num_attention_heads", "num_key_value_heads", "head_dim", "intermediate_size")
+BASE_FIELDS = (
+    "num_attention_heads",
+    "num_key_value_heads",
+    "head_dim",
+    "intermediate_size",
+    "attn_logit_softcapping",
+    "final_logit_softcapping",
+)
 """Fields that tools read from any configuration; a hybrid has those of its base."""
 
 AUTO_MAP = {
@@ -47,7 +55,8 @@ class HybridConfig(PretrainedConfig):
         use_cache: whether a forward pass returns a cache by default; None: only if one is passed to it.
         auto_map: classes in a checkpoint by Auto class. Default: those of `AUTO_MAP`.
 
-    The fields `BASE_FIELDS` are those of the base, as far as its family has them.
+    The fields `BASE_FIELDS` are those of the base, as far as its family has them. `logit_scale` is its factor of the
+    logits, and a path of attention with windows has `layer_types` and `sliding_window`.
     """
 
     model_type = "manticore_hybrid"
@@ -95,7 +104,25 @@ class HybridConfig(PretrainedConfig):
         except (KeyError, ValueError):  # no components yet, or a user's own model type that is registered later
             return {}
         values = {key: getattr(base_config, key, None) for key in BASE_FIELDS}
+        layout = self.components[self.base]["layout"]
+        multiplier, divisor = (layout.get(f"logits_{name}") for name in ("multiplier", "divisor"))
+        if multiplier or divisor:
+            factors = [1.0 if name is None else getattr(base_config, name) for name in (multiplier, divisor)]
+            values["logit_scale"] = factors[0] / factors[1]
+        values |= serving_fields(self.stage_layers())
         return {key: value for key, value in values.items() if value is not None}
+
+    def stage_layers(self) -> list[StageLayers]:
+        """What runs each stage that is not skipped."""
+        stages = []
+        for stage, name in enumerate(self.path):
+            if name in self.ops:
+                stages.append(StageLayers(name))
+            elif name in self.components:
+                record = self.components[name]
+                layers = range(*record["layer_boundaries"][stage : stage + 2])
+                stages.append(StageLayers(name, self.component_config(name), record["layout"]["recurrent"], layers))
+        return stages
 
     def num_stage_layers(self, stage: int) -> int:
         """Number of layers that run at stage `stage` (from 0)."""

@@ -31,22 +31,22 @@ LOSS_ARGUMENTS = ("num_items_in_batch", "shift_labels", "ignore_index")
 class HybridForCausalLM(HybridGenerationMixin, HybridPreTrainedModel, GenerationMixin):
     """A hybrid that predicts the next token with the base's own head."""
 
-    _tied_weights_keys = {"head.weight": "model.embed.tokens.weight"}
+    _tied_weights_keys = {"lm_head.weight": "model.embed.tokens.weight"}
 
     def __init__(self, config: HybridConfig) -> None:
         super().__init__(config)
         self.model = HybridModel(config)
         record, base_config = config.components[config.base], self.model.base_config
         bias = bool(record.get("head_bias", False))
-        self.head = nn.Linear(base_config.hidden_size, config.vocab_size, bias=bias)
+        self.lm_head = nn.Linear(base_config.hidden_size, config.vocab_size, bias=bias)
         self.logit_scale = LogitScale.of(base_config, BackboneLayout(**record["layout"]))
         self.post_init()
 
     def get_output_embeddings(self) -> nn.Module:
-        return self.head
+        return self.lm_head
 
     def set_output_embeddings(self, value: nn.Linear) -> None:
-        self.head = value
+        self.lm_head = value
 
     @can_return_tuple
     def forward(
@@ -92,7 +92,7 @@ class HybridForCausalLM(HybridGenerationMixin, HybridPreTrainedModel, Generation
         positions: Tensor | slice = (
             slice(-logits_to_keep or None, None) if isinstance(logits_to_keep, int) else logits_to_keep
         )
-        logits_BLV = self.logit_scale(self.head(out.last_hidden_state[:, positions]))
+        logits_BLV = self.logit_scale(self.lm_head(out.last_hidden_state[:, positions]))
         loss = None
         if labels is not None:
             starts_BL = document_starts(out.last_hidden_state, attention_mask, position_ids, False, kwargs)

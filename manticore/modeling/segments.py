@@ -72,6 +72,8 @@ class Context:
         caches: by stage, the cache of its segment or op; empty without a cache.
         stepwise: whether recurrent segments must run one token at a time to step over padding, because padding follows
             tokens or a state.
+        attention_instances: by layer of the path, the attention of a backend that brings its own (`serving`); empty
+            where transformers' attention runs.
     """
 
     attention_mask: Tensor | None
@@ -79,6 +81,7 @@ class Context:
     positions: dict[str, Tensor] = field(default_factory=dict)
     caches: list[Cache | None] = field(default_factory=list)
     stepwise: bool = False
+    attention_instances: dict[int, Any] = field(default_factory=dict)
 
     def cache(self, stage: int) -> Cache | None:
         """The cache of stage `stage` (from 0), or None."""
@@ -179,6 +182,7 @@ class Segment(nn.Module):
         recurrent: whether the layers have a recurrent state.
         mixers: modules of recurrent layers with a state.
         biased: whether recurrent layers have biases, so that padding would change their state even if its input is 0.
+        first_layer: index of its first layer on the path of a discrete hybrid.
         gradient_checkpointing: store only the segment's input and recompute the rest in the backward pass
             (arXiv 1604.06174). False unless set.
     """
@@ -199,6 +203,7 @@ class Segment(nn.Module):
             setattr(backbone, layout.dropout, nn.Identity())
         self.backbone = backbone
         self.mixers = [module for module in backbone.modules() if hasattr(module, "A_log")]
+        self.first_layer = 0
         self.gradient_checkpointing = False
 
     def new_cache(self) -> DynamicCache:
@@ -209,16 +214,6 @@ class Segment(nn.Module):
     def windowed(self) -> bool:
         """Whether some layer has a sliding window, in which padding counts."""
         return any(self.new_cache().is_sliding) or "local" in getattr(self.backbone.config, "attention_layers", ())
-
-    @property
-    def attention_shape(self) -> tuple[int, int, int] | None:
-        """Heads of queries, heads of keys and values, and features of a head; None for recurrent layers."""
-        config = self.backbone.config
-        heads = getattr(config, "num_attention_heads", None)
-        if self.recurrent or heads is None:
-            return None
-        keys, width = getattr(config, "num_key_value_heads", None), getattr(config, "head_dim", None)
-        return heads, keys or heads, width or config.hidden_size // heads
 
     def forward(self, x_BLD: Tensor, context: Context, stage: int) -> Tensor:
         cache = context.cache(stage)
@@ -234,12 +229,17 @@ class Segment(nn.Module):
     def _run_attention(self, x_BLD: Tensor, context: Context, cache: DynamicCache | None) -> Tensor:
         past = 0 if cache is None else cache.get_seq_length()
         check_frequencies(self.backbone.config, past, context.position_ids)
+        options: dict[str, Any] = {}
+        if context.attention_instances:  # a layer looks its own up by its index in this backbone
+            own = {index - self.first_layer: item for index, item in context.attention_instances.items()}
+            options["attention_instances"] = own
         out: Tensor = self.backbone(
             inputs_embeds=x_BLD,
             attention_mask=context.attention_mask,
             position_ids=context.position_ids,
             past_key_values=cache,
             use_cache=cache is not None,
+            **options,
         )[0]
         return out
 

@@ -89,7 +89,7 @@ def load_path(supernet: Supernet, hybrid: PreTrainedModel) -> None:
 def _weight_names(supernet: Supernet, architecture: Architecture) -> dict[str, str]:
     """The names in the hybrid of the weights of the path, by their names in the supernet."""
     base = architecture.base
-    head = "head" if supernet.head_spec.kind == "lm" else "score"
+    head = "lm_head" if supernet.head_spec.kind == "lm" else "score"
     renamed = {f"embeds.{base}.": "model.embed.", f"norms.{base}.": "model.norm.", f"heads.{base}.": f"{head}."}
     for name in supernet.wiring.position_tables(base, architecture.path):
         renamed[f"positions.{name}."] = f"model.positions.{name}."
