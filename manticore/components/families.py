@@ -141,7 +141,8 @@ _GPT_NEOX_LAYOUT = BackboneLayout("layers", "final_layer_norm", "embed_in", drop
 _LLAMA_LAYOUT = BackboneLayout("layers", "norm", "embed_tokens")
 _GRANITE_LAYOUT = replace(_LLAMA_LAYOUT, embedding_multiplier="embedding_multiplier", logits_divisor="logits_scaling")
 _GEMMA2_LAYOUT = replace(_LLAMA_LAYOUT, logits_cap="final_logit_softcapping")
-_MAMBA_LAYOUT = BackboneLayout("layers", "norm_f", "embeddings", recurrent=True)
+_MAMBA2_LAYOUT = BackboneLayout("layers", "norm_f", "embeddings", recurrent=True, raw_weights=("out_proj",))
+_MAMBA_LAYOUT = replace(_MAMBA2_LAYOUT, raw_weights=("x_proj", "dt_proj", "out_proj"))
 
 _BY_INDEX = {"scale_attn_by_inverse_layer_idx": "its layers depend on their index"}
 _BIDIRECTIONAL = {"use_bidirectional_attention": "its attention is not causal"}
@@ -160,6 +161,6 @@ for _name, _family in {
     "granite": Family(("granite",), _GRANITE_LAYOUT, _llama),
     "mamba": Family(("mamba",), _MAMBA_LAYOUT, _mamba),
     "falcon_mamba": Family(("falcon_mamba",), _MAMBA_LAYOUT, _mamba),
-    "mamba2": Family(("mamba2",), _MAMBA_LAYOUT, _mamba2),
+    "mamba2": Family(("mamba2",), _MAMBA2_LAYOUT, _mamba2),
 }.items():
     families.register(_name)(_family)

@@ -55,8 +55,9 @@ class HybridConfig(PretrainedConfig):
         use_cache: whether a forward pass returns a cache by default; None: only if one is passed to it.
         auto_map: classes in a checkpoint by Auto class. Default: those of `AUTO_MAP`.
 
-    The fields `BASE_FIELDS` are those of the base, as far as its family has them. `logit_scale` is its factor of the
-    logits, and a path of attention with windows has `layer_types` and `sliding_window`.
+    `modules_to_not_convert` names the linear modules that a quantized copy must keep: the head, and those whose weights
+    are read without calling them. The fields `BASE_FIELDS` are those of the base, as far as its family has them;
+    `logit_scale` is its factor of the logits. A path of attention with windows has `layer_types` and `sliding_window`.
     """
 
     model_type = "manticore_hybrid"
@@ -96,7 +97,9 @@ class HybridConfig(PretrainedConfig):
         self.tie_word_embeddings = tie_word_embeddings
         self.use_cache = use_cache
         self.auto_map = {**AUTO_MAP, **(auto_map or {})}
-        super().__init__(**{**kwargs, **self._base_fields()})
+        raw = {name for record in self.components.values() for name in record["layout"].get("raw_weights", ())}
+        skipped = ["lm_head", *sorted(raw)]
+        super().__init__(**{**kwargs, "modules_to_not_convert": skipped, **self._base_fields()})
 
     def _base_fields(self) -> dict[str, Any]:
         try:

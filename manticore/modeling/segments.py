@@ -41,6 +41,7 @@ class BackboneLayout:
         embedding_multiplier: the configuration field with a factor of the embeddings, or None.
         logits_multiplier, logits_divisor, logits_cap: configuration fields with factors and the soft cap of the
             logits, or None.
+        raw_weights: linear modules of a layer whose weights transformers or a kernel reads without calling the module.
     """
 
     layers: str
@@ -53,6 +54,7 @@ class BackboneLayout:
     logits_multiplier: str | None = None
     logits_divisor: str | None = None
     logits_cap: str | None = None
+    raw_weights: Sequence[str] = ()
 
     def factor(self, config: PretrainedConfig, name: str) -> float:
         """The value of the configuration field that the attribute `name` names; 1 if it names none."""
@@ -223,7 +225,7 @@ class Segment(nn.Module):
         return self._run(x_BLD, context, cache)
 
     def _run(self, x_BLD: Tensor, context: Context, cache: DynamicCache | None) -> Tensor:
-        with nullcontext() if kernels is None else kernels.installed():
+        with kernels.installed() if _uses_kernels() else nullcontext():
             return (self._run_recurrent if self.recurrent else self._run_attention)(x_BLD, context, cache)
 
     def _run_attention(self, x_BLD: Tensor, context: Context, cache: DynamicCache | None) -> Tensor:
@@ -248,7 +250,7 @@ class Segment(nn.Module):
         mask_BL = None if context.attention_mask is None else context.attention_mask[:, -length:]
         if mask_BL is not None and (context.stepwise or self.biased):
             return self._step_over_padding(x_BLD, mask_BL, self.new_cache() if cache is None else cache)
-        if kernels is not None or cache is None or length == 1 or not _has_state(cache):
+        if _uses_kernels() or cache is None or length == 1 or not _has_state(cache):
             return self._scan(x_BLD, mask_BL, cache)
         # transformers' own scan of several tokens starts from a zero state, so a cached state is advanced token by
         # token.
@@ -295,6 +297,11 @@ class Segment(nn.Module):
             window = min(length, getattr(config, "window_size", length)) if kind == "local" else length
             spans += (window + 1) / 2 if window == length else window - window * (window - 1) / (2 * length)
         return 4.0 * float(config.hidden_size) * spans
+
+
+def _uses_kernels() -> bool:
+    """Whether layers run in manticore's kernels: not in a checkpoint without it, and not while torch compiles."""
+    return kernels is not None and not torch.compiler.is_compiling()
 
 
 def _has_state(cache: DynamicCache) -> bool:

@@ -1,0 +1,42 @@
+"""Linear modules in place of others, as quantization makes them: only those in the skip list are read raw."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from manticore.kernels import install, uninstall
+from manticore.nas.discretize import discretize
+from tests.helpers.pico import ROWS, supernet, tokens
+
+
+class Packed(nn.Module):
+    """A linear map without a weight, as that of a quantized module is no matrix."""
+
+    def __init__(self, linear: nn.Linear) -> None:
+        super().__init__()
+        self.packed = nn.Parameter(linear.weight.detach().flatten())
+        self.shape, self.bias = linear.weight.shape, linear.bias
+
+    def forward(self, x: Tensor) -> Tensor:
+        return nn.functional.linear(x, self.packed.view(self.shape), self.bias)
+
+
+@pytest.mark.parametrize("kernels", [True, False])
+@pytest.mark.parametrize("family", ROWS)
+def test_all_but_the_skipped_modules_can_be_replaced(family: str, kernels: bool) -> None:
+    (install if kernels else uninstall)()
+    model = discretize(supernet(family, "gpt2" if family != "gpt2" else "mamba"), ["base"] * 3)
+    ids, _ = tokens(2, 9)
+    expected = model(input_ids=ids).logits
+    replaced = 0
+    for parent in list(model.modules()):
+        for name, child in list(parent.named_children()):
+            if isinstance(child, nn.Linear) and name not in model.config.modules_to_not_convert:
+                setattr(parent, name, Packed(child))
+                replaced += 1
+    assert replaced or family == "gpt2"  # whose layers are convolutions of width 1
+    torch.testing.assert_close(model(input_ids=ids).logits, expected, atol=1e-6, rtol=0)
+    model.train()(input_ids=ids, labels=ids).loss.backward()
+    assert all(part.packed.grad is not None for part in model.modules() if isinstance(part, Packed))
