@@ -107,12 +107,12 @@ class HybridForCausalLM(HybridGenerationMixin, HybridPreTrainedModel, Generation
 
     def _check_tied_adapters(self) -> None:
         """Raises ValueError for an adapter on one of embedding and head where both have one weight."""
-        modules: tuple[Any, ...] = (self.head, self.model.embed.tokens)
+        modules: tuple[Any, ...] = (self.lm_head, self.model.embed.tokens)
         weights = [getattr(module, "base_layer", module).weight for module in modules]
         if weights[0] is weights[1] and any(hasattr(module, "base_layer") for module in modules):
             raise ValueError(
                 "the head of this hybrid is its embedding: an adapter on one of them would change both when it is "
-                "merged, so leave 'head' and 'tokens' out of target_modules"
+                "merged, so leave 'lm_head' and 'tokens' out of target_modules"
             )
 
 

@@ -24,7 +24,7 @@ def linear_names(model: PreTrainedModel) -> list[str]:
     """The last parts of the names of linear modules, each once, without a head that is the embedding."""
     linear = [name for name, module in model.named_modules() if type(module).__name__ in ("Linear", "Conv1D")]
     names = {name.rpartition(".")[2] for name in linear}
-    return sorted(names - {"head"} if model.config.tie_word_embeddings else names)
+    return sorted(names - {"lm_head"} if model.config.tie_word_embeddings else names)
 
 
 def check(model: PreTrainedModel, target: str | list[str]) -> None:
@@ -63,8 +63,8 @@ def test_an_adapter_on_each_linear_module(monkeypatch: pytest.MonkeyPatch, famil
         check(hybrid(family), name if name == "all-linear" else [name])
 
 
-@pytest.mark.parametrize("target", ["head", "tokens"])
+@pytest.mark.parametrize("target", ["lm_head", "tokens"])
 def test_an_adapter_on_a_head_that_is_the_embedding_is_refused(target: str) -> None:
     tuned = peft.get_peft_model(hybrid("gpt2"), peft.LoraConfig(task_type="CAUSAL_LM", target_modules=[target]))
-    with pytest.raises(ValueError, match="leave 'head' and 'tokens' out of target_modules"):
+    with pytest.raises(ValueError, match="leave 'lm_head' and 'tokens' out of target_modules"):
         tuned(input_ids=tokens()[0])
