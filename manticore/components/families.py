@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from math import gcd
+from math import gcd, inf
 
 from transformers import AutoConfig, PretrainedConfig
 
@@ -45,7 +45,7 @@ class Family:
         return AutoConfig.for_model(
             model_type,
             vocab_size=vocab_size,
-            **({} if self.layout.recurrent else {"max_position_embeddings": length}),
+            **({"max_position_embeddings": length} if self.layout.has_attention else {}),
             bos_token_id=None,
             eos_token_id=None,
             pad_token_id=None,
@@ -67,6 +67,8 @@ def family_of(config: PretrainedConfig) -> Family:
     if config.model_type not in rows:
         raise UnknownName("model family", config.model_type, rows)
     family = rows[config.model_type]
+    if config.model_type == "falcon_h1" and tuple(config.time_step_limit) != (0.0, inf):
+        raise ManticoreError("a Falcon-H1 with time_step_limit cannot be cached: transformers leaves it out of a step")
     for name, reason in family.refused.items():
         if getattr(config, name, None):
             raise ManticoreError(f"a model of type {config.model_type} with {name} cannot be cut: {reason}")
@@ -136,6 +138,31 @@ def _mamba2(size: BlockSize) -> dict[str, object]:
     }
 
 
+def _hybrid_mamba(size: BlockSize) -> dict[str, object]:
+    head_dim = gcd(64, 2 * size.width)
+    heads = {"mamba_n_heads": 2 * size.width // head_dim, "mamba_d_head": head_dim}
+    return {**_llama(size), **heads, "mamba_n_groups": 1, "mamba_d_state": size.state_size, "mamba_chunk_size": 64}
+
+
+def _bamba(size: BlockSize) -> dict[str, object]:
+    return {**_hybrid_mamba(size), "attn_layer_indices": list(range(1, size.layers, 2))}
+
+
+def _falcon_h1(size: BlockSize) -> dict[str, object]:
+    return {**_hybrid_mamba(size), "mamba_d_ssm": 2 * size.width}
+
+
+def _granite_hybrid(size: BlockSize) -> dict[str, object]:
+    kinds = ["full_attention" if layer % 2 else "linear_attention" for layer in range(size.layers)]
+    inner = size.intermediate_size or 4 * size.width
+    return {**_hybrid_mamba(size), "layer_types": kinds, "num_local_experts": 0, "shared_intermediate_size": inner}
+
+
+def _lfm2(size: BlockSize) -> dict[str, object]:
+    kinds = ["full_attention" if layer % 2 else "conv" for layer in range(size.layers)]
+    return {**_llama(size), "layer_types": kinds, "block_auto_adjust_ff_dim": False}
+
+
 _GPT2_LAYOUT = BackboneLayout("h", "ln_f", "wte", "wpe", "drop")
 _GPT_NEOX_LAYOUT = BackboneLayout("layers", "final_layer_norm", "embed_in", dropout="emb_dropout")
 _LLAMA_LAYOUT = BackboneLayout("layers", "norm", "embed_tokens")
@@ -144,6 +171,18 @@ _GEMMA2_LAYOUT = replace(_LLAMA_LAYOUT, logits_cap="final_logit_softcapping")
 _MAMBA2_LAYOUT = BackboneLayout("layers", "norm_f", "embeddings", recurrent=True, raw_weights=("out_proj",))
 _MAMBA_LAYOUT = replace(_MAMBA2_LAYOUT, raw_weights=("x_proj", "dt_proj", "out_proj"))
 
+_LFM2_LAYOUT = BackboneLayout(
+    "layers", "embedding_norm", "embed_tokens", recurrent=True, cache_argument="past_key_values"
+)
+_BAMBA_LAYOUT = replace(_LFM2_LAYOUT, norm="final_layernorm", raw_weights=("out_proj",))
+_FALCON_H1_LAYOUT = replace(
+    _BAMBA_LAYOUT, embedding_multiplier="embedding_multiplier", logits_multiplier="lm_head_multiplier"
+)
+_GRANITE_HYBRID_LAYOUT = replace(
+    _BAMBA_LAYOUT, norm="norm", embedding_multiplier="embedding_multiplier", logits_divisor="logits_scaling"
+)
+
+_EXPERTS = {"num_local_experts": "its experts are not counted; only dense models are served"}
 _BY_INDEX = {"scale_attn_by_inverse_layer_idx": "its layers depend on their index"}
 _BIDIRECTIONAL = {"use_bidirectional_attention": "its attention is not causal"}
 
@@ -159,6 +198,10 @@ for _name, _family in {
     "gemma": Family(("gemma",), _LLAMA_LAYOUT, _llama, _BIDIRECTIONAL),
     "gemma2": Family(("gemma2", "gemma3_text"), _GEMMA2_LAYOUT, _gemma, _BIDIRECTIONAL),
     "granite": Family(("granite",), _GRANITE_LAYOUT, _llama),
+    "bamba": Family(("bamba",), _BAMBA_LAYOUT, _bamba),
+    "falcon_h1": Family(("falcon_h1",), _FALCON_H1_LAYOUT, _falcon_h1),
+    "granitemoehybrid": Family(("granitemoehybrid",), _GRANITE_HYBRID_LAYOUT, _granite_hybrid, _EXPERTS),
+    "lfm2": Family(("lfm2",), _LFM2_LAYOUT, _lfm2),
     "mamba": Family(("mamba",), _MAMBA_LAYOUT, _mamba),
     "falcon_mamba": Family(("falcon_mamba",), _MAMBA_LAYOUT, _mamba),
     "mamba2": Family(("mamba2",), _MAMBA2_LAYOUT, _mamba2),

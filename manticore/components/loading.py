@@ -110,8 +110,8 @@ def scratch_config(spec: ComponentSpec, scratch: Scratch | None) -> PretrainedCo
             f"'{spec.name}' from scratch needs a task with its own vocabulary and sizes, such as lra-listops"
         )
     family = families[name]
-    size = replace(scratch.recurrent if family.layout.recurrent else scratch.attention, **spec.size)
-    if not family.layout.recurrent and size.width % size.heads:
+    size = replace(scratch.attention if family.layout.has_attention else scratch.recurrent, **spec.size)
+    if family.layout.has_attention and size.width % size.heads:
         raise ManticoreError(f"'{spec.name}': width {size.width} is no multiple of its {size.heads} heads")
     model_type = entry.model_type if entry else family.model_types[0]
     return family.scratch_config(model_type, size, scratch.vocab_size, scratch.length)

@@ -109,8 +109,12 @@ class HybridCache(Cache):
 
 def cached_tensors(layer: Any) -> list[Tensor]:
     """The tensors of a cache layer, rows first: keys and values, convolution window and state, or those of an op."""
-    tensors = [getattr(layer, "keys", None), getattr(layer, "values", None)]
-    for states in (getattr(layer, "conv_states", {}), getattr(layer, "recurrent_states", {})):
-        tensors.extend(states.values())
+    tensors = [getattr(layer, "keys", None), getattr(layer, "values", None), *state_tensors(layer)]
     tensors.extend(getattr(layer, "tensors", {}).values())
     return [tensor for tensor in tensors if tensor is not None]
+
+
+def state_tensors(layer: Any) -> list[Tensor]:
+    """The convolution window and the state of a cache layer, rows first; empty for a layer of attention alone."""
+    states = (getattr(layer, "conv_states", {}), getattr(layer, "recurrent_states", {}))
+    return [tensor for group in states for tensor in group.values() if tensor is not None]

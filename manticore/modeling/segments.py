@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 from transformers import AutoModel, Cache, DynamicCache, PretrainedConfig
 
-from .cache import cached_tensors
+from .cache import state_tensors
 from .cached_steps import check_frequencies, limited_steps
 from .effective_weights import effective_weights
 
@@ -37,7 +37,10 @@ class BackboneLayout:
         tokens: the token embedding.
         positions: the absolute position embedding, or None.
         dropout: the dropout after the embedding, or None.
-        recurrent: whether layers have a recurrent state (`cache_params`) instead of keys and values.
+        recurrent: whether some layers have a recurrent state, or the window of a convolution.
+        cache_argument: the argument of the backbone that takes the cache. A backbone with `past_key_values` reads
+            positions and the mask of past and new tokens, one with `cache_params` neither. Default: `cache_params` for
+            recurrent layers, `past_key_values` for others.
         embedding_multiplier: the configuration field with a factor of the embeddings, or None.
         logits_multiplier, logits_divisor, logits_cap: configuration fields with factors and the soft cap of the
             logits, or None.
@@ -50,11 +53,17 @@ class BackboneLayout:
     positions: str | None = None
     dropout: str | None = None
     recurrent: bool = False
+    cache_argument: str = ""
     embedding_multiplier: str | None = None
     logits_multiplier: str | None = None
     logits_divisor: str | None = None
     logits_cap: str | None = None
     raw_weights: Sequence[str] = ()
+
+    @property
+    def has_attention(self) -> bool:
+        """Whether some layers have attention, and the backbone reads positions: models without it are Mamba alone."""
+        return (self.cache_argument or ("cache_params" if self.recurrent else "past_key_values")) == "past_key_values"
 
     def factor(self, config: PretrainedConfig, name: str) -> float:
         """The value of the configuration field that the attribute `name` names; 1 if it names none."""
@@ -100,6 +109,12 @@ class ZeroPositions(nn.Module):
 PER_LAYER = ("layer_types", "attention_layers", "mlp_layer_types", "no_rope_layers")
 """Configuration fields with one entry for each layer."""
 
+LAYER_INDICES = ("attn_layer_indices", "full_attn_idxs")
+"""Configuration fields with the indices of some layers."""
+
+STATE_BIASES = ("use_bias", "mamba_proj_bias", "conv_bias")
+"""Configuration fields with a bias before the state of a recurrent layer."""
+
 
 def select_layers(config: PretrainedConfig, layout: BackboneLayout, layers: Sequence[int]) -> PretrainedConfig:
     """The configuration of some layers of a model, given by index, with per-layer lists selected like the layers.
@@ -111,6 +126,8 @@ def select_layers(config: PretrainedConfig, layout: BackboneLayout, layers: Sequ
     for key, value in fields.items():
         if key in PER_LAYER and isinstance(value, list) and len(value) >= depth:
             fields[key] = [value[layer] for layer in layers]
+        if key in LAYER_INDICES and value is not None:
+            fields[key] = [index for index, layer in enumerate(layers) if layer in value]
     if layout.embedding_multiplier is not None:
         fields[layout.embedding_multiplier] = 1.0
     if "attention_types" in fields:  # GPT-Neo writes its per-layer list as [[pattern, repeats], ...]
@@ -181,8 +198,10 @@ class Segment(nn.Module):
         keep_norm: keep the component's final norm at the end.
 
     Attributes:
-        recurrent: whether the layers have a recurrent state.
+        recurrent: whether some layer has a recurrent state.
         mixers: modules of recurrent layers with a state.
+        has_attention: whether the backbone reads positions, and past tokens from keys and values.
+        stateful_kinds: kinds of the layers, if the backbone has attention and these layers have none; empty otherwise.
         biased: whether recurrent layers have biases, so that padding would change their state even if its input is 0.
         first_layer: index of its first layer on the path of a discrete hybrid.
         gradient_checkpointing: store only the segment's input and recompute the rest in the backward pass
@@ -193,8 +212,10 @@ class Segment(nn.Module):
         self, config: PretrainedConfig, layout: BackboneLayout, start: int, stop: int, keep_norm: bool = False
     ) -> None:
         super().__init__()
-        self.recurrent = layout.recurrent
-        self.biased = layout.recurrent and bool(getattr(config, "use_bias", False))
+        self.recurrent, self.has_attention = layout.recurrent, layout.has_attention
+        kinds = {str(kind) for kind in (getattr(config, "layer_types", None) or ())[start:stop]}
+        self.stateful_kinds = kinds if self.has_attention and kinds and kinds <= {"linear_attention", "conv"} else set()
+        self.biased = layout.recurrent and any(getattr(config, name, False) for name in STATE_BIASES)
         backbone = AutoModel.from_config(select_layers(config, layout, range(start, stop)))
         setattr(backbone, layout.tokens, nn.Identity())
         if not keep_norm:
@@ -203,6 +224,10 @@ class Segment(nn.Module):
             setattr(backbone, layout.positions, ZeroPositions())
         if layout.dropout:
             setattr(backbone, layout.dropout, nn.Identity())
+        if any(part._non_persistent_buffers_set for part in getattr(backbone, layout.layers).modules()):
+            # Where such buffers are set by the backbone and not by their layer (Falcon-H1), loading a checkpoint with
+            # code of its own would pass a backbone over that has no tensor itself.
+            backbone.register_buffer("unsaved", torch.zeros(1), persistent=False)
         self.backbone = backbone
         self.mixers = [module for module in backbone.modules() if hasattr(module, "A_log")]
         self.first_layer = 0
@@ -226,30 +251,43 @@ class Segment(nn.Module):
 
     def _run(self, x_BLD: Tensor, context: Context, cache: DynamicCache | None) -> Tensor:
         with kernels.installed() if _uses_kernels() else nullcontext():
-            return (self._run_recurrent if self.recurrent else self._run_attention)(x_BLD, context, cache)
+            if not self.has_attention:
+                return self._run_recurrent(x_BLD, context, cache)
+            mask = context.attention_mask
+            if self.recurrent and mask is not None and (context.stepwise or self.biased):
+                return self._step_over_padding(x_BLD, context, self.new_cache() if cache is None else cache)
+            return self._run_attention(x_BLD, context, cache)
 
     def _run_attention(self, x_BLD: Tensor, context: Context, cache: DynamicCache | None) -> Tensor:
-        past = 0 if cache is None else cache.get_seq_length()
+        mask: Any = context.attention_mask
+        past = 0
+        if self.stateful_kinds:  # transformers builds no masks for a cache without keys
+            length = x_BLD.shape[1]
+            mask = dict.fromkeys(self.stateful_kinds, None if mask is None or length == 1 else mask[:, -length:])
+        elif cache is not None:
+            past = cache.get_seq_length()
         check_frequencies(self.backbone.config, past, context.position_ids)
         options: dict[str, Any] = {}
         if context.attention_instances:  # a layer looks its own up by its index in this backbone
             own = {index - self.first_layer: item for index, item in context.attention_instances.items()}
             options["attention_instances"] = own
-        out: Tensor = self.backbone(
-            inputs_embeds=x_BLD,
-            attention_mask=context.attention_mask,
-            position_ids=context.position_ids,
-            past_key_values=cache,
-            use_cache=cache is not None,
-            **options,
-        )[0]
+        is_step = self.recurrent and cache is not None and x_BLD.shape[1] == 1
+        with effective_weights(self.mixers, x_BLD), limited_steps(self.backbone) if is_step else nullcontext():
+            out: Tensor = self.backbone(
+                inputs_embeds=x_BLD,
+                attention_mask=mask,
+                position_ids=context.position_ids,
+                past_key_values=cache,
+                use_cache=cache is not None,
+                **options,
+            )[0]
         return out
 
     def _run_recurrent(self, x_BLD: Tensor, context: Context, cache: DynamicCache | None) -> Tensor:
         length = x_BLD.shape[1]
         mask_BL = None if context.attention_mask is None else context.attention_mask[:, -length:]
         if mask_BL is not None and (context.stepwise or self.biased):
-            return self._step_over_padding(x_BLD, mask_BL, self.new_cache() if cache is None else cache)
+            return self._step_over_padding(x_BLD, context, self.new_cache() if cache is None else cache)
         if _uses_kernels() or cache is None or length == 1 or not _has_state(cache):
             return self._scan(x_BLD, mask_BL, cache)
         # transformers' own scan of several tokens starts from a zero state, so a cached state is advanced token by
@@ -258,19 +296,26 @@ class Segment(nn.Module):
         steps = zip(x_BLD.split(1, dim=1), masks, strict=True)
         return torch.cat([self._scan(x_B1D, mask_B1, cache) for x_B1D, mask_B1 in steps], dim=1)
 
-    def _step_over_padding(self, x_BLD: Tensor, mask_BL: Tensor, cache: DynamicCache) -> Tensor:
+    def _step_over_padding(self, x_BLD: Tensor, context: Context, cache: DynamicCache) -> Tensor:
         """Run token by token; rows whose token is padding get their state and convolution window back."""
-        outputs = []
-        for x_B1D, mask_B1 in zip(x_BLD.split(1, dim=1), mask_BL.split(1, dim=1), strict=True):
-            saved = [[tensor.clone() for tensor in cached_tensors(layer)] for layer in cache.layers]
-            outputs.append(self._scan(x_B1D, None, cache))
+        mask, outputs = context.attention_mask, []
+        assert mask is not None
+        past = mask.shape[1] - x_BLD.shape[1]
+        for index, x_B1D in enumerate(x_BLD.split(1, dim=1)):
+            seen, mask_B1 = mask[:, : past + index + 1], mask[:, past + index, None]
+            saved = [[tensor.clone() for tensor in state_tensors(layer)] for layer in cache.layers]
+            if self.has_attention:
+                positions = context.position_ids[:, index, None]
+                outputs.append(self._run_attention(x_B1D, Context(seen, positions), cache))
+            else:
+                outputs.append(self._scan(x_B1D, None, cache))
             if mask_B1.all():
                 continue
             for layer, before in zip(cache.layers, saved, strict=True):
-                for index, after in enumerate(cached_tensors(layer)):
+                for number, after in enumerate(state_tensors(layer)):
                     is_token = mask_B1.bool().view(-1, *[1] * (after.dim() - 1))
                     # A layer that had no state before this step starts from zeros.
-                    after.copy_(torch.where(is_token, after, before[index] if before else torch.zeros_like(after)))
+                    after.copy_(torch.where(is_token, after, before[number] if before else torch.zeros_like(after)))
         return torch.cat(outputs, dim=1)
 
     def _scan(self, x_BLD: Tensor, mask_BL: Tensor | None, cache: DynamicCache | None) -> Tensor:
@@ -289,9 +334,15 @@ class Segment(nn.Module):
         `9 inner state` for each layer (discretize, update, read).
         """
         config = self.backbone.config
-        if self.recurrent:
+        if not self.has_attention:
             inner = getattr(config, "intermediate_size", None) or config.expand * config.hidden_size
             return 9.0 * float(inner * config.state_size * config.num_hidden_layers)
+        if self.recurrent:
+            kinds, state = config.layer_types, getattr(config, "mamba_d_state", None) or 0
+            inner = getattr(config, "mamba_d_ssm", None) or getattr(config, "mamba_expand", 0) * config.hidden_size
+            attention = sum(kind in ("full_attention", "hybrid") for kind in kinds)
+            scans = sum(kind in ("linear_attention", "hybrid") for kind in kinds)
+            return float(2 * config.hidden_size * attention * (length + 1) + 9 * inner * state * scans)
         spans = 0.0
         for kind in getattr(config, "attention_layers", None) or ["global"] * config.num_hidden_layers:
             window = min(length, getattr(config, "window_size", length)) if kind == "local" else length

@@ -30,7 +30,7 @@ def test_a_row_names_attributes_of_the_backbone_class(family: str) -> None:
     assert isinstance(submodule_or_identity(backbone, layout.dropout), nn.Module)
     if layout.positions is not None:
         assert getattr(backbone, layout.positions).weight.shape == (loaded.config.max_position_embeddings, loaded.width)
-    assert layout.recurrent == ("mamba" in family)
+    assert layout.has_attention != ("mamba" in family)
 
 
 TYPES = [(name, model_type) for name in families for model_type in families[name].model_types]
@@ -42,8 +42,8 @@ def test_a_scratch_config_has_the_given_sizes(name: str, model_type: str) -> Non
     config = families[name].scratch_config(model_type, size, 77, 33)
     assert (config.model_type, config.hidden_size, config.num_hidden_layers) == (model_type, 48, 3)
     assert config.vocab_size == 77
-    recurrent = families[name].layout.recurrent
-    wanted = {"state_size": 8} if recurrent else {"num_attention_heads": 4, "max_position_embeddings": 33}
+    attention = families[name].layout.has_attention
+    wanted = {"num_attention_heads": 4, "max_position_embeddings": 33} if attention else {"state_size": 8}
     assert {key: getattr(config, key) for key in wanted} == wanted
     model = AutoModelForCausalLM.from_config(config)
     assert model(input_ids=torch.tensor([[1, 2, 3]])).logits.shape == (1, 3, 77)
@@ -60,7 +60,8 @@ def test_a_scratch_config_has_no_dropout_and_no_special_tokens(name: str, model_
 def test_every_model_type_has_its_family() -> None:
     for name in families:
         for model_type in families[name].model_types:
-            assert family_of(AutoConfig.for_model(model_type)) is families[name]
+            config = families[name].scratch_config(model_type, BlockSize(32, 2, heads=4), 61, 16)
+            assert family_of(config) is families[name]
 
 
 def test_models_that_cannot_be_cut_are_refused() -> None:
@@ -68,6 +69,10 @@ def test_models_that_cannot_be_cut_are_refused() -> None:
         family_of(AutoConfig.for_model("opt"))
     with pytest.raises(ManticoreError, match="layers depend on their index"):
         family_of(GPT2Config(scale_attn_by_inverse_layer_idx=True))
+    with pytest.raises(ManticoreError, match="with num_local_experts cannot be cut: its experts"):
+        family_of(AutoConfig.for_model("granitemoehybrid"))
+    with pytest.raises(ManticoreError, match="with time_step_limit cannot be cached"):
+        family_of(AutoConfig.for_model("falcon_h1", time_step_limit=(0.001, 0.1)))
     with pytest.raises(ManticoreError, match="with use_bidirectional_attention cannot be cut: its attention is not"):
         family_of(AutoConfig.for_model("gemma", use_bidirectional_attention=True))
 

@@ -30,6 +30,7 @@ SIZES = {
     "intermediate_size": 48,
     "max_position_embeddings": 64,
 }
+HYBRID = {"mamba_n_heads": 8, "mamba_d_head": 8, "mamba_n_groups": 2, "mamba_d_state": 8, "mamba_chunk_size": 8}
 MODEL_TYPES: dict[str, dict[str, object]] = {
     "mistral": {"head_dim": 8, "sliding_window": 6},
     "qwen2": {},
@@ -58,8 +59,33 @@ MODEL_TYPES: dict[str, dict[str, object]] = {
         "residual_multiplier": 0.22,
         "attention_multiplier": 0.1,
     },
+    "bamba": {**HYBRID, "attn_layer_indices": [1, 3]},
+    "falcon_h1": {
+        **HYBRID,
+        "mamba_d_ssm": 64,
+        "embedding_multiplier": 3.0,
+        "lm_head_multiplier": 0.3,
+        "key_multiplier": 0.5,
+        "ssm_multipliers": [0.7, 0.6, 0.5, 0.4, 0.8],
+        "ssm_in_multiplier": 0.7,
+        "ssm_out_multiplier": 0.6,
+        "attention_in_multiplier": 0.9,
+        "attention_out_multiplier": 0.8,
+        "mlp_multipliers": [0.7, 0.6],
+    },
+    "granitemoehybrid": {
+        **HYBRID,
+        "layer_types": ["linear_attention", "full_attention"] * 2,
+        "num_local_experts": 0,
+        "shared_intermediate_size": 48,
+        "embedding_multiplier": 12.0,
+        "logits_scaling": 6.0,
+        "residual_multiplier": 0.22,
+        "attention_multiplier": 0.1,
+    },
+    "lfm2": {"layer_types": ["conv", "full_attention"] * 2, "block_auto_adjust_ff_dim": False},
 }
-"""Model types of attention families, each with the options that set it apart."""
+"""Model types of attention families and of hybrids, each with the options that set it apart."""
 
 ROWS = (*FAMILIES, *(name for name in MODEL_TYPES if name not in FAMILIES), "falcon_mamba")
 """All families, for checks that take no time."""

@@ -22,9 +22,9 @@ def test_all_base_equals_hugging_face(family: str, topology: str, pad_left: int)
     ids, mask = tokens(pad_left=pad_left)
     with torch.no_grad():
         positions = (
-            {}
-            if net.components["base"].layout.recurrent
-            else {"position_ids": build_position_ids(mask, 0, 17, ids.device)}
+            {"position_ids": build_position_ids(mask, 0, 17, ids.device)}
+            if net.components["base"].layout.has_attention
+            else {}
         )
         expected = net.components["base"].model(input_ids=ids, attention_mask=mask, **positions).logits
         assert torch.equal(net(ids, mask, path=["base"] * 3), expected)

@@ -16,11 +16,12 @@ from manticore.nas.space import SearchSpace
 from manticore.nas.supernet import Supernet
 from manticore.tasks.task import HeadSpec
 from tests.helpers.ops import RESTRICTED, Mean, make_mean, op_supernet
-from tests.helpers.pico import ROWS, VOCAB, component, supernet, tokens
+from tests.helpers.pico import FAMILIES, ROWS, VOCAB, component, supernet, tokens
 
 
-@pytest.mark.parametrize("topology", ["residual", "hub"])
-@pytest.mark.parametrize("family", ROWS)
+@pytest.mark.parametrize(
+    ("family", "topology"), [*((family, "residual") for family in ROWS), *((family, "hub") for family in FAMILIES)]
+)
 def test_one_hot_equals_discrete_for_every_path_and_family(family: str, topology: str) -> None:
     net = supernet("mamba" if family == "gpt_neo" else "gpt_neo", family, topology=topology)
     ids, mask = tokens(pad_left=4)

@@ -36,7 +36,7 @@ def four_components() -> PreTrainedModel:
     return discretize(net.eval(), ["b", "a", "d", "c"])
 
 
-OWN_STEPS = ("smollm3", "olmo3", "gemma2", "falcon_mamba")
+OWN_STEPS = ("smollm3", "olmo3", "gemma2", "falcon_mamba", "falcon_h1", "granitemoehybrid", "lfm2")
 """Further families whose cached step has code of its own: windows, positions and caps by layer, norms in the scan."""
 
 LAYOUTS = {

@@ -11,10 +11,15 @@ from manticore.nas.discretize import discretize
 from manticore.tasks.task import HeadSpec
 from tests.helpers.pico import FAMILIES, VOCAB, supernet
 
+HYBRIDS = ("falcon_h1", "bamba", "lfm2")
+
 
 @pytest.mark.parametrize(
     ("family", "projector"),
-    [*((family, "linear") for family in FAMILIES), *(("gpt2", kind) for kind in ("low-rank", "two-layer", "identity"))],
+    [
+        *((family, "linear") for family in (*FAMILIES, *HYBRIDS)),
+        *(("gpt2", kind) for kind in ("low-rank", "two-layer", "identity")),
+    ],
 )
 def test_parameters_of_every_path(family: str, projector: str) -> None:
     head_spec = HeadSpec("classification", VOCAB, 7)
@@ -23,7 +28,7 @@ def test_parameters_of_every_path(family: str, projector: str) -> None:
         assert PathCosts(net, 17).parameters(path) == parameters(discretize(net, path, num_labels=7)), path
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", [*FAMILIES, *HYBRIDS])
 def test_flops_add_up_over_stages(family: str) -> None:
     net = supernet(family, "gpt_neo" if family != "gpt_neo" else "mamba2", HeadSpec("classification", VOCAB, 7))
     _, table = branch_costs(net, 17)
