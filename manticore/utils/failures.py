@@ -55,7 +55,7 @@ def write_problem(path: Path | str, error: BaseException, part: Path | str | Non
     """The error that `path` cannot be written, if that is what `error` says; see `writing`."""
     if isinstance(error, CannotWrite) and part is not None and error.path.is_relative_to(part):
         return CannotWrite(Path(path) / error.path.relative_to(part), error.reason, error.exit_status)
-    if isinstance(error, ManticoreError | BrokenPipeError):
+    if isinstance(error, ManticoreError | BrokenPipeError | InterruptedError):  # Python retries interrupted calls
         return None
     if isinstance(error, RuntimeError) and _TORCH_WRITER in str(error):  # torch.save, which hides the error before it
         error = error.__context__ or error
