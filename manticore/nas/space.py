@@ -308,7 +308,7 @@ def _by_stage(value: Any) -> dict[int, tuple[str, ...]]:
     out: dict[int, tuple[str, ...]] = {}
     for stage, names in _mapping("stage_candidates", value).items():
         if type(stage) is not int and not (isinstance(stage, str) and stage.isdecimal() and len(stage) < MOST_DIGITS):
-            raise ManticoreError(f"stage_candidates maps numbers of stages to candidates; {shown(stage)} is none")
+            raise ManticoreError(f"stage_candidates maps numbers of stages to candidates; {shown(stage)} is no number")
         names = [names] if isinstance(names, str) else names
         if not isinstance(names, list | tuple) or not names or not all(isinstance(name, str) for name in names):
             raise ManticoreError(f"stage_candidates of stage {stage} must be one or more names, got {shown(names)}")

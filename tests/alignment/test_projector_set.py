@@ -14,7 +14,7 @@ from manticore.alignment.projector_set import ProjectorSet, projector_state
 from manticore.components import load
 from manticore.components.component import weight_hash
 from manticore.components.spec import ComponentSpec
-from manticore.errors import BadFile, ManticoreError
+from manticore.errors import BadFile, CannotWrite, ManticoreError
 from manticore.modeling.projectors import PROJECTORS, Linear
 from manticore.nas.space import SearchSpace
 from manticore.nas.supernet import Supernet
@@ -185,7 +185,7 @@ def test_a_set_is_written_atomically(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
     with monkeypatch.context() as patched:
         patched.setattr(module, "save_file", failing_save)
-        with pytest.raises(OSError, match="disk full"):
+        with pytest.raises(CannotWrite, match="disk full"):
             ProjectorSet.of(net, 1).save(tmp_path / "set", "# card\n")
     assert list(tmp_path.iterdir()) == []
     with torch.no_grad():

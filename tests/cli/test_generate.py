@@ -160,7 +160,7 @@ def test_invalid_use_is_one_line(
     message: str,
 ) -> None:
     out = tmp_path_factory.mktemp("folders")
-    (out / "bytes.bin").write_bytes(b"\xff\xfe\xff")
+    (out / "bytes.bin").write_bytes(b"\xff\xff\xff")
     (out / "marks.txt").write_bytes(b"\xef\xbb\xbf")
     paths = {"hybrid": hybrid, "out": out}
     if arguments[0] == "{no_tokenizer}":

@@ -130,10 +130,11 @@ def pair(tmp_path_factory: pytest.TempPathFactory) -> str:
         ("a.txt", b"PK\x03\x04\x00\x00", "not text: a zero byte at character 4"),
         ("a.txt", b"a few words", "too few for four splits"),
         ("a.txt.xz", b"words", "damaged, or not compressed with xz"),
-        ("a.jsonl", b'{"text": null}', "a.jsonl:1: expected a record with a text"),
+        ("a.jsonl", b'{"text": 7}', "a.jsonl:1: expected a record with a text"),
+        ("a.jsonl", b'{"text": null}', "there is no text in it"),
         ("a.parquet", b"PAR1", "not a parquet file, or damaged"),
     ],
-    ids=["empty", "blank", "binary", "zeros", "short", "xz", "record", "parquet"],
+    ids=["empty", "blank", "binary", "zeros", "short", "xz", "record", "null", "parquet"],
 )
 def test_files_without_text_are_refused_before_anything_is_written(
     pair: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], command: str, name: str, content: bytes, message: str
