@@ -16,6 +16,13 @@ settings.register_profile("patient", deadline=None, derandomize=True)  # a busy 
 settings.load_profile("patient")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """A test that reads the folder of a search needs that search."""
+    for item in items:
+        if "pico_run" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.e2e)
+
+
 @pytest.fixture(autouse=True)
 def plain_kernels() -> None:
     """Every test starts with the kernels of transformers, even if the test before it installed others."""

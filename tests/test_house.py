@@ -258,6 +258,7 @@ OPTIONAL = {"triton", "mamba_ssm", "causal_conv1d", "gguf", "peft", "lm_eval", "
 """Packages that no module may need when it is imported."""
 
 
+@pytest.mark.e2e
 def test_every_module_imports_with_the_required_dependencies_alone() -> None:
     skipped = ("kernels.backends.triton", "kernels.backends.cuda", "cli.__main__", "bench.worker")
     names = sorted(f"manticore.{name}" for name in NAMES if name and not name.startswith(skipped))

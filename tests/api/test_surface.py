@@ -95,6 +95,7 @@ def test_every_public_name_is_on_the_page_of_the_reference() -> None:
     assert set(dir(mc)) - {"__version__"} <= {*shown, "nn"}
 
 
+@pytest.mark.e2e
 def test_a_verb_named_like_a_package_stays_callable_when_the_package_is_imported() -> None:
     program = (
         "import manticore as mc, manticore.export.load, manticore.report.table\n"

@@ -205,6 +205,7 @@ def test_malformed_files_are_named_with_the_line(
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.e2e
 def test_an_unreachable_hub_is_reported_at_once_with_the_alternatives(tmp_path: Path, shared: Path) -> None:
     space = tmp_path / "space.yaml"
     space.write_text("components: [{source: gpt-neo, init: pretrained}, mamba]\n")

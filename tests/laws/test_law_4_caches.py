@@ -68,7 +68,13 @@ def build(name: str) -> PreTrainedModel:
     return hybrid(family, path, **space)
 
 
-@pytest.fixture(scope="module", params=[*LAYOUTS, "four components", *OP_PATHS])
+ROWS = [
+    pytest.param(name, marks=pytest.mark.slow) if name.split()[0] in OWN_STEPS else name
+    for name in (*LAYOUTS, "four components", *OP_PATHS)
+]
+
+
+@pytest.fixture(scope="module", params=ROWS)
 def model(request: pytest.FixtureRequest) -> PreTrainedModel:
     return build(request.param)
 
@@ -79,26 +85,23 @@ def test_contract(model: PreTrainedModel, name: str) -> None:
     checks[name](model)
 
 
+PLAIN = ("gpt_neo mixed", "mamba mixed", "falcon_mamba mixed", "mamba2 mixed", "all mamba")
+
+
+@pytest.fixture(scope="module", params=[*PLAIN, "four components", "ops between layers"])
+def plain_model(request: pytest.FixtureRequest) -> PreTrainedModel:
+    return build(request.param)
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("name", checks)
-@pytest.mark.parametrize(
-    "layout",
-    [
-        "gpt_neo mixed",
-        "mamba mixed",
-        "falcon_mamba mixed",
-        "mamba2 mixed",
-        "all mamba",
-        "four components",
-        "ops between layers",
-    ],
-)
 @torch.no_grad()
-def test_contract_without_kernels(monkeypatch: pytest.MonkeyPatch, layout: str, name: str) -> None:
+def test_contract_without_kernels(monkeypatch: pytest.MonkeyPatch, plain_model: PreTrainedModel, name: str) -> None:
     """As in an exported checkpoint without manticore, where transformers' scan starts from a zero state."""
     uninstall()
     monkeypatch.setattr(segments, "kernels", None)
     assert not is_installed()
-    checks[name](build(layout))
+    checks[name](plain_model)
 
 
 @torch.no_grad()

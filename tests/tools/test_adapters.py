@@ -11,7 +11,7 @@ from tests.helpers.pico import ROWS, supernet, tokens
 from tests.helpers.reloading import run_plainly
 
 peft = pytest.importorskip("peft")
-pytestmark = pytest.mark.filterwarnings("ignore")  # warnings of peft
+pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]  # warnings of peft
 
 RECURRENT = ("mamba", "falcon_mamba", "mamba2")
 
