@@ -71,6 +71,8 @@ def document_starts(
         raise ValueError(f"seq_idx must have the shape {tuple(shape)}, not {tuple(seq_idx.shape)}")
     if not cached:
         check_mask(attention_mask, *shape)
+    if shape[1] == 1:  # as in every cached step of generation
+        return None
     token_BL = torch.ones(shape, dtype=torch.bool, device=inputs.device)
     if attention_mask is not None and has_padding(attention_mask, 0):
         token_BL = attention_mask[:, -shape[1] :].bool()
