@@ -21,7 +21,7 @@ from manticore.errors import BadFile, ManticoreError, UnknownName, shown
 from manticore.utils import assets
 from manticore.utils.fields import convert, from_mapping
 from manticore.utils.io import read_json, write_json
-from manticore.utils.statistics import kendall, spearman
+from manticore.utils.statistics import kendall, mean_of_known, spearman
 
 FOLDER = "benchmarks/hybridbench"
 """Folder of the shipped tables."""
@@ -61,8 +61,6 @@ class PathRecord:
 
 class SeedAgreement(NamedTuple):
     """How well one seed of every path, trained on the whole budget, predicts the other seeds; means over the seeds.
-
-    A search that spends less than that is not expected to rank paths better.
 
     Attributes:
         regret: test score that the path with the best validation score of one seed is behind the best path by the
@@ -191,12 +189,7 @@ class HybridBench:
             regrets.append((max(truth) - truth[chosen]) * self.scale)
             taus.append(kendall(own, truth))
             rhos.append(spearman(own, truth))
-        return SeedAgreement(fmean(regrets), _mean(taus), _mean(rhos))
+        return SeedAgreement(fmean(regrets), mean_of_known(taus), mean_of_known(rhos))
 
     def _gain(self, record: PathRecord, split: Split) -> float:
         return record.mean(split) if self.larger_is_better else -record.mean(split)
-
-
-def _mean(values: Sequence[float | None]) -> float | None:
-    known = [value for value in values if value is not None]
-    return fmean(known) if known else None

@@ -143,54 +143,41 @@ def _train(
         "seed": run_options.seed,
     }
     with RunLock(out) as lock:
-        return _run(start, settings, training, run_options, out, console, resume, lock)
+        check_same_options(out / FINETUNING, settings, resume, "fine-tuning")
+        if (out / "hybrid").exists():
+            info(console, f"{out} is complete; nothing to do.")
+            return FinetuneResult(out, FinetuneScores.load(out))
+        lock.acquire(create=False)
+        hardware = setup_hardware(run_options)
+        begin = start()
+        model, task = begin.model, begin.task
+        splits = task.splits()
+        examples = concat([splits.train, splits.train_arch])
+        sampler = BatchSampler(examples, training.batch_size, seed_of(run_options.seed, "fine-tune"), task.collate)
+        print_training_estimate(model, sampler, training.steps, run_options.micro_batch_size, hardware, console)
+        lock.acquire()
+        write_json(out / FINETUNING, settings)
 
+        metric, eval_batch_size = metrics[task.metric], run_options.micro_batch_size or run_options.eval_batch_size
+        before = score(model, splits.val, task.collate, eval_batch_size, hardware.device, metric)
+        torch.manual_seed(run_options.seed)
+        length = int(splits.train.lengths.mean() / task.sequences)
+        loop = LoopOptions(run_options.micro_batch_size, length=length)
+        module = TrainModule(model, training.weights, training.steps, loop)
+        fit(module, {"weights": sampler}, "fine-tune", out / "checkpoints", hardware, console)
+        after = score(model, splits.val, task.collate, eval_batch_size, hardware.device, metric)
+        info(
+            console,
+            f"{task.name} validation split: {before.format()} before, {after.format()} after "
+            f"{training.steps} steps ({module.tokens:,} tokens)",
+        )
 
-def _run(
-    start: Callable[[], _Start],
-    settings: dict[str, Any],
-    training: FinetuneOptions,
-    run_options: RunOptions,
-    out: Path,
-    console: Console,
-    resume: bool,
-    lock: RunLock,
-) -> FinetuneResult:
-    check_same_options(out / FINETUNING, settings, resume, "fine-tuning")
-    if (out / "hybrid").exists():
-        info(console, f"{out} is complete; nothing to do.")
-        return FinetuneResult(out, FinetuneScores.load(out))
-    lock.acquire(create=False)
-    hardware = setup_hardware(run_options)
-    begin = start()
-    model, task = begin.model, begin.task
-    splits = task.splits()
-    examples = concat([splits.train, splits.train_arch])
-    sampler = BatchSampler(examples, training.batch_size, seed_of(run_options.seed, "fine-tune"), task.collate)
-    print_training_estimate(model, sampler, training.steps, run_options.micro_batch_size, hardware, console)
-    lock.acquire()
-    write_json(out / FINETUNING, settings)
-
-    metric, eval_batch_size = metrics[task.metric], run_options.micro_batch_size or run_options.eval_batch_size
-    before = score(model, splits.val, task.collate, eval_batch_size, hardware.device, metric)
-    torch.manual_seed(run_options.seed)
-    length = int(splits.train.lengths.mean() / task.sequences)
-    loop = LoopOptions(run_options.micro_batch_size, length=length)
-    module = TrainModule(model, training.weights, training.steps, loop)
-    fit(module, {"weights": sampler}, "fine-tune", out / "checkpoints", hardware, console)
-    after = score(model, splits.val, task.collate, eval_batch_size, hardware.device, metric)
-    info(
-        console,
-        f"{task.name} validation split: {before.format()} before, {after.format()} after "
-        f"{training.steps} steps ({module.tokens:,} tokens)",
-    )
-
-    of_split = [SplitScore.of(each.to_dict(), metric) for each in (before, after)]
-    scores = FinetuneScores(task.name, metric, of_split[0], of_split[1], training.steps, module.tokens)
-    scores.save(out)
-    steps, batch_size, lr = training.steps, training.batch_size, training.weights.lr
-    card = finetuned_card(begin.card, task.name, steps, batch_size, module.tokens, lr, before, after)
-    folder = save_checkpoint(model.to("cpu"), task.hf_tokenizer(), out / "hybrid", card)
-    (out / "checkpoints" / "fine-tune.ckpt").unlink(missing_ok=True)
-    info(console, str(folder))
-    return FinetuneResult(out, scores)
+        of_split = [SplitScore.of(each.to_dict(), metric) for each in (before, after)]
+        scores = FinetuneScores(task.name, metric, of_split[0], of_split[1], training.steps, module.tokens)
+        scores.save(out)
+        steps, batch_size, lr = training.steps, training.batch_size, training.weights.lr
+        card = finetuned_card(begin.card, task.name, steps, batch_size, module.tokens, lr, before, after)
+        folder = save_checkpoint(model.to("cpu"), task.hf_tokenizer(), out / "hybrid", card)
+        (out / "checkpoints" / "fine-tune.ckpt").unlink(missing_ok=True)
+        info(console, str(folder))
+        return FinetuneResult(out, scores)

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from statistics import fmean
 from typing import ClassVar
 
 from manticore.results.codec import ResultFile
 from manticore.training.metrics import Metric
-from manticore.utils.statistics import Interval, mean_interval
+from manticore.utils.statistics import Interval, mean_interval, mean_of_known
 
 
 @dataclass(frozen=True)
@@ -107,5 +106,4 @@ class StrategyBench(ResultFile):
 
     def mean(self, table: str, method: str, field: str) -> float | None:
         """Mean of a field of the trials over seeds, of those where it is not None; None without any."""
-        values = [value for trial in self.of(table, method) if (value := getattr(trial, field)) is not None]
-        return fmean(values) if values else None
+        return mean_of_known(getattr(trial, field) for trial in self.of(table, method))

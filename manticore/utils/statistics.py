@@ -7,9 +7,9 @@ is no correction for multiple comparisons.
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from statistics import NormalDist
+from statistics import NormalDist, fmean
 from typing import Any, TypeVar
 
 import numpy as np
@@ -53,6 +53,12 @@ class Interval:
 def student_quantile(p: float, df: int) -> float:
     """Quantile `p` of Student's t distribution with `df` degrees of freedom."""
     return float(stats.t.ppf(p, df))
+
+
+def mean_of_known(values: Iterable[float | None]) -> float | None:
+    """Mean of the values that are not None; None without any."""
+    known = [value for value in values if value is not None]
+    return fmean(known) if known else None
 
 
 def mean_interval(values: Sequence[float], level: float = LEVEL) -> Interval:
