@@ -238,7 +238,7 @@ def _bound_names(tree: ast.Module) -> Iterator[tuple[str, int]]:
 
 
 def test_a_public_name_is_one_class_or_type() -> None:
-    """Two classes or type aliases of one name, such as two `Batch`es, are told apart by their imports alone."""
+    """Two classes or type aliases of one name, such as two `Batch`es, differ by their imports alone."""
     files: dict[str, list[str]] = {}
     for file in MODULES:
         for node in tree_of(file).body:

@@ -1,4 +1,4 @@
-"""Forty variants of components against the laws: at home, mixed, padded, in chunks, and reloaded without manticore.
+"""Forty variants of components against the laws: alone, mixed, padded, in chunks, and reloaded without manticore.
 
 The families have one model each in the other files; here are the shapes of layers that their configurations allow.
 """
@@ -138,9 +138,9 @@ def build(variant: Variant, folder: Path) -> Component:
 
 @dataclass
 class Case:
-    """A variant and the hybrids at home and on a mixed path, whose donor is Mamba or, for Mamba, GPT-Neo."""
+    """A variant, and its hybrids on the path of the base alone and on a mixed one with Mamba or GPT-Neo as donor."""
 
-    home: Component
+    base: Component
     hybrids: dict[str, PreTrainedModel]
 
 
@@ -153,34 +153,34 @@ def cases(tmp_path_factory: pytest.TempPathFactory) -> Cases:
 
     @cache
     def case_of(name: str) -> Case:
-        home = build(VARIANTS[name], tmp_path_factory.mktemp("component"))
-        donor = component("gpt_neo" if home.layout.recurrent else "mamba", "donor")
-        stages = min(3, home.depth)
-        net = Supernet([home, donor], SearchSpace(["base", "donor"], stages=stages), "base", HeadSpec()).eval()
+        base = build(VARIANTS[name], tmp_path_factory.mktemp("component"))
+        donor = component("gpt_neo" if base.layout.recurrent else "mamba", "donor")
+        stages = min(3, base.depth)
+        net = Supernet([base, donor], SearchSpace(["base", "donor"], stages=stages), "base", HeadSpec()).eval()
         torch.manual_seed(1)
         with torch.no_grad():
             for key, parameter in net.named_parameters():
                 if is_projector_weight(key):
                     parameter.add_(0.05 * torch.randn_like(parameter))
-        paths = {"home": ["base"] * stages, "mixed": ["base", "donor", "base"][:stages] if stages > 1 else ["donor"]}
-        return Case(home, {key: discretize(net, path) for key, path in paths.items()})
+        paths = {"base": ["base"] * stages, "mixed": ["base", "donor", "base"][:stages] if stages > 1 else ["donor"]}
+        return Case(base, {key: discretize(net, path) for key, path in paths.items()})
 
     return case_of
 
 
 @pytest.mark.parametrize("name", VARIANTS)
 @torch.no_grad()
-def test_at_home_it_is_the_component(cases: Cases, name: str) -> None:
+def test_the_base_alone_is_the_component(cases: Cases, name: str) -> None:
     case = cases(name)
-    ids, mask = padded([row[: 17 - 4 * index] for index, row in enumerate(sequences(case.hybrids["home"]))], "left")
+    ids, mask = padded([row[: 17 - 4 * index] for index, row in enumerate(sequences(case.hybrids["base"]))], "left")
     positions: dict[str, Tensor] = {}
-    if not case.home.layout.recurrent:
+    if not case.base.layout.recurrent:
         positions["position_ids"] = build_position_ids(mask, 0, ids.shape[1], ids.device)
     inputs = {"input_ids": ids, "attention_mask": mask}
-    if getattr(case.home.config, "use_bias", False):  # padding would change the state of the component itself
+    if getattr(case.base.config, "use_bias", False):  # padding would change the state of the component itself
         inputs = {"input_ids": ids[:1]}
-    expected = case.home.model(**inputs, **positions).logits
-    assert torch.equal(case.hybrids["home"](**inputs).logits, expected)
+    expected = case.base.model(**inputs, **positions).logits
+    assert torch.equal(case.hybrids["base"](**inputs).logits, expected)
     assert not torch.allclose(case.hybrids["mixed"](**inputs).logits, expected, atol=1e-3)
 
 
