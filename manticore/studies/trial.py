@@ -192,6 +192,7 @@ def reload_exported(net: nn.Module, folder: Path, kind: str) -> nn.Module:
     """`net`, exported to `folder` and loaded from there; a mixture, which cannot be exported, is returned as it is."""
     if not isinstance(net, PreTrainedModel):
         return net
+    shutil.rmtree(folder, ignore_errors=True)  # of a process that was killed after this export
     save_checkpoint(net, None, folder, "")
     model: nn.Module = getattr(transformers, usage_of(kind).auto).from_pretrained(folder, trust_remote_code=True)
     return model
