@@ -187,6 +187,19 @@ def test_a_model_is_trained_once_and_then_tested(tmp_path: Path) -> None:
     assert runner(trial.test_trial(hybrid)) == tested, "without the model it is trained again, and equal"
 
 
+def test_a_test_that_was_killed_after_its_export_runs_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    study = Study(recipe(), "data")
+    runner = TrialRunner(tmp_path, study.recipe.run)
+    alone = study.trial(study.component_arm("mamba"), 0, 0.001)
+    runner(alone)
+    with monkeypatch.context() as patch:
+        patch.setattr(TrialRunner, "delete_model", lambda *args: pytest.fail("killed"))
+        with pytest.raises(pytest.fail.Exception):
+            runner(trial.test_trial(alone))
+    assert (runner.model_dir(alone) / "exported" / "config.json").exists()
+    assert runner(trial.test_trial(alone))["score"]["count"] == 32
+
+
 @pytest.mark.parametrize("strategy", ["darts", "uniform", "halving"])
 def test_a_search_scores_every_path_and_selects_the_best(strategy: str, tmp_path: Path) -> None:
     plain = recipe()
