@@ -28,11 +28,17 @@ def check_experiment(exp: Experiment) -> None:
     # The largest component itself is always within its own size, so this budget needs no check.
     limited = options.max_flops is not None or options.max_parameters not in (None, "largest_component")
     strategy = build_strategy(exp.recipe.search.strategy, exp.recipe.search.strategy_options)
+    if exp.recipe.search.task_settings and isinstance(strategy, PathStrategy):
+        raise ManticoreError(
+            f"search.task_settings has no use with --strategy {exp.recipe.search.strategy}: the fine-tuning "
+            "continues the training of the selected path; with other strategies such as per-example it does not"
+        )
     for base in [space.base] if space.base else space.names:
         net = _skeleton(exp, base)
         if isinstance(strategy, PathStrategy):
             check_path_search(exp, net, strategy)
         strategy.check(net)
+        exp.for_component(base).for_search()
         if limited:
             best_path_within(net, [[0.0] * len(net.candidates)] * space.stages, path_budget(exp))
 

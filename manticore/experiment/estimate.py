@@ -104,17 +104,19 @@ def search_seconds(exp: Experiment, speed: Speed) -> float:
 def hybrid_seconds(exp: Experiment, speed: Speed) -> float:
     """Estimated seconds of the search itself and of the fine-tuning of its hybrid."""
     options, finetuning = exp.recipe.search, exp.recipe.finetune
-    searched = strategies[options.strategy].sequences(options.steps, options.warmup_steps, options.batch_size)
-    sampled = options.steps * options.batch_size if options.sample_paths else 0  # weight steps; alphas see the mixture
+    searched: float = strategies[options.strategy].sequences(options.steps, options.warmup_steps, options.batch_size)
+    # Weight steps may train a sampled path; alphas see the mixture.
+    sampled: float = options.steps * options.batch_size if options.sample_paths else 0
     single = issubclass(strategies[options.strategy], PathStrategy | SampledSupernet)
     sampled = searched if single else min(sampled, searched)
     finetuned = finetuning.steps * finetuning.batch_size
-    return (searched - sampled) * speed.supernet + (sampled + finetuned) * speed.path
+    search = (searched - sampled) * speed.supernet + sampled * speed.path
+    return search * exp.search_length + finetuned * speed.path
 
 
 def matched_sequences(exp: Experiment) -> int:
     """Sequences that a baseline is trained on."""
-    return matched_steps(exp.recipe) * exp.recipe.finetune.batch_size
+    return matched_steps(exp.recipe, exp.search_length) * exp.recipe.finetune.batch_size
 
 
 def measure_speed(exp: Experiment, sequences: int) -> Speed:

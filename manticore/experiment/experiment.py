@@ -21,6 +21,7 @@ from manticore.config.recipe import Recipe
 from manticore.experiment.environment import setup_hardware
 from manticore.experiment.projectors import ProjectorFit
 from manticore.experiment.run_dir import RunDir
+from manticore.experiment.search_task import load_search_task
 from manticore.experiment.seeding import seed_of, seed_torch
 from manticore.nas.choices import PathNames
 from manticore.nas.selection import Difference, PathScores
@@ -81,19 +82,21 @@ class PhaseResult(Generic[Net]):
 
 @dataclass
 class ExperimentCache:
-    """Objects that are loaded or computed once for a run and do not depend on the tokenizer that reads the task.
+    """Objects that are loaded or computed once for a run.
 
     Attributes:
         components: the components of the search space.
         projector_set: the recipe's projector set.
         calibrations: text that projectors are fitted on, by base.
         projector_fits: projectors that were fitted or read, by base.
+        search_tasks: by task, that of its search, if it is another one.
     """
 
     components: list[Component] | None = None
     projector_set: ProjectorSet | None = None
     calibrations: dict[str, Calibration] = field(default_factory=dict)
     projector_fits: dict[str, ProjectorFit] = field(default_factory=dict)
+    search_tasks: dict[Task, Task] = field(default_factory=dict)
 
 
 @dataclass
@@ -169,6 +172,26 @@ class Experiment:
         if not self.task.is_language_modeling:
             return self
         return replace(self, task=self.task.with_tokenizer(self.component(name).tokenizer, owner=f"'{name}'"))
+
+    def for_search(self) -> Experiment:
+        """The same run on the task of the search, which `search.task_settings` may make another one.
+
+        Raises ManticoreError if models of the task cannot be trained on it.
+        """
+        if not self.recipe.search.task_settings:
+            return self
+        if self.task not in self.cache.search_tasks:
+            self.cache.search_tasks[self.task] = load_search_task(self.recipe, self.task)
+        return replace(self, task=self.cache.search_tasks[self.task])
+
+    @cached_property
+    def search_length(self) -> float:
+        """Mean tokens of a training sequence of the search, as a multiple of those of the task."""
+        if not self.recipe.search.task_settings:
+            return 1.0
+        exp = self.for_component(self.space.base or self.space.names[0])
+        own, searched = (each.task.splits().train.lengths.mean() for each in (exp, exp.for_search()))
+        return float(searched / own)
 
     def seed(self, *names: str) -> int:
         """The seed of a purpose; see `seeding`."""

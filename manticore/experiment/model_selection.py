@@ -96,7 +96,7 @@ def selector_of(recipe: Recipe) -> str:
 
 
 def _scores_by_selector(exp: Experiment, search: PhaseResult[Supernet], budget: Budget) -> PathScores:
-    name, validation = selector_of(exp.recipe), Validation(exp, search.net)
+    name, validation = selector_of(exp.recipe), Validation(exp.for_search(), search.net)
     rng = random.Random(exp.seed("selection"))
     scores = selectors[name](search.net, SelectionContext(budget, validation.loss, rng, validation.difference))
     if name != LARGEST_WEIGHT:
@@ -108,7 +108,7 @@ class Validation:
     """Losses of a supernet on the validation split. A path is evaluated once.
 
     Args:
-        exp: the run.
+        exp: the run on the task of the search.
         net: the supernet.
     """
 

@@ -37,10 +37,15 @@ UNIFORM_MIXTURE, RANDOM_PATH = "uniform mixture", "random path"
 """Names of the controls: phases of training and rows of tables."""
 
 
-def matched_steps(recipe: Recipe) -> int:
-    """Steps in which a baseline sees as many sequences as the hybrid in alignment, search and fine-tuning together."""
+def matched_steps(recipe: Recipe, search_length: float = 1.0) -> int:
+    """Steps in which a baseline sees as many tokens as the hybrid in alignment, search and fine-tuning together.
+
+    `search_length` is `Experiment.search_length`.
+    """
     options, batch_size = recipe.search, recipe.finetune.batch_size
-    searched = strategies[options.strategy].sequences(options.steps, options.warmup_steps, options.batch_size)
+    searched = (
+        strategies[options.strategy].sequences(options.steps, options.warmup_steps, options.batch_size) * search_length
+    )
     return round((alignment_sequences(recipe) + searched + recipe.finetune.steps * batch_size) / batch_size)
 
 
@@ -54,7 +59,7 @@ def finetune_stream(exp: Experiment) -> dict[str, BatchSampler]:
 
 
 def train_components(exp: Experiment) -> dict[str, PhaseResult[PreTrainedModel]]:
-    """Train each component alone, with its own embedding, norm and head, on as many sequences as the hybrid.
+    """Train each component alone, with its own embedding, norm and head, on as many tokens as the hybrid.
 
     Empty if the recipe has no components among its baselines.
     """
@@ -64,7 +69,7 @@ def train_components(exp: Experiment) -> dict[str, PhaseResult[PreTrainedModel]]
 
 
 def _train_component(exp: Experiment, name: str) -> PhaseResult[PreTrainedModel]:
-    steps, phase = matched_steps(exp.recipe), f"{ALONE}{name}"
+    steps, phase = matched_steps(exp.recipe, exp.search_length), f"{ALONE}{name}"
     return exp.train(
         phase,
         lambda: build_component(exp, name, phase),
@@ -98,17 +103,21 @@ def run_search(exp: Experiment, base: str) -> PhaseResult[Supernet]:
         return _score_candidates(exp, base, strategy, relaxation)
     if isinstance(strategy, PathStrategy):
         return search_paths(exp, base, strategy, finetune_stream(exp), FINETUNE)
-    search = exp.train(
+    searching = exp.for_search()
+    if searching is not exp:
+        info(exp.console, f"search: on {searching.task.describe()}")
+    search = searching.train(
         "search",
         lambda: build_aligned_supernet(exp, base, relaxation, "search"),
-        lambda net: SearchModule(net, options=options, loop=exp.loop(calibration_tokens(exp, base))),
+        lambda net: SearchModule(net, options=options, loop=searching.loop(calibration_tokens(exp, base))),
         lambda: {
-            name: exp.stream(splits, options.batch_size, f"search {name}") for name, splits in strategy.streams.items()
+            name: searching.stream(splits, options.batch_size, f"search {name}")
+            for name, splits in strategy.streams.items()
         },
         [AlphaRecord(exp.run_dir.alphas)],
     )
     finish_search(search.net)
-    return search
+    return replace(search, task=exp.task)
 
 
 def _score_candidates(exp: Experiment, base: str, strategy: TrainingFree, relaxation: str) -> PhaseResult[Supernet]:
@@ -126,7 +135,7 @@ def _score_candidates(exp: Experiment, base: str, strategy: TrainingFree, relaxa
 
 def first_batches(exp: Experiment, purpose: str, count: int) -> list[Batch]:
     """The first batches of the split `train_arch`, at most one epoch."""
-    stream = exp.stream(("train_arch",), exp.recipe.search.batch_size, purpose)
+    stream = exp.for_search().stream(("train_arch",), exp.recipe.search.batch_size, purpose)
     return [stream.batch(step) for step in range(min(count, stream.per_epoch))]
 
 
@@ -146,7 +155,7 @@ def finetune(
     """
     options, supernet = exp.recipe.finetune, search.net
     from_components = starts_from_components(exp.recipe)
-    steps = matched_steps(exp.recipe) if from_components and phase == RANDOM_PATH else options.steps
+    steps = matched_steps(exp.recipe, exp.search_length) if from_components and phase == RANDOM_PATH else options.steps
     if phase == FINETUNE and search.finetune_steps is not None:
         steps = search.finetune_steps
 
@@ -173,7 +182,7 @@ def train_controls(
     supernet = search.net
     controls: dict[str, PhaseResult[Supernet] | PhaseResult[PreTrainedModel]] = {}
     if exp.recipe.baselines.uniform:
-        options, steps = exp.recipe.finetune, matched_steps(exp.recipe)
+        options, steps = exp.recipe.finetune, matched_steps(exp.recipe, exp.search_length)
         controls[UNIFORM_MIXTURE] = exp.train(
             UNIFORM_MIXTURE,
             lambda: build_aligned_supernet(exp, supernet.base, "fixed", "search"),

@@ -57,7 +57,7 @@ def run(recipes: Sequence[Recipe], out: Path, workers: int, console: Console) ->
 
     scheduler = make_scheduler(recipes[0], out, workers, console)
     studies = [
-        Study(apply_exclusions(exp, console), task.fingerprint(), metrics[task.metric])
+        Study(apply_exclusions(exp, console), task.fingerprint(), metrics[task.metric], exp.search_length)
         for exp, task in zip(experiments, tasks, strict=True)
     ]
     print_comparison_estimate(experiments, studies, console)

@@ -96,7 +96,10 @@ def run(
     experiments = [dry_run(recipe, task, hardware) for recipe, task in zip(recipes, tasks, strict=True)]
     data = [task.fingerprint() for task in tasks]
     check_data(tasks, data)
-    studies = [Study(*fields) for fields in zip(recipes, data, strict=True)]
+    studies = [
+        Study(exp.recipe, fingerprint, search_length=exp.search_length)
+        for exp, fingerprint in zip(experiments, data, strict=True)
+    ]
     print_transfer_estimate(experiments, studies, search_target, console)
     del experiments  # trials load their own models
     scheduler = make_scheduler(target, out, workers, console)

@@ -73,6 +73,7 @@ class Study:
         recipe: of the search and of everything it is compared with.
         data: `Task.fingerprint`.
         metric: of the task.
+        search_length: `Experiment.search_length`.
 
     Attributes:
         space: the search space.
@@ -84,11 +85,12 @@ class Study:
     recipe: Recipe
     data: str
     metric: Metric = ACCURACY
+    search_length: float = 1.0
 
     def __post_init__(self) -> None:
         self.space = self.recipe.space
         self.seeds = range(self.recipe.study.seeds)
-        self.steps = matched_steps(self.recipe)
+        self.steps = matched_steps(self.recipe, self.search_length)
         self.learning_rates: dict[str, float] = {}
 
     def plan(self) -> RoundPlan[StudyOutcome]:
@@ -223,6 +225,7 @@ def hub_recipe(recipe: Recipe, steps: int) -> Recipe:
     search = replace(
         recipe.search,
         strategy="simultaneous",
+        task_settings={},
         entropy_weight=0.0,
         sample_paths=False,
         warmup_steps=0,

@@ -32,7 +32,7 @@ def table_study(exp: Experiment, data: str) -> Study:
     if base is None:
         raise ManticoreError(f"{exp.task.name}: a table has the same base on every path; set space.base in its recipe")
     recipe = replace(exp.recipe, space=replace(exp.space, base=base.name))
-    study = Study(recipe, data, metrics[exp.task.metric])
+    study = Study(recipe, data, metrics[exp.task.metric], exp.search_length)
     if (count := study.space.choices.count) > MAX_PATHS:
         raise ManticoreError(f"{exp.task.name}: {count:,} paths are too many to train each; at most {MAX_PATHS}")
     return study

@@ -12,6 +12,7 @@ from __future__ import annotations
 import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -207,6 +208,12 @@ class Task(ABC):
         Raises ManticoreError if a language task gets no tokenizer, or one that cannot read its text.
         """
         return self
+
+    def with_splits(self, splits: Splits) -> Task:
+        """The same task with other examples, which are not checked again."""
+        task = copy(self)
+        task._splits = splits
+        return task
 
     def documents(self) -> dict[str, list[str]]:
         """The documents of each split of a language task. Raises ManticoreError for any other task."""

@@ -70,6 +70,11 @@ class SearchOptions(Checked):
     """Options of the strategy, if it has any: rounds, first_share and margin of halving; groups of head-wise; bins and
     floor of complexity-bins; experts of mixture-of-supernets."""
 
+    task_settings: dict[str, Any] = field(default_factory=dict)
+    """Settings of the task for the search alone, such as max_length: 31 of lra-listops. On shorter sequences models
+    begin to learn sooner, and a search ranks paths with fewer tokens. Not with strategies that train paths by
+    themselves, because the fine-tuning continues that training."""
+
     relaxation: str = "softmax"
     """How alphas become mixing weights: softmax, or a registered one."""
 

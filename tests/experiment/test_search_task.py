@@ -1,0 +1,87 @@
+"""A search on a variant of the task: its sequences, their share of the tokens, and what is refused."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from manticore.errors import ManticoreError
+from manticore.experiment.checks import check_experiment
+from manticore.experiment.experiment import Experiment
+from manticore.experiment.phases import matched_steps, run_search, train_components
+from manticore.experiment.run_dir import RunDir
+from manticore.studies.study import Study, hub_recipe
+from manticore.studies.trial import TrialRunner
+from manticore.tasks.catalog import load_task
+from manticore.tasks.task import Task
+from tests.helpers.pico_study import recipe
+
+TASK = "mad-compression@vocab_size=8,seq_len=8"
+SHORTER = {"seq_len": 4}
+
+
+def experiment(
+    folder: Path, strategy: str = "uniform", settings: dict[str, Any] = SHORTER, task: str = TASK
+) -> Experiment:
+    """A pico run, on sequences of 8 tokens, whose search has these settings."""
+    plain = recipe()
+    search = replace(plain.search, strategy=strategy, task_settings=settings)
+    changed = replace(plain, search=search, task=replace(plain.task, name=task))
+    return Experiment.open(changed, RunDir(folder), Console(quiet=True))
+
+
+def inputs(task: Task, *splits: str) -> set[bytes]:
+    return {value for name in splits for value in getattr(task.splits(), name).fingerprints()}
+
+
+def test_the_search_and_its_selection_have_the_shorter_sequences(tmp_path: Path) -> None:
+    exp = experiment(tmp_path)
+    searching = exp.for_search()
+    assert (exp.task.max_length, searching.task.max_length) == (8, 4)
+    assert searching.components is exp.components
+    search = run_search(exp, "mamba")
+    assert search.tokens == 4 * 8 * 4  # 4 steps of 8 sequences of 4 tokens
+    assert search.task is exp.task, "the mixture is tested on the task"
+
+
+def test_components_have_as_many_tokens_as_the_hybrid(tmp_path: Path) -> None:
+    exp = experiment(tmp_path)
+    assert exp.search_length == 0.5
+    assert matched_steps(exp.recipe, exp.search_length) == 4 + 2
+    assert {phase.tokens for phase in train_components(exp).values()} == {6 * 8 * 8}
+    study = Study(exp.recipe, "data", search_length=exp.search_length)
+    hybrid, alone = (
+        TrialRunner(tmp_path, exp.recipe.run)(study.trial(arm, 0, 0.001))
+        for arm in (study.hybrid_arm("mamba"), study.component_arm("mamba"))
+    )
+    assert hybrid["tokens"] == alone["tokens"]
+    assert hub_recipe(exp.recipe, 8).search.task_settings == {}, "the hub is a model of the task"
+
+
+def test_inputs_of_the_evaluation_are_not_searched_on(tmp_path: Path) -> None:
+    name = "lra-listops@max_length=12,min_length=4"
+    exp = experiment(tmp_path, settings={"max_length": 9}, task=name)
+    evaluated, searched = inputs(exp.task, "val", "test"), ("train", "train_arch", "val")
+    plain = load_task(replace(exp.recipe.task, name="lra-listops@max_length=9,min_length=4"))
+    assert not inputs(plain, *searched).isdisjoint(evaluated)
+    variant = exp.for_search().task
+    assert 0 < len(variant.splits().train) <= len(plain.splits().train)
+    assert inputs(variant, *searched).isdisjoint(evaluated)
+
+
+@pytest.mark.parametrize(
+    ("strategy", "settings", "message"),
+    [
+        ("uniform", {"seq_len": 9}, "up to 9 tokens, longer than the 8"),
+        ("uniform", {"vocab_size": 5}, "another vocabulary or other labels"),
+        ("uniform", {"seq_length": 4}, "unknown setting of mad-compression 'seq_length'. Did you mean 'seq_len'"),
+        ("halving", SHORTER, "no use with --strategy halving"),
+    ],
+)
+def test_variants_that_are_refused(strategy: str, settings: dict[str, Any], message: str, tmp_path: Path) -> None:
+    with pytest.raises(ManticoreError, match=message):
+        check_experiment(experiment(tmp_path, strategy, settings))
