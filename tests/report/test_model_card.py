@@ -16,6 +16,7 @@ from huggingface_hub import ModelCard
 
 from manticore.alignment import StageFit
 from manticore.alignment.projector_set import ProjectorSet, SetComponent
+from manticore.components.licenses import License
 from manticore.config.pretrain import PretrainRecipe
 from manticore.report.model_card import (
     component_card,
@@ -73,6 +74,20 @@ def test_loading_code_is_python(run_folder: Path) -> None:
     assert "trust_remote_code=True" in code
 
 
+def test_the_licence_is_that_of_the_pretrained_components(run_folder: Path, result: SearchResult) -> None:
+    """Components from scratch have none; a result that does not name one of a pretrained component is unknown."""
+    run = read_run(run_folder)
+    assert front_matter(card := search_card(run))["license"] == "unknown"
+    assert "- **mamba**: unknown" in card
+    components = {**result.components, "mamba": replace(result.components["mamba"], license=License(("apache-2.0",)))}
+    run = replace(run, result=replace(result, components=components))
+    assert front_matter(card := search_card(run))["license"] == "apache-2.0"
+    assert "- **mamba**: `apache-2.0`\n\nThis model has the licence of the weights that it was made from." in card
+    scratch = component_card(replace(run, result=replace(run.result, best_model="gpt-neo")))
+    assert "license" not in front_matter(scratch)
+    assert "Licence" not in scratch
+
+
 def test_card_can_be_written_before_the_metrics_are(run_folder: Path) -> None:
     run = read_run(run_folder)
     (run_folder / "metrics.json").unlink()
@@ -121,19 +136,20 @@ def test_a_path_through_one_component_is_not_called_a_hybrid(make_run: Callable[
 
 def test_the_hub_reads_the_front_matter_of_every_card(run_folder: Path) -> None:
     components = [
-        SimpleNamespace(name="one", source="org/one", revision="abc"),
-        SimpleNamespace(name="two", source="two", revision=None),
+        SimpleNamespace(name="one", source="org/one", revision="abc", pretrained=True, license=License(("mit",))),
+        SimpleNamespace(name="two", source="two", revision=None, pretrained=True, license=None),
     ]
     recipe = PretrainRecipe(family="mamba")
     cards = [
         search_card(read_run(run_folder)),
-        manual_card(components, "stage 1 one", "one", "tokens", "Not trained."),  # type: ignore[arg-type]
+        manual_card(components, ["one"], "stage 1 one", "one", "tokens", "Not trained."),  # type: ignore[arg-type]
         pretrain_card(recipe, 1000, 2000, {"a.txt": 2.0, "all": 1.9}),
     ]
     for card, pipeline in zip(cards, ("text-classification", "token-classification", "text-generation"), strict=True):
         data = ModelCard(card).data
         assert data.library_name == "transformers"
         assert data.pipeline_tag == pipeline
+    assert (ModelCard(cards[1]).data.license, ModelCard(cards[1]).data.base_model) == ("mit", ["org/one"])
     assert "- **one**: org/one, revision `abc`\n- **two**: two\n" in cards[1]
     assert "| a.txt | 2.000 |\n| all | 1.900 |" in cards[2]
     assert ModelCard(cards[0]).data.eval_results[0].metric_value == 0.63
