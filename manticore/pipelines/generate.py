@@ -13,18 +13,16 @@ from manticore.components.generation import ids_without_token
 from manticore.config.commands import GenerateCommand
 from manticore.config.generate import SamplingOptions
 from manticore.config.sections import RunOptions
-from manticore.errors import BadFile, ManticoreError
+from manticore.errors import ManticoreError
 from manticore.experiment.environment import setup_hardware
 from manticore.export.load import load_language_model
-from manticore.tasks.language.documents import invalid_character, read_text
+from manticore.tasks.data_files import read_text
+from manticore.tasks.language.documents import invalid_character
 
 
 def run_command(options: GenerateCommand, on_text: Callable[[str], object]) -> None:
     """Read the prompt of a command and continue it. Raises as `run` does, and if the file cannot be read."""
-    try:
-        prompt = read_text(options.prompt_file) if options.prompt_file is not None else str(options.prompt)
-    except OSError as error:
-        raise BadFile(str(options.prompt_file), str(error.strerror)) from None
+    prompt = read_text(options.prompt_file) if options.prompt_file is not None else str(options.prompt)
     run(options.model, prompt, options.sampling, on_text, options.trust_code)
 
 

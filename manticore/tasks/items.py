@@ -21,7 +21,10 @@ LABEL_FIELDS = ("label", "labels", "tags")
 """Fields of a record that may hold its tokens and its label; the first one that exists is read."""
 
 
-COLUMNS = (*FIELDS, *TOKEN_FIELDS, *LABEL_FIELDS)
+CONTENT_FIELDS = (*FIELDS, *TOKEN_FIELDS)
+"""Fields of a record that may hold its text or its tokens."""
+
+COLUMNS = (*CONTENT_FIELDS, *LABEL_FIELDS)
 """Fields that records may have."""
 
 
@@ -131,7 +134,7 @@ _NO_LABEL = object()
 
 def _fields(item: Mapping[str, Any], item_name: str, columns: Columns) -> tuple[Any, Any]:
     """Text or tokens, and label, of a record."""
-    known = (*FIELDS, *TOKEN_FIELDS) if columns.text is None else (columns.text,)
+    known = CONTENT_FIELDS if columns.text is None else (columns.text,)
     field = next((name for name in known if name in item), None)
     if field is None:
         raise ManticoreError(

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from manticore.errors import BadFile, ManticoreError
+from manticore.tasks.data_files import find_data_files
 from manticore.utils.io import atomic_dir, read_json, write_json
 
 FILE = "task.json"
@@ -55,9 +56,9 @@ def check_saved(path: Path) -> dict[str, Any]:
 
 
 def digest_of(folder: Path) -> str:
-    """BLAKE2b over names and bytes of the `.jsonl` files in a folder."""
+    """BLAKE2b over names and bytes of the `.jsonl` files in a folder, compressed ones included. Raises BadFile."""
     digest = hashlib.blake2b(digest_size=16)
-    for file in sorted(folder.glob("*.jsonl")):
+    for file in find_data_files(folder, (".jsonl",), log_others=False):
         digest.update(f"{file.name} {file.stat().st_size}\n".encode())
         digest.update(file.read_bytes())
     return f"blake2b:{digest.hexdigest()}"

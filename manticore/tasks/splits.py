@@ -6,19 +6,23 @@ test.
 
 from __future__ import annotations
 
+import logging
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
 
-from manticore.errors import BadFile, ManticoreError
+from manticore.errors import ManticoreError
+from manticore.tasks.data_files import is_stored, stored_file
 from manticore.tasks.dataset import Examples, Splits, drop_duplicates, drop_seen, halves
 from manticore.tasks.heuristics import Feature
 from manticore.tasks.task import Task
 from manticore.tasks.vocabulary import Vocabulary
+
+log = logging.getLogger("manticore.tasks")
 
 SPLIT_NAMES = ("train", "val", "test")
 
@@ -109,7 +113,9 @@ def split_of_name(name: str) -> str:
 
 
 def find_split_files(folder: Path, names: Mapping[str, str], subfolders: Sequence[str]) -> dict[str, Path]:
-    """The file of each split, in the first subfolder that has any, or in `folder`. Raises BadFile for a missing file.
+    """The file of each split, in the first subfolder that has any, or in `folder`; with .xz or .gz if compressed.
+
+    Raises BadFile for a missing file, or one that is no regular file.
 
     Args:
         folder: the folder to search.
@@ -118,12 +124,30 @@ def find_split_files(folder: Path, names: Mapping[str, str], subfolders: Sequenc
     """
     for subfolder in (*subfolders, "."):
         paths = {split: folder / subfolder / name for split, name in names.items()}
-        if any(path.is_file() for path in paths.values()):
+        if any(is_stored(path) for path in paths.values()):
             break
-    for path in paths.values():
-        if not path.is_file():
-            raise BadFile(path, f"no such file; expected {', '.join(names.values())} there")
-    return paths
+    hint = f"; expected {', '.join(names.values())} there"
+    return {split: stored_file(path, hint) for split, path in paths.items()}
+
+
+def drop_equal(splits: Mapping[str, Sequence[T]], key: Callable[[T], Hashable], source: str) -> dict[str, list[T]]:
+    """The splits, by name, without what is equal by `key` within them or across them; test keeps all of its items.
+
+    The numbers of dropped items are logged with the name `source`. Raises ManticoreError if a split becomes empty.
+    """
+    seen = {key(item) for item in splits["test"]}
+    kept = {"test": list(splits["test"])}
+    for name in (name for name in ("val", "train", TRAIN_ARCH) if name in splits):
+        kept[name] = []
+        for item in splits[name]:
+            if (value := key(item)) not in seen:
+                seen.add(value)
+                kept[name].append(item)
+        if dropped := len(splits[name]) - len(kept[name]):
+            if not kept[name]:
+                raise ManticoreError(f"all {dropped} {source} of {name} also occur in the splits it must not overlap")
+            log.warning("dropped %d of %d %s from %s: duplicates", dropped, len(splits[name]), source, name)
+    return kept
 
 
 def shuffled(items: Sequence[T], seed: int) -> list[T]:

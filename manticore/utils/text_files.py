@@ -5,6 +5,7 @@ from __future__ import annotations
 import codecs
 import json
 import sys
+import unicodedata
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,16 @@ def decode_text(content: bytes, file: Path | str) -> str:
     except UnicodeDecodeError as error:
         kind = encoding.removesuffix("-sig").upper()
         raise BadFile(file, f"not {kind} text (byte {error.start:,} cannot be read)") from None
+
+
+def unmarked_bytes(content: bytes, file: Path | str) -> bytes:
+    """The content in UTF-8 if it has a byte order mark, which is dropped; else as it is. Raises BadFile."""
+    return decode_text(content, file).encode() if content.startswith(tuple(mark for mark, _ in _MARKS)) else content
+
+
+def canonical_text(text: str) -> str:
+    """The text in composed characters (Unicode's NFC), with single spaces as white space: a key for equal texts."""
+    return " ".join(unicodedata.normalize("NFC", text).split())
 
 
 def parse_json(text: str, file: Path | str, line: int | None = None) -> Any:

@@ -14,8 +14,9 @@ import yaml
 from manticore.config.loading import from_dotted, read_yaml
 from manticore.errors import BadFile, ManticoreError, UnknownName, shown
 from manticore.nas.space import SearchSpace
+from manticore.tasks.data_files import read_text
 from manticore.tasks.language.corpora import _read_eli5
-from manticore.tasks.language.documents import read_documents, read_text
+from manticore.tasks.language.documents import read_documents
 from manticore.tasks.lra.listops.files import read_file as read_listops
 from manticore.tasks.lra.retrieval import read_file as read_retrieval
 from manticore.tasks.lra.text import read_folder as read_reviews

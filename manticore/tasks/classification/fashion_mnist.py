@@ -6,8 +6,6 @@ Xiao et al., "Fashion-MNIST" (arXiv 1708.07747): 70,000 grey images of 28x28 pix
 
 from __future__ import annotations
 
-import gzip
-import zlib
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +13,7 @@ from numpy.typing import NDArray
 
 from manticore.errors import BadFile
 from manticore.tasks.classification.images import ImageSource, image_info, image_task, side_setting
+from manticore.tasks.data_files import read_bytes, stored_file
 from manticore.tasks.info import TaskInfo
 from manticore.tasks.options import TaskOptions
 from manticore.tasks.splits import SplitTask
@@ -66,14 +65,9 @@ def read_split(folder: Path, split: str) -> ImageSource:
 
 def _read_idx(folder: Path, name: str) -> tuple[Path, NDArray[np.uint8]]:
     """An array in the format of MNIST: 0, 0, type, number of axes; the length of each axis in four bytes; the items."""
-    path = next((path for path in (folder / f"{name}.gz", folder / name) if path.is_file()), None)
-    if path is None:
-        hint = "; run: apt-get install dataset-fashion-mnist, or give --data-dir" if folder == INSTALLED else ""
-        raise BadFile(folder / f"{name}.gz", f"no such file{hint}")
-    try:
-        content = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
-    except (OSError, EOFError, zlib.error) as error:
-        raise BadFile(path, f"cannot be read ({error})") from None
+    hint = "; run: apt-get install dataset-fashion-mnist, or give --data-dir" if folder == INSTALLED else ""
+    path = stored_file(folder / name, hint)
+    content = read_bytes(path)
     axes = content[3] if content[:3] == bytes([0, 0, UNSIGNED_BYTES]) and len(content) > 3 else 0
     start = 4 + 4 * axes
     shape = tuple(np.frombuffer(content[4:start], ">u4").tolist()) if len(content) >= start else ()

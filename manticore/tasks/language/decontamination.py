@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterable, Iterator
 
 from manticore.tasks.language.documents import PARAGRAPH_BREAK
+from manticore.utils.text_files import canonical_text
 
 RUN = 13
 """Number of words of a run, too large for two texts to share a run by chance."""
@@ -36,5 +37,5 @@ def drop_overlapping(documents: Iterable[str], reference: Iterable[str]) -> list
 
 def _runs(text: str) -> Iterator[int]:
     """A hash of every run of words."""
-    tokens = _WORD.findall(text.lower())
+    tokens = _WORD.findall(canonical_text(text).lower())
     return (hash(tuple(tokens[start : start + RUN])) for start in range(len(tokens) - RUN + 1))

@@ -6,24 +6,18 @@ separated by lines with `<|endoftext|>`. Long documents can be cut between parag
 
 from __future__ import annotations
 
-import gzip
-import logging
-import lzma
 import re
-import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from manticore.errors import BadFile, ManticoreError
-from manticore.utils.text_files import decode_text, parse_json
-
-log = logging.getLogger(__name__)
+from manticore.tasks.data_files import COMPRESSED, check_regular, find_data_files, kind_of, read_bytes, read_text
+from manticore.utils.text_files import parse_json
 
 SEPARATOR = "<|endoftext|>"
 KINDS = (".txt", ".jsonl", ".parquet")
-COMPRESSED = (".xz", ".gz")
 FIELDS = ("text", "content", "document")
 """Fields of a record that may contain its text; the first existing one is read."""
 
@@ -77,7 +71,7 @@ def read_texts(path: Path) -> list[str]:
     """The documents of a file or folder; a file of another type is one document in UTF-8. Raises ManticoreError."""
     if path.is_dir() or kind_of(path) in KINDS:
         return [text for texts in read_documents(path).values() for text in texts]
-    return [read_text(path)]
+    return [read_text(check_regular(path))]
 
 
 def passages(text: str, size: int) -> list[str]:
@@ -108,32 +102,10 @@ def _pieces(paragraph: str, size: int) -> list[tuple[str, str]]:
 def _files(path: Path) -> list[Path]:
     if not path.exists() and not path.is_symlink():
         raise ManticoreError(f"no such file or folder of text: {path}")
-    if not path.is_dir():
-        return [_check_regular(path)]
-    entries = sorted(file for file in path.glob("*") if kind_of(file) in KINDS and not file.is_dir())
-    files = [file for file in entries if not file.name.startswith(LEFT_BEHIND)]
-    if passed_over := len(entries) - len(files):
-        log.warning("%s: passed over %d files that a system or an editor has left there", path, passed_over)
+    files = find_data_files(path, KINDS)
     if not files:
         raise BadFile(path, f"no text in it; expected {', '.join(KINDS)} files")
-    return [_check_regular(file) for file in files]
-
-
-LEFT_BEHIND = (".", "~$", "#")
-"""How the names of files begin that macOS (`._a.txt`), editors (`.#a.txt`, `#a.txt#`) and offices (`~$a.txt`) leave."""
-
-
-def _check_regular(file: Path) -> Path:
-    """The file itself. Raises BadFile for what cannot be read to an end: pipes, devices and links without an end."""
-    if not file.is_file():
-        kind = "a link that leads to no file" if file.is_symlink() and not file.exists() else "no regular file"
-        raise BadFile(file, f"{kind}: named pipes and devices are not read" if kind == "no regular file" else kind)
-    return file
-
-
-def kind_of(file: Path) -> str:
-    """The suffix without compression: `.txt` of `a.txt`, `a.txt.xz` and `a.txt.gz`."""
-    return Path(file.stem).suffix if file.suffix in COMPRESSED else file.suffix
+    return files
 
 
 def _read(file: Path) -> list[_Record]:
@@ -160,7 +132,7 @@ def _read_jsonl(file: Path) -> Iterator[_Record]:
         if line.strip():
             record = parse_json(line, file, number)
             group = record.get("group") if isinstance(record, dict) else None
-            if not _is_null(record):
+            if not is_null(record):
                 yield _Record(_text_of(record, file, number), group, number)
 
 
@@ -179,33 +151,13 @@ def _read_parquet(file: Path) -> Iterator[_Record]:
     if field is None:
         raise BadFile(file, f"expected a column {', '.join(FIELDS)}")
     for number, text in enumerate(texts, start=1):
-        if not _is_null(text):
+        if not is_null(text):
             yield _Record(_text_of(text, file, number))
 
 
-def read_bytes(file: Path) -> bytes:
-    """The content of a file, decompressed if its name ends with .xz or .gz. Raises BadFile."""
-    content = file.read_bytes()
-    try:
-        if file.suffix == ".gz":
-            return gzip.decompress(content)
-        return lzma.decompress(content) if file.suffix == ".xz" else content
-    except (lzma.LZMAError, gzip.BadGzipFile, EOFError, zlib.error):
-        method = "gzip" if file.suffix == ".gz" else "xz"
-        raise BadFile(file, f"damaged, or not compressed with {method}") from None
-
-
-def read_text(file: Path) -> str:
-    """The content of a file as text, with `\\n` as line ends and no byte order mark. Raises BadFile if it is none."""
-    text = decode_text(read_bytes(file), file)
-    if "\0" in text:
-        raise BadFile(file, f"not text: a zero byte at character {text.index(chr(0)):,}")
-    return text.replace("\r\n", "\n").replace("\r", "\n")
-
-
-def _is_null(record: Any) -> bool:
-    """Whether the text of a record is null."""
-    texts = [record[field] for field in FIELDS if field in record] if isinstance(record, dict) else [record]
+def is_null(record: Any, fields: Sequence[str] = FIELDS) -> bool:
+    """Whether a record is null, or has null in the first of the fields that it has."""
+    texts = [record[field] for field in fields if field in record] if isinstance(record, dict) else [record]
     return bool(texts) and texts[0] is None
 
 

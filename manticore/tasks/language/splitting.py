@@ -8,7 +8,6 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -19,6 +18,7 @@ from manticore.tasks.language.documents import passages
 from manticore.tasks.options import TaskOptions
 from manticore.tasks.splits import SPLIT_NAMES, TRAIN_ARCH, shuffled, take_first
 from manticore.utils.io import write_text
+from manticore.utils.text_files import canonical_text
 
 log = logging.getLogger(__name__)
 
@@ -146,7 +146,7 @@ class DocumentSplits:
 
     def _keys(self, text: str) -> tuple[str, str]:
         """A document's canonical text, and its group, in which every other document excludes it from other splits."""
-        canonical = " ".join(unicodedata.normalize("NFC", text).split())
+        canonical = canonical_text(text)
         return canonical, self.groups.get(text, canonical)
 
     def halves(self, seed: int, source: str) -> tuple[list[str], list[str]]:

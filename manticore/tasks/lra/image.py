@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from manticore.errors import BadFile
 from manticore.tasks.classification.images import Images, ImageSource, grey, image_info, image_task, side_setting
+from manticore.tasks.data_files import read_bytes, stored_file
 from manticore.tasks.hub import load_hub_dataset
 from manticore.tasks.info import TaskInfo
 from manticore.tasks.options import TaskOptions
@@ -64,10 +65,8 @@ def read_folder(folder: Path, split: str) -> ImageSource:
 
 def _read(path: Path) -> ImageSource:
     """A file of records: the class in one byte, then one plane of bytes each for red, green and blue."""
-    try:
-        content = np.fromfile(path, dtype=np.uint8)
-    except OSError as error:
-        raise BadFile(path, f"cannot be read ({error.strerror}); expected {LAYOUT}") from None
+    path = stored_file(path, f"; expected {LAYOUT}")
+    content = np.frombuffer(read_bytes(path), dtype=np.uint8)
     if not len(content) or len(content) % RECORD_BYTES:
         raise BadFile(path, f"expected whole records of {RECORD_BYTES} bytes, found {len(content)} bytes")
     records = content.reshape(-1, RECORD_BYTES)

@@ -16,6 +16,7 @@ import numpy as np
 
 from manticore.errors import BadFile, ManticoreError
 from manticore.tasks.classification.text import TextScale, encoded_task, text_info
+from manticore.tasks.data_files import open_data, plain_size
 from manticore.tasks.dataset import Example
 from manticore.tasks.info import TaskInfo
 from manticore.tasks.lra import ARCHIVE
@@ -35,6 +36,9 @@ CLASSES = ("apart", "linked")
 LABELS = {b"0.0": 0, b"1.0": 1, b"0": 0, b"1": 1}
 SCALES = {"paper": TextScale(4000), "cpu": TextScale(512, train=4_000, val=500, test=1_000)}
 AVAILABLE = {"train": 147_086, "val": 18_090, "test": 17_437}
+
+LARGE_FILE = 50_000_000
+"""Smallest number of bytes of a file for which a progress bar is shown."""
 
 Pair = tuple[tuple[bytes, bytes], int]
 
@@ -98,17 +102,16 @@ def read_file(path: Path, count: int | None = None, most: int | None = None) -> 
     Raises BadFile, with the line.
     """
     pairs: list[Pair] = []
-    try:
-        size = path.stat().st_size
-        with path.open("rb") as stream, progress_bar(f"reading {path.name}", size, shown=size > 50_000_000) as advance:
-            for number, line in enumerate(stream, start=1):
-                if len(pairs) == (count or most):
-                    break
-                pairs.append(_parse(path, number, line.removeprefix(codecs.BOM_UTF8) if number == 1 else line))
-                if not number % 200:
-                    advance(stream.tell())
-    except OSError as error:
-        raise BadFile(path, f"cannot be read ({error.strerror})") from None
+    with (
+        open_data(path) as stream,
+        progress_bar(f"reading {path.name}", size := plain_size(path), shown=size > LARGE_FILE) as advance,
+    ):
+        for number, line in enumerate(stream, start=1):
+            if len(pairs) == (count or most):
+                break
+            pairs.append(_parse(path, number, line.removeprefix(codecs.BOM_UTF8) if number == 1 else line))
+            if not number % 200:
+                advance(stream.tell())
     if len(pairs) < (count or 1):
         raise BadFile(path, f"expected at least {count or 1} examples, found {len(pairs)}")
     return pairs

@@ -7,18 +7,19 @@ common lengths and units are settings after `@`.
 
 from __future__ import annotations
 
-import codecs
 from pathlib import Path
 
 from manticore.errors import BadFile
 from manticore.tasks.classification.char_tokenizer import RawText
 from manticore.tasks.classification.text import TextScale, TextSettings, text_info, text_task
+from manticore.tasks.data_files import find_data_files, read_bytes
 from manticore.tasks.hub import load_hub_dataset
 from manticore.tasks.info import TaskInfo
 from manticore.tasks.options import TaskOptions
 from manticore.tasks.splits import SplitTask
 from manticore.tasks.task import task_infos, tasks
 from manticore.utils.console import progress_bar
+from manticore.utils.text_files import unmarked_bytes
 
 NAME = "lra-text"
 SOURCE = "stanfordnlp/imdb"
@@ -61,7 +62,7 @@ def read_folder(folder: Path, split: str) -> list[RawText]:
     root = folder / "aclImdb" if (folder / "aclImdb").is_dir() else folder
     texts = []
     for label, name in enumerate(CLASSES):
-        files = sorted((root / split / name).glob("*.txt"))
+        files = find_data_files(root / split / name, (".txt",)) if (root / split / name).is_dir() else []
         if not files:
             raise BadFile(root / split / name, f"no reviews; expected {LAYOUT}")
         with progress_bar(f"reading {split}/{name}", len(files), shown=len(files) > 1_000) as advance:
@@ -72,7 +73,7 @@ def read_folder(folder: Path, split: str) -> list[RawText]:
 
 
 def _read(file: Path) -> bytes:
-    text = file.read_bytes().removeprefix(codecs.BOM_UTF8)
+    text = unmarked_bytes(read_bytes(file), file)
     if not text.strip():
         raise BadFile(file, "expected a review, found an empty file")
     return text

@@ -6,6 +6,7 @@ content. A third split, `val`, is written here but not needed to read a folder.
 
 from __future__ import annotations
 
+import io
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -16,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from manticore.errors import BadFile, ManticoreError
+from manticore.tasks.data_files import read_bytes, stored_file
 from manticore.tasks.dataset import IGNORE
 from manticore.tasks.mad.puzzle import Ids, Puzzle
 from manticore.tasks.options import format_settings
@@ -159,10 +161,9 @@ def _read(path: Path, puzzle: Puzzle, limit: int | None, also: int | None = None
 
 
 def _load(path: Path) -> NDArray[np.integer[Any]]:
+    content = read_bytes(stored_file(path))
     try:
-        array = np.load(path, allow_pickle=False)
-    except FileNotFoundError:
-        raise BadFile(path, "no such file") from None
+        array = np.load(io.BytesIO(content), allow_pickle=False)
     except (OSError, ValueError, EOFError, MemoryError) as error:
         raise BadFile(path, f"expected a NumPy array ({' '.join(str(error).split())})") from None
     if not isinstance(array, np.ndarray) or not np.issubdtype(array.dtype, np.integer):

@@ -101,9 +101,7 @@ def test_damage_and_invalid_options_raise_one_line(folder: Path, tmp_path: Path)
     with pytest.raises(BadFile, match="expected a label 0-9 in record 2, found 10"):
         image(folder)
     path.unlink()
-    with pytest.raises(
-        BadFile, match=r"data_batch_2.bin: cannot be read \(No such file or directory\); expected the bin"
-    ):
+    with pytest.raises(BadFile, match=r"data_batch_2.bin: no such file; expected the bin"):
         image(folder)
     path.write_bytes(whole)
     with pytest.raises(ManticoreError, match="'side' of lra-image must be 32 or 16, got 8"):

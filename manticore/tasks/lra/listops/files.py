@@ -6,11 +6,13 @@
 from __future__ import annotations
 
 import csv
+import io
 from collections.abc import Collection, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 
 from manticore.errors import BadFile, ManticoreError
+from manticore.tasks.data_files import open_data, plain_size
 from manticore.tasks.lra.listops.grammar import ExpressionError, from_source, to_source
 from manticore.tasks.splits import find_split_files
 from manticore.utils.console import progress_bar
@@ -82,10 +84,10 @@ def read_file(path: Path, limit: int | None = None) -> list[Expression]:
     """
     expressions: list[Expression] = []
     try:
-        size = path.stat().st_size
         with (
-            path.open(encoding="utf-8-sig", newline="\n") as stream,
-            progress_bar(f"reading {path.name}", size, shown=size > LARGE_FILE) as advance,
+            open_data(path) as content,
+            io.TextIOWrapper(content, encoding="utf-8-sig", newline="\n") as stream,
+            progress_bar(f"reading {path.name}", size := plain_size(path), shown=size > LARGE_FILE) as advance,
         ):
             header = stream.readline()
             if tuple(header.rstrip("\r\n").split("\t")) != HEADER:
@@ -100,8 +102,6 @@ def read_file(path: Path, limit: int | None = None) -> list[Expression]:
                     advance(done)
     except UnicodeDecodeError:
         raise BadFile(path, "expected text in UTF-8") from None
-    except OSError as error:
-        raise BadFile(path, f"cannot be read ({error.strerror})") from None
     if len(expressions) < (limit or 1):
         raise BadFile(path, f"expected at least {limit or 1} examples, found {len(expressions)}")
     return expressions

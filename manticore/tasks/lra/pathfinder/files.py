@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from manticore.errors import BadFile, ManticoreError, UnknownName
+from manticore.tasks.data_files import check_regular, read_bytes
 from manticore.tasks.lra.pathfinder.settings import LEVELS, DrawnImages, Settings
 from manticore.tasks.splits import SPLIT_NAMES
 from manticore.utils.console import progress_bar
@@ -139,11 +140,9 @@ def _write_batch(folder: Path, number: int, settings: Settings, images: DrawnIma
 
 def _read_metadata(folder: Path, path: Path) -> list[ImageFile]:
     try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
+        lines = read_bytes(check_regular(path)).decode("utf-8-sig").splitlines()
     except UnicodeDecodeError:
         raise BadFile(path, "expected text, one line for each image, as in the Long Range Arena release") from None
-    except OSError as error:
-        raise BadFile(path, f"cannot be read ({error.strerror})") from None
     columns = max(len(lines[0].split(" ")), LABEL_COLUMN + 1) if lines else 0
     rows = []
     for number, line in enumerate(lines, start=1):
