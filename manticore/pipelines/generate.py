@@ -16,6 +16,7 @@ from manticore.config.sections import RunOptions
 from manticore.errors import ManticoreError
 from manticore.experiment.environment import setup_hardware
 from manticore.export.load import load_language_model
+from manticore.kernels import installed
 from manticore.tasks.data_files import read_text
 from manticore.tasks.language.documents import invalid_character
 
@@ -51,10 +52,11 @@ def run(
         "generation_config": generation_config(options, model, tokenizer),
     }
     torch.manual_seed(options.seed)
-    if options.num_beams == 1:
-        model.generate(**arguments, streamer=CallbackStreamer(tokenizer, on_text))
-        return
-    out_BL = model.generate(**arguments)
+    with installed():  # for a component; a hybrid installs the kernels itself
+        if options.num_beams == 1:
+            model.generate(**arguments, streamer=CallbackStreamer(tokenizer, on_text))
+            return
+        out_BL = model.generate(**arguments)
     on_text(str(tokenizer.decode(out_BL[0, ids_1L.shape[1] :], skip_special_tokens=True)))
 
 

@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 import torch
 from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
     FalconMambaConfig,
     FalconMambaForCausalLM,
     GPTNeoConfig,
@@ -28,9 +30,11 @@ from manticore.errors import ManticoreError
 from manticore.kernels import install, installed, is_installed, uninstall
 from manticore.kernels.hf_patches import mamba as mamba_patches
 from manticore.kernels.hf_patches.patch import Patch
+from tests.helpers.pico import MODEL_TYPES, SIZES, SPECIAL
 
-FAMILIES = ("mamba", "falcon_mamba", "mamba2", "gpt_neo")
-SPECIAL = {"pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2}
+HYBRIDS = ("bamba", "falcon_h1", "granitemoehybrid")
+FAMILIES = ("mamba", "falcon_mamba", "mamba2", "gpt_neo", *HYBRIDS)
+MAMBA2 = ("mamba2", *HYBRIDS)
 
 
 @pytest.fixture(autouse=True)
@@ -40,8 +44,15 @@ def _uninstalled() -> Iterator[None]:
     uninstall()
 
 
-def model_of(family: str) -> PreTrainedModel:
+def model_of(family: str, **fields: Any) -> PreTrainedModel:
     torch.manual_seed(0)
+    if family in HYBRIDS:
+        config = AutoConfig.for_model(family, **{**SIZES, **SPECIAL, **MODEL_TYPES[family], **fields})
+        model = AutoModelForCausalLM.from_config(config).eval()
+        for mixer in (module for module in model.modules() if hasattr(module, "A_log")):
+            for linear in (mixer.in_proj, mixer.out_proj):  # so that the state has a share in the logits
+                linear.weight.data *= 30
+        return model
     if family == "gpt_neo":
         kinds = {"attention_types": [[["global", "local"], 1]], "window_size": 6, "max_position_embeddings": 64}
         sizes = {"vocab_size": 40, "hidden_size": 24, "num_layers": 2, "num_heads": 4}
@@ -52,7 +63,7 @@ def model_of(family: str) -> PreTrainedModel:
     if family == "falcon_mamba":
         return FalconMambaForCausalLM(FalconMambaConfig(**sizes, **SPECIAL)).eval()
     heads = {"num_heads": 6, "head_dim": 8, "n_groups": 2, "chunk_size": 8}
-    return Mamba2ForCausalLM(Mamba2Config(**sizes, **heads, **SPECIAL)).eval()
+    return Mamba2ForCausalLM(Mamba2Config(**sizes, **heads, **SPECIAL, **fields)).eval()
 
 
 @pytest.fixture(params=FAMILIES)
@@ -106,14 +117,35 @@ def test_generated_tokens_are_unchanged(model: Any, ids: torch.Tensor, beams: in
 
 @pytest.mark.parametrize("chunks", [[10, 9], [1, 18], [7, 1, 11], [18, 1]])
 def test_several_tokens_continue_from_the_cached_state(model: Any, ids: torch.Tensor, chunks: list[int]) -> None:
-    name = "past_key_values" if isinstance(model, GPTNeoForCausalLM) else "cache_params"
+    name = "cache_params" if "mamba" in model.config.model_type.removesuffix("bamba") else "past_key_values"
     with installed(), torch.no_grad():
         expected, cache, logits = model(input_ids=ids).logits, None, []
-        for chunk in ids.split(chunks, dim=1):
-            out = model(input_ids=chunk, use_cache=True, **({} if cache is None else {name: cache}))
+        for chunk, positions in zip(ids.split(chunks, dim=1), torch.arange(19)[None].split(chunks, dim=1), strict=True):
+            options = {} if name == "cache_params" else {"position_ids": positions}
+            options |= {} if cache is None else {name: cache}
+            out = model(input_ids=chunk, use_cache=True, **options)
             cache = out[name]
             logits.append(out.logits)
     torch.testing.assert_close(torch.cat(logits, dim=1), expected, atol=2e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("family", MAMBA2)
+@torch.no_grad()
+def test_single_steps_have_the_limits_of_the_others(family: str, ids: torch.Tensor) -> None:
+    """transformers' own Mamba-2 leaves `time_step_limit` out of a step on a cached state."""
+    model = model_of(family, time_step_limit=[0.2, 0.4])
+    name = "cache_params" if family == "mamba2" else "past_key_values"
+
+    def last_logits(position: int) -> torch.Tensor:
+        cache = model(input_ids=ids[:, :position], use_cache=True)[name]
+        options = {name: cache} | ({} if family == "mamba2" else {"position_ids": torch.tensor([[position]])})
+        return model(input_ids=ids[:, position : position + 1], **options, use_cache=True).logits[:, -1]
+
+    with installed():
+        expected = model(input_ids=ids).logits
+        for position in (1, 7):
+            torch.testing.assert_close(last_logits(position), expected[:, position], atol=2e-5, rtol=0)
+    assert not torch.allclose(last_logits(7), expected[:, 7], atol=1e-4, rtol=0), "transformers has the limit now"
 
 
 def test_gradients_reach_all_parameters_with_a_cached_state(ids: torch.Tensor) -> None:

@@ -1,1 +1,1 @@
-"""Patches that make transformers' Mamba, Falcon Mamba, Mamba-2 and GPT-Neo run this package's kernels."""
+"""Patches that make transformers' Mamba layers and GPT-Neo run this package's kernels."""

@@ -61,7 +61,7 @@ def is_installed() -> bool:
 
 
 def install() -> None:
-    """Make all Mamba, Falcon Mamba, Mamba-2 and GPT-Neo models of transformers run the kernels, existing ones too.
+    """Make all Mamba layers of transformers, also those of hybrids, and GPT-Neo run the kernels, existing models too.
 
     A second call has no effect. Raises ManticoreError if transformers lacks a name that is replaced.
     """

@@ -1,11 +1,13 @@
-"""Patches of transformers' Mamba, Falcon Mamba and Mamba-2.
+"""Patches of transformers' Mamba, Falcon Mamba and Mamba-2, and of hybrids with Mamba-2 layers.
 
-The kernels run on the CPU, and on a GPU where transformers would use a Python loop. Besides speed one result changes:
-several tokens on a cache with a state continue from that state, where transformers' Mamba would start from zero.
+The kernels run on the CPU, and on a GPU where transformers would use a Python loop. Besides speed two results change:
+several tokens on a cache with a state continue from that state, where transformers' Mamba would start from zero; and
+`time_step_limit` holds for a single token on such a cache, too, where transformers' Mamba-2 leaves it out.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import wraps
@@ -14,6 +16,7 @@ from threading import local
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from manticore.kernels.dispatch import importable
@@ -27,8 +30,19 @@ from manticore.kernels.ops import (
     ssd_scan,
 )
 
+MAMBA2_MIXERS = {
+    "mamba2": "Mamba2Mixer",
+    "bamba": "BambaMixer",
+    "falcon_h1": "FalconH1Mixer",
+    "granitemoehybrid": "GraniteMoeHybridMambaLayer",
+}
+"""Class of the Mamba-2 layers by model type of transformers."""
+
 _running_mixer = local()
-"""`state`: the cached state from which the scan of the mixer that runs now must start, or None."""
+"""What the mixer that runs now passes to its kernels.
+
+`state`: the cached state from which the scan must start, or None. `limit`: smallest and largest step size, or None.
+"""
 
 
 def _initial_state() -> Tensor | None:
@@ -37,12 +51,14 @@ def _initial_state() -> Tensor | None:
 
 
 @contextmanager
-def _starting_from(state: Tensor | None) -> Iterator[None]:
-    previous, _running_mixer.state = _initial_state(), state
+def _running(**values: Any) -> Iterator[None]:
+    """Set attributes of `_running_mixer` in a block."""
+    previous = {name: getattr(_running_mixer, name, None) for name in values}
+    vars(_running_mixer).update(values)
     try:
         yield
     finally:
-        _running_mixer.state = previous
+        vars(_running_mixer).update(previous)
 
 
 def _scan(u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, **options: Any) -> Any:
@@ -107,10 +123,43 @@ def _continue_from_cache(original: Function) -> Function:
         if several and cache_params.has_previous_state(self.layer_idx):
             state = cache_params.layers[self.layer_idx].recurrent_states[0]
             state = state.clone() if torch.is_grad_enabled() else state  # the cache overwrites it
-        with _starting_from(state):
+        with _running(state=state):
             return original(self, hidden_states, cache_params, *args, **options)
 
     return forward
+
+
+def _limit_steps(original: Function) -> Function:
+    """The `forward` of a Mamba-2 mixer whose single steps have the limits of its configuration."""
+
+    @wraps(original)
+    def forward(self: Any, *args: Any, **options: Any) -> Any:
+        lowest, highest = self.time_step_limit
+        has_limit = (lowest > 0 or highest < math.inf) and not is_captured()
+        with _running(limit=(lowest, highest) if has_limit else None):
+            return original(self, *args, **options)
+
+    return forward
+
+
+def _limited(route: Callable[[Function], Function]) -> Callable[[Function], Function]:
+    """A routed update whose step sizes, `softplus(dt + dt_bias)`, have the limit of the mixer that runs."""
+
+    def replace(original: Function) -> Function:
+        update = route(original)
+
+        @wraps(original)
+        def limited(state: Tensor, x: Tensor, dt: Tensor, *args: Any, **options: Any) -> Any:
+            limit = getattr(_running_mixer, "limit", None)
+            if limit is not None:
+                dtype = torch.promote_types(dt.dtype, torch.float32)
+                dt = F.softplus(dt.to(dtype) + options["dt_bias"]).clamp(*limit)
+                options |= {"dt_bias": None, "dt_softplus": False}
+            return update(state, x, dt, *args, **options)
+
+        return limited
+
+    return replace
 
 
 def patches() -> list[Patch]:
@@ -120,15 +169,11 @@ def patches() -> list[Patch]:
         "mamba_selective_state_update": (_update, "mamba_ssm"),
         "mamba_inner_fn": (_no_fused_layer, "mamba_ssm"),
     }
-    by_family: dict[str, dict[str, tuple[Function, str]]] = {
-        "mamba": mamba,
-        "falcon_mamba": mamba,
-        "mamba2": {
-            "mamba2_chunk_scan": (_chunk_scan, "mamba_ssm"),
-            "mamba2_selective_state_update": (_update, "mamba_ssm"),
-            "mamba2_split_conv1d_scan_combined": (_no_fused_layer, "mamba_ssm"),
-        },
+    mamba2: dict[str, tuple[Function, str]] = {
+        "mamba2_chunk_scan": (_chunk_scan, "mamba_ssm"),
+        "mamba2_split_conv1d_scan_combined": (_no_fused_layer, "mamba_ssm"),
     }
+    by_family = {"mamba": mamba, "falcon_mamba": mamba, **dict.fromkeys(MAMBA2_MIXERS, mamba2)}
     shared: dict[str, tuple[Function, str]] = {
         "causal_conv1d_fn": (_conv, "causal_conv1d"),
         "causal_conv1d_update": (_conv_update, "causal_conv1d"),
@@ -140,4 +185,9 @@ def patches() -> list[Patch]:
         for name, (kernel, package) in (kernels | shared).items()
     ]
     mixers = modules["mamba"].MambaMixer, modules["falcon_mamba"].FalconMambaMixer
-    return [*routed, *(Patch(mixer, "forward", _continue_from_cache) for mixer in mixers)]
+    routed += [Patch(mixer, "forward", _continue_from_cache) for mixer in mixers]
+    update = _limited(_route(_update, "mamba_ssm"))
+    for family, mixer in MAMBA2_MIXERS.items():
+        routed.append(Patch(modules[family], "mamba2_selective_state_update", update))
+        routed.append(Patch(getattr(modules[family], mixer), "forward", _limit_steps))
+    return routed
