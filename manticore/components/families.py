@@ -163,6 +163,15 @@ def _lfm2(size: BlockSize) -> dict[str, object]:
     return {**_llama(size), "layer_types": kinds, "block_auto_adjust_ff_dim": False}
 
 
+def _twin_gpt_neo(size: BlockSize) -> dict[str, object]:
+    return {**_gpt_neo(size), "attention_types": [[["global"], size.layers]]}
+
+
+def _twin_layout(parent: BackboneLayout) -> BackboneLayout:
+    raw = ("x_proj", "dt_proj", "out_proj")
+    return replace(parent, recurrent=True, cache_argument="past_key_values", raw_weights=raw)
+
+
 _GPT2_LAYOUT = BackboneLayout("h", "ln_f", "wte", "wpe", "drop")
 _GPT_NEOX_LAYOUT = BackboneLayout("layers", "final_layer_norm", "embed_in", dropout="emb_dropout")
 _LLAMA_LAYOUT = BackboneLayout("layers", "norm", "embed_tokens")
@@ -205,5 +214,11 @@ for _name, _family in {
     "mamba": Family(("mamba",), _MAMBA_LAYOUT, _mamba),
     "falcon_mamba": Family(("falcon_mamba",), _MAMBA_LAYOUT, _mamba),
     "mamba2": Family(("mamba2",), _MAMBA2_LAYOUT, _mamba2),
+    "twin_llama": Family(
+        ("twin_llama", "twin_mistral", "twin_qwen2", "twin_qwen3"), _twin_layout(_LLAMA_LAYOUT), _llama
+    ),
+    "twin_gpt_neox": Family(("twin_gpt_neox",), _twin_layout(_GPT_NEOX_LAYOUT), _gpt_neox),
+    "twin_gpt2": Family(("twin_gpt2",), _twin_layout(_GPT2_LAYOUT), _gpt2, _BY_INDEX),
+    "twin_gpt_neo": Family(("twin_gpt_neo",), _twin_layout(_GPT2_LAYOUT), _twin_gpt_neo),
 }.items():
     families.register(_name)(_family)

@@ -25,6 +25,7 @@ from transformers import AutoModel, PretrainedConfig
 from manticore.errors import ManticoreError, UnknownName
 from manticore.modeling import component_models, heads, ops, projectors, wiring
 from manticore.modeling.configuration_manticore import HybridConfig
+from manticore.modeling.twins import TWIN_CONFIGS
 from manticore.nas.op import Op
 from manticore.nas.op_modules import factory_name
 from manticore.utils.io import write_text
@@ -130,6 +131,8 @@ def component_source(configs: Iterable[PretrainedConfig]) -> str:
     targets = {}
     for config in configs:
         config_class, model_class = type(config), AutoModel._model_mapping[type(config)]
+        if config_class in TWIN_CONFIGS.values():  # a checkpoint has their file
+            continue
         if any(_root(part) != "transformers" for part in (config_class, model_class)):
             decorator = f"component_model({config_class.model_type!r}, {config_class.__name__})"
             targets[f"component model '{config_class.model_type}'"] = model_class, decorator

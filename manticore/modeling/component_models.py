@@ -1,7 +1,7 @@
-"""Model classes of users' own components, which transformers does not have.
+"""Model classes of components that transformers does not have: twins, and users' own.
 
-In this package the table is empty. A checkpoint of a hybrid with such a component ends this file with the source of its
-configuration and of its backbone, and so registers both with transformers' Auto classes.
+In this package the table of users' own classes is empty. A checkpoint of a hybrid with such a component ends this file
+with the source of its configuration and of its backbone, and so registers both with transformers' Auto classes.
 """
 
 from __future__ import annotations
@@ -10,6 +10,10 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from transformers import AutoConfig, AutoModel
+
+from .twins import TWIN_CONFIGS
+
+__all__ = ["COMPONENT_MODELS", "TWIN_CONFIGS", "component_model"]
 
 COMPONENT_MODELS: dict[str, type] = {}
 """Backbone classes by model type."""

@@ -355,5 +355,10 @@ def _uses_kernels() -> bool:
     return kernels is not None and not torch.compiler.is_compiling()
 
 
+def kernels_run() -> bool:
+    """Whether transformers' layers run in manticore's kernels now."""
+    return kernels is not None and kernels.is_installed() and _uses_kernels()
+
+
 def _has_state(cache: DynamicCache) -> bool:
     return any(any(layer.has_previous_state.values()) for layer in cache.layers)

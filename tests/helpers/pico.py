@@ -83,11 +83,22 @@ MODEL_TYPES: dict[str, dict[str, object]] = {
         "residual_multiplier": 0.22,
         "attention_multiplier": 0.1,
     },
+    "twin_mistral": {
+        "head_dim": 8,
+        "sliding_window": 6,
+        "layer_types": ["linear_attention", "sliding_attention"] * 2,
+        "mamba_expand": 2,
+        "mamba_n_groups": 2,
+    },
+    "twin_qwen2": {"mixer": "mamba", "layer_types": ["full_attention", "linear_attention"] * 2, "mamba_out_bias": True},
     "lfm2": {"layer_types": ["conv", "full_attention"] * 2, "block_auto_adjust_ff_dim": False},
 }
 """Model types of attention families and of hybrids, each with the options that set it apart."""
 
-ROWS = (*FAMILIES, *(name for name in MODEL_TYPES if name not in FAMILIES), "falcon_mamba")
+TWINS = ("twin_llama", "twin_gpt_neox", "twin_gpt2", "twin_gpt_neo")
+"""Families of twins; those with a parent like Llama are in MODEL_TYPES, too."""
+
+ROWS = (*FAMILIES, *(name for name in MODEL_TYPES if name not in FAMILIES), "falcon_mamba", *TWINS)
 """All families, for checks that take no time."""
 
 

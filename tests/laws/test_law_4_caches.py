@@ -36,12 +36,14 @@ def four_components() -> PreTrainedModel:
     return discretize(net.eval(), ["b", "a", "d", "c"])
 
 
-OWN_STEPS = ("smollm3", "olmo3", "gemma2", "falcon_mamba", "falcon_h1", "granitemoehybrid", "lfm2")
+TWINS = ("twin_llama", "twin_mistral", "twin_qwen2", "twin_gpt_neox", "twin_gpt2", "twin_gpt_neo")
+OWN_STEPS = ("smollm3", "olmo3", "gemma2", "falcon_mamba", "falcon_h1", "granitemoehybrid", "lfm2", *TWINS)
 """Further families whose cached step has code of its own: windows, positions and caps by layer, norms in the scan."""
 
 LAYOUTS = {
     **{f"{family} mixed": (family, "mixed", {}) for family in (*FAMILIES, *OWN_STEPS)},
     **{f"all {family}": (family, "base", {}) for family in ("gpt_neo", "llama", "mistral", "mamba", "mamba2")},
+    **{f"all {family}": (family, "base", {}) for family in ("twin_llama", "twin_qwen2")},
     "all donor": ("gpt2", "donor", {}),
     "with a bypass": ("gpt_neo", "mixed", {"projector_options": {"bypass": True}}),
     "hub mixed": ("gpt_neo", "mixed", {"topology": "hub"}),
@@ -85,7 +87,7 @@ def test_contract(model: PreTrainedModel, name: str) -> None:
     checks[name](model)
 
 
-PLAIN = ("gpt_neo mixed", "mamba mixed", "falcon_mamba mixed", "mamba2 mixed", "all mamba")
+PLAIN = ("gpt_neo mixed", "mamba mixed", "falcon_mamba mixed", "mamba2 mixed", "all mamba", "twin_qwen2 mixed")
 
 
 @pytest.fixture(scope="module", params=[*PLAIN, "four components", "ops between layers"])

@@ -46,14 +46,14 @@ def _num_keys(queries: int, cache: Any) -> int | None:
 
 def _padding_of(inputs: Tensor, mask: Any, cache: Any, position_ids: Tensor | None) -> tuple[bool, Tensor | None]:
     """Whether only causality and padding mask keys, and the padding (B, Lk), or None if there is none."""
+    if mask is not None and (not isinstance(mask, Tensor) or mask.ndim != 2 or len(mask) != len(inputs)):
+        return False, None
     keys = _num_keys(inputs.shape[1], cache)
     if keys is None or not _has_readable_values(inputs):
         return False, None
     if mask is None:
         packed = cache is None and position_ids is not None and bool((position_ids.diff(dim=-1) != 1).any())
         return not packed, None
-    if not isinstance(mask, Tensor) or mask.ndim != 2 or len(mask) != len(inputs):
-        return False, None
     if cache is None and mask.shape[1] != keys:
         return False, None
     is_token_BK = mask[:, :keys].to(inputs.device, torch.bool)
