@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 JOBS   ?= 2
 
-.PHONY: install demo test test-fast lint docs notebooks check oldest clean
+.PHONY: install demo test test-fast lint docs notebooks check oldest newest minimal clean
 
 install: $(VENV)/.ready
 
@@ -43,12 +43,23 @@ notebooks: install
 check: lint docs test
 
 # The same kernels and laws with the oldest transformers that pyproject.toml admits, in an environment of its own.
-oldest: pyproject.toml
-	$(PYTHON) -m venv .venv-oldest
-	.venv-oldest/bin/python -m pip install --quiet -c constraints.txt torch
-	grep -v "^transformers==" constraints.txt > .venv-oldest/constraints.txt
-	.venv-oldest/bin/python -m pip install --quiet -c .venv-oldest/constraints.txt "transformers==5.17.0" -e ".[dev]"
-	OMP_NUM_THREADS=1 .venv-oldest/bin/python -m pytest -n $(JOBS) tests/kernels tests/laws
+oldest: TRANSFORMERS = transformers==5.17.0
+# With the newest that it admits, whether constraints.txt has it or not.
+newest: TRANSFORMERS = transformers
+oldest newest: pyproject.toml
+	$(PYTHON) -m venv .venv-$@
+	.venv-$@/bin/python -m pip install --quiet -c constraints.txt torch
+	grep -v "^transformers==" constraints.txt > .venv-$@/constraints.txt
+	.venv-$@/bin/python -m pip install --quiet -c .venv-$@/constraints.txt "$(TRANSFORMERS)" -e ".[dev]"
+	OMP_NUM_THREADS=1 .venv-$@/bin/python -m pytest -n $(JOBS) tests/kernels tests/laws
+
+# The required dependencies alone: the wheel, its doctor, kernels and laws.
+minimal: pyproject.toml
+	$(PYTHON) -m venv .venv-$@
+	.venv-$@/bin/python -m pip install --quiet -c constraints.txt torch
+	.venv-$@/bin/python -m pip install --quiet -c constraints.txt . pytest pytest-xdist hypothesis
+	.venv-$@/bin/manticore doctor --no-hub
+	OMP_NUM_THREADS=1 .venv-$@/bin/python -m pytest -n $(JOBS) tests/kernels tests/laws
 
 clean:
-	rm -rf $(VENV) .venv-oldest runs .pytest_cache .mypy_cache .ruff_cache site
+	rm -rf $(VENV) .venv-oldest .venv-newest .venv-minimal runs .pytest_cache .mypy_cache .ruff_cache site
