@@ -56,6 +56,7 @@ TOY: dict[str, list[str]] = {
         *("size={width: 16, layers: 2, state_size: 4}", "run.device=cpu"),
     ),
     "bench": ["--seeds", "1"],
+    "doctor": ["--no-hub"],
 }
 """Arguments that make a command small, by its name; of a search of text, by its task too."""
 

@@ -1,4 +1,4 @@
-"""The wheel has exactly its files, and works without the checkout."""
+"""The wheel has exactly its files and works without the checkout; the sdist builds the same wheel."""
 
 from __future__ import annotations
 
@@ -6,11 +6,18 @@ import os
 import shlex
 import subprocess
 import sys
+import tarfile
+import tomllib
 import venv
 import zipfile
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+import yaml
+from packaging.metadata import Metadata
+
+import manticore
 
 pytestmark = pytest.mark.e2e
 
@@ -28,8 +35,18 @@ PICO = shlex.split("""
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("dist")
-    run_command(sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(out), cwd=ROOT)
-    (built,) = out.glob("*.whl")
+    return build("wheel", ROOT, out)
+
+
+@pytest.fixture(scope="module")
+def sdist(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return build("sdist", ROOT, tmp_path_factory.mktemp("dist"))
+
+
+def build(target: str, source: Path, out: Path) -> Path:
+    """The file that the project in `source` is built to, as `python -m build` without a new environment does it."""
+    run_command(sys.executable, "-m", "hatchling", "build", "-t", target, "-d", str(out), cwd=source)
+    (built,) = out.glob("*.whl" if target == "wheel" else "*.tar.gz")
     return built
 
 
@@ -87,6 +104,43 @@ def test_the_wheel_has_no_other_files(wheel: Path) -> None:
     assert names - shipped() == set()
 
 
+def test_the_sdist_builds_the_same_wheel(wheel: Path, sdist: Path, tmp_path: Path) -> None:
+    with tarfile.open(sdist) as archive:
+        archive.extractall(tmp_path, filter="data")
+    (source,) = tmp_path.iterdir()
+    for name in ("tests/conftest.py", "docs/index.md", "Makefile", "SECURITY.md", "CITATION.cff", ".ci/run"):
+        assert (source / name).is_file(), name
+    (tmp_path / "dist").mkdir()
+    contents = []
+    for file in (wheel, build("wheel", source, tmp_path / "dist")):
+        with zipfile.ZipFile(file) as archive:
+            contents.append({entry.filename: entry.CRC for entry in archive.infolist()})
+    assert contents[0] == contents[1]
+
+
+def test_the_metadata_is_valid(wheel: Path, sdist: Path) -> None:
+    with zipfile.ZipFile(wheel) as archive:
+        (name,) = (name for name in archive.namelist() if name.endswith(".dist-info/METADATA"))
+        metadata = Metadata.from_email(archive.read(name), validate=True)
+    assert str(metadata.version) == manticore.__version__
+    assert metadata.license_expression == "Apache-2.0"
+    assert metadata.description_content_type == "text/markdown"
+    assert {"Typing :: Typed", "Environment :: Console"} <= set(metadata.classifiers or ())
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    assert set(metadata.provides_extra or ()) == set(project["optional-dependencies"])
+    if find_spec("twine"):
+        run_command(sys.executable, "-m", "twine", "check", "--strict", str(wheel), str(sdist), cwd=wheel.parent)
+
+
+def test_the_version_is_in_one_file() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    assert "version" not in project
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text("utf-8"))
+    assert "version" not in citation
+    assert citation["license"] == project["license"]
+    assert citation["preferred-citation"]["url"] == project["urls"]["Paper"]
+
+
 def test_an_installed_wheel_lists_its_assets(installation: Path) -> None:
     file = run_command(
         str(installation / "env/bin/python"), "-c", "import manticore; print(manticore.__file__)", cwd=installation
@@ -97,6 +151,12 @@ def test_an_installed_wheel_lists_its_assets(installation: Path) -> None:
         assert f"  {name} " in listed
     recipe = run_command(str(installation / "env/bin/manticore"), "show", "search/lra-listops", cwd=installation)
     assert recipe.strip() == (ROOT / "configs/search/lra-listops.yaml").read_text(encoding="utf-8").strip()
+
+
+def test_an_installed_wheel_has_a_doctor(installation: Path) -> None:
+    report = run_command(str(installation / "env/bin/manticore"), "doctor", "--no-hub", cwd=installation)
+    assert report.startswith(f"manticore {manticore.__version__} in {installation / 'env'}")
+    assert report.splitlines()[-1].endswith("no problems"), report
 
 
 def test_an_installed_wheel_runs_a_search(installation: Path) -> None:

@@ -30,6 +30,7 @@ COMMANDS = (  # modules of this package, in the order of --help
     "data",
     "bench",
     "assets",  # ls, show, cp, validate
+    "doctor",
 )
 
 

@@ -1,4 +1,4 @@
-"""The options of the commands data, bench, ls, show, cp and validate."""
+"""The options of the commands data, bench, ls, show, cp, validate and doctor."""
 
 from __future__ import annotations
 
@@ -150,3 +150,11 @@ class ValidateCommand(Checked):
 
     file: str
     """Recipe, pretraining recipe, search space or projector set, by name or path."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DoctorCommand(Checked):
+    """`manticore doctor`."""
+
+    hub: bool = True
+    """Send one request to the Hugging Face hub, to see whether it answers."""
