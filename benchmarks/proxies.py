@@ -63,7 +63,7 @@ def sections(tables: Sequence[HybridBench], searches: StrategyBench) -> Iterator
         yield choice_table(group).markdown()
         yield correlation_table(group).markdown()
         searched = [table for table in group if any(trial.table == table.name for trial in searches.trials)]
-        if (by_search := search_table(searched, searches)).rows:
+        if searched and (by_search := search_table(searched, searches)).rows:
             yield by_search.markdown()
 
 
