@@ -15,6 +15,8 @@ from typing import Any, TypeVar
 
 from torch import nn
 
+from manticore.adapters.base import Adapter
+from manticore.adapters.catalog import adapters
 from manticore.components.families import Family, families
 from manticore.errors import ManticoreError, shown
 from manticore.modeling.heads import HEADS, Head
@@ -90,6 +92,9 @@ selector = _checked(selectors, callable, "a function from a supernet and a Selec
 
 metric = _checked(metrics, lambda item: isinstance(item, Metric), "a Metric")
 """A `Metric`: how a score is computed, which direction is better, and how it is written."""
+
+adapter = _checked(adapters, _subclass(Adapter), "a subclass of manticore.adapters.base.Adapter")
+"""A subclass of `Adapter` with a class `Options`: how a frozen weight is changed in training (`--adapter`)."""
 
 
 def projector(name: str) -> Callable[[type], type]:

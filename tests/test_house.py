@@ -31,6 +31,7 @@ ROWS = (  # from the command line down to the errors; docs/design/architecture.m
     ("alignment",),
     ("nas",),
     ("tasks",),
+    ("adapters",),
     ("components",),
     ("modeling",),
     ("kernels",),

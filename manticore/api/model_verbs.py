@@ -13,6 +13,7 @@ from typing import Any
 
 from transformers import PreTrainedTokenizerBase
 
+from manticore.adapters.options import AdapterOptions
 from manticore.alignment.projector_set import ProjectorSet
 from manticore.api.arguments import Models, model_source, name_list, out_folder, source_folder
 from manticore.config.commands import (
@@ -105,6 +106,7 @@ def pretrain(
     out: Path | str,
     tokenizer: Path | str | None = PretrainCommand.tokenizer,
     decontaminate: Path | str | None = PretrainCommand.decontaminate,
+    adapter: str | None = PretrainCommand.adapter,
     resume: bool = PretrainCommand.resume,
     set: Mapping[str, Any] | Sequence[str] = PretrainCommand.overrides,
     quiet: bool = False,
@@ -117,6 +119,7 @@ def pretrain(
         out: folder for the model and its checkpoints.
         tokenizer: folder of a tokenizer. Default: train one on the text.
         decontaminate: text to evaluate on later; paragraphs that overlap with it are left out of training.
+        adapter: name of an adapter that is trained in place of the weights of linear layers.
         resume: resume the pretraining in `out`.
         set: any keys of the recipe, as a mapping or as `KEY=VALUE`.
         quiet: print nothing.
@@ -140,6 +143,8 @@ def finetune(
     batch_size: int = FinetuneOptions.batch_size,
     micro_batch_size: int = RunOptions.micro_batch_size,
     seed: int = RunOptions.seed,
+    adapter: str | None = AdapterOptions.name,
+    keep_adapter: bool = FinetuneCommand.keep_adapter,
     set: Mapping[str, Any] | Sequence[str] = FinetuneCommand.overrides,
     resume: bool = FinetuneCommand.resume,
     trust_code: bool = FinetuneCommand.trust_code,
@@ -156,7 +161,9 @@ def finetune(
         steps, lr, batch_size: length, peak learning rate and batches of the training.
         micro_batch_size: sequences in one forward pass; 0: the whole batch.
         seed: of the batches.
-        set: any keys of the sections task, finetune and run, as a mapping or as `KEY=VALUE`.
+        adapter: name of an adapter that is trained in place of the weights of the components.
+        keep_adapter: write the trained adapter beside the weights that it changes, instead of weights with the change.
+        set: any keys of the sections task, finetune, adapter and run, as a mapping or as `KEY=VALUE`.
         resume: resume the fine-tuning in `out`.
         trust_code: run the code in the hybrid's folder for ops and other parts that this process does not have.
         quiet: print nothing.

@@ -47,6 +47,7 @@ def search(
     set: Mapping[str, Any] | Sequence[str] = SearchCommand.overrides,
     seed: int | None = None,
     export: str | None = None,
+    adapter: str | None = None,
     out: Path | str | None = SearchCommand.out,
     resume: bool = SearchCommand.resume,
     trust_code: bool = SearchCommand.trust_code,
@@ -72,6 +73,7 @@ def search(
         seed: of weights, batches and the random path.
         export: the model that is exported to `hybrid/`: `hybrid`, or `best`, which may also be a component that scores
             better.
+        adapter: name of an adapter that is trained in place of the weights of the components.
         out: run folder. Default: a new one under `runs/`.
         resume: resume the run in `out`.
         trust_code: import the ops that a space in a file names by import path, which runs their code. Ops that are
@@ -82,8 +84,8 @@ def search(
         logger: a Lightning logger or several, in addition to CSV and TensorBoard; names of metrics start with the
             phase, as in `search/loss`. Or a function from a phase's name to loggers.
         trainer: flags of the Lightning Trainer of all phases, such as `{"profiler": "simple"}`.
-        sections: sections of the recipe, as mappings or options objects: scratch, align, search, finetune, selection,
-            baselines, study, run.
+        sections: sections of the recipe, as mappings or options objects: scratch, align, search, finetune, adapter,
+            selection, baselines, study, run.
 
     Returns:
         the result; see `Result`.

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
 
+from manticore.adapters.options import AdapterOptions
 from manticore.components.sources import check_component, check_folder, check_model, check_text
 from manticore.config.generate import SamplingOptions
 from manticore.config.recipe import Recipe
@@ -141,6 +142,9 @@ class PretrainCommand(Checked):
     decontaminate: Path | None = None
     """Text to evaluate on later: paragraphs that share 13 words in a row with it are left out of training."""
 
+    adapter: str | None = None
+    """Adapter that is trained in place of the weights of linear layers, which stay as they are drawn [adapter.name]."""
+
     out: Path
     """Folder for the model and its checkpoints."""
 
@@ -218,7 +222,8 @@ class ModelCommand(Checked):
     """Machine, seed and bookkeeping."""
 
     overrides: Annotated[tuple[str, ...], Repeated("KEY=VALUE")] = ()
-    """Any recipe key of the sections task and run, and finetune of finetune, such as task.test=500; may be repeated."""
+    """Any recipe key of the sections task and run, of finetune also finetune and adapter, such as task.test=500; may be
+    repeated."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -230,6 +235,12 @@ class FinetuneCommand(ModelCommand):
 
     finetune: FinetuneOptions = FinetuneOptions()
     """The training."""
+
+    adapter: AdapterOptions = AdapterOptions()
+    """The adapters that are trained in place of the weights of the components."""
+
+    keep_adapter: bool = False
+    """Write the trained adapter beside the weights that it changes, instead of weights with the change."""
 
     out: Path
     """Folder for the trained hybrid."""
@@ -243,6 +254,8 @@ class FinetuneCommand(ModelCommand):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_folder(self.hybrid, "finetune trains a run folder or an exported folder")
+        if self.keep_adapter and self.adapter.name is None and not any("adapter.name=" in o for o in self.overrides):
+            raise ManticoreError("--keep-adapter goes with --adapter: without one, the weights themselves are trained")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -174,7 +174,7 @@ def with_overrides(command: Command) -> Command:
     Raises UnknownName for a section or a key that does not exist, and ManticoreError for a wrong value.
     """
     values, kinds = from_dotted(command.overrides), field_types(type(command))
-    sections = {name: kinds[name] for name in ("task", "finetune", "run") if name in kinds}
+    sections = {name: kinds[name] for name in ("task", "finetune", "adapter", "run") if name in kinds}
     changed: dict[str, Any] = {}
     for name, keys in values.items():
         if name not in sections:

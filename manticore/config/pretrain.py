@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import yaml
 
+from manticore.adapters.options import AdapterOptions
 from manticore.components.spec import BlockSize
 from manticore.config.loading import merge
 from manticore.config.sections import RunOptions
@@ -54,14 +55,19 @@ class PretrainRecipe(Checked):
     weights: WeightOptions = WeightOptions(optimizer="muon", lr=4e-3, weight_decay=0.1)
     """Optimizer of the weights."""
 
+    adapter: AdapterOptions = AdapterOptions(freeze="targets")
+    """Adapters that are trained in place of the weights of linear layers, which stay as they are drawn."""
+
     run: RunOptions = RunOptions()
     """Machine, seed and bookkeeping."""
 
     def __post_init__(self) -> None:
-        from manticore.components.families import families  # imports transformers, which the command line need not
+        from manticore.adapters.catalog import check_options  # imports transformers, which the command line need not
+        from manticore.components.families import families
 
         super().__post_init__()
         _ = families[self.family]
+        check_options(self.adapter)
 
     def save(self, file: Path) -> None:
         """Write as YAML, atomically."""

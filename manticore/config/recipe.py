@@ -8,6 +8,7 @@ from typing import Any
 
 import yaml
 
+from manticore.adapters.options import AdapterOptions
 from manticore.config.sections import (
     AlignOptions,
     BaselineOptions,
@@ -52,6 +53,9 @@ class Recipe(Checked):
     finetune: FinetuneOptions = FinetuneOptions()
     """The fine-tuning of the discrete hybrid."""
 
+    adapter: AdapterOptions = AdapterOptions()
+    """The adapters that are trained in place of the weights of the components."""
+
     selection: SelectionOptions = SelectionOptions()
     """How the base model and the path are selected."""
 
@@ -66,6 +70,7 @@ class Recipe(Checked):
 
     def __post_init__(self) -> None:
         # Imported here, because the registries import torch and `manticore --help`, which reads these fields, must not.
+        from manticore.adapters.catalog import check_options
         from manticore.nas.projector_checks import check_projector
         from manticore.nas.regularizers import regularizers
         from manticore.nas.relaxations import relaxations
@@ -87,13 +92,16 @@ class Recipe(Checked):
         ):
             _ = registry[name]  # raises UnknownName
         check_projector(self.space.projector, self.space.projector_options)
+        check_options(self.adapter)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain data, fit for YAML. Options that a strategy does not have are left out."""
+        """Plain data, fit for YAML, without options that a strategy does not have and without an unused adapter."""
         sections = {field.name: getattr(self, field.name) for field in fields(self)}
         plain = {key: self.space.to_dict() if key == "space" else asdict(value) for key, value in sections.items()}
         if not plain["search"]["strategy_options"]:
             del plain["search"]["strategy_options"]
+        if self.adapter.name is None:
+            del plain["adapter"]
         return plain
 
     def save(self, file: Path) -> None:

@@ -41,6 +41,9 @@ def check_experiment(exp: Experiment) -> None:
         exp.for_component(base).for_search()
         if limited:
             best_path_within(net, [[0.0] * len(net.candidates)] * space.stages, path_budget(exp))
+    if exp.recipe.adapter.name is not None:
+        for name in space.names:
+            exp.skeleton(name, alone=True)  # every component has a layer with an adapter
 
 
 def _stream_widths(exp: Experiment) -> list[int]:

@@ -18,6 +18,7 @@ from manticore.alignment.projector_set import ProjectorSet
 from manticore.components import Component, Scratch, load
 from manticore.components.context_length import TASK_ADVICE, check_context_length, component_context_length
 from manticore.config.recipe import Recipe
+from manticore.experiment.adapters import adapt
 from manticore.experiment.environment import setup_hardware
 from manticore.experiment.projectors import ProjectorFit
 from manticore.experiment.run_dir import RunDir
@@ -202,8 +203,12 @@ class Experiment:
         """Mean tokens of a training sequence, at which costs are counted."""
         return int(self.task.splits().train.lengths.mean() / self.task.sequences)
 
-    def supernet(self, base: str, relaxation: str, purpose: str, alone: bool = False) -> Supernet:
-        """A new supernet, of all components or of the base alone. `purpose` seeds its projectors and head."""
+    def supernet(self, base: str, relaxation: str, purpose: str, alone: bool = False, adapted: bool = True) -> Supernet:
+        """A new supernet, of all components or of the base alone. `purpose` seeds its projectors and head.
+
+        With an adapter in the recipe, its layers have adapters, and the frozen weights are the memory of the
+        components' own; `adapted=False` leaves them out. Raises ManticoreError if the adapter does not fit.
+        """
         seed_torch(self.recipe.run.seed, "supernet", purpose)
         # `self.components` seeds torch again if it loads the components now, as in trials of a study. Projectors and
         # head then depend on the seed of the last component. Results depend on this order: do not change it.
@@ -213,18 +218,20 @@ class Experiment:
         net.temperature = self.recipe.search.temperature
         if not alone:
             build_strategy(self.recipe.search.strategy, self.recipe.search.strategy_options).prepare(net)
+        if adapted and self.recipe.adapter.name is not None:
+            adapt(net, self.recipe.adapter, strict=not alone)
         return net
 
-    def skeleton(self, base: str, alone: bool = False) -> Supernet:
+    def skeleton(self, base: str, alone: bool = False, adapted: bool = True) -> Supernet:
         """A supernet on the meta device: projectors and head have shapes without weights. For checks and costs.
 
         If a user's projector cannot be built on the meta device, the result is an ordinary supernet.
         """
         try:
             with torch.device("meta"):
-                return self.supernet(base, "softmax", "skeleton", alone)
+                return self.supernet(base, "softmax", "skeleton", alone, adapted)
         except (NotImplementedError, RuntimeError):
-            return self.supernet(base, "softmax", "skeleton", alone)
+            return self.supernet(base, "softmax", "skeleton", alone, adapted)
 
     def component(self, name: str) -> Component:
         """The component called `name`."""

@@ -10,6 +10,7 @@ from typing import NamedTuple
 from rich.console import Console
 from transformers import PreTrainedModel
 
+from manticore.adapters.attach import merged
 from manticore.config.loading import read_recipe
 from manticore.config.recipe import Recipe
 from manticore.experiment.experiment import Experiment
@@ -88,7 +89,7 @@ class PathModel(NamedTuple):
 
 
 def hybrid_of(exp: Experiment, path: Sequence[str], trained: bool = True) -> PathModel:
-    """A path of a finished run as a Hugging Face model.
+    """A path of a finished run as a Hugging Face model, its adapters merged.
 
     Args:
         exp: the finished run.
@@ -105,4 +106,4 @@ def hybrid_of(exp: Experiment, path: Sequence[str], trained: bool = True) -> Pat
         model = discretize(supernet, path, **exp.task.config_fields())
     if phase is not None:
         exp.run_dir.restore(phase, model)
-    return PathModel(model.eval(), exp.task, phase)
+    return PathModel(merged(model).eval(), exp.task, phase)

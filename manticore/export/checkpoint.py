@@ -6,7 +6,9 @@ from pathlib import Path
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from manticore.adapters.attach import detach, merged
 from manticore.errors import ManticoreError
+from manticore.export.adapter_folder import ADAPTER, save_adapter
 from manticore.export.custom_code import embed_custom_code
 from manticore.modeling.configuration_manticore import HybridConfig
 from manticore.modeling.ops import OpBranch
@@ -42,21 +44,40 @@ def serving_section(config: HybridConfig) -> str:
     )
 
 
-def save_checkpoint(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase | None, out: Path, card: str) -> Path:
+ADAPTER_NOTE = """
+## Adapter
+
+The weights here are without the trained changes, which are in `adapter/`. manticore adds them when it loads this
+folder; elsewhere, `adapter/adapter.py` does (`load(model)`), or for LoRA peft (`PeftModel.from_pretrained`).
+"""
+"""Section of the card of a model whose adapter is kept beside its weights."""
+
+
+def save_checkpoint(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase | None,
+    out: Path,
+    card: str,
+    keep_adapter: str | None = None,
+) -> Path:
     """Write a model as a Hugging Face checkpoint, which loads with or without manticore installed.
 
     Args:
-        model: the discrete hybrid, or a model of a family's own class (`native_model`).
+        model: the discrete hybrid, or a model of a family's own class (`native_model`). Adapters are merged in the
+            checkpoint, and stay on the model.
         tokenizer: its tokenizer; None: the checkpoint has none.
         out: folder to write; must not exist.
         card: text of its README.md. The card of a language model gets a section on serving.
+        keep_adapter: name of its adapter, which is taken off the model and written to `out/adapter` instead of merged.
 
     Returns `out`. Raises ManticoreError if it exists.
     """
     if out.exists():
         raise ManticoreError(f"{out} exists; choose another folder")
+    kept = detach(model) if keep_adapter is not None else {}
+    card += ADAPTER_NOTE if kept else ""
     with atomic_dir(out) as part:
-        model.save_pretrained(part)
+        merged(model).save_pretrained(part)
         if isinstance(model.config, HybridConfig):
             embed_custom_code(part, model.config)
         if tokenizer is not None:
@@ -64,4 +85,6 @@ def save_checkpoint(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase |
         if isinstance(model.config, HybridConfig) and model.can_generate() and SERVING not in card:
             card += serving_section(model.config)
         write_text(part / "README.md", card)
+        if keep_adapter is not None:
+            save_adapter(model, kept, keep_adapter, part / ADAPTER)
     return out

@@ -28,6 +28,8 @@ from manticore.components.tokenizers import check_vocab_size, read_tokenizer
 from manticore.components.weight_checks import check_weights, pickled_weights
 from manticore.config.loading import fit_to_context
 from manticore.errors import ManticoreError, UnfinishedRun, UnknownName
+from manticore.export.adapter_folder import ADAPTER, merge_adapter
+from manticore.export.adapter_loader import RECORD
 from manticore.export.embedded_code import register_embedded_code
 from manticore.modeling.configuration_manticore import HybridConfig
 from manticore.modeling.wiring import TOPOLOGIES
@@ -79,6 +81,8 @@ def check_config_exists(path: Path) -> None:
 def load_hybrid(path: Path, trust_code: bool = False) -> PreTrainedModel:
     """Load a hybrid from an exported folder or a run folder, with the head that it was exported with, in float32.
 
+    An adapter in the folder (`--keep-adapter`) is merged.
+
     Args:
         path: the folder.
         trust_code: run the code in the folder for ops and other parts that this process does not have.
@@ -107,6 +111,8 @@ def load_hybrid(path: Path, trust_code: bool = False) -> PreTrainedModel:
         raise
     except Exception as error:  # safetensors, JSON and transformers raise different ones; all mean damage
         raise ManticoreError(f"{folder} cannot be read as a hybrid ({' '.join(str(error).split())[:120]})") from None
+    if (folder / ADAPTER / RECORD).exists():
+        model = merge_adapter(model, folder / ADAPTER)
     return model.eval()
 
 

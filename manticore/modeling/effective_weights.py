@@ -43,7 +43,7 @@ def effective_weights(mixers: Sequence[nn.Module], x_BLD: Tensor) -> Iterator[No
         names = READ_BY_FUSED_KERNELS if mixer.training and x_BLD.device.type != "cpu" else READ_ALWAYS
         for name in names:
             module = mixer._modules.get(name)
-            if module is not None and type(module) is not nn.Linear:
+            if module is not None and type(module) is not nn.Linear and not _has_effective_weight(module):
                 replaced.append((mixer, name, module))
     for mixer, name, module in replaced:
         features: Any = module.in_features
@@ -53,3 +53,8 @@ def effective_weights(mixers: Sequence[nn.Module], x_BLD: Tensor) -> Iterator[No
     finally:
         for mixer, name, module in replaced:
             mixer._modules[name] = module
+
+
+def _has_effective_weight(module: nn.Module) -> bool:
+    """Whether the weight of a module is computed when it is read, as with an adapter of manticore."""
+    return isinstance(getattr(type(module), "weight", None), property)

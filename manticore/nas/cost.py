@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
+from manticore.adapters.attach import trained_parameters
 from manticore.modeling.heads import Head
 from manticore.modeling.ops import OpBranch
 from manticore.modeling.segments import Segment
@@ -29,8 +30,8 @@ from manticore.nas.supernet import Supernet
 
 
 def parameters(module: nn.Module) -> int:
-    """Number of parameters, shared ones counted once."""
-    return sum(parameter.numel() for parameter in module.parameters())
+    """Number of parameters, shared ones counted once. Those of adapters, which are merged, are left out."""
+    return sum(parameter.numel() for parameter in module.parameters()) - trained_parameters(module)
 
 
 def path_parameters(module: nn.Module) -> int:

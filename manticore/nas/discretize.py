@@ -8,6 +8,8 @@ from typing import Any
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from manticore.adapters.attach import adapted_layers, reattach
+from manticore.adapters.base import Adapter
 from manticore.components.generation import generation_config_of
 from manticore.components.spec import SKIP
 from manticore.errors import ManticoreError, shown
@@ -23,7 +25,8 @@ from manticore.nas.supernet import Supernet
 def discretize(supernet: Supernet, path: Sequence[str], **config_fields: Any) -> PreTrainedModel:
     """The hybrid on `path`, with copies of the supernet's weights, in evaluation mode.
 
-    A language model has the generation config of its base.
+    A language model has the generation config of its base. Adapters of the supernet are those of the hybrid, and what
+    is frozen stays frozen.
 
     Args:
         supernet: the searched model.
@@ -40,7 +43,13 @@ def discretize(supernet: Supernet, path: Sequence[str], **config_fields: Any) ->
         )
     architecture = supernet.architecture(path)
     config = hybrid_config(supernet, architecture, **config_fields)
-    hybrid = build_hybrid(config, supernet.head_spec.kind, hybrid_state(supernet, architecture))
+    adapters = hybrid_adapters(supernet, architecture)
+    hybrid = build_hybrid(config, supernet.head_spec.kind, hybrid_state(supernet, architecture), adapters)
+    if adapters:
+        own, trained = dict(supernet.named_parameters()), dict(hybrid.named_parameters())
+        for old, new in _weight_names(supernet, architecture).items():
+            if old in own and new in trained:
+                trained[new].requires_grad_(own[old].requires_grad)
     if hybrid.can_generate():
         hybrid.generation_config = generation_config_of(supernet.components[architecture.base], config)
     return hybrid
@@ -107,8 +116,21 @@ def _weight_names(supernet: Supernet, architecture: Architecture) -> dict[str, s
     }
 
 
-def build_hybrid(config: HybridConfig, kind: str, state: Mapping[str, Tensor]) -> PreTrainedModel:
-    """A hybrid of the given configuration and weights. `kind` is the kind of its head."""
+def hybrid_adapters(supernet: Supernet, architecture: Architecture) -> dict[str, Adapter]:
+    """The adapters of the path, by the names of their layers in the hybrid."""
+    layers = {}
+    for name, _, adapter in adapted_layers(supernet):
+        _, stage, choice, rest = name.split(".", 3)
+        if architecture.path[int(stage)] == choice:
+            layers[f"model.stages.{stage}.{rest}"] = adapter
+    return layers
+
+
+def build_hybrid(
+    config: HybridConfig, kind: str, state: Mapping[str, Tensor], adapters: Mapping[str, Adapter] | None = None
+) -> PreTrainedModel:
+    """A hybrid of the given configuration and weights. `kind` is the kind of its head; adapters are by layer."""
     model: PreTrainedModel = model_class_of(kind)(config)
+    reattach(model, adapters or {})
     model.load_state_dict(dict(state), strict=True)
     return model.eval()

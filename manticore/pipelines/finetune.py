@@ -11,9 +11,13 @@ import torch
 from rich.console import Console
 from transformers import PreTrainedModel
 
+from manticore.adapters.attach import attach
+from manticore.adapters.catalog import check_options
+from manticore.adapters.options import AdapterOptions
 from manticore.config.commands import FinetuneCommand
 from manticore.config.loading import with_overrides
 from manticore.config.sections import FinetuneOptions, RunOptions
+from manticore.experiment.adapters import describe
 from manticore.experiment.environment import setup_hardware
 from manticore.experiment.estimate import print_training_estimate
 from manticore.experiment.run_dir import RunDir, check_same_options
@@ -37,6 +41,9 @@ from manticore.training.scoring import score
 from manticore.training.trainer import fit
 from manticore.utils.console import info
 from manticore.utils.io import write_json
+
+NO_ADAPTER = AdapterOptions()
+"""All weights are trained."""
 
 
 @dataclass(frozen=True)
@@ -84,7 +91,8 @@ def run(options: FinetuneCommand, console: Console) -> FinetuneResult:
         return _Start(model, load_hybrid_task(options.hybrid, model, task_settings), read_card(options.hybrid))
 
     settings = {"hybrid": str(options.hybrid.resolve()), "task": asdict(task_settings)}
-    return _train(start, settings, options.finetune, options.run, options.out, console, options.resume)
+    adapter = (options.adapter, options.keep_adapter)
+    return _train(start, settings, options.finetune, options.run, options.out, console, options.resume, *adapter)
 
 
 def run_from(
@@ -133,6 +141,8 @@ def _train(
     out: Path,
     console: Console,
     resume: bool,
+    adapter: AdapterOptions = NO_ADAPTER,
+    keep_adapter: bool = False,
 ) -> FinetuneResult:
     """The fine-tuning that `settings` and the options describe; a finished one is not run again."""
     settings = {
@@ -141,7 +151,9 @@ def _train(
         "batch_size": training.batch_size,
         "weights": asdict(training.weights),
         "seed": run_options.seed,
+        "adapter": _adapter_settings(adapter, keep_adapter),
     }
+    check_options(adapter)
     with RunLock(out) as lock:
         check_same_options(out / FINETUNING, settings, resume, "fine-tuning")
         if (out / "hybrid").exists():
@@ -151,6 +163,10 @@ def _train(
         hardware = setup_hardware(run_options)
         begin = start()
         model, task = begin.model, begin.task
+        if adapter.name is not None:
+            torch.manual_seed(seed_of(run_options.seed, "adapter"))
+            for line in (*attach(model, adapter), f"adapter: {describe(model, adapter)}"):
+                info(console, line)
         splits = task.splits()
         examples = concat([splits.train, splits.train_arch])
         sampler = BatchSampler(examples, training.batch_size, seed_of(run_options.seed, "fine-tune"), task.collate)
@@ -177,7 +193,16 @@ def _train(
         scores.save(out)
         steps, batch_size, lr = training.steps, training.batch_size, training.weights.lr
         card = finetuned_card(begin.card, task.name, steps, batch_size, module.tokens, lr, before, after)
-        folder = save_checkpoint(model.to("cpu"), task.hf_tokenizer(), out / "hybrid", card)
+        folder = save_checkpoint(
+            model.to("cpu"), task.hf_tokenizer(), out / "hybrid", card, adapter.name if keep_adapter else None
+        )
         (out / "checkpoints" / "fine-tune.ckpt").unlink(missing_ok=True)
         info(console, str(folder))
         return FinetuneResult(out, scores)
+
+
+def _adapter_settings(adapter: AdapterOptions, keep: bool) -> dict[str, Any] | None:
+    """The options of the adapter as JSON has them; None without an adapter."""
+    if adapter.name is None:
+        return None
+    return {**asdict(adapter), "targets": list(adapter.targets), "keep": keep}

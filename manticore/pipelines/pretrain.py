@@ -10,12 +10,14 @@ import torch
 from rich.console import Console
 from transformers import AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerBase
 
+from manticore.adapters.attach import attach, merged
 from manticore.components.families import families
 from manticore.components.loading import load
 from manticore.components.spec import ComponentSpec
 from manticore.config.commands import PretrainCommand
 from manticore.config.loading import from_dotted, read_yaml
 from manticore.config.pretrain import PretrainRecipe, pretrain_recipe
+from manticore.experiment.adapters import describe
 from manticore.experiment.environment import setup_hardware
 from manticore.experiment.estimate import print_training_estimate
 from manticore.experiment.run_dir import check_same_options
@@ -60,7 +62,8 @@ class PretrainResult:
 def run_command(options: PretrainCommand, console: Console, recipe: PretrainRecipe | None = None) -> PretrainResult:
     """Train by `recipe`, or by that of the command, with its `--set`. Raises as `run` does, and for a wrong recipe."""
     layer = read_yaml(assets.find("configs", options.config)) if recipe is None else asdict(recipe)
-    return run(pretrain_recipe([layer, from_dotted(options.overrides)]), options, console)
+    flags = {} if options.adapter is None else {"adapter": {"name": options.adapter}}
+    return run(pretrain_recipe([layer, flags, from_dotted(options.overrides)]), options, console)
 
 
 def run(recipe: PretrainRecipe, options: PretrainCommand, console: Console) -> PretrainResult:
@@ -100,6 +103,9 @@ def _run(recipe: PretrainRecipe, options: PretrainCommand, console: Console, loc
     torch.manual_seed(seed_of(recipe.run.seed, "pretrain"))
     model = build_model(recipe, tokenizer)
     info(console, f"model: {recipe.family}, {parameters(model):,} parameters; {_schedule(recipe, tokens)}")
+    if recipe.adapter.name is not None:
+        for line in (*attach(model, recipe.adapter), f"adapter: {describe(model, recipe.adapter)}"):
+            info(console, line)
 
     sampler = BatchSampler(examples, recipe.batch_size, seed_of(recipe.run.seed, "pretrain", "stream"), collate)
     micro_batch_size = recipe.run.micro_batch_size
@@ -111,6 +117,7 @@ def _run(recipe: PretrainRecipe, options: PretrainCommand, console: Console, loc
     module = TrainModule(model, recipe.weights, recipe.steps, loop)
     fit(module, {"weights": sampler}, "pretrain", out / "checkpoints", hardware, console)
 
+    model = merged(model)
     model.half().float()  # scored with the rounding of the saved weights
     held_out = {name: chunk(documents, tokenizer, recipe.length) for name, documents in texts.held_out.items()}
     bits = held_out_bits(model, held_out, recipe.run.eval_batch_size)

@@ -12,6 +12,7 @@ from transformers import PreTrainedModel
 from manticore.config.commands import SearchCommand
 from manticore.config.loading import from_dotted, load_command, merge, read_recipe
 from manticore.config.recipe import Recipe
+from manticore.experiment.adapters import adapter_summary
 from manticore.experiment.checks import check_experiment
 from manticore.experiment.estimate import print_search_estimate
 from manticore.experiment.evaluation import TrainedModels, evaluate_on_test
@@ -145,6 +146,9 @@ def print_summary(exp: Experiment) -> None:
         f"{space.choices.summary()}; "
         f"{exp.hardware.accelerator}, {exp.hardware.precision}",
     )
+    if exp.recipe.adapter.name is not None:
+        for line in adapter_summary(exp):
+            info(exp.console, line)
     strategy = exp.recipe.search.strategy
     if issubclass(strategies[strategy], TrainingFree):
         info(exp.console, f"search: {strategy} scores the stages without gradients; with gradients: --strategy darts")

@@ -17,8 +17,8 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
+from manticore.adapters.gradient_check import GradientCheck
 from manticore.errors import ManticoreError, NonFiniteLoss, shown
-from manticore.modeling.branches import DonorBranch
 from manticore.modeling.ops import OpBranch
 from manticore.modeling.segments import Segment
 from manticore.nas.cost import FlopCounter
@@ -27,7 +27,7 @@ from manticore.tasks.dataset import IGNORE, Batch
 from manticore.training.batching import count_tokens, micro_batches
 from manticore.training.loader_checks import check_disjoint_loaders
 from manticore.training.losses import LossFunction, check_loss_function, cross_entropy, own_loss
-from manticore.training.optimizers import cosine, weight_optimizer
+from manticore.training.optimizers import cosine, donor_parameter_names, weight_optimizer
 from manticore.training.options import WeightOptions
 from manticore.training.trainer_flags import check_trainer
 from manticore.utils.fields import Checked, NonNegativeInt, PositiveInt, convert
@@ -128,6 +128,7 @@ class TrainModule(lightning.LightningModule):
         self.own_loss = loss
         self.phase = phase or self.default_phase
         self.flop_counter = FlopCounter(net, self.loop.length)
+        self.gradient_check = GradientCheck(net)
         self.step_count = 0
         self.tokens = self.loop.seen_tokens
         self.flops = 0.0
@@ -241,7 +242,9 @@ class TrainModule(lightning.LightningModule):
         return total
 
     def _take_steps(self, updates: Sequence[Update]) -> None:
-        """Clip all gradients, then take all steps."""
+        """Clip all gradients, then take all steps. Raises ManticoreError for an adapter without a gradient."""
+        if self.gradient_check.pending and any(update.optimizer is self.weight_optimizer for update in updates):
+            self.gradient_check.check()
         for update in updates:
             norm = torch.nn.utils.clip_grad_norm_(update.parameters, update.max_grad_norm)
             self.check_finite("gradient", norm)
@@ -327,6 +330,11 @@ class TrainModule(lightning.LightningModule):
     def on_fit_start(self) -> None:
         """Put the net into training mode; a hybrid that was loaded is in evaluation mode."""
         self.net.train()
+        self.gradient_check.start()
+
+    def teardown(self, stage: str) -> None:
+        """Stop watching the gradients of adapters."""
+        self.gradient_check.stop()
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["manticore"] = {
@@ -375,12 +383,6 @@ def count_steps(trainer: lightning.Trainer, steps: int) -> None:
     progress = trainer.fit_loop.epoch_loop.manual_optimization.optim_step_progress
     for tracker in (progress.total, progress.current):
         tracker.ready = tracker.completed = steps
-
-
-def donor_parameter_names(net: nn.Module) -> set[str]:
-    """Names of the parameters of donors' layers, without projectors."""
-    segments = [f"{name}.segment." for name, part in net.named_modules() if isinstance(part, DonorBranch)]
-    return {name for name, _ in net.named_parameters() if name.startswith(tuple(segments))}
 
 
 def _rng_state() -> dict[str, Any]:

@@ -1,0 +1,90 @@
+"""The interface of adapters and their registry. An adapter is the trained change of one weight matrix."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from manticore.adapters.options import AdapterOptions
+from manticore.errors import ManticoreError, UnknownName
+from manticore.utils.fields import from_mapping
+from manticore.utils.registry import Registry
+
+
+class Adapter(nn.Module):
+    """The change D (m, n) of a frozen weight W (m, n): the layer computes `(W + D) x + b`. D is 0 when it is built.
+
+    Args:
+        weight: W, of which a subclass may read shape, type, device and values; it is not kept.
+        options: an object of the class `Options`.
+
+    Attributes:
+        Options: frozen dataclass of what users may set.
+        factored: whether `forward` costs less than a product with the dense D. Layers whose weight is read raw use the
+            dense D all the same.
+        peft: for an adapter that peft knows, its `peft_type` and the names there of the parameters.
+        rows, columns: m and n.
+
+    `delta` reads numbers, parameters and buffers of `self`, and torch, math and F alone: its source is copied into
+    adapter folders.
+    """
+
+    Options: ClassVar[type]
+    factored: ClassVar[bool] = False
+    peft: ClassVar[tuple[str, Mapping[str, str]] | None] = None
+
+    def __init__(self, weight: Tensor, options: Any) -> None:
+        super().__init__()
+        self.rows, self.columns = weight.shape
+        self.options = options
+
+    @classmethod
+    def check(cls, rows: int, columns: int, options: Any) -> None:
+        """Raise ManticoreError if a weight (m, n) is too small for the options."""
+
+    def delta(self) -> Tensor:
+        """D, (m, n), differentiable in the parameters."""
+        raise NotImplementedError
+
+    def forward(self, x: Tensor) -> Tensor:
+        """D x for inputs (..., n): (..., m)."""
+        return F.linear(x, self.delta())
+
+    def peft_config(self) -> dict[str, Any]:
+        """The entries of peft's configuration that are this adapter's own."""
+        return {}
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What users should know about the options on this weight, as sentences."""
+        return ()
+
+    @property
+    def trained(self) -> int:
+        """Number of its parameters that are trained."""
+        return sum(parameter.numel() for parameter in self.parameters())
+
+
+adapters: Registry[type[Adapter]] = Registry("adapter")
+
+
+def check_options(options: AdapterOptions) -> None:
+    """Raise as `adapter_options` does, and ManticoreError if options or targets are set without an adapter."""
+    if options.name is not None:
+        adapter_options(options.name, options.options)
+    elif options.options or options.targets:
+        key = "options" if options.options else "targets"
+        raise ManticoreError(f"adapter.{key} goes with an adapter; name one of {', '.join(adapters)} (--adapter)")
+
+
+def adapter_options(name: str, options: Mapping[str, Any]) -> Any:
+    """The options of an adapter from a mapping.
+
+    Raises UnknownName for an adapter or an option that does not exist, and ManticoreError for a value out of range.
+    """
+    if name not in adapters:
+        raise UnknownName("adapter name", name, adapters)
+    return from_mapping(adapters[name].Options, options, f"option of adapter '{name}'", "adapter.options.")

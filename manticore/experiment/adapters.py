@@ -1,0 +1,69 @@
+"""Adapters in a run: on every supernet that it builds, whose frozen weights are the memory of the components."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
+
+from torch import nn
+
+from manticore.adapters.attach import adapted_layers, attach, trained_parameters
+from manticore.adapters.options import AdapterOptions
+from manticore.components import Component
+from manticore.nas.cost import parameters
+from manticore.nas.supernet import Supernet
+
+if TYPE_CHECKING:
+    from manticore.experiment.experiment import Experiment
+
+
+def adapt(net: Supernet, options: AdapterOptions, strict: bool = True) -> list[str]:
+    """Put adapters on a supernet, and its frozen weights into the memory of its components. See `attach`."""
+    notes = attach(net, options, strict)
+    for name, component in net.components.items():
+        for source, target in _pairs(net, name, component):
+            own = dict(source.named_parameters())
+            for key, parameter in target.named_parameters():
+                if key in own and not parameter.requires_grad and not parameter.is_meta:
+                    parameter.data = own[key].data
+    return notes
+
+
+def _pairs(net: Supernet, name: str, component: Component) -> Iterator[tuple[nn.Module, nn.Module]]:
+    """The modules of a component, each with its copy in the supernet."""
+    layout, backbone = component.layout, component.backbone
+    layers: Any = getattr(backbone, layout.layers)
+    for stage, (start, stop) in enumerate(pairwise(net.layer_boundaries[name])):
+        branches: Any = net.stages[stage]
+        if name in branches:
+            yield from zip(layers[start:stop], getattr(branches[name].segment.backbone, layout.layers), strict=True)
+    if name in net.positions:
+        yield getattr(backbone, str(layout.positions)), net.positions[name]
+    if name in net.embeds:
+        embed: Any = net.embeds[name]
+        yield getattr(backbone, layout.tokens), embed.tokens
+        yield component.head, net.heads[name]
+    if name in net.norms:
+        yield getattr(backbone, layout.norm), net.norms[name]
+
+
+def adapter_summary(exp: Experiment) -> list[str]:
+    """What is trained, and what users should know about the options, as sentences."""
+    net = exp.skeleton(exp.space.base or exp.space.names[0], adapted=False)
+    notes, options = adapt(net, exp.recipe.adapter), exp.recipe.adapter
+    scratch = [component.name for component in exp.components if not component.pretrained]
+    if scratch and options.freeze == "components":
+        notes.append(
+            f"note: {' and '.join(scratch)} start from random weights, which stay as they are; "
+            "--set adapter.freeze=targets trains all that have no adapter"
+        )
+    return [f"adapter: {describe(net, options)}", *notes]
+
+
+def describe(net: nn.Module, options: AdapterOptions) -> str:
+    """Adapter, number of layers and parameters, as text."""
+    return (
+        f"{options.name} on {len(adapted_layers(net))} layers, {trained_parameters(net):,} parameters beside the "
+        f"{parameters(net):,} of the model"
+    )

@@ -1,0 +1,102 @@
+"""Adapter folders: trained changes beside the weights that they change, in peft's form where peft knows the kind.
+
+A folder has the tensors (`adapter_model.safetensors`), its layers (`adapter.json`), a loader that needs torch and
+safetensors alone (`adapter.py`), and for LoRA peft's `adapter_config.json`.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from pathlib import Path
+from textwrap import dedent
+from typing import Any
+
+from safetensors.torch import save_file
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+from transformers.pytorch_utils import Conv1D
+
+from manticore.adapters.base import Adapter
+from manticore.adapters.catalog import adapters
+from manticore.errors import BadFile, ManticoreError
+from manticore.export import adapter_loader
+from manticore.export.adapter_loader import RECORD, WEIGHTS, add_changes, hash_weights
+from manticore.utils.io import atomic_dir, read_json, write_json, write_text
+
+ADAPTER = "adapter"
+"""Name of the adapter folder in the folder of the model that it changes."""
+
+PEFT_PREFIX = "base_model.model."
+"""Start of the names of tensors in peft's files."""
+
+
+def save_adapter(model: PreTrainedModel, layers: Mapping[str, Adapter], kind: str, out: Path) -> Path:
+    """Write adapters as an adapter folder.
+
+    Args:
+        model: the model without its adapters (`detach`).
+        layers: the adapters by layer, all of one kind and with the same options.
+        kind: their name in the registry.
+        out: folder to write; must not exist.
+    """
+    first = next(iter(layers.values()))
+    names = first.peft[1] if first.peft else {}
+    prefix = PEFT_PREFIX if first.peft else ""
+    record: dict[str, Any] = {"format": 1, "adapter": kind, "layers": {}}
+    tensors: dict[str, Tensor] = {}
+    for name, adapter in layers.items():
+        keys = {own: f"{prefix}{name}.{names.get(own, own)}" for own in adapter.state_dict()}
+        numbers = {key: value for key, value in vars(adapter).items() if isinstance(value, int | float)}
+        numbers = {key: value for key, value in numbers.items() if not key.startswith("_") and key != "training"}
+        transposed = isinstance(model.get_submodule(name), Conv1D)
+        record["layers"][name] = {"transposed": transposed, "numbers": numbers, "tensors": keys}
+        tensors |= {keys[own]: value.detach().cpu().contiguous() for own, value in adapter.state_dict().items()}
+    record["weights_hash"] = hash_weights(_weights(model, layers))
+    with atomic_dir(out) as part:
+        save_file(tensors, part / WEIGHTS, metadata={"format": "pt"})
+        write_json(part / RECORD, record)
+        write_text(part / f"{ADAPTER}.py", loader_source(type(first)))
+        if first.peft:
+            write_json(part / "adapter_config.json", _peft_config(first, layers))
+    return out
+
+
+def _peft_config(first: Adapter, layers: Mapping[str, Adapter]) -> dict[str, Any]:
+    assert first.peft is not None
+    targets = {"target_modules": sorted(layers), "task_type": None, "bias": "none", "inference_mode": True}
+    return {"peft_type": first.peft[0], "base_model_name_or_path": "..", **targets, **first.peft_config()}
+
+
+def _weights(model: nn.Module, layers: Mapping[str, Any]) -> list[nn.Parameter]:
+    return [model.get_submodule(name).get_parameter("weight") for name in layers]
+
+
+def loader_source(kind: type[Adapter]) -> str:
+    """The source of a loader for one kind of adapter: `adapter_loader.py`, and the kind's `delta`."""
+    delta = dedent(inspect.getsource(kind.delta))
+    load = (
+        "def load(model):\n"
+        '    """Add the changes in the folder of this file to a model. Returns the model."""\n'
+        "    return add_changes(model, Path(__file__).parent, delta)\n"
+    )
+    return f"{inspect.getsource(adapter_loader)}\n\n{delta}\n\n{load}"
+
+
+def merge_adapter(model: PreTrainedModel, folder: Path) -> PreTrainedModel:
+    """Merge an adapter folder into the weights of a model. Returns the model.
+
+    Raises UnknownName for a kind that is not registered, BadFile for a damaged folder, and ManticoreError if the
+    adapter is for other weights.
+    """
+    record = read_json(folder / RECORD)
+    if not isinstance(record, dict) or not {"adapter", "layers", "weights_hash"} <= set(record):
+        raise BadFile(folder / RECORD, "not the record of an adapter")
+    kind = adapters[record["adapter"]]
+    try:
+        merged: PreTrainedModel = add_changes(model, folder, kind.delta)
+    except ValueError as error:
+        raise ManticoreError(str(error)) from None
+    except Exception as error:  # safetensors, JSON and torch raise different ones; all mean damage
+        raise BadFile(folder, f"a damaged adapter ({' '.join(str(error).split())[:80]})") from None
+    return merged
