@@ -46,6 +46,8 @@ def search(
     data_dir: Path | str | Sequence[Path | str] | None = None,
     set: Mapping[str, Any] | Sequence[str] = SearchCommand.overrides,
     seed: int | None = None,
+    max: Sequence[str] | str | None = None,
+    min: Sequence[str] | str | None = None,
     export: str | None = None,
     adapter: str | None = None,
     out: Path | str | None = SearchCommand.out,
@@ -71,6 +73,7 @@ def search(
         strategy: name of the search strategy.
         set: any recipe keys, as a mapping or as `KEY=VALUE`; the last to be applied.
         seed: of weights, batches and the random path.
+        max, min: limits on what the hybrid costs, such as `["parameters=120M", "cache_bytes=64MiB@8192"]`.
         export: the model that is exported to `hybrid/`: `hybrid`, or `best`, which may also be a component that scores
             better.
         adapter: name of an adapter that is trained in place of the weights of the components.

@@ -46,6 +46,8 @@ SEARCH: Flags = {
     "--task": "keys.task.name",
     **RECIPE,
     "--seed": "keys.run.seed",
+    "--max": "keys.selection.max",
+    "--min": "keys.selection.min",
     "--export": "keys.selection.export",
     "--adapter": "keys.adapter.name",
     "--out": "out",

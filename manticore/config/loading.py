@@ -107,7 +107,18 @@ class LoadedRecipe(NamedTuple):
 
 def read_recipe(file: Path) -> Recipe:
     """The recipe that a run has saved; ops are named, not imported. Raises as `resolve` does, and BadFile."""
-    return resolve([read_yaml(file)], "auto")
+    return resolve([with_current_keys(read_yaml(file))], "auto")
+
+
+def with_current_keys(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The keys of a saved recipe, with `selection.max` in place of the keys that limits had before."""
+    selection = dict(values.get("selection") or {})
+    parameters, flops = selection.pop("max_parameters", None), selection.pop("max_flops", None)
+    if flops is not None:
+        selection["max"] = [f"prefill_flops={flops}"]
+    elif parameters is not None:
+        selection["max"] = [f"parameters={parameters}"]
+    return {**values, "selection": selection} if "selection" in values else dict(values)
 
 
 def load_recipe(
@@ -133,7 +144,7 @@ def load_recipe(
     task = _task_keys(flags)
     if config is None:
         config = default_config(str(task.get("name", TaskOptions.name)))
-    values = {} if config is None else read_yaml(assets.find("configs", config))
+    values = {} if config is None else with_current_keys(read_yaml(assets.find("configs", config)))
     preset, reason = choose_preset(task.get("preset") or _task_keys(values).get("preset") or "auto")
     recipe = resolve([defaults or {}, values, flags], preset)
     if components is not None:

@@ -7,6 +7,7 @@ from typing import Literal
 
 from manticore.components.spec import BlockSize
 from manticore.errors import ManticoreError
+from manticore.nas.resources import check_limits
 from manticore.training.options import WeightOptions
 from manticore.utils.fields import (
     Checked,
@@ -81,12 +82,13 @@ class SelectionOptions(Checked):
     evaluated where paths are sampled uniformly, else largest-weight). A strategy that trains paths by themselves
     selects by their losses."""
 
-    max_parameters: PositiveFloat | Literal["largest_component"] | None = None
-    """Largest number of parameters of the hybrid; largest_component: the number of the largest component alone, unless
-    max_flops is set. Default: no limit."""
+    max: tuple[str, ...] = ()
+    """Largest costs of the hybrid, several at once, such as parameters=120M or cache_bytes=64MiB@8192 (bytes of the
+    cache after 8,192 tokens); the value largest_component is the cost of the component that costs most alone. Default:
+    no limit."""
 
-    max_flops: PositiveFloat | None = None
-    """Largest number of operations per token of the hybrid. Default: no limit."""
+    min: tuple[str, ...] = ()
+    """Smallest costs of the hybrid, written in the same way. Default: no limit."""
 
     export: Literal["hybrid", "best"] = "hybrid"
     """Model that is exported to hybrid/: hybrid (the fine-tuned hybrid) or best (the hybrid, or a component that scores
@@ -98,8 +100,7 @@ class SelectionOptions(Checked):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if isinstance(self.max_parameters, float) and self.max_flops is not None:
-            raise ManticoreError("give one budget: selection.max_parameters or selection.max_flops, not both")
+        check_limits(self.max, self.min)
 
 
 @dataclass(frozen=True)

@@ -1,24 +1,36 @@
-"""The largest cost of the hybrid, by the section `selection` of a recipe."""
+"""The limits on what the hybrid may cost, by the section `selection` of a recipe."""
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from manticore.experiment.experiment import Experiment
 from manticore.nas.cost import PathCosts
+from manticore.nas.resources import LARGEST_COMPONENT, Limit, Resource, parse_limits
 from manticore.nas.selection import Budget
 
 
 def path_budget(exp: Experiment) -> Budget:
-    """The largest cost of the hybrid, by the recipe's selection."""
-    options, length = exp.recipe.selection, exp.task.max_length
-    if options.max_parameters != "largest_component":
-        return Budget(options.max_parameters, options.max_flops, length)
-    if options.max_flops is not None:
-        return Budget(max_flops=options.max_flops, length=length)
-    return Budget(max_parameters=largest_component_parameters(exp), length=length)
+    """The limits of the recipe's selection, at the longest sequence of the task where they name no length."""
+    options = exp.recipe.selection
+    largest, smallest = parse_limits(options.max, "selection.max"), parse_limits(options.min, "selection.min")
+    return Budget(_with_numbers(exp, largest), _with_numbers(exp, smallest), exp.task.max_length)
 
 
-def largest_component_parameters(exp: Experiment) -> float:
-    """Parameters of the largest component alone, with the embedding and head that it has on this task."""
-    stages, length = exp.space.stages, exp.task.max_length
-    skeletons = {name: exp.skeleton(name, alone=True) for name in exp.space.names}
-    return max(PathCosts(net, length).parameters([name] * stages) for name, net in skeletons.items())
+def component_cost(exp: Experiment, name: str, resource: Resource) -> float:
+    """What a component alone costs, with the embedding and head that it has on this task."""
+    costs = PathCosts(exp.skeleton(name, alone=True), exp.task.max_length)
+    return costs.cost([name] * exp.space.stages, resource)
+
+
+def largest_component_cost(exp: Experiment, resource: Resource) -> float:
+    """What the component costs that costs most alone."""
+    return max(component_cost(exp, name, resource) for name in exp.space.names)
+
+
+def _with_numbers(exp: Experiment, limits: tuple[Limit, ...]) -> tuple[Limit, ...]:
+    """The limits with the largest component's costs computed."""
+    return tuple(
+        replace(limit, value=largest_component_cost(exp, limit.resource)) if limit.value == LARGEST_COMPONENT else limit
+        for limit in limits
+    )

@@ -8,8 +8,8 @@ from manticore.experiment.experiment import Experiment
 from manticore.experiment.path_search import check_path_search
 from manticore.experiment.projectors import check_projectors
 from manticore.export.custom_code import check_exportable
+from manticore.nas.cost import PathCosts
 from manticore.nas.op_checks import check_ops
-from manticore.nas.selection import best_path_within
 from manticore.nas.strategies import PathStrategy, build_strategy
 from manticore.nas.supernet import Supernet
 
@@ -24,9 +24,7 @@ def check_experiment(exp: Experiment) -> None:
     configs = [component.config for component in exp.components]
     check_exportable(space.projector, space.topology, exp.task.kind, space.ops, configs)
     check_projectors(exp)
-    options = exp.recipe.selection
-    # The largest component itself is always within its own size, so this budget needs no check.
-    limited = options.max_flops is not None or options.max_parameters not in (None, "largest_component")
+    budget = path_budget(exp)
     strategy = build_strategy(exp.recipe.search.strategy, exp.recipe.search.strategy_options)
     if exp.recipe.search.task_settings and isinstance(strategy, PathStrategy):
         raise ManticoreError(
@@ -39,8 +37,7 @@ def check_experiment(exp: Experiment) -> None:
             check_path_search(exp, net, strategy)
         strategy.check(net)
         exp.for_component(base).for_search()
-        if limited:
-            best_path_within(net, [[0.0] * len(net.candidates)] * space.stages, path_budget(exp))
+        budget.check(PathCosts(net, budget.length))
     if exp.recipe.adapter.name is not None:
         for name in space.names:
             exp.skeleton(name, alone=True)  # every component has a layer with an adapter

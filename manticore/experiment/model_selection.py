@@ -13,7 +13,7 @@ from manticore.experiment.phases import first_batches
 from manticore.experiment.projectors import base_of_projector_set, build_aligned_supernet, uses_closed_form
 from manticore.experiment.search_warnings import search_warnings
 from manticore.nas.choices import PathNames
-from manticore.nas.cost import flops, parameters
+from manticore.nas.cost import PathCosts
 from manticore.nas.selection import Budget, Difference, PathScores, SelectionContext, loss_difference, selectors
 from manticore.nas.selection.largest_weight import LARGEST_WEIGHT
 from manticore.nas.strategies import strategies
@@ -148,7 +148,7 @@ def choose_best(exp: Experiment, hybrid: Phase, solo: dict[str, Phase]) -> Choic
     reason = f"on the validation split {_value(score)}"
     if not solo:
         return Choice(HYBRID, f"{reason}; components were not trained alone")
-    scores = {name: val_score(exp, phase) for name, phase in solo.items() if within_budget(exp, phase)}
+    scores = {name: val_score(exp, phase) for name, phase in solo.items() if within_budget(exp, name)}
     if not scores:
         return Choice(HYBRID, f"{reason}; no component alone is within the budget")
     best = max(scores, key=lambda name: scores[name].sort_key)
@@ -158,13 +158,10 @@ def choose_best(exp: Experiment, hybrid: Phase, solo: dict[str, Phase]) -> Choic
     return Choice(HYBRID, reason)
 
 
-def within_budget(exp: Experiment, phase: Phase) -> bool:
-    """Whether a trained model costs no more than the recipe's selection allows."""
-    options = exp.recipe.selection
-    limit = options.max_parameters
-    if limit is not None and limit != "largest_component" and parameters(phase.net) > limit:
-        return False
-    return options.max_flops is None or flops(phase.net, exp.task.max_length) <= options.max_flops
+def within_budget(exp: Experiment, name: str) -> bool:
+    """Whether a component alone costs what the recipe's selection allows."""
+    budget, costs = path_budget(exp), PathCosts(exp.skeleton(name, alone=True), exp.task.max_length)
+    return budget.allows(costs, [name] * exp.space.stages)
 
 
 def _listed(scores: dict[str, Score]) -> str:

@@ -251,12 +251,16 @@ class Segment(nn.Module):
 
     def _run(self, x_BLD: Tensor, context: Context, cache: DynamicCache | None) -> Tensor:
         with kernels.installed() if _uses_kernels() else nullcontext():
-            if not self.has_attention:
-                return self._run_recurrent(x_BLD, context, cache)
-            mask = context.attention_mask
-            if self.recurrent and mask is not None and (context.stepwise or self.biased):
-                return self._step_over_padding(x_BLD, context, self.new_cache() if cache is None else cache)
-            return self._run_attention(x_BLD, context, cache)
+            return self.run_layers(x_BLD, context, cache)
+
+    def run_layers(self, x_BLD: Tensor, context: Context, cache: DynamicCache | None) -> Tensor:
+        """As `forward`, on a cache of this segment's own, without manticore's kernels."""
+        if not self.has_attention:
+            return self._run_recurrent(x_BLD, context, cache)
+        mask = context.attention_mask
+        if self.recurrent and mask is not None and (context.stepwise or self.biased):
+            return self._step_over_padding(x_BLD, context, self.new_cache() if cache is None else cache)
+        return self._run_attention(x_BLD, context, cache)
 
     def _run_attention(self, x_BLD: Tensor, context: Context, cache: DynamicCache | None) -> Tensor:
         mask: Any = context.attention_mask
@@ -329,25 +333,52 @@ class Segment(nn.Module):
     def mixing_flops(self, length: int) -> float:
         """Operations per token of attention or of the scan, which have no weights of their own, on `length` tokens.
 
-        Attention: `4 D span` for each layer, with the mean number of tokens that a token attends to: (L + 1) / 2, or
-        for a window w < L, where the first w tokens attend to 1 ... w and all others to w, w - w (w - 1) / (2 L). Scan:
-        `9 inner state` for each layer (discretize, update, read).
+        Attention: `4 E span` for each layer, with E the features of all heads and span the mean number of tokens that a
+        token attends to: (L + 1) / 2, or for a window w < L, where the first w tokens attend to 1 ... w and all others
+        to w, w - w (w - 1) / (2 L). Scan: `9 inner state` for each layer (discretize, update, read).
         """
         config = self.backbone.config
+        kinds = getattr(config, "layer_types", None) or ["full_attention"] * config.num_hidden_layers
         if not self.has_attention:
-            inner = getattr(config, "intermediate_size", None) or config.expand * config.hidden_size
-            return 9.0 * float(inner * config.state_size * config.num_hidden_layers)
-        if self.recurrent:
-            kinds, state = config.layer_types, getattr(config, "mamba_d_state", None) or 0
-            inner = getattr(config, "mamba_d_ssm", None) or getattr(config, "mamba_expand", 0) * config.hidden_size
-            attention = sum(kind in ("full_attention", "hybrid") for kind in kinds)
-            scans = sum(kind in ("linear_attention", "hybrid") for kind in kinds)
-            return float(2 * config.hidden_size * attention * (length + 1) + 9 * inner * state * scans)
-        spans = 0.0
-        for kind in getattr(config, "attention_layers", None) or ["global"] * config.num_hidden_layers:
-            window = min(length, getattr(config, "window_size", length)) if kind == "local" else length
-            spans += (window + 1) / 2 if window == length else window - window * (window - 1) / (2 * length)
-        return 4.0 * float(config.hidden_size) * spans
+            kinds = ["linear_attention"] * config.num_hidden_layers
+        total = 0.0
+        for kind, window in zip(kinds, self._windows(), strict=True):
+            if kind != "conv" and kind != "linear_attention":
+                total += 4.0 * _head_features(config) * _span(length, window)
+            if kind in ("linear_attention", "hybrid"):
+                total += 9.0 * _inner_features(config) * _state_size(config)
+        return total
+
+    def _windows(self) -> list[int | None]:
+        """Number of tokens that a token attends to in each layer, itself included; None for all before it."""
+        config = self.backbone.config
+        if own := getattr(config, "attention_layers", None):  # GPT-Neo, whose cache keeps all keys
+            return [config.window_size if kind == "local" else None for kind in own]
+        return [getattr(layer, "sliding_window", None) for layer in self.new_cache().layers]
+
+
+def _span(length: int, window: int | None) -> float:
+    if window is None or window >= length:
+        return (length + 1) / 2
+    return window - window * (window - 1) / (2 * length)
+
+
+def _head_features(config: PretrainedConfig) -> int:
+    """Features of all heads of queries, E."""
+    heads = int(config.num_attention_heads)
+    return heads * int(getattr(config, "head_dim", None) or config.hidden_size // heads)
+
+
+def _inner_features(config: PretrainedConfig) -> int:
+    if (inner := getattr(config, "mamba_d_ssm", None)) or hasattr(config, "mamba_expand"):
+        return int(inner or config.mamba_expand * config.hidden_size)
+    inner = getattr(config, "intermediate_size", None) or config.expand * config.hidden_size
+    return int(inner)
+
+
+def _state_size(config: PretrainedConfig) -> int:
+    size = getattr(config, "state_size", None) or getattr(config, "mamba_d_state", None)
+    return int(size or 0)
 
 
 def _uses_kernels() -> bool:

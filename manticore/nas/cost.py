@@ -1,22 +1,22 @@
-"""Costs of a path: parameters and floating-point operations per token, counted from the built modules.
+"""Costs of a path, counted from the built modules: parameters, bytes of weights and of the cache, operations.
 
-A multiply-add counts as two operations. Matrix products and convolutions are counted by their weights; attention adds
-`4 * D * span` for each layer (scores and values; span is the mean number of visible tokens), the selective scan
-`9 * inner * state` for each layer (discretize, update, read). Of an op the Linear and Conv1d modules are counted, and
-what its own method `mixing_flops(length)` returns, if it has one. A head that runs once or twice for a sequence is
-shared among its tokens. Norms, activations and embedding look-ups are left out. The gradients of a matrix product are
-two more of its size: one for its input, one for its weights.
+`manticore/nas/resources.py` has the names and units of all resources. A multiply-add counts as two operations. Matrix
+products and convolutions are counted by their weights; attention adds `4 * E * span` for each layer (scores and values;
+E is the width of all heads, span the mean number of visible tokens), the selective scan `9 * inner * state` for each
+layer (discretize, update, read). Of an op the Linear and Conv1d modules are counted, and what its own method
+`mixing_flops(length)` returns, if it has one. A head that runs once or twice for a sequence is shared among its tokens.
+Norms, activations and embedding look-ups are left out. The gradients of a matrix product are two more of its size: one
+for its input, one for its weights.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import torch
-from torch import Tensor, nn
-from transformers import PreTrainedModel
+from torch import nn
 from transformers.pytorch_utils import Conv1D
 
 from manticore.adapters.attach import trained_parameters
@@ -24,6 +24,8 @@ from manticore.modeling.heads import Head
 from manticore.modeling.ops import OpBranch
 from manticore.modeling.segments import Segment
 from manticore.nas.baselines import Backbone
+from manticore.nas.cache_cost import cache_bytes
+from manticore.nas.resources import Resource
 from manticore.nas.routed_projectors import Routing
 from manticore.nas.searchable import MixedOpModel, alphas
 from manticore.nas.supernet import Supernet
@@ -57,53 +59,109 @@ def flops(module: nn.Module, length: int) -> float:
     return total
 
 
-def branch_costs(supernet: Supernet, length: int) -> tuple[list[list[float]], list[list[float]]]:
-    """Parameters and operations per token of every candidate at every stage, each (S, K); infinite where it is none."""
-    modules = [
-        [_path_modules(supernet, stage, name) if name in names else None for name in supernet.candidates]
-        for stage, names in enumerate(map(supernet.choices.names, range(supernet.space.stages)))
-    ]
-    return (
-        [[math.inf if module is None else float(path_parameters(module)) for module in row] for row in modules],
-        [[math.inf if module is None else flops(module, length) for module in row] for row in modules],
+def decode_flops(module: nn.Module, length: int) -> float:
+    """Operations of the last of `length` tokens, when the cache has the others.
+
+    What a forward pass on `length` tokens computes more than one on `length - 1`, which is exact for causal modules. An
+    op without a state of its own is run again on all tokens.
+    """
+    if length == 1:
+        return flops(module, 1)
+    total = length * flops(module, length) - (length - 1) * flops(module, length - 1)
+    for part in module.modules():
+        if isinstance(part, OpBranch) and not part.stepwise:
+            total += (length - 1) * flops(part, length - 1)
+    return total
+
+
+def module_cost(module: nn.Module, resource: Resource, stream: int) -> float:
+    """What a branch, a projector or any other module adds to the cost of a hybrid.
+
+    Args:
+        module: a module of a supernet or of a hybrid.
+        resource: what is counted. `length` must be set where the resource depends on it.
+        stream: features of the residual stream.
+    """
+    if resource.name in ("parameters", "weight_bytes"):
+        size = 1 if resource.name == "parameters" else resource.itemsize
+        return float(path_parameters(module) * size)
+    assert resource.length is not None
+    if resource.name == "prefill_flops":
+        return flops(module, resource.length)
+    if resource.name == "decode_flops":
+        return decode_flops(module, resource.length)
+    dtype = getattr(torch, resource.dtype)
+    return float(cache_bytes(module, stream, resource.length, resource.batch, dtype))
+
+
+@dataclass(frozen=True)
+class CostTable:
+    """One resource of all paths: `fixed + sum_s stages[s, z_s] + sum of once[d] over the donors d of the path`.
+
+    Attributes:
+        stages: (S, K); infinite for a candidate that a stage does not have.
+        fixed: of what every path has.
+        once: by index of a candidate, what counts once, however many stages use it: position tables of donors.
+    """
+
+    stages: tuple[tuple[float, ...], ...]
+    fixed: float = 0.0
+    once: Mapping[int, float] = field(default_factory=dict)
+
+    def of(self, chosen: Sequence[int]) -> float:
+        """The cost of a path of indices of candidates."""
+        stages = sum(row[index] for row, index in zip(self.stages, chosen, strict=True))
+        return self.fixed + stages + sum(value for index, value in self.once.items() if index in chosen)
+
+
+def cost_table(supernet: Supernet, resource: Resource) -> CostTable:
+    """The table of a resource; see `module_cost`. The supernet may be on the meta device."""
+    topology, stream = supernet.topology, supernet.stream
+    stages = []
+    for stage in range(supernet.space.stages):
+        row = [math.inf] * len(supernet.candidates)
+        for name in supernet.choices.names(stage):
+            modules = nn.ModuleList(topology.path_modules(supernet, stage, name))
+            row[supernet.candidates.index(name)] = module_cost(modules, resource, stream)
+        stages.append(tuple(row))
+    fixed = nn.ModuleList(topology.fixed_modules(supernet))
+    tables = {name: supernet.positions[name] for name in topology.shared_positions(supernet)}
+    once = {supernet.candidates.index(name): module_cost(table, resource, stream) for name, table in tables.items()}
+    return CostTable(
+        tuple(stages), module_cost(fixed, resource, stream), {index: value for index, value in once.items() if value}
     )
 
 
-def _path_modules(supernet: Supernet, stage: int, name: str) -> nn.Module:
-    return nn.ModuleList(supernet.topology.path_modules(supernet, stage, name))
-
-
-def fixed_costs(supernet: Supernet, length: int) -> tuple[float, float]:
-    """Parameters and operations per token that every path has."""
-    modules = supernet.topology.fixed_modules(supernet)
-    return float(parameters(nn.ModuleList(modules))), sum(flops(part, length) for part in modules)
-
-
 class PathCosts:
-    """Parameters and operations per token of any path of a supernet, on sequences of `length` tokens."""
+    """What the paths of a supernet cost.
+
+    Args:
+        supernet: the supernet; it may be on the meta device.
+        length: tokens of a sequence, for resources that do not set it.
+    """
 
     def __init__(self, supernet: Supernet, length: int) -> None:
-        self._candidates = supernet.candidates
-        self._parameters, self._flops = branch_costs(supernet, length)
-        self._fixed_parameters, self._fixed_flops = fixed_costs(supernet, length)
-        self._positions = position_costs(supernet)
+        self.supernet, self.length = supernet, length
+        self._tables: dict[Resource, CostTable] = {}
+
+    def table(self, resource: Resource) -> CostTable:
+        """The table of a resource, computed once."""
+        resource = resource.at(self.length)
+        if resource not in self._tables:
+            self._tables[resource] = cost_table(self.supernet, resource)
+        return self._tables[resource]
+
+    def cost(self, path: Sequence[str], resource: Resource) -> float:
+        """What the hybrid on a path costs, in the unit of the resource."""
+        return self.table(resource).of([self.supernet.candidates.index(name) for name in path])
 
     def parameters(self, path: Sequence[str]) -> float:
         """Parameters of the hybrid, position tables of donors included."""
-        tables = sum(count for name, count in self._positions.items() if name in path)
-        return self._fixed_parameters + self._sum(self._parameters, path) + tables
+        return self.cost(path, Resource("parameters"))
 
     def flops(self, path: Sequence[str]) -> float:
         """Operations per token of a forward pass of the hybrid."""
-        return self._fixed_flops + self._sum(self._flops, path)
-
-    def _sum(self, table_SK: list[list[float]], path: Sequence[str]) -> float:
-        return sum(row[self._candidates.index(name)] for row, name in zip(table_SK, path, strict=True))
-
-
-def position_costs(supernet: Supernet) -> dict[str, int]:
-    """Parameters of the position tables by donor. A table counts once, however many stages of a path use it."""
-    return {name: parameters(supernet.positions[name]) for name in supernet.topology.shared_positions(supernet)}
+        return self.cost(path, Resource("prefill_flops"))
 
 
 class FlopCounter:
@@ -113,8 +171,9 @@ class FlopCounter:
         self._whole = flops(net, length)
         self._stages: list[dict[str, float]] | None = None
         if isinstance(net, Supernet):
-            self._stages = [dict(zip(net.candidates, row, strict=True)) for row in branch_costs(net, length)[1]]
-            self._fixed = fixed_costs(net, length)[1]
+            table = cost_table(net, Resource("prefill_flops", length))
+            self._stages = [dict(zip(net.candidates, row, strict=True)) for row in table.stages]
+            self._fixed = table.fixed
         elif isinstance(net, MixedOpModel):
             self._stages = [{name: flops(op, length) for name, op in layer.ops.items()} for layer in net.mixed_ops]
             self._fixed = self._whole - sum(sum(row.values()) for row in self._stages)
@@ -124,24 +183,3 @@ class FlopCounter:
         if self._stages is None or path is None:
             return self._whole
         return self._fixed + sum(row[choice] for row, choice in zip(self._stages, path, strict=True))
-
-
-@torch.no_grad()
-def cache_bytes(model: PreTrainedModel, length: int) -> int:
-    """Bytes of a hybrid's cache after `length` tokens of one sequence, in the type of its weights; measured."""
-    backbone: Any = model.base_model
-    cache = backbone.new_cache()
-    backbone(torch.zeros(1, length, dtype=torch.long, device=model.device), past_key_values=cache)
-    return sum(tensor.numel() * tensor.element_size() for layer in cache.layers for tensor in _tensors(vars(layer)))
-
-
-def _tensors(value: object) -> Iterator[Tensor]:
-    """The tensors in nested mappings and lists."""
-    if isinstance(value, Tensor):
-        yield value
-    elif isinstance(value, Mapping):
-        for item in value.values():
-            yield from _tensors(item)
-    elif isinstance(value, list | tuple):
-        for item in value:
-            yield from _tensors(item)

@@ -13,7 +13,7 @@ from statistics import fmean, stdev
 from rich.console import Console
 
 from manticore import __version__
-from manticore.config.loading import from_dotted, resolve
+from manticore.config.loading import from_dotted, resolve, with_current_keys
 from manticore.config.recipe import Recipe
 from manticore.errors import ManticoreError
 from manticore.experiment.budget import path_budget
@@ -87,7 +87,7 @@ def run(
 
 def _load_task(table: HybridBench) -> Task:
     """The task of a table. Raises ManticoreError if its data has changed since."""
-    task = load_task(resolve([table.recipe], "auto").task)
+    task = load_task(resolve([with_current_keys(table.recipe)], "auto").task)
     if task.fingerprint() != table.data:
         raise ManticoreError(f"the data of {task.name} is not that of the table '{table.name}'")
     return task
@@ -101,7 +101,7 @@ def method_recipe(table: HybridBench, method: str, threads: int = 0) -> Recipe:
     name, *settings = method.split("@")
     strategy, _, selector = name.partition("+")
     keys = [f"search.strategy={strategy}", f"selection.selector={selector or 'auto'}", f"run.threads={threads}"]
-    return resolve([table.recipe, from_dotted([*keys, *settings])], "auto")
+    return resolve([with_current_keys(table.recipe), from_dotted([*keys, *settings])], "auto")
 
 
 def search_trial(table: HybridBench, method: str, recipe: Recipe, task: Task) -> SearchTrial:

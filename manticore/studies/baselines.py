@@ -14,7 +14,7 @@ from typing import Any
 
 from torch import nn
 
-from manticore.experiment.budget import largest_component_parameters, path_budget
+from manticore.experiment.budget import largest_component_cost, path_budget
 from manticore.experiment.experiment import Experiment, PhaseResult
 from manticore.experiment.model_selection import score_paths, select_path
 from manticore.experiment.phases import build_component, finetune, finetune_stream, run_search
@@ -23,6 +23,7 @@ from manticore.experiment.seeding import seed_torch
 from manticore.nas.baselines import BaselineModel, TaskHead, build
 from manticore.nas.cost import parameters
 from manticore.nas.discretize import discretize
+from manticore.nas.resources import Resource
 from manticore.nas.supernet import Supernet
 from manticore.training.modules import TrainModule
 from manticore.utils.registry import Registry
@@ -104,7 +105,8 @@ def designed(exp: Experiment, config: ArmConfig) -> TrainedModel:
         return BaselineModel(backbone, head_spec.vocab_size or 0, head)
 
     def build_seeded() -> nn.Module:
-        layers = nearest_depth(lambda layers: parameters(build_model(layers)), largest_component_parameters(exp))
+        largest = largest_component_cost(exp, Resource("parameters"))
+        layers = nearest_depth(lambda layers: parameters(build_model(layers)), largest)
         seed_torch(exp.recipe.run.seed, "designed", config["name"])
         return build_model(layers)
 

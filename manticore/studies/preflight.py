@@ -18,6 +18,7 @@ from manticore.experiment.checks import check_experiment
 from manticore.experiment.experiment import Experiment
 from manticore.experiment.model_selection import given_base
 from manticore.experiment.run_dir import RunDir
+from manticore.nas.resources import LARGEST_COMPONENT, Limit
 from manticore.nas.strategies import PathStrategy, strategies
 from manticore.studies.pool import executor_for
 from manticore.studies.scheduler import TrialScheduler
@@ -150,10 +151,9 @@ def check_transfer(proxies: Sequence[Recipe], target: Recipe) -> None:
 
 
 def without_budget(recipe: Recipe) -> Recipe:
-    """The recipe without `selection.max_parameters=largest_component`: any path may be selected."""
-    if recipe.selection.max_parameters != "largest_component":
-        return recipe
-    return replace(recipe, selection=replace(recipe.selection, max_parameters=None))
+    """The recipe without the limits `largest_component` of its selection: any path may be selected."""
+    limits = tuple(text for text in recipe.selection.max if Limit.parse(text).value != LARGEST_COMPONENT)
+    return replace(recipe, selection=replace(recipe.selection, max=limits))
 
 
 def _check_base(recipes: Sequence[Recipe]) -> None:
@@ -178,9 +178,8 @@ def _check_base_path(recipes: Sequence[Recipe]) -> None:
 
 def _check_budget(recipes: Sequence[Recipe]) -> None:
     for recipe in recipes:
-        options = recipe.selection
-        if isinstance(options.max_parameters, float) or options.max_flops is not None:
-            raise ManticoreError("transfer selects a path without a budget; leave out the budgets under selection")
+        if without_budget(recipe).selection.max or recipe.selection.min:
+            raise ManticoreError("transfer selects a path without limits; leave out selection.max and selection.min")
 
 
 def check_metrics(tasks: Sequence[Task]) -> None:

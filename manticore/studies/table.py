@@ -12,8 +12,8 @@ from manticore.experiment.environment import environment_info
 from manticore.experiment.experiment import Experiment
 from manticore.experiment.model_selection import given_base
 from manticore.nas.bench import HybridBench, PathRecord
-from manticore.nas.cost import cache_bytes
-from manticore.nas.discretize import discretize
+from manticore.nas.cost import PathCosts
+from manticore.nas.resources import Resource
 from manticore.studies.preflight import MAX_PATHS
 from manticore.studies.scheduler import Results, RoundPlan
 from manticore.studies.study import Study
@@ -49,7 +49,7 @@ def table_of(name: str, study: Study, outcome: PathResults, exp: Experiment) -> 
     base, metric, length = str(study.space.base), study.metric, exp.task.max_length
     exp = exp.for_component(base)
     finished = [result for results in outcome.values() for result in results if result["tokens"]]  # not diverged
-    supernet = exp.supernet(base, "softmax", "table")
+    costs, cache = PathCosts(exp.skeleton(base), length), Resource("cache_bytes")
 
     def record(path: tuple[str, ...], results: Results) -> PathRecord:
         losses = [result["score"]["loss"] for result in results]
@@ -60,7 +60,7 @@ def table_of(name: str, study: Study, outcome: PathResults, exp: Experiment) -> 
             val_loss=tuple(loss if math.isfinite(loss) else None for loss in losses),
             parameters=max(result["parameters"] for result in results),
             flops_per_token=max(result["flops_per_token"] for result in results),
-            cache_bytes=cache_bytes(discretize(supernet, path), length),
+            cache_bytes=int(costs.cost(path, cache)),
             seconds=tuple(round(result["seconds"], 2) for result in results),
         )
 

@@ -74,12 +74,17 @@ INVALID = [
     (["--task", "lra-listops@min_length=90"], "min_length=90"),
     (["--seed", "-1"], "argument --seed: must be a whole number of at least 0, got -1"),
     (["--set", "run.device=cuda"], "torch sees no CUDA device"),
-    (["--set", "selection.max_flops=1", "--set", "selection.max_parameters=1"], "give one budget"),
+    (["--max", "parameters=1K"], "no path has parameters of at most 1,000; the nearest, "),
     (
-        ["--set", "selection.max_parameters=1000"],
-        "the budget of 1,000 parameters (selection.max_parameters): the",
+        ["--max", "parameters=1M,decode_flops=1K@64", "--min", "cache_bytes=1GiB@64"],
+        "no path has parameters of at most 1,000,000 and decode_flops@64 of at most 1,000 FLOPs and cache_bytes@64 of "
+        "at least 1,073,741,824 bytes; the nearest, ",
     ),
-    (["--set", "selection.max_flops=1000"], "the budget of 1,000 FLOPs per token (selection.max_flops): the"),
+    (["--max", "paramters=1M"], "unknown resource 'paramters'. Did you mean 'parameters'? Known: cache_bytes, "),
+    (["--max", "cache_bytes=1MiP"], "unknown unit of cache_bytes 'MiP'. Did you mean 'MiB'? Known: B, GB, GiB, "),
+    (["--max", "parameters=1M@64"], "parameters does not depend on length"),
+    (["--max", "parameters=1M", "--min", "parameters=2M"], "no path has at least parameters=2M and at most parameters"),
+    (["--set", "selection.max_parameters=1000"], "unknown recipe key 'selection.max_parameters'"),
     (["--set", "space.components=[3, 4]"], "a component is a name or a mapping"),
     (["--set", "space.components=[{source: 5}, mamba]"], "component.source must be text, got 5"),
     (

@@ -87,7 +87,7 @@ REFUSED = [
     ([*PROXY, *TARGET, "--stages", "7"], "this space has 128"),
     ([*PROXY, *TARGET, "--stages", "3"], "3 stages are more than the 2 layers"),
     ([*PROXY, *TARGET, "--base", "mamba2"], "base component 'mamba2'. Did you mean 'mamba'?"),
-    ([*PROXY, *TARGET, "--set", "selection.max_flops=9"], "without a budget"),
+    ([*PROXY, *TARGET, "--set", "selection.max=[parameters=9]"], "without limits"),
     ([*PROXY, *PROXY, *TARGET], "is given more than once"),
     ([*PROXY, *TARGET, "--seeds", "0"], "must be a whole number of at least 1"),
     ([*PROXY, *TARGET, "--workers", "0"], "must be a whole number of at least 1"),

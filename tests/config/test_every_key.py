@@ -58,7 +58,7 @@ def refused(key: str, value: Any) -> str:
 
 def test_the_recipe_has_numeric_keys_in_all_sections() -> None:
     assert {key.partition(".")[0] for key in NUMERIC} >= {"task", "space", "scratch", "search", "finetune", "run"}
-    assert {"selection.max_parameters", "search.weights.lr", "task.train"} <= set(NUMERIC)
+    assert {"study.path_seeds", "search.weights.lr", "task.train"} <= set(NUMERIC)
 
 
 @given(st.sampled_from(NUMERIC), st.sampled_from(NO_NUMBERS))
@@ -123,10 +123,10 @@ def test_whole_numbers_have_64_bits() -> None:
 
 
 def test_a_file_and_a_flag_are_checked_alike(tmp_path: Path) -> None:
-    message = r"selection\.max_parameters must be a number above 0, or largest_component, got nan"
+    message = r"study\.path_seeds must be a whole number of at least 0, got nan"
     file = tmp_path / "recipe.yaml"
-    file.write_text(yaml.safe_dump(nested("selection.max_parameters", math.nan)))
+    file.write_text(yaml.safe_dump(nested("study.path_seeds", math.nan)))
     with pytest.raises(ManticoreError, match=message):
         validate(file)
     with pytest.raises(ManticoreError, match=message):
-        resolve([RECIPE, from_dotted(["selection.max_parameters=.nan"])], "cpu")
+        resolve([RECIPE, from_dotted(["study.path_seeds=.nan"])], "cpu")

@@ -14,12 +14,13 @@ from rich.console import Console
 import manticore as mc
 from manticore.errors import ManticoreError, NonFiniteLoss
 from manticore.experiment import path_search
-from manticore.experiment.budget import largest_component_parameters
+from manticore.experiment.budget import largest_component_cost
 from manticore.experiment.experiment import Experiment
 from manticore.experiment.phases import finetune_stream
 from manticore.experiment.run_dir import RunDir
 from manticore.nas.cost import PathCosts
 from manticore.nas.discretize import discretize
+from manticore.nas.resources import Resource
 from manticore.nas.strategies.halving import rounds
 from manticore.report.run.reading import _read_curves, read_run
 from manticore.tasks.catalog import tasks
@@ -192,8 +193,8 @@ def test_marginal_scores_add_up(tmp_path: Path) -> None:
 
 
 def test_a_budget_leaves_out_paths_before_they_are_trained(tmp_path: Path) -> None:
-    result = search(tmp_path / "run", "halving", selection={"max_parameters": "largest_component"})
-    limit = largest_component_parameters(result._experiment)
+    result = search(tmp_path / "run", "halving", selection={"max": ["parameters=largest_component"]})
+    limit = largest_component_cost(result._experiment, Resource("parameters"))
     costs = PathCosts(result.supernet(), 10)
     tried = {tuple(record["path"]) for record in records(result.folder)}
     assert tried == {path for path in SPACE.choices.paths() if costs.parameters(path) <= limit}

@@ -14,7 +14,7 @@ from manticore.alignment.projector_set import ProjectorSet, projector_state
 from manticore.config.loading import resolve
 from manticore.errors import ManticoreError
 from manticore.modeling.projectors import PROJECTORS, Bypass, LowRankBypass
-from manticore.nas.cost import PathCosts, branch_costs, fixed_costs, flops, parameters
+from manticore.nas.cost import PathCosts, flops, parameters
 from manticore.nas.discretize import discretize, hybrid_config
 from manticore.nas.mixed_op import apply_bypasses
 from manticore.nas.projector_checks import check_projector
@@ -101,8 +101,7 @@ def test_supernet_and_hybrid_compute_a_bypass_by_its_definition(
     unpadded = hybrid(input_ids=ids[:1, 4:]).logits[0]
     torch.testing.assert_close(discrete[0, 4:], unpadded, atol=2e-5, rtol=0)  # padding on the left has no influence
     assert parameters(hybrid) == PathCosts(net, 17).parameters(PATH)
-    stages = sum(row[net.candidates.index(name)] for row, name in zip(branch_costs(net, 17)[1], PATH, strict=True))
-    assert fixed_costs(net, 17)[1] + stages == pytest.approx(flops(hybrid, 17))
+    assert PathCosts(net, 17).flops(PATH) == pytest.approx(flops(hybrid, 17))
     hybrid.save_pretrained(tmp_path)
     loaded = AutoModelForCausalLM.from_pretrained(tmp_path)
     assert loaded.config.projector == {"kind": kind, "bypass": True}

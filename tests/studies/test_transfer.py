@@ -113,7 +113,7 @@ REFUSED: list[tuple[list[Recipe], dict[str, Any], str]] = [
     ([recipe(PROXY, space={"base": "mamba"})], {"space": {"base": "gpt-neo"}}, "the same index as base: mamba on"),
     ([recipe(PROXY), recipe(PROXY)], {}, r"proxy mad-in-context-recall@\S+ is given more than once"),
     ([recipe(TARGET)], {}, "both proxy and target"),
-    ([recipe(PROXY)], {"selection": {"max_flops": 1e9}}, "without a budget"),
+    ([recipe(PROXY)], {"selection": {"max": ["prefill_flops=1G"]}}, "without limits"),
     ([recipe(PROXY, space={"stages": 7})], {"space": {"stages": 7}}, "this space has 128, more than 64"),
     ([recipe(PROXY, space={"stages": 3})], {"space": {"stages": 3}}, "recall.*: 3 stages are more than the 2 layers"),
 ]  # fmt: skip

@@ -12,7 +12,8 @@ import pytest
 
 from manticore.config.loading import load_recipe
 from manticore.errors import ManticoreError
-from manticore.nas.selection import best_path
+from manticore.nas.choices import Choices
+from manticore.nas.selection.solver import Problem
 from manticore.results.transfer import TrainingCost, TransferPath
 from manticore.studies.study import Study
 from manticore.studies.transfer import TaskStudy, run_transfer
@@ -141,7 +142,8 @@ def test_the_chosen_path_is_the_best_path_of_the_summed_scores() -> None:
         [sum(fmean(math.log(seed[stage][index]) for seed in WEIGHTS[name]) for name in NAMES[:2]) for index in range(2)]
         for stage in range(2)
     ]
-    chosen = best_path(total)
+    chosen = Problem(Choices.free(NAMES[:2], 2), total).best()
+    assert chosen is not None
     assert path.path == tuple(target.study.space.names[index] for index in chosen)
     assert path.search_score == pytest.approx(sum(total[stage][chosen[stage]] for stage in range(2)))
     assert path.search_score == pytest.approx(sum(path.search_scores.values()))

@@ -78,7 +78,7 @@ def test_settings_an_arm_uses_are_in_its_trial() -> None:
     wider = replace(plain.scratch, attention=replace(plain.scratch.attention, width=32))
     assert key(replace(plain, scratch=wider)) != key(plain)
     assert key(replace(plain, finetune=replace(plain.finetune, steps=5))) != key(plain)
-    unlimited = replace(plain, selection=replace(plain.selection, max_parameters=None))
+    unlimited = replace(plain, selection=replace(plain.selection, max=()))
     assert key(unlimited, "hybrid") != key(plain, "hybrid")
     assert key(unlimited) == key(plain)
 
@@ -204,7 +204,7 @@ def test_a_test_that_was_killed_after_its_export_runs_again(tmp_path: Path, monk
 def test_a_search_scores_every_path_and_selects_the_best(strategy: str, tmp_path: Path) -> None:
     plain = recipe()
     search, finetune = replace(plain.search, strategy=strategy, steps=16), replace(plain.finetune, steps=8)
-    selection = replace(plain.selection, max_parameters=None)
+    selection = replace(plain.selection, max=())
     study = Study(replace(plain, search=search, finetune=finetune, selection=selection), "data")
     result = TrialRunner(tmp_path, study.recipe.run)(study.trial(study.hybrid_arm("mamba"), 0, 0.001))
     by_path = dict(zip(study.space.choices.paths(), result["scores"], strict=True))

@@ -2,7 +2,6 @@
 
 from manticore.nas.selection.base import SelectionContext, Selector, selectors
 from manticore.nas.selection.beam import beam
-from manticore.nas.selection.best_path import best_path
 from manticore.nas.selection.budget import Budget, best_path_within
 from manticore.nas.selection.evaluated_paths import evaluated_paths
 from manticore.nas.selection.largest_weight import largest_weight, log_weight
@@ -21,7 +20,6 @@ __all__ = [
     "Selector",
     "StageScoreTable",
     "beam",
-    "best_path",
     "best_path_within",
     "evaluated_paths",
     "largest_weight",

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from manticore.nas.choices import PathNames
+from manticore.nas.resources import Resource
 from manticore.nas.selection.budget import Budget
 from manticore.nas.selection.paired import Difference
 from manticore.nas.selection.scores import PathScores
@@ -30,12 +31,14 @@ class SelectionContext:
         rng: for selectors that draw paths; seeded by the run.
         difference: function from two paths to the difference of their validation losses, paired over the examples; None
             where it is not known.
+        front: resources whose Pareto front with the score is asked for; empty for a single path.
     """
 
     budget: Budget
     val_loss: Callable[..., float]
     rng: random.Random
     difference: Callable[[PathNames, PathNames], Difference | None] = unknown_difference
+    front: tuple[Resource, ...] = ()
 
 
 Selector = Callable[[Supernet, SelectionContext], PathScores]

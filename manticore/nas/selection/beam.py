@@ -8,7 +8,7 @@ from manticore.nas.choices import PathNames, skips_all
 from manticore.nas.cost import PathCosts
 from manticore.nas.selection.base import SelectionContext, selectors
 from manticore.nas.selection.paired import survivors
-from manticore.nas.selection.scores import ListedScores, PathScores, StageScoreTable
+from manticore.nas.selection.scores import ListedScores, PathScores
 from manticore.nas.supernet import Supernet
 
 WIDTH = 4
@@ -26,8 +26,7 @@ def beam(supernet: Supernet, context: SelectionContext) -> PathScores:
     alone = (supernet.base,) * choices.stages
     start: PathNames = alone
     if not choices.has_alone(supernet.base) or not context.budget.allows(costs, alone):
-        zeros = StageScoreTable(supernet.candidates, [[0.0] * len(supernet.candidates)] * choices.stages)
-        start = tuple(zeros.best(supernet, context.budget))
+        start = tuple(context.budget.best(costs, [[0.0] * len(supernet.candidates)] * choices.stages))
     losses, kept, improves = {start: context.val_loss(path=start)}, [start], True
     while improves:
         near = {path for each in kept for path in choices.neighbours(each)} - losses.keys()

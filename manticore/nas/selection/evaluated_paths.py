@@ -3,66 +3,38 @@
 Single paths are evaluated with shared weights as in SPOS (arXiv 1904.00420): all paths of a small space.
 Of a large space a sample is evaluated, and a chain is fitted to its losses: a term for each candidate at each stage and
 one for every two neighbours, by ridge regression. The best path of the chain is then found exactly by dynamic
-programming, where LINAS (arXiv 2205.10358) searches a predictor by evolution.
+programming, where LINAS (arXiv 2205.10358) searches a predictor by evolution. For a Pareto front the sample is drawn in
+rounds from the fronts that the chain predicts (see `pareto`), and only paths that were evaluated are selected.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from itertools import pairwise
 
-import numpy as np
-from numpy.typing import NDArray
-
-from manticore.nas.choices import Choices, PathNames
+from manticore.nas.choices import PathNames
+from manticore.nas.cost import PathCosts
 from manticore.nas.selection.base import SelectionContext, selectors
-from manticore.nas.selection.scores import ChainScores, ListedScores, PathScores
-from manticore.nas.selection.trial_paths import paths_to_try
+from manticore.nas.selection.chain import fit_chain
+from manticore.nas.selection.pareto import front_search
+from manticore.nas.selection.scores import ListedScores, PathScores
+from manticore.nas.selection.trial_paths import MAX_PATHS, paths_to_try
 from manticore.nas.supernet import Supernet
-
-RIDGES = (0.01, 0.1, 1.0, 10.0)
-"""Ridge penalties of the chain; the one with the smallest leave-one-out error is used."""
 
 
 @selectors.register("evaluated")
 def evaluated_paths(supernet: Supernet, context: SelectionContext) -> PathScores:
     """Minus the validation loss of each path, or of the chain that is fitted to those of a sample."""
-    paths = paths_to_try(supernet, context.budget, context.rng)
-    scores = {path: -context.val_loss(path=path) for path in paths}
-    if supernet.choices.count <= len(paths):
+    choices = supernet.choices
+
+    def score(path: PathNames) -> float:
+        return -context.val_loss(path=path)
+
+    if context.front and choices.count > MAX_PATHS and context.budget.unlimited:
+        costs = PathCosts(supernet, context.budget.length)
+        tables = [costs.table(resource) for resource in context.front]
+        return ListedScores(front_search(choices, tables, score, MAX_PATHS, context.rng))
+    scores = {path: score(path) for path in paths_to_try(supernet, context.budget, context.rng)}
+    if choices.count <= len(scores) or context.front:
         return ListedScores(scores)
-    finite = {path: score for path, score in scores.items() if math.isfinite(score)}
-    return fit_chain(supernet.choices, finite) if finite else ListedScores(scores)
-
-
-def fit_chain(choices: Choices, scores: dict[PathNames, float]) -> ChainScores:
-    """The chain with the least squared error on scored paths and small terms (ridge regression)."""
-    features_NF = np.stack([_features(choices, path) for path in scores])
-    targets_N = np.array([*scores.values()])
-    mean = targets_N.mean()
-
-    def solve(ridge: float) -> tuple[float, NDArray[np.float64]]:
-        """Leave-one-out error (the mean is not left out), and the terms."""
-        inverse_FF = np.linalg.inv(features_NF.T @ features_NF + ridge * np.eye(features_NF.shape[1]))
-        terms_F = inverse_FF @ features_NF.T @ (targets_N - mean)
-        leverage_N = np.einsum("nf,fg,ng->n", features_NF, inverse_FF, features_NF)
-        residuals_N = (targets_N - mean - features_NF @ terms_F) / (1 - leverage_N)  # as if left out of the fit
-        return float((residuals_N**2).mean()), terms_F
-
-    _, terms_F = min(map(solve, RIDGES), key=lambda solution: solution[0])
-    stages, count = choices.stages, len(choices.candidates)
-    single_SK, pair = terms_F[: stages * count].reshape(stages, count), terms_F[stages * count :]
-    single_SK = single_SK + mean / stages  # every path has one candidate a stage
-    return ChainScores(choices.candidates, single_SK.tolist(), pair.reshape(stages - 1, count, count).tolist())
-
-
-def _features(choices: Choices, path: Sequence[str]) -> NDArray[np.float64]:
-    """One-hot codes of the candidates of a path, then of its neighbouring pairs."""
-    chosen, count = [choices.candidates.index(name) for name in path], len(choices.candidates)
-    code = np.zeros(choices.stages * count + (choices.stages - 1) * count * count)
-    for stage, index in enumerate(chosen):
-        code[stage * count + index] = 1
-    for stage, (first, second) in enumerate(pairwise(chosen)):
-        code[choices.stages * count + (stage * count + first) * count + second] = 1
-    return code
+    finite = {path: value for path, value in scores.items() if math.isfinite(value)}
+    return fit_chain(choices, finite) if finite else ListedScores(scores)

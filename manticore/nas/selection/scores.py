@@ -7,17 +7,16 @@ with a term for every two neighbours (`ChainScores`), or a score for each path t
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import Protocol
 
-from manticore.components.spec import SKIP
 from manticore.errors import ManticoreError
 from manticore.nas.choices import Choices, PathNames, skips_all
 from manticore.nas.cost import PathCosts
-from manticore.nas.selection.best_path import Partial, undominated
-from manticore.nas.selection.budget import Budget, Solver, StageTable, best_path_within, solve_within
+from manticore.nas.selection.budget import Budget
+from manticore.nas.selection.solver import StageTable
 from manticore.nas.stage_scores import StageScores
 from manticore.nas.supernet import Supernet
 
@@ -55,11 +54,7 @@ class StageScoreTable:
 
     def best(self, supernet: Supernet, budget: Budget) -> list[str]:
         """By dynamic programming over stages."""
-
-        def best(values: StageTable) -> list[str]:
-            return best_path_within(supernet, values, budget)
-
-        return _not_empty(self, self.values, supernet.choices, best)
+        return budget.best(PathCosts(supernet, budget.length), self.values)
 
 
 @dataclass(frozen=True)
@@ -78,95 +73,13 @@ class ChainScores:
 
     def score(self, path: Sequence[str]) -> float:
         """`sum_s stages[s, z_s] + sum_s pairs[s, z_s, z_(s+1)]`."""
-        return self._total([self.candidates.index(name) for name in path])
-
-    def _total(self, chosen: Sequence[int]) -> float:
+        chosen = [self.candidates.index(name) for name in path]
         neighbours = sum(table[a][b] for table, (a, b) in zip(self.pairs, pairwise(chosen), strict=True))
         return sum(row[index] for row, index in zip(self.stages, chosen, strict=True)) + neighbours
 
     def best(self, supernet: Supernet, budget: Budget) -> list[str]:
-        """By dynamic programming over stages; the state is the last candidate and those of groups with later stages."""
-
-        def best(stages: StageTable) -> list[str]:
-            scores = replace(self, stages=stages)
-            return solve_within(supernet, budget, scores._solver(supernet.choices), scores._total)
-
-        return _not_empty(self, self.stages, supernet.choices, best)
-
-    def _solver(self, choices: Choices) -> Solver:
-        def solve(usable: set[int], costs: StageTable | None, limit: float | None, fixed: float) -> tuple[int, ...]:
-            allowed = [[index for index in row if index in usable] for row in choices.allowed]
-            costs_SK = costs if costs is not None else [[0.0] * len(self.candidates)] * choices.stages
-            frontier = [Partial(fixed, 0.0, ())]
-            for stage, indices in enumerate(allowed):
-                extended = [
-                    Partial(
-                        partial.cost + costs_SK[stage][index],
-                        partial.score + self.stages[stage][index] + self._pair(stage, partial.choices, index),
-                        (*partial.choices, index),
-                    )
-                    for partial in frontier
-                    for index in indices
-                    if _agrees(choices, partial.choices, stage, index)
-                    and (limit is None or partial.cost + costs_SK[stage][index] <= limit)
-                ]
-                # Partial paths compete where the rest of the path costs and scores the same for them.
-                by_state: dict[tuple[int, ...], list[Partial]] = {}
-                for partial in extended:
-                    by_state.setdefault(_state(choices, partial.choices), []).append(partial)
-                frontier = [kept for state in sorted(by_state) for kept in undominated(by_state[state])]
-            if not frontier:
-                raise ManticoreError(f"no path fits a budget of {limit:,.0f}")
-            return max(frontier, key=lambda partial: partial.score).choices
-
-        return solve
-
-    def _pair(self, stage: int, before: tuple[int, ...], index: int) -> float:
-        return self.pairs[stage - 1][before[-1]][index] if before else 0.0
-
-
-def _agrees(choices: Choices, before: tuple[int, ...], stage: int, index: int) -> bool:
-    """Whether a stage agrees with the first stage of its group, if that has been chosen."""
-    first = choices.rows[stage]
-    return first >= len(before) or before[first] == index
-
-
-def _not_empty(
-    scores: PathScores, rows: StageTable, choices: Choices, best: Callable[[StageTable], list[str]]
-) -> list[str]:
-    """The best path that does not skip every stage.
-
-    Args:
-        scores: of paths.
-        rows: the terms of single stages in `scores`, (S, K).
-        choices: of the search space.
-        best: finds the best path of all for such terms.
-    """
-    path = best(rows)
-    if not skips_all(path):
-        return path
-    # One decision after the other is kept from skipping; the best of all paths with a segment is among the solutions.
-    skip, solutions = choices.candidates.index(SKIP), []
-    for group in choices.decisions:
-        forbidden = [[*row] for row in rows]
-        for stage in group:
-            forbidden[stage][skip] = -math.inf
-        try:
-            path = best(forbidden)
-        except ManticoreError:
-            continue
-        if not skips_all(path):
-            solutions.append(path)
-    if not solutions:
-        raise ManticoreError("no path but that which skips every stage is within the budget")
-    return max(solutions, key=scores.score)
-
-
-def _state(choices: Choices, chosen: tuple[int, ...]) -> tuple[int, ...]:
-    """What the rest of a partial path depends on: its last candidate, and those of groups with later stages."""
-    stages = len(chosen)
-    open_groups = sorted({row for row in choices.rows[stages:] if row < stages})
-    return (chosen[-1], *(chosen[row] for row in open_groups))
+        """By dynamic programming over stages; the last candidate of a partial path is part of its state."""
+        return budget.best(PathCosts(supernet, budget.length), self.stages, self.pairs)
 
 
 @dataclass(frozen=True)
@@ -188,7 +101,7 @@ class ListedScores:
         costs = PathCosts(supernet, budget.length)
         affordable = [path for path in self.values if not skips_all(path) and budget.allows(costs, path)]
         if not affordable:
-            raise ManticoreError(f"no path that was scored is within the budget of {budget.summary}")
+            raise ManticoreError(f"no path that was scored has {budget.summary}")
         best = max(affordable, key=lambda path: self.values[path])
         return list(best)
 

@@ -39,5 +39,6 @@ def paths_to_try(net: Supernet, budget: Budget, rng: random.Random) -> list[Path
             if len(paths) == MAX_PATHS:
                 break
     if not paths:
-        raise ManticoreError(f"no path that was tried is within the budget of {budget.summary}; set a larger one")
+        budget.check(costs)
+        raise ManticoreError(f"no path that was tried has {budget.summary}; set other limits")
     return paths

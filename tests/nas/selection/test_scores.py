@@ -9,6 +9,7 @@ import pytest
 
 from manticore.errors import ManticoreError
 from manticore.nas.cost import PathCosts
+from manticore.nas.resources import Resource
 from manticore.nas.selection import Budget, ChainScores, ListedScores, StageScoreTable
 from manticore.nas.selection.scores import PathScores, enumerate_scores
 from manticore.nas.supernet import Supernet
@@ -44,21 +45,21 @@ def draw(kind: str, net: Supernet, rng: random.Random) -> PathScores:
 
 
 @pytest.mark.parametrize("kind", ["stages", "chain", "listed"])
-@pytest.mark.parametrize("limited", ["max_parameters", "max_flops"])
+@pytest.mark.parametrize("limited", ["parameters", "prefill_flops"])
 def test_the_best_path_is_the_best_of_all(net: Supernet, kind: str, limited: str) -> None:
     scores = draw(kind, net, random.Random(kind + limited))
     costs = PathCosts(net, LENGTH)
-    cost_of = {path: getattr(costs, limited.removeprefix("max_"))(path) for path in net.choices.paths()}
+    cost_of = {path: costs.cost(path, Resource(limited)) for path in net.choices.paths()}
     by_path = enumerate_scores(scores, net.choices)
     assert scores.score(scores.best(net, Budget())) == pytest.approx(max(by_path.values()))
     for limit in sorted(cost_of.values())[:: max(1, len(cost_of) // 6)]:
-        chosen = tuple(scores.best(net, Budget(**{limited: limit}, length=LENGTH)))
+        chosen = tuple(scores.best(net, Budget.of(LENGTH, **{limited: limit})))
         net.choices.check(chosen)
         assert cost_of[chosen] <= limit
         best = max(score for path, score in by_path.items() if cost_of[path] <= limit)
         assert by_path[chosen] == pytest.approx(best)
-    with pytest.raises(ManticoreError, match="budget"):
-        scores.best(net, Budget(**{limited: min(cost_of.values()) - 1}, length=LENGTH))
+    with pytest.raises(ManticoreError, match="at most"):
+        scores.best(net, Budget.of(LENGTH, **{limited: min(cost_of.values()) - 1}))
 
 
 def test_a_path_that_was_not_scored_is_not_chosen() -> None:

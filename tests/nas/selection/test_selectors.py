@@ -13,7 +13,7 @@ from torch import Tensor
 
 from manticore.nas.choices import Choices
 from manticore.nas.selection import Budget, SelectionContext, selectors
-from manticore.nas.selection.evaluated_paths import fit_chain
+from manticore.nas.selection.chain import fit_chain
 from manticore.nas.selection.scores import enumerate_scores
 from manticore.nas.selection.trial_paths import MAX_PATHS
 from manticore.nas.supernet import Supernet
