@@ -12,8 +12,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
-from manticore.adapters.base import Adapter, adapter_options
-from manticore.adapters.catalog import adapters
+from manticore.adapters.base import Adapter, adapter_options, adapters
 from manticore.adapters.options import AdapterOptions
 from manticore.errors import ManticoreError, UnknownName
 from manticore.modeling.effective_weights import READ_BY_FUSED_KERNELS

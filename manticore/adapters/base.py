@@ -57,6 +57,10 @@ class Adapter(nn.Module):
         """The entries of peft's configuration that are this adapter's own."""
         return {}
 
+    def final(self) -> Adapter:
+        """The adapter that is kept after training: itself, unless several were trained."""
+        return self
+
     @property
     def notes(self) -> tuple[str, ...]:
         """What users should know about the options on this weight, as sentences."""

@@ -7,20 +7,25 @@ from typing import Any, Literal
 
 from manticore.utils.fields import Checked
 
+SEARCHED = "searched-more"
+"""Name of the adapter whose size is chosen for each layer."""
+
 
 @dataclass(frozen=True)
 class AdapterOptions(Checked):
     """Training of adapters in place of the weights that they change."""
 
     name: str | None = None
-    """Adapter: more (Monarch factors) or lora (low rank). Default: none, all weights are trained."""
+    """Adapter: more (Monarch factors), searched-more (their sizes chosen for each layer) or lora (low rank).
+    Default: none, all weights are trained."""
 
     targets: tuple[str, ...] = ()
     """Linear layers with an adapter, by the last parts of their names, such as q_proj or mlp.c_fc. Default: every
     linear layer of the components that is large enough."""
 
     options: dict[str, Any] = field(default_factory=dict)
-    """Options of the adapter: blocks and rank of more; rank and alpha of lora."""
+    """Options of the adapter: blocks and rank of more; configurations, cost_weight, lr and share of searched-more; rank
+    and alpha of lora."""
 
     freeze: Literal["components", "targets"] = "components"
     """What is not trained: components (all weights of the components; adapters, projectors, ops, new heads and, on

@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from manticore.adapters.options import AdapterOptions
+from manticore.adapters.options import SEARCHED, AdapterOptions
 from manticore.config.sections import (
     AlignOptions,
     BaselineOptions,
@@ -93,6 +93,11 @@ class Recipe(Checked):
             _ = registry[name]  # raises UnknownName
         check_projector(self.space.projector, self.space.projector_options)
         check_options(self.adapter)
+        if self.adapter.name == SEARCHED and not strategy.searches_sizes:
+            raise ManticoreError(
+                f"adapter.name {SEARCHED} is trained with the alphas, which --strategy {self.search.strategy} does not "
+                "train by gradient steps of its own; use darts or simultaneous, or --adapter more"
+            )
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data, fit for YAML, without options that a strategy does not have and without an unused adapter."""

@@ -2,25 +2,40 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from itertools import pairwise
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rich.console import Console
 from torch import nn
 
 from manticore.adapters.attach import adapted_layers, attach, trained_parameters
 from manticore.adapters.options import AdapterOptions
+from manticore.adapters.searched import chosen_sizes, decide_sizes, searched_layers
 from manticore.components import Component
 from manticore.nas.cost import parameters
 from manticore.nas.supernet import Supernet
+from manticore.utils.console import info
+from manticore.utils.io import write_json
 
 if TYPE_CHECKING:
     from manticore.experiment.experiment import Experiment
 
 
-def adapt(net: Supernet, options: AdapterOptions, strict: bool = True) -> list[str]:
-    """Put adapters on a supernet, and its frozen weights into the memory of its components. See `attach`."""
+SIZES = "adapters.json"
+"""File of a run or a fine-tuning with the sizes that were chosen for each layer."""
+
+
+def adapt(net: Supernet, options: AdapterOptions, strict: bool = True, searched: bool = True) -> list[str]:
+    """Put adapters on a supernet, and its frozen weights into the memory of its components. See `attach`.
+
+    Unless the sizes of the adapters are `searched`, they are the first of the options.
+    """
     notes = attach(net, options, strict)
+    if not searched:
+        decide_sizes(net, dict.fromkeys(searched_layers(net), 0))
     for name, component in net.components.items():
         for source, target in _pairs(net, name, component):
             own = dict(source.named_parameters())
@@ -67,3 +82,14 @@ def describe(net: nn.Module, options: AdapterOptions) -> str:
         f"{options.name} on {len(adapted_layers(net))} layers, {trained_parameters(net):,} parameters beside the "
         f"{parameters(net):,} of the model"
     )
+
+
+def save_sizes(net: nn.Module, folder: Path, console: Console) -> None:
+    """Write and print the sizes that were chosen for the layers of a model; nothing if none were searched."""
+    sizes = chosen_sizes(net)
+    if not sizes["layers"]:
+        return
+    write_json(folder / SIZES, sizes)
+    counts = Counter((layer["blocks"], layer["rank"]) for layer in sizes["layers"].values())
+    text = ", ".join(f"{count} layers with {N} blocks of rank {r}" for (N, r), count in counts.most_common())
+    info(console, f"adapter sizes: {text}; {sizes['parameters']:,} parameters ({folder / SIZES})")

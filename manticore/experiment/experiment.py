@@ -219,7 +219,7 @@ class Experiment:
         if not alone:
             build_strategy(self.recipe.search.strategy, self.recipe.search.strategy_options).prepare(net)
         if adapted and self.recipe.adapter.name is not None:
-            adapt(net, self.recipe.adapter, strict=not alone)
+            adapt(net, self.recipe.adapter, strict=not alone, searched=not alone and relaxation != "fixed")
         return net
 
     def skeleton(self, base: str, alone: bool = False, adapted: bool = True) -> Supernet:

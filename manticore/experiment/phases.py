@@ -12,8 +12,10 @@ from itertools import islice
 
 from transformers import PreTrainedModel
 
+from manticore.adapters.searched import decide_sizes, searched_layers
 from manticore.components.spec import SKIP
 from manticore.config.recipe import Recipe
+from manticore.experiment.adapters import save_sizes
 from manticore.experiment.experiment import Experiment, PhaseResult
 from manticore.experiment.path_search import search_paths
 from manticore.experiment.projectors import alignment_sequences, build_aligned_supernet, calibration_tokens
@@ -117,6 +119,7 @@ def run_search(exp: Experiment, base: str) -> PhaseResult[Supernet]:
         [AlphaRecord(exp.run_dir.alphas)],
     )
     finish_search(search.net)
+    save_sizes(search.net, exp.run_dir.root, exp.console)
     return replace(search, task=exp.task)
 
 
@@ -163,6 +166,7 @@ def finetune(
         if not from_components:
             return deepcopy(discrete)
         untrained = build_aligned_supernet(exp, supernet.base, "softmax", "search")
+        decide_sizes(untrained, {name: int(layer.choice) for name, layer in searched_layers(supernet).items()})
         return discretize(untrained, discrete.config.path, **exp.task.config_fields())
 
     return exp.train(

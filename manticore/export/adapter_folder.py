@@ -31,16 +31,17 @@ PEFT_PREFIX = "base_model.model."
 """Start of the names of tensors in peft's files."""
 
 
-def save_adapter(model: PreTrainedModel, layers: Mapping[str, Adapter], kind: str, out: Path) -> Path:
+def save_adapter(model: PreTrainedModel, layers: Mapping[str, Adapter], out: Path) -> Path:
     """Write adapters as an adapter folder.
 
     Args:
         model: the model without its adapters (`detach`).
-        layers: the adapters by layer, all of one kind and with the same options.
-        kind: their name in the registry.
+        layers: the adapters by layer, all of one kind.
         out: folder to write; must not exist.
     """
+    layers = {name: adapter.final() for name, adapter in layers.items()}
     first = next(iter(layers.values()))
+    kind = next(name for name in adapters if adapters[name] is type(first))
     names = first.peft[1] if first.peft else {}
     prefix = PEFT_PREFIX if first.peft else ""
     record: dict[str, Any] = {"format": 1, "adapter": kind, "layers": {}}

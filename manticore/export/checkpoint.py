@@ -58,7 +58,7 @@ def save_checkpoint(
     tokenizer: PreTrainedTokenizerBase | None,
     out: Path,
     card: str,
-    keep_adapter: str | None = None,
+    keep_adapter: bool = False,
 ) -> Path:
     """Write a model as a Hugging Face checkpoint, which loads with or without manticore installed.
 
@@ -68,13 +68,13 @@ def save_checkpoint(
         tokenizer: its tokenizer; None: the checkpoint has none.
         out: folder to write; must not exist.
         card: text of its README.md. The card of a language model gets a section on serving.
-        keep_adapter: name of its adapter, which is taken off the model and written to `out/adapter` instead of merged.
+        keep_adapter: take its adapter off the model, and write it to `out/adapter` instead of merging it.
 
     Returns `out`. Raises ManticoreError if it exists.
     """
     if out.exists():
         raise ManticoreError(f"{out} exists; choose another folder")
-    kept = detach(model) if keep_adapter is not None else {}
+    kept = detach(model) if keep_adapter else {}
     card += ADAPTER_NOTE if kept else ""
     with atomic_dir(out) as part:
         merged(model).save_pretrained(part)
@@ -85,6 +85,6 @@ def save_checkpoint(
         if isinstance(model.config, HybridConfig) and model.can_generate() and SERVING not in card:
             card += serving_section(model.config)
         write_text(part / "README.md", card)
-        if keep_adapter is not None:
-            save_adapter(model, kept, keep_adapter, part / ADAPTER)
+        if kept:
+            save_adapter(model, kept, part / ADAPTER)
     return out

@@ -15,6 +15,7 @@ from typing import Any, Protocol, runtime_checkable
 import torch
 from torch import Tensor, nn
 
+from manticore.adapters.searched import size_parameters
 from manticore.errors import ManticoreError, shown
 from manticore.nas.choices import Choices
 from manticore.nas.nn import MixedOp, check_path, mixed_ops
@@ -283,7 +284,7 @@ def alphas(model: nn.Module) -> list[nn.Parameter]:
 
 
 def weights(model: nn.Module) -> list[nn.Parameter]:
-    """The parameters of a model that require gradients, without the alphas.
+    """The parameters of a model that require gradients, without the alphas and the sizes of adapters.
 
         optimizer = torch.optim.AdamW(mc.weights(model), lr=1e-3)
 
@@ -294,7 +295,7 @@ def weights(model: nn.Module) -> list[nn.Parameter]:
 
 def named_weights(model: nn.Module) -> list[tuple[str, nn.Parameter]]:
     """`weights`, each with its name in the model."""
-    excluded = {id(alpha) for alpha in alphas(model)}
+    excluded = {id(alpha) for alpha in (*alphas(model), *size_parameters(model))}
     return [(name, p) for name, p in model.named_parameters() if p.requires_grad and id(p) not in excluded]
 
 

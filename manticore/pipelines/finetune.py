@@ -13,11 +13,11 @@ from transformers import PreTrainedModel
 
 from manticore.adapters.attach import attach
 from manticore.adapters.catalog import check_options
-from manticore.adapters.options import AdapterOptions
+from manticore.adapters.options import SEARCHED, AdapterOptions
 from manticore.config.commands import FinetuneCommand
 from manticore.config.loading import with_overrides
 from manticore.config.sections import FinetuneOptions, RunOptions
-from manticore.experiment.adapters import describe
+from manticore.experiment.adapters import describe, save_sizes
 from manticore.experiment.environment import setup_hardware
 from manticore.experiment.estimate import print_training_estimate
 from manticore.experiment.run_dir import RunDir, check_same_options
@@ -32,8 +32,9 @@ from manticore.pipelines.export import card_of_path
 from manticore.report.model_card import finetuned_card, read_card
 from manticore.results.search import SplitScore
 from manticore.results.training import FinetuneScores
-from manticore.tasks.dataset import concat
+from manticore.tasks.dataset import Splits, concat
 from manticore.tasks.task import Task
+from manticore.training.adapter_search import AdapterSearchModule
 from manticore.training.batching import BatchSampler
 from manticore.training.metrics import metrics
 from manticore.training.modules import LoopOptions, TrainModule
@@ -170,6 +171,8 @@ def _train(
         splits = task.splits()
         examples = concat([splits.train, splits.train_arch])
         sampler = BatchSampler(examples, training.batch_size, seed_of(run_options.seed, "fine-tune"), task.collate)
+        kind = AdapterSearchModule if adapter.name == SEARCHED else TrainModule
+        streams = {"weights": sampler} if kind is TrainModule else _search_streams(splits, task, training, run_options)
         print_training_estimate(model, sampler, training.steps, run_options.micro_batch_size, hardware, console)
         lock.acquire()
         write_json(out / FINETUNING, settings)
@@ -179,8 +182,9 @@ def _train(
         torch.manual_seed(run_options.seed)
         length = int(splits.train.lengths.mean() / task.sequences)
         loop = LoopOptions(run_options.micro_batch_size, length=length)
-        module = TrainModule(model, training.weights, training.steps, loop)
-        fit(module, {"weights": sampler}, "fine-tune", out / "checkpoints", hardware, console)
+        module = kind(model, training.weights, training.steps, loop)
+        fit(module, streams, "fine-tune", out / "checkpoints", hardware, console)
+        save_sizes(model, out, console)
         after = score(model, splits.val, task.collate, eval_batch_size, hardware.device, metric)
         info(
             console,
@@ -193,12 +197,25 @@ def _train(
         scores.save(out)
         steps, batch_size, lr = training.steps, training.batch_size, training.weights.lr
         card = finetuned_card(begin.card, task.name, steps, batch_size, module.tokens, lr, before, after)
-        folder = save_checkpoint(
-            model.to("cpu"), task.hf_tokenizer(), out / "hybrid", card, adapter.name if keep_adapter else None
-        )
+        folder = save_checkpoint(model.to("cpu"), task.hf_tokenizer(), out / "hybrid", card, keep_adapter)
         (out / "checkpoints" / "fine-tune.ckpt").unlink(missing_ok=True)
         info(console, str(folder))
         return FinetuneResult(out, scores)
+
+
+def _search_streams(
+    splits: Splits, task: Task, training: FinetuneOptions, run_options: RunOptions
+) -> dict[str, BatchSampler]:
+    """The batches of a fine-tuning that searches the sizes of adapters."""
+    return {
+        name: BatchSampler(
+            concat([getattr(splits, split) for split in names]),
+            training.batch_size,
+            seed_of(run_options.seed, "fine-tune", name),
+            task.collate,
+        )
+        for name, names in AdapterSearchModule.streams.items()
+    }
 
 
 def _adapter_settings(adapter: AdapterOptions, keep: bool) -> dict[str, Any] | None:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
+from manticore.adapters.searched import decide_sizes, size_penalty
 from manticore.errors import ManticoreError, shown
 from manticore.nas.collapse import ITERATIONS, SEQUENCES, is_check, largest_eigenvalue
 from manticore.nas.regularizers import regularizers
@@ -19,6 +20,7 @@ from manticore.nas.searchable import as_searchable, assign_alphas, likeliest_pat
 from manticore.nas.strategies import PathStrategy, Strategy, TrainingFree, build_strategy, strategy_name
 from manticore.nas.supernet import Supernet
 from manticore.tasks.dataset import Batch
+from manticore.training.adapter_search import size_optimizer, size_update
 from manticore.training.batching import count_tokens, micro_batches
 from manticore.training.losses import LossFunction
 from manticore.training.modules import LoopOptions, TrainModule, Update
@@ -149,7 +151,9 @@ class SearchModule(TrainModule):
         options = self.options.alphas
         alphas = self.strategy.alpha_optimizer(self.net.alphas, options)
         alpha_steps = self.steps - self.options.warmup_steps
-        return [weights, alphas], [schedule, cosine(alphas, alpha_steps, options.min_lr_ratio)]
+        sizes = size_optimizer(self.net)
+        optimizers = [weights, alphas] if sizes is None else [weights, alphas, sizes]
+        return optimizers, [schedule, cosine(alphas, alpha_steps, options.min_lr_ratio)]
 
     def weight_step(self, batch: Batch, paths: Sequence[Sequence[str] | None] | None = None) -> float:
         """One optimizer step on the weights, through the mixture, one sampled path, or `paths`. Returns the loss."""
@@ -176,13 +180,13 @@ class SearchModule(TrainModule):
 
     def alpha_step(self, batch: Batch) -> float:
         """One optimizer step on the alphas; the weights get no gradient. Returns the loss."""
-        loss = self._step(batch, [self._alpha_update], self.penalty, passes=2)
+        loss = self._step(batch, [self._alpha_update, *self._size_update], self.penalty, passes=2)
         self.alpha_schedule.step()
         return loss
 
     def joint_step(self, batch: Batch) -> float:
         """One step of both optimizers by the same gradient. Returns the loss."""
-        loss = self._step(batch, [self._weight_update, self._alpha_update], self.penalty)
+        loss = self._step(batch, [self._weight_update, self._alpha_update, *self._size_update], self.penalty)
         self.weight_schedule.step()
         self.alpha_schedule.step()
         return loss
@@ -220,6 +224,12 @@ class SearchModule(TrainModule):
     @property
     def _alpha_update(self) -> Update:
         return Update(self.alpha_optimizer, self.net.alphas, self.options.alphas.max_grad_norm)
+
+    @property
+    def _size_update(self) -> list[Update]:
+        """The update of the sizes of adapters, if they are searched."""
+        optimizers: Any = self.optimizers()
+        return [size_update(self.net, optimizers[2])] if len(optimizers) > 2 else []
 
     @property
     def alpha_schedule(self) -> LRScheduler:
@@ -267,8 +277,9 @@ class SearchModule(TrainModule):
         self._memory = checkpoint["manticore"].get("memory", {})
 
     def penalty(self) -> Tensor:
-        """The regularizer of the mixing weights at this step, in nats."""
-        return self.regularizer(self.net.weights(), self.progress)
+        """The regularizer of the mixing weights at this step, and the cost of searched sizes of adapters, in nats."""
+        penalty = self.regularizer(self.net.weights(), self.progress)
+        return penalty + size_penalty(self.net) if self._size_update else penalty
 
     def training_step(self, batch: Any, batch_idx: int) -> None:
         batches = self.by_stream(batch)
@@ -315,6 +326,7 @@ class SearchModule(TrainModule):
             self.trainer.should_stop = True
 
     def on_train_end(self) -> None:
+        decide_sizes(self.net)
         if isinstance(self.strategy, TrainingFree) and self._batches:
             assign_alphas(self.net, self.strategy.alphas(self.net, self._batches).to(self.device))
             self._batches = []

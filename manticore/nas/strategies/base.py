@@ -130,6 +130,7 @@ class Strategy:
         relaxation: name of the relaxation that the strategy needs; None for the recipe's.
         selector: name of the selector where the recipe names none.
         descends: alphas are trained by gradients of the loss, so that the search may collapse (`nas/collapse.py`).
+        searches_sizes: its `alpha_step` or `joint_step` trains the sizes of adapters too (`searched-more`).
     """
 
     streams: ClassVar[Mapping[str, tuple[str, ...]]]
@@ -137,6 +138,7 @@ class Strategy:
     relaxation: ClassVar[str | None] = None
     selector: ClassVar[str] = "largest-weight"
     descends: ClassVar[bool] = True
+    searches_sizes: ClassVar[bool] = False
 
     def check(self, net: Searchable) -> None:
         """Raise ManticoreError if the strategy cannot search `net`, which may be on the meta device."""

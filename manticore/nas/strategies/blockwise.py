@@ -48,6 +48,7 @@ class Blockwise(Darts):
     """
 
     descends: ClassVar[bool] = False
+    searches_sizes: ClassVar[bool] = False
 
     def check(self, net: Searchable) -> None:
         if not isinstance(net, Supernet) or not net.topology.has_base:

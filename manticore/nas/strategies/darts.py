@@ -15,6 +15,7 @@ class Darts(Strategy):
     Weights and architecture never see the same example. During the warm-up only weights are updated.
     """
 
+    searches_sizes: ClassVar[bool] = True
     streams: ClassVar[dict[str, tuple[str, ...]]] = {"weights": ("train",), "alphas": ("train_arch",)}
 
     def step(self, search: Search, batches: dict[str, Batch]) -> dict[str, float]:

@@ -9,7 +9,7 @@ It needs forward passes of single paths only, and no gradient through the supern
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from torch import Tensor
 
@@ -27,6 +27,8 @@ PATHS = 4
 @strategies.register("rloo")
 class Rloo(Darts):
     """A policy step of the alphas on sampled paths, then a step of the weights."""
+
+    searches_sizes: ClassVar[bool] = False
 
     def check(self, net: Searchable) -> None:
         check_single_paths(self, net)

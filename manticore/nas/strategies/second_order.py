@@ -12,6 +12,7 @@ fused kernels do not have.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -30,6 +31,8 @@ alphas."""
 @strategies.register("darts-second-order")
 class SecondOrderDarts(Darts):
     """An alpha step by the unrolled gradient, then a weight step."""
+
+    searches_sizes: ClassVar[bool] = False
 
     def update_alphas(self, search: Search, batches: dict[str, Batch]) -> float:
         loss, gradients = unrolled_gradient(search, batches["weights"], batches["alphas"])

@@ -12,6 +12,7 @@ from manticore.tasks.dataset import Batch
 class Simultaneous(Strategy):
     """One forward and backward pass for both optimizers; both training splits are one training set."""
 
+    searches_sizes: ClassVar[bool] = True
     streams: ClassVar[dict[str, tuple[str, ...]]] = {"weights": ("train", "train_arch")}
 
     def step(self, search: Search, batches: dict[str, Batch]) -> dict[str, float]:
