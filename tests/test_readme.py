@@ -17,7 +17,7 @@ from tests.helpers.warm_process import run_script
 from tests.test_house import ROWS
 
 ROOT = Path(__file__).parents[1]
-FOLDERS = ("benchmarks", "configs", "models/*", "notebooks", "projectors", "search_spaces")
+FOLDERS = ("benchmarks", "configs", "models/*", "notebooks", "projectors", "schemas", "search_spaces")
 PAGES = (
     "README.md",
     "CONTRIBUTING.md",

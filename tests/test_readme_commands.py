@@ -46,6 +46,9 @@ TOY: dict[str, list[str]] = {
         *settings("run.device=cpu", "task.train=16", "task.val=2", "task.test=2", *FEW),
         *settings("align.tokens=2000", "baselines.random=false", "baselines.uniform=false"),
     ],
+    "quickstart": settings(
+        "task.val=2", "task.test=2", "finetune.steps=2", "finetune.batch_size=4", "align.tokens=2000"
+    ),
     "compare": [*STUDY, "--baselines", "components", "--budgets", "tokens"],
     "transfer": [*STUDY, *settings("study.baselines=[components]", "study.budgets=[tokens]")],
     "align": ["--tokens", "600", "--length", "64"],

@@ -22,7 +22,7 @@ import manticore
 pytestmark = pytest.mark.e2e
 
 ROOT = Path(__file__).parents[1]
-DATA_FOLDERS = ("search_spaces", "projectors", "configs", "models", "samples", "benchmarks/hybridbench")
+DATA_FOLDERS = ("search_spaces", "projectors", "configs", "models", "samples", "schemas", "benchmarks/hybridbench")
 PICO = shlex.split("""
     search --models gpt-neo,mamba --task lra-listops --preset cpu --out run
     --set task.train=400 --set task.val=50 --set task.test=50

@@ -17,6 +17,7 @@ from manticore.utils.failures import in_words
 from manticore.utils.streams import allow_any_encoding, discard_output
 
 COMMANDS = (  # modules of this package, in the order of --help
+    "quickstart",
     "search",
     "compare",
     "transfer",
@@ -29,9 +30,26 @@ COMMANDS = (  # modules of this package, in the order of --help
     "report",
     "data",
     "bench",
-    "assets",  # ls, show, cp, validate
+    "assets",  # ls, show, cp, validate, schema
     "doctor",
+    "completion",
 )
+
+FIRST_STEPS = """\
+manticore cuts language models into stages, searches which model runs each stage, and exports one Hugging Face
+checkpoint.
+
+type first:
+  manticore quickstart my-texts   a first hybrid, of two shipped models on your own text; minutes on two CPU cores
+  manticore doctor                what this machine has, and what is missing
+
+then:
+  manticore search --models gpt-neo,mamba --task lra-listops    a hybrid from scratch for a benchmark task
+  manticore search --models gpt-neo-nano,mamba-nano --task text --data-dir my-texts    longer, on your own text
+  manticore ls                    models, tasks, search spaces and recipes
+  manticore --help                all commands; manticore COMMAND --help has examples
+"""
+"""What `manticore` without a command prints."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -62,7 +80,11 @@ def _run(argv: Sequence[str] | None) -> int:
     # How long idle OpenMP threads spin, read when torch loads. With the default, which is some 60 times longer, small
     # models are many times slower while other programs run, and no faster on an idle machine.
     os.environ.setdefault("GOMP_SPINCOUNT", "5000")
-    arguments = parser().parse_args(argv)
+    typed = sys.argv[1:] if argv is None else argv
+    if not typed:
+        print(FIRST_STEPS, end="")
+        return 0
+    arguments = parser().parse_args(typed)
     try:
         arguments.execute(arguments)
     except KeyboardInterrupt:
@@ -90,7 +112,7 @@ def parser() -> Parser:
         prog="manticore",
         description="Cut language models into stages, search which model runs each stage, and export one Hugging Face "
         "checkpoint.",
-        epilog="First steps: manticore search --models gpt-neo,mamba --task lra-listops",
+        epilog="First steps: manticore quickstart my-texts; manticore without a command prints more.",
     )
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND", parser_class=Parser)
     for name in COMMANDS:

@@ -1,15 +1,15 @@
-"""`manticore ls`, `show`, `cp` and `validate`: assets that come with the package, and files of the same kinds."""
+"""`manticore ls`, `show`, `cp`, `validate` and `schema`: assets of the package, and files of the same kinds."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from manticore.cli.options import command
-from manticore.config.tool_commands import CopyCommand, ListCommand, ShowCommand, ValidateCommand
+from manticore.config.tool_commands import CopyCommand, ListCommand, SchemaCommand, ShowCommand, ValidateCommand
 
 
 def add(commands: Any) -> None:
-    """Add the four commands to the subparsers."""
+    """Add the five commands to the subparsers."""
     command(
         commands,
         "ls",
@@ -50,6 +50,18 @@ def add(commands: Any) -> None:
         "check a recipe, search space or projector set without running it",
         examples=("manticore validate my-recipe.yaml", "manticore validate search/text"),
     )
+    command(
+        commands,
+        "schema",
+        SchemaCommand,
+        {"kind": "kind"},
+        schema,
+        "print the JSON schema of recipes, search spaces or pretraining recipes, for editors",
+        examples=("manticore schema recipe", "manticore schema space"),
+        notes="Editors with a YAML language server complete and check a file whose first line is "
+        "# yaml-language-server: $schema=PATH. The shipped files have that line, and manticore cp writes it. The "
+        "printed schema also has the names that plug-ins of this installation have registered.",
+    )
 
 
 def list_assets(options: ListCommand) -> None:
@@ -78,3 +90,10 @@ def validate(options: ValidateCommand) -> None:
     from manticore.pipelines import assets
 
     print(assets.validate(options.file))
+
+
+def schema(options: SchemaCommand) -> None:
+    """`manticore schema`."""
+    from manticore.pipelines import assets
+
+    print(assets.schema(options.kind))

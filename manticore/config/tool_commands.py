@@ -1,14 +1,17 @@
-"""The options of the commands data, bench, ls, show, cp, validate and doctor."""
+"""The options of the commands around searches: data, bench, ls, show, cp, validate, schema, doctor, quickstart."""
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Annotated, Literal
 
+from manticore.components.sources import check_text
+from manticore.config.commands import SearchCommand
 from manticore.errors import ManticoreError
 from manticore.tasks.options import TaskOptions
-from manticore.utils.fields import Checked, PositiveFloat, PositiveInt, Range
+from manticore.utils.fields import Checked, PositiveFloat, PositiveInt, Range, Repeated
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -153,8 +156,54 @@ class ValidateCommand(Checked):
 
 
 @dataclass(frozen=True, kw_only=True)
+class SchemaCommand(Checked):
+    """`manticore schema`."""
+
+    kind: Literal["recipe", "space", "pretrain"]
+    """Kind of file."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class DoctorCommand(Checked):
     """`manticore doctor`."""
 
     hub: bool = True
     """Send one request to the Hugging Face hub, to see whether it answers."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class QuickstartCommand(Checked):
+    """`manticore quickstart`."""
+
+    folder: Path | None = None
+    """Text to train on: .txt, .jsonl or .parquet, other files as UTF-8, or a folder of such files. Default: the text
+    that is shipped."""
+
+    out: Path | None = None
+    """Run folder. Default: runs/quickstart, or a number after it if that exists."""
+
+    overrides: Annotated[tuple[str, ...], Repeated("KEY=VALUE")] = ()
+    """Any recipe key, such as finetune.steps=100; may be repeated."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.folder is not None:
+            check_text(self.folder)
+
+    def search(self, out: Path) -> SearchCommand:
+        """The search that it stands for, with a run folder."""
+        keys = {} if self.folder is None else {"task": {"data_dir": str(self.folder)}}
+        return SearchCommand(config="search/quickstart", keys=keys, overrides=self.overrides, out=out)
+
+    @property
+    def data_flag(self) -> str:
+        """The flag of `manticore search` for the same text, after a space; empty for the shipped text."""
+        return "" if self.folder is None else f" --data-dir {shlex.quote(str(self.folder))}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class CompletionCommand(Checked):
+    """`manticore completion`."""
+
+    shell: Literal["bash", "zsh", "fish"]
+    """The shell."""

@@ -36,7 +36,7 @@ def check_projector(kind: str, options: dict[str, Any]) -> None:
         parameters.bind(1, 1, **own_options)
     except TypeError as error:
         raise ManticoreError(f"projector '{kind}' does not take the options {own_options}: {error}") from None
-    for name, hint in _plain_hints(PROJECTORS[kind]).items():
+    for name, hint in plain_hints(PROJECTORS[kind]).items():
         if name in own_options:
             convert(own_options[name], hint, f"projector_options.{name}")
     if "bypass" in options and "bypass" in parameters.parameters:
@@ -46,7 +46,7 @@ def check_projector(kind: str, options: dict[str, Any]) -> None:
         )
 
 
-def _plain_hints(projector_class: type) -> dict[str, Any]:
+def plain_hints(projector_class: type) -> dict[str, Any]:
     """Annotations of a class's arguments that are numbers, booleans or text; a class from outside may have none."""
     try:
         hints = get_type_hints(vars(projector_class)["__init__"])

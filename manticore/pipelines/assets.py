@@ -1,8 +1,10 @@
-"""`manticore ls`, `show`, `cp` and `validate`: list, print, copy and check models, tasks, spaces, sets and recipes."""
+"""`manticore ls`, `show`, `cp`, `validate` and `schema`: models, tasks, spaces, sets and recipes that come along."""
 
 from __future__ import annotations
 
+import json
 import shutil
+from collections.abc import Mapping
 from dataclasses import is_dataclass
 from pathlib import Path
 from textwrap import fill
@@ -23,6 +25,9 @@ if TYPE_CHECKING:
 KINDS = ("models", "tasks", "spaces", "projectors", "configs")
 
 WIDTH = 100
+
+SCHEMA_LINE = "# yaml-language-server: $schema="
+"""Start of the first line of a YAML file, which names its schema for editors."""
 
 
 def listing(kind: str | None) -> str:
@@ -62,10 +67,10 @@ def _first_line(text: str | None) -> str:
 
 
 def _title(path: Path) -> str:
-    """The first comment of a YAML file, or the title of a folder's card."""
+    """The first comment of a YAML file after that of its schema, or the title of a folder's card."""
     file = path / "README.md" if path.is_dir() else path
     lines = file.read_text(encoding="utf-8").splitlines() if file.exists() else []
-    return next((line.lstrip("# ") for line in lines if line.startswith("# ")), "")
+    return next((line.lstrip("# ") for line in lines if line.startswith("# ") and SCHEMA_LINE not in line), "")
 
 
 def show(name: str) -> str:
@@ -142,6 +147,8 @@ def _yaml(value: Any) -> str:
 def copy(name: str, dest: Path) -> Path:
     """Copy a search space, recipe, projector set or model to `dest`.
 
+    The first line of a YAML file then has the absolute path of the schema in this installation.
+
     Raises UnknownName, or another ManticoreError if `dest` exists.
     """
     if dest.exists():
@@ -151,11 +158,27 @@ def copy(name: str, dest: Path) -> Path:
         raise UnknownName("search space, recipe, projector set or model", name, names)
     source = assets.find(names[name], name)
     if source.is_file():
-        write_text(dest, source.read_text(encoding="utf-8"))
+        write_text(dest, _with_absolute_schema(source.read_text(encoding="utf-8"), source.parent))
     else:
         with atomic_dir(dest) as folder:
             shutil.copytree(source, folder, dirs_exist_ok=True)
     return dest
+
+
+def _with_absolute_schema(text: str, folder: Path) -> str:
+    """The text of a YAML file in `folder`, with the path of its schema made absolute."""
+    first, newline, rest = text.partition("\n")
+    relative = first.removeprefix(SCHEMA_LINE)
+    return text if relative == first else f"{SCHEMA_LINE}{(folder / relative).resolve()}{newline}{rest}"
+
+
+def schema(kind: str) -> str:
+    """The JSON schema of a kind of YAML file, with the names that plug-ins have registered too. Raises UnknownName."""
+    from manticore.config.json_schema import SCHEMAS
+
+    if kind not in SCHEMAS:
+        raise UnknownName("schema", kind, SCHEMAS)
+    return json.dumps(SCHEMAS[kind](), indent=2, ensure_ascii=False)
 
 
 def validate(source: Path | str) -> str:
@@ -210,7 +233,8 @@ def _check_pretraining(values: dict[str, Any]) -> str:
 def _check_recipe(values: dict[str, Any]) -> str:
     from manticore.config.loading import resolve
 
-    presets = [str(preset) for preset in values.get("presets") or ["auto"]]
+    own = values.get("presets")
+    presets = [str(preset) for preset in own] if isinstance(own, Mapping) and own else ["auto"]
     for preset in presets:
         try:
             resolve([values], preset)

@@ -114,7 +114,12 @@ def test_a_copied_recipe_is_valid_and_errors_in_it_are_reported(
 ) -> None:
     mine = tmp_path / "below" / "mine.yaml"
     assert call(capsys, "cp", "search/lra-listops", mine)[:2] == (0, f"{mine}\n")
-    assert mine.read_bytes() == assets.find("configs", "search/lra-listops").read_bytes()
+    first, rest = mine.read_text("utf-8").split("\n", 1)
+    original = assets.find("configs", "search/lra-listops").read_text("utf-8")
+    assert original == f"# yaml-language-server: $schema=../../schemas/recipe.schema.json\n{rest}"
+    schema = Path(first.removeprefix("# yaml-language-server: $schema="))
+    assert schema.is_absolute()
+    assert json.loads(schema.read_text("utf-8"))["$id"] == "recipe.schema.json"
     assert call(capsys, "validate", mine)[1] == f"{mine}: a recipe with presets cpu, paper\n"
     for broken, message in [
         ("space: {components: [a, b], stages: 4}\nserch: {}\n", "recipe key 'serch'. Did you mean 'search'?"),
