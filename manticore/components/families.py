@@ -53,6 +53,8 @@ class Family:
         )
 
 
+_DENSE = "its experts are not counted; only dense models are served"
+
 families: Registry[Family] = Registry("family")
 
 
@@ -67,8 +69,11 @@ def family_of(config: PretrainedConfig) -> Family:
     if config.model_type not in rows:
         raise UnknownName("model family", config.model_type, rows)
     family = rows[config.model_type]
-    if config.model_type == "falcon_h1" and tuple(config.time_step_limit) != (0.0, inf):
-        raise ManticoreError("a Falcon-H1 with time_step_limit cannot be cached: transformers leaves it out of a step")
+    limited = tuple(getattr(config, "time_step_limit", None) or (0.0, inf)) != (0.0, inf)
+    if config.model_type == "falcon_h1" and limited and config.ssm_multipliers[4] <= 0:
+        raise ManticoreError("a Falcon-H1 with time_step_limit and a factor of the step of 0 or less cannot be cached")
+    if "moe" in (getattr(config, "layer_types", None) or ()):
+        raise ManticoreError(f"a model of type {config.model_type} with layers of experts cannot be cut: {_DENSE}")
     for name, reason in family.refused.items():
         if getattr(config, name, None):
             raise ManticoreError(f"a model of type {config.model_type} with {name} cannot be cut: {reason}")
@@ -158,6 +163,25 @@ def _granite_hybrid(size: BlockSize) -> dict[str, object]:
     return {**_hybrid_mamba(size), "layer_types": kinds, "num_local_experts": 0, "shared_intermediate_size": inner}
 
 
+def _nemotron_h(size: BlockSize) -> dict[str, object]:
+    kinds = ("linear_attention", "mlp", "full_attention", "mlp")
+    head_dim = gcd(64, 2 * size.width)
+    return {
+        **{key: value for key, value in _llama(size).items() if key != "num_hidden_layers"},
+        "layers_block_type": [kinds[layer % 4] for layer in range(size.layers)],
+        "mamba_num_heads": 2 * size.width // head_dim,
+        "mamba_head_dim": head_dim,
+        "n_groups": 1,
+        "ssm_state_size": size.state_size,
+        "chunk_size": 64,
+    }
+
+
+def _olmo_hybrid(size: BlockSize) -> dict[str, object]:
+    kinds = ["full_attention" if layer % 4 == 1 else "linear_attention" for layer in range(size.layers)]
+    return {**_gpt_neox(size), "num_key_value_heads": size.heads, "layer_types": kinds}
+
+
 def _lfm2(size: BlockSize) -> dict[str, object]:
     kinds = ["full_attention" if layer % 2 else "conv" for layer in range(size.layers)]
     return {**_llama(size), "layer_types": kinds, "block_auto_adjust_ff_dim": False}
@@ -184,6 +208,7 @@ _LFM2_LAYOUT = BackboneLayout(
     "layers", "embedding_norm", "embed_tokens", recurrent=True, cache_argument="past_key_values"
 )
 _BAMBA_LAYOUT = replace(_LFM2_LAYOUT, norm="final_layernorm", raw_weights=("out_proj",))
+_NEMOTRON_H_LAYOUT = replace(_BAMBA_LAYOUT, norm="norm_f", tokens="embeddings")
 _FALCON_H1_LAYOUT = replace(
     _BAMBA_LAYOUT, embedding_multiplier="embedding_multiplier", logits_multiplier="lm_head_multiplier"
 )
@@ -191,7 +216,7 @@ _GRANITE_HYBRID_LAYOUT = replace(
     _BAMBA_LAYOUT, norm="norm", embedding_multiplier="embedding_multiplier", logits_divisor="logits_scaling"
 )
 
-_EXPERTS = {"num_local_experts": "its experts are not counted; only dense models are served"}
+_EXPERTS = {"num_local_experts": _DENSE}
 _BY_INDEX = {"scale_attn_by_inverse_layer_idx": "its layers depend on their index"}
 _BIDIRECTIONAL = {"use_bidirectional_attention": "its attention is not causal"}
 
@@ -211,6 +236,8 @@ for _name, _family in {
     "falcon_h1": Family(("falcon_h1",), _FALCON_H1_LAYOUT, _falcon_h1),
     "granitemoehybrid": Family(("granitemoehybrid",), _GRANITE_HYBRID_LAYOUT, _granite_hybrid, _EXPERTS),
     "lfm2": Family(("lfm2",), _LFM2_LAYOUT, _lfm2),
+    "nemotron_h": Family(("nemotron_h",), _NEMOTRON_H_LAYOUT, _nemotron_h),
+    "olmo_hybrid": Family(("olmo_hybrid",), replace(_LFM2_LAYOUT, norm="norm"), _olmo_hybrid),
     "mamba": Family(("mamba",), _MAMBA_LAYOUT, _mamba),
     "falcon_mamba": Family(("falcon_mamba",), _MAMBA_LAYOUT, _mamba),
     "mamba2": Family(("mamba2",), _MAMBA2_LAYOUT, _mamba2),

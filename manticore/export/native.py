@@ -9,13 +9,16 @@ from __future__ import annotations
 from typing import Any
 
 from torch import nn
-from transformers import AutoModelForCausalLM, PreTrainedModel
+from transformers import AutoModelForCausalLM, PretrainedConfig, PreTrainedModel
 
 from manticore.components.component import copy_weights
 from manticore.components.spec import SKIP
 from manticore.errors import ManticoreError
 from manticore.modeling.configuration_manticore import HybridConfig
 from manticore.modeling.segments import BackboneLayout, select_layers
+
+ATTENTION_KINDS = {"full_attention", "hybrid"}
+"""Kinds of layers with keys and values, in models of attention and recurrent layers."""
 
 ALLOWED = "allowed are stages of the base, skip, and donors of the base's configuration with projector=identity"
 
@@ -47,6 +50,7 @@ def native_model(hybrid: PreTrainedModel) -> PreTrainedModel:
     native_config = select_layers(base_config, layout, layers)
     if layout.embedding_multiplier is not None:
         fields[layout.embedding_multiplier] = getattr(base_config, layout.embedding_multiplier)
+    _check_kinds(base_config, native_config, layout)
     for key, value in {**fields, "tie_word_embeddings": config.tie_word_embeddings}.items():
         setattr(native_config, key, value)
     native: PreTrainedModel = AutoModelForCausalLM.from_config(native_config).to(hybrid.dtype)
@@ -66,6 +70,19 @@ def native_model(hybrid: PreTrainedModel) -> PreTrainedModel:
         copy_weights(source, target)
     native.generation_config = hybrid.generation_config
     return native.eval()
+
+
+def _check_kinds(base: PretrainedConfig, config: PretrainedConfig, layout: BackboneLayout) -> None:
+    """Raises ManticoreError if the layers that are left are too few kinds for the base's class."""
+    if not (layout.recurrent and layout.has_attention):
+        return
+    kinds, reason = set(config.layer_types), ""
+    if not kinds & ATTENTION_KINDS:
+        reason = "none of them has attention, and its cache needs a layer that has"
+    elif base.model_type == "olmo_hybrid" and "linear_attention" not in kinds:
+        reason = "its class needs a recurrent layer"
+    if reason:
+        raise ManticoreError(f"the layers on the path are no {base.model_type} by themselves: {reason}")
 
 
 def _check_stage(config: HybridConfig, stage: int) -> None:

@@ -20,16 +20,17 @@ from transformers import PretrainedConfig
 
 @contextmanager
 def limited_steps(backbone: Any) -> Iterator[None]:
-    """Limit the step sizes of Mamba-2 layers to `time_step_limit` in a block that runs single tokens.
+    """Limit the step sizes of Mamba-2 layers to their `time_step_limit` in a block that runs single tokens.
 
     The step size is `softplus(dt + dt_bias)`. Softplus increases, so `dt` itself is limited, where it leaves the input
-    projection of a mixer, as its last features. Other layers do not change.
+    projection of a mixer, as its last features; Falcon-H1 multiplies them by a factor afterwards, which is positive.
+    Other layers do not change.
     """
-    lowest, highest = getattr(backbone.config, "time_step_limit", (0.0, math.inf))
     with ExitStack() as stack:
-        if lowest > 0 or highest < math.inf:
-            bounds = _inverse_softplus(lowest), _inverse_softplus(highest)
-            for mixer in (module for module in backbone.modules() if hasattr(module, "dt_bias")):
+        for mixer in (module for module in backbone.modules() if hasattr(module, "time_step_limit")):
+            lowest, highest = mixer.time_step_limit
+            if lowest > 0 or highest < math.inf:
+                bounds = _inverse_softplus(lowest), _inverse_softplus(highest)
                 handle = mixer.in_proj.register_forward_hook(partial(_limit_steps, mixer, bounds))
                 stack.callback(handle.remove)
         yield
@@ -37,7 +38,8 @@ def limited_steps(backbone: Any) -> Iterator[None]:
 
 def _limit_steps(mixer: Any, bounds: tuple[float, float], module: nn.Module, args: Any, projected: Tensor) -> Tensor:
     rest, dt = projected.split([projected.shape[-1] - mixer.num_heads, mixer.num_heads], dim=-1)
-    lowest, highest = ((bound - mixer.dt_bias).to(dt.dtype) for bound in bounds)
+    factor = mixer.mup_vector.flatten()[-mixer.num_heads :] if hasattr(mixer, "mup_vector") else 1.0
+    lowest, highest = (((bound - mixer.dt_bias) / factor).to(dt.dtype) for bound in bounds)
     return torch.cat([rest, dt.maximum(lowest).minimum(highest)], dim=-1)
 
 

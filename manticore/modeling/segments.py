@@ -7,6 +7,7 @@ belong to the hybrid.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
@@ -106,7 +107,7 @@ class ZeroPositions(nn.Module):
         return torch.zeros((), device=position_ids.device)
 
 
-PER_LAYER = ("layer_types", "attention_layers", "mlp_layer_types", "no_rope_layers")
+PER_LAYER = ("layer_types", "layers_block_type", "attention_layers", "mlp_layer_types", "no_rope_layers")
 """Configuration fields with one entry for each layer."""
 
 LAYER_INDICES = ("attn_layer_indices", "full_attn_idxs")
@@ -114,6 +115,10 @@ LAYER_INDICES = ("attn_layer_indices", "full_attn_idxs")
 
 STATE_BIASES = ("use_bias", "mamba_proj_bias", "conv_bias")
 """Configuration fields with a bias before the state of a recurrent layer."""
+
+
+STATEFUL_KINDS = {"linear_attention", "conv", "mlp"}
+"""Kinds of layers without keys and values, in a backbone that has attention."""
 
 
 def select_layers(config: PretrainedConfig, layout: BackboneLayout, layers: Sequence[int]) -> PretrainedConfig:
@@ -138,7 +143,12 @@ def select_layers(config: PretrainedConfig, layout: BackboneLayout, layers: Sequ
     depth_key = config.attribute_map.get("num_hidden_layers", "num_hidden_layers")
     fields.update({depth_key: len(layers), "vocab_size": 1, "pad_token_id": None})
     fields.update({"bos_token_id": None, "eos_token_id": None})
-    selected = type(config)(**fields)
+    try:
+        selected = type(config)(**fields)
+    except Exception:  # OLMo Hybrid checks that a model has layers of both kinds, which a segment need not have
+        selected = copy.deepcopy(config)
+        for key, value in fields.items():
+            setattr(selected, key, value)
     selected.model_type = model_type
     # Not "auto", which selects the best attention of this machine: the segment uses that of the source model.
     selected._attn_implementation = config._attn_implementation
@@ -214,7 +224,7 @@ class Segment(nn.Module):
         super().__init__()
         self.recurrent, self.has_attention = layout.recurrent, layout.has_attention
         kinds = {str(kind) for kind in (getattr(config, "layer_types", None) or ())[start:stop]}
-        self.stateful_kinds = kinds if self.has_attention and kinds and kinds <= {"linear_attention", "conv"} else set()
+        self.stateful_kinds = kinds if self.has_attention and kinds and kinds <= STATEFUL_KINDS else set()
         self.biased = layout.recurrent and any(getattr(config, name, False) for name in STATE_BIASES)
         backbone = AutoModel.from_config(select_layers(config, layout, range(start, stop)))
         setattr(backbone, layout.tokens, nn.Identity())
@@ -343,10 +353,10 @@ class Segment(nn.Module):
             kinds = ["linear_attention"] * config.num_hidden_layers
         total = 0.0
         for kind, window in zip(kinds, self._windows(), strict=True):
-            if kind != "conv" and kind != "linear_attention":
+            if kind not in ("conv", "linear_attention", "mlp"):
                 total += 4.0 * _head_features(config) * _span(length, window)
             if kind in ("linear_attention", "hybrid"):
-                total += 9.0 * _inner_features(config) * _state_size(config)
+                total += 9.0 * _scanned_features(config)
         return total
 
     def _windows(self) -> list[int | None]:
@@ -369,16 +379,19 @@ def _head_features(config: PretrainedConfig) -> int:
     return heads * int(getattr(config, "head_dim", None) or config.hidden_size // heads)
 
 
-def _inner_features(config: PretrainedConfig) -> int:
-    if (inner := getattr(config, "mamba_d_ssm", None)) or hasattr(config, "mamba_expand"):
-        return int(inner or config.mamba_expand * config.hidden_size)
-    inner = getattr(config, "intermediate_size", None) or config.expand * config.hidden_size
-    return int(inner)
-
-
-def _state_size(config: PretrainedConfig) -> int:
-    size = getattr(config, "state_size", None) or getattr(config, "mamba_d_state", None)
-    return int(size or 0)
+def _scanned_features(config: PretrainedConfig) -> int:
+    """Features of the state of a recurrent layer."""
+    if hasattr(config, "linear_value_head_dim"):  # OLMo Hybrid
+        return int(config.linear_num_value_heads * config.linear_key_head_dim * config.linear_value_head_dim)
+    if hasattr(config, "mamba_num_heads"):  # Nemotron-H
+        return int(config.mamba_num_heads * config.mamba_head_dim * config.ssm_state_size)
+    if (inner := getattr(config, "mamba_d_ssm", None)) is None:
+        if hasattr(config, "mamba_expand"):
+            inner = config.mamba_expand * config.hidden_size
+        else:
+            inner = getattr(config, "intermediate_size", None) or config.expand * config.hidden_size
+    state = getattr(config, "state_size", None) or getattr(config, "mamba_d_state", None)
+    return int(inner * (state or 0))
 
 
 def _uses_kernels() -> bool:

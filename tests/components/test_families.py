@@ -71,8 +71,11 @@ def test_models_that_cannot_be_cut_are_refused() -> None:
         family_of(GPT2Config(scale_attn_by_inverse_layer_idx=True))
     with pytest.raises(ManticoreError, match="with num_local_experts cannot be cut: its experts"):
         family_of(AutoConfig.for_model("granitemoehybrid"))
-    with pytest.raises(ManticoreError, match="with time_step_limit cannot be cached"):
-        family_of(AutoConfig.for_model("falcon_h1", time_step_limit=(0.001, 0.1)))
+    limited = AutoConfig.for_model("falcon_h1", time_step_limit=(0.001, 0.1), ssm_multipliers=[1.0, 1.0, 1.0, 1.0, 0.0])
+    with pytest.raises(ManticoreError, match="with time_step_limit and a factor of the step of 0 or less cannot be"):
+        family_of(limited)
+    with pytest.raises(ManticoreError, match="nemotron_h with layers of experts cannot be cut: its experts are not"):
+        family_of(AutoConfig.for_model("nemotron_h"))
     with pytest.raises(ManticoreError, match="with use_bidirectional_attention cannot be cut: its attention is not"):
         family_of(AutoConfig.for_model("gemma", use_bidirectional_attention=True))
 

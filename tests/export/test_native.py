@@ -55,6 +55,20 @@ def test_donors_that_differ_in_their_weights_alone_are_layers_of_the_base() -> N
     assert not torch.allclose(native(input_ids=ids).logits, parts[0].model(input_ids=ids).logits, atol=1e-2)
 
 
+@pytest.mark.parametrize(
+    ("family", "path", "reason"),
+    [
+        ("nemotron_h", [SKIP, "base", "base"], "none of them has attention"),
+        ("olmo_hybrid", [SKIP, "base", "base"], "none of them has attention"),
+        ("olmo_hybrid", ["base", SKIP, SKIP], "its class needs a recurrent layer"),
+    ],
+)
+def test_a_class_of_two_kinds_of_layers_needs_them(family: str, path: list[str], reason: str) -> None:
+    hybrid = discretize(supernet(family, "gpt2", skip=True), path)
+    with pytest.raises(ManticoreError, match=f"are no {family} by themselves: {reason}"):
+        native_model(hybrid)
+
+
 def test_other_paths_are_refused_with_what_is_allowed() -> None:
     path = ["base", "donor", "base"]
 

@@ -91,6 +91,20 @@ MODEL_TYPES: dict[str, dict[str, object]] = {
         "mamba_n_groups": 2,
     },
     "twin_qwen2": {"mixer": "mamba", "layer_types": ["full_attention", "linear_attention"] * 2, "mamba_out_bias": True},
+    "nemotron_h": {
+        "layers_block_type": ["linear_attention", "full_attention", "mlp", "mlp", "linear_attention"],
+        "head_dim": 8,
+        "mamba_num_heads": 8,
+        "mamba_head_dim": 8,
+        "n_groups": 2,
+        "ssm_state_size": 8,
+        "chunk_size": 8,
+    },
+    "olmo_hybrid": {
+        "layer_types": ["full_attention", "linear_attention", "linear_attention", "linear_attention"],
+        "linear_key_head_dim": 6,
+        "linear_value_head_dim": 8,
+    },
     "lfm2": {"layer_types": ["conv", "full_attention"] * 2, "block_auto_adjust_ff_dim": False},
 }
 """Model types of attention families and of hybrids, each with the options that set it apart."""

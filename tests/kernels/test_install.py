@@ -32,7 +32,7 @@ from manticore.kernels.hf_patches import mamba as mamba_patches
 from manticore.kernels.hf_patches.patch import Patch
 from tests.helpers.pico import MODEL_TYPES, SIZES, SPECIAL
 
-HYBRIDS = ("bamba", "falcon_h1", "granitemoehybrid")
+HYBRIDS = ("bamba", "falcon_h1", "granitemoehybrid", "nemotron_h")
 FAMILIES = ("mamba", "falcon_mamba", "mamba2", "gpt_neo", *HYBRIDS)
 MAMBA2 = ("mamba2", *HYBRIDS)
 
@@ -133,7 +133,8 @@ def test_several_tokens_continue_from_the_cached_state(model: Any, ids: torch.Te
 @torch.no_grad()
 def test_single_steps_have_the_limits_of_the_others(family: str, ids: torch.Tensor) -> None:
     """transformers' own Mamba-2 leaves `time_step_limit` out of a step on a cached state."""
-    model = model_of(family, time_step_limit=[0.2, 0.4])
+    limit = {"time_step_min": 1.5} if family == "nemotron_h" else {"time_step_limit": [0.2, 0.4]}
+    model = model_of(family, **limit)
     name = "cache_params" if family == "mamba2" else "past_key_values"
 
     def last_logits(position: int) -> torch.Tensor:

@@ -37,7 +37,8 @@ def four_components() -> PreTrainedModel:
 
 
 TWINS = ("twin_llama", "twin_mistral", "twin_qwen2", "twin_gpt_neox", "twin_gpt2", "twin_gpt_neo")
-OWN_STEPS = ("smollm3", "olmo3", "gemma2", "falcon_mamba", "falcon_h1", "granitemoehybrid", "lfm2", *TWINS)
+HYBRIDS = ("falcon_h1", "granitemoehybrid", "lfm2", "nemotron_h", "olmo_hybrid")
+OWN_STEPS = ("smollm3", "olmo3", "gemma2", "falcon_mamba", *HYBRIDS, *TWINS)
 """Further families whose cached step has code of its own: windows, positions and caps by layer, norms in the scan."""
 
 LAYOUTS = {

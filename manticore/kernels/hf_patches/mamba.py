@@ -35,6 +35,7 @@ MAMBA2_MIXERS = {
     "bamba": "BambaMixer",
     "falcon_h1": "FalconH1Mixer",
     "granitemoehybrid": "GraniteMoeHybridMambaLayer",
+    "nemotron_h": "NemotronHMamba2Mixer",
 }
 """Class of the Mamba-2 layers by model type of transformers."""
 
