@@ -101,7 +101,7 @@ def load_hybrid(path: Path, trust_code: bool = False) -> PreTrainedModel:
             raise ManticoreError(f"{folder} holds a {config.model_type} model, not a manticore hybrid")
         register_embedded_code(folder, config, trust_code)
         _check_config(folder / "config.json", config)
-        model_class = _CLASSES[(config.architectures or ["HybridForCausalLM"])[0]]
+        model_class = _class_of(folder, config)
         model: PreTrainedModel
         model, loading_info = model_class.from_pretrained(
             folder, dtype=torch.float32, use_safetensors=True, output_loading_info=True, ignore_mismatched_sizes=True
@@ -114,6 +114,16 @@ def load_hybrid(path: Path, trust_code: bool = False) -> PreTrainedModel:
     if (folder / ADAPTER / RECORD).exists():
         model = merge_adapter(model, folder / ADAPTER)
     return model.eval()
+
+
+def _class_of(folder: Path, config: HybridConfig) -> Any:
+    """The Auto class of the class that was saved. Raises ManticoreError for a class that is none of them."""
+    name = (config.architectures or ["HybridForCausalLM"])[0]
+    if name not in _CLASSES:
+        what = "a HybridModel, which has no head" if name == "HybridModel" else f"a {name}"
+        allowed = ", ".join(auto.__name__ for auto in _CLASSES.values())
+        raise ManticoreError(f"{folder} holds {what}; save the model as {allowed} loads it")
+    return _CLASSES[name]
 
 
 def _check_config(file: Path, config: HybridConfig) -> None:

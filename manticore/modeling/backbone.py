@@ -6,6 +6,7 @@ the branches are connected is the topology's (`wiring`).
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 from torch import Tensor, nn
@@ -50,6 +51,18 @@ class HybridPreTrainedModel(PreTrainedModel):
                 module.gradient_checkpointing = enable
 
 
+@dataclass
+class HybridModelOutput(BaseModelOutputWithPast):
+    """The output of `HybridModel`.
+
+    Attributes:
+        document_starts: (B, L), True for the first token of every document behind another in its row; None if there is
+            no such document.
+    """
+
+    document_starts: Tensor | None = None
+
+
 class HybridModel(HybridPreTrainedModel):
     """Embedding, stages and final norm: token ids (B, L) -> stream (B, L, D_base).
 
@@ -58,6 +71,7 @@ class HybridModel(HybridPreTrainedModel):
 
     def __init__(self, config: HybridConfig) -> None:
         super().__init__(config)
+        config.check_derived_fields()
         if config._attn_implementation not in BUILT_IN and (obstacle := backend_obstacle(config.stage_layers())):
             what = f"a hybrid with attn_implementation={config._attn_implementation}"
             raise ValueError(f"{what} must be of attention alone, with heads of one size: {obstacle}")
@@ -159,7 +173,7 @@ class HybridModel(HybridPreTrainedModel):
         inputs_embeds: Tensor | None = None,
         attention_instances: dict[int, Any] | None = None,
         **kwargs: Any,
-    ) -> BaseModelOutputWithPast:
+    ) -> HybridModelOutput:
         """Run embedding, stages and final norm.
 
         Args:
@@ -179,7 +193,7 @@ class HybridModel(HybridPreTrainedModel):
 
         Returns:
             The normalized stream (B, L, D_base), the cache and the hidden states, if requested. In a packed batch they
-            are 0 at padding.
+            are 0 at padding, and `document_starts` has the boundaries.
 
         Raises ValueError for arguments that a hybrid does not have, for both kinds of inputs or none, for another class
         of cache, for packed documents with a cache, for a mask of a wrong shape or a missing mask where the cache
@@ -199,10 +213,11 @@ class HybridModel(HybridPreTrainedModel):
             h_BLD, states = self._run(inputs, attention_mask, position_ids, cache, *options)
         else:
             h_BLD, states = self._run_packed(inputs, attention_mask, position_ids, starts_BL, return_states)
-        return BaseModelOutputWithPast(
+        return HybridModelOutput(
             last_hidden_state=h_BLD,
             past_key_values=cache,
             hidden_states=(*states, h_BLD) if return_states else None,
+            document_starts=starts_BL,
         )
 
     def _run_packed(

@@ -150,6 +150,23 @@ class HybridConfig(PretrainedConfig):
             raise AttributeError("no component limits the number of tokens")
         return min(self.position_limits.values())
 
+    @max_position_embeddings.setter
+    def max_position_embeddings(self, value: int) -> None:
+        raise ValueError(
+            "max_position_embeddings of a hybrid is the smallest of its components'; change it in "
+            "config.components[name]['config'], and the tables of absolute positions with it"
+        )
+
+    def check_derived_fields(self) -> None:
+        """Raises ValueError if a field that follows from the components has another value.
+
+        `from_pretrained(folder, num_hidden_layers=2)` sets such a field, and builds the same layers.
+        """
+        layers = sum(self.num_stage_layers(stage) for stage in range(len(self.path)))
+        for name, value in {"num_hidden_layers": layers, **self._base_fields()}.items():
+            if getattr(self, name, value) != value:
+                raise ValueError(f"{name}={getattr(self, name)} of a hybrid follows from its components: it is {value}")
+
     def component_config(self, name: str) -> PretrainedConfig:
         """The configuration of a component, as an object of its own class."""
         fields = dict(self.components[name]["config"])

@@ -20,7 +20,7 @@ from .generation import HybridGenerationMixin
 from .heads import build_head, head_class
 from .label_loss import label_loss
 from .masking import needed_mask
-from .packing import MARKERS, document_starts
+from .packing import MARKERS
 from .scaling import LogitScale
 from .segments import BackboneLayout
 
@@ -94,10 +94,8 @@ class HybridForCausalLM(HybridGenerationMixin, HybridPreTrainedModel, Generation
         )
         logits_BLV = self.logit_scale(self.lm_head(out.last_hidden_state[:, positions]))
         loss = None
-        if labels is not None:
-            starts_BL = document_starts(out.last_hidden_state, attention_mask, position_ids, False, kwargs)
-            if starts_BL is not None:
-                labels = labels.masked_fill(starts_BL, loss_kwargs.get("ignore_index", -100))
+        if labels is not None and out.document_starts is not None:
+            labels = labels.masked_fill(out.document_starts, loss_kwargs.get("ignore_index", -100))
         if labels is not None or loss_kwargs.get("shift_labels") is not None:
             vocab_size = self.config.vocab_size
             loss = self.loss_function(logits=logits_BLV, labels=labels, vocab_size=vocab_size, **loss_kwargs)
@@ -162,7 +160,7 @@ class HybridWithHead(HybridPreTrainedModel):
         out = self.model(input_ids, mask, position_ids, inputs_embeds=inputs_embeds, **options)
         h_BLD = out.last_hidden_state
         states = self.score.select_states(h_BLD, attention_mask)
-        if states.shape != h_BLD.shape and document_starts(h_BLD, mask, position_ids, False, kwargs) is not None:
+        if states.shape != h_BLD.shape and out.document_starts is not None:
             raise ValueError("this head reads one state for each row: pass one document in each row, not packed")
         logits: Tensor = self.score(states, h_BLD.shape[1])
         return logits

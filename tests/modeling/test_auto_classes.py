@@ -13,7 +13,9 @@ import pytest
 import torch
 from transformers import AutoModel, AutoModelForCausalLM, AutoModelForSequenceClassification
 
+from manticore.errors import ManticoreError
 from manticore.export.checkpoint import save_checkpoint
+from manticore.export.load import load_hybrid
 from manticore.modeling.configuration_manticore import AUTO_MAP
 from manticore.nas.discretize import discretize
 from manticore.tasks.task import HeadSpec
@@ -97,6 +99,27 @@ def test_arguments_of_every_model_are_taken_at_loading(exports: dict[str, Path],
         if not isinstance(out, tuple):
             assert (out.past_key_values is not None) == bool(arguments.get("use_cache"))
             assert (out.hidden_states is not None) == ("output_hidden_states" in arguments)
+
+
+@pytest.mark.parametrize(
+    ("argument", "message"),
+    [
+        ({"max_position_embeddings": 128}, "max_position_embeddings of a hybrid is the smallest of its components'"),
+        ({"num_hidden_layers": 2}, "num_hidden_layers=2 of a hybrid follows from its components: it is 5"),
+        ({"num_attention_heads": 2}, "num_attention_heads=2 of a hybrid follows from its components: it is 4"),
+    ],
+)
+def test_fields_that_follow_from_the_components_are_not_set(
+    exports: dict[str, Path], argument: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        AutoModelForCausalLM.from_pretrained(exports["lm"], **argument)
+
+
+def test_a_stream_without_a_head_is_refused_in_words(exports: dict[str, Path], tmp_path: Path) -> None:
+    AutoModel.from_pretrained(exports["lm"]).save_pretrained(tmp_path)
+    with pytest.raises(ManticoreError, match="holds a HybridModel, which has no head; save the model as AutoModelFor"):
+        load_hybrid(tmp_path)
 
 
 def test_use_cache_of_a_call_overrides_that_of_the_configuration(exports: dict[str, Path]) -> None:

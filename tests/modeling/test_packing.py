@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor
 from transformers import DataCollatorWithFlattening, PreTrainedModel
 
+from manticore.modeling import backbone
 from manticore.modeling.packing import document_starts, merge_documents, split_documents
 from manticore.nas.discretize import discretize
 from manticore.tasks.task import HeadSpec
@@ -87,6 +90,21 @@ def test_documents_of_similar_length_run_together() -> None:
 def hybrid(head_spec: HeadSpec | None = None, base: str = "gpt_neo", donor: str = "mamba") -> PreTrainedModel:
     labels = {} if head_spec is None else {"num_labels": 3}
     return discretize(supernet(base, donor, head_spec), PATH, **labels)
+
+
+@pytest.mark.parametrize("kind", ["lm", "tokens"])
+def test_documents_are_searched_for_once(monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
+    searches: list[int] = []
+
+    def count(*args: Any) -> Tensor | None:
+        searches.append(1)
+        return document_starts(*args)
+
+    monkeypatch.setattr(backbone, "document_starts", count)
+    model = hybrid(None if kind == "lm" else HeadSpec(kind, VOCAB, 3))
+    for position_ids in (torch.arange(8)[None], row(0, 1, 2, 0, 1, 0, 0, 1)):
+        model(input_ids=IDS, position_ids=position_ids, labels=IDS % 3).loss.backward()
+    assert len(searches) == 2
 
 
 @torch.no_grad()
