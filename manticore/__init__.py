@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from manticore.api.model_verbs import export as export
     from manticore.api.model_verbs import finetune as finetune
     from manticore.api.model_verbs import generate as generate
+    from manticore.api.model_verbs import grow as grow
     from manticore.api.model_verbs import pretrain as pretrain
     from manticore.api.model_verbs import report as report
     from manticore.api.result import Result as Result
@@ -57,7 +58,7 @@ _exported, _names = lazy_exports(
     __name__,
     {
         "api.loading": ("load", "supernet"),
-        "api.model_verbs": ("align", "evaluate", "finetune", "generate", "pretrain"),
+        "api.model_verbs": ("align", "evaluate", "finetune", "generate", "grow", "pretrain"),
         "api.result": ("Result",),
         "api.verbs": ("compare", "search", "transfer"),
         "components.spec": ("ComponentSpec",),

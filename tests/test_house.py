@@ -28,6 +28,7 @@ ROWS = (  # from the command line down to the errors; docs/design/architecture.m
     ("export",),
     ("config",),
     ("training",),
+    ("growth",),
     ("alignment",),
     ("nas",),
     ("tasks",),

@@ -1,4 +1,4 @@
-"""The commands on models and folders, as functions: align, pretrain, finetune, evaluate, generate, export, report.
+"""The commands on models and folders, as functions: align, grow, pretrain, finetune, evaluate, generate, export.
 
 Arguments have the names and the defaults of the flags. An argument that takes a folder also takes a result. Errors are
 ManticoreErrors.
@@ -25,8 +25,19 @@ from manticore.config.commands import (
     PretrainCommand,
     ReportCommand,
 )
-from manticore.config.flags import ALIGN, EVALUATE, EXPORT, FINETUNE, GENERATE, PRETRAIN, assignments, command_options
+from manticore.config.flags import (
+    ALIGN,
+    EVALUATE,
+    EXPORT,
+    FINETUNE,
+    GENERATE,
+    GROW,
+    PRETRAIN,
+    assignments,
+    command_options,
+)
 from manticore.config.generate import SamplingOptions
+from manticore.config.grow import GrowCommand
 from manticore.config.pretrain import PretrainRecipe
 from manticore.config.sections import AlignOptions, FinetuneOptions, RunOptions
 from manticore.errors import ManticoreError, shown
@@ -36,9 +47,11 @@ from manticore.pipelines import evaluate as evaluate_pipeline
 from manticore.pipelines import export as export_pipeline
 from manticore.pipelines import finetune as finetune_pipeline
 from manticore.pipelines import generate as generate_pipeline
+from manticore.pipelines import grow as grow_pipeline
 from manticore.pipelines import pretrain as pretrain_pipeline
 from manticore.pipelines import report as report_pipeline
 from manticore.pipelines.finetune import FinetuneResult
+from manticore.pipelines.grow import Growth
 from manticore.pipelines.pretrain import PretrainResult
 from manticore.tasks.data import TaskSource, test_items
 from manticore.tasks.options import plain_paths
@@ -97,6 +110,60 @@ def align(
         space = SearchSpace(models, base=base, projector=projector)
     arguments["text"] = [text] if isinstance(text, str | Path) else text
     return align_pipeline.run(command_options(AlignCommand, ALIGN, arguments, space=space), make_console(quiet))
+
+
+def grow(
+    model: Any,
+    text: Path | str | Sequence[Path | str],
+    *,
+    out: Path | str,
+    mixer: str = GrowCommand.mixer,
+    layers: Sequence[int] | None = GrowCommand.layers,
+    tokens: int = GrowCommand.tokens,
+    length: int = GrowCommand.length,
+    start: str = GrowCommand.start,
+    ridge: bool = GrowCommand.ridge,
+    steps: int = GrowCommand.steps,
+    lr: float = GrowCommand.lr,
+    batch_size: int = GrowCommand.batch_size,
+    expand: int = GrowCommand.expand,
+    state_size: int | None = GrowCommand.state_size,
+    heads: int | None = GrowCommand.heads,
+    groups: int | None = GrowCommand.groups,
+    cache_gb: float = GrowCommand.cache_gb,
+    workers: int = GrowCommand.workers,
+    seed: int = GrowCommand.seed,
+    quiet: bool = False,
+    tokenizer: PreTrainedTokenizerBase | None = None,
+) -> Growth:
+    """Grow a twin of a pretrained transformer: recurrent mixers in the place of attention, trained layer by layer.
+
+    Args:
+        model: the parent: a name, a folder, a model object, or a pair of one and its tokenizer.
+        text: files of text (.txt, .jsonl, .parquet, others as UTF-8) or folders of such files.
+        out: folder to write; must not exist. `OUT.growing` has what is finished, and the same call resumes.
+        mixer: `mamba2` or `mamba`.
+        layers: layers to replace, counted from 1. Default: all.
+        tokens: tokens of text to learn from.
+        length: tokens of a block of text.
+        start: initial weights of a mixer: `gate`, `attention` or `random`.
+        ridge: fit the output projection by least squares, at the start and at the end.
+        steps, lr, batch_size: training of a layer: optimizer steps, peak learning rate, blocks of a step.
+        expand: channels of a mixer, in units of the width.
+        state_size: features of the state of a channel.
+        heads, groups: heads of Mamba-2, and groups of them that share B and C.
+        cache_gb: largest size on disk, in GB, of the cached inputs and outputs of attention.
+        workers: number of processes, each of which trains a layer.
+        seed: of fresh weights and of the order of blocks.
+        quiet: print nothing.
+        tokenizer: of a model object.
+
+    Returns:
+        the twin: its `folder`, its `model`, and in `result` what each layer keeps.
+    """
+    arguments = {**locals(), "text": [text] if isinstance(text, str | Path) else text}
+    with model_source(model, tokenizer) as name:
+        return grow_pipeline.run(command_options(GrowCommand, GROW, {**arguments, "model": name}), make_console(quiet))
 
 
 def pretrain(

@@ -23,6 +23,7 @@ COMMANDS = (  # modules of this package, in the order of --help
     "transfer",
     "pretrain",
     "align",
+    "grow",
     "finetune",
     "evaluate",
     "generate",

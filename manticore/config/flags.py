@@ -100,6 +100,28 @@ ALIGN: Flags = {
     "--out": "out",
 }
 
+GROW: Flags = {
+    "model": "model",
+    "--mixer": "mixer",
+    "--text": "text",
+    "--layers": "layers",
+    "--tokens": "tokens",
+    "--length": "length",
+    "--start": "start",
+    "--ridge": "ridge",
+    "--steps": "steps",
+    "--lr": "lr",
+    "--batch-size": "batch_size",
+    "--expand": "expand",
+    "--state-size": "state_size",
+    "--heads": "heads",
+    "--groups": "groups",
+    "--cache-gb": "cache_gb",
+    "--workers": "workers",
+    "--seed": "seed",
+    "--out": "out",
+}
+
 FINETUNE: Flags = {
     "hybrid": "hybrid",
     "--task": "task.name",

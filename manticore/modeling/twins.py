@@ -62,6 +62,7 @@ class TwinFields:
         mamba_n_groups: groups of heads of Mamba-2 that share B and C. Default: a group for each head.
         mamba_d_conv: tokens of the convolution.
         mamba_out_bias: whether the output projection has a bias.
+        parent_weights: hash of the weights of the parent that it was grown from, or None.
     """
 
     mixer: str = "mamba2"
@@ -71,6 +72,7 @@ class TwinFields:
     mamba_n_groups: int | None = None
     mamba_d_conv: int = 4
     mamba_out_bias: bool = False
+    parent_weights: str | None = None
 
 
 def complete_sizes(config: Any, layer_types: list[str] | None) -> None:

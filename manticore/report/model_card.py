@@ -20,6 +20,7 @@ from manticore.report.run.summary import component_sentences, path_warnings, sen
 from manticore.report.run.tables import comparison_table
 from manticore.report.table import Row, Table
 from manticore.report.usage import Usage, usage_of
+from manticore.results.growth import GrowthResult
 from manticore.results.search import ComponentInfo, ModelRow
 from manticore.training.scoring import Score
 from manticore.utils.formatting import DASH
@@ -170,6 +171,38 @@ def projector_card(
         table=fit_table(fits).markdown(),
         losses={when: loss for when, loss in losses.items() if loss is not None},
     )
+
+
+def twin_card(component: Component, result: GrowthResult) -> str:
+    """The card of a twin, with what each layer keeps of its parent's attention."""
+    return render(
+        "twin_card.md.j2",
+        data=_data(usage_of("lm"), ("manticore", "state-space")).to_yaml(),
+        component=component,
+        result=result,
+        usage=usage_of("lm"),
+        table=growth_table(result).markdown(),
+    )
+
+
+def growth_table(result: GrowthResult, title: str = "") -> Table:
+    """What each layer of a twin keeps."""
+    columns = ("layer", "error at the start", "error", "loss alone", "above the parent", "seconds")
+    short = ("layer", "start", "error", "nats alone", "above", "s")
+    rows = (
+        Row(
+            (
+                str(layer.layer),
+                f"{layer.start:.3f}",
+                f"{layer.error:.3f}",
+                f"{layer.loss:.4f}",
+                f"{layer.loss - result.loss:+.4f}",
+                f"{layer.seconds:.0f}",
+            )
+        )
+        for layer in result.layers
+    )
+    return Table(columns, tuple(rows), title, short)
 
 
 def fit_table(fits: Sequence[StageFit], title: str = "") -> Table:

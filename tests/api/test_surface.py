@@ -21,6 +21,7 @@ from manticore.cli import parser
 from manticore.cli.options import _REQUIRED, _find_field
 from manticore.config import commands, flags
 from manticore.config.flags import argument_name, assignments, command_options
+from manticore.config.grow import GrowCommand
 from manticore.config.sections import FinetuneOptions, RunOptions
 from manticore.errors import ManticoreError, UnknownName
 from manticore.tasks.data import TaskSource
@@ -32,6 +33,7 @@ VERBS: dict[str, tuple[type, Mapping[str, str]]] = {
     "transfer": (commands.TransferCommand, flags.TRANSFER),
     "pretrain": (commands.PretrainCommand, flags.PRETRAIN),
     "align": (commands.AlignCommand, flags.ALIGN),
+    "grow": (GrowCommand, flags.GROW),
     "finetune": (commands.FinetuneCommand, flags.FINETUNE),
     "evaluate": (commands.EvaluateCommand, flags.EVALUATE),
     "generate": (commands.GenerateCommand, flags.GENERATE),
