@@ -177,7 +177,12 @@ def twin_card(component: Component, result: GrowthResult) -> str:
     """The card of a twin, with what each layer keeps of its parent's attention."""
     return render(
         "twin_card.md.j2",
-        data=_data(usage_of("lm"), ("manticore", "state-space")).to_yaml(),
+        data=_data(
+            usage_of("lm"),
+            ("manticore", "state-space"),
+            {component.name: component},
+            DerivedLicense({component.name: component.license}),
+        ).to_yaml(),
         component=component,
         result=result,
         usage=usage_of("lm"),
