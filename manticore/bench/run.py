@@ -114,6 +114,25 @@ def bench_search(
     return {"size": size, "rows": [asdict(row) for row in cost.rows], "targets": targets}
 
 
+def bench_aot(quick: bool, console: Console) -> dict[str, Any]:
+    """Compile the Triton kernels for all targets, the whole set of calls for sm_90 alone unless `quick`; print tables.
+
+    A kernel that several calls share is listed with the first of them.
+    """
+    import triton
+
+    from manticore.bench.aot import TARGETS, compile_cases
+    from manticore.bench.aot_cases import QUICK, whole_set
+
+    rows: list[dict[str, Any]] = []
+    for target in TARGETS:
+        cases = whole_set() if target == "sm_90" and not quick else QUICK
+        for case, kernels in zip(cases, compile_cases(target, cases), strict=True):
+            rows += [{"target": target, "case": case.name, **kernel.row()} for kernel in kernels]
+    console.print(tables.aot_table(rows))
+    return {"triton": triton.__version__, "rows": rows}
+
+
 def backend_choices(device: str) -> list[dict[str, str]]:
     """The backends of each operation, with the reason why each is selected for fp32 tensors on `device`, or not."""
     tensors = {"x": torch.zeros(1, device=device)}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from itertools import groupby
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rich import box
 from rich.table import Table
@@ -31,6 +31,26 @@ def case_table(rows: Sequence[SideTiming]) -> Table:
                 cells += [_format_factor(row.speedup), "?" if row.memory_share is None else f"{row.memory_share:.2g}"]
                 cells += [_format_target(row.target or SpeedTarget()), _format_met(row.target_met)]
             table.add_row(row.case, row.side, *cells)
+    return table
+
+
+def aot_table(rows: Sequence[Mapping[str, Any]]) -> Table:
+    """Compiled kernels: registers, spills, memory, resident warps, and what each channel, step and state costs."""
+    names = (
+        "registers",
+        "spills",
+        "stack",
+        "shared",
+        "resident",
+        "issued",
+        "memory_cycles",
+        "special_cycles",
+        "outside",
+    )
+    table = _table("target", "call", "kernel", *(name.replace("_", " ") for name in names), left=3)
+    for row in rows:
+        cells = (f"{row[name]:.1f}" if isinstance(row[name], float) else str(row[name]) for name in names)
+        table.add_row(row["target"], row["case"], row["kernel"], *cells)
     return table
 
 

@@ -17,6 +17,7 @@ FLAGS = {
     "--workers": "workers",
     "--out": "out",
     "--case": "case",
+    "--aot": "aot",
     "--quick": "quick",
     "--repeats": "repeats",
     "--budget": "budget",
@@ -42,6 +43,7 @@ def add(commands: Any) -> None:
         examples=(
             "manticore bench kernels",
             "manticore bench kernels --case scan,conv --json here.json",
+            "manticore bench kernels --aot --json kernels-aot.json",
             "manticore bench search --width 256 --length 512",
             "manticore bench table --config hybridbench/listops --workers 2",
             "manticore bench strategies --table mad-fuzzy-recall --method darts,halving,darts+evaluated",
@@ -86,9 +88,11 @@ def _hybridbench(options: BenchCommand) -> None:
 
 def _kernels(options: BenchCommand) -> dict[str, Any]:
     from manticore.bench.kernels import CASES
-    from manticore.bench.run import bench_kernels
+    from manticore.bench.run import bench_aot, bench_kernels
     from manticore.utils.console import make_console
 
+    if options.aot:
+        return bench_aot(options.quick, make_console())
     known = {case.name: case for case in CASES}
     names = options.case or list(known)
     for name in names:

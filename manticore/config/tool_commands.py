@@ -73,6 +73,9 @@ class BenchCommand(Checked):
     case: tuple[str, ...] | None = None
     """kernels: names of cases. Default: all."""
 
+    aot: bool = False
+    """kernels: compile the Triton kernels for GPUs that are not here, and print registers, memory and instructions."""
+
     quick: bool = False
     """kernels, search: tiny sizes, a check that the benchmark runs, not a measurement."""
 

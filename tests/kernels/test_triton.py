@@ -10,7 +10,6 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -80,13 +79,13 @@ def fast_interpreter() -> Iterator[None]:
         yield
 
 
-def tiled_scan(serial: bool, channels: int = 4, steps: int = 8) -> Any:
-    """The scan in tiles so small that the tensors of this file have several."""
+def tiled_scan(serial: bool) -> Any:
+    """The scan in tiles of 2 by 8, so that the tensors of this file have several, and in two groups of channels."""
     from manticore.kernels.backends.triton.scan import Tiling, selective_scan
 
     def scan(**inputs: Any) -> Any:
         tensors = {name: x.to(DEVICE) if isinstance(x, Tensor) else x for name, x in inputs.items()}
-        out = selective_scan(ScanArgs(**tensors), Tiling(channels, steps, serial))
+        out = selective_scan(ScanArgs(**tensors), Tiling(2, 2, 4, serial, 2))
         return tuple(x.cpu() for x in out) if isinstance(out, tuple) else out.cpu()
 
     return scan
@@ -94,24 +93,24 @@ def tiled_scan(serial: bool, channels: int = 4, steps: int = 8) -> Any:
 
 @st.composite
 def small_arguments(draw: st.DrawFn, dtype: torch.dtype = torch.float32) -> Arguments:
-    """Slices of the arguments of `scan_cases`, with their strides, with sizes around the edges of a tile of 4 by 8."""
+    """Slices of the arguments of `scan_cases`, with their strides, with sizes around the edges of a tile of 2 by 8."""
     drawn = draw(arguments(dtype=dtype))
-    batch, width = draw(st.sampled_from([(1, 1), (2, 3), (1, 4), (2, 5)]), label="batch, width")
-    length, state = draw(st.sampled_from([(1, 3), (7, 1), (8, 4), (9, 3), (19, 2)]), label="length, state")
+    batch, width = draw(st.sampled_from([(1, 1), (2, 3), (1, 4)]), label="batch, width")
+    length, state = draw(st.sampled_from([(1, 3), (8, 1), (9, 2), (19, 2)]), label="length, state")
     sequence, projection = (batch, width, length), (batch, state, length)
     sizes = {"A": (width, state), "B": projection, "C": projection, "D": (width,), "delta_bias": (width,)}
     sizes |= {"initial_state": (batch, width, state)}
     return {name: x[tuple(map(slice, sizes.get(name, sequence)))] for name, x in drawn.items()}
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=8, deadline=None)
 @given(small_arguments(), st.booleans())
 def check_single_precision(x: Arguments, serial: bool) -> None:
     exact, rounded = results(plain_scan, double(x)), results(plain_scan, x)
     assert_close(results(tiled_scan(serial), x), exact, rounded, 1e-5)
 
 
-@settings(max_examples=4, deadline=None)
+@settings(max_examples=3, deadline=None)
 @given(small_arguments(dtype=torch.bfloat16), st.booleans())
 def check_half_precision(x: Arguments, serial: bool) -> None:
     exact, rounded = results(plain_scan, double(x)), results(plain_scan, x)
@@ -121,7 +120,7 @@ def check_half_precision(x: Arguments, serial: bool) -> None:
     assert_close(fast, exact, rounded, 2e-2)
 
 
-@settings(max_examples=4, deadline=None)
+@settings(max_examples=3, deadline=None)
 @given(small_arguments(), st.booleans())
 def check_where_delta_is_the_step(x: Arguments, serial: bool) -> None:
     x["delta"] = x["delta"].exp()
@@ -133,7 +132,7 @@ def check_where_delta_is_the_step(x: Arguments, serial: bool) -> None:
 def all_arguments(dtype: torch.dtype = torch.float32) -> Arguments:
     """All arguments, with two blocks of channels and three tiles of steps, the last of each not full."""
     torch.manual_seed(1)
-    batch, width, length, state = 2, 5, 19, 2
+    batch, width, length, state = 2, 3, 19, 2
     sequence, projection, channels = (batch, width, length), (batch, state, length), (width,)
     shapes = {"u": sequence, "delta": sequence, "A": (width, state), "B": projection, "C": projection, "D": channels}
     shapes |= {"z": sequence, "delta_bias": channels, "initial_state": (batch, width, state)}
@@ -208,11 +207,10 @@ def check_inputs_without_gradient_get_none() -> None:
     assert x["B"].grad is None
 
 
-def check_the_tiling_fits_device_and_size() -> None:
-    from manticore.kernels.backends.triton.scan import Tiling, selective_scan, tiling_for
+def check_a_scan_of_no_given_tiling() -> None:
+    from manticore.kernels.backends.triton.scan import selective_scan
 
-    assert tiling_for(torch.empty(1, 3, 5, device=DEVICE)) == Tiling(4, 8, True)
-    assert tiling_for(torch.empty(512, 2048, 33, device="meta")).serial
-    assert not tiling_for(torch.empty(1, 64, 4096, device=DEVICE)).serial
     x = {name: value.to(DEVICE) for name, value in all_arguments().items()}
-    assert torch.allclose(selective_scan(ScanArgs(**x)), partial(plain_scan, **x)(), atol=1e-5)
+    y = selective_scan(ScanArgs(**x, delta_softplus=True))
+    assert isinstance(y, Tensor)
+    torch.testing.assert_close(y, plain_scan(**x, delta_softplus=True), atol=1e-5, rtol=1e-5)
