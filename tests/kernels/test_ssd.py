@@ -16,6 +16,9 @@ from torch import Tensor
 
 from manticore.errors import ManticoreError
 from manticore.kernels import ssd_scan
+from manticore.kernels.backends.chunked import ssd_batched
+from manticore.kernels.ops import SsdArgs
+from tests.helpers.launches import CountLaunches
 
 pytestmark = pytest.mark.numba
 
@@ -71,10 +74,15 @@ def double(inputs: Arguments) -> Arguments:
     return {name: x.double() for name, x in inputs.items()}
 
 
-def check(x: Arguments, tolerance: float, **kwargs: Any) -> None:
+def batched_ssd(**fields: Any) -> Any:
+    return ssd_batched.ssd_scan(SsdArgs(**fields))
+
+
+def check(x: Arguments, tolerance: float, batched: bool = False, **kwargs: Any) -> None:
     """Error below `tolerance` of the largest value, or below twice the rounding error of plain in this precision."""
     chunk = kwargs.pop("chunk_size", None)
-    fast = results(ssd_scan, x, backend="chunked", chunk_size=chunk, **kwargs)
+    scan = batched_ssd if batched else partial(ssd_scan, backend="chunked")
+    fast = results(scan, x, chunk_size=chunk, **kwargs)
     rounded, exact = (results(plain_ssd, v, **kwargs) for v in (x, double(x)))
     for name, reference in exact.items():
         error = (fast[name].double() - reference).abs().max()
@@ -89,6 +97,35 @@ def check(x: Arguments, tolerance: float, **kwargs: Any) -> None:
 @given(arguments(), st.sampled_from([None, 1, 16, 100]))
 def test_chunked_agrees_in_single_precision(x: Arguments, chunk: int | None) -> None:
     check(x, 1e-5, chunk_size=chunk)
+
+
+@settings(max_examples=20, deadline=None)
+@given(arguments(), st.sampled_from([None, 1, 16, 100]))
+def test_batched_chunks_agree_in_single_precision(x: Arguments, chunk: int | None) -> None:
+    check(x, 1e-5, batched=True, chunk_size=chunk)
+
+
+@settings(max_examples=5, deadline=None)
+@given(arguments(dtype=torch.float64))
+def test_batched_chunks_agree_in_double_precision(x: Arguments) -> None:
+    check(x, 1e-12, batched=True)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_batched_chunks_need_few_launches_at_2000_tokens(dtype: torch.dtype) -> None:
+    """A launch is a call of torch that computes or copies: one that returns no view of its inputs."""
+    inputs = {"x": torch.randn(1, 2000, 2, 4), "dt": torch.randn(1, 2000, 2)}
+    inputs |= {name: torch.randn(1, 2000, 1, 4) for name in ("B", "C")}
+    inputs = {name: x.to(dtype) for name, x in inputs.items()}
+    inputs |= {"A": -torch.rand(2), "D": torch.randn(2), "dt_bias": torch.randn(2)}
+    leaves = {name: x.requires_grad_() for name, x in inputs.items()}
+    with CountLaunches() as forward:
+        y = batched_ssd(**leaves, dt_softplus=True)
+    dy = torch.ones_like(y)
+    with CountLaunches() as backward:
+        torch.autograd.grad(y, list(leaves.values()), dy)
+    assert forward.count <= 40
+    assert backward.count <= 80
 
 
 @settings(max_examples=12, deadline=None)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from causal_conv1d import causal_conv1d_fn
-from causal_conv1d import causal_conv1d_update as update_fn
 from torch import Tensor
 
+from manticore.kernels.hub import package_function
 from manticore.kernels.ops import ConvArgs, ConvUpdateArgs
+
+causal_conv1d_fn = package_function("causal_conv1d", "causal_conv1d_fn")
+update_fn = package_function("causal_conv1d", "causal_conv1d_update")
 
 
 def causal_conv1d(args: ConvArgs) -> Tensor:

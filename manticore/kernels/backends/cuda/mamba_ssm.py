@@ -1,16 +1,18 @@
-"""The kernels of mamba-ssm (https://github.com/state-spaces/mamba).
+"""The kernels of mamba-ssm (https://github.com/state-spaces/mamba), prebuilt from the hub or of the package.
 
 Its scan takes one dtype for all tensors with a step axis, and fp32 for the others.
 """
 
 from __future__ import annotations
 
-from mamba_ssm.ops.selective_scan_interface import selective_scan_fn
-from mamba_ssm.ops.triton.selective_state_update import selective_state_update as update_fn
-from mamba_ssm.ops.triton.ssd_combined import mamba_chunk_scan_combined
 from torch import Tensor
 
+from manticore.kernels.hub import package_function
 from manticore.kernels.ops import ScanArgs, SsdArgs, StateUpdateArgs
+
+selective_scan_fn = package_function("mamba_ssm", "ops.selective_scan_interface.selective_scan_fn")
+update_fn = package_function("mamba_ssm", "ops.triton.selective_state_update.selective_state_update")
+mamba_chunk_scan_combined = package_function("mamba_ssm", "ops.triton.ssd_combined.mamba_chunk_scan_combined")
 
 CHUNK = 256
 """Default steps of a chunk."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -38,9 +40,9 @@ def ssd_scan(args: SsdArgs) -> Tensor | tuple[Tensor, Tensor]:
 
 
 def step_sizes(dt_BLH: Tensor, bias: Tensor | None, softplus: bool, limit: tuple[float, float]) -> Tensor:
-    """`clamp(softplus(dt + bias), *limit)`, in the dtype of `dt`."""
+    """`clamp(softplus(dt + bias), *limit)`, in the dtype of `dt`; softplus is positive, so 0 is no limit of it."""
     if bias is not None:
         dt_BLH = dt_BLH + bias.to(dt_BLH.dtype)
     if softplus:
         dt_BLH = F.softplus(dt_BLH)
-    return dt_BLH.clamp(*limit)
+    return dt_BLH if softplus and limit[0] <= 0 and limit[1] == math.inf else dt_BLH.clamp(*limit)
