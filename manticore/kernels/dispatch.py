@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from manticore.errors import ManticoreError, UnknownName
+from manticore.kernels.hub import hub_module
 
 Tensors = Mapping[str, Tensor]
 
@@ -24,9 +25,14 @@ LAST_STATE_GRADIENT = "the gradient of the last state"
 FINAL_STATES = "final states"
 
 
-@cache
+@torch.compiler.assume_constant_result
 def importable(package: str) -> bool:
     """Whether a package is installed and can be imported. A CUDA package fails to import on another CUDA version."""
+    return _importable(package)
+
+
+@cache
+def _importable(package: str) -> bool:
     if find_spec(package) is None:
         return False
     try:
@@ -43,7 +49,7 @@ class Backend:
     Attributes:
         description: one line.
         operations: by operation, the module with a function of that name.
-        packages: packages that must be importable.
+        packages: packages that must be importable, or have a build on the hub (`hub`).
         devices: device types of its tensors; None for any.
         dtypes: dtypes of its tensors; None for any real floating-point dtype.
         unsupported: by operation, names of tensors and features that it cannot handle.
@@ -79,7 +85,7 @@ class Backend:
         if operation in self.limits and (reason := self.limits[operation](tensors)):
             return reason
         for package in self.packages:
-            if not importable(package):
+            if hub_module(package) is None and not importable(package):
                 return f"the package '{package}' is not importable here."
         return None
 
@@ -131,6 +137,11 @@ BACKENDS = {
         devices=frozenset({"cpu"}),
         dtypes=_UP_TO_SINGLE,
     ),
+    "batched": Backend(
+        "matrix products over all chunks of the sequence at once: few launches at any length",
+        {"ssd_scan": f"{_PACKAGE}.chunked.ssd_batched"},
+        devices=_CUDA,
+    ),
     "chunked": Backend(
         "matrix products over chunks of the sequence; chunks are recomputed for the gradient",
         {"ssd_scan": f"{_PACKAGE}.chunked.ssd"},
@@ -180,3 +191,12 @@ def explain_choice(operation: str, tensors: Tensors) -> list[tuple[str, str]]:
         reasons.append((name, reason or ("slower than the one chosen." if chosen else f"chosen: {row.description}.")))
         chosen = chosen or reason is None
     return reasons
+
+
+def serving_backends(device: str) -> dict[str, str]:
+    """By operation, the backend that `auto` takes for fp32 tensors on `device`."""
+    tensors = {"x": torch.zeros(1, device=device)}
+    return {
+        operation: next(name for name, row in BACKENDS.items() if row.reason_against(operation, tensors) is None)
+        for operation in OPERATIONS
+    }

@@ -14,7 +14,7 @@ import inspect
 import math
 from collections.abc import Callable, Sequence
 from functools import wraps
-from typing import Any, NamedTuple, ParamSpec, TypeVar
+from typing import Any, NamedTuple, ParamSpec, TypeVar, cast
 
 import torch
 from torch import Tensor
@@ -26,18 +26,27 @@ from manticore.kernels.dispatch import FINAL_STATES, LAST_STATE_GRADIENT, select
 ACTIVATIONS = (None, "silu", "swish")
 """Activations that a convolution can apply; `silu` and `swish` are the same."""
 
+GRAPH_OPERATORS: dict[str, Callable[[Any], Any]] = {}
+"""By operation, the function of its tuple that calls its operator in torch's library (`library`)."""
+
 Fields = ParamSpec("Fields")
 Args = TypeVar("Args")
 Output = TypeVar("Output")
 
 
 def _operation(signature: Callable[Fields, Args]) -> Callable[[Callable[[Args], Output]], Callable[Fields, Output]]:
-    """Decorator: a function of a NamedTuple becomes one of the tuple's fields, with their names and defaults."""
+    """Decorator: a function of a NamedTuple becomes one of the tuple's fields, with their names and defaults.
+
+    While torch compiles a graph, the operation is one node of it.
+    """
 
     def decorate(function: Callable[[Args], Output]) -> Callable[Fields, Output]:
         @wraps(function)
         def operation(*args: Fields.args, **kwargs: Fields.kwargs) -> Output:
-            return function(signature(*args, **kwargs))
+            arguments = signature(*args, **kwargs)
+            if torch.compiler.is_compiling() and function.__name__ in GRAPH_OPERATORS:
+                return cast(Output, GRAPH_OPERATORS[function.__name__](arguments))
+            return function(arguments)
 
         vars(operation)["__signature__"] = inspect.signature(signature)
         return operation
@@ -278,6 +287,9 @@ class ConvArgs(NamedTuple):
     backend: str = "auto"
 
 
+CONV_TENSORS = ("x", "weight", "bias", "initial_states")
+
+
 @_operation(ConvArgs)
 def causal_conv1d(args: ConvArgs) -> Tensor | tuple[Tensor, Tensor]:
     """The causal depthwise convolution that precedes the scan in Mamba.
@@ -290,7 +302,7 @@ def causal_conv1d(args: ConvArgs) -> Tensor | tuple[Tensor, Tensor]:
         y (B, W, L) in the dtype of `x`, and with `return_final_states` also the last K - 1 steps (B, W, K - 1), which a
         next call takes as `initial_states`.
     """
-    tensors = _tensors(args, ("x", "weight", "bias", "initial_states"))
+    tensors = _tensors(args, CONV_TENSORS)
     x = args.x
     if x.ndim != 3 or 0 in x.shape:
         raise ManticoreError(f"'x' has shape {tuple(x.shape)}; allowed: (batch, width, length), none of them 0.")

@@ -260,7 +260,7 @@ class Segment(nn.Module):
         return self._run(x_BLD, context, cache)
 
     def _run(self, x_BLD: Tensor, context: Context, cache: DynamicCache | None) -> Tensor:
-        with kernels.installed() if _uses_kernels() else nullcontext():
+        with kernels.installed() if _must_install() else nullcontext():
             return self.run_layers(x_BLD, context, cache)
 
     def run_layers(self, x_BLD: Tensor, context: Context, cache: DynamicCache | None) -> Tensor:
@@ -395,8 +395,18 @@ def _scanned_features(config: PretrainedConfig) -> int:
 
 
 def _uses_kernels() -> bool:
-    """Whether layers run in manticore's kernels: not in a checkpoint without it, and not while torch compiles."""
-    return kernels is not None and not torch.compiler.is_compiling()
+    """Whether layers run in manticore's kernels: not in a checkpoint without it, nor in programs that torch exports.
+
+    In a graph that torch compiles only after `kernels.install`, because it cannot patch transformers.
+    """
+    if kernels is None:
+        return False
+    return not torch.compiler.is_compiling() or (kernels.remains_installed() and not torch.compiler.is_exporting())
+
+
+def _must_install() -> bool:
+    """Whether a pass has to install the kernels itself, which takes a lock."""
+    return kernels is not None and not torch.compiler.is_compiling() and not kernels.remains_installed()
 
 
 def kernels_run() -> bool:

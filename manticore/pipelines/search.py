@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from importlib.util import find_spec
 from pathlib import Path
 
 from rich.console import Console
@@ -22,6 +21,7 @@ from manticore.experiment.phases import finetune, run_search, train_components, 
 from manticore.experiment.run_dir import RunDir, check_unchanged, open_run_dir, unused_run_dir
 from manticore.experiment.run_lock import RunLock
 from manticore.export.checkpoint import cache_notes, save_checkpoint
+from manticore.kernels import serving_backends
 from manticore.nas.architecture import Architecture
 from manticore.nas.cost import parameters
 from manticore.nas.discretize import discretize
@@ -152,13 +152,10 @@ def print_summary(exp: Experiment) -> None:
     strategy = exp.recipe.search.strategy
     if issubclass(strategies[strategy], TrainingFree):
         info(exp.console, f"search: {strategy} scores the stages without gradients; with gradients: --strategy darts")
-    slow = exp.hardware.accelerator == "cuda" and find_spec("mamba_ssm") is None
-    if slow and any(component.layout.recurrent for component in exp.components):
-        info(
-            exp.console,
-            "note: mamba-ssm is not installed, so Mamba layers run in transformers' plain loop on this GPU, which is "
-            "slow on long sequences: pip install 'manticore-hybrids[cuda]'",
-        )
+    if any(component.layout.recurrent for component in exp.components):
+        backends = serving_backends(exp.hardware.accelerator).items()
+        served = ", ".join(f"{operation} by {backend}" for operation, backend in backends if "update" not in operation)
+        info(exp.console, f"kernels: {served}")
 
 
 def save_architecture(exp: Experiment, architecture: Architecture) -> Architecture:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from manticore.errors import ManticoreError
-from manticore.kernels import causal_conv1d, dispatch, selective_scan
+from manticore.kernels import causal_conv1d, dispatch, hub, selective_scan, serving_backends
 from manticore.kernels.dispatch import BACKENDS, OPERATIONS, explain_choice, select_kernel
 
 plain_scan = partial(selective_scan, backend="plain")
@@ -78,6 +78,35 @@ def stand_ins(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[dict[str, Any]]]
     yield calls
     for name in ("mamba_ssm", "causal_conv1d"):
         sys.modules.pop(f"manticore.kernels.backends.cuda.{name}", None)
+
+
+def test_the_build_of_the_hub_comes_before_the_package(
+    stand_ins: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[str] = []
+
+    def built(x: Tensor, weight: Tensor, bias: Tensor | None, activation: str | None) -> Tensor:
+        calls.append("hub")
+        return plain_conv(x, weight, bias, activation=activation)
+
+    build = ModuleType("build")
+    vars(build).update(causal_conv1d_fn=built, causal_conv1d_update=None)
+    monkeypatch.setattr(hub, "hub_module", lambda package: build if package == "causal_conv1d" else None)
+    x, weight = torch.randn(1, 3, 5), torch.randn(3, 4)
+    assert torch.equal(causal_conv1d(x, weight, backend="causal_conv1d"), plain_conv(x, weight))
+    assert calls == ["hub"]
+    assert stand_ins == []
+
+
+def test_without_the_package_kernels_there_is_no_build() -> None:
+    assert hub.hub_module("mamba_ssm") is None
+    assert hub.hub_module("triton") is None
+
+
+def test_the_backends_that_serve_a_cpu() -> None:
+    serving = serving_backends("cpu")
+    assert serving["selective_scan"] == serving["causal_conv1d"] == "cpu"
+    assert serving["ssd_scan"] == "chunked"
 
 
 def scan_tensors() -> dict[str, Tensor]:

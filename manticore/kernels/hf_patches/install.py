@@ -60,6 +60,11 @@ def is_installed() -> bool:
     return bool(_originals)
 
 
+def remains_installed() -> bool:
+    """Whether `install` was called, so that the kernels stay installed after all `installed` blocks have ended."""
+    return _by_install
+
+
 def install() -> None:
     """Make all Mamba layers of transformers, also those of hybrids, and GPT-Neo run the kernels, existing models too.
 

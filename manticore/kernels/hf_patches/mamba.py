@@ -20,7 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from manticore.kernels.dispatch import importable
-from manticore.kernels.hf_patches.patch import Function, Patch, is_captured
+from manticore.kernels.hf_patches.patch import Function, Patch, is_captured, is_exported
 from manticore.kernels.ops import (
     ACTIVATIONS,
     causal_conv1d,
@@ -47,7 +47,7 @@ _running_mixer = local()
 
 
 def _initial_state() -> Tensor | None:
-    state: Tensor | None = getattr(_running_mixer, "state", None)
+    state: Tensor | None = None if is_captured() else getattr(_running_mixer, "state", None)
     return state
 
 
@@ -98,15 +98,18 @@ def _no_fused_layer(*_: Any, **__: Any) -> None:
 
 
 def _route(kernel: Function, package: str) -> Callable[[Function], Function]:
-    """`kernel` on the CPU, and where `package` is missing, which transformers would use; otherwise the original."""
+    """`kernel` on the CPU, and where `package` is missing, which transformers would use; otherwise the original.
+
+    Updates write to a state and have no operator, so that compiled graphs contain the original.
+    """
+    is_hidden = is_captured if kernel in (_update, _conv_update) else is_exported
 
     def replace(original: Function) -> Function:
         @wraps(original)
         def route(x: Tensor, *args: Any, **options: Any) -> Any:
             packed = options.get("seq_idx") is not None or options.get("cu_seqlens") is not None
             unknown = options.get("activation") not in ACTIVATIONS
-            fast_original = x.device.type != "cpu" and importable(package) and _initial_state() is None
-            use_original = fast_original or packed or unknown or is_captured()
+            use_original = packed or unknown or is_hidden() or _is_faster(x, package)
             return (original if use_original else kernel)(x, *args, **options)
 
         return route
@@ -114,13 +117,20 @@ def _route(kernel: Function, package: str) -> Callable[[Function], Function]:
     return replace
 
 
+def _is_faster(x: Tensor, package: str) -> bool:
+    """Whether transformers runs `package` on the device of `x`, for a scan that starts from zero."""
+    return x.device.type != "cpu" and importable(package) and _initial_state() is None
+
+
 def _continue_from_cache(original: Function) -> Function:
     """The `forward` of a mixer whose scan starts from the state in the cache."""
 
     @wraps(original)
     def forward(self: Any, hidden_states: Tensor, cache_params: Any = None, *args: Any, **options: Any) -> Any:
+        if is_captured():
+            return original(self, hidden_states, cache_params, *args, **options)
         state = None
-        several = hidden_states.shape[1] > 1 and cache_params is not None and not is_captured()
+        several = hidden_states.shape[1] > 1 and cache_params is not None
         if several and cache_params.has_previous_state(self.layer_idx):
             state = cache_params.layers[self.layer_idx].recurrent_states[0]
             state = state.clone() if torch.is_grad_enabled() else state  # the cache overwrites it

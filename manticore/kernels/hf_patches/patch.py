@@ -36,3 +36,8 @@ class Patch:
 def is_captured() -> bool:
     """Whether torch compiles, exports or traces now: it must see transformers' own functions then."""
     return torch.compiler.is_compiling() or _is_tracing()
+
+
+def is_exported() -> bool:
+    """Whether torch exports or traces now: a program of its own must not depend on this package's operators."""
+    return torch.compiler.is_exporting() or _is_tracing()
