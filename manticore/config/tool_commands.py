@@ -35,6 +35,7 @@ BENCHMARKS_OF = {
     "workers": ("table",),
     "out": TABLES,
     "case": ("kernels",),
+    "aot": ("kernels",),
     "quick": TIMED,
     "repeats": TIMED,
     "budget": ("kernels",),
@@ -115,6 +116,8 @@ class BenchCommand(Checked):
                     f"bench {self.benchmark} does not take --{field.name}; bench {' and bench '.join(readers)} "
                     f"{'does' if len(readers) == 1 else 'do'}"
                 )
+        if self.aot and self.case:
+            raise ManticoreError("bench kernels --aot compiles all kernels; leave out --case")
         if self.benchmark == "table" and not self.config:
             raise ManticoreError("bench table needs --config: recipes such as hybridbench/listops")
         if self.benchmark == "strategies" and not self.table:

@@ -74,6 +74,7 @@ def test_a_search_step_is_timed_against_the_components(tmp_path: Path) -> None:
         (["kernels", "--case", "scn"], "unknown case 'scn'. Did you mean 'scan'?"),
         (["search", "--device", "tpu"], "--device: unknown device 'tpu'. Did you mean 'cpu'? Known: cpu, cuda."),
         (["kernels", "--repeats", "0"], "must be a whole number of at least 1, got 0"),
+        (["search", "--aot"], "bench search does not take --aot; bench kernels does"),
         (["kernels", "--json", "nowhere/x.json"], "there is no folder nowhere"),
     ],
 )

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from io import StringIO
+
 import pytest
+from rich.console import Console
 
 pytest.importorskip("triton")
 
 from manticore.bench.aot import TARGETS, CompiledKernel, compile_cases
 from manticore.bench.aot_cases import QUICK
+from manticore.bench.run import bench_aot
 from manticore.kernels.backends.triton.tilings import Tiling, choose_tiling
 
 pytestmark = pytest.mark.slow
@@ -29,6 +33,14 @@ def test_kernels_compile_without_spills(target: str) -> None:
     if target.startswith("sm_"):
         assert _instructions(serial) < MAX_INSTRUCTIONS
         assert _instructions(tiles) < MAX_INSTRUCTIONS + 10
+
+
+def test_the_command_lists_all_targets() -> None:
+    table = StringIO()
+    rows = bench_aot(quick=True, console=Console(file=table, width=250))["rows"]
+    assert [sum(row["target"] == target for row in rows) for target in TARGETS] == [10, 10, 10]
+    assert all(row["issued"] > 5 for row in rows if row["target"].startswith("sm_"))
+    assert table.getvalue().count("scan_backward") == 6
 
 
 def _instructions(kernels: list[CompiledKernel]) -> float:

@@ -138,19 +138,20 @@ def gate(values, z, STEPS: tl.constexpr):
 def carry_over_lanes(decay, value, first, LANES: tl.constexpr, BACKWARD: tl.constexpr):
     """The recurrence h = decay h + value from lane to lane: what enters each lane, and what leaves the last.
 
-    `first` enters the first lane, the last one if BACKWARD. In log2(LANES) rounds, a lane adds what came from a
-    distance of 1, 2, 4, ... lanes. The first lane depends on no other, so its decay is 0, and in each round the decays
-    of all lanes that reach it become 0; such lanes keep their values whatever they read.
+    `first` enters the first lane, the last one if BACKWARD. In log2(LANES) rounds, up to 6, a lane adds what came from
+    a distance of 1, 2, 4, ... lanes. The first lane depends on no other, so its decay is 0, and in each round the
+    decays of all lanes that reach it become 0; such lanes keep their values whatever they read.
     """
     lane = tl.arange(0, LANES)[None, :]
     entry = LANES - 1 if BACKWARD else 0
     value += tl.where(lane == entry, decay, 0.0) * first
     decay = tl.where(lane == entry, 0.0, decay)
-    for bit in tl.static_range(LANES.bit_length() - 1):
-        source = tl.minimum(lane + (1 << bit), entry) if BACKWARD else tl.maximum(lane - (1 << bit), entry)
-        source = tl.broadcast_to(source, value.shape)
-        value += decay * tl.gather(value, source, 1)
-        decay *= tl.gather(decay, source, 1)
+    for bit in tl.static_range(6):
+        if (1 << bit) < LANES:
+            source = tl.minimum(lane + (1 << bit), entry) if BACKWARD else tl.maximum(lane - (1 << bit), entry)
+            source = tl.broadcast_to(source, value.shape)
+            value += decay * tl.gather(value, source, 1)
+            decay *= tl.gather(decay, source, 1)
     source = tl.minimum(lane + 1, entry) if BACKWARD else tl.maximum(lane - 1, entry)
     entering = tl.gather(value, tl.broadcast_to(source, value.shape), 1)
     return tl.where(lane == entry, first, entering), value
