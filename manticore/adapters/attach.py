@@ -101,9 +101,10 @@ def targets(
     for target in missing:
         if strict or len(missing) == len(options.targets):
             raise UnknownName("target of adapter.targets", target, last_parts)
+    patterns = options.targets or kind.default_targets
     chosen, too_small = {}, set()
     for name, module in linear.items():
-        if options.targets and not any(_matches(name, target) for target in options.targets):
+        if patterns and not any(_matches(name, target) for target in patterns):
             continue
         try:
             kind.check(*map(int, _matrix(module).shape), settings)

@@ -25,6 +25,7 @@ class Adapter(nn.Module):
         Options: frozen dataclass of what users may set.
         factored: whether `forward` costs less than a product with the dense D. Layers whose weight is read raw use the
             dense D all the same.
+        default_targets: layers that it is for, by the last parts of their names; empty: all.
         peft: for an adapter that peft knows, its `peft_type` and the names there of the parameters.
         rows, columns: m and n.
 
@@ -34,6 +35,7 @@ class Adapter(nn.Module):
 
     Options: ClassVar[type]
     factored: ClassVar[bool] = False
+    default_targets: ClassVar[tuple[str, ...]] = ()
     peft: ClassVar[tuple[str, Mapping[str, str]] | None] = None
 
     def __init__(self, weight: Tensor, options: Any) -> None:
@@ -56,6 +58,13 @@ class Adapter(nn.Module):
     def peft_config(self) -> dict[str, Any]:
         """The entries of peft's configuration that are this adapter's own."""
         return {}
+
+    def penalty(self) -> Tensor | None:
+        """A term of the loss, in nats; None if it has none."""
+        return None
+
+    def refresh(self, progress: float) -> None:
+        """Called after every step with the share of the training that is done, for what changes during it."""
 
     def final(self) -> Adapter:
         """The adapter that is kept after training: itself, unless several were trained."""

@@ -28,11 +28,6 @@ class GradientCheck:
         self._handles: list[Any] = []
         self._segments = {name: part for name, part in net.named_modules() if isinstance(part, Segment)}
 
-    @property
-    def pending(self) -> bool:
-        """Whether some adapter has had no gradient yet."""
-        return bool(self._pending)
-
     def start(self) -> None:
         """Watch the outputs of segments. A second call has no effect."""
         if self._pending and not self._handles:
@@ -55,7 +50,7 @@ class GradientCheck:
         return watch
 
     def check(self) -> None:
-        """Call between the gradients of the weights and their step.
+        """Check the adapters that this step has reached; call it between the gradients of the weights and their step.
 
         Raises ManticoreError if an adapter has no gradient, or a gradient of 0, where its segment has one.
         """

@@ -16,16 +16,17 @@ class AdapterOptions(Checked):
     """Training of adapters in place of the weights that they change."""
 
     name: str | None = None
-    """Adapter: more (Monarch factors), searched-more (their sizes chosen for each layer) or lora (low rank).
-    Default: none, all weights are trained."""
+    """Adapter: more (Monarch factors), searched-more (their sizes chosen for each layer), lora (low rank), neuroada
+    (the largest weights of each row), s2ft (some input channels) or sara (the smallest weights). Default: none, all
+    weights are trained."""
 
     targets: tuple[str, ...] = ()
     """Linear layers with an adapter, by the last parts of their names, such as q_proj or mlp.c_fc. Default: every
-    linear layer of the components that is large enough."""
+    linear layer of the components that is large enough; of s2ft, those that write to the stream."""
 
     options: dict[str, Any] = field(default_factory=dict)
     """Options of the adapter: blocks and rank of more; configurations, cost_weight, lr and share of searched-more; rank
-    and alpha of lora."""
+    and alpha of lora; k of neuroada; share and group of s2ft; share, nuclear_weight and refresh_at of sara."""
 
     freeze: Literal["components", "targets"] = "components"
     """What is not trained: components (all weights of the components; adapters, projectors, ops, new heads and, on

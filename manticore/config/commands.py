@@ -143,7 +143,7 @@ class PretrainCommand(Checked):
     """Text to evaluate on later: paragraphs that share 13 words in a row with it are left out of training."""
 
     adapter: str | None = None
-    """Adapter that is trained in place of the weights of linear layers, which stay as they are drawn [adapter.name]."""
+    """Adapter that is trained in place of the weights of linear layers, which stay as they are drawn."""
 
     out: Path
     """Folder for the model and its checkpoints."""

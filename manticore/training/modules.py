@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
+from manticore.adapters.attach import adapted_layers
 from manticore.adapters.gradient_check import GradientCheck
 from manticore.errors import ManticoreError, NonFiniteLoss, shown
 from manticore.modeling.ops import OpBranch
@@ -29,7 +30,7 @@ from manticore.training.loader_checks import check_disjoint_loaders
 from manticore.training.losses import LossFunction, check_loss_function, cross_entropy, own_loss
 from manticore.training.optimizers import cosine, donor_parameter_names, weight_optimizer
 from manticore.training.options import WeightOptions
-from manticore.training.trainer_flags import check_trainer
+from manticore.training.trainer_flags import check_trainer, count_steps
 from manticore.utils.fields import Checked, NonNegativeInt, PositiveInt, convert
 from manticore.utils.module_state import check_same_model, trainable_only
 
@@ -129,6 +130,7 @@ class TrainModule(lightning.LightningModule):
         self.phase = phase or self.default_phase
         self.flop_counter = FlopCounter(net, self.loop.length)
         self.gradient_check = GradientCheck(net)
+        self.adapters = [layer.adapter for layer in adapted_layers(net)]
         self.step_count = 0
         self.tokens = self.loop.seen_tokens
         self.flops = 0.0
@@ -243,8 +245,10 @@ class TrainModule(lightning.LightningModule):
 
     def _take_steps(self, updates: Sequence[Update]) -> None:
         """Clip all gradients, then take all steps. Raises ManticoreError for an adapter without a gradient."""
-        if self.gradient_check.pending and any(update.optimizer is self.weight_optimizer for update in updates):
+        if any(update.optimizer is self.weight_optimizer for update in updates):
             self.gradient_check.check()
+            for penalty in filter(None, (adapter.penalty() for adapter in self.adapters)):
+                self.manual_backward(penalty)
         for update in updates:
             norm = torch.nn.utils.clip_grad_norm_(update.parameters, update.max_grad_norm)
             self.check_finite("gradient", norm)
@@ -298,6 +302,8 @@ class TrainModule(lightning.LightningModule):
     def finish_step(self) -> None:
         """Count the step and, every `log_every` steps, pass its numbers to the loggers."""
         self.step_count += 1
+        for adapter in self.adapters:
+            adapter.refresh(self.step_count / self.steps)
         count_steps(self.trainer, self.step_count)
         self.log_dict(self.last_metrics, prog_bar=True, logger=False, batch_size=1)  # for callbacks and progress bars
         trainer: Any = self.trainer
@@ -373,16 +379,6 @@ class FinetuneModule(TrainModule):
     """
 
     default_phase = "fine-tune"
-
-
-def count_steps(trainer: lightning.Trainer, steps: int) -> None:
-    """Set a Trainer's `global_step`, which counts the steps of all optimizers, to the number of training steps.
-
-    Then `max_steps` and `ModelCheckpoint(every_n_train_steps=...)` mean training steps.
-    """
-    progress = trainer.fit_loop.epoch_loop.manual_optimization.optim_step_progress
-    for tracker in (progress.total, progress.current):
-        tracker.ready = tracker.completed = steps
 
 
 def _rng_state() -> dict[str, Any]:

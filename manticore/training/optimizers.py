@@ -11,7 +11,6 @@ from torch import nn
 from torch.optim import AdamW, Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
-from manticore.errors import ManticoreError
 from manticore.modeling.branches import DonorBranch
 from manticore.training.muon import Muon
 from manticore.training.options import WeightOptions
@@ -44,8 +43,6 @@ def weight_optimizer(
     for use_muon, lr_scale, decay in sorted(by_settings, key=lambda settings: settings[1] != 1.0):
         params = by_settings[use_muon, lr_scale, decay]
         groups[use_muon].append({"params": params, "lr": options.lr * lr_scale, "weight_decay": decay})
-    if not by_settings:
-        raise ManticoreError("there is nothing to train: all weights of the model are frozen, and it has no adapters")
     betas = (options.beta1, options.beta2)
     if groups[True]:
         return Muon(groups[True], groups[False], betas)

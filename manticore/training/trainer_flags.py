@@ -105,3 +105,13 @@ def check_trainer(trainer: lightning.Trainer, has_alphas: bool = False) -> None:
         raise ManticoreError(
             f"strategy={type(trainer.strategy).__name__} is for several devices; a search runs on one: leave it out"
         )
+
+
+def count_steps(trainer: lightning.Trainer, steps: int) -> None:
+    """Set a Trainer's `global_step`, which counts the steps of all optimizers, to the number of training steps.
+
+    Then `max_steps` and `ModelCheckpoint(every_n_train_steps=...)` mean training steps.
+    """
+    progress = trainer.fit_loop.epoch_loop.manual_optimization.optim_step_progress
+    for tracker in (progress.total, progress.current):
+        tracker.ready = tracker.completed = steps

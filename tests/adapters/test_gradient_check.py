@@ -84,7 +84,7 @@ def test_a_segment_off_the_path_is_checked_once_a_step_reaches_it() -> None:
         check.check()
 
     backward(PATH)
-    assert check.pending  # the adapters of the other segments
+    assert check._pending  # the adapters of the other segments
     bypass(net.stages[1]["base"])
     backward(PATH)
     with pytest.raises(ManticoreError, match=r"stages.1.base.segment.*q_proj first"):

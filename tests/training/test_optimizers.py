@@ -9,8 +9,7 @@ from torch import nn
 from manticore.nas.discretize import discretize
 from manticore.nas.options import AlphaOptions
 from manticore.nas.strategies.base import Strategy
-from manticore.training.modules import donor_parameter_names
-from manticore.training.optimizers import cosine, weight_optimizer
+from manticore.training.optimizers import cosine, donor_parameter_names, weight_optimizer
 from manticore.training.options import WeightOptions
 from tests.helpers import search_module as bench
 from tests.helpers.pico import component
