@@ -23,7 +23,8 @@ class GradientCheck:
     """
 
     def __init__(self, net: nn.Module) -> None:
-        self._pending = {layer.name: layer for layer in adapted_layers(net)}
+        layers = [layer for layer in adapted_layers(net) if any(p.requires_grad for p in layer.adapter.parameters())]
+        self._pending = {layer.name: layer for layer in layers}
         self._reached: set[str] = set()
         self._handles: list[Any] = []
         self._segments = {name: part for name, part in net.named_modules() if isinstance(part, Segment)}

@@ -26,6 +26,7 @@ from manticore.nas.cost import FlopCounter
 from manticore.nas.searchable import named_weights
 from manticore.tasks.dataset import IGNORE, Batch
 from manticore.training.batching import count_tokens, micro_batches
+from manticore.training.depth import depth_scales, freeze_first_layers
 from manticore.training.loader_checks import check_disjoint_loaders
 from manticore.training.losses import LossFunction, check_loss_function, cross_entropy, own_loss
 from manticore.training.optimizers import cosine, donor_parameter_names, weight_optimizer
@@ -129,6 +130,7 @@ class TrainModule(lightning.LightningModule):
         self.own_loss = loss
         self.phase = phase or self.default_phase
         self.flop_counter = FlopCounter(net, self.loop.length)
+        freeze_first_layers(net, self.weight_options.freeze_depth)
         self.gradient_check = GradientCheck(net)
         self.adapters = [layer.adapter for layer in adapted_layers(net)]
         self.step_count = 0
@@ -178,7 +180,8 @@ class TrainModule(lightning.LightningModule):
         if self._trainer is not None:
             self.settle_steps()
         options = self.weight_options
-        weights = weight_optimizer(self.named_weights, options, donor_parameter_names(self.net))
+        scales = None if options.depth_lr_decay == 1 else depth_scales(self.net, options.depth_lr_decay)
+        weights = weight_optimizer(self.named_weights, options, donor_parameter_names(self.net), scales)
         return [weights], [cosine(weights, self.steps, options.min_lr_ratio, options.warmup_steps)]
 
     def loss(self, batch: Batch, **options: object) -> Tensor:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 from torch import nn
@@ -20,7 +20,10 @@ EMBEDDINGS_AND_HEAD = ("embed", "wte", "wpe", "head", "score", "positions", "tok
 
 
 def weight_optimizer(
-    parameters: Iterable[tuple[str, nn.Parameter]], options: WeightOptions, donor: Collection[str] = ()
+    parameters: Iterable[tuple[str, nn.Parameter]],
+    options: WeightOptions,
+    donor: Collection[str] = (),
+    scales: Mapping[str, float] | None = None,
 ) -> Optimizer:
     """AdamW, or Muon for hidden matrices and AdamW for all other parameters.
 
@@ -30,13 +33,15 @@ def weight_optimizer(
         parameters: the parameters with their names.
         options: learning rates and other settings.
         donor: names of the parameters of donor layers, whose learning rate is scaled by `donor_lr_scale`.
+        scales: further factors of learning rates, by the names of parameters.
     """
     by_settings: dict[tuple[bool, float, float], list[nn.Parameter]] = defaultdict(list)
     for name, parameter in parameters:
-        outer = _is_embedding_or_head(name)
+        outer = is_embedding_or_head(name)
         constant = parameter.ndim < 2 or name.endswith("A_log")
         use_muon = options.optimizer == "muon" and parameter.ndim == 2 and not constant and not outer
         lr_scale = options.embedding_lr_scale if outer else options.donor_lr_scale if name in donor else 1.0
+        lr_scale *= 1.0 if scales is None else scales[name]
         by_settings[use_muon, lr_scale, 0.0 if constant else options.weight_decay].append(parameter)
     groups: dict[bool, list[dict[str, Any]]] = {True: [], False: []}
     # The learning rate of the first group is logged: it is one without a scale, if there is any.
@@ -55,7 +60,7 @@ def donor_parameter_names(net: nn.Module) -> set[str]:
     return {name for name, _ in net.named_parameters() if name.startswith(tuple(segments))}
 
 
-def _is_embedding_or_head(name: str) -> bool:
+def is_embedding_or_head(name: str) -> bool:
     """Whether a parameter belongs to an embedding, a position table or a head; none is inside a segment."""
     return ".segment." not in name and any(part in name for part in EMBEDDINGS_AND_HEAD)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from manticore.errors import ManticoreError
 from manticore.nas.options import AlphaOptions
@@ -15,6 +15,7 @@ from manticore.utils.fields import (
     NonNegativeInt,
     PositiveFloat,
     PositiveInt,
+    Range,
 )
 
 
@@ -48,6 +49,14 @@ class WeightOptions(Checked):
 
     embedding_lr_scale: NonNegativeFloat = 1.0
     """Learning rate of embeddings, positions and heads, as a multiple of lr."""
+
+    depth_lr_decay: Annotated[float, Range(above=0, most=1)] = 1.0
+    """Learning rate of each layer as a multiple of that of the next one: of n layers, layer i (from 0) has lr times
+    this to the power n - 1 - i, and embeddings and positions to the power n."""
+
+    freeze_depth: ClosedUnitInterval = 0.0
+    """Share of the layers, from the first, that are not trained, nor are the embeddings if it is above 0; projectors
+    are."""
 
     donor_lr_scale: NonNegativeFloat = 1.0
     """Learning rate of a donor component's layers, as a multiple of lr; projectors and hub hybrids are not scaled."""

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from manticore.adapters.searched import decide_sizes, size_penalty
+from manticore.adapters.searched import decide_sizes, size_parameters, size_penalty
 from manticore.errors import ManticoreError, shown
 from manticore.nas.collapse import ITERATIONS, SEQUENCES, is_check, largest_eigenvalue
 from manticore.nas.regularizers import regularizers
@@ -96,6 +96,7 @@ class SearchModule(TrainModule):
         )
         # Some topologies have no paths that run alone, and a single level has one pass for weights and alphas.
         self.samples_paths = chosen.sample_paths and self.net.trains_single_paths and "alphas" in self.streams
+        self.searches_sizes = bool(size_parameters(self.net))
         self._batches: list[Batch] = []
         self._memory: dict[str, list[float]] = {}
 
@@ -229,7 +230,7 @@ class SearchModule(TrainModule):
     def _size_update(self) -> list[Update]:
         """The update of the sizes of adapters, if they are searched."""
         optimizers: Any = self.optimizers()
-        return [size_update(self.net, optimizers[2])] if len(optimizers) > 2 else []
+        return [size_update(self.net, optimizers[2])] if self.searches_sizes else []
 
     @property
     def alpha_schedule(self) -> LRScheduler:
@@ -279,7 +280,7 @@ class SearchModule(TrainModule):
     def penalty(self) -> Tensor:
         """The regularizer of the mixing weights at this step, and the cost of searched sizes of adapters, in nats."""
         penalty = self.regularizer(self.net.weights(), self.progress)
-        return penalty + size_penalty(self.net) if self._size_update else penalty
+        return penalty + size_penalty(self.net) if self.searches_sizes else penalty
 
     def training_step(self, batch: Any, batch_idx: int) -> None:
         batches = self.by_stream(batch)
