@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from manticore.api.model_verbs import grow as grow
     from manticore.api.model_verbs import pretrain as pretrain
     from manticore.api.model_verbs import report as report
+    from manticore.api.model_verbs import select as select
     from manticore.api.result import Result as Result
     from manticore.api.verbs import compare as compare
     from manticore.api.verbs import search as search
@@ -58,7 +59,7 @@ _exported, _names = lazy_exports(
     __name__,
     {
         "api.loading": ("load", "supernet"),
-        "api.model_verbs": ("align", "evaluate", "finetune", "generate", "grow", "pretrain"),
+        "api.model_verbs": ("align", "evaluate", "finetune", "generate", "grow", "pretrain", "select"),
         "api.result": ("Result",),
         "api.verbs": ("compare", "search", "transfer"),
         "components.spec": ("ComponentSpec",),

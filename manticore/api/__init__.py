@@ -6,7 +6,7 @@ __getattr__, __dir__ = lazy_exports(
     __name__,
     {
         "verbs": ("compare", "search", "transfer"),
-        "model_verbs": ("align", "evaluate", "export", "finetune", "generate", "pretrain", "report"),
+        "model_verbs": ("align", "evaluate", "export", "finetune", "generate", "pretrain", "report", "select"),
         "loading": ("load", "supernet"),
         "result": ("AlphaHistory", "Result"),
     },

@@ -1,4 +1,5 @@
-"""The commands on models and folders, as functions: align, grow, pretrain, finetune, evaluate, generate, export.
+"""The commands on models and folders, as functions: align, grow, pretrain, finetune, evaluate, generate, export, report,
+select.
 
 Arguments have the names and the defaults of the flags. An argument that takes a folder also takes a result. Errors are
 ManticoreErrors.
@@ -24,6 +25,7 @@ from manticore.config.commands import (
     GenerateCommand,
     PretrainCommand,
     ReportCommand,
+    SelectCommand,
 )
 from manticore.config.flags import (
     ALIGN,
@@ -33,6 +35,7 @@ from manticore.config.flags import (
     GENERATE,
     GROW,
     PRETRAIN,
+    SELECT,
     assignments,
     command_options,
 )
@@ -50,9 +53,11 @@ from manticore.pipelines import generate as generate_pipeline
 from manticore.pipelines import grow as grow_pipeline
 from manticore.pipelines import pretrain as pretrain_pipeline
 from manticore.pipelines import report as report_pipeline
+from manticore.pipelines import select as select_pipeline
 from manticore.pipelines.finetune import FinetuneResult
 from manticore.pipelines.grow import Growth
 from manticore.pipelines.pretrain import PretrainResult
+from manticore.pipelines.select import Selection
 from manticore.tasks.data import TaskSource, test_items
 from manticore.tasks.options import plain_paths
 from manticore.training.scoring import Score
@@ -377,6 +382,34 @@ def report(folder: Any) -> Path:
     Returns the page.
     """
     return report_pipeline.run(ReportCommand(folder=source_folder(folder)).folder)
+
+
+def select(
+    run: Any,
+    *,
+    max: Sequence[str] = SelectCommand.max,
+    min: Sequence[str] = SelectCommand.min,
+    pareto: Sequence[str] = SelectCommand.pareto,
+    out: Path | str | None = SelectCommand.out,
+    resume: bool = SelectCommand.resume,
+    trust_code: bool = SelectCommand.trust_code,
+    quiet: bool = False,
+) -> Selection:
+    """Select another path, or a Pareto front, from the scores of a finished search, without searching again.
+
+    Args:
+        run: a run folder, or a result.
+        max, min: limits on costs, such as `["parameters=120M", "cache_bytes=64MiB@8192"]`.
+        pareto: a quality and costs, such as `["loss", "cache_bytes@8192"]`. Default: the one path with the best score.
+        out: folder in which the paths are fine-tuned and exported. Default: nothing is trained.
+        resume: resume the fine-tuning in `out`.
+        trust_code: import the ops of the run's search space.
+        quiet: print nothing.
+
+    Returns the paths, and the front if there is one.
+    """
+    options = command_options(SelectCommand, SELECT, locals(), run=source_folder(run))
+    return select_pipeline.run(options, make_console(quiet))
 
 
 def _task_flags(preset: str | None, data_dir: Path | str | Sequence[Path | str] | None) -> dict[str, Any]:

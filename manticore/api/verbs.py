@@ -46,8 +46,9 @@ def search(
     data_dir: Path | str | Sequence[Path | str] | None = None,
     set: Mapping[str, Any] | Sequence[str] = SearchCommand.overrides,
     seed: int | None = None,
-    max: Sequence[str] | str | None = None,
-    min: Sequence[str] | str | None = None,
+    max: Sequence[str] | None = None,
+    min: Sequence[str] | None = None,
+    pareto: Sequence[str] | None = None,
     export: str | None = None,
     adapter: str | None = None,
     out: Path | str | None = SearchCommand.out,
@@ -74,6 +75,7 @@ def search(
         set: any recipe keys, as a mapping or as `KEY=VALUE`; the last to be applied.
         seed: of weights, batches and the random path.
         max, min: limits on what the hybrid costs, such as `["parameters=120M", "cache_bytes=64MiB@8192"]`.
+        pareto: a quality and costs whose Pareto front is part of the report, such as `["loss", "cache_bytes@8192"]`.
         export: the model that is exported to `hybrid/`: `hybrid`, or `best`, which may also be a component that scores
             better.
         adapter: name of an adapter that is trained in place of the weights of the components.

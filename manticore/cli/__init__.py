@@ -21,6 +21,7 @@ COMMANDS = (  # modules of this package, in the order of --help
     "search",
     "compare",
     "transfer",
+    "select",
     "pretrain",
     "align",
     "grow",

@@ -17,6 +17,7 @@ from manticore.config.generate import SamplingOptions
 from manticore.config.recipe import Recipe
 from manticore.config.sections import AlignOptions, FinetuneOptions, RunOptions
 from manticore.errors import ManticoreError
+from manticore.nas.resources import check_limits, parse_objectives
 from manticore.nas.space import SearchSpace
 from manticore.tasks.options import TaskOptions
 from manticore.utils.fields import Checked, KeysOf, NonNegativeInt, PositiveInt, Range, Repeated
@@ -124,6 +125,44 @@ class TransferCommand(StudyCommand):
 
     search_target: bool = False
     """Search on the target too, for comparison."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SelectCommand(Checked):
+    """`manticore select`."""
+
+    run: Path
+    """Folder of a finished search."""
+
+    max: tuple[str, ...] = ()
+    """Largest costs, several at once, such as parameters=120M or cache_bytes=64MiB@8192."""
+
+    min: tuple[str, ...] = ()
+    """Smallest costs, written in the same way."""
+
+    pareto: tuple[str, ...] = ()
+    """A quality (score, loss or bits_per_byte) and costs, such as loss,cache_bytes@8192: all paths that no other is
+    better than in everything. Default: the one path with the best score."""
+
+    out: Path | None = None
+    """Folder in which each selected path is fine-tuned and exported. Default: nothing is trained."""
+
+    resume: bool = False
+    """Resume the fine-tuning in --out."""
+
+    trust_code: bool = False
+    """Import the ops of the run's search space."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_folder(self.run, "select takes the folder of a finished search")
+        check_limits(self.max, self.min)
+        if self.pareto:
+            parse_objectives(self.pareto)
+        if not (self.max or self.min or self.pareto):
+            raise ManticoreError("select needs limits or a front: --max parameters=1M, or --pareto loss,parameters")
+        if self.resume and self.out is None:
+            raise ManticoreError("--resume needs --out: the folder of the fine-tuning to resume")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -48,6 +48,7 @@ SEARCH: Flags = {
     "--seed": "keys.run.seed",
     "--max": "keys.selection.max",
     "--min": "keys.selection.min",
+    "--pareto": "keys.selection.pareto",
     "--export": "keys.selection.export",
     "--adapter": "keys.adapter.name",
     "--out": "out",
@@ -71,6 +72,16 @@ TRANSFER: Flags = {
     "--search-target": "search_target",
     **RECIPE,
     **STUDY,
+}
+
+SELECT: Flags = {
+    "run": "run",
+    "--max": "max",
+    "--min": "min",
+    "--pareto": "pareto",
+    "--out": "out",
+    "--resume": "resume",
+    "--trust-code": "trust_code",
 }
 
 PRETRAIN: Flags = {

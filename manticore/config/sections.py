@@ -7,7 +7,7 @@ from typing import Literal
 
 from manticore.components.spec import BlockSize
 from manticore.errors import ManticoreError
-from manticore.nas.resources import check_limits
+from manticore.nas.resources import check_limits, parse_objectives
 from manticore.training.options import WeightOptions
 from manticore.utils.fields import (
     Checked,
@@ -90,6 +90,10 @@ class SelectionOptions(Checked):
     min: tuple[str, ...] = ()
     """Smallest costs of the hybrid, written in the same way. Default: no limit."""
 
+    pareto: tuple[str, ...] = ()
+    """A quality (score, loss or bits_per_byte) and costs whose Pareto front is part of the report, such as
+    loss,cache_bytes@8192. Default: none."""
+
     export: Literal["hybrid", "best"] = "hybrid"
     """Model that is exported to hybrid/: hybrid (the fine-tuned hybrid) or best (the hybrid, or a component that scores
     better on the validation split)."""
@@ -101,6 +105,8 @@ class SelectionOptions(Checked):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_limits(self.max, self.min)
+        if self.pareto:
+            parse_objectives(self.pareto)
 
 
 @dataclass(frozen=True)

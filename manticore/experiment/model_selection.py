@@ -4,27 +4,35 @@ from __future__ import annotations
 
 import math
 import random
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from manticore.config.recipe import Recipe
 from manticore.experiment.budget import path_budget
 from manticore.experiment.experiment import Experiment, PhaseResult
+from manticore.experiment.pareto import find_front
 from manticore.experiment.phases import first_batches
 from manticore.experiment.projectors import base_of_projector_set, build_aligned_supernet, uses_closed_form
 from manticore.experiment.search_warnings import search_warnings
 from manticore.nas.choices import PathNames
 from manticore.nas.cost import PathCosts
+from manticore.nas.resources import parse_objectives
 from manticore.nas.selection import Budget, Difference, PathScores, SelectionContext, loss_difference, selectors
 from manticore.nas.selection.largest_weight import LARGEST_WEIGHT
-from manticore.nas.strategies import strategies
+from manticore.nas.strategies import PathStrategy, strategies
 from manticore.nas.strategies.zero_shot import ZeroShot, mean_stage_kl
 from manticore.nas.supernet import Supernet
+from manticore.results.path_scores import SavedScores
 from manticore.results.search import HYBRID
 from manticore.training.batching import batch_to
 from manticore.training.scoring import Score
 from manticore.utils.console import info
 
 Phase = PhaseResult[Any]
+
+
+LOSS_SELECTORS = ("evaluated", "beam")
+"""Selectors whose score of a path is minus its validation loss."""
 
 
 class Choice(NamedTuple):
@@ -82,6 +90,18 @@ def select_path(exp: Experiment, search: PhaseResult[Supernet]) -> list[str]:
     return path
 
 
+def save_scores(exp: Experiment, search: PhaseResult[Supernet], path: Sequence[str]) -> None:
+    """Write the scores of paths, and the Pareto front that the recipe asks for, into the run folder."""
+    assert search.path_scores is not None
+    trains_paths = issubclass(strategies[exp.recipe.search.strategy], PathStrategy)
+    selector = exp.recipe.search.strategy if trains_paths else selector_of(exp.recipe)
+    saved = SavedScores.of(search.path_scores, search.net.candidates, selector, selector in LOSS_SELECTORS)
+    saved.save(exp.run_dir.root)
+    if exp.recipe.selection.pareto:
+        objectives, budget = exp.recipe.selection.pareto, path_budget(exp)
+        find_front(exp, search.net, saved, objectives, budget, tuple(path)).save(exp.run_dir.root)
+
+
 def score_paths(exp: Experiment, search: PhaseResult[Supernet], budget: Budget) -> PathScores:
     """The scores of paths, computed once for a search, by a strategy that trains paths or else by the selector."""
     if search.path_scores is None:
@@ -98,7 +118,9 @@ def selector_of(recipe: Recipe) -> str:
 def _scores_by_selector(exp: Experiment, search: PhaseResult[Supernet], budget: Budget) -> PathScores:
     name, validation = selector_of(exp.recipe), Validation(exp.for_search(), search.net)
     rng = random.Random(exp.seed("selection"))
-    scores = selectors[name](search.net, SelectionContext(budget, validation.loss, rng, validation.difference))
+    front = parse_objectives(exp.recipe.selection.pareto)[1] if exp.recipe.selection.pareto else ()
+    context = SelectionContext(budget, validation.loss, rng, validation.difference, front)
+    scores = selectors[name](search.net, context)
     if name != LARGEST_WEIGHT:
         search.compare = validation.difference
     return scores

@@ -195,9 +195,20 @@ def parse_value(text: str, resource: Resource) -> float:
     return number * units[match[2].lower()]
 
 
-def parse_limits(texts: Sequence[str], noun: str) -> tuple[Limit, ...]:
-    """Limits of text, each resource once. `noun` names their key in messages. Raises as `Limit.parse` does."""
+def parse_limits(texts: Sequence[str], noun: str, numbers: bool = False) -> tuple[Limit, ...]:
+    """Limits of text, each resource once.
+
+    Args:
+        texts: of the limits.
+        noun: their key, for messages.
+        numbers: whether each value must be a number, not `LARGEST_COMPONENT`.
+
+    Raises as `Limit.parse` does.
+    """
     limits = tuple(map(Limit.parse, texts))
+    for limit in limits:
+        if numbers and isinstance(limit.value, str):
+            raise ManticoreError(f"{noun} {limit.text}: give a number here")
     seen: dict[Resource, Limit] = {}
     for limit in limits:
         if limit.resource in seen:

@@ -16,7 +16,7 @@ from manticore.experiment.checks import check_experiment
 from manticore.experiment.estimate import print_search_estimate
 from manticore.experiment.evaluation import TrainedModels, evaluate_on_test
 from manticore.experiment.experiment import Experiment, PhaseResult
-from manticore.experiment.model_selection import choose_base, select_path
+from manticore.experiment.model_selection import choose_base, save_scores, select_path
 from manticore.experiment.phases import finetune, run_search, train_components, train_controls
 from manticore.experiment.run_dir import RunDir, check_unchanged, open_run_dir, unused_run_dir
 from manticore.experiment.run_lock import RunLock
@@ -106,6 +106,7 @@ def _run(
     exp = exp.for_component(base.name)  # its tokenizer reads the text from now on
     search = run_search(exp, base.name)  # weights and alphas, by the strategy of the recipe
     path = select_path(exp, search)  # exact, within the budget
+    save_scores(exp, search, path)
     architecture = save_architecture(exp, search.net.architecture(path))
     discrete = discretize(search.net, path, **exp.task.config_fields())
     hybrid = finetune(exp, search, discrete)

@@ -39,6 +39,7 @@ VERBS: dict[str, tuple[type, Mapping[str, str]]] = {
     "generate": (commands.GenerateCommand, flags.GENERATE),
     "export": (commands.ExportCommand, flags.EXPORT),
     "report": (commands.ReportCommand, flags.REPORT),
+    "select": (commands.SelectCommand, flags.SELECT),
 }
 
 PYTHON_ONLY = {"quiet", "sections", "on_text", "callbacks", "logger", "trainer", "tokenizer"}

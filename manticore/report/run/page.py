@@ -14,6 +14,7 @@ from manticore.report.charts.palette import INK, Palette
 from manticore.report.charts.path_diagram import draw_path
 from manticore.report.machine import machine_facts
 from manticore.report.rendering import render
+from manticore.report.run.front import front_caption, front_charts, front_table
 from manticore.report.run.reading import Run
 from manticore.report.run.summary import comparison_caption, figures, path_caption, sentences, stage_scores_caption
 from manticore.report.run.tables import costs, lead_cell, score_cell, verdict
@@ -99,6 +100,9 @@ def render_run(run: Run) -> str:
         stage_scores_caption=stage_scores_caption(result.stage_scores) if result.stage_scores else "",
         comparison_caption=comparison_caption(result),
         comparison=_comparison(result, palette),
+        front=None if run.front is None else front_table(run.front),
+        front_charts=[] if run.front is None else front_charts(run.front, palette),
+        front_caption="" if run.front is None else front_caption(run.front),
         weight_panels=_weight_panels(run, palette),
         loss_panels=[loss_panel(curve.phase, curve.loss, curve.alpha_loss, y_range, palette) for curve in curves],
         has_alpha_loss=any(alpha_losses),

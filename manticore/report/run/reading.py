@@ -20,6 +20,7 @@ from manticore.nas.architecture import Architecture
 from manticore.nas.choices import Choices
 from manticore.nas.space import SearchSpace
 from manticore.nas.topologies import topologies
+from manticore.results.pareto import ParetoFront
 from manticore.results.search import SearchResult
 from manticore.utils.io import slug
 from manticore.utils.yaml_loading import load_yaml
@@ -80,6 +81,7 @@ class Run:
         alphas: mixing weights over the search; None for a strategy that trains none.
         curves: training losses by phase; empty if nothing was logged.
         recipe: recipe.yaml as text; empty if there is none.
+        front: the Pareto front; None if there is none.
     """
 
     folder: Path
@@ -88,6 +90,7 @@ class Run:
     alphas: Alphas | None
     curves: tuple[Curve, ...]
     recipe: str
+    front: ParetoFront | None = None
 
     @property
     def candidates(self) -> tuple[str, ...]:
@@ -193,7 +196,7 @@ def read_alphas(file: Path, stages: int) -> Alphas | None:
 
 
 def add_logs(folder: Path, result: SearchResult, architecture: Architecture) -> Run:
-    """The data of a run whose result is known: only its logs and its recipe are read from the folder.
+    """The data of a run whose result is known: only its logs, recipe and front are read from the folder.
 
     Raises BadFile if a log cannot be read as what a run writes.
     """
@@ -205,6 +208,7 @@ def add_logs(folder: Path, result: SearchResult, architecture: Architecture) -> 
         alphas=read_alphas(folder / "alphas.jsonl", architecture.stages),
         curves=_read_curves(folder / "logs" / "csv", list(result.seconds)),
         recipe=recipe.read_text(encoding="utf-8") if recipe.is_file() else "",
+        front=ParetoFront.load(folder) if (folder / ParetoFront.FILE).is_file() else None,
     )
 
 

@@ -1,0 +1,101 @@
+"""Another path and a Pareto front from the scores of a finished search."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import manticore as mc
+from manticore.errors import ManticoreError, UnknownName
+from manticore.nas.cost import PathCosts
+from manticore.nas.resources import Resource
+from manticore.results.pareto import ParetoFront
+from manticore.results.path_scores import SavedScores
+from manticore.tasks.catalog import tasks
+from tests.helpers.toy_task import NAME, QUICK, which_end
+
+pytestmark = pytest.mark.e2e
+
+CACHE = Resource("cache_bytes", 10)
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[mc.Result]:
+    """A search whose report has a front."""
+    tasks.register(NAME)(which_end)
+    yield mc.search(
+        mc.SearchSpace(["gpt-neo", "mamba"], stages=2),
+        NAME,
+        selection={"selector": "evaluated"},
+        pareto=["loss", "cache_bytes"],
+        baselines={"components": False, "uniform": False, "random": False},
+        out=tmp_path_factory.mktemp("select") / "run",
+        quiet=True,
+        **QUICK,
+    )
+    tasks._items.pop(NAME)
+
+
+def test_a_search_saves_its_scores_and_its_front(run: mc.Result) -> None:
+    front, saved = ParetoFront.load(run.folder), SavedScores.load(run.folder)
+    assert saved.is_loss
+    assert len(saved.paths) == len(front.points) == 4
+    costs = PathCosts(run.supernet(), 10)
+    losses = {each.path: -(each.score or 0) for each in saved.paths}
+    for point in front.points:
+        assert point.quality == losses[point.path]
+        assert point.costs == (costs.cost(point.path, CACHE),)
+        better = (each for each in front.points if each.quality <= point.quality and each.costs <= point.costs)
+        assert point.on_front == (list(better) == [point])
+    assert {point.label for point in front.points} == {"selected", "gpt-neo alone", "mamba alone", "by hand"} - (
+        {f"{run.path[0]} alone"} if len(set(run.path)) == 1 else set()
+    )
+    page = (run.folder / "report.html").read_text(encoding="utf-8")
+    assert "Pareto front" in page
+    assert "cache_bytes@10 (KiB)" in page
+
+
+def test_a_path_within_limits_is_selected_and_trained(run: mc.Result, tmp_path: Path) -> None:
+    saved, costs = SavedScores.load(run.folder), PathCosts(run.supernet(), 10)
+    by_cost = sorted({costs.parameters(each.path) for each in saved.paths})
+    limit = by_cost[1]
+    selection = mc.select(run, max=[f"parameters={limit:.0f}"], out=tmp_path / "small", quiet=True)
+    allowed = [each for each in saved.paths if costs.parameters(each.path) <= limit]
+    best = max(allowed, key=lambda each: each.score or 0)
+    assert selection.paths == (best.path,)
+    model = selection.trained[0].model
+    assert sum(parameter.numel() for parameter in model.parameters()) == costs.parameters(best.path)
+    with pytest.raises(ManticoreError, match=r"no path has parameters of at most 9; the nearest, .*, has parameters"):
+        mc.select(run, max=["parameters=9"], quiet=True)
+
+
+def test_a_front_is_selected_without_training(run: mc.Result, tmp_path: Path) -> None:
+    copied = shutil.copytree(run.folder, tmp_path / "run")
+    selection = mc.select(copied, pareto=["loss", "parameters", "cache_bytes@64x2"], quiet=True)
+    front = ParetoFront.load(copied)
+    assert front.resources == ("parameters", "cache_bytes@64x2")
+    assert selection.front == front
+    assert selection.paths == tuple(point.path for point in front.front)
+    assert "cache_bytes@64x2" in (copied / "report.html").read_text(encoding="utf-8")
+    for line, pareto in (
+        ("which-end is not measured in bits per byte; ask for loss", ["bits_per_byte", "parameters"]),
+        ("a Pareto front has a quality and one or more resources", ["loss"]),
+    ):
+        with pytest.raises(ManticoreError, match=line):
+            mc.select(copied, pareto=pareto, quiet=True)
+    with pytest.raises(UnknownName, match=r"unknown quality of a Pareto front 'los'\. Did you mean 'loss'"):
+        mc.select(copied, pareto=["los", "parameters"], quiet=True)
+
+
+def test_a_run_without_scores_and_a_selection_without_limits_are_refused(run: mc.Result, tmp_path: Path) -> None:
+    copied = shutil.copytree(run.folder, tmp_path / "run")
+    (copied / SavedScores.FILE).unlink()
+    with pytest.raises(ManticoreError, match=r"has no scores of paths: there is no path_scores.json in it; search"):
+        mc.select(copied, max=["parameters=1M"], quiet=True)
+    with pytest.raises(ManticoreError, match="select needs limits or a front"):
+        mc.select(copied, quiet=True)
+    with pytest.raises(ManticoreError, match="--max parameters=largest_component: give a number here"):
+        mc.select(run, max=["parameters=largest_component"], quiet=True)
