@@ -291,6 +291,8 @@ def generate(
     prompt: str | None = GenerateCommand.prompt,
     *,
     prompt_file: Path | str | None = GenerateCommand.prompt_file,
+    batch: Path | str | None = GenerateCommand.batch,
+    json: bool = GenerateCommand.json,
     max_new_tokens: int = SamplingOptions.max_new_tokens,
     temperature: float | None = SamplingOptions.temperature,
     top_p: float | None = SamplingOptions.top_p,
@@ -307,6 +309,8 @@ def generate(
         model: a run folder, an exported folder, a result, a component by name or folder, a model object, or a pair of
             one and its tokenizer.
         prompt, prompt_file: the text to continue, or the file with it.
+        batch: file of prompts, a line each; the result then has a line for each.
+        json: the result has a line of JSON for each prompt, as the command prints it.
         max_new_tokens: largest number of new tokens.
         temperature, top_p, top_k: how tokens are sampled. Default: the most likely token is taken.
         num_beams: number of continuations of a beam search.

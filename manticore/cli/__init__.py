@@ -28,6 +28,7 @@ COMMANDS = (  # modules of this package, in the order of --help
     "finetune",
     "evaluate",
     "generate",
+    "chat",
     "export",
     "report",
     "data",

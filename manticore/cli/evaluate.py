@@ -6,7 +6,7 @@ from typing import Any
 
 from manticore.cli.options import command
 from manticore.config.commands import EvaluateCommand
-from manticore.config.flags import EVALUATE
+from manticore.config.flags import EVALUATE, EVALUATE_OTHERS
 
 
 def add(commands: Any) -> None:
@@ -15,13 +15,15 @@ def add(commands: Any) -> None:
         commands,
         "evaluate",
         EvaluateCommand,
-        EVALUATE,
+        {**EVALUATE, **EVALUATE_OTHERS},
         run,
         "score a hybrid or a component on a task's test split",
         examples=(
             "manticore evaluate runs/first",
             "manticore evaluate my-hybrid --task text --data-dir my-notes",
             "manticore evaluate gpt-neo-nano --task text",
+            "manticore evaluate runs/text --generation",
+            "manticore evaluate runs/text --lm-eval arc_easy,lambada_openai",
         ),
         notes="The task is that of the run, unless --task names another; an exported folder has the name of its task "
         "only. Other keys of task and run are set with --set.",
@@ -30,7 +32,12 @@ def add(commands: Any) -> None:
 
 def run(options: EvaluateCommand) -> None:
     """Evaluate."""
-    from manticore.pipelines import evaluate
+    from manticore.pipelines import evaluate, generation_scores, harness_scores
     from manticore.utils.console import make_console
 
-    evaluate.run(options, make_console())
+    if options.lm_eval:
+        harness_scores.run(options, make_console())
+    elif options.generation:
+        generation_scores.run(options, make_console())
+    else:
+        evaluate.run(options, make_console())

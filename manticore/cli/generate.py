@@ -22,7 +22,9 @@ def add(commands: Any) -> None:
         examples=(
             "manticore generate runs/first --prompt 'Once upon a time'",
             "manticore generate my-hybrid --prompt-file story.txt --max-new-tokens 200 --temperature 0.8 --top-p 0.95",
+            "manticore generate my-hybrid --batch prompts.txt --json > continuations.jsonl",
         ),
+        notes="Of --batch every continuation is one line, with line breaks written as \\n unless --json is given.",
     )
 
 
@@ -31,7 +33,8 @@ def run(options: GenerateCommand) -> None:
     from manticore.pipelines import generate
 
     generate.run_command(options, _write)
-    _write("\n")
+    if options.batch is None and not options.json:
+        _write("\n")
 
 
 def _write(text: str) -> None:

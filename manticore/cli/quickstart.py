@@ -35,6 +35,7 @@ def run(options: QuickstartCommand) -> None:
         console,
         f"""next:
   manticore generate {out} --prompt "Once upon a time"
-  manticore evaluate {out}
+  manticore chat {out}
+  manticore evaluate {out} --generation
   manticore search --models gpt-neo-nano,mamba-nano --task text{options.data_flag} --out runs/longer""",
     )

@@ -307,11 +307,35 @@ class EvaluateCommand(ModelCommand):
     json: Path | None = None
     """File for the scores as JSON."""
 
+    lm_eval: tuple[str, ...] = ()
+    """Tasks of lm-evaluation-harness to score instead, such as arc_easy,lambada_openai; the results go to the card."""
+
+    lm_eval_folder: Path | None = None
+    """Folder with more tasks of lm-evaluation-harness, as YAML files."""
+
+    limit: PositiveInt | None = None
+    """With --lm-eval: largest number of examples of a task."""
+
+    generation: bool = False
+    """Score what the model generates instead: copying and recall of spans, beside the parents of a hybrid."""
+
+    lengths: tuple[PositiveInt, ...] = (64, 128, 256, 512, 1024, 2048)
+    """With --generation: tokens of the prompts."""
+
+    examples: PositiveInt = 32
+    """With --generation: number of prompts of a kind and length."""
+
     trust_code: bool = False
     """Run the code that the hybrid's folder holds for ops and other parts of your own."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.lm_eval and self.generation:
+            raise ManticoreError("give one of --lm-eval and --generation")
+        if (self.lm_eval or self.generation) and self.task:
+            raise ManticoreError("--lm-eval and --generation have tasks of their own; drop the flags of a task")
+        if not self.lm_eval and (self.lm_eval_folder is not None or self.limit is not None):
+            raise ManticoreError("--lm-eval-folder and --limit go with --lm-eval TASKS")
         if self.json is not None and self.json.is_dir():
             raise ManticoreError(f"{self.json} is a folder; --json needs a file")
         check_model(self.model)
@@ -330,6 +354,12 @@ class GenerateCommand(Checked):
     prompt_file: Path | None = None
     """File with the text to continue."""
 
+    batch: Path | None = None
+    """File of prompts, which are continued one by one: a line each, or of a .jsonl file the field prompt or text."""
+
+    json: bool = False
+    """Print a line of JSON for each prompt: prompt, text, numbers of tokens, and why the text ends."""
+
     sampling: SamplingOptions = SamplingOptions()
     """How tokens are chosen."""
 
@@ -338,8 +368,8 @@ class GenerateCommand(Checked):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if (self.prompt is None) == (self.prompt_file is None):
-            raise ManticoreError("give one of --prompt TEXT and --prompt-file FILE")
+        if sum(source is not None for source in (self.prompt, self.prompt_file, self.batch)) != 1:
+            raise ManticoreError("give one of --prompt TEXT, --prompt-file FILE and --batch FILE")
         check_model(self.model)
 
 

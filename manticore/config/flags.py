@@ -162,10 +162,32 @@ EVALUATE: Flags = {
     "--trust-code": "trust_code",
 }
 
+CHAT: Flags = {
+    "model": "model",
+    "--max-new-tokens": "sampling.max_new_tokens",
+    "--temperature": "sampling.temperature",
+    "--top-p": "sampling.top_p",
+    "--top-k": "sampling.top_k",
+    "--seed": "sampling.seed",
+    "--trust-code": "trust_code",
+}
+
+EVALUATE_OTHERS: Flags = {
+    "--lm-eval": "lm_eval",
+    "--lm-eval-folder": "lm_eval_folder",
+    "--limit": "limit",
+    "--generation": "generation",
+    "--lengths": "lengths",
+    "--examples": "examples",
+}
+"""Flags of `manticore evaluate` for scores that are not those of a task of this package; Python calls the pipelines."""
+
 GENERATE: Flags = {
     "model": "model",
     "--prompt": "prompt",
     "--prompt-file": "prompt_file",
+    "--batch": "batch",
+    "--json": "json",
     "--max-new-tokens": "sampling.max_new_tokens",
     "--temperature": "sampling.temperature",
     "--top-p": "sampling.top_p",

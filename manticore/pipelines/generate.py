@@ -1,8 +1,11 @@
-"""`manticore generate`: continue a text with a language model, an exported hybrid or any component."""
+"""`manticore generate`: continue texts with a language model, an exported hybrid or any component."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -13,18 +16,81 @@ from manticore.components.generation import ids_without_token
 from manticore.config.commands import GenerateCommand
 from manticore.config.generate import SamplingOptions
 from manticore.config.sections import RunOptions
-from manticore.errors import ManticoreError
+from manticore.errors import BadFile, ManticoreError
 from manticore.experiment.environment import setup_hardware
 from manticore.export.load import load_language_model
 from manticore.kernels import installed
 from manticore.tasks.data_files import read_text
 from manticore.tasks.language.documents import invalid_character
+from manticore.utils.text_files import parse_json
+
+PROMPT_FIELDS = ("prompt", "text")
+"""Fields of a record of JSON that may have the prompt."""
+
+
+@dataclass(frozen=True)
+class Continuation:
+    """A prompt and what a model wrote after it.
+
+    Attributes:
+        prompt: the text that was continued.
+        text: the new text.
+        prompt_tokens, new_tokens: numbers of tokens.
+        ended: whether the model ended the text itself; otherwise it reached the largest number of new tokens.
+    """
+
+    prompt: str
+    text: str
+    prompt_tokens: int
+    new_tokens: int
+    ended: bool
+
+    def to_json(self) -> str:
+        """One line of JSON."""
+        return json.dumps(asdict(self), ensure_ascii=False)
 
 
 def run_command(options: GenerateCommand, on_text: Callable[[str], object]) -> None:
-    """Read the prompt of a command and continue it. Raises as `run` does, and if the file cannot be read."""
-    prompt = read_text(options.prompt_file) if options.prompt_file is not None else str(options.prompt)
-    run(options.model, prompt, options.sampling, on_text, options.trust_code)
+    """Read the prompts of a command and continue them.
+
+    Raises as `run` does, and ManticoreError if a file cannot be read, or names the line of a prompt that cannot be
+    continued.
+    """
+    if options.batch is None and not options.json:
+        prompt = read_text(options.prompt_file) if options.prompt_file is not None else str(options.prompt)
+        run(options.model, prompt, options.sampling, on_text, options.trust_code)
+        return
+    if options.batch is not None:
+        prompts = list(read_prompts(options.batch))
+    else:
+        prompts = [read_text(options.prompt_file) if options.prompt_file is not None else str(options.prompt)]
+    generator = Generator(options.model, options.sampling.seed, options.trust_code)
+    for number, prompt in enumerate(prompts, start=1):
+        try:
+            result = generator.write(prompt, options.sampling)
+        except ManticoreError as error:
+            if options.batch is None:
+                raise
+            raise ManticoreError(f"{options.batch}, prompt {number}: {error}") from None
+        line = result.to_json() if options.json else result.text.replace("\\", "\\\\").replace("\n", "\\n")
+        on_text(f"{line}\n")
+
+
+def read_prompts(file: Path) -> Iterator[str]:
+    """The prompts of a file: of .jsonl one record a line, of other files one prompt a line; empty lines are left out.
+
+    Raises BadFile.
+    """
+    for number, line in enumerate(read_text(file).splitlines(), start=1):
+        if not line.strip():
+            continue
+        if file.suffix != ".jsonl":
+            yield line
+            continue
+        record = parse_json(line, file, number)
+        if not isinstance(record, dict) or not any(isinstance(record.get(name), str) for name in PROMPT_FIELDS):
+            raise BadFile(file, f"a record has a text in the field {' or '.join(PROMPT_FIELDS)}", number)
+        yield next(str(record[name]) for name in PROMPT_FIELDS if isinstance(record.get(name), str))
 
 
 def run(
@@ -42,22 +108,52 @@ def run(
     Raises ManticoreError if the model cannot be loaded (see `load_language_model`), the prompt has no tokens, or prompt
     and new tokens exceed the context length.
     """
-    hardware = setup_hardware(RunOptions(seed=options.seed))
-    model, tokenizer = load_language_model(source, trust_code)
-    ids_1L = encode_prompt(prompt, tokenizer)
-    _check_length(model, ids_1L.shape[1], options.max_new_tokens)
-    model.to(hardware.device)
-    arguments: dict[str, Any] = {
-        "input_ids": ids_1L.to(hardware.device),
-        "generation_config": generation_config(options, model, tokenizer),
-    }
-    torch.manual_seed(options.seed)
-    with installed():  # for a component; a hybrid installs the kernels itself
-        if options.num_beams == 1:
-            model.generate(**arguments, streamer=CallbackStreamer(tokenizer, on_text))
-            return
-        out_BL = model.generate(**arguments)
-    on_text(str(tokenizer.decode(out_BL[0, ids_1L.shape[1] :], skip_special_tokens=True)))
+    Generator(source, options.seed, trust_code).write(prompt, options, on_text)
+
+
+class Generator:
+    """A language model that is loaded once and continues texts.
+
+    Args:
+        source: exported folder, run folder, or a component: alias, hub id or local folder.
+        seed: seed of the run's hardware settings.
+        trust_code: run the code in a hybrid's folder for ops and other parts of its own.
+
+    Attributes:
+        model, tokenizer: the model on its device, and its tokenizer.
+
+    Raises as `load_language_model` does.
+    """
+
+    def __init__(self, source: str, seed: int = 0, trust_code: bool = False) -> None:
+        hardware = setup_hardware(RunOptions(seed=seed))
+        self.model: Any
+        self.model, self.tokenizer = load_language_model(source, trust_code)
+        self.device = torch.device(hardware.device)
+        self.model.to(self.device)
+
+    def write(
+        self, prompt: str, options: SamplingOptions, on_text: Callable[[str], object] | None = None
+    ) -> Continuation:
+        """Continue a prompt; see `run`. The same seed gives the same text, whatever was written before."""
+        return self.write_ids(encode_prompt(prompt, self.tokenizer), prompt, options, on_text)
+
+    def write_ids(
+        self, ids_1L: torch.Tensor, prompt: str, options: SamplingOptions, on_text: Callable[[str], object] | None
+    ) -> Continuation:
+        """Continue token ids (1, L), which `prompt` describes. Raises ManticoreError if they are too many."""
+        length = ids_1L.shape[1]
+        _check_length(self.model, length, options.max_new_tokens)
+        config = generation_config(options, self.model, self.tokenizer)
+        streamer = CallbackStreamer(self.tokenizer, on_text) if on_text and options.num_beams == 1 else None
+        torch.manual_seed(options.seed)
+        with installed():  # for a component; a hybrid installs the kernels itself
+            out_BL = self.model.generate(input_ids=ids_1L.to(self.device), generation_config=config, streamer=streamer)
+        new = out_BL[0, length:].tolist()
+        text = str(self.tokenizer.decode(new, skip_special_tokens=True))
+        if on_text is not None and streamer is None:
+            on_text(text)
+        return Continuation(prompt, text, length, len(new), bool(new) and new[-1] in (config.eos_token_id or ()))
 
 
 class CallbackStreamer(TextStreamer):

@@ -131,8 +131,8 @@ def test_the_context_length_can_be_used_up(capsys: pytest.CaptureFixture[str], h
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["{hybrid}"], "give one of --prompt TEXT and --prompt-file FILE"),
-        (["{hybrid}", "--prompt", "a", "--prompt-file", "b"], "give one of --prompt TEXT and --prompt-file FILE"),
+        (["{hybrid}"], "give one of --prompt TEXT, --prompt-file FILE and"),
+        (["{hybrid}", "--prompt", "a", "--prompt-file", "b"], "give one of --prompt TEXT, --prompt-file FILE and"),
         (["{hybrid}", "--prompt", ""], "the prompt is empty"),
         (["{hybrid}", "--prompt-file", "{out}/nowhere.txt"], "nowhere.txt: No such file"),
         (["{hybrid}", "--prompt-file", "{out}/bytes.bin"], "bytes.bin: not UTF-8 text (byte 0 cannot be read)"),
@@ -207,3 +207,58 @@ def test_a_checkpoint_generates_the_same_without_manticore(hybrid: Path, tmp_pat
     assert beams != greedy
     expected = [[ids, reader.decode(ids)] for ids in (greedy, greedy, greedy, beams)]
     assert [json.loads(line) for line in done.stdout.splitlines()] == expected
+
+
+def test_a_batch_is_continued_prompt_by_prompt(
+    capsys: pytest.CaptureFixture[str], hybrid: Path, tmp_path: Path
+) -> None:
+    prompts = [PROMPT, "The surrounding families", PROMPT]
+    plain, records = tmp_path / "prompts.txt", tmp_path / "prompts.jsonl"
+    plain.write_text("\n\n".join(prompts) + "\n", encoding="utf-8")
+    records.write_text("".join(json.dumps({"text": prompt}) + "\n" for prompt in prompts), encoding="utf-8")
+    status, out, err = call(capsys, "generate", hybrid, "--batch", plain, "--json", "--max-new-tokens", "12")
+    assert (status, err) == (0, "")
+    lines = [json.loads(line) for line in out.splitlines()]
+    assert [line["prompt"] for line in lines] == prompts
+    assert lines[0] == lines[2]
+    assert lines[0] == {
+        "prompt": PROMPT,
+        "text": greedy_text(hybrid, 12),
+        "prompt_tokens": encode_prompt(PROMPT, tokenizer(TOKENIZER)).shape[1],
+        "new_tokens": 12,
+        "ended": False,
+    }
+    assert call(capsys, "generate", hybrid, "--batch", records, "--json", "--max-new-tokens", "12")[1] == out
+    without = call(capsys, "generate", hybrid, "--batch", plain, "--max-new-tokens", "12")[1]
+    assert without.splitlines()[0] == lines[0]["text"].replace("\\", "\\\\").replace("\n", "\\n")
+    assert without.count("\n") == len(prompts)
+
+
+def test_sampling_of_a_prompt_does_not_depend_on_the_prompts_before_it(
+    capsys: pytest.CaptureFixture[str], hybrid: Path, tmp_path: Path
+) -> None:
+    file = tmp_path / "prompts.txt"
+    file.write_text(f"The family\n{PROMPT}\n", encoding="utf-8")
+    flags = ("--json", "--max-new-tokens", "8", "--temperature", "1.0", "--seed", "3")
+    together = call(capsys, "generate", hybrid, "--batch", file, *flags)[1].splitlines()[1]
+    assert call(capsys, "generate", hybrid, "--prompt", PROMPT, *flags)[1] == f"{together}\n"
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("a.jsonl", '{"prompt": "It is"}\n{"question": 3}\n', "a.jsonl:2: a record has a text in the field prompt or"),
+        ("a.jsonl", "{\n", "a.jsonl:1: "),
+        ("a.txt", f"It is\n{'a truth ' * 100}\n", "a.txt, prompt 2: "),
+    ],
+)
+def test_a_bad_prompt_of_a_batch_is_named(
+    capsys: pytest.CaptureFixture[str], hybrid: Path, tmp_path: Path, name: str, text: str, message: str
+) -> None:
+    file = tmp_path / name
+    file.write_text(text, encoding="utf-8")
+    status, _, err = call(capsys, "generate", hybrid, "--batch", file, "--json", "--max-new-tokens", "2")
+    assert status == 2
+    assert message in err
+    assert err.count("\n") == 1
+    assert "give one of" in refusal(capsys, "generate", hybrid, "--batch", file, "--prompt", "It")

@@ -6,6 +6,7 @@ import json
 import math
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -13,8 +14,10 @@ from typing import Any
 
 import pytest
 import torch
+from huggingface_hub import ModelCard
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from tests.helpers.cli import call, refusal
 from tests.helpers.text_hybrids import LENGTH, export_hybrid
 from tests.helpers.tokenizers import PROSE
 
@@ -159,3 +162,29 @@ def test_the_command_works_where_manticore_cannot_be_imported(task_folder: Path,
     assert process.returncode == 0, process.stderr[-2000:]
     (file,) = (tmp_path / "out").rglob("results_*.json")
     assert summary(json.loads(file.read_text())) == pytest.approx(expected_scores(task_folder / "hybrid"), rel=1e-4)
+
+
+def test_evaluate_runs_the_tasks_and_writes_them_to_the_card(
+    task_folder: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("HF_DATASETS_CACHE", str(tmp_path / "datasets"))
+    hybrid, file = tmp_path / "hybrid", tmp_path / "scores.json"
+    shutil.copytree(task_folder / "hybrid", hybrid)
+    flags = ["--lm-eval", ",".join(TASKS), "--lm-eval-folder", task_folder]
+    status, out, err = call(capsys, "evaluate", hybrid, *flags, "--json", file, "--batch-size", "2")
+    assert status == 0, err
+    expected = expected_scores(hybrid)
+    assert summary({"results": json.loads(file.read_text())}) == pytest.approx(expected, rel=1e-4)
+    card = ModelCard.load(hybrid / "README.md")
+    values = {(row.dataset_name, row.metric_type): row.metric_value for row in card.data.eval_results}
+    assert values["pico_choice", "acc"] == pytest.approx(expected["accuracy"], abs=1e-4)
+    assert "## lm-evaluation-harness" in card.text
+    assert f"added to the card {hybrid / 'README.md'}" in out
+    before = (hybrid / "README.md").read_text("utf-8")
+    assert call(capsys, "evaluate", hybrid, *flags, "--limit", "1")[0] == 0
+    text = (hybrid / "README.md").read_text("utf-8")
+    assert "not a full evaluation" in text
+    assert text.split("---")[1] == before.split("---")[1], "a part of a task is no result"
+    assert "Did you mean 'pico_choice'?" in refusal(
+        capsys, "evaluate", hybrid, "--lm-eval", "pico_choise", "--lm-eval-folder", task_folder
+    )

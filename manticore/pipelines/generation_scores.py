@@ -1,0 +1,158 @@
+"""`manticore evaluate --generation`: copying and recall by a hybrid and by its parents, from what they generate."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, get_args
+
+import numpy as np
+import torch
+from rich.console import Console
+from transformers import AutoConfig, GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
+
+from manticore.components.context_length import declared_context_lengths
+from manticore.config.commands import EvaluateCommand
+from manticore.config.loading import with_overrides
+from manticore.errors import ManticoreError
+from manticore.experiment.environment import setup_hardware
+from manticore.export.load import hybrid_folder, is_hybrid, load_language_model
+from manticore.kernels import installed
+from manticore.report.card_sections import put_section, update_card
+from manticore.report.table import Row, Table
+from manticore.tasks.data_files import read_text
+from manticore.tasks.language.probes import ANSWER, Kind, Probe, make_probe
+from manticore.tasks.language.text import SAMPLE
+from manticore.utils.console import info
+from manticore.utils.formatting import DASH, percent
+from manticore.utils.io import write_json
+
+KINDS: tuple[Kind, ...] = get_args(Kind)
+LARGEST_BATCH = 16
+SECTION = "Generation"
+
+
+@dataclass(frozen=True)
+class GenerationScore:
+    """How much of its context a model reproduces.
+
+    Attributes:
+        model: its name in the table.
+        kind: `copying` or `recall`.
+        length: tokens of the prompts.
+        exact: share of prompts whose whole answer is right.
+        tokens: share of right tokens.
+        count: number of prompts.
+    """
+
+    model: str
+    kind: str
+    length: int
+    exact: float
+    tokens: float
+    count: int
+
+
+def run(options: EvaluateCommand, console: Console) -> list[GenerationScore]:
+    """Score a model and, of a hybrid, its parents; print a table, and write it to the card and to `options.json`.
+
+    The parents are the pretrained components as they were before the search. Lengths that do not fit into the context
+    of a model are left out for it.
+
+    Raises ManticoreError if the model is no language model or has no tokenizer.
+    """
+    options = with_overrides(options)
+    hardware = setup_hardware(options.run)
+    hybrid = _is_folder_of_hybrid(options.model)
+    model, tokenizer = load_language_model(options.model, options.trust_code)
+    scores = [*_scores("hybrid" if hybrid else options.model, model, tokenizer, options, hardware.accelerator)]
+    for name, source in parents_of(options.model):
+        try:
+            model, tokenizer = load_language_model(source)
+        except ManticoreError as error:
+            info(console, f"parent {name} is left out: {error}")
+            continue
+        scores += _scores(name, model, tokenizer, options, hardware.accelerator)
+    table = score_table(scores)
+    console.print(table.rich())
+    if options.json is not None:
+        write_json(options.json, [asdict(score) for score in scores])
+    if hybrid:
+        folder = hybrid_folder(Path(options.model).expanduser())
+        note = f"Share of {options.examples} prompts of which the model writes the whole answer, {ANSWER} tokens."
+        body = f"{note} Parents are as they were before the search.\n\n{table.markdown()}"
+        if update_card(folder, lambda card: put_section(card, SECTION, body)):
+            info(console, f"added to the card {folder / 'README.md'}")
+    return scores
+
+
+def _is_folder_of_hybrid(source: str) -> bool:
+    return is_hybrid(Path(source).expanduser())
+
+
+def parents_of(source: str) -> Iterator[tuple[str, str]]:
+    """Name and source of each pretrained component of a hybrid; none for another model."""
+    if not _is_folder_of_hybrid(source):
+        return
+    config: Any = AutoConfig.from_pretrained(hybrid_folder(Path(source).expanduser()), trust_remote_code=False)
+    for name, component in config.components.items():
+        if component.get("pretrained") and component.get("source"):
+            yield name, str(component["source"])
+
+
+def _scores(
+    name: str,
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    options: EvaluateCommand,
+    device: str,
+) -> Iterator[GenerationScore]:
+    """The scores of one model, by kind and length."""
+    special = set(tokenizer.all_special_ids)
+    ids = [token for token in tokenizer(read_text(SAMPLE))["input_ids"] if token not in special]
+    limit = min(declared_context_lengths(model.config).values(), default=None)
+    model.to(torch.device(device))
+    for kind in KINDS:
+        for length in options.lengths:
+            if limit is not None and length + ANSWER > limit:
+                continue
+            probe = make_probe(kind, ids, length, options.examples, options.run.seed)
+            right_NA = generated(model, probe, options.run.eval_batch_size) == probe.answers_NA
+            exact, tokens = float(right_NA.all(-1).mean()), float(right_NA.mean())
+            yield GenerationScore(name, kind, length, exact, tokens, len(right_NA))
+
+
+def generated(model: Any, probe: Probe, batch_size: int) -> np.ndarray[Any, Any]:
+    """The most likely tokens that the model writes after each prompt, (N, ANSWER)."""
+    size = min(batch_size, LARGEST_BATCH)
+    config = GenerationConfig(
+        max_new_tokens=ANSWER, min_new_tokens=ANSWER, do_sample=False, pad_token_id=0, use_cache=True
+    )
+    parts = []
+    for start in range(0, len(probe.prompts_NL), size):
+        ids_BL = torch.from_numpy(probe.prompts_NL[start : start + size]).to(model.device)
+        with torch.no_grad(), installed():
+            out_BL = model.generate(input_ids=ids_BL, attention_mask=torch.ones_like(ids_BL), generation_config=config)
+        parts.append(out_BL[:, ids_BL.shape[1] :].cpu().numpy())
+    return np.concatenate(parts)
+
+
+def score_table(scores: Sequence[GenerationScore]) -> Table:
+    """A row for each kind and model, a column for each length; the best model of a length is marked."""
+    lengths = sorted({score.length for score in scores})
+    by_cell = {(score.kind, score.model, score.length): score.exact for score in scores}
+    models = list(dict.fromkeys(score.model for score in scores))
+    rows = []
+    for kind in KINDS:
+        best = {length: max(by_cell.get((kind, model, length), 0.0) for model in models) for length in lengths}
+        for model in models:
+            cells = [by_cell.get((kind, model, length)) for length in lengths]
+            marked = [
+                index + 1
+                for index, (cell, length) in enumerate(zip(cells, lengths, strict=True))
+                if cell and cell == best[length] and len(models) > 1
+            ]
+            texts = (DASH if cell is None else percent(cell) for cell in cells)
+            rows.append(Row((f"{kind}, {model}", *texts), group=kind, best=tuple(marked)))
+    return Table(("exact match", *(f"{length:,}" for length in lengths)), tuple(rows))
