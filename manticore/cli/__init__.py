@@ -30,6 +30,7 @@ COMMANDS = (  # modules of this package, in the order of --help
     "generate",
     "chat",
     "export",
+    "push",
     "report",
     "data",
     "bench",

@@ -209,6 +209,16 @@ EXPORT: Flags = {
     "--native": "native",
 }
 
+PUSH: Flags = {
+    "model": "model",
+    "repo": "repo",
+    "--private": "private",
+    "--license": "license",
+    "--message": "message",
+    "--check": "check",
+    "--dry-run": "dry_run",
+}
+
 REPORT: Flags = {"folder": "folder"}
 
 

@@ -212,7 +212,7 @@ def _hub(report: Report, request: bool) -> Iterator[tuple[str, str]]:
             f"{constants.ENDPOINT} does not answer: set HF_ENDPOINT to a mirror or HTTPS_PROXY to a proxy, "
             "or work with --models gpt-neo-nano,mamba-nano, which are shipped"
         )
-    yield "token", "present" if get_token() else "none; private models need one: hf auth login"
+    yield "token", "present" if get_token() else "none; private models and push need one: hf auth login"
 
 
 def _memory() -> str:

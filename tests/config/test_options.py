@@ -194,7 +194,7 @@ def test_every_flag_has_a_help_and_only_flags_of_recipes_name_a_key() -> None:
     assert "default: 400" in flags()["finetune"]["--steps"]
     assert "(default: darts)" in flags()["bench"]["--method"]
     assert flags()["program"] == flags()["transfer"], "the paper's word is an alias"
-    assert len(COMMANDS) == 17
+    assert len(COMMANDS) == 18
 
 
 @pytest.mark.parametrize(
