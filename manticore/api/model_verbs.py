@@ -1,5 +1,5 @@
-"""The commands on models and folders, as functions: align, grow, pretrain, finetune, evaluate, generate, export, report,
-select.
+"""The commands on models and folders, as functions: align, grow, pretrain, finetune, evaluate, generate, export,
+report, select.
 
 Arguments have the names and the defaults of the flags. An argument that takes a folder also takes a result. Errors are
 ManticoreErrors.
