@@ -52,7 +52,8 @@ class Extra:
 
 
 EXTRAS = {
-    "cuda": Extra("compiled CUDA kernels of Mamba", ("mamba_ssm", "causal_conv1d"), needs_cuda=True),
+    "cuda": Extra("prebuilt CUDA kernels of the hub", ("kernels",), needs_cuda=True),
+    "cuda-build": Extra("compiled CUDA kernels of Mamba", ("mamba_ssm", "causal_conv1d"), needs_cuda=True),
     "eval": Extra("tasks of lm-evaluation-harness", ("lm_eval", "accelerate")),
     "adapters": Extra("LoRA and other adapters", ("peft",)),
     "gguf": Extra("models in GGUF files", ("gguf", "accelerate")),

@@ -51,7 +51,8 @@ def test_extras_are_those_of_the_project() -> None:
     declared = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]["optional-dependencies"]
     assert set(doctor.EXTRAS) == set(declared) - {"dev", "docs"}
     for name, extra in doctor.EXTRAS.items():
-        packages = {line.split(">")[0].replace("-", "_") for line in declared[name]}
+        names = (line.split(">")[0].removeprefix("transformers[").rstrip("]") for line in declared[name])
+        packages = {package.replace("-", "_") for package in names}
         assert packages == set(extra.packages), name
 
 
