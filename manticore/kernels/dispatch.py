@@ -25,10 +25,12 @@ LAST_STATE_GRADIENT = "the gradient of the last state"
 FINAL_STATES = "final states"
 
 
-@torch.compiler.assume_constant_result
 def importable(package: str) -> bool:
     """Whether a package is installed and can be imported. A CUDA package fails to import on another CUDA version."""
     return _importable(package)
+
+
+vars(importable)["_dynamo_marked_constant"] = True  # torch.compiler.assume_constant_result would import torch._dynamo
 
 
 @cache
