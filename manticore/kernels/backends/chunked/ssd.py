@@ -50,7 +50,7 @@ def chunk_terms(x: Tensor, dt: Tensor, A: Tensor, B: Tensor, C: Tensor) -> Terms
     decay_BGRTS = between.exp_().tril_()
     to_end_BSH = decay_BGRTS[..., -1, :].flatten(1, 2).mT
     u, B, C = x * dt[..., None], B.to(dt.dtype).transpose(1, 2), C.to(dt.dtype).transpose(1, 2)
-    return u, B, C, decay_BGRTS, sums_BSH.to(dt.dtype).exp_(), to_end_BSH, sums_BSH[:, -1]
+    return u, B, C, decay_BGRTS, sums_BSH.to(dt.dtype).exp(), to_end_BSH, sums_BSH[:, -1]
 
 
 def by_group(x_BSHP: Tensor, groups: int) -> Tensor:
