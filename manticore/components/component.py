@@ -109,6 +109,13 @@ class Component:
         """Hash of the parameters, computed once: supernets copy the weights of a component and never change them."""
         return weight_hash(self.model)
 
+    def shares_stream(self, base: Component) -> bool:
+        """Whether its stream is that of another component: one is the other's twin, or both are of one parent."""
+        keys = [getattr(component.config, "parent_weights", None) for component in (self, base)]
+        if keys == [None, None] or self.width != base.width:
+            return False
+        return (keys[0] or self.weight_hash) == (keys[1] or base.weight_hash)
+
     def layer_boundaries(self, stages: int) -> list[int]:
         """Layer boundaries of the S segments. Raises ManticoreError if a segment would have no layer."""
         if stages > self.depth:

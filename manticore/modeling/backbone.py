@@ -92,9 +92,13 @@ class HybridModel(HybridPreTrainedModel):
         if name not in config.components:  # a skipped stage
             return
         layout = BackboneLayout(**config.components[name]["layout"])
-        if layout.positions is not None:
+        if layout.positions is not None and not self._same_stream(name):
             component = config.component_config(name)
             self.positions[name] = nn.Embedding(component.max_position_embeddings, component.hidden_size)
+
+    def _same_stream(self, name: str) -> bool:
+        """Whether a component runs on the base's stream as it is."""
+        return self.wiring.joins_streams and bool(self.config.components[name].get("same_stream"))
 
     def _branch(self, stage: int, name: str) -> nn.Module:
         config: HybridConfig = self.config
@@ -110,9 +114,10 @@ class HybridModel(HybridPreTrainedModel):
         keep_norm = self.wiring.norm_in_last_segment and stage == len(config.path) - 1
         segment = Segment(component, BackboneLayout(**record["layout"]), start, stop, keep_norm)
         segment.first_layer = sum(config.num_stage_layers(before) for before in range(stage))
-        width = component.hidden_size
+        widths = component.hidden_size, config.hidden_size
+        same_stream = self._same_stream(name)
         return self.wiring.branch(
-            BranchSpec(name, config.base, stage, segment, width, config.hidden_size, config.projector)
+            BranchSpec(name, config.base, stage, segment, *widths, config.projector, same_stream=same_stream)
         )
 
     def get_input_embeddings(self) -> nn.Module:

@@ -30,6 +30,7 @@ class BranchSpec:
         width: D_k, width of the component.
         stream_width: D, width of the residual stream.
         projector: kind and options of the projectors.
+        same_stream: whether the component's stream is that of the base, as of a twin and its parent.
     """
 
     name: str
@@ -39,10 +40,11 @@ class BranchSpec:
     width: int
     stream_width: int
     projector: dict[str, Any]
+    same_stream: bool = False
 
 
 class BaseBranch(nn.Module):
-    """`y = Segment(h)`: the base's own layers on its own stream."""
+    """`y = Segment(h)`: the base's own layers on its own stream, or those of a component with the same stream."""
 
     def __init__(self, spec: BranchSpec) -> None:
         super().__init__()

@@ -38,8 +38,10 @@ class HybridConfig(PretrainedConfig):
     Args:
         components: by name, the components on the path and the base. Each has `config` (its own Hugging Face
             configuration as a dictionary), `layout` (the fields of `BackboneLayout`), `layer_boundaries` (S + 1 layer
-            indices that bound its segments), `head_bias` (whether its next-token head has a bias), and as a record of
-            its origin `source`, `revision` and `pretrained`.
+            indices that bound its segments), `same_stream` (true for a twin of the base, for the parent of a base that
+            is a twin, and for another twin of that parent: they run on the base's stream as it is), `head_bias`
+            (whether its next-token head has a bias), and as a record of its origin `source`, `revision` and
+            `pretrained`.
         base: name of the component that provides embedding, residual stream, final norm and next-token head.
         path: for each of the S stages the name of a component or of an op, or `skip`.
         topology: how branches are connected, a name in `wiring.TOPOLOGIES`: `residual` (a donor stage adds its

@@ -49,10 +49,12 @@ class Wiring:
     Attributes:
         positions_in_embedding: the embedding adds the base's absolute positions. Otherwise the branches add them.
         norm_in_last_segment: the last segment contains its component's final norm, and the model has no other.
+        joins_streams: a component whose stream is the base's runs without projectors and without positions of its own.
     """
 
     positions_in_embedding: bool = True
     norm_in_last_segment: bool = False
+    joins_streams: bool = False
 
     def branch(self, spec: BranchSpec, searching: bool = False) -> nn.Module:
         """The module that runs a component at a stage: (h_BLD, context, weight) -> h_BLD.
@@ -85,8 +87,10 @@ def topology(name: str) -> Callable[[WiringClass], WiringClass]:
 class ResidualWiring(Wiring):
     """The stream is the base's: a donor stage adds its translated update to it."""
 
+    joins_streams = True
+
     def branch(self, spec: BranchSpec, searching: bool = False) -> nn.Module:
-        return BaseBranch(spec) if spec.name == spec.base else DonorBranch(spec)
+        return BaseBranch(spec) if spec.name == spec.base or spec.same_stream else DonorBranch(spec)
 
 
 @topology("hub")

@@ -67,7 +67,12 @@ def hybrid_config(supernet: Supernet, architecture: Architecture, **config_field
         config_fields["num_labels"] = supernet.head_spec.labels
     return HybridConfig(
         components={
-            name: {**supernet.components[name].describe(), "layer_boundaries": boundaries[name]} for name in names
+            name: {
+                **supernet.components[name].describe(),
+                "layer_boundaries": boundaries[name],
+                **({"same_stream": True} if name in supernet.same_stream else {}),
+            }
+            for name in names
         },
         base=architecture.base,
         path=list(architecture.path),

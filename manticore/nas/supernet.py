@@ -36,6 +36,7 @@ from manticore.nas.relaxations import RelaxationContext, random_source, relax_al
 from manticore.nas.space import SearchSpace
 from manticore.nas.topologies import topologies
 from manticore.tasks.task import HeadSpec
+from manticore.utils.module_state import share_weights
 
 
 def is_projector_weight(name: str) -> bool:
@@ -66,6 +67,7 @@ class Supernet(nn.Module):
         choices: which candidates each stage has, and which stages share their choice. A stage has branches of its own
             candidates alone.
         alpha: (S, K). Stages that share their choice read the row of their first one.
+        same_stream: components that run on the base's stream as it is, such as its twin.
         group_alpha: (G, S, K), one table for each group of features of the stream; None: `alpha` is read for all.
     """
 
@@ -97,11 +99,16 @@ class Supernet(nn.Module):
         self.topology, self.wiring = topologies[space.topology](), build_wiring(space.topology)
         self.topology.check(components, head_spec.kind)
         self.stream = self.topology.stream_width(self.components, base)
+        donors = [component for component in components if component.name != base and self.wiring.joins_streams]
+        self.same_stream = {donor.name for donor in donors if donor.shares_stream(self.components[base])}
         self._build_shells(self.topology.shells(self.components, base))
         self.stages = nn.ModuleList(
             nn.ModuleDict({name: self._build_branch(stage, name) for name in self.choices.names(stage)})
             for stage in range(space.stages)
         )
+        one_stream = (base, *self.same_stream)
+        for stage in range(space.stages):
+            share_weights([self.branch(stage, name) for name in self.choices.names(stage) if name in one_stream])
         self.alpha = nn.Parameter(torch.zeros(space.stages, len(self.candidates)))
         self.group_alpha: nn.Parameter | None = None
         mask_SK = [[index in allowed for index in range(len(self.candidates))] for allowed in self.choices.allowed]
@@ -118,7 +125,7 @@ class Supernet(nn.Module):
         self.embeds, self.norms, self.heads = nn.ModuleDict(), nn.ModuleDict(), nn.ModuleDict()
         self.positions, self.logit_scales = nn.ModuleDict(), dict[str, LogitScale]()
         for name, component in self.components.items():
-            if component.layout.positions is not None:
+            if component.layout.positions is not None and name not in self.same_stream:
                 self.positions[name] = deepcopy(getattr(component.backbone, component.layout.positions))
         for name in names:
             component, rows = self.components[name], self.head_spec.vocab_size
@@ -158,7 +165,8 @@ class Supernet(nn.Module):
         component, last = self.components[name], stage == self.space.stages - 1
         start, stop = self.layer_boundaries[name][stage : stage + 2]
         segment = component.segment(start, stop, keep_norm=self.wiring.norm_in_last_segment and last)
-        spec = BranchSpec(name, self.base, stage, segment, component.width, self.stream, self.projector)
+        widths, same_stream = (component.width, self.stream), name in self.same_stream
+        spec = BranchSpec(name, self.base, stage, segment, *widths, self.projector, same_stream=same_stream)
         return self.wiring.branch(spec, searching=True)
 
     @property

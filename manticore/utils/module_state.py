@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+import torch
 from torch import nn
 
 from manticore.errors import ManticoreError
@@ -47,3 +48,15 @@ def check_same_model(saved: Mapping[str, Any], own: Mapping[str, Any]) -> None:
             raise ManticoreError(
                 f"the checkpoint is of another model: {key} has the shape {shapes[0]}, not {shapes[1]}"
             )
+
+
+def share_weights(modules: Sequence[nn.Module]) -> None:
+    """Replace each parameter of a module by that of the same name in an earlier one, if their values are equal."""
+    shared: dict[str, nn.Parameter] = {}
+    for module in modules:
+        for name, parameter in list(module.named_parameters()):
+            first = shared.setdefault(name, parameter)
+            same_kind = first.shape == parameter.shape and first.device == parameter.device
+            if first is not parameter and same_kind and (first.is_meta or torch.equal(first, parameter)):
+                owner, _, attribute = name.rpartition(".")
+                setattr(module.get_submodule(owner), attribute, first)
