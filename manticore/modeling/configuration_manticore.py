@@ -99,8 +99,9 @@ class HybridConfig(PretrainedConfig):
         self.tie_word_embeddings = tie_word_embeddings
         self.use_cache = use_cache
         self.auto_map = {**AUTO_MAP, **(auto_map or {})}
-        raw = {name for record in self.components.values() for name in record["layout"].get("raw_weights", ())}
-        skipped = ["lm_head", *sorted(raw)]
+        raw = sorted({name for record in self.components.values() for name in record["layout"].get("raw_weights", ())})
+        # By name, and as patterns for tools that compare names of weights (torchao).
+        skipped = ["lm_head", *raw, *(rf".*\.{name}" for name in raw)]
         super().__init__(**{**kwargs, "modules_to_not_convert": skipped, **self._base_fields()})
 
     def _base_fields(self) -> dict[str, Any]:
@@ -154,6 +155,7 @@ class HybridConfig(PretrainedConfig):
 
     @max_position_embeddings.setter
     def max_position_embeddings(self, value: int) -> None:
+        """Raises ValueError: the number follows from the components."""
         raise ValueError(
             "max_position_embeddings of a hybrid is the smallest of its components'; change it in "
             "config.components[name]['config'], and the tables of absolute positions with it"
