@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from copy import deepcopy
 from functools import cache
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
-from manticore.adapters.base import Adapter, adapter_options, adapters
+from manticore.adapters.base import Adapter, adapted_layers, adapter_options
+from manticore.adapters.catalog import adapters
 from manticore.adapters.options import AdapterOptions
 from manticore.errors import ManticoreError, UnknownName
 from manticore.modeling.effective_weights import READ_BY_FUSED_KERNELS
@@ -26,14 +27,6 @@ COMPONENT_PARTS = ("embeds", "norms", "positions", "heads", "embed", "norm", "lm
 
 LABELLED_PARTS = ("embeds", "embed")
 """Those that are new on a task with labels, whose tokens the components do not know."""
-
-
-class Adapted(NamedTuple):
-    """A layer with an adapter: its name in the model, the layer, and the adapter."""
-
-    name: str
-    module: nn.Module
-    adapter: Adapter
 
 
 @cache
@@ -170,15 +163,6 @@ def _add_change(module: Any, args: tuple[Tensor, ...], output: Tensor) -> Tensor
     """The forward hook of a layer that is called: a function, so that a copy of the layer has its own adapter."""
     change: Tensor = module.adapter(args[0])
     return output + change.to(output.dtype)
-
-
-def adapted_layers(net: nn.Module) -> list[Adapted]:
-    """The layers of a model that have an adapter."""
-    return [
-        Adapted(name, module, adapter)
-        for name, module in net.named_modules()
-        if isinstance(adapter := module._modules.get("adapter"), Adapter)
-    ]
 
 
 def trained_parameters(net: nn.Module) -> int:

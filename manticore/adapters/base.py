@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -79,6 +79,23 @@ class Adapter(nn.Module):
     def trained(self) -> int:
         """Number of its parameters that are trained."""
         return sum(parameter.numel() for parameter in self.parameters())
+
+
+class Adapted(NamedTuple):
+    """A layer with an adapter: its name in the model, the layer, and the adapter."""
+
+    name: str
+    module: nn.Module
+    adapter: Adapter
+
+
+def adapted_layers(net: nn.Module) -> list[Adapted]:
+    """The layers of a model that have an adapter."""
+    return [
+        Adapted(name, module, adapter)
+        for name, module in net.named_modules()
+        if isinstance(adapter := module._modules.get("adapter"), Adapter)
+    ]
 
 
 adapters: Registry[type[Adapter]] = Registry("adapter")

@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from manticore.adapters.attach import Adapted, adapted_layers
+from manticore.adapters.base import Adapted, adapted_layers
 from manticore.errors import ManticoreError
 from manticore.modeling.segments import Segment
 

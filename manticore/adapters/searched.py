@@ -13,8 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from manticore.adapters.attach import adapted_layers
-from manticore.adapters.base import Adapter, adapters
+from manticore.adapters.base import Adapter, adapted_layers, adapters
 from manticore.adapters.more import MoRe, MoReOptions
 from manticore.adapters.options import SEARCHED
 from manticore.errors import ManticoreError, shown

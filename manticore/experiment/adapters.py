@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from torch import nn
 
-from manticore.adapters.attach import adapted_layers, attach, trained_parameters
+from manticore.adapters.attach import attach, trained_parameters
+from manticore.adapters.base import adapted_layers
 from manticore.adapters.options import AdapterOptions
 from manticore.adapters.searched import chosen_sizes, decide_sizes, searched_layers
 from manticore.components import Component

@@ -8,8 +8,8 @@ from typing import Any
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from manticore.adapters.attach import adapted_layers, reattach
-from manticore.adapters.base import Adapter
+from manticore.adapters.attach import reattach
+from manticore.adapters.base import Adapter, adapted_layers
 from manticore.components.generation import generation_config_of
 from manticore.components.spec import SKIP
 from manticore.errors import ManticoreError, shown

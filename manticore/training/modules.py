@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from manticore.adapters.attach import adapted_layers
+from manticore.adapters.base import adapted_layers
 from manticore.adapters.gradient_check import GradientCheck
 from manticore.errors import ManticoreError, NonFiniteLoss, shown
 from manticore.modeling.ops import OpBranch

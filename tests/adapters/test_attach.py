@@ -10,7 +10,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from manticore.adapters.attach import adapted_layers, attach, detach, merge, merged, trained_parameters
+from manticore.adapters.attach import attach, detach, merge, merged, trained_parameters
+from manticore.adapters.base import adapted_layers
 from manticore.adapters.options import AdapterOptions
 from manticore.errors import ManticoreError
 from manticore.nas.discretize import discretize

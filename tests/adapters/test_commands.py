@@ -11,7 +11,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from manticore.adapters.attach import adapted_layers
+from manticore.adapters.base import adapted_layers
 from manticore.experiment.searched import open_finished, searched_supernet
 from manticore.export.load import load_hybrid
 from manticore.utils.console import make_console

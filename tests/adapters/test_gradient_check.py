@@ -11,7 +11,8 @@ import torch.nn.functional as F
 from torch import nn
 from torch.utils.data import DataLoader
 
-from manticore.adapters.attach import adapted_layers, attach
+from manticore.adapters.attach import attach
+from manticore.adapters.base import adapted_layers
 from manticore.adapters.gradient_check import GradientCheck
 from manticore.adapters.options import AdapterOptions
 from manticore.errors import ManticoreError

@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from manticore.adapters.attach import adapted_layers, attach
-from manticore.adapters.base import Adapter, adapter_options, adapters
+from manticore.adapters.attach import attach
+from manticore.adapters.base import Adapter, adapted_layers, adapter_options, adapters
 from manticore.adapters.neuroada import NeuroAda, NeuroAdaOptions
 from manticore.adapters.options import AdapterOptions
 from manticore.adapters.s2ft import S2FT, S2FTOptions
