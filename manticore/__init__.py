@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from manticore.api.model_verbs import select as select
     from manticore.api.result import Result as Result
     from manticore.api.verbs import compare as compare
+    from manticore.api.verbs import plan as plan
     from manticore.api.verbs import search as search
     from manticore.api.verbs import transfer as transfer
     from manticore.components.spec import ComponentSpec as ComponentSpec
@@ -61,7 +62,7 @@ _exported, _names = lazy_exports(
         "api.loading": ("load", "supernet"),
         "api.model_verbs": ("align", "evaluate", "finetune", "generate", "grow", "pretrain", "select"),
         "api.result": ("Result",),
-        "api.verbs": ("compare", "search", "transfer"),
+        "api.verbs": ("compare", "plan", "search", "transfer"),
         "components.spec": ("ComponentSpec",),
         "errors": ("ManticoreError",),
         "nas.architecture": ("Architecture",),

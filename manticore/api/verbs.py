@@ -1,4 +1,4 @@
-"""The commands that run recipes, as functions: search, compare, transfer.
+"""The commands that run recipes, as functions: search, plan, compare, transfer.
 
 Arguments have the names of the flags, and None stands for the value of the recipe. Options without an argument are set
 by section, such as `search={"steps": 100}, run={"threads": 2}` or `finetune=FinetuneOptions(steps=100)`, or by key,
@@ -10,17 +10,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from manticore.api.arguments import Models, name_list, out_folder, recipe_command
 from manticore.api.result import Result
 from manticore.components.spec import ComponentSpec
-from manticore.config.commands import CompareCommand, SearchCommand, TransferCommand
-from manticore.config.flags import COMPARE, SEARCH, TRANSFER
+from manticore.config.commands import CompareCommand, PlanCommand, SearchCommand, TransferCommand
+from manticore.config.flags import COMPARE, PLAN, SEARCH, TRANSFER
 from manticore.errors import ManticoreError
+from manticore.experiment.plan import Plan
 from manticore.experiment.run_dir import open_run_dir, unused_run_dir
 from manticore.nas.space import SearchSpace
 from manticore.pipelines import compare as compare_pipeline
+from manticore.pipelines import plan as plan_pipeline
 from manticore.pipelines import search as search_pipeline
 from manticore.pipelines import transfer as transfer_pipeline
 from manticore.results.study import StudyResult
@@ -113,6 +116,66 @@ def search(
         recipe_command(SearchCommand, SEARCH, {**arguments, "task": keys}, console=console) as options,
     ):
         return Result(search_pipeline.run_command(options, console, user), trust_code)
+
+
+def plan(
+    space: SearchSpace | str | Path | None = None,
+    task: Any = None,
+    *,
+    models: Models | None = None,
+    config: str | Path | None = PlanCommand.config,
+    preset: str | None = None,
+    base: str | None = None,
+    strategy: str | None = None,
+    topology: str | None = None,
+    projector: str | None = None,
+    stages: int | None = None,
+    data_dir: Path | str | Sequence[Path | str] | None = None,
+    set: Mapping[str, Any] | Sequence[str] = PlanCommand.overrides,
+    seed: int | None = None,
+    max: Sequence[str] | None = None,
+    min: Sequence[str] | None = None,
+    pareto: Sequence[str] | None = None,
+    export: str | None = None,
+    trust_code: bool = PlanCommand.trust_code,
+    quiet: bool = False,
+    **sections: Any,
+) -> Plan:
+    """What `search` with the same arguments would train, and its time, memory and disk, from a few steps of each phase.
+
+    Nothing is written but the data of the task, which is cached.
+
+    Args:
+        space: a `SearchSpace`, or the name or path of one.
+        task: name of a task; its options (name, preset, data_dir, train, val, test, ...) as a mapping or
+            `TaskOptions`; or data: what `mc.task` returns or takes, which is written beside the run folder. Default:
+            the recipe's, or lra-listops.
+        models: components, instead of a space: names, folders, `ComponentSpec`s or model objects.
+        config: name or path of a recipe. Default: the task's own, if there is one.
+        preset, data_dir: scale and files of the task.
+        base, topology, projector, stages: keys of the space.
+        strategy: name of the search strategy.
+        set: any recipe keys, as a mapping or as `KEY=VALUE`; the last to be applied.
+        seed: of weights, batches and the random path.
+        max, min: limits on what the hybrid costs, such as `["parameters=120M", "cache_bytes=64MiB@8192"]`.
+        pareto: a quality and costs whose Pareto front is part of the report, such as `["loss", "cache_bytes@8192"]`.
+        export: the model that is exported to `hybrid/`: `hybrid`, or `best`, which may also be a component that scores
+            better.
+        trust_code: import the ops that a space in a file names by import path, which runs their code.
+        quiet: print nothing.
+        sections: sections of the recipe, as for `search`.
+
+    Returns:
+        the plan; see `Plan`.
+    """
+    arguments, console, source = locals(), make_console(quiet), TaskSource.of(task)
+    with TemporaryDirectory(prefix="manticore-plan-") as folder:
+        out = Path(folder) / "run"
+        with (
+            source.saved(out, console) as keys,
+            recipe_command(PlanCommand, PLAN, {**arguments, "task": keys, "out": out}, console=console) as options,
+        ):
+            return plan_pipeline.run(options, console)
 
 
 def compare(

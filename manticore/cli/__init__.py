@@ -19,6 +19,7 @@ from manticore.utils.streams import allow_any_encoding, discard_output
 COMMANDS = (  # modules of this package, in the order of --help
     "quickstart",
     "search",
+    "plan",
     "compare",
     "transfer",
     "select",

@@ -87,6 +87,16 @@ class SearchCommand(RecipeCommand):
 
 
 @dataclass(frozen=True, kw_only=True)
+class PlanCommand(RecipeCommand):
+    """`manticore plan`."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.names_run:
+            raise ManticoreError(f"plan {NEEDS}")
+
+
+@dataclass(frozen=True, kw_only=True)
 class StudyCommand(RecipeCommand):
     """A command that runs trials over seeds."""
 

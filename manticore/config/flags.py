@@ -55,6 +55,8 @@ SEARCH: Flags = {
     "--resume": "resume",
 }
 
+PLAN: Flags = {flag: key for flag, key in SEARCH.items() if flag not in ("--out", "--resume")}
+
 COMPARE: Flags = {
     "--task": "tasks",
     **RECIPE,

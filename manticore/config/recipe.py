@@ -75,7 +75,7 @@ class Recipe(Checked):
         from manticore.nas.regularizers import regularizers
         from manticore.nas.relaxations import relaxations
         from manticore.nas.selection import selectors
-        from manticore.nas.strategies import PathStrategy, build_strategy, strategies
+        from manticore.nas.strategies import PathStrategy, TrainingFree, build_strategy, strategies
 
         super().__post_init__()
         strategy = strategies[self.search.strategy]
@@ -91,6 +91,14 @@ class Recipe(Checked):
             (selectors, selector),
         ):
             _ = registry[name]  # raises UnknownName
+        if self.search.cost_weight:
+            if not (self.selection.max or self.selection.min):
+                raise ManticoreError("search.cost_weight needs a limit: selection.max or selection.min")
+            if not strategy.descends or issubclass(strategy, PathStrategy | TrainingFree):
+                raise ManticoreError(
+                    f"search.cost_weight acts on alphas, and --strategy {self.search.strategy} does not train them by "
+                    "gradients; leave it out"
+                )
         check_projector(self.space.projector, self.space.projector_options)
         check_options(self.adapter)
         if self.adapter.name == SEARCHED and not strategy.searches_sizes:

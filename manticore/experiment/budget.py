@@ -6,8 +6,10 @@ from dataclasses import replace
 
 from manticore.experiment.experiment import Experiment
 from manticore.nas.cost import PathCosts
+from manticore.nas.expected_cost import CostPenalty
 from manticore.nas.resources import LARGEST_COMPONENT, Limit, Resource, parse_limits
 from manticore.nas.selection import Budget
+from manticore.nas.supernet import Supernet
 
 
 def path_budget(exp: Experiment) -> Budget:
@@ -15,6 +17,15 @@ def path_budget(exp: Experiment) -> Budget:
     options = exp.recipe.selection
     largest, smallest = parse_limits(options.max, "selection.max"), parse_limits(options.min, "selection.min")
     return Budget(_with_numbers(exp, largest), _with_numbers(exp, smallest), exp.task.max_length)
+
+
+def cost_penalty(exp: Experiment, net: Supernet) -> CostPenalty | None:
+    """The term of the alphas' loss for the recipe's limits; None without a coefficient."""
+    weight, budget = exp.recipe.search.cost_weight, path_budget(exp)
+    if not weight:
+        return None
+    bounds = budget.bounds(PathCosts(net, budget.length))
+    return CostPenalty([*bounds.values()], net.choices, weight)
 
 
 def component_cost(exp: Experiment, name: str, resource: Resource) -> float:

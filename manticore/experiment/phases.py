@@ -16,6 +16,7 @@ from manticore.adapters.searched import decide_sizes, searched_layers
 from manticore.components.spec import SKIP
 from manticore.config.recipe import Recipe
 from manticore.experiment.adapters import save_sizes
+from manticore.experiment.budget import cost_penalty
 from manticore.experiment.experiment import Experiment, PhaseResult
 from manticore.experiment.path_search import search_paths
 from manticore.experiment.projectors import alignment_sequences, build_aligned_supernet, calibration_tokens
@@ -49,6 +50,21 @@ def matched_steps(recipe: Recipe, search_length: float = 1.0) -> int:
         strategies[options.strategy].sequences(options.steps, options.warmup_steps, options.batch_size) * search_length
     )
     return round((alignment_sequences(recipe) + searched + recipe.finetune.steps * batch_size) / batch_size)
+
+
+def outline(recipe: Recipe) -> str:
+    """The phases of a search in their order, with their steps, sequences in a batch and peak learning rates."""
+    search, tuned, baselines, matched = recipe.search, recipe.finetune, recipe.baselines, matched_steps(recipe)
+    strategy = strategies[search.strategy]
+    own = f"{search.steps} steps of {search.batch_size} at {search.weights.lr:g}"
+    if issubclass(strategy, PathStrategy):
+        own = f"paths for {search.steps * search.batch_size // tuned.batch_size} steps together"
+    parts = [f"each component alone {matched} steps"] if baselines.components else []
+    parts.append(f"search {'without steps' if issubclass(strategy, TrainingFree) else own}")
+    parts.append(f"fine-tune {tuned.steps} steps of {tuned.batch_size} at {tuned.weights.lr:g}")
+    parts += [f"uniform mixture {matched} steps"] if baselines.uniform else []
+    parts += ["random path"] if baselines.random else []
+    return f"{'; '.join(parts)} (manticore plan measures their time and memory)"
 
 
 def finetune_stream(exp: Experiment) -> dict[str, BatchSampler]:
@@ -111,7 +127,9 @@ def run_search(exp: Experiment, base: str) -> PhaseResult[Supernet]:
     search = searching.train(
         "search",
         lambda: build_aligned_supernet(exp, base, relaxation, "search"),
-        lambda net: SearchModule(net, options=options, loop=searching.loop(calibration_tokens(exp, base))),
+        lambda net: SearchModule(
+            net, options=options, loop=searching.loop(calibration_tokens(exp, base)), cost=cost_penalty(exp, net)
+        ),
         lambda: {
             name: searching.stream(splits, options.batch_size, f"search {name}")
             for name, splits in strategy.streams.items()

@@ -17,7 +17,7 @@ from manticore.experiment.estimate import print_search_estimate
 from manticore.experiment.evaluation import TrainedModels, evaluate_on_test
 from manticore.experiment.experiment import Experiment, PhaseResult
 from manticore.experiment.model_selection import choose_base, save_scores, select_path
-from manticore.experiment.phases import finetune, run_search, train_components, train_controls
+from manticore.experiment.phases import finetune, outline, run_search, train_components, train_controls
 from manticore.experiment.run_dir import RunDir, check_unchanged, open_run_dir, unused_run_dir
 from manticore.experiment.run_lock import RunLock
 from manticore.export.checkpoint import cache_notes, save_checkpoint
@@ -150,6 +150,7 @@ def print_summary(exp: Experiment) -> None:
     if exp.recipe.adapter.name is not None:
         for line in adapter_summary(exp):
             info(exp.console, line)
+    info(exp.console, f"phases: {outline(exp.recipe)}")
     strategy = exp.recipe.search.strategy
     if issubclass(strategies[strategy], TrainingFree):
         info(exp.console, f"search: {strategy} scores the stages without gradients; with gradients: --strategy darts")

@@ -112,6 +112,10 @@ class SearchOptions(Checked):
     """Term in the alphas' loss, which entropy_weight and entropy_schedule scale: entropy or polarization (L1 distances
     between the mixing weights), or a registered one."""
 
+    cost_weight: NonNegativeFloat = 0.0
+    """Coefficient of the term in the alphas' loss that rises where the expected cost of the mixing weights is beyond
+    selection.max or selection.min; in nats for each limit's whole size. 0: limits count in the selection only."""
+
     temperature: PositiveFloat = 1.0
     """Temperature of the softmax; a lower one makes the alphas act faster."""
 

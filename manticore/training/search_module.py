@@ -14,6 +14,7 @@ from torch.optim.lr_scheduler import LRScheduler
 from manticore.adapters.searched import decide_sizes, size_parameters, size_penalty
 from manticore.errors import ManticoreError, shown
 from manticore.nas.collapse import ITERATIONS, SEQUENCES, is_check, largest_eigenvalue
+from manticore.nas.expected_cost import CostPenalty
 from manticore.nas.regularizers import regularizers
 from manticore.nas.relaxations import relaxations
 from manticore.nas.searchable import as_searchable, assign_alphas, likeliest_path
@@ -50,6 +51,7 @@ class SearchModule(TrainModule):
         loss: a function from the model and a batch to a scalar. Default: cross-entropy of the logits and
             `batch["labels"]`.
         phase: name of this training, for callbacks and loggers.
+        cost: penalty of expected costs beyond limits, a term of the loss of the alphas. Default: none.
         settings: options of the search by name, over those of `options`: `steps=400, weights={"lr": 1e-3}`. Without
             `options` and `warmup_steps` the warm-up is 100 steps, but at most a quarter of the search.
 
@@ -73,6 +75,7 @@ class SearchModule(TrainModule):
         *,
         loss: LossFunction | None = None,
         phase: str | None = None,
+        cost: CostPenalty | None = None,
         **settings: Any,
     ) -> None:
         if isinstance(options, Mapping):
@@ -84,7 +87,7 @@ class SearchModule(TrainModule):
         steps = settings.get("steps", None if options is None else options.steps)
         chosen = _search_options(options, settings)
         super().__init__(as_searchable(net), chosen.weights, steps, loop, loss=loss, phase=phase)
-        self.options = chosen
+        self.options, self.cost = chosen, cost
         self.strategy = _strategy(chosen.strategy if strategy is None else strategy, chosen.strategy_options)
         self.batch_size = chosen.batch_size
         self.streams = self.strategy.streams
@@ -278,8 +281,14 @@ class SearchModule(TrainModule):
         self._memory = checkpoint["manticore"].get("memory", {})
 
     def penalty(self) -> Tensor:
-        """The regularizer of the mixing weights at this step, and the cost of searched sizes of adapters, in nats."""
-        penalty = self.regularizer(self.net.weights(), self.progress)
+        """The regularizer of the mixing weights at this step, and the penalties of costs, in nats.
+
+        The costs are the expected ones of the path and those of searched sizes of adapters.
+        """
+        weights_SK = self.net.weights()
+        penalty = self.regularizer(weights_SK, self.progress)
+        if self.cost is not None:
+            penalty = penalty + self.cost(weights_SK)
         return penalty + size_penalty(self.net) if self.searches_sizes else penalty
 
     def training_step(self, batch: Any, batch_idx: int) -> None:

@@ -29,6 +29,7 @@ from manticore.tasks.options import TaskOptions
 
 VERBS: dict[str, tuple[type, Mapping[str, str]]] = {
     "search": (commands.SearchCommand, flags.SEARCH),
+    "plan": (commands.PlanCommand, flags.PLAN),
     "compare": (commands.CompareCommand, flags.COMPARE),
     "transfer": (commands.TransferCommand, flags.TRANSFER),
     "pretrain": (commands.PretrainCommand, flags.PRETRAIN),

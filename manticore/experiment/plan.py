@@ -1,0 +1,333 @@
+"""What a search will train, in which order, and what that takes, from a few steps of the real thing.
+
+Every phase is built as the search builds it and trained for a few steps in a temporary folder: its seconds for each
+step, its tokens and operations, and the memory at its peak are measured, and multiplied by its number of steps.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import lightning
+from rich.console import Console
+from torch import nn
+
+from manticore.experiment.budget import cost_penalty
+from manticore.experiment.experiment import Experiment
+from manticore.experiment.memory import peak_memory, process_seconds, reset_peak_memory
+from manticore.experiment.model_selection import given_base, selector_of
+from manticore.experiment.pareto import by_hand
+from manticore.experiment.path_search import max_search_steps
+from manticore.experiment.phases import (
+    ALONE,
+    FINETUNE,
+    RANDOM_PATH,
+    UNIFORM_MIXTURE,
+    build_component,
+    finetune_stream,
+    first_batches,
+    matched_steps,
+    searched_relaxation,
+    starts_from_components,
+)
+from manticore.experiment.projectors import build_aligned_supernet, calibration_tokens
+from manticore.experiment.run_dir import RunDir
+from manticore.nas.cost import model_parameters
+from manticore.nas.discretize import discretize
+from manticore.nas.selection.largest_weight import LARGEST_WEIGHT
+from manticore.nas.selection.trial_paths import MAX_PATHS
+from manticore.nas.strategies import PathStrategy, TrainingFree, build_strategy
+from manticore.nas.supernet import Supernet
+from manticore.training.batching import BatchSampler, batch_to
+from manticore.training.modules import TrainModule
+from manticore.training.scoring import score
+from manticore.training.search_module import SearchModule
+from manticore.training.trainer import fit
+
+STEPS, SECONDS, MAX_STEPS = 3, 1.0, 40
+"""A probe has at least 3 steps after the first; of fast steps as many as fit into a second, at most 40."""
+
+
+CLEAR = 0.95
+"""Share of the documents on which one component is better, from which on a hybrid is unlikely to pay."""
+
+
+@dataclass(frozen=True)
+class PlannedPhase:
+    """One phase of a search.
+
+    Attributes:
+        name: of the phase.
+        parameters: that are trained; 0 for a phase that trains nothing.
+        lr: peak learning rate of the weights; None for such a phase.
+        steps: optimizer steps.
+        tokens: tokens that it reads in training.
+        flops: operations of the training, forward and backward.
+        seconds: estimated duration.
+        peak_bytes: memory at the peak: of the process on a CPU, of the allocated tensors on a GPU.
+    """
+
+    name: str
+    parameters: int = 0
+    lr: float | None = None
+    steps: int = 0
+    tokens: float = 0.0
+    flops: float = 0.0
+    seconds: float = 0.0
+    peak_bytes: int = 0
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The phases of a search in their order, and what they take together.
+
+    Attributes:
+        phases: in the order in which they run.
+        disk_bytes: size of the run folder, without logs.
+        notes: sentences on the components, and on what is not known before.
+    """
+
+    phases: tuple[PlannedPhase, ...]
+    disk_bytes: int
+    notes: tuple[str, ...]
+
+    @property
+    def seconds(self) -> float:
+        """Estimated duration of the whole search."""
+        return sum(phase.seconds for phase in self.phases)
+
+    @property
+    def peak_bytes(self) -> int:
+        """Estimated memory at the peak of the search."""
+        return max(phase.peak_bytes for phase in self.phases)
+
+
+class _StepTimer(lightning.Callback):
+    """Seconds of each training step, and an end to the training after a few."""
+
+    def __init__(self) -> None:
+        self.ends: list[float] = []
+
+    def on_train_batch_end(self, trainer: Any, module: Any, *_: object) -> None:
+        self.ends.append(time.perf_counter())
+        enough = len(self.ends) > STEPS and (
+            self.ends[-1] - self.ends[0] > SECONDS or len(self.ends) > MAX_STEPS or len(self.ends) >= module.steps
+        )
+        if enough or len(self.ends) >= module.steps:
+            trainer.should_stop = True
+
+    @property
+    def seconds(self) -> float:
+        """Mean seconds of a step after the first."""
+        spans = [end - start for start, end in zip(self.ends, self.ends[1:], strict=False)]
+        return sum(spans) / len(spans) if spans else 0.0
+
+
+class _Probes:
+    """Times the phases of one search. Models stay in memory, as in the search.
+
+    Args:
+        exp: the run, in a temporary folder.
+    """
+
+    def __init__(self, exp: Experiment) -> None:
+        self.exp = exp
+        self.phases: list[PlannedPhase] = []
+        self.models: list[nn.Module] = []
+
+    def add(self, name: str, module: TrainModule, streams: dict[str, BatchSampler], steps: int) -> float:
+        """Add a phase that trains; returns the seconds of a step."""
+        if steps < 1:
+            return 0.0
+        timer, started = _StepTimer(), time.perf_counter()
+        reset_peak_memory()
+        folder = self.exp.run_dir.root / f"probe-{len(self.phases)}" / "checkpoints"
+        fit(module, streams, name, folder, self.exp.hardware, Console(quiet=True), [timer])
+        done = len(timer.ends)
+        overhead = time.perf_counter() - started - timer.seconds * done
+        read = module.tokens - module.loop.seen_tokens
+        self.models.append(module.net)
+        self.phases.append(
+            PlannedPhase(
+                name=name,
+                parameters=sum(p.numel() for p in module.net.parameters() if p.requires_grad),
+                lr=module.weight_options.lr,
+                steps=steps,
+                tokens=steps * read / done,
+                flops=steps * module.flops / done,
+                seconds=steps * timer.seconds + max(0.0, overhead),
+                peak_bytes=peak_memory(),
+            )
+        )
+        return timer.seconds
+
+    def time(self, name: str, run: Callable[[], Any], factor: float = 1.0) -> Any:
+        """Add a phase that trains nothing; returns what `run` returns."""
+        reset_peak_memory()
+        started = time.perf_counter()
+        result = run()
+        seconds = factor * (time.perf_counter() - started)
+        self.phases.append(PlannedPhase(name, seconds=seconds, peak_bytes=peak_memory()))
+        return result
+
+    def scoring_seconds(self, net: nn.Module, exp: Experiment) -> float:
+        """Seconds of the evaluation of one sequence, from one batch of the validation split."""
+        examples, batch_size = exp.task.splits().val, exp.recipe.run.eval_batch_size
+        examples = examples.take(range(min(len(examples), batch_size)))
+        started = time.perf_counter()
+        score(net, examples, exp.task.collate, batch_size, exp.hardware.device)
+        net.to("cpu")
+        return (time.perf_counter() - started) / len(examples)
+
+
+def plan_search(exp: Experiment) -> Plan:
+    """The plan of a search. Nothing is written outside of a temporary folder.
+
+    Args:
+        exp: the run, after `check_experiment`.
+    """
+    with TemporaryDirectory(prefix="manticore-plan-") as folder:
+        exp = replace(exp, run_dir=RunDir(Path(folder)), console=Console(quiet=True))
+        probes = _Probes(exp)
+        probes.phases.append(PlannedPhase("loading", seconds=process_seconds(), peak_bytes=peak_memory()))
+        if exp.recipe.baselines.components:
+            for name in exp.space.names:
+                _probe_component(probes, exp.for_component(name), name)
+        base, net, exp = _probe_alignment(probes, exp)
+        _probe_search(probes, exp, net, base)
+        _probe_finetuning(probes, exp, net)
+        _probe_evaluation(probes, exp, net)
+        notes = component_notes(exp)
+    sizes = [4 * model_parameters(model) for model in {id(model): model for model in probes.models}.values()]
+    weights, hybrid = sum(sizes), 4 * model_parameters(probes.models[-1])
+    return Plan(tuple(probes.phases), weights + hybrid, tuple(notes))
+
+
+def _probe_component(probes: _Probes, exp: Experiment, name: str) -> None:
+    phase, steps = f"{ALONE}{name}", matched_steps(exp.recipe)
+    net = build_component(exp, name, phase)
+    module = TrainModule(net, exp.recipe.finetune.weights, steps, exp.loop())
+    probes.add(phase, module, finetune_stream(exp), steps)
+
+
+def _probe_alignment(probes: _Probes, exp: Experiment) -> tuple[str, Supernet, Experiment]:
+    """The base, which is the first component where it is only known after training, and the aligned supernet."""
+
+    def align() -> tuple[str, Supernet, Experiment]:
+        choice = given_base(exp)
+        base = exp.space.names[0] if choice is None else choice.name
+        own = exp.for_component(base)
+        return base, build_aligned_supernet(own, base, searched_relaxation(exp.recipe), "search"), own
+
+    result: tuple[str, Supernet, Experiment] = probes.time("alignment", align)
+    return result
+
+
+def _probe_search(probes: _Probes, exp: Experiment, net: Supernet, base: str) -> None:
+    options = exp.recipe.search
+    strategy = build_strategy(options.strategy, options.strategy_options)
+    if isinstance(strategy, TrainingFree):
+        batch = first_batches(exp, options.strategy, 1)
+        device = exp.hardware.device
+        batches = [batch_to(each, device) for each in batch]
+        probes.time("search", lambda: strategy.search(net.to(device), batches), strategy.batches)
+        net.to("cpu")
+        return
+    if isinstance(strategy, PathStrategy):
+        steps = max_search_steps(exp.recipe)
+        module = TrainModule(_path_model(exp, net), exp.recipe.finetune.weights, steps, exp.loop())
+        probes.add("search", module, finetune_stream(exp), steps)
+        return
+    streams = {
+        name: exp.stream(splits, options.batch_size, f"search {name}") for name, splits in strategy.streams.items()
+    }
+    parts = [("search", replace(options, warmup_steps=0), options.steps - options.warmup_steps)]
+    if options.warmup_steps:
+        parts.insert(0, ("search, warm-up", options, options.warmup_steps))
+    for name, own, steps in parts:
+        module = SearchModule(
+            net, options=own, loop=exp.loop(calibration_tokens(exp, base)), cost=cost_penalty(exp, net)
+        )
+        probes.add(name, module, streams, steps)
+
+
+def _path_model(exp: Experiment, net: Supernet) -> Any:
+    """A hybrid of all components in turns, whose cost is near that of a selected path; else the first path."""
+    hand = [path for path, label in by_hand(net.choices, exp.space.names).items() if label == "by hand"]
+    path = hand[-1] if hand else next(iter(net.choices.paths()))
+    return discretize(net, path, **exp.task.config_fields())
+
+
+def _probe_finetuning(probes: _Probes, exp: Experiment, net: Supernet) -> None:
+    options, baselines = exp.recipe.finetune, exp.recipe.baselines
+    module = TrainModule(_path_model(exp, net), options.weights, options.steps, exp.loop())
+    probes.add(FINETUNE, module, finetune_stream(exp), options.steps)
+    tuned, steps = probes.phases[-1], matched_steps(exp.recipe)
+    if baselines.uniform:
+        uniform = build_aligned_supernet(exp, net.base, "fixed", "search")
+        module = TrainModule(uniform, options.weights, steps, exp.loop())
+        probes.add(UNIFORM_MIXTURE, module, finetune_stream(exp), steps)
+    if baselines.random and net.choices.count > 1:
+        factor = (steps if starts_from_components(exp.recipe) else options.steps) / options.steps
+        probes.models.append(probes.models[-1])
+        probes.phases.append(
+            replace(
+                tuned,
+                name=RANDOM_PATH,
+                steps=round(factor * options.steps),
+                tokens=factor * tuned.tokens,
+                flops=factor * tuned.flops,
+                seconds=factor * tuned.seconds,
+            )
+        )
+
+
+def _probe_evaluation(probes: _Probes, exp: Experiment, net: Supernet) -> None:
+    """Selection by the validation split, and the scores of all models on both splits."""
+    splits, baselines = exp.task.splits(), exp.recipe.baselines
+    components, hybrid = baselines.components * len(exp.components), _path_model(exp, net)
+    probes.models.append(hybrid)
+    reset_peak_memory()
+    single, mixture = probes.scoring_seconds(hybrid, exp), probes.scoring_seconds(net, exp)
+    paths = min(MAX_PATHS, net.choices.count)
+    selector = selector_of(exp.recipe)
+    strategy = build_strategy(exp.recipe.search.strategy, exp.recipe.search.strategy_options)
+    selected = 0 if selector == LARGEST_WEIGHT and not isinstance(strategy, PathStrategy) else paths
+    seconds = len(splits.val) * single * (selected + 1 + components)
+    seconds += len(splits.test) * single * (2 + components + baselines.random)
+    seconds += len(splits.test) * mixture * (1 + baselines.uniform)
+    probes.phases.append(PlannedPhase("evaluation", seconds=seconds, peak_bytes=peak_memory()))
+
+
+def component_notes(exp: Experiment) -> list[str]:
+    """Sentences on how the components compare on the documents of the validation split, and a warning if one wins.
+
+    Components from scratch cannot be compared before they are trained.
+    """
+    if not exp.task.is_language_modeling or not all(component.pretrained for component in exp.components):
+        return [
+            "which component is better on which part of the data is not known before training: they start untrained"
+        ]
+    bits: dict[str, list[float]] = {}
+    for name in exp.space.names:
+        own = exp.for_component(name)
+        scored = own.score(build_component(own, name, "plan").eval(), "val")
+        bits[name] = [each / size for each, size in scored.documents or ()]
+    counts = {len(values) for values in bits.values()}
+    if len(counts) != 1 or not min(counts):
+        return []
+    number = counts.pop()
+    wins = dict.fromkeys(bits, 0)
+    for index in range(number):
+        wins[min(bits, key=lambda name: bits[name][index])] += 1
+    shares = ", ".join(f"{name} on {count} of {number}" for name, count in wins.items())
+    notes = [f"fewer bits per byte before training, by document of the validation split: {shares}"]
+    best = max(wins, key=lambda name: wins[name])
+    if number > 1 and wins[best] >= CLEAR * number:
+        notes.append(f"warning: {best} is better nearly everywhere, so a hybrid is unlikely to be better than it alone")
+    return notes
