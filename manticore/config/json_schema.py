@@ -2,8 +2,8 @@
 
 The schemas are in the dialect that editors know (draft 7). What `manticore validate` accepts, they accept. Rules across
 keys that draft 7 cannot state are checked by `manticore validate` alone: `search.warmup_steps` below `search.steps`,
-names of components in `base`, `stage_candidates` and `cuts`, numbers of stages; nor can it tell `4.0` from `4`, or
-refuse NaN.
+names of components in `base`, `stage_candidates` and `cuts`, numbers of stages, limits that contradict each other; nor
+can it tell `4.0` from `4`, or refuse NaN.
 """
 
 from __future__ import annotations
@@ -17,6 +17,8 @@ from pathlib import Path
 from types import NoneType
 from typing import Any, Literal, get_args, get_origin
 
+from manticore.adapters.catalog import adapters
+from manticore.adapters.options import AdapterOptions
 from manticore.components.families import families
 from manticore.components.spec import SKIP, BlockSize, ComponentSpec
 from manticore.config.pretrain import PretrainRecipe
@@ -27,6 +29,7 @@ from manticore.nas.op import Op
 from manticore.nas.projector_checks import plain_hints
 from manticore.nas.regularizers import regularizers
 from manticore.nas.relaxations import relaxations
+from manticore.nas.resources import DTYPE_BYTES, KINDS, LARGEST_COMPONENT, UNITS
 from manticore.nas.selection import selectors
 from manticore.nas.space import MOST_DIGITS, SearchSpace
 from manticore.nas.strategies import PathStrategy, strategies
@@ -192,7 +195,10 @@ def _special(kind: type) -> dict[str, Schema]:
             "regularizer": _names(regularizers),
         }
     if kind is SelectionOptions:
-        return {"selector": _names(["auto", *selectors])}
+        limits = {"type": "array", "items": {**text, "pattern": _limits()}}
+        return {"selector": _names(["auto", *selectors]), "max": limits, "min": limits}
+    if kind is AdapterOptions:
+        return {"name": {"enum": [*sorted(adapters), None]}}
     if kind is StudyOptions:
         return {key: {**_value(field_types(kind)[key], {}), "minItems": 1} for key in ("learning_rates", "budgets")}
     if kind is PretrainRecipe:
@@ -273,7 +279,7 @@ def _projector_options(projector: type) -> Schema:
 
 
 def _recipe_rules() -> list[Schema]:
-    """Rules across the keys of a recipe: options by strategy, the selector of path strategies, one budget."""
+    """Rules across the keys of a recipe: options by strategy and by adapter, the selector of path strategies."""
     without = sorted(name for name in strategies if not is_dataclass(strategies[name]))
     rules = [_strategy_rule(without, {"maxProperties": 0})]
     for name in strategies:
@@ -287,9 +293,31 @@ def _recipe_rules() -> list[Schema]:
             "then": {"properties": {"selection": {"properties": {"selector": {"const": "auto"}}}}},
         }
     )
-    both = ("max_parameters", "max_flops")
-    numbers = {"properties": {key: {"type": "number"} for key in both}, "required": list(both)}
-    return [*rules, {"properties": {"selection": {"not": numbers}}}]
+    return [*rules, *({"properties": {"adapter": rule}} for rule in _adapter_rules())]
+
+
+def _adapter_rules() -> list[Schema]:
+    """Rules across the keys of the section `adapter`: options by adapter, and none without one."""
+    without = {"options": {"maxProperties": 0}, "targets": {"maxItems": 0}}
+    rules: list[Schema] = [{"if": {"properties": {"name": {"const": None}}}, "then": {"properties": without}}]
+    for name in adapters:
+        options = {"properties": {"options": _options_of(adapters[name].Options)}}
+        rules.append({"if": {"properties": {"name": {"const": name}}, "required": ["name"]}, "then": options})
+    return rules
+
+
+def _limits() -> str:
+    """The pattern of limits such as `cache_bytes=64MiB@8192x4:bfloat16`."""
+    number = r"(?=[0-9_.]*[1-9])[0-9][0-9_]*(\.[0-9_]*)?([eE][+-]?[0-9]+)?"
+    dtypes = "|".join(DTYPE_BYTES)
+    axes = {"length": "(0*[1-9][0-9]*)?", "batch": "(x0*[1-9][0-9]*)?", "dtype": f"(:({dtypes}))?"}
+    patterns = []
+    for name, kind in KINDS.items():
+        units = "|".join("".join(f"[{x.upper()}{x.lower()}]" for x in unit) for unit in UNITS[kind.unit] if unit)
+        qualifier = "".join(pattern for axis, pattern in axes.items() if axis in kind.axes)
+        qualifier = f"({qualifier}|{dtypes})" if "dtype" in kind.axes else qualifier
+        patterns.append(rf"{name}=({LARGEST_COMPONENT}|\s*{number}\s*({units})?\s*)(@{qualifier})?")
+    return rf"^\s*({'|'.join(patterns)})\s*$"
 
 
 def _strategy_rule(names: list[str], options: Schema) -> Schema:

@@ -22,13 +22,13 @@ from manticore.kernels import installed
 from manticore.report.card_sections import put_section, update_card
 from manticore.report.table import Row, Table
 from manticore.tasks.data_files import read_text
-from manticore.tasks.language.probes import ANSWER, Kind, Probe, make_probe
+from manticore.tasks.language.probes import ANSWER, Probe, ProbeKind, make_probe
 from manticore.tasks.language.text import SAMPLE
 from manticore.utils.console import info
 from manticore.utils.formatting import DASH, percent
 from manticore.utils.io import write_json
 
-KINDS: tuple[Kind, ...] = get_args(Kind)
+KINDS: tuple[ProbeKind, ...] = get_args(ProbeKind)
 LARGEST_BATCH = 16
 SECTION = "Generation"
 

@@ -25,11 +25,11 @@ from manticore.utils.io import write_json
 INSTALL = "pip install 'manticore-hybrids[eval]'"
 SECTION = "lm-evaluation-harness"
 
-Results = dict[str, dict[str, Any]]
+HarnessResults = dict[str, dict[str, Any]]
 """By task, the values that the harness reports: `acc,none`, `acc_stderr,none`, ..."""
 
 
-def run(options: EvaluateCommand, console: Console) -> Results:
+def run(options: EvaluateCommand, console: Console) -> HarnessResults:
     """Evaluate a language model on tasks of lm-evaluation-harness; print the results and write them to the card.
 
     Raises ManticoreError if the harness is not installed, the model is no language model, or a task's data cannot be
@@ -67,7 +67,7 @@ def run(options: EvaluateCommand, console: Console) -> Results:
         except (OSError, ConnectionError) as error:
             reason = " ".join(str(error).split())[:160]
             raise ManticoreError(f"the data of {', '.join(options.lm_eval)} cannot be read ({reason})") from None
-    results: Results = {name: dict(values) for name, values in (output or {})["results"].items()}
+    results: HarnessResults = {name: dict(values) for name, values in (output or {})["results"].items()}
     table = results_table(results)
     console.print(table.rich())
     if options.json is not None:
@@ -94,7 +94,7 @@ def metric_values(values: dict[str, Any]) -> dict[str, tuple[float, float | None
     return out
 
 
-def results_table(results: Results) -> Table:
+def results_table(results: HarnessResults) -> Table:
     """A row for each task and metric."""
     rows = [
         Row((task, metric, f"{value:.4f}", DASH if error is None else f"{error:.4f}"))
@@ -104,7 +104,7 @@ def results_table(results: Results) -> Table:
     return Table(("task", "metric", "value", "standard error"), tuple(rows))
 
 
-def _add_to_card(options: EvaluateCommand, results: Results, table: Table, console: Console) -> None:
+def _add_to_card(options: EvaluateCommand, results: HarnessResults, table: Table, console: Console) -> None:
     path = Path(options.model).expanduser()
     if not is_hybrid(path):
         return

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from manticore.errors import ManticoreError
 
-Kind = Literal["copying", "recall"]
+ProbeKind = Literal["copying", "recall"]
 
 CUE, ANSWER = 8, 8
 """Tokens that are repeated at the end of the prompt, and tokens after them that the model must write."""
@@ -36,7 +36,7 @@ class Probe(NamedTuple):
     answers_NA: NDArray[np.int64]
 
 
-def make_probe(kind: Kind, text_ids: Sequence[int], length: int, count: int, seed: int = 0) -> Probe:
+def make_probe(kind: ProbeKind, text_ids: Sequence[int], length: int, count: int, seed: int = 0) -> Probe:
     """Draw prompts.
 
     Of `copying` a prompt is random tokens followed by the first `CUE` of them; of `recall` it is a piece of the text
