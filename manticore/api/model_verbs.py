@@ -79,6 +79,7 @@ def align(
     bypass: bool = AlignOptions.bypass,
     rank: int | None = AlignCommand.rank,
     seed: int = AlignCommand.seed,
+    device: str = AlignCommand.device,
     quiet: bool = False,
 ) -> ProjectorSet:
     """Fit the projectors between pretrained models on text, in closed form, and write them as a projector set.
@@ -98,6 +99,7 @@ def align(
         bypass: fit a bypass with Q.
         rank: rank of low-rank projectors.
         seed: of the gradient steps.
+        device: cpu, cuda, cuda:N, or auto.
         quiet: print nothing.
 
     Returns:

@@ -20,6 +20,7 @@ from manticore.errors import ManticoreError
 from manticore.nas.resources import check_limits, parse_objectives
 from manticore.nas.space import SearchSpace
 from manticore.tasks.options import TaskOptions
+from manticore.utils.devices import check_device
 from manticore.utils.fields import Checked, KeysOf, NonNegativeInt, PositiveInt, Range, Repeated
 
 NAMES = ("task.name", "space.components")
@@ -239,6 +240,9 @@ class AlignCommand(Checked):
     seed: NonNegativeInt = 0
     """Seed of the gradient steps."""
 
+    device: str = "auto"
+    """Device: cpu, cuda, cuda:N, or auto (cuda where torch sees a GPU)."""
+
     out: Path
     """Folder for the projector set; must not exist."""
 
@@ -249,6 +253,7 @@ class AlignCommand(Checked):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        check_device(self.device)
         if not self.align.tokens:
             raise ManticoreError("--tokens must be a whole number of at least 1, got 0")
         for spec in self.space.components:

@@ -110,6 +110,7 @@ ALIGN: Flags = {
     "--bypass": "align.bypass",
     "--rank": "rank",
     "--seed": "seed",
+    "--device": "device",
     "--out": "out",
 }
 

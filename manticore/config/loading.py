@@ -145,7 +145,8 @@ def load_recipe(
     if config is None:
         config = default_config(str(task.get("name", TaskOptions.name)))
     values = {} if config is None else with_current_keys(read_yaml(assets.find("configs", config)))
-    preset, reason = choose_preset(task.get("preset") or _task_keys(values).get("preset") or "auto")
+    device = next((keys["run"]["device"] for keys in (flags, values) if _names_device(keys)), "auto")
+    preset, reason = choose_preset(task.get("preset") or _task_keys(values).get("preset") or "auto", str(device))
     recipe = resolve([defaults or {}, values, flags], preset)
     if components is not None:
         recipe = replace(recipe, space=recipe.space.with_components(components))
@@ -153,6 +154,10 @@ def load_recipe(
     options = fit_to_context(replace(recipe.task, preset=preset), limits)
     space = _with_projector_options(recipe).with_code(trust_code)
     return LoadedRecipe(replace(recipe, task=options, space=space), reason)
+
+
+def _names_device(keys: Mapping[str, Any]) -> bool:
+    return isinstance(run := keys.get("run"), Mapping) and "device" in run
 
 
 def load_command(

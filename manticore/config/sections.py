@@ -9,6 +9,7 @@ from manticore.components.spec import BlockSize
 from manticore.errors import ManticoreError
 from manticore.nas.resources import check_limits, parse_objectives
 from manticore.training.options import WeightOptions
+from manticore.utils.devices import check_device
 from manticore.utils.fields import (
     Checked,
     NonNegativeInt,
@@ -165,11 +166,20 @@ class RunOptions(Checked):
     seed: NonNegativeInt = 0
     """Seed of weights, batches and the random path."""
 
-    device: Literal["auto", "cpu", "cuda"] = "auto"
-    """Device: cpu, cuda, or auto (cuda where torch sees a GPU)."""
+    device: str = "auto"
+    """Device: cpu, cuda, cuda:N (the GPU with the index N), or auto (cuda where torch sees a GPU)."""
 
     precision: Literal["auto", "32-true", "bf16-mixed"] = "auto"
-    """Precision: 32-true, bf16-mixed, or auto (bf16-mixed on CUDA, 32-true elsewhere)."""
+    """Precision: 32-true, bf16-mixed, or auto (bf16-mixed on a GPU that computes in bfloat16, 32-true elsewhere)."""
+
+    matmul: Literal["highest", "high"] = "high"
+    """Products of fp32 matrices on a GPU: highest (fp32) or high (TF32, faster)."""
+
+    deterministic: bool = False
+    """Use only algorithms that repeat to the bit, also on a GPU, where some are slower."""
+
+    eval_precision: Literal["32-true", "training"] = "32-true"
+    """Precision of scores: 32-true, or that of the training."""
 
     threads: NonNegativeInt = 0
     """Number of CPU threads; 0: torch's choice."""
@@ -190,3 +200,7 @@ class RunOptions(Checked):
 
     eval_batch_size: PositiveInt = 256
     """Sequences in a batch of an evaluation; fewer need less memory, the scores are the same."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_device(self.device, "run.device")

@@ -8,6 +8,7 @@ kept in the process.
 from __future__ import annotations
 
 import ctypes
+import os
 import platform
 import sys
 from pathlib import Path
@@ -18,9 +19,9 @@ import transformers
 
 from manticore import kernels
 from manticore.config.sections import RunOptions
-from manticore.errors import ManticoreError
 from manticore.training.trainer import Hardware
 from manticore.utils.cores import available_cores
+from manticore.utils.devices import choose_device
 
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # malloc.h
 _LARGE = 2**30
@@ -36,17 +37,31 @@ def set_malloc_thresholds() -> bool:
 
 def setup_hardware(options: RunOptions) -> Hardware:
     """Choose device and precision, set threads, install the kernels in transformers. Raises ManticoreError."""
-    if options.device == "cuda" and not torch.cuda.is_available():
-        raise ManticoreError("run.device is cuda, but torch sees no CUDA device here; use auto or cpu")
     if options.threads:
         torch.set_num_threads(options.threads)
-    cuda = options.device != "cpu" and torch.cuda.is_available()
-    precision = options.precision if options.precision != "auto" else ("bf16-mixed" if cuda else "32-true")
+    device = choose_device(options.device)
+    precision = options.precision
+    if precision == "auto":
+        precision = "bf16-mixed" if device.type == "cuda" and _has_bf16(device) else "32-true"
+    if device.type == "cuda":
+        torch.set_float32_matmul_precision(options.matmul)
+    if options.deterministic:  # cuBLAS reads it when the first CUDA context is created
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     transformers.utils.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
     kernels.install()
     set_malloc_thresholds()
-    return Hardware("cuda" if cuda else "cpu", precision, options.checkpoint_every)
+    eval_precision = precision if options.eval_precision == "training" else options.eval_precision
+    return Hardware(
+        device.type, precision, options.checkpoint_every, device.index, eval_precision, options.deterministic
+    )
+
+
+def _has_bf16(device: torch.device) -> bool:
+    """Whether a GPU computes in bfloat16, and does not emulate it."""
+    with torch.cuda.device(device):
+        supported: bool = torch.cuda.is_bf16_supported(including_emulation=False)
+    return supported
 
 
 def _processor() -> str:
@@ -57,12 +72,13 @@ def _processor() -> str:
     return names[0] if names else platform.processor() or platform.machine()
 
 
-def environment_info() -> dict[str, Any]:
-    """Processor, GPU and versions of libraries, for result files."""
+def environment_info(device: torch.device | None = None) -> dict[str, Any]:
+    """Processor, GPU and versions of libraries, for result files. `device`: the one that was used; None: the CPU."""
+    cuda = device is not None and device.type == "cuda"
     return {
         "cpu": _processor(),
         "cores": available_cores(),
-        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+        "gpu": torch.cuda.get_device_name(device) if cuda else None,
         "python": platform.python_version(),
         "torch": torch.__version__,
         "transformers": transformers.__version__,

@@ -159,7 +159,7 @@ def _time_steps(model: nn.Module, batches: Sequence[Batch], hardware: Hardware) 
         if cuda:
             torch.cuda.synchronize()
 
-    with torch.random.fork_rng(devices=range(torch.cuda.device_count()) if cuda else []):
+    with torch.random.fork_rng(devices=[device] if cuda else []):
         model.to(device)
         try:
             step(batches[0])

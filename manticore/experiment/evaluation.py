@@ -93,7 +93,7 @@ def evaluate_on_test(exp: Experiment, trained: TrainedModels) -> SearchResult:
         gap=DiscretizationGap(soft, discrete, finetuned),
         components={component.name: _component_info(component, exp.space) for component in exp.components},
         alignment=None if fit is None else AlignmentInfo(fit.tokens, fit.paired, tuple(fit.stages)),
-        machine=environment_info(),
+        machine=environment_info(exp.hardware.device),
         seconds=exp.seconds,
         rows=tuple(rows),
         stage_scores=stage_scores(exp, trained.search),

@@ -36,7 +36,8 @@ from manticore.tasks.options import choose_preset
 from manticore.tasks.task import Task
 from manticore.training.batching import BatchSampler
 from manticore.training.metrics import metrics
-from manticore.training.modules import LoopOptions, TrainModule
+from manticore.training.modules import TrainModule
+from manticore.training.options import LoopOptions
 from manticore.training.scoring import Score, score
 from manticore.training.trainer import Hardware, fit
 from manticore.training.user_trainer import UserTrainer
@@ -162,7 +163,7 @@ class Experiment:
     @property
     def preset(self) -> tuple[str, str]:
         """The preset of the task, and why it was chosen."""
-        preset, reason = choose_preset(self.recipe.task.preset)
+        preset, reason = choose_preset(self.recipe.task.preset, self.recipe.run.device)
         return preset, self.preset_reason or reason
 
     def for_component(self, name: str) -> Experiment:
@@ -300,7 +301,8 @@ class Experiment:
         task = task or self.task
         examples = getattr(task.splits(), split)
         batch_size, device = self.recipe.run.eval_batch_size, self.hardware.device
-        result = score(net, examples, task.collate, batch_size, device, metrics[task.metric], **options)
+        with self.hardware.scoring():
+            result = score(net, examples, task.collate, batch_size, device, metrics[task.metric], **options)
         net.to("cpu")
         return result
 

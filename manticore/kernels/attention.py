@@ -62,7 +62,8 @@ def causal_attention(
     queries, width = q.shape[2:]
     if window is not None:
         reach = min(k.shape[2], queries + window - 1)  # earlier keys are outside of every window
-        k, v = k[:, :, -reach:], v[:, :, -reach:]
+        if reach < k.shape[2]:
+            k, v = k[:, :, -reach:], v[:, :, -reach:]
         padding = None if padding is None else padding[:, -reach:]
         window = None if window >= reach else window
     attend = partial(F.scaled_dot_product_attention, dropout_p=dropout, scale=scale)
@@ -79,7 +80,8 @@ def causal_attention(
         v = F.pad(v, (0, EXTRA_FEATURES))
     if queries == 1:
         return attend(q, k, v)
-    return _attend_in_blocks(attend, q, k, v, window)[..., :width]
+    out = _attend_in_blocks(attend, q, k, v, window)
+    return out if padding is None else out[..., :width]
 
 
 def _check(q: Tensor, k: Tensor, v: Tensor, window: int | None, padding: Tensor | None) -> None:

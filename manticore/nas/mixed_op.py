@@ -74,10 +74,12 @@ def project_out(weights: Sequence[Tensor], projectors: Sequence[nn.Module], upda
     linear = [p for p in projectors if type(p) is Linear]
     if len(linear) < len(projectors) or weights[0].dim():
         return weighted_sum([(w, q(update)) for w, q, update in zip(weights, projectors, updates, strict=True)])
+    if len(linear) == 1:
+        return F.linear(updates[0], weights[0] * linear[0].weight, weights[0] * linear[0].bias)
     # sum_k w_k (Q_k u_k + b_k) = [w_1 Q_1 ... w_K Q_K] [u_1; ...; u_K] + sum_k w_k b_k
     matrix = torch.cat([w * q.weight for w, q in zip(weights, linear, strict=True)], dim=1)
     bias = torch.stack([w * q.bias for w, q in zip(weights, linear, strict=True)]).sum(0)
-    return F.linear(updates[0] if len(updates) == 1 else torch.cat(list(updates), dim=-1), matrix, bias)
+    return F.linear(torch.cat(list(updates), dim=-1), matrix, bias)
 
 
 def apply_bypasses(weights: Sequence[Tensor], bypasses: Sequence[nn.Module], h_BLD: Tensor) -> Tensor:
@@ -105,7 +107,8 @@ def residual_sum(branches: Mapping[str, nn.Module], weights_K: Tensor, h_BLD: Te
     inputs = project_in([branch.proj_in for branch in donors.values()], h_BLD)
     updates = [branch.segment_update(u_BLD, context) for branch, u_BLD in zip(donors.values(), inputs, strict=True)]
     donor_weights = [weights[name] for name in donors]
-    terms.append((torch.stack(donor_weights).sum(0), h_BLD))  # sum_k w_k h over donors
+    total = donor_weights[0] if len(donor_weights) == 1 else torch.stack(donor_weights).sum(0)
+    terms.append((total, h_BLD))  # sum_k w_k h over donors
     out_BLD = weighted_sum(terms) + project_out(donor_weights, [branch.proj_out for branch in donors.values()], updates)
     bypasses = {name: branch.bypass for name, branch in donors.items() if branch.bypass is not None}
     if not bypasses:

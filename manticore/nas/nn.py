@@ -21,9 +21,10 @@ from manticore.modeling.projectors import build_projector
 from manticore.nas.grouped import rows_of, run_grouped
 from manticore.nas.mixed_op import weighted_sum
 from manticore.nas.projector_checks import check_projector
-from manticore.nas.relaxations import RelaxationContext, random_source, relaxations
+from manticore.nas.relaxations import RelaxationContext, relaxations
 from manticore.nas.supernet import Supernet
 from manticore.utils.fields import PositiveInt, convert
+from manticore.utils.rng import random_source
 
 __all__ = ["MixedOp", "Projected", "discretize"]
 

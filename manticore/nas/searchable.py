@@ -19,8 +19,9 @@ from manticore.adapters.searched import size_parameters
 from manticore.errors import ManticoreError, shown
 from manticore.nas.choices import Choices
 from manticore.nas.nn import MixedOp, check_path, mixed_ops
-from manticore.nas.relaxations import Relaxation, random_source
+from manticore.nas.relaxations import Relaxation
 from manticore.nas.supernet import Supernet
+from manticore.utils.rng import random_source
 
 
 @runtime_checkable
@@ -69,8 +70,8 @@ class Searchable(Protocol):
         """Mixing weights on the simplex, (S, K), differentiable in the alphas."""
         ...
 
-    def sample(self) -> list[str]:
-        """A path drawn stage by stage from the mixing weights."""
+    def sample(self, weights: Tensor | None = None) -> list[str]:
+        """A path drawn stage by stage from the mixing weights, or from `weights` (S, K) on the CPU."""
         ...
 
     def one_hot(self, path: Sequence[str]) -> Tensor:
@@ -185,9 +186,9 @@ class MixedOpModel(nn.Module):
         """Mixing weights on the simplex, (S, K), differentiable in the alphas; see `MixedOp.weights`."""
         return torch.stack([self._row(op, op.weights(generator)) for op in self.mixed_ops])
 
-    def sample(self) -> list[str]:
-        """A path drawn stage by stage from the mixing weights."""
-        drawn = torch.multinomial(self.weights().detach().cpu(), 1).squeeze(-1)
+    def sample(self, weights: Tensor | None = None) -> list[str]:
+        """A path drawn stage by stage from the mixing weights, or from `weights` (S, K) on the CPU."""
+        drawn = torch.multinomial(self.weights().detach().cpu() if weights is None else weights, 1).squeeze(-1)
         return [self._candidates[choice] for choice in drawn.tolist()]
 
     def one_hot(self, path: Sequence[str]) -> Tensor:

@@ -32,11 +32,12 @@ from manticore.nas.grouped import context_of_rows, rows_of, run_grouped
 from manticore.nas.inputs import as_weights, check_ids
 from manticore.nas.mixed_op import pad_logits, weighted_sum
 from manticore.nas.op_modules import build_module, register_ops
-from manticore.nas.relaxations import RelaxationContext, random_source, relax_allowed, relaxations
+from manticore.nas.relaxations import RelaxationContext, relax_allowed, relaxations
 from manticore.nas.space import SearchSpace
 from manticore.nas.topologies import topologies
 from manticore.tasks.task import HeadSpec
 from manticore.utils.module_state import share_weights
+from manticore.utils.rng import random_source
 
 
 def is_projector_weight(name: str) -> bool:
@@ -249,9 +250,9 @@ class Supernet(nn.Module):
         group_D = torch.arange(self.stream, device=weights_GSK.device) * len(weights_GSK) // self.stream
         return weights_GSK[group_D][None, None]
 
-    def sample(self) -> list[str]:
-        """A path drawn from the mixing weights, one decision after the other."""
-        weights_SK = self.weights().detach().cpu()
+    def sample(self, weights: Tensor | None = None) -> list[str]:
+        """A path drawn from the mixing weights, or from `weights` (S, K) on the CPU, one decision after the other."""
+        weights_SK = self.weights().detach().cpu() if weights is None else weights
         drawn = torch.multinomial(weights_SK[self.decision_rows] if self.choices.shared else weights_SK, 1).squeeze(-1)
         return [self.candidates[choice] for choice in self.choices.expand(drawn.tolist())]
 

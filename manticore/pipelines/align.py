@@ -49,7 +49,7 @@ def run(options: AlignCommand, console: Console) -> ProjectorSet:
     check_projector(space.projector, space.projector_options)
     texts = [text for path in options.text for text in read_texts(path)]
     base = space.base or space.names[0]
-    hardware = setup_hardware(RunOptions())
+    hardware = setup_hardware(RunOptions(device=options.device))
     components = [load(spec) for spec in space.components]
     supernet = Supernet(components, space, base, HeadSpec())
     check_alignable(supernet)

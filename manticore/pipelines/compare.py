@@ -25,6 +25,7 @@ from manticore.studies.study import Study
 from manticore.tasks.catalog import expand_families, load_task
 from manticore.training.metrics import metrics
 from manticore.utils.console import info
+from manticore.utils.devices import choose_device
 from manticore.utils.io import write_text
 
 
@@ -87,7 +88,7 @@ def study_result(recipe: Recipe, results: Sequence[TaskResult], workers: int, se
         lr_search_seeds=options.lr_search_seeds,
         tasks=tuple(results),
         conclusions={budget: conclusions(results, budget) for budget in options.budgets},
-        machine=environment_info(),
+        machine=environment_info(choose_device(recipe.run.device)),
         workers=workers,
         seconds=seconds,
     )

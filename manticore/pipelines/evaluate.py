@@ -77,7 +77,8 @@ def _score(
 ) -> Score:
     """Score a model on examples of a task, print the score and write it where the options say."""
     batch_size, metric = options.run.eval_batch_size, metrics[task.metric]
-    result = score(model, test, task.collate, batch_size, hardware.device, metric)
+    with hardware.scoring():
+        result = score(model, test, task.collate, batch_size, hardware.device, metric)
     info(console, f"{task.name} test: {result.format()}, loss {result.loss:.4f} nats, {result.count:,} examples")
     if options.json is not None:
         write_json(options.json, {"task": task.name, "split": "test", **result.to_dict()})

@@ -37,7 +37,8 @@ from manticore.tasks.task import Task
 from manticore.training.adapter_search import AdapterSearchModule
 from manticore.training.batching import BatchSampler
 from manticore.training.metrics import metrics
-from manticore.training.modules import LoopOptions, TrainModule
+from manticore.training.modules import TrainModule
+from manticore.training.options import LoopOptions
 from manticore.training.scoring import score
 from manticore.training.trainer import fit
 from manticore.utils.console import info
@@ -178,14 +179,17 @@ def _train(
         write_json(out / FINETUNING, settings)
 
         metric, eval_batch_size = metrics[task.metric], run_options.micro_batch_size or run_options.eval_batch_size
-        before = score(model, splits.val, task.collate, eval_batch_size, hardware.device, metric)
+        with hardware.scoring():
+            before = score(model, splits.val, task.collate, eval_batch_size, hardware.device, metric)
         torch.manual_seed(run_options.seed)
         length = int(splits.train.lengths.mean() / task.sequences)
-        loop = LoopOptions(run_options.micro_batch_size, length=length)
+        run = run_options
+        loop = LoopOptions(run.micro_batch_size, run.gradient_checkpointing, run.log_every, length)
         module = kind(model, training.weights, training.steps, loop)
         fit(module, streams, "fine-tune", out / "checkpoints", hardware, console)
         save_sizes(model, out, console)
-        after = score(model, splits.val, task.collate, eval_batch_size, hardware.device, metric)
+        with hardware.scoring():
+            after = score(model, splits.val, task.collate, eval_batch_size, hardware.device, metric)
         info(
             console,
             f"{task.name} validation split: {before.format()} before, {after.format()} after "

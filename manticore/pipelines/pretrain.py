@@ -30,9 +30,10 @@ from manticore.tasks.dataset import Batch, Example, Examples, pad_batch
 from manticore.tasks.language.chunking import boundary_tokens, chunk
 from manticore.tasks.language.pretraining import PretrainingText, all_documents, load_tokenizer, train_tokenizer
 from manticore.training.batching import BatchSampler
-from manticore.training.modules import LoopOptions, TrainModule
+from manticore.training.modules import TrainModule
+from manticore.training.options import LoopOptions
 from manticore.training.scoring import score
-from manticore.training.trainer import fit
+from manticore.training.trainer import Hardware, fit
 from manticore.utils import assets
 from manticore.utils.console import info
 from manticore.utils.io import atomic_dir, write_json, write_text
@@ -113,14 +114,16 @@ def _run(recipe: PretrainRecipe, options: PretrainCommand, console: Console, loc
 
     lock.acquire()
     write_json(out / OPTIONS_FILE, settings)
-    loop = LoopOptions(micro_batch_size, log_every=recipe.run.log_every, length=recipe.length)
+    run = recipe.run
+    loop = LoopOptions(micro_batch_size, run.gradient_checkpointing, run.log_every, recipe.length)
     module = TrainModule(model, recipe.weights, recipe.steps, loop)
     fit(module, {"weights": sampler}, "pretrain", out / "checkpoints", hardware, console)
 
     model = merged(model)
     model.half().float()  # scored with the rounding of the saved weights
     held_out = {name: chunk(documents, tokenizer, recipe.length) for name, documents in texts.held_out.items()}
-    bits = held_out_bits(model, held_out, recipe.run.eval_batch_size)
+    bits = held_out_bits(model, held_out, recipe.run.eval_batch_size, hardware)
+    model.to("cpu")
     for name, value in bits.items():
         info(console, f"  held out of {name}: {value:.3f} bits per byte")
     card = pretrain_card(recipe, parameters(model), module.tokens, bits)
@@ -147,11 +150,14 @@ def collate(batch: Sequence[Example]) -> Batch:
     return pad_batch(batch, 0, per_token=True)
 
 
-def held_out_bits(model: PreTrainedModel, files: dict[str, Examples], batch_size: int) -> dict[str, float]:
+def held_out_bits(
+    model: PreTrainedModel, files: dict[str, Examples], batch_size: int, hardware: Hardware
+) -> dict[str, float]:
     """Bits per byte of the held-out examples of each file, and of `all` files together."""
     bits, sizes = {}, {}
     for name, examples in files.items():
-        value = score(model, examples, collate, batch_size).bits_per_byte
+        with hardware.scoring():
+            value = score(model, examples, collate, batch_size, hardware.device).bits_per_byte
         assert value is not None
         bits[name] = value
         sizes[name] = 0 if examples.num_bytes is None else int(examples.num_bytes.sum())

@@ -50,6 +50,7 @@ from manticore.studies.transfer_results import (
 from manticore.tasks.catalog import expand_families, load_task
 from manticore.tasks.task import Task
 from manticore.utils.console import info
+from manticore.utils.devices import choose_device
 
 
 def run_command(options: TransferCommand, console: Console) -> TransferResult:
@@ -132,7 +133,7 @@ def transfer_result(trained: Sequence[TaskStudy], target_task: Task, workers: in
         seeds=tuple(target.study.seeds),
         learning_rates=options.learning_rates,
         lr_search_seeds=options.lr_search_seeds,
-        machine=environment_info(),
+        machine=environment_info(choose_device(target.study.recipe.run.device)),
         workers=workers,
         seconds=seconds,
     )

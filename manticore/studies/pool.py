@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 from collections import deque
 from collections.abc import Callable, Generator, Sequence
 from contextlib import closing, suppress
@@ -13,6 +14,7 @@ from typing import Any, NamedTuple, Protocol
 
 from manticore.errors import ManticoreError
 from manticore.studies.store import Job, JobFunction, JobState, JobStore, key_of
+from manticore.utils.devices import gpu_of_worker
 
 MAX_CRASHES = 2
 """Number of worker processes a job may crash before it counts as failed."""
@@ -138,6 +140,7 @@ class _Worker:
     process: BaseProcess
     connection: Connection
     queued: QueuedJob
+    number: int
 
 
 @dataclass(frozen=True)
@@ -163,7 +166,8 @@ class ProcessPool:
         try:
             while running or waiting:
                 while waiting and len(running) < self.workers:
-                    running.append(_spawn(work, store, waiting.popleft()))
+                    number = min(set(range(self.workers)) - {worker.number for worker in running})
+                    running.append(_spawn(work, store, waiting.popleft(), number))
                 ready = wait([worker.connection for worker in running])
                 for worker in [worker for worker in running if worker.connection in ready]:
                     key, job, _ = worker.queued
@@ -197,13 +201,20 @@ class ProcessPool:
                 store.release_abandoned(worker.queued.job)
 
 
-def _spawn(work: JobFunction, store: JobStore, queued: QueuedJob) -> _Worker:
+def _spawn(work: JobFunction, store: JobStore, queued: QueuedJob, number: int) -> _Worker:
+    """Start a worker for a job; with several GPUs it sees the one of its number alone."""
     context = multiprocessing.get_context("spawn")
     connection, remote = context.Pipe()
     process = context.Process(target=_serve, args=(remote, work, store), daemon=False)
-    process.start()
+    before = dict(os.environ)
+    os.environ.update(gpu_of_worker(number))
+    try:
+        process.start()
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
     remote.close()  # so that the connection ends when the process does
-    worker = _Worker(process, connection, queued)
+    worker = _Worker(process, connection, queued, number)
     _assign(worker)
     return worker
 

@@ -119,16 +119,19 @@ def plain_paths(value: Any) -> Any:
     return str(value) if isinstance(value, Path) else value
 
 
-def choose_preset(preset: Preset) -> tuple[Literal["cpu", "paper"], str]:
-    """The preset that `preset` stands for on this machine, and the reason as text. Raises UnknownName."""
+def choose_preset(preset: Preset, device: str = "auto") -> tuple[Literal["cpu", "paper"], str]:
+    """The preset that `preset` stands for on a device of this machine, and the reason as text. Raises UnknownName."""
     if preset not in PRESETS:
         raise UnknownName("preset", preset, PRESETS)
     if preset != "auto":
         return preset, "set by the user"
+    if device == "cpu":
+        return "cpu", "the device is the CPU"
     import torch  # here, so that tasks can be listed without torch
 
     if torch.cuda.is_available():
-        return "paper", f"there is a GPU ({torch.cuda.get_device_name()})"
+        name = torch.cuda.get_device_name() if device == "auto" else torch.cuda.get_device_name(device)
+        return "paper", f"there is a GPU ({name})"
     return "cpu", "there is no CUDA GPU on this machine"
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 from torch.optim import Adam, Optimizer
 
 from manticore.adapters.searched import decide_sizes, searched_layers, size_parameters, size_penalty
@@ -58,17 +58,18 @@ class AdapterSearchModule(TrainModule):
 
     def training_step(self, batch: Any, batch_idx: int) -> None:
         batches = self.by_stream(batch)
-        self.last_metrics = {}
+        losses: dict[str, Tensor | float] = {}
         last = self.decision_step
         if WARMUP * last <= self.step_count < last:
-            self.last_metrics["alpha_loss"] = self.size_step(batches["alphas"])
+            losses["alpha_loss"] = self.size_step(batches["alphas"])
         stream = "alphas" if self.step_count >= last and self.step_count % 2 else "weights"
-        self.last_metrics["loss"] = self.weight_step(batches[stream])
+        losses["loss"] = self.weight_step(batches[stream])
+        self.metrics = losses
         if self.step_count + 1 == last:
             decide_sizes(self.net)
         self.finish_step()
 
-    def size_step(self, batch: Batch) -> float:
+    def size_step(self, batch: Batch) -> Tensor:
         """One step of the mixing weights by the loss and their cost. Returns the loss."""
         optimizers: Any = self.optimizers()
         return self._step(batch, [size_update(self.net, optimizers[1])], lambda: size_penalty(self.net), passes=2)

@@ -7,7 +7,9 @@ in every epoch.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from typing import Any
 
@@ -17,9 +19,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from manticore.errors import ManticoreError
-from manticore.tasks.dataset import IGNORE, Batch, Example, Examples
+from manticore.tasks.dataset import Batch, Example, Examples
+from manticore.training.batch_notes import copy_rows, note, num_tokens, scored_labels
 
 Collate = Callable[[Sequence[Example]], Batch]
+
+AHEAD = 2
+"""Number of steps whose batches are made before they are read."""
 
 POOL_BATCHES = 32
 """Number of batches whose examples are sorted by length together."""
@@ -33,7 +39,7 @@ def batch_to(batch: Batch, device: torch.device | str) -> Batch:
 def count_tokens(batch: Any) -> int:
     """Tokens of a batch without padding; without an `attention_mask` all of the first tensor of whole numbers."""
     if isinstance(batch, Mapping) and "attention_mask" in batch:
-        return int(batch["attention_mask"].sum())
+        return num_tokens(batch["attention_mask"])
     values = batch.values() if isinstance(batch, Mapping) else batch if isinstance(batch, list | tuple) else [batch]
     whole = (v for v in values if isinstance(v, Tensor) and not v.is_floating_point() and not v.is_complex())
     return next((value.numel() for value in whole), 0)
@@ -53,13 +59,15 @@ def micro_batches(batch: Batch, size: int) -> Iterator[tuple[Batch, float]]:
             raise ManticoreError("micro_batch_size splits batches that are mappings with 'labels'; use smaller batches")
         yield batch, 1.0
         return
-    count = len(batch["labels"])
-    size = size or count
-    scored = int((batch["labels"] != IGNORE).sum())
+    count, scored = len(batch["labels"]), scored_labels(batch["labels"])
+    if not size or size >= count:
+        if scored:
+            yield batch, 1.0
+        return
     for start in range(0, count, size):
         part = {key: _rows(value, count, start, size) for key, value in batch.items()}
-        part_scored = int((part["labels"] != IGNORE).sum())
-        if part_scored:
+        copy_rows(batch, part, count, start, size)
+        if part_scored := scored_labels(part["labels"]):
             yield part, part_scored / scored
 
 
@@ -108,27 +116,47 @@ class BatchSampler:
 class StepDataLoader:
     """The trainer's data loader: yields one batch of every stream at each step, until `steps` are done.
 
-    Its state, the number of steps so far, is part of Lightning's checkpoints.
+    The next `AHEAD` steps are made in a thread while a step runs, with their notes (`batch_notes`), and for a GPU in
+    pinned memory, from which copies do not stop the host. The state of the loader, the number of steps that were read,
+    is part of Lightning's checkpoints.
 
     Args:
         streams: batches by name, as the strategy of a search names them.
         steps: number of steps.
+        pin: pin the memory of batches.
     """
 
-    def __init__(self, streams: Mapping[str, BatchSampler], steps: int) -> None:
+    def __init__(self, streams: Mapping[str, BatchSampler], steps: int, pin: bool = False) -> None:
         self.streams = dict(streams)
         self.steps = steps
+        self.pin = pin
         self.step = 0
 
     def __len__(self) -> int:
         return self.steps
 
     def __iter__(self) -> Iterator[dict[str, Batch]]:
-        while self.step < self.steps:
-            batches = {name: sampler.batch(self.step) for name, sampler in self.streams.items()}
-            self.step += 1
-            yield batches
+        with ThreadPoolExecutor(1, thread_name_prefix="manticore-batches") as pool:
+            first = self.step
+            ahead = deque(pool.submit(self._batches, step) for step in range(first, min(first + AHEAD, self.steps)))
+            try:
+                while ahead:
+                    batches = ahead.popleft().result()
+                    if (step := self.step + AHEAD) < self.steps:
+                        ahead.append(pool.submit(self._batches, step))
+                    self.step += 1
+                    yield batches
+            finally:
+                pool.shutdown(wait=False, cancel_futures=True)
         self.step = 0
+
+    def _batches(self, step: int) -> dict[str, Batch]:
+        """The batches of a step, counted from 0."""
+        batches = {name: sampler.batch(step) for name, sampler in self.streams.items()}
+        if self.pin:
+            batches = {name: {key: value.pin_memory() for key, value in b.items()} for name, b in batches.items()}
+        note(batches)
+        return batches
 
     def state_dict(self) -> dict[str, Any]:
         return {"step": self.step}

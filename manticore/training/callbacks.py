@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import lightning
+from lightning.pytorch.utilities.exceptions import SIGTERMException
 from rich.console import Console
 
 from manticore.errors import ManticoreError
@@ -22,7 +23,7 @@ from manticore.utils.io import atomic_write
 
 
 class Checkpointer(lightning.Callback):
-    """Save a checkpoint every `every` steps, and where training stops early (`TrainModule.until`).
+    """Save a checkpoint every `every` steps, and where training stops early: at `TrainModule.until` and for SIGTERM.
 
     It holds weights, alphas, optimizers, schedules, random state and the position in the data.
 
@@ -34,27 +35,42 @@ class Checkpointer(lightning.Callback):
     def __init__(self, file: Path, every: int) -> None:
         self.file = file
         self.every = every
+        self._saved: int | None = None
 
     def on_train_batch_end(self, trainer: Any, module: Any, *_: object) -> None:
         assert isinstance(module, TrainModule)
-        stops_early = module.step_count == module.until
-        if (module.step_count % self.every == 0 or stops_early) and module.step_count < module.steps:
+        stops_early = module.step_count == module.until or trainer.received_sigterm
+        if module.step_count % self.every == 0 or stops_early:
+            self._save(trainer, module)
+
+    def on_exception(self, trainer: Any, module: Any, exception: BaseException) -> None:
+        if isinstance(exception, SIGTERMException):  # Lightning raises it between two steps
+            self._save(trainer, module)
+
+    def _save(self, trainer: Any, module: TrainModule) -> None:
+        if 0 < module.step_count < module.steps and module.step_count != self._saved:
             with atomic_write(self.file) as part:
                 trainer.save_checkpoint(part)
+            self._saved = module.step_count
 
 
 class AlphaRecord(lightning.Callback):
     """Append one JSON line per alpha step: step, tokens, candidates, alphas, mixing weights, losses, signs of collapse.
+
+    The values stay on the device until the module reads its losses, every `log_every` steps; lines are written then,
+    and before a checkpoint.
 
     When training resumes from a checkpoint, lines after the step of the checkpoint are dropped.
     """
 
     def __init__(self, file: Path | str) -> None:
         self.file: Path = convert(file, Path, "file")
+        self._pending: list[dict[str, Any]] = []
 
     def on_train_start(self, trainer: Any, module: Any) -> None:
         if not isinstance(module, SearchModule):
             raise ManticoreError(f"AlphaRecord records a SearchModule; {type(module).__name__} has no search")
+        self._pending = []
         lines = self.file.read_text(encoding="utf-8").splitlines() if self.file.exists() else []
         kept = [line for line in lines if (step := _step(line)) is not None and step <= module.step_count]
         with atomic_write(self.file) as part:
@@ -62,20 +78,40 @@ class AlphaRecord(lightning.Callback):
 
     def on_train_batch_end(self, trainer: Any, module: Any, *_: object) -> None:
         assert isinstance(module, SearchModule)
-        if "alpha_loss" not in module.last_metrics:
+        if "alpha_loss" in module.metrics:
+            net = module.net
+            self._pending.append(
+                {
+                    "step": module.step_count,
+                    "tokens": module.tokens,
+                    "candidates": list(net.candidates),
+                    "alphas": net.alpha_table.clone(),
+                    "weights": net.weights().detach(),
+                    **module.metrics,
+                }
+            )
+        if module.is_log_step:
+            self._write()
+
+    def on_save_checkpoint(self, trainer: Any, module: Any, checkpoint: dict[str, Any]) -> None:
+        self._write()
+
+    def on_train_end(self, trainer: Any, module: Any) -> None:
+        self._write()
+
+    def _write(self) -> None:
+        """Write the lines of all steps since the last time."""
+        pending, self._pending = self._pending, []
+        if not pending:
             return
-        net, weights_SK = module.net, module.net.weights().detach().cpu()
-        record = {
-            "step": module.step_count,
-            "tokens": module.tokens,
-            "candidates": list(net.candidates),
-            "alphas": net.alpha_table.cpu().tolist(),
-            "weights": weights_SK.tolist(),
-            **concentration(net.candidates, weights_SK),
-            **module.last_metrics,
-        }
         with writing(self.file), self.file.open("a", encoding="utf-8") as out:
-            out.write(json.dumps(record) + "\n")
+            for record in pending:
+                first = {name: record.pop(name) for name in ("step", "tokens", "candidates", "alphas", "weights")}
+                first["alphas"], weights_SK = first["alphas"].tolist(), first["weights"].cpu()
+                first["weights"] = weights_SK.tolist()
+                losses = {name: float(value) for name, value in record.items()}
+                line = {**first, **concentration(first["candidates"], weights_SK), **losses}
+                out.write(json.dumps(line) + "\n")
 
 
 def _step(line: str) -> int | None:
@@ -99,6 +135,7 @@ class ProgressDisplay(lightning.Callback):
         self.title = title
         self.console = console
         self.update: ProgressUpdate | None = None
+        self.note = ""
         self.stack = ExitStack()
         self.start_time, self.start_tokens, self.start_step = 0.0, 0, 0
         self.begun = False
@@ -114,7 +151,9 @@ class ProgressDisplay(lightning.Callback):
     def on_train_batch_end(self, trainer: Any, module: Any, *_: object) -> None:
         assert isinstance(module, TrainModule)
         if self.update is not None:
-            self.update(module.step_count, self._note(module))
+            if module.is_log_step or not self.note:  # it reads values of the device
+                self.note = self._note(module)
+            self.update(module.step_count, self.note)
         elif module.step_count % max(1, module.steps // 10) == 0 or module.step_count == module.steps:
             elapsed = time.monotonic() - self.start_time
             left = elapsed / max(1, module.step_count - self.start_step) * (module.steps - module.step_count)
@@ -126,7 +165,7 @@ class ProgressDisplay(lightning.Callback):
     def _note(self, module: TrainModule) -> str:
         rate = (module.tokens - self.start_tokens) / max(1e-9, time.monotonic() - self.start_time)
         note = f"loss {module.last_metrics['loss']:.3f} · {rate:,.0f} tokens/s"
-        if isinstance(module, SearchModule) and "alpha_loss" in module.last_metrics:
+        if isinstance(module, SearchModule) and "alpha_loss" in module.metrics:
             stages = " ".join("/".join(f"{w:.2f}" for w in row) for row in module.net.weights().tolist())
             note += f" · weights {'/'.join(module.net.candidates)}: {stages}"
         return note

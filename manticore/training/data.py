@@ -102,6 +102,7 @@ class SearchData(lightning.LightningDataModule):
                 for index, (name, splits) in enumerate(module.streams.items())
             },
             steps,
+            pin=module.trainer.strategy.root_device.type == "cuda",
         )
 
     def _stream(self, splits: tuple[str, ...], index: int, batch_size: int) -> BatchSampler:

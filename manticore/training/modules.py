@@ -19,40 +19,25 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from manticore.adapters.base import adapted_layers
 from manticore.adapters.gradient_check import GradientCheck
-from manticore.errors import ManticoreError, NonFiniteLoss, shown
+from manticore.errors import ManticoreError, shown
 from manticore.modeling.ops import OpBranch
 from manticore.modeling.segments import Segment
 from manticore.nas.cost import FlopCounter
 from manticore.nas.searchable import named_weights
-from manticore.tasks.dataset import IGNORE, Batch
+from manticore.nas.strategies.base import Losses
+from manticore.tasks.dataset import Batch
+from manticore.training.batch_notes import copy_notes, note, scored_labels
 from manticore.training.batching import count_tokens, micro_batches
+from manticore.training.deferred_reads import FiniteCheck, non_finite, read_numbers, step_unless
 from manticore.training.depth import depth_scales, freeze_first_layers
 from manticore.training.loader_checks import check_disjoint_loaders
 from manticore.training.losses import LossFunction, check_loss_function, cross_entropy, own_loss
 from manticore.training.optimizers import cosine, donor_parameter_names, weight_optimizer
-from manticore.training.options import WeightOptions
+from manticore.training.options import LoopOptions, WeightOptions
 from manticore.training.trainer_flags import check_trainer, count_steps
-from manticore.utils.fields import Checked, NonNegativeInt, PositiveInt, convert
+from manticore.utils.fields import PositiveInt, convert
 from manticore.utils.module_state import check_same_model, trainable_only
-
-
-@dataclass(frozen=True)
-class LoopOptions(Checked):
-    """How a training step is run. Up to rounding, the trained weights do not depend on it.
-
-    Attributes:
-        micro_batch_size: sequences that go through the net at once; 0 means the whole batch.
-        gradient_checkpointing: keep only the inputs of segments and compute the rest again for the gradients.
-        log_every: steps between two records of the loggers; 0: the Trainer's `log_every_n_steps`.
-        length: mean tokens of a sequence, at which operations are counted.
-        seen_tokens: tokens that were read before the first step.
-    """
-
-    micro_batch_size: NonNegativeInt = 0
-    gradient_checkpointing: bool = False
-    log_every: NonNegativeInt = 0
-    length: NonNegativeInt = 1
-    seen_tokens: NonNegativeInt = 0
+from manticore.utils.rng import rng_state, set_rng_state
 
 
 @dataclass(frozen=True)
@@ -89,7 +74,9 @@ class TrainModule(lightning.LightningModule):
         step_count: optimizer steps so far; a Trainer's `global_step` is the same.
         tokens: number of tokens so far, those before the first step included.
         flops: operations so far, forward and backward.
-        last_metrics: losses of the last step, in nats, by name.
+        metrics: losses of the last step, in nats, by name; those on a device are scalars that were not read yet.
+
+    A step reads no value of the device (`deferred_reads`, `batch_notes`).
 
     Raises UnknownName for an option that does not exist, and ManticoreError for one out of range.
     """
@@ -136,7 +123,8 @@ class TrainModule(lightning.LightningModule):
         self.step_count = 0
         self.tokens = self.loop.seen_tokens
         self.flops = 0.0
-        self.last_metrics: dict[str, float] = {}
+        self.metrics: Losses = {}
+        self._finite = FiniteCheck()
         self._rng: dict[str, Any] | None = None
         for part in net.modules():
             if isinstance(part, Segment | OpBranch):
@@ -187,29 +175,36 @@ class TrainModule(lightning.LightningModule):
     def loss(self, batch: Batch, **options: object) -> Tensor:
         """Mean cross-entropy in nats over the scored labels, or the user's own loss.
 
-        `options` go to the net, such as `path` to a supernet. Raises NonFiniteLoss if it is not a number, and
-        ManticoreError as `own_loss` and `cross_entropy` do.
+        `options` go to the net, such as `path` to a supernet. Raises ManticoreError as `own_loss` and `cross_entropy`
+        do.
         """
         if self.own_loss is None:
-            loss = cross_entropy(self.net, batch, **options)
-        else:
-            loss = own_loss(self.net, batch, self.own_loss, **options)
-        self.check_finite("loss", loss)
-        return loss
+            return cross_entropy(self.net, batch, **options)
+        return own_loss(self.net, batch, self.own_loss, **options)
 
-    def check_finite(self, what: str, value: Tensor) -> None:
-        """Raises NonFiniteLoss if `value` is not a number, before it reaches a parameter."""
-        if not math.isfinite(value.item()):
-            raise NonFiniteLoss(
-                f"the {what} became {value.item()} at step {self.step_count + 1}; the last saved state is kept; "
-                "try a lower learning rate (--lr, --set search.weights.lr=...) or float32"
-            )
+    def check_finite(self) -> None:
+        """Raises NonFiniteLoss if a loss or a gradient since the last check is not a number (see `deferred_reads`)."""
+        self._finite.check()
 
-    def weight_step(self, batch: Batch) -> float:
-        """One optimizer step on the weights; the alphas get no gradient. Returns the loss."""
+    @property
+    def last_metrics(self) -> dict[str, float]:
+        """Losses of the last step, in nats, by name. The first use after a step reads them from the device."""
+        values = read_numbers(self.metrics)
+        self.metrics = values
+        return values
+
+    @property
+    def is_log_step(self) -> bool:
+        """Whether the numbers of the last step are read: every `log_every` steps, and where the training stops."""
+        trainer: Any = self.trainer
+        every = self.loop.log_every or max(1, trainer.log_every_n_steps)
+        return self.step_count % every == 0 or self.step_count >= (self.until or self.steps)
+
+    def weight_step(self, batch: Batch) -> Tensor:
+        """One optimizer step on the weights; the alphas get no gradient. Returns the loss, a scalar on the device."""
         return self._weight_step(batch)
 
-    def _weight_step(self, batch: Batch, paths: Sequence[Sequence[str] | None] = (None,)) -> float:
+    def _weight_step(self, batch: Batch, paths: Sequence[Sequence[str] | None] = (None,)) -> Tensor:
         loss = self._step(batch, [self._weight_update], paths=paths)
         self.weight_schedule.step()
         return loss
@@ -221,7 +216,7 @@ class TrainModule(lightning.LightningModule):
         penalty: Callable[[], Tensor] | None = None,
         passes: int = 3,
         paths: Sequence[Sequence[str] | None] = (None,),
-    ) -> float:
+    ) -> Tensor:
         """One step of each optimizer by the gradient of the loss on `batch` and of the penalty.
 
         Only the updated parameters get gradients. The loss is the mean over `paths`; None is the whole net. The step
@@ -230,33 +225,36 @@ class TrainModule(lightning.LightningModule):
         """
         for update in updates:
             update.optimizer.zero_grad(set_to_none=True)
-        total = 0.0
+        total: Tensor | None = None
         with trainable_only(self.net, [parameter for update in updates for parameter in update.parameters]):
             for path in paths:
                 options = {} if path is None else {"path": path}
                 for part, share in micro_batches(batch, self.loop.micro_batch_size):
-                    loss = self.loss(part, **options) * (share / len(paths))
+                    loss, share = self.loss(part, **options), share / len(paths)
+                    loss = loss if share == 1.0 else loss * share
                     if not loss.requires_grad:
                         raise ManticoreError("the loss does not depend on the parameters that are trained")
                     self.manual_backward(loss)
-                    total += loss.item()
+                    total = loss.detach() if total is None else total + loss.detach()
             if penalty is not None:
                 self.manual_backward(penalty())
-        self._take_steps(updates)
+        self._take_steps(updates, total)
         self._count(batch, passes, paths)
-        return total
+        return torch.zeros((), device=self.device) if total is None else total
 
-    def _take_steps(self, updates: Sequence[Update]) -> None:
-        """Clip all gradients, then take all steps. Raises ManticoreError for an adapter without a gradient."""
+    def _take_steps(self, updates: Sequence[Update], loss: Tensor | None = None) -> None:
+        """Clip all gradients, then take all steps, unless the loss or a gradient is not finite (see `check_finite`).
+
+        Raises ManticoreError for an adapter without a gradient.
+        """
         if any(update.optimizer is self.weight_optimizer for update in updates):
             self.gradient_check.check()
             for penalty in filter(None, (adapter.penalty() for adapter in self.adapters)):
                 self.manual_backward(penalty)
+        norms = [torch.nn.utils.clip_grad_norm_(update.parameters, update.max_grad_norm) for update in updates]
+        skip = self._finite.add(self.step_count + 1, loss, norms)
         for update in updates:
-            norm = torch.nn.utils.clip_grad_norm_(update.parameters, update.max_grad_norm)
-            self.check_finite("gradient", norm)
-        for update in updates:
-            update.optimizer.step()
+            step_unless(skip, update.optimizer, update.parameters)
 
     def _count(self, batch: Batch, passes: int, paths: Sequence[Sequence[str] | None] = (None,)) -> None:
         """Add the tokens of a batch, and the operations of `passes` forward passes of each path over it."""
@@ -284,7 +282,7 @@ class TrainModule(lightning.LightningModule):
         return schedule
 
     def training_step(self, batch: Any, batch_idx: int) -> None:
-        self.last_metrics = {"loss": self.weight_step(self.by_stream(batch)["weights"])}
+        self.metrics = {"loss": self.weight_step(self.by_stream(batch)["weights"])}
         self.finish_step()
 
     def by_stream(self, batch: Any) -> dict[str, Batch]:
@@ -308,7 +306,10 @@ class TrainModule(lightning.LightningModule):
         for adapter in self.adapters:
             adapter.refresh(self.step_count / self.steps)
         count_steps(self.trainer, self.step_count)
-        self.log_dict(self.last_metrics, prog_bar=True, logger=False, batch_size=1)  # for callbacks and progress bars
+        shown = self.trainer.progress_bar_callback is not None  # for a progress bar Lightning reads the losses
+        self.log_dict(self.metrics, prog_bar=shown, logger=False, batch_size=1)  # for callbacks
+        if self.is_log_step:
+            self.check_finite()
         trainer: Any = self.trainer
         if self.step_count % (self.loop.log_every or max(1, trainer.log_every_n_steps)) == 0:
             rate = self.weight_schedule.get_last_lr()[0]
@@ -327,14 +328,25 @@ class TrainModule(lightning.LightningModule):
         self._evaluation_step(batch, "test_loss")
 
     def _evaluation_step(self, batch: Any, name: str) -> None:
-        scored = int((batch["labels"] != IGNORE).sum()) if isinstance(batch, Mapping) and "labels" in batch else 1
-        self.log(name, self.loss(batch), batch_size=scored, prog_bar=True)
+        scored = scored_labels(batch["labels"]) if isinstance(batch, Mapping) and "labels" in batch else 1
+        loss = self.loss(batch)
+        if not math.isfinite(value := loss.item()):
+            raise non_finite(name, value, self.step_count)
+        self.log(name, loss, batch_size=scored, prog_bar=True)
+
+    def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
+        """Move a batch, with its notes: what depends on the batch alone is computed before it is on the device."""
+        note(batch)
+        moved = super().transfer_batch_to_device(batch, device, dataloader_idx)
+        copy_notes(batch, moved)
+        return moved
 
     def setup(self, stage: str) -> None:
         """Start at step 0, also if the module was trained before; a checkpoint is loaded after this hook."""
         if stage == "fit":
             self.step_count, self.tokens, self.flops = 0, self.loop.seen_tokens, 0.0
             self._rng = None
+            self._finite.reset()
 
     def on_fit_start(self) -> None:
         """Put the net into training mode; a hybrid that was loaded is in evaluation mode."""
@@ -346,12 +358,13 @@ class TrainModule(lightning.LightningModule):
         self.gradient_check.stop()
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        self.check_finite()
         checkpoint["manticore"] = {
             "method": self.method,
             "step_count": self.step_count,
             "tokens": self.tokens,
             "flops": self.flops,
-            "rng": _rng_state(),
+            "rng": rng_state(self.device),
         }
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
@@ -370,7 +383,10 @@ class TrainModule(lightning.LightningModule):
     def on_train_start(self) -> None:
         check_disjoint_loaders(self.trainer.train_dataloader)
         if self._rng is not None:
-            _set_rng_state(self._rng)
+            set_rng_state(self._rng, self.device)
+
+    def on_train_end(self) -> None:
+        self.check_finite()
 
 
 class FinetuneModule(TrainModule):
@@ -382,14 +398,3 @@ class FinetuneModule(TrainModule):
     """
 
     default_phase = "fine-tune"
-
-
-def _rng_state() -> dict[str, Any]:
-    cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
-    return {"cpu": torch.get_rng_state(), "cuda": cuda}
-
-
-def _set_rng_state(state: dict[str, Any]) -> None:
-    torch.set_rng_state(state["cpu"].cpu())
-    if torch.cuda.is_available() and state["cuda"]:
-        torch.cuda.set_rng_state_all([cuda_state.cpu() for cuda_state in state["cuda"]])

@@ -58,8 +58,8 @@ class Muon(Optimizer):
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
-        """Update every parameter that has a gradient."""
-        loss = None
+        """Update every parameter that has a gradient; none if the attribute `found_inf`, a scalar tensor, is 1."""
+        loss, skip = None, getattr(self, "found_inf", None)
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
@@ -69,12 +69,16 @@ class Muon(Optimizer):
                 if parameter.grad is not None:
                     by_shape[parameter.shape].append(parameter)
             for parameters in by_shape.values():
-                self._update_matrices(parameters, group)
+                self._update_matrices(parameters, group, None if skip is None else skip.bool())
+        self._adamw.found_inf = skip  # type: ignore[attr-defined]
         self._adamw.step()
         return loss
 
-    def _update_matrices(self, parameters: list[nn.Parameter], group: dict[str, Any]) -> None:
-        """Update matrices of one shape (R, C) by `-lr * 0.2 * sqrt(max(R, C))` times their orthogonalized momentum."""
+    def _update_matrices(self, parameters: list[nn.Parameter], group: dict[str, Any], skip: Tensor | None) -> None:
+        """Update matrices of one shape (R, C) by `-lr * 0.2 * sqrt(max(R, C))` times their orthogonalized momentum.
+
+        `skip`: a scalar; if it is True, the matrices stay as they are, and only the momentum changes.
+        """
         momenta = []
         for parameter in parameters:
             grad = parameter.grad
@@ -84,17 +88,25 @@ class Muon(Optimizer):
             momenta.append(torch.lerp(grad, mean, group["momentum"]))  # Nesterov
         rows, columns = parameters[0].shape
         rate = group["lr"] * UPDATE_RMS * max(rows, columns) ** 0.5
-        updates = orthogonalized(torch.stack(momenta), group["steps"])
+        updates, decay = orthogonalized(torch.stack(momenta), group["steps"]), 1 - group["lr"] * group["weight_decay"]
+        if skip is not None:
+            updates = updates.masked_fill(skip, 0)
+            decay = torch.where(skip, 1.0, decay)
         for parameter, update in zip(parameters, updates, strict=True):
-            parameter.mul_(1 - group["lr"] * group["weight_decay"]).sub_(update, alpha=rate)
+            parameter.mul_(decay).sub_(update, alpha=rate)
 
 
 def orthogonalized(matrices_NRC: Tensor, steps: int) -> Tensor:
     """Approximately the nearest matrices with all singular values 1: (N, R, C) -> (N, R, C).
 
-    Newton-Schulz iteration `X <- a X + (b X X^T + c (X X^T)^2) X`, starting at `X / |X|`.
+    Newton-Schulz iteration `X <- a X + (b X X^T + c (X X^T)^2) X`, starting at `X / |X|`, in single precision also
+    under autocast, in which a training step with bf16-mixed runs.
     """
-    x = matrices_NRC.float()
+    with torch.autocast(matrices_NRC.device.type, enabled=False):
+        return _newton_schulz(matrices_NRC.float(), steps).to(matrices_NRC.dtype)
+
+
+def _newton_schulz(x: Tensor, steps: int) -> Tensor:
     tall = x.shape[-2] > x.shape[-1]
     x = x.mT if tall else x
     x = x / (torch.linalg.matrix_norm(x, keepdim=True) + 1e-7)
@@ -102,5 +114,5 @@ def orthogonalized(matrices_NRC: Tensor, steps: int) -> Tensor:
     for _ in range(steps):
         gram = x @ x.mT
         x = a * x + (b * gram + c * gram @ gram) @ x
-    out: Tensor = (x.mT if tall else x).to(matrices_NRC.dtype)
+    out: Tensor = x.mT if tall else x
     return out

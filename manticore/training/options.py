@@ -63,6 +63,25 @@ class WeightOptions(Checked):
 
 
 @dataclass(frozen=True)
+class LoopOptions(Checked):
+    """How a training step is run. Up to rounding, the trained weights do not depend on it.
+
+    Attributes:
+        micro_batch_size: sequences that go through the net at once; 0 means the whole batch.
+        gradient_checkpointing: keep only the inputs of segments and compute the rest again for the gradients.
+        log_every: steps between two records of the loggers; 0: the Trainer's `log_every_n_steps`.
+        length: mean tokens of a sequence, at which operations are counted.
+        seen_tokens: tokens that were read before the first step.
+    """
+
+    micro_batch_size: NonNegativeInt = 0
+    gradient_checkpointing: bool = False
+    log_every: NonNegativeInt = 0
+    length: NonNegativeInt = 1
+    seen_tokens: NonNegativeInt = 0
+
+
+@dataclass(frozen=True)
 class SearchOptions(Checked):
     """The search."""
 

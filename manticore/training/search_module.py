@@ -23,10 +23,11 @@ from manticore.nas.supernet import Supernet
 from manticore.tasks.dataset import Batch
 from manticore.training.adapter_search import size_optimizer, size_update
 from manticore.training.batching import count_tokens, micro_batches
+from manticore.training.deferred_reads import WeightsAhead
 from manticore.training.losses import LossFunction
-from manticore.training.modules import LoopOptions, TrainModule, Update
+from manticore.training.modules import TrainModule, Update
 from manticore.training.optimizers import cosine
-from manticore.training.options import SearchOptions
+from manticore.training.options import LoopOptions, SearchOptions
 from manticore.utils.fields import from_mapping
 from manticore.utils.module_state import eval_mode, trainable_only
 
@@ -56,6 +57,11 @@ class SearchModule(TrainModule):
             `options` and `warmup_steps` the warm-up is 100 steps, but at most a quarter of the search.
 
     A strategy that trains nothing reads its batches in the first steps, sets the alphas and ends the training.
+
+    Attributes:
+        reads_ahead: whether the path of a weight step is drawn from the mixing weights before the step, which were
+            copied meanwhile, and not from those after its alpha step, for which a GPU must be waited for. None: on a
+            GPU.
 
     Raises:
         UnknownName: no such strategy, relaxation, regularizer or option.
@@ -100,6 +106,8 @@ class SearchModule(TrainModule):
         # Some topologies have no paths that run alone, and a single level has one pass for weights and alphas.
         self.samples_paths = chosen.sample_paths and self.net.trains_single_paths and "alphas" in self.streams
         self.searches_sizes = bool(size_parameters(self.net))
+        self.reads_ahead: bool | None = None
+        self._ahead: WeightsAhead | None = None
         self._batches: list[Batch] = []
         self._memory: dict[str, list[float]] = {}
 
@@ -159,13 +167,23 @@ class SearchModule(TrainModule):
         optimizers = [weights, alphas] if sizes is None else [weights, alphas, sizes]
         return optimizers, [schedule, cosine(alphas, alpha_steps, options.min_lr_ratio)]
 
-    def weight_step(self, batch: Batch, paths: Sequence[Sequence[str] | None] | None = None) -> float:
+    def weight_step(self, batch: Batch, paths: Sequence[Sequence[str] | None] | None = None) -> Tensor:
         """One optimizer step on the weights, through the mixture, one sampled path, or `paths`. Returns the loss."""
         if paths is None:
-            paths = [self.net.sample() if self.samples_paths else None]
+            paths = [self._draw_path() if self.samples_paths else None]
         return self._weight_step(batch, paths)
 
-    def example_step(self, batch: Batch, paths_BS: Tensor) -> float:
+    def _draw_path(self) -> list[str]:
+        """A path drawn from the mixing weights; on a GPU from those before the step (see `deferred_reads`)."""
+        path: list[str] = self.net.sample() if self._ahead is None else self.net.sample(self._ahead.read())
+        return path
+
+    def _copy_ahead(self) -> None:
+        """Start the copy of the mixing weights that the next step draws its path from."""
+        if self.samples_paths and (self.device.type != "cpu" if self.reads_ahead is None else self.reads_ahead):
+            self._ahead = WeightsAhead(self.net.weights())
+
+    def example_step(self, batch: Batch, paths_BS: Tensor) -> Tensor:
         """One optimizer step on the weights, each example through its own path. Returns the loss."""
         return self._weight_step({**batch, PATHS: paths_BS})
 
@@ -182,13 +200,13 @@ class SearchModule(TrainModule):
         self.tokens += tokens
         self.flops += passes * tokens * sum(map(self.flop_counter.forward, names)) / len(names)
 
-    def alpha_step(self, batch: Batch) -> float:
+    def alpha_step(self, batch: Batch) -> Tensor:
         """One optimizer step on the alphas; the weights get no gradient. Returns the loss."""
         loss = self._step(batch, [self._alpha_update, *self._size_update], self.penalty, passes=2)
         self.alpha_schedule.step()
         return loss
 
-    def joint_step(self, batch: Batch) -> float:
+    def joint_step(self, batch: Batch) -> Tensor:
         """One step of both optimizers by the same gradient. Returns the loss."""
         loss = self._step(batch, [self._weight_update, self._alpha_update, *self._size_update], self.penalty)
         self.weight_schedule.step()
@@ -197,21 +215,22 @@ class SearchModule(TrainModule):
 
     def policy_step(
         self, batch: Batch, paths: Sequence[Sequence[str]], advantages: Callable[[Tensor], Tensor]
-    ) -> float:
+    ) -> Tensor:
         """One optimizer step on the alphas by a score-function gradient; see `Search.policy_step`."""
         with torch.no_grad():
             losses_N = torch.stack([self.loss(batch, path=path) for path in paths])
         log_p_N = torch.stack([self.net.log_probability(path) for path in paths])
         # The gradient of the surrogate is the mean of advantage * grad log p.
-        surrogate = (advantages(losses_N).detach() * log_p_N).mean()
+        surrogate = (advantages(losses_N).detach() * log_p_N).mean() + self.penalty()
         for alpha in self.net.alphas:
             alpha.grad = None
         with trainable_only(self.net, self.net.alphas):
-            self.manual_backward(surrogate + self.penalty())
-        self._take_steps([self._alpha_update])
+            self.manual_backward(surrogate)
+        loss = losses_N.mean()
+        self._take_steps([self._alpha_update], loss)
         self.alpha_schedule.step()
         self._count(batch, 1, paths)
-        return float(losses_N.mean())
+        return loss
 
     def update_alphas(self, batch: Batch, passes: int = 2) -> None:
         """One optimizer step on the alphas by the gradients in `net.alphas`; see `Search.update_alphas`."""
@@ -271,6 +290,7 @@ class SearchModule(TrainModule):
     def setup(self, stage: str) -> None:
         super().setup(stage)
         self._memory = {} if stage == "fit" else self._memory
+        self._ahead = None
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         super().on_save_checkpoint(checkpoint)
@@ -294,18 +314,21 @@ class SearchModule(TrainModule):
     def training_step(self, batch: Any, batch_idx: int) -> None:
         batches = self.by_stream(batch)
         self.net.progress = max(0.0, self.progress)
+        if self._ahead is None:
+            self._copy_ahead()
         if isinstance(self.strategy, TrainingFree):
             self._collect(batches["alphas"], self.strategy)
         else:
-            self.last_metrics = self.strategy.step(self, batches)
+            self.metrics = dict(self.strategy.step(self, batches))
             self._check_curvature(batches)
+        self._copy_ahead()
         self.finish_step()
 
     def _check_curvature(self, batches: Mapping[str, Batch]) -> None:
         """At a few steps of a search with alphas, add the largest eigenvalue of their Hessian to the metrics."""
         warmup = self.options.warmup_steps
         due = is_check(self.step_count + 1 - warmup, self.steps - warmup)
-        if not due or "alpha_loss" not in self.last_metrics or not self.strategy.descends:
+        if not due or "alpha_loss" not in self.metrics or not self.strategy.descends:
             return
         batch, size = batches.get("alphas", batches["weights"]), self.loop.micro_batch_size
         if isinstance(batch, Mapping) and "labels" in batch:
@@ -319,7 +342,7 @@ class SearchModule(TrainModule):
             return gradients
 
         with eval_mode(self.net), trainable_only(self.net, self.net.alphas):
-            self.last_metrics["curvature"] = largest_eigenvalue(gradient, self.net.alphas)
+            self.metrics = {**self.metrics, "curvature": largest_eigenvalue(gradient, self.net.alphas)}
         self.count_passes(batch, 4 * ITERATIONS)  # two gradients of the alphas alone cost two passes each
 
     def count_passes(self, batch: Batch, passes: int, tokens: bool = False) -> None:
@@ -336,6 +359,7 @@ class SearchModule(TrainModule):
             self.trainer.should_stop = True
 
     def on_train_end(self) -> None:
+        super().on_train_end()
         decide_sizes(self.net)
         if isinstance(self.strategy, TrainingFree) and self._batches:
             assign_alphas(self.net, self.strategy.alphas(self.net, self._batches).to(self.device))

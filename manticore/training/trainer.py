@@ -14,6 +14,7 @@ from typing import Any
 
 import lightning
 import torch
+from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from rich.console import Console
 
@@ -37,16 +38,41 @@ class Hardware:
         accelerator: `cpu` or `cuda`, as Lightning names it.
         precision: `32-true` or `bf16-mixed`, as Lightning names it.
         checkpoint_every: steps between checkpoints.
+        index: number of the GPU, as in `cuda:1`; None: torch's choice.
+        eval_precision: precision of scores.
+        deterministic: use only algorithms that repeat to the bit.
     """
 
     accelerator: str = "cpu"
     precision: str = "32-true"
     checkpoint_every: int = 200
+    index: int | None = None
+    eval_precision: str = "32-true"
+    deterministic: bool = False
 
     @property
     def device(self) -> torch.device:
-        """The device that models are scored on."""
-        return torch.device(self.accelerator)
+        """The device that models are trained and scored on."""
+        return torch.device(self.accelerator) if self.index is None else torch.device(self.accelerator, self.index)
+
+    def scoring(self) -> torch.autocast:
+        """The context in which models are scored: autocast, if `eval_precision` is bf16-mixed."""
+        return torch.autocast(self.accelerator, torch.bfloat16, enabled=self.eval_precision == "bf16-mixed")
+
+    def flags(self, folder: Path) -> dict[str, Any]:
+        """Flags of a Trainer on this hardware.
+
+        The folder of the phase is Lightning's root, and the process is by itself: in a SLURM job Lightning would save
+        states in the working directory, from which a later phase, another model, would resume.
+        """
+        return {
+            "accelerator": self.accelerator,
+            "devices": 1 if self.index is None else [self.index],
+            "precision": self.precision,
+            "deterministic": self.deterministic or None,
+            "default_root_dir": folder,
+            "plugins": [LightningEnvironment()],
+        }
 
 
 def fit(
@@ -90,9 +116,6 @@ def fit(
     interrupt_handler = signal.getsignal(signal.SIGINT)
     with _quiet():
         trainer = lightning.Trainer(
-            accelerator=hardware.accelerator,
-            devices=1,
-            precision=hardware.precision,  # type: ignore[arg-type]
             max_epochs=1,
             logger=[
                 *own_loggers,
@@ -103,12 +126,13 @@ def fit(
             log_every_n_steps=module.loop.log_every or LOG_EVERY,
             use_distributed_sampler=False,
             num_sanity_val_steps=0,
-            **user.flags_of(own_callbacks),
+            **user.flags_of(own_callbacks, hardware.flags(folder)),
         )
         module.train()
         resume: dict[str, Any] = {"ckpt_path": checkpoint, "weights_only": True} if checkpoint.exists() else {}
         try:
-            trainer.fit(module, train_dataloaders=StepDataLoader(streams, module.steps), **resume)
+            loader = StepDataLoader(streams, module.steps, pin=hardware.accelerator == "cuda")
+            trainer.fit(module, train_dataloaders=loader, **resume)
         except SystemExit:  # Lightning raises it for Ctrl-C, whose handler it replaces, and for SIGTERM
             signal.signal(signal.SIGINT, interrupt_handler)
             raise KeyboardInterrupt from None

@@ -1,4 +1,4 @@
-"""Flags of a Lightning Trainer that manual optimization does not support, and flags that a recipe sets.
+"""Flags and counters of a Lightning Trainer under manual optimization, and flags that a recipe sets.
 
 A search takes steps of two optimizers, each with its own gradients, so its optimization is manual. A flag that this
 rules out is an error that names the option with the same effect.

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import lightning
+from lightning.fabric.plugins.environments.cluster_environment import ClusterEnvironment
 from lightning.pytorch.callbacks import Checkpoint, ModelSummary, ProgressBar
 from lightning.pytorch.loggers import Logger
 
@@ -57,14 +58,21 @@ class UserTrainer:
             return _check_all(_listed(self.logger(phase)), Logger, "logger")
         return [PhaseLogger(logger, phase) for logger in _listed(self.logger)]
 
-    def flags_of(self, callbacks: Callbacks) -> dict[str, Any]:
-        """The flags of a Trainer with these callbacks. Lightning's default callbacks are off unless a flag is set."""
+    def flags_of(self, callbacks: Callbacks, hardware: Mapping[str, Any]) -> dict[str, Any]:
+        """The flags of a Trainer with these callbacks on some hardware, whose plugins the user's follow.
+
+        Lightning's default callbacks are off unless a flag is set.
+        """
         default = {
             "enable_checkpointing": any(isinstance(callback, Checkpoint) for callback in callbacks),
             "enable_progress_bar": any(isinstance(callback, ProgressBar) for callback in callbacks),
             "enable_model_summary": any(isinstance(callback, ModelSummary) for callback in callbacks),
         }
-        return {**default, **self.flags}
+        flags = {**default, **hardware, **self.flags}
+        plugins = _listed_plugins(self.flags.get("plugins"))
+        if plugins and not any(isinstance(plugin, ClusterEnvironment) for plugin in plugins):
+            flags["plugins"] = [*hardware.get("plugins", ()), *plugins]
+        return flags
 
 
 class PhaseLogger(Logger):
@@ -121,6 +129,10 @@ class PhaseLogger(Logger):
     def finalize(self, status: str) -> None:
         """Called at the end of the phase."""
         self.logger.finalize(status)
+
+
+def _listed_plugins(plugins: Any) -> list[Any]:
+    return [] if plugins is None else list(plugins) if isinstance(plugins, list | tuple) else [plugins]
 
 
 def _listed(loggers: Any) -> Any:

@@ -23,8 +23,7 @@ from manticore.nas.supernet import Supernet
 from manticore.tasks.dataset import Batch, Example, Examples
 from manticore.tasks.task import HeadSpec
 from manticore.training.batching import BatchSampler
-from manticore.training.modules import LoopOptions
-from manticore.training.options import SearchOptions, WeightOptions
+from manticore.training.options import LoopOptions, SearchOptions, WeightOptions
 from manticore.training.search_module import SearchModule
 from manticore.training.trainer import Hardware, fit
 from tests.helpers.pico import VOCAB, component

@@ -9,7 +9,7 @@ import torch
 
 from manticore.errors import CannotWrite
 from manticore.training.callbacks import AlphaRecord
-from manticore.training.modules import LoopOptions
+from manticore.training.options import LoopOptions
 from manticore.utils.io import atomic_write
 from tests.helpers.file_limit import file_limit
 from tests.helpers.search_module import STEPS, module, train

@@ -14,8 +14,8 @@ import torch.nn.functional as F
 from manticore.bench.strategy_steps import ManualSearch
 from manticore.errors import NonFiniteLoss
 from manticore.nas.options import AlphaOptions
-from manticore.training.modules import LoopOptions, TrainModule
-from manticore.training.options import WeightOptions
+from manticore.training.modules import TrainModule
+from manticore.training.options import LoopOptions, WeightOptions
 from tests.helpers.search_module import STEPS, batch, module, train
 
 
@@ -116,7 +116,7 @@ def test_micro_batches_add_up_to_the_gradient_of_the_whole() -> None:
         manual_search("simultaneous"),
         manual_search("simultaneous", loop=LoopOptions(micro_batch_size=4)),
     )  # 4 and 2
-    assert whole.joint_step(batch()) == pytest.approx(parts.joint_step(batch()), rel=1e-5)
+    assert float(whole.joint_step(batch())) == pytest.approx(float(parts.joint_step(batch())), rel=1e-5)
     torch.testing.assert_close(whole.net.alpha.grad, parts.net.alpha.grad, atol=1e-6, rtol=1e-4)
     assert whole.tokens == parts.tokens == int(batch()["attention_mask"].sum())
 
@@ -136,7 +136,7 @@ def test_the_penalty_sharpens_alphas_and_is_not_in_the_loss() -> None:
         search.step_count = search.steps
         with torch.no_grad():
             search.net.alpha.copy_(torch.tensor([[0.4, -0.4]] * search.net.space.stages))
-    assert searching.alpha_step(batch()) == pytest.approx(free.alpha_step(batch()))
+    assert float(searching.alpha_step(batch())) == pytest.approx(float(free.alpha_step(batch())))
     assert (searching.net.alpha[:, 0] > 0.4).all()
     assert (searching.net.alpha[:, 1] < -0.4).all()
 
@@ -216,8 +216,13 @@ def test_an_infinite_loss_is_refused() -> None:
     searching = module(kind=ManualSearch)
     with torch.no_grad():
         searching.net.heads["attention"].weight.fill_(1e38)
+    before, alpha = weights(searching), searching.net.alpha.detach().clone()
+    searching.weight_step(batch())
+    searching.alpha_step(batch())
+    assert all(torch.equal(before[name], value) for name, value in weights(searching).items())
+    assert torch.equal(alpha, searching.net.alpha)
     with pytest.raises(NonFiniteLoss, match="lower learning rate"):
-        searching.weight_step(batch())
+        searching.check_finite()
 
 
 def test_the_stagewise_schedule_penalizes_the_first_stage_first() -> None:

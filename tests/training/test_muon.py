@@ -9,6 +9,7 @@ import torch
 from torch import nn
 from torch.optim import AdamW
 
+from manticore.training.deferred_reads import step_unless
 from manticore.training.muon import UPDATE_RMS, Muon, orthogonalized
 from manticore.training.optimizers import cosine, weight_optimizer
 from manticore.training.options import WeightOptions
@@ -88,3 +89,25 @@ def test_a_resumed_optimizer_gives_the_same_weights() -> None:
         schedule.step()
     for resumed, expected in zip(part.parameters(), whole.parameters(), strict=True):
         assert torch.equal(resumed, expected)
+
+
+def test_the_iteration_is_in_single_precision_under_autocast() -> None:
+    matrices = torch.randn(2, 6, 9, generator=torch.Generator().manual_seed(0))
+    with torch.autocast("cpu", torch.bfloat16):
+        under_autocast = orthogonalized(matrices, 5)
+    assert torch.equal(under_autocast, orthogonalized(matrices, 5))
+
+
+def test_a_skipped_step_changes_no_parameter() -> None:
+    parameters = [torch.nn.Parameter(torch.ones(shape)) for shape in ((4, 3), (5,))]
+    groups = [[{"params": [parameter], "lr": 0.1, "weight_decay": 0.1}] for parameter in parameters]
+    optimizer = Muon(groups[0], groups[1], (0.9, 0.999))
+    for parameter in parameters:
+        parameter.grad = torch.full_like(parameter, float("nan"))
+    step_unless(torch.ones(()), optimizer, parameters)
+    assert all(torch.equal(parameter, torch.ones_like(parameter)) for parameter in parameters)
+    for parameter in parameters:
+        parameter.grad = torch.ones_like(parameter)
+    fresh = Muon([dict(groups[0][0])], [dict(groups[1][0])], (0.9, 0.999))
+    step_unless(torch.zeros(()), fresh, parameters)
+    assert all((parameter < 1).all() for parameter in parameters)

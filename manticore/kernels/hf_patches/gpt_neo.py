@@ -23,7 +23,7 @@ from manticore.kernels.hf_patches.patch import Function, Patch, is_captured
 _REPLACED_ATTENTION = "eager"
 """The attention implementation that is replaced, as it is called in configurations."""
 
-_METHODS = ("_split_heads", "_merge_heads", "_attn")
+_METHODS = ("_merge_heads", "_attn")
 """Methods of the attention layer that its replacement calls."""
 
 
@@ -44,21 +44,32 @@ def _num_keys(queries: int, cache: Any) -> int | None:
     return past + queries if cache.get_mask_sizes(queries, 0) == (past + queries, 0) else None
 
 
+def _is_consecutive(position_ids: Tensor) -> bool:
+    """Whether every position is the previous one plus 1: one document, without gaps."""
+    return getattr(position_ids, "noted_consecutive", False) or not bool((position_ids.diff(dim=-1) != 1).any())
+
+
 def _padding_of(inputs: Tensor, mask: Any, cache: Any, position_ids: Tensor | None) -> tuple[bool, Tensor | None]:
-    """Whether only causality and padding mask keys, and the padding (B, Lk), or None if there is none."""
+    """Whether only causality and padding mask keys, and the padding (B, Lk), or None if there is none.
+
+    Reading a mask or positions stops the host on a GPU, so notes on them are used where there are some
+    (`modeling.masking`).
+    """
     if mask is not None and (not isinstance(mask, Tensor) or mask.ndim != 2 or len(mask) != len(inputs)):
         return False, None
     keys = _num_keys(inputs.shape[1], cache)
     if keys is None or not _has_readable_values(inputs):
         return False, None
     if mask is None:
-        packed = cache is None and position_ids is not None and bool((position_ids.diff(dim=-1) != 1).any())
-        return not packed, None
+        return cache is not None or position_ids is None or _is_consecutive(position_ids), None
     if cache is None and mask.shape[1] != keys:
         return False, None
+    noted = getattr(mask, "noted_padding", None) if mask.shape[1] == keys else None
+    if noted == "none":
+        return True, None
     is_token_BK = mask[:, :keys].to(inputs.device, torch.bool)
     is_token_BK = F.pad(is_token_BK, (0, keys - is_token_BK.shape[1]))
-    return True, None if is_token_BK.all() else is_token_BK
+    return True, None if noted is None and is_token_BK.all() else is_token_BK
 
 
 def _pass_padding(original: Function) -> Function:
@@ -112,8 +123,10 @@ def _use_causal_attention(attention_class: Any) -> Callable[[Function], Function
             if output_attentions or not is_padding or is_captured() or type(self) is not attention_class:
                 mask = _full_mask(attention_mask, hidden_states.shape[1], hidden_states.dtype)
                 return original(self, hidden_states, mask, layer_past, use_cache, output_attentions, **options)
-            projections = (projection(hidden_states) for projection in (self.q_proj, self.k_proj, self.v_proj))
-            q, k, v = (self._split_heads(x, self.num_heads, self.head_dim) for x in projections)
+            # All tokens as rows of one matrix: a linear map of three dimensions would reshape them every time.
+            rows, heads = hidden_states.flatten(0, -2), (*hidden_states.shape[:-1], self.num_heads, self.head_dim)
+            projections = (projection(rows) for projection in (self.q_proj, self.k_proj, self.v_proj))
+            q, k, v = (x.view(heads).permute(0, 2, 1, 3) for x in projections)
             if layer_past is not None:
                 k, v = layer_past.update(k, v, self.layer_id)
             out = _attend(self, q, k, v, attention_mask)

@@ -1,6 +1,6 @@
 """Relaxations: maps from the alphas, which are trained, to mixing weights on the simplex. One paper per file."""
 
-from manticore.nas.relaxations.base import Relaxation, RelaxationContext, random_source, relax_allowed, relaxations
+from manticore.nas.relaxations.base import Relaxation, RelaxationContext, relax_allowed, relaxations
 from manticore.nas.relaxations.dirichlet import dirichlet
 from manticore.nas.relaxations.gumbel import gumbel
 from manticore.nas.relaxations.reinmax import reinmax
@@ -12,7 +12,6 @@ __all__ = [
     "dirichlet",
     "fixed",
     "gumbel",
-    "random_source",
     "reinmax",
     "relax_allowed",
     "relaxations",

@@ -47,10 +47,3 @@ def relax_allowed(relax: Relaxation, alpha_SK: Tensor, mask_SK: Tensor | None, c
     weights_SK = relax(alpha_SK.masked_fill(~mask_SK, EXCLUDED), context).masked_fill(~mask_SK, 0)
     # Masked again, and last: the gradient of an entropy is infinite at 0, and must not reach the division.
     return (weights_SK / weights_SK.sum(-1, keepdim=True)).masked_fill(~mask_SK, 0)
-
-
-def random_source(device: torch.device) -> torch.Generator:
-    """The default generator of a device. Its state is part of every saved training state, so a run can be resumed."""
-    if device.type == "cuda":
-        return torch.cuda.default_generators[device.index or 0]
-    return torch.default_generator

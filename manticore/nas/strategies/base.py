@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import is_dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeAlias
 
 from torch import Tensor, nn
 from torch.optim import Adam, Optimizer
@@ -22,8 +22,15 @@ if TYPE_CHECKING:
     from manticore.nas.supernet import Supernet
 
 
+Losses: TypeAlias = "Mapping[str, Tensor | float]"
+"""Losses of a step in nats, by name: scalar tensors, or numbers."""
+
+
 class Search(Protocol):
     """The steps that a search provides. A step takes a batch, updates parameters, and returns the loss in nats.
+
+    The loss is a scalar on the device of the network. A strategy that only passes it on does not wait for a GPU;
+    `float(loss)` does.
 
     A strategy for which these do not suffice (second order, for example) combines `loss` with `update_alphas`.
     """
@@ -47,7 +54,7 @@ class Search(Protocol):
         """Operations per token of a forward pass of one path."""
         ...
 
-    def weight_step(self, batch: Batch, paths: Sequence[Sequence[str] | None] | None = None) -> float:
+    def weight_step(self, batch: Batch, paths: Sequence[Sequence[str] | None] | None = None) -> Tensor:
         """Update the weights; the alphas get no gradient.
 
         `paths`: the paths that are trained, by the mean of their gradients; None among them stands for the mixture.
@@ -55,24 +62,24 @@ class Search(Protocol):
         """
         ...
 
-    def example_step(self, batch: Batch, paths_BS: Tensor) -> float:
+    def example_step(self, batch: Batch, paths_BS: Tensor) -> Tensor:
         """Update the weights; each example of the batch goes through its own path.
 
         `paths_BS` has the indices of the candidates of each example's path.
         """
         ...
 
-    def alpha_step(self, batch: Batch) -> float:
+    def alpha_step(self, batch: Batch) -> Tensor:
         """Update the alphas by the loss and the regularizer; the weights get no gradient."""
         ...
 
-    def joint_step(self, batch: Batch) -> float:
+    def joint_step(self, batch: Batch) -> Tensor:
         """Update both by the same gradient."""
         ...
 
     def policy_step(
         self, batch: Batch, paths: Sequence[Sequence[str]], advantages: Callable[[Tensor], Tensor]
-    ) -> float:
+    ) -> Tensor:
         """Update the alphas by a score-function gradient: mean over paths of `advantage * grad log p(path)`.
 
         Args:
@@ -149,7 +156,7 @@ class Strategy:
         Called for every new network, and before the weights of a searched network are loaded.
         """
 
-    def step(self, search: Search, batches: dict[str, Batch]) -> dict[str, float]:
+    def step(self, search: Search, batches: dict[str, Batch]) -> Losses:
         """Update weights and alphas once. Returns the losses by name; `alpha_loss` marks a step of the alphas."""
         raise NotImplementedError
 

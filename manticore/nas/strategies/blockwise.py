@@ -27,7 +27,7 @@ from torch import Tensor
 from manticore.components.spec import SKIP
 from manticore.errors import ManticoreError
 from manticore.modeling.segments import Context
-from manticore.nas.strategies.base import Search, strategies, strategy_name
+from manticore.nas.strategies.base import Losses, Search, strategies, strategy_name
 from manticore.nas.strategies.darts import Darts
 from manticore.nas.supernet import Supernet
 from manticore.tasks.dataset import Batch
@@ -62,29 +62,29 @@ class Blockwise(Darts):
                 "stage; add it in stage_candidates, or use darts"
             )
 
-    def step(self, search: Search, batches: dict[str, Batch]) -> dict[str, float]:
+    def step(self, search: Search, batches: dict[str, Batch]) -> Losses:
         net: Any = search.net
         if search.warming_up:
             return {"loss": search.weight_step(batches["weights"], paths=[(net.base,) * net.choices.stages])}
         return super().step(search, batches)
 
-    def update_alphas(self, search: Search, batches: dict[str, Batch]) -> float:
+    def update_alphas(self, search: Search, batches: dict[str, Batch]) -> Tensor:
         net: Any = search.net
         with torch.no_grad(), eval_mode(net):
             errors = block_errors(net, batches["alphas"])
         values_SK = imitation_scores(net, {key: float(error) for key, error in errors.items()})
         net.set_alphas(net.alpha_table + RATE * (values_SK.to(net.alpha.device) - net.alpha_table))
         search.count_passes(batches["alphas"], 1, tokens=True)
-        return float(torch.stack([*errors.values()]).mean())
+        return torch.stack([*errors.values()]).mean()
 
-    def update_weights(self, search: Search, batches: dict[str, Batch]) -> float:
+    def update_weights(self, search: Search, batches: dict[str, Batch]) -> Tensor:
         net: Any = search.net
         loss = torch.stack([*block_errors(net, batches["weights"]).values()]).mean()
         gradients = torch.autograd.grad(loss, search.weights, allow_unused=True)
         for weight, gradient in zip(search.weights, gradients, strict=True):
             weight.grad = gradient
         search.update_weights(batches["weights"])
-        return float(loss.detach())
+        return loss.detach()
 
 
 class Block(NamedTuple):

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from itertools import islice
 
 from manticore.nas.choices import Choices, PathNames, skips_all
-from manticore.nas.strategies.base import Search, strategies
+from manticore.nas.strategies.base import Losses, Search, strategies
 from manticore.nas.strategies.sampled_supernet import SampledSupernet, step_source
 from manticore.tasks.dataset import Batch
 from manticore.utils.fields import Checked, ClosedUnitInterval, PositiveInt
@@ -45,7 +45,7 @@ class ComplexityBins(SampledSupernet, Checked):
     floor: ClosedUnitInterval = 0.25
     """Share of the steps that are spread evenly over the intervals."""
 
-    def step(self, search: Search, batches: dict[str, Batch]) -> dict[str, float]:
+    def step(self, search: Search, batches: dict[str, Batch]) -> Losses:
         rng = step_source()
         groups = paths_by_cost(search, self.bins)
         memory = search.memory
@@ -53,7 +53,7 @@ class ComplexityBins(SampledSupernet, Checked):
             memory.setdefault(key, [0.0] * len(groups))
         shares = probabilities(memory["visits"], memory["fast"], memory["slow"], self.floor)
         (index,) = rng.choices(range(len(groups)), shares)
-        loss = search.weight_step(batches["weights"], paths=[rng.choice(groups[index])])
+        loss = float(search.weight_step(batches["weights"], paths=[rng.choice(groups[index])]))
         for key, decay in (("fast", FAST), ("slow", SLOW)):
             first = memory["visits"][index] == 0
             memory[key][index] = loss if first else decay * memory[key][index] + (1 - decay) * loss

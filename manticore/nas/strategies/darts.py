@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from manticore.nas.strategies.base import Search, Strategy, strategies
+from torch import Tensor
+
+from manticore.nas.strategies.base import Losses, Search, Strategy, strategies
 from manticore.tasks.dataset import Batch
 
 
@@ -18,17 +20,17 @@ class Darts(Strategy):
     searches_sizes: ClassVar[bool] = True
     streams: ClassVar[dict[str, tuple[str, ...]]] = {"weights": ("train",), "alphas": ("train_arch",)}
 
-    def step(self, search: Search, batches: dict[str, Batch]) -> dict[str, float]:
-        losses = {}
+    def step(self, search: Search, batches: dict[str, Batch]) -> Losses:
+        losses: dict[str, Tensor | float] = {}
         if not search.warming_up:
             losses["alpha_loss"] = self.update_alphas(search, batches)
         losses["loss"] = self.update_weights(search, batches)
         return losses
 
-    def update_alphas(self, search: Search, batches: dict[str, Batch]) -> float:
-        """Update the alphas once. Returns the loss in nats."""
+    def update_alphas(self, search: Search, batches: dict[str, Batch]) -> Tensor | float:
+        """Update the alphas once. Returns the loss in nats, a scalar."""
         return search.alpha_step(batches["alphas"])
 
-    def update_weights(self, search: Search, batches: dict[str, Batch]) -> float:
-        """Update the weights once. Returns the loss in nats."""
+    def update_weights(self, search: Search, batches: dict[str, Batch]) -> Tensor | float:
+        """Update the weights once. Returns the loss in nats, a scalar."""
         return search.weight_step(batches["weights"])

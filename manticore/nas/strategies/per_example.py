@@ -15,7 +15,7 @@ import random
 import torch
 
 from manticore.nas.choices import Choices
-from manticore.nas.strategies.base import Search, strategies
+from manticore.nas.strategies.base import Losses, Search, strategies
 from manticore.nas.strategies.sampled_supernet import Paths, SampledSupernet, step_source
 from manticore.tasks.dataset import Batch
 
@@ -24,7 +24,7 @@ from manticore.tasks.dataset import Batch
 class PerExample(SampledSupernet):
     """A path for each example, each choice drawn uniformly."""
 
-    def step(self, search: Search, batches: dict[str, Batch]) -> dict[str, float]:
+    def step(self, search: Search, batches: dict[str, Batch]) -> Losses:
         batch, choices = batches["weights"], search.net.choices
         rng, labels = step_source(), batch["labels"]
         paths = [path for _ in range(len(labels)) for path in self.draw(choices, rng)]

@@ -33,7 +33,7 @@ class Rloo(Darts):
     def check(self, net: Searchable) -> None:
         check_single_paths(self, net)
 
-    def update_alphas(self, search: Search, batches: dict[str, Batch]) -> float:
+    def update_alphas(self, search: Search, batches: dict[str, Batch]) -> Tensor:
         paths = [search.net.sample() for _ in range(PATHS)]
         return search.policy_step(batches["alphas"], paths, leave_one_out)
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, ClassVar
 import torch
 
 from manticore.nas.choices import Choices
-from manticore.nas.strategies.base import Search, Strategy, check_single_paths, strategies
+from manticore.nas.strategies.base import Losses, Search, Strategy, check_single_paths, strategies
 from manticore.tasks.dataset import Batch
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ class SampledSupernet(Strategy):
     def check(self, net: Searchable) -> None:
         check_single_paths(self, net)
 
-    def step(self, search: Search, batches: dict[str, Batch]) -> dict[str, float]:
+    def step(self, search: Search, batches: dict[str, Batch]) -> Losses:
         paths = self.draw(search.net.choices, step_source())
         return {"loss": search.weight_step(batches["weights"], paths=paths)}
 

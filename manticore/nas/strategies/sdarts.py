@@ -35,7 +35,7 @@ ASCENTS = 7
 class SmoothDarts(Darts):
     """A step of the alphas, then a step of the weights with perturbed alphas."""
 
-    def update_weights(self, search: Search, batches: dict[str, Batch]) -> float:
+    def update_weights(self, search: Search, batches: dict[str, Batch]) -> Tensor:
         alphas = search.net.alphas
         before = [alpha.detach().clone() for alpha in alphas]
         bound = EPSILON * search.net.progress

@@ -34,7 +34,7 @@ class SecondOrderDarts(Darts):
 
     searches_sizes: ClassVar[bool] = False
 
-    def update_alphas(self, search: Search, batches: dict[str, Batch]) -> float:
+    def update_alphas(self, search: Search, batches: dict[str, Batch]) -> Tensor:
         loss, gradients = unrolled_gradient(search, batches["weights"], batches["alphas"])
         for alpha, gradient in zip(search.net.alphas, gradients, strict=True):
             alpha.grad = gradient
@@ -42,7 +42,7 @@ class SecondOrderDarts(Darts):
         return loss
 
 
-def unrolled_gradient(search: Search, train: Batch, arch: Batch) -> tuple[float, list[Tensor]]:
+def unrolled_gradient(search: Search, train: Batch, arch: Batch) -> tuple[Tensor, list[Tensor]]:
     """The loss on `arch` after one weight step on `train`, and its gradient in the alphas, the regularizer's included.
 
     The weights are unchanged afterwards.
@@ -53,7 +53,6 @@ def unrolled_gradient(search: Search, train: Batch, arch: Batch) -> tuple[float,
     steps = torch.autograd.grad(search.loss(train), weights, allow_unused=True)
     _move(weights, start, steps, -rate)
     loss = search.loss(arch)
-    value = float(loss.detach())
     gradients = torch.autograd.grad(loss + search.penalty(), [*alphas, *weights], allow_unused=True)
     direct, v = gradients[: len(alphas)], gradients[len(alphas) :]  # in alpha, and v = grad_w' L_arch(w', alpha)
     norm = torch.sqrt(sum((g.float().square().sum() for g in v if g is not None), torch.zeros(())))
@@ -70,7 +69,7 @@ def unrolled_gradient(search: Search, train: Batch, arch: Batch) -> tuple[float,
         if plus is not None and minus is not None:
             total = total - rate * (plus - minus) / (2 * epsilon)
         out.append(total)
-    return value, out
+    return loss.detach(), out
 
 
 @torch.no_grad()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from manticore.nas.strategies.base import Search, Strategy, strategies
+from manticore.nas.strategies.base import Losses, Search, Strategy, strategies
 from manticore.tasks.dataset import Batch
 
 
@@ -15,7 +15,7 @@ class Simultaneous(Strategy):
     searches_sizes: ClassVar[bool] = True
     streams: ClassVar[dict[str, tuple[str, ...]]] = {"weights": ("train", "train_arch")}
 
-    def step(self, search: Search, batches: dict[str, Batch]) -> dict[str, float]:
+    def step(self, search: Search, batches: dict[str, Batch]) -> Losses:
         if search.warming_up:
             return {"loss": search.weight_step(batches["weights"])}
         loss = search.joint_step(batches["weights"])

@@ -14,7 +14,7 @@ from manticore.nas.nn import MixedOp
 from manticore.nas.searchable import MixedOpModel
 from manticore.nas.strategies import PerExample
 from manticore.nas.supernet import Supernet
-from manticore.training.modules import LoopOptions
+from manticore.training.options import LoopOptions
 from tests.helpers.ops import op_supernet
 from tests.helpers.search_module import batch as classification_batch
 from tests.helpers.search_module import module
@@ -68,7 +68,7 @@ def test_the_gradient_is_the_mean_over_the_examples(micro: int) -> None:
 
     take_steps, start = searching._take_steps, {name: value.clone() for name, value in net.state_dict().items()}
 
-    def keep(updates: Any) -> None:
+    def keep(updates: Any, *_: Any) -> None:
         gradients.update({name: p.grad.clone() for name, p in net.named_parameters() if p.grad is not None})
         take_steps(updates)
 
