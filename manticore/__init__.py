@@ -22,14 +22,14 @@ if TYPE_CHECKING:
     from manticore.api.loading import supernet as supernet
     from manticore.api.model_verbs import align as align
     from manticore.api.model_verbs import evaluate as evaluate
-    from manticore.api.model_verbs import export as export
     from manticore.api.model_verbs import finetune as finetune
     from manticore.api.model_verbs import generate as generate
     from manticore.api.model_verbs import grow as grow
     from manticore.api.model_verbs import pretrain as pretrain
-    from manticore.api.model_verbs import report as report
-    from manticore.api.model_verbs import select as select
     from manticore.api.result import Result as Result
+    from manticore.api.run_verbs import export as export
+    from manticore.api.run_verbs import report as report
+    from manticore.api.run_verbs import select as select
     from manticore.api.verbs import compare as compare
     from manticore.api.verbs import plan as plan
     from manticore.api.verbs import search as search
@@ -60,8 +60,9 @@ _exported, _names = lazy_exports(
     __name__,
     {
         "api.loading": ("load", "supernet"),
-        "api.model_verbs": ("align", "evaluate", "finetune", "generate", "grow", "pretrain", "select"),
+        "api.model_verbs": ("align", "evaluate", "finetune", "generate", "grow", "pretrain"),
         "api.result": ("Result",),
+        "api.run_verbs": ("select",),
         "api.verbs": ("compare", "plan", "search", "transfer"),
         "components.spec": ("ComponentSpec",),
         "errors": ("ManticoreError",),

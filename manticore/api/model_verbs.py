@@ -1,5 +1,4 @@
-"""The commands on models and folders, as functions: align, grow, pretrain, finetune, evaluate, generate, export,
-report, select.
+"""The commands on models, as functions: align, grow, pretrain, finetune, evaluate, generate.
 
 Arguments have the names and the defaults of the flags. An argument that takes a folder also takes a result. Errors are
 ManticoreErrors.
@@ -16,48 +15,39 @@ from transformers import PreTrainedTokenizerBase
 
 from manticore.adapters.options import AdapterOptions
 from manticore.alignment.projector_set import ProjectorSet
-from manticore.api.arguments import Models, model_source, name_list, out_folder, source_folder
+from manticore.api.arguments import Models, model_source, out_folder, source_folder
 from manticore.config.commands import (
     AlignCommand,
     EvaluateCommand,
-    ExportCommand,
     FinetuneCommand,
-    GenerateCommand,
     PretrainCommand,
-    ReportCommand,
-    SelectCommand,
 )
 from manticore.config.flags import (
     ALIGN,
     EVALUATE,
-    EXPORT,
     FINETUNE,
     GENERATE,
     GROW,
     PRETRAIN,
-    SELECT,
     assignments,
     command_options,
 )
 from manticore.config.generate import SamplingOptions
 from manticore.config.grow import GrowCommand
+from manticore.config.model_commands import GenerateCommand
 from manticore.config.pretrain import PretrainRecipe
 from manticore.config.sections import AlignOptions, FinetuneOptions, RunOptions
 from manticore.errors import ManticoreError, shown
 from manticore.nas.space import SearchSpace
 from manticore.pipelines import align as align_pipeline
 from manticore.pipelines import evaluate as evaluate_pipeline
-from manticore.pipelines import export as export_pipeline
 from manticore.pipelines import finetune as finetune_pipeline
 from manticore.pipelines import generate as generate_pipeline
 from manticore.pipelines import grow as grow_pipeline
 from manticore.pipelines import pretrain as pretrain_pipeline
-from manticore.pipelines import report as report_pipeline
-from manticore.pipelines import select as select_pipeline
 from manticore.pipelines.finetune import FinetuneResult
 from manticore.pipelines.grow import Growth
 from manticore.pipelines.pretrain import PretrainResult
-from manticore.pipelines.select import Selection
 from manticore.tasks.data import TaskSource, test_items
 from manticore.tasks.options import plain_paths
 from manticore.training.scoring import Score
@@ -335,87 +325,6 @@ def generate(
         options = command_options(GenerateCommand, GENERATE, {**arguments, "model": name})
         generate_pipeline.run_command(options, add)
     return "".join(pieces)
-
-
-def export(
-    run: Any = ExportCommand.run,
-    *,
-    out: Path | str,
-    models: Sequence[str | Path] | None = ExportCommand.models,
-    base: str | None = ExportCommand.base,
-    projectors: ProjectorSet | str | Path | None = ExportCommand.projectors,
-    path: Sequence[str] | None = ExportCommand.path,
-    trained: bool = ExportCommand.trained,
-    trust_code: bool = ExportCommand.trust_code,
-    native: bool = ExportCommand.native,
-    quiet: bool = False,
-) -> Path:
-    """Write a path of a finished run, or of pretrained models, as a Hugging Face checkpoint.
-
-    Args:
-        run: a run folder or a result.
-        out: folder to write; must not exist.
-        models: pretrained models, instead of a run: names or folders.
-        base: with models: the base model. Default: that of the projectors, or the first of the path.
-        projectors: with models: a projector set. Default: projectors are untrained.
-        path: component of each stage, or `skip`. Default: the path that the run exported.
-        trained: the weights after fine-tuning, where the run has trained the path by itself; otherwise those of the
-            search.
-        trust_code: import the ops of the run's search space.
-        native: write a model of the base's own class, for tools without support for hybrids; the path has no
-            other layers.
-        quiet: print nothing.
-
-    Returns `out`.
-    """
-    if path is not None and not path:
-        raise ManticoreError("path is empty; it has a component for each stage")
-    arguments = {
-        **locals(),
-        "run": None if run is None else source_folder(run),
-        "models": None if models is None else name_list(models, "models", "'gpt-neo-nano', 'mamba-nano'"),
-        "projectors": None if projectors is None else str(source_folder(projectors)),
-    }
-    return export_pipeline.run_command(command_options(ExportCommand, EXPORT, arguments), make_console(quiet))
-
-
-def report(folder: Any) -> Path:
-    """Write the report page of a search, a comparison or a transfer again.
-
-    Args:
-        folder: a run folder, a result, or the `out` of a comparison or a transfer.
-
-    Returns the page.
-    """
-    return report_pipeline.run(ReportCommand(folder=source_folder(folder)).folder)
-
-
-def select(
-    run: Any,
-    *,
-    max: Sequence[str] = SelectCommand.max,
-    min: Sequence[str] = SelectCommand.min,
-    pareto: Sequence[str] = SelectCommand.pareto,
-    out: Path | str | None = SelectCommand.out,
-    resume: bool = SelectCommand.resume,
-    trust_code: bool = SelectCommand.trust_code,
-    quiet: bool = False,
-) -> Selection:
-    """Select another path, or a Pareto front, from the scores of a finished search, without searching again.
-
-    Args:
-        run: a run folder, or a result.
-        max, min: limits on costs, such as `["parameters=120M", "cache_bytes=64MiB@8192"]`.
-        pareto: a quality and costs, such as `["loss", "cache_bytes@8192"]`. Default: the one path with the best score.
-        out: folder in which the paths are fine-tuned and exported. Default: nothing is trained.
-        resume: resume the fine-tuning in `out`.
-        trust_code: import the ops of the run's search space.
-        quiet: print nothing.
-
-    Returns the paths, and the front if there is one.
-    """
-    options = command_options(SelectCommand, SELECT, locals(), run=source_folder(run))
-    return select_pipeline.run(options, make_console(quiet))
 
 
 def _task_flags(preset: str | None, data_dir: Path | str | Sequence[Path | str] | None) -> dict[str, Any]:

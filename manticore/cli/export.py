@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from manticore.cli.options import command
-from manticore.config.commands import ExportCommand
 from manticore.config.flags import EXPORT
+from manticore.config.model_commands import ExportCommand
 
 
 def add(commands: Any) -> None:

@@ -6,8 +6,8 @@ import sys
 from typing import Any
 
 from manticore.cli.options import command
-from manticore.config.commands import GenerateCommand
 from manticore.config.flags import GENERATE
+from manticore.config.model_commands import GenerateCommand
 
 
 def add(commands: Any) -> None:

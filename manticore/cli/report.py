@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from manticore.cli.options import command
-from manticore.config.commands import ReportCommand
 from manticore.config.flags import REPORT
+from manticore.config.model_commands import ReportCommand
 
 
 def add(commands: Any) -> None:

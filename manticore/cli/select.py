@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from manticore.cli.options import command
-from manticore.config.commands import SelectCommand
 from manticore.config.flags import SELECT
+from manticore.config.model_commands import SelectCommand
 
 
 def add(commands: Any) -> None:

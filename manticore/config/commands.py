@@ -13,11 +13,9 @@ from typing import Annotated, Any
 
 from manticore.adapters.options import AdapterOptions
 from manticore.components.sources import check_component, check_folder, check_model, check_text
-from manticore.config.generate import SamplingOptions
 from manticore.config.recipe import Recipe
 from manticore.config.sections import AlignOptions, FinetuneOptions, RunOptions
 from manticore.errors import ManticoreError
-from manticore.nas.resources import check_limits, parse_objectives
 from manticore.nas.space import SearchSpace
 from manticore.tasks.options import TaskOptions
 from manticore.utils.devices import check_device
@@ -136,44 +134,6 @@ class TransferCommand(StudyCommand):
 
     search_target: bool = False
     """Search on the target too, for comparison."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class SelectCommand(Checked):
-    """`manticore select`."""
-
-    run: Path
-    """Folder of a finished search."""
-
-    max: tuple[str, ...] = ()
-    """Largest costs, several at once, such as parameters=120M or cache_bytes=64MiB@8192."""
-
-    min: tuple[str, ...] = ()
-    """Smallest costs, written in the same way."""
-
-    pareto: tuple[str, ...] = ()
-    """A quality (score, loss or bits_per_byte) and costs, such as loss,cache_bytes@8192: all paths that no other is
-    better than in everything. Default: the one path with the best score."""
-
-    out: Path | None = None
-    """Folder in which each selected path is fine-tuned and exported. Default: nothing is trained."""
-
-    resume: bool = False
-    """Resume the fine-tuning in --out."""
-
-    trust_code: bool = False
-    """Import the ops of the run's search space."""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_folder(self.run, "select takes the folder of a finished search")
-        check_limits(self.max, self.min)
-        if self.pareto:
-            parse_objectives(self.pareto)
-        if not (self.max or self.min or self.pareto):
-            raise ManticoreError("select needs limits or a front: --max parameters=1M, or --pareto loss,parameters")
-        if self.resume and self.out is None:
-            raise ManticoreError("--resume needs --out: the folder of the fine-tuning to resume")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -354,95 +314,3 @@ class EvaluateCommand(ModelCommand):
         if self.json is not None and self.json.is_dir():
             raise ManticoreError(f"{self.json} is a folder; --json needs a file")
         check_model(self.model)
-
-
-@dataclass(frozen=True, kw_only=True)
-class GenerateCommand(Checked):
-    """`manticore generate`."""
-
-    model: str
-    """Exported folder, run folder, or a component (manticore ls models)."""
-
-    prompt: str | None = None
-    """Text to continue."""
-
-    prompt_file: Path | None = None
-    """File with the text to continue."""
-
-    batch: Path | None = None
-    """File of prompts, which are continued one by one: a line each, or of a .jsonl file the field prompt or text."""
-
-    json: bool = False
-    """Print a line of JSON for each prompt: prompt, text, numbers of tokens, and why the text ends."""
-
-    sampling: SamplingOptions = SamplingOptions()
-    """How tokens are chosen."""
-
-    trust_code: bool = False
-    """Run the code that the hybrid's folder holds for ops and other parts of your own."""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if sum(source is not None for source in (self.prompt, self.prompt_file, self.batch)) != 1:
-            raise ManticoreError("give one of --prompt TEXT, --prompt-file FILE and --batch FILE")
-        check_model(self.model)
-
-
-@dataclass(frozen=True, kw_only=True)
-class ExportCommand(Checked):
-    """`manticore export`."""
-
-    run: Path | None = None
-    """Run folder."""
-
-    models: tuple[str, ...] | None = None
-    """Pretrained models for a hybrid without a search: aliases, hub ids or local folders."""
-
-    base: str | None = None
-    """With --models: the base model, by name or source. Default: that of --projectors, or the first of --path."""
-
-    projectors: str | None = None
-    """With --models: projector set, by name or path (manticore ls projectors). Default: projectors are untrained."""
-
-    path: tuple[str, ...] | None = None
-    """Component of each stage. Default: the path that the run exported."""
-
-    trained: bool = True
-    """The weights after fine-tuning, where the run has trained the path by itself; otherwise those of the search."""
-
-    out: Path
-    """Folder for the checkpoint; must not exist."""
-
-    trust_code: bool = False
-    """With --path: import the ops of the run's search space."""
-
-    native: bool = False
-    """Write a model of the base's own class, for tools without support for hybrids; the path has no other layers."""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if (self.run is None) == (self.models is None):
-            raise ManticoreError("export takes one of a run folder and --models")
-        for flag in ("base", "projectors"):
-            if self.models is None and getattr(self, flag) is not None:
-                raise ManticoreError(f"--{flag} goes with --models; a run has its {flag} already")
-        if self.models is not None and self.path is None:
-            raise ManticoreError("--models needs --path: the component of each stage")
-        if self.run is None and not self.trained:
-            raise ManticoreError("--no-trained goes with a run; pretrained models have no weights of a search")
-        if self.run is not None:
-            check_folder(self.run, "export takes the folder of a finished search, or --models and --path")
-        for model in self.models or ():
-            check_component(model)
-
-
-@dataclass(frozen=True, kw_only=True)
-class ReportCommand(Checked):
-    """`manticore report`."""
-
-    folder: Path
-    """Run folder, or the --out of compare or transfer."""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_folder(self.folder, "report takes a run folder, or the --out of compare or transfer")

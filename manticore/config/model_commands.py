@@ -1,4 +1,4 @@
-"""The options of commands that use a finished model: chat and push."""
+"""The options of commands that use a finished run or model: chat, push, select, generate, export and report."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from manticore.components.sources import check_folder, check_model
+from manticore.components.sources import check_component, check_folder, check_model
 from manticore.config.generate import SamplingOptions
 from manticore.errors import ManticoreError, shown
+from manticore.nas.resources import check_limits, parse_objectives
 from manticore.utils.fields import Checked
 
 
@@ -60,3 +61,133 @@ class PushCommand(Checked):
         check_folder(self.model, "push publishes a run folder or an exported folder")
         if not re.fullmatch(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", self.repo):
             raise ManticoreError(f"a model on the hub is called user/name, not {shown(self.repo)}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SelectCommand(Checked):
+    """`manticore select`."""
+
+    run: Path
+    """Folder of a finished search."""
+
+    max: tuple[str, ...] = ()
+    """Largest costs, several at once, such as parameters=120M or cache_bytes=64MiB@8192."""
+
+    min: tuple[str, ...] = ()
+    """Smallest costs, written in the same way."""
+
+    pareto: tuple[str, ...] = ()
+    """A quality (score, loss or bits_per_byte) and costs, such as loss,cache_bytes@8192: all paths that no other is
+    better than in everything. Default: the one path with the best score."""
+
+    out: Path | None = None
+    """Folder in which each selected path is fine-tuned and exported. Default: nothing is trained."""
+
+    resume: bool = False
+    """Resume the fine-tuning in --out."""
+
+    trust_code: bool = False
+    """Import the ops of the run's search space."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_folder(self.run, "select takes the folder of a finished search")
+        check_limits(self.max, self.min)
+        if self.pareto:
+            parse_objectives(self.pareto)
+        if not (self.max or self.min or self.pareto):
+            raise ManticoreError("select needs limits or a front: --max parameters=1M, or --pareto loss,parameters")
+        if self.resume and self.out is None:
+            raise ManticoreError("--resume needs --out: the folder of the fine-tuning to resume")
+
+
+@dataclass(frozen=True, kw_only=True)
+class GenerateCommand(Checked):
+    """`manticore generate`."""
+
+    model: str
+    """Exported folder, run folder, or a component (manticore ls models)."""
+
+    prompt: str | None = None
+    """Text to continue."""
+
+    prompt_file: Path | None = None
+    """File with the text to continue."""
+
+    batch: Path | None = None
+    """File of prompts, which are continued one by one: a line each, or of a .jsonl file the field prompt or text."""
+
+    json: bool = False
+    """Print a line of JSON for each prompt: prompt, text, numbers of tokens, and why the text ends."""
+
+    sampling: SamplingOptions = SamplingOptions()
+    """How tokens are chosen."""
+
+    trust_code: bool = False
+    """Run the code that the hybrid's folder holds for ops and other parts of your own."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if sum(source is not None for source in (self.prompt, self.prompt_file, self.batch)) != 1:
+            raise ManticoreError("give one of --prompt TEXT, --prompt-file FILE and --batch FILE")
+        check_model(self.model)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExportCommand(Checked):
+    """`manticore export`."""
+
+    run: Path | None = None
+    """Run folder."""
+
+    models: tuple[str, ...] | None = None
+    """Pretrained models for a hybrid without a search: aliases, hub ids or local folders."""
+
+    base: str | None = None
+    """With --models: the base model, by name or source. Default: that of --projectors, or the first of --path."""
+
+    projectors: str | None = None
+    """With --models: projector set, by name or path (manticore ls projectors). Default: projectors are untrained."""
+
+    path: tuple[str, ...] | None = None
+    """Component of each stage. Default: the path that the run exported."""
+
+    trained: bool = True
+    """The weights after fine-tuning, where the run has trained the path by itself; otherwise those of the search."""
+
+    out: Path
+    """Folder for the checkpoint; must not exist."""
+
+    trust_code: bool = False
+    """With --path: import the ops of the run's search space."""
+
+    native: bool = False
+    """Write a model of the base's own class, for tools without support for hybrids; the path has no other layers."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if (self.run is None) == (self.models is None):
+            raise ManticoreError("export takes one of a run folder and --models")
+        for flag in ("base", "projectors"):
+            if self.models is None and getattr(self, flag) is not None:
+                raise ManticoreError(f"--{flag} goes with --models; a run has its {flag} already")
+        if self.models is not None and self.path is None:
+            raise ManticoreError("--models needs --path: the component of each stage")
+        if self.run is None and not self.trained:
+            raise ManticoreError("--no-trained goes with a run; pretrained models have no weights of a search")
+        if self.run is not None:
+            check_folder(self.run, "export takes the folder of a finished search, or --models and --path")
+        for model in self.models or ():
+            check_component(model)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReportCommand(Checked):
+    """`manticore report`."""
+
+    folder: Path
+    """Run folder, or the --out of compare or transfer."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_folder(self.folder, "report takes a run folder, or the --out of compare or transfer")

@@ -25,6 +25,7 @@ from manticore.modeling.ops import OpBranch
 from manticore.modeling.segments import Segment
 from manticore.nas.baselines import Backbone
 from manticore.nas.cache_cost import cache_bytes
+from manticore.nas.mixing_flops import mixing_flops
 from manticore.nas.resources import Resource
 from manticore.nas.routed_projectors import Routing
 from manticore.nas.searchable import MixedOpModel, alphas
@@ -54,7 +55,9 @@ def flops(module: nn.Module, length: int) -> float:
     for part in module.modules():
         if isinstance(part, nn.Linear | Conv1D | nn.Conv1d):
             total += 2 * part.weight.numel() * runs.get(id(part), 1)
-        elif isinstance(part, Segment | Backbone | OpBranch):
+        elif isinstance(part, Segment):
+            total += mixing_flops(part, length)
+        elif isinstance(part, Backbone | OpBranch):
             total += part.mixing_flops(length)
     return total
 

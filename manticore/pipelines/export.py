@@ -13,7 +13,7 @@ from manticore.alignment.projector_set import ProjectorSet, check_stages, read_p
 from manticore.components import load
 from manticore.components.generation import SPECIAL_TOKENS
 from manticore.components.spec import SKIP
-from manticore.config.commands import ExportCommand
+from manticore.config.model_commands import ExportCommand
 from manticore.config.sections import RunOptions
 from manticore.errors import ManticoreError, UnknownName
 from manticore.experiment.environment import setup_hardware

@@ -13,8 +13,8 @@ from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerB
 
 from manticore.components.context_length import check_context_length, declared_context_lengths
 from manticore.components.generation import ids_without_token
-from manticore.config.commands import GenerateCommand
 from manticore.config.generate import SamplingOptions
+from manticore.config.model_commands import GenerateCommand
 from manticore.config.sections import RunOptions
 from manticore.errors import BadFile, ManticoreError
 from manticore.experiment.environment import setup_hardware

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from rich.console import Console
 
-from manticore.config.commands import SelectCommand
+from manticore.config.model_commands import SelectCommand
 from manticore.errors import ManticoreError
 from manticore.experiment.pareto import find_front
 from manticore.experiment.run_dir import finished_run

@@ -1,6 +1,6 @@
 """How results are shown: pages, model cards, tables and sentences. Reads results and run folders; trains nothing.
 
-The package is callable: `manticore.report(...)` is `manticore.api.model_verbs.report`.
+The package is callable: `manticore.report(...)` is `manticore.api.run_verbs.report`.
 """
 
 from manticore.report.model_card import search_card
@@ -24,4 +24,4 @@ __all__ = [
     "write_transfer_report",
 ]
 
-make_callable(__name__, "manticore.api.model_verbs.report")
+make_callable(__name__, "manticore.api.run_verbs.report")

@@ -257,16 +257,14 @@ class SearchModule(TrainModule):
     @property
     def alpha_schedule(self) -> LRScheduler:
         """The schedule of the alphas' learning rate."""
-        schedules: Any = self.lr_schedulers()
-        schedule: LRScheduler = schedules[1]
-        return schedule
+        schedules: list[LRScheduler] = self.lr_schedulers()  # type: ignore[assignment]
+        return schedules[1]
 
     @property
     def alpha_optimizer(self) -> Optimizer:
         """The optimizer of the alphas."""
-        optimizers: Any = self.optimizers()
-        optimizer: Optimizer = optimizers[1]
-        return optimizer
+        optimizers: list[Optimizer] = self.optimizers()  # type: ignore[assignment]
+        return optimizers[1]
 
     @property
     def weights(self) -> list[nn.Parameter]:
