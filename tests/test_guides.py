@@ -1,4 +1,4 @@
-"""Law 9: commands of the FAQ end with the error that it shows, and those of some guides run at toy sizes."""
+"""Law 9: commands with an error beside them end with that error, and commands of some guides run at toy sizes."""
 
 from __future__ import annotations
 
@@ -15,11 +15,15 @@ from tests.helpers.trained_tokenizers import sample
 from tests.test_readme import TEXTS, blocks_of, commands_in
 from tests.test_readme_commands import STUDY, TOY, settings
 
-FAQ = re.findall(r"^```sh\n(.*?)^```\n\n```text\n(.*?)^```", TEXTS["docs/faq.md"], re.MULTILINE | re.DOTALL)
+ERRORS = [
+    pair
+    for page in ("docs/faq.md", "docs/guides/costs.md")
+    for pair in re.findall(r"^```sh\n([^`]*?)^```\n\n```text\n([^`]*?)^```", TEXTS[page], re.MULTILINE)
+]
 
 
-@pytest.mark.parametrize(("command", "shown"), FAQ, ids=[command.strip()[10:60] for command, _ in FAQ])
-def test_the_faq_shows_the_error_of_its_command(
+@pytest.mark.parametrize(("command", "shown"), ERRORS, ids=[command.strip()[10:60] for command, _ in ERRORS])
+def test_pages_show_the_error_of_their_command(
     command: str, shown: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.chdir(tmp_path)
