@@ -10,6 +10,7 @@ from markupsafe import Markup
 from manticore.report.charts.curves import axis_ticks
 from manticore.report.charts.intervals import Scale
 from manticore.report.charts.palette import ACCENT, PAPER
+from manticore.report.charts.plane import Area, dot_name, grid
 from manticore.report.charts.svg import drawing, el, joined
 
 WIDTH, HEIGHT = 720, 380
@@ -59,9 +60,10 @@ def front_chart(dots: Sequence[FrontDot], quality: str, cost: str, unit: float, 
     ordered = sorted(dots, key=lambda dot: (dot.on_front, bool(dot.name)))
     label = f"{quality} against {cost}: {'; '.join(dot.tooltip for dot in dots if dot.on_front or dot.name)}"
     axes = _axes(x_scale, y_scale, quality, cost, lower_is_better)
-    parts = [*(_name(dot, *center(dot)) for dot in ordered if dot.name), *(_dot(dot, *center(dot)) for dot in ordered)]
+    names = (dot_name(dot.name, dot.color, *center(dot), WIDTH) for dot in ordered if dot.name)
+    circles = (_dot(dot, *center(dot)) for dot in ordered)
     style = f"max-width:{WIDTH}px;min-width:{0.7 * WIDTH:.0f}px"
-    return drawing(WIDTH, HEIGHT, label, axes, path, *parts, class_="chart", style=style)
+    return drawing(WIDTH, HEIGHT, label, axes, path, *names, *circles, class_="chart", style=style)
 
 
 def _scale(values: Sequence[float], length: float) -> Scale:
@@ -74,36 +76,16 @@ def _dot(dot: FrontDot, x: float, y: float) -> Markup:
     return el("g", el("title", dot.tooltip), el("circle", cx=x, cy=y, r=5 if dot.on_front else 3.5, **look))
 
 
-def _name(dot: FrontDot, x: float, y: float) -> Markup:
-    """The name of a dot, on the side with more room, with an outline in the color of the page."""
-    offset, anchor = (9, "start") if x < WIDTH / 2 else (-9, "end")
-    outline = {"stroke": PAPER, "stroke_width": 3, "paint_order": "stroke"}
-    return el(
-        "text", dot.name, x=x + offset, y=y - 8, text_anchor=anchor, fill=dot.color, class_="name bold", **outline
-    )
-
-
 def _axes(x_scale: Scale, y_scale: Scale, quality: str, cost: str, lower_is_better: bool) -> Markup:
-    bottom, right = HEIGHT - BOTTOM, WIDTH - RIGHT
+    area = Area(LEFT, TOP, WIDTH - RIGHT, HEIGHT - BOTTOM)
 
     def height(value: float) -> float:
-        return TOP + y_scale.position(value) if lower_is_better else bottom - y_scale.position(value)
+        return TOP + y_scale.position(value) if lower_is_better else area.bottom - y_scale.position(value)
 
+    columns = ((LEFT + x_scale.position(value), f"{value:g}") for value in axis_ticks(x_scale.low, x_scale.high))
+    rows = ((height(value), f"{value:.4g}") for value in axis_ticks(y_scale.low, y_scale.high))
     return joined(
-        *(
-            joined(
-                el("path", d=f"M{LEFT + x_scale.position(value):.1f} {TOP}V{bottom}", class_="grid"),
-                el("text", f"{value:g}", x=LEFT + x_scale.position(value), y=bottom + 14, class_="tick middle"),
-            )
-            for value in axis_ticks(x_scale.low, x_scale.high)
-        ),
-        *(
-            joined(
-                el("path", d=f"M{LEFT} {height(value):.1f}H{right}", class_="grid"),
-                el("text", f"{value:.4g}", x=LEFT - 7, y=height(value) + 3.5, text_anchor="end", class_="tick"),
-            )
-            for value in axis_ticks(y_scale.low, y_scale.high)
-        ),
+        grid(area, columns, rows),
         el("text", quality, x=0, y=13, class_="heading"),
-        el("text", cost, x=right, y=HEIGHT - 8, text_anchor="end", class_="heading"),
+        el("text", cost, x=area.right, y=HEIGHT - 8, text_anchor="end", class_="heading"),
     )

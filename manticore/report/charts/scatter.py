@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from markupsafe import Markup
 
 from manticore.report.charts.intervals import Mark, Scale, axis_limits, shortened, tick_labels
-from manticore.report.charts.palette import PAPER
+from manticore.report.charts.plane import Area, dot_name, grid
 from manticore.report.charts.svg import drawing, el, joined
 from manticore.training.metrics import Metric
 from manticore.utils.statistics import Interval
@@ -48,7 +48,7 @@ def scatter_chart(dots: Sequence[Dot], metric: Metric, x_title: str, y_title: st
     y_scale = _scale(dots, lambda dot: dot.y, metric, HEIGHT - TOP - BOTTOM)
     ordered = sorted(dots, key=lambda dot: bool(dot.name))
     intervals = (line for dot in ordered for line in _intervals(dot, x_scale, y_scale))
-    names = (_name(dot, x_scale, y_scale) for dot in ordered if dot.name)
+    names = (dot_name(dot.name, dot.color, *_center(dot, x_scale, y_scale), WIDTH) for dot in ordered if dot.name)
     circles = (_circle(dot, x_scale, y_scale) for dot in ordered)
     label = f"{y_title} against {x_title}: {'; '.join(dot.tooltip for dot in dots)}"
     axes = _axes(x_scale, y_scale, metric, x_title, y_title)
@@ -71,16 +71,6 @@ def _intervals(dot: Dot, x_scale: Scale, y_scale: Scale) -> list[Markup]:
     return [el("path", d=line, stroke=dot.color, stroke_width=2, opacity=0.3) for line in lines]
 
 
-def _name(dot: Dot, x_scale: Scale, y_scale: Scale) -> Markup:
-    """The name of a dot, on the side with more room, with an outline in the color of the page."""
-    x, y = _center(dot, x_scale, y_scale)
-    offset, anchor = (9, "start") if x < WIDTH / 2 else (-9, "end")
-    outline = {"stroke": PAPER, "stroke_width": 3, "paint_order": "stroke"}
-    return el(
-        "text", dot.name, x=x + offset, y=y - 8, text_anchor=anchor, fill=dot.color, class_="name bold", **outline
-    )
-
-
 def _circle(dot: Dot, x_scale: Scale, y_scale: Scale) -> Markup:
     x, y = _center(dot, x_scale, y_scale)
     radius = 5.5 if dot.name else 4.2
@@ -89,26 +79,13 @@ def _circle(dot: Dot, x_scale: Scale, y_scale: Scale) -> Markup:
 
 def _axes(x_scale: Scale, y_scale: Scale, metric: Metric, x_title: str, y_title: str) -> Markup:
     """Grid lines with their values, and the titles of the axes."""
-    bottom, right = HEIGHT - BOTTOM, WIDTH - RIGHT
+    area = Area(LEFT, TOP, WIDTH - RIGHT, HEIGHT - BOTTOM)
     columns = [(LEFT + x_scale.position(value), text) for value, text in tick_labels(x_scale, metric)]
     rows = [(_flip(y_scale, value), text) for value, text in tick_labels(y_scale, metric)]
     return joined(
-        *(
-            joined(
-                el("path", d=f"M{x:.1f} {TOP}V{bottom}", class_="grid"),
-                el("text", text, x=x, y=bottom + 14, class_="tick middle"),
-            )
-            for x, text in columns
-        ),
-        *(
-            joined(
-                el("path", d=f"M{LEFT} {y:.1f}H{right}", class_="grid"),
-                el("text", text, x=LEFT - 7, y=y + 3.5, text_anchor="end", class_="tick"),
-            )
-            for y, text in rows
-        ),
+        grid(area, columns, rows),
         _title(y_title, x=0, y=13),
-        _title(x_title, x=right, y=HEIGHT - 8, text_anchor="end"),
+        _title(x_title, x=area.right, y=HEIGHT - 8, text_anchor="end"),
     )
 
 
