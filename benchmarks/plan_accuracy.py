@@ -41,11 +41,11 @@ def measured(arguments: list[str]) -> tuple[str, float, int]:
 def planned(output: str) -> tuple[float, float]:
     """Seconds and bytes of the last line of a plan."""
     match = re.search(
-        r"about (?:(\d+) h )?(?:(\d+) min ?)?(?:([\d.]+) s)? .*?, ([\d.]+) ([GM])B\s+of", output, re.DOTALL
+        r"about (?:(\d+) h )?(?:(\d+) min ?)?(?:([\d.]+) s)? .*?, ([\d.]+) ([GM])iB\s+of", output, re.DOTALL
     )
     assert match is not None, output
     hours, minutes, seconds = (float(part or 0) for part in match.groups()[:3])
-    return 3600 * hours + 60 * minutes + seconds, float(match[4]) * (1e9 if match[5] == "G" else 1e6)
+    return 3600 * hours + 60 * minutes + seconds, float(match[4]) * (2**30 if match[5] == "G" else 2**20)
 
 
 def main() -> None:
@@ -57,7 +57,7 @@ def main() -> None:
             _, actual, peak = measured(["search", *arguments, "--out", str(folder / name.replace(", ", "-"))])
             print(
                 f"| {name} | {seconds:.0f} s | {actual:.0f} s | {seconds / actual - 1:+.0%} "
-                f"| {size / 1e6:.0f} MB | {peak / 1e6:.0f} MB | {size / peak - 1:+.0%} |",
+                f"| {size / 2**20:.0f} MiB | {peak / 2**20:.0f} MiB | {size / peak - 1:+.0%} |",
                 flush=True,
             )
 

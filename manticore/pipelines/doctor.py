@@ -22,7 +22,7 @@ from manticore.kernels import install, uninstall
 from manticore.kernels.dispatch import OPERATIONS, explain_choice, importable
 from manticore.kernels.hf_patches.install import is_installed
 from manticore.tasks.options import choose_preset
-from manticore.utils.formatting import counted
+from manticore.utils.formatting import byte_size, counted
 from manticore.utils.hub import hub_answers
 from manticore.utils.io import cache_folder
 
@@ -138,7 +138,7 @@ def _devices() -> Iterator[tuple[str, str]]:
     yield "cpu", f"{info['cpu']}, {units}, {_memory()}"
     for index in range(torch.cuda.device_count()):
         properties = torch.cuda.get_device_properties(index)
-        yield f"cuda:{index}", f"{properties.name}, {_gigabytes(properties.total_memory)}, CUDA {torch.version.cuda}"
+        yield f"cuda:{index}", f"{properties.name}, {byte_size(properties.total_memory)}, CUDA {torch.version.cuda}"
     if not torch.cuda.device_count():
         yield "gpu", "none that torch sees"
     preset, reason = choose_preset("auto")
@@ -191,12 +191,12 @@ def _folders(report: Report) -> Iterator[tuple[str, str]]:
         existing = next(folder for folder in (path.absolute(), *path.absolute().parents) if folder.is_dir())
         free, writable = shutil.disk_usage(existing).free, os.access(existing, os.W_OK | os.X_OK)
         source = f", set by {variable}" if variable in os.environ else ""
-        yield name, f"{_tilde(path)}{source}: {_gigabytes(free)} free{'' if writable else ', not writable'}"
+        yield name, f"{_tilde(path)}{source}: {byte_size(free)} free{'' if writable else ', not writable'}"
         remedy = f"; point {variable} at another folder" if variable else "; change to another folder"
         if not writable:
             report.problems.append(f"{_tilde(path)} is not writable{remedy}")
         elif free < LEAST_FREE:
-            report.problems.append(f"{_tilde(path)} has {_gigabytes(free)} of free disk{remedy}")
+            report.problems.append(f"{_tilde(path)} has {byte_size(free)} of free disk{remedy}")
 
 
 def _hub(report: Report, request: bool) -> Iterator[tuple[str, str]]:
@@ -220,11 +220,7 @@ def _memory() -> str:
     """Memory of the machine, where the system reports it."""
     if not {"SC_PAGE_SIZE", "SC_PHYS_PAGES"} <= os.sysconf_names.keys():
         return "memory unknown"
-    return f"{_gigabytes(os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES'))} of memory"
-
-
-def _gigabytes(number: float) -> str:
-    return f"{number / 2**30:.1f} GiB"
+    return f"{byte_size(os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES'))} of memory"
 
 
 def _tilde(path: Path) -> str:

@@ -16,7 +16,7 @@ from manticore.experiment.run_dir import RunDir
 from manticore.pipelines.search import print_summary
 from manticore.report.table import Row, Table
 from manticore.utils.console import info
-from manticore.utils.formatting import DASH, count, duration
+from manticore.utils.formatting import DASH, byte_size, count, duration
 
 
 def run(options: PlanCommand, console: Console) -> Plan:
@@ -37,8 +37,8 @@ def run(options: PlanCommand, console: Console) -> Plan:
     device = "GPU memory" if exp.hardware.accelerator == "cuda" else "memory"
     info(
         console,
-        f"about {duration(plan.seconds)} on this machine ({exp.hardware.accelerator}), {gigabytes(plan.peak_bytes)} of "
-        f"{device} at the peak, {gigabytes(plan.disk_bytes)} on disk",
+        f"about {duration(plan.seconds)} on this machine ({exp.hardware.accelerator}), {byte_size(plan.peak_bytes)} of "
+        f"{device} at the peak, {byte_size(plan.disk_bytes)} on disk",
     )
     return plan
 
@@ -59,10 +59,5 @@ def _cells(phase: PlannedPhase) -> tuple[str, ...]:
         count(phase.tokens) if trains else DASH,
         count(phase.flops) if trains else DASH,
         duration(phase.seconds),
-        gigabytes(phase.peak_bytes),
+        byte_size(phase.peak_bytes),
     )
-
-
-def gigabytes(size: int) -> str:
-    """Bytes as `1.2 GB` or `340 MB`."""
-    return f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{size / 1e6:.0f} MB"

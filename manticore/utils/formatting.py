@@ -1,4 +1,4 @@
-"""Numbers as text: `1.2 M`, `63.0 %`, `2 min 5 s`, `0.62 (−0.10 to 0.90)`."""
+"""Numbers as text: `1.2 M`, `63.0 %`, `340 MiB`, `2 min 5 s`, `0.62 (−0.10 to 0.90)`."""
 
 from __future__ import annotations
 
@@ -21,6 +21,12 @@ def count(value: float | None) -> str:
         if round(scaled) < 1000 or unit == "T":
             break
     return f"{scaled:.1f} {unit}" if scaled < 9.95 else f"{scaled:.0f} {unit}"
+
+
+def byte_size(value: float) -> str:
+    """A number of bytes in binary units: `340 MiB`, `1.2 GiB`; less than half a MiB is `0 MiB`."""
+    mebibytes = value / 2**20
+    return f"{mebibytes:.0f} MiB" if round(mebibytes) < 1024 else f"{mebibytes / 1024:.1f} GiB"
 
 
 def counted(number: float, noun: str) -> str:
