@@ -56,14 +56,13 @@ def run_command(options: GenerateCommand, on_text: Callable[[str], object]) -> N
     Raises as `run` does, and ManticoreError if a file cannot be read, or names the line of a prompt that cannot be
     continued.
     """
-    if options.batch is None and not options.json:
-        prompt = read_text(options.prompt_file) if options.prompt_file is not None else str(options.prompt)
-        run(options.model, prompt, options.sampling, on_text, options.trust_code)
-        return
     if options.batch is not None:
         prompts = list(read_prompts(options.batch))
     else:
         prompts = [read_text(options.prompt_file) if options.prompt_file is not None else str(options.prompt)]
+        if not options.json:
+            run(options.model, prompts[0], options.sampling, on_text, options.trust_code)
+            return
     generator = Generator(options.model, options.sampling.seed, options.trust_code)
     for number, prompt in enumerate(prompts, start=1):
         try:
