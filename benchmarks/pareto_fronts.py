@@ -53,12 +53,12 @@ def shares(bench: HybridBench) -> str:
 
     cells = []
     for share in SHARES:
-        count, found, drawn = max(1, int(share * len(points))), [], []
+        count, searched, drawn = max(1, int(share * len(points))), [], []
         for seed in range(SEEDS):
             rng = random.Random(seed)
-            found.append(volume(front_search(choices, [table], evaluate, count, rng).keys() & points.keys()))
+            searched.append(volume(front_search(choices, [table], evaluate, count, rng).keys() & points.keys()))
             drawn.append(volume(rng.sample([*points], count)))
-        cells.append(f"{count}: {fmean(found) / volume(points):.2f} ({fmean(drawn) / volume(points):.2f})")
+        cells.append(f"{count}: {fmean(searched) / volume(points):.2f} ({fmean(drawn) / volume(points):.2f})")
     return f"| {bench.name} | {len(points)} | {' | '.join(cells)} |"
 
 

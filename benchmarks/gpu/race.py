@@ -15,7 +15,7 @@ from manticore.kernels.hub import package_function
 
 SIZES = [(2, 1536, 16, 65536), (2, 1536, 16, 8192), (8, 1536, 16, 2048), (1, 1536, 16, 1024), (32, 1536, 16, 1024)]
 SIZES += [(2, 1536, 64, 8192), (2, 1536, 16, 32768), (8, 1536, 16, 8192), (1, 1536, 16, 65536), (8, 1024, 16, 2000)]
-"""Batch, width, states and steps, the most telling first: a part that runs out of time leaves out the last."""
+"""Batch, width, states and steps, the most informative first: a part that runs out of time leaves out the last."""
 
 
 def run(recorder: Any) -> None:

@@ -1,4 +1,4 @@
-"""Arguments of the selective scan as transformers' Mamba mixer hands them over, and what is timed with them."""
+"""Arguments of the selective scan as transformers' Mamba mixer passes them, and what is timed with them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Adapters on the linear layers of a model: which layers, how they take part, merging, and what is frozen."""
+"""Adapters on the linear layers of a model: which layers have one, how it is applied and merged, and what is frozen."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ from manticore.modeling.segments import Segment
 AnyModule = TypeVar("AnyModule", bound=nn.Module)
 
 COMPONENT_PARTS = ("embeds", "norms", "positions", "heads", "embed", "norm", "lm_head")
-"""Modules of a supernet and of a hybrid that hold weights of components, besides their segments."""
+"""Modules of a supernet and of a hybrid with weights of components, besides their segments."""
 
 LABELLED_PARTS = ("embeds", "embed")
-"""Those that are new on a task with labels, whose tokens the components do not know."""
+"""Those that are new on a task with labels, which has a vocabulary of its own."""
 
 
 @cache

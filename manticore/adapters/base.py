@@ -26,7 +26,7 @@ class Adapter(nn.Module):
         factored: whether `forward` costs less than a product with the dense D. Layers whose weight is read raw use the
             dense D all the same.
         default_targets: layers that it is for, by the last parts of their names; empty: all.
-        peft: for an adapter that peft knows, its `peft_type` and the names there of the parameters.
+        peft: for an adapter that peft supports, its `peft_type`, and peft's names of the parameters.
         rows, columns: m and n.
 
     `delta` reads numbers, parameters and buffers of `self`, and torch, math and F alone: its source is copied into

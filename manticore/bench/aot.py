@@ -1,4 +1,4 @@
-"""Compiles the Triton kernels ahead of time for GPUs that are not here, and reads figures from the machine code.
+"""Compiles the Triton kernels ahead of time for GPUs that this machine lacks, and reads figures from the machine code.
 
 The launcher runs on meta tensors with a driver that names a GPU and has no device. Each launch goes through Triton's
 own specialization (divisibility by 16, strides of 1, absent arguments) and is compiled, but not run. So the figures are
@@ -54,7 +54,7 @@ class CompiledKernel:
         warps: warps of a program.
         elements: elements of a tile (channel and step) in each thread.
         programs: programs of the launch.
-        resident: warps that a multiprocessor holds at once.
+        resident: warps that fit on a multiprocessor at once.
         seconds: time of the compilation.
         figures: registers, memory and instructions.
     """
@@ -94,7 +94,7 @@ class CompiledKernel:
 
 
 class _AbsentDevice:
-    """Triton's driver for a GPU that is not here."""
+    """Triton's driver for a GPU that this machine lacks."""
 
     def __init__(self, target: Any) -> None:
         self.target = target

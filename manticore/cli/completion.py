@@ -35,7 +35,7 @@ end
 complete -c manticore -a '(_manticore)'
 """,
 }
-"""The script of each shell, which defines a function that asks this program."""
+"""The script of each shell, which defines a function that calls this program."""
 
 
 def add(commands: Any) -> None:

@@ -15,7 +15,7 @@ from manticore.utils.text_files import read_text
 
 CARD = "README.md"
 OTHER, UNKNOWN = "other", "unknown"
-"""Identifiers of the hub: a licence that it has no identifier for, and none that is known."""
+"""The hub's identifiers of a licence that it has no other identifier for, and of an unknown one."""
 
 _FRONT_MATTER = re.compile(r"\s*---[ \t]*\r?\n(.*?)^---[ \t]*\r?$", re.DOTALL | re.MULTILINE)
 
@@ -35,7 +35,7 @@ class License:
 
     @property
     def is_identified(self) -> bool:
-        """Whether it can be compared: `other` alone may be any licence."""
+        """Whether it names one licence; `other` alone may be any."""
         return OTHER not in self.ids or bool(self.name or self.link)
 
     def markdown(self) -> str:

@@ -1,9 +1,9 @@
 """JSON schemas of the YAML files that users write, made from the dataclasses that read them, for editors.
 
-The schemas are in the dialect that editors know (draft 7). What `manticore validate` accepts, they accept. Rules across
-keys that draft 7 cannot state are checked by `manticore validate` alone: `search.warmup_steps` below `search.steps`,
-names of components in `base`, `stage_candidates` and `cuts`, numbers of stages, limits that contradict each other; nor
-can it tell `4.0` from `4`, or refuse NaN.
+The schemas are in draft 7 of JSON Schema, which editors support. What `manticore validate` accepts, they accept. What
+draft 7 cannot state is checked by `manticore validate` alone: rules across keys (`search.warmup_steps` below
+`search.steps`, names of components in `base`, `stage_candidates` and `cuts`, numbers of stages, limits that contradict
+each other), `4.0` in the place of `4`, and NaN.
 """
 
 from __future__ import annotations

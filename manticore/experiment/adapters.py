@@ -39,10 +39,10 @@ def adapt(net: Supernet, options: AdapterOptions, strict: bool = True, searched:
         decide_sizes(net, dict.fromkeys(searched_layers(net), 0))
     for name, component in net.components.items():
         for source, target in _pairs(net, name, component):
-            own = dict(source.named_parameters())
+            component_parameters = dict(source.named_parameters())
             for key, parameter in target.named_parameters():
-                if key in own and not parameter.requires_grad and not parameter.is_meta:
-                    parameter.data = own[key].data
+                if key in component_parameters and not parameter.requires_grad and not parameter.is_meta:
+                    parameter.data = component_parameters[key].data
     return notes
 
 

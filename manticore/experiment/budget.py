@@ -35,7 +35,7 @@ def component_cost(exp: Experiment, name: str, resource: Resource) -> float:
 
 
 def largest_component_cost(exp: Experiment, resource: Resource) -> float:
-    """What the component costs that costs most alone."""
+    """The cost of the most expensive component alone."""
     return max(component_cost(exp, name, resource) for name in exp.space.names)
 
 

@@ -36,7 +36,7 @@ def peak_memory() -> int:
 
 
 def process_seconds() -> float:
-    """Seconds since the process started; 0 where the system does not tell."""
+    """Seconds since the process started; 0 where the system does not report it."""
     try:
         ticks = int(_STAT.read_text(encoding="ascii").rpartition(")")[2].split()[19])
         return time.clock_gettime(time.CLOCK_BOOTTIME) - ticks / os.sysconf("SC_CLK_TCK")

@@ -91,7 +91,7 @@ def select_path(exp: Experiment, search: PhaseResult[Supernet]) -> list[str]:
 
 
 def save_scores(exp: Experiment, search: PhaseResult[Supernet], path: Sequence[str]) -> None:
-    """Write the scores of paths, and the Pareto front that the recipe asks for, into the run folder."""
+    """Write the scores of paths, and the Pareto front of `selection.pareto`, into the run folder."""
     assert search.path_scores is not None
     trains_paths = issubclass(strategies[exp.recipe.search.strategy], PathStrategy)
     selector = exp.recipe.search.strategy if trains_paths else selector_of(exp.recipe)

@@ -91,12 +91,12 @@ def _factor(exp: Experiment, saved: SavedScores, quality: str) -> float:
     if not saved.is_loss:
         raise ManticoreError(
             f"the paths of this run were scored by {saved.selector}, not by their {quality.replace('_', ' ')}; "
-            "ask for score, or search with selection.selector=evaluated"
+            "use score, or search with selection.selector=evaluated"
         )
     if quality == "loss":
         return -1.0
     examples = exp.task.splits().val
     if examples.num_bytes is None:
-        raise ManticoreError(f"{exp.task.name} is not measured in bits per byte; ask for loss")
+        raise ManticoreError(f"{exp.task.name} is not measured in bits per byte; use loss")
     labels = sum(int((exp.task.collate([examples[index]])["labels"] != IGNORE).sum()) for index in range(len(examples)))
     return -labels / (math.log(2) * float(examples.num_bytes.sum()))

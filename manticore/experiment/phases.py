@@ -56,11 +56,11 @@ def outline(recipe: Recipe) -> str:
     """The phases of a search in their order, with their steps, sequences in a batch and peak learning rates."""
     search, tuned, baselines, matched = recipe.search, recipe.finetune, recipe.baselines, matched_steps(recipe)
     strategy = strategies[search.strategy]
-    own = f"{search.steps} steps of {search.batch_size} at {search.weights.lr:g}"
+    steps = f"{search.steps} steps of {search.batch_size} at {search.weights.lr:g}"
     if issubclass(strategy, PathStrategy):
-        own = f"paths for {search.steps * search.batch_size // tuned.batch_size} steps together"
+        steps = f"paths for {search.steps * search.batch_size // tuned.batch_size} steps together"
     parts = [f"each component alone {matched} steps"] if baselines.components else []
-    parts.append(f"search {'without steps' if issubclass(strategy, TrainingFree) else own}")
+    parts.append(f"search {'without steps' if issubclass(strategy, TrainingFree) else steps}")
     parts.append(f"fine-tune {tuned.steps} steps of {tuned.batch_size} at {tuned.weights.lr:g}")
     parts += [f"uniform mixture {matched} steps"] if baselines.uniform else []
     parts += ["random path"] if baselines.random else []

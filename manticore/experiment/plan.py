@@ -1,4 +1,4 @@
-"""What a search will train, in which order, and what that takes, from a few steps of the real thing.
+"""What a search will train, in which order, and what that takes, measured on a few steps of each phase.
 
 Every phase is built as the search builds it and trained for a few steps in a temporary folder: its seconds for each
 step, its tokens and operations, and the memory at its peak are measured, and multiplied by its number of steps.
@@ -54,7 +54,7 @@ STEPS, SECONDS, MAX_STEPS = 3, 1.0, 40
 
 
 CLEAR = 0.95
-"""Share of the documents on which one component is better, from which on a hybrid is unlikely to pay."""
+"""If one component is better on at least this share of the documents, a hybrid is unlikely to be better than it."""
 
 
 @dataclass(frozen=True)
@@ -221,8 +221,8 @@ def _probe_alignment(probes: _Probes, exp: Experiment) -> tuple[str, Supernet, E
     def align() -> tuple[str, Supernet, Experiment]:
         choice = given_base(exp)
         base = exp.space.names[0] if choice is None else choice.name
-        own = exp.for_component(base)
-        return base, build_aligned_supernet(own, base, searched_relaxation(exp.recipe), "search"), own
+        base_exp = exp.for_component(base)
+        return base, build_aligned_supernet(base_exp, base, searched_relaxation(exp.recipe), "search"), base_exp
 
     result: tuple[str, Supernet, Experiment] = probes.time("alignment", align)
     return result
@@ -232,9 +232,8 @@ def _probe_search(probes: _Probes, exp: Experiment, net: Supernet, base: str) ->
     options = exp.recipe.search
     strategy = build_strategy(options.strategy, options.strategy_options)
     if isinstance(strategy, TrainingFree):
-        batch = first_batches(exp, options.strategy, 1)
         device = exp.hardware.device
-        batches = [batch_to(each, device) for each in batch]
+        batches = [batch_to(batch, device) for batch in first_batches(exp, options.strategy, 1)]
         probes.time("search", lambda: strategy.search(net.to(device), batches), strategy.batches)
         net.to("cpu")
         return
@@ -249,9 +248,9 @@ def _probe_search(probes: _Probes, exp: Experiment, net: Supernet, base: str) ->
     parts = [("search", replace(options, warmup_steps=0), options.steps - options.warmup_steps)]
     if options.warmup_steps:
         parts.insert(0, ("search, warm-up", options, options.warmup_steps))
-    for name, own, steps in parts:
+    for name, part_options, steps in parts:
         module = SearchModule(
-            net, options=own, loop=exp.loop(calibration_tokens(exp, base)), cost=cost_penalty(exp, net)
+            net, options=part_options, loop=exp.loop(calibration_tokens(exp, base)), cost=cost_penalty(exp, net)
         )
         probes.add(name, module, streams, steps)
 

@@ -1,4 +1,4 @@
-"""Adapter folders: trained changes beside the weights that they change, in peft's form where peft knows the kind.
+"""Adapter folders: trained changes beside the weights that they change, in peft's form where peft supports the kind.
 
 A folder has the tensors (`adapter_model.safetensors`), its layers (`adapter.json`), a loader that needs torch and
 safetensors alone (`adapter.py`), and for LoRA peft's `adapter_config.json`.

@@ -54,7 +54,7 @@ def add_changes(model: Any, folder: Path, change: Callable[[Any], Tensor]) -> An
     if hash_weights(weights) != record["weights_hash"]:
         raise ValueError(f"{folder} is an adapter for other weights than the model's, or it is merged in them already")
     for weight, layer in zip(weights, record["layers"].values(), strict=True):
-        own = {name: tensors[key] for name, key in layer["tensors"].items()}
-        delta = change(SimpleNamespace(**layer["numbers"], **own)).to(weight)
+        values = {name: tensors[key] for name, key in layer["tensors"].items()}
+        delta = change(SimpleNamespace(**layer["numbers"], **values)).to(weight)
         weight.add_(delta.T if layer["transposed"] else delta)
     return model

@@ -46,7 +46,7 @@ class DistillOptions:
 
 @dataclass(frozen=True)
 class LayerScore:
-    """What a mixer keeps of its attention on held-out blocks.
+    """How well a mixer reproduces its attention on held-out blocks.
 
     Attributes:
         start: error at the start, as a share of the variance of attention's outputs.

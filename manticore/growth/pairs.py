@@ -89,8 +89,8 @@ class PairStore:
     def fill(self, component: Component, ids_NL: Tensor, layers: Sequence[int]) -> None:
         """Run a parent up to the last of `layers` and cache their pairs.
 
-        It begins with the stream that an earlier call has left, if it is one before these layers. Raises CannotWrite if
-        the disk is full.
+        It continues from the stream that an earlier call has cached, if that is one before these layers. Raises
+        CannotWrite if the disk is full.
         """
         start, stop = self._stream_before(layers[0]), layers[-1] + 1
         segment = component.segment(start, stop).eval()

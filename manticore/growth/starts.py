@@ -149,8 +149,8 @@ def fit_outputs(mixer: Any, batches: Sequence[tuple[Tensor, Tensor]], scale_only
         else:
             moments.add(torch.cat([features, -features]), torch.cat([targets, -targets]))
     measured = choice if choice.count else fit
-    present = _affine(mixer.out_proj)
-    maps = [_scaled(fit, present)] if scale_only else [present, *fit.solve_each(DAMPINGS)]
+    initial = _affine(mixer.out_proj)
+    maps = [_scaled(fit, initial)] if scale_only else [initial, *fit.solve_each(DAMPINGS)]
     best = min(maps, key=measured.unexplained)
     with torch.no_grad():
         mixer.out_proj.weight.copy_(best.weight_ED)

@@ -73,8 +73,8 @@ def twin_config(component: Component, mixer: str, size: MixerSize, layers: Seque
     fields = {key: value for key, value in config.to_dict().items() if key not in NOT_INHERITED}
     fields["layer_types"] = [RECURRENT if index in layers else kind for index, kind in enumerate(kinds)]
     if config.model_type == "gpt_neo":  # a recurrent layer has no window
-        own = ["global" if index in layers else kind for index, kind in enumerate(config.attention_layers)]
-        fields |= {"attention_types": [[[kind], 1] for kind in own], "attention_layers": own}
+        attention_kinds = ["global" if index in layers else kind for index, kind in enumerate(config.attention_layers)]
+        fields |= {"attention_types": [[[kind], 1] for kind in attention_kinds], "attention_layers": attention_kinds}
     attention = attention_of(component, 0)
     try:
         twin: PretrainedConfig = TWIN_CONFIGS[config.model_type](
@@ -114,8 +114,8 @@ def _out_projection(attention: nn.Module) -> Any:
 def untrained_twin(component: Component, config: PretrainedConfig) -> PreTrainedModel:
     """A twin with copies of its parent's weights, and mixers that start at random."""
     twin: PreTrainedModel = AutoModelForCausalLM.from_config(config)
-    own = twin.state_dict()
-    shared = {name: value for name, value in component.model.state_dict().items() if name in own}
+    names = twin.state_dict().keys()
+    shared = {name: value for name, value in component.model.state_dict().items() if name in names}
     missing = [name for name in twin.load_state_dict(shared, strict=False).missing_keys if ".mixer." not in name]
     assert not missing, missing
     twin.generation_config = component.model.generation_config

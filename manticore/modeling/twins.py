@@ -277,7 +277,7 @@ def _cached_tokens(cache: Any) -> int:
     if isinstance(cache, TwinCache) or any(hasattr(layer, "keys") for layer in cache.layers):
         return int(cache.get_seq_length())
     if any(any(layer.has_previous_state.values()) for layer in cache.layers):
-        raise ValueError("a cache of recurrent layers does not know how many tokens it has: pass position_ids")
+        raise ValueError("a cache of recurrent layers has no count of its tokens: pass position_ids")
     return 0
 
 

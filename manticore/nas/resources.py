@@ -41,7 +41,7 @@ DTYPE_BYTES = {"float64": 8, "float32": 4, "bfloat16": 2, "float16": 2}
 """Types of numbers, with their bytes."""
 
 LARGEST_COMPONENT = "largest_component"
-"""Value of a limit: what the component alone costs that costs most."""
+"""Value of a limit: the cost of the most expensive component alone."""
 
 
 @dataclass(frozen=True)

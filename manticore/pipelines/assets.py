@@ -233,8 +233,8 @@ def _check_pretraining(values: dict[str, Any]) -> str:
 def _check_recipe(values: dict[str, Any]) -> str:
     from manticore.config.loading import resolve
 
-    own = values.get("presets")
-    presets = [str(preset) for preset in own] if isinstance(own, Mapping) and own else ["auto"]
+    section = values.get("presets")
+    presets = [str(preset) for preset in section] if isinstance(section, Mapping) and section else ["auto"]
     for preset in presets:
         try:
             resolve([values], preset)

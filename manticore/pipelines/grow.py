@@ -48,7 +48,7 @@ class Growth:
 
     Attributes:
         folder: its Hugging Face folder.
-        result: what each layer keeps.
+        result: the scores of its layers.
     """
 
     folder: Path
@@ -66,7 +66,7 @@ def work_folder(out: Path) -> Path:
 
 
 def run(options: GrowCommand, console: Console) -> Growth:
-    """Grow a twin, print what its layers keep, and write it to `options.out`.
+    """Grow a twin, print the scores of its layers, and write it to `options.out`.
 
     Layers whose results are in `work_folder(options.out)` are not trained again.
 

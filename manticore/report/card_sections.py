@@ -34,10 +34,10 @@ def put_section(card: str, title: str, body: str) -> str:
         body: Markdown without headings of that level.
     """
     section = f"## {title}\n\n{body.strip()}\n"
-    own = re.search(rf"^## {re.escape(title)}\n.*?(?=^## |\Z)", card, re.MULTILINE | re.DOTALL)
-    if own:
-        rest = card[own.end() :]
-        return f"{card[: own.start()]}{section}{chr(10) if rest else ''}{rest}"
+    existing = re.search(rf"^## {re.escape(title)}\n.*?(?=^## |\Z)", card, re.MULTILINE | re.DOTALL)
+    if existing:
+        rest = card[existing.end() :]
+        return f"{card[: existing.start()]}{section}{chr(10) if rest else ''}{rest}"
     for following in LAST_SECTIONS:
         if (at := card.find(f"\n## {following}\n")) >= 0:
             return f"{card[: at + 1]}{section}\n{card[at + 1 :]}"

@@ -174,7 +174,7 @@ def projector_card(
 
 
 def twin_card(component: Component, result: GrowthResult) -> str:
-    """The card of a twin, with what each layer keeps of its parent's attention."""
+    """The card of a twin, with how well each layer reproduces its parent's attention."""
     return render(
         "twin_card.md.j2",
         data=_data(
@@ -191,7 +191,7 @@ def twin_card(component: Component, result: GrowthResult) -> str:
 
 
 def growth_table(result: GrowthResult, title: str = "") -> Table:
-    """What each layer of a twin keeps."""
+    """How well each layer of a twin reproduces its parent's attention."""
     columns = ("layer", "error at the start", "error", "loss alone", "above the parent", "seconds")
     short = ("layer", "start", "error", "nats alone", "above", "s")
     rows = (

@@ -1,4 +1,4 @@
-"""The result of `manticore grow`: what each layer of a twin keeps of its parent's attention."""
+"""The result of `manticore grow`: how well each layer of a twin reproduces its parent's attention."""
 
 from __future__ import annotations
 
@@ -35,8 +35,8 @@ class GrowthResult(ResultFile):
     Attributes:
         parent: source of the parent.
         mixer: kind of the mixers.
-        tokens: tokens of text that were learned from.
-        held_out: tokens of text that were measured on.
+        tokens: tokens of text that the mixers were trained on.
+        held_out: tokens of text that they were scored on.
         loss: nats per token of the parent on the held-out text.
         twin_loss: nats per token of the twin with all its mixers.
         layers: the replaced layers.

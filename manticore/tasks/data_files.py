@@ -19,7 +19,7 @@ log = logging.getLogger("manticore.tasks")
 COMPRESSED = (".xz", ".gz")
 
 LEFT_BEHIND = (".", "~$", "#")
-"""How the names of files begin that macOS (`._a.txt`), editors (`.#a.txt`, `#a.txt#`) and offices (`~$a.txt`) leave."""
+"""Prefixes of files that macOS (`._a.txt`), editors (`.#a.txt`, `#a.txt#`) and office suites (`~$a.txt`) leave."""
 
 
 def kind_of(file: Path) -> str:

@@ -25,9 +25,9 @@ def parameter_depths(net: nn.Module) -> dict[str, tuple[int, int]]:
     total = max((count for _, _, count in layers), default=1)
     depths = {}
     for name, _ in net.named_parameters():
-        own = next(((depth, count) for prefix, depth, count in layers if name.startswith(prefix)), None)
+        position = next(((depth, count) for prefix, depth, count in layers if name.startswith(prefix)), None)
         first = is_embedding_or_head(name) and not any(part in name for part in ("head", "score"))
-        depths[name] = own or (EMBEDDINGS if first else total - 1, total)
+        depths[name] = position or (EMBEDDINGS if first else total - 1, total)
     return depths
 
 

@@ -164,10 +164,10 @@ def test_a_search_trains_adapters_on_one_copy_of_frozen_components(
     assert all(adapter.delta().any() for _, _, adapter in layers)
     for name, component in net.components.items():
         own = {parameter.data_ptr() for parameter in component.model.parameters()}
-        held = [p for key, p in net.named_parameters() if f".{name}.segment." in key and ".adapter." not in key]
-        assert held
-        assert all(parameter.data_ptr() in own for parameter in held)
-        assert not any(parameter.requires_grad for parameter in held)
+        frozen = [p for key, p in net.named_parameters() if f".{name}.segment." in key and ".adapter." not in key]
+        assert frozen
+        assert all(parameter.data_ptr() in own for parameter in frozen)
+        assert not any(parameter.requires_grad for parameter in frozen)
     assert not adapted_layers(load_hybrid(out))
     assert not any(".adapter." in name for name in weights(out))
     again = call(capsys, "export", out, "--path", ",".join(load_hybrid(out).config.path), "--out", tmp_path / "again")

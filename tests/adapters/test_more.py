@@ -99,8 +99,8 @@ def test_the_nearest_change_in_closed_form_is_what_descent_finds() -> None:
         return loss
 
     for _ in range(3):
-        found = float(optimizer.step(closure).detach())
-    assert found == pytest.approx(nearest, abs=1e-6)
+        fitted = float(optimizer.step(closure).detach())
+    assert fitted == pytest.approx(nearest, abs=1e-6)
     assert 0.1 < nearest < 0.9
 
 

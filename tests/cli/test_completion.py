@@ -1,4 +1,4 @@
-"""Completion knows commands, flags, choices, and names of models, tasks, recipes and recipe keys."""
+"""Completion offers commands, flags, choices, and names of models, tasks, recipes and recipe keys."""
 
 from __future__ import annotations
 

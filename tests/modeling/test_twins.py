@@ -102,7 +102,7 @@ def test_masks_and_caches_that_do_not_fit_are_refused() -> None:
         model(input_ids=IDS, attention_mask=torch.ones(2, 1, 11, 11))
     cache = DynamicCache(config=model.config)
     model(input_ids=IDS, past_key_values=cache)
-    with pytest.raises(ValueError, match="does not know how many tokens it has: pass position_ids"):
+    with pytest.raises(ValueError, match="has no count of its tokens: pass position_ids"):
         model(input_ids=IDS[:, :1], past_key_values=cache)
 
 

@@ -81,7 +81,7 @@ def test_a_front_is_selected_without_training(run: mc.Result, tmp_path: Path) ->
     assert selection.paths == tuple(point.path for point in front.front)
     assert "cache_bytes@64x2" in (copied / "report.html").read_text(encoding="utf-8")
     for line, pareto in (
-        ("which-end is not measured in bits per byte; ask for loss", ["bits_per_byte", "parameters"]),
+        ("which-end is not measured in bits per byte; use loss", ["bits_per_byte", "parameters"]),
         ("a Pareto front has a quality and one or more resources", ["loss"]),
     ):
         with pytest.raises(ManticoreError, match=line):

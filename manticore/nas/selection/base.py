@@ -31,7 +31,7 @@ class SelectionContext:
         rng: for selectors that draw paths; seeded by the run.
         difference: function from two paths to the difference of their validation losses, paired over the examples; None
             where it is not known.
-        front: resources whose Pareto front with the score is asked for; empty for a single path.
+        front: resources whose Pareto front with the score is computed; empty for a single path.
     """
 
     budget: Budget

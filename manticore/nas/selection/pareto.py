@@ -1,4 +1,4 @@
-"""Pareto fronts of a score and of costs: exact from scores of all paths, or found with few evaluations.
+"""Pareto fronts of a score and of costs: exact from scores of all paths, or searched with few evaluations.
 
 The costs of a path are known, so only its score has to be evaluated. `front_search` is the loop of LINAS (arXiv
 2205.10358), with an exact solver in place of its evolutionary one: fit a predictor to the paths that are evaluated,

@@ -1,8 +1,8 @@
 """Probes of generation: copying a span, and recalling one from the middle of a text.
 
 A model whose next-token predictions are good on average can still fail to reproduce what is in its context, as models
-with a state of fixed size do from some length on (arXiv 2402.01032). Answers are random tokens, which nothing but the
-context tells.
+with a state of fixed size do from some length on (arXiv 2402.01032). Answers are random tokens, so a
+model can only read them from the context.
 """
 
 from __future__ import annotations
@@ -40,8 +40,8 @@ def make_probe(kind: ProbeKind, text_ids: Sequence[int], length: int, count: int
     """Draw prompts.
 
     Of `copying` a prompt is random tokens followed by the first `CUE` of them; of `recall` it is a piece of the text
-    with `CUE + ANSWER` random tokens at a random position, followed by the first `CUE` of them. The answer are the
-    tokens after the cue in its first occurrence.
+    with `CUE + ANSWER` random tokens at a random position, followed by the first `CUE` of them. The answer
+    is the tokens after the cue in its first occurrence.
 
     Args:
         kind: which probe.

@@ -1,4 +1,4 @@
-"""Pareto fronts: exact from scores of all paths, and found with few evaluations of shipped tables."""
+"""Pareto fronts: exact from scores of all paths, and searched with few evaluations on shipped tables."""
 
 from __future__ import annotations
 
@@ -89,15 +89,15 @@ def test_few_evaluations_find_most_of_the_front_of_a_shipped_table() -> None:
         return hypervolume(points, (1.1, 1.1)) / 1.21
 
     whole = volume([*bits])
-    found, drawn = [], []
+    searched, drawn = [], []
     for seed in range(20):
         rng = random.Random(seed)
         scores = front_search(choices, [table], lambda path: -bits[path], 8, rng)
         assert len(scores) == 8
-        found.append(volume([*scores]) / whole)
+        searched.append(volume([*scores]) / whole)
         drawn.append(volume(rng.sample([*bits], 8)) / whole)
-    assert fmean(found) > 0.95
-    assert fmean(found) > fmean(drawn) + 0.08
+    assert fmean(searched) > 0.95
+    assert fmean(searched) > fmean(drawn) + 0.08
 
 
 def test_a_search_with_an_evaluation_for_every_path_ends() -> None:

@@ -32,7 +32,7 @@ class Sequence(NamedTuple):
 
 
 PADDING = 16
-"""Rows are padded to a multiple of so many steps. Triton then knows that four steps can be read at once."""
+"""Rows are padded to a multiple of this number of steps, so Triton may read four steps at once."""
 
 
 def _padded_length(length: int) -> int:

@@ -151,7 +151,7 @@ def scan_backward(
     b = (program // tiles // groups).to(tl.int64)
     lane = tl.arange(0, LANES)[None, :]
     t = (tile * LANES + lane).to(tl.int64) * STEPS
-    own = ((group * batch + b) * N * tiles + tile) * LANES * STEPS
+    partial = ((group * batch + b) * N * tiles + tile) * LANES * STEPS
     for k in range(blocks):
         w, rows = block_channels(group * blocks + k, width, BLOCK_W)
         raw_J = load_tile(delta, b, w, rows, t, padded, STEPS)
@@ -169,7 +169,7 @@ def scan_backward(
         dstep_J = y_J
         slot = (b * (tiles + 1) + tile) * N * width
         steps = (b * N * tiles + tile) * LANES * STEPS
-        own_steps = own
+        partial_steps = partial
         for n in range(N):
             rate = load_channels(rate_NW + n * width, w, rows)
             lane_decay = tl.exp2(total * rate)
@@ -191,7 +191,7 @@ def scan_backward(
                 if z is not None:
                     sums = sums + (y_J[j] + h * C_J[j],)
                 dC_J = dC_J + (tl.sum(h * dy_J[j], 0, keep_dims=True),)
-            add_packed(dC_GBNL + own_steps, dC_J, k > 0, LANES, STEPS)
+            add_packed(dC_GBNL + partial_steps, dC_J, k > 0, LANES, STEPS)
             if z is not None:
                 y_J = sums
 
@@ -212,13 +212,13 @@ def scan_backward(
                 dA += gp * delta_J[j]
                 dstep_back = (dstep_J[j] + gp * rate,) + dstep_back
                 g *= decay_J[j]
-            add_packed(dB_GBNL + own_steps, dB_J, k > 0, LANES, STEPS)
+            add_packed(dB_GBNL + partial_steps, dB_J, k > 0, LANES, STEPS)
             dx_J = dx_back
             dstep_J = dstep_back
             tl.store(grads_BSNW + slot + N * width + w, tl.sum(dA, 1, keep_dims=True), mask=rows)
             slot += width
             steps += tiles * LANES * STEPS
-            own_steps += tiles * LANES * STEPS
+            partial_steps += tiles * LANES * STEPS
 
         # Loaded again, to save registers in the loop above.
         raw_J = load_tile(delta, b, w, rows, t, padded, STEPS)
@@ -318,7 +318,7 @@ def scan_contributions(
     end = 0 if not BACKWARD else LANES - 1
     at = total_BTW + (b * tiles + tile) * width + w + lane * 0
     tl.store(at, tile_total, mask=rows & (lane == end))
-    own = slots_BSNW + (b * (tiles + 1) + slot) * N * width
+    slot_start = slots_BSNW + (b * (tiles + 1) + slot) * N * width
     steps = (b * N * tiles + tile) * LANES * STEPS
     for n in range(N):
         rate = load_channels(rate_NW + n * width, w, rows)
@@ -327,7 +327,7 @@ def scan_contributions(
         added = tl.zeros_like(total)
         for j in tl.static_range(STEPS):
             added += tl.exp2(between_J[j] * rate) * (value_J[j] * projection_J[j])
-        tl.store(own + n * width + w, tl.sum(added, 1, keep_dims=True), mask=rows)
+        tl.store(slot_start + n * width + w, tl.sum(added, 1, keep_dims=True), mask=rows)
 
 
 @triton.jit
@@ -358,9 +358,11 @@ def scan_link(
         i = lane.to(tl.int64) + k * BLOCK_T
         inside = rows & (i < tiles)
         tile = tiles - 1 - i if BACKWARD else i
-        own = slots + (tile if BACKWARD else tile + 1) * N * width
+        slot_start = slots + (tile if BACKWARD else tile + 1) * N * width
         total = tl.load(total_BTW + (b * tiles + tile) * width + w, mask=inside, other=0.0)
-        decay_so_far, h = tl.associative_scan((tl.exp2(rate * total), tl.load(own, mask=inside, other=0.0)), 1, combine)
+        decay_so_far, h = tl.associative_scan(
+            (tl.exp2(rate * total), tl.load(slot_start, mask=inside, other=0.0)), 1, combine
+        )
         h += decay_so_far * carry
         carry = tl.sum(tl.where(lane == BLOCK_T - 1, h, 0.0), 1, keep_dims=True)
-        tl.store(own, h, mask=inside)
+        tl.store(slot_start, h, mask=inside)
