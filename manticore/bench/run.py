@@ -19,7 +19,7 @@ from rich.console import Console
 
 from manticore.bench import tables
 from manticore.bench.kernels import CASES, Case, Size, SpeedTarget
-from manticore.bench.timing import peak_memory, race, ratio
+from manticore.bench.timing import memory_growth, race, ratio
 from manticore.kernels.dispatch import BACKENDS, OPERATIONS, explain_choice, importable
 from manticore.utils.console import info
 
@@ -197,7 +197,7 @@ def main(name: str, side: str, size: str, threads: str) -> None:
     torch.set_num_threads(int(threads))
     case = next(case for case in CASES if case.name == name)
     case.sides[side](case.quick)()
-    print(peak_memory(case.sides[side](case.size(size == "quick"))))
+    print(memory_growth(case.sides[side](case.size(size == "quick"))))
 
 
 if __name__ == "__main__":

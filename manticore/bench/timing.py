@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import re
 import statistics
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
+
+from manticore.utils.memory import reset_resident_peak, resident_bytes
 
 Thunk = Callable[[], object]
 """The work that is timed."""
@@ -84,20 +84,14 @@ def _clock(run: Thunk) -> float:
     return time.perf_counter() - started
 
 
-def peak_memory(run: Thunk) -> int | None:
+def memory_growth(run: Thunk) -> int | None:
     """Largest growth of the process during `run` in bytes; None where the system does not report it.
 
     A process does not return all memory it has freed, so measure in a fresh process.
     """
-    status, reset = Path("/proc/self/status"), Path("/proc/self/clear_refs")
-    if not reset.exists():
+    if not reset_resident_peak():
         return None
-    before = _status_bytes(status, "VmRSS")
-    reset.write_text("5")  # resets the high-water mark to the current size
+    before = resident_bytes()
     run()
-    return max(0, _status_bytes(status, "VmHWM") - before)
-
-
-def _status_bytes(status: Path, name: str) -> int:
-    match = re.search(rf"{name}:\s+(\d+) kB", status.read_text())
-    return int(match.group(1)) * 1024 if match else 0
+    peak = resident_bytes("VmHWM")
+    return None if before is None or peak is None else max(0, peak - before)

@@ -19,7 +19,6 @@ from torch import nn
 
 from manticore.experiment.budget import cost_penalty
 from manticore.experiment.experiment import Experiment
-from manticore.experiment.memory import peak_memory, process_seconds, reset_peak_memory
 from manticore.experiment.model_selection import given_base, selector_of
 from manticore.experiment.pareto import by_hand
 from manticore.experiment.path_search import max_search_steps
@@ -48,6 +47,7 @@ from manticore.training.modules import TrainModule
 from manticore.training.scoring import score
 from manticore.training.search_module import SearchModule
 from manticore.training.trainer import fit
+from manticore.utils.memory import peak_memory, process_seconds, reset_peak_memory
 
 STEPS, SECONDS, MAX_STEPS = 3, 1.0, 40
 """A probe has at least 3 steps after the first; of fast steps as many as fit into a second, at most 40."""

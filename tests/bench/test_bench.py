@@ -99,7 +99,7 @@ def test_a_side_over_its_budget_runs_once() -> None:
 @pytest.mark.skipif(sys.platform != "linux", reason="peak memory is read from /proc")
 def test_peak_memory_is_that_of_the_run() -> None:
     # In a process of its own, where nothing else is allocated or freed.
-    probe = "from manticore.bench.timing import peak_memory; print(peak_memory(lambda: bytearray(64 * 2**20)))"
+    probe = "from manticore.bench.timing import memory_growth; print(memory_growth(lambda: bytearray(64 * 2**20)))"
     done = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, check=True)
     assert 60 * 2**20 < int(done.stdout) < 80 * 2**20
 

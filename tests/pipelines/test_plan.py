@@ -11,9 +11,9 @@ import torch
 
 import manticore as mc
 from manticore.errors import ManticoreError
-from manticore.experiment.memory import peak_memory, reset_peak_memory
 from manticore.experiment.run_dir import RunDir
 from manticore.tasks.catalog import tasks
+from manticore.utils.memory import peak_memory, reset_peak_memory
 from tests.helpers.toy_task import NAME, QUICK, which_end
 
 pytestmark = pytest.mark.e2e
