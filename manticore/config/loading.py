@@ -131,6 +131,7 @@ def load_recipe(
     """The recipe of a file with flags over it.
 
     The preset `auto` is replaced by the one that it selects on this machine, so that the recipe is the same on another.
+    If the flags name a task with settings of its own, or data, the file's `search.task_settings` are left out.
 
     Args:
         config: name or path of a recipe file; None: the task's own, if there is one.
@@ -145,6 +146,8 @@ def load_recipe(
     if config is None:
         config = default_config(str(task.get("name", TaskOptions.name)))
     values = {} if config is None else with_current_keys(read_yaml(assets.find("configs", config)))
+    if "@" in str(task.get("name")) or task.get("data_dir") is not None:
+        values = _searched_on_its_task(values)
     device = next((keys["run"]["device"] for keys in (flags, values) if _names_device(keys)), "auto")
     preset, reason = choose_preset(task.get("preset") or _task_keys(values).get("preset") or "auto", str(device))
     recipe = resolve([defaults or {}, values, flags], preset)
@@ -154,6 +157,18 @@ def load_recipe(
     options = fit_to_context(replace(recipe.task, preset=preset), limits)
     space = _with_projector_options(recipe).with_code(trust_code)
     return LoadedRecipe(replace(recipe, task=options, space=space), reason)
+
+
+def _searched_on_its_task(values: Mapping[str, Any]) -> dict[str, Any]:
+    """A recipe without `search.task_settings`, which suit the recipe's own task and not a variant or a user's data."""
+    out = dict(values)
+    if isinstance(search := out.get("search"), Mapping):
+        out["search"] = {key: value for key, value in search.items() if key != "task_settings"}
+    if isinstance(presets := out.get("presets"), Mapping):
+        out["presets"] = {
+            name: _searched_on_its_task(keys) if isinstance(keys, Mapping) else keys for name, keys in presets.items()
+        }
+    return out
 
 
 def _names_device(keys: Mapping[str, Any]) -> bool:

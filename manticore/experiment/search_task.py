@@ -6,12 +6,13 @@ it ranks noise; on an easier variant of the task the same number of tokens suffi
 
 from __future__ import annotations
 
+from collections.abc import Set as AbstractSet
 from dataclasses import replace
 
 from manticore.config.recipe import Recipe
 from manticore.errors import ManticoreError
 from manticore.tasks.catalog import load_task
-from manticore.tasks.dataset import Splits, drop_seen
+from manticore.tasks.dataset import Examples, Splits
 from manticore.tasks.options import format_settings
 from manticore.tasks.task import Task
 
@@ -40,8 +41,17 @@ def load_search_task(recipe: Recipe, task: Task) -> Task:
             f"longer than the {task.max_length} of {task.name}"
         )
     seen = {*task.splits().val.fingerprints(), *task.splits().test.fingerprints()}
-    splits = {
-        name: examples if name == "test" else drop_seen(seen, f"inputs of {variant.name}", name, examples)
-        for name, examples in vars(variant.splits()).items()
-    }
-    return variant.with_splits(Splits(**splits))
+    splits = vars(variant.splits())
+    kept = {name: _without(splits[name], seen) for name in ("train", "train_arch", "val")}
+    for name, examples in kept.items():
+        if not examples:
+            raise ManticoreError(
+                f"search.task_settings: all sequences of {variant.name} in {name} are among those that {task.name} "
+                "evaluates on; take other lengths"
+            )
+    return variant.with_splits(Splits(**kept, test=splits["test"]))
+
+
+def _without(examples: Examples, seen: AbstractSet[bytes]) -> Examples:
+    kept = [index for index, fingerprint in enumerate(examples.fingerprints()) if fingerprint not in seen]
+    return examples if len(kept) == len(examples) else examples.take(kept)

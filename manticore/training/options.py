@@ -100,7 +100,8 @@ class SearchOptions(Checked):
 
     task_settings: dict[str, Any] = field(default_factory=dict)
     """Settings of the task for the search alone, such as max_length: 31 of lra-listops. On shorter sequences models
-    begin to learn sooner, and a search ranks paths with fewer tokens. Not with strategies that train paths by
+    begin to learn sooner, and a search ranks paths with fewer tokens. Those of a recipe file are for its own task: they
+    are left out for a task that is named with settings, or with data. Not with strategies that train paths by
     themselves, because the fine-tuning continues that training."""
 
     relaxation: str = "softmax"

@@ -31,7 +31,7 @@ KEYS: dict[str, Any] = {
         "attention": {"width": 16, "layers": 2, "heads": 2, "intermediate_size": 32},
         "recurrent": {"width": 16, "layers": 2, "state_size": 4},
     },
-    "search": {"steps": 4, "warmup_steps": 2, "batch_size": 8, "weights": {"warmup_steps": 1}},
+    "search": {"strategy": "darts", "steps": 4, "warmup_steps": 2, "batch_size": 8, "weights": {"warmup_steps": 1}},
     "finetune": {"steps": 4, "batch_size": 8, "weights": {"warmup_steps": 1}},
     "study": {"seeds": 2, "learning_rates": [0.004]},
     "run": {"threads": 1, "device": "cpu"},
