@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -52,3 +53,21 @@ def cached(shared: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Lets commands called in this process use the shared cache of generated data."""
     monkeypatch.setenv("MANTICORE_CACHE", str(shared / "cache"))
     return shared / "cache"
+
+
+@pytest.fixture
+def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty cache of models and generated data for one test; its folder is made when something is written."""
+    monkeypatch.setenv("MANTICORE_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+@pytest.fixture
+def toy_task() -> Iterator[None]:
+    """The task of `tests.helpers.toy_task`, registered during one test."""
+    from manticore.tasks.catalog import tasks
+    from tests.helpers.toy_task import NAME, which_end
+
+    tasks.register(NAME)(which_end)
+    yield
+    tasks._items.pop(NAME)

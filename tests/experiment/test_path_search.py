@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,24 +22,16 @@ from manticore.nas.discretize import discretize
 from manticore.nas.resources import Resource
 from manticore.nas.strategies.halving import rounds
 from manticore.report.run.reading import _read_curves, read_run
-from manticore.tasks.catalog import tasks
 from manticore.training.modules import TrainModule
 from manticore.training.trainer import fit
-from tests.helpers.toy_task import NAME, QUICK, which_end
+from tests.helpers.toy_task import NAME, QUICK
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.usefixtures("toy_task")]
 
 SPACE = mc.SearchSpace(["gpt-neo", "mamba"], stages=2, base="mamba")
 SEARCH = {"steps": 24, "warmup_steps": 2, "batch_size": 4}
 FINETUNE = {"steps": 9, "batch_size": 4}
 BASELINES = {"components": False, "uniform": False}
-
-
-@pytest.fixture(autouse=True)
-def task() -> Iterator[None]:
-    tasks.register(NAME)(which_end)
-    yield
-    tasks._items.pop(NAME)
 
 
 def search(out: Path, strategy: str, resume: bool = False, **options: Any) -> mc.Result:

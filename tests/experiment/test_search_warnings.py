@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -17,22 +16,14 @@ from manticore.experiment.search_warnings import search_warnings
 from manticore.nas.selection import Budget, Difference, StageScoreTable
 from manticore.nas.stage_scores import StageScores
 from manticore.pipelines import search as search_pipeline
-from manticore.tasks.catalog import tasks
 from tests.helpers.ops import op_supernet
-from tests.helpers.toy_task import NAME, QUICK, which_end
-
-
-@pytest.fixture
-def task() -> Iterator[None]:
-    tasks.register(NAME)(which_end)
-    yield
-    tasks._items.pop(NAME)
+from tests.helpers.toy_task import NAME, QUICK
 
 
 @pytest.mark.e2e
 @pytest.mark.parametrize("strategy", ["uniform", "halving"])
 def test_a_search_that_decides_on_noise_says_so_everywhere(
-    task: None, strategy: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    toy_task: None, strategy: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Difference, "is_noise", property(lambda difference: True))
     space = mc.SearchSpace(["gpt-neo", "mamba"], stages=2, base="mamba")

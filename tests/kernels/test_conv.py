@@ -18,6 +18,7 @@ from torch.nn import functional as F
 
 from manticore.errors import ManticoreError
 from manticore.kernels import causal_conv1d, causal_conv1d_update
+from tests.helpers.scan_cases import double
 
 pytestmark = pytest.mark.numba
 
@@ -81,10 +82,6 @@ def results(conv: Callable[..., Any], inputs: Arguments, activation: str | None,
     loss = sum((x.double() * torch.randn(x.shape, generator=r, dtype=torch.float64)).sum() for x in (y, final))
     gradients = torch.autograd.grad(loss, list(leaves.values()))
     return {"y": y.detach(), "final": final.detach(), **dict(zip(leaves, gradients, strict=True))}
-
-
-def double(inputs: Arguments) -> Arguments:
-    return {name: x.double() for name, x in inputs.items()}
 
 
 def check(x: Arguments, activation: str | None, tolerance: float) -> None:

@@ -19,6 +19,7 @@ from manticore.kernels import ssd_scan
 from manticore.kernels.backends.chunked import ssd_batched
 from manticore.kernels.ops import SsdArgs
 from tests.helpers.launches import CountLaunches
+from tests.helpers.scan_cases import double
 
 pytestmark = pytest.mark.numba
 
@@ -68,10 +69,6 @@ def results(scan: Callable[..., Any], inputs: Arguments, **kwargs: Any) -> Argum
     loss = sum((x.double() * torch.randn(x.shape, generator=r, dtype=torch.float64)).sum() for x in (y, last))
     gradients = torch.autograd.grad(loss, list(leaves.values()))
     return {"y": y.detach(), "last": last.detach(), **dict(zip(leaves, gradients, strict=True))}
-
-
-def double(inputs: Arguments) -> Arguments:
-    return {name: x.double() for name, x in inputs.items()}
 
 
 def batched_ssd(**fields: Any) -> Any:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,20 +11,12 @@ import torch
 import manticore as mc
 from manticore.errors import ManticoreError
 from manticore.experiment.run_dir import RunDir
-from manticore.tasks.catalog import tasks
 from manticore.utils.memory import peak_memory, reset_peak_memory
-from tests.helpers.toy_task import NAME, QUICK, which_end
+from tests.helpers.toy_task import NAME, QUICK
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.usefixtures("toy_task")]
 
 SPACE = mc.SearchSpace(["gpt-neo", "mamba"], stages=2, base="mamba")
-
-
-@pytest.fixture(autouse=True)
-def task() -> Iterator[None]:
-    tasks.register(NAME)(which_end)
-    yield
-    tasks._items.pop(NAME)
 
 
 def test_the_phases_are_those_of_the_search(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

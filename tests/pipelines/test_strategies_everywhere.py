@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,20 +10,12 @@ import torch
 
 import manticore as mc
 from manticore.errors import ManticoreError
-from manticore.tasks.catalog import tasks
-from tests.helpers.toy_task import NAME, QUICK, which_end
+from tests.helpers.toy_task import NAME, QUICK
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.usefixtures("toy_task")]
 
 NEW = ["blockwise", "complexity-bins", "head-wise", "mixture-of-supernets", "per-example", "sdarts-adversarial"]
 BASELINES = {"components": False, "uniform": False, "random": False}
-
-
-@pytest.fixture(autouse=True)
-def task() -> Iterator[None]:
-    tasks.register(NAME)(which_end)
-    yield
-    tasks._items.pop(NAME)
 
 
 def search(space: mc.SearchSpace, strategy: str, out: Path, resume: bool = False) -> mc.Result:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,17 +11,9 @@ from lightning.pytorch.loggers import CSVLogger
 
 import manticore as mc
 from manticore.errors import ManticoreError
-from manticore.tasks.task import tasks
-from tests.helpers.toy_task import NAME, QUICK, which_end
+from tests.helpers.toy_task import NAME, QUICK
 
-pytestmark = pytest.mark.e2e
-
-
-@pytest.fixture(autouse=True)
-def toy_task() -> Iterator[None]:
-    tasks.register(NAME)(which_end)
-    yield
-    tasks._items.pop(NAME)
+pytestmark = [pytest.mark.e2e, pytest.mark.usefixtures("toy_task")]
 
 
 class Steps(lightning.Callback):

@@ -21,6 +21,8 @@ from manticore.tasks.data import TaskData, task
 from manticore.tasks.language.decontamination import drop_overlapping
 from manticore.tasks.language.task import LanguageTask
 
+pytestmark = pytest.mark.usefixtures("own_cache")
+
 RNG = np.random.default_rng(0)
 
 
@@ -94,11 +96,6 @@ TASKS: dict[str, Callable[[Path], None]] = {
     "text": text,
 }
 """How the files of a task are made, by its name."""
-
-
-@pytest.fixture(autouse=True)
-def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("MANTICORE_CACHE", str(tmp_path / "cache"))
 
 
 @pytest.fixture

@@ -18,15 +18,12 @@ from manticore.tasks.mad import files
 from manticore.tasks.mad.catalog import FAMILIES, MEMORIZATION, NOISY, RECALL
 from manticore.tasks.mad.files import find_folders, folder_name, read_name
 
+pytestmark = pytest.mark.usefixtures("own_cache")
+
 SIZES = {"train": 30, "val": 7, "test": 8}
 RECALL_FOLDER = "t-CR_vs-16_sl-128_ntr-30_nte-8_km-1_vm-1_mq-1_fn-0#0_nvs-0_ntc-0_s-0"
 
 Array = np.ndarray[Any, Any]
-
-
-@pytest.fixture(autouse=True)
-def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("MANTICORE_CACHE", str(tmp_path / "cache"))
 
 
 @pytest.fixture

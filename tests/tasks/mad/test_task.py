@@ -13,13 +13,9 @@ from manticore.tasks.dataset import IGNORE, Examples
 from manticore.tasks.mad.catalog import FAMILIES
 from tests.helpers.mad_oracles import SOLVERS
 
+pytestmark = pytest.mark.usefixtures("own_cache")
+
 SIZES = {"train": 301, "val": 60, "test": 80}
-
-
-@pytest.fixture(autouse=True)
-def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("MANTICORE_CACHE", str(tmp_path / "cache"))
-    return tmp_path / "cache"
 
 
 def small(name: str, **more: object) -> Task:

@@ -14,13 +14,9 @@ from manticore.tasks.lra.listops import task
 from manticore.tasks.lra.listops.grammar import evaluate, to_source
 from manticore.tasks.lra.listops.task import OFFICIAL, VOCABULARY, scale_of
 
+pytestmark = pytest.mark.usefixtures("own_cache")
+
 SIZES = {"train": 301, "val": 60, "test": 80}
-
-
-@pytest.fixture(autouse=True)
-def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("MANTICORE_CACHE", str(tmp_path / "cache"))
-    return tmp_path / "cache"
 
 
 def short(**more: object) -> Task:

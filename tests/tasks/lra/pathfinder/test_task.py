@@ -12,13 +12,9 @@ from manticore.tasks import Task, TaskOptions, load_task, write_task
 from manticore.tasks.lra.pathfinder.task import OFFICIAL, SMALL, file_sizes
 from manticore.utils.io import read_json
 
+pytestmark = pytest.mark.usefixtures("own_cache")
+
 SIZES = {"train": 21, "val": 4, "test": 5}
-
-
-@pytest.fixture(autouse=True)
-def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("MANTICORE_CACHE", str(tmp_path / "cache"))
-    return tmp_path / "cache"
 
 
 def small(name: str = "lra-pathfinder32", **more: object) -> Task:
