@@ -8,6 +8,7 @@ from typing import Any
 from manticore.cli.options import command
 from manticore.config.flags import CHAT
 from manticore.config.model_commands import ChatCommand
+from manticore.utils.streams import write_now
 
 
 def add(commands: Any) -> None:
@@ -33,17 +34,12 @@ def run(options: ChatCommand) -> None:
     """Read lines from standard input and print replies."""
     from manticore.pipelines import chat
 
-    chat.run(options, _read, _write)
+    chat.run(options, _read, write_now)
 
 
 def _read() -> str | None:
     """The next line of the input, with a prompt if it is a terminal; None at its end."""
     if sys.stdin.isatty():
-        _write("> ")
+        write_now("> ")
     line = sys.stdin.readline()
     return line.rstrip("\n") if line else None
-
-
-def _write(text: str) -> None:
-    sys.stdout.write(text)
-    sys.stdout.flush()

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from typing import Any
 
 from manticore.cli.options import command
 from manticore.config.flags import GENERATE
 from manticore.config.model_commands import GenerateCommand
+from manticore.utils.streams import write_now
 
 
 def add(commands: Any) -> None:
@@ -32,11 +32,6 @@ def run(options: GenerateCommand) -> None:
     """Continue the prompt on standard output."""
     from manticore.pipelines import generate
 
-    generate.run_command(options, _write)
+    generate.run_command(options, write_now)
     if options.batch is None and not options.json:
-        _write("\n")
-
-
-def _write(text: str) -> None:
-    sys.stdout.write(text)
-    sys.stdout.flush()
+        write_now("\n")

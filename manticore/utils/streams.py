@@ -15,6 +15,12 @@ ESCAPE = "manticore-escape"
 """Name of the error handler `_escape` for codecs."""
 
 
+def write_now(text: str) -> None:
+    """Write text to standard output as it is, without waiting for the end of a line."""
+    sys.stdout.write(text)
+    sys.stdout.flush()
+
+
 def allow_any_encoding() -> None:
     """Let standard output and error replace characters that their encoding lacks, where they would raise an error."""
     for stream in (sys.stdout, sys.stderr):
