@@ -137,6 +137,7 @@ def plan(
     min: Sequence[str] | None = None,
     pareto: Sequence[str] | None = None,
     export: str | None = None,
+    adapter: str | None = None,
     trust_code: bool = PlanCommand.trust_code,
     quiet: bool = False,
     **sections: Any,
@@ -161,6 +162,7 @@ def plan(
         pareto: a quality and costs whose Pareto front is part of the report, such as `["loss", "cache_bytes@8192"]`.
         export: the model that is exported to `hybrid/`: `hybrid`, or `best`, which may also be a component that scores
             better.
+        adapter: name of an adapter that is trained in place of the weights of the components.
         trust_code: import the ops that a space in a file names by import path, which runs their code.
         quiet: print nothing.
         sections: sections of the recipe, as for `search`.
