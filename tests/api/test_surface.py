@@ -19,7 +19,7 @@ from manticore.alignment.projector_set import ProjectorSet
 from manticore.api.arguments import section_keys
 from manticore.cli import parser
 from manticore.cli.options import _REQUIRED, _find_field
-from manticore.config import commands, flags
+from manticore.config import commands, flags, model_commands
 from manticore.config.flags import argument_name, assignments, command_options
 from manticore.config.grow import GrowCommand
 from manticore.config.sections import FinetuneOptions, RunOptions
@@ -37,10 +37,10 @@ VERBS: dict[str, tuple[type, Mapping[str, str]]] = {
     "grow": (GrowCommand, flags.GROW),
     "finetune": (commands.FinetuneCommand, flags.FINETUNE),
     "evaluate": (commands.EvaluateCommand, flags.EVALUATE),
-    "generate": (commands.GenerateCommand, flags.GENERATE),
-    "export": (commands.ExportCommand, flags.EXPORT),
-    "report": (commands.ReportCommand, flags.REPORT),
-    "select": (commands.SelectCommand, flags.SELECT),
+    "generate": (model_commands.GenerateCommand, flags.GENERATE),
+    "export": (model_commands.ExportCommand, flags.EXPORT),
+    "report": (model_commands.ReportCommand, flags.REPORT),
+    "select": (model_commands.SelectCommand, flags.SELECT),
 }
 
 PYTHON_ONLY = {"quiet", "sections", "on_text", "callbacks", "logger", "trainer", "tokenizer"}
