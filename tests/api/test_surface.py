@@ -43,6 +43,9 @@ VERBS: dict[str, tuple[type, Mapping[str, str]]] = {
     "select": (model_commands.SelectCommand, flags.SELECT),
 }
 
+COMMAND_ONLY = {"evaluate": flags.EVALUATE_OTHERS}
+"""Flags that only the command has."""
+
 PYTHON_ONLY = {"quiet", "sections", "on_text", "callbacks", "logger", "trainer", "tokenizer"}
 """What only Python has: no output, sections of a recipe as objects, functions, parts of a Trainer, tokenizers."""
 
@@ -77,7 +80,7 @@ def test_the_command_line_has_the_flags_of_the_table(verb: str) -> None:
     assert isinstance(subparsers.choices, dict)
     actions = subparsers.choices[verb].complete()._actions
     typed = {max(action.option_strings, key=len, default=action.dest) for action in actions} - {"--help"}
-    assert {flag.replace("--no-", "--") for flag in typed} == set(VERBS[verb][1])
+    assert {flag.replace("--no-", "--") for flag in typed} == set(VERBS[verb][1]) | set(COMMAND_ONLY.get(verb, ()))
 
 
 @pytest.mark.parametrize("verb", VERBS)

@@ -188,13 +188,23 @@ def test_every_flag_has_a_help_and_only_flags_of_recipes_name_a_key() -> None:
     for name, helps in flags().items():
         for flag, text in helps.items():
             assert text, (name, flag)
-            recipes = ("search", "compare", "transfer", "program", "pretrain", "finetune", "evaluate")
+            recipes = (
+                "search",
+                "plan",
+                "quickstart",
+                "compare",
+                "transfer",
+                "program",
+                "pretrain",
+                "finetune",
+                "evaluate",
+            )
             assert ("[" in text) <= (name in recipes), (name, flag)
     assert "[space.base]" in flags()["search"]["--base"]
     assert "default: 400" in flags()["finetune"]["--steps"]
     assert "(default: darts)" in flags()["bench"]["--method"]
     assert flags()["program"] == flags()["transfer"], "the paper's word is an alias"
-    assert len(COMMANDS) == 20
+    assert len(COMMANDS) == 21
 
 
 @pytest.mark.parametrize(
