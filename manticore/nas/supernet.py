@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from manticore.components import Component
 from manticore.components.component import copy_weights
 from manticore.components.spec import SKIP
+from manticore.components.twins import same_stream
 from manticore.errors import ManticoreError, UnknownName
 from manticore.modeling.branches import PROJECTOR_NAMES, BranchSpec, SkipBranch
 from manticore.modeling.heads import HEADS
@@ -61,8 +62,8 @@ class Supernet(nn.Module):
 
     Raises:
         UnknownName: no such projector kind, relaxation or kind of head.
-        ManticoreError: more stages than some component has layers, components that the topology cannot join, an op
-            whose code is not loaded, or one that is not causal in a language model.
+        ManticoreError: more stages than some component has layers, components that the topology cannot join, a twin of
+            another parent, an op whose code is not loaded, or one that is not causal in a language model.
 
     Attributes:
         choices: which candidates each stage has, and which stages share their choice. A stage has branches of its own
@@ -100,8 +101,7 @@ class Supernet(nn.Module):
         self.topology, self.wiring = topologies[space.topology](), build_wiring(space.topology)
         self.topology.check(components, head_spec.kind)
         self.stream = self.topology.stream_width(self.components, base)
-        donors = [component for component in components if component.name != base and self.wiring.joins_streams]
-        self.same_stream = {donor.name for donor in donors if donor.shares_stream(self.components[base])}
+        self.same_stream = same_stream(components, base) if self.wiring.joins_streams else set[str]()
         self._build_shells(self.topology.shells(self.components, base))
         self.stages = nn.ModuleList(
             nn.ModuleDict({name: self._build_branch(stage, name) for name in self.choices.names(stage)})

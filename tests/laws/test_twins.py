@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from manticore.components import Component, ComponentSpec, load
+from manticore.errors import ManticoreError
 from manticore.growth.twin import MixerSize, twin_config, untrained_twin
 from manticore.modeling.branches import BaseBranch, DonorBranch
 from manticore.modeling.modeling_manticore import HybridForCausalLM
@@ -96,12 +97,28 @@ def test_weights_that_differ_stay_apart() -> None:
     assert downs[0].weight is downs[1].weight
 
 
-def test_a_twin_of_other_weights_and_the_hub_topology_have_projectors() -> None:
-    parent, twin = pair("llama")
+def test_a_twin_of_another_parent_is_refused(tmp_path: Path) -> None:
+    _, twin = pair("llama")
     stranger = component("llama", "stranger")
     with torch.no_grad():
         stranger.model.model.norm.weight.mul_(2)
-    net = supernet_of(stranger, twin, base="stranger")
-    assert isinstance(net.branch(0, "twin"), DonorBranch)
-    assert not net.same_stream
+    refusal = "'twin' is a twin of another model, and the weights of 'stranger' are not those of that parent: use the"
+    for base in ("stranger", "twin"):
+        with pytest.raises(ManticoreError, match=refusal):
+            supernet_of(stranger, twin, base=base)
+    (tmp_path / "growth.json").write_text('{"format": 1, "parent": "smollm2-instruct"}', encoding="utf-8")
+    twin.source = str(tmp_path)
+    with pytest.raises(ManticoreError, match=r"'twin' is a twin of 'smollm2-instruct', .* \(manticore grow\)"):
+        supernet_of(stranger, twin, base="stranger")
+
+
+def test_a_twin_is_a_donor_where_no_stream_is_shared() -> None:
+    parent, twin = pair("llama")
+    stranger, small = component("llama", "stranger"), component("mamba", "small")
+    with torch.no_grad():
+        stranger.model.model.norm.weight.mul_(2)
+    net = supernet_of(stranger, parent, twin, base="stranger")
+    assert isinstance(net.branch(0, "twin"), DonorBranch), "its parent is a donor as well"
+    assert isinstance(supernet_of(small, twin, base="small").branch(0, "twin"), DonorBranch)
     assert not supernet_of(parent, twin, topology="hub").same_stream
+    assert not supernet_of(stranger, twin, base="stranger", topology="hub").same_stream
