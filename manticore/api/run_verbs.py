@@ -47,8 +47,8 @@ def export(
         trained: the weights after fine-tuning, where the run has trained the path by itself; otherwise those of the
             search.
         trust_code: import the ops of the run's search space.
-        native: write a model of the base's own class, for tools without support for hybrids; the path has no
-            other layers.
+        native: write a model of the base's own class, or of transformers' granitemoehybrid for a parent and its
+            Mamba-2 twin, for tools without support for hybrids. The path has no other layers.
         quiet: print nothing.
 
     Returns `out`.

@@ -162,7 +162,7 @@ class ExportCommand(Checked):
     """With --path: import the ops of the run's search space."""
 
     native: bool = False
-    """Write a model of the base's own class, for tools without support for hybrids; the path has no other layers."""
+    """Write a model of the base's own class, or of transformers' granitemoehybrid for a parent and its Mamba-2 twin."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -1,12 +1,13 @@
 """Writes a hybrid as a model of its base's own Hugging Face class, for tools without support for hybrids.
 
 This is possible where the path is the base throughout: stages of the base, skipped stages, and donors that differ from
-it in nothing but their weights, between projectors that are the identity.
+it in nothing but their weights, between projectors that are the identity. A path of a parent and its twin is written as
+`granite_model` describes.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 from torch import nn
 from transformers import AutoModelForCausalLM, PretrainedConfig, PreTrainedModel
@@ -14,6 +15,8 @@ from transformers import AutoModelForCausalLM, PretrainedConfig, PreTrainedModel
 from manticore.components.component import copy_weights
 from manticore.components.spec import SKIP
 from manticore.errors import ManticoreError
+from manticore.export.equality import check_equal
+from manticore.export.granite import granite_model, runs_twin
 from manticore.modeling.configuration_manticore import HybridConfig
 from manticore.modeling.segments import BackboneLayout, select_layers
 
@@ -23,17 +26,47 @@ ATTENTION_KINDS = {"full_attention", "hybrid"}
 ALLOWED = "allowed are stages of the base, skip, and donors of the base's configuration with projector=identity"
 
 
+class NativeExport(NamedTuple):
+    """A model of a class of transformers, and the paragraph about it in its card."""
+
+    model: PreTrainedModel
+    note: str
+
+
+def native_export(hybrid: PreTrainedModel) -> NativeExport:
+    """The model that a hybrid is written as without code of its own.
+
+    A path with layers of a twin is compared with the hybrid before.
+
+    Raises as `native_model` does, and NoNativeClass if the comparison finds a difference.
+    """
+    model = native_model(hybrid)
+    name = type(model).__name__
+    if not runs_twin(hybrid.config):
+        note = f"All its layers are the base's, so it is written as a `{name}`, which needs no code of its own."
+        return NativeExport(model, note)
+    attention = [str(index) for index, kind in enumerate(model.config.layer_types, 1) if kind in ATTENTION_KINDS]
+    note = (
+        f"It is written as a `{name}`, which needs no code of its own: attention in the layers {', '.join(attention)} "
+        f"of {len(model.config.layer_types)}, Mamba-2 in the others. {check_equal(hybrid, model).summary}"
+    )
+    return NativeExport(model, note)
+
+
 def native_model(hybrid: PreTrainedModel) -> PreTrainedModel:
     """A model of the base's own class with the layers of a hybrid's path, with copies of its weights.
 
     Its logits are those of the hybrid: to the bit if all stages are the base's or skipped.
 
-    Raises ManticoreError if the hybrid is no language model, or if some stage is not one of the base's layers; the
-    message says which, and what is allowed.
+    Raises NoNativeClass if layers of a twin cannot be written as `granite_model` does. Raises ManticoreError if the
+    hybrid is no language model, or if some stage is not one of the base's layers; the message says which, and what is
+    allowed.
     """
     config: HybridConfig = hybrid.config
     if not hybrid.can_generate():
         raise ManticoreError(f"only language models have a class of their family; this hybrid's head is {config.head}")
+    if runs_twin(config):
+        return granite_model(hybrid)
     record, base_config = config.components[config.base], hybrid.model.base_config
     layout = BackboneLayout(**record["layout"])
     layers: list[int] = []

@@ -21,7 +21,8 @@ from manticore.experiment.experiment import Experiment
 from manticore.experiment.run_dir import RunDir, finished_run
 from manticore.experiment.searched import check_candidates, hybrid_of, open_finished, saved_recipe
 from manticore.export.checkpoint import cache_notes, save_checkpoint
-from manticore.export.native import native_model
+from manticore.export.granite import NoNativeClass
+from manticore.export.native import NativeExport, native_export
 from manticore.modeling.configuration_manticore import HybridConfig
 from manticore.nas.architecture import Architecture
 from manticore.nas.discretize import discretize
@@ -62,10 +63,11 @@ def run_from(
         trained: use the weights after fine-tuning if the run trained this path by itself; otherwise those of the
             search.
         trust_code: import the ops of the search space.
-        native: write a model of the base's own class.
+        native: write a model of a class of transformers; a path of a parent and its twin that has none is written as a
+            hybrid, and a line says so.
 
     Raises ManticoreError if the run is unfinished or damaged, `out` exists, the path is not one of the search space, or
-    the space has ops that are not trusted; with `native` also as `native_model` does.
+    the space has ops that are not trusted; with `native` also as `native_export` does.
     """
     run_dir = finished_run(run_folder)
     _check_unused(out)
@@ -76,8 +78,8 @@ def run_from(
     exp = open_finished(run_folder, console, trust_code)
     hybrid, task, phase = hybrid_of(exp, path, trained)
     label = "the search; fine-tune it next" if phase is None else f"the phase '{phase}'"
-    model = native_model(hybrid) if native else hybrid
-    card = card_of_path(exp, hybrid, phase, type(model).__name__ if native else "")
+    model, native_note = _native(hybrid, console) if native else (hybrid, "")
+    card = card_of_path(exp, hybrid, phase, native_note)
     folder = save_checkpoint(model, task.hf_tokenizer(), out, card)
     info(console, f"{folder}: {_summary(exp, hybrid)}, with the weights of {label}")
     for text in cache_notes(hybrid):
@@ -88,7 +90,7 @@ def run_from(
 def card_of_path(exp: Experiment, hybrid: PreTrainedModel, phase: str | None, native: str = "") -> str:
     """The card of a path of a finished run.
 
-    `phase` is the phase that trained it, None for the search; `native` the class it is written as, if not a hybrid's.
+    `phase` is the phase that trained it, None for the search; `native` the paragraph on the class it is written as.
     """
     if phase is None:
         note = f"Its weights are those of the search on {exp.task.name}. Fine-tune it before you use it."
@@ -125,10 +127,11 @@ def run_manual(
         base: component that provides embedding, residual stream and head, by name or source. Default: the base of the
             projector set, or the first component on the path.
         projectors: projector set, by name or folder; None: untrained projectors.
-        native: write a model of the base's own class.
+        native: write a model of a class of transformers; a path of a parent and its twin that has none is written as a
+            hybrid, and a line says so.
 
     Raises ManticoreError if a model or projector set cannot be loaded or does not fit, the path has an unknown name, or
-    `out` exists; with `native` also as `native_model` does.
+    `out` exists; with `native` also as `native_export` does.
     """
     _check_unused(out)
     projector_set = None
@@ -152,22 +155,35 @@ def run_manual(
     special_tokens = {key: getattr(component.config, key, None) for key in SPECIAL_TOKENS}
     hybrid = discretize(supernet, path, **special_tokens)
     architecture = supernet.architecture(path)
-    if projector_set is None:
-        label = "untrained"
+    if set(path) <= {base, SKIP, *supernet.same_stream}:
+        label, note = (
+            "it has no projectors",
+            "Its layers have the weights of the pretrained models; no layer was trained.",
+        )
+    elif projector_set is None:
+        label = "its projectors are untrained"
         note = (
             "The projectors of donor stages are untrained: features are truncated or zero-padded. Train it before you "
             "use it."
         )
     else:
         assert projector_set.folder is not None
-        label = f"from {projector_set.folder.name}"
+        label = f"its projectors are from {projector_set.folder.name}"
         note = f"The projectors of donor stages are those of the projector set `{projector_set.folder.name}`."
-    model = native_model(hybrid) if native else hybrid
-    native_class = type(model).__name__ if native else ""
-    card = manual_card(components, path, architecture.summary(), base, "lm", note, native_class)
+    model, native_note = _native(hybrid, console) if native else (hybrid, "")
+    card = manual_card(components, path, architecture.summary(), base, "lm", note, native_note)
     folder = save_checkpoint(model, component.tokenizer, out, card)
-    info(console, f"{folder}: {architecture.summary()}, base {base}; its projectors are {label}")
+    info(console, f"{folder}: {architecture.summary()}, base {base}; {label}")
     return folder
+
+
+def _native(hybrid: PreTrainedModel, console: Console) -> NativeExport:
+    """A hybrid as a model of a class of transformers; the hybrid itself, after a line, if its twin has none."""
+    try:
+        return native_export(hybrid)
+    except NoNativeClass as error:
+        info(console, f"note: {error}; so the folder has the hybrid's own code")
+        return NativeExport(hybrid, "")
 
 
 def _copy_export(run_dir: RunDir, out: Path, console: Console) -> Path:

@@ -86,7 +86,7 @@ def manual_card(
         base: name of the base model.
         kind: head type of the task.
         note: state of its weights, as a sentence.
-        native: class that it is written as; empty: that of hybrids.
+        native: paragraph on the class of transformers that it is written as; empty: it is written as a hybrid.
     """
     usage = usage_of(kind)
     parents = {each.name: each for each in components if each.pretrained and each.name in (base, *used)}

@@ -21,7 +21,7 @@ from tests.helpers.ops import CONV, op_supernet
 from tests.helpers.pico import ROWS, VOCAB, component, supernet, tokens
 
 
-@pytest.mark.parametrize("family", ROWS)
+@pytest.mark.parametrize("family", [name for name in ROWS if not name.startswith("twin_")])
 @torch.no_grad()
 def test_a_path_of_base_and_skip_is_a_shorter_model_of_the_base(family: str, tmp_path: Path) -> None:
     net = supernet(family, "gpt2" if family != "gpt2" else "mamba", skip=True)
