@@ -209,6 +209,7 @@ def finetune(
     seed: int = RunOptions.seed,
     adapter: str | None = AdapterOptions.name,
     keep_adapter: bool = FinetuneCommand.keep_adapter,
+    teacher: str | Path | None = FinetuneCommand.teacher,
     set: Mapping[str, Any] | Sequence[str] = FinetuneCommand.overrides,
     resume: bool = FinetuneCommand.resume,
     trust_code: bool = FinetuneCommand.trust_code,
@@ -227,12 +228,15 @@ def finetune(
         seed: of the batches.
         adapter: name of an adapter that is trained in place of the weights of the components.
         keep_adapter: write the trained adapter beside the weights that it changes, instead of weights with the change.
+        teacher: a language model with the same tokenizer, by name or folder, whose predictions are learned instead of
+            the labels.
         set: any keys of the sections task, finetune, adapter and run, as a mapping or as `KEY=VALUE`.
         resume: resume the fine-tuning in `out`.
         trust_code: run the code in the hybrid's folder for ops and other parts that this process does not have.
         quiet: print nothing.
     """
     arguments = {**locals(), "hybrid": source_folder(hybrid), "set": assignments(set)}
+    arguments["teacher"] = None if teacher is None else str(teacher)
     console = make_console(quiet)
     with TaskSource.of(task).saved(out_folder(out), console) as keys:
         options = command_options(FinetuneCommand, FINETUNE, arguments, task=keys | _task_flags(preset, data_dir))

@@ -149,6 +149,7 @@ FINETUNE: Flags = {
     "--seed": "run.seed",
     "--adapter": "adapter.name",
     "--keep-adapter": "keep_adapter",
+    "--teacher": "teacher",
     "--set": "overrides",
     "--resume": "resume",
     "--trust-code": "trust_code",

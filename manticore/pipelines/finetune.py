@@ -14,9 +14,12 @@ from transformers import PreTrainedModel
 from manticore.adapters.attach import attach
 from manticore.adapters.catalog import check_options
 from manticore.adapters.options import SEARCHED, AdapterOptions
+from manticore.components import ComponentSpec, load
+from manticore.components.tokenizers import same_vocabulary
 from manticore.config.commands import FinetuneCommand
 from manticore.config.loading import with_overrides
 from manticore.config.sections import FinetuneOptions, RunOptions
+from manticore.errors import ManticoreError
 from manticore.experiment.adapters import describe, save_sizes
 from manticore.experiment.environment import setup_hardware
 from manticore.experiment.estimate import print_training_estimate
@@ -36,6 +39,7 @@ from manticore.tasks.dataset import Splits, concat
 from manticore.tasks.task import Task
 from manticore.training.adapter_search import AdapterSearchModule
 from manticore.training.batching import BatchSampler
+from manticore.training.divergence import TeacherDivergence
 from manticore.training.metrics import metrics
 from manticore.training.modules import TrainModule
 from manticore.training.options import LoopOptions
@@ -93,7 +97,7 @@ def run(options: FinetuneCommand, console: Console) -> FinetuneResult:
         return _Start(model, load_hybrid_task(options.hybrid, model, task_settings), read_card(options.hybrid))
 
     settings = {"hybrid": str(options.hybrid.resolve()), "task": asdict(task_settings)}
-    adapter = (options.adapter, options.keep_adapter)
+    adapter = (options.adapter, options.keep_adapter, options.teacher)
     return _train(start, settings, options.finetune, options.run, options.out, console, options.resume, *adapter)
 
 
@@ -145,6 +149,7 @@ def _train(
     resume: bool,
     adapter: AdapterOptions = NO_ADAPTER,
     keep_adapter: bool = False,
+    teacher: str | None = None,
 ) -> FinetuneResult:
     """The fine-tuning that `settings` and the options describe; a finished one is not run again."""
     settings = {
@@ -154,6 +159,7 @@ def _train(
         "weights": asdict(training.weights),
         "seed": run_options.seed,
         "adapter": _adapter_settings(adapter, keep_adapter),
+        **({} if teacher is None else {"teacher": teacher}),
     }
     check_options(adapter)
     with RunLock(out) as lock:
@@ -165,6 +171,7 @@ def _train(
         hardware = setup_hardware(run_options)
         begin = start()
         model, task = begin.model, begin.task
+        loss = None if teacher is None else _divergence(teacher, model, task)
         if adapter.name is not None:
             torch.manual_seed(seed_of(run_options.seed, "adapter"))
             for line in (*attach(model, adapter), f"adapter: {describe(model, adapter)}"):
@@ -185,7 +192,7 @@ def _train(
         length = int(splits.train.lengths.mean() / task.sequences)
         run = run_options
         loop = LoopOptions(run.micro_batch_size, run.gradient_checkpointing, run.log_every, length)
-        module = kind(model, training.weights, training.steps, loop)
+        module = kind(model, training.weights, training.steps, loop, loss=loss)
         fit(module, streams, "fine-tune", out / "checkpoints", hardware, console)
         save_sizes(model, out, console)
         with hardware.scoring():
@@ -200,11 +207,25 @@ def _train(
         scores = FinetuneScores(task.name, metric, of_split[0], of_split[1], training.steps, module.tokens)
         scores.save(out)
         steps, batch_size, lr = training.steps, training.batch_size, training.weights.lr
-        card = finetuned_card(begin.card, task.name, steps, batch_size, module.tokens, lr, before, after)
+        card = finetuned_card(begin.card, task.name, steps, batch_size, module.tokens, lr, before, after, teacher)
         folder = save_checkpoint(model.to("cpu"), task.hf_tokenizer(), out / "hybrid", card, keep_adapter)
         (out / "checkpoints" / "fine-tune.ckpt").unlink(missing_ok=True)
         info(console, str(folder))
         return FinetuneResult(out, scores)
+
+
+def _divergence(name: str, model: PreTrainedModel, task: Task) -> TeacherDivergence:
+    """The loss that imitates the language model `name`. Raises ManticoreError if it does not fit the hybrid."""
+    if task.kind != "lm":
+        raise ManticoreError(f"--teacher is for language models, and {task.name} is learned by classification")
+    component = load(ComponentSpec(name))
+    rows = model.get_output_embeddings().out_features, component.head.out_features
+    known = component.tokenizer is None or same_vocabulary(component.tokenizer, task.hf_tokenizer())
+    if rows[0] != rows[1] or not known:
+        raise ManticoreError(
+            f"the teacher '{component.name}' has another tokenizer than the hybrid; both must be equal"
+        )
+    return TeacherDivergence(component.model)
 
 
 def _search_streams(

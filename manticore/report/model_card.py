@@ -105,7 +105,15 @@ def manual_card(
 
 
 def finetuned_card(
-    card: str, task: str, steps: int, batch_size: int, tokens: int, lr: float, before: Score, after: Score
+    card: str,
+    task: str,
+    steps: int,
+    batch_size: int,
+    tokens: int,
+    lr: float,
+    before: Score,
+    after: Score,
+    teacher: str | None = None,
 ) -> str:
     """The card of an exported hybrid with a section on its fine-tuning.
 
@@ -114,11 +122,13 @@ def finetuned_card(
         task: name of the task.
         steps, batch_size, tokens, lr: the training, `lr` at its peak.
         before, after: scores on the validation split.
+        teacher: model whose predictions were learned instead of the labels; None: the labels were learned.
     """
+    goal = "" if teacher is None else f", by the divergence from the predictions of {teacher}"
     scores = " → ".join(score.metric.format(score.value) for score in (before, after))
     return (
         f"{card}\n## Fine-tuned further\n\n{steps} steps of {batch_size} sequences ({tokens:,} tokens) on {task}, peak "
-        f"learning rate {lr:g}: on the validation split {scores}.\n"
+        f"learning rate {lr:g}{goal}: on the validation split {scores}.\n"
     )
 
 
