@@ -163,7 +163,7 @@ def test_search_reads_the_files_that_data_writes(
 
 def test_a_search_writes_all_files_of_a_run(pico_run: Path) -> None:
     assert {entry.name for entry in pico_run.iterdir()} - {"best_component"} == {
-        *("recipe.yaml", "data.json", "alphas.jsonl", "architecture.json", "metrics.json"),
+        *("recipe.yaml", "data.json", "alphas.jsonl", "path_scores.json", "architecture.json", "metrics.json"),
         *("hybrid", "report.html", "checkpoints", "logs"),
     }
     assert (pico_run / "best_component").exists() == (SearchResult.load(pico_run).best_model != HYBRID)

@@ -38,11 +38,12 @@ def exp(pico_run: Path) -> Experiment:
 
 
 def test_a_search_costs_its_sequences(exp: Experiment) -> None:
-    """24 steps of weights, each on one path, and 16 of alphas; 16 of fine-tuning; a baseline gets all 56."""
+    """24 short steps of weights, each on one path, and 16 of alphas; 16 of fine-tuning; a baseline gets as many tokens."""
     speed = Speed(path=1.0, supernet=10.0)
     assert exp.recipe.search.sample_paths
-    matched, finetuned = 56 * 16, 16 * 16
-    training = 24 * 16 + 16 * 16 * 10 + finetuned + 2 * matched + matched * 10 + finetuned
+    assert 0.2 < exp.search_length < 0.3, "the recipe searches on shorter expressions"
+    matched, finetuned = round(40 * exp.search_length + 16) * 16, 16 * 16
+    training = (24 * 16 + 16 * 16 * 10) * exp.search_length + finetuned + 2 * matched + matched * 10 + finetuned
     tests = 200 * (5 + 20)  # hybrid, its discretized form, two components and the random path; two supernets
     validation = 200 * 3
     assert search_seconds(exp, speed) == pytest.approx(training + (tests + validation) / 3)
