@@ -56,5 +56,8 @@ def effective_weights(mixers: Sequence[nn.Module], x_BLD: Tensor) -> Iterator[No
 
 
 def _has_effective_weight(module: nn.Module) -> bool:
-    """Whether the weight of a module is computed when it is read, as with an adapter of manticore."""
-    return isinstance(getattr(type(module), "weight", None), property)
+    """Whether the weight of a module is computed when it is read, as with an adapter of manticore.
+
+    peft's layers have a property `weight` too, but it is the weight of the layer below, without the adapter.
+    """
+    return isinstance(getattr(type(module), "weight", None), property) and "weight" in module._parameters
