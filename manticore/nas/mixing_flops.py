@@ -42,9 +42,9 @@ def _span(length: int, window: int | None) -> float:
 
 
 def _head_features(config: PretrainedConfig) -> int:
-    """Features of all heads of queries, E."""
-    heads = int(config.num_attention_heads)
-    return heads * int(getattr(config, "head_dim", None) or config.hidden_size // heads)
+    """Features of all heads of queries, E; the width of a user's model whose configuration has no number of heads."""
+    heads, size = getattr(config, "num_attention_heads", None), getattr(config, "head_dim", None)
+    return int(heads * size if heads and size else config.hidden_size)
 
 
 def _scanned_features(config: PretrainedConfig) -> int:
@@ -57,6 +57,6 @@ def _scanned_features(config: PretrainedConfig) -> int:
         if hasattr(config, "mamba_expand"):
             inner = config.mamba_expand * config.hidden_size
         else:
-            inner = getattr(config, "intermediate_size", None) or config.expand * config.hidden_size
+            inner = getattr(config, "intermediate_size", None) or getattr(config, "expand", 1) * config.hidden_size
     state = getattr(config, "state_size", None) or getattr(config, "mamba_d_state", None)
     return int(inner * (state or 0))
