@@ -19,8 +19,9 @@ from manticore.export.equality import check_equal
 from manticore.export.granite import granite_model, runs_twin
 from manticore.modeling.configuration_manticore import HybridConfig
 from manticore.modeling.segments import BackboneLayout, select_layers
+from manticore.modeling.twins import PREFIX
 
-ATTENTION_KINDS = {"full_attention", "hybrid"}
+ATTENTION_KINDS = {"full_attention", "sliding_attention", "hybrid"}
 """Kinds of layers with keys and values, in models of attention and recurrent layers."""
 
 ALLOWED = "allowed are stages of the base, skip, and donors of the base's configuration with projector=identity"
@@ -106,8 +107,11 @@ def native_model(hybrid: PreTrainedModel) -> PreTrainedModel:
 
 
 def _check_kinds(base: PretrainedConfig, config: PretrainedConfig, layout: BackboneLayout) -> None:
-    """Raises ManticoreError if the layers that are left are too few kinds for the base's class."""
-    if not (layout.recurrent and layout.has_attention):
+    """Raises ManticoreError if the layers that are left are too few kinds for the base's class.
+
+    A twin has a cache of its own, and runs with layers of any kind.
+    """
+    if not (layout.recurrent and layout.has_attention) or base.model_type.startswith(PREFIX):
         return
     kinds, reason = set(config.layer_types), ""
     if not kinds & ATTENTION_KINDS:
