@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, ClassVar
@@ -333,8 +334,9 @@ def test_zero_shot_needs_a_base_model() -> None:
 )
 @pytest.mark.parametrize("kind", ["search", "fine-tune"])
 def test_a_flag_that_cannot_work_names_the_option_that_does(
-    flags: dict[str, Any], message: str, kind: str, tmp_path: Path
+    flags: dict[str, Any], message: str, kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(os, "environ", dict(os.environ))  # ddp sets variables that other tests must not see
     if kind == "search":
         module: TrainModule = mc.SearchModule(classifier(), "darts", steps=STEPS, **SETTINGS)
     else:
