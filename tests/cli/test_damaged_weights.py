@@ -98,7 +98,10 @@ HYBRID: dict[str, tuple[Damage, str]] = {
         with_config("components.gpt2.config.n_layer", 2),
         "of 'gpt2' do not match its layers and stages",
     ),
-    "layer_boundaries": (with_config("components.gpt2.layer_boundaries", [0, 1, 4]), "12 of its tensors are missing"),
+    "layer_boundaries": (
+        with_config("components.gpt2.layer_boundaries", [0, 1, 4]),
+        "num_hidden_layers=5 of a hybrid follows from its components: it is 6",
+    ),
     "path": (with_config("path", ["mamba", "gpt3"]), "'gpt3'. Did you mean 'gpt2'?"),
     "short path": (with_config("path", ["mamba"]), "do not match its layers and stages"),
     "base": (with_config("base", ""), "unknown component in"),

@@ -105,7 +105,7 @@ def test_arguments_of_every_model_are_taken_at_loading(exports: dict[str, Path],
     ("argument", "message"),
     [
         ({"max_position_embeddings": 128}, "max_position_embeddings of a hybrid is the smallest of its components'"),
-        ({"num_hidden_layers": 2}, "num_hidden_layers=2 of a hybrid follows from its components: it is 5"),
+        ({"num_hidden_layers": 2}, "num_hidden_layers=2 of a hybrid follows from its components: it is 3"),
         ({"num_attention_heads": 2}, "num_attention_heads=2 of a hybrid follows from its components: it is 4"),
     ],
 )
