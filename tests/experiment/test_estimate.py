@@ -38,7 +38,7 @@ def exp(pico_run: Path) -> Experiment:
 
 
 def test_a_search_costs_its_sequences(exp: Experiment) -> None:
-    """24 short steps of weights, each on one path, and 16 of alphas; 16 of fine-tuning; a baseline gets as many tokens."""
+    """24 short steps of weights, each on one path, 16 of alphas, 16 of fine-tuning; baselines get as many tokens."""
     speed = Speed(path=1.0, supernet=10.0)
     assert exp.recipe.search.sample_paths
     assert 0.2 < exp.search_length < 0.3, "the recipe searches on shorter expressions"
