@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -152,7 +153,8 @@ def check_same_options(file: Path, requested: Mapping[str, Any], resume: bool, w
     `what` is the kind of run, for the message.
     """
     if _to_resume(file, resume, what):
-        check_unchanged(file.parent, read_json(file), requested, "other options")
+        as_read = json.loads(json.dumps(requested))  # a tuple is a list in the file
+        check_unchanged(file.parent, read_json(file), as_read, "other options")
 
 
 def check_unchanged(out: Path, saved: Any, requested: Mapping[str, Any], what: str) -> None:
