@@ -11,7 +11,7 @@ from tests.helpers.cli import PICO, SIZES, command, refusal
 pytestmark = pytest.mark.usefixtures("cached")
 
 MISSPELT = [
-    (["serch"], "command 'serch'. Did you mean 'search'? Known: align, bench, compare, cp, data, evaluate"),
+    (["serch"], "command 'serch'. Did you mean 'search'? Known: align, bench, chat, compare, completion, cp,"),
     (
         ["search", *SIZES, "--models", "gpt-nea,mamba"],
         "model 'gpt-nea'. Did you mean 'gpt-neo'? Known: gpt-neo, gpt-neo-",

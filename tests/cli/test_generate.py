@@ -134,7 +134,7 @@ def test_the_context_length_can_be_used_up(capsys: pytest.CaptureFixture[str], h
         (["{hybrid}"], "give one of --prompt TEXT, --prompt-file FILE and"),
         (["{hybrid}", "--prompt", "a", "--prompt-file", "b"], "give one of --prompt TEXT, --prompt-file FILE and"),
         (["{hybrid}", "--prompt", ""], "the prompt is empty"),
-        (["{hybrid}", "--prompt-file", "{out}/nowhere.txt"], "nowhere.txt: No such file"),
+        (["{hybrid}", "--prompt-file", "{out}/nowhere.txt"], "nowhere.txt: cannot be read (No such file"),
         (["{hybrid}", "--prompt-file", "{out}/bytes.bin"], "bytes.bin: not UTF-8 text (byte 0 cannot be read)"),
         (["{hybrid}", "--prompt-file", "{out}/marks.txt"], "the prompt is empty"),
         (["{hybrid}", "--prompt", "caf\udcff"], "the prompt contains \\udcff, which is no character"),

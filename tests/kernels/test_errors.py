@@ -45,5 +45,5 @@ def test_the_argument_is_named(change: dict[str, Any], message: str) -> None:
 
 
 def test_the_nearest_backend_is_named() -> None:
-    with pytest.raises(UnknownName, match=r"unknown backend 'plane'\. Did you mean 'plain'\? Known: auto, causal"):
+    with pytest.raises(UnknownName, match=r"unknown backend 'plane'\. Did you mean 'plain'\? Known: auto, batched,"):
         selective_scan(**valid_arguments(), backend="plane")
