@@ -17,17 +17,19 @@ STEPS = "search.steps=80 search.warmup_steps=20 finetune.steps=40 run.checkpoint
 TINY = (
     "run.device=cpu task.train=200 task.val=40 task.test=40 scratch.attention.width=16 scratch.recurrent.width=24 "
     "search.steps=16 search.warmup_steps=2 finetune.steps=2 search.batch_size=8 finetune.batch_size=8 "
+    "baselines.components=false baselines.uniform=false selection.selector=largest-weight "
     "run.checkpoint_every=2 run.log_every=1"
 )
 
 
 def start(recorder: Any, out: Path, cache: Path, *more: str) -> subprocess.Popen[str]:
-    """The search in a process of its own."""
+    """The search, by gradients, in a process of its own."""
     if recorder.dry:
         chosen = ["--models", "gpt-neo,mamba", "--task", "lra-listops", "--preset", "cpu"]
     else:
         chosen = ["--models", "gpt-neo-nano,mamba-nano", "--task", "text", "--set", "run.precision=bf16-mixed"]
     keys = [arg for key in (TINY if recorder.dry else STEPS).split() for arg in ("--set", key)]
+    chosen += ["--strategy", "darts"]
     command = [sys.executable, "-m", "manticore.cli", "search", *chosen, *keys, "--out", str(out), *more]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "MANTICORE_CACHE": str(cache)}
     environment.pop("TRITON_INTERPRET", None)
