@@ -31,9 +31,8 @@ def test_the_package_is_imported_without_torch_and_transformers() -> None:
         "import sys, manticore\nfrom transformers import AutoModelForCausalLM",
         "import sys\nfrom transformers import AutoModelForCausalLM\nimport manticore",
         "import sys, manticore.modeling",
-        "import sys, manticore\nfrom transformers.models.mamba.modeling_mamba import MambaMixer",
     ],
-    ids=["manticore first", "transformers first", "modeling alone", "a module of models first"],
+    ids=["manticore first", "transformers first", "modeling alone"],
 )
 def test_hybrids_are_registered_in_any_order_of_imports(imports: str) -> None:
     run(f"{imports}\n{REGISTERED}\nassert {HOOKS} == 0, 'the hook removes itself'")
