@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from importlib import import_module
 from typing import Any
 
 import torch
@@ -104,8 +105,14 @@ def setup_scan(size: Size) -> Thunk:
     return _forward_backward(lambda: kernels.selective_scan(**args, delta_softplus=True), args)
 
 
+def _modeling_mamba() -> Any:
+    """transformers' module of Mamba, after the Auto classes, whose import registers manticore's own."""
+    import_module("transformers.models.auto.modeling_auto")
+    return import_module("transformers.models.mamba.modeling_mamba")
+
+
 def _setup_transformers_scan(size: Size, **options: bool) -> Thunk:
-    from transformers.models.mamba.modeling_mamba import mamba_selective_scan
+    mamba_selective_scan = _modeling_mamba().mamba_selective_scan
 
     args = _scan_args(size)
     u, delta, A, B, C = (args[name] for name in ("u", "delta", "A", "B", "C"))
@@ -130,7 +137,7 @@ def _setup_conv(size: Size) -> Thunk:
 
 
 def _setup_transformers_conv(size: Size) -> Thunk:
-    from transformers.models.mamba.modeling_mamba import causal_conv1d_fn
+    causal_conv1d_fn = _modeling_mamba().causal_conv1d_fn
 
     args = _conv_args(size)
     return _forward_backward(lambda: causal_conv1d_fn(args["x"], args["weight"], args["bias"], activation="silu"), args)
