@@ -101,6 +101,15 @@ def adapted_layers(net: nn.Module) -> list[Adapted]:
 adapters: Registry[type[Adapter]] = Registry("adapter")
 
 
+def check_side(option: str, value: int, rows: int, columns: int) -> None:
+    """Raise ManticoreError if an option of an adapter is above the smaller side of a weight (rows, columns)."""
+    if value > min(rows, columns):
+        raise ManticoreError(
+            f"adapter.options.{option} {value} is above {min(rows, columns)}, the smaller side of a weight "
+            f"({rows}, {columns})"
+        )
+
+
 def check_options(options: AdapterOptions) -> None:
     """Raise as `adapter_options` does, and ManticoreError if options or targets are set without an adapter."""
     if options.name is not None:

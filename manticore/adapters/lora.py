@@ -10,8 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from manticore.adapters.base import Adapter, adapters
-from manticore.errors import ManticoreError
+from manticore.adapters.base import Adapter, adapters, check_side
 from manticore.utils.fields import Checked, PositiveFloat, PositiveInt
 
 
@@ -43,11 +42,7 @@ class LoRA(Adapter):
 
     @classmethod
     def check(cls, rows: int, columns: int, options: LoRAOptions) -> None:
-        if options.rank > min(rows, columns):
-            raise ManticoreError(
-                f"adapter.options.rank {options.rank} is above {min(rows, columns)}, the smaller side of a weight "
-                f"({rows}, {columns})"
-            )
+        check_side("rank", options.rank, rows, columns)
 
     def delta(self) -> Tensor:
         return self.scale * (self.B @ self.A)

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from manticore.adapters.base import Adapter, adapters
+from manticore.adapters.base import Adapter, adapters, check_side
 from manticore.errors import ManticoreError
 from manticore.utils.fields import Checked, PositiveInt
 
@@ -59,11 +59,7 @@ class MoRe(Adapter):
 
     @classmethod
     def check(cls, rows: int, columns: int, options: MoReOptions) -> None:
-        if options.blocks > min(rows, columns):
-            raise ManticoreError(
-                f"adapter.options.blocks {options.blocks} is above {min(rows, columns)}, the smaller side of a weight "
-                f"({rows}, {columns})"
-            )
+        check_side("blocks", options.blocks, rows, columns)
 
     def forward(self, x: Tensor) -> Tensor:
         x_kp = F.pad(x, (0, self.N * self.p - self.columns)).unflatten(-1, (self.N, self.p))
