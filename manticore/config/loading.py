@@ -7,6 +7,7 @@ defaults of the dataclasses, the file, its preset, the command's flags, `--set`.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
@@ -131,7 +132,8 @@ def load_recipe(
     """The recipe of a file with flags over it.
 
     The preset `auto` is replaced by the one that it selects on this machine, so that the recipe is the same on another.
-    If the flags name a task with settings of its own, or data, the file's `search.task_settings` are left out.
+    If the flags name a task with settings of its own, or data, the file's `search.task_settings` are left out, and with
+    data `search.shorter_sequences` too.
 
     Args:
         config: name or path of a recipe file; None: the task's own, if there is one.
@@ -146,8 +148,9 @@ def load_recipe(
     if config is None:
         config = default_config(str(task.get("name", TaskOptions.name)))
     values = {} if config is None else with_current_keys(read_yaml(assets.find("configs", config)))
-    if "@" in str(task.get("name")) or task.get("data_dir") is not None:
-        values = _searched_on_its_task(values)
+    other_data = task.get("data_dir") is not None
+    if other_data or "@" in str(task.get("name")):
+        values = _without_search_keys(values, {"task_settings", *(("shorter_sequences",) if other_data else ())})
     device = next((keys["run"]["device"] for keys in (flags, values) if _names_device(keys)), "auto")
     preset, reason = choose_preset(task.get("preset") or _task_keys(values).get("preset") or "auto", str(device))
     recipe = resolve([defaults or {}, values, flags], preset)
@@ -159,14 +162,15 @@ def load_recipe(
     return LoadedRecipe(replace(recipe, task=options, space=space), reason)
 
 
-def _searched_on_its_task(values: Mapping[str, Any]) -> dict[str, Any]:
-    """A recipe without `search.task_settings`, which suit the recipe's own task and not a variant or a user's data."""
+def _without_search_keys(values: Mapping[str, Any], keys: AbstractSet[str]) -> dict[str, Any]:
+    """A recipe without some keys of `search`, which suit the recipe's own task and not a variant or a user's data."""
     out = dict(values)
     if isinstance(search := out.get("search"), Mapping):
-        out["search"] = {key: value for key, value in search.items() if key != "task_settings"}
+        out["search"] = {key: value for key, value in search.items() if key not in keys}
     if isinstance(presets := out.get("presets"), Mapping):
         out["presets"] = {
-            name: _searched_on_its_task(keys) if isinstance(keys, Mapping) else keys for name, keys in presets.items()
+            name: _without_search_keys(preset, keys) if isinstance(preset, Mapping) else preset
+            for name, preset in presets.items()
         }
     return out
 

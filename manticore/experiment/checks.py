@@ -26,10 +26,11 @@ def check_experiment(exp: Experiment) -> None:
     check_projectors(exp)
     budget = path_budget(exp)
     strategy = build_strategy(exp.recipe.search.strategy, exp.recipe.search.strategy_options)
-    if exp.recipe.search.task_settings and isinstance(strategy, PathStrategy):
+    if exp.recipe.search.has_own_task and isinstance(strategy, PathStrategy):
         raise ManticoreError(
-            f"search.task_settings has no use with --strategy {exp.recipe.search.strategy}: the fine-tuning "
-            "continues the training of the selected path; with other strategies such as per-example it does not"
+            "search.task_settings and search.shorter_sequences have no use with --strategy "
+            f"{exp.recipe.search.strategy}: the fine-tuning continues the training of the selected path; give "
+            "--set search.shorter_sequences=false, or another strategy such as per-example"
         )
     for base in [space.base] if space.base else space.names:
         net = _skeleton(exp, base)

@@ -176,11 +176,11 @@ class Experiment:
         return replace(self, task=self.task.with_tokenizer(self.component(name).tokenizer, owner=f"'{name}'"))
 
     def for_search(self) -> Experiment:
-        """The same run on the task of the search, which `search.task_settings` may make another one.
+        """The same run on the task of the search; `search.shorter_sequences` or `task_settings` make it another one.
 
         Raises ManticoreError if models of the task cannot be trained on it.
         """
-        if not self.recipe.search.task_settings:
+        if not self.recipe.search.has_own_task:
             return self
         if self.task not in self.cache.search_tasks:
             self.cache.search_tasks[self.task] = load_search_task(self.recipe, self.task)
@@ -189,7 +189,7 @@ class Experiment:
     @cached_property
     def search_length(self) -> float:
         """Mean tokens of a training sequence of the search, as a multiple of those of the task."""
-        if not self.recipe.search.task_settings:
+        if not self.recipe.search.has_own_task:
             return 1.0
         exp = self.for_component(self.space.base or self.space.names[0])
         own, searched = (each.task.splits().train.lengths.mean() for each in (exp, exp.for_search()))

@@ -18,11 +18,14 @@ from manticore.tasks.task import Task
 
 
 def load_search_task(recipe: Recipe, task: Task) -> Task:
-    """The task `recipe.task` with the settings `search.task_settings`, without inputs that `task` evaluates on.
+    """The task `recipe.task` as `search.shorter_sequences` and `search.task_settings` change it.
+
+    It has no inputs that `task` evaluates on.
 
     Raises ManticoreError if a setting is wrong, or if models of `task` cannot read or label the sequences.
     """
-    settings = {**recipe.task.settings, **recipe.search.task_settings}
+    shorter = task.shorter_settings() if recipe.search.shorter_sequences else {}
+    settings = {**recipe.task.settings, **shorter, **recipe.search.task_settings}
     variant = load_task(replace(recipe.task, name=f"{recipe.task.bare_name}@{format_settings(settings)}"))
     if task.is_language_modeling:
         variant = variant.with_tokenizer(task.tokenizer)

@@ -226,6 +226,7 @@ def hub_recipe(recipe: Recipe, steps: int) -> Recipe:
         recipe.search,
         strategy="simultaneous",
         task_settings={},
+        shorter_sequences=False,
         entropy_weight=0.0,
         sample_paths=False,
         warmup_steps=0,

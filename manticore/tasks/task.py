@@ -114,6 +114,16 @@ class Task(ABC):
         """Write the task in its official file format and return the files. Raises ManticoreError if it has none."""
         raise ManticoreError(f"task '{self.name}' has no official file format to write")
 
+    def shorter_settings(self) -> dict[str, object]:
+        """Settings of a variant with shorter sequences, where a model learns sooner.
+
+        Raises ManticoreError if the task has none.
+        """
+        raise ManticoreError(
+            f"search.shorter_sequences: task '{self.name}' has no shorter variant; give its settings as "
+            "search.task_settings, if it has some"
+        )
+
     def info(self) -> TaskInfo:
         """The description of the task without its examples."""
         return TaskInfo(

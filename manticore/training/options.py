@@ -104,6 +104,11 @@ class SearchOptions(Checked):
     are left out for a task that is named with settings, or with data. Not with strategies that train paths by
     themselves, because the fine-tuning continues that training."""
 
+    shorter_sequences: bool = False
+    """The search has the task's own shorter variant: expressions a quarter as long for lra-listops, about half as many
+    tokens for a MAD task. Keys of task_settings override its settings. A recipe file's true is left out for a task with
+    data of the user's. Not with strategies that train paths by themselves."""
+
     relaxation: str = "softmax"
     """How alphas become mixing weights: softmax, or a registered one."""
 
@@ -144,6 +149,11 @@ class SearchOptions(Checked):
 
     alphas: AlphaOptions = AlphaOptions()
     """Optimizer of the alphas."""
+
+    @property
+    def has_own_task(self) -> bool:
+        """Whether the search has another variant of the task than the fine-tuning."""
+        return self.shorter_sequences or bool(self.task_settings)
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -14,9 +14,12 @@ from manticore.experiment.checks import check_experiment
 from manticore.experiment.experiment import Experiment
 from manticore.experiment.phases import matched_steps, run_search, train_components
 from manticore.experiment.run_dir import RunDir
+from manticore.experiment.search_task import load_search_task
 from manticore.studies.study import Study, hub_recipe
 from manticore.studies.trial import TrialRunner
 from manticore.tasks.catalog import load_task
+from manticore.tasks.mad.copying import Copying
+from manticore.tasks.options import Preset, TaskOptions
 from manticore.tasks.task import Task
 from tests.helpers.pico_study import recipe
 
@@ -74,12 +77,47 @@ def test_inputs_of_the_evaluation_are_not_searched_on(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("task", "preset", "shorter"),
+    [
+        ("lra-listops", "cpu", {"min_length": 4, "max_length": 21}),
+        ("mad-in-context-recall", "cpu", {"seq_len": 16}),
+        ("mad-in-context-recall@seq_len=30", "cpu", {"seq_len": 14}),
+        ("mad-fuzzy-recall", "cpu", {"seq_len": 12}),
+        ("mad-compression", "cpu", {"seq_len": 6}),
+        ("mad-selective-copying", "cpu", {"seq_len": 12, "num_tokens_to_copy": 3}),
+        ("mad-selective-copying", "paper", {"seq_len": 128, "num_tokens_to_copy": 8}),
+        ("mad-memorization", "cpu", {"seq_len": 8}),
+    ],
+)
+def test_shorter_sequences_of_each_task(task: str, preset: Preset, shorter: dict[str, int]) -> None:
+    own = load_task(TaskOptions(name=task, preset=preset, train=64, val=16, test=16))
+    assert own.shorter_settings() == shorter
+    run, options = recipe(), TaskOptions(name=task, preset=preset, train=64, val=16, test=16)
+    run = replace(run, task=options, search=replace(run.search, shorter_sequences=True))
+    variant = load_search_task(run, own)
+    assert variant.max_length < own.max_length
+    assert {key: variant.settings[key] for key in shorter} == shorter
+
+
+def test_a_shorter_variant_has_enough_distinct_sequences() -> None:
+    # With 12 tokens there are 10,752 of them, with 13 there are 14,336, with 14 there are 18,432.
+    shorter = Copying(vocab_size=10, seq_len=24, train=12_800, num_tokens_to_copy=6).shorter()
+    assert shorter == Copying(vocab_size=10, seq_len=14, train=12_800, num_tokens_to_copy=3)
+
+
+def test_a_task_without_a_shorter_variant() -> None:
+    task = load_task(TaskOptions(name="text"))
+    with pytest.raises(ManticoreError, match=r"task .text.*has no shorter variant; give its settings as"):
+        task.shorter_settings()
+
+
+@pytest.mark.parametrize(
     ("strategy", "settings", "message"),
     [
         ("uniform", {"seq_len": 9}, "up to 9 tokens, longer than the 8"),
         ("uniform", {"vocab_size": 5}, "another vocabulary or other labels"),
         ("uniform", {"seq_length": 4}, "unknown setting of mad-compression 'seq_length'. Did you mean 'seq_len'"),
-        ("halving", SHORTER, "no use with --strategy halving"),
+        ("halving", SHORTER, "no use with --strategy halving.*--set search.shorter_sequences=false"),
     ],
 )
 def test_variants_that_are_refused(strategy: str, settings: dict[str, Any], message: str, tmp_path: Path) -> None:

@@ -5,8 +5,8 @@ Token ids: symbols, then the compression token, which ends the input.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import ClassVar
+from dataclasses import dataclass, replace
+from typing import ClassVar, Self
 
 import numpy as np
 
@@ -25,6 +25,9 @@ class Compression(Puzzle):
     @property
     def tokens(self) -> int:
         return self.seq_len
+
+    def shorter(self) -> Self:
+        return replace(self, seq_len=self.seq_len // 2 + 1)
 
     def draw(self, rng: np.random.Generator, count: int, training: bool) -> Ids:
         symbol_NS = rng.integers(self.vocab_size - 1, size=(count, self.seq_len - 1))

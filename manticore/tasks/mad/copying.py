@@ -5,7 +5,9 @@ Token ids: symbols, then the blank, then the copy token.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from math import comb
+from typing import Self
 
 import numpy as np
 
@@ -35,6 +37,12 @@ class Copying(Puzzle):
     def tokens(self) -> int:
         return self.seq_len
 
+    def shorter(self) -> Self:
+        symbols, length = (self.num_tokens_to_copy + 1) // 2, self.seq_len // 2
+        while _sequences(self.vocab_size - 2, symbols, length) < 1.25 * self.train and length < self.seq_len:
+            length += 1
+        return replace(self, num_tokens_to_copy=symbols, seq_len=length)
+
     def draw(self, rng: np.random.Generator, count: int, training: bool) -> Ids:
         symbols, blanks = self.num_tokens_to_copy, self.seq_len - 2 * self.num_tokens_to_copy - 1
         # Blanks before each symbol; symbol i is then at position i + (sum of the blanks before it).
@@ -52,3 +60,9 @@ class Copying(Puzzle):
         target_NS = np.full_like(full_NS, IGNORE)
         target_NS[:, -symbols:] = np.take_along_axis(full_NS, position_NM, axis=1)
         return target_NS
+
+
+def _sequences(alphabet: int, symbols: int, length: int) -> int:
+    """Number of distinct sequences of `length` tokens with `symbols` symbols of an alphabet."""
+    blanks = length - 2 * symbols - 1
+    return alphabet**symbols * comb(blanks + symbols - 1, symbols - 1) if blanks >= 0 else 0

@@ -67,6 +67,10 @@ class Puzzle(ABC):
     def test_targets(self, full_NS: Ids) -> Ids:
         """The test target at each token (N, S), or `IGNORE`; if `next_token`, it is predicted one token earlier."""
 
+    def shorter(self) -> Self:
+        """The same puzzle with about half as many tokens. Raises ManticoreError if the settings do not allow it."""
+        return replace(self, seq_len=self.seq_len // 4 * 2)
+
     @property
     def length(self) -> int:
         """Tokens L of an input."""

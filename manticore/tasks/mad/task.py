@@ -113,6 +113,10 @@ class MadTask(SplitTask):
             sweep=self._family.sweep,
         )
 
+    def shorter_settings(self) -> dict[str, object]:
+        own = asdict(self._puzzle)
+        return {key: value for key, value in asdict(self._puzzle.shorter()).items() if value != own[key]}
+
     def write(self, folder: Path) -> list[Path]:
         loaded = self._load()
         splits = {name: _unpack(getattr(loaded, name), self.max_length) for name in SPLIT_NAMES}

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from manticore.errors import ManticoreError
 
@@ -62,6 +62,15 @@ class Grammar:
             raise ManticoreError(f"max_depth must be from 1 to {DEEPEST}, got {self.max_depth}")
         if self.max_args < MIN_ARGS:
             raise ManticoreError(f"max_args must be at least {MIN_ARGS}, got {self.max_args}")
+
+    def shorter(self) -> Grammar:
+        """The grammar with expressions of a quarter of the tokens: 20 to 80 become 5 to 20.
+
+        Raises ManticoreError if no length is left.
+        """
+        return replace(
+            self, min_length=max(0, (self.min_length + 1) // 4 - 1), max_length=(self.max_length - 1) // 4 + 1
+        )
 
 
 class _TooLongError(Exception):

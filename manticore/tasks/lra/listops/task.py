@@ -77,7 +77,8 @@ class ListOps(SplitTask):
         name: see the module.
         max_length: largest number of tokens of an expression, EOS included.
         load, seed, origin: see `SplitTask`.
-        settings, sizes: see `Task`.
+        grammar: the grammar of generated expressions; its bounds are the settings of the task.
+        sizes: see `Task`.
     """
 
     files = (
@@ -92,7 +93,7 @@ class ListOps(SplitTask):
         load: Loader,
         seed: int,
         origin: str,
-        settings: Mapping[str, object] | None = None,
+        grammar: Grammar | None = None,
         sizes: Mapping[str, int] | None = None,
     ) -> None:
         super().__init__(
@@ -104,14 +105,21 @@ class ListOps(SplitTask):
             seed=seed,
             origin=origin,
             features={"root operator": lambda examples: examples.first_tokens},
-            settings=settings,
+            settings=asdict(grammar) if grammar else None,
             replacements=(("(", ""), (")", ""), ("]", "X")),
             sizes=sizes,
         )
+        self._grammar = grammar
 
     def info(self) -> TaskInfo:
         """The description of the task without examples, with the meaning of the settings."""
         return replace(super().info(), setting_help=field_helps(Grammar))
+
+    def shorter_settings(self) -> dict[str, object]:
+        if self._grammar is None:
+            return super().shorter_settings()
+        shorter = self._grammar.shorter()
+        return {"min_length": shorter.min_length, "max_length": shorter.max_length}
 
     def write(self, folder: Path) -> list[Path]:
         refuse_existing(folder)
@@ -150,7 +158,7 @@ def generated(options: TaskOptions) -> ListOps:
         f"at most {grammar.max_depth} levels and {grammar.max_args} arguments"
     )
     sizes = {split: getattr(scale, split) for split in FILES}
-    return ListOps(scale.name, grammar.max_length, load, options.seed, origin, asdict(grammar), sizes)
+    return ListOps(scale.name, grammar.max_length, load, options.seed, origin, grammar, sizes)
 
 
 def scale_of(options: TaskOptions) -> ListOpsScale:
