@@ -76,5 +76,13 @@ class UnfinishedRun(ManticoreError):
         super().__init__(f"the run in {folder} is not finished; continue it: {command}")
 
 
+class LostProcess(ManticoreError):
+    """Another process of this run has ended, or cannot be reached; the last saved states are on disk."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"a process of this run has ended: {reason}; saved states are kept, --resume continues", 1)
+        self.reason = reason
+
+
 class NonFiniteLoss(ManticoreError):
     """A loss or gradient is not a finite number; the last saved state is on disk."""

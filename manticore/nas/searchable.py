@@ -188,7 +188,8 @@ class MixedOpModel(nn.Module):
 
     def sample(self, weights: Tensor | None = None) -> list[str]:
         """A path drawn stage by stage from the mixing weights, or from `weights` (S, K) on the CPU."""
-        drawn = torch.multinomial(self.weights().detach().cpu() if weights is None else weights, 1).squeeze(-1)
+        weights_SK = self.weights().detach().cpu() if weights is None else weights
+        drawn = torch.multinomial(weights_SK, 1, generator=random_source(weights_SK.device)).squeeze(-1)
         return [self._candidates[choice] for choice in drawn.tolist()]
 
     def one_hot(self, path: Sequence[str]) -> Tensor:

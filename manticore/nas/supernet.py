@@ -253,7 +253,8 @@ class Supernet(nn.Module):
     def sample(self, weights: Tensor | None = None) -> list[str]:
         """A path drawn from the mixing weights, or from `weights` (S, K) on the CPU, one decision after the other."""
         weights_SK = self.weights().detach().cpu() if weights is None else weights
-        drawn = torch.multinomial(weights_SK[self.decision_rows] if self.choices.shared else weights_SK, 1).squeeze(-1)
+        rows_SK = weights_SK[self.decision_rows] if self.choices.shared else weights_SK
+        drawn = torch.multinomial(rows_SK, 1, generator=random_source(rows_SK.device)).squeeze(-1)
         return [self.candidates[choice] for choice in self.choices.expand(drawn.tolist())]
 
     @property

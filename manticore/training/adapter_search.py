@@ -9,7 +9,8 @@ from torch.optim import Adam, Optimizer
 
 from manticore.adapters.searched import decide_sizes, searched_layers, size_parameters, size_penalty
 from manticore.tasks.dataset import Batch
-from manticore.training.modules import TrainModule, Update
+from manticore.training.gradient_steps import Update
+from manticore.training.modules import TrainModule
 
 WARMUP = 0.25
 """Share of the steps before the choice in which the mixing weights of the sizes stay uniform."""

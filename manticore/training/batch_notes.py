@@ -20,9 +20,9 @@ from manticore.modeling.masking import NO_PADDING, OTHER_PADDING, RIGHT_PADDING,
 from manticore.tasks.dataset import IGNORE, Batch
 from manticore.training.metrics import Integers
 
-SCORED, TOKENS, RIGHT = "noted_scored", "noted_tokens", "noted_right"
-"""Attributes: of labels the scored labels of each example, of a mask the tokens of each row, and whether all its
-padding is on the right."""
+SCORED, TOKENS, RIGHT, WHOLE = "noted_scored", "noted_tokens", "noted_right", "noted_whole"
+"""Attributes: of labels the scored labels of each example and, with several processes, the whole batch (`rows`); of a
+mask the tokens of each row, and whether all its padding is on the right."""
 
 
 def note(batch: Any) -> None:
@@ -46,7 +46,9 @@ def copy_notes(source: Any, target: Any) -> None:
         if isinstance(value, Mapping):
             copy_notes(value, target.get(name))
         elif name == "labels" and hasattr(value, SCORED):
-            setattr(target[name], SCORED, getattr(value, SCORED))
+            for attribute in (SCORED, WHOLE):
+                if hasattr(value, attribute):
+                    setattr(target[name], attribute, getattr(value, attribute))
         elif name == "attention_mask" and hasattr(value, TOKENS):
             _set_mask(target[name], getattr(value, TOKENS), getattr(value, RIGHT))
 
@@ -65,6 +67,16 @@ def scored_labels(labels: Tensor) -> int:
     """Scored labels of a batch; read from the tensor if they are not noted."""
     noted: Integers | None = getattr(labels, SCORED, None)
     return int((labels != IGNORE).sum()) if noted is None else int(noted.sum())
+
+
+def scored_of_examples(labels: Tensor) -> Integers:
+    """Scored labels of each example, (B,); read from the tensor if they are not noted."""
+    noted: Integers | None = getattr(labels, SCORED, None)
+    return (
+        _count((labels != IGNORE).flatten(1).cpu() if labels.dim() > 1 else (labels != IGNORE).cpu())
+        if noted is None
+        else noted
+    )
 
 
 def num_tokens(attention_mask: Tensor) -> int:

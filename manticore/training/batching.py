@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -20,7 +19,9 @@ from torch import Tensor
 
 from manticore.errors import ManticoreError
 from manticore.tasks.dataset import Batch, Example, Examples
-from manticore.training.batch_notes import copy_rows, note, num_tokens, scored_labels
+from manticore.training.batch_notes import copy_notes, note, num_tokens, scored_labels
+from manticore.training.rows import cut, own_share, rows_of_rank, whole_batch
+from manticore.utils.ranks import ALONE, Ranks
 
 Collate = Callable[[Sequence[Example]], Batch]
 
@@ -37,20 +38,21 @@ def batch_to(batch: Batch, device: torch.device | str) -> Batch:
 
 
 def count_tokens(batch: Any) -> int:
-    """Tokens of a batch without padding; without an `attention_mask` all of the first tensor of whole numbers."""
+    """Tokens of the whole batch without padding; without an `attention_mask` all of the first tensor of integers."""
+    if (whole := whole_batch(batch)) is not None:
+        return whole.tokens
     if isinstance(batch, Mapping) and "attention_mask" in batch:
         return num_tokens(batch["attention_mask"])
     values = batch.values() if isinstance(batch, Mapping) else batch if isinstance(batch, list | tuple) else [batch]
-    whole = (v for v in values if isinstance(v, Tensor) and not v.is_floating_point() and not v.is_complex())
-    return next((value.numel() for value in whole), 0)
+    integers = (v for v in values if isinstance(v, Tensor) and not v.is_floating_point() and not v.is_complex())
+    return next((value.numel() for value in integers), 0)
 
 
 def micro_batches(batch: Batch, size: int) -> Iterator[tuple[Batch, float]]:
-    """Split a batch into micro-batches of at most `size` examples (0: one micro-batch).
+    """Split the examples that a process has into micro-batches of at most `size` examples (0: one micro-batch).
 
-    Yields each micro-batch with its share of the batch's scored labels; micro-batches without a scored label are
-    skipped. An example may have several rows of ids, as in a pair task: the batch has the first rows of all examples,
-    then all second rows. A batch of a user's own, without `labels`, stays whole.
+    Yields each micro-batch with its share of the scored labels of the whole batch; micro-batches without a scored label
+    are skipped. A batch of a user's own, without `labels`, stays whole.
 
     Raises ManticoreError if a batch without `labels` is to be split.
     """
@@ -60,22 +62,15 @@ def micro_batches(batch: Batch, size: int) -> Iterator[tuple[Batch, float]]:
         yield batch, 1.0
         return
     count, scored = len(batch["labels"]), scored_labels(batch["labels"])
+    share = own_share(batch)
     if not size or size >= count:
         if scored:
-            yield batch, 1.0
+            yield batch, share
         return
     for start in range(0, count, size):
-        part = {key: _rows(value, count, start, size) for key, value in batch.items()}
-        copy_rows(batch, part, count, start, size)
+        part = cut(batch, start, size)
         if part_scored := scored_labels(part["labels"]):
-            yield part, part_scored / scored
-
-
-def _rows(value: Tensor, count: int, start: int, size: int) -> Tensor:
-    """The rows of examples `start` to `start + size` of `count`."""
-    if len(value) == count:
-        return value[start : start + size]
-    return torch.cat([rows[start : start + size] for rows in value.split(count)])
+            yield part, share * part_scored / scored
 
 
 class BatchSampler:
@@ -94,10 +89,15 @@ class BatchSampler:
         self.per_epoch = len(examples) // self.batch_size
         self.seed = seed
         self.collate = collate
-        self._epoch_order = lru_cache(maxsize=2)(self._shuffle)
+        self._orders: dict[int, NDArray[np.int64]] = {}
+
+    def _epoch_order(self, epoch: int) -> NDArray[np.int64]:
+        """Indices of the examples in each batch of an epoch, (batches, batch_size); the last two are kept."""
+        if epoch not in self._orders:
+            self._orders = {**dict([*self._orders.items()][-1:]), epoch: self._shuffle(epoch)}
+        return self._orders[epoch]
 
     def _shuffle(self, epoch: int) -> NDArray[np.int64]:
-        """Indices of the examples in each batch of an epoch, (batches, batch_size)."""
         rng = np.random.default_rng([self.seed, epoch])
         order = rng.permutation(len(self.examples))[: self.per_epoch * self.batch_size]
         lengths, pool_size = self.examples.lengths, POOL_BATCHES * self.batch_size
@@ -124,12 +124,16 @@ class StepDataLoader:
         streams: batches by name, as the strategy of a search names them.
         steps: number of steps.
         pin: pin the memory of batches.
+        ranks: the processes that train together; each gets some of the examples of every batch.
     """
 
-    def __init__(self, streams: Mapping[str, BatchSampler], steps: int, pin: bool = False) -> None:
+    def __init__(
+        self, streams: Mapping[str, BatchSampler], steps: int, pin: bool = False, ranks: Ranks = ALONE
+    ) -> None:
         self.streams = dict(streams)
         self.steps = steps
         self.pin = pin
+        self.ranks = ranks
         self.step = 0
 
     def __len__(self) -> int:
@@ -153,10 +157,14 @@ class StepDataLoader:
     def _batches(self, step: int) -> dict[str, Batch]:
         """The batches of a step, counted from 0."""
         batches = {name: sampler.batch(step) for name, sampler in self.streams.items()}
-        if self.pin:
-            batches = {name: {key: value.pin_memory() for key, value in b.items()} for name, b in batches.items()}
+        if self.ranks.count > 1:
+            batches = {name: rows_of_rank(batch, self.ranks) for name, batch in batches.items()}
         note(batches)
-        return batches
+        if not self.pin:
+            return batches
+        pinned = {name: {key: value.pin_memory() for key, value in b.items()} for name, b in batches.items()}
+        copy_notes(batches, pinned)
+        return pinned
 
     def state_dict(self) -> dict[str, Any]:
         return {"step": self.step}

@@ -20,6 +20,7 @@ from manticore.utils.console import ProgressUpdate, info, progress_bar
 from manticore.utils.failures import writing
 from manticore.utils.fields import convert
 from manticore.utils.io import atomic_write
+from manticore.utils.ranks import ALONE, Ranks
 
 
 class Checkpointer(lightning.Callback):
@@ -30,27 +31,33 @@ class Checkpointer(lightning.Callback):
     Args:
         file: the checkpoint; replaced atomically.
         every: training steps between two checkpoints.
+        ranks: the processes that train together, of which the first one writes.
     """
 
-    def __init__(self, file: Path, every: int) -> None:
+    def __init__(self, file: Path, every: int, ranks: Ranks = ALONE) -> None:
+        self.ranks = ranks
         self.file = file
         self.every = every
         self._saved: int | None = None
 
     def on_train_batch_end(self, trainer: Any, module: Any, *_: object) -> None:
         assert isinstance(module, TrainModule)
-        stops_early = module.step_count == module.until or trainer.received_sigterm
-        if module.step_count % self.every == 0 or stops_early:
+        is_ending = module.is_ending or (self.ranks.count == 1 and trainer.received_sigterm)
+        if module.step_count % self.every == 0 or module.step_count == module.until or is_ending:
             self._save(trainer, module)
+        if module.is_ending:
+            raise SIGTERMException
 
     def on_exception(self, trainer: Any, module: Any, exception: BaseException) -> None:
-        if isinstance(exception, SIGTERMException):  # Lightning raises it between two steps
+        if isinstance(exception, SIGTERMException) and self.ranks.count == 1:  # Lightning raises it between two steps
             self._save(trainer, module)
 
     def _save(self, trainer: Any, module: TrainModule) -> None:
         if 0 < module.step_count < module.steps and module.step_count != self._saved:
-            with atomic_write(self.file) as part:
-                trainer.save_checkpoint(part)
+            module.gather_rng()
+            if self.ranks.is_first:
+                with atomic_write(self.file) as part:
+                    trainer.save_checkpoint(part)
             self._saved = module.step_count
 
 

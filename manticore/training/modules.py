@@ -7,14 +7,12 @@ It uses manual optimization, because a search takes steps of two optimizers, eac
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import lightning
 import torch
 from torch import Tensor, nn
-from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from manticore.adapters.base import adapted_layers
@@ -27,35 +25,27 @@ from manticore.nas.searchable import named_weights
 from manticore.nas.strategies.base import Losses
 from manticore.tasks.dataset import Batch
 from manticore.training.batch_notes import copy_notes, note, scored_labels
-from manticore.training.batching import count_tokens, micro_batches
-from manticore.training.deferred_reads import FiniteCheck, non_finite, read_numbers, step_unless
+from manticore.training.deferred_reads import non_finite, read_numbers
 from manticore.training.depth import depth_scales, freeze_first_layers
+from manticore.training.gradient_steps import GradientSteps, Update
 from manticore.training.loader_checks import check_disjoint_loaders
-from manticore.training.losses import LossFunction, check_loss_function, cross_entropy, own_loss
+from manticore.training.losses import LossFunction, check_loss_function
 from manticore.training.optimizers import cosine, donor_parameter_names, weight_optimizer
 from manticore.training.options import LoopOptions, WeightOptions
 from manticore.training.trainer_flags import check_trainer, count_steps
 from manticore.utils.fields import PositiveInt, convert
-from manticore.utils.module_state import check_same_model, trainable_only
-from manticore.utils.rng import rng_state, set_rng_state
+from manticore.utils.module_state import check_same_model
+from manticore.utils.rng import (
+    generator_states,
+    new_generators,
+    rng_state,
+    seed_rank,
+    set_generator_states,
+    set_rng_state,
+)
 
 
-@dataclass(frozen=True)
-class Update:
-    """One optimizer and the parameters that its step changes.
-
-    Attributes:
-        optimizer: the optimizer.
-        parameters: its parameters.
-        max_grad_norm: larger gradients are scaled down to this norm.
-    """
-
-    optimizer: Optimizer
-    parameters: list[nn.Parameter]
-    max_grad_norm: float
-
-
-class TrainModule(lightning.LightningModule):
+class TrainModule(GradientSteps):
     """Trains the weights of `net` on the stream of batches called `weights`.
 
     Args:
@@ -71,7 +61,9 @@ class TrainModule(lightning.LightningModule):
     Attributes:
         phase: name of this training: `search`, `fine-tune`, `alone gpt-neo`, ...
         until: the step to stop at, if the training ends before its schedule; None: the last step of the schedule.
+        is_ending: a process of several that train together got SIGTERM, so that all end after this step.
         step_count: optimizer steps so far; a Trainer's `global_step` is the same.
+        draws: generators of paths and random mixing weights, by type of device (`manticore.utils.rng`).
         tokens: number of tokens so far, those before the first step included.
         flops: operations so far, forward and backward.
         metrics: losses of the last step, in nats, by name; those on a device are scalars that were not read yet.
@@ -113,6 +105,7 @@ class TrainModule(lightning.LightningModule):
         self.given_steps: int | None = convert(steps, PositiveInt | None, "steps")
         self.steps = steps or 0
         self.until: int | None = None
+        self.is_ending = False
         check_loss_function(loss)
         self.own_loss = loss
         self.phase = phase or self.default_phase
@@ -124,8 +117,7 @@ class TrainModule(lightning.LightningModule):
         self.tokens = self.loop.seen_tokens
         self.flops = 0.0
         self.metrics: Losses = {}
-        self._finite = FiniteCheck()
-        self._rng: dict[str, Any] | None = None
+        self._reset_rng()
         for part in net.modules():
             if isinstance(part, Segment | OpBranch):
                 part.gradient_checkpointing = self.loop.gradient_checkpointing
@@ -172,16 +164,6 @@ class TrainModule(lightning.LightningModule):
         weights = weight_optimizer(self.named_weights, options, donor_parameter_names(self.net), scales)
         return [weights], [cosine(weights, self.steps, options.min_lr_ratio, options.warmup_steps)]
 
-    def loss(self, batch: Batch, **options: object) -> Tensor:
-        """Mean cross-entropy in nats over the scored labels, or the user's own loss.
-
-        `options` go to the net, such as `path` to a supernet. Raises ManticoreError as `own_loss` and `cross_entropy`
-        do.
-        """
-        if self.own_loss is None:
-            return cross_entropy(self.net, batch, **options)
-        return own_loss(self.net, batch, self.own_loss, **options)
-
     def check_finite(self) -> None:
         """Raises NonFiniteLoss if a loss or a gradient since the last check is not a number (see `deferred_reads`)."""
         self._finite.check()
@@ -209,70 +191,10 @@ class TrainModule(lightning.LightningModule):
         self.weight_schedule.step()
         return loss
 
-    def _step(
-        self,
-        batch: Batch,
-        updates: Sequence[Update],
-        penalty: Callable[[], Tensor] | None = None,
-        passes: int = 3,
-        paths: Sequence[Sequence[str] | None] = (None,),
-    ) -> Tensor:
-        """One step of each optimizer by the gradient of the loss on `batch` and of the penalty.
-
-        Only the updated parameters get gradients. The loss is the mean over `paths`; None is the whole net. The step
-        costs `passes` times a forward pass of each: with gradients for inputs and weights 3. Returns the loss without
-        the penalty.
-        """
-        for update in updates:
-            update.optimizer.zero_grad(set_to_none=True)
-        total: Tensor | None = None
-        with trainable_only(self.net, [parameter for update in updates for parameter in update.parameters]):
-            for path in paths:
-                options = {} if path is None else {"path": path}
-                for part, share in micro_batches(batch, self.loop.micro_batch_size):
-                    loss, share = self.loss(part, **options), share / len(paths)
-                    loss = loss if share == 1.0 else loss * share
-                    if not loss.requires_grad:
-                        raise ManticoreError("the loss does not depend on the parameters that are trained")
-                    self.manual_backward(loss)
-                    total = loss.detach() if total is None else total + loss.detach()
-            if penalty is not None:
-                self.manual_backward(penalty())
-        self._take_steps(updates, total)
-        self._count(batch, passes, paths)
-        return torch.zeros((), device=self.device) if total is None else total
-
-    def _take_steps(self, updates: Sequence[Update], loss: Tensor | None = None) -> None:
-        """Clip all gradients, then take all steps, unless the loss or a gradient is not finite (see `check_finite`).
-
-        Raises ManticoreError for an adapter without a gradient.
-        """
-        if any(update.optimizer is self.weight_optimizer for update in updates):
-            self.gradient_check.check()
-            for penalty in filter(None, (adapter.penalty() for adapter in self.adapters)):
-                self.manual_backward(penalty)
-        norms = [torch.nn.utils.clip_grad_norm_(update.parameters, update.max_grad_norm) for update in updates]
-        skip = self._finite.add(self.step_count + 1, loss, norms)
-        for update in updates:
-            step_unless(skip, update.optimizer, update.parameters)
-
-    def _count(self, batch: Batch, passes: int, paths: Sequence[Sequence[str] | None] = (None,)) -> None:
-        """Add the tokens of a batch, and the operations of `passes` forward passes of each path over it."""
-        tokens = count_tokens(batch)
-        self.tokens += tokens
-        self.flops += passes * tokens * sum(map(self.flop_counter.forward, paths))
-
     @property
     def _weight_update(self) -> Update:
         parameters = [parameter for _, parameter in self.named_weights]
         return Update(self.weight_optimizer, parameters, self.weight_options.max_grad_norm)
-
-    @property
-    def weight_optimizer(self) -> Optimizer:
-        """The optimizer of the weights."""
-        optimizers: Any = self.optimizers()
-        optimizer: Optimizer = optimizers[0] if isinstance(optimizers, list) else optimizers
-        return optimizer
 
     @property
     def weight_schedule(self) -> LRScheduler:
@@ -345,8 +267,16 @@ class TrainModule(lightning.LightningModule):
         """Start at step 0, also if the module was trained before; a checkpoint is loaded after this hook."""
         if stage == "fit":
             self.step_count, self.tokens, self.flops = 0, self.loop.seen_tokens, 0.0
-            self._rng = None
+            self._reset_rng()
             self._finite.reset()
+
+    def _reset_rng(self) -> None:
+        """Forget the random states of a checkpoint."""
+        self._rng: dict[str, Any] | None = None
+        self._rng_is_first = True
+        self.draws: dict[str, torch.Generator] = {}
+        self._draw_states: dict[str, Tensor] = {}
+        self._other_rng: list[dict[str, Any]] = []
 
     def on_fit_start(self) -> None:
         """Put the net into training mode; a hybrid that was loaded is in evaluation mode."""
@@ -365,6 +295,8 @@ class TrainModule(lightning.LightningModule):
             "tokens": self.tokens,
             "flops": self.flops,
             "rng": rng_state(self.device),
+            "draws": generator_states(self.draws),
+            "other_ranks": self._other_rng,
         }
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
@@ -378,12 +310,22 @@ class TrainModule(lightning.LightningModule):
             )
         check_same_model(checkpoint["state_dict"], self.state_dict())
         self.step_count, self.tokens, self.flops = (state[key] for key in ("step_count", "tokens", "flops"))
-        self._rng = state["rng"]
+        saved_ranks, self._draw_states = state.get("other_ranks", []), state.get("draws", {})
+        known = 0 < self.ranks.rank <= len(saved_ranks)
+        self._rng, self._rng_is_first = saved_ranks[self.ranks.rank - 1] if known else state["rng"], not known
 
     def on_train_start(self) -> None:
         check_disjoint_loaders(self.trainer.train_dataloader)
         if self._rng is not None:
             set_rng_state(self._rng, self.device)
+        self.draws = new_generators(self.device)
+        set_generator_states(self.draws, self._draw_states)
+        if self._rng_is_first:
+            seed_rank(self.ranks.rank)
+
+    def gather_rng(self) -> None:
+        """Exchange the random states of all processes, of which a checkpoint has each; call it in all of them."""
+        _, *self._other_rng = self.ranks.gather(rng_state(self.device))
 
     def on_train_end(self) -> None:
         self.check_finite()

@@ -18,21 +18,25 @@ from manticore.nas.expected_cost import CostPenalty
 from manticore.nas.regularizers import regularizers
 from manticore.nas.relaxations import relaxations
 from manticore.nas.searchable import as_searchable, assign_alphas, likeliest_path
-from manticore.nas.strategies import PathStrategy, Strategy, TrainingFree, build_strategy, strategy_name
+from manticore.nas.strategies import PathStrategy, Strategy, TrainingFree, as_strategy, strategy_name
 from manticore.nas.supernet import Supernet
 from manticore.tasks.dataset import Batch
 from manticore.training.adapter_search import size_optimizer, size_update
-from manticore.training.batching import count_tokens, micro_batches
+from manticore.training.batching import count_tokens
 from manticore.training.deferred_reads import WeightsAhead
+from manticore.training.gradient_steps import Update
 from manticore.training.losses import LossFunction
-from manticore.training.modules import TrainModule, Update
+from manticore.training.modules import TrainModule
 from manticore.training.optimizers import cosine
 from manticore.training.options import LoopOptions, SearchOptions
+from manticore.training.rows import first_examples, num_examples, own_examples
 from manticore.utils.fields import from_mapping
 from manticore.utils.module_state import eval_mode, trainable_only
+from manticore.utils.rng import drawing
 
-PATHS = "paths"
-"""Key of a batch that has a path for each example, as indices of candidates, (B, S)."""
+PATHS, ALL_PATHS = "paths", "noted_all_paths"
+"""Key of a batch that has a path for each example, as indices of candidates, (B, S), and an attribute of these paths:
+those of the whole batch."""
 
 
 class SearchModule(TrainModule):
@@ -94,7 +98,7 @@ class SearchModule(TrainModule):
         chosen = _search_options(options, settings)
         super().__init__(as_searchable(net), chosen.weights, steps, loop, loss=loss, phase=phase)
         self.options, self.cost = chosen, cost
-        self.strategy = _strategy(chosen.strategy if strategy is None else strategy, chosen.strategy_options)
+        self.strategy = as_strategy(chosen.strategy if strategy is None else strategy, chosen.strategy_options)
         self.batch_size = chosen.batch_size
         self.streams = self.strategy.streams
         self._check_strategy()
@@ -183,9 +187,15 @@ class SearchModule(TrainModule):
         if self.samples_paths and (self.device.type != "cpu" if self.reads_ahead is None else self.reads_ahead):
             self._ahead = WeightsAhead(self.net.weights())
 
+    def num_examples(self, batch: Batch) -> int:
+        """Number of examples of the batch, in all processes."""
+        return num_examples(batch)
+
     def example_step(self, batch: Batch, paths_BS: Tensor) -> Tensor:
         """One optimizer step on the weights, each example through its own path. Returns the loss."""
-        return self._weight_step({**batch, PATHS: paths_BS})
+        own = own_examples(batch, paths_BS)
+        setattr(own, ALL_PATHS, paths_BS)
+        return self._weight_step({**batch, PATHS: own})
 
     def loss(self, batch: Batch, **options: object) -> Tensor:
         """See `TrainModule.loss`; if the batch has a path for each example, each runs its own path."""
@@ -195,7 +205,8 @@ class SearchModule(TrainModule):
         if not _has_paths(batch):
             super()._count(batch, passes, paths)
             return
-        names = [[self.net.candidates[index] for index in path] for path in batch[PATHS].tolist()]
+        paths_BS = getattr(batch[PATHS], ALL_PATHS, batch[PATHS])
+        names = [[self.net.candidates[index] for index in path] for path in paths_BS.tolist()]
         tokens = count_tokens(batch)
         self.tokens += tokens
         self.flops += passes * tokens * sum(map(self.flop_counter.forward, names)) / len(names)
@@ -217,8 +228,7 @@ class SearchModule(TrainModule):
         self, batch: Batch, paths: Sequence[Sequence[str]], advantages: Callable[[Tensor], Tensor]
     ) -> Tensor:
         """One optimizer step on the alphas by a score-function gradient; see `Search.policy_step`."""
-        with torch.no_grad():
-            losses_N = torch.stack([self.loss(batch, path=path) for path in paths])
+        losses_N = self.losses(batch, [{"path": path} for path in paths])
         log_p_N = torch.stack([self.net.log_probability(path) for path in paths])
         # The gradient of the surrogate is the mean of advantage * grad log p.
         surrogate = (advantages(losses_N).detach() * log_p_N).mean() + self.penalty()
@@ -234,12 +244,14 @@ class SearchModule(TrainModule):
 
     def update_alphas(self, batch: Batch, passes: int = 2) -> None:
         """One optimizer step on the alphas by the gradients in `net.alphas`; see `Search.update_alphas`."""
+        self._check_equal_gradients(self.net.alphas)
         self._take_steps([self._alpha_update])
         self.alpha_schedule.step()
         self._count(batch, passes)
 
     def update_weights(self, batch: Batch, passes: int = 3) -> None:
         """One optimizer step on the weights by the gradients in them; see `Search.update_weights`."""
+        self._check_equal_gradients(self.weights)
         self._take_steps([self._weight_update])
         self.weight_schedule.step()
         self._count(batch, passes)
@@ -317,7 +329,8 @@ class SearchModule(TrainModule):
         if isinstance(self.strategy, TrainingFree):
             self._collect(batches["alphas"], self.strategy)
         else:
-            self.metrics = dict(self.strategy.step(self, batches))
+            with drawing(self.draws):
+                self.metrics = dict(self.strategy.step(self, batches))
             self._check_curvature(batches)
         self._copy_ahead()
         self.finish_step()
@@ -330,18 +343,19 @@ class SearchModule(TrainModule):
             return
         batch, size = batches.get("alphas", batches["weights"]), self.loop.micro_batch_size
         if isinstance(batch, Mapping) and "labels" in batch:
-            batch = next((part for part, _ in micro_batches(batch, min(SEQUENCES, size or SEQUENCES))), batch)
+            batch = first_examples(batch, min(SEQUENCES, size or SEQUENCES))
 
         def gradient() -> Sequence[Tensor | None]:
             with torch.autocast(self.device.type, enabled=False):
-                gradients: Sequence[Tensor | None] = torch.autograd.grad(
-                    self.loss(batch), self.net.alphas, allow_unused=True
-                )
-            return gradients
+                return self.gradients(batch, self.net.alphas)[1]
 
         with eval_mode(self.net), trainable_only(self.net, self.net.alphas):
             self.metrics = {**self.metrics, "curvature": largest_eigenvalue(gradient, self.net.alphas)}
         self.count_passes(batch, 4 * ITERATIONS)  # two gradients of the alphas alone cost two passes each
+
+    def total(self, values: Tensor) -> Tensor:
+        """The sum over all processes of values that each computes; see `Search.total`."""
+        return self.ranks.sum(values.detach().clone())
 
     def count_passes(self, batch: Batch, passes: int, tokens: bool = False) -> None:
         """Add forward passes over a batch; see `Search.count_passes`."""
@@ -372,19 +386,6 @@ def _has_paths(batch: Any) -> bool:
 def default_warmup(steps: int) -> int:
     """Warm-up steps of a search of `steps` steps: those of `SearchOptions`, but at most a quarter of the search."""
     return min(SearchOptions.warmup_steps, steps // 4)
-
-
-def _strategy(strategy: str | Strategy | type[Strategy], options: Mapping[str, Any]) -> Strategy:
-    """The strategy of a name or of a class, with options. Raises ManticoreError for an object of another type."""
-    if isinstance(strategy, str) or (isinstance(strategy, type) and issubclass(strategy, Strategy)):
-        return build_strategy(strategy, options)
-    if not isinstance(strategy, Strategy):
-        raise ManticoreError(f"a strategy is a name, or a Strategy or its class, not {shown(strategy)}")
-    if options:
-        raise ManticoreError(
-            f"strategy '{strategy_name(strategy)}' is an object and has its options; drop strategy_options"
-        )
-    return strategy
 
 
 def _search_options(options: SearchOptions | None, settings: Mapping[str, Any]) -> SearchOptions:

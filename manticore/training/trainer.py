@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import signal
 import threading
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +19,19 @@ from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from rich.console import Console
 
-from manticore.errors import BadFile, ManticoreError
+from manticore.errors import BadFile, ManticoreError, NonFiniteLoss
 from manticore.training.batching import BatchSampler, StepDataLoader
 from manticore.training.callbacks import Checkpointer, ProgressDisplay
+from manticore.training.lockstep import Lockstep
 from manticore.training.modules import TrainModule
 from manticore.training.user_trainer import UserTrainer
 from manticore.utils.failures import write_problem
 from manticore.utils.io import slug
+from manticore.utils.ranks import ALONE, Ranks
+from manticore.utils.rng import rng_state, set_rng_state
+
+SHARED_FLAGS = ("benchmark", "detect_anomaly", "deterministic", "inference_mode")
+"""Flags of a user's Trainer for all processes; other flags, callbacks and loggers are those of the first one."""
 
 LOG_EVERY = 10
 """Default number of steps between two records of the loggers."""
@@ -41,6 +48,7 @@ class Hardware:
         index: number of the GPU, as in `cuda:1`; None: torch's choice.
         eval_precision: precision of scores.
         deterministic: use only algorithms that repeat to the bit.
+        ranks: the processes that train together, each on a device of its own.
     """
 
     accelerator: str = "cpu"
@@ -49,6 +57,7 @@ class Hardware:
     index: int | None = None
     eval_precision: str = "32-true"
     deterministic: bool = False
+    ranks: Ranks = ALONE
 
     @property
     def device(self) -> torch.device:
@@ -63,7 +72,8 @@ class Hardware:
         """Flags of a Trainer on this hardware.
 
         The folder of the phase is Lightning's root, and the process is by itself: in a SLURM job Lightning would save
-        states in the working directory, from which a later phase, another model, would resume.
+        states in the working directory, from which a later phase, another model, would resume. Processes that train
+        together have a Trainer each; messages between them are those of `Ranks` alone.
         """
         return {
             "accelerator": self.accelerator,
@@ -73,6 +83,50 @@ class Hardware:
             "default_root_dir": folder,
             "plugins": [LightningEnvironment()],
         }
+
+
+@dataclass(frozen=True)
+class SharedTraining:
+    """A training that the first process sends to the others.
+
+    Attributes:
+        module: what to train.
+        streams: batches by name.
+        title: name of the phase.
+        folder: folder of the checkpoint, which all processes can read.
+        resumes: whether there is a checkpoint.
+        rng: random state at the start.
+        flags: flags of the Trainer.
+    """
+
+    module: TrainModule
+    streams: dict[str, BatchSampler]
+    title: str
+    folder: Path
+    resumes: bool
+    rng: dict[str, Any]
+    flags: dict[str, Any]
+
+
+def packed(value: object) -> bytes:
+    """A value for another process of this run; tensors that share memory still do so there.
+
+    Raises ManticoreError if it cannot be pickled.
+    """
+    file = io.BytesIO()
+    try:
+        torch.save(value, file)
+    except Exception as error:  # pickle, torch and objects raise different ones
+        raise ManticoreError(
+            f"a part of the model, of the task or of the strategy cannot be sent to other processes: {error}; "
+            "use --devices 1"
+        ) from error
+    return file.getvalue()
+
+
+def unpacked(data: bytes) -> Any:
+    """A value that another process of this run has packed."""
+    return torch.load(io.BytesIO(data), map_location="cpu", weights_only=False)
 
 
 def fit(
@@ -106,32 +160,75 @@ def fit(
         BadFile: the checkpoint cannot be read or belongs to another model.
         CannotWrite: a checkpoint or a log cannot be written; the last checkpoint is kept.
     """
-    name = slug(title)
-    checkpoint = folder / f"{name}.ckpt"
-    logs = folder.parent / "logs"
-    progress = ProgressDisplay(title, console)
-    module.phase = title
     user = user or UserTrainer()
+    resumes = _checkpoint(folder, title).exists()
+    training = SharedTraining(module, dict(streams), title, folder, resumes, rng_state(hardware.device), {})
+    if hardware.ranks.count > 1:
+        module.ranks = ALONE
+        shared = {flag: value for flag, value in user.flags.items() if flag in SHARED_FLAGS}
+        hardware.ranks.send(packed(replace(training, flags=shared)))
+    run_training(training, hardware, console, callbacks, user)
+
+
+def serve(hardware: Hardware) -> Any:
+    """Train along with the first process, training after training, until it calls `finish`. Returns its value.
+
+    Raises LostProcess if another process has ended, and KeyboardInterrupt as `fit` does.
+    """
+    while True:
+        training = unpacked(hardware.ranks.receive())
+        if not isinstance(training, SharedTraining):
+            return training
+        set_rng_state(training.rng, hardware.device)
+        with suppress(NonFiniteLoss):  # the first process gets it too, and may go on with another training
+            run_training(training, hardware, Console(quiet=True), (), UserTrainer(flags=training.flags))
+
+
+def finish(hardware: Hardware, value: object = None) -> None:
+    """End `serve` in all other processes, which return `value`."""
+    if hardware.ranks.count > 1:
+        hardware.ranks.send(packed(value))
+
+
+def run_training(
+    training: SharedTraining,
+    hardware: Hardware,
+    console: Console,
+    callbacks: Sequence[lightning.Callback],
+    user: UserTrainer,
+) -> None:
+    """Run a training in this process; see `fit`."""
+    module, title, folder, ranks = training.module, training.title, training.folder, hardware.ranks
+    name, checkpoint, logs = slug(title), _checkpoint(folder, title), folder.parent / "logs"
+    progress = ProgressDisplay(title, console)
+    module.phase, module.ranks = title, ranks
     own_callbacks, own_loggers = user.callbacks_of(title), user.loggers_of(title)
     interrupt_handler = signal.getsignal(signal.SIGINT)
     with _quiet():
+        loggers = [
+            *own_loggers,
+            CSVLogger(logs, name="csv", version=_unused_version(logs / "csv", name)),
+            TensorBoardLogger(logs, name="tensorboard", version=name),
+        ]
         trainer = lightning.Trainer(
             max_epochs=1,
-            logger=[
-                *own_loggers,
-                CSVLogger(logs, name="csv", version=_unused_version(logs / "csv", name)),
-                TensorBoardLogger(logs, name="tensorboard", version=name),
+            logger=loggers if ranks.is_first else False,
+            callbacks=[
+                *own_callbacks,
+                *callbacks,
+                *([Lockstep(ranks)] if ranks.count > 1 else []),
+                Checkpointer(checkpoint, hardware.checkpoint_every, ranks),
+                progress,
             ],
-            callbacks=[*own_callbacks, *callbacks, Checkpointer(checkpoint, hardware.checkpoint_every), progress],
             log_every_n_steps=module.loop.log_every or LOG_EVERY,
             use_distributed_sampler=False,
             num_sanity_val_steps=0,
             **user.flags_of(own_callbacks, hardware.flags(folder)),
         )
         module.train()
-        resume: dict[str, Any] = {"ckpt_path": checkpoint, "weights_only": True} if checkpoint.exists() else {}
+        resume: dict[str, Any] = {"ckpt_path": checkpoint, "weights_only": True} if training.resumes else {}
         try:
-            loader = StepDataLoader(streams, module.steps, pin=hardware.accelerator == "cuda")
+            loader = StepDataLoader(training.streams, module.steps, hardware.accelerator == "cuda", ranks)
             trainer.fit(module, train_dataloaders=loader, **resume)
         except SystemExit:  # Lightning raises it for Ctrl-C, whose handler it replaces, and for SIGTERM
             signal.signal(signal.SIGINT, interrupt_handler)
@@ -148,6 +245,10 @@ def fit(
                 ) from error
             raise
     module.net.to("cpu").eval()
+
+
+def _checkpoint(folder: Path, title: str) -> Path:
+    return folder / f"{slug(title)}.ckpt"
 
 
 def _unused_version(folder: Path, name: str) -> str:

@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from manticore.nas.relaxations.base import RelaxationContext, relaxations
+from manticore.utils.rng import default_source
 
 LEAST = 1e-3
 """Smallest concentration; that of a candidate which a stage does not have."""
@@ -14,12 +15,10 @@ LEAST = 1e-3
 
 @relaxations.register("dirichlet")
 def dirichlet(alpha_SK: Tensor, context: RelaxationContext) -> Tensor:
-    """A sample of `Dirichlet(elu(alpha) + 1)` with pathwise gradients; without a source of randomness its mean.
-
-    The draws come from the default generator of the device, which is the source in every training step.
-    """
+    """A sample of `Dirichlet(elu(alpha) + 1)` with pathwise gradients; without a source of randomness its mean."""
     concentration_SK = (F.elu(alpha_SK.float() / context.temperature) + 1).clamp_min(LEAST)
     if context.generator is None:
         return concentration_SK / concentration_SK.sum(-1, keepdim=True)
-    sample_SK: Tensor = torch.distributions.Dirichlet(concentration_SK).rsample()
+    with default_source(context.generator):  # the distributions of torch have no argument for it
+        sample_SK: Tensor = torch.distributions.Dirichlet(concentration_SK).rsample()
     return sample_SK

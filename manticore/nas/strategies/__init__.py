@@ -1,6 +1,14 @@
 """Strategies: how a search updates alphas and weights, or which paths it trains. One paper per file."""
 
-from manticore.nas.strategies.base import Search, Strategy, TrainingFree, build_strategy, strategies, strategy_name
+from manticore.nas.strategies.base import (
+    Search,
+    Strategy,
+    TrainingFree,
+    as_strategy,
+    build_strategy,
+    strategies,
+    strategy_name,
+)
 from manticore.nas.strategies.blockwise import Blockwise
 from manticore.nas.strategies.complexity_bins import ComplexityBins
 from manticore.nas.strategies.darts import Darts
@@ -48,6 +56,7 @@ __all__ = [
     "TrainingFree",
     "Uniform",
     "ZeroShot",
+    "as_strategy",
     "build_strategy",
     "strategies",
     "strategy_name",

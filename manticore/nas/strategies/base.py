@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeAlias
 from torch import Tensor, nn
 from torch.optim import Adam, Optimizer
 
-from manticore.errors import ManticoreError
+from manticore.errors import ManticoreError, shown
 from manticore.nas.options import AlphaOptions
 from manticore.nas.regularizers import Regularizer
 from manticore.nas.stage_scores import StageScores
@@ -32,7 +32,11 @@ class Search(Protocol):
     The loss is a scalar on the device of the network. A strategy that only passes it on does not wait for a GPU;
     `float(loss)` does.
 
-    A strategy for which these do not suffice (second order, for example) combines `loss` with `update_alphas`.
+    A strategy for which these do not suffice (second order, for example) combines `gradients` with `update_alphas`.
+
+    With several processes each has some of the examples of a batch. The losses and gradients that these methods return
+    are those of the whole batch and equal in all processes, except those of `loss`. Random draws that all processes
+    must have in common come from `net.sample` or from `manticore.utils.rng.random_source`.
     """
 
     @property
@@ -62,10 +66,14 @@ class Search(Protocol):
         """
         ...
 
+    def num_examples(self, batch: Batch) -> int:
+        """Number of examples of the whole batch."""
+        ...
+
     def example_step(self, batch: Batch, paths_BS: Tensor) -> Tensor:
         """Update the weights; each example of the batch goes through its own path.
 
-        `paths_BS` has the indices of the candidates of each example's path.
+        `paths_BS` has the indices of the candidates of each example's path, for all `num_examples` of the batch.
         """
         ...
 
@@ -90,7 +98,27 @@ class Search(Protocol):
         ...
 
     def loss(self, batch: Batch, **options: object) -> Tensor:
-        """Mean loss of the network in nats, differentiable. `options` go to its forward pass: path, weights."""
+        """Mean loss of the network in nats, differentiable. `options` go to its forward pass: path, weights.
+
+        With several processes it is the mean over the examples of this process.
+        """
+        ...
+
+    def losses(self, batch: Batch, options: Sequence[dict[str, object]]) -> Tensor:
+        """The mean losses of the batch with each of several options of the forward pass, (N,), without gradients."""
+        ...
+
+    def gradients(
+        self,
+        batch: Batch,
+        parameters: Sequence[nn.Parameter],
+        penalty: Callable[[], Tensor] | None = None,
+        **options: object,
+    ) -> tuple[Tensor, list[Tensor | None]]:
+        """The mean loss of the batch, and its gradient, plus that of `penalty`, in each of the parameters.
+
+        None stands for a parameter that the loss does not depend on. No `grad` is changed.
+        """
         ...
 
     def penalty(self) -> Tensor:
@@ -116,6 +144,10 @@ class Search(Protocol):
 
     def update_weights(self, batch: Batch, passes: int = 3) -> None:
         """One step of the weights' optimizer by the gradients in `grad` of each of `weights`; see `update_alphas`."""
+        ...
+
+    def total(self, values: Tensor) -> Tensor:
+        """The sum over all processes of values that each computes from its examples, without gradients."""
         ...
 
     def count_passes(self, batch: Batch, passes: int, tokens: bool = False) -> None:
@@ -219,6 +251,19 @@ def build_strategy(strategy: str | type[Strategy], options: Mapping[str, Any] | 
         return kind()
     built: Strategy = from_mapping(kind, options or {}, f"option of strategy '{name}'")
     return built
+
+
+def as_strategy(strategy: str | Strategy | type[Strategy], options: Mapping[str, Any]) -> Strategy:
+    """The strategy of a name or of a class, with options. Raises ManticoreError for an object of another type."""
+    if isinstance(strategy, str) or (isinstance(strategy, type) and issubclass(strategy, Strategy)):
+        return build_strategy(strategy, options)
+    if not isinstance(strategy, Strategy):
+        raise ManticoreError(f"a strategy is a name, or a Strategy or its class, not {shown(strategy)}")
+    if options:
+        raise ManticoreError(
+            f"strategy '{strategy_name(strategy)}' is an object and has its options; drop strategy_options"
+        )
+    return strategy
 
 
 def strategy_name(strategy: Strategy) -> str:

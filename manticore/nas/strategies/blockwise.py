@@ -17,7 +17,7 @@ warm-up the base alone is trained on the task.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
@@ -71,20 +71,29 @@ class Blockwise(Darts):
     def update_alphas(self, search: Search, batches: dict[str, Batch]) -> Tensor:
         net: Any = search.net
         with torch.no_grad(), eval_mode(net):
-            errors = block_errors(net, batches["alphas"])
-        values_SK = imitation_scores(net, {key: float(error) for key, error in errors.items()})
+            errors = block_errors(net, batches["alphas"], search.total)
+        totals = search.total(torch.stack([*errors.values()]))
+        values_SK = imitation_scores(net, dict(zip(errors, totals.tolist(), strict=True)))
         net.set_alphas(net.alpha_table + RATE * (values_SK.to(net.alpha.device) - net.alpha_table))
         search.count_passes(batches["alphas"], 1, tokens=True)
-        return torch.stack([*errors.values()]).mean()
+        return totals.mean()
 
     def update_weights(self, search: Search, batches: dict[str, Batch]) -> Tensor:
         net: Any = search.net
-        loss = torch.stack([*block_errors(net, batches["weights"]).values()]).mean()
+        loss = torch.stack([*block_errors(net, batches["weights"], search.total).values()]).mean()
         gradients = torch.autograd.grad(loss, search.weights, allow_unused=True)
-        for weight, gradient in zip(search.weights, gradients, strict=True):
+        for weight, gradient in zip(search.weights, _sums(search, gradients), strict=True):
             weight.grad = gradient
         search.update_weights(batches["weights"])
-        return loss.detach()
+        return search.total(loss)
+
+
+def _sums(search: Search, gradients: Sequence[Tensor | None]) -> list[Tensor | None]:
+    """The sums of gradients over all processes, which have the same ones, in a single message."""
+    known = [gradient for gradient in gradients if gradient is not None]
+    flat = search.total(torch.cat([gradient.flatten() for gradient in known]))
+    parts = iter(flat.split([gradient.numel() for gradient in known]))
+    return [None if gradient is None else next(parts).view_as(gradient) for gradient in gradients]
 
 
 class Block(NamedTuple):
@@ -116,12 +125,17 @@ def base_blocks(net: Supernet, batch: Batch) -> list[Block]:
     return blocks
 
 
-def block_errors(net: Supernet, batch: Batch) -> dict[tuple[int, int], Tensor]:
-    """The relative error of every candidate that imitates, by stage and index of the candidate; differentiable."""
+def block_errors(
+    net: Supernet, batch: Batch, total: Callable[[Tensor], Tensor] = torch.clone
+) -> dict[tuple[int, int], Tensor]:
+    """The relative error of every candidate that imitates, by stage and index of the candidate; differentiable.
+
+    `total` sums values over all processes. With several, an error is the summand of this process.
+    """
     errors = {}
     mask_BL1 = batch["attention_mask"][..., None].float()
     for stage, block in enumerate(base_blocks(net, batch)):
-        size = ((block.out_BLD - block.h_BLD).float().square() * mask_BL1).sum().clamp_min(1e-12)
+        size = total(((block.out_BLD - block.h_BLD).float().square() * mask_BL1).sum()).clamp_min(1e-12)
         for index in imitators(net, stage):
             y_BLD = net.branch(stage, net.candidates[index])(block.h_BLD, block.context)
             errors[stage, index] = ((y_BLD - block.out_BLD).float().square() * mask_BL1).sum() / size

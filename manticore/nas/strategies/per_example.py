@@ -26,10 +26,10 @@ class PerExample(SampledSupernet):
 
     def step(self, search: Search, batches: dict[str, Batch]) -> Losses:
         batch, choices = batches["weights"], search.net.choices
-        rng, labels = step_source(), batch["labels"]
-        paths = [path for _ in range(len(labels)) for path in self.draw(choices, rng)]
+        rng = step_source()
+        paths = [path for _ in range(search.num_examples(batch)) for path in self.draw(choices, rng)]
         chosen = [[choices.candidates.index(name) for name in path or ()] for path in paths]
-        return {"loss": search.example_step(batch, torch.tensor(chosen, device=labels.device))}
+        return {"loss": search.example_step(batch, torch.tensor(chosen, device=batch["labels"].device))}
 
     def draw(self, choices: Choices, rng: random.Random) -> Paths:
         return [choices.random_path(rng)]

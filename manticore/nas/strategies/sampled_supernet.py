@@ -14,6 +14,7 @@ import torch
 from manticore.nas.choices import Choices
 from manticore.nas.strategies.base import Losses, Search, Strategy, check_single_paths, strategies
 from manticore.tasks.dataset import Batch
+from manticore.utils.rng import random_source
 
 if TYPE_CHECKING:
     from manticore.nas.searchable import Searchable
@@ -23,8 +24,8 @@ Paths = Sequence[Sequence[str] | None]
 
 
 def step_source() -> random.Random:
-    """A source of random paths for one step, seeded by torch, whose random state is part of every training state."""
-    return random.Random(int(torch.randint(2**31, ())))
+    """A source of random paths for one step, the same in all processes that train together; see `random_source`."""
+    return random.Random(int(torch.randint(2**31, (), generator=random_source(torch.device("cpu")))))
 
 
 class SampledSupernet(Strategy):

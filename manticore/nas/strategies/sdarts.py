@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from manticore.nas.strategies.base import Search, strategies
 from manticore.nas.strategies.darts import Darts
 from manticore.tasks.dataset import Batch
+from manticore.utils.rng import random_source
 
 EPSILON = 0.3
 """Largest perturbation at the end of a search."""
@@ -39,7 +40,7 @@ class SmoothDarts(Darts):
         alphas = search.net.alphas
         before = [alpha.detach().clone() for alpha in alphas]
         bound = EPSILON * search.net.progress
-        _set(alphas, before, [torch.empty_like(alpha).uniform_(-bound, bound) for alpha in alphas])
+        _set(alphas, before, [_uniform(alpha, bound) for alpha in alphas])
         if bound:
             self.perturb(search, batches["weights"], before, bound)
         loss = search.weight_step(batches["weights"])
@@ -65,21 +66,23 @@ def ascend(search: Search, batch: Batch, before: Sequence[Tensor], bound: float,
     """
     alphas = search.net.alphas
     delta = [alpha.detach() - value for alpha, value in zip(alphas, before, strict=True)]
-    with torch.no_grad():
-        _set(alphas, before)
-        start = float(search.loss(batch))
+    _set(alphas, before)
+    start = float(search.losses(batch, [{}]))
     for _ in range(steps):
         _set(alphas, before, delta)
-        slopes = torch.autograd.grad(search.loss(batch), alphas, allow_unused=True)
+        _, slopes = search.gradients(batch, alphas)
         delta = [
             change if slope is None else (change + 2 * bound / steps * slope.sign()).clamp(-bound, bound)
             for change, slope in zip(delta, slopes, strict=True)
         ]
     _set(alphas, before, delta)
-    with torch.no_grad():
-        if float(search.loss(batch)) <= start:
-            _set(alphas, before)
+    if float(search.losses(batch, [{}])) <= start:
+        _set(alphas, before)
     search.count_passes(batch, 2 * steps + 2)
+
+
+def _uniform(alpha: Tensor, bound: float) -> Tensor:
+    return torch.empty_like(alpha).uniform_(-bound, bound, generator=random_source(alpha.device))
 
 
 @torch.no_grad()

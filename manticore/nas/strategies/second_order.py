@@ -50,10 +50,9 @@ def unrolled_gradient(search: Search, train: Batch, arch: Batch) -> tuple[Tensor
     weights, alphas, rate = search.weights, search.net.alphas, search.weight_lr
     start = [weight.detach().clone() for weight in weights]
     # w' = w - xi grad_w L_train(w, alpha)
-    steps = torch.autograd.grad(search.loss(train), weights, allow_unused=True)
+    _, steps = search.gradients(train, weights)
     _move(weights, start, steps, -rate)
-    loss = search.loss(arch)
-    gradients = torch.autograd.grad(loss + search.penalty(), [*alphas, *weights], allow_unused=True)
+    loss, gradients = search.gradients(arch, [*alphas, *weights], search.penalty)
     direct, v = gradients[: len(alphas)], gradients[len(alphas) :]  # in alpha, and v = grad_w' L_arch(w', alpha)
     norm = torch.sqrt(sum((g.float().square().sum() for g in v if g is not None), torch.zeros(())))
     epsilon = EPSILON / float(norm + 1e-15)
@@ -61,7 +60,7 @@ def unrolled_gradient(search: Search, train: Batch, arch: Batch) -> tuple[Tensor
     ends = []
     for sign in (1.0, -1.0):
         _move(weights, start, v, sign * epsilon)
-        ends.append(torch.autograd.grad(search.loss(train), alphas, allow_unused=True))
+        ends.append(search.gradients(train, alphas)[1])
     _move(weights, start, v, 0.0)
     out = []
     for alpha, own, plus, minus in zip(alphas, direct, *ends, strict=True):
@@ -69,7 +68,7 @@ def unrolled_gradient(search: Search, train: Batch, arch: Batch) -> tuple[Tensor
         if plus is not None and minus is not None:
             total = total - rate * (plus - minus) / (2 * epsilon)
         out.append(total)
-    return loss.detach(), out
+    return loss, out
 
 
 @torch.no_grad()

@@ -29,9 +29,11 @@ class Quadratic:
         self.net: Any = self
         self.weights, self.alphas = [self.w], [self.alpha]
 
-    def loss(self, batch: Any, **options: Any) -> Tensor:
+    def gradients(self, batch: Any, parameters: Any, penalty: Any = None) -> Any:
         target = self.alpha if batch == "train" else self.c
-        return (self.w - target).square().sum() / 2
+        loss = (self.w - target).square().sum() / 2
+        whole = loss if penalty is None else loss + penalty()
+        return loss.detach(), torch.autograd.grad(whole, parameters, allow_unused=True)
 
     def penalty(self) -> Tensor:
         return self.alpha.sum() * 0
@@ -144,8 +146,12 @@ class OfAlphas:
         self.net: Any = SimpleNamespace(alphas=[self.alpha], progress=0.5)
         self.seen: list[Tensor] = []
 
-    def loss(self, batch: Any) -> Any:
-        return self.of(self.alpha)
+    def losses(self, batch: Any, options: Any) -> Any:
+        return self.of(self.alpha).detach()
+
+    def gradients(self, batch: Any, parameters: Any) -> Any:
+        loss = self.of(self.alpha)
+        return loss.detach(), torch.autograd.grad(loss, parameters)
 
     def weight_step(self, batch: Any) -> float:
         self.seen.append(self.alpha.detach().clone())

@@ -38,6 +38,9 @@ class RecordingSearch:
                 self.net.choices.check(path)
         return self.record("weights", batch)
 
+    def num_examples(self, batch: Batch) -> int:
+        return len(batch["labels"])
+
     def example_step(self, batch: Batch, paths_BS: torch.Tensor) -> float:
         for path in paths_BS.tolist():
             self.net.choices.check([self.net.choices.candidates[index] for index in path])

@@ -1,0 +1,82 @@
+"""Groups of processes that train together over gloo, started once and used by many tests."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import traceback
+from collections.abc import Callable
+from contextlib import suppress
+from datetime import timedelta
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed as dist
+
+from manticore.errors import LostProcess
+from manticore.training.trainer import Hardware, finish, serve
+from manticore.utils.ranks import Ranks
+
+PRELOAD = ["tests.helpers.processes", "tests.helpers.search_module"]
+"""What the server imports once for all processes."""
+
+
+class Processes:
+    """A group of processes. The first one calls the functions of tests; the others train along.
+
+    Args:
+        count: number of processes.
+        folder: an empty folder, for the file through which they meet.
+    """
+
+    def __init__(self, count: int, folder: Path) -> None:
+        context: Any = multiprocessing.get_context("forkserver")
+        context.set_forkserver_preload(PRELOAD)
+        self.pipe, other = context.Pipe()
+        self.processes = [
+            context.Process(target=_main, args=(rank, count, str(folder / "meet"), other if rank == 0 else None))
+            for rank in range(count)
+        ]
+        for process in self.processes:
+            process.start()
+        other.close()
+
+    def call(self, function: Callable[..., Any], *args: object) -> Any:
+        """`function(hardware, *args)` in the first process; raises its error here."""
+        self.pipe.send((function, args))
+        error, result = self.pipe.recv()
+        assert error is None, error
+        return result
+
+    def close(self) -> list[int | None]:
+        """End all processes. Returns their exit codes."""
+        if self.processes[0].is_alive():
+            self.pipe.send(None)
+        for process in self.processes:
+            process.join(30)
+        return [process.exitcode for process in self.processes]
+
+
+def _main(rank: int, count: int, meet: str, pipe: Connection | None) -> None:
+    os.environ["OMP_NUM_THREADS"] = "1"
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo", f"file://{meet}", timedelta(seconds=60), count, rank)
+    hardware = Hardware(checkpoint_every=4, ranks=Ranks(rank, count))
+    if pipe is None:
+        serve(hardware)
+    else:
+        _answer(pipe, hardware)
+        with suppress(LostProcess):
+            finish(hardware)
+    dist.destroy_process_group()
+
+
+def _answer(pipe: Connection, hardware: Hardware) -> None:
+    while (request := pipe.recv()) is not None:
+        function, args = request
+        try:
+            pipe.send((None, function(hardware, *args)))
+        except Exception:
+            pipe.send((traceback.format_exc(), None))
