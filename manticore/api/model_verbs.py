@@ -36,6 +36,7 @@ from manticore.config.generate import SamplingOptions
 from manticore.config.grow import GrowCommand
 from manticore.config.model_commands import GenerateCommand
 from manticore.config.pretrain import PretrainRecipe
+from manticore.config.processes import ProcessOptions
 from manticore.config.sections import AlignOptions, FinetuneOptions, RunOptions
 from manticore.errors import ManticoreError, shown
 from manticore.nas.space import SearchSpace
@@ -171,6 +172,10 @@ def pretrain(
     tokenizer: Path | str | None = PretrainCommand.tokenizer,
     decontaminate: Path | str | None = PretrainCommand.decontaminate,
     adapter: str | None = PretrainCommand.adapter,
+    precision: str | None = PretrainCommand.precision,
+    devices: int | str | None = None,
+    num_nodes: int = ProcessOptions.num_nodes,
+    distributed: str = ProcessOptions.distributed,
     resume: bool = PretrainCommand.resume,
     set: Mapping[str, Any] | Sequence[str] = PretrainCommand.overrides,
     quiet: bool = False,
@@ -184,11 +189,13 @@ def pretrain(
         tokenizer: folder of a tokenizer. Default: train one on the text.
         decontaminate: text to evaluate on later; paragraphs that overlap with it are left out of training.
         adapter: name of an adapter that is trained in place of the weights of linear layers.
+        precision: `32-true`, `bf16-mixed` or `auto`.
+        devices, num_nodes, distributed: processes that train together, as in `search`.
         resume: resume the pretraining in `out`.
         set: any keys of the recipe, as a mapping or as `KEY=VALUE`.
         quiet: print nothing.
     """
-    arguments = {**locals(), "set": assignments(set)}
+    arguments = {**locals(), "set": assignments(set), "devices": None if devices is None else str(devices)}
     recipe = config if isinstance(config, PretrainRecipe) else None
     arguments["config"] = "" if recipe else str(config)
     options = command_options(PretrainCommand, PRETRAIN, arguments)
@@ -206,6 +213,10 @@ def finetune(
     lr: float = FinetuneOptions.weights.lr,
     batch_size: int = FinetuneOptions.batch_size,
     micro_batch_size: int = RunOptions.micro_batch_size,
+    precision: str = RunOptions.precision,
+    devices: int | str | None = None,
+    num_nodes: int = ProcessOptions.num_nodes,
+    distributed: str = ProcessOptions.distributed,
     seed: int = RunOptions.seed,
     adapter: str | None = AdapterOptions.name,
     keep_adapter: bool = FinetuneCommand.keep_adapter,
@@ -225,6 +236,8 @@ def finetune(
         preset, data_dir: scale and files of the task.
         steps, lr, batch_size: length, peak learning rate and batches of the training.
         micro_batch_size: sequences in one forward pass; 0: the whole batch.
+        precision: `32-true`, `bf16-mixed` or `auto`.
+        devices, num_nodes, distributed: processes that train together, as in `search`.
         seed: of the batches.
         adapter: name of an adapter that is trained in place of the weights of the components.
         keep_adapter: write the trained adapter beside the weights that it changes, instead of weights with the change.
@@ -236,6 +249,7 @@ def finetune(
         quiet: print nothing.
     """
     arguments = {**locals(), "hybrid": source_folder(hybrid), "set": assignments(set)}
+    arguments["devices"] = None if devices is None else str(devices)
     arguments["teacher"] = None if teacher is None else str(teacher)
     console = make_console(quiet)
     with TaskSource.of(task).saved(out_folder(out), console) as keys:

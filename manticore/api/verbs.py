@@ -18,6 +18,7 @@ from manticore.api.result import Result
 from manticore.components.spec import ComponentSpec
 from manticore.config.commands import CompareCommand, PlanCommand, SearchCommand, TransferCommand
 from manticore.config.flags import COMPARE, PLAN, SEARCH, TRANSFER
+from manticore.config.processes import ProcessOptions
 from manticore.errors import ManticoreError
 from manticore.experiment.plan import Plan
 from manticore.experiment.run_dir import open_run_dir, unused_run_dir
@@ -54,6 +55,10 @@ def search(
     pareto: Sequence[str] | None = None,
     export: str | None = None,
     adapter: str | None = None,
+    precision: str | None = None,
+    devices: int | str | None = None,
+    num_nodes: int = ProcessOptions.num_nodes,
+    distributed: str = ProcessOptions.distributed,
     out: Path | str | None = SearchCommand.out,
     resume: bool = SearchCommand.resume,
     trust_code: bool = SearchCommand.trust_code,
@@ -82,6 +87,9 @@ def search(
         export: the model that is exported to `hybrid/`: `hybrid`, or `best`, which may also be a component that scores
             better.
         adapter: name of an adapter that is trained in place of the weights of the components.
+        precision: `32-true`, `bf16-mixed` or `auto`.
+        devices, num_nodes, distributed: processes that train together; each of the others runs the script up to this
+            call and ends in it.
         out: run folder. Default: a new one under `runs/`.
         resume: resume the run in `out`.
         trust_code: import the ops that a space in a file names by import path, which runs their code. Ops that are
@@ -98,13 +106,17 @@ def search(
     Returns:
         the result; see `Result`.
     """
-    arguments = locals()
+    arguments = {**locals(), "devices": None if devices is None else str(devices)}
     user = UserTrainer(callbacks, logger, trainer or {})
     source = TaskSource.of(task)
     specs: Sequence[ComponentSpec] = space.components if isinstance(space, SearchSpace) else ()
     if isinstance(models, Sequence) and not isinstance(models, str):
         specs = tuple(map(ComponentSpec.of, models))
     in_memory = source.data is not None or any(spec.model is not None for spec in specs)
+    if in_memory and devices not in (None, 1, "1"):
+        raise ManticoreError(
+            "several processes read models and data from files; save them and name their folders, or use devices=1"
+        )
     if out is None and in_memory:
         arguments["out"] = unused_run_dir(f"{source.name}-{'+'.join(spec.name for spec in specs) or space}")
     folder = None if arguments["out"] is None else out_folder(arguments["out"])

@@ -106,7 +106,9 @@ def _run(argv: Sequence[str] | None) -> int:
 
 
 def _print_error(error: ManticoreError) -> int:
-    """Print an error in one line; returns the exit status."""
+    """Print an error in one line; returns the exit status. Of processes that train together the first one prints."""
+    if os.environ.get("RANK", os.environ.get("LOCAL_RANK", "0")) != "0":
+        return error.exit_status
     print(f"manticore: error: {' '.join(str(error).split())}", file=sys.stderr)
     return error.exit_status
 

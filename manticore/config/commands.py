@@ -13,6 +13,7 @@ from typing import Annotated, Any
 
 from manticore.adapters.options import AdapterOptions
 from manticore.components.sources import check_component, check_folder, check_model, check_text
+from manticore.config.processes import ProcessOptions
 from manticore.config.recipe import Recipe
 from manticore.config.sections import AlignOptions, FinetuneOptions, RunOptions
 from manticore.errors import ManticoreError
@@ -68,6 +69,9 @@ class RecipeCommand(Checked):
 @dataclass(frozen=True, kw_only=True)
 class SearchCommand(RecipeCommand):
     """`manticore search`."""
+
+    processes: ProcessOptions = ProcessOptions()
+    """The processes that train together."""
 
     out: Path | None = None
     """Run folder. Default: a new one under runs/."""
@@ -154,6 +158,12 @@ class PretrainCommand(Checked):
 
     adapter: str | None = None
     """Adapter that is trained in place of the weights of linear layers, which stay as they are drawn."""
+
+    precision: str | None = None
+    """Precision: 32-true, bf16-mixed, or auto (bf16-mixed on a GPU that computes in bfloat16, 32-true elsewhere)."""
+
+    processes: ProcessOptions = ProcessOptions()
+    """The processes that train together."""
 
     out: Path
     """Folder for the model and its checkpoints."""
@@ -259,6 +269,9 @@ class FinetuneCommand(ModelCommand):
 
     keep_adapter: bool = False
     """Write the trained adapter beside the weights that it changes, instead of weights with the change."""
+
+    processes: ProcessOptions = ProcessOptions()
+    """The processes that train together."""
 
     out: Path
     """Folder for the trained hybrid."""

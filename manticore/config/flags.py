@@ -42,6 +42,13 @@ STUDY: Flags = {
 }
 """Flags of every command that runs trials."""
 
+PROCESSES: Flags = {
+    "--devices": "processes.devices",
+    "--num-nodes": "processes.num_nodes",
+    "--distributed": "processes.distributed",
+}
+"""Flags of every command that trains in several processes."""
+
 SEARCH: Flags = {
     "--task": "keys.task.name",
     **RECIPE,
@@ -51,11 +58,15 @@ SEARCH: Flags = {
     "--pareto": "keys.selection.pareto",
     "--export": "keys.selection.export",
     "--adapter": "keys.adapter.name",
+    "--precision": "keys.run.precision",
+    **PROCESSES,
     "--out": "out",
     "--resume": "resume",
 }
 
-PLAN: Flags = {flag: key for flag, key in SEARCH.items() if flag not in ("--out", "--resume")}
+PLAN: Flags = {
+    flag: key for flag, key in SEARCH.items() if flag not in ("--precision", *PROCESSES, "--out", "--resume")
+}
 
 COMPARE: Flags = {
     "--task": "tasks",
@@ -92,6 +103,8 @@ PRETRAIN: Flags = {
     "--tokenizer": "tokenizer",
     "--decontaminate": "decontaminate",
     "--adapter": "adapter",
+    "--precision": "precision",
+    **PROCESSES,
     "--out": "out",
     "--resume": "resume",
     "--set": "overrides",
@@ -146,6 +159,8 @@ FINETUNE: Flags = {
     "--lr": "finetune.weights.lr",
     "--batch-size": "finetune.batch_size",
     "--micro-batch-size": "run.micro_batch_size",
+    "--precision": "run.precision",
+    **PROCESSES,
     "--seed": "run.seed",
     "--adapter": "adapter.name",
     "--keep-adapter": "keep_adapter",

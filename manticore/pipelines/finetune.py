@@ -23,6 +23,7 @@ from manticore.errors import ManticoreError
 from manticore.experiment.adapters import describe, save_sizes
 from manticore.experiment.environment import setup_hardware
 from manticore.experiment.estimate import print_training_estimate
+from manticore.experiment.processes import run_together
 from manticore.experiment.run_dir import RunDir, check_same_options
 from manticore.experiment.run_lock import RunLock
 from manticore.experiment.searched import check_candidates, hybrid_of, open_finished, saved_recipe
@@ -44,7 +45,7 @@ from manticore.training.metrics import metrics
 from manticore.training.modules import TrainModule
 from manticore.training.options import LoopOptions
 from manticore.training.scoring import score
-from manticore.training.trainer import fit
+from manticore.training.trainer import Hardware, fit
 from manticore.utils.console import info
 from manticore.utils.io import write_json
 
@@ -98,7 +99,13 @@ def run(options: FinetuneCommand, console: Console) -> FinetuneResult:
 
     settings = {"hybrid": str(options.hybrid.resolve()), "task": asdict(task_settings)}
     adapter = (options.adapter, options.keep_adapter, options.teacher)
-    return _train(start, settings, options.finetune, options.run, options.out, console, options.resume, *adapter)
+    return run_together(
+        options.processes,
+        options.run,
+        lambda hardware: _train(
+            start, settings, options.finetune, options.run, options.out, console, options.resume, hardware, *adapter
+        ),
+    )
 
 
 def run_from(
@@ -136,7 +143,7 @@ def run_from(
         return _Start(model, task, card_of_path(exp, model, phase))
 
     settings = {"hybrid": str(folder.resolve()), "path": list(chosen), "task": asdict(recipe.task)}
-    return _train(start, settings, training, run_options, out, console, resume)
+    return _train(start, settings, training, run_options, out, console, resume, setup_hardware(run_options))
 
 
 def _train(
@@ -147,6 +154,7 @@ def _train(
     out: Path,
     console: Console,
     resume: bool,
+    hardware: Hardware,
     adapter: AdapterOptions = NO_ADAPTER,
     keep_adapter: bool = False,
     teacher: str | None = None,
@@ -168,7 +176,6 @@ def _train(
             info(console, f"{out} is complete; nothing to do.")
             return FinetuneResult(out, FinetuneScores.load(out))
         lock.acquire(create=False)
-        hardware = setup_hardware(run_options)
         begin = start()
         model, task = begin.model, begin.task
         loss = None if teacher is None else _divergence(teacher, model, task)

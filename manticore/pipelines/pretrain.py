@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from rich.console import Console
@@ -18,8 +19,8 @@ from manticore.config.commands import PretrainCommand
 from manticore.config.loading import from_dotted, read_yaml
 from manticore.config.pretrain import PretrainRecipe, pretrain_recipe
 from manticore.experiment.adapters import describe
-from manticore.experiment.environment import setup_hardware
 from manticore.experiment.estimate import print_training_estimate
+from manticore.experiment.processes import run_together
 from manticore.experiment.run_dir import check_same_options
 from manticore.experiment.run_lock import RunLock
 from manticore.experiment.seeding import seed_of
@@ -63,7 +64,9 @@ class PretrainResult:
 def run_command(options: PretrainCommand, console: Console, recipe: PretrainRecipe | None = None) -> PretrainResult:
     """Train by `recipe`, or by that of the command, with its `--set`. Raises as `run` does, and for a wrong recipe."""
     layer = read_yaml(assets.find("configs", options.config)) if recipe is None else asdict(recipe)
-    flags = {} if options.adapter is None else {"adapter": {"name": options.adapter}}
+    flags: dict[str, Any] = {} if options.adapter is None else {"adapter": {"name": options.adapter}}
+    if options.precision is not None:
+        flags["run"] = {"precision": options.precision}
     return run(pretrain_recipe([layer, flags, from_dotted(options.overrides)]), options, console)
 
 
@@ -72,11 +75,17 @@ def run(recipe: PretrainRecipe, options: PretrainCommand, console: Console) -> P
 
     Raises ManticoreError if a file cannot be read, `options.out` is not empty, or another process runs in it.
     """
-    with RunLock(options.out) as lock:
-        return _run(recipe, options, console, lock)
+
+    def work(hardware: Hardware) -> PretrainResult:
+        with RunLock(options.out) as lock:
+            return _run(recipe, options, console, lock, hardware)
+
+    return run_together(options.processes, recipe.run, work)
 
 
-def _run(recipe: PretrainRecipe, options: PretrainCommand, console: Console, lock: RunLock) -> PretrainResult:
+def _run(
+    recipe: PretrainRecipe, options: PretrainCommand, console: Console, lock: RunLock, hardware: Hardware
+) -> PretrainResult:
     out = options.out
     settings = {
         "recipe": asdict(recipe),
@@ -89,7 +98,6 @@ def _run(recipe: PretrainRecipe, options: PretrainCommand, console: Console, loc
         info(console, f"{out} is complete; nothing to do.")
         return PretrainResult(out / "model", PretrainScores.load(out))
     lock.acquire(create=False)
-    hardware = setup_hardware(recipe.run)
     texts = PretrainingText.read(options.text, recipe.passage, recipe.held_out, options.decontaminate)
     documents = all_documents(texts.train)
     if options.tokenizer is not None:

@@ -18,6 +18,7 @@ from manticore.experiment.evaluation import TrainedModels, evaluate_on_test
 from manticore.experiment.experiment import Experiment, PhaseResult
 from manticore.experiment.model_selection import choose_base, save_scores, select_path
 from manticore.experiment.phases import finetune, outline, run_search, train_components, train_controls
+from manticore.experiment.processes import run_together
 from manticore.experiment.run_dir import RunDir, check_unchanged, open_run_dir, unused_run_dir
 from manticore.experiment.run_lock import RunLock
 from manticore.export.checkpoint import cache_notes, save_checkpoint
@@ -32,6 +33,7 @@ from manticore.report.run.reading import Run, add_logs, read_run
 from manticore.report.run.summary import export_sentence
 from manticore.report.run.tables import comparison_table, lead_table
 from manticore.results.search import HYBRID
+from manticore.training.trainer import Hardware
 from manticore.training.user_trainer import UserTrainer
 from manticore.utils.console import info
 
@@ -45,10 +47,15 @@ def run_command(options: SearchCommand, console: Console, user: UserTrainer | No
     if saved is not None and saved.exists() and not options.names_run:
         options = replace(options, config=str(saved))
     recipe, reason = load_command(options)
-    if options.config is None and "name" not in merge(options.keys, from_dotted(options.overrides)).get("task", {}):
-        info(console, f"no task is named: the default is {recipe.task.name}; --task names another")
-    out = options.out or unused_run_dir(f"{recipe.task.name}-{'+'.join(recipe.space.names)}")
-    return run(recipe, out, console, options.resume, reason, user)
+    names_task = "name" in merge(options.keys, from_dotted(options.overrides)).get("task", {})
+
+    def work(hardware: Hardware) -> Run:
+        if options.config is None and not names_task:
+            info(console, f"no task is named: the default is {recipe.task.name}; --task names another")
+        out = options.out or unused_run_dir(f"{recipe.task.name}-{'+'.join(recipe.space.names)}")
+        return run(recipe, out, console, options.resume, reason, user, hardware)
+
+    return run_together(options.processes, recipe.run, work)
 
 
 def run(
@@ -58,6 +65,7 @@ def run(
     resume: bool = False,
     preset_reason: str = "",
     user: UserTrainer | None = None,
+    hardware: Hardware | None = None,
 ) -> Run:
     """Search for the best hybrid of a space on a task, and export it.
 
@@ -68,12 +76,13 @@ def run(
         resume: continue the run in `out`, if it holds one.
         preset_reason: why the task has its preset. Default: the reason that `choose_preset` gives.
         user: what the user adds to the Trainer of every phase.
+        hardware: device and processes. Default: those of the recipe, and this process alone.
 
     Raises ManticoreError, before anything is written, if the recipe cannot be carried out, or if another process runs
     in `out`.
     """
     with RunLock(out) as lock:
-        return _run(recipe, out, console, lock, resume, preset_reason, user)
+        return _run(recipe, out, console, lock, resume, preset_reason, user, hardware)
 
 
 def _run(
@@ -84,13 +93,14 @@ def _run(
     resume: bool,
     preset_reason: str,
     user: UserTrainer | None,
+    hardware: Hardware | None,
 ) -> Run:
     run_dir = open_search(recipe, out, resume)
     if run_dir.metrics.exists():
         info(console, f"{out} is complete; nothing to do.")
         return show(read_run(out), console)
     lock.acquire(create=False)
-    exp = Experiment.open(recipe, run_dir, console, preset_reason=preset_reason, user=user)
+    exp = Experiment.open(recipe, run_dir, console, None, hardware, preset_reason, user)
     exp = exp.for_component(exp.space.base or exp.space.names[0])
     check_experiment(exp)
     print_summary(exp)
@@ -145,7 +155,7 @@ def print_summary(exp: Experiment) -> None:
         exp.console,
         f"space: {space.stages} stages, {space.topology} topology, {space.projector} projectors{bypass}, "
         f"{space.choices.summary()}; "
-        f"{exp.hardware.accelerator}, {exp.hardware.precision}",
+        f"{exp.hardware.summary}",
     )
     if exp.recipe.adapter.name is not None:
         for line in adapter_summary(exp):

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
@@ -266,6 +266,19 @@ class Task(ABC):
             return None
         ids, _ = self.splits().val[0]
         return " ".join(self.vocabulary.decode(ids[:EXAMPLE_TOKENS].tolist()))
+
+    def without_examples(self) -> Self:
+        """A copy that makes batches in another process: without examples, and without functions that make them.
+
+        Of private attributes it has those that are numbers, texts or arrays.
+        """
+        kept: dict[str, Any] = {}
+        for name, value in vars(self).items():
+            is_plain = isinstance(value, str | int | float | tuple | np.ndarray)
+            kept[name] = value if not name.startswith("_") or is_plain else None
+        copied = object.__new__(type(self))
+        vars(copied).update(kept, features={})
+        return copied
 
     def collate(self, batch: Sequence[Example]) -> dict[str, torch.Tensor]:
         """One batch, padded on the right to its longest sequence.

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from types import MethodType
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,7 @@ from torch import Tensor
 
 from manticore.errors import ManticoreError
 from manticore.tasks.dataset import Batch, Example, Examples
+from manticore.tasks.task import Task
 from manticore.training.batch_notes import copy_notes, note, num_tokens, scored_labels
 from manticore.training.rows import cut, own_share, rows_of_rank, whole_batch
 from manticore.utils.ranks import ALONE, Ranks
@@ -90,6 +92,13 @@ class BatchSampler:
         self.seed = seed
         self.collate = collate
         self._orders: dict[int, NDArray[np.int64]] = {}
+
+    def __getstate__(self) -> dict[str, Any]:
+        """The state for another process, which gets the examples, but not those of other splits of the task."""
+        owner, state = getattr(self.collate, "__self__", None), {**vars(self), "_orders": {}}
+        if isinstance(owner, Task):
+            state["collate"] = MethodType(self.collate.__func__, owner.without_examples())  # type: ignore[attr-defined]
+        return state
 
     def _epoch_order(self, epoch: int) -> NDArray[np.int64]:
         """Indices of the examples in each batch of an epoch, (batches, batch_size); the last two are kept."""

@@ -19,7 +19,7 @@ from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from rich.console import Console
 
-from manticore.errors import BadFile, ManticoreError, NonFiniteLoss
+from manticore.errors import BadFile, LostProcess, ManticoreError, NonFiniteLoss
 from manticore.training.batching import BatchSampler, StepDataLoader
 from manticore.training.callbacks import Checkpointer, ProgressDisplay
 from manticore.training.lockstep import Lockstep
@@ -63,6 +63,12 @@ class Hardware:
     def device(self) -> torch.device:
         """The device that models are trained and scored on."""
         return torch.device(self.accelerator) if self.index is None else torch.device(self.accelerator, self.index)
+
+    @property
+    def summary(self) -> str:
+        """Device, precision and number of processes, for the user."""
+        together = f", {self.ranks.count} processes" if self.ranks.count > 1 else ""
+        return f"{self.accelerator}, {self.precision}{together}"
 
     def scoring(self) -> torch.autocast:
         """The context in which models are scored: autocast, if `eval_precision` is bf16-mixed."""
@@ -166,8 +172,19 @@ def fit(
     if hardware.ranks.count > 1:
         module.ranks = ALONE
         shared = {flag: value for flag, value in user.flags.items() if flag in SHARED_FLAGS}
-        hardware.ranks.send(packed(replace(training, flags=shared)))
-    run_training(training, hardware, console, callbacks, user)
+        message = packed(replace(training, flags=shared))
+        try:
+            hardware.ranks.send(message)
+        except LostProcess as error:
+            hardware.ranks.left.append(error)
+            raise
+    try:
+        run_training(training, hardware, console, callbacks, user)
+    except NonFiniteLoss:  # in all processes
+        raise
+    except BaseException as error:
+        hardware.ranks.left.append(error)
+        raise
 
 
 def serve(hardware: Hardware) -> Any:

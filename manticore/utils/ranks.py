@@ -40,11 +40,13 @@ class Ranks:
         rank: number of this process.
         count: number of processes.
         patient: group for messages that may have to wait for hours; None: the default group.
+        left: errors that ended a training in this process alone, after which no message can be sent.
     """
 
     rank: int = 0
     count: int = 1
     patient: Any = field(default=None, repr=False, compare=False)
+    left: list[BaseException] = field(default_factory=list, repr=False, compare=False)
 
     @property
     def is_first(self) -> bool:

@@ -1,0 +1,216 @@
+"""Starts the processes of a command that train together, and ends them together.
+
+The first process runs the command. All others run the same command line up to this point, then train along, training
+after training, and write and print nothing. Lightning starts them on this machine, or torchrun or SLURM has started
+all. If a process ends too early, the first one ends with one line, and the others with it.
+"""
+
+from __future__ import annotations
+
+import _thread
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any, TypeVar
+
+import torch
+import torch.distributed as dist
+from lightning.fabric.plugins.environments.cluster_environment import ClusterEnvironment
+from lightning.fabric.plugins.environments.lightning import LightningEnvironment
+from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
+from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvironment
+from lightning.fabric.strategies.launchers.subprocess_script import _SubprocessScriptLauncher
+
+from manticore.config.processes import ProcessOptions
+from manticore.config.sections import RunOptions
+from manticore.errors import LostProcess, ManticoreError
+from manticore.experiment.environment import setup_hardware
+from manticore.training.trainer import Hardware, finish, serve
+from manticore.utils.cores import available_cores
+from manticore.utils.devices import choose_device
+from manticore.utils.failures import in_words
+from manticore.utils.ranks import Ranks
+
+T = TypeVar("T")
+
+WAIT = timedelta(minutes=30)
+"""Longest time that a process waits for the others within a training."""
+
+PATIENCE = timedelta(days=365)
+"""Longest time that a process waits for the next training."""
+
+POLL = 1.0
+"""Seconds between two looks at the processes that were started here."""
+
+GRACE = 5.0
+"""Seconds in which the first process may notice by itself that another one has ended."""
+
+CAUSE = "manticore/cause"
+"""Key of the store of the group for why a process has ended."""
+
+
+def run_together(options: ProcessOptions, run: RunOptions, work: Callable[[Hardware], T]) -> T:
+    """`work(hardware)` in the first process, while all others train along.
+
+    The other processes end with SystemExit.
+
+    Raises ManticoreError if the processes cannot be started, and LostProcess if one has ended too early.
+    """
+    environment, devices = _environment(), _devices(options, run)
+    external = environment.creates_processes_externally
+    count = environment.world_size() if _knows_world(environment) else devices * options.num_nodes
+    if count == 1:
+        return work(setup_hardware(run))
+    if _knows_world(environment) and options.devices is not None and devices * options.num_nodes != count:
+        raise ManticoreError(
+            f"--devices {options.devices} with --num-nodes {options.num_nodes} is not the number of processes that "
+            f"were started, {count}; leave both out"
+        )
+    _check_devices(run, devices)
+    children: Sequence[Any] = () if external else _start(environment, devices, options.num_nodes)
+    with _group(environment, count, devices, run) as ranks:
+        hardware = _hardware(run, ranks, environment.local_rank(), devices)
+        if not ranks.is_first:
+            _serve(hardware)
+        with _watching(children):
+            return _lead(hardware, work)
+
+
+def _environment() -> ClusterEnvironment:
+    if TorchElasticEnvironment.detect():
+        return TorchElasticEnvironment()
+    if "LOCAL_RANK" not in os.environ and int(os.environ.get("SLURM_NTASKS", "1")) > 1 and SLURMEnvironment.detect():
+        return SLURMEnvironment(auto_requeue=False)
+    return LightningEnvironment()
+
+
+def _knows_world(environment: ClusterEnvironment) -> bool:
+    return not isinstance(environment, LightningEnvironment)
+
+
+def _devices(options: ProcessOptions, run: RunOptions) -> int:
+    """Number of processes on each machine."""
+    if options.devices == "auto":
+        return max(1, torch.cuda.device_count()) if choose_device(run.device).type == "cuda" else 1
+    return int(options.devices or 1)
+
+
+def _check_devices(run: RunOptions, devices: int) -> None:
+    device = choose_device(run.device)
+    if device.index is not None:
+        raise ManticoreError(f"run.device={run.device} is a single GPU; several processes need run.device=cuda or cpu")
+    if device.type == "cuda" and devices > torch.cuda.device_count():
+        raise ManticoreError(f"--devices {devices}, but torch sees {torch.cuda.device_count()} GPUs here")
+
+
+def _start(environment: ClusterEnvironment, devices: int, num_nodes: int) -> Sequence[Any]:
+    """Start the same command line for the other processes of this machine. Returns them."""
+    import __main__
+
+    if not hasattr(__main__, "__file__"):
+        raise ManticoreError(
+            "several processes repeat the command or the script, which a notebook or a prompt does not have; run a "
+            "script, or use --devices 1"
+        )
+    launcher = _SubprocessScriptLauncher(environment, devices, num_nodes)
+    launcher._call_children_scripts()  # `launch` would also kill this process, without a message, when one has ended
+    return launcher.procs
+
+
+@contextmanager
+def _group(environment: ClusterEnvironment, count: int, devices: int, run: RunOptions) -> Iterator[Ranks]:
+    """The group of all processes."""
+    environment.set_world_size(count)
+    environment.set_global_rank(environment.node_rank() * devices + environment.local_rank())
+    os.environ.update(MASTER_ADDR=environment.main_address, MASTER_PORT=str(environment.main_port))
+    is_cuda = choose_device(run.device).type == "cuda"
+    if is_cuda:
+        torch.cuda.set_device(environment.local_rank())
+    rank = environment.global_rank()
+    try:
+        backend = "cpu:gloo,cuda:nccl" if is_cuda else "gloo"
+        dist.init_process_group(backend, "env://", WAIT, count, rank)
+        patient = dist.new_group(backend="gloo", timeout=PATIENCE)
+    except RuntimeError as error:
+        raise LostProcess(str(error).splitlines()[0]) from error
+    try:
+        yield Ranks(rank, count, patient)
+    finally:
+        dist.destroy_process_group()
+
+
+def _hardware(run: RunOptions, ranks: Ranks, local_rank: int, local: int) -> Hardware:
+    """The device of this process, and as many threads as it has cores."""
+    if not run.threads and "OMP_NUM_THREADS" not in os.environ:
+        run = replace(run, threads=max(1, available_cores() // local))
+    hardware = setup_hardware(run)
+    return replace(hardware, ranks=ranks, index=local_rank if hardware.accelerator == "cuda" else None)
+
+
+def _serve(hardware: Hardware) -> None:
+    """Train along until the first process is done. Raises SystemExit."""
+    try:
+        serve(hardware)
+    except KeyboardInterrupt:
+        raise SystemExit(130) from None
+    except LostProcess:
+        raise SystemExit(1) from None
+    except Exception as error:
+        known = in_words(error)
+        if known is None:
+            raise
+        dist.distributed_c10d._get_default_store().set(CAUSE, f"process {hardware.ranks.rank}: {known}")
+        raise SystemExit(1) from None
+    raise SystemExit(0)
+
+
+def _lead(hardware: Hardware, work: Callable[[Hardware], T]) -> T:
+    """`work(hardware)`; afterwards the other processes are done, unless a training was left in the middle."""
+    try:
+        return work(hardware)
+    except LostProcess as error:
+        if (cause := _cause()) is not None:
+            raise LostProcess(cause) from error
+        raise
+    finally:
+        if not hardware.ranks.left:
+            finish(hardware)
+
+
+def _cause() -> str | None:
+    """Why another process has ended, if it has said so."""
+    store = dist.distributed_c10d._get_default_store()
+    for _ in range(10):
+        if store.check([CAUSE]):
+            return str(store.get(CAUSE).decode())
+        time.sleep(0.1)
+    return None
+
+
+@contextmanager
+def _watching(children: Sequence[Any]) -> Iterator[None]:
+    """Interrupt the main thread if one of the processes that were started here ends while the context is open."""
+    ended, lost = threading.Event(), threading.Event()
+
+    def watch() -> None:
+        while not ended.wait(POLL):
+            if any(child.poll() is not None for child in children) and not ended.wait(GRACE):
+                lost.set()
+                _thread.interrupt_main()
+                return
+
+    thread = threading.Thread(target=watch, name="manticore-processes", daemon=True)
+    if children:
+        thread.start()
+    try:
+        yield
+    except KeyboardInterrupt:
+        if lost.is_set():
+            raise LostProcess("it was started by this one") from None
+        raise
+    finally:
+        ended.set()
