@@ -83,8 +83,11 @@ def run_together(options: ProcessOptions, run: RunOptions, work: Callable[[Hardw
 def _environment() -> ClusterEnvironment:
     if TorchElasticEnvironment.detect():
         return TorchElasticEnvironment()
-    if "LOCAL_RANK" not in os.environ and int(os.environ.get("SLURM_NTASKS", "1")) > 1 and SLURMEnvironment.detect():
-        return SLURMEnvironment(auto_requeue=False)
+    if "LOCAL_RANK" not in os.environ and int(os.environ.get("SLURM_STEP_NUM_TASKS", "1")) > 1:  # started by srun
+        try:
+            return SLURMEnvironment(auto_requeue=False)
+        except RuntimeError as error:  # of wrong options of sbatch
+            raise ManticoreError(str(error)) from None
     return LightningEnvironment()
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from lightning.fabric.plugins.environments.lightning import find_free_network_port
 from safetensors.numpy import load_file
 
 from manticore.results.search import SearchResult
@@ -107,13 +108,25 @@ def children(pid: int) -> list[int]:
     return list(map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split()))
 
 
-def test_fine_tuning_in_two_processes_equals_one(
+def slurm_task(rank: int, port: int) -> dict[str, str]:
+    """The variables that srun sets for a task, one of two on a machine."""
+    shared = {"JOB_ID": "7", "NTASKS": "2", "STEP_NUM_TASKS": "2", "NTASKS_PER_NODE": "2", "NODEID": "0"}
+    own = {"PROCID": str(rank), "LOCALID": str(rank), "NODELIST": "127.0.0.1"}
+    return {**{f"SLURM_{name}": value for name, value in (shared | own).items()}, "MASTER_PORT": str(port)}
+
+
+def test_fine_tuning_in_two_tasks_of_slurm_equals_one_process(
     pico_run: Path, cached: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     arguments = ("finetune", str(pico_run), "--steps", "6", "--batch-size", "5", "--set", "run.device=cpu", "--out")
-    process = command(*arguments, str(tmp_path / "two"), "--devices", "2", cache=cached)
+    port = find_free_network_port()
+    tasks = [command(*arguments, str(tmp_path / "two"), cache=cached, **slurm_task(rank, port)) for rank in range(2)]
     assert call(capsys, *arguments, tmp_path / "one")[0] == 0
-    assert process.communicate()[1] == ""
+    outputs = [task.communicate() for task in tasks]
+    assert [task.returncode for task in tasks] == [0, 0]
+    assert [err for _, err in outputs] == ["", ""]
+    assert "validation split" in outputs[0][0]
+    assert outputs[1][0] == "", "one process prints"
     file = Path("hybrid", "model.safetensors")
     assert_same_weights(tmp_path / "two" / file, tmp_path / "one" / file, TOLERANCE)
 

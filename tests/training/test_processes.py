@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -91,7 +93,7 @@ def train_case(hardware: Hardware, case: dict[str, Any], folder: Path, stop: int
     torch.manual_seed(case.get("seed", 11))
     record = AlphaRecord(folder / "alphas.jsonl")
     hardware = replace(hardware, precision=case.get("precision", "32-true"))
-    callbacks: list[lightning.Callback] = [record]
+    callbacks: list[lightning.Callback] = [record, *([case["callback"]] if "callback" in case else [])]
     searching.until = stop
     fit(searching, streams, "search", folder / "checkpoints", hardware, Console(quiet=True), callbacks)
     state: dict[str, Any] = {f"net.{name}": value for name, value in supernet.state_dict().items()}
@@ -189,6 +191,38 @@ def test_dropout_differs_between_processes_and_paths_do_not(group: Any, tmp_path
     group(2).call(train_case, case, tmp_path / "resumed", 6)
     resumed = group(2).call(train_case, case, tmp_path / "resumed")
     assert all(torch.equal(resumed[name], actual[name]) for name in actual if name.startswith("net."))
+
+
+class StopAt(lightning.Callback):
+    """Ends the training after a step: by SIGTERM, or as early stopping does."""
+
+    def __init__(self, step: int, by_signal: bool) -> None:
+        self.step, self.by_signal = step, by_signal
+
+    def on_train_batch_end(self, trainer: Any, searching: SearchModule, *_: object) -> None:
+        if searching.step_count == self.step and self.by_signal:
+            os.kill(os.getpid(), signal.SIGTERM)
+        elif searching.step_count == self.step:
+            trainer.should_stop = True
+
+
+def stopped_by_signal(hardware: Hardware, folder: Path) -> int:
+    with pytest.raises(KeyboardInterrupt):
+        train_case(hardware, {"callback": StopAt(5, True)}, folder)
+    state = torch.load(folder / "checkpoints" / "search.ckpt", weights_only=True)
+    return int(state["manticore"]["step_count"])
+
+
+def test_sigterm_in_one_process_stops_all_after_the_step(group: Any, alone: Any, tmp_path: Path) -> None:
+    pair = Processes(2, tmp_path)
+    assert pair.call(stopped_by_signal, tmp_path / "run") == 5
+    assert pair.close() == [0, 1], "the other process has stopped too"
+    assert_equal(group(4).call(train_case, CASES["darts"], tmp_path / "run"), alone("darts"))
+
+
+def test_a_callback_that_stops_the_training_stops_it_in_all_processes(group: Any, tmp_path: Path) -> None:
+    assert group(2).call(train_case, {"callback": StopAt(5, False)}, tmp_path / "one")["counts"][0] == 5
+    assert group(2).call(train_case, CASES["darts"], tmp_path / "next")["counts"][0] == STEPS
 
 
 def test_every_process_has_random_numbers_of_its_own(group: Any) -> None:
