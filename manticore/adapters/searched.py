@@ -79,8 +79,8 @@ class SearchedMoRe(Adapter):
 
     @property
     def decided(self) -> bool:
-        """Whether one size is kept."""
-        return int(self.choice) != UNDECIDED
+        """Whether one size is kept; False on the meta device, where no value is known."""
+        return not self.choice.is_meta and int(self.choice) != UNDECIDED
 
     @property
     def chosen(self) -> MoRe:

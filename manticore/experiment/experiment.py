@@ -283,6 +283,7 @@ class Experiment:
         if record is None:
             return None
         self.run_dir.restore(phase, net)
+        self.run_dir.remove_state(phase)
         info(self.console, f"  {phase}: finished before")
         self.seconds[phase] = record["seconds"]
         return PhaseResult(_evaluated(net), record["tokens"], record["seconds"], self.task, record["flops"])

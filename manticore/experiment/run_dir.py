@@ -15,6 +15,7 @@ from torch import nn
 
 from manticore.config.recipe import Recipe
 from manticore.errors import BadFile, ManticoreError, UnfinishedRun, shown
+from manticore.utils.failures import writing
 from manticore.utils.io import atomic_write, read_json, slug, write_json
 
 LOCK = ".lock"
@@ -113,7 +114,13 @@ class RunDir:
         with atomic_write(self.weights(phase)) as part:
             save_model(net, str(part))
         write_json(self.checkpoints / f"{slug(phase)}.json", record)
-        (self.checkpoints / f"{slug(phase)}.ckpt").unlink(missing_ok=True)
+        self.remove_state(phase)
+
+    def remove_state(self, phase: str) -> None:
+        """Delete the running state of a finished phase, which a run that was killed may have left."""
+        state = self.checkpoints / f"{slug(phase)}.ckpt"
+        with writing(state):
+            state.unlink(missing_ok=True)
 
     def weights(self, phase: str) -> Path:
         """The weights of a finished phase."""
