@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +17,7 @@ from torch import nn
 from manticore.config.recipe import Recipe
 from manticore.errors import BadFile, ManticoreError, UnfinishedRun, shown
 from manticore.utils.failures import writing
-from manticore.utils.io import atomic_write, read_json, slug, write_json
+from manticore.utils.io import PART, atomic_write, read_json, slug, write_json
 
 LOCK = ".lock"
 """Name of the file that is locked while a process runs; see `run_lock`."""
@@ -80,7 +81,16 @@ class RunDir:
         return self.root / "checkpoints"
 
     def create(self, recipe: Recipe) -> None:
-        """Start a run: write its recipe and create the folder of its checkpoints."""
+        """Start or resume a run: write its recipe and create the folder of its checkpoints.
+
+        Partial files of a process that was killed are removed, so the caller must have the lock of the run.
+        """
+        for part in list(self.root.rglob(f".*{PART}")):
+            if part.is_dir() and not part.is_symlink():
+                shutil.rmtree(part, ignore_errors=True)
+            else:
+                with writing(part):
+                    part.unlink(missing_ok=True)
         recipe.save(self.recipe)
         self.checkpoints.mkdir(exist_ok=True)
 

@@ -15,6 +15,9 @@ from typing import Any
 from manticore.utils.failures import writing
 from manticore.utils.text_files import parse_json, read_text
 
+PART = ".part"
+"""End of the names of temporary files and folders, which begin with a dot."""
+
 
 @contextmanager
 def atomic_write(path: Path | str) -> Iterator[Path]:
@@ -25,7 +28,7 @@ def atomic_write(path: Path | str) -> Iterator[Path]:
     path = Path(path)
     with writing(path, path.parent):
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=PART)
     os.close(handle)
     part = Path(name)
     try:
@@ -47,7 +50,7 @@ def atomic_dir(path: Path) -> Iterator[Path]:
     """
     with writing(path, path.parent):
         path.parent.mkdir(parents=True, exist_ok=True)
-        part = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part"))
+        part = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.", suffix=PART))
     try:
         with writing(path, part):
             yield part
