@@ -277,3 +277,11 @@ def test_the_argument_is_named(change: dict[str, Any], message: str) -> None:
     with pytest.raises(ManticoreError, match="^.*" + re.escape(message)) as caught:
         ssd_scan(**(medium() | change))
     assert "\n" not in str(caught.value)
+
+
+def test_shapes_are_computed_without_numbers() -> None:
+    """On the device `meta`, as costs of a path are counted."""
+    shape = {"x": (2, 3, 4, 5), "dt": (2, 3, 4), "A": (4,), "B": (2, 3, 2, 6), "C": (2, 3, 2, 6)}
+    inputs = {name: torch.zeros(size, device="meta") for name, size in shape.items()}
+    y, state = ssd_scan(**inputs, return_final_states=True)
+    assert (y.shape, state.shape) == ((2, 3, 4, 5), (2, 4, 5, 6))

@@ -59,6 +59,11 @@ def by_group(x_BSHP: Tensor, groups: int) -> Tensor:
     return x_BSHP.reshape(size).transpose(1, 2)
 
 
+def no_autocast(x: Tensor) -> Any:
+    """A context without automatic precision on the device of a tensor; shapes on `meta` are those of the CPU."""
+    return torch.autocast("cpu" if x.is_meta else x.device.type, enabled=False)
+
+
 def by_head(x_BGSX: Tensor, heads: int) -> Tensor:
     """The inverse of `by_group`."""
     size = (x_BGSX.shape[0], x_BGSX.shape[2], heads, -1)
@@ -157,7 +162,7 @@ class _Scan(torch.autograd.Function):
     ) -> tuple[Tensor, Tensor]:
         heads, groups = x.shape[2], B.shape[2]
         y, saved_states = torch.empty_like(x, dtype=dt.dtype), []
-        with torch.autocast(x.device.type, enabled=False):
+        with no_autocast(x):
             for start in range(0, x.shape[1], size):
                 chunk = slice(start, start + size)
                 saved_states.append(h_BGNX)
@@ -183,7 +188,7 @@ class _Scan(torch.autograd.Function):
         dB, dC = torch.empty_like(B), torch.empty_like(C)
         dD = None if D is None else torch.zeros_like(D)
         dA = torch.zeros_like(A, dtype=torch.float64)
-        with torch.autocast(x.device.type, enabled=False):
+        with no_autocast(x):
             for start in reversed(range(0, x.shape[1], ctx.size)):
                 chunk, h_BGNX = slice(start, start + ctx.size), saved_states.pop()
                 terms = chunk_terms(x[:, chunk], dt[:, chunk], A, B[:, chunk], C[:, chunk])

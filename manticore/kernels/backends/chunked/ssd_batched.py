@@ -26,6 +26,7 @@ from manticore.kernels.backends.chunked.ssd import (
     chunk_terms,
     decay_over_chunk,
     decayed_gradients,
+    no_autocast,
     scan_with,
 )
 from manticore.kernels.ops import SsdArgs
@@ -83,7 +84,7 @@ class _BatchedScan(torch.autograd.Function):
         ctx: Any, x: Tensor, dt: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor | None, h_BGNX: Tensor, size: int
     ) -> tuple[Tensor, Tensor]:
         (batch, length, heads, _), groups = x.shape, B.shape[2]
-        with torch.autocast(x.device.type, enabled=False):
+        with no_autocast(x):
             x_CSHP, dt_CSH, B_C, C_C = (_to_chunks(v, size) for v in (x, dt, B, C))
             terms = chunk_terms(x_CSHP, dt_CSH, A, B_C, C_C)
             u_CSHP, B_CGSN, C_CGTN, decay_CGRTS, from_start_CTH, to_end_CSH, totals_CH = terms
@@ -108,7 +109,7 @@ class _BatchedScan(torch.autograd.Function):
         x, dt, A, B, C, D, states_CGNX = ctx.saved_tensors
         batch, length = x.shape[:2]
         dy = torch.zeros_like(x, dtype=dt.dtype) if dy is None else dy
-        with torch.autocast(x.device.type, enabled=False):
+        with no_autocast(x):
             x_CSHP, dt_CSH, B_C, C_C, dy_CTHP = (_to_chunks(v, ctx.size) for v in (x, dt, B, C, dy))
             terms = chunk_terms(x_CSHP, dt_CSH, A, B_C, C_C)
             C_CGTN, from_start_CTH, totals_CH = terms[2], terms[4], terms[6]
