@@ -53,6 +53,7 @@ def search(
     max: Sequence[str] | None = None,
     min: Sequence[str] | None = None,
     pareto: Sequence[str] | None = None,
+    recall: Sequence[str] | None = None,
     export: str | None = None,
     adapter: str | None = None,
     precision: str | None = None,
@@ -84,6 +85,7 @@ def search(
         seed: of weights, batches and the random path.
         max, min: limits on what the hybrid costs, such as `["parameters=120M", "cache_bytes=64MiB@8192"]`.
         pareto: a quality and costs whose Pareto front is part of the report, such as `["loss", "cache_bytes@8192"]`.
+        recall: weights of synthetic recall beside the validation loss, such as `["copying=0.5@256", "pairs=0.5"]`.
         export: the model that is exported to `hybrid/`: `hybrid`, or `best`, which may also be a component that scores
             better.
         adapter: name of an adapter that is trained in place of the weights of the components.
@@ -148,6 +150,7 @@ def plan(
     max: Sequence[str] | None = None,
     min: Sequence[str] | None = None,
     pareto: Sequence[str] | None = None,
+    recall: Sequence[str] | None = None,
     export: str | None = None,
     adapter: str | None = None,
     trust_code: bool = PlanCommand.trust_code,
@@ -172,6 +175,7 @@ def plan(
         seed: of weights, batches and the random path.
         max, min: limits on what the hybrid costs, such as `["parameters=120M", "cache_bytes=64MiB@8192"]`.
         pareto: a quality and costs whose Pareto front is part of the report, such as `["loss", "cache_bytes@8192"]`.
+        recall: weights of synthetic recall beside the validation loss, such as `["copying=0.5@256", "pairs=0.5"]`.
         export: the model that is exported to `hybrid/`: `hybrid`, or `best`, which may also be a component that scores
             better.
         adapter: name of an adapter that is trained in place of the weights of the components.

@@ -56,6 +56,7 @@ SEARCH: Flags = {
     "--max": "keys.selection.max",
     "--min": "keys.selection.min",
     "--pareto": "keys.selection.pareto",
+    "--recall": "keys.selection.recall",
     "--export": "keys.selection.export",
     "--adapter": "keys.adapter.name",
     "--precision": "keys.run.precision",

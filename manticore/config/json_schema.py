@@ -316,7 +316,7 @@ def _limits() -> str:
         units = "|".join("".join(f"[{x.upper()}{x.lower()}]" for x in unit) for unit in UNITS[kind.unit] if unit)
         qualifier = "".join(pattern for axis, pattern in axes.items() if axis in kind.axes)
         qualifier = f"({qualifier}|{dtypes})" if "dtype" in kind.axes else qualifier
-        patterns.append(rf"{name}=({LARGEST_COMPONENT}|\s*{number}\s*({units})?\s*)(@{qualifier})?")
+        patterns.append(rf"{name}=({LARGEST_COMPONENT}|\s*{number}\s*({units}|%)?\s*)(@{qualifier})?")
     return rf"^\s*({'|'.join(patterns)})\s*$"
 
 

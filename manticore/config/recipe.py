@@ -91,6 +91,11 @@ class Recipe(Checked):
             (selectors, selector),
         ):
             _ = registry[name]  # raises UnknownName
+        if self.selection.recall and selector == "largest-weight" and not issubclass(strategy, PathStrategy):
+            raise ManticoreError(
+                f"selection.recall is part of the loss of paths, and --strategy {self.search.strategy} selects by "
+                "mixing weights; set selection.selector=replace-one or evaluated"
+            )
         if self.search.cost_weight:
             if not (self.selection.max or self.selection.min):
                 raise ManticoreError("search.cost_weight needs a limit: selection.max or selection.min")

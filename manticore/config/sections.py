@@ -8,6 +8,7 @@ from typing import Literal
 from manticore.components.spec import BlockSize
 from manticore.errors import ManticoreError
 from manticore.nas.resources import check_limits, parse_objectives
+from manticore.tasks.language.recall_weights import parse_recall
 from manticore.training.options import WeightOptions
 from manticore.utils.devices import check_device
 from manticore.utils.fields import (
@@ -79,14 +80,20 @@ class SelectionOptions(Checked):
     selector: str = "auto"
     """How the path is selected: largest-weight (the largest product of mixing weights), evaluated (the smallest
     validation loss with the weights of the supernet), beam (the same, by local search from the base alone),
-    perturbation (the candidates whose removal from the mixture raises its loss most), or auto (as suits the strategy:
-    evaluated where paths are sampled uniformly, else largest-weight). A strategy that trains paths by themselves
-    selects by their losses."""
+    perturbation (the candidates whose removal from the mixture raises its loss most), replace-one (the smallest sum of
+    what each choice adds to the loss of the base by itself), replace-pairs (the same with a term for neighbours), or
+    auto (as suits the strategy: evaluated where paths are sampled uniformly, else largest-weight). A strategy that
+    trains paths by themselves selects by their losses."""
+
+    recall: tuple[str, ...] = ()
+    """Weights of synthetic recall beside the validation loss, where paths are evaluated: copying (a sequence of random
+    tokens), recall (a span in a text) and pairs (MAD's in-context recall), with the tokens of a prompt after @, such as
+    copying=0.5@256,pairs=0.5. Default: none."""
 
     max: tuple[str, ...] = ()
     """Largest costs of the hybrid, several at once, such as parameters=120M or cache_bytes=64MiB@8192 (bytes of the
-    cache after 8,192 tokens); the value largest_component is the cost of the component that costs most alone. Default:
-    no limit."""
+    cache after 8,192 tokens). The value largest_component is the cost of the component that costs most alone, and 50%
+    half of what the parent of a twin costs alone, else the base, else that component. Default: no limit."""
 
     min: tuple[str, ...] = ()
     """Smallest costs of the hybrid, written in the same way. Default: no limit."""
@@ -106,6 +113,7 @@ class SelectionOptions(Checked):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_limits(self.max, self.min)
+        parse_recall(self.recall)
         if self.pareto:
             parse_objectives(self.pareto)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from manticore.errors import ManticoreError
 from manticore.experiment.budget import path_budget
 from manticore.experiment.experiment import Experiment
+from manticore.experiment.objective import Objective
 from manticore.experiment.path_search import check_path_search
 from manticore.experiment.projectors import check_projectors
 from manticore.export.custom_code import check_exportable
@@ -24,6 +25,8 @@ def check_experiment(exp: Experiment) -> None:
     configs = [component.config for component in exp.components]
     check_exportable(space.projector, space.topology, exp.task.kind, space.ops, configs)
     check_projectors(exp)
+    if exp.recipe.selection.recall:
+        Objective(exp)  # its probes fit the task
     budget = path_budget(exp)
     strategy = build_strategy(exp.recipe.search.strategy, exp.recipe.search.strategy_options)
     if exp.recipe.search.has_own_task and isinstance(strategy, PathStrategy):

@@ -31,7 +31,7 @@ from manticore.nas.stage_scores import StageScores
 from manticore.nas.strategies import build_strategy
 from manticore.nas.supernet import Supernet
 from manticore.tasks.catalog import load_task
-from manticore.tasks.dataset import concat
+from manticore.tasks.dataset import Examples, concat
 from manticore.tasks.options import choose_preset
 from manticore.tasks.task import Task
 from manticore.training.batching import BatchSampler
@@ -300,7 +300,11 @@ class Experiment:
     def score(self, net: nn.Module, split: str, task: Task | None = None, **options: object) -> Score:
         """The score of `net` on one split of the task, as this run or as `task` reads it. `options` go to the net."""
         task = task or self.task
-        examples = getattr(task.splits(), split)
+        return self.score_examples(net, getattr(task.splits(), split), task, **options)
+
+    def score_examples(self, net: nn.Module, examples: Examples, task: Task | None = None, **options: object) -> Score:
+        """The score of `net` on examples of the task, as this run or as `task` reads them."""
+        task = task or self.task
         batch_size, device = self.recipe.run.eval_batch_size, self.hardware.device
         with self.hardware.scoring():
             result = score(net, examples, task.collate, batch_size, device, metrics[task.metric], **options)

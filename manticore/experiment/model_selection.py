@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import random
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -10,6 +9,7 @@ from typing import Any, NamedTuple
 from manticore.config.recipe import Recipe
 from manticore.experiment.budget import path_budget
 from manticore.experiment.experiment import Experiment, PhaseResult
+from manticore.experiment.objective import Measured, Objective
 from manticore.experiment.pareto import find_front
 from manticore.experiment.phases import first_batches
 from manticore.experiment.projectors import base_of_projector_set, build_aligned_supernet, uses_closed_form
@@ -17,7 +17,7 @@ from manticore.experiment.search_warnings import search_warnings
 from manticore.nas.choices import PathNames
 from manticore.nas.cost import PathCosts
 from manticore.nas.resources import parse_objectives
-from manticore.nas.selection import Budget, Difference, PathScores, SelectionContext, loss_difference, selectors
+from manticore.nas.selection import Budget, Difference, PathScores, SelectionContext, selectors
 from manticore.nas.selection.largest_weight import LARGEST_WEIGHT
 from manticore.nas.strategies import PathStrategy, strategies
 from manticore.nas.strategies.zero_shot import ZeroShot, mean_stage_kl
@@ -32,7 +32,7 @@ Phase = PhaseResult[Any]
 
 
 LOSS_SELECTORS = ("evaluated", "beam")
-"""Selectors whose score of a path is minus its validation loss."""
+"""Selectors whose score of a path is minus its validation loss, if the objective has no recall."""
 
 
 class Choice(NamedTuple):
@@ -95,7 +95,8 @@ def save_scores(exp: Experiment, search: PhaseResult[Supernet], path: Sequence[s
     assert search.path_scores is not None
     trains_paths = issubclass(strategies[exp.recipe.search.strategy], PathStrategy)
     selector = exp.recipe.search.strategy if trains_paths else selector_of(exp.recipe)
-    saved = SavedScores.of(search.path_scores, search.net.candidates, selector, selector in LOSS_SELECTORS)
+    is_loss = selector in LOSS_SELECTORS and not exp.recipe.selection.recall
+    saved = SavedScores.of(search.path_scores, search.net.candidates, selector, is_loss)
     saved.save(exp.run_dir.root)
     if exp.recipe.selection.pareto:
         objectives, budget = exp.recipe.selection.pareto, path_budget(exp)
@@ -127,7 +128,7 @@ def _scores_by_selector(exp: Experiment, search: PhaseResult[Supernet], budget: 
 
 
 class Validation:
-    """Losses of a supernet on the validation split. A path is evaluated once.
+    """The objective of a supernet and of its paths. A path is evaluated once.
 
     Args:
         exp: the run on the task of the search.
@@ -136,25 +137,22 @@ class Validation:
 
     def __init__(self, exp: Experiment, net: Supernet) -> None:
         self.exp, self.net = exp, net
-        self._scores: dict[PathNames, Score] = {}
+        self.objective = Objective(exp)
+        self._measured: dict[PathNames, Measured] = {}
 
     def loss(self, **options: Any) -> float:
-        """The loss in nats with options of the supernet's forward pass; infinite if it is not a number."""
+        """The objective in nats with options of the supernet's forward pass; infinite if it is not a number."""
         path = options.get("path")
-        score = self.exp.score(self.net, "val", **options) if path is None else self._score(tuple(path))
-        return score.loss if math.isfinite(score.loss) else math.inf
+        return (self.objective.measure(self.net, **options) if path is None else self._of(tuple(path))).value
 
     def difference(self, path: PathNames, rival: PathNames) -> Difference | None:
-        """The difference of the losses of two paths, paired over the examples."""
-        losses, rival_losses = (self._score(each).losses for each in (path, rival))
-        assert losses is not None
-        assert rival_losses is not None
-        return loss_difference(losses, rival_losses)
+        """The difference of the objectives of two paths, paired over the examples."""
+        return self.objective.difference(self._of(path).losses, self._of(rival).losses)
 
-    def _score(self, path: PathNames) -> Score:
-        if path not in self._scores:
-            self._scores[path] = self.exp.score(self.net, "val", path=path)
-        return self._scores[path]
+    def _of(self, path: PathNames) -> Measured:
+        if path not in self._measured:
+            self._measured[path] = self.objective.measure(self.net, path=path)
+        return self._measured[path]
 
 
 def val_score(exp: Experiment, phase: Phase) -> Score:

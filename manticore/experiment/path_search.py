@@ -24,11 +24,12 @@ from manticore.config.recipe import Recipe
 from manticore.errors import BadFile, ManticoreError, NonFiniteLoss
 from manticore.experiment.budget import path_budget
 from manticore.experiment.experiment import Experiment, PhaseResult
+from manticore.experiment.objective import Objective
 from manticore.experiment.projectors import build_aligned_supernet, calibration_tokens
 from manticore.experiment.seeding import seed_torch
 from manticore.nas.choices import PathNames
 from manticore.nas.discretize import discretize, load_path
-from manticore.nas.selection import Budget, Difference, loss_difference, runner_up
+from manticore.nas.selection import Budget, Difference, runner_up
 from manticore.nas.selection.trial_paths import paths_to_try
 from manticore.nas.strategies.path_training import PathStrategy
 from manticore.nas.supernet import Supernet
@@ -50,7 +51,8 @@ class TrainedPath:
     Attributes:
         path: a candidate for each stage.
         steps: training steps in all.
-        loss: on the validation split, in nats; None: the training diverged.
+        loss: the objective of the selection, in nats: the loss on the validation split, with that of recall where the
+            recipe has it; None: the training diverged.
         tokens, flops: of these steps.
     """
 
@@ -190,6 +192,7 @@ class CheckpointedPathTrainer:
         self.exp, self.net, self.steps, self.streams = exp, net, steps, streams
         root = exp.run_dir.root
         self.folder = root / "paths"
+        self.objective = Objective(exp)
         self.saved = TrainedPaths.load(root) if (root / TrainedPaths.FILE).exists() else TrainedPaths(())
 
     def loss(self, path: Sequence[str], steps: int) -> float:
@@ -211,7 +214,7 @@ class CheckpointedPathTrainer:
             if (known.path, known.rival, known.steps) == (path, rival, steps):
                 return known.difference
         files = [self._losses(each, steps) for each in (path, rival)]
-        value = loss_difference(*map(np.load, files)) if all(file.exists() for file in files) else None
+        value = self.objective.difference(*map(_read_losses, files)) if all(file.exists() for file in files) else None
         comparison = Comparison(path, rival, steps, value)
         self._save(replace(self.saved, comparisons=(*self.saved.comparisons, comparison)))
         return value
@@ -255,12 +258,15 @@ class CheckpointedPathTrainer:
             except NonFiniteLoss:
                 info(exp.console, f"  {' · '.join(path)}: diverged within {steps} steps")
                 return TrainedPath(path, module.step_count, None, module.tokens, module.flops)
-        score = exp.score(module.net.eval(), "val")
-        assert score.losses is not None
+        measured = self.objective.measure(module.net.eval())
         with atomic_write(self._losses(path, steps)) as part, part.open("wb") as file:
-            np.save(file, score.losses)
-        info(exp.console, f"  {' · '.join(path)}: {steps} steps · validation {score.format()}, loss {score.loss:.3f}")
-        loss = score.loss if math.isfinite(score.loss) else None
+            np.savez(file, *measured.losses)
+        score, recall = measured.text, f" · {measured.summary}" if measured.recall else ""
+        info(
+            exp.console,
+            f"  {' · '.join(path)}: {steps} steps · validation {score.format()}, loss {score.loss:.3f}{recall}",
+        )
+        loss = measured.value if math.isfinite(measured.value) else None
         return TrainedPath(path, steps, loss, module.tokens, module.flops)
 
     def start_phase(self, phase: str, record: TrainedPath) -> None:
@@ -298,11 +304,17 @@ class CheckpointedPathTrainer:
 
     def _losses(self, path: Sequence[str], steps: int) -> Path:
         """The losses of the examples of the validation split."""
-        return self.folder / "losses" / f"path-{self._code(path)}-{steps}.npy"
+        return self.folder / "losses" / f"path-{self._code(path)}-{steps}.npz"
 
     def _code(self, path: Sequence[str]) -> str:
         """The indices of the candidates of a path, for the names of its files."""
         return "-".join(str(self.net.candidates.index(name)) for name in path)
+
+
+def _read_losses(file: Path) -> list[Any]:
+    """The parts of `Measured.losses`."""
+    with np.load(file) as arrays:
+        return [arrays[name] for name in arrays.files]
 
 
 def _read_checkpoint(file: Path) -> dict[str, Any]:

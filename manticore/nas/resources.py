@@ -2,6 +2,7 @@
 
     parameters=120M              count; also K and B
     weight_bytes=240MB@bfloat16  bytes of the weights in a type of numbers
+    cache_bytes=50%@8192         half of what the parent of a twin costs alone, or else the base
     prefill_flops=2M@2048        operations per token, all of 2,048 tokens at once
     decode_flops=2M@2048         operations of one token behind 2,048 - 1 others
     cache_bytes=64MiB@8192x4     bytes of the cache after 8,192 tokens of each of 4 sequences
@@ -42,6 +43,9 @@ DTYPE_BYTES = {"float64": 8, "float32": 4, "bfloat16": 2, "float16": 2}
 
 LARGEST_COMPONENT = "largest_component"
 """Value of a limit: the cost of the most expensive component alone."""
+
+PERCENT = re.compile(r"\s*([0-9][0-9_.]*(?:e[+-]?\d+)?)\s*%\s*", re.IGNORECASE)
+"""Value of a limit: a share of what the reference model alone costs."""
 
 
 @dataclass(frozen=True)
@@ -152,13 +156,19 @@ class Limit:
 
     Attributes:
         resource: what is bounded.
-        value: the bound in the resource's unit; `LARGEST_COMPONENT` until it is computed.
+        value: the bound in the resource's unit; `LARGEST_COMPONENT` or a text such as `50%` until it is computed.
         text: as the user wrote it.
     """
 
     resource: Resource
     value: float | str
     text: str
+
+    @property
+    def share(self) -> float | None:
+        """The share of the reference's cost, above 0, that a value such as `50%` stands for; None for other values."""
+        match = PERCENT.fullmatch(self.value) if isinstance(self.value, str) else None
+        return None if match is None else float(match[1]) / 100
 
     @classmethod
     def parse(cls, text: str) -> Limit:
@@ -176,6 +186,9 @@ class Limit:
         resource = Resource.of(name, qualifier)
         if value == LARGEST_COMPONENT:
             return cls(resource, LARGEST_COMPONENT, text.strip())
+        if (match := PERCENT.fullmatch(value)) is not None:
+            parse_value(match[1], resource)  # raises for what is no number above 0
+            return cls(resource, value.strip(), text.strip())
         return cls(resource, parse_value(value, resource), text.strip())
 
 
@@ -201,13 +214,13 @@ def parse_limits(texts: Sequence[str], noun: str, numbers: bool = False) -> tupl
     Args:
         texts: of the limits.
         noun: their key, for messages.
-        numbers: whether each value must be a number, not `LARGEST_COMPONENT`.
+        numbers: whether each value must be a number or a percentage, not `LARGEST_COMPONENT`.
 
     Raises as `Limit.parse` does.
     """
     limits = tuple(map(Limit.parse, texts))
     for limit in limits:
-        if numbers and isinstance(limit.value, str):
+        if numbers and limit.value == LARGEST_COMPONENT:
             raise ManticoreError(f"{noun} {limit.text}: give a number here")
     seen: dict[Resource, Limit] = {}
     for limit in limits:

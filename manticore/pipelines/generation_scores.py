@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import numpy as np
 import torch
@@ -22,13 +22,12 @@ from manticore.kernels import installed
 from manticore.report.card_sections import put_section, update_card
 from manticore.report.table import Row, Table
 from manticore.tasks.data_files import read_text
-from manticore.tasks.language.probes import ANSWER, Probe, ProbeKind, make_probe
+from manticore.tasks.language.probes import ANSWER, KINDS, Probe, make_probe, text_ids
 from manticore.tasks.language.text import SAMPLE
 from manticore.utils.console import info
 from manticore.utils.formatting import DASH, percent
 from manticore.utils.io import write_json
 
-KINDS: tuple[ProbeKind, ...] = get_args(ProbeKind)
 LARGEST_BATCH = 16
 SECTION = "Generation"
 
@@ -39,7 +38,7 @@ class GenerationScore:
 
     Attributes:
         model: its name in the table.
-        kind: `copying` or `recall`.
+        kind: a `ProbeKind`.
         length: tokens of the prompts.
         exact: share of prompts whose whole answer is right.
         tokens: share of right tokens.
@@ -80,7 +79,10 @@ def run(options: EvaluateCommand, console: Console) -> list[GenerationScore]:
         write_json(options.json, [asdict(score) for score in scores])
     if hybrid:
         folder = hybrid_folder(Path(options.model).expanduser())
-        note = f"Share of {options.examples} prompts of which the model writes the whole answer, {ANSWER} tokens."
+        note = (
+            f"Share of {options.examples} prompts of which the model writes the whole answer: {ANSWER} tokens, and of "
+            "pairs one."
+        )
         body = f"{note} Parents are as they were before the search.\n\n{table.markdown()}"
         if update_card(folder, lambda card: put_section(card, SECTION, body)):
             info(console, f"added to the card {folder / 'README.md'}")
@@ -109,8 +111,7 @@ def _scores(
     device: str,
 ) -> Iterator[GenerationScore]:
     """The scores of one model, by kind and length."""
-    special = set(tokenizer.all_special_ids)
-    ids = [token for token in tokenizer(read_text(SAMPLE))["input_ids"] if token not in special]
+    ids = text_ids(tokenizer, read_text(SAMPLE))
     limit = min(declared_context_lengths(model.config).values(), default=None)
     model.to(torch.device(device))
     for kind in KINDS:
@@ -124,10 +125,10 @@ def _scores(
 
 
 def generated(model: Any, probe: Probe, batch_size: int) -> np.ndarray[Any, Any]:
-    """The most likely tokens that the model writes after each prompt, (N, ANSWER)."""
-    size = min(batch_size, LARGEST_BATCH)
+    """The most likely tokens that the model writes after each prompt, as many as the answer has, (N, A)."""
+    size, tokens = min(batch_size, LARGEST_BATCH), probe.answers_NA.shape[1]
     config = GenerationConfig(
-        max_new_tokens=ANSWER, min_new_tokens=ANSWER, do_sample=False, pad_token_id=0, use_cache=True
+        max_new_tokens=tokens, min_new_tokens=tokens, do_sample=False, pad_token_id=0, use_cache=True
     )
     parts = []
     for start in range(0, len(probe.prompts_NL), size):

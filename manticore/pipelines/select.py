@@ -8,6 +8,7 @@ from rich.console import Console
 
 from manticore.config.model_commands import SelectCommand
 from manticore.errors import ManticoreError
+from manticore.experiment.budget import with_numbers
 from manticore.experiment.pareto import find_front
 from manticore.experiment.run_dir import finished_run
 from manticore.experiment.searched import open_finished
@@ -57,8 +58,8 @@ def run(options: SelectCommand, console: Console) -> Selection:
     exp = open_finished(options.run, console, options.trust_code)
     net = exp.skeleton(SearchResult.load(run_dir.root).base)
     budget = Budget(
-        parse_limits(options.max, "--max", numbers=True),
-        parse_limits(options.min, "--min", numbers=True),
+        with_numbers(exp, parse_limits(options.max, "--max", numbers=True)),
+        with_numbers(exp, parse_limits(options.min, "--min", numbers=True)),
         exp.task.max_length,
     )
     selected, costs = Architecture.load(run_dir.architecture).path, PathCosts(net, budget.length)

@@ -88,10 +88,11 @@ class SearchOptions(Checked):
     strategy: str = "darts"
     """Search strategy: darts (weights and alphas alternate, on disjoint splits), simultaneous (both on one split, as in
     the paper), zero-shot (no training: stages of aligned language models are ranked by how much they change the base
-    model's predictions), halving or marginal (paths are trained by themselves; after halving the fine-tuning continues
-    the training of the best path); darts-second-order, gaea, gdas, reinmax, drnas, sdarts, sdarts-adversarial,
-    head-wise, rloo (other gradients of the alphas); uniform, fair, full-layout, complexity-bins, mixture-of-supernets,
-    per-example, sandwich (supernets of sampled paths, which are then evaluated); blockwise (candidates learn to imitate
+    model's predictions), replace-one (no training either: stages by the loss with one of them replaced), halving or
+    marginal (paths are trained by themselves; after halving the fine-tuning continues the training of the best path);
+    darts-second-order, gaea, gdas, reinmax, drnas, sdarts, sdarts-adversarial, head-wise, rloo (other gradients of the
+    alphas); uniform, fair, full-layout, complexity-bins, mixture-of-supernets, per-example, sandwich (supernets of
+    sampled paths, which are then evaluated); blockwise (candidates learn to imitate
     the stages of the base)."""
 
     strategy_options: dict[str, Any] = field(default_factory=dict)

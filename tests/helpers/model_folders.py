@@ -15,6 +15,7 @@ from tests.helpers.trained_tokenizers import small_tokenizer
 
 SIZES = {
     "gpt_neo": BlockSize(width=32, layers=4, heads=4, window_size=16),
+    "llama": BlockSize(width=32, layers=4, heads=4),
     "mamba": BlockSize(width=24, layers=5, state_size=8),
 }
 

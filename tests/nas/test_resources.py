@@ -67,3 +67,15 @@ def test_limits_that_contradict_each_other() -> None:
     with pytest.raises(ManticoreError, match="no path has at least parameters=2M and at most parameters=1M"):
         check_limits(["parameters=1M"], ["parameters=2M"])
     check_limits(["parameters=2M", "cache_bytes=1MiB@8"], ["parameters=1M", "cache_bytes=2MiB@9"])
+
+
+def test_a_percentage_is_a_value() -> None:
+    limit = Limit.parse("cache_bytes=50%@8192")
+    assert (limit.share, limit.resource) == (0.5, Resource("cache_bytes", 8192))
+    assert Limit.parse("parameters= 12.5 % ").share == 0.125
+    assert Limit.parse("parameters=12").share is None
+    assert Limit.parse("parameters=largest_component").share is None
+    for text in ("parameters=0%", "parameters=1..2%", "parameters=%"):
+        with pytest.raises(ManticoreError, match="the value is a number above 0"):
+            Limit.parse(text)
+    assert parse_limits(["parameters=50%"], "--max", numbers=True)[0].share == 0.5

@@ -15,7 +15,9 @@ from transformers.modeling_outputs import CausalLMOutput
 from manticore.cli import main
 from manticore.errors import ManticoreError
 from manticore.pipelines.generation_scores import GenerationScore, generated, parents_of, score_table
-from manticore.tasks.language.probes import ANSWER, CUE, SHORTEST, make_probe
+from manticore.tasks.dataset import IGNORE
+from manticore.tasks.language.probes import ANSWER, CUE, KINDS, SHORTEST, make_probe
+from manticore.tasks.language.recall_weights import RecallWeight, parse_recall
 from tests.helpers.cli import call, refusal
 
 TEXT = [*np.random.default_rng(0).integers(0, 90, 2000)]
@@ -66,6 +68,56 @@ def test_the_answer_follows_the_cue_once(kind: Any) -> None:
         assert len(set(answer)) == ANSWER
 
 
+@pytest.mark.parametrize("length", [64, 65])
+def test_the_value_of_a_key_is_the_one_before(length: int) -> None:
+    probe = make_probe("pairs", TEXT, length, 20)
+    assert probe.prompts_NL.shape == (20, length)
+    assert probe.answers_NA.shape == (20, 1)
+    scored = 0
+    first = 1 - length % 2
+    for prompt, answer, labels in zip(
+        probe.prompts_NL.tolist(), probe.answers_NA[:, 0].tolist(), probe.labels_NT.tolist(), strict=True
+    ):
+        pairs = list(zip(prompt[first:-1:2], prompt[first + 1 : -1 : 2], strict=True))
+        assert dict(pairs)[prompt[-1]] == answer == labels[-1]
+        assert len(set(pairs)) == len({key for key, _ in pairs}), "a key has one value"
+        keys = [key for key, _ in pairs]
+        for number, (key, value) in enumerate(pairs):
+            assert labels[first + 2 * number] == (value if key in keys[:number] else IGNORE)
+        assert set(labels[1 - first :: 2]) == {IGNORE}
+        scored += sum(label != IGNORE for label in labels)
+    assert scored > 20 * length / 8
+
+
+@pytest.mark.parametrize("kind", ["copying", "recall"])
+def test_labels_are_the_answer_behind_the_prompt(kind: Any) -> None:
+    probe = make_probe(kind, TEXT, 40, 3)
+    examples = probe.examples
+    ids, labels = examples[1]
+    assert ids.tolist() == [*probe.prompts_NL[1], *probe.answers_NA[1, :-1]]
+    assert labels.tolist() == [IGNORE] * 39 + probe.answers_NA[1].tolist()
+    assert ids.max() < 90
+
+
+def test_weights_of_recall_are_parsed() -> None:
+    assert parse_recall(["copying=0.5@256", " pairs = 2 "]) == (
+        RecallWeight("copying", 0.5, 256),
+        RecallWeight("pairs", 2.0),
+    )
+    assert str(RecallWeight("copying", 0.5, 256)) == "copying=0.5@256"
+    for text, message in {
+        "copying": "such as copying=0.5@256, not 'copying'",
+        "copyng=1": "unknown kind of recall 'copyng'",
+        "copying=0": "the weight must be a number above 0",
+        "copying=1..2": "the weight must be a number above 0",
+        "pairs=1@4": "a prompt has at least 24 tokens",
+    }.items():
+        with pytest.raises(ManticoreError, match=message):
+            parse_recall([text])
+    with pytest.raises(ManticoreError, match="twice"):
+        parse_recall(["pairs=1", "pairs=2"])
+
+
 def test_probes_repeat_and_differ_by_seed() -> None:
     first, again = make_probe("recall", TEXT, 64, 3), make_probe("recall", TEXT, 64, 3)
     assert np.array_equal(first.prompts_NL, again.prompts_NL)
@@ -100,8 +152,8 @@ def test_the_command_scores_the_hybrid_beside_its_parents(capsys: pytest.Capture
         assert (status, err) == (0, "")
     scores = json.loads(file.read_text())
     assert {(score["model"], score["kind"], score["length"]) for score in scores} == {
-        *((model, kind, 64) for model in ("hybrid", "gpt-neo-nano", "mamba-nano") for kind in ("copying", "recall")),
-        *(("mamba-nano", kind, 1024) for kind in ("copying", "recall")),  # GPT-Neo has 512 positions
+        *((model, kind, 64) for model in ("hybrid", "gpt-neo-nano", "mamba-nano") for kind in KINDS),
+        *(("mamba-nano", kind, 1024) for kind in KINDS),  # GPT-Neo has 512 positions
     }
     assert all(0 <= score["exact"] <= score["tokens"] <= 1 for score in scores)
     card = (hybrid / "README.md").read_text("utf-8")

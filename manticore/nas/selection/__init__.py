@@ -7,6 +7,7 @@ from manticore.nas.selection.evaluated_paths import evaluated_paths
 from manticore.nas.selection.largest_weight import largest_weight, log_weight
 from manticore.nas.selection.paired import Difference, loss_difference, survivors
 from manticore.nas.selection.perturbation import perturbation
+from manticore.nas.selection.replace_one import replace_one, replace_pairs
 from manticore.nas.selection.runner_up import runner_up
 from manticore.nas.selection.scores import ChainScores, ListedScores, PathScores, StageScoreTable
 
@@ -26,6 +27,8 @@ __all__ = [
     "log_weight",
     "loss_difference",
     "perturbation",
+    "replace_one",
+    "replace_pairs",
     "runner_up",
     "selectors",
     "survivors",

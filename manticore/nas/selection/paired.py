@@ -58,6 +58,16 @@ def loss_difference(losses: Losses, rival: Losses) -> Difference | None:
     return Difference(mean, ratio_std_error(ahead - mean * sizes, total, len(sizes)))
 
 
+def combined(weights: Sequence[float], differences: Sequence[Difference | None]) -> Difference | None:
+    """The weighted sum of differences on independent data; None if one of them is not known."""
+    known = [each for each in differences if each is not None]
+    if len(known) < len(differences):
+        return None
+    mean = math.fsum(weight * each.mean for weight, each in zip(weights, known, strict=True))
+    error = math.hypot(*(weight * each.std_error for weight, each in zip(weights, known, strict=True)))
+    return Difference(mean, error)
+
+
 def survivors(
     ranked: Sequence[PathNames],
     count: int,

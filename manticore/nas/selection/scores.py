@@ -114,17 +114,23 @@ def enumerate_scores(scores: PathScores, choices: Choices) -> dict[PathNames, fl
 def stage_ranks(scores: PathScores, choices: Choices, chosen_by: str) -> StageScores | None:
     """For each candidate at each stage the rank of the best path that has it, 1 being the best of all.
 
+    Of scores that add up along the paths of a space that is too large to be enumerated, these scores.
+
     Args:
         scores: of paths.
         choices: of the search space.
         chosen_by: name of what scored the paths, for the text of the rule.
 
-    Returns None if the scores are not listed and the space is too large to be enumerated.
+    Returns None if the scores neither are listed nor add up, and the space is too large to be enumerated.
     """
     if isinstance(scores, ListedScores):
         by_path = dict(scores.values)
     elif choices.count <= MAX_RANKED:
         by_path = enumerate_scores(scores, choices)
+    elif isinstance(scores, StageScoreTable):
+        rule = f"{chosen_by} scored each choice by itself. The path has the largest sum of scores"
+        table = tuple(tuple(map(float, row)) for row in scores.values)
+        return StageScores("score", "", lower_is_better=False, candidates=choices.candidates, values=table, rule=rule)
     else:
         return None
     ranked = sorted(by_path, key=lambda path: -by_path[path])

@@ -19,6 +19,7 @@ from manticore.nas.strategies.marginal import Marginal
 from manticore.nas.strategies.mixture_of_supernets import MixtureOfSupernets
 from manticore.nas.strategies.path_training import PathStrategy, PathTrainer
 from manticore.nas.strategies.per_example import PerExample
+from manticore.nas.strategies.replace_one import ReplaceOne
 from manticore.nas.strategies.rloo import Rloo
 from manticore.nas.strategies.sampled_relaxations import DrNas, Gdas, ReinMax
 from manticore.nas.strategies.sampled_supernet import Fair, FullLayout, SampledSupernet, Sandwich, Uniform
@@ -45,6 +46,7 @@ __all__ = [
     "PathTrainer",
     "PerExample",
     "ReinMax",
+    "ReplaceOne",
     "Rloo",
     "SampledSupernet",
     "Sandwich",

@@ -15,7 +15,8 @@ from typing import ClassVar
 
 from manticore.errors import ManticoreError
 from manticore.nas.choices import Choices, PathNames
-from manticore.nas.selection.scores import PathScores, StageScoreTable
+from manticore.nas.selection.replace_one import replaced_scores
+from manticore.nas.selection.scores import PathScores
 from manticore.nas.strategies.base import strategies
 from manticore.nas.strategies.path_training import PathPlan, PathStrategy, PathTrainer
 
@@ -40,14 +41,4 @@ class Marginal(PathStrategy):
         self, choices: Choices, base: str, paths: Sequence[PathNames], max_steps: int, trainer: PathTrainer
     ) -> PathScores:
         steps = self.plan(choices, paths, max_steps).longest
-        reference = trainer.loss((base,) * choices.stages, steps)
-        values = [[0.0] * len(choices.candidates) for _ in range(choices.stages)]
-        for group in choices.decisions:
-            for index in choices.allowed[group[0]]:
-                name = choices.candidates[index]
-                if name == base:
-                    continue
-                path = tuple(name if stage in group else base for stage in range(choices.stages))
-                for stage in group:  # stages that choose together share what they save
-                    values[stage][index] = (reference - trainer.loss(path, steps)) / len(group)
-        return StageScoreTable(choices.candidates, values)
+        return replaced_scores(choices, base, lambda path: trainer.loss(path, steps))

@@ -75,6 +75,18 @@ def test_a_chain_is_fitted_to_a_sample_and_ranks_the_rest() -> None:
     assert correlation > 0.9
 
 
+def test_replaced_stages_are_added_up_and_their_pairs_too() -> None:
+    """Of a loss that is a chain, pairs of neighbours explain everything, and single stages the rest beside the base."""
+    net = op_supernet("gpt2", "mamba")
+    loss = chain_loss(net.choices, random.Random(5))
+    base = (net.base,) * net.choices.stages
+    single, pairs = (selectors[name](net, context(net, loss)) for name in ("replace-one", "replace-pairs"))
+    for path in net.choices.paths():
+        assert pairs.score(path) == pytest.approx(loss(base) - loss(path))
+        alone = [loss(base) - loss((*base[:stage], name, *base[stage + 1 :])) for stage, name in enumerate(path)]
+        assert single.score(path) == pytest.approx(sum(alone))
+
+
 def test_perturbation_keeps_what_the_mixture_misses_most() -> None:
     net = op_supernet("gpt2", "mamba")
     with torch.no_grad():

@@ -1,0 +1,116 @@
+"""`manticore search` of a parent and its twin: which layers keep attention, by text and recall, within a budget."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+import torch.nn.functional as F
+from rich.console import Console
+
+import manticore as mc
+from manticore.errors import ManticoreError
+from manticore.experiment.objective import PROBES
+from manticore.experiment.searched import open_finished, searched_supernet
+from manticore.results.path_scores import SavedScores
+from manticore.results.search import SearchResult
+from manticore.tasks.data_files import read_text
+from manticore.tasks.language.probes import make_probe, text_ids
+from manticore.tasks.language.text import SAMPLE
+from tests.helpers.cli import call, refusal
+from tests.helpers.model_folders import model_folder
+from tests.helpers.trained_tokenizers import sample
+
+pytestmark = pytest.mark.e2e
+
+KEYS = (
+    *("task.train=16", "task.val=4", "task.test=4", "finetune.steps=2", "finetune.batch_size=4", "run.device=cpu"),
+    *("baselines.components=false", "baselines.uniform=false", "baselines.random=false", "space.base=parent"),
+)
+BUDGET = "cache_bytes=75%@256"
+"""Two layers of attention: those of a twin have small states."""
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A parent, its twin with a state much smaller than 256 keys, and a text."""
+    root = tmp_path_factory.mktemp("models")
+    model_folder(root / "parent", "llama")
+    (root / "text.txt").write_text("\n\n".join(sample()[::8]), encoding="utf-8")
+    text = root / "text.txt"
+    mc.grow(root / "parent", text, out=root / "twin", tokens=640, length=32, steps=2, state_size=4, quiet=True)
+    return root
+
+
+def arguments(folder: Path, out: Path, *more: object) -> list[object]:
+    models = f"{folder / 'parent'},{folder / 'twin'}"
+    task = "text@length=48,passage=2000"
+    search = ["--models", models, "--task", task, "--data-dir", folder / "text.txt", "--stages", 4, "--preset", "cpu"]
+    keys = [part for key in KEYS for part in ("--set", key)]
+    return [*search, *keys, "--strategy", "replace-one", "--out", out, *more]
+
+
+def test_layers_keep_attention_by_text_and_recall_within_a_share_of_the_cache(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The scores are those of the objective with one layer replaced, and the path is the best within the budget."""
+    out = tmp_path / "run"
+    status, _, err = call(
+        capsys, "search", *arguments(folder, out), "--max", BUDGET, "--recall", "copying=0.5@32,pairs=2"
+    )
+    assert (status, err) == (0, "")
+    result, saved = SearchResult.load(out), SavedScores.load(out)
+    assert (saved.selector, saved.is_loss) == ("replace-one", False)
+    gains = [row[saved.candidates.index("twin")] for row in saved.stages]
+    kept = {stage for stage, name in enumerate(result.path) if name == "parent"}
+    worst = sorted(range(4), key=lambda stage: gains[stage])[:2]
+    assert kept == {stage for stage in worst if gains[stage] < 0}, "where the mixer costs most, as far as it costs"
+
+    exp = open_finished(out, Console(quiet=True))
+    net = searched_supernet(exp, "parent")
+
+    def objective(path: list[str]) -> float:
+        total = exp.score(net, "val", path=path).loss
+        ids = text_ids(exp.task.hf_tokenizer(), read_text(SAMPLE))
+        for kind, length, weight in (("copying", 32, 0.5), ("pairs", 41, 2.0)):
+            probe = make_probe(kind, ids, length, PROBES, exp.seed("recall") % 2**32)  # type: ignore[arg-type]
+            with torch.no_grad():
+                logits = net(torch.from_numpy(probe.input_ids), path=path)
+            losses = F.cross_entropy(logits.flatten(0, 1), torch.from_numpy(probe.labels_NT).flatten())
+            total += weight * float(losses)
+        return total
+
+    replaced = ["parent", "parent", "twin", "parent"]
+    assert gains[2] == pytest.approx(objective(["parent"] * 4) - objective(replaced), abs=1e-5)
+
+
+def test_a_finished_search_selects_under_another_share(folder: Path, tmp_path: Path) -> None:
+    models = [folder / "parent", folder / "twin"]
+    settings = [key for key in KEYS if not key.startswith("space")]
+    run = mc.search(
+        models=models, base="parent", stages=4, task={"name": "text@length=48,passage=2000"}, strategy="replace-one",
+        data_dir=folder / "text.txt", preset="cpu", set=settings, max=["cache_bytes=100%@256"], out=tmp_path / "run",
+        quiet=True,
+    )  # fmt: skip
+    for least, most, kept in (("26%", "50%", 1), ("51%", "75%", 2)):
+        path = mc.select(run, max=[f"cache_bytes={most}@256"], min=[f"cache_bytes={least}@256"], quiet=True).paths[0]
+        assert path.count("parent") == kept, "the layers of the twin have a small state"
+    with pytest.raises(ManticoreError, match=r"no path has cache_bytes@256 .* the nearest, twin · twin · twin · twin"):
+        mc.select(run, max=["cache_bytes=1%@256"], quiet=True)
+
+
+INVALID = [
+    (["--recall", "copyng=1"], "unknown kind of recall 'copyng'"),
+    (["--recall", "copying=1@64"], "a prompt of 64 tokens and its answer exceed the 48 tokens of a sequence"),
+    (["--recall", "copying=1", "--strategy", "zero-shot"], "set selection.selector=replace-one or evaluated"),
+    (["--max", "cache_bytes=1%@256"], "the nearest, twin · twin · twin · twin, has cache_bytes@256"),
+]
+
+
+@pytest.mark.parametrize(("more", "message"), INVALID, ids=[" ".join(more) for more, _ in INVALID])
+def test_invalid_options_are_refused_in_one_line(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], more: list[str], message: str
+) -> None:
+    assert message in refusal(capsys, "search", *arguments(folder, tmp_path / "run"), *more)
+    assert not (tmp_path / "run").exists()
