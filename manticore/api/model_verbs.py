@@ -220,7 +220,7 @@ def finetune(
     seed: int = RunOptions.seed,
     adapter: str | None = AdapterOptions.name,
     keep_adapter: bool = FinetuneCommand.keep_adapter,
-    teacher: str | Path | None = FinetuneCommand.teacher,
+    teacher: str | Path | None = None,
     set: Mapping[str, Any] | Sequence[str] = FinetuneCommand.overrides,
     resume: bool = FinetuneCommand.resume,
     trust_code: bool = FinetuneCommand.trust_code,

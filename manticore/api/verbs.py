@@ -54,6 +54,8 @@ def search(
     min: Sequence[str] | None = None,
     pareto: Sequence[str] | None = None,
     recall: Sequence[str] | None = None,
+    placements: Sequence[str] | None = None,
+    teacher: str | None = None,
     export: str | None = None,
     adapter: str | None = None,
     precision: str | None = None,
@@ -86,6 +88,8 @@ def search(
         max, min: limits on what the hybrid costs, such as `["parameters=120M", "cache_bytes=64MiB@8192"]`.
         pareto: a quality and costs whose Pareto front is part of the report, such as `["loss", "cache_bytes@8192"]`.
         recall: weights of synthetic recall beside the validation loss, such as `["copying=0.5@256", "pairs=0.5"]`.
+        placements: paths without a search that are fine-tuned too: even, first, last, replace-one, random.
+        teacher: a component or another language model whose predictions the fine-tuning learns.
         export: the model that is exported to `hybrid/`: `hybrid`, or `best`, which may also be a component that scores
             better.
         adapter: name of an adapter that is trained in place of the weights of the components.
@@ -151,6 +155,8 @@ def plan(
     min: Sequence[str] | None = None,
     pareto: Sequence[str] | None = None,
     recall: Sequence[str] | None = None,
+    placements: Sequence[str] | None = None,
+    teacher: str | None = None,
     export: str | None = None,
     adapter: str | None = None,
     trust_code: bool = PlanCommand.trust_code,
@@ -176,6 +182,8 @@ def plan(
         max, min: limits on what the hybrid costs, such as `["parameters=120M", "cache_bytes=64MiB@8192"]`.
         pareto: a quality and costs whose Pareto front is part of the report, such as `["loss", "cache_bytes@8192"]`.
         recall: weights of synthetic recall beside the validation loss, such as `["copying=0.5@256", "pairs=0.5"]`.
+        placements: paths without a search that are fine-tuned too: even, first, last, replace-one, random.
+        teacher: a component or another language model whose predictions the fine-tuning learns.
         export: the model that is exported to `hybrid/`: `hybrid`, or `best`, which may also be a component that scores
             better.
         adapter: name of an adapter that is trained in place of the weights of the components.

@@ -263,10 +263,6 @@ class FinetuneCommand(ModelCommand):
     adapter: AdapterOptions = AdapterOptions()
     """The adapters that are trained in place of the weights of the components."""
 
-    teacher: str | None = None
-    """Language model with the same tokenizer, such as the parent of a twin, whose predictions are learned instead of
-    the labels: the loss is the divergence from them (manticore ls models)."""
-
     keep_adapter: bool = False
     """Write the trained adapter beside the weights that it changes, instead of weights with the change."""
 

@@ -25,6 +25,9 @@ from manticore.training.options import SearchOptions
 from manticore.utils.fields import Checked
 from manticore.utils.io import write_text
 
+UNSET_LEFT_OUT = (("selection", "recall"), ("baselines", "placements"), ("finetune", "teacher"))
+"""Keys that results of earlier versions do not have: studies recognize their trials by their recipes."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe(Checked):
@@ -113,13 +116,19 @@ class Recipe(Checked):
             )
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain data, fit for YAML, without options that a strategy does not have and without an unused adapter."""
+        """Plain data, fit for YAML, without options that a strategy does not have and without an unused adapter.
+
+        Keys of `UNSET_LEFT_OUT` are left out as long as they are not set.
+        """
         sections = {field.name: getattr(self, field.name) for field in fields(self)}
         plain = {key: self.space.to_dict() if key == "space" else asdict(value) for key, value in sections.items()}
         if not plain["search"]["strategy_options"]:
             del plain["search"]["strategy_options"]
         if self.adapter.name is None:
             del plain["adapter"]
+        for section, key in UNSET_LEFT_OUT:
+            if not plain[section][key]:
+                del plain[section][key]
         return plain
 
     def save(self, file: Path) -> None:

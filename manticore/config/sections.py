@@ -7,6 +7,7 @@ from typing import Literal
 
 from manticore.components.spec import BlockSize
 from manticore.errors import ManticoreError
+from manticore.nas.options import Placement
 from manticore.nas.resources import check_limits, parse_objectives
 from manticore.tasks.language.recall_weights import parse_recall
 from manticore.training.options import WeightOptions
@@ -63,6 +64,11 @@ class FinetuneOptions(Checked):
 
     batch_size: PositiveInt = 64
     """Sequences in a batch."""
+
+    teacher: str | None = None
+    """Language model with the same tokenizer, such as the parent of a twin, whose predictions are learned instead of
+    the labels: the loss is the divergence from them (manticore ls models). In a search also a component by its name;
+    other baselines than paths learn the labels."""
 
     weights: WeightOptions = WeightOptions()
     """Optimizer of the weights."""
@@ -130,6 +136,16 @@ class BaselineOptions(Checked):
 
     random: bool = True
     """Fine-tune a random path of the same supernet."""
+
+    placements: tuple[Placement, ...] = ()
+    """Paths without a search that are fine-tuned too, with the base at as many stages as selection.max allows: even
+    (every n-th stage), first, last, replace-one (by the validation loss with one stage replaced, without recall) and
+    random (three draws). For a base and one other candidate, such as a parent and its twin. Default: none."""
+
+    @property
+    def paths(self) -> int:
+        """Number of paths that are fine-tuned besides the hybrid."""
+        return self.random + sum(3 if name == "random" else 1 for name in self.placements)
 
 
 @dataclass(frozen=True)

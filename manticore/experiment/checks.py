@@ -8,9 +8,11 @@ from manticore.experiment.experiment import Experiment
 from manticore.experiment.objective import Objective
 from manticore.experiment.path_search import check_path_search
 from manticore.experiment.projectors import check_projectors
+from manticore.experiment.teacher import teacher_loss
 from manticore.export.custom_code import check_exportable
 from manticore.nas.cost import PathCosts
 from manticore.nas.op_checks import check_ops
+from manticore.nas.selection.placements import check_placements
 from manticore.nas.strategies import PathStrategy, build_strategy
 from manticore.nas.supernet import Supernet
 
@@ -40,6 +42,9 @@ def check_experiment(exp: Experiment) -> None:
         if isinstance(strategy, PathStrategy):
             check_path_search(exp, net, strategy)
         strategy.check(net)
+        if exp.recipe.baselines.placements:
+            check_placements(net)
+        teacher_loss(exp.for_component(base))
         exp.for_component(base).for_search()
         budget.check(PathCosts(net, budget.length))
     if exp.recipe.adapter.name is not None:

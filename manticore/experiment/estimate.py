@@ -94,9 +94,9 @@ def search_seconds(exp: Experiment, speed: Speed) -> float:
     seconds = (
         hybrid_seconds(exp, speed) + components * matched * speed.path + baselines.uniform * matched * speed.supernet
     )
-    seconds += baselines.random * (matched if starts_from_components(exp.recipe) else finetuned) * speed.path
+    seconds += baselines.paths * (matched if starts_from_components(exp.recipe) else finetuned) * speed.path
     tested = len(splits.test) * (
-        (2 + components + baselines.random) * speed.path + (1 + baselines.uniform) * speed.supernet
+        (2 + components + baselines.paths) * speed.path + (1 + baselines.uniform) * speed.supernet
     )
     return seconds + FORWARD_SHARE * (tested + len(splits.val) * (1 + components) * speed.path)
 

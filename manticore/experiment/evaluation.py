@@ -16,7 +16,7 @@ from manticore.experiment.budget import path_budget
 from manticore.experiment.environment import environment_info
 from manticore.experiment.experiment import Experiment, PhaseResult
 from manticore.experiment.model_selection import Choice, choose_best, selector_of
-from manticore.experiment.phases import RANDOM_PATH, starts_from_components
+from manticore.experiment.phases import UNIFORM_MIXTURE, starts_from_components
 from manticore.nas.cost import flops, model_parameters, parameters
 from manticore.nas.selection.largest_weight import LARGEST_WEIGHT
 from manticore.nas.selection.scores import stage_ranks
@@ -53,7 +53,7 @@ class TrainedModels:
         path: the selected path.
         discrete: the hybrid on the path, before fine-tuning.
         hybrid: the hybrid after fine-tuning.
-        controls: by name the uniform mixture and the random path, if the recipe has them.
+        controls: by name the uniform mixture, the random path and placements, if the recipe has them.
     """
 
     base: Choice
@@ -141,8 +141,9 @@ def _entries(exp: Experiment, trained: TrainedModels) -> list[_Entry]:
     for name, phase in trained.solo.items():
         entries.append(_Entry(f"{name} alone", "component", phase.net, phase.tokens, phase.task))
     for name, phase in trained.controls.items():
-        inherited = search.tokens if name == RANDOM_PATH and not starts_from_components(exp.recipe) else 0
-        drawn = tuple(phase.net.config.path) if name == RANDOM_PATH else None
+        is_path = name != UNIFORM_MIXTURE
+        inherited = search.tokens if is_path and not starts_from_components(exp.recipe) else 0
+        drawn = tuple(phase.net.config.path) if is_path else None
         entries.append(_Entry(name, "baseline", phase.net, inherited + phase.tokens, path=drawn))
     return entries
 

@@ -59,6 +59,7 @@ class PhaseResult(Generic[Net]):
         scores: its scores by split; only those that were computed.
         stage_scores: for a search that trains nothing, the scores that its alphas come from.
         path_scores: for a search, the scores of paths, once they are computed.
+        text_loss: for a search that evaluates paths, the validation loss of a path without recall, in nats.
         compare: for a search that evaluates paths, a function from two paths to the difference of their validation
             losses.
         warnings: for a search, reasons to doubt its choice, as sentences.
@@ -76,6 +77,7 @@ class PhaseResult(Generic[Net]):
     scores: dict[str, Score] = field(default_factory=dict)
     stage_scores: StageScores | None = None
     path_scores: PathScores | None = None
+    text_loss: Callable[[PathNames], float] | None = None
     compare: Callable[[PathNames, PathNames], Difference | None] | None = None
     warnings: tuple[str, ...] = ()
     finetune_steps: int | None = None
@@ -92,6 +94,7 @@ class ExperimentCache:
         calibrations: text that projectors are fitted on, by base.
         projector_fits: projectors that were fitted or read, by base.
         search_tasks: by task, that of its search, if it is another one.
+        teachers: models whose predictions the fine-tuning learns, by name.
     """
 
     components: list[Component] | None = None
@@ -99,6 +102,7 @@ class ExperimentCache:
     calibrations: dict[str, Calibration] = field(default_factory=dict)
     projector_fits: dict[str, ProjectorFit] = field(default_factory=dict)
     search_tasks: dict[Task, Task] = field(default_factory=dict)
+    teachers: dict[str, Component] = field(default_factory=dict)
 
 
 @dataclass

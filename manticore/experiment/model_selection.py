@@ -123,7 +123,7 @@ def _scores_by_selector(exp: Experiment, search: PhaseResult[Supernet], budget: 
     context = SelectionContext(budget, validation.loss, rng, validation.difference, front)
     scores = selectors[name](search.net, context)
     if name != LARGEST_WEIGHT:
-        search.compare = validation.difference
+        search.compare, search.text_loss = validation.difference, validation.text_loss
     return scores
 
 
@@ -144,6 +144,10 @@ class Validation:
         """The objective in nats with options of the supernet's forward pass; infinite if it is not a number."""
         path = options.get("path")
         return (self.objective.measure(self.net, **options) if path is None else self._of(tuple(path))).value
+
+    def text_loss(self, path: PathNames) -> float:
+        """The loss of a path on the validation split alone, in nats."""
+        return self._of(path).text.loss
 
     def difference(self, path: PathNames, rival: PathNames) -> Difference | None:
         """The difference of the objectives of two paths, paired over the examples."""

@@ -27,6 +27,7 @@ from manticore.experiment.experiment import Experiment, PhaseResult
 from manticore.experiment.objective import Objective
 from manticore.experiment.projectors import build_aligned_supernet, calibration_tokens
 from manticore.experiment.seeding import seed_torch
+from manticore.experiment.teacher import teacher_loss
 from manticore.nas.choices import PathNames
 from manticore.nas.discretize import discretize, load_path
 from manticore.nas.selection import Budget, Difference, runner_up
@@ -238,7 +239,8 @@ class CheckpointedPathTrainer:
     def _train(self, path: PathNames, steps: int) -> TrainedPath:
         exp, checkpoint = self.exp, self._checkpoint(path)
         seed_torch(exp.recipe.run.seed, "phase", "path")
-        module = TrainModule(self._hybrid(path), exp.recipe.finetune.weights, self.steps, exp.loop())
+        options, divergence = exp.recipe.finetune.weights, teacher_loss(exp)
+        module = TrainModule(self._hybrid(path), options, self.steps, exp.loop(), loss=divergence)
         module.until = steps
         state = _read_checkpoint(checkpoint) if checkpoint.exists() else None
         if state is not None and state["manticore"]["step_count"] == steps:  # stopped before it was scored

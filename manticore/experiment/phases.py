@@ -16,11 +16,15 @@ from manticore.adapters.searched import decide_sizes, searched_layers
 from manticore.components.spec import SKIP
 from manticore.config.recipe import Recipe
 from manticore.experiment.adapters import save_sizes
-from manticore.experiment.budget import cost_penalty
+from manticore.experiment.budget import cost_penalty, path_budget
 from manticore.experiment.experiment import Experiment, PhaseResult
 from manticore.experiment.path_search import search_paths
 from manticore.experiment.projectors import alignment_sequences, build_aligned_supernet, calibration_tokens
+from manticore.experiment.teacher import teacher_loss
+from manticore.nas.choices import PathNames
 from manticore.nas.discretize import discretize
+from manticore.nas.selection.placements import placements
+from manticore.nas.selection.replace_one import replaced_scores
 from manticore.nas.strategies import PathStrategy, TrainingFree, build_strategy, strategies
 from manticore.nas.supernet import Supernet
 from manticore.tasks.dataset import Batch
@@ -64,6 +68,7 @@ def outline(recipe: Recipe) -> str:
     parts.append(f"fine-tune {tuned.steps} steps of {tuned.batch_size} at {tuned.weights.lr:g}")
     parts += [f"uniform mixture {matched} steps"] if baselines.uniform else []
     parts += ["random path"] if baselines.random else []
+    parts += [f"{baselines.paths - baselines.random} placements"] if baselines.placements else []
     return f"{'; '.join(parts)} (manticore plan measures their time and memory)"
 
 
@@ -165,7 +170,7 @@ def finetune(
 ) -> PhaseResult[PreTrainedModel]:
     """Train a discrete hybrid, from the weights that the recipe's `finetune.init` names.
 
-    If the search trained the path by itself, the training continues from its checkpoint. A random path that starts from
+    If the search trained the path by itself, the training continues from its checkpoint. Another path that starts from
     the components was not searched, so it is trained on the tokens of the search too.
 
     Args:
@@ -176,7 +181,7 @@ def finetune(
     """
     options, supernet = exp.recipe.finetune, search.net
     from_components = starts_from_components(exp.recipe)
-    steps = matched_steps(exp.recipe, exp.search_length) if from_components and phase == RANDOM_PATH else options.steps
+    steps = matched_steps(exp.recipe, exp.search_length) if from_components and phase != FINETUNE else options.steps
     if phase == FINETUNE and search.finetune_steps is not None:
         steps = search.finetune_steps
 
@@ -188,7 +193,10 @@ def finetune(
         return discretize(untrained, discrete.config.path, **exp.task.config_fields())
 
     return exp.train(
-        phase, build, lambda net: TrainModule(net, options.weights, steps, exp.loop()), partial(finetune_stream, exp)
+        phase,
+        build,
+        lambda net: TrainModule(net, options.weights, steps, exp.loop(), loss=teacher_loss(exp)),
+        partial(finetune_stream, exp),
     )
 
 
@@ -200,7 +208,7 @@ def starts_from_components(recipe: Recipe) -> bool:
 def train_controls(
     exp: Experiment, search: PhaseResult[Supernet], path: Sequence[str]
 ) -> dict[str, PhaseResult[Supernet] | PhaseResult[PreTrainedModel]]:
-    """Train the controls of the recipe: the uniform mixture, and a random path of the same supernet."""
+    """Train the controls of the recipe: the uniform mixture, a random path of the same supernet, and placements."""
     supernet = search.net
     controls: dict[str, PhaseResult[Supernet] | PhaseResult[PreTrainedModel]] = {}
     if exp.recipe.baselines.uniform:
@@ -215,7 +223,24 @@ def train_controls(
         discrete = discretize(supernet, drawn, **exp.task.config_fields())
         info(exp.console, f"  random path: {' · '.join(drawn)}")
         controls[RANDOM_PATH] = finetune(exp, search, discrete, RANDOM_PATH)
+    for name, placed in placed_paths(exp, search).items():
+        info(exp.console, f"  {name}: {' · '.join(placed)}")
+        controls[name] = finetune(exp, search, discretize(supernet, placed, **exp.task.config_fields()), name)
     return controls
+
+
+def placed_paths(exp: Experiment, search: PhaseResult[Supernet]) -> dict[str, PathNames]:
+    """The placements of the recipe by their names. That of `replace-one` takes the validation loss alone."""
+    if not exp.recipe.baselines.placements:
+        return {}
+    net, budget, searching = search.net, path_budget(exp), exp.for_search()
+
+    def alone() -> PathNames:
+        measured = search.text_loss or (lambda path: searching.score(net, "val", path=path).loss)
+        return tuple(replaced_scores(net.choices, net.base, measured).best(net, budget))
+
+    rng = random.Random(exp.seed("placements"))
+    return placements(net, budget, exp.recipe.baselines.placements, rng, alone)
 
 
 def random_path(exp: Experiment, supernet: Supernet, path: Sequence[str]) -> list[str] | None:

@@ -271,13 +271,13 @@ def _probe_finetuning(probes: _Probes, exp: Experiment, net: Supernet) -> None:
         uniform = build_aligned_supernet(exp, net.base, "fixed", "search")
         module = TrainModule(uniform, options.weights, steps, exp.loop())
         probes.add(UNIFORM_MIXTURE, module, finetune_stream(exp), steps)
-    if baselines.random and net.choices.count > 1:
-        factor = (steps if starts_from_components(exp.recipe) else options.steps) / options.steps
+    if baselines.paths and net.choices.count > 1:
+        factor = baselines.paths * (steps if starts_from_components(exp.recipe) else options.steps) / options.steps
         probes.models.append(probes.models[-1])
         probes.phases.append(
             replace(
                 tuned,
-                name=RANDOM_PATH,
+                name=RANDOM_PATH if baselines.paths == 1 else f"{baselines.paths} other paths",
                 steps=round(factor * options.steps),
                 tokens=factor * tuned.tokens,
                 flops=factor * tuned.flops,
@@ -298,7 +298,7 @@ def _probe_evaluation(probes: _Probes, exp: Experiment, net: Supernet) -> None:
     strategy = build_strategy(exp.recipe.search.strategy, exp.recipe.search.strategy_options)
     selected = 0 if selector == LARGEST_WEIGHT and not isinstance(strategy, PathStrategy) else paths
     seconds = len(splits.val) * single * (selected + 1 + components)
-    seconds += len(splits.test) * single * (2 + components + baselines.random)
+    seconds += len(splits.test) * single * (2 + components + baselines.paths)
     seconds += len(splits.test) * mixture * (1 + baselines.uniform)
     probes.phases.append(PlannedPhase("evaluation", seconds=seconds, peak_bytes=peak_memory()))
 

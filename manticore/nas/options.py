@@ -1,10 +1,14 @@
-"""Options of the optimizer of alphas."""
+"""Options of the optimizer of alphas, and the names of placements."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 from manticore.utils.fields import Checked, ClosedUnitInterval, DecayRate, NonNegativeFloat
+
+Placement = Literal["even", "first", "last", "replace-one", "random"]
+"""Placements of the base that need no search; see `selection/placements`."""
 
 
 @dataclass(frozen=True)

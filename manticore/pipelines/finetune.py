@@ -15,11 +15,9 @@ from manticore.adapters.attach import attach
 from manticore.adapters.catalog import check_options
 from manticore.adapters.options import SEARCHED, AdapterOptions
 from manticore.components import ComponentSpec, load
-from manticore.components.tokenizers import same_vocabulary
 from manticore.config.commands import FinetuneCommand
 from manticore.config.loading import with_overrides
 from manticore.config.sections import FinetuneOptions, RunOptions
-from manticore.errors import ManticoreError
 from manticore.experiment.adapters import describe, save_sizes
 from manticore.experiment.environment import setup_hardware
 from manticore.experiment.estimate import print_training_estimate
@@ -28,6 +26,7 @@ from manticore.experiment.run_dir import RunDir, check_same_options
 from manticore.experiment.run_lock import RunLock
 from manticore.experiment.searched import check_candidates, hybrid_of, open_finished, saved_recipe
 from manticore.experiment.seeding import seed_of
+from manticore.experiment.teacher import check_language_task, divergence_from
 from manticore.export.checkpoint import save_checkpoint
 from manticore.export.load import is_hybrid, load_hybrid, load_hybrid_task
 from manticore.export.own_task import FINETUNING, task_options
@@ -98,7 +97,7 @@ def run(options: FinetuneCommand, console: Console) -> FinetuneResult:
         return _Start(model, load_hybrid_task(options.hybrid, model, task_settings), read_card(options.hybrid))
 
     settings = {"hybrid": str(options.hybrid.resolve()), "task": asdict(task_settings)}
-    adapter = (options.adapter, options.keep_adapter, options.teacher)
+    adapter = (options.adapter, options.keep_adapter)
     return run_together(
         options.processes,
         options.run,
@@ -143,7 +142,8 @@ def run_from(
         return _Start(model, task, card_of_path(exp, model, phase))
 
     settings = {"hybrid": str(folder.resolve()), "path": list(chosen), "task": asdict(recipe.task)}
-    return _train(start, settings, training, run_options, out, console, resume, setup_hardware(run_options))
+    hardware = setup_hardware(run_options)
+    return _train(start, settings, training, run_options, out, console, resume, hardware, run_folder=folder)
 
 
 def _train(
@@ -157,9 +157,10 @@ def _train(
     hardware: Hardware,
     adapter: AdapterOptions = NO_ADAPTER,
     keep_adapter: bool = False,
-    teacher: str | None = None,
+    run_folder: Path | None = None,
 ) -> FinetuneResult:
     """The fine-tuning that `settings` and the options describe; a finished one is not run again."""
+    teacher = training.teacher
     settings = {
         **settings,
         "steps": training.steps,
@@ -178,7 +179,7 @@ def _train(
         lock.acquire(create=False)
         begin = start()
         model, task = begin.model, begin.task
-        loss = None if teacher is None else _divergence(teacher, model, task)
+        loss = None if teacher is None else _divergence(teacher, model, task, run_folder)
         if adapter.name is not None:
             torch.manual_seed(seed_of(run_options.seed, "adapter"))
             for line in (*attach(model, adapter), f"adapter: {describe(model, adapter)}"):
@@ -221,18 +222,12 @@ def _train(
         return FinetuneResult(out, scores)
 
 
-def _divergence(name: str, model: PreTrainedModel, task: Task) -> TeacherDivergence:
-    """The loss that imitates the language model `name`. Raises ManticoreError if it does not fit the hybrid."""
-    if task.kind != "lm":
-        raise ManticoreError(f"--teacher is for language models, and {task.name} is learned by classification")
-    component = load(ComponentSpec(name))
-    rows = model.get_output_embeddings().out_features, component.head.out_features
-    known = component.tokenizer is None or same_vocabulary(component.tokenizer, task.hf_tokenizer())
-    if rows[0] != rows[1] or not known:
-        raise ManticoreError(
-            f"the teacher '{component.name}' has another tokenizer than the hybrid; both must be equal"
-        )
-    return TeacherDivergence(component.model)
+def _divergence(name: str, model: PreTrainedModel, task: Task, run_folder: Path | None = None) -> TeacherDivergence:
+    """The loss that imitates the language model `name`: a component of a run by its name, or another model."""
+    check_language_task(task)
+    specs = () if run_folder is None else saved_recipe(run_folder).space.components
+    spec = next((each for each in specs if each.name == name), ComponentSpec(name))
+    return divergence_from(load(spec), task, model.get_output_embeddings().out_features)
 
 
 def _search_streams(

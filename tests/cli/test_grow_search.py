@@ -8,16 +8,19 @@ import pytest
 import torch
 import torch.nn.functional as F
 from rich.console import Console
+from transformers import AutoModelForCausalLM
 
 import manticore as mc
 from manticore.errors import ManticoreError
 from manticore.experiment.objective import PROBES
 from manticore.experiment.searched import open_finished, searched_supernet
+from manticore.export.load import load_language_model
 from manticore.results.path_scores import SavedScores
 from manticore.results.search import SearchResult
 from manticore.tasks.data_files import read_text
 from manticore.tasks.language.probes import make_probe, text_ids
 from manticore.tasks.language.text import SAMPLE
+from manticore.training.divergence import TeacherDivergence
 from tests.helpers.cli import call, refusal
 from tests.helpers.model_folders import model_folder
 from tests.helpers.trained_tokenizers import sample
@@ -100,10 +103,58 @@ def test_a_finished_search_selects_under_another_share(folder: Path, tmp_path: P
         mc.select(run, max=["cache_bytes=1%@256"], quiet=True)
 
 
+def test_placements_are_fine_tuned_from_the_parents_predictions(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """All have the budget of the search, and the repaired hybrid is written as a model of transformers."""
+    out, native = tmp_path / "run", tmp_path / "native"
+    kinds = "even,first,last,replace-one,random"
+    more = ["--max", BUDGET, "--min", "cache_bytes=51%@256", "--placements", kinds, "--teacher", "parent"]
+    status, printed, err = call(capsys, "search", *arguments(folder, out), *more, "--recall", "copying=1")
+    assert (status, err) == (0, "")
+    rows = {row.name: row for row in SearchResult.load(out).rows}
+    kept = {
+        name: [index for index, each in enumerate(row.path or ()) if each == "parent"] for name, row in rows.items()
+    }
+    assert (kept["base evenly"], kept["base first"], kept["base last"]) == ([1, 3], [0, 1], [2, 3])
+    for name in ("replace-one alone", *(f"base at random {draw}" for draw in (1, 2, 3))):
+        assert len(kept[name]) == 2
+        assert rows[name].lead is not None
+    assert "base evenly: twin · parent · twin · parent" in printed
+    assert call(capsys, "export", out, "--native", "--out", native)[0] == 0
+    hybrid, tokenizer = load_language_model(str(out))
+    model = AutoModelForCausalLM.from_pretrained(native)
+    assert type(model).__name__ == "GraniteMoeHybridForCausalLM"
+    ids = torch.tensor([text_ids(tokenizer, read_text(SAMPLE))[:40]])
+    torch.testing.assert_close(model(input_ids=ids).logits, hybrid(input_ids=ids).logits, atol=1e-4, rtol=0)
+
+
+@pytest.mark.slow
+def test_a_search_with_a_teacher_learns_its_predictions(folder: Path, tmp_path: Path) -> None:
+    """The divergence of the hybrid from the parent falls on the text of the search, more than without a teacher."""
+    models = [folder / "parent", folder / "twin"]
+    settings = [*KEYS[:4], *KEYS[6:9], "finetune.steps=12", "finetune.weights.lr=0.003"]
+    distances = []
+    for teacher in (None, "parent"):
+        run = mc.search(
+            models=models, base="parent", stages=4, task={"name": "text@length=48,passage=2000"}, teacher=teacher,
+            data_dir=folder / "text.txt", preset="cpu", set=settings, max=["cache_bytes=50%@256"],
+            strategy="replace-one", out=tmp_path / str(teacher), quiet=True,
+        )  # fmt: skip
+        parent = AutoModelForCausalLM.from_pretrained(folder / "parent").eval()
+        batch = run._experiment.task.collate(list(run._experiment.task.splits().train)[:8])
+        with torch.no_grad():
+            distances.append(float(TeacherDivergence(parent)(run.hybrid.eval(), batch)))
+    assert distances[1] < 0.9 * distances[0]
+
+
 INVALID = [
     (["--recall", "copyng=1"], "unknown kind of recall 'copyng'"),
     (["--recall", "copying=1@64"], "a prompt of 64 tokens and its answer exceed the 48 tokens of a sequence"),
     (["--recall", "copying=1", "--strategy", "zero-shot"], "set selection.selector=replace-one or evaluated"),
+    (["--placements", "evn"], "unknown placements 'evn'. Did you mean 'even'?"),
+    (["--teacher", "nowhere"], "'nowhere'"),
+    (["--placements", "even", "--set", "space.skip=true"], "stage 1 has parent, twin, skip; leave it out"),
     (["--max", "cache_bytes=1%@256"], "the nearest, twin · twin · twin · twin, has cache_bytes@256"),
 ]
 
