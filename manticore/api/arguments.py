@@ -185,3 +185,13 @@ def out_folder(out: Any) -> Path:
     """The folder that a function writes. Raises ManticoreError for an object that is no path."""
     path: Path = convert(out, Path, "out")
     return path
+
+
+def split_loggers(logger: Any) -> tuple[tuple[str, ...] | None, Any]:
+    """The names of loggers in an argument, None without any, and the other loggers."""
+    if isinstance(logger, str):
+        return tuple(name.strip() for name in logger.split(",")), None
+    if not isinstance(logger, list | tuple):
+        return None, logger
+    names = tuple(item for item in logger if isinstance(item, str))
+    return names or None, [item for item in logger if not isinstance(item, str)]

@@ -13,7 +13,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from manticore.api.arguments import Models, name_list, out_folder, recipe_command
+from manticore.api.arguments import Models, name_list, out_folder, recipe_command, split_loggers
 from manticore.api.result import Result
 from manticore.components.spec import ComponentSpec
 from manticore.config.commands import CompareCommand, PlanCommand, SearchCommand, TransferCommand
@@ -62,12 +62,12 @@ def search(
     devices: int | str | None = None,
     num_nodes: int = ProcessOptions.num_nodes,
     distributed: str = ProcessOptions.distributed,
+    logger: Any = None,
     out: Path | str | None = SearchCommand.out,
     resume: bool = SearchCommand.resume,
     trust_code: bool = SearchCommand.trust_code,
     quiet: bool = False,
     callbacks: Any = (),
-    logger: Any = None,
     trainer: Mapping[str, Any] | None = None,
     **sections: Any,
 ) -> Result:
@@ -96,6 +96,9 @@ def search(
         precision: `32-true`, `bf16-mixed` or `auto`.
         devices, num_nodes, distributed: processes that train together; each of the others runs the script up to this
             call and ends in it.
+        logger: names of the recipe's loggers (csv, tensorboard, wandb, mlflow, trackio), or Lightning loggers in
+            addition to these; names of metrics start with the phase, as in `search/loss`. Or a function from a phase's
+            name to Lightning loggers.
         out: run folder. Default: a new one under `runs/`.
         resume: resume the run in `out`.
         trust_code: import the ops that a space in a file names by import path, which runs their code. Ops that are
@@ -103,8 +106,6 @@ def search(
         quiet: print nothing.
         callbacks: Lightning callbacks of all phases of training, or a function from a phase's name to callbacks. A
             callback reads the name as `module.phase`.
-        logger: a Lightning logger or several, in addition to CSV and TensorBoard; names of metrics start with the
-            phase, as in `search/loss`. Or a function from a phase's name to loggers.
         trainer: flags of the Lightning Trainer of all phases, such as `{"profiler": "simple"}`.
         sections: sections of the recipe, as mappings or options objects: scratch, align, search, finetune, adapter,
             selection, baselines, study, run.
@@ -113,7 +114,8 @@ def search(
         the result; see `Result`.
     """
     arguments = {**locals(), "devices": None if devices is None else str(devices)}
-    user = UserTrainer(callbacks, logger, trainer or {})
+    arguments["logger"], own_loggers = split_loggers(logger)
+    user = UserTrainer(callbacks, own_loggers, trainer or {})
     source = TaskSource.of(task)
     specs: Sequence[ComponentSpec] = space.components if isinstance(space, SearchSpace) else ()
     if isinstance(models, Sequence) and not isinstance(models, str):

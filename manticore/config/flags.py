@@ -63,12 +63,15 @@ SEARCH: Flags = {
     "--adapter": "keys.adapter.name",
     "--precision": "keys.run.precision",
     **PROCESSES,
+    "--logger": "keys.run.logger",
     "--out": "out",
     "--resume": "resume",
 }
 
 PLAN: Flags = {
-    flag: key for flag, key in SEARCH.items() if flag not in ("--precision", *PROCESSES, "--out", "--resume")
+    flag: key
+    for flag, key in SEARCH.items()
+    if flag not in ("--precision", *PROCESSES, "--logger", "--out", "--resume")
 }
 
 COMPARE: Flags = {

@@ -116,9 +116,10 @@ class Recipe(Checked):
             )
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain data, fit for YAML, without options that a strategy does not have and without an unused adapter.
+        """Plain data, fit for YAML.
 
-        Keys of `UNSET_LEFT_OUT` are left out as long as they are not set.
+        Left out are options that a strategy does not have, an unused adapter, the default loggers, and keys of
+        `UNSET_LEFT_OUT` that are not set.
         """
         sections = {field.name: getattr(self, field.name) for field in fields(self)}
         plain = {key: self.space.to_dict() if key == "space" else asdict(value) for key, value in sections.items()}
@@ -129,6 +130,8 @@ class Recipe(Checked):
         for section, key in UNSET_LEFT_OUT:
             if not plain[section][key]:
                 del plain[section][key]
+        if self.run.logger == RunOptions.logger:
+            del plain["run"]["logger"]
         return plain
 
     def save(self, file: Path) -> None:

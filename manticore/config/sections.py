@@ -21,6 +21,7 @@ from manticore.utils.fields import (
 
 Baseline = Literal["components", "designed", "uniform", "soft", "random", "hub"]
 BudgetUnit = Literal["tokens", "flops"]
+LoggerName = Literal["csv", "tensorboard", "wandb", "mlflow", "trackio"]
 
 
 @dataclass(frozen=True)
@@ -212,7 +213,11 @@ class RunOptions(Checked):
     """Number of steps between saved states."""
 
     log_every: PositiveInt = 10
-    """Number of steps between lines of the CSV and TensorBoard logs."""
+    """Number of steps between lines of the logs."""
+
+    logger: tuple[LoggerName, ...] = ("csv", "tensorboard")
+    """Loggers, several at once: csv (always written), tensorboard, wandb, mlflow, trackio. The last three must be
+    installed, and send nothing over a network unless their own environment variables say so."""
 
     micro_batch_size: NonNegativeInt = 0
     """Sequences in one forward pass; gradients accumulate to those of the batch, with less memory. 0: the whole

@@ -38,6 +38,7 @@ from manticore.training.batching import BatchSampler
 from manticore.training.metrics import metrics
 from manticore.training.modules import TrainModule
 from manticore.training.options import LoopOptions
+from manticore.training.run_loggers import RunLoggers
 from manticore.training.scoring import Score, score
 from manticore.training.trainer import Hardware, fit
 from manticore.training.user_trainer import UserTrainer
@@ -119,6 +120,7 @@ class Experiment:
         seconds: duration of each phase, by name.
         cache: objects that are loaded or computed once for the run.
         user: what the user adds to the Trainer of every phase.
+        loggers: the loggers of the recipe.
     """
 
     recipe: Recipe
@@ -130,6 +132,7 @@ class Experiment:
     seconds: dict[str, float] = field(default_factory=dict)
     cache: ExperimentCache = field(default_factory=ExperimentCache, repr=False)
     user: UserTrainer = field(default_factory=UserTrainer, repr=False)
+    loggers: RunLoggers | None = field(default=None, repr=False)
 
     @classmethod
     def open(
@@ -277,7 +280,8 @@ class Experiment:
         if (finished := self.finished(phase, net)) is not None:
             return finished
         started = time.monotonic()
-        fit(training, streams(), phase, self.run_dir.checkpoints, self.hardware, self.console, callbacks, self.user)
+        folder, more = self.run_dir.checkpoints, (callbacks, self.user, self.loggers)
+        fit(training, streams(), phase, folder, self.hardware, self.console, *more)
         seconds = time.monotonic() - started
         return self.keep(phase, net, training.tokens, seconds, training.step_count, training.flops)
 

@@ -56,6 +56,7 @@ EXTRAS = {
     "cuda-build": Extra("compiled CUDA kernels of Mamba", ("mamba_ssm", "causal_conv1d"), needs_cuda=True),
     "eval": Extra("tasks of lm-evaluation-harness", ("lm_eval", "accelerate")),
     "adapters": Extra("LoRA and other adapters", ("peft",)),
+    "loggers": Extra("experiment trackers for --logger", ("wandb", "mlflow", "trackio")),
     "gguf": Extra("models in GGUF files", ("gguf", "accelerate")),
     "bench": Extra("kernels of mambapy, for bench kernels", ("mambapy",)),
     "notebooks": Extra("JupyterLab and figures for the tutorials", ("jupyterlab", "matplotlib")),

@@ -43,6 +43,7 @@ from manticore.training.divergence import TeacherDivergence
 from manticore.training.metrics import metrics
 from manticore.training.modules import TrainModule
 from manticore.training.options import LoopOptions
+from manticore.training.run_loggers import RunLoggers, check_loggers
 from manticore.training.scoring import score
 from manticore.training.trainer import Hardware, fit
 from manticore.utils.console import info
@@ -171,6 +172,7 @@ def _train(
         **({} if teacher is None else {"teacher": teacher}),
     }
     check_options(adapter)
+    check_loggers(run_options.logger)
     with RunLock(out) as lock:
         check_same_options(out / FINETUNING, settings, resume, "fine-tuning")
         if (out / "hybrid").exists():
@@ -201,7 +203,8 @@ def _train(
         run = run_options
         loop = LoopOptions(run.micro_batch_size, run.gradient_checkpointing, run.log_every, length)
         module = kind(model, training.weights, training.steps, loop, loss=loss)
-        fit(module, streams, "fine-tune", out / "checkpoints", hardware, console)
+        with RunLoggers(run.logger, out, settings) as loggers:
+            fit(module, streams, "fine-tune", out / "checkpoints", hardware, console, loggers=loggers)
         save_sizes(model, out, console)
         with hardware.scoring():
             after = score(model, splits.val, task.collate, eval_batch_size, hardware.device, metric)

@@ -33,6 +33,7 @@ from manticore.tasks.language.pretraining import PretrainingText, all_documents,
 from manticore.training.batching import BatchSampler
 from manticore.training.modules import TrainModule
 from manticore.training.options import LoopOptions
+from manticore.training.run_loggers import RunLoggers, check_loggers
 from manticore.training.scoring import score
 from manticore.training.trainer import Hardware, fit
 from manticore.utils import assets
@@ -97,6 +98,7 @@ def _run(
     if (out / "model").exists():
         info(console, f"{out} is complete; nothing to do.")
         return PretrainResult(out / "model", PretrainScores.load(out))
+    check_loggers(recipe.run.logger)
     lock.acquire(create=False)
     texts = PretrainingText.read(options.text, recipe.passage, recipe.held_out, options.decontaminate)
     documents = all_documents(texts.train)
@@ -125,7 +127,8 @@ def _run(
     run = recipe.run
     loop = LoopOptions(micro_batch_size, run.gradient_checkpointing, run.log_every, recipe.length)
     module = TrainModule(model, recipe.weights, recipe.steps, loop)
-    fit(module, {"weights": sampler}, "pretrain", out / "checkpoints", hardware, console)
+    with RunLoggers(run.logger, out, settings) as loggers:
+        fit(module, {"weights": sampler}, "pretrain", out / "checkpoints", hardware, console, loggers=loggers)
 
     model = merged(model)
     model.half().float()  # scored with the rounding of the saved weights

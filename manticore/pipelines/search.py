@@ -34,6 +34,7 @@ from manticore.report.run.summary import export_sentence
 from manticore.report.run.tables import comparison_table, lead_table
 from manticore.results.search import HYBRID
 from manticore.training.trainer import Hardware
+from manticore.training.run_loggers import RunLoggers
 from manticore.training.user_trainer import UserTrainer
 from manticore.utils.console import info
 
@@ -81,8 +82,8 @@ def run(
     Raises ManticoreError, before anything is written, if the recipe cannot be carried out, or if another process runs
     in `out`.
     """
-    with RunLock(out) as lock:
-        return _run(recipe, out, console, lock, resume, preset_reason, user, hardware)
+    with RunLock(out) as lock, RunLoggers(recipe.run.logger, out, recipe.to_dict()) as loggers:
+        return _run(recipe, out, console, lock, loggers, resume, preset_reason, user, hardware)
 
 
 def _run(
@@ -90,6 +91,7 @@ def _run(
     out: Path,
     console: Console,
     lock: RunLock,
+    loggers: RunLoggers,
     resume: bool,
     preset_reason: str,
     user: UserTrainer | None,
@@ -102,6 +104,7 @@ def _run(
     lock.acquire(create=False)
     exp = Experiment.open(recipe, run_dir, console, None, hardware, preset_reason, user)
     exp = exp.for_component(exp.space.base or exp.space.names[0])
+    exp.loggers = loggers
     check_experiment(exp)
     print_summary(exp)
     if not run_dir.recipe.exists():  # a run that is resumed has less to do
@@ -126,7 +129,9 @@ def _run(
     result = evaluate_on_test(exp, trained)  # the only reader of the test split
     run = add_logs(out, result, architecture)
     export(exp, trained, run)
-    return show(run, console)
+    show(run, console)
+    loggers.log_result(result.summary, run_dir.report)
+    return run
 
 
 def open_search(recipe: Recipe, out: Path, resume: bool) -> RunDir:

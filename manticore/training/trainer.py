@@ -16,7 +16,6 @@ from typing import Any
 import lightning
 import torch
 from lightning.fabric.plugins.environments.lightning import LightningEnvironment
-from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from rich.console import Console
 
 from manticore.errors import BadFile, LostProcess, ManticoreError, NonFiniteLoss
@@ -24,6 +23,7 @@ from manticore.training.batching import BatchSampler, StepDataLoader
 from manticore.training.callbacks import Checkpointer, ProgressDisplay
 from manticore.training.lockstep import Lockstep
 from manticore.training.modules import TrainModule
+from manticore.training.run_loggers import RunLoggers, StageRecord
 from manticore.training.user_trainer import UserTrainer
 from manticore.utils.failures import write_problem
 from manticore.utils.io import slug
@@ -144,6 +144,7 @@ def fit(
     console: Console,
     callbacks: Sequence[lightning.Callback] = (),
     user: UserTrainer | None = None,
+    loggers: RunLoggers | None = None,
 ) -> None:
     """Train a module for its number of steps; afterwards its net is on the CPU, in evaluation mode.
 
@@ -159,6 +160,7 @@ def fit(
         console: where progress is shown.
         callbacks: further callbacks.
         user: what a user adds to the Trainer.
+        loggers: the loggers that are selected by name. Default: CSV and TensorBoard.
 
     Raises:
         KeyboardInterrupt: the process was interrupted; the last checkpoint is kept.
@@ -179,7 +181,7 @@ def fit(
             hardware.ranks.left.append(error)
             raise
     try:
-        run_training(training, hardware, console, callbacks, user)
+        run_training(training, hardware, console, callbacks, user, loggers)
     except NonFiniteLoss:  # in all processes
         raise
     except BaseException as error:
@@ -213,26 +215,24 @@ def run_training(
     console: Console,
     callbacks: Sequence[lightning.Callback],
     user: UserTrainer,
+    loggers: RunLoggers | None = None,
 ) -> None:
     """Run a training in this process; see `fit`."""
     module, title, folder, ranks = training.module, training.title, training.folder, hardware.ranks
-    name, checkpoint, logs = slug(title), _checkpoint(folder, title), folder.parent / "logs"
+    checkpoint, logs = _checkpoint(folder, title), folder.parent / "logs"
     progress = ProgressDisplay(title, console)
     module.phase, module.ranks = title, ranks
     own_callbacks, own_loggers = user.callbacks_of(title), user.loggers_of(title)
     interrupt_handler = signal.getsignal(signal.SIGINT)
     with _quiet():
-        loggers = [
-            *own_loggers,
-            CSVLogger(logs, name="csv", version=_unused_version(logs / "csv", name)),
-            TensorBoardLogger(logs, name="tensorboard", version=name),
-        ]
+        phase_loggers = [*own_loggers, *(loggers or RunLoggers()).of_phase(title, logs)] if ranks.is_first else []
         trainer = lightning.Trainer(
             max_epochs=1,
-            logger=loggers if ranks.is_first else False,
+            logger=phase_loggers or False,
             callbacks=[
                 *own_callbacks,
                 *callbacks,
+                StageRecord(),
                 *([Lockstep(ranks)] if ranks.count > 1 else []),
                 Checkpointer(checkpoint, hardware.checkpoint_every, ranks),
                 progress,
@@ -266,14 +266,6 @@ def run_training(
 
 def _checkpoint(folder: Path, title: str) -> Path:
     return folder / f"{slug(title)}.ckpt"
-
-
-def _unused_version(folder: Path, name: str) -> str:
-    """A version of the logs that does not exist yet, so that a resumed phase does not overwrite its first part."""
-    number = 1
-    while (folder / (version := name if number == 1 else f"{name}.{number}")).exists():
-        number += 1
-    return version
 
 
 @contextmanager

@@ -52,7 +52,7 @@ def test_extras_are_those_of_the_project() -> None:
     assert set(doctor.EXTRAS) == set(declared) - {"dev", "docs"}
     for name, extra in doctor.EXTRAS.items():
         names = (line.split(">")[0].removeprefix("transformers[").rstrip("]") for line in declared[name])
-        packages = {package.replace("-", "_") for package in names}
+        packages = {package.removesuffix("-skinny").replace("-", "_") for package in names}
         assert packages == set(extra.packages), name
 
 
