@@ -118,6 +118,7 @@ class Experiment:
         console: where progress is printed.
         preset_reason: why the task has its preset.
         seconds: duration of each phase, by name.
+        phases: number of phases of the run; 0: not known before they have run.
         cache: objects that are loaded or computed once for the run.
         user: what the user adds to the Trainer of every phase.
         loggers: the loggers of the recipe.
@@ -130,6 +131,7 @@ class Experiment:
     console: Console
     preset_reason: str = ""
     seconds: dict[str, float] = field(default_factory=dict)
+    phases: int = 0
     cache: ExperimentCache = field(default_factory=ExperimentCache, repr=False)
     user: UserTrainer = field(default_factory=UserTrainer, repr=False)
     loggers: RunLoggers | None = field(default=None, repr=False)
@@ -280,10 +282,15 @@ class Experiment:
         if (finished := self.finished(phase, net)) is not None:
             return finished
         started = time.monotonic()
-        folder, more = self.run_dir.checkpoints, (callbacks, self.user, self.loggers)
+        folder, more = self.run_dir.checkpoints, (callbacks, self.user, self.loggers, self.position(phase))
         fit(training, streams(), phase, folder, self.hardware, self.console, *more)
         seconds = time.monotonic() - started
         return self.keep(phase, net, training.tokens, seconds, training.step_count, training.flops)
+
+    def position(self, phase: str) -> str:
+        """The number of a phase among those of the run, as in `3 of 8`; empty if it is not known."""
+        number = len(self.seconds.keys() - {phase}) + 1
+        return f"{number} of {self.phases}" if number <= self.phases else ""
 
     def finished(self, phase: str, net: Net) -> PhaseResult[Net] | None:
         """The result of a finished phase, with its weights loaded into `net`; None if it is not finished."""
@@ -292,7 +299,8 @@ class Experiment:
             return None
         self.run_dir.restore(phase, net)
         self.run_dir.remove_state(phase)
-        info(self.console, f"  {phase}: finished before")
+        position = self.position(phase)
+        info(self.console, f"  {phase}{f' ({position})' if position else ''}: finished before")
         self.seconds[phase] = record["seconds"]
         return PhaseResult(_evaluated(net), record["tokens"], record["seconds"], self.task, record["flops"])
 

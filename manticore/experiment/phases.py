@@ -72,6 +72,15 @@ def outline(recipe: Recipe) -> str:
     return f"{'; '.join(parts)} (manticore plan measures their time and memory)"
 
 
+def count_phases(recipe: Recipe) -> int:
+    """The number of phases of a search; 0 for a strategy that trains paths by themselves, which decides it."""
+    if issubclass(strategies[recipe.search.strategy], PathStrategy):
+        return 0
+    baselines = recipe.baselines
+    components = len(recipe.space.names) if baselines.components else 0
+    return components + 2 + baselines.uniform + baselines.random
+
+
 def finetune_stream(exp: Experiment) -> dict[str, BatchSampler]:
     """Batches of all training outside of the search.
 

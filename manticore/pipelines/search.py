@@ -17,7 +17,7 @@ from manticore.experiment.estimate import print_search_estimate
 from manticore.experiment.evaluation import TrainedModels, evaluate_on_test
 from manticore.experiment.experiment import Experiment, PhaseResult
 from manticore.experiment.model_selection import choose_base, save_scores, select_path
-from manticore.experiment.phases import finetune, outline, run_search, train_components, train_controls
+from manticore.experiment.phases import count_phases, finetune, outline, run_search, train_components, train_controls
 from manticore.experiment.processes import run_together
 from manticore.experiment.run_dir import RunDir, check_unchanged, open_run_dir, unused_run_dir
 from manticore.experiment.run_lock import RunLock
@@ -104,7 +104,7 @@ def _run(
     lock.acquire(create=False)
     exp = Experiment.open(recipe, run_dir, console, None, hardware, preset_reason, user)
     exp = exp.for_component(exp.space.base or exp.space.names[0])
-    exp.loggers = loggers
+    exp.loggers, exp.phases = loggers, count_phases(recipe)
     check_experiment(exp)
     print_summary(exp)
     if not run_dir.recipe.exists():  # a run that is resumed has less to do

@@ -145,6 +145,7 @@ def fit(
     callbacks: Sequence[lightning.Callback] = (),
     user: UserTrainer | None = None,
     loggers: RunLoggers | None = None,
+    position: str = "",
 ) -> None:
     """Train a module for its number of steps; afterwards its net is on the CPU, in evaluation mode.
 
@@ -161,6 +162,7 @@ def fit(
         callbacks: further callbacks.
         user: what a user adds to the Trainer.
         loggers: the loggers that are selected by name. Default: CSV and TensorBoard.
+        position: shown after the title, such as `3 of 8` phases.
 
     Raises:
         KeyboardInterrupt: the process was interrupted; the last checkpoint is kept.
@@ -181,7 +183,7 @@ def fit(
             hardware.ranks.left.append(error)
             raise
     try:
-        run_training(training, hardware, console, callbacks, user, loggers)
+        run_training(training, hardware, console, callbacks, user, loggers, position)
     except NonFiniteLoss:  # in all processes
         raise
     except BaseException as error:
@@ -216,11 +218,12 @@ def run_training(
     callbacks: Sequence[lightning.Callback],
     user: UserTrainer,
     loggers: RunLoggers | None = None,
+    position: str = "",
 ) -> None:
     """Run a training in this process; see `fit`."""
     module, title, folder, ranks = training.module, training.title, training.folder, hardware.ranks
     checkpoint, logs = _checkpoint(folder, title), folder.parent / "logs"
-    progress = ProgressDisplay(title, console)
+    progress = ProgressDisplay(f"{title} ({position})" if position else title, console)
     module.phase, module.ranks = title, ranks
     own_callbacks, own_loggers = user.callbacks_of(title), user.loggers_of(title)
     interrupt_handler = signal.getsignal(signal.SIGINT)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +16,7 @@ from torch import nn
 from manticore.experiment.experiment import Experiment, PhaseResult
 from manticore.experiment.phases import (
     RANDOM_PATH,
+    UNIFORM_MIXTURE,
     finetune,
     finetune_stream,
     matched_steps,
@@ -24,6 +26,7 @@ from manticore.experiment.phases import (
 from manticore.experiment.run_dir import RunDir
 from manticore.nas.cost import PathCosts, parameters
 from manticore.nas.discretize import discretize
+from manticore.pipelines.search import run as search
 from manticore.studies.baselines import arm_kinds
 from manticore.training.batching import BatchSampler
 from manticore.training.modules import TrainModule
@@ -107,3 +110,10 @@ def test_a_skeleton_costs_as_much_as_the_supernet_and_has_no_weights(tmp_path: P
     assert parameters(net) == parameters(skeleton)
     assert PathCosts(net, 17).parameters(PATH) == PathCosts(skeleton, 17).parameters(PATH)
     assert all(p.is_meta for name, p in skeleton.named_parameters() if name.startswith("stages."))
+
+
+def test_progress_numbers_the_phases_of_a_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    search(recipe(), tmp_path / "run", Console(width=110))
+    shown = re.findall(r"^  ([a-z -]+) \((\d) of (\d)\): step \d+/\d+", capsys.readouterr().out, re.MULTILINE)
+    names = ["alone gpt-neo", "alone mamba", "search", "fine-tune", UNIFORM_MIXTURE, RANDOM_PATH]
+    assert list(dict.fromkeys(shown)) == [(name, str(number), "6") for number, name in enumerate(names, start=1)]

@@ -306,7 +306,7 @@ def test_a_search_on_pairs_is_resumed_and_evaluated_from_its_files(
     (out / "metrics.json").unlink()
     status, printed, error = call(capsys, "search", "--out", out, "--resume")
     assert status == 0, error
-    assert "fine-tune: finished before" in printed
+    assert "fine-tune (2 of 2): finished before" in printed
     assert mc.search(space, mc.task(LABELLED, preset="cpu"), out=out, resume=True, quiet=True, **SIZES).folder == out
     task = ("--task", "labelled", "--preset", "cpu", "--data-dir", data)
     status, printed, error = call(capsys, "evaluate", out, *task)
