@@ -33,8 +33,8 @@ from manticore.report.run.reading import Run, add_logs, read_run
 from manticore.report.run.summary import export_sentence
 from manticore.report.run.tables import comparison_table, lead_table
 from manticore.results.search import HYBRID
-from manticore.training.trainer import Hardware
 from manticore.training.run_loggers import RunLoggers
+from manticore.training.trainer import Hardware
 from manticore.training.user_trainer import UserTrainer
 from manticore.utils.console import info
 
