@@ -132,8 +132,8 @@ def load_recipe(
     """The recipe of a file with flags over it.
 
     The preset `auto` is replaced by the one that it selects on this machine, so that the recipe is the same on another.
-    If the flags name a task with settings of its own, or data, the file's `search.task_settings` are left out, and with
-    data `search.shorter_sequences` too.
+    The file's `search.task_settings` are left out if the flags name a task with settings of its own; these and
+    `search.shorter_sequences` if the flags name data, or a strategy that trains paths by themselves.
 
     Args:
         config: name or path of a recipe file; None: the task's own, if there is one.
@@ -148,9 +148,10 @@ def load_recipe(
     if config is None:
         config = default_config(str(task.get("name", TaskOptions.name)))
     values = {} if config is None else with_current_keys(read_yaml(assets.find("configs", config)))
-    other_data = task.get("data_dir") is not None
-    if other_data or "@" in str(task.get("name")):
-        values = _without_search_keys(values, {"task_settings", *(("shorter_sequences",) if other_data else ())})
+    if "@" in str(task.get("name")):
+        values = _without_search_keys(values, {"task_settings"})
+    if task.get("data_dir") is not None or _trains_paths(flags):
+        values = _without_search_keys(values, {"task_settings", "shorter_sequences"})
     device = next((keys["run"]["device"] for keys in (flags, values) if _names_device(keys)), "auto")
     preset, reason = choose_preset(task.get("preset") or _task_keys(values).get("preset") or "auto", str(device))
     recipe = resolve([defaults or {}, values, flags], preset)
@@ -160,6 +161,15 @@ def load_recipe(
     options = fit_to_context(replace(recipe.task, preset=preset), limits)
     space = _with_projector_options(recipe).with_code(trust_code)
     return LoadedRecipe(replace(recipe, task=options, space=space), reason)
+
+
+def _trains_paths(flags: Mapping[str, Any]) -> bool:
+    """Whether the flags name a strategy that trains paths by themselves."""
+    from manticore.nas.strategies import PathStrategy, strategies
+
+    search = flags.get("search")
+    name = search.get("strategy") if isinstance(search, Mapping) else None
+    return name in set(strategies) and issubclass(strategies[name], PathStrategy)
 
 
 def _without_search_keys(values: Mapping[str, Any], keys: AbstractSet[str]) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -18,18 +19,19 @@ presets:
 
 
 @pytest.mark.parametrize(
-    ("task", "overrides", "settings", "shorter"),
+    ("task", "search", "settings", "shorter"),
     [
         ({}, {}, {"max_depth": 4}, True),
+        ({}, {"strategy": "uniform"}, {"max_depth": 4}, True),
+        ({}, {"strategy": "halving"}, {}, False),
         ({"name": "lra-listops@max_length=40"}, {}, {}, True),
         ({"data_dir": "listops"}, {}, {}, False),
-        ({"name": "lra-listops@max_length=40"}, {"max_length": 12}, {"max_length": 12}, True),
+        ({"name": "lra-listops@max_length=40"}, {"task_settings": {"max_length": 12}}, {"max_length": 12}, True),
     ],
 )
 def test_the_search_of_a_variant_is_that_of_the_recipe_only_for_its_own_task(
-    task: dict[str, str], overrides: dict[str, int], settings: dict[str, int], shorter: bool, tmp_path: Path
+    task: dict[str, str], search: dict[str, Any], settings: dict[str, int], shorter: bool, tmp_path: Path
 ) -> None:
     (tmp_path / "recipe.yaml").write_text(RECIPE)
-    flags = {"task": {"preset": "cpu", **task}, "search": {"task_settings": overrides} if overrides else {}}
-    search = load_recipe(tmp_path / "recipe.yaml", flags).recipe.search
-    assert (search.task_settings, search.shorter_sequences) == (settings, shorter)
+    loaded = load_recipe(tmp_path / "recipe.yaml", {"task": {"preset": "cpu", **task}, "search": search}).recipe.search
+    assert (loaded.task_settings, loaded.shorter_sequences) == (settings, shorter)
