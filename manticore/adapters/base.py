@@ -66,6 +66,11 @@ class Adapter(nn.Module):
     def refresh(self, progress: float) -> None:
         """Called after every step with the share of the training that is done, for what changes during it."""
 
+    @property
+    def learns(self) -> bool:
+        """Whether any of its entries is still trained."""
+        return True
+
     def final(self) -> Adapter:
         """The adapter that is kept after training: itself, unless several were trained."""
         return self

@@ -16,7 +16,8 @@ class GradientCheck:
     """Watches the adapters of a model until each has had a gradient.
 
     An adapter must have a gradient as soon as the output of its segment has one: in a search a segment may have none in
-    a step, where another path was trained. Outside of segments an adapter must have one after the first step.
+    a step, where another path was trained. Outside of segments an adapter must have one after the first step. One that
+    trains none of its entries any more, as in a resumed training, needs none.
 
     Args:
         net: the model; without adapters nothing is checked.
@@ -71,7 +72,7 @@ class GradientCheck:
         """Names of the pending adapters that must have a gradient now."""
         for name in self._pending:
             segment = next((own for own in self._segments if name.startswith(f"{own}.")), None)
-            if segment is None or segment in self._reached:
+            if (segment is None or segment in self._reached) and self._pending[name].adapter.learns:
                 yield name
 
 

@@ -69,6 +69,10 @@ class SaRA(Adapter):
         weight: float = self.options.nuclear_weight
         return weight * norm
 
+    @property
+    def learns(self) -> bool:
+        return bool(self.active.any())
+
     @torch.no_grad()
     def refresh(self, progress: float) -> None:
         if progress >= self.options.refresh_at and not bool(self.refreshed):

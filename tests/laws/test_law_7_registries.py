@@ -121,7 +121,7 @@ def test_every_selector_selects_the_same_path_after_a_search_that_is_read_again(
 
 @pytest.mark.parametrize("adapter", list(adapters))
 def test_every_adapter_resumes(adapter: str, tmp_path: Path) -> None:
-    check(tmp_path, adapter=adapter, scratch={**SCRATCH, "recurrent": {"width": 32, "layers": 2, "state_size": 4}})
+    check(tmp_path, adapter=adapter)  # SaRA trains one weight of dt_proj, and after half of the steps none
 
 
 @pytest.mark.parametrize("kind", list(HEADS))
