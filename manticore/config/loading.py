@@ -7,7 +7,6 @@ defaults of the dataclasses, the file, its preset, the command's flags, `--set`.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from collections.abc import Set as AbstractSet
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
@@ -132,8 +131,8 @@ def load_recipe(
     """The recipe of a file with flags over it.
 
     The preset `auto` is replaced by the one that it selects on this machine, so that the recipe is the same on another.
-    The file's `search.task_settings` are left out if the flags name a task with settings of its own; these and
-    `search.shorter_sequences` if the flags name data, or a strategy that trains paths by themselves.
+    The file's `search.task_settings` and `search.shorter_sequences` are left out if the flags name a task with settings
+    of its own, or data, or a strategy that trains paths by themselves.
 
     Args:
         config: name or path of a recipe file; None: the task's own, if there is one.
@@ -148,10 +147,8 @@ def load_recipe(
     if config is None:
         config = default_config(str(task.get("name", TaskOptions.name)))
     values = {} if config is None else with_current_keys(read_yaml(assets.find("configs", config)))
-    if "@" in str(task.get("name")):
-        values = _without_search_keys(values, {"task_settings"})
-    if task.get("data_dir") is not None or _trains_paths(flags):
-        values = _without_search_keys(values, {"task_settings", "shorter_sequences"})
+    if "@" in str(task.get("name")) or task.get("data_dir") is not None or _trains_paths(flags):
+        values = _searched_on_its_task(values)
     device = next((keys["run"]["device"] for keys in (flags, values) if _names_device(keys)), "auto")
     preset, reason = choose_preset(task.get("preset") or _task_keys(values).get("preset") or "auto", str(device))
     recipe = resolve([defaults or {}, values, flags], preset)
@@ -172,15 +169,15 @@ def _trains_paths(flags: Mapping[str, Any]) -> bool:
     return name in set(strategies) and issubclass(strategies[name], PathStrategy)
 
 
-def _without_search_keys(values: Mapping[str, Any], keys: AbstractSet[str]) -> dict[str, Any]:
-    """A recipe without some keys of `search`, which suit the recipe's own task and not a variant or a user's data."""
+def _searched_on_its_task(values: Mapping[str, Any]) -> dict[str, Any]:
+    """A recipe without a variant of the task for its search, which suits the recipe's own task."""
     out = dict(values)
     if isinstance(search := out.get("search"), Mapping):
-        out["search"] = {key: value for key, value in search.items() if key not in keys}
+        variant = {"task_settings", "shorter_sequences"}
+        out["search"] = {key: value for key, value in search.items() if key not in variant}
     if isinstance(presets := out.get("presets"), Mapping):
         out["presets"] = {
-            name: _without_search_keys(preset, keys) if isinstance(preset, Mapping) else preset
-            for name, preset in presets.items()
+            name: _searched_on_its_task(keys) if isinstance(keys, Mapping) else keys for name, keys in presets.items()
         }
     return out
 

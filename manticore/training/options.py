@@ -107,8 +107,8 @@ class SearchOptions(Checked):
 
     shorter_sequences: bool = False
     """The search has the task's own shorter variant: expressions a quarter as long for lra-listops, about half as many
-    tokens for a MAD task. Keys of task_settings override its settings. A recipe file's true is left out for a task with
-    data of the user's. Not with strategies that train paths by themselves."""
+    tokens for a MAD task. Keys of task_settings override its settings. Left out where these are, and not with
+    strategies that train paths by themselves."""
 
     relaxation: str = "softmax"
     """How alphas become mixing weights: softmax, or a registered one."""

@@ -24,9 +24,9 @@ presets:
         ({}, {}, {"max_depth": 4}, True),
         ({}, {"strategy": "uniform"}, {"max_depth": 4}, True),
         ({}, {"strategy": "halving"}, {}, False),
-        ({"name": "lra-listops@max_length=40"}, {}, {}, True),
+        ({"name": "lra-listops@max_length=40"}, {}, {}, False),
         ({"data_dir": "listops"}, {}, {}, False),
-        ({"name": "lra-listops@max_length=40"}, {"task_settings": {"max_length": 12}}, {"max_length": 12}, True),
+        ({"name": "lra-listops@max_length=40"}, {"task_settings": {"max_length": 12}}, {"max_length": 12}, False),
     ],
 )
 def test_the_search_of_a_variant_is_that_of_the_recipe_only_for_its_own_task(
