@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import _thread
 import os
+import signal
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -48,6 +49,9 @@ POLL = 1.0
 
 GRACE = 5.0
 """Seconds in which the first process may notice by itself that another one has ended."""
+
+INTERRUPT = getattr(signal, "SIGUSR2", signal.SIGINT)
+"""The signal that interrupts the main thread."""
 
 CAUSE = "manticore/cause"
 """Key of the store of the group for why a process has ended."""
@@ -198,12 +202,15 @@ def _cause() -> str | None:
 def _watching(children: Sequence[Any]) -> Iterator[None]:
     """Interrupt the main thread if one of the processes that were started here ends while the context is open."""
     ended, lost = threading.Event(), threading.Event()
+    # A command that a shell runs in the background ignores SIGINT, so that it cannot be the signal.
+    is_main = threading.current_thread() is threading.main_thread()
+    before = signal.signal(INTERRUPT, signal.default_int_handler) if is_main and INTERRUPT != signal.SIGINT else None
 
     def watch() -> None:
         while not ended.wait(POLL):
             if any(child.poll() is not None for child in children) and not ended.wait(GRACE):
                 lost.set()
-                _thread.interrupt_main()
+                _thread.interrupt_main(INTERRUPT)
                 return
 
     thread = threading.Thread(target=watch, name="manticore-processes", daemon=True)
@@ -217,3 +224,5 @@ def _watching(children: Sequence[Any]) -> Iterator[None]:
         raise
     finally:
         ended.set()
+        if before is not None:
+            signal.signal(INTERRUPT, before)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
 import time
+from typing import Any
 
 import pytest
 
@@ -17,7 +19,9 @@ from manticore.training.trainer import Hardware
 CPU = RunOptions(device="cpu")
 
 
-def test_a_process_that_ends_between_two_trainings_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("handler", [signal.default_int_handler, signal.SIG_IGN], ids=["a terminal", "background"])
+def test_a_process_that_ends_between_two_trainings_is_noticed(handler: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = signal.signal(signal.SIGINT, handler)
     monkeypatch.setattr(processes, "POLL", 0.05)
     monkeypatch.setattr(processes, "GRACE", 0.05)
     child = subprocess.Popen([sys.executable, "-c", "raise SystemExit(3)"])
@@ -29,6 +33,7 @@ def test_a_process_that_ends_between_two_trainings_is_noticed(monkeypatch: pytes
 
     with pytest.raises(LostProcess, match=r"a process of this run has ended: it was started by this one; saved states"):
         wait()
+    signal.signal(signal.SIGINT, before)
     child.wait()
     with processes._watching([child]):
         pass  # that they end after the work is no loss
