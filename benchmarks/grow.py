@@ -15,7 +15,7 @@ import random
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import torch
 
@@ -25,9 +25,10 @@ from manticore.growth.text import text_blocks
 from manticore.kernels import installed
 from manticore.nas.cost import PathCosts
 from manticore.nas.discretize import discretize
+from manticore.nas.options import Placement
 from manticore.nas.resources import Resource
 from manticore.nas.selection import Budget
-from manticore.nas.selection.placements import PLACEMENTS, placements
+from manticore.nas.selection.placements import placements
 from manticore.nas.selection.replace_one import replaced_scores
 from manticore.nas.selection.scores import StageScoreTable
 from manticore.nas.space import SearchSpace
@@ -177,7 +178,7 @@ def main() -> None:
         return StageScoreTable(net.candidates, values).best(net, budget)
 
     paths: dict[str, Sequence[str]] = {"replace-one and recall": path_by(options.weight)}
-    paths |= placements(net, budget, PLACEMENTS, random.Random(0), lambda: tuple(path_by(0.0)))
+    paths |= placements(net, budget, get_args(Placement), random.Random(0), lambda: tuple(path_by(0.0)))
     paths |= {"parent": ["parent"] * stages}
     bytes_of = {name: costs.cost(path, resource) for name, path in paths.items()}
     kept = {name: [index + 1 for index, each in enumerate(path) if each == "parent"] for name, path in paths.items()}

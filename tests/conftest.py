@@ -57,7 +57,7 @@ def cached(shared: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty cache of models and generated data for one test; its folder is made when something is written."""
+    """An empty cache of models and generated data for one test; its folder is created when something is written."""
     monkeypatch.setenv("MANTICORE_CACHE", str(tmp_path / "cache"))
     return tmp_path / "cache"
 

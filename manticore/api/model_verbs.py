@@ -134,7 +134,7 @@ def grow(
     quiet: bool = False,
     tokenizer: PreTrainedTokenizerBase | None = None,
 ) -> Growth:
-    """Grow a twin of a pretrained transformer: recurrent mixers in the place of attention, trained layer by layer.
+    """Grow a twin of a pretrained transformer: recurrent mixers in place of attention, trained layer by layer.
 
     Args:
         model: the parent: a name, a folder, a model object, or a pair of one and its tokenizer.

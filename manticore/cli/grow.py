@@ -17,7 +17,7 @@ def add(commands: Any) -> None:
         GrowCommand,
         GROW,
         run,
-        "grow a twin of a pretrained transformer with Mamba or Mamba-2 in the place of attention",
+        "grow a twin of a pretrained transformer with Mamba or Mamba-2 in place of attention",
         examples=(
             "manticore grow smollm2-instruct --text books/ --out smollm2-mamba2 --workers 2",
             "manticore grow ./neo --mixer mamba --layers 2,4 --text book.txt --out neo-mamba",

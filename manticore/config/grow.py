@@ -19,7 +19,7 @@ class GrowCommand(Checked):
     """The parent: alias, hub id or folder of a language model with attention."""
 
     mixer: Literal["mamba2", "mamba"] = "mamba2"
-    """Recurrent mixer in the place of attention."""
+    """Recurrent mixer in place of attention."""
 
     text: tuple[Path, ...]
     """Text to learn from: .txt, .jsonl or .parquet, other files as UTF-8, or folders of such files."""

@@ -3,7 +3,7 @@
 The schemas are in draft 7 of JSON Schema, which editors support. What `manticore validate` accepts, they accept. What
 draft 7 cannot state is checked by `manticore validate` alone: rules across keys (`search.warmup_steps` below
 `search.steps`, names of components in `base`, `stage_candidates` and `cuts`, numbers of stages, limits that contradict
-each other), `4.0` in the place of `4`, and NaN.
+each other), `4.0` in place of `4`, and NaN.
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@ from typing import Literal
 
 from manticore.components.spec import BlockSize
 from manticore.errors import ManticoreError
-from manticore.nas.options import Placement
+from manticore.nas.options import RANDOM_PLACEMENTS, Placement
 from manticore.nas.resources import check_limits, parse_objectives
 from manticore.tasks.language.recall_weights import parse_recall
 from manticore.training.options import WeightOptions
@@ -146,7 +146,7 @@ class BaselineOptions(Checked):
     @property
     def paths(self) -> int:
         """Number of paths that are fine-tuned besides the hybrid."""
-        return self.random + sum(3 if name == "random" else 1 for name in self.placements)
+        return self.random + sum(RANDOM_PLACEMENTS if name == "random" else 1 for name in self.placements)
 
 
 @dataclass(frozen=True)

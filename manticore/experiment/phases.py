@@ -78,7 +78,7 @@ def count_phases(recipe: Recipe) -> int:
         return 0
     baselines = recipe.baselines
     components = len(recipe.space.names) if baselines.components else 0
-    return components + 2 + baselines.uniform + baselines.random
+    return components + 2 + baselines.uniform + baselines.paths
 
 
 def finetune_stream(exp: Experiment) -> dict[str, BatchSampler]:

@@ -27,7 +27,7 @@ def replaced_losses(
     Args:
         component: the parent.
         ids_NL: blocks of text (N, L).
-        mixers: by layer, the module in the place of attention, called like it.
+        mixers: by layer, the module in place of attention, called like it.
     """
     depth, attention = component.depth, PARENTS[str(component.config.model_type)]
     layers = [component.segment(layer, layer + 1, keep_norm=layer == depth - 1).eval() for layer in range(depth)]

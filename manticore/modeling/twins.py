@@ -1,4 +1,4 @@
-"""Twins: models of a parent's own classes with a recurrent mixer in the place of attention, in all layers or in some.
+"""Twins: models of a parent's own classes with a recurrent mixer in place of attention, in all layers or in some.
 
 Width, depth, norms, feed-forward layers, embedding and head are the parent's; so are their names, and its forward pass
 runs them. A mixer is transformers' Mamba (arXiv 2312.00752) or Mamba-2 (arXiv 2405.21060). The classes are made from

@@ -10,6 +10,9 @@ from manticore.utils.fields import Checked, ClosedUnitInterval, DecayRate, NonNe
 Placement = Literal["even", "first", "last", "replace-one", "random"]
 """Placements of the base that need no search; see `selection/placements`."""
 
+RANDOM_PLACEMENTS = 3
+"""Number of paths of the placement `random`."""
+
 
 @dataclass(frozen=True)
 class AlphaOptions(Checked):

@@ -1,4 +1,4 @@
-"""`manticore grow`: a twin of a pretrained transformer with recurrent mixers in the place of attention."""
+"""`manticore grow`: a twin of a pretrained transformer with recurrent mixers in place of attention."""
 
 from __future__ import annotations
 

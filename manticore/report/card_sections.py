@@ -26,7 +26,7 @@ def update_card(folder: Path, change: Callable[[str], str]) -> bool:
 
 
 def put_section(card: str, title: str, body: str) -> str:
-    """A card with a section: in the place of the one of this title, else before limitations and citation.
+    """A card with a section: in place of the one of this title, else before limitations and citation.
 
     Args:
         card: the card as Markdown.
@@ -45,7 +45,7 @@ def put_section(card: str, title: str, body: str) -> str:
 
 
 def put_results(card: str, name: str, results: Sequence[EvalResult]) -> str:
-    """A card whose front matter has these results of an evaluation, in the place of older ones of the same tests.
+    """A card whose front matter has these results of an evaluation, in place of older ones of the same tests.
 
     Args:
         card: the card as Markdown.

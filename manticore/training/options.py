@@ -92,8 +92,7 @@ class SearchOptions(Checked):
     marginal (paths are trained by themselves; after halving the fine-tuning continues the training of the best path);
     darts-second-order, gaea, gdas, reinmax, drnas, sdarts, sdarts-adversarial, head-wise, rloo (other gradients of the
     alphas); uniform, fair, full-layout, complexity-bins, mixture-of-supernets, per-example, sandwich (supernets of
-    sampled paths, which are then evaluated); blockwise (candidates learn to imitate
-    the stages of the base)."""
+    sampled paths, which are then evaluated); blockwise (candidates learn to imitate the stages of the base)."""
 
     strategy_options: dict[str, Any] = field(default_factory=dict)
     """Options of the strategy, if it has any: rounds, first_share and margin of halving; groups of head-wise; bins and

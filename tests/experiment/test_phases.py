@@ -17,6 +17,7 @@ from manticore.experiment.experiment import Experiment, PhaseResult
 from manticore.experiment.phases import (
     RANDOM_PATH,
     UNIFORM_MIXTURE,
+    count_phases,
     finetune,
     finetune_stream,
     matched_steps,
@@ -117,3 +118,9 @@ def test_progress_numbers_the_phases_of_a_run(tmp_path: Path, capsys: pytest.Cap
     shown = re.findall(r"^  ([a-z -]+) \((\d) of (\d)\): step \d+/\d+", capsys.readouterr().out, re.MULTILINE)
     names = ["alone gpt-neo", "alone mamba", "search", "fine-tune", UNIFORM_MIXTURE, RANDOM_PATH]
     assert list(dict.fromkeys(shown)) == [(name, str(number), "6") for number, name in enumerate(names, start=1)]
+
+
+def test_placements_are_phases_too() -> None:
+    plain = recipe()
+    baselines = replace(plain.baselines, placements=("even", "random"))
+    assert count_phases(replace(plain, baselines=baselines)) == count_phases(plain) + 1 + 3

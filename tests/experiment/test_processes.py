@@ -20,8 +20,11 @@ CPU = RunOptions(device="cpu")
 
 
 @pytest.mark.parametrize("handler", [signal.default_int_handler, signal.SIG_IGN], ids=["a terminal", "background"])
-def test_a_process_that_ends_between_two_trainings_is_noticed(handler: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_process_that_ends_between_two_trainings_is_noticed(
+    handler: Any, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
     before = signal.signal(signal.SIGINT, handler)
+    request.addfinalizer(lambda: signal.signal(signal.SIGINT, before))
     monkeypatch.setattr(processes, "POLL", 0.05)
     monkeypatch.setattr(processes, "GRACE", 0.05)
     child = subprocess.Popen([sys.executable, "-c", "raise SystemExit(3)"])
@@ -33,7 +36,6 @@ def test_a_process_that_ends_between_two_trainings_is_noticed(handler: Any, monk
 
     with pytest.raises(LostProcess, match=r"a process of this run has ended: it was started by this one; saved states"):
         wait()
-    signal.signal(signal.SIGINT, before)
     child.wait()
     with processes._watching([child]):
         pass  # that they end after the work is no loss

@@ -9,19 +9,13 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import get_args
 
 from manticore.errors import ManticoreError
 from manticore.nas.choices import PathNames
 from manticore.nas.cost import PathCosts
-from manticore.nas.options import Placement
+from manticore.nas.options import RANDOM_PLACEMENTS, Placement
 from manticore.nas.selection.budget import Budget
 from manticore.nas.supernet import Supernet
-
-PLACEMENTS: tuple[Placement, ...] = get_args(Placement)
-
-DRAWS = 3
-"""Number of random placements."""
 
 
 def placements(
@@ -47,7 +41,7 @@ def placements(
         "base last": lambda kept: range(count - kept, count),
     }
     names = {"even": ["base evenly"], "first": ["base first"], "last": ["base last"]}
-    names["random"] = [f"base at random {draw}" for draw in range(1, DRAWS + 1)]
+    names["random"] = [f"base at random {draw}" for draw in range(1, RANDOM_PLACEMENTS + 1)]
     for name in names["random"]:
         orders[name] = partial(_first, rng.sample(range(count), count))
     paths: dict[str, PathNames] = {}
