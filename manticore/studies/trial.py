@@ -68,7 +68,7 @@ def make_trial(
         kind: a name in `arm_kinds`.
         config: of the arm.
         seed: of weights and batches.
-        learning_rate: peak learning rate of the weights.
+        learning_rate: peak learning rate of the weights that are scored.
         for_text: whether components read text, each with its own tokenizer.
     """
     resolved = _arm_recipe(recipe, kind, config, seed, learning_rate).to_dict()
@@ -102,7 +102,9 @@ def make_trial(
 def _arm_recipe(recipe: Recipe, kind: str, config: ArmConfig, seed: int, learning_rate: float) -> Recipe:
     """The recipe of one arm: sections it does not use have their defaults."""
     searches = kind in SEARCH_KINDS
-    search = replace(recipe.search, weights=replace(recipe.search.weights, lr=learning_rate))
+    search = recipe.search
+    if kind == "hub" or recipe.finetune.init == "supernet":  # otherwise the weights of the search are not kept
+        search = replace(search, weights=replace(search.weights, lr=learning_rate))
     finetune = replace(recipe.finetune, weights=replace(recipe.finetune.weights, lr=learning_rate))
     if "steps" in config:
         finetune = replace(finetune, steps=config["steps"])

@@ -46,6 +46,29 @@ def key(recipe: Recipe, name: str = "mamba alone", data: str = "data") -> str:
     return key_of(study.trial(next(arm for arm in all_arms(study) if arm.name == name), 0, 0.001))
 
 
+@pytest.mark.parametrize(
+    ("init", "name", "rate"),
+    [
+        ("components", "hybrid", 0.007),
+        ("components", "soft hybrid", 0.007),
+        ("components", "hub", 0.001),
+        ("supernet", "hybrid", 0.001),
+    ],
+)
+def test_a_search_for_the_path_alone_has_its_own_learning_rate(init: Any, name: str, rate: float) -> None:
+    plain = recipe()
+    plain = replace(
+        plain,
+        search=replace(plain.search, weights=replace(plain.search.weights, lr=0.007)),
+        finetune=replace(plain.finetune, init=init),
+        study=replace(plain.study, baselines=("components", "soft", "hub")),
+    )
+    study = Study(plain, "data")
+    of_arm = study.trial(next(arm for arm in all_arms(study) if arm.name == name), 0, 0.001)["recipe"]
+    assert of_arm["search"]["weights"]["lr"] == rate
+    assert of_arm["finetune"]["weights"]["lr"] == 0.001
+
+
 def test_settings_an_arm_does_not_use_are_not_in_its_trial() -> None:
     plain = recipe()
     entropy = replace(plain, search=replace(plain.search, entropy_weight=0.7))
