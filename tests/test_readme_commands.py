@@ -12,6 +12,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from manticore.cli import main
 from manticore.config.loading import load_recipe
+from tests.helpers.model_folders import model_folder
 from tests.helpers.trained_tokenizers import sample
 from tests.test_readme import FENCE, TEXTS, commands_in
 
@@ -24,7 +25,7 @@ def commands() -> Iterator[list[str]]:
     blocks = [(match.start(), match[2]) for match in FENCE.finditer(page) if match[1] == "sh"]
     cells = [(match.start(1), match[1]) for match in re.finditer(r"^\|.*?`(manticore [^|]*)\|", page, re.MULTILINE)]
     for _, text in sorted([*blocks, *cells]):
-        for line in re.findall(r"manticore [^`\n]+", text):
+        for line in re.findall(r"manticore [^`\n]+", text.replace("\\\n", " ")):
             yield from commands_in(line)
 
 
@@ -51,6 +52,11 @@ TOY: dict[str, list[str]] = {
     ),
     "compare": [*STUDY, "--baselines", "components", "--budgets", "tokens"],
     "transfer": [*STUDY, *settings("study.baselines=[components]", "study.budgets=[tokens]")],
+    "search twin": [
+        *settings("task.train=16", "task.val=2", "task.test=2", "finetune.steps=2", "finetune.batch_size=4"),
+        *settings("baselines.random=false", "baselines.uniform=false", "selection.recall=[copying=0.5@32]"),
+    ],
+    "grow": ["--tokens", "640", "--length", "32", "--steps", "2", "--state-size", "4"],
     "align": ["--tokens", "600", "--length", "64"],
     "finetune": ["--steps", "2", "--batch-size", "2"],
     "generate": ["--max-new-tokens", "4"],
@@ -61,7 +67,10 @@ TOY: dict[str, list[str]] = {
     "bench": ["--seeds", "1"],
     "doctor": ["--no-hub"],
 }
-"""Arguments that make a command small, by its name; of a search of text, by its task too."""
+"""Arguments that make a command small, by its name; of a search of text or of a twin, by its task or models too."""
+
+PARENT = {"smollm2-instruct": "./parent", "30": "4"}
+"""SmolLM2 and its number of layers, in place of which the commands have a small Llama."""
 
 SHORT = "@search.steps=24@search.warmup_steps=2@search.batch_size=4@finetune.batch_size=4"
 """Settings that make a method of `bench strategies` small; eight paths need three steps each."""
@@ -70,7 +79,11 @@ SHORT = "@search.steps=24@search.warmup_steps=2@search.batch_size=4@finetune.bat
 def small(command: list[str]) -> list[str]:
     """A command at toy size: one task instead of the six of MAD, few examples and few steps."""
     name = "search text" if command[0] == "search" and "text" in command else command[0]
+    if "twin" in " ".join(command) and name == "search text":
+        name = "search twin"
     args = ["mad-fuzzy-recall" if arg == "mad" else arg for arg in command]
+    for name_of_parent, small_one in PARENT.items():
+        args = [re.sub(rf"(?<![\w-]){name_of_parent}(?![\w-])", small_one, arg) for arg in args]
     if "--method" in args:
         methods = args.index("--method") + 1
         args[methods] = ",".join(method + SHORT for method in args[methods].split(","))
@@ -86,13 +99,14 @@ def test_all_commands_run_in_their_order(
         for number in range(3):
             texts = "\n<|endoftext|>\n".join(sample()[20 * number : 20 * number + 12])
             Path(folder, f"{number}.txt").write_text(texts, encoding="utf-8")
+    model_folder(Path("parent"), "llama")
     Path("book.txt").write_text("\n<|endoftext|>\n".join(sample()[:8]), encoding="utf-8")
     ran = []
     for command in commands():
         status = main(small(command))
         assert status == 0, f"manticore {shlex.join(command)}: {capsys.readouterr().err}"
         ran.append(command[0])
-    assert {"search", "compare", "transfer", "align", "export", "generate", "finetune", "pretrain"} <= set(ran)
+    assert {"search", "grow", "compare", "transfer", "align", "export", "generate", "finetune", "pretrain"} <= set(ran)
     models = ["gpt-neo-nano", "mamba-nano"]
     keys = {"task": {"name": "text"}, "space": {"components": models}, "align": {"projectors": "my-projectors"}}
     stages = load_recipe(None, keys).recipe.space.stages

@@ -115,9 +115,12 @@ def run(options: GrowCommand, console: Console) -> Growth:
         _save(twin, component, result, options.out)
     shutil.rmtree(folder, ignore_errors=True)
     console.print(growth_table(result, f"{options.out}: {result.summary}").rich())
+    parent = component.source
     info(
         console,
-        f"next: manticore search --models {component.source},{options.out} --stages {component.depth} --task text",
+        f"""next, which layers keep attention if the cache has half of its size:
+  manticore search --models {parent},{options.out} --base {parent} --stages {component.depth} --task text \\
+      --strategy replace-one --max cache_bytes=50% --recall copying=0.5,pairs=0.5 --teacher {parent}""",
     )
     return Growth(options.out, result)
 
