@@ -1,12 +1,13 @@
-"""`manticore report`: the page of a finished run or study."""
+"""`manticore report`: the page of a run or a study."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from manticore.cli.options import command
-from manticore.config.flags import REPORT
+from manticore.config.flags import REPORT, WATCH
 from manticore.config.model_commands import ReportCommand
+from manticore.utils.streams import write_now
 
 
 def add(commands: Any) -> None:
@@ -15,16 +16,21 @@ def add(commands: Any) -> None:
         commands,
         "report",
         ReportCommand,
-        REPORT,
+        {**REPORT, **WATCH},
         run,
-        "write the report page of a search, a comparison or a transfer again",
-        examples=("manticore report runs/first",),
-        notes="A fine-tuning and a pretraining have no page; their scores are in scores.json.",
+        "write the report page of a search, a comparison or a transfer again, or follow one that runs",
+        examples=("manticore report runs/first", "manticore report runs/first --watch --open"),
+        notes="A fine-tuning and a pretraining have no page; their scores are in scores.json. With --watch the page is "
+        "served on 127.0.0.1, to this machine alone; while the run goes on it shows its phases, losses and mixing "
+        "weights, and says if its process was killed.",
     )
 
 
 def run(options: ReportCommand) -> None:
-    """Write the page and print where it is."""
-    from manticore.pipelines import report
+    """Write the page and print where it is, or serve it until Ctrl-C."""
+    from manticore.pipelines import report, watch
 
-    print(report.run(options.folder))
+    if options.watch:
+        watch.run(options, write_now)
+    else:
+        print(report.run(options.folder))

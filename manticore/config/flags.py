@@ -246,6 +246,9 @@ PUSH: Flags = {
 
 REPORT: Flags = {"folder": "folder"}
 
+WATCH: Flags = {"--watch": "watch", "--port": "port", "--open": "open"}
+"""Flags of `manticore report` that serve the page; only the command line has them."""
+
 
 def argument_name(flag: str) -> str:
     """The name of a flag as an argument in Python: `--batch-size` is `batch_size`."""

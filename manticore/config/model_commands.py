@@ -5,12 +5,13 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 from manticore.components.sources import check_component, check_folder, check_model
 from manticore.config.generate import SamplingOptions
 from manticore.errors import ManticoreError, shown
 from manticore.nas.resources import check_limits, parse_objectives
-from manticore.utils.fields import Checked
+from manticore.utils.fields import Checked, Range
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -188,6 +189,17 @@ class ReportCommand(Checked):
     folder: Path
     """Run folder, or the --out of compare or transfer."""
 
+    watch: bool = False
+    """Serve the page to this machine and follow the run until Ctrl-C."""
+
+    port: Annotated[int, Range(least=0, most=65535)] | None = None
+    """With --watch: the port on 127.0.0.1; 0 takes a free one. Default: 8642."""
+
+    open: bool = False
+    """With --watch: open the page in the browser."""
+
     def __post_init__(self) -> None:
         super().__post_init__()
+        if not self.watch and (self.port is not None or self.open):
+            raise ManticoreError("--port and --open go with --watch, which serves the page")
         check_folder(self.folder, "report takes a run folder, or the --out of compare or transfer")

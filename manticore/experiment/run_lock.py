@@ -42,7 +42,7 @@ class RunLock:
             self.folder.mkdir(parents=True, exist_ok=True)
             lock = FileLock(self.folder / LOCK)
             try:
-                lock.acquire(timeout=0)
+                lock.acquire(timeout=0.2, poll_interval=0.02)  # `is_locked` takes it for a moment
             except Timeout:
                 raise ManticoreError(
                     f"{self.folder} is in use by a run that has not ended; wait for it, or choose another --out"

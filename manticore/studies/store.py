@@ -22,6 +22,7 @@ from filelock import BaseFileLock, FileLock, Timeout
 from manticore.errors import BadFile, CannotWrite, ManticoreError
 from manticore.utils.failures import writing
 from manticore.utils.io import read_json, write_json
+from manticore.utils.locks import is_locked
 
 Job = Mapping[str, Any]
 """Plain data: text keys; text, numbers, booleans, None, lists and dictionaries as values."""
@@ -88,6 +89,20 @@ class JobStore:
     def failure(self, job: Job) -> str | None:
         """The traceback of the job's last failure, or None. Raises BadFile if the file is damaged."""
         return str(self._read(job, "failure")) if self.path(job, "failure").exists() else None
+
+    def finished(self) -> list[tuple[Job, Any]]:
+        """All finished jobs with their results, in the order in which they ended; files being written are left out."""
+        files = sorted(self.folder.glob("*.result.json"), key=lambda file: file.stat().st_mtime)
+        records = [read_json(file) for file in files]
+        return [(record["job"], record["result"]) for record in records if record.get("format") == FORMAT]
+
+    def count_running(self) -> int:
+        """The number of jobs that a living process of this machine has claimed, or any process of another one."""
+        return sum(self._is_running(file) for file in self.folder.glob("*.claim.json"))
+
+    def count_failures(self) -> int:
+        """The number of jobs that failed and have not been finished since."""
+        return len(list(self.folder.glob("*.failure.json")))
 
     def claim(self, job: Job) -> bool:
         """Claim the job; False if it is finished or claimed by another process.
@@ -196,6 +211,11 @@ class JobStore:
             return None
         return lock
 
+    def _is_running(self, file: Path) -> bool:
+        claim = _read_claim(file)
+        elsewhere = claim is not None and claim["host"] != socket.gethostname()
+        return elsewhere or is_locked(self.folder / file.name.replace(".claim.json", ".lock"))
+
     def _create(self, job: Job) -> bool:
         """Create the claim file; only one process of all machines succeeds."""
         try:
@@ -213,7 +233,7 @@ class JobStore:
     def _remove_abandoned(self, job: Job) -> bool:
         """Remove the claim file if it is of this machine. The caller has the lock, so its process is dead."""
         path = self.path(job, "claim")
-        claim = self._read_claim(job)
+        claim = _read_claim(path)
         try:
             if claim is None:  # which machine is unknown until the file has content
                 abandoned = time.time() - path.stat().st_mtime > GRACE_SECONDS
@@ -225,13 +245,14 @@ class JobStore:
             return False
         return abandoned
 
-    def _read_claim(self, job: Job) -> dict[str, Any] | None:
-        """The content of the claim file; None if there is no file or nothing is written yet."""
-        try:
-            claim = json.loads(self.path(job, "claim").read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            return None
-        return claim if isinstance(claim, dict) and isinstance(claim.get("pid"), int) and "host" in claim else None
+
+def _read_claim(file: Path) -> dict[str, Any] | None:
+    """The content of a claim file; None if there is no file or nothing is written yet."""
+    try:
+        claim = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return claim if isinstance(claim, dict) and isinstance(claim.get("pid"), int) and "host" in claim else None
 
 
 def _check_plain(value: object, what: str) -> None:

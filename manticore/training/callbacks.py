@@ -182,3 +182,44 @@ class ProgressDisplay(lightning.Callback):
 
     def on_exception(self, trainer: Any, module: Any, exception: BaseException) -> None:
         self.stack.close()
+
+
+class ProgressFile(lightning.Callback):
+    """Write how far a phase is to a JSON file, at its start and whenever losses are logged.
+
+    Keys are `phase`, `position` (such as `3 of 8`; may be empty), `step`, `steps`, and after the first step `loss`,
+    `tokens_per_second` and `seconds_left`. The file is not written atomically: a reader may see a part of it.
+
+    Args:
+        file: the file; its folder is created.
+        phase: name of the phase.
+        position: its number among the phases of the run; may be empty.
+    """
+
+    NAME = "progress.json"
+
+    def __init__(self, file: Path, phase: str, position: str) -> None:
+        self.file, self.phase, self.position = file, phase, position
+        self.start_time, self.start_step, self.start_tokens = 0.0, 0, 0
+
+    def on_train_start(self, trainer: Any, module: Any) -> None:
+        self.start_time, self.start_step, self.start_tokens = time.monotonic(), module.step_count, module.tokens
+        self.file.parent.mkdir(parents=True, exist_ok=True)
+        self._write(module, {})
+
+    def on_train_batch_end(self, trainer: Any, module: Any, *_: object) -> None:
+        if not module.is_log_step:
+            return
+        seconds = max(1e-9, time.monotonic() - self.start_time)
+        steps = max(1, module.step_count - self.start_step)
+        numbers = {
+            "loss": module.last_metrics["loss"],
+            "tokens_per_second": (module.tokens - self.start_tokens) / seconds,
+            "seconds_left": seconds / steps * (module.steps - module.step_count),
+        }
+        self._write(module, numbers)
+
+    def _write(self, module: Any, numbers: dict[str, float]) -> None:
+        record = {"phase": self.phase, "position": self.position, "step": module.step_count, "steps": module.steps}
+        with writing(self.file):
+            self.file.write_text(json.dumps({**record, **numbers}), encoding="utf-8")

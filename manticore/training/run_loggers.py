@@ -70,10 +70,15 @@ class RunLoggers:
     def of_phase(self, phase: str, logs: Path) -> list[Logger]:
         """The loggers of a phase, whose files are in the folder `logs`."""
         name = slug(phase)
-        loggers: list[Logger] = [CSVLogger(logs, name="csv", version=_unused_version(logs / "csv", name))]
+        loggers: list[Logger] = [self._csv(logs, name)]
         if "tensorboard" in self.names:
             loggers.append(TensorBoardLogger(logs, name="tensorboard", version=name))
         return [*loggers, *(_OpenLogger(tracker, phase) for tracker in self.trackers.values())]
+
+    @staticmethod
+    def _csv(logs: Path, name: str) -> CSVLogger:
+        """A file that is written at every logged step, because `manticore report --watch` reads it."""
+        return CSVLogger(logs, "csv", _unused_version(logs / "csv", name), flush_logs_every_n_steps=1)
 
     @property
     def trackers(self) -> dict[str, Logger]:

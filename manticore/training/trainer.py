@@ -20,7 +20,7 @@ from rich.console import Console
 
 from manticore.errors import BadFile, LostProcess, ManticoreError, NonFiniteLoss
 from manticore.training.batching import BatchSampler, StepDataLoader
-from manticore.training.callbacks import Checkpointer, ProgressDisplay
+from manticore.training.callbacks import Checkpointer, ProgressDisplay, ProgressFile
 from manticore.training.lockstep import Lockstep
 from manticore.training.modules import TrainModule
 from manticore.training.run_loggers import RunLoggers, StageRecord
@@ -237,6 +237,7 @@ def run_training(
                 *callbacks,
                 StageRecord(),
                 *([Lockstep(ranks)] if ranks.count > 1 else []),
+                *([ProgressFile(logs / ProgressFile.NAME, title, position)] if ranks.is_first else []),
                 Checkpointer(checkpoint, hardware.checkpoint_every, ranks),
                 progress,
             ],

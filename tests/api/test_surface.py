@@ -43,7 +43,7 @@ VERBS: dict[str, tuple[type, Mapping[str, str]]] = {
     "select": (model_commands.SelectCommand, flags.SELECT),
 }
 
-COMMAND_ONLY = {"evaluate": flags.EVALUATE_OTHERS}
+COMMAND_ONLY = {"evaluate": flags.EVALUATE_OTHERS, "report": flags.WATCH}
 """Flags that only the command has."""
 
 PYTHON_ONLY = {"quiet", "sections", "on_text", "callbacks", "logger", "trainer", "tokenizer"}

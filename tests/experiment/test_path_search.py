@@ -21,7 +21,7 @@ from manticore.nas.cost import PathCosts
 from manticore.nas.discretize import discretize
 from manticore.nas.resources import Resource
 from manticore.nas.strategies.halving import rounds
-from manticore.report.run.reading import _read_curves, read_run
+from manticore.report.run.reading import read_curves, read_run
 from manticore.training.modules import TrainModule
 from manticore.training.trainer import fit
 from tests.helpers.toy_task import NAME, QUICK
@@ -72,7 +72,7 @@ def test_the_winner_of_halving_is_trained_as_if_there_had_been_no_search(tmp_pat
     assert all(torch.equal(hybrid[name], value) for name, value in module.net.state_dict().items())
     row = {row.name: row for row in result.rows}
     (curve,) = (curve for curve in read_run(result.folder).curves if curve.phase == "fine-tune")
-    (expected,) = _read_curves(run_dir.root / "logs" / "csv", ["alone"])
+    (expected,) = read_curves(run_dir.root / "logs" / "csv", ["alone"])
     assert [step for step, _ in curve.loss] == list(range(1, steps + 1)), "with the steps of the search"
     assert curve.loss == expected.loss
     spent = sum(

@@ -5,11 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-import subprocess
-import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -18,30 +14,7 @@ from manticore.errors import ManticoreError
 from manticore.experiment.run_dir import LOCK, open_run_dir
 from manticore.experiment.run_lock import RunLock
 from tests.helpers.cli import PICO, refusal
-
-HOLD = """
-import sys, time
-from pathlib import Path
-from manticore.experiment.run_lock import RunLock
-with RunLock(Path(sys.argv[1])) as lock:
-    lock.acquire()
-    print("locked", flush=True)
-    time.sleep(60)
-"""
-
-
-@contextmanager
-def running(folder: Path) -> Iterator[subprocess.Popen[str]]:
-    """Another process that has the lock of a folder."""
-    process = subprocess.Popen([sys.executable, "-c", HOLD, str(folder)], stdout=subprocess.PIPE, text=True)
-    assert process.stdout is not None
-    with process.stdout:
-        assert process.stdout.readline() == "locked\n"
-        try:
-            yield process
-        finally:
-            process.kill()
-            process.wait()
+from tests.helpers.run_locks import running
 
 
 def test_a_folder_is_locked_by_one_process_until_it_ends_or_dies(tmp_path: Path) -> None:

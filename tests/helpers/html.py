@@ -29,7 +29,7 @@ class Reader(HTMLParser):
         assert self.open.pop() == tag
 
     def handle_data(self, data: str) -> None:
-        if "style" not in self.open and data.strip():
+        if not {"style", "script"} & {*self.open} and data.strip():
             self.text += f"{data.strip()}\n"
 
     @property

@@ -206,13 +206,13 @@ def add_logs(folder: Path, result: SearchResult, architecture: Architecture) -> 
         result=result,
         architecture=architecture,
         alphas=read_alphas(folder / "alphas.jsonl", architecture.stages),
-        curves=_read_curves(folder / "logs" / "csv", list(result.seconds)),
+        curves=read_curves(folder / "logs" / "csv", list(result.seconds)),
         recipe=recipe.read_text(encoding="utf-8") if recipe.is_file() else "",
         front=ParetoFront.load(folder) if (folder / ParetoFront.FILE).is_file() else None,
     )
 
 
-def _read_curves(folder: Path, phases: Sequence[str]) -> tuple[Curve, ...]:
+def read_curves(folder: Path, phases: Sequence[str]) -> tuple[Curve, ...]:
     """The losses of every phase.
 
     Args:
