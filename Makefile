@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 JOBS   ?= 2
 
-.PHONY: install demo test test-fast lint docs notebooks schemas check oldest newest minimal clean
+.PHONY: install demo test test-fast lint docs notebooks pictures schemas check oldest newest minimal clean
 
 install: $(VENV)/.ready
 
@@ -39,6 +39,10 @@ docs: install
 # Run the notebooks and keep their outputs for the pages of the tutorials.
 notebooks: install
 	OMP_NUM_THREADS=1 $(BIN)/python docs/render_outputs.py
+
+# Pictures of report pages in docs/assets, of small runs. Needs a chromium on the path.
+pictures: install
+	OMP_NUM_THREADS=1 $(BIN)/python docs/render_reports.py
 
 # The JSON schemas of YAML files, from the dataclasses; a test compares them.
 schemas: install

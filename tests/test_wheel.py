@@ -44,8 +44,13 @@ def sdist(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def build(target: str, source: Path, out: Path) -> Path:
-    """The file that the project in `source` is built to, as `python -m build` without a new environment does it."""
-    run_command(sys.executable, "-m", "hatchling", "build", "-t", target, "-d", str(out), cwd=source)
+    """The file that the project in `source` is built to, by `python -m build` if it is installed, or by its backend."""
+    spec = find_spec("build")
+    if spec is not None and spec.origin is not None:  # no folder of that name
+        tool = ["build", "--no-isolation", f"--{target}", "--outdir"]
+    else:
+        tool = ["hatchling", "build", "-t", target, "-d"]
+    run_command(sys.executable, "-m", *tool, str(out), cwd=source)
     (built,) = out.glob("*.whl" if target == "wheel" else "*.tar.gz")
     return built
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import webbrowser
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 from manticore.config.model_commands import ReportCommand
@@ -17,7 +18,7 @@ from manticore.studies.scheduler import describe_trial, format_score
 from manticore.studies.store import JobStore
 from manticore.studies.trial import Trial
 from manticore.utils.locks import is_locked
-from manticore.utils.page_server import serve_page
+from manticore.utils.page_server import PageServer
 from manticore.utils.text_files import read_text
 
 PORT = 8642
@@ -35,13 +36,12 @@ def run(options: ReportCommand, write: Callable[[str], object]) -> None:
     Raises ManticoreError if the folder has no page, or if the port is in use.
     """
     page(options.folder)
-
-    def announce(address: str) -> None:
-        write(f"{address} shows {options.folder} and follows it; Ctrl-C ends\n")
+    with PageServer(PORT if options.port is None else options.port, lambda: page(options.folder)) as server:
+        write(f"{server.address} shows {options.folder} and follows it; Ctrl-C ends\n")
         if options.open:
-            webbrowser.open(address)
-
-    serve_page(PORT if options.port is None else options.port, lambda: page(options.folder), announce)
+            webbrowser.open(server.address)
+        with suppress(KeyboardInterrupt):
+            server.serve_forever(poll_interval=0.1)
 
 
 def page(folder: Path) -> str:

@@ -23,8 +23,8 @@ HEADERS = {
 """Of every answer: a page may use its own styles and scripts, and may load nothing but itself."""
 
 
-def serve_page(port: int, make_page: Callable[[], str], announce: Callable[[str], object]) -> None:
-    """Serve a page at `/` until Ctrl-C.
+class PageServer(ThreadingHTTPServer):
+    """Serves a page at `/` while `serve_forever` runs.
 
     Requests whose Host header is not that of this machine are refused: so a page of the web cannot read the page here
     by a domain name of its own that it points to this machine.
@@ -33,62 +33,63 @@ def serve_page(port: int, make_page: Callable[[], str], announce: Callable[[str]
         port: 0 takes a free one.
         make_page: the HTML text. It is called for each request, one at a time; a ManticoreError is answered as text
             with the status 503.
-        announce: called with the address once requests are answered.
 
     Raises ManticoreError if the port is in use or not allowed.
     """
-    lock = Lock()
 
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            if urlsplit(f"//{self.headers.get('Host', '')}").hostname not in (HOST, "localhost"):
-                self._answer(HTTPStatus.FORBIDDEN, "text/plain", "this server answers to this machine alone\n")
-            elif self.path == "/favicon.ico":
-                self._answer(HTTPStatus.NO_CONTENT, "image/x-icon", "")
-            elif self.path != "/":
-                self._answer(HTTPStatus.NOT_FOUND, "text/plain", "there is one page here: /\n")
-            else:
-                try:
-                    with lock:
-                        page = make_page()
-                except ManticoreError as error:
-                    self._answer(HTTPStatus.SERVICE_UNAVAILABLE, "text/plain", f"{error}\n")
-                else:
-                    self._answer(HTTPStatus.OK, "text/html", page)
+    daemon_threads = True
 
-        def _answer(self, status: HTTPStatus, kind: str, text: str) -> None:
-            body = text.encode()
-            self.send_response(status)
-            for name, value in {"Content-Type": f"{kind}; charset=utf-8", **HEADERS}.items():
-                self.send_header(name, value)
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
-
-        def log_message(self, format: str, *args: object) -> None:
-            """Print nothing."""
-
-    class Server(ThreadingHTTPServer):
-        daemon_threads = True
-
-        def handle_error(self, request: object, client_address: object) -> None:
-            """Print nothing where the browser has closed the connection before it was answered."""
-            if not isinstance(sys.exc_info()[1], ConnectionError):
-                super().handle_error(request, client_address)  # type: ignore[arg-type]
-
-    try:
-        server = Server((HOST, port), Handler)
-    except OSError as error:
-        if error.errno == errno.EADDRINUSE:
-            raise ManticoreError(
-                f"port {port} is in use by another program; choose another with --port, or --port 0 for a free one"
-            ) from None
-        if error.errno == errno.EACCES:
-            raise ManticoreError(f"port {port} is not allowed for this user; choose one above 1023") from None
-        raise
-    with server:
-        announce(f"http://{HOST}:{server.server_port}/")
+    def __init__(self, port: int, make_page: Callable[[], str]) -> None:
+        self.make_page, self.lock = make_page, Lock()
         try:
-            server.serve_forever(poll_interval=0.1)
-        except KeyboardInterrupt:
-            return
+            super().__init__((HOST, port), _Handler)
+        except OSError as error:
+            if error.errno == errno.EADDRINUSE:
+                raise ManticoreError(
+                    f"port {port} is in use by another program; choose another with --port, or --port 0 for a free one"
+                ) from None
+            if error.errno == errno.EACCES:
+                raise ManticoreError(f"port {port} is not allowed for this user; choose one above 1023") from None
+            raise
+
+    @property
+    def address(self) -> str:
+        """The address of the page."""
+        return f"http://{HOST}:{self.server_port}/"
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """Print nothing where the browser has closed the connection before it was answered."""
+        if not isinstance(sys.exc_info()[1], ConnectionError):
+            super().handle_error(request, client_address)  # type: ignore[arg-type]
+
+
+class _Handler(BaseHTTPRequestHandler):
+    server: PageServer
+
+    def do_GET(self) -> None:
+        if urlsplit(f"//{self.headers.get('Host', '')}").hostname not in (HOST, "localhost"):
+            self._answer(HTTPStatus.FORBIDDEN, "text/plain", "this server answers to this machine alone\n")
+        elif self.path == "/favicon.ico":
+            self._answer(HTTPStatus.NO_CONTENT, "image/x-icon", "")
+        elif self.path != "/":
+            self._answer(HTTPStatus.NOT_FOUND, "text/plain", "there is one page here: /\n")
+        else:
+            try:
+                with self.server.lock:
+                    page = self.server.make_page()
+            except ManticoreError as error:
+                self._answer(HTTPStatus.SERVICE_UNAVAILABLE, "text/plain", f"{error}\n")
+            else:
+                self._answer(HTTPStatus.OK, "text/html", page)
+
+    def _answer(self, status: HTTPStatus, kind: str, text: str) -> None:
+        body = text.encode()
+        self.send_response(status)
+        for name, value in {"Content-Type": f"{kind}; charset=utf-8", **HEADERS}.items():
+            self.send_header(name, value)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Print nothing."""

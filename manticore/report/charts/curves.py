@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import accumulate
+from itertools import accumulate, pairwise
 
 from markupsafe import Markup
 
@@ -18,6 +18,18 @@ WIDTH, HEIGHT = 280, 158
 LEFT, RIGHT, TOP, BOTTOM = 32, 40, 26, 22
 LABEL_SPACING = 11.0
 MAX_POINTS = 300
+
+BANDS = 24
+"""Of a panel: the widths in which the pointer shows the values of a step."""
+
+
+@dataclass(frozen=True)
+class HoveredLine:
+    """A line whose values are shown under the pointer, with its name in words."""
+
+    name: str
+    color: str
+    points: Points
 
 
 @dataclass(frozen=True)
@@ -62,6 +74,32 @@ class Axes:
         coordinates = " L".join(f"{self.x(step):.1f} {self.y(value):.1f}" for step, value in thinned(points))
         return el("path", el("title", tooltip), d=f"M{coordinates}", stroke=color, class_=class_)
 
+    def hovers(self, lines: Sequence[HoveredLine], digits: int) -> Markup:
+        """The step and the values of all lines under the pointer: in colors above the panel, and in words as tooltip.
+
+        Args:
+            lines: they need not have the same steps.
+            digits: decimals of the values.
+        """
+        edges = [LEFT + index * (WIDTH - LEFT - RIGHT) / BANDS for index in range(BANDS + 1)]
+        return joined(*(self._hover(start, stop, lines, digits) for start, stop in pairwise(edges)))
+
+    def _hover(self, start: float, stop: float, lines: Sequence[HoveredLine], digits: int) -> Markup:
+        """The values nearest to the middle of a band from `start` to `stop`, which show while the pointer is in it."""
+        step = self.x_min + ((start + stop) / 2 - LEFT) / (WIDTH - LEFT - RIGHT) * (self.x_max - self.x_min)
+        nearest = [min(line.points, key=lambda point: abs(point[0] - step)) for line in lines]
+        shown, texts = nearest[0][0], [f"{value:.{digits}f}" for _, value in nearest]
+        values = (el("tspan", text, dx=5, fill=line.color) for line, text in zip(lines, texts, strict=True))
+        tooltip = ", ".join(f"{line.name} {text}" for line, text in zip(lines, texts, strict=True))
+        return el(
+            "g",
+            el("title", f"step {shown:,.0f}: {tooltip}"),
+            el("rect", x=start, y=TOP, width=stop - start, height=HEIGHT - TOP - BOTTOM),
+            el("path", d=f"M{self.x(shown):.1f} {TOP}V{HEIGHT - BOTTOM}", class_="grid"),
+            el("text", f"step {shown:,.0f}", *values, x=WIDTH - 2, y=14, text_anchor="end"),
+            class_="at",
+        )
+
 
 @dataclass(frozen=True)
 class EndLabel:
@@ -101,6 +139,7 @@ def weights_panel(stage: int, chosen: str, weights: Mapping[str, Points], palett
         axes.grid([0.0, 0.5, 1.0]),
         *lines,
         *_end_labels(labels),
+        axes.hovers([HoveredLine(name, palette[name], points) for name, points in weights.items()], 2),
         class_="panel",
     )
 
@@ -124,12 +163,14 @@ def loss_panel(phase: str, loss: Points, alpha_loss: Points, y_range: tuple[floa
         axes.line(smooth, color, f"smoothed loss on the training split; final value {last:.3f}"),
     ]
     labels = [EndLabel(axes.y(last), f"{last:.2f}", color, True)]
+    hovered = [HoveredLine("loss", color, smooth)]
     if alpha_loss:
         smooth = smoothed(alpha_loss)
         final = smooth[-1][1]
         tooltip = f"smoothed loss on the split that trains the alphas; final value {final:.3f}"
         lines.append(axes.line(smooth, ACCENT, tooltip, "line dashed"))
         labels.append(EndLabel(axes.y(final), f"{final:.2f}", ACCENT, False))
+        hovered.append(HoveredLine("loss of the alphas", ACCENT, smooth))
     return drawing(
         WIDTH,
         HEIGHT,
@@ -138,6 +179,7 @@ def loss_panel(phase: str, loss: Points, alpha_loss: Points, y_range: tuple[floa
         axes.grid(axis_ticks(*y_range)),
         *lines,
         *_end_labels(labels),
+        axes.hovers(hovered, 3),
         class_="panel",
     )
 
