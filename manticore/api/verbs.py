@@ -17,7 +17,8 @@ from manticore.api.arguments import Models, name_list, out_folder, recipe_comman
 from manticore.api.result import Result
 from manticore.components.spec import ComponentSpec
 from manticore.config.commands import CompareCommand, PlanCommand, SearchCommand, TransferCommand
-from manticore.config.flags import COMPARE, PLAN, SEARCH, TRANSFER
+from manticore.config.flags import COMPARE, PLAN, SEARCH, TRANSFER, assignments
+from manticore.config.launching import LaunchOptions
 from manticore.config.processes import ProcessOptions
 from manticore.errors import ManticoreError
 from manticore.experiment.plan import Plan
@@ -223,7 +224,9 @@ def compare(
     set: Mapping[str, Any] | Sequence[str] = CompareCommand.overrides,
     seeds: int | None = None,
     learning_rates: Sequence[float] | None = None,
-    workers: int = CompareCommand.workers,
+    workers: int | str = LaunchOptions.workers,
+    launcher: str = LaunchOptions.launcher,
+    launcher_set: Mapping[str, Any] | Sequence[str] = LaunchOptions.settings,
     baselines: Sequence[str] | None = None,
     budgets: Sequence[str] | None = None,
     all_paths: bool | None = None,
@@ -242,7 +245,9 @@ def compare(
         out: folder of trials, tables and report; the same folder again resumes.
         seeds: number of seeds of weights and batches.
         learning_rates: peak learning rates to try.
-        workers: number of processes.
+        workers: number of processes that run trials, or `auto`.
+        launcher: what starts them: `local`, `ray` or `submitit`.
+        launcher_set: settings of the launcher, such as `{"num_gpus": 1}`.
         baselines: models to compare the hybrid with.
         budgets: resources of which all models get the same amount: tokens, flops.
         all_paths: train every path of the space from scratch as well.
@@ -251,7 +256,7 @@ def compare(
     Returns:
         the result; its report is `out/report.html`.
     """
-    arguments, console = locals(), make_console(quiet)
+    arguments, console = {**locals(), "launcher_set": assignments(launcher_set)}, make_console(quiet)
     names: tuple[str, ...] = ()
     if isinstance(task, list) and not task:
         raise ManticoreError("task is an empty list; name a task, such as lra-listops")
@@ -284,7 +289,9 @@ def transfer(
     set: Mapping[str, Any] | Sequence[str] = TransferCommand.overrides,
     seeds: int | None = None,
     learning_rates: Sequence[float] | None = None,
-    workers: int = TransferCommand.workers,
+    workers: int | str = LaunchOptions.workers,
+    launcher: str = LaunchOptions.launcher,
+    launcher_set: Mapping[str, Any] | Sequence[str] = LaunchOptions.settings,
     trust_code: bool = TransferCommand.trust_code,
     quiet: bool = False,
     **sections: Any,
@@ -301,12 +308,12 @@ def transfer(
         target_models: models of the target, in the order of the proxies' models that they replace. Default: the same.
         search_target: search on the target too, for comparison.
         data_dir: files of the target.
-        seeds, learning_rates, workers: as of `compare`.
+        seeds, learning_rates, workers, launcher, launcher_set: as of `compare`.
 
     Returns:
         the result; its report is `out/report.html`.
     """
-    arguments, console = locals(), make_console(quiet)
+    arguments, console = {**locals(), "launcher_set": assignments(launcher_set)}, make_console(quiet)
     proxies = name_list((proxy,) if isinstance(proxy, str) else proxy, "proxy", "'mad-compression'")
     models_of_target = None if target_models is None else name_list(target_models, "target_models", "'gpt2'")
     if task is None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from manticore.cli.options import command
+from manticore.config.flags import LAUNCH
 from manticore.config.tool_commands import BenchCommand
 from manticore.errors import ManticoreError, UnknownName
 
@@ -14,7 +15,7 @@ FLAGS = {
     "--table": "table",
     "--method": "method",
     "--seeds": "seeds",
-    "--workers": "workers",
+    **LAUNCH,
     "--out": "out",
     "--case": "case",
     "--aot": "aot",
@@ -77,13 +78,15 @@ def run(options: BenchCommand) -> None:
 
 def _hybridbench(options: BenchCommand) -> None:
     from manticore.pipelines import hybridbench, strategy_bench
+    from manticore.studies.launchers import start_crew
     from manticore.utils.console import make_console
 
     threads = options.threads or 0
-    if options.benchmark == "table":
-        hybridbench.make_tables(options.config, options.out, options.workers, threads, make_console())
-    else:
-        strategy_bench.run(options.table, options.method, options.seeds, threads, options.out, make_console())
+    with start_crew(options.launch, options.out) as crew:
+        if options.benchmark == "table":
+            hybridbench.make_tables(options.config, options.out, crew, threads, make_console())
+        else:
+            strategy_bench.run(options.table, options.method, options.seeds, threads, options.out, crew, make_console())
 
 
 def _kernels(options: BenchCommand) -> dict[str, Any]:

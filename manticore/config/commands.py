@@ -13,6 +13,7 @@ from typing import Annotated, Any
 
 from manticore.adapters.options import AdapterOptions
 from manticore.components.sources import check_component, check_folder, check_model, check_text
+from manticore.config.launching import LaunchOptions
 from manticore.config.processes import ProcessOptions
 from manticore.config.recipe import Recipe
 from manticore.config.sections import AlignOptions, FinetuneOptions, RunOptions
@@ -106,8 +107,8 @@ class StudyCommand(RecipeCommand):
     out: Path
     """Folder of trials, tables and report; the same folder again resumes."""
 
-    workers: PositiveInt = 1
-    """Number of processes."""
+    launch: LaunchOptions = LaunchOptions()
+    """The processes that run trials."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -34,10 +34,17 @@ RECIPE: Flags = {
 }
 """Flags of every command that runs recipes."""
 
+LAUNCH: Flags = {
+    "--workers": "launch.workers",
+    "--launcher": "launch.launcher",
+    "--launcher-set": "launch.settings",
+}
+"""Flags of every command that runs trials, for the processes that run them."""
+
 STUDY: Flags = {
     "--seeds": "keys.study.seeds",
     "--learning-rates": "keys.study.learning_rates",
-    "--workers": "workers",
+    **LAUNCH,
     "--out": "out",
 }
 """Flags of every command that runs trials."""

@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 
 from manticore.components.sources import check_text
 from manticore.config.commands import SearchCommand
+from manticore.config.launching import LaunchOptions
 from manticore.errors import ManticoreError
 from manticore.tasks.options import TaskOptions
 from manticore.utils.fields import Checked, PositiveFloat, PositiveInt, Range, Repeated
@@ -32,7 +33,7 @@ BENCHMARKS_OF = {
     "table": ("strategies",),
     "method": ("strategies",),
     "seeds": ("strategies",),
-    "workers": ("table",),
+    "launch": TABLES,
     "out": TABLES,
     "case": ("kernels",),
     "aot": ("kernels",),
@@ -65,8 +66,8 @@ class BenchCommand(Checked):
     seeds: PositiveInt = 2
     """strategies: number of seeds of a search."""
 
-    workers: PositiveInt = 1
-    """table: number of processes."""
+    launch: LaunchOptions = LaunchOptions()
+    """table, strategies: the processes that run trials."""
 
     out: Path = Path("runs/hybridbench")
     """table, strategies: folder of trials and results; the same folder again resumes."""
@@ -112,8 +113,9 @@ class BenchCommand(Checked):
         for field in fields(self):
             readers = BENCHMARKS_OF.get(field.name, (self.benchmark,))
             if self.benchmark not in readers and getattr(self, field.name) != field.default:
+                flag = "workers and --launcher" if field.name == "launch" else field.name
                 raise ManticoreError(
-                    f"bench {self.benchmark} does not take --{field.name}; bench {' and bench '.join(readers)} "
+                    f"bench {self.benchmark} does not take --{flag}; bench {' and bench '.join(readers)} "
                     f"{'does' if len(readers) == 1 else 'do'}"
                 )
         if self.aot and self.case:

@@ -19,6 +19,7 @@ from manticore.report.study.tables import study_markdown, task_table
 from manticore.results.study import StudyResult, TaskResult
 from manticore.studies.aggregate import conclusions, task_result
 from manticore.studies.estimate import print_comparison_estimate
+from manticore.studies.launchers import Crew, start_crew
 from manticore.studies.preflight import apply_exclusions, check_study_dir, dry_run, excluded_baselines, make_scheduler
 from manticore.studies.scheduler import run_rounds
 from manticore.studies.study import Study
@@ -33,10 +34,11 @@ def run_command(options: CompareCommand, console: Console) -> StudyResult:
     """Load a recipe for each task of a command and compare. Raises as `run` does."""
     task_keys = [{"task": {"name": name}} for name in expand_families(options.tasks)]
     recipes = [load_command(options, keys).recipe for keys in task_keys or [{}]]
-    return run(recipes, options.out, options.workers, console)
+    with start_crew(options.launch, options.out) as crew:
+        return run(recipes, options.out, crew, console)
 
 
-def run(recipes: Sequence[Recipe], out: Path, workers: int, console: Console) -> StudyResult:
+def run(recipes: Sequence[Recipe], out: Path, crew: Crew, console: Console) -> StudyResult:
     """Compare on the task of each recipe and write `comparison.json`, `tables.md` and `report.html` to `out`.
 
     Trials in `out/trials` are not run again: a comparison that was stopped resumes, one with more seeds or tasks runs
@@ -45,7 +47,7 @@ def run(recipes: Sequence[Recipe], out: Path, workers: int, console: Console) ->
     Args:
         recipes: one for each task, with the same components, seeds and budgets.
         out: the folder; new, or of an earlier comparison.
-        workers: processes that run trials at once.
+        crew: the processes that run trials.
         console: where progress and results are printed.
 
     Raises ManticoreError, before anything is written, if a recipe cannot be carried out.
@@ -56,7 +58,7 @@ def run(recipes: Sequence[Recipe], out: Path, workers: int, console: Console) ->
     hardware = setup_hardware(recipes[0].run)
     experiments = [dry_run(recipe, task, hardware) for recipe, task in zip(recipes, tasks, strict=True)]
 
-    scheduler = make_scheduler(recipes[0], out, workers, console)
+    scheduler = make_scheduler(recipes[0], out, crew, console)
     studies = [
         Study(apply_exclusions(exp, console), task.fingerprint(), metrics[task.metric], exp.search_length)
         for exp, task in zip(experiments, tasks, strict=True)
@@ -69,7 +71,7 @@ def run(recipes: Sequence[Recipe], out: Path, workers: int, console: Console) ->
         task_result(study, outcome, task, excluded_baselines(exp).values())
         for study, outcome, task, exp in zip(studies, outcomes, tasks, experiments, strict=True)
     ]
-    result = study_result(recipes[0], results, workers, time.monotonic() - started)
+    result = study_result(recipes[0], results, crew.workers, time.monotonic() - started)
     result.save(out)
     write_text(out / "tables.md", study_markdown(result))
     write_study_report(out)

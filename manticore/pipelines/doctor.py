@@ -58,6 +58,8 @@ EXTRAS = {
     "adapters": Extra("LoRA and other adapters", ("peft",)),
     "loggers": Extra("experiment trackers for --logger", ("wandb", "mlflow", "trackio")),
     "gguf": Extra("models in GGUF files", ("gguf", "accelerate")),
+    "ray": Extra("trials on a Ray cluster", ("ray",)),
+    "slurm": Extra("trials as jobs of SLURM", ("submitit",)),
     "bench": Extra("kernels of mambapy, for bench kernels", ("mambapy",)),
     "notebooks": Extra("JupyterLab and figures for the tutorials", ("jupyterlab", "matplotlib")),
 }

@@ -13,6 +13,7 @@ from manticore.errors import ManticoreError
 from manticore.experiment.environment import setup_hardware
 from manticore.nas.bench import HybridBench
 from manticore.report.hybridbench import bench_table
+from manticore.studies.launchers import Crew
 from manticore.studies.preflight import dry_run, make_scheduler
 from manticore.studies.scheduler import run_rounds
 from manticore.studies.table import table_of, table_plan, table_study
@@ -21,7 +22,7 @@ from manticore.utils import assets
 from manticore.utils.console import info
 
 
-def make_tables(configs: Sequence[str], out: Path, workers: int, threads: int, console: Console) -> list[HybridBench]:
+def make_tables(configs: Sequence[str], out: Path, crew: Crew, threads: int, console: Console) -> list[HybridBench]:
     """Train every path with every seed for each recipe, and write `out/NAME.json`, where NAME is that of the recipe.
 
     Trials in `out/trials` are not run again, so a stopped command can be continued. Tables are written one after the
@@ -30,8 +31,8 @@ def make_tables(configs: Sequence[str], out: Path, workers: int, threads: int, c
     Args:
         configs: names or paths of the recipes.
         out: the folder; new, or of earlier tables.
-        workers: processes that run trials at once.
-        threads: number of CPU threads of each; 0: an equal share of torch's choice.
+        crew: the processes that run trials.
+        threads: number of CPU threads of each; 0: an equal share of torch's choice, on a cluster all of it.
         console: where progress and results are printed.
 
     Raises ManticoreError, before anything is trained, if a recipe cannot be carried out.
@@ -48,7 +49,7 @@ def make_tables(configs: Sequence[str], out: Path, workers: int, threads: int, c
     tables = []
     for name, exp, study in zip(names, experiments, studies, strict=True):
         machine = replace(study.recipe, run=replace(study.recipe.run, threads=threads))  # no part of the table
-        scheduler = make_scheduler(machine, out, workers, console)
+        scheduler = make_scheduler(machine, out, crew, console)
         (outcome,) = run_rounds([table_plan(study)], scheduler.run)
         scheduler.cleanup()
         table = table_of(name, study, outcome, exp)

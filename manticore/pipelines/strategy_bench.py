@@ -6,10 +6,13 @@ import math
 import tempfile
 import time
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 from statistics import fmean, stdev
+from typing import Any
 
+import torch
 from rich.console import Console
 
 from manticore import __version__
@@ -27,7 +30,10 @@ from manticore.report.hybridbench import strategy_tables
 from manticore.report.strategy_page import write_strategy_report
 from manticore.results.codec import decode, encode
 from manticore.results.strategies import BY_ONE_SEED, SearchTrial, StrategyBench, TableFacts
+from manticore.studies.launchers import Crew
+from manticore.studies.pool import JobProgress
 from manticore.studies.preflight import dry_run
+from manticore.studies.scheduler import results_of
 from manticore.studies.store import JobStore
 from manticore.tasks.catalog import load_task
 from manticore.tasks.task import Task
@@ -42,7 +48,7 @@ VERSION = 2
 
 
 def run(
-    tables: Sequence[str], methods: Sequence[str], seeds: int, threads: int, out: Path, console: Console
+    tables: Sequence[str], methods: Sequence[str], seeds: int, threads: int, out: Path, crew: Crew, console: Console
 ) -> StrategyBench:
     """Search on every table by every method with every seed, and write `strategies.json` and its page to `out`.
 
@@ -53,29 +59,36 @@ def run(
         tables: names or files of tables.
         methods: `STRATEGY[+SELECTOR][@KEY=VALUE]...`, keys being those of a recipe.
         seeds: number of seeds of a search.
-        threads: number of CPU threads; 0: torch's choice.
+        threads: number of CPU threads of each search; 0: torch's choice.
         out: the folder; new, or of an earlier benchmark.
+        crew: the processes that run searches.
         console: where progress and results are printed.
 
     Raises ManticoreError, before a search begins, if a table, a method or the data of a table does not exist, or a
-    method cannot search the space of a table.
+    method cannot search the space of a table; and if a search fails, while the others are kept.
     """
-    loaded, store, trials = [HybridBench.load(name) for name in tables], JobStore(out / "searches"), []
+    loaded, store = [HybridBench.load(name) for name in tables], JobStore(out / "searches")
     tasks = [_load_task(table) for table in loaded]
     recipes = [[method_recipe(table, method, threads) for method in methods] for table in loaded]
     for task, of_methods in zip(tasks, recipes, strict=True):
         for recipe in of_methods:
             dry_run(recipe, task, setup_hardware(recipe.run))
-    for table, task, of_methods in zip(loaded, tasks, recipes, strict=True):
-        digest = table.digest
-        for method, recipe in zip(methods, of_methods, strict=True):
-            for seed in range(FIRST_SEED, FIRST_SEED + seeds):
-                own = replace(recipe, run=replace(recipe.run, seed=seed))
-                job = {"version": VERSION, "table": digest, "method": method, "seed": seed}
-                if not store.has(job):
-                    store.finish(job, encode(search_trial(table, method, own, task)))
-                trials.append(decode(SearchTrial, store.get(job), store.folder))
-                info(console, trial_line(trials[-1], table))
+    by_digest = {table.digest: table for table in loaded}
+    jobs = [
+        {"version": VERSION, "table": digest, "method": method, "seed": seed}
+        for digest in by_digest
+        for method in methods
+        for seed in range(FIRST_SEED, FIRST_SEED + seeds)
+    ]
+
+    def show(progress: JobProgress) -> None:
+        if progress.state in ("finished", "stored"):
+            trial = decode(SearchTrial, store.get(progress.job), store.folder)
+            info(console, trial_line(trial, by_digest[progress.job["table"]]))
+
+    own_threads = threads or (torch.get_num_threads() // crew.workers or 1 if crew.workers > 1 and crew.is_local else 0)
+    results = results_of(jobs, SearchRunner(tuple(tables), own_threads), store, crew.executor, show)
+    trials = [decode(SearchTrial, result, store.folder) for result in results]
     facts = {table.name: table_facts(table) for table in loaded}
     result = StrategyBench(__version__, facts, tuple(trials), environment_info())
     result.save(out)
@@ -83,6 +96,33 @@ def run(
         console.print(page.rich())
     info(console, f"  report {write_strategy_report(out)}")
     return result
+
+
+@dataclass(frozen=True)
+class SearchRunner:
+    """Runs a search, in this process or in another one.
+
+    Attributes:
+        tables: names or files of the tables.
+        threads: number of CPU threads; 0: torch's choice.
+    """
+
+    tables: tuple[str, ...]
+    threads: int
+
+    def __call__(self, job: dict[str, Any]) -> Any:
+        """The encoded `SearchTrial` of a job."""
+        table, task = next((table, task) for table, task in _tables(self.tables) if table.digest == job["table"])
+        recipe = method_recipe(table, job["method"], self.threads)
+        recipe = replace(recipe, run=replace(recipe.run, seed=job["seed"]))
+        return encode(search_trial(table, job["method"], recipe, task))
+
+
+@lru_cache(maxsize=1)
+def _tables(names: tuple[str, ...]) -> list[tuple[HybridBench, Task]]:
+    """The tables and their tasks, once for all searches of a process."""
+    tables = [HybridBench.load(name) for name in names]
+    return [(table, _load_task(table)) for table in tables]
 
 
 def _load_task(table: HybridBench) -> Task:

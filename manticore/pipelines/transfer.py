@@ -26,6 +26,7 @@ from manticore.report.transfer.summary import sentences
 from manticore.report.transfer.tables import proxy_table, target_table
 from manticore.results.transfer import TransferResult
 from manticore.studies.estimate import print_transfer_estimate
+from manticore.studies.launchers import Crew, start_crew
 from manticore.studies.preflight import (
     check_data,
     check_metrics,
@@ -60,14 +61,15 @@ def run_command(options: TransferCommand, console: Console) -> TransferResult:
     proxies = [load_command(generated, {"task": {"name": name}}).recipe for name in expand_families(options.proxies)]
     # Base, candidates of stages and cuts name the proxies' models; on the target they are those at the same index.
     target = load_command(options, {"task": {"name": options.target}}, options.target_models).recipe
-    return run(proxies, target, options.out, options.workers, console, options.search_target)
+    with start_crew(options.launch, options.out) as crew:
+        return run(proxies, target, options.out, crew, console, options.search_target)
 
 
 def run(
     proxies: Sequence[Recipe],
     target: Recipe,
     out: Path,
-    workers: int,
+    crew: Crew,
     console: Console,
     search_target: bool = False,
 ) -> TransferResult:
@@ -81,7 +83,7 @@ def run(
         target: recipe of the task that the path is transferred to; its components correspond to those of the proxies by
             index.
         out: the folder; new, or of the same study.
-        workers: processes that run trials at once.
+        crew: the processes that run trials.
         console: where progress and results are printed.
         search_target: whether to search the target too, for comparison.
 
@@ -103,10 +105,10 @@ def run(
     ]
     print_transfer_estimate(experiments, studies, search_target, console)
     del experiments  # trials load their own models
-    scheduler = make_scheduler(target, out, workers, console)
+    scheduler = make_scheduler(target, out, crew, console)
     trained = run_transfer([task.name for task in tasks], studies, search_target, scheduler.run)
     scheduler.cleanup()
-    result = transfer_result(trained, tasks[-1], workers, time.monotonic() - started)
+    result = transfer_result(trained, tasks[-1], crew.workers, time.monotonic() - started)
     result.save(out)
     architecture(result, target).save(out / "architecture.json")
     write_transfer_report(out)

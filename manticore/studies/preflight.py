@@ -20,7 +20,7 @@ from manticore.experiment.model_selection import given_base
 from manticore.experiment.run_dir import RunDir
 from manticore.nas.resources import LARGEST_COMPONENT, Limit
 from manticore.nas.strategies import PathStrategy, strategies
-from manticore.studies.pool import executor_for
+from manticore.studies.launchers import Crew
 from manticore.studies.scheduler import TrialScheduler
 from manticore.studies.store import JobStore
 from manticore.studies.trial import TrialRunner
@@ -49,16 +49,17 @@ def check_study_dir(out: Path, result_file: str) -> None:
             raise ManticoreError(f"{out} already holds {name}; choose another --out")
 
 
-def make_scheduler(recipe: Recipe, out: Path, workers: int, console: Console) -> TrialScheduler:
-    """A scheduler that stores results in `out/trials` and divides torch's threads among its workers."""
+def make_scheduler(recipe: Recipe, out: Path, crew: Crew, console: Console) -> TrialScheduler:
+    """A scheduler that stores results in `out/trials` and divides torch's threads among workers of this machine."""
     for op in recipe.space.ops:
-        if workers > 1 and not op.importable:
+        if (crew.workers > 1 or not crew.is_local) and not op.importable:
             raise ManticoreError(
                 f"op '{op.name}' ({op.import_path}) cannot be imported by other processes; define it in a module, or "
                 "use one worker"
             )
-    runner = TrialRunner(out / "models", divide_threads(recipe.run, workers), recipe.task.cache_dir)
-    return TrialScheduler(JobStore(out / "trials"), runner, executor_for(workers), console)
+    run = divide_threads(recipe.run, crew.workers) if crew.is_local else recipe.run
+    runner = TrialRunner(out.absolute() / "models", run, recipe.task.cache_dir)
+    return TrialScheduler(JobStore(out / "trials"), runner, crew.executor, console)
 
 
 def divide_threads(options: RunOptions, workers: int) -> RunOptions:

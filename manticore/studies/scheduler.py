@@ -16,7 +16,7 @@ from rich.console import Console
 
 from manticore.errors import ManticoreError
 from manticore.studies.pool import Executor, JobProgress, run_all
-from manticore.studies.store import JobStore, key_of
+from manticore.studies.store import Job, JobFunction, JobStore, key_of
 from manticore.studies.trial import Trial, TrialRunner
 from manticore.training.metrics import metrics
 from manticore.utils.console import info, progress_bar
@@ -85,17 +85,7 @@ class TrialScheduler:
                 if progress.state != "stored" and not self.console.is_terminal:
                     info(self.console, f"  round {self.round}: {progress.done}/{progress.total} · {line}")
 
-            while True:
-                outcome = run_all(trials, self.runner, self.store, self.executor, show)
-                if outcome.failed:
-                    index, error = next(iter(outcome.failed.items()))
-                    raise ManticoreError(
-                        f"{len(outcome.failed)} of {len(trials)} trials failed, the others are kept; "
-                        f"the first, {describe_trial(trials[index])}: {error.strip().splitlines()[-1]}"
-                    )
-                if not outcome.claimed:
-                    return outcome.results
-                time.sleep(POLL_SECONDS)
+            return results_of(trials, self.runner, self.store, self.executor, show, describe_trial)
 
     def cleanup(self) -> None:
         """Delete the models of all trials; their results are kept."""
@@ -109,6 +99,31 @@ class TrialScheduler:
         if progress.state not in ("finished", "stored"):
             return f"{line} {progress.state}"
         return f"{line}: {format_score(self.store.get(progress.job)['score'])}"
+
+
+def results_of(
+    jobs: Sequence[Job],
+    work: JobFunction,
+    store: JobStore,
+    executor: Executor,
+    progress: Callable[[JobProgress], None],
+    describe: Callable[[Any], str] = str,
+) -> list[Any]:
+    """The results of all jobs, in order, those included that other processes are running.
+
+    Raises ManticoreError if a job fails, described by `describe`; the results of the others are kept.
+    """
+    while True:
+        outcome = run_all(jobs, work, store, executor, progress)
+        if outcome.failed:
+            index, error = next(iter(outcome.failed.items()))
+            raise ManticoreError(
+                f"{len(outcome.failed)} of {len(jobs)} trials failed, the others are kept; "
+                f"the first, {describe(jobs[index])}: {error.strip().splitlines()[-1]}"
+            )
+        if not outcome.claimed:
+            return outcome.results
+        time.sleep(POLL_SECONDS)
 
 
 def format_score(score: Mapping[str, float]) -> str:

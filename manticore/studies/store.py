@@ -63,16 +63,19 @@ class JobStore:
 
     Args:
         folder: the folder of the store.
+        owner: `POOL-NUMBER`, a worker's name that is written into its claims. A pool removes the claims of its workers
+            that have died, and counts them; other workers of the same pool leave them.
     """
 
     folder: Path
+    owner: str = ""
     _locks: dict[str, BaseFileLock] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "folder", Path(self.folder))
 
-    def __reduce__(self) -> tuple[type[JobStore], tuple[Path]]:
-        return JobStore, (self.folder,)  # locks belong to this process
+    def __reduce__(self) -> tuple[type[JobStore], tuple[Path, str]]:
+        return JobStore, (self.folder, self.owner)  # locks belong to this process
 
     def path(self, job: Job, kind: str = "result") -> Path:
         """The file of a job's `result`, `failure` or `claim`."""
@@ -103,6 +106,15 @@ class JobStore:
     def count_failures(self) -> int:
         """The number of jobs that failed and have not been finished since."""
         return len(list(self.folder.glob("*.failure.json")))
+
+    def forget_failure(self, job: Job) -> None:
+        """Remove the stored failure, so that the job is tried again."""
+        self.path(job, "failure").unlink(missing_ok=True)
+
+    def owner_of(self, job: Job) -> str | None:
+        """The name in the claim of the job, empty if its process has none; None without a claim."""
+        claim = _read_claim(self.path(job, "claim"))
+        return None if claim is None else str(claim.get("owner", ""))
 
     def claim(self, job: Job) -> bool:
         """Claim the job; False if it is finished or claimed by another process.
@@ -148,7 +160,7 @@ class JobStore:
         """Store the result atomically and end the claim. Raises ManticoreError if the result is not plain data."""
         _check_plain(result, "result of a job")
         self._write(job, "result", result)
-        self.path(job, "failure").unlink(missing_ok=True)
+        self.forget_failure(job)
         self.release(job)
 
     def fail(self, job: Job, error: BaseException | str) -> None:
@@ -224,7 +236,7 @@ class JobStore:
             return False
         try:
             with writing(self.path(job, "claim")), os.fdopen(handle, "w", encoding="utf-8") as file:
-                json.dump({"pid": os.getpid(), "host": socket.gethostname()}, file)
+                json.dump({"pid": os.getpid(), "host": socket.gethostname(), "owner": self.owner}, file)
         except CannotWrite:
             self.path(job, "claim").unlink(missing_ok=True)
             raise
@@ -238,7 +250,9 @@ class JobStore:
             if claim is None:  # which machine is unknown until the file has content
                 abandoned = time.time() - path.stat().st_mtime > GRACE_SECONDS
             else:
-                abandoned = claim["host"] == socket.gethostname()
+                pool = self.owner.rpartition("-")[0]
+                is_of_pool = bool(pool) and str(claim.get("owner", "")).startswith(f"{pool}-")
+                abandoned = claim["host"] == socket.gethostname() and not is_of_pool
             if abandoned:
                 path.unlink()
         except FileNotFoundError:  # released by another machine just now
@@ -255,16 +269,23 @@ def _read_claim(file: Path) -> dict[str, Any] | None:
     return claim if isinstance(claim, dict) and isinstance(claim.get("pid"), int) and "host" in claim else None
 
 
+_ATOMS = frozenset({str, int, bool, type(None)})
+
+
 def _check_plain(value: object, what: str) -> None:
     """Raise ManticoreError unless `value` survives a round trip through JSON, tuples becoming lists."""
     if isinstance(value, Mapping):
-        if not all(isinstance(key, str) for key in value):
-            raise ManticoreError(f"a {what} has text keys, got {[key for key in value if not isinstance(key, str)]}.")
-        for item in value.values():
-            _check_plain(item, what)
+        for key, item in value.items():
+            if not isinstance(key, str):
+                raise ManticoreError(
+                    f"a {what} has text keys, got {[key for key in value if not isinstance(key, str)]}."
+                )
+            if type(item) not in _ATOMS:  # jobs are checked often, and most values are atoms
+                _check_plain(item, what)
     elif isinstance(value, list | tuple):
         for item in value:
-            _check_plain(item, what)
+            if type(item) not in _ATOMS:
+                _check_plain(item, what)
     elif not (value is None or isinstance(value, str | int | float)):
         raise ManticoreError(f"a {what} is plain data, got a {type(value).__name__} in it.")
     elif what == "job" and isinstance(value, float) and not abs(value) < float("inf"):

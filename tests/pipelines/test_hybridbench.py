@@ -42,10 +42,13 @@ def folder(tmp_path_factory: pytest.TempPathFactory, shared: Path) -> Path:
     """The folder of a table called `pico`."""
     folder = tmp_path_factory.mktemp("hybridbench")
     (folder / "pico.yaml").write_text(yaml.safe_dump(RECIPE))
+    from manticore.config.launching import LaunchOptions
     from manticore.pipelines.hybridbench import make_tables
+    from manticore.studies.launchers import start_crew
     from manticore.utils.console import make_console
 
-    make_tables([str(folder / "pico.yaml")], folder / "out", 1, 1, make_console(quiet=True))
+    crew = start_crew(LaunchOptions(), folder)
+    make_tables([str(folder / "pico.yaml")], folder / "out", crew, 1, make_console(quiet=True))
     return folder
 
 

@@ -15,10 +15,12 @@ from rich.console import Console
 from torch import nn
 
 import manticore as mc
+from manticore.config.launching import LaunchOptions
 from manticore.config.loading import load_recipe
 from manticore.errors import ManticoreError
 from manticore.pipelines import compare
 from manticore.results.study import StudyResult
+from manticore.studies.launchers import start_crew
 from manticore.studies.preflight import check_transfer
 from manticore.tasks.task import tasks
 from tests.helpers.cli import refusal
@@ -124,7 +126,7 @@ def study_recipe(**space: Any) -> Any:
 
 def test_a_comparison_keeps_to_the_space(tmp_path: Path, cached: Path) -> None:
     recipe = study_recipe(ops=OPS[:2], stage_candidates={2: ["gpt-neo", "mamba", CONV]}, shared_stages=[[1, 2]])
-    compare.run([recipe], tmp_path / "out", 1, Console(quiet=True))
+    compare.run([recipe], tmp_path / "out", start_crew(LaunchOptions(), tmp_path), Console(quiet=True))
     (task,) = StudyResult.load(tmp_path / "out").tasks
     names = [arm.name for arm in task.tables["tokens"]]
     assert names[:3] == ["hybrid", "gpt-neo alone", "mamba alone"]
@@ -142,7 +144,7 @@ def test_studies_that_cannot_be_carried_out_are_refused_before_they_start(tmp_pa
 
     recipe = study_recipe(ops=[mc.Op("own", Local)])
     with pytest.raises(ManticoreError, match=r"op 'own' \(.*<locals>.Local\) cannot be imported by other processes"):
-        compare.run([recipe], tmp_path / "out", 2, Console(quiet=True))
+        compare.run([recipe], tmp_path / "out", start_crew(LaunchOptions(workers=2), tmp_path), Console(quiet=True))
     assert not (tmp_path / "out").exists()
     fixed = study_recipe(stage_candidates={2: "gpt-neo"}, base="mamba")
     with pytest.raises(ManticoreError, match="'mamba' is no candidate of stage 2; add it in stage_candidates"):

@@ -9,12 +9,14 @@ from typing import Any
 import pytest
 from rich.console import Console
 
+from manticore.config.launching import LaunchOptions
 from manticore.config.loading import load_recipe, merge
 from manticore.config.recipe import Recipe
 from manticore.errors import ManticoreError
 from manticore.nas.architecture import Architecture
 from manticore.pipelines import transfer
 from manticore.results.transfer import TransferResult
+from manticore.studies.launchers import start_crew
 from manticore.studies.store import JobStore
 from manticore.studies.trial import TrialRunner
 from manticore.utils.io import read_json
@@ -45,7 +47,8 @@ def recipe(task: str, **keys: Any) -> Recipe:
 def transfer_to(
     out: Path, *proxies: Recipe, target: Recipe | None = None, search_target: bool = False
 ) -> TransferResult:
-    return transfer.run(proxies, target or recipe(TARGET), out, 1, Console(quiet=True), search_target)
+    crew = start_crew(LaunchOptions(), out)
+    return transfer.run(proxies, target or recipe(TARGET), out, crew, Console(quiet=True), search_target)
 
 
 @pytest.fixture(scope="module")
