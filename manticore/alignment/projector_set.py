@@ -275,13 +275,24 @@ def _tensor_shapes(
 
 
 def _build_modules(projector: dict[str, Any], d_base: int, d_donor: int) -> dict[str, torch.nn.Module | None]:
-    """P, Q and bypass of one branch; torch's random state stays as it was."""
-    with torch.random.fork_rng(devices=[]):
+    """P, Q and bypass of one branch; torch's random state stays as it was.
+
+    Their weights have no memory, unless a projector of a user reads them when it is built.
+    """
+
+    def build() -> dict[str, torch.nn.Module | None]:
         return {
             "proj_in": build_projector(projector, d_base, d_donor),
             "proj_out": build_projector(projector, d_donor, d_base),
             "bypass": build_bypass(projector, d_base),
         }
+
+    with torch.random.fork_rng(devices=[]):
+        try:
+            with torch.device("meta"):
+                return build()
+        except Exception:  # of an own class, or of options that the other call refuses too
+            return build()
 
 
 def _read_weights(file: Path, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Tensor]:

@@ -15,6 +15,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, PretrainedConfig
 from manticore.components.catalog import CATALOG
 from manticore.components.component import Component
 from manticore.components.families import families, family_of
+from manticore.components.folder_checks import check_model_folder, check_model_size
 from manticore.components.gguf import unpack_gguf
 from manticore.components.licenses import License, read_license
 from manticore.components.sources import check_component
@@ -160,9 +161,14 @@ def _read(name: str, source: str, revision: str | None, label: str | None = None
     """A pretrained component from a folder or the hub; `label` is its source as the user gave it."""
     options: dict[str, Any] = {"revision": revision, "trust_remote_code": False}
     options["local_files_only"] = Path(source).is_dir() or not hub_answers(source, "config.json", "model", revision)
+    folder = Path(source)
     try:
+        if folder.is_dir():
+            check_model_folder(folder)
         config = AutoConfig.from_pretrained(source, **options)
         family = family_of(config)
+        if folder.is_dir():
+            check_model_size(folder, config, AutoModelForCausalLM.from_config)
         model: Any
         model, loading_info = AutoModelForCausalLM.from_pretrained(
             source,
@@ -178,7 +184,7 @@ def _read(name: str, source: str, revision: str | None, label: str | None = None
         raise
     except Exception as error:  # transformers, hub, safetensors and JSON errors all mean that it cannot be read
         reason = str(error).strip().splitlines()[0][:160] if str(error).strip() else type(error).__name__
-        if Path(source).is_dir():
+        if folder.is_dir():
             raise ManticoreError(f"{source} cannot be read as a Hugging Face model ({reason})") from None
         at = f" at revision {revision[:12]}" if revision else ""
         advice = HUB_ADVICE + (SCRATCH_ADVICE if source in {entry.source for entry in CATALOG.values()} else "")

@@ -18,7 +18,7 @@ CONTENT_PARTS = ("normalizer", "pre_tokenizer", "model", "decoder")
 
 
 def read_tokenizer(source: str, options: Mapping[str, Any]) -> PreTrainedTokenizerBase | None:
-    """Read the tokenizer of a model; None if the model has none.
+    """Read the tokenizer of a model; None if the model has none. Code beside it is never run.
 
     Args:
         source: folder or hub id.
@@ -28,7 +28,7 @@ def read_tokenizer(source: str, options: Mapping[str, Any]) -> PreTrainedTokeniz
     """
     tokenizer: PreTrainedTokenizerBase | None
     try:
-        tokenizer = AutoTokenizer.from_pretrained(source, **options)
+        tokenizer = AutoTokenizer.from_pretrained(source, **{**options, "trust_remote_code": False})
     except Exception:  # transformers, tokenizers, hub and JSON raise different ones
         tokenizer = None
     # Without tokenizer files, transformers returns an empty tokenizer of the model's type, with special tokens only.

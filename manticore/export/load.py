@@ -22,6 +22,7 @@ from manticore.components.context_length import (
     component_context_length,
     hybrid_context_lengths,
 )
+from manticore.components.folder_checks import check_model_folder, check_model_size
 from manticore.components.loading import load
 from manticore.components.spec import SKIP, ComponentSpec
 from manticore.components.tokenizers import check_vocab_size, read_tokenizer
@@ -96,12 +97,14 @@ def load_hybrid(path: Path, trust_code: bool = False) -> PreTrainedModel:
         content = f"it holds pickled weights ({pickle}), which are never read" if pickle else "it holds no weights"
         raise ManticoreError(f"{folder} has no model.safetensors; {content}")
     try:
+        check_model_folder(folder)
         config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
         if not isinstance(config, HybridConfig):
             raise ManticoreError(f"{folder} holds a {config.model_type} model, not a manticore hybrid")
         register_embedded_code(folder, config, trust_code)
         _check_config(folder / "config.json", config)
         model_class = _class_of(folder, config)
+        check_model_size(folder, config, model_class.from_config)
         model: PreTrainedModel
         model, loading_info = model_class.from_pretrained(
             folder, dtype=torch.float32, use_safetensors=True, output_loading_info=True, ignore_mismatched_sizes=True

@@ -7,10 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from manticore.components.spec import SKIP
-from manticore.errors import BadFile, ManticoreError
+from manticore.errors import BadFile, ManticoreError, shown
 from manticore.utils.io import read_json, write_json
 
 FORMAT = 1
+
+KEYS = {**dict.fromkeys(("components", "path", "ops"), list), **dict.fromkeys(("base", "topology", "projector"), str)}
+"""Keys of a file: lists of names, and names."""
 
 
 @dataclass(frozen=True)
@@ -61,6 +64,13 @@ class Architecture:
         record: Any = read_json(file)
         if not isinstance(record, dict) or record.get("format") != FORMAT or "path" not in record:
             raise BadFile(file, f"not a manticore architecture of format {FORMAT}")
+        record = {"ops": [], **record}
+        for key, kind in KEYS.items():
+            if key not in record:
+                raise BadFile(file, f"an architecture without '{key}'")
+            names = record[key] if kind is list else [record[key]]
+            if not isinstance(record[key], kind) or not all(isinstance(name, str) for name in names):
+                raise BadFile(file, f"not an architecture ('{key}' is {shown(record[key])})")
         try:
             return cls(
                 components=tuple(record["components"]),
@@ -68,9 +78,7 @@ class Architecture:
                 base=record["base"],
                 topology=record["topology"],
                 projector=record["projector"],
-                ops=tuple(record.get("ops", ())),
+                ops=tuple(record["ops"]),
             )
-        except KeyError as missing:
-            raise BadFile(file, f"an architecture without {missing}") from None
-        except (TypeError, ManticoreError) as error:
+        except ManticoreError as error:
             raise BadFile(file, f"not an architecture ({error})") from None

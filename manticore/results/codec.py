@@ -14,7 +14,7 @@ from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, ClassVar, TypeVar, Union, get_args, get_origin, get_type_hints
 
-from manticore.errors import BadFile, UnknownName
+from manticore.errors import BadFile, UnknownName, shown
 from manticore.training.metrics import Metric, metrics
 from manticore.utils.io import read_json, write_json
 
@@ -143,7 +143,10 @@ def _scalar(kind: type[Any], data: object) -> Any:
         raise _Invalid(f"expected {JSON_NAMES[kind]}, got {value}")
     if isinstance(value, float) and not math.isfinite(value):
         raise _Invalid(f"expected a finite number, got {value}")
-    return kind(value)
+    try:
+        return kind(value)
+    except OverflowError:
+        raise _Invalid(f"expected a finite number, got {shown(value)}") from None
 
 
 def _metric(data: object) -> Metric:
@@ -166,5 +169,5 @@ def _label(item: object, index: int) -> str:
 
 
 def _short(data: object) -> str:
-    text = repr(data)
+    text = shown(data)
     return text if len(text) < 60 else f"{text[:60]}…"

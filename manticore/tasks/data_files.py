@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import gzip
+import io
 import logging
 import lzma
 import zlib
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from manticore.errors import BadFile
 from manticore.utils.text_files import decode_text
@@ -17,6 +18,11 @@ from manticore.utils.text_files import decode_text
 log = logging.getLogger("manticore.tasks")
 
 COMPRESSED = (".xz", ".gz")
+
+READERS: dict[str, Any] = {".gz": gzip.GzipFile, ".xz": lzma.LZMAFile}
+
+MOST_EXPANSION, ALWAYS_EXPANDED = 100, 64 << 20
+"""Largest ratio of decompressed to compressed bytes, and the decompressed bytes up to which any ratio is read."""
 
 LEFT_BEHIND = (".", "~$", "#")
 """Prefixes of files that macOS (`._a.txt`), editors (`.#a.txt`, `#a.txt#`) and office suites (`~$a.txt`) leave."""
@@ -79,11 +85,48 @@ def check_regular(file: Path) -> Path:
     raise BadFile(file, "no regular file: named pipes and devices are not read")
 
 
+class _Expanded(io.RawIOBase):
+    """The content of a compressed file as a stream, which ends with BadFile where it is absurdly long."""
+
+    def __init__(self, file: Path) -> None:
+        self.file, self.size, self.most = file, 0, largest_content(file.stat().st_size)
+        self.stream = READERS[file.suffix](file)
+
+    def close(self) -> None:
+        """Close the file."""
+        self.stream.close()
+        super().close()
+
+    def readable(self) -> bool:
+        """True."""
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        """Read the next bytes into a buffer. Raises BadFile."""
+        content = self.stream.read(len(buffer))
+        self.size += len(content)
+        check_expansion(self.file, self.size, self.most)
+        buffer[: len(content)] = content
+        return len(content)
+
+
+def largest_content(size: int) -> int:
+    """Most bytes that a compressed file of `size` bytes may expand to."""
+    return max(ALWAYS_EXPANDED, MOST_EXPANSION * size)
+
+
+def check_expansion(file: Path, size: int, most: int) -> None:
+    """Raises BadFile if `size` bytes of content, or more, are in a compressed file that may have `most`."""
+    if size > most:
+        raise BadFile(file, f"expands to more than {most >> 20:,} MiB, {MOST_EXPANSION} times its size; decompress it")
+
+
 @contextmanager
-def open_data(file: Path) -> Iterator[BinaryIO | gzip.GzipFile | lzma.LZMAFile]:
+def open_data(file: Path) -> Iterator[BinaryIO | io.BufferedReader]:
     """The content of a file as a stream of bytes, decompressed if its name ends with .xz or .gz.
 
-    Raises BadFile if it cannot be read, or is damaged, here or later within the context.
+    Raises BadFile if it cannot be read, is damaged, or expands to more than `MOST_EXPANSION` times its size, here or
+    later within the context.
     """
     method = {".gz": "gzip", ".xz": "xz"}.get(file.suffix)
     try:
@@ -95,10 +138,10 @@ def open_data(file: Path) -> Iterator[BinaryIO | gzip.GzipFile | lzma.LZMAFile]:
         raise BadFile(file, f"cannot be read ({error.strerror})") from None
 
 
-def _open(file: Path) -> BinaryIO | gzip.GzipFile | lzma.LZMAFile:
-    if file.suffix == ".gz":
-        return gzip.open(file)
-    return lzma.open(file) if file.suffix == ".xz" else file.open("rb")
+def _open(file: Path) -> BinaryIO | io.BufferedReader:
+    if file.suffix not in COMPRESSED:
+        return file.open("rb")
+    return io.BufferedReader(_Expanded(file), 1 << 16)
 
 
 def plain_size(file: Path) -> int:

@@ -21,6 +21,7 @@ from manticore.utils.failures import writing
 from manticore.utils.fields import convert
 from manticore.utils.io import atomic_write
 from manticore.utils.ranks import ALONE, Ranks
+from manticore.utils.text_files import read_text
 
 
 class Checkpointer(lightning.Callback):
@@ -78,7 +79,7 @@ class AlphaRecord(lightning.Callback):
         if not isinstance(module, SearchModule):
             raise ManticoreError(f"AlphaRecord records a SearchModule; {type(module).__name__} has no search")
         self._pending = []
-        lines = self.file.read_text(encoding="utf-8").splitlines() if self.file.exists() else []
+        lines = read_text(self.file).splitlines() if self.file.exists() else []
         kept = [line for line in lines if (step := _step(line)) is not None and step <= module.step_count]
         with atomic_write(self.file) as part:
             part.write_text("".join(f"{line}\n" for line in kept), encoding="utf-8")
@@ -122,10 +123,10 @@ class AlphaRecord(lightning.Callback):
 
 
 def _step(line: str) -> int | None:
-    """The step of a record; None for a line that was not written completely."""
+    """The step of a record; None for a line that was not written completely, or is damaged."""
     try:
         return int(json.loads(line)["step"])
-    except (json.JSONDecodeError, KeyError):
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
         return None
 
 

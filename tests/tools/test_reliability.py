@@ -1,22 +1,47 @@
-"""The benchmark of kills, in its short form."""
+"""The parts of the reliability benchmark, in their short forms."""
 
 from __future__ import annotations
 
-import runpy
+import multiprocessing
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from manticore.experiment.run_dir import RunDir
 from tests.helpers.pico_study import recipe
 
-SCRIPT = Path(__file__).parents[2] / "benchmarks" / "reliability.py"
+
+def in_fork(work: Callable[[], Any]) -> Any:
+    """The value of a function that is called in a fork of this process, whose settings it may change."""
+    reader, writer = multiprocessing.Pipe(duplex=False)
+    process = multiprocessing.get_context("fork").Process(target=lambda: writer.send(work()))
+    process.start()
+    writer.close()
+    try:
+        return reader.recv()
+    finally:
+        process.join()
 
 
 @pytest.mark.e2e
 def test_a_search_that_is_killed_at_random_moments_has_the_same_result(tmp_path: Path, own_cache: Path) -> None:
-    found = runpy.run_path(str(SCRIPT))["measure"](tmp_path / "runs", kills=3)
+    from benchmarks.reliability import kills
+
+    found = kills.measure(tmp_path / "runs", kills=3)
     assert (found["kills"], found["different"]) == (3, [])
+
+
+@pytest.mark.e2e
+@pytest.mark.slow
+def test_mutated_inputs_are_read_or_refused_in_one_line(tmp_path: Path) -> None:
+    from benchmarks.reliability import inputs
+
+    found = in_fork(lambda: inputs.measure(tmp_path / "inputs", 162, number=7))
+    assert found["inputs"] == 162
+    assert [(outcome.words, outcome.faults, outcome.case) for outcome in found["faults"]] == []
+    assert set(found["refused"]) == {kind.name for kind in inputs.KINDS}, "every kind has inputs that are refused"
 
 
 def test_partial_files_of_a_killed_run_are_removed_when_it_is_resumed(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 import math
 import re
@@ -23,6 +24,7 @@ from manticore.nas.topologies import topologies
 from manticore.results.pareto import ParetoFront
 from manticore.results.search import SearchResult
 from manticore.utils.io import slug
+from manticore.utils.text_files import read_text
 from manticore.utils.yaml_loading import load_yaml
 
 
@@ -171,7 +173,7 @@ def read_alphas(file: Path, stages: int) -> Alphas | None:
     """The recorded mixing weights; None without a record. An incomplete last line, of a killed process, is ignored."""
     if not file.is_file():
         return None
-    lines = [line for line in file.read_text(encoding="utf-8").splitlines() if line.strip()]
+    lines = [line for line in read_text(file).split("\n") if line.strip()]
     curvatures: dict[float, float] = {}
     records: dict[float, Any] = {}  # a resumed search repeats steps; the later record of a step counts
     for number, line in enumerate(lines, start=1):
@@ -182,7 +184,7 @@ def read_alphas(file: Path, stages: int) -> Alphas | None:
             if "curvature" in record:
                 curvatures[float(record["step"])] = float(record["curvature"])
             candidates = tuple(map(str, record["candidates"]))
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
             if number == len(lines):
                 break
             raise BadFile(file, "not a record of mixing weights", number) from None
@@ -201,13 +203,17 @@ def add_logs(folder: Path, result: SearchResult, architecture: Architecture) -> 
     Raises BadFile if a log cannot be read as what a run writes.
     """
     recipe = folder / "recipe.yaml"
+    alphas = read_alphas(folder / "alphas.jsonl", architecture.stages)
+    known = {*architecture.components, *architecture.ops, SKIP}
+    if alphas is not None and (unknown := [name for name in alphas.candidates if name not in known]):
+        raise BadFile(folder / "alphas.jsonl", f"not of the same run as architecture.json (candidate '{unknown[0]}')")
     return Run(
         folder=folder,
         result=result,
         architecture=architecture,
-        alphas=read_alphas(folder / "alphas.jsonl", architecture.stages),
+        alphas=alphas,
         curves=read_curves(folder / "logs" / "csv", list(result.seconds)),
-        recipe=recipe.read_text(encoding="utf-8") if recipe.is_file() else "",
+        recipe=read_text(recipe) if recipe.is_file() else "",
         front=ParetoFront.load(folder) if (folder / ParetoFront.FILE).is_file() else None,
     )
 
@@ -238,8 +244,11 @@ def _read_curve(phase: str, files: Sequence[Path]) -> Curve:
     loss: dict[float, float] = {}
     alpha_loss: dict[float, float] = {}
     for file in files:
-        with file.open(encoding="utf-8", newline="") as text:
-            rows = [{key: _finite(cell) for key, cell in row.items() if key} for row in csv.DictReader(text)]
+        try:
+            table = csv.DictReader(io.StringIO(read_text(file), newline=""))
+            rows = [{key: _finite(cell) for key, cell in row.items() if key} for row in table]
+        except csv.Error as error:
+            raise BadFile(file, f"not a table of losses ({error})") from None
         start = next((step for row in rows if (step := row.get("step")) is not None), math.inf)
         for name, curve in (("loss", loss), ("alpha_loss", alpha_loss)):
             for step in [step for step in curve if step >= start]:

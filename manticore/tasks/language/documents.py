@@ -13,7 +13,16 @@ from pathlib import Path
 from typing import Any
 
 from manticore.errors import BadFile, ManticoreError
-from manticore.tasks.data_files import COMPRESSED, check_regular, find_data_files, kind_of, read_bytes, read_text
+from manticore.tasks.data_files import (
+    COMPRESSED,
+    check_expansion,
+    check_regular,
+    find_data_files,
+    kind_of,
+    largest_content,
+    read_bytes,
+    read_text,
+)
 from manticore.utils.text_files import parse_json
 
 SEPARATOR = "<|endoftext|>"
@@ -22,6 +31,9 @@ FIELDS = ("text", "content", "document")
 """Fields of a record that may contain its text; the first existing one is read."""
 
 PARAGRAPH_BREAK = re.compile(r"\n[ \t]*\n+")
+
+ROWS, ROW_BYTES = 1024, 64
+"""Rows of a table that are read at once, and the memory of a row beside its text."""
 
 NOT_TEXT = re.compile("[\0\ud800-\udfff]")
 """Characters that JSON can contain and UTF-8 text cannot: zero, and surrogates."""
@@ -141,11 +153,13 @@ def _read_parquet(file: Path) -> Iterator[_Record]:
     import pyarrow
     import pyarrow.parquet  # here, because it takes a second; `datasets` depends on it
 
-    buffer = pyarrow.BufferReader(read_bytes(file))
+    content = read_bytes(file)
     try:
-        table = pyarrow.parquet.ParquetFile(buffer)
+        table = pyarrow.parquet.ParquetFile(pyarrow.BufferReader(content))
         field = next((field for field in FIELDS if field in table.schema_arrow.names), None)
-        texts = [] if field is None else table.read([field]).column(field).to_pylist()
+        texts = [] if field is None else _column(file, table, field, largest_content(len(content)))
+    except BadFile:
+        raise
     except Exception:  # Arrow raises many kinds
         raise BadFile(file, "not a parquet file, or damaged") from None
     if field is None:
@@ -153,6 +167,18 @@ def _read_parquet(file: Path) -> Iterator[_Record]:
     for number, text in enumerate(texts, start=1):
         if not is_null(text):
             yield _Record(_text_of(text, file, number))
+
+
+def _column(file: Path, table: Any, field: str, most: int) -> list[Any]:
+    """The values of a column, read in small parts. Raises BadFile if they have more than `most` bytes."""
+    check_expansion(file, sum(table.metadata.row_group(n).total_byte_size for n in range(table.num_row_groups)), most)
+    values: list[Any] = []
+    size = 0
+    for batch in table.iter_batches(ROWS, columns=[field]):
+        size += batch.nbytes + ROW_BYTES * batch.num_rows
+        check_expansion(file, size, most)
+        values += batch.column(0).to_pylist()
+    return values
 
 
 def is_null(record: Any, fields: Sequence[str] = FIELDS) -> bool:

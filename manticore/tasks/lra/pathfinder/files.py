@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import logging
 import shutil
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -153,6 +154,8 @@ def _read_metadata(folder: Path, path: Path) -> list[ImageFile]:
         if label not in ("0", "1"):
             raise BadFile(path, f"expected a label 0 or 1 in column {LABEL_COLUMN + 1}, found '{label[:20]}'", number)
         image = folder / row[0] / row[1]
+        if ".." in image.parts[len(folder.parts) :] or not image.is_relative_to(folder):
+            raise BadFile(path, f"names an image outside of {folder}: {image}", number)
         if not image.is_file():
             raise BadFile(path, f"names an image that does not exist: {image}", number)
         rows.append((image, int(label)))
@@ -180,10 +183,13 @@ def _without_empty(files: list[ImageFile]) -> list[ImageFile]:
 
 def _read_image(path: Path, size: int) -> NDArray[np.uint8]:
     try:
-        with Image.open(path) as image:
-            pixels = np.asarray(image.convert("L"))
-    except (OSError, SyntaxError, ValueError) as error:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            with Image.open(path, formats=("PNG",)) as image:
+                if image.size != (size, size):  # before it is decompressed
+                    raise BadFile(path, f"expected {size}x{size} pixels, found {image.width}x{image.height}")
+                return np.asarray(image.convert("L"))
+    except BadFile:
+        raise
+    except Exception as error:  # Pillow raises many kinds for damaged files
         raise BadFile(path, f"expected a PNG image ({str(error)[:80]})") from None
-    if pixels.shape != (size, size):
-        raise BadFile(path, f"expected {size}x{size} pixels, found {pixels.shape[1]}x{pixels.shape[0]}")
-    return pixels

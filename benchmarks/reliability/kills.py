@@ -1,20 +1,14 @@
 """Kill a search with SIGKILL at random moments, resume it each time, and compare it with one that was never killed.
 
-    python benchmarks/reliability.py --kills 50
-
-Each run is a fork of this process, which has imported everything, so that a kill costs no start of Python. Prints one
-line for each run and a summary; the exit status is 1 if a resumed run differs.
+Each run is a fork of this process, which has imported everything, so that a kill costs no start of Python.
 """
 
 from __future__ import annotations
 
-import argparse
 import multiprocessing
 import os
 import random
 import signal
-import sys
-import tempfile
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -96,25 +90,3 @@ def measure(folder: Path, kills: int, seed: int = 0) -> dict[str, Any]:
             different += [f"run {runs}: {name}" for name in differences(out, reference)]
         runs += 1
     return {"kills": done, "runs": runs, "different": different, "seconds": seconds}
-
-
-def main(arguments: list[str] | None = None) -> int:
-    """Print what was measured; 1 if a resumed run differs."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--kills", type=int, default=50, help="number of kills")
-    parser.add_argument("--seed", type=int, default=0, help="seed of the moments")
-    options = parser.parse_args(arguments)
-    with tempfile.TemporaryDirectory() as folder:
-        os.environ["MANTICORE_CACHE"] = f"{folder}/cache"
-        found = measure(Path(folder), options.kills, options.seed)
-    for line in found["different"]:
-        print(line)
-    print(
-        f"{found['kills']} kills in {found['runs']} runs of {found['seconds']:.1f} s: "
-        f"{len(found['different'])} differences"
-    )
-    return bool(found["different"])
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,0 +1,66 @@
+"""Measure what docs/results/reliability.md reports, a part at a time.
+
+    python -m benchmarks.reliability kills --count 50
+    python -m benchmarks.reliability inputs --count 10000
+
+Run it in the root of the repository, with the packages of the extra `dev`. Prints one line for each fault and a
+summary; the exit status is 1 if there is a fault.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+PARTS: dict[str, tuple[int, str]] = {
+    "kills": (50, "SIGKILL of a search at random moments"),
+    "inputs": (10_000, "mutated inputs"),
+}
+"""Default number and description of each part."""
+
+
+def kills(folder: Path, count: int, seed: int) -> tuple[list[str], str]:
+    """Differences of killed and resumed searches, and a summary."""
+    from benchmarks.reliability.kills import measure
+
+    found = measure(folder, count, seed)
+    summary = f"{found['kills']} kills in {found['runs']} runs of {found['seconds']:.1f} s"
+    return found["different"], f"{summary}: {len(found['different'])} differences"
+
+
+def inputs(folder: Path, count: int, seed: int) -> tuple[list[str], str]:
+    """Faults of mutated inputs, and a summary by kind."""
+    from benchmarks.reliability.inputs import measure
+
+    found = measure(folder / "inputs", count, seed)
+    lines = [f"{' '.join(outcome.words)}: {fault}" for outcome in found["faults"] for fault in outcome.faults]
+    lines += [f"  {outcome.case}" for outcome in found["faults"]]
+    kinds = sorted(found["accepted"].keys() | found["refused"].keys())
+    table = "\n".join(f"{kind}: {found['accepted'][kind]} read, {found['refused'][kind]} refused" for kind in kinds)
+    return lines, f"{table}\n{found['inputs']} inputs: {len(found['faults'])} faults"
+
+
+MEASURES: dict[str, Callable[[Path, int, int], tuple[list[str], str]]] = {"kills": kills, "inputs": inputs}
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Print the faults and the summary of a part; 1 if there are faults."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.reliability", description=__doc__)
+    parser.add_argument("part", choices=PARTS, help="; ".join(f"{name}: {text}" for name, (_, text) in PARTS.items()))
+    parser.add_argument("--count", type=int, help="number of kills, inputs or steps; the default is that of the page")
+    parser.add_argument("--seed", type=int, default=0, help="seed of what is drawn")
+    parser.add_argument("--folder", type=Path, help="where files are written; default: the system's temporary folder")
+    options = parser.parse_args(arguments)
+    with tempfile.TemporaryDirectory(dir=options.folder) as folder:
+        os.environ["MANTICORE_CACHE"] = f"{folder}/cache"
+        lines, summary = MEASURES[options.part](Path(folder), options.count or PARTS[options.part][0], options.seed)
+    print(*lines, summary, sep="\n")
+    return bool(lines)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
