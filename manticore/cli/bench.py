@@ -1,16 +1,22 @@
-"""`manticore bench`: times of kernels and of a search step, tables of HybridBench, and searches measured by them."""
+"""`manticore bench`: times of kernels, search steps and parts of hybrids; HybridBench, and searches measured by it."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from manticore.cli.options import command
-from manticore.config.flags import LAUNCH
+from manticore.config.flags import LAUNCH, RECIPE
 from manticore.config.tool_commands import BenchCommand
 from manticore.errors import ManticoreError, UnknownName
 
 FLAGS = {
     "benchmark": "benchmark",
+    "subject": "subject",
+    "--task": "recipe.keys.task.name",
+    **{flag: f"recipe.{key}" for flag, key in RECIPE.items() if flag not in ("--models", "--config", "--strategy")},
+    "--lengths": "lengths",
+    "--batches": "batches",
+    "--dtypes": "dtypes",
     "--config": "config",
     "--table": "table",
     "--method": "method",
@@ -40,12 +46,14 @@ def add(commands: Any) -> None:
         BenchCommand,
         FLAGS,
         run,
-        "time kernels and search steps against what they replace; measure searches against tables of every path",
+        "time kernels, search steps and parts of hybrids; measure searches against tables of every path",
         examples=(
             "manticore bench kernels",
             "manticore bench kernels --case scan,conv --json here.json",
             "manticore bench kernels --aot --json kernels-aot.json",
             "manticore bench search --width 256 --length 512",
+            "manticore bench latency gpt-neo,mamba --task lra-listops --lengths 512,1024,2048",
+            "manticore bench latency runs/first --lengths 512,2048",
             "manticore bench table --config hybridbench/listops --workers 2",
             "manticore bench strategies --table mad-fuzzy-recall --method darts,halving,darts+evaluated",
         ),
@@ -69,6 +77,9 @@ def run(options: BenchCommand) -> None:
         raise ManticoreError("--device cuda: torch sees no GPU; allowed here: cpu")
     if options.threads:
         torch.set_num_threads(options.threads)
+    if options.benchmark == "latency":
+        _latency(options)
+        return
     machine = {**environment_info(), "threads": torch.get_num_threads()}
     result = (_kernels if options.benchmark == "kernels" else _search)(options)
     if options.json is not None:
@@ -87,6 +98,14 @@ def _hybridbench(options: BenchCommand) -> None:
             hybridbench.make_tables(options.config, options.out, crew, threads, make_console())
         else:
             strategy_bench.run(options.table, options.method, options.seeds, threads, options.out, crew, make_console())
+
+
+def _latency(options: BenchCommand) -> None:
+    from manticore.pipelines import latency
+    from manticore.utils.console import make_console
+
+    measured = (options.lengths, options.batches, options.dtypes)
+    latency.run(options.measured, options.device, *measured, options.repeats, make_console())
 
 
 def _kernels(options: BenchCommand) -> dict[str, Any]:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import shlex
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Annotated, Literal
 
-from manticore.components.sources import check_text
-from manticore.config.commands import SearchCommand
+from manticore.components.sources import check_component, check_text
+from manticore.config.commands import RecipeCommand, SearchCommand
 from manticore.config.launching import LaunchOptions
-from manticore.errors import ManticoreError
+from manticore.errors import ManticoreError, UnknownName
+from manticore.nas.resources import DTYPE_BYTES
 from manticore.tasks.options import TaskOptions
 from manticore.utils.fields import Checked, PositiveFloat, PositiveInt, Range, Repeated
 
@@ -29,6 +30,11 @@ class DataCommand(Checked):
 TIMED, TABLES = ("kernels", "search"), ("table", "strategies")
 
 BENCHMARKS_OF = {
+    "subject": ("latency",),
+    "recipe": ("latency",),
+    "lengths": ("latency",),
+    "batches": ("latency",),
+    "dtypes": ("latency",),
     "config": ("table",),
     "table": ("strategies",),
     "method": ("strategies",),
@@ -38,9 +44,10 @@ BENCHMARKS_OF = {
     "case": ("kernels",),
     "aot": ("kernels",),
     "quick": TIMED,
-    "repeats": TIMED,
+    "repeats": (*TIMED, "latency"),
     "budget": ("kernels",),
-    **dict.fromkeys(("width", "layers", "batch", "length", "device"), ("search",)),
+    **dict.fromkeys(("width", "layers", "batch", "length"), ("search",)),
+    "device": ("search", "latency"),
     "json": TIMED,
 }
 """The benchmarks that read an option of `manticore bench`; those that are not named here are read by all."""
@@ -50,9 +57,25 @@ BENCHMARKS_OF = {
 class BenchCommand(Checked):
     """`manticore bench`."""
 
-    benchmark: Literal["kernels", "search", "table", "strategies"]
-    """Benchmark: kernels and search measure times; table trains every path of a space for HybridBench; strategies
-    compares searches with such tables."""
+    benchmark: Literal["kernels", "search", "latency", "table", "strategies"]
+    """Benchmark: kernels and search measure times; latency measures the parts of a search space for limits such as
+    prefill_ms=40@2048; table trains every path of a space for HybridBench; strategies compares searches with such
+    tables."""
+
+    subject: tuple[str, ...] = ()
+    """latency: models, such as gpt-neo,mamba, or the folder of a run."""
+
+    recipe: RecipeCommand = RecipeCommand()
+    """latency: the search space, with the flags of a search."""
+
+    lengths: tuple[PositiveInt, ...] = ()
+    """latency: numbers of tokens. Default: an eighth, a quarter, a half and all of the task's longest sequence."""
+
+    batches: tuple[PositiveInt, ...] = (1,)
+    """latency: numbers of sequences."""
+
+    dtypes: tuple[str, ...] = ("float32",)
+    """latency: types of weights (float64, float32, bfloat16, float16)."""
 
     config: tuple[str, ...] = ()
     """table: recipes of tables, by name or path (manticore ls configs)."""
@@ -82,7 +105,7 @@ class BenchCommand(Checked):
     """kernels, search: tiny sizes, a check that the benchmark runs, not a measurement."""
 
     repeats: PositiveInt = 5
-    """kernels, search: number of timed runs of each implementation."""
+    """kernels, search, latency: number of timed runs of each implementation or part."""
 
     budget: PositiveFloat = 60.0
     """kernels: seconds after which an implementation is not run again."""
@@ -103,7 +126,7 @@ class BenchCommand(Checked):
     """search: tokens of a sequence."""
 
     device: Literal["cpu", "cuda"] = "cpu"
-    """search: device."""
+    """search, latency: device."""
 
     json: Path | None = None
     """kernels, search: file for the numbers as JSON."""
@@ -118,6 +141,8 @@ class BenchCommand(Checked):
                     f"bench {self.benchmark} does not take --{flag}; bench {' and bench '.join(readers)} "
                     f"{'does' if len(readers) == 1 else 'do'}"
                 )
+        if self.benchmark == "latency":
+            self._check_latency()
         if self.aot and self.case:
             raise ManticoreError("bench kernels --aot compiles all kernels; leave out --case")
         if self.benchmark == "table" and not self.config:
@@ -126,6 +151,34 @@ class BenchCommand(Checked):
             raise ManticoreError("bench strategies needs --table: names or files of tables")
         if self.json is not None and not self.json.parent.is_dir():
             raise ManticoreError(f"--json {self.json}: there is no folder {self.json.parent}")
+
+    @property
+    def run_folder(self) -> Path | None:
+        """The run whose search space is measured; None if models are named."""
+        return Path(self.subject[0]) if len(self.subject) == 1 and Path(self.subject[0]).is_dir() else None
+
+    @property
+    def measured(self) -> RecipeCommand | Path:
+        """What latency measures: a run, or the search space of the flags."""
+        if self.run_folder is not None:
+            return self.run_folder
+        if not self.subject:
+            return self.recipe
+        space = {**self.recipe.keys.get("space", {}), "components": [*self.subject]}
+        return replace(self.recipe, keys={**self.recipe.keys, "space": space})
+
+    def _check_latency(self) -> None:
+        for dtype in self.dtypes:
+            if dtype not in DTYPE_BYTES:
+                raise UnknownName("type of numbers", dtype, DTYPE_BYTES)
+        if self.run_folder is not None:
+            if self.recipe != RecipeCommand():
+                raise ManticoreError("bench latency RUN measures the run's own search space; drop the other flags")
+            return
+        for name in self.subject:
+            check_component(name)
+        if not (self.subject or self.recipe.names_run) or not self.dtypes or not self.batches:
+            raise ManticoreError("bench latency needs a run folder, or models and a task: gpt-neo,mamba --task TASK")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,7 +11,6 @@ import ctypes
 import os
 import platform
 import sys
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -20,7 +19,7 @@ import transformers
 from manticore import kernels
 from manticore.config.sections import RunOptions
 from manticore.training.trainer import Hardware
-from manticore.utils.cores import available_cores
+from manticore.utils.cores import available_cores, processor_name
 from manticore.utils.devices import choose_device
 
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # malloc.h
@@ -64,19 +63,11 @@ def _has_bf16(device: torch.device) -> bool:
     return supported
 
 
-def _processor() -> str:
-    """Name of the processor, from /proc/cpuinfo where it exists."""
-    cpuinfo = Path("/proc/cpuinfo")
-    lines = cpuinfo.read_text(encoding="utf-8").splitlines() if cpuinfo.exists() else []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor() or platform.machine()
-
-
 def environment_info(device: torch.device | None = None) -> dict[str, Any]:
     """Processor, GPU and versions of libraries, for result files. `device`: the one that was used; None: the CPU."""
     cuda = device is not None and device.type == "cuda"
     return {
-        "cpu": _processor(),
+        "cpu": processor_name(),
         "cores": available_cores(),
         "gpu": torch.cuda.get_device_name(device) if cuda else None,
         "python": platform.python_version(),

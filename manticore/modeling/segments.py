@@ -213,6 +213,7 @@ class Segment(nn.Module):
         has_attention: whether the backbone reads positions, and past tokens from keys and values.
         stateful_kinds: kinds of the layers, if the backbone has attention and these layers have none; empty otherwise.
         biased: whether recurrent layers have biases, so that padding would change their state even if its input is 0.
+        windowed: whether some layer has a sliding window, in which padding counts.
         first_layer: index of its first layer on the path of a discrete hybrid.
         gradient_checkpointing: store only the segment's input and recompute the rest in the backward pass
             (arXiv 1604.06174). False unless set.
@@ -240,17 +241,13 @@ class Segment(nn.Module):
             backbone.register_buffer("unsaved", torch.zeros(1), persistent=False)
         self.backbone = backbone
         self.mixers = [module for module in backbone.modules() if hasattr(module, "A_log")]
+        self.windowed = any(self.new_cache().is_sliding) or "local" in getattr(backbone.config, "attention_layers", ())
         self.first_layer = 0
         self.gradient_checkpointing = False
 
     def new_cache(self) -> DynamicCache:
         """An empty cache with the layers of this segment's configuration."""
         return DynamicCache(config=self.backbone.config)
-
-    @property
-    def windowed(self) -> bool:
-        """Whether some layer has a sliding window, in which padding counts."""
-        return any(self.new_cache().is_sliding) or "local" in getattr(self.backbone.config, "attention_layers", ())
 
     def forward(self, x_BLD: Tensor, context: Context, stage: int) -> Tensor:
         cache = context.cache(stage)

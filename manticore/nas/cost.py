@@ -1,4 +1,4 @@
-"""Costs of a path, counted from the built modules: parameters, bytes of weights and of the cache, operations.
+"""Costs of a path: counted from the built modules, or measured (`latency`). Parameters, bytes, operations, time.
 
 `manticore/nas/resources.py` has the names and units of all resources. A multiply-add counts as two operations. Matrix
 products and convolutions are counted by their weights; attention adds `4 * E * span` for each layer (scores and values;
@@ -25,6 +25,7 @@ from manticore.modeling.ops import OpBranch
 from manticore.modeling.segments import Segment
 from manticore.nas.baselines import Backbone
 from manticore.nas.cache_cost import cache_bytes
+from manticore.nas.latency import latency_costs
 from manticore.nas.mixing_flops import mixing_flops
 from manticore.nas.resources import Resource
 from manticore.nas.routed_projectors import Routing
@@ -118,7 +119,13 @@ class CostTable:
 
 
 def cost_table(supernet: Supernet, resource: Resource) -> CostTable:
-    """The table of a resource; see `module_cost`. The supernet may be on the meta device."""
+    """The table of a resource; see `module_cost` and `latency_costs`. The supernet may be on the meta device.
+
+    Raises ManticoreError for a latency that has not been measured on this machine.
+    """
+    if resource.unit == "ms":
+        measured, ends = latency_costs(supernet, resource)
+        return CostTable(tuple(map(tuple, measured)), ends)
     topology, stream = supernet.topology, supernet.stream
     stages = []
     for stage in range(supernet.space.stages):

@@ -6,6 +6,8 @@
     prefill_flops=2M@2048        operations per token, all of 2,048 tokens at once
     decode_flops=2M@2048         operations of one token behind 2,048 - 1 others
     cache_bytes=64MiB@8192x4     bytes of the cache after 8,192 tokens of each of 4 sequences
+    prefill_ms=40@2048           measured milliseconds of a prompt of 2,048 tokens
+    decode_ms=5@2048             measured milliseconds of one token behind 2,048 - 1 others
 
 After `@` follow the length, `x` and the batch, `:` and the type of numbers: `8192x4:bfloat16`. Without them a limit is
 meant for the longest sequence of the task, one sequence, and float32. This module imports no torch.
@@ -69,6 +71,8 @@ KINDS: dict[str, ResourceKind] = {
     "prefill_flops": ResourceKind("FLOPs", "FLOPs per token of a forward pass on all tokens", frozenset({"length"})),
     "decode_flops": ResourceKind("FLOPs", "FLOPs of the last token with a cache", frozenset({"length"})),
     "cache_bytes": ResourceKind("bytes", "bytes of the cache", frozenset({"length", "batch", "dtype"})),
+    "prefill_ms": ResourceKind("ms", "milliseconds of a prompt", frozenset({"length", "batch", "dtype"})),
+    "decode_ms": ResourceKind("ms", "milliseconds of the last token", frozenset({"length", "batch", "dtype"})),
 }
 """All resources by name."""
 
@@ -144,10 +148,13 @@ class Resource:
     def __str__(self) -> str:
         return f"{self.name}{self.qualifier}"
 
+    def number(self, value: float) -> str:
+        """A value without its unit, exact for whole numbers: `1,234,567`."""
+        return f"{value:,.0f}" if self.unit != "ms" else f"{value:.3g}"
+
     def format(self, value: float) -> str:
-        """A value with its unit, exact for whole numbers: `1,234,567`, `65,536 bytes`."""
-        number = f"{value:,.0f}" if self.unit != "ms" else f"{value:.3g}"
-        return number if self.unit == "count" else f"{number} {self.unit}"
+        """A value with its unit: `1,234,567`, `65,536 bytes`, `4.21 ms`."""
+        return self.number(value) if self.unit == "count" else f"{self.number(value)} {self.unit}"
 
 
 @dataclass(frozen=True)

@@ -95,7 +95,7 @@ def _table(
     resources = list(dict.fromkeys([*budget.resources, Resource("parameters"), Resource("cache_bytes", budget.length)]))
 
     def row(name: str, of: tuple[str, ...]) -> Row:
-        values = (f"{costs.cost(of, resource):,.0f}" for resource in resources)
+        values = (resource.number(costs.cost(of, resource)) for resource in resources)
         return Row((f"{name}: {' · '.join(of)}", f"{saved.scores.score(of):.4f}", *values), emphasized=name == "path")
 
     columns = ("", "score", *map(str, resources))

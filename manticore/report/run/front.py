@@ -32,7 +32,8 @@ def front_table(front: ParetoFront) -> Table:
 
 
 def _row(front: ParetoFront, point: ParetoPoint, group: str) -> Row:
-    values = (f"{cost:,.0f}" for cost in point.costs)
+    resources = map(Resource.parse, front.resources)
+    values = (resource.number(cost) for resource, cost in zip(resources, point.costs, strict=True))
     note = point.label if point.on_front else f"{point.label}, dominated".removeprefix(", ")
     return Row((" · ".join(point.path), f"{point.quality:.4f}", *values, note), group, emphasized=point.on_front)
 
@@ -70,7 +71,7 @@ def _color(point: ParetoPoint, palette: Palette) -> str:
 
 def _unit(largest: float, resource: Resource) -> tuple[float, str]:
     """The unit in which the largest cost is a number of at most four digits."""
-    steps = {"bytes": (1024.0, ("bytes", "KiB", "MiB", "GiB", "TiB"))}
+    steps = {"bytes": (1024.0, ("bytes", "KiB", "MiB", "GiB", "TiB")), "ms": (1000.0, ("ms", "s"))}
     base, names = steps.get(resource.unit, (1000.0, ("", "K", "M", "B" if resource.unit == "count" else "G", "T")))
     power = 0
     while largest >= base ** (power + 1) and power < len(names) - 1:
