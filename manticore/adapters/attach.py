@@ -14,7 +14,8 @@ from transformers.pytorch_utils import Conv1D
 
 from manticore.adapters.base import Adapter, adapted_layers, adapter_options
 from manticore.adapters.catalog import adapters
-from manticore.adapters.options import AdapterOptions
+from manticore.adapters.ladder import attach_ladder, ladder_of
+from manticore.adapters.options import LADDER, AdapterOptions
 from manticore.errors import ManticoreError, UnknownName
 from manticore.modeling.effective_weights import READ_BY_FUSED_KERNELS
 from manticore.modeling.heads import Head
@@ -27,6 +28,9 @@ COMPONENT_PARTS = ("embeds", "norms", "positions", "heads", "embed", "norm", "lm
 
 LABELLED_PARTS = ("embeds", "embed")
 """Those that are new on a task with labels, which has a vocabulary of its own."""
+
+ALPHAS = ("alpha", "group_alpha")
+"""Parameters of a supernet and of mixed ops that are no weights."""
 
 
 @cache
@@ -62,18 +66,24 @@ def attach(net: nn.Module, options: AdapterOptions, strict: bool = True) -> list
     """
     assert options.name is not None
     settings = adapter_options(options.name, options.options)
+    if options.name == LADDER:
+        attach_ladder(net, options, settings)
+        return []
     kind: Any = adapters[options.name]
-    if adapted_layers(net):
-        raise ManticoreError("the model has adapters already; merge them first")
+    if adapted_layers(net) or ladder_of(net) is not None:
+        raise ManticoreError("the model has adapters already; merge them first, or take a hybrid without a ladder")
     layers, too_small = targets(net, options, settings, strict)
     if options.freeze == "components":
         freeze_components(net)
+    elif options.freeze == "all":
+        freeze_weights(net)
     notes: dict[str, None] = {}
-    for module in layers.values():
+    built = {name: kind(_matrix(module), settings) for name, module in layers.items()}
+    kind.join(list(built.values()), settings)
+    for name, module in layers.items():
         module.requires_grad_(False)
-        adapter = kind(_matrix(module), settings)
-        notes.update(dict.fromkeys(adapter.notes))
-        _install(module, adapter, _read_raw(net, module))
+        notes.update(dict.fromkeys(built[name].notes))
+        _install(module, built[name], _read_raw(net, module))
     if too_small:
         notes[f"note: these layers are too small for the adapter and stay as they are: {', '.join(too_small)}"] = None
     return list(notes)
@@ -166,15 +176,20 @@ def _add_change(module: Any, args: tuple[Tensor, ...], output: Tensor) -> Tensor
 
 
 def trained_parameters(net: nn.Module) -> int:
-    """Number of parameters of all adapters of a model."""
-    return sum(layer.adapter.trained for layer in adapted_layers(net))
+    """Number of parameters of all adapters of a model, shared ones counted once."""
+    layers = adapted_layers(net)
+    shared = {id(parameter): parameter.numel() for layer in layers for parameter in layer.adapter.shared}
+    ladder = ladder_of(net)
+    beside = 0 if ladder is None else sum(parameter.numel() for parameter in ladder.parameters())
+    return sum(layer.adapter.trained for layer in layers) + sum(shared.values()) + beside
 
 
 def reattach(net: nn.Module, layers: Mapping[str, Adapter]) -> None:
     """Put copies of adapters on the layers with these names; the model is a copy of parts of the one they are from."""
+    copies: dict[int, Any] = {}  # what adapters share, their copies share
     for name, adapter in layers.items():
         module = net.get_submodule(name)
-        _install(module, deepcopy(adapter), _read_raw(net, module))
+        _install(module, deepcopy(adapter, copies), _read_raw(net, module))
 
 
 def detach(net: nn.Module) -> dict[str, Adapter]:
@@ -217,6 +232,13 @@ def freeze_components(net: nn.Module) -> None:
     """Let the weights of components require no gradients; of a model without segments, all weights."""
     for parameter in _component_parameters(net):
         parameter.requires_grad_(False)
+
+
+def freeze_weights(net: nn.Module) -> None:
+    """Let all weights of a model require no gradients; the alphas of a supernet are no weights."""
+    for name, parameter in net.named_parameters():
+        if name.rpartition(".")[2] not in ALPHAS:
+            parameter.requires_grad_(False)
 
 
 def _component_parameters(net: nn.Module) -> Iterator[nn.Parameter]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, NamedTuple
 
 import torch.nn.functional as F
@@ -26,6 +26,7 @@ class Adapter(nn.Module):
         factored: whether `forward` costs less than a product with the dense D. Layers whose weight is read raw use the
             dense D all the same.
         default_targets: layers that it is for, by the last parts of their names; empty: all.
+        needs_inputs: whether `prepare` must be called before the training, so that it is for fine-tunings alone.
         peft: for an adapter that peft supports, its `peft_type`, and peft's names of the parameters.
         rows, columns: m and n.
 
@@ -36,6 +37,7 @@ class Adapter(nn.Module):
     Options: ClassVar[type]
     factored: ClassVar[bool] = False
     default_targets: ClassVar[tuple[str, ...]] = ()
+    needs_inputs: ClassVar[bool] = False
     peft: ClassVar[tuple[str, Mapping[str, str]] | None] = None
 
     def __init__(self, weight: Tensor, options: Any) -> None:
@@ -63,8 +65,25 @@ class Adapter(nn.Module):
         """A term of the loss, in nats; None if it has none."""
         return None
 
-    def refresh(self, progress: float) -> None:
-        """Called after every step with the share of the training that is done, for what changes during it."""
+    def refresh(self, progress: float) -> bool:
+        """Called after every step with the share of the training that is done, for what changes during it.
+
+        Returns whether the parameters were set back to their initial values, so that the state of the optimizer for
+        them is dropped.
+        """
+        return False
+
+    @classmethod
+    def join(cls, layers: Sequence[Adapter], options: Any) -> None:
+        """Called once with the adapters of all layers of a model, for parameters that they share."""
+
+    def prepare(self, weight: Tensor, moment: Tensor) -> None:
+        """Set initial values, with D = 0, from W (m, n) and the mean of x x^T over inputs x of the layer, (n, n)."""
+
+    @property
+    def shared(self) -> tuple[nn.Parameter, ...]:
+        """Its parameters that other adapters of the model have too."""
+        return ()
 
     @property
     def learns(self) -> bool:
@@ -82,8 +101,9 @@ class Adapter(nn.Module):
 
     @property
     def trained(self) -> int:
-        """Number of its parameters that are trained."""
-        return sum(parameter.numel() for parameter in self.parameters())
+        """Number of its parameters that are trained, without shared ones."""
+        shared = {id(parameter) for parameter in self.shared}
+        return sum(parameter.numel() for parameter in self.parameters() if id(parameter) not in shared)
 
 
 class Adapted(NamedTuple):
@@ -122,6 +142,14 @@ def check_options(options: AdapterOptions) -> None:
     elif options.options or options.targets:
         key = "options" if options.options else "targets"
         raise ManticoreError(f"adapter.{key} goes with an adapter; name one of {', '.join(adapters)} (--adapter)")
+
+
+def check_needs_no_inputs(options: AdapterOptions) -> None:
+    """Raise ManticoreError for an adapter that starts from what a trained hybrid computes: it is for `finetune`."""
+    if options.name is not None and getattr(adapters[options.name], "needs_inputs", False):
+        raise ManticoreError(
+            f"adapter.name {options.name} starts from what a trained hybrid computes; use it with manticore finetune"
+        )
 
 
 def adapter_options(name: str, options: Mapping[str, Any]) -> Any:

@@ -77,4 +77,6 @@ class GradientCheck:
 
 
 def _has_gradient(layer: Adapted) -> bool:
-    return any(p.grad is not None and bool(p.grad.any()) for p in layer.adapter.parameters())
+    shared = {id(parameter) for parameter in layer.adapter.shared}  # theirs may be of other layers
+    own = [parameter for parameter in layer.adapter.parameters() if id(parameter) not in shared]
+    return any(p.grad is not None and bool(p.grad.any()) for p in own)

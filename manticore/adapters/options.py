@@ -10,15 +10,19 @@ from manticore.utils.fields import Checked
 SEARCHED = "searched-more"
 """Name of the adapter whose size is chosen for each layer."""
 
+LADDER = "ladder"
+"""Name of the adapter that is a network beside the model, and changes no weight."""
+
 
 @dataclass(frozen=True)
 class AdapterOptions(Checked):
     """Training of adapters in place of the weights that they change."""
 
     name: str | None = None
-    """Adapter: more (Monarch factors), searched-more (their sizes chosen for each layer), lora (low rank), neuroada
-    (the largest weights of each row), s2ft (some input channels) or sara (the smallest weights). Default: none, all
-    weights are trained."""
+    """Adapter: more (Monarch factors), searched-more (their sizes chosen for each layer), lora (low rank), mos (low
+    rank, of shared shards), corda (low rank, from the inputs of the layer), neuroada (the largest weights of each row),
+    s2ft (some input channels), sara (the smallest weights), lt-sft (those that move most), sparse (some at random) or
+    ladder (a network beside the hybrid). Default: none, all weights are trained."""
 
     targets: tuple[str, ...] = ()
     """Linear layers with an adapter, by the last parts of their names, such as q_proj or mlp.c_fc. Default: every
@@ -26,8 +30,11 @@ class AdapterOptions(Checked):
 
     options: dict[str, Any] = field(default_factory=dict)
     """Options of the adapter: blocks and rank of more; configurations, cost_weight, lr and share of searched-more; rank
-    and alpha of lora; k of neuroada; share and group of s2ft; share, nuclear_weight and refresh_at of sara."""
+    and alpha of lora; k of neuroada; share and group of s2ft; share, nuclear_weight and refresh_at of sara; share and
+    select_at of lt-sft; share of sparse; rank, budget, private and shard of mos; rank and mode of corda; reduction
+    and cache_gb of ladder."""
 
-    freeze: Literal["components", "targets"] = "components"
+    freeze: Literal["components", "targets", "all"] = "components"
     """What is not trained: components (all weights of the components; adapters, projectors, ops, new heads and, on
-    labelled tasks, embeddings are trained) or targets (only the weights that have an adapter)."""
+    labelled tasks, embeddings are trained), targets (only the weights that have an adapter) or all (all weights: the
+    adapters alone are trained, so that those of several trainings can be added up)."""

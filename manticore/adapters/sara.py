@@ -74,8 +74,9 @@ class SaRA(Adapter):
         return bool(self.active.any())
 
     @torch.no_grad()
-    def refresh(self, progress: float) -> None:
+    def refresh(self, progress: float) -> bool:
         if progress >= self.options.refresh_at and not bool(self.refreshed):
             self.kept.copy_(self.values)
             self.active.copy_((self.base + self.values).abs() <= self.threshold)
             self.refreshed.fill_(True)
+        return False

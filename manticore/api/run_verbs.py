@@ -33,6 +33,9 @@ def export(
     trained: bool = ExportCommand.trained,
     trust_code: bool = ExportCommand.trust_code,
     native: bool = ExportCommand.native,
+    adapters: Sequence[Path | str] = ExportCommand.adapters,
+    lines: float | None = ExportCommand.lines,
+    lines_control: Path | str | None = ExportCommand.lines_control,
     quiet: bool = False,
 ) -> Path:
     """Write a path of a finished run, or of pretrained models, as a Hugging Face checkpoint.
@@ -49,6 +52,9 @@ def export(
         trust_code: import the ops of the run's search space.
         native: write a model of the base's own class, or of transformers' granitemoehybrid for a parent and its
             Mamba-2 twin, for tools without support for hybrids. The path has no other layers.
+        adapters: folders of fine-tunings with `keep_adapter`, whose changes are added up with that of `run`.
+        lines: of a fine-tuning: scale its update linearly with depth, from this factor at the first layer to 1.
+        lines_control: text on which the fine-tuning shall lose little, by which the factor is chosen.
         quiet: print nothing.
 
     Returns `out`.

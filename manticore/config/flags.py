@@ -239,6 +239,9 @@ EXPORT: Flags = {
     "--out": "out",
     "--trust-code": "trust_code",
     "--native": "native",
+    "--adapters": "adapters",
+    "--lines": "lines",
+    "--lines-control": "lines_control",
 }
 
 PUSH: Flags = {

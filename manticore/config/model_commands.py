@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
-from manticore.components.sources import check_component, check_folder, check_model
+from manticore.components.sources import check_component, check_folder, check_model, check_text
 from manticore.config.generate import SamplingOptions
 from manticore.errors import ManticoreError, shown
 from manticore.nas.resources import check_limits, parse_objectives
-from manticore.utils.fields import Checked, Range
+from manticore.utils.fields import Checked, ClosedUnitInterval, Range
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -165,8 +165,27 @@ class ExportCommand(Checked):
     native: bool = False
     """Write a model of the base's own class, or of transformers' granitemoehybrid for a parent and its Mamba-2 twin."""
 
+    adapters: tuple[Path, ...] = ()
+    """Folders of fine-tunings with --keep-adapter: add up their changes and that of the folder that is exported."""
+
+    lines: ClosedUnitInterval | None = None
+    """Of a fine-tuning: scale its update linearly with depth, from this factor at the first layer to 1 at the last."""
+
+    lines_control: Path | None = None
+    """Text on which the fine-tuning shall lose little: choose the factor of --lines by it and the validation split."""
+
     def __post_init__(self) -> None:
         super().__post_init__()
+        scaled = self.lines is not None or self.lines_control is not None
+        if (self.adapters or scaled) and (self.run is None or self.path or self.native or not self.trained):
+            flag = "--adapters" if self.adapters else "--lines"
+            raise ManticoreError(f"{flag} changes the hybrid in a folder: it goes with a folder and --out alone")
+        if scaled + bool(self.adapters) + (self.lines is not None) * (self.lines_control is not None) > 1:
+            raise ManticoreError("give one of --adapters, --lines and --lines-control")
+        if self.lines_control is not None:
+            check_text(self.lines_control)
+        for folder in self.adapters:
+            check_folder(folder, "--adapters takes folders of fine-tunings with --keep-adapter")
         if (self.run is None) == (self.models is None):
             raise ManticoreError("export takes one of a run folder and --models")
         for flag in ("base", "projectors"):

@@ -62,12 +62,16 @@ class PretrainRecipe(Checked):
     """Machine, seed and bookkeeping."""
 
     def __post_init__(self) -> None:
-        from manticore.adapters.catalog import check_options  # imports transformers, which the command line need not
+        from manticore.adapters.catalog import (
+            check_needs_no_inputs,
+            check_options,
+        )  # imports transformers, which the command line need not
         from manticore.components.families import families
 
         super().__post_init__()
         _ = families[self.family]
         check_options(self.adapter)
+        check_needs_no_inputs(self.adapter)
 
     def save(self, file: Path) -> None:
         """Write as YAML, atomically."""

@@ -73,7 +73,7 @@ class Recipe(Checked):
 
     def __post_init__(self) -> None:
         # Imported here, because the registries import torch and `manticore --help`, which reads these fields, must not.
-        from manticore.adapters.catalog import check_options
+        from manticore.adapters.catalog import check_needs_no_inputs, check_options
         from manticore.nas.projector_checks import check_projector
         from manticore.nas.regularizers import regularizers
         from manticore.nas.relaxations import relaxations
@@ -109,6 +109,7 @@ class Recipe(Checked):
                 )
         check_projector(self.space.projector, self.space.projector_options)
         check_options(self.adapter)
+        check_needs_no_inputs(self.adapter)
         if self.adapter.name == SEARCHED and not strategy.searches_sizes:
             raise ManticoreError(
                 f"adapter.name {SEARCHED} is trained with the alphas, which --strategy {self.search.strategy} does not "

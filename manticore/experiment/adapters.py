@@ -13,6 +13,7 @@ from torch import nn
 
 from manticore.adapters.attach import attach, trained_parameters
 from manticore.adapters.base import adapted_layers
+from manticore.adapters.ladder import ladder_of
 from manticore.adapters.options import AdapterOptions
 from manticore.adapters.searched import chosen_sizes, decide_sizes, searched_layers
 from manticore.components import Component
@@ -79,10 +80,9 @@ def adapter_summary(exp: Experiment) -> list[str]:
 
 def describe(net: nn.Module, options: AdapterOptions) -> str:
     """Adapter, number of layers and parameters, as text."""
-    return (
-        f"{options.name} on {len(adapted_layers(net))} layers, {trained_parameters(net):,} parameters beside the "
-        f"{parameters(net):,} of the model"
-    )
+    ladder = ladder_of(net)
+    where = f"beside {ladder.sizes['stages']} stages" if ladder else f"on {len(adapted_layers(net))} layers"
+    return f"{options.name} {where}, {trained_parameters(net):,} parameters beside the {parameters(net):,} of the model"
 
 
 def save_sizes(net: nn.Module, folder: Path, console: Console) -> None:

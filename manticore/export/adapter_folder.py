@@ -7,21 +7,25 @@ safetensors alone (`adapter.py`), and for LoRA peft's `adapter_config.json`.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from textwrap import dedent
 from typing import Any
 
+import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
+from manticore.adapters import ladder_net
 from manticore.adapters.base import Adapter
 from manticore.adapters.catalog import adapters
+from manticore.adapters.ladder_net import SideNetwork, hash_stages, read_ladder
+from manticore.adapters.options import LADDER
 from manticore.errors import BadFile, ManticoreError
 from manticore.export import adapter_loader
-from manticore.export.adapter_loader import RECORD, WEIGHTS, add_changes, hash_weights
+from manticore.export.adapter_loader import RECORD, WEIGHTS, hash_weights, read_changes
 from manticore.utils.io import atomic_dir, read_json, write_json, write_text
 
 ADAPTER = "adapter"
@@ -63,6 +67,38 @@ def save_adapter(model: PreTrainedModel, layers: Mapping[str, Adapter], out: Pat
     return out
 
 
+def save_ladder(model: PreTrainedModel, ladder: SideNetwork, out: Path) -> Path:
+    """Write a ladder as an adapter folder; `model` is the hybrid without it, and `out` must not exist."""
+    load = (
+        "\n\ndef load(model):\n"
+        '    """Put the side network in the folder of this file on a hybrid. Returns the hybrid."""\n'
+        "    return read_ladder(model, Path(__file__).parent)\n"
+    )
+    record = {"format": 1, "adapter": LADDER, "sizes": ladder.sizes, "weights_hash": hash_stages(model)}
+    with atomic_dir(out) as part:
+        save_file({name: value.cpu().contiguous() for name, value in ladder.state_dict().items()}, part / WEIGHTS)
+        write_json(part / RECORD, record)
+        write_text(part / f"{ADAPTER}.py", inspect.getsource(ladder_net) + load)
+    return out
+
+
+def load_adapter(model: PreTrainedModel, folder: Path) -> PreTrainedModel:
+    """Merge the adapter of a folder into the weights of a model, or put its ladder on it. Returns the model.
+
+    Raises as `merge_adapters` does.
+    """
+    record = _record(folder)
+    if record["adapter"] != LADDER:
+        return merge_adapters(model, [folder])
+    try:
+        read_ladder(model, folder)
+    except ValueError as error:
+        raise ManticoreError(str(error)) from None
+    except Exception as error:
+        raise _damaged(folder, error) from None
+    return model
+
+
 def _peft_config(first: Adapter, layers: Mapping[str, Adapter]) -> dict[str, Any]:
     assert first.peft is not None
     targets = {"target_modules": sorted(layers), "task_type": None, "bias": "none", "inference_mode": True}
@@ -84,20 +120,45 @@ def loader_source(kind: type[Adapter]) -> str:
     return f"{inspect.getsource(adapter_loader)}\n\n{delta}\n\n{load}"
 
 
-def merge_adapter(model: PreTrainedModel, folder: Path) -> PreTrainedModel:
-    """Merge an adapter folder into the weights of a model. Returns the model.
+def adapter_folder(path: Path) -> Path | None:
+    """The adapter folder that a path is or contains, as does the folder of a fine-tuning; None if there is none."""
+    folders = (path, path / ADAPTER, path / "hybrid" / ADAPTER)
+    return next((folder for folder in folders if (folder / RECORD).exists()), None)
 
-    Raises UnknownName for a kind that is not registered, BadFile for a damaged folder, and ManticoreError if the
-    adapter is for other weights.
+
+def merge_adapters(model: PreTrainedModel, folders: Sequence[Path]) -> PreTrainedModel:
+    """Add the changes of adapter folders to the weights of a model. Returns the model.
+
+    Raises UnknownName for a kind that is not registered, BadFile for a damaged folder, and ManticoreError if an adapter
+    is for other weights than those that the model has before any change is added.
     """
+    changes = [change for folder in folders for change in _read(model, folder)]
+    with torch.no_grad():
+        for weight, delta in changes:
+            weight.add_(delta)
+    return model
+
+
+def _record(folder: Path) -> dict[str, Any]:
     record = read_json(folder / RECORD)
-    if not isinstance(record, dict) or not {"adapter", "layers", "weights_hash"} <= set(record):
+    if not isinstance(record, dict) or not {"adapter", "weights_hash"} <= set(record):
         raise BadFile(folder / RECORD, "not the record of an adapter")
+    return record
+
+
+def _damaged(folder: Path, error: Exception) -> BadFile:
+    """safetensors, JSON and torch raise different errors for a damaged folder."""
+    return BadFile(folder, f"a damaged adapter ({' '.join(str(error).split())[:80]})")
+
+
+def _read(model: PreTrainedModel, folder: Path) -> list[tuple[Tensor, Tensor]]:
+    record = _record(folder)
+    if record["adapter"] == LADDER:
+        raise ManticoreError(f"{folder} is a ladder, which changes no weights and cannot be added up")
     kind = adapters[record["adapter"]]
     try:
-        merged: PreTrainedModel = add_changes(model, folder, kind.delta)
+        return read_changes(model, folder, kind.delta)
     except ValueError as error:
         raise ManticoreError(str(error)) from None
-    except Exception as error:  # safetensors, JSON and torch raise different ones; all mean damage
-        raise BadFile(folder, f"a damaged adapter ({' '.join(str(error).split())[:80]})") from None
-    return merged
+    except Exception as error:
+        raise _damaged(folder, error) from None

@@ -45,6 +45,14 @@ def add_changes(model: Any, folder: Path, change: Callable[[Any], Tensor]) -> An
     Returns `model`. Raises ValueError if its weights are others than those that the adapter was trained on, as after a
     first call, or if it lacks a layer.
     """
+    for weight, delta in read_changes(model, folder, change):
+        weight.add_(delta)
+    return model
+
+
+@torch.no_grad()
+def read_changes(model: Any, folder: Path, change: Callable[[Any], Tensor]) -> list[tuple[Tensor, Tensor]]:
+    """The weights that an adapter folder changes, each with its change in the same shape. See `add_changes`."""
     record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
     tensors = load_file(folder / WEIGHTS)
     modules = dict(model.named_modules())
@@ -53,8 +61,9 @@ def add_changes(model: Any, folder: Path, change: Callable[[Any], Tensor]) -> An
     weights = [modules[name].weight for name in record["layers"]]
     if hash_weights(weights) != record["weights_hash"]:
         raise ValueError(f"{folder} is an adapter for other weights than the model's, or it is merged in them already")
+    changes = []
     for weight, layer in zip(weights, record["layers"].values(), strict=True):
         values = {name: tensors[key] for name, key in layer["tensors"].items()}
         delta = change(SimpleNamespace(**layer["numbers"], **values)).to(weight)
-        weight.add_(delta.T if layer["transposed"] else delta)
-    return model
+        changes.append((weight, delta.T if layer["transposed"] else delta))
+    return changes

@@ -7,8 +7,9 @@ from pathlib import Path
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from manticore.adapters.attach import detach, merged
+from manticore.adapters.ladder import detach_ladder, ladder_of
 from manticore.errors import ManticoreError
-from manticore.export.adapter_folder import ADAPTER, save_adapter
+from manticore.export.adapter_folder import ADAPTER, save_adapter, save_ladder
 from manticore.export.custom_code import embed_custom_code
 from manticore.modeling.configuration_manticore import HybridConfig
 from manticore.modeling.ops import OpBranch
@@ -68,14 +69,22 @@ def save_checkpoint(
         tokenizer: its tokenizer; None: the checkpoint has none.
         out: folder to write; must not exist.
         card: text of its README.md. The card of a language model gets a section on serving.
-        keep_adapter: take its adapter off the model, and write it to `out/adapter` instead of merging it.
+        keep_adapter: take its adapter off the model, and write it to `out/adapter` instead of merging it. A ladder
+            cannot be merged.
 
     Returns `out`. Raises ManticoreError if it exists.
     """
     if out.exists():
         raise ManticoreError(f"{out} exists; choose another folder")
-    kept = detach(model) if keep_adapter else {}
-    card += ADAPTER_NOTE if kept else ""
+    ladder = ladder_of(model)
+    if ladder is not None and not keep_adapter:
+        raise ManticoreError(
+            "a ladder is no change of weights and cannot be merged; keep it beside them (keep_adapter)"
+        )
+    if ladder is not None:
+        detach_ladder(model)
+    kept = detach(model) if keep_adapter and ladder is None else {}
+    card += ADAPTER_NOTE if kept or ladder is not None else ""
     with atomic_dir(out) as part:
         merged(model).save_pretrained(part)
         if isinstance(model.config, HybridConfig):
@@ -87,4 +96,6 @@ def save_checkpoint(
         write_text(part / "README.md", card)
         if kept:
             save_adapter(model, kept, part / ADAPTER)
+        if ladder is not None:
+            save_ladder(model, ladder, part / ADAPTER)
     return out

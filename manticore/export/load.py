@@ -29,8 +29,7 @@ from manticore.components.tokenizers import check_vocab_size, read_tokenizer
 from manticore.components.weight_checks import check_weights, pickled_weights
 from manticore.config.loading import fit_to_context
 from manticore.errors import ManticoreError, UnfinishedRun, UnknownName
-from manticore.export.adapter_folder import ADAPTER, merge_adapter
-from manticore.export.adapter_loader import RECORD
+from manticore.export.adapter_folder import adapter_folder, load_adapter
 from manticore.export.embedded_code import register_embedded_code
 from manticore.modeling.configuration_manticore import HybridConfig
 from manticore.modeling.wiring import TOPOLOGIES
@@ -79,14 +78,13 @@ def check_config_exists(path: Path) -> None:
     raise ManticoreError(f"{path} holds no model: there is no config.json in it")
 
 
-def load_hybrid(path: Path, trust_code: bool = False) -> PreTrainedModel:
+def load_hybrid(path: Path, trust_code: bool = False, merge: bool = True) -> PreTrainedModel:
     """Load a hybrid from an exported folder or a run folder, with the head that it was exported with, in float32.
-
-    An adapter in the folder (`--keep-adapter`) is merged.
 
     Args:
         path: the folder.
         trust_code: run the code in the folder for ops and other parts that this process does not have.
+        merge: merge the adapter in the folder (`--keep-adapter`), if there is one, or put its ladder on the hybrid.
 
     Raises ManticoreError if the folder has no hybrid, or one with an invalid configuration or damaged weights.
     """
@@ -114,8 +112,8 @@ def load_hybrid(path: Path, trust_code: bool = False) -> PreTrainedModel:
         raise
     except Exception as error:  # safetensors, JSON and transformers raise different ones; all mean damage
         raise ManticoreError(f"{folder} cannot be read as a hybrid ({' '.join(str(error).split())[:120]})") from None
-    if (folder / ADAPTER / RECORD).exists():
-        model = merge_adapter(model, folder / ADAPTER)
+    if merge and (own := adapter_folder(folder)) is not None:
+        model = load_adapter(model, own)
     return model.eval()
 
 
@@ -161,7 +159,7 @@ def load_hybrid_task(path: Path, model: PreTrainedModel, options: TaskOptions) -
     """
     task = load_task(fit_to_context(options, hybrid_context_lengths(model.config).values()))
     if task.is_language_modeling:
-        task = task.with_tokenizer(_local_tokenizer(path), owner=str(hybrid_folder(path)))
+        task = task.with_tokenizer(local_tokenizer(path), owner=str(hybrid_folder(path)))
     _check_task(model, task)
     if not task.is_language_modeling:
         _check_names(path, model, task)
@@ -205,7 +203,7 @@ def load_for_examples(
     """
     path = Path(source).expanduser()
     if _reads_as_hybrid(path):
-        model, tokenizer = load_hybrid(path, trust_code), _local_tokenizer(path)
+        model, tokenizer = load_hybrid(path, trust_code), local_tokenizer(path)
         limits, head = hybrid_context_lengths(model.config), head_of(model)
     else:
         component = load(ComponentSpec(source, init="pretrained"))
@@ -259,7 +257,7 @@ def _check_names(path: Path, model: PreTrainedModel, task: Task) -> None:
         raise ManticoreError(
             f"this hybrid has the labels {_listed(labels)}; {task.name} has {_listed(task.label_names)}"
         )
-    tokenizer = _local_tokenizer(path)
+    tokenizer = local_tokenizer(path)
     if tokenizer is None:
         return
     own, ids = tokenizer.get_vocab(), task.vocabulary.ids
@@ -287,7 +285,7 @@ def load_language_model(source: str, trust_code: bool = False) -> tuple[PreTrain
     path = Path(source).expanduser()
     model: PreTrainedModel
     if is_hybrid(path):
-        model, tokenizer = load_hybrid(path, trust_code), _local_tokenizer(path)
+        model, tokenizer = load_hybrid(path, trust_code), local_tokenizer(path)
         if not model.can_generate():
             raise ManticoreError(
                 f"{source} is no language model: it predicts labels (head '{head_of(model)}') and generates no text"
@@ -303,5 +301,6 @@ def load_language_model(source: str, trust_code: bool = False) -> tuple[PreTrain
     return model, tokenizer
 
 
-def _local_tokenizer(path: Path) -> PreTrainedTokenizerBase | None:
+def local_tokenizer(path: Path) -> PreTrainedTokenizerBase | None:
+    """The tokenizer in an exported folder or a run folder; None if there is none."""
     return read_tokenizer(str(hybrid_folder(path)), {"local_files_only": True})

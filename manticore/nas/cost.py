@@ -19,7 +19,7 @@ import torch
 from torch import nn
 from transformers.pytorch_utils import Conv1D
 
-from manticore.adapters.attach import trained_parameters
+from manticore.adapters.base import adapted_layers
 from manticore.modeling.heads import Head
 from manticore.modeling.ops import OpBranch
 from manticore.modeling.segments import Segment
@@ -35,7 +35,8 @@ from manticore.nas.supernet import Supernet
 
 def parameters(module: nn.Module) -> int:
     """Number of parameters, shared ones counted once. Those of adapters, which are merged, are left out."""
-    return sum(parameter.numel() for parameter in module.parameters()) - trained_parameters(module)
+    merged = {id(parameter) for layer in adapted_layers(module) for parameter in layer.adapter.parameters()}
+    return sum(parameter.numel() for parameter in module.parameters() if id(parameter) not in merged)
 
 
 def path_parameters(module: nn.Module) -> int:

@@ -28,6 +28,8 @@ from manticore.nas.architecture import Architecture
 from manticore.nas.discretize import discretize
 from manticore.nas.space import SearchSpace
 from manticore.nas.supernet import Supernet
+from manticore.pipelines.composed import run_composed
+from manticore.pipelines.lines import run_lines
 from manticore.report.model_card import manual_card
 from manticore.tasks.task import HeadSpec
 from manticore.utils import assets
@@ -36,7 +38,11 @@ from manticore.utils.io import atomic_dir
 
 
 def run_command(options: ExportCommand, console: Console) -> Path:
-    """Export from a run, or a path of pretrained models. Raises as `run_from` and `run_manual` do."""
+    """Export from a run, or a path of pretrained models. Raises as the function for the options does."""
+    if options.run is not None and options.adapters:
+        return run_composed(options.run, options.adapters, options.out, console, options.trust_code)
+    if options.run is not None and (options.lines is not None or options.lines_control is not None):
+        return run_lines(options.run, options.lines, options.lines_control, options.out, console, options.trust_code)
     if options.run is not None:
         run, trained, trust_code = options.run, options.trained, options.trust_code
         return run_from(run, options.path, options.out, console, trained, trust_code, options.native)

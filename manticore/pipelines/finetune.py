@@ -12,12 +12,15 @@ from rich.console import Console
 from transformers import PreTrainedModel
 
 from manticore.adapters.attach import attach
+from manticore.adapters.calibration import prepare
 from manticore.adapters.catalog import check_options
-from manticore.adapters.options import SEARCHED, AdapterOptions
+from manticore.adapters.ladder import ladder_loss
+from manticore.adapters.options import LADDER, SEARCHED, AdapterOptions
 from manticore.components import ComponentSpec, load
 from manticore.config.commands import FinetuneCommand
 from manticore.config.loading import with_overrides
 from manticore.config.sections import FinetuneOptions, RunOptions
+from manticore.errors import ManticoreError
 from manticore.experiment.adapters import describe, save_sizes
 from manticore.experiment.environment import setup_hardware
 from manticore.experiment.estimate import print_training_estimate
@@ -40,6 +43,7 @@ from manticore.tasks.task import Task
 from manticore.training.adapter_search import AdapterSearchModule
 from manticore.training.batching import BatchSampler
 from manticore.training.divergence import TeacherDivergence
+from manticore.training.losses import LossFunction
 from manticore.training.metrics import metrics
 from manticore.training.modules import TrainModule
 from manticore.training.options import LoopOptions
@@ -48,6 +52,9 @@ from manticore.training.scoring import score
 from manticore.training.trainer import Hardware, fit
 from manticore.utils.console import info
 from manticore.utils.io import write_json
+
+CALIBRATION_BATCHES = 16
+"""Batches of the training on which adapters that start from the inputs of their layers measure them."""
 
 NO_ADAPTER = AdapterOptions()
 """All weights are trained."""
@@ -172,6 +179,8 @@ def _train(
         **({} if teacher is None else {"teacher": teacher}),
     }
     check_options(adapter)
+    if adapter.name == LADDER and not keep_adapter:
+        raise ManticoreError("a ladder is no change of weights and cannot be merged; add --keep-adapter")
     check_loggers(run_options.logger)
     with RunLock(out) as lock:
         check_same_options(out / FINETUNING, settings, resume, "fine-tuning")
@@ -181,16 +190,20 @@ def _train(
         lock.acquire(create=False)
         begin = start()
         model, task = begin.model, begin.task
-        loss = None if teacher is None else _divergence(teacher, model, task, run_folder)
+        loss: LossFunction | None = None if teacher is None else _divergence(teacher, model, task, run_folder)
         if adapter.name is not None:
             torch.manual_seed(seed_of(run_options.seed, "adapter"))
             for line in (*attach(model, adapter), f"adapter: {describe(model, adapter)}"):
                 info(console, line)
+        if adapter.name == LADDER and loss is None:
+            loss = ladder_loss(adapter)
         splits = task.splits()
         examples = concat([splits.train, splits.train_arch])
         sampler = BatchSampler(examples, training.batch_size, seed_of(run_options.seed, "fine-tune"), task.collate)
         kind = AdapterSearchModule if adapter.name == SEARCHED else TrainModule
         streams = {"weights": sampler} if kind is TrainModule else _search_streams(splits, task, training, run_options)
+        for line in prepare(model, (sampler.batch(step) for step in range(CALIBRATION_BATCHES))):
+            info(console, line)
         print_training_estimate(model, sampler, training.steps, run_options.micro_batch_size, hardware, console)
         lock.acquire()
         write_json(out / FINETUNING, settings)

@@ -71,6 +71,17 @@ def freeze_first_layers(net: nn.Module, share: float) -> None:
                 parameter.requires_grad_(False)
 
 
+def update_scales(net: nn.Module, first: float) -> dict[str, float]:
+    """The factor of each parameter's update in LiNeS (arXiv 2410.17146): `first + (1 - first) l / (L - 1)`.
+
+    l, from 0, is the layer, and L the number of layers. Embeddings have the factor of the first layer.
+    """
+    return {
+        name: first + (1 - first) * (max(0, depth) / (count - 1) if count > 1 else 1.0)
+        for name, (depth, count) in parameter_depths(net).items()
+    }
+
+
 def depth_scales(net: nn.Module, decay: float) -> dict[str, float]:
     """The factor of each parameter's learning rate: `decay` to the power of the layers behind its own."""
     return {name: decay ** (count - 1 - depth) for name, (depth, count) in parameter_depths(net).items()}

@@ -226,7 +226,9 @@ class TrainModule(GradientSteps):
         """Count the step and, every `log_every` steps, pass its numbers to the loggers."""
         self.step_count += 1
         for adapter in self.adapters:
-            adapter.refresh(self.step_count / self.steps)
+            if adapter.refresh(self.step_count / self.steps):
+                for parameter in adapter.parameters():
+                    self.weight_optimizer.state.pop(parameter, None)
         count_steps(self.trainer, self.step_count)
         shown = self.trainer.progress_bar_callback is not None  # for a progress bar Lightning reads the losses
         self.log_dict(self.metrics, prog_bar=shown, logger=False, batch_size=1)  # for callbacks

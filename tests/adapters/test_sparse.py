@@ -1,4 +1,4 @@
-"""NeuroAda, S2FT and SaRA: a step of each is the step of full training at its entries, which are those of its rule."""
+"""NeuroAda, S2FT, SaRA and sparse changes: a step is that of full training at the entries of their rule."""
 
 from __future__ import annotations
 
@@ -21,7 +21,12 @@ from manticore.nas.discretize import discretize
 from tests.adapters.test_attach import logits, step
 from tests.helpers.pico import supernet
 
-OPTIONS: dict[str, dict[str, Any]] = {"neuroada": {"k": 3}, "s2ft": {"share": 0.25, "group": 2}, "sara": {"share": 0.2}}
+OPTIONS: dict[str, dict[str, Any]] = {
+    "neuroada": {"k": 3},
+    "s2ft": {"share": 0.25, "group": 2},
+    "sara": {"share": 0.2},
+    "sparse": {"share": 0.2},
+}
 
 
 def weight() -> Tensor:
