@@ -17,6 +17,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, get_args
 
+import numpy as np
 import torch
 
 from manticore.components import Component, ComponentSpec, load
@@ -100,6 +101,17 @@ def measure(model: Any, blocks: dict[str, torch.Tensor], ids: Sequence[int], exa
     return scores | {"pairs@128": float((generated(model, probe, 8) == probe.answers_NA).mean())}
 
 
+def with_copies(ids_NL: torch.Tensor, share: float) -> torch.Tensor:
+    """The blocks, with a share of them replaced by random tokens of the text, each half of a block given twice."""
+    if not share:
+        return ids_NL
+    pool, rng, half = ids_NL.unique().numpy(), np.random.default_rng(7), ids_NL.shape[1] // 2
+    out = ids_NL.clone()
+    for index in range(0, len(out), round(1 / share)):
+        out[index] = torch.from_numpy(np.tile(rng.choice(pool, half, replace=False), 2))
+    return out
+
+
 def repair(model: Any, teacher: Any, ids_NL: torch.Tensor, options: argparse.Namespace) -> dict[str, float]:
     """Train all weights by divergence from the parent, blocks in order, with a linear rise and fall of the rate."""
     optimizer = torch.optim.AdamW(model.parameters(), options.lr, (0.9, 0.95), weight_decay=0.0)
@@ -146,7 +158,8 @@ def main() -> None:
     parser.add_argument("--probes", type=int, default=8)
     parser.add_argument("--examples", type=int, default=16)
     parser.add_argument("--repair-tokens", type=int, default=51200)
-    parser.add_argument("--batch-size", type=int, default=4)
+    parser.add_argument("--copies", type=float, default=0.25, help="share of the repair that is random tokens, twice")
+    parser.add_argument("--batch-size", type=int, default=1)
     parser.add_argument("--lr", type=float, default=1e-4)
     options = parser.parse_args()
     results = Results(Path(options.out))
@@ -199,7 +212,8 @@ def main() -> None:
         text = text_blocks(parent, read_texts(Path(options.text) / "train"), options.repair_tokens, 256)
         order = torch.randperm(len(text.ids_NL), generator=torch.Generator().manual_seed(3))
         teacher = load(ComponentSpec(options.parent, "teacher")).model
-        report = repair(repaired, teacher, text.ids_NL[order][: options.repair_tokens // 256], options)
+        blocks = with_copies(text.ids_NL[order][: options.repair_tokens // 256], options.copies)
+        report = repair(repaired, teacher, blocks, options)
         torch.save(repaired.state_dict(), weights)
         return report
 
