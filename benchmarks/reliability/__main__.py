@@ -19,6 +19,8 @@ from pathlib import Path
 PARTS: dict[str, tuple[int, str]] = {
     "kills": (50, "SIGKILL of a search at random moments"),
     "inputs": (10_000, "mutated inputs"),
+    "writes": (100, "disks that fail in the middle of a search or a comparison"),
+    "memory": (5_000, "steps of a long search: its memory and its files"),
 }
 """Default number and description of each part."""
 
@@ -44,7 +46,35 @@ def inputs(folder: Path, count: int, seed: int) -> tuple[list[str], str]:
     return lines, f"{table}\n{found['inputs']} inputs: {len(found['faults'])} faults"
 
 
-MEASURES: dict[str, Callable[[Path, int, int], tuple[list[str], str]]] = {"kills": kills, "inputs": inputs}
+def writes(folder: Path, count: int, seed: int) -> tuple[list[str], str]:
+    """What is wrong after failures of the disk, and a summary."""
+    from benchmarks.reliability.writes import measure
+
+    found = measure(folder / "writes", count, seed)
+    summary = f"{found['failures']} failures of {found['places']} that there can be"
+    return found["different"], f"{summary}: {len(found['different'])} faults"
+
+
+def memory(folder: Path, count: int, seed: int) -> tuple[list[str], str]:
+    """Whether the memory of a long search grows, and a summary."""
+    from benchmarks.reliability.long_search import MOST_GROWTH, measure
+
+    found = measure(folder / "run", count)
+    sizes = ", ".join(f"{size:.1f}" for size in found.megabytes)
+    files = ", ".join(f"{name} {size:,}" for name, size in sorted(found.files.items()))
+    faults = [f"the memory grows by {found.growth:.2%}"] if found.growth > MOST_GROWTH else []
+    return faults, (
+        f"{found.steps:,} steps in {found.seconds:.0f} s\nMiB: {sizes} ({found.growth:+.2%})\nbytes: {files}\n"
+        f"{found.bytes_per_alpha_step:.0f} bytes a line of alphas.jsonl"
+    )
+
+
+MEASURES: dict[str, Callable[[Path, int, int], tuple[list[str], str]]] = {
+    "kills": kills,
+    "inputs": inputs,
+    "writes": writes,
+    "memory": memory,
+}
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -14,6 +14,9 @@ import manticore as mc
 from benchmarks.reliability.kills import KEYS, TASK
 from manticore.utils.memory import resident_bytes
 
+MOST_GROWTH = 0.01
+"""Largest growth of the memory, as a share."""
+
 SAMPLES = 10
 """Number of samples of the memory, at equal distances."""
 

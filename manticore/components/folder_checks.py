@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 
+from manticore.components.spec import MOST_LAYERS
 from manticore.errors import BadFile, ManticoreError, shown
 from manticore.utils.io import read_json
 
@@ -23,8 +24,7 @@ PACKED = 16
 """Most parameters for a stored number: quantized weights hold several in one."""
 
 LAYER_KEYS = ("num_hidden_layers", "num_layers", "n_layers", "n_layer")
-MOST_LAYERS = 10_000
-"""Keys of configurations for the number of layers, and its largest value: some make lists of that length."""
+"""Keys of configurations for the number of layers."""
 
 SMALL = 1 << 24
 """Number of parameters up to which a model is built whatever its weights."""

@@ -13,6 +13,9 @@ from manticore.utils.fields import Checked, NonNegativeInt, PositiveInt, convert
 SKIP = "skip"
 """Name of the candidate that skips a stage."""
 
+MOST_LAYERS = 10_000
+"""Largest number of layers of a component, and of stages of a space: lists of that length are made."""
+
 
 @dataclass(frozen=True)
 class BlockSize(Checked):
@@ -35,6 +38,11 @@ class BlockSize(Checked):
 
     window_size: PositiveInt = 256
     """Tokens that local attention reaches back, in families that have it."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.layers > MOST_LAYERS:
+            raise ManticoreError(f"layers must be a whole number of at most {MOST_LAYERS:,}, got {self.layers:,}")
 
 
 @dataclass(frozen=True)

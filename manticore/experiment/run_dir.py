@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +16,7 @@ from torch import nn
 from manticore.config.recipe import Recipe
 from manticore.errors import BadFile, ManticoreError, UnfinishedRun, shown
 from manticore.utils.failures import writing
-from manticore.utils.io import PART, atomic_write, read_json, slug, write_json
+from manticore.utils.io import atomic_write, read_json, remove_stale_parts, slug, write_json
 
 LOCK = ".lock"
 """Name of the file that is locked while a process runs; see `run_lock`."""
@@ -85,12 +84,9 @@ class RunDir:
 
         Partial files of a process that was killed are removed, so the caller must have the lock of the run.
         """
-        for part in list(self.root.rglob(f".*{PART}")):
-            if part.is_dir() and not part.is_symlink():
-                shutil.rmtree(part, ignore_errors=True)
-            else:
-                with writing(part):
-                    part.unlink(missing_ok=True)
+        for folder in [self.root, *(path for path in self.root.rglob("*") if path.is_dir())]:
+            if folder.is_dir():  # not removed with a part above it
+                remove_stale_parts(folder, owned=True)
         recipe.save(self.recipe)
         self.checkpoints.mkdir(exist_ok=True)
 

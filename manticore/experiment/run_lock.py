@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 
@@ -10,6 +11,7 @@ from filelock import BaseFileLock, FileLock, Timeout
 from manticore.errors import ManticoreError
 from manticore.experiment.run_dir import LOCK
 from manticore.utils.failures import writing
+from manticore.utils.io import run_folders
 
 
 class RunLock:
@@ -50,11 +52,14 @@ class RunLock:
             except NotImplementedError:
                 return
         self._lock = lock
+        run_folders.add(self.folder)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        run_folders.discard(self.folder)
         if self._lock is not None:
-            (self.folder / LOCK).unlink(missing_ok=True)
+            with suppress(OSError):  # a disk that is full or read-only, which the error before names
+                (self.folder / LOCK).unlink(missing_ok=True)
             self._lock.release()
             self._lock = None

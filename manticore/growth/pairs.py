@@ -25,7 +25,7 @@ from manticore.errors import ManticoreError
 from manticore.modeling.segments import Context, Embedding, Segment
 from manticore.modeling.twins import PARENTS
 from manticore.utils.failures import writing
-from manticore.utils.io import write_json
+from manticore.utils.io import atomic_write, write_json
 
 BATCH = 8
 """Blocks in a batch."""
@@ -99,7 +99,8 @@ class PairStore:
         self.folder.mkdir(parents=True, exist_ok=True)
         with writing(self.folder), ExitStack() as stack, torch.no_grad():
             files = {name: stack.enter_context(self._file(*name).open("wb")) for name in names}
-            stream = stack.enter_context(self._file(stop, "stream.part").open("wb"))
+            unfinished = stack.enter_context(atomic_write(self._file(stop, "stream")))
+            stream = stack.enter_context(unfinished.open("wb"))
             for rows in batches_of(self.blocks):
                 h_BLD = embed(component, ids_NL[rows]) if before is None else torch.from_numpy(before[rows].copy())
                 with attention_pairs(component, segment, start) as caught:
@@ -108,7 +109,6 @@ class PairStore:
                 for (layer, part), file in files.items():
                     x_BLD = caught[layer][PARTS.index(part)].clamp(-HALF_MAX, HALF_MAX)
                     file.write(x_BLD.half().numpy().tobytes())
-        self._file(stop, "stream.part").replace(self._file(stop, "stream"))
         for layer in layers:
             write_json(self._file(layer, "complete"), self.shape)
         for stream_file in set(self.folder.glob("*.stream")) - {self._file(stop, "stream")}:

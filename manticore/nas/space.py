@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from manticore.components.spec import SKIP, ComponentSpec
+from manticore.components.spec import MOST_LAYERS, SKIP, ComponentSpec
 from manticore.errors import BadFile, ManticoreError, UnknownName, shown
 from manticore.nas.choices import Choices
 from manticore.nas.op import Op
@@ -118,6 +118,8 @@ class SearchSpace(Checked):
 
     def _check(self) -> None:
         super().__post_init__()
+        if self.stages > MOST_LAYERS:
+            raise ManticoreError(f"stages must be a whole number of at most {MOST_LAYERS:,}, got {self.stages:,}")
         if len(self.components) + len(self.ops) < 2 or not self.components:
             names = ", ".join((*self.names, *self.op_names)) or "none"
             raise ManticoreError(f"a hybrid needs at least two components, or one and an op; given: {names}")

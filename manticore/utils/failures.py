@@ -68,7 +68,8 @@ def write_problem(path: Path | str, error: BaseException, part: Path | str | Non
     own = tuple(str(name) for name in (path, part) if name is not None)
     if number not in MACHINE and any(isinstance(name, str | Path) and not _is_below(str(name), own) for name in names):
         return None
-    return CannotWrite(path, reason, 1 if number is None or number in MACHINE else 2)
+    by_machine = number is None or number in MACHINE or number == errno.ENOENT  # its folder is gone
+    return CannotWrite(path, reason, 1 if by_machine else 2)
 
 
 def os_error(error: BaseException) -> tuple[int | None, str]:

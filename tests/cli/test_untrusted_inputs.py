@@ -27,7 +27,7 @@ from manticore.tasks.lra.pathfinder.files import list_images, read_images
 from manticore.tasks.mad.files import _load
 from manticore.training.callbacks import _step
 from manticore.utils.memory import reset_resident_peak, resident_bytes
-from tests.helpers.cli import refusal
+from tests.helpers.cli import PICO, refusal
 from tests.helpers.text_hybrids import export_hybrid
 
 Change = Callable[[Path], object]
@@ -90,6 +90,14 @@ def test_a_folder_that_leads_elsewhere_or_is_absurdly_large_is_refused(
     error = refusal(capsys, "generate", copy, "--prompt", "It is")
     assert message in error
     assert str(copy) in error
+
+
+@pytest.mark.parametrize("key", ["space.stages", "scratch.attention.layers"])
+def test_an_absurd_number_of_layers_is_refused_at_once(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, key: str
+) -> None:
+    error = refusal(capsys, "search", *PICO, "--set", f"{key}=2147483648", "--out", tmp_path / "out")
+    assert f"{key.rpartition('.')[2]} must be a whole number of at most 10,000, got 2,147,483,648" in error
 
 
 def test_links_into_the_cache_of_the_hub_are_followed(sound: Path, tmp_path: Path) -> None:

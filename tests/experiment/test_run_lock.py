@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from manticore.errors import ManticoreError
+from manticore.errors import CannotWrite, ManticoreError
 from manticore.experiment.run_dir import LOCK, open_run_dir
 from manticore.experiment.run_lock import RunLock
+from manticore.utils.io import write_text
 from tests.helpers.cli import PICO, refusal
 from tests.helpers.run_locks import running
 
@@ -65,3 +66,17 @@ def test_resuming_beside_a_run_that_goes_on_is_refused(
     with running(tmp_path / "ft"):
         error = refusal(capsys, "finetune", pico_run, "--out", tmp_path / "ft", "--steps", "3")
     assert "is in use by a run that has not ended" in error
+
+
+def test_a_folder_that_is_gone_is_not_made_anew(tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    with RunLock(out) as lock:
+        lock.acquire()
+        write_text(out / "checkpoints" / "a", "first")
+        out.rename(tmp_path / "gone")
+        with pytest.raises(CannotWrite, match="No such file or directory") as raised:
+            write_text(out / "checkpoints" / "a", "second")
+    assert raised.value.exit_status == 1
+    assert not out.exists()
+    write_text(out / "a", "of the next run")
+    assert (out / "a").exists()

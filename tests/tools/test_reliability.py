@@ -44,9 +44,27 @@ def test_mutated_inputs_are_read_or_refused_in_one_line(tmp_path: Path) -> None:
     assert set(found["refused"]) == {kind.name for kind in inputs.KINDS}, "every kind has inputs that are refused"
 
 
+@pytest.mark.e2e
+@pytest.mark.slow
+def test_a_search_on_a_disk_that_fails_ends_in_one_line_and_goes_on(tmp_path: Path, own_cache: Path) -> None:
+    from benchmarks.reliability import writes
+
+    found = writes.measure(tmp_path / "writes", 5, number=2, names=("search",))
+    assert (found["failures"], found["different"]) == (5, [])
+
+
+@pytest.mark.e2e
+def test_the_memory_of_a_search_does_not_grow(tmp_path: Path, own_cache: Path) -> None:
+    from benchmarks.reliability import long_search
+
+    found = in_fork(lambda: long_search.measure(tmp_path / "run", 100))
+    assert len(found.megabytes) == long_search.SAMPLES
+    assert found.growth < long_search.MOST_GROWTH
+
+
 def test_partial_files_of_a_killed_run_are_removed_when_it_is_resumed(tmp_path: Path) -> None:
-    part, whole = tmp_path / "checkpoints" / ".search.ckpt.abc.part", tmp_path / "checkpoints" / "search.ckpt"
-    folder = tmp_path / ".hybrid.abc.part"
+    part, whole = tmp_path / "checkpoints" / ".search.ckpt.abcd1234.part", tmp_path / "checkpoints" / "search.ckpt"
+    folder = tmp_path / ".hybrid.abcd1234.part"
     folder.mkdir()
     part.parent.mkdir()
     for file in (part, whole, folder / "model.safetensors"):

@@ -10,7 +10,6 @@ import io
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -21,8 +20,7 @@ from manticore.tasks.data_files import read_bytes, stored_file
 from manticore.tasks.dataset import IGNORE
 from manticore.tasks.mad.puzzle import Ids, Puzzle
 from manticore.tasks.options import format_settings
-from manticore.utils.failures import writing
-from manticore.utils.io import atomic_write
+from manticore.utils.io import atomic_dir, atomic_write
 
 INPUTS, TARGETS = "inputs.npy", "targets.npy"
 
@@ -97,16 +95,13 @@ def write_splits(folder: Path, name: str, splits: Mapping[str, InputsTargets]) -
         raise ManticoreError(f"{folder} is not a folder")
     if (folder / name).exists():
         raise ManticoreError(f"{folder / name} exists and is not overwritten; choose another folder")
-    with writing(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-        with TemporaryDirectory(dir=folder, prefix=".t-") as unfinished, writing(folder, unfinished):
-            files = [
-                _save(Path(unfinished) / name / split / file, array)
-                for split, arrays in splits.items()
-                for file, array in zip((INPUTS, TARGETS), arrays, strict=True)
-            ]
-            (Path(unfinished) / name).rename(folder / name)
-    return [folder / file.relative_to(unfinished) for file in files]
+    with atomic_dir(folder / name) as unfinished:
+        files = [
+            _save(unfinished / split / file, array)
+            for split, arrays in splits.items()
+            for file, array in zip((INPUTS, TARGETS), arrays, strict=True)
+        ]
+    return [folder / name / file.relative_to(unfinished) for file in files]
 
 
 def _save(path: Path, array: Ids) -> Path:

@@ -12,7 +12,6 @@ that is written here has the sizes of its splits in `splits.json`.
 from __future__ import annotations
 
 import logging
-import shutil
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -26,8 +25,7 @@ from manticore.tasks.data_files import check_regular, read_bytes
 from manticore.tasks.lra.pathfinder.settings import LEVELS, DrawnImages, Settings
 from manticore.tasks.splits import SPLIT_NAMES
 from manticore.utils.console import progress_bar
-from manticore.utils.failures import writing
-from manticore.utils.io import read_json, write_json
+from manticore.utils.io import atomic_dir, read_json, write_json
 
 log = logging.getLogger("manticore.tasks")
 
@@ -108,21 +106,15 @@ def write_folder(folder: Path, settings: Settings, images: DrawnImages, sizes: d
     Raises ManticoreError if the folder exists, and CannotWrite.
     """
     refuse_existing(folder)
-    unfinished = folder.with_name(f".{folder.name}.part")
     total = len(images.labels)
-    try:
-        with writing(folder, unfinished):
-            shutil.rmtree(unfinished, ignore_errors=True)
-            (unfinished / "metadata").mkdir(parents=True)
-            with progress_bar(f"writing {folder.name}", total, shown=total > MANY_IMAGES) as advance:
-                for start in range(0, total, IMAGES_PER_FOLDER):
-                    indices = range(total)[start:][:IMAGES_PER_FOLDER]
-                    _write_batch(unfinished, start // IMAGES_PER_FOLDER, settings, images, indices)
-                    advance(start)
-            write_json(unfinished / SIZES_FILE, sizes)
-            unfinished.rename(folder)
-    finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
+    with atomic_dir(folder) as unfinished:
+        (unfinished / "metadata").mkdir()
+        with progress_bar(f"writing {folder.name}", total, shown=total > MANY_IMAGES) as advance:
+            for start in range(0, total, IMAGES_PER_FOLDER):
+                indices = range(total)[start:][:IMAGES_PER_FOLDER]
+                _write_batch(unfinished, start // IMAGES_PER_FOLDER, settings, images, indices)
+                advance(start)
+        write_json(unfinished / SIZES_FILE, sizes)
     return folder
 
 
