@@ -14,10 +14,13 @@ import os
 import sys
 import tempfile
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 PARTS: dict[str, tuple[int, str]] = {
     "kills": (50, "SIGKILL of a search at random moments"),
+    "comparison": (20, "SIGKILL of one or both of two processes of a comparison"),
+    "ranks": (20, "SIGKILL of one or both of two processes of a search over gloo"),
     "inputs": (10_000, "mutated inputs"),
     "writes": (100, "disks that fail in the middle of a search or a comparison"),
     "memory": (5_000, "steps of a long search: its memory and its files"),
@@ -30,6 +33,15 @@ def kills(folder: Path, count: int, seed: int) -> tuple[list[str], str]:
     from benchmarks.reliability.kills import measure
 
     found = measure(folder, count, seed)
+    summary = f"{found['kills']} kills in {found['runs']} runs of {found['seconds']:.1f} s"
+    return found["different"], f"{summary}: {len(found['different'])} differences"
+
+
+def group_kills(folder: Path, count: int, seed: int, kind: str) -> tuple[list[str], str]:
+    """Differences of two processes that were killed and went on, and a summary."""
+    from benchmarks.reliability.group_kills import measure
+
+    found = measure(folder / kind, kind, count, seed)
     summary = f"{found['kills']} kills in {found['runs']} runs of {found['seconds']:.1f} s"
     return found["different"], f"{summary}: {len(found['different'])} differences"
 
@@ -71,6 +83,8 @@ def memory(folder: Path, count: int, seed: int) -> tuple[list[str], str]:
 
 MEASURES: dict[str, Callable[[Path, int, int], tuple[list[str], str]]] = {
     "kills": kills,
+    "comparison": partial(group_kills, kind="comparison"),
+    "ranks": partial(group_kills, kind="ranks"),
     "inputs": inputs,
     "writes": writes,
     "memory": memory,

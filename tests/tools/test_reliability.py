@@ -35,6 +35,18 @@ def test_a_search_that_is_killed_at_random_moments_has_the_same_result(tmp_path:
 
 @pytest.mark.e2e
 @pytest.mark.slow
+@pytest.mark.parametrize("kind", ["comparison", "ranks"])
+def test_two_processes_that_are_killed_at_random_moments_have_the_same_result(
+    tmp_path: Path, own_cache: Path, kind: str
+) -> None:
+    from benchmarks.reliability import group_kills
+
+    found = group_kills.measure(tmp_path / "runs", kind, kills=1, number=1)
+    assert (found["kills"], found["different"]) == (1, [])
+
+
+@pytest.mark.e2e
+@pytest.mark.slow
 def test_mutated_inputs_are_read_or_refused_in_one_line(tmp_path: Path) -> None:
     from benchmarks.reliability import inputs
 
