@@ -87,6 +87,7 @@ def select(
     max: Sequence[str] = SelectCommand.max,
     min: Sequence[str] = SelectCommand.min,
     pareto: Sequence[str] = SelectCommand.pareto,
+    bits: Sequence[int] = SelectCommand.bits,
     out: Path | str | None = SelectCommand.out,
     resume: bool = SelectCommand.resume,
     trust_code: bool = SelectCommand.trust_code,
@@ -98,6 +99,7 @@ def select(
         run: a run folder, or a result.
         max, min: limits on costs, such as `["parameters=120M", "cache_bytes=64MiB@8192"]`.
         pareto: a quality and costs, such as `["loss", "cache_bytes@8192"]`. Default: the one path with the best score.
+        bits: numbers of bits that the weights of a segment may have, such as `[16, 8, 4]`. Default: none are chosen.
         out: folder in which the paths are fine-tuned and exported. Default: nothing is trained.
         resume: resume the fine-tuning in `out`.
         trust_code: import the ops of the run's search space.

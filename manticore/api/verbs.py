@@ -54,6 +54,7 @@ def search(
     max: Sequence[str] | None = None,
     min: Sequence[str] | None = None,
     pareto: Sequence[str] | None = None,
+    bits: Sequence[int] | None = None,
     recall: Sequence[str] | None = None,
     placements: Sequence[str] | None = None,
     teacher: str | None = None,
@@ -88,6 +89,7 @@ def search(
         seed: of weights, batches and the random path.
         max, min: limits on what the hybrid costs, such as `["parameters=120M", "cache_bytes=64MiB@8192"]`.
         pareto: a quality and costs whose Pareto front is part of the report, such as `["loss", "cache_bytes@8192"]`.
+        bits: numbers of bits that the weights of a segment may have, chosen with the path, such as `[16, 8, 4]`.
         recall: weights of synthetic recall beside the validation loss, such as `["copying=0.5@256", "pairs=0.5"]`.
         placements: paths without a search that are fine-tuned too: even, first, last, replace-one, random.
         teacher: a component or another language model whose predictions the fine-tuning learns.
@@ -157,6 +159,7 @@ def plan(
     max: Sequence[str] | None = None,
     min: Sequence[str] | None = None,
     pareto: Sequence[str] | None = None,
+    bits: Sequence[int] | None = None,
     recall: Sequence[str] | None = None,
     placements: Sequence[str] | None = None,
     teacher: str | None = None,
@@ -184,6 +187,7 @@ def plan(
         seed: of weights, batches and the random path.
         max, min: limits on what the hybrid costs, such as `["parameters=120M", "cache_bytes=64MiB@8192"]`.
         pareto: a quality and costs whose Pareto front is part of the report, such as `["loss", "cache_bytes@8192"]`.
+        bits: numbers of bits that the weights of a segment may have, chosen with the path, such as `[16, 8, 4]`.
         recall: weights of synthetic recall beside the validation loss, such as `["copying=0.5@256", "pairs=0.5"]`.
         placements: paths without a search that are fine-tuned too: even, first, last, replace-one, random.
         teacher: a component or another language model whose predictions the fine-tuning learns.

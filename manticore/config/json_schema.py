@@ -29,7 +29,7 @@ from manticore.nas.op import Op
 from manticore.nas.projector_checks import plain_hints
 from manticore.nas.regularizers import regularizers
 from manticore.nas.relaxations import relaxations
-from manticore.nas.resources import DTYPE_BYTES, KINDS, LARGEST_COMPONENT, UNITS
+from manticore.nas.resources import BITS, DTYPE_BYTES, KINDS, LARGEST_COMPONENT, UNITS
 from manticore.nas.selection import selectors
 from manticore.nas.space import MOST_DIGITS, SearchSpace
 from manticore.nas.strategies import PathStrategy, strategies
@@ -196,7 +196,8 @@ def _special(kind: type) -> dict[str, Schema]:
         }
     if kind is SelectionOptions:
         limits = {"type": "array", "items": {**text, "pattern": _limits()}}
-        return {"selector": _names(["auto", *selectors]), "max": limits, "min": limits}
+        bits = {"type": "array", "items": {"type": "integer", "enum": [*BITS]}, "uniqueItems": True}
+        return {"selector": _names(["auto", *selectors]), "max": limits, "min": limits, "bits": bits}
     if kind is AdapterOptions:
         return {"name": {"enum": [*sorted(adapters), None]}}
     if kind is StudyOptions:

@@ -10,7 +10,7 @@ from typing import Annotated
 from manticore.components.sources import check_component, check_folder, check_model, check_text
 from manticore.config.generate import SamplingOptions
 from manticore.errors import ManticoreError, shown
-from manticore.nas.resources import check_limits, parse_objectives
+from manticore.nas.resources import check_bits, check_limits, parse_objectives
 from manticore.utils.fields import Checked, ClosedUnitInterval, Range
 
 
@@ -81,6 +81,10 @@ class SelectCommand(Checked):
     """A quality (score, loss or bits_per_byte) and costs, such as loss,cache_bytes@8192: all paths that no other is
     better than in everything. Default: the one path with the best score."""
 
+    bits: tuple[int, ...] = ()
+    """Bits that the weights of a segment may have, such as 16,8,4: chosen with the path by the validation loss under
+    simulated quantization. Default: none are chosen."""
+
     out: Path | None = None
     """Folder in which each selected path is fine-tuned and exported. Default: nothing is trained."""
 
@@ -96,7 +100,10 @@ class SelectCommand(Checked):
         check_limits(self.max, self.min)
         if self.pareto:
             parse_objectives(self.pareto)
-        if not (self.max or self.min or self.pareto):
+        check_bits(self.bits)
+        if self.bits and self.pareto:
+            raise ManticoreError("bits are chosen for one path: give --bits or --pareto")
+        if not (self.max or self.min or self.pareto or self.bits):
             raise ManticoreError("select needs limits or a front: --max parameters=1M, or --pareto loss,parameters")
         if self.resume and self.out is None:
             raise ManticoreError("--resume needs --out: the folder of the fine-tuning to resume")

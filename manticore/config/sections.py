@@ -8,7 +8,7 @@ from typing import Literal
 from manticore.components.spec import BlockSize
 from manticore.errors import ManticoreError
 from manticore.nas.options import RANDOM_PLACEMENTS, Placement
-from manticore.nas.resources import check_limits, parse_objectives
+from manticore.nas.resources import check_bits, check_limits, parse_objectives
 from manticore.tasks.language.recall_weights import parse_recall
 from manticore.training.options import WeightOptions
 from manticore.utils.devices import check_device
@@ -105,6 +105,11 @@ class SelectionOptions(Checked):
     min: tuple[str, ...] = ()
     """Smallest costs of the hybrid, written in the same way. Default: no limit."""
 
+    bits: tuple[int, ...] = ()
+    """Bits that the weights of a segment may have, such as 16,8,4: chosen with the path by the validation loss under
+    simulated quantization, within the limits of weight_bytes. The export keeps full precision. Default: none are
+    chosen."""
+
     pareto: tuple[str, ...] = ()
     """A quality (score, loss or bits_per_byte) and costs whose Pareto front is part of the report, such as
     loss,cache_bytes@8192. Default: none."""
@@ -120,6 +125,7 @@ class SelectionOptions(Checked):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_limits(self.max, self.min)
+        check_bits(self.bits)
         parse_recall(self.recall)
         if self.pareto:
             parse_objectives(self.pareto)

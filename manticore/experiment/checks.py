@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from manticore.errors import ManticoreError
+from manticore.experiment.bits import check_bit_search
 from manticore.experiment.budget import path_budget
 from manticore.experiment.experiment import Experiment
+from manticore.experiment.model_selection import selector_of
 from manticore.experiment.objective import Objective
 from manticore.experiment.path_search import check_path_search
 from manticore.experiment.projectors import check_projectors
 from manticore.experiment.teacher import teacher_loss
 from manticore.export.custom_code import check_exportable
+from manticore.nas.bits import BitCosts
 from manticore.nas.cost import PathCosts
 from manticore.nas.op_checks import check_ops
 from manticore.nas.selection.placements import check_placements
@@ -37,6 +40,8 @@ def check_experiment(exp: Experiment) -> None:
             f"{exp.recipe.search.strategy}: the fine-tuning continues the training of the selected path; give "
             "--set search.shorter_sequences=false, or another strategy such as per-example"
         )
+    trains_paths = isinstance(strategy, PathStrategy)
+    check_bit_search(exp.recipe.search.strategy if trains_paths else selector_of(exp.recipe), exp.recipe.selection.bits)
     for base in [space.base] if space.base else space.names:
         net = _skeleton(exp, base)
         if isinstance(strategy, PathStrategy):
@@ -46,7 +51,8 @@ def check_experiment(exp: Experiment) -> None:
             check_placements(net)
         teacher_loss(exp.for_component(base))
         exp.for_component(base).for_search()
-        budget.check(PathCosts(net, budget.length))
+        bits = exp.recipe.selection.bits
+        budget.check(BitCosts(net, budget.length, bits) if bits else PathCosts(net, budget.length))
     if exp.recipe.adapter.name is not None:
         for name in space.names:
             exp.skeleton(name, alone=True)  # every component has a layer with an adapter

@@ -66,6 +66,7 @@ class PhaseResult(Generic[Net]):
         warnings: for a search, reasons to doubt its choice, as sentences.
         finetune_steps: for a search that trains paths by themselves, the step at which the fine-tuning of the selected
             path ends; its steps in the search count.
+        bits: for a search that chose them, the bits of the stages of the selected path.
         kept_tokens: for such a search, the tokens on which it trained the selected path. They are not in `tokens` but
             in those of the fine-tuning.
     """
@@ -83,6 +84,7 @@ class PhaseResult(Generic[Net]):
     warnings: tuple[str, ...] = ()
     finetune_steps: int | None = None
     kept_tokens: int = 0
+    bits: tuple[int, ...] = ()
 
 
 @dataclass

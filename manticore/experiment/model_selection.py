@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from manticore.config.recipe import Recipe
+from manticore.experiment.bits import LOSS_SELECTORS, select_with_bits
 from manticore.experiment.budget import path_budget
 from manticore.experiment.experiment import Experiment, PhaseResult
 from manticore.experiment.objective import Measured, Objective
@@ -29,10 +30,6 @@ from manticore.training.scoring import Score
 from manticore.utils.console import info
 
 Phase = PhaseResult[Any]
-
-
-LOSS_SELECTORS = ("evaluated", "beam")
-"""Selectors whose score of a path is minus its validation loss, if the objective has no recall."""
 
 
 class Choice(NamedTuple):
@@ -82,8 +79,14 @@ def select_path(exp: Experiment, search: PhaseResult[Supernet]) -> list[str]:
 
     Raises ManticoreError if no path is within the budget.
     """
-    budget = path_budget(exp)
-    path = score_paths(exp, search, budget).best(search.net, budget)
+    budget, bits = path_budget(exp), exp.recipe.selection.bits
+    if bits:
+        full, budget = budget, budget.without("weight_bytes")
+        choice = select_with_bits(exp.for_search(), search.net, score_paths(exp, search, budget), full, bits)
+        info(exp.console, choice.summary)
+        path, search.bits = list(choice.chosen.path), choice.chosen.bits
+    else:
+        path = score_paths(exp, search, budget).best(search.net, budget)
     search.warnings = search_warnings(exp, search, path, budget)
     for warning in search.warnings:
         info(exp.console, f"warning: {warning}")

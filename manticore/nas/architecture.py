@@ -8,6 +8,7 @@ from typing import Any
 
 from manticore.components.spec import SKIP
 from manticore.errors import BadFile, ManticoreError, shown
+from manticore.nas.resources import BITS
 from manticore.utils.io import read_json, write_json
 
 FORMAT = 1
@@ -27,6 +28,7 @@ class Architecture:
         topology: name of the topology.
         projector: kind of the projectors at donor stages.
         ops: names of the ops of the space, in the order of the alphas' columns.
+        bits: of the weights of each stage, with which the path was selected; empty: no bits were chosen.
     """
 
     components: tuple[str, ...]
@@ -35,6 +37,7 @@ class Architecture:
     topology: str = "residual"
     projector: str = "linear"
     ops: tuple[str, ...] = ()
+    bits: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         allowed = {*self.components, *self.ops, SKIP}
@@ -43,6 +46,8 @@ class Architecture:
                 raise ManticoreError(f"stage {stage} is '{choice}', which is none of: {', '.join(sorted(allowed))}")
         if self.base not in self.components:
             raise ManticoreError(f"base '{self.base}' is none of the components: {', '.join(self.components)}")
+        if self.bits and (len(self.bits) != self.stages or not set(map(str, self.bits)) <= set(map(str, BITS))):
+            raise ManticoreError(f"bits are one of 16, 8 and 4 for each stage, not {shown(list(self.bits))}")
 
     @property
     def stages(self) -> int:
@@ -50,12 +55,14 @@ class Architecture:
         return len(self.path)
 
     def summary(self) -> str:
-        """The path in one line: `stage 1 mamba · stage 2 gpt-neo`."""
-        return " · ".join(f"stage {stage} {choice}" for stage, choice in enumerate(self.path, start=1))
+        """The path in one line: `stage 1 mamba · stage 2 gpt-neo`; with bits `stage 1 mamba (8 bits) · ...`."""
+        notes = [f" ({bits} bits)" for bits in self.bits] or [""] * self.stages
+        parts = zip(self.path, notes, strict=True)
+        return " · ".join(f"stage {stage} {choice}{note}" for stage, (choice, note) in enumerate(parts, start=1))
 
     def save(self, file: Path | str) -> None:
         """Write as JSON, whole or not at all."""
-        record = {key: value for key, value in asdict(self).items() if key != "ops" or value}
+        record = {key: value for key, value in asdict(self).items() if key not in ("ops", "bits") or value}
         write_json(file, {"format": FORMAT, **record, "summary": self.summary()})
 
     @classmethod
@@ -64,7 +71,9 @@ class Architecture:
         record: Any = read_json(file)
         if not isinstance(record, dict) or record.get("format") != FORMAT or "path" not in record:
             raise BadFile(file, f"not a manticore architecture of format {FORMAT}")
-        record = {"ops": [], **record}
+        record = {"ops": [], "bits": [], **record}
+        if not isinstance(record["bits"], list):
+            raise BadFile(file, f"not an architecture ('bits' is {shown(record['bits'])})")
         for key, kind in KEYS.items():
             if key not in record:
                 raise BadFile(file, f"an architecture without '{key}'")
@@ -79,6 +88,7 @@ class Architecture:
                 topology=record["topology"],
                 projector=record["projector"],
                 ops=tuple(record["ops"]),
+                bits=tuple(record["bits"]),
             )
         except ManticoreError as error:
             raise BadFile(file, f"not an architecture ({error})") from None

@@ -107,16 +107,23 @@ class CostTable:
         stages: (S, K); infinite for a candidate that a stage does not have.
         fixed: of what every path has.
         once: by index of a candidate, what counts once, however many stages use it: position tables of donors.
+        owners: for each candidate the index under which `once` has its cost; empty: its own.
     """
 
     stages: tuple[tuple[float, ...], ...]
     fixed: float = 0.0
     once: Mapping[int, float] = field(default_factory=dict)
+    owners: tuple[int, ...] = ()
+
+    def owner(self, index: int) -> int:
+        """The index under which `once` has the cost of a candidate."""
+        return self.owners[index] if self.owners else index
 
     def of(self, chosen: Sequence[int]) -> float:
         """The cost of a path of indices of candidates."""
         stages = sum(row[index] for row, index in zip(self.stages, chosen, strict=True))
-        return self.fixed + stages + sum(value for index, value in self.once.items() if index in chosen)
+        owners = {self.owner(index) for index in chosen}
+        return self.fixed + stages + sum(value for index, value in self.once.items() if index in owners)
 
 
 def cost_table(supernet: Supernet, resource: Resource) -> CostTable:

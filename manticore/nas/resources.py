@@ -255,6 +255,19 @@ def parse_objectives(texts: Sequence[str]) -> tuple[str, tuple[Resource, ...]]:
     return quality, resources
 
 
+BITS = (16, 8, 4)
+"""Bits that the weights of a segment may have in a selection."""
+
+
+def check_bits(bits: Sequence[int]) -> None:
+    """Raise ManticoreError for bits that are not of `BITS`, or stand twice."""
+    for number in bits:
+        if number not in BITS:
+            raise ManticoreError(f"bits of weights are 16, 8 or 4, not {number}")
+    if len(set(bits)) < len(bits):
+        raise ManticoreError(f"each number of bits stands once, not {','.join(map(str, bits))}")
+
+
 def check_limits(largest: Sequence[str], smallest: Sequence[str]) -> None:
     """Raise ManticoreError for limits that contradict each other, and as `parse_limits` does."""
     most = {limit.resource: limit for limit in parse_limits(largest, "selection.max")}

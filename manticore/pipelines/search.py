@@ -30,7 +30,7 @@ from manticore.nas.strategies import TrainingFree, strategies
 from manticore.report.model_card import component_card, search_card
 from manticore.report.run.page import write_run_report
 from manticore.report.run.reading import Run, add_logs, read_run
-from manticore.report.run.summary import export_sentence
+from manticore.report.run.summary import export_sentence, precision_sentence
 from manticore.report.run.tables import comparison_table, lead_table
 from manticore.results.search import HYBRID
 from manticore.training.run_loggers import RunLoggers
@@ -120,7 +120,7 @@ def _run(
     search = run_search(exp, base.name)  # weights and alphas, by the strategy of the recipe
     path = select_path(exp, search)  # exact, within the budget
     save_scores(exp, search, path)
-    architecture = save_architecture(exp, search.net.architecture(path))
+    architecture = save_architecture(exp, replace(search.net.architecture(path), bits=search.bits))
     discrete = discretize(search.net, path, **exp.task.config_fields())
     hybrid = finetune(exp, search, discrete)
     controls = train_controls(exp, search, path)  # uniform mixture, random path
@@ -223,4 +223,6 @@ def show(run: Run, console: Console) -> Run:
         if file.exists():
             info(console, f"  {label:15}{file}")
     info(console, export_sentence(result))
+    if precision := precision_sentence(run.architecture):
+        info(console, precision)
     return run

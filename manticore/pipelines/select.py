@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from rich.console import Console
 
 from manticore.config.model_commands import SelectCommand
 from manticore.errors import ManticoreError
+from manticore.experiment.bits import BitChoice, check_bit_search, select_with_bits
 from manticore.experiment.budget import with_numbers
+from manticore.experiment.experiment import Experiment
 from manticore.experiment.pareto import find_front
 from manticore.experiment.run_dir import finished_run
-from manticore.experiment.searched import open_finished
+from manticore.experiment.searched import open_finished, searched_supernet
 from manticore.nas.architecture import Architecture
+from manticore.nas.bits import BitCosts
 from manticore.nas.cost import PathCosts
 from manticore.nas.resources import Resource, parse_limits
 from manticore.nas.selection import Budget
@@ -63,9 +67,14 @@ def run(options: SelectCommand, console: Console) -> Selection:
         exp.task.max_length,
     )
     selected, costs = Architecture.load(run_dir.architecture).path, PathCosts(net, budget.length)
-    budget.check(costs)
-    front = None
-    if options.pareto:
+    front, paths = None, tuple[tuple[str, ...], ...]()
+    if options.bits:
+        choice = _with_bits(exp, saved, budget, options.bits)
+        paths = (choice.chosen.path,)
+        console.print(_table(saved, costs, budget, paths[0], selected).rich())
+        info(console, choice.summary)
+    elif options.pareto:
+        budget.check(costs)
         front = find_front(exp, net, saved, options.pareto, budget, selected)
         front.save(run_dir.root)
         write_run_report(read_run(run_dir.root))
@@ -73,6 +82,7 @@ def run(options: SelectCommand, console: Console) -> Selection:
         console.print(front_table(front).rich())
         info(console, f"report: {run_dir.report}")
     else:
+        budget.check(costs)
         paths = (tuple(saved.scores.best(net, budget)),)
         console.print(_table(saved, costs, budget, paths[0], selected).rich())
     if options.out is None:
@@ -85,7 +95,17 @@ def run(options: SelectCommand, console: Console) -> Selection:
         trained.append(
             run_from(options.run, path, recipe.finetune, recipe.run, out, console, options.resume, options.trust_code)
         )
+        if options.bits:
+            info(console, f"{out}: the weights are in full precision; bits were simulated in the selection")
     return Selection(paths, front, tuple(trained))
+
+
+def _with_bits(exp: Experiment, saved: SavedScores, budget: Budget, bits: Sequence[int]) -> BitChoice:
+    """The path and its bits, with the weights of the search."""
+    check_bit_search(saved.selector, bits)
+    net = searched_supernet(exp, SearchResult.load(exp.run_dir.root).base)
+    budget.check(BitCosts(net, budget.length, bits))
+    return select_with_bits(exp.for_search(), net, saved.scores, budget, bits)
 
 
 def _table(

@@ -16,7 +16,7 @@ from manticore.components.spec import SKIP
 from manticore.config.pretrain import PretrainRecipe
 from manticore.report.rendering import render
 from manticore.report.run.reading import Run
-from manticore.report.run.summary import component_sentences, path_warnings, sentences
+from manticore.report.run.summary import component_sentences, path_warnings, precision_sentence, sentences
 from manticore.report.run.tables import comparison_table
 from manticore.report.table import Row, Table
 from manticore.report.usage import Usage, usage_of
@@ -62,6 +62,7 @@ def _search_card(run: Run, row: ModelRow, used: Sequence[str], title: str) -> st
         code=usage.code(result.task, result.example),
         run=run,
         is_hybrid=is_hybrid,
+        precision=precision_sentence(run.architecture),
         stages=[(stage + 1, name, _role(run, stage)) for stage, name in enumerate(run.architecture.path)],
         table=comparison_table(result, leads=True).markdown(),
         from_scratch=not any(component.pretrained for component in result.components.values()),

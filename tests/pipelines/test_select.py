@@ -10,6 +10,8 @@ import pytest
 
 import manticore as mc
 from manticore.errors import ManticoreError, UnknownName
+from manticore.nas.architecture import Architecture
+from manticore.nas.bits import BitCosts
 from manticore.nas.cost import PathCosts
 from manticore.nas.resources import Resource
 from manticore.results.pareto import ParetoFront
@@ -99,3 +101,42 @@ def test_a_run_without_scores_and_a_selection_without_limits_are_refused(run: mc
         mc.select(copied, quiet=True)
     with pytest.raises(ManticoreError, match="--max parameters=largest_component: give a number here"):
         mc.select(run, max=["parameters=largest_component"], quiet=True)
+
+
+def test_bits_are_selected_with_the_path(run: mc.Result, capsys: pytest.CaptureFixture[str]) -> None:
+    costs = BitCosts(run.supernet(), 10, (16, 8, 4))
+    least = min(costs.cost(path, Resource("weight_bytes")) for path in costs.choices.paths())
+    limit = f"weight_bytes={1.02 * least:.0f}"
+    with pytest.raises(ManticoreError, match="no path has weight_bytes of at most"):
+        mc.select(run, max=[limit], quiet=True)
+    selection = mc.select(run, max=[limit], bits=[16, 8, 4])
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "bits of the stages: " in shown
+    assert "4; validation loss" in shown
+    assert len(selection.paths) == 1
+    with pytest.raises(ManticoreError, match="give --bits or --pareto"):
+        mc.select(run, pareto=["loss", "parameters"], bits=[8], quiet=True)
+    with pytest.raises(ManticoreError, match="bits of weights are 16, 8 or 4, not 5"):
+        mc.select(run, bits=[5], quiet=True)
+
+
+def test_a_search_with_bits_says_that_its_export_is_in_full_precision(
+    run: mc.Result, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    space, off = (
+        mc.SearchSpace(["gpt-neo", "mamba"], stages=2),
+        {"components": False, "uniform": False, "random": False},
+    )
+    costs = BitCosts(run.supernet(), 10, (8, 4))
+    least = min(costs.cost(path, Resource("weight_bytes")) for path in costs.choices.paths())
+    options = {**QUICK, "baselines": off, "bits": [8, 4], "max": [f"weight_bytes={1.02 * least:.0f}"]}
+    with pytest.raises(ManticoreError, match="bits are chosen by validation losses of paths, and largest-weight does"):
+        mc.search(space, NAME, **options, quiet=True, out=tmp_path / "refused")
+    result = mc.search(space, NAME, **options, selection={"selector": "evaluated"}, out=tmp_path / "run")
+    architecture = Architecture.load(tmp_path / "run" / "architecture.json")
+    assert architecture.path == tuple(result.path)
+    assert set(architecture.bits) <= {8, 4}
+    assert 4 in architecture.bits
+    sentence = f"The weights are in full precision: the bits of the path ({architecture.summary()}) were simulated"
+    assert " ".join(capsys.readouterr().out.split()).endswith(f"{sentence} in its selection, and nothing is quantized.")
+    assert sentence in " ".join((tmp_path / "run" / "hybrid" / "README.md").read_text(encoding="utf-8").split())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from manticore.errors import ManticoreError
 from manticore.nas.cost import PathCosts
@@ -37,6 +37,13 @@ class Budget:
     def unlimited(self) -> bool:
         """Whether every path is within the budget."""
         return not self.largest and not self.smallest
+
+    def without(self, name: str) -> Budget:
+        """The limits on other resources than the one of this name."""
+        largest, smallest = (
+            tuple(limit for limit in limits if limit.resource.name != name) for limits in (self.largest, self.smallest)
+        )
+        return replace(self, largest=largest, smallest=smallest)
 
     @property
     def resources(self) -> list[Resource]:

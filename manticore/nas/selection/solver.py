@@ -132,7 +132,7 @@ class Problem:
         if self.pairs and chosen:
             score += self.pairs[stage - 1][chosen[-1]][index]
         costs = tuple(
-            cost + bound.table.stages[stage][index] + (0.0 if index in chosen else bound.table.once.get(index, 0.0))
+            cost + bound.table.stages[stage][index] + _first_use(bound.table, chosen, index)
             for bound, cost in zip(self.bounds, partial.costs, strict=True)
         )
         return Partial(score, costs, (*chosen, index))
@@ -162,11 +162,16 @@ class Problem:
         """
         choices, stages = self.choices, len(chosen)
         open_groups = sorted({row for row in choices.rows[stages:] if row < stages})
-        once = {index for bound in self.bounds for index in bound.table.once}
+        once = {
+            bound.table.owner(index)
+            for bound in self.bounds
+            for index in chosen
+            if bound.table.owner(index) in bound.table.once
+        }
         return (
             chosen[-1] if self.pairs else None,
             tuple(chosen[row] for row in open_groups),
-            frozenset(once.intersection(chosen)),
+            frozenset(once),
             any(index != skip for index in chosen),
         )
 
@@ -190,3 +195,11 @@ class Problem:
                 table_NR[len(kept)] = row_R
                 kept.append(partial)
         return kept
+
+
+def _first_use(table: CostTable, chosen: tuple[int, ...], index: int) -> float:
+    """What counts once and is not counted in the choices before."""
+    if not table.once:
+        return 0.0
+    owner = table.owner(index)
+    return 0.0 if owner in map(table.owner, chosen) else table.once.get(owner, 0.0)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from math import hypot
 
+from manticore.nas.architecture import Architecture
 from manticore.nas.stage_scores import StageScores
 from manticore.report.run.reading import Run
 from manticore.report.run.tables import lead_units, score_cell, verdict
@@ -191,6 +192,16 @@ def _gap(result: SearchResult) -> str:
     metric, gap = result.metric, result.gap
     change = metric.format_lead(metric.sort_key(gap.discrete) - metric.sort_key(gap.soft))
     return discretization(metric.format(gap.soft), metric.format(gap.discrete), change, metric.format(gap.finetuned))
+
+
+def precision_sentence(architecture: Architecture) -> str:
+    """What the export of a path that was selected with bits consists of; empty for one without."""
+    if not architecture.bits:
+        return ""
+    return (
+        f"The weights are in full precision: the bits of the path ({architecture.summary()}) were simulated in its "
+        "selection, and nothing is quantized."
+    )
 
 
 def export_sentence(result: SearchResult) -> str:
