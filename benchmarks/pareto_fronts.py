@@ -1,17 +1,20 @@
 """Share of the true hypervolume that few evaluations find, on every shipped table of HybridBench.
 
-    python benchmarks/pareto_fronts.py
+    python benchmarks/pareto_fronts.py [--json FILE]
 
 The front is that of the mean validation score and the bytes of the cache. Paths are evaluated by `front_search`; in
-parentheses they are drawn at random. Both get the same number of evaluations. Means over 50 seeds.
+parentheses they are drawn at random. Both get the same number of evaluations. Means over 20 seeds.
 """
 
 from __future__ import annotations
 
+import argparse
 import math
 import random
 from collections.abc import Collection
+from pathlib import Path
 from statistics import fmean
+from typing import Any
 
 import numpy as np
 
@@ -19,8 +22,9 @@ from manticore.nas.bench import HybridBench
 from manticore.nas.choices import Choices, PathNames
 from manticore.nas.cost import CostTable
 from manticore.nas.selection.pareto import MARGIN, front_search, hypervolume
+from manticore.utils.io import write_json
 
-SHARES, SEEDS = (0.15, 0.25, 0.5), 50
+SHARES, SEEDS = (0.15, 0.25, 0.5), 20
 
 
 def cost_table(bench: HybridBench, choices: Choices) -> CostTable:
@@ -33,8 +37,8 @@ def cost_table(bench: HybridBench, choices: Choices) -> CostTable:
     return CostTable(tuple(map(tuple, terms.reshape(choices.stages, len(names)).tolist())))
 
 
-def shares(bench: HybridBench) -> str:
-    """A row of the table in Markdown."""
+def shares(bench: HybridBench) -> dict[str, Any]:
+    """The shares of one table, by the number of evaluations."""
     sign = 1 if bench.larger_is_better else -1
     scores = {record.path: sign * record.mean("val") for record in bench.paths}
     points = {record.path: (-scores[record.path], float(record.cache_bytes)) for record in bench.paths}
@@ -51,18 +55,32 @@ def shares(bench: HybridBench) -> str:
     def evaluate(path: PathNames) -> float:
         return scores.get(path, -math.inf)
 
-    cells = []
+    rows = []
     for share in SHARES:
         count, searched, drawn = max(1, int(share * len(points))), [], []
         for seed in range(SEEDS):
             rng = random.Random(seed)
             searched.append(volume(front_search(choices, [table], evaluate, count, rng).keys() & points.keys()))
             drawn.append(volume(rng.sample([*points], count)))
-        cells.append(f"{count}: {fmean(searched) / volume(points):.2f} ({fmean(drawn) / volume(points):.2f})")
-    return f"| {bench.name} | {len(points)} | {' | '.join(cells)} |"
+        values = {"searched": fmean(searched) / volume(points), "random": fmean(drawn) / volume(points)}
+        rows.append({"evaluations": count, **values})
+    return {"table": bench.name, "paths": len(points), "shares": rows}
+
+
+def main() -> None:
+    """Print the table, and write the numbers."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--json", type=Path)
+    args, results = parser.parse_args(), []
+    print("| table | paths |", " | ".join(f"{share:.0%}" for share in SHARES), "|\n| --- | --- | --- | --- | --- |")
+    for name in HybridBench.names():
+        result = shares(HybridBench.load(name))
+        cells = (f"{row['evaluations']}: {row['searched']:.2f} ({row['random']:.2f})" for row in result["shares"])
+        print(f"| {name} | {result['paths']} | {' | '.join(cells)} |", flush=True)
+        results.append(result)
+    if args.json is not None:
+        write_json(args.json, {"seeds": SEEDS, "tables": results})
 
 
 if __name__ == "__main__":
-    print("| table | paths |", " | ".join(f"{share:.0%}" for share in SHARES), "|\n| --- | --- | --- | --- | --- |")
-    for name in HybridBench.names():
-        print(shares(HybridBench.load(name)))
+    main()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
@@ -30,6 +32,65 @@ def fit_chain(choices: Choices, scores: dict[PathNames, float]) -> ChainScores:
         return float((residuals_N**2).mean()), terms_F
 
     _, terms_F = min(map(solve, RIDGES), key=lambda solution: solution[0])
+    return _chain(choices, terms_F, float(mean))
+
+
+COUNT, STAGE, PAIR, NOISE = 1.0, 1.0, 1.0, 0.1
+"""Standard deviations of the terms of a chain before any score is known, and of the noise of a score, in those of the
+known scores: of a candidate wherever it runs, of a candidate at one stage, and of two neighbours."""
+
+
+@dataclass(frozen=True)
+class ChainPosterior:
+    """Bayesian linear regression of scores on the terms of a chain: a normal distribution of all terms.
+
+    Attributes:
+        choices: of the search space.
+        mean: of the terms, (F,).
+        factor: a square root of their covariance, (F, F).
+        shift, scale: mean and standard deviation of the known scores, by which scores were standardized.
+    """
+
+    choices: Choices
+    mean: NDArray[np.float64]
+    factor: NDArray[np.float64]
+    shift: float
+    scale: float
+
+    @classmethod
+    def of(cls, choices: Choices, scores: dict[PathNames, float]) -> ChainPosterior:
+        """The posterior given scores of one or more paths. A stage term is the sum of one of the candidate wherever it
+        runs and one of its own, so stages that are not known are expected to be like the others."""
+        targets_N = np.array([*scores.values()])
+        shift, scale = float(targets_N.mean()), float(targets_N.std()) or 1.0
+        features_NF = np.stack([_features(choices, path) for path in scores])
+        prior_FF = _prior(choices)
+        cross_NF = features_NF @ prior_FF
+        kernel_NN = cross_NF @ features_NF.T + NOISE**2 * np.eye(len(targets_N))
+        gain_FN = np.linalg.solve(kernel_NN, cross_NF).T
+        covariance_FF = prior_FF - gain_FN @ cross_NF
+        values_F, vectors_FF = np.linalg.eigh((covariance_FF + covariance_FF.T) / 2)
+        factor_FF = vectors_FF * np.sqrt(values_F.clip(0))
+        return cls(choices, gain_FN @ ((targets_N - shift) / scale), factor_FF, shift, scale)
+
+    def draw(self, rng: random.Random) -> ChainScores:
+        """A chain from the posterior, in the unit of the scores."""
+        noise_F = np.array([rng.gauss(0, 1) for _ in self.mean])
+        return _chain(self.choices, self.scale * (self.mean + self.factor @ noise_F), self.shift)
+
+
+def _prior(choices: Choices) -> NDArray[np.float64]:
+    """Covariance of the terms of a chain before any score is known."""
+    stages, count = choices.stages, len(choices.candidates)
+    single = np.kron(np.full((stages, stages), COUNT**2) + STAGE**2 * np.eye(stages), np.eye(count))
+    pairs = (stages - 1) * count * count
+    prior_FF = PAIR**2 * np.eye(len(single) + pairs)
+    prior_FF[: len(single), : len(single)] = single
+    return prior_FF
+
+
+def _chain(choices: Choices, terms_F: NDArray[np.float64], mean: float) -> ChainScores:
+    """The chain of its terms and the mean score, which is spread over the stages."""
     stages, count = choices.stages, len(choices.candidates)
     single_SK, pair = terms_F[: stages * count].reshape(stages, count), terms_F[stages * count :]
     single_SK = single_SK + mean / stages  # every path has one candidate a stage

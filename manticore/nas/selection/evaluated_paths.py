@@ -4,7 +4,7 @@ Single paths are evaluated with shared weights as in SPOS (arXiv 1904.00420): al
 Of a large space a sample is evaluated, and a chain is fitted to its losses: a term for each candidate at each stage and
 one for every two neighbours, by ridge regression. The best path of the chain is then found exactly by dynamic
 programming, where LINAS (arXiv 2205.10358) searches a predictor by evolution. For a Pareto front the sample is drawn in
-rounds from the fronts that the chain predicts (see `pareto`), and only paths that were evaluated are selected.
+rounds from the fronts of chains (see `pareto`), and only paths that were evaluated are selected.
 """
 
 from __future__ import annotations

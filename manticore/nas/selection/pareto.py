@@ -1,8 +1,9 @@
 """Pareto fronts of a score and of costs: exact from scores of all paths, or searched with few evaluations.
 
 The costs of a path are known, so only its score has to be evaluated. `front_search` is the loop of LINAS (arXiv
-2205.10358), with an exact solver in place of its evolutionary one: fit a predictor to the paths that are evaluated,
-evaluate the paths on its front, repeat.
+2205.10358): fit a predictor to the paths that are evaluated, evaluate the paths on its front, repeat. In place of its
+evolutionary search it has an exact solver, and in place of one predictor draws from a posterior, of which the expected
+gain in hypervolume (arXiv 2006.05078) is taken.
 """
 
 from __future__ import annotations
@@ -16,12 +17,15 @@ from manticore.nas.choices import Choices, PathNames, skips_all
 from manticore.nas.cost import CostTable, PathCosts
 from manticore.nas.resources import Resource
 from manticore.nas.selection.budget import Budget
-from manticore.nas.selection.chain import fit_chain
+from manticore.nas.selection.chain import ChainPosterior
 from manticore.nas.selection.scores import ChainScores, ListedScores, PathScores, StageScoreTable
 from manticore.nas.selection.solver import Problem
 
 ROUNDS = 8
 """Number of times that the predictor is fitted."""
+
+CHAINS = 16
+"""Number of chains that are drawn from the posterior."""
 
 MARGIN = 1.1
 """Reference point of a hypervolume, in units of the range of each coordinate."""
@@ -87,29 +91,37 @@ def front_search(
 ) -> dict[PathNames, float]:
     """The scores of the paths that were evaluated to find the front of score and costs.
 
+    The first path is the cheapest candidate alone, an end of the front. In every round chains are drawn from the
+    posterior given the scores so far, and of the paths on their fronts those are evaluated that add most to the
+    hypervolume in the mean over the chains.
+
     Args:
         choices: of the search space.
         tables: the costs.
         evaluate: the score of a path, larger being better.
         evaluations: largest number of paths that are evaluated.
-        rng: draws paths at the start, and where the front has none that is new.
+        rng: draws the chains, and paths where the fronts have none that is new.
     """
     scores: dict[PathNames, float] = {}
     names = dict.fromkeys(name for stage in range(choices.stages) for name in choices.names(stage))
     alone = [(name,) * choices.stages for name in names if choices.has_alone(name)]
-    first = max(1, math.ceil(evaluations / ROUNDS), min(len(alone), evaluations // 2))
-    batch = [path for path in alone if not skips_all(path)][:first]
+    batch = sorted((path for path in alone if not skips_all(path)), key=lambda path: _costs(choices, tables, path))[:1]
     evaluations = min(evaluations, choices.count)
+    size = max(1, math.ceil(evaluations / ROUNDS))
     while True:
-        while len(batch) < first and (path := _new_path(choices, {*scores, *batch}, rng)) is not None:
+        while len(batch) < (size if scores else 1) and (path := _new_path(choices, {*scores, *batch}, rng)) is not None:
             batch.append(path)
         for path in batch[: evaluations - len(scores)]:
             scores[path] = evaluate(path)
         if len(scores) >= evaluations or not batch:
             return scores
-        first = max(1, math.ceil(evaluations / ROUNDS))
         finite = {path: score for path, score in scores.items() if math.isfinite(score)}
-        batch = _most_promising(choices, tables, finite, scores.keys(), first) if finite else []
+        batch = _most_promising(choices, tables, finite, scores.keys(), size, rng) if finite else []
+
+
+def _costs(choices: Choices, tables: Sequence[CostTable], path: PathNames) -> tuple[float, ...]:
+    chosen = [choices.candidates.index(name) for name in path]
+    return tuple(table.of(chosen) for table in tables)
 
 
 def _most_promising(
@@ -118,34 +130,67 @@ def _most_promising(
     known: dict[PathNames, float],
     tried: Collection[PathNames],
     count: int,
+    rng: random.Random,
 ) -> list[PathNames]:
-    """New paths of the front that a chain fitted to `known` predicts, in the order of their gain in hypervolume."""
-    predicted = fit_chain(choices, known)
-    front = Problem(choices, predicted.stages, predicted.pairs).front(tables)
-    paths = [tuple(choices.candidates[index] for index in chosen) for chosen in front]
+    """New paths of the fronts of drawn chains, in the order of their expected gain in hypervolume."""
+    posterior = ChainPosterior.of(choices, known)
+    chains = [posterior.draw(rng) for _ in range(CHAINS)]
+    fronts = (Problem(choices, chain.stages, chain.pairs).front(tables) for chain in chains)
+    paths = dict.fromkeys(tuple(choices.candidates[index] for index in chosen) for front in fronts for chosen in front)
+    costs = {path: _costs(choices, tables, path) for path in (*known, *paths)}
     new = [path for path in paths if path not in tried]
-
-    def point(path: PathNames, score: float) -> tuple[float, ...]:
-        chosen = [choices.candidates.index(name) for name in path]
-        return (-score, *(table.of(chosen) for table in tables))
-
-    points = [point(path, score) for path, score in known.items()]
-    by_path = {path: point(path, predicted.score(path)) for path in new}
-    lows, highs = zip(
-        *((min(column), max(column)) for column in zip(*points, *by_path.values(), strict=True)), strict=True
-    )
-    spans = [max(high - low, 1e-12) for low, high in zip(lows, highs, strict=True)]
-
-    def volume(of: Sequence[tuple[float, ...]]) -> float:
-        scaled = [[(x - low) / span for x, low, span in zip(each, lows, spans, strict=True)] for each in of]
-        return hypervolume(scaled, [MARGIN] * len(lows))
-
+    worlds = [_World(chain, costs, known, new) for chain in chains]
     chosen: list[PathNames] = []
-    while by_path and len(chosen) < count:
-        best = max(by_path, key=lambda path: volume([*points, by_path[path]]))
+    while new and len(chosen) < count:
+        best = max(new, key=lambda path: math.fsum(world.gain(path) for world in worlds))
+        new.remove(best)
         chosen.append(best)
-        points.append(by_path.pop(best))
+        for world in worlds:
+            world.add(best)
     return chosen
+
+
+class _World:
+    """The points of paths if a drawn chain were true, each coordinate in units of its range."""
+
+    def __init__(
+        self,
+        chain: ChainScores,
+        costs: dict[PathNames, tuple[float, ...]],
+        known: dict[PathNames, float],
+        new: Sequence[PathNames],
+    ) -> None:
+        raw = {path: (-score, *costs[path]) for path, score in known.items()}
+        raw |= {path: (-chain.score(path), *costs[path]) for path in new}
+        columns = [*zip(*raw.values(), strict=True)]
+        lows, spans = [min(column) for column in columns], [max(max(c) - min(c), 1e-12) for c in columns]
+        self.points = {
+            path: tuple((x - low) / span for x, low, span in zip(point, lows, spans, strict=True))
+            for path, point in raw.items()
+        }
+        self.reference = [MARGIN] * len(columns)
+        self.front: list[tuple[float, ...]] = []
+        self.volume = 0.0
+        for path in known:
+            self.add(path)
+
+    def gain(self, path: PathNames) -> float:
+        """What a path adds to the hypervolume of the front."""
+        point = self.points[path]
+        if any(_below(each, point) for each in self.front):
+            return 0.0
+        return hypervolume([*self.front, point], self.reference) - self.volume
+
+    def add(self, path: PathNames) -> None:
+        """Make a path part of the front, if it is not dominated."""
+        point = self.points[path]
+        if not any(_below(each, point) for each in self.front):
+            self.front = [each for each in self.front if not _below(point, each)] + [point]
+            self.volume = hypervolume(self.front, self.reference)
+
+
+def _below(point: tuple[float, ...], rival: tuple[float, ...]) -> bool:
+    return all(own <= cost for own, cost in zip(point, rival, strict=True))
 
 
 TRIES = 100

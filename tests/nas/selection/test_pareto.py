@@ -96,7 +96,7 @@ def test_few_evaluations_find_most_of_the_front_of_a_shipped_table() -> None:
         assert len(scores) == 8
         searched.append(volume([*scores]) / whole)
         drawn.append(volume(rng.sample([*bits], 8)) / whole)
-    assert fmean(searched) > 0.95
+    assert fmean(searched) > 0.965
     assert fmean(searched) > fmean(drawn) + 0.08
 
 
