@@ -15,9 +15,10 @@ from manticore.modeling.segments import Segment
 class GradientCheck:
     """Watches the adapters of a model until each has had a gradient.
 
-    An adapter must have a gradient as soon as the output of its segment has one: in a search a segment may have none in
-    a step, where another path was trained. Outside of segments an adapter must have one after the first step. One that
-    trains none of its entries any more, as in a resumed training, needs none.
+    An adapter must have a gradient as soon as the output of its segment has one in a step that trains it: in a search a
+    segment may have none where another path was trained, and steps of the alphas train no adapter. Outside of segments
+    an adapter must have one after the first step. One that trains none of its entries any more, as in a resumed
+    training, needs none.
 
     Args:
         net: the model; without adapters nothing is checked.
@@ -41,12 +42,19 @@ class GradientCheck:
             self._handles.pop().remove()
 
     def _watch(self, name: str) -> Any:
+        parameters = [
+            parameter
+            for layer in self._pending.values()
+            if layer.name.startswith(f"{name}.")
+            for parameter in layer.adapter.parameters()
+        ]
+
         def reach(gradient: Tensor) -> None:
             if name not in self._reached and bool(gradient.any()):
                 self._reached.add(name)
 
         def watch(module: nn.Module, args: object, output: Tensor) -> None:
-            if output.requires_grad:
+            if output.requires_grad and any(parameter.requires_grad for parameter in parameters):
                 output.register_hook(reach)
 
         return watch

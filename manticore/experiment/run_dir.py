@@ -175,7 +175,8 @@ def check_unchanged(out: Path, saved: Any, requested: Mapping[str, Any], what: s
 
     `what` names the options of the earlier run in the message, such as `another recipe`.
     """
-    differences = list(_differences(saved if isinstance(saved, dict) else {}, requested))
+    before = saved if isinstance(saved, dict) else {}
+    differences = list(_differences(before, {**dict.fromkeys(before), **requested}))
     if differences:
         more = f" and {len(differences) - SHOWN_KEYS} more" if len(differences) > SHOWN_KEYS else ""
         text = ", ".join(differences[:SHOWN_KEYS]) + more

@@ -17,7 +17,9 @@ from manticore.adapters.gradient_check import GradientCheck
 from manticore.adapters.options import AdapterOptions
 from manticore.errors import ManticoreError
 from manticore.nas.discretize import discretize
+from manticore.nas.searchable import weights
 from manticore.training.modules import FinetuneModule
+from manticore.utils.module_state import trainable_only
 from tests.helpers.pico import supernet, tokens
 
 PATH = ["base", "donor", "base"]
@@ -90,3 +92,26 @@ def test_a_segment_off_the_path_is_checked_once_a_step_reaches_it() -> None:
     backward(PATH)
     with pytest.raises(ManticoreError, match=r"stages.1.base.segment.*q_proj first"):
         backward(["donor", "base", "donor"])
+
+
+def test_a_step_of_the_alphas_before_that_of_a_path_reaches_no_adapter() -> None:
+    net = supernet("gpt_neo", "mamba")
+    attach(net, OPTIONS)
+    check = GradientCheck(net)
+    check.start()
+    ids, _ = tokens()
+
+    def backward(parameters: list[nn.Parameter], path: list[str] | None) -> None:
+        with trainable_only(net, parameters):
+            out = net(ids, path=path)
+            F.cross_entropy(out.flatten(0, 1), ids.roll(-1, 1).flatten()).backward()
+
+    for alphas_first in (True, False):
+        if alphas_first:
+            backward(net.alphas, None)
+        backward(weights(net), PATH)
+        check.check()
+    trained = {
+        name for name in check._segments if name not in {name.partition(".backbone")[0] for name in check._pending}
+    }
+    assert trained == {f"stages.{stage}.{name}.segment" for stage, name in enumerate(PATH)}
