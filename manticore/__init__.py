@@ -18,6 +18,7 @@ from manticore.utils.lazy import lazy_exports
 
 if TYPE_CHECKING:
     from manticore import register as register
+    from manticore.adapters.attach import peft_targets as peft_targets
     from manticore.api.loading import load as load
     from manticore.api.loading import supernet as supernet
     from manticore.api.model_verbs import align as align
@@ -59,6 +60,7 @@ register_hybrids()
 _exported, _names = lazy_exports(
     __name__,
     {
+        "adapters.attach": ("peft_targets",),
         "api.loading": ("load", "supernet"),
         "api.model_verbs": ("align", "evaluate", "finetune", "generate", "grow", "pretrain"),
         "api.result": ("Result",),

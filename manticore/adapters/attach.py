@@ -15,7 +15,7 @@ from transformers.pytorch_utils import Conv1D
 from manticore.adapters.base import Adapter, adapted_layers, adapter_options
 from manticore.adapters.catalog import adapters
 from manticore.adapters.ladder import attach_ladder, ladder_of
-from manticore.adapters.options import LADDER, AdapterOptions
+from manticore.adapters.options import LADDER, TRIALS, AdapterOptions
 from manticore.errors import ManticoreError, UnknownName
 from manticore.modeling.effective_weights import READ_BY_FUSED_KERNELS
 from manticore.modeling.heads import Head
@@ -28,6 +28,12 @@ COMPONENT_PARTS = ("embeds", "norms", "positions", "heads", "embed", "norm", "lm
 
 LABELLED_PARTS = ("embeds", "embed")
 """Those that are new on a task with labels, which has a vocabulary of its own."""
+
+PEFT_TARGETS = ("q_proj", "v_proj", "c_attn", "query_key_value", "qkv_proj", "in_proj")
+"""Projections of queries and values, alone or fused, as peft has them by default, and the input of a recurrent layer.
+
+transformers calls all of them as modules in every implementation.
+"""
 
 ALPHAS = ("alpha", "group_alpha")
 """Parameters of a supernet and of mixed ops that are no weights."""
@@ -69,6 +75,8 @@ def attach(net: nn.Module, options: AdapterOptions, strict: bool = True) -> list
     if options.name == LADDER:
         attach_ladder(net, options, settings)
         return []
+    if options.name == TRIALS:
+        raise ManticoreError(f"{TRIALS} is a search of manticore finetune, and no adapter of a model; use more")
     kind: Any = adapters[options.name]
     if adapted_layers(net) or ladder_of(net) is not None:
         raise ManticoreError("the model has adapters already; merge them first, or take a hybrid without a ladder")
@@ -135,6 +143,20 @@ def linear_layers(net: nn.Module) -> dict[str, nn.Module]:
         and part is not head
         and (not segments or name.startswith(tuple(segments)))
     }
+
+
+def peft_targets(model: PreTrainedModel) -> list[str]:
+    """The last parts of the names of the layers that peft's adapters are for by default; empty if there are none.
+
+        peft.get_peft_model(model, peft.LoraConfig(target_modules=mc.peft_targets(model)))
+
+    An exported hybrid has them as `model.config.peft_targets`, so that this works without manticore.
+
+    Args:
+        model: a hybrid, or another language model of transformers.
+    """
+    names = {name.rpartition(".")[2] for name in linear_layers(model)}
+    return [name for name in PEFT_TARGETS if name in names]
 
 
 def _matches(name: str, target: str) -> bool:

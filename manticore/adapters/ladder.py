@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from manticore.adapters.base import adapted_layers, adapters
 from manticore.adapters.ladder_net import SideNetwork
 from manticore.adapters.options import LADDER, AdapterOptions
+from manticore.components.head_logits import head_logits
 from manticore.errors import ManticoreError
 from manticore.modeling.heads import Head
 from manticore.modeling.modeling_manticore import HybridForCausalLM, HybridWithHead
@@ -110,13 +111,9 @@ class CachedLadderLoss:
         ladder = ladder_of(model)
         assert ladder is not None
         ladder.states = list(self.streams(model, input_ids, attention_mask).unbind(1))
-        states = model.model.norm(ladder.states[-1][..., : ladder.sizes["output"]])
+        h_BLD = model.model.norm(ladder.states[-1][..., : ladder.sizes["output"]])
         ladder.states = []
-        if isinstance(model, HybridForCausalLM):
-            logits: Tensor = model.logit_scale(model.lm_head(states))
-        else:
-            logits = model.score(model.score.select_states(states, attention_mask), input_ids.shape[1])
-        return logits
+        return head_logits(model, h_BLD, attention_mask)
 
     def streams(self, model: Any, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
         """The stream before and after every stage, (B, S + 1, L, D), 0 at padding."""

@@ -110,11 +110,31 @@ class Calibration:
         train, val = ([batch.to(device) for batch in batches] for batches in (self.train, self.val))
         return Calibration(train, val, self.tokens, self.paired)
 
+    def mixed_with(self, target: Calibration) -> Calibration:
+        """This text and another, whose batches are spread evenly among those of this one.
+
+        Text of a later target in the text of an earlier training, in the share rho, costs little there and helps the
+        target most (the finetuner's fallacy, arXiv 2603.16177).
+        """
+        tokens = self.tokens + target.tokens
+        shares = self.tokens / tokens, target.tokens / tokens
+        paired = {
+            name: sum(part.paired[name] * share for part, share in zip((self, target), shares, strict=True))
+            for name in self.paired
+        }
+        return Calibration(_spread(self.train, target.train), _spread(self.val, target.val), tokens, paired)
+
     @property
     def summary(self) -> str:
         """`4,096 tokens; 81% of them pair with tokens of mamba`."""
         paired = "".join(f"; {share:.0%} of them pair with tokens of {name}" for name, share in self.paired.items())
         return f"{self.tokens:,} tokens{paired}"
+
+
+def _spread(batches: Sequence[CalibrationBatch], more: Sequence[CalibrationBatch]) -> list[CalibrationBatch]:
+    """Two lists in one, each in its order and evenly spread."""
+    placed = [((index + 0.5) / len(part), batch) for part in (batches, more) for index, batch in enumerate(part)]
+    return [batch for _, batch in sorted(placed, key=lambda item: item[0])]
 
 
 def build_calibration(

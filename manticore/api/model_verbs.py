@@ -60,6 +60,8 @@ def align(
     text: Path | str | Sequence[Path | str],
     *,
     out: Path | str,
+    target_text: Path | str | Sequence[Path | str] = AlignCommand.target_text,
+    target_share: float = AlignCommand.target_share,
     base: str | None = SearchSpace.base,
     stages: int | None = AlignCommand.stages,
     for_task: str = AlignCommand.for_task,
@@ -80,6 +82,8 @@ def align(
             are then the defaults.
         text: files of text (.txt, .jsonl, .parquet, others as UTF-8) or folders of such files.
         out: folder to write; must not exist.
+        target_text: text of the later fine-tuning, mixed into `text`; files or folders.
+        target_share: its share of the tokens.
         base: the model that provides embedding, residual stream, norm and head. Default: the first.
         stages: number of stages. Default: that of the recipe of `for_task`.
         for_task: task whose recipe sets the number of stages.
@@ -106,7 +110,8 @@ def align(
         arguments |= {"bypass": bypass, "rank": rank or space.projector_options.get("rank")}
     else:
         space = SearchSpace(models, base=base, projector=projector)
-    arguments["text"] = [text] if isinstance(text, str | Path) else text
+    for name, files in (("text", text), ("target_text", target_text)):
+        arguments[name] = [files] if isinstance(files, str | Path) else files
     return align_pipeline.run(command_options(AlignCommand, ALIGN, arguments, space=space), make_console(quiet))
 
 

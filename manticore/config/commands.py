@@ -21,7 +21,7 @@ from manticore.errors import ManticoreError
 from manticore.nas.space import SearchSpace
 from manticore.tasks.options import TaskOptions
 from manticore.utils.devices import check_device
-from manticore.utils.fields import Checked, KeysOf, NonNegativeInt, PositiveInt, Range, Repeated
+from manticore.utils.fields import Checked, KeysOf, NonNegativeInt, OpenUnitInterval, PositiveInt, Range, Repeated
 
 NAMES = ("task.name", "space.components")
 """Recipe keys that say what to run."""
@@ -190,6 +190,12 @@ class AlignCommand(Checked):
     text: tuple[Path, ...]
     """Text to fit on: .txt, .jsonl or .parquet, other files as UTF-8, or folders of such files."""
 
+    target_text: tuple[Path, ...] = ()
+    """Text of the later fine-tuning, mixed into the text."""
+
+    target_share: OpenUnitInterval = 0.1
+    """With --target-text: its share of the tokens."""
+
     stages: PositiveInt | None = None
     """Number of stages; a set fits hybrids of this number only. Default: that of the recipe of --for-task."""
 
@@ -232,7 +238,7 @@ class AlignCommand(Checked):
                 check_component(spec.source)
         if not self.text:
             raise ManticoreError("--text must name at least one file or folder of text")
-        for path in self.text:
+        for path in (*self.text, *self.target_text):
             check_text(path)
 
 

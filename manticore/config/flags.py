@@ -131,6 +131,8 @@ ALIGN: Flags = {
     "--stages": "stages",
     "--for-task": "for_task",
     "--text": "text",
+    "--target-text": "target_text",
+    "--target-share": "target_share",
     "--tokens": "align.tokens",
     "--length": "length",
     "--steps": "steps",

@@ -10,6 +10,7 @@ import yaml
 
 from manticore.adapters.options import SEARCHED, AdapterOptions
 from manticore.config.sections import (
+    MIXTURE,
     AlignOptions,
     BaselineOptions,
     FinetuneOptions,
@@ -25,7 +26,7 @@ from manticore.training.options import SearchOptions
 from manticore.utils.fields import Checked
 from manticore.utils.io import write_text
 
-UNSET_LEFT_OUT = (("selection", "recall"), ("baselines", "placements"), ("finetune", "teacher"))
+UNSET_LEFT_OUT = (("selection", "recall"), ("baselines", "placements"), ("finetune", "teacher"), ("finetune", "exits"))
 """Keys that results of earlier versions do not have: studies recognize their trials by their recipes."""
 
 
@@ -87,6 +88,12 @@ class Recipe(Checked):
             raise ManticoreError(
                 f"--strategy {self.search.strategy} trains and scores the paths itself; leave out selection.selector"
             )
+        if issubclass(strategy, PathStrategy) and self.finetune.teacher == MIXTURE:
+            raise ManticoreError(
+                f"--strategy {self.search.strategy} trains paths by themselves: there is no mixture to be their teacher"
+            )
+        if self.finetune.exits and not max(self.finetune.exits) < self.space.stages:
+            raise ManticoreError(f"finetune.exits must be below space.stages, {self.space.stages}")
         selector = strategy.selector if self.selection.selector == "auto" else self.selection.selector
         for registry, name in (
             (relaxations, self.search.relaxation),

@@ -52,6 +52,10 @@ class AlignOptions(Checked):
     projectors. Default: fit on the training split."""
 
 
+MIXTURE = "mixture"
+"""Teacher of the paths of a search: the supernet with its mixing weights."""
+
+
 @dataclass(frozen=True)
 class FinetuneOptions(Checked):
     """Training of the discrete hybrid, and of the models it is compared with."""
@@ -68,11 +72,20 @@ class FinetuneOptions(Checked):
 
     teacher: str | None = None
     """Language model with the same tokenizer, such as the parent of a twin, whose predictions are learned instead of
-    the labels: the loss is the divergence from them (manticore ls models). In a search also a component by its name;
-    other baselines than paths learn the labels."""
+    the labels: the loss is the divergence from them (manticore ls models). In a search also a component by its name, or
+    mixture, on any task: the mixture of the search teaches its paths. Other baselines than paths learn the labels."""
+
+    exits: tuple[PositiveInt, ...] = ()
+    """Numbers of stages after which the hybrid may end at run time (its exit_stage): the loss is the mean over these
+    and the whole hybrid, through the same norm and head."""
 
     weights: WeightOptions = WeightOptions()
     """Optimizer of the weights."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.exits and self.teacher is not None:
+            raise ManticoreError("give one of finetune.exits and finetune.teacher: each is a loss of its own")
 
 
 @dataclass(frozen=True)

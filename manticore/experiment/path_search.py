@@ -242,7 +242,7 @@ class CheckpointedPathTrainer:
         options, divergence = exp.recipe.finetune.weights, teacher_loss(exp)
         module = TrainModule(self._hybrid(path), options, self.steps, exp.loop(), loss=divergence)
         module.until = steps
-        state = _read_checkpoint(checkpoint) if checkpoint.exists() else None
+        state = read_checkpoint(checkpoint) if checkpoint.exists() else None
         if state is not None and state["manticore"]["step_count"] == steps:  # stopped before it was scored
             module.load_state_dict(state["state_dict"])
             module.on_load_checkpoint(state)
@@ -286,7 +286,7 @@ class CheckpointedPathTrainer:
             shutil.copyfile(checkpoint, part)
         self._copy_logs(checkpoint.stem, slug(phase))
         model = self._hybrid(record.path)
-        state = _read_checkpoint(checkpoint)["state_dict"]
+        state = read_checkpoint(checkpoint)["state_dict"]
         model.load_state_dict({key.removeprefix("net."): value for key, value in state.items()})
         load_path(self.net, model)
 
@@ -319,7 +319,8 @@ def _read_losses(file: Path) -> list[Any]:
         return [arrays[name] for name in arrays.files]
 
 
-def _read_checkpoint(file: Path) -> dict[str, Any]:
+def read_checkpoint(file: Path) -> dict[str, Any]:
+    """The checkpoint of a training. Raises BadFile if it is damaged."""
     try:
         state: dict[str, Any] = torch.load(file, map_location="cpu", weights_only=True)
     except Exception as error:  # torch, zipfile and pickle raise different ones

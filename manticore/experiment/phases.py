@@ -30,6 +30,8 @@ from manticore.nas.supernet import Supernet
 from manticore.tasks.dataset import Batch
 from manticore.training.batching import BatchSampler, batch_to
 from manticore.training.callbacks import AlphaRecord
+from manticore.training.exits import ExitLoss
+from manticore.training.losses import LossFunction
 from manticore.training.modules import TrainModule
 from manticore.training.search_module import SearchModule
 from manticore.utils.console import info
@@ -201,12 +203,21 @@ def finetune(
         decide_sizes(untrained, {name: int(layer.choice) for name, layer in searched_layers(supernet).items()})
         return discretize(untrained, discrete.config.path, **exp.task.config_fields())
 
-    return exp.train(
+    trained = exp.train(
         phase,
         build,
-        lambda net: TrainModule(net, options.weights, steps, exp.loop(), loss=teacher_loss(exp)),
+        lambda net: TrainModule(net, options.weights, steps, exp.loop(), loss=_finetune_loss(exp, net, supernet)),
         partial(finetune_stream, exp),
     )
+    trained.net.config.exits = list(options.exits) or None
+    supernet.to("cpu")  # where it was before it was a teacher
+    return trained
+
+
+def _finetune_loss(exp: Experiment, net: PreTrainedModel, supernet: Supernet) -> LossFunction | None:
+    """The loss of the fine-tuning of a path; None: cross-entropy."""
+    exits = exp.recipe.finetune.exits
+    return ExitLoss(net, exits) if exits else teacher_loss(exp, supernet)
 
 
 def starts_from_components(recipe: Recipe) -> bool:

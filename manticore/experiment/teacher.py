@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from torch import nn
+
 from manticore.components import Component, ComponentSpec, load
 from manticore.components.tokenizers import same_vocabulary
+from manticore.config.sections import MIXTURE
 from manticore.errors import ManticoreError
 from manticore.experiment.experiment import Experiment
 from manticore.tasks.task import Task
@@ -27,15 +30,18 @@ def divergence_from(teacher: Component, task: Task, rows: int) -> TeacherDiverge
     return TeacherDivergence(teacher.model)
 
 
-def teacher_loss(exp: Experiment) -> TeacherDivergence | None:
+def teacher_loss(exp: Experiment, supernet: nn.Module | None = None) -> TeacherDivergence | None:
     """The loss of the fine-tuning in a search; None: the cross-entropy of the labels.
 
-    `finetune.teacher` is a component of the space by its name, whose weights the search does not change, or another
-    model. Raises as `check_language_task` and `divergence_from` do, and ManticoreError if the model cannot be loaded.
+    `finetune.teacher` is a component of the space by its name, whose weights the search does not change, another model,
+    or `mixture`: the searched supernet itself, whose soft mixture teaches the discrete path. Raises as
+    `check_language_task` and `divergence_from` do, and ManticoreError if the model cannot be loaded.
     """
     name = exp.recipe.finetune.teacher
     if name is None:
         return None
+    if name == MIXTURE:
+        return None if supernet is None else TeacherDivergence(supernet)
     check_language_task(exp.task)
     if name not in exp.cache.teachers:
         known = exp.component(name) if name in exp.space.names else load(ComponentSpec(name))

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from manticore.adapters.attach import detach, merged
+from manticore.adapters.attach import detach, merged, peft_targets
 from manticore.adapters.ladder import detach_ladder, ladder_of
 from manticore.errors import ManticoreError
 from manticore.export.adapter_folder import ADAPTER, save_adapter, save_ladder
@@ -85,6 +85,8 @@ def save_checkpoint(
         detach_ladder(model)
     kept = detach(model) if keep_adapter and ladder is None else {}
     card += ADAPTER_NOTE if kept or ladder is not None else ""
+    if isinstance(model.config, HybridConfig) and (targets := peft_targets(model)):
+        model.config.peft_targets = targets
     with atomic_dir(out) as part:
         merged(model).save_pretrained(part)
         if isinstance(model.config, HybridConfig):

@@ -243,6 +243,15 @@ class HybridModel(HybridPreTrainedModel):
         packed = [merge_documents(groups, parts, inputs.shape[:2]) for parts in zip(*outputs, strict=True)]
         return packed[0], tuple(packed[1:])
 
+    def _run_stages(self) -> list[nn.Module]:
+        """The stages that run. Raises ValueError for an exit that the hybrid does not have."""
+        stages, depth = list(self.stages), self.config.exit_stage
+        if depth is not None and (not 1 <= depth <= len(stages) or self.wiring.norm_in_last_segment):
+            raise ValueError(
+                f"exit_stage {depth}: this hybrid has the exits 1 to {len(stages)}, with topology residual"
+            )
+        return stages[:depth]
+
     def _run(
         self,
         inputs: Tensor,
@@ -261,7 +270,7 @@ class HybridModel(HybridPreTrainedModel):
         ids_BL, embeds_BLD = (inputs, None) if inputs.dim() == 2 else (None, inputs)
         h_BLD = fit_width(self.embed(ids_BL, positions, embeds_BLD), config.hidden_size)
         states: tuple[Tensor, ...] = ()
-        for stage in self.stages:
+        for stage in self._run_stages():
             states += (h_BLD,) if return_states else ()
             h_BLD = stage(h_BLD, context)
         if cache is not None:

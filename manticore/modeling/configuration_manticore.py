@@ -56,7 +56,11 @@ class HybridConfig(PretrainedConfig):
         ops: by name, the ops on the path: `factory` (its name in `ops.OPS`), `options` and `causal`.
         use_cache: whether a forward pass returns a cache by default; None: only if one is passed to it.
         auto_map: classes in a checkpoint by Auto class. Default: those of `AUTO_MAP`.
+        exit_stage: number of stages that run, before the final norm and the head; None: all. It may be changed at run
+            time, also by `from_pretrained(folder, exit_stage=2)`, but not while a cache is used.
+        exits: numbers of stages for which the hybrid was trained too.
 
+    An exported hybrid has the field `peft_targets`, the layers that adapters of peft are for by default.
     `modules_to_not_convert` names the linear modules that a quantized copy must keep: the head, and those whose weights
     are read without calling them. The fields `BASE_FIELDS` are those of the base, as far as its family has them;
     `logit_scale` is its factor of the logits. A path of attention with windows has `layer_types` and `sliding_window`.
@@ -81,6 +85,8 @@ class HybridConfig(PretrainedConfig):
         ops: dict[str, dict[str, Any]] | None = None,
         use_cache: bool | None = None,
         auto_map: dict[str, str] | None = None,
+        exit_stage: int | None = None,
+        exits: list[int] | None = None,
         **kwargs: Any,
     ) -> None:
         self.components = components or {}
@@ -98,6 +104,8 @@ class HybridConfig(PretrainedConfig):
         self.eos_token_id = eos_token_id
         self.tie_word_embeddings = tie_word_embeddings
         self.use_cache = use_cache
+        self.exit_stage = exit_stage
+        self.exits = exits
         self.auto_map = {**AUTO_MAP, **(auto_map or {})}
         raw = sorted({name for record in self.components.values() for name in record["layout"].get("raw_weights", ())})
         # By name, and as patterns for tools that compare names of weights (torchao).

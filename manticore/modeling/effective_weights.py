@@ -17,6 +17,9 @@ from torch import Tensor, nn
 
 READ_ALWAYS, READ_BY_FUSED_KERNELS = ("dt_proj",), ("dt_proj", "x_proj", "out_proj")
 
+CONVOLUTION = "conv1d"
+"""The convolution of a mixer, whose weight kernels read, and steps with a cache."""
+
 
 class EffectiveLinear(nn.Module):
     """The linear map that a module computes, as a weight and a bias."""
@@ -36,10 +39,15 @@ class EffectiveLinear(nn.Module):
 def effective_weights(mixers: Sequence[nn.Module], x_BLD: Tensor) -> Iterator[None]:
     """Replace linear maps whose weights are read, if another module is in their place, in a block that runs `x_BLD`.
 
-    `mixers` are those of the layers that run.
+    `mixers` are those of the layers that run. Raises ValueError for an adapter on a convolution, which would be dead.
     """
     replaced: list[tuple[nn.Module, str, nn.Module]] = []
     for mixer in mixers:
+        if hasattr(mixer._modules.get(CONVOLUTION), "base_layer"):
+            raise ValueError(
+                f"the weight of '{CONVOLUTION}' is read without calling the module, so an adapter on it would have no "
+                f"effect and no gradient; leave '{CONVOLUTION}' out of target_modules"
+            )
         names = READ_BY_FUSED_KERNELS if mixer.training and x_BLD.device.type != "cpu" else READ_ALWAYS
         for name in names:
             module = mixer._modules.get(name)

@@ -53,7 +53,15 @@ def run(options: AlignCommand, console: Console) -> ProjectorSet:
     components = [load(spec) for spec in space.components]
     supernet = Supernet(components, space, base, HeadSpec())
     check_alignable(supernet)
-    calibration = build_calibration(components, base, texts, options.align.tokens, options.length).to(hardware.device)
+    share = options.target_share if options.target_text else 0.0
+    tokens = options.align.tokens
+    calibration = build_calibration(components, base, texts, round((1 - share) * tokens), options.length)
+    if share:
+        target = [text for path in options.target_text for text in read_texts(path)]
+        mixed = build_calibration(components, base, target, round(share * tokens), options.length)
+        info(console, f"target text: {mixed.tokens / (calibration.tokens + mixed.tokens):.0%} of the tokens")
+        calibration = calibration.mixed_with(mixed)
+    calibration = calibration.to(hardware.device)
 
     supernet.to(hardware.device)
     losses = {"before": mean_mixed_loss(supernet, calibration.val)}
@@ -65,7 +73,7 @@ def run(options: AlignCommand, console: Console) -> ProjectorSet:
         losses[f"after {options.steps} gradient steps"] = mean_mixed_loss(supernet, calibration.val)
     print_fits(fits, losses, calibration.summary, console)
 
-    files = [file.name for file in options.text]
+    files = [file.name for file in (*options.text, *options.target_text)]
     projectors = ProjectorSet.of(
         supernet,
         calibration.tokens,

@@ -15,11 +15,11 @@ from manticore.adapters.attach import attach
 from manticore.adapters.calibration import prepare
 from manticore.adapters.catalog import check_options
 from manticore.adapters.ladder import ladder_loss
-from manticore.adapters.options import LADDER, SEARCHED, AdapterOptions
+from manticore.adapters.options import LADDER, SEARCHED, TRIALS, AdapterOptions
 from manticore.components import ComponentSpec, load
 from manticore.config.commands import FinetuneCommand
 from manticore.config.loading import with_overrides
-from manticore.config.sections import FinetuneOptions, RunOptions
+from manticore.config.sections import MIXTURE, FinetuneOptions, RunOptions
 from manticore.errors import ManticoreError
 from manticore.experiment.adapters import describe, save_sizes
 from manticore.experiment.environment import setup_hardware
@@ -27,13 +27,14 @@ from manticore.experiment.estimate import print_training_estimate
 from manticore.experiment.processes import run_together
 from manticore.experiment.run_dir import RunDir, check_same_options
 from manticore.experiment.run_lock import RunLock
-from manticore.experiment.searched import check_candidates, hybrid_of, open_finished, saved_recipe
+from manticore.experiment.searched import check_candidates, hybrid_of, open_finished, saved_recipe, searched_supernet
 from manticore.experiment.seeding import seed_of
 from manticore.experiment.teacher import check_language_task, divergence_from
 from manticore.export.checkpoint import save_checkpoint
 from manticore.export.load import is_hybrid, load_hybrid, load_hybrid_task
-from manticore.export.own_task import FINETUNING, task_options
+from manticore.export.own_task import FINETUNING, RECIPE, task_options
 from manticore.nas.architecture import Architecture
+from manticore.pipelines.adapter_trials import SizeTrials, TrainRow, run_trials
 from manticore.pipelines.export import card_of_path
 from manticore.report.model_card import finetuned_card, read_card
 from manticore.results.search import SplitScore
@@ -43,6 +44,7 @@ from manticore.tasks.task import Task
 from manticore.training.adapter_search import AdapterSearchModule
 from manticore.training.batching import BatchSampler
 from manticore.training.divergence import TeacherDivergence
+from manticore.training.exits import ExitLoss
 from manticore.training.losses import LossFunction
 from manticore.training.metrics import metrics
 from manticore.training.modules import TrainModule
@@ -50,7 +52,7 @@ from manticore.training.options import LoopOptions
 from manticore.training.run_loggers import RunLoggers, check_loggers
 from manticore.training.scoring import score
 from manticore.training.trainer import Hardware, fit
-from manticore.utils.console import info
+from manticore.utils.console import info, make_console
 from manticore.utils.io import write_json
 
 CALIBRATION_BATCHES = 16
@@ -105,14 +107,54 @@ def run(options: FinetuneCommand, console: Console) -> FinetuneResult:
         return _Start(model, load_hybrid_task(options.hybrid, model, task_settings), read_card(options.hybrid))
 
     settings = {"hybrid": str(options.hybrid.resolve()), "task": asdict(task_settings)}
-    adapter = (options.adapter, options.keep_adapter)
-    return run_together(
-        options.processes,
-        options.run,
-        lambda hardware: _train(
-            start, settings, options.finetune, options.run, options.out, console, options.resume, hardware, *adapter
-        ),
-    )
+    run_folder = options.hybrid if (options.hybrid / RECIPE).is_file() else None
+    if options.finetune.teacher == MIXTURE and run_folder is None:
+        raise ManticoreError("the teacher mixture is the supernet of a search; name the run folder of the search")
+
+    def train(hardware: Hardware) -> FinetuneResult:
+        fixed = (start, settings, options.finetune, options.run)
+        more = (options.keep_adapter, run_folder, options.trust_code)
+        if options.adapter.name != TRIALS:
+            return _train(*fixed, options.out, console, options.resume, hardware, options.adapter, *more)
+
+        def row(adapter: AdapterOptions, out: Path) -> FinetuneScores:
+            return _train(*fixed, out, make_console(quiet=True), out.exists(), hardware, adapter, *more).scores
+
+        return _train_by_trials(start, settings, options, console, hardware, row)
+
+    return run_together(options.processes, options.run, train)
+
+
+def _train_by_trials(
+    start: Callable[[], _Start],
+    settings: dict[str, Any],
+    options: FinetuneCommand,
+    console: Console,
+    hardware: Hardware,
+    row: TrainRow,
+) -> FinetuneResult:
+    """The fine-tuning with the size of MoRe that trials select."""
+    check_options(options.adapter)
+    out = options.out
+    settings = {**settings, "adapter": _adapter_settings(options.adapter, options.keep_adapter)}
+    settings |= {"steps": options.finetune.steps, "batch_size": options.finetune.batch_size, "seed": options.run.seed}
+    settings["weights"] = asdict(options.finetune.weights)
+    with RunLock(out) as lock:
+        check_same_options(out / FINETUNING, settings, options.resume, "fine-tuning")
+        if (out / "hybrid").exists():
+            info(console, f"{out} is complete; nothing to do.")
+            return FinetuneResult(out, FinetuneScores.load(out))
+        lock.acquire(create=False)
+
+        def load_model() -> tuple[PreTrainedModel, Task]:
+            begin = start()
+            return begin.model, begin.task
+
+        trials = SizeTrials(load_model, options.adapter, options.finetune, options.run, hardware, out, console)
+        sizes = trials.within_budget()
+        lock.acquire()
+        write_json(out / FINETUNING, settings)
+        return FinetuneResult(out, run_trials(trials, sizes, row))
 
 
 def run_from(
@@ -151,7 +193,8 @@ def run_from(
 
     settings = {"hybrid": str(folder.resolve()), "path": list(chosen), "task": asdict(recipe.task)}
     hardware = setup_hardware(run_options)
-    return _train(start, settings, training, run_options, out, console, resume, hardware, run_folder=folder)
+    options: dict[str, Any] = {"run_folder": folder, "trust_code": trust_code}
+    return _train(start, settings, training, run_options, out, console, resume, hardware, **options)
 
 
 def _train(
@@ -166,6 +209,7 @@ def _train(
     adapter: AdapterOptions = NO_ADAPTER,
     keep_adapter: bool = False,
     run_folder: Path | None = None,
+    trust_code: bool = False,
 ) -> FinetuneResult:
     """The fine-tuning that `settings` and the options describe; a finished one is not run again."""
     teacher = training.teacher
@@ -177,6 +221,7 @@ def _train(
         "seed": run_options.seed,
         "adapter": _adapter_settings(adapter, keep_adapter),
         **({} if teacher is None else {"teacher": teacher}),
+        **({"exits": list(training.exits)} if training.exits else {}),
     }
     check_options(adapter)
     if adapter.name == LADDER and not keep_adapter:
@@ -190,12 +235,16 @@ def _train(
         lock.acquire(create=False)
         begin = start()
         model, task = begin.model, begin.task
-        loss: LossFunction | None = None if teacher is None else _divergence(teacher, model, task, run_folder)
+        loss: LossFunction | None = (
+            None if teacher is None else _divergence(teacher, model, task, run_folder, trust_code)
+        )
         if adapter.name is not None:
             torch.manual_seed(seed_of(run_options.seed, "adapter"))
             for line in (*attach(model, adapter), f"adapter: {describe(model, adapter)}"):
                 info(console, line)
-        if adapter.name == LADDER and loss is None:
+        if training.exits:
+            loss, model.config.exits = ExitLoss(model, training.exits), list(training.exits)
+        elif adapter.name == LADDER and loss is None:
             loss = ladder_loss(adapter)
         splits = task.splits()
         examples = concat([splits.train, splits.train_arch])
@@ -238,8 +287,13 @@ def _train(
         return FinetuneResult(out, scores)
 
 
-def _divergence(name: str, model: PreTrainedModel, task: Task, run_folder: Path | None = None) -> TeacherDivergence:
-    """The loss that imitates the language model `name`: a component of a run by its name, or another model."""
+def _divergence(
+    name: str, model: PreTrainedModel, task: Task, run_folder: Path | None = None, trust_code: bool = False
+) -> TeacherDivergence:
+    """The loss that imitates `name`: a component of a run by its name, its mixture, or another language model."""
+    if name == MIXTURE and run_folder is not None:
+        exp = open_finished(run_folder, make_console(quiet=True), trust_code)
+        return TeacherDivergence(searched_supernet(exp, model.config.base))
     check_language_task(task)
     specs = () if run_folder is None else saved_recipe(run_folder).space.components
     spec = next((each for each in specs if each.name == name), ComponentSpec(name))

@@ -218,3 +218,22 @@ def test_models_without_a_tokenizer_and_existing_folders_are_refused(
     (tmp_path / "out").mkdir()
     assert "out exists; choose another folder" in refusal(capsys, "align", *arguments(folder, tmp_path / "out"))
     shutil.rmtree(tmp_path / "out")
+
+
+def test_target_text_has_its_share_of_the_tokens(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    target = tmp_path / "target.txt"
+    target.write_text("a ring of the king is a thing of the spring and of the evening " * 60, encoding="utf-8")
+    out = tmp_path / "set"
+    more = ("--target-text", target, "--target-share", 0.4, "--tokens", 1500)
+    status, printed, err = call(capsys, "align", *arguments(folder, out), *more)
+    assert (status, err) == (0, "")
+    config = read_json(out / "config.json")
+    assert config["text"] == ["text.txt", "target.txt"]
+    assert 1100 < config["tokens"] < 1700
+    share = int(printed.partition("target text: ")[2].partition("%")[0])
+    assert 35 <= share <= 45
+    message = refusal(capsys, "align", *arguments(folder, tmp_path / "no"), "--target-text", tmp_path / "nothing.txt")
+    assert "nothing.txt" in message
+    assert not (tmp_path / "no").exists()
