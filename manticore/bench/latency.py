@@ -22,7 +22,7 @@ from manticore.modeling.branches import SkipBranch
 from manticore.modeling.ops import OpBranch
 from manticore.modeling.segments import Context, Segment
 from manticore.nas.discretize import discretize
-from manticore.nas.latency import DECODE, FORWARD, PREFILL, Part, PartLatency, parts_of
+from manticore.nas.latency import DECODE, FORWARD, PREFILL, PartLatency, TimedPart, parts_of
 from manticore.nas.supernet import Supernet
 
 SECONDS, MAX_ROUNDS = 0.05, 50
@@ -38,7 +38,7 @@ class Workload(NamedTuple):
     dtype: str = "float32"
 
 
-Run = Callable[[], object]
+Timed = Callable[[], object]
 """One pass on a prompt, or the next step of a generation."""
 
 
@@ -54,7 +54,7 @@ class Timer:
     device: torch.device
     repeats: int = 5
 
-    def fastest(self, runs: Sequence[Run]) -> list[float]:
+    def fastest(self, runs: Sequence[Timed]) -> list[float]:
         """Milliseconds of the fastest of several runs each, in turns, after one that is not timed."""
         best, started, rounds = [float("inf")] * len(runs), time.monotonic(), 0
         with torch.no_grad():
@@ -81,7 +81,7 @@ def modes_of(supernet: Supernet) -> tuple[str, ...]:
     return (PREFILL, DECODE) if supernet.head_spec.kind == "lm" else (FORWARD,)
 
 
-def supernet_parts(supernet: Supernet) -> list[Part]:
+def supernet_parts(supernet: Supernet) -> list[TimedPart]:
     """The parts of all paths of a supernet, of those with equal structure the first."""
     topology = supernet.topology
     parts = [
@@ -91,13 +91,13 @@ def supernet_parts(supernet: Supernet) -> list[Part]:
         for part in parts_of(topology.path_modules(supernet, stage, name), name)
     ]
     parts += parts_of(topology.fixed_modules(supernet), supernet.base)
-    by_digest: dict[str, Part] = {}
+    by_digest: dict[str, TimedPart] = {}
     for part in parts:
         by_digest.setdefault(part.digest, part)
     return [*by_digest.values()]
 
 
-def time_parts(parts: Sequence[Part], supernet: Supernet, workload: Workload, timer: Timer) -> list[PartLatency]:
+def time_parts(parts: Sequence[TimedPart], supernet: Supernet, workload: Workload, timer: Timer) -> list[PartLatency]:
     """The times of parts of a supernet, as entries with one length."""
     runs = [_run_of(part, supernet, workload, timer.device) for part in parts]
     mode, batch, length, dtype = workload
@@ -123,7 +123,7 @@ def workloads(
                 yield from (Workload(mode, batch, length, dtype) for length in lengths)
 
 
-def model_run(model: Any, workload: Workload) -> Run:
+def model_run(model: Any, workload: Workload) -> Timed:
     """A run of a hybrid as a whole, on random tokens. The model is on the device and in the type of the workload."""
     mode, batch, length, _ = workload
     ids_BL = torch.randint(3, max(4, model.config.vocab_size), (batch, length), device=model.device)
@@ -144,7 +144,7 @@ def _past(length: int) -> int:
     return max(0, length - 1 - MAX_ROUNDS // 2)
 
 
-def _run_of(part: Part, supernet: Supernet, workload: Workload, device: torch.device) -> Run:
+def _run_of(part: TimedPart, supernet: Supernet, workload: Workload, device: torch.device) -> Timed:
     mode, batch, length, dtype_name = workload
     dtype = getattr(torch, dtype_name)
     if part.kind == "ends":

@@ -70,7 +70,7 @@ class Machine:
         return f"{self.name} ({self.device}), torch {self.torch}, {counted(self.threads, 'thread')}"
 
 
-class Part(NamedTuple):
+class TimedPart(NamedTuple):
     """A part of a hybrid that is timed by itself.
 
     Attributes:
@@ -106,7 +106,7 @@ class Part(NamedTuple):
         return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:16]
 
 
-def parts_of(modules: Sequence[nn.Module], name: str) -> Iterator[Part]:
+def parts_of(modules: Sequence[nn.Module], name: str) -> Iterator[TimedPart]:
     """The parts that the modules of a stage, or those that every path has, consist of.
 
     Args:
@@ -117,16 +117,16 @@ def parts_of(modules: Sequence[nn.Module], name: str) -> Iterator[Part]:
     for module in modules:
         segment = getattr(module, "segment", module)
         if isinstance(module, OpBranch):
-            yield Part("op", name, module)
+            yield TimedPart("op", name, module)
         elif isinstance(segment, Segment):
             layers = getattr(segment.backbone.config, "num_hidden_layers", 0)
-            yield Part("segment", f"{counted(layers, 'layer')} of {name}", segment)
+            yield TimedPart("segment", f"{counted(layers, 'layer')} of {name}", segment)
             if module is not segment and not isinstance(module, BaseBranch):
-                yield Part("projectors", name, module)
+                yield TimedPart("projectors", name, module)
         elif not isinstance(module, SkipBranch):
             ends.append(module)
     if ends:
-        yield Part("ends", name, nn.ModuleList(ends))
+        yield TimedPart("ends", name, nn.ModuleList(ends))
 
 
 @dataclass(frozen=True)
@@ -267,7 +267,7 @@ def latency_costs(supernet: Supernet, resource: Resource) -> tuple[list[list[flo
     return stages, read(topology.fixed_modules(supernet), supernet.base)
 
 
-def _read(table: LatencyTable, part: Part, resource: Resource, mode: str, names: str) -> float:
+def _read(table: LatencyTable, part: TimedPart, resource: Resource, mode: str, names: str) -> float:
     length: Any = resource.length
     entry = table.entries.get((part.digest, mode, resource.batch, resource.dtype))
     value = None if entry is None else entry.at(length)
