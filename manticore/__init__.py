@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from manticore.adapters.attach import peft_targets as peft_targets
     from manticore.api.loading import load as load
     from manticore.api.loading import supernet as supernet
+    from manticore.api.model_scores import evaluate_generation as evaluate_generation
+    from manticore.api.model_scores import evaluate_lm_eval as evaluate_lm_eval
     from manticore.api.model_verbs import align as align
     from manticore.api.model_verbs import evaluate as evaluate
     from manticore.api.model_verbs import finetune as finetune
@@ -62,6 +64,7 @@ _exported, _names = lazy_exports(
     {
         "adapters.attach": ("peft_targets",),
         "api.loading": ("load", "supernet"),
+        "api.model_scores": ("evaluate_generation", "evaluate_lm_eval"),
         "api.model_verbs": ("align", "evaluate", "finetune", "generate", "grow", "pretrain"),
         "api.result": ("Result",),
         "api.run_verbs": ("select",),

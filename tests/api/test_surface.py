@@ -83,7 +83,19 @@ def test_the_command_line_has_the_flags_of_the_table(verb: str) -> None:
     assert {flag.replace("--no-", "--") for flag in typed} == set(VERBS[verb][1]) | set(COMMAND_ONLY.get(verb, ()))
 
 
-@pytest.mark.parametrize("verb", VERBS)
+def test_the_other_scores_have_the_flags_of_evaluate() -> None:
+    shared = {"model", "batch_size", "set", "json", "trust_code", "quiet", "tokenizer"}
+    assert set(arguments_of("evaluate_generation")) == shared | {"lengths", "examples"}
+    assert set(arguments_of("evaluate_lm_eval")) == shared | {"tasks", "folder", "limit"}
+    for verb in ("evaluate_generation", "evaluate_lm_eval"):
+        for name in ("lengths", "examples", "limit", "json", "trust_code"):
+            if name in arguments_of(verb):
+                assert arguments_of(verb)[name].default == getattr(commands.EvaluateCommand, name)
+    with pytest.raises(ManticoreError, match="tasks is empty"):
+        mc.evaluate_lm_eval("gpt-neo-nano", [])
+
+
+@pytest.mark.parametrize("verb", [*VERBS, "evaluate_generation", "evaluate_lm_eval"])
 def test_every_argument_has_a_help(verb: str) -> None:
     function: Any = getattr(mc, verb)
     text = inspect.getdoc(getattr(function, "function", function)) or ""

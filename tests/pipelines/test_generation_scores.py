@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import torch
 from transformers import GenerationMixin, GPT2Config, PretrainedConfig, PreTrainedModel
 from transformers.modeling_outputs import CausalLMOutput
 
+import manticore as mc
 from manticore.cli import main
 from manticore.errors import ManticoreError
 from manticore.pipelines.generation_scores import GenerationScore, generated, parents_of, score_table
@@ -156,6 +158,9 @@ def test_the_command_scores_the_hybrid_beside_its_parents(capsys: pytest.Capture
         *(("mamba-nano", kind, 1024) for kind in KINDS),  # GPT-Neo has 512 positions
     }
     assert all(0 <= score["exact"] <= score["tokens"] <= 1 for score in scores)
+    again = mc.evaluate_generation(hybrid, lengths=[64], examples=2, quiet=True)
+    assert [asdict(score) for score in again] == [score for score in scores if score["length"] == 64]
+    assert capsys.readouterr().out == ""
     card = (hybrid / "README.md").read_text("utf-8")
     assert card.count("## Generation\n") == 1
     assert "| copying, mamba-nano |" in card

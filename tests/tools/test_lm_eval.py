@@ -17,6 +17,7 @@ import torch
 from huggingface_hub import ModelCard
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+import manticore as mc
 from tests.helpers.cli import call, refusal
 from tests.helpers.text_hybrids import LENGTH, export_hybrid
 from tests.helpers.tokenizers import PROSE
@@ -176,6 +177,8 @@ def test_evaluate_runs_the_tasks_and_writes_them_to_the_card(
     expected = expected_scores(hybrid)
     assert summary({"results": json.loads(file.read_text())}) == pytest.approx(expected, rel=1e-4)
     card = ModelCard.load(hybrid / "README.md")
+    in_python = mc.evaluate_lm_eval(hybrid, ["pico_choice"], folder=task_folder, batch_size=2, quiet=True)
+    assert in_python["pico_choice"]["acc,none"] == pytest.approx(expected["accuracy"], rel=1e-4)
     values = {(row.dataset_name, row.metric_type): row.metric_value for row in card.data.eval_results}
     assert values["pico_choice", "acc"] == pytest.approx(expected["accuracy"], abs=1e-4)
     assert "## lm-evaluation-harness" in card.text
