@@ -22,7 +22,7 @@ from tests.helpers.cli import call, refusal
 from tests.helpers.warm_process import run_script
 
 ROOT = Path(__file__).parents[2]
-FILES = sorted([*(ROOT / "configs").rglob("*.yaml"), *(ROOT / "search_spaces").glob("*.yaml")])
+FILES = sorted(file for folder in ("configs", "search_spaces", "models") for file in (ROOT / folder).rglob("*.yaml"))
 CHECKS = {"recipe": _check_recipe, "space": _check_space, "pretrain": _check_pretraining}
 
 
