@@ -149,7 +149,7 @@ def notebook_page(file: Path) -> str:
             out.append(f"```python\n{text}\n```")
             out += map(output_block, next(cells, {"outputs": []})["outputs"])
         else:
-            out.append(site_links(text))
+            out.append(site_links(text.replace(".ipynb)", ".md)")))
     note = f"This tutorial is the notebook `notebooks/{file.name}`, with its outputs."
     title, _, rest = "\n\n".join(out).partition("\n")
     return f"{title}\n\n!!! note\n    {note}\n{rest}\n"

@@ -94,6 +94,20 @@ def test_the_outputs_in_the_docs_are_of_these_cells(file: Path) -> None:
     assert any(cell["outputs"] for cell in saved)
 
 
+def test_the_notebooks_are_one_story() -> None:
+    """Each opens with its number and its time, which the table has too, and ends with a link to the next one."""
+    table = (ROOT / "notebooks" / "README.md").read_text(encoding="utf-8")
+    for number, file in enumerate(NOTEBOOKS, start=1):
+        first, *_, last = nbformat.read(file, as_version=4).cells
+        opening = re.search(r"^\*Notebook (\d) of (\d); (\d+) s of processor time\.\* \w", first.source, re.MULTILINE)
+        assert opening is not None
+        assert (int(opening[1]), int(opening[2])) == (number, len(NOTEBOOKS))
+        assert file.name.startswith(f"{number:02}-")
+        assert re.search(rf"^\| \[{re.escape(file.name)}\].*\| {opening[3]} s \|$", table, re.MULTILINE)
+        if number < len(NOTEBOOKS):
+            assert f"({NOTEBOOKS[number].name})." in last.source.splitlines()[-1]
+
+
 def test_every_notebook_is_in_the_table() -> None:
     table = (ROOT / "notebooks" / "README.md").read_text(encoding="utf-8")
     assert NOTEBOOKS
