@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -15,16 +16,24 @@ from tests.helpers.trained_tokenizers import small_tokenizer
 
 SIZES = {
     "gpt_neo": BlockSize(width=32, layers=4, heads=4, window_size=16),
+    "gpt_neox": BlockSize(width=32, layers=4, heads=4),
     "llama": BlockSize(width=32, layers=4, heads=4),
     "mamba": BlockSize(width=24, layers=5, state_size=8),
 }
 
 
-def model_folder(folder: Path, family: str, tokenizer: PreTrainedTokenizerBase | None = None, length: int = 64) -> Path:
-    """Write a random model of a family and a tokenizer."""
+def model_folder(
+    folder: Path,
+    family: str,
+    tokenizer: PreTrainedTokenizerBase | None = None,
+    length: int = 64,
+    layers: int | None = None,
+) -> Path:
+    """Write a random model of a family and a tokenizer. `layers` takes the place of the number in `SIZES`."""
     torch.manual_seed(len(family))
     tokenizer = tokenizer or small_tokenizer()
-    config = families[family].scratch_config(family, SIZES[family], len(tokenizer), length)
+    size = replace(SIZES[family], layers=layers or SIZES[family].layers)
+    config = families[family].scratch_config(family, size, len(tokenizer), length)
     config.bos_token_id = config.eos_token_id = config.pad_token_id = tokenizer.eos_token_id
     AutoModelForCausalLM.from_config(config).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
