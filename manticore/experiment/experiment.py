@@ -39,7 +39,8 @@ from manticore.training.metrics import metrics
 from manticore.training.modules import TrainModule
 from manticore.training.options import LoopOptions
 from manticore.training.run_loggers import RunLoggers
-from manticore.training.scoring import Score, score
+from manticore.training.scoring import Score
+from manticore.training.shared_scoring import score_together
 from manticore.training.trainer import Hardware, fit
 from manticore.training.user_trainer import UserTrainer
 from manticore.utils.console import info
@@ -323,9 +324,8 @@ class Experiment:
     def score_examples(self, net: nn.Module, examples: Examples, task: Task | None = None, **options: object) -> Score:
         """The score of `net` on examples of the task, as this run or as `task` reads them."""
         task = task or self.task
-        batch_size, device = self.recipe.run.eval_batch_size, self.hardware.device
-        with self.hardware.scoring():
-            result = score(net, examples, task.collate, batch_size, device, metrics[task.metric], **options)
+        batch_size = self.recipe.run.eval_batch_size
+        result = score_together(self.hardware, net, examples, task.collate, batch_size, metrics[task.metric], **options)
         net.to("cpu")
         return result
 

@@ -50,7 +50,7 @@ from manticore.training.metrics import metrics
 from manticore.training.modules import TrainModule
 from manticore.training.options import LoopOptions
 from manticore.training.run_loggers import RunLoggers, check_loggers
-from manticore.training.scoring import score
+from manticore.training.shared_scoring import score_together
 from manticore.training.trainer import Hardware, fit
 from manticore.utils.console import info, make_console
 from manticore.utils.io import write_json
@@ -258,8 +258,7 @@ def _train(
         write_json(out / FINETUNING, settings)
 
         metric, eval_batch_size = metrics[task.metric], run_options.micro_batch_size or run_options.eval_batch_size
-        with hardware.scoring():
-            before = score(model, splits.val, task.collate, eval_batch_size, hardware.device, metric)
+        before = score_together(hardware, model, splits.val, task.collate, eval_batch_size, metric)
         torch.manual_seed(run_options.seed)
         length = int(splits.train.lengths.mean() / task.sequences)
         run = run_options
@@ -268,8 +267,7 @@ def _train(
         with RunLoggers(run.logger, out, settings) as loggers:
             fit(module, streams, "fine-tune", out / "checkpoints", hardware, console, loggers=loggers)
         save_sizes(model, out, console)
-        with hardware.scoring():
-            after = score(model, splits.val, task.collate, eval_batch_size, hardware.device, metric)
+        after = score_together(hardware, model, splits.val, task.collate, eval_batch_size, metric)
         info(
             console,
             f"{task.name} validation split: {before.format()} before, {after.format()} after "

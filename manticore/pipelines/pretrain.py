@@ -34,7 +34,7 @@ from manticore.training.batching import BatchSampler
 from manticore.training.modules import TrainModule
 from manticore.training.options import LoopOptions
 from manticore.training.run_loggers import RunLoggers, check_loggers
-from manticore.training.scoring import score
+from manticore.training.shared_scoring import score_together
 from manticore.training.trainer import Hardware, fit
 from manticore.utils import assets
 from manticore.utils.console import info
@@ -167,8 +167,7 @@ def held_out_bits(
     """Bits per byte of the held-out examples of each file, and of `all` files together."""
     bits, sizes = {}, {}
     for name, examples in files.items():
-        with hardware.scoring():
-            value = score(model, examples, collate, batch_size, hardware.device).bits_per_byte
+        value = score_together(hardware, model, examples, collate, batch_size).bits_per_byte
         assert value is not None
         bits[name] = value
         sizes[name] = 0 if examples.num_bytes is None else int(examples.num_bytes.sum())

@@ -7,7 +7,9 @@ labels have equal weight. Standard errors take sequences to be independent, not 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -113,6 +115,22 @@ class Score:
         return record if self.margin is None else {**record, "margin": self.margin}
 
 
+class BatchScores(NamedTuple):
+    """What a model does on a batch.
+
+    Attributes:
+        indices: of the examples, (B,).
+        nats_B: cross-entropy of each example, summed over its scored labels, (B,).
+        answers, labels, owners: of each scored label: the answer, the label, the index of the example.
+    """
+
+    indices: Integers
+    nats_B: Floats
+    answers: Integers
+    labels: Integers
+    owners: Integers
+
+
 def logits_of(net: nn.Module, batch: Batch, **options: object) -> Tensor:
     """Logits of a supernet or of a Hugging Face model, (B, labels) or (B, L, labels); `options` go to `net`."""
     out = net(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"], **options)
@@ -122,7 +140,6 @@ def logits_of(net: nn.Module, batch: Batch, **options: object) -> Tensor:
     return logits
 
 
-@torch.no_grad()
 def score(
     net: nn.Module,
     examples: Examples,
@@ -130,7 +147,7 @@ def score(
     batch_size: int,
     device: torch.device | str = "cpu",
     metric: Metric | None = None,
-    **options: object,
+    **options: Any,
 ) -> Score:
     """Score a model.
 
@@ -143,18 +160,46 @@ def score(
         metric: a metric to compute as well, if it has a `compute` function.
         options: further arguments of the forward pass.
     """
+    return score_of(score_batches(net, examples, collate, batch_size, device, **options), examples, metric)
+
+
+@torch.no_grad()
+def score_batches(
+    net: nn.Module,
+    examples: Examples,
+    collate: Collate,
+    batch_size: int,
+    device: torch.device | str = "cpu",
+    part: tuple[int, int] = (0, 1),
+    **options: Any,
+) -> list[BatchScores]:
+    """Run a model on batches of the examples: with a `part` of (i, n), on the batches i, i + n, i + 2n, and so on.
+
+    Which examples are in a batch does not depend on the part. See `score` for the other arguments.
+    """
+    first, every = part
     net.to(device)
     order = np.argsort(examples.lengths, kind="stable")  # batches of similar length have little padding
-    nats_N, parts = np.zeros(len(examples)), []
+    parts = []
     with eval_mode(net):
-        for start in range(0, len(order), batch_size):
+        for start in range(first * batch_size, len(order), every * batch_size):
             indices = order[start : start + batch_size]
             batch = batch_to(collate([examples[int(index)] for index in indices]), device)
             logits, labels = logits_of(net, batch, **options).float(), batch["labels"]
             nats = F.cross_entropy(logits.flatten(0, -2), labels.flatten(), ignore_index=IGNORE, reduction="none")
-            nats_N[indices] = nats.view(len(indices), -1).sum(-1, dtype=torch.float64).cpu().numpy()
-            parts.append(_scored_answers(logits.argmax(-1), labels, indices))
-    answers, all_labels, owners = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
+            nats_B = nats.view(len(indices), -1).sum(-1, dtype=torch.float64).cpu().numpy()
+            parts.append(BatchScores(indices, nats_B, *_scored_answers(logits.argmax(-1), labels, indices)))
+    return parts
+
+
+def score_of(batches: Sequence[BatchScores], examples: Examples, metric: Metric | None = None) -> Score:
+    """The score from all batches of the examples, in their order."""
+    nats_N = np.zeros(len(examples))
+    for batch in batches:
+        nats_N[batch.indices] = batch.nats_B
+    answers = np.concatenate([batch.answers for batch in batches])
+    all_labels = np.concatenate([batch.labels for batch in batches])
+    owners = np.concatenate([batch.owners for batch in batches])
     result = replace(
         _score(nats_N, answers, all_labels, owners, examples), losses=_unit_losses(nats_N, owners, examples)
     )

@@ -7,6 +7,7 @@ import logging
 import signal
 import threading
 import warnings
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
@@ -91,8 +92,16 @@ class Hardware:
         }
 
 
+class SharedWork(ABC):
+    """Work that the first process sends to the others, which take part in it."""
+
+    @abstractmethod
+    def take_part(self, hardware: Hardware) -> None:
+        """Do the part of this process, which is not the first one. Raises LostProcess if another one has ended."""
+
+
 @dataclass(frozen=True)
-class SharedTraining:
+class SharedTraining(SharedWork):
     """A training that the first process sends to the others.
 
     Attributes:
@@ -112,6 +121,12 @@ class SharedTraining:
     resumes: bool
     rng: dict[str, Any]
     flags: dict[str, Any]
+
+    def take_part(self, hardware: Hardware) -> None:
+        """See `SharedWork`. Raises KeyboardInterrupt as `fit` does."""
+        set_rng_state(self.rng, hardware.device)
+        with suppress(NonFiniteLoss):  # the first process gets it too, and may go on with another training
+            run_training(self, hardware, Console(quiet=True), (), UserTrainer(flags=self.flags))
 
 
 def packed(value: object) -> bytes:
@@ -182,6 +197,7 @@ def fit(
         except LostProcess as error:
             hardware.ranks.left.append(error)
             raise
+    hardware.ranks.busy.append(title)
     try:
         run_training(training, hardware, console, callbacks, user, loggers, position)
     except NonFiniteLoss:  # in all processes
@@ -189,20 +205,20 @@ def fit(
     except BaseException as error:
         hardware.ranks.left.append(error)
         raise
+    finally:
+        hardware.ranks.busy.remove(title)
 
 
 def serve(hardware: Hardware) -> Any:
-    """Train along with the first process, training after training, until it calls `finish`. Returns its value.
+    """Take part in trainings and scorings of the first process until it calls `finish`. Returns its value.
 
     Raises LostProcess if another process has ended, and KeyboardInterrupt as `fit` does.
     """
     while True:
-        training = unpacked(hardware.ranks.receive())
-        if not isinstance(training, SharedTraining):
-            return training
-        set_rng_state(training.rng, hardware.device)
-        with suppress(NonFiniteLoss):  # the first process gets it too, and may go on with another training
-            run_training(training, hardware, Console(quiet=True), (), UserTrainer(flags=training.flags))
+        work = unpacked(hardware.ranks.receive())
+        if not isinstance(work, SharedWork):
+            return work
+        work.take_part(hardware)
 
 
 def finish(hardware: Hardware, value: object = None) -> None:

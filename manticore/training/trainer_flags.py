@@ -98,8 +98,8 @@ def check_trainer(trainer: lightning.Trainer, has_alphas: bool = False) -> None:
         )
     if trainer.world_size > 1:
         raise ManticoreError(
-            f"the Trainer has {trainer.world_size} devices; a search runs on one: Trainer(devices=1), one process for "
-            "each seed or phase"
+            f"the Trainer has {trainer.world_size} devices; a module trains on one: Trainer(devices=1); a whole search "
+            "trains on several by mc.search(..., devices=N) or manticore search --devices N"
         )
     if isinstance(trainer.strategy, ParallelStrategy):
         raise ManticoreError(

@@ -41,12 +41,16 @@ class Ranks:
         count: number of processes.
         patient: group for messages that may have to wait for hours; None: the default group.
         left: errors that ended a training in this process alone, after which no message can be sent.
+        busy: titles of the trainings that run now, during which other messages cannot be sent.
+        kept: what the processes keep of the messages of the first one, so that it need not be sent again.
     """
 
     rank: int = 0
     count: int = 1
     patient: Any = field(default=None, repr=False, compare=False)
     left: list[BaseException] = field(default_factory=list, repr=False, compare=False)
+    busy: list[str] = field(default_factory=list, repr=False, compare=False)
+    kept: dict[str, Any] = field(default_factory=dict, repr=False, compare=False)
 
     @property
     def is_first(self) -> bool:
