@@ -24,7 +24,7 @@ def read_tokenizer(source: str, options: Mapping[str, Any]) -> PreTrainedTokeniz
         source: folder or hub id.
         options: `revision`, `local_files_only` and others, as `AutoTokenizer.from_pretrained` takes them.
 
-    Raises BadFile for a damaged tokenizer.json in a folder.
+    Raises BadFile for a damaged tokenizer.json in a folder, and for a tokenizer that cannot encode text.
     """
     tokenizer: PreTrainedTokenizerBase | None
     try:
@@ -35,6 +35,11 @@ def read_tokenizer(source: str, options: Mapping[str, Any]) -> PreTrainedTokeniz
     if tokenizer is None or len(tokenizer) <= len(tokenizer.get_added_vocab()):
         _check_file(Path(source) / "tokenizer.json")
         return None
+    try:
+        tokenizer("")
+    except Exception as error:  # of settings of another type, such as a length that is a text
+        file = Path(source) / "tokenizer_config.json"
+        raise BadFile(file, f"a tokenizer that cannot encode text ({' '.join(str(error).split())[:100]})") from None
     return tokenizer
 
 

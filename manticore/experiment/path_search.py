@@ -314,9 +314,12 @@ class CheckpointedPathTrainer:
 
 
 def _read_losses(file: Path) -> list[Any]:
-    """The parts of `Measured.losses`."""
-    with np.load(file) as arrays:
-        return [arrays[name] for name in arrays.files]
+    """The parts of `Measured.losses`. Raises BadFile."""
+    try:
+        with np.load(file) as arrays:
+            return [arrays[name] for name in arrays.files]
+    except Exception as error:  # numpy and zipfile raise different ones
+        raise BadFile(file, f"damaged ({type(error).__name__}); delete it to go on without it") from None
 
 
 def read_checkpoint(file: Path) -> dict[str, Any]:

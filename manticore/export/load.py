@@ -132,6 +132,8 @@ def _check_config(file: Path, config: HybridConfig) -> None:
     unknown = [name for name in (config.base, *config.path) if name not in (*config.components, *config.ops, SKIP)]
     if unknown:
         raise UnknownName(f"component in {file}:", unknown[0], config.components)
+    if config.output_attentions:
+        raise ManticoreError(f"{file}: a hybrid has no output_attentions; set it to false")
     if config.topology not in TOPOLOGIES:
         raise UnknownName(f"topology in {file}:", config.topology, TOPOLOGIES)
     for name, component in config.components.items():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from manticore.components.generation import ids_without_token
 from manticore.config.generate import SamplingOptions
 from manticore.config.model_commands import GenerateCommand
 from manticore.config.sections import RunOptions
-from manticore.errors import BadFile, ManticoreError
+from manticore.errors import BadFile, ManticoreError, shown
 from manticore.experiment.environment import setup_hardware
 from manticore.export.load import load_language_model
 from manticore.kernels import installed
@@ -26,6 +27,10 @@ from manticore.utils.text_files import parse_json
 
 PROMPT_FIELDS = ("prompt", "text")
 """Fields of a record of JSON that may have the prompt."""
+
+
+SAVED = ("use_cache", "bos_token_id", "eos_token_id", "pad_token_id")
+"""Settings of generation that every model is saved with."""
 
 
 @dataclass(frozen=True)
@@ -146,13 +151,30 @@ class Generator:
         config = generation_config(options, self.model, self.tokenizer)
         streamer = CallbackStreamer(self.tokenizer, on_text) if on_text and options.num_beams == 1 else None
         torch.manual_seed(options.seed)
-        with installed():  # for a component; a hybrid installs the kernels itself
+        with installed(), _naming_settings(self.model):  # for a component; a hybrid installs the kernels itself
             out_BL = self.model.generate(input_ids=ids_1L.to(self.device), generation_config=config, streamer=streamer)
         new = out_BL[0, length:].tolist()
         text = str(self.tokenizer.decode(new, skip_special_tokens=True))
         if on_text is not None and streamer is None:
             on_text(text)
         return Continuation(prompt, text, length, len(new), bool(new) and new[-1] in (config.eos_token_id or ()))
+
+
+@contextmanager
+def _naming_settings(model: PreTrainedModel) -> Iterator[None]:
+    """Name the settings of generation in a model's folder, if there are any, in errors that they may have caused."""
+    try:
+        yield
+    except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
+        settings, defaults = vars(model.generation_config or GenerationConfig()), vars(GenerationConfig())
+        saved = [name for name in defaults if name not in (*SAVED, "transformers_version", "_from_model_config")]
+        names = [name for name in saved if settings.get(name) not in (None, False, defaults[name])]
+        if not names:
+            raise
+        reason = " ".join(str(error).split())[:120]
+        raise ManticoreError(
+            f"the model cannot generate with the settings in its folder, {', '.join(names)} ({reason})"
+        ) from error
 
 
 class CallbackStreamer(TextStreamer):
@@ -194,8 +216,10 @@ def generation_config(
     """
     defaults = model.generation_config or GenerationConfig()
     end = defaults.eos_token_id if defaults.eos_token_id is not None else tokenizer.eos_token_id
-    ends = [end] if isinstance(end, int) else list(end or [])
+    ends = list(end) if isinstance(end, list | tuple) else [] if end is None else [end]
     pad = next((token for token in (defaults.pad_token_id, tokenizer.pad_token_id, *ends) if token is not None), 0)
+    if not all(type(token) is int for token in (*ends, pad)):
+        raise ManticoreError(f"eos_token_id and pad_token_id of the model must be token ids, got {shown([*ends, pad])}")
     sampling = {"temperature": options.temperature, "top_p": options.top_p, "top_k": options.top_k}
     unused = ids_without_token(tokenizer, model.get_input_embeddings().weight.shape[0])
     chosen = {name: value for name, value in sampling.items() if value is not None}

@@ -100,6 +100,25 @@ def test_an_absurd_number_of_layers_is_refused_at_once(
     assert f"{key.rpartition('.')[2]} must be a whole number of at most 10,000, got 2,147,483,648" in error
 
 
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (with_json("config.json", output_attentions=True), "a hybrid has no output_attentions"),
+        (with_json("generation_config.json", output_attentions=True), "settings in its folder, output_attentions"),
+        (with_json("generation_config.json", repetition_penalty=-2), "settings in its folder, repetition_penalty"),
+        (with_json("generation_config.json", eos_token_id=["0"]), "must be token ids, got ['0', "),
+        (with_json("tokenizer_config.json", model_max_length="64"), "a tokenizer that cannot encode text"),
+    ],
+    ids=["config", "generation", "penalty", "ids", "tokenizer"],
+)
+def test_settings_that_a_model_cannot_generate_with_are_named(
+    capsys: pytest.CaptureFixture[str], sound: Path, tmp_path: Path, change: Change, message: str
+) -> None:
+    copy = Path(shutil.copytree(sound, tmp_path / "hybrid"))
+    change(copy)
+    assert message in refusal(capsys, "generate", copy, "--prompt", "It is", "--max-new-tokens", "2")
+
+
 def test_links_into_the_cache_of_the_hub_are_followed(sound: Path, tmp_path: Path) -> None:
     from manticore.components.folder_checks import check_model_folder
 
