@@ -38,7 +38,7 @@ class Workload(NamedTuple):
     dtype: str = "float32"
 
 
-Timed = Callable[[], object]
+TimedRun = Callable[[], object]
 """One pass on a prompt, or the next step of a generation."""
 
 
@@ -54,7 +54,7 @@ class Timer:
     device: torch.device
     repeats: int = 5
 
-    def fastest(self, runs: Sequence[Timed]) -> list[float]:
+    def fastest(self, runs: Sequence[TimedRun]) -> list[float]:
         """Milliseconds of the fastest of several runs each, in turns, after one that is not timed."""
         best, started, rounds = [float("inf")] * len(runs), time.monotonic(), 0
         with torch.no_grad():
@@ -123,7 +123,7 @@ def workloads(
                 yield from (Workload(mode, batch, length, dtype) for length in lengths)
 
 
-def model_run(model: Any, workload: Workload) -> Timed:
+def model_run(model: Any, workload: Workload) -> TimedRun:
     """A run of a hybrid as a whole, on random tokens. The model is on the device and in the type of the workload."""
     mode, batch, length, _ = workload
     ids_BL = torch.randint(3, max(4, model.config.vocab_size), (batch, length), device=model.device)
@@ -144,7 +144,7 @@ def _past(length: int) -> int:
     return max(0, length - 1 - MAX_ROUNDS // 2)
 
 
-def _run_of(part: TimedPart, supernet: Supernet, workload: Workload, device: torch.device) -> Timed:
+def _run_of(part: TimedPart, supernet: Supernet, workload: Workload, device: torch.device) -> TimedRun:
     mode, batch, length, dtype_name = workload
     dtype = getattr(torch, dtype_name)
     if part.kind == "ends":

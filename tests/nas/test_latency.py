@@ -8,8 +8,11 @@ from pathlib import Path
 import pytest
 import torch
 
+from manticore.adapters.base import adapted_layers
+from manticore.adapters.options import AdapterOptions
 from manticore.bench.latency import Timer, Workload, faster, model_run, modes_of, supernet_parts, time_parts, workloads
 from manticore.errors import BadFile, ManticoreError
+from manticore.experiment.adapters import adapt
 from manticore.nas.cost import PathCosts
 from manticore.nas.discretize import discretize
 from manticore.nas.expected_cost import CostPenalty
@@ -57,6 +60,14 @@ def test_parts_of_equal_structure_have_one_digest() -> None:
     with torch.device("meta"):
         empty = supernet("gpt_neo", "mamba", skip=True)
     assert [part.digest for part in supernet_parts(net)] == [part.digest for part in supernet_parts(empty)]
+
+
+def test_adapters_which_are_merged_do_not_change_the_parts() -> None:
+    net = supernet("gpt2", "mamba")
+    before = [part.digest for part in supernet_parts(net)]
+    adapt(net, AdapterOptions(name="lora"))
+    assert adapted_layers(net)
+    assert [part.digest for part in supernet_parts(net)] == before
 
 
 def test_a_path_takes_the_sum_of_its_parts() -> None:
