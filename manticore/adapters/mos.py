@@ -84,7 +84,7 @@ class MoS(Adapter):
             for layer, count in zip(own, shards, strict=True):
                 setattr(layer, f"pool_{name}", pools[name])
                 index = _draw(size, options.rank - options.private, count)
-                layer.register_buffer(f"index_{name}", index.to(layer.A.device))
+                layer.register_buffer(f"index_{name}", index.clone().to(layer.A.device))  # of its own storage
         nn.init.uniform_(pools["A"], -(mean_inputs**-0.5), mean_inputs**-0.5)
 
     def factors(self) -> tuple[Tensor, Tensor]:
