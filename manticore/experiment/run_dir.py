@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError
-from safetensors.torch import load_model, save_model
-from torch import nn
+from safetensors.torch import load_model, save_file
+from torch import Tensor, nn
 
 from manticore.config.recipe import Recipe
 from manticore.errors import BadFile, ManticoreError, UnfinishedRun, shown
@@ -118,7 +118,7 @@ class RunDir:
     def save_phase(self, phase: str, net: nn.Module, record: dict[str, Any]) -> None:
         """Save a finished phase: its weights, then its record; then delete its running state."""
         with atomic_write(self.weights(phase)) as part:
-            save_model(net, str(part))
+            save_file(distinct_tensors(net), part)
         write_json(self.checkpoints / f"{slug(phase)}.json", record)
         self.remove_state(phase)
 
@@ -135,6 +135,19 @@ class RunDir:
     def restore(self, phase: str, net: nn.Module) -> None:
         """Load the weights of a finished phase into `net`. Raises BadFile if they are corrupt or another model's."""
         read_weights(self.weights(phase), net)
+
+
+def distinct_tensors(net: nn.Module) -> dict[str, Tensor]:
+    """The state of `net`, in which a tensor with several names has the first of them.
+
+    `safetensors.torch.save_model` lists the other names in an order that differs from run to run; `load_model` needs
+    none of them.
+    """
+    distinct: dict[object, tuple[str, Tensor]] = {}
+    for name, tensor in net.state_dict().items():
+        memory = (tensor.data_ptr(), tensor.shape) if tensor.numel() else name
+        distinct.setdefault(memory, (name, tensor.contiguous()))
+    return dict(distinct.values())
 
 
 def read_weights(file: Path, net: nn.Module) -> None:
