@@ -55,7 +55,7 @@ if TYPE_CHECKING:
     from manticore.training.modules import FinetuneModule as FinetuneModule
     from manticore.training.search_module import SearchModule as SearchModule
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 register_hybrids()
 

@@ -100,7 +100,7 @@ def text_task(name: str) -> TaskResult:
 def study_result(*tasks: TaskResult) -> StudyResult:
     """The whole study; default: two tasks with accuracy."""
     return StudyResult(
-        version="0.1.0",
+        version="0.2.0",
         components=("gpt-neo", "mamba"),
         seeds=(0, 1, 2),
         learning_rates=(0.0005, 0.001, 0.002),

@@ -51,7 +51,7 @@ def correlation(name: str, score: float, log_weight: float) -> ProxyCorrelation:
 def transfer_result() -> TransferResult:
     """The whole result."""
     return TransferResult(
-        version="0.1.0",
+        version="0.2.0",
         components=("gpt-neo", "mamba"),
         proxies=(proxy("mad-copying"), proxy("mad-recall")),
         target=Target("lra-x", ACCURACY, "classification", ("one", "two"), "two", {"two alone": 0.002}, {"any": 0.1}),

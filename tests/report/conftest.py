@@ -34,7 +34,7 @@ def search_result(task: str, path: Sequence[str], base: str) -> SearchResult:
     """The result of a search on `task` that chose `path`."""
     cuts = layer_boundaries(max(4, len(path)), len(path))
     return SearchResult(
-        version="0.1.0",
+        version="0.2.0",
         task=task,
         metric=ACCURACY,
         kind="classification",

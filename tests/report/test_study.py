@@ -33,7 +33,7 @@ def test_page_is_self_contained(tmp_path: Path) -> None:
 def test_page_shows_every_number(tmp_path: Path) -> None:
     text = page(tmp_path, study_result()).plain_text
     for part in (
-        "manticore 0.1.0 · 5 models · 2 tasks · 3 seeds gpt-neo + mamba on 2 tasks",
+        "manticore 0.2.0 · 5 models · 2 tasks · 3 seeds gpt-neo + mamba on 2 tasks",
         "With the same training tokens: The hybrid beats mamba alone on both tasks; the interval of the difference",
         "With the same training FLOPs: The hybrid loses to mambaformer on both tasks.",
         "Bars and margins are 95% confidence intervals over 3 seeds",

@@ -46,7 +46,7 @@ def test_page_is_self_contained(tmp_path: Path) -> None:
 def test_page_shows_every_number(tmp_path: Path) -> None:
     text = page(tmp_path, transfer_result()).plain_text
     for expected in (
-        "manticore 0.1.0 · 4 paths · 2 proxies · 3 seeds one + two: a path transferred to lra-x",
+        "manticore 0.2.0 · 4 paths · 2 proxies · 3 seeds one + two: a path transferred to lra-x",
         "Bars and margins are 95% confidence intervals over 3 seeds",
         "On the target, gpt-neo is one and mamba is two.",
         "transferred path: two · one 52.0 ± 2.0 % better by 2.0 ± 3.0 8.0 ± 1.0 2",
