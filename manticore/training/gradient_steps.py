@@ -73,6 +73,7 @@ class GradientSteps(lightning.LightningModule):
         super().__init__()
         self.ranks: Ranks = ALONE
         self._finite = FiniteCheck()
+        self._known: list[nn.Parameter] | None = None
 
     def loss(self, batch: Batch, **options: object) -> Tensor:
         """Mean cross-entropy in nats over the scored labels that this process has, or the user's own loss.
@@ -91,6 +92,12 @@ class GradientSteps(lightning.LightningModule):
             return None
         loss = self.loss(batch, **options)
         return loss if share == 1.0 else loss * share
+
+    def _parameters_of_net(self) -> list[nn.Parameter]:
+        """All parameters of the net, listed once: no step but the choice of an adapter's size adds or removes one."""
+        if self._known is None or self.adapters:
+            self._known = list(self.net.parameters())
+        return self._known
 
     @torch.no_grad()
     def losses(self, batch: Batch, options: Sequence[dict[str, object]]) -> Tensor:
@@ -137,7 +144,7 @@ class GradientSteps(lightning.LightningModule):
             update.optimizer.zero_grad(set_to_none=True)
         total: Tensor | None = None
         parameters = [parameter for update in updates for parameter in update.parameters]
-        with trainable_only(self.net, parameters):
+        with trainable_only(self.net, parameters, self._parameters_of_net()):
             for path in paths:
                 options = {} if path is None else {"path": path}
                 for part, share in micro_batches(batch, self.loop.micro_batch_size):

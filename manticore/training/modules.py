@@ -17,11 +17,12 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from manticore.adapters.base import adapted_layers
 from manticore.adapters.gradient_check import GradientCheck
+from manticore.adapters.searched import size_parameters
 from manticore.errors import ManticoreError, shown
 from manticore.modeling.ops import OpBranch
 from manticore.modeling.segments import Segment
 from manticore.nas.cost import FlopCounter
-from manticore.nas.searchable import named_weights
+from manticore.nas.searchable import alphas, named_weights
 from manticore.nas.strategies.base import Losses
 from manticore.tasks.dataset import Batch
 from manticore.training.batch_notes import copy_notes, note, scored_labels
@@ -113,6 +114,7 @@ class TrainModule(GradientSteps):
         freeze_first_layers(net, self.weight_options.freeze_depth)
         self.gradient_check = GradientCheck(net)
         self.adapters = [layer.adapter for layer in adapted_layers(net)]
+        self._not_weights: set[int] | None = None
         self.step_count = 0
         self.tokens = self.loop.seen_tokens
         self.flops = 0.0
@@ -193,8 +195,13 @@ class TrainModule(GradientSteps):
 
     @property
     def _weight_update(self) -> Update:
-        parameters = [parameter for _, parameter in self.named_weights]
-        return Update(self.weight_optimizer, parameters, self.weight_options.max_grad_norm)
+        return Update(self.weight_optimizer, self._trained_weights(), self.weight_options.max_grad_norm)
+
+    def _trained_weights(self) -> list[nn.Parameter]:
+        """The parameters of `named_weights`."""
+        if self._not_weights is None or self.adapters:
+            self._not_weights = {id(parameter) for parameter in (*alphas(self.net), *size_parameters(self.net))}
+        return [p for p in self._parameters_of_net() if p.requires_grad and id(p) not in self._not_weights]
 
     @property
     def weight_schedule(self) -> LRScheduler:

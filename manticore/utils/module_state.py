@@ -24,17 +24,22 @@ def eval_mode(net: nn.Module) -> Iterator[None]:
 
 
 @contextmanager
-def trainable_only(net: nn.Module, parameters: Iterable[nn.Parameter]) -> Iterator[None]:
-    """Let only these parameters of `net` require gradients while the context is open; then restore all flags."""
+def trainable_only(
+    net: nn.Module, parameters: Iterable[nn.Parameter], among: Iterable[nn.Parameter] | None = None
+) -> Iterator[None]:
+    """Let only these parameters of `net` require gradients while the context is open; then restore all flags.
+
+    `among` are the parameters of `net`, if they are known, which saves a walk through its modules.
+    """
     trainable = {id(parameter) for parameter in parameters}
-    required = [(parameter, parameter.requires_grad) for parameter in net.parameters()]
-    for parameter, _ in required:
-        parameter.requires_grad_(id(parameter) in trainable)
+    changed = [p for p in among or net.parameters() if p.requires_grad != (id(p) in trainable)]
+    for parameter in changed:
+        parameter.requires_grad_(not parameter.requires_grad)
     try:
         yield
     finally:
-        for parameter, requires_grad in required:
-            parameter.requires_grad_(requires_grad)
+        for parameter in changed:
+            parameter.requires_grad_(id(parameter) not in trainable)
 
 
 def check_same_model(saved: Mapping[str, Any], own: Mapping[str, Any]) -> None:
