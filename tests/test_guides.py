@@ -97,6 +97,7 @@ def small(command: list[str]) -> list[str]:
     if "nano-gpt-neo-base" not in args:  # a shipped set belongs to the weights of the shipped models
         args = [_local(arg) if before not in ("--path", "--out") else arg for before, arg in pairwise(["", *args])]
     args = [arg.replace("@128", "@48") for arg in args]  # prompts that fit into the models
+    args = ["tensorboard" if before == "--logger" else arg for before, arg in pairwise(["", *args])]  # without packages
     if args[0] == "search" and "--resume" in args:
         return args  # with the recipe of the run
     about = "text" if "text" in args else "generation" if "--generation" in args else ""

@@ -181,10 +181,14 @@ def test_families_and_several_tasks(monkeypatch: pytest.MonkeyPatch, tmp_path: P
     data = mc.task([(f"text {number}", "odd" if number % 2 else "even") for number in range(40)], seed=3)
     mc.compare("gpt-neo+mamba", data, out=tmp_path / "own")
     mc.transfer("gpt-neo+mamba", proxy="mad-compression", task=data, out=tmp_path / "own")
-    (two, out, workers, _), (family, *_), (proxies, target, *_), ((own,), *_), ((proxy,), own_target, *_) = calls
+    (two, out, crew, _), (family, *_), (proxies, target, *_), ((own,), *_), ((proxy,), own_target, *_) = calls
     assert own.task == own_target.task
     assert (own.task.name, own.task.seed, own.task.data_dir) == ("labelled", 3, str(tmp_path / "own.data" / "own"))
     assert (proxy.task.name, proxy.task.seed, proxy.task.data_dir) == ("mad-compression", 3, None)
-    assert ([recipe.task.name for recipe in two], out, workers) == (["mad-compression", "lra-listops"], tmp_path, 2)
+    assert ([recipe.task.name for recipe in two], out, crew.workers) == (
+        ["mad-compression", "lra-listops"],
+        tmp_path,
+        2,
+    )
     assert len(family) == 6
     assert ([recipe.task.data_dir for recipe in proxies], target.task.data_dir) == ([None], "files")

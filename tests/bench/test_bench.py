@@ -70,7 +70,10 @@ def test_a_search_step_is_timed_against_the_components(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("args", "message"),
     [
-        (["kernel"], "unknown benchmark 'kernel'. Did you mean 'kernels'? Known: kernels, search, strategies, table."),
+        (
+            ["kernel"],
+            "unknown benchmark 'kernel'. Did you mean 'kernels'? Known: kernels, latency, search, strategies, table.",
+        ),
         (["kernels", "--case", "scn"], "unknown case 'scn'. Did you mean 'scan'?"),
         (["search", "--device", "tpu"], "--device: unknown device 'tpu'. Did you mean 'cpu'? Known: cpu, cuda."),
         (["kernels", "--repeats", "0"], "must be a whole number of at least 1, got 0"),

@@ -23,6 +23,7 @@ pytestmark = [pytest.mark.e2e, pytest.mark.usefixtures("cached")]
 KEYS = (
     *("run.device=cpu", "task.train=60", "task.val=12", "task.test=12", "search.steps=4", "search.warmup_steps=2"),
     *("scratch.attention.width=16", "scratch.recurrent.width=12", "finetune.steps=3", "run.micro_batch_size=3"),
+    "space.stages=2",
     *("search.batch_size=8", "finetune.batch_size=8"),
 )
 TASKS = {

@@ -50,10 +50,10 @@ def test_the_name_of_a_family_selects_all_its_tasks(monkeypatch: pytest.MonkeyPa
     calls = []
     monkeypatch.setattr(study, "run", lambda *args: calls.append(args))
     assert main([*PICO, "--proxy", "mad", *TARGET, "--data-dir", "files", "--out", str(tmp_path)]) == 0
-    ((proxies, target, out, workers, _, search_target),) = calls
+    ((proxies, target, out, crew, _, search_target),) = calls
     assert len(proxies) == 6
     assert {proxy.task.data_dir for proxy in proxies} == {None}
-    assert (target.task.data_dir, out, workers, search_target) == ("files", tmp_path, 1, False)
+    assert (target.task.data_dir, out, crew.workers, search_target) == ("files", tmp_path, 1, False)
     assert {recipe.study.learning_rates for recipe in (*proxies, target)} == {(0.004,)}
 
 
@@ -85,7 +85,7 @@ REFUSED = [
     ([*PROXY, *TARGET, "--target-models", "gpt-neo,mamba,mamba2"], "must agree in components"),
     ([*PROXY, *TARGET, "--target-models", "./nowhere,mamba"], "no such model folder: ./nowhere"),
     ([*PROXY, *TARGET, "--stages", "7"], "this space has 128"),
-    ([*PROXY, *TARGET, "--stages", "3"], "3 stages are more than the 2 layers"),
+    ([*PROXY, *TARGET, "--stages", "4"], "4 stages are more than the 3 layers"),
     ([*PROXY, *TARGET, "--base", "mamba2"], "base component 'mamba2'. Did you mean 'mamba'?"),
     ([*PROXY, *TARGET, "--set", "selection.max=[parameters=9]"], "without limits"),
     ([*PROXY, *PROXY, *TARGET], "is given more than once"),

@@ -53,7 +53,12 @@ def test_initial_weights_of_fine_tuning(init: str, phase: str, tmp_path: Path, m
             parameter.add_(1.0)
     discrete = discretize(searched, PATH, **exp.task.config_fields())
     trained: list[TrainModule] = []
-    monkeypatch.setattr(exp, "train", lambda phase, build, module, streams: trained.append(module(build())))
+
+    def train(phase: str, build: Callable[[], Any], module: Callable[[Any], TrainModule], streams: object) -> Any:
+        trained.append(module(build()))
+        return PhaseResult(trained[0].net, 0, 0.0, exp.task)
+
+    monkeypatch.setattr(exp, "train", train)
     finetune(exp, PhaseResult(searched, 0, 0.0, exp.task), discrete, phase)
     source = searched if init == "supernet" else exp.supernet("mamba", "softmax", "search")
     wanted = discretize(source, PATH, **exp.task.config_fields()).state_dict()

@@ -29,6 +29,7 @@ REFUSED = {
     "strategy replace-one": f"replace-one {LANGUAGE}",
     "adapter corda": f"adapter.name corda {NO_INPUTS}",
     "adapter ladder": f"adapter.name ladder {NO_INPUTS}",
+    "adapter more-trials": f"adapter.name more-trials {NO_INPUTS}",
 }
 """What cannot be in the run of these tests, by name, and the start of the error. Nothing else is skipped."""
 

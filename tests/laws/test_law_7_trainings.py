@@ -7,7 +7,7 @@ the command of these tests is refused with it.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, get_args
 
@@ -28,9 +28,11 @@ from tests.helpers.trained_tokenizers import sample
 
 pytestmark = pytest.mark.e2e
 
+NO_INPUTS = "starts from what a trained hybrid computes; use it with manticore finetune"
 REFUSED = {
-    "pretrain corda": "adapter.name corda starts from what a trained hybrid computes; use it with manticore finetune",
-    "pretrain ladder": "adapter.name ladder starts from what a trained hybrid computes; use it with manticore finetune",
+    "pretrain corda": f"adapter.name corda {NO_INPUTS}",
+    "pretrain ladder": f"adapter.name ladder {NO_INPUTS}",
+    "pretrain more-trials": f"adapter.name more-trials {NO_INPUTS}",
     "align two-layer": "projector 'two-layer' has no closed form; align fits linear and low-rank",
     "align identity": "projector 'identity' has nothing to fit; align fits linear and low-rank",
 }
@@ -121,14 +123,19 @@ def timeless(value: Any) -> Any:
     return [timeless(item) for item in value] if isinstance(value, list) else value
 
 
-def finetune(run: Path, out: Path, **options: Any) -> None:
-    mc.finetune(run, out=out, steps=6, batch_size=4, set=KEYS, resume=out.exists(), quiet=True, **options)
+def finetune(run: Path, out: Path, keys: Mapping[str, object] | None = None, **options: Any) -> None:
+    keys = {**KEYS, **(keys or {})}
+    mc.finetune(run, out=out, steps=6, batch_size=4, set=keys, resume=out.exists(), quiet=True, **options)
 
 
 @pytest.mark.parametrize("adapter", list(adapters))
 def test_finetuning_resumes_with_every_adapter(adapter: str, run_of: Callable[[str], Path], tmp_path: Path) -> None:
-    keep = {"keep_adapter": True} if adapter == "ladder" else {}  # it cannot be merged
-    check(tmp_path, f"finetune {adapter}", lambda out: finetune(run_of("classification"), out, adapter=adapter, **keep))
+    options: dict[str, Any] = {"keep_adapter": True} if adapter == "ladder" else {}  # it cannot be merged
+    if adapter == "more-trials":
+        options["keys"] = {"adapter.options": {"configurations": [[1, 1], [2, 2]]}}
+    check(
+        tmp_path, f"finetune {adapter}", lambda out: finetune(run_of("classification"), out, adapter=adapter, **options)
+    )
 
 
 @pytest.mark.parametrize("kind", list(HEADS))
