@@ -50,7 +50,7 @@ class Ending(NamedTuple):
     """How a worker has ended.
 
     Attributes:
-        reason: why it ended before it was told to, such as `the node has died`; empty if it was told to.
+        reason: why it ended by itself, such as `the node has died`; empty if it was stopped.
         error: what made the store unusable for it, such as a full disk; empty otherwise.
     """
 
