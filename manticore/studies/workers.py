@@ -293,11 +293,12 @@ class WorkerPool:
             lost = [key for key, job in waiting.items() if store.owner_of(job) == name]
             for key in lost:
                 self._crashes[key] += 1
-                store.release(waiting[key])
                 if self._crashes[key] >= MAX_CRASHES and not store.has(waiting[key]):
                     reason = f"the worker that ran this job ended ({ending.reason}), {MAX_CRASHES} times in a row"
-                    store.fail(waiting[key], reason)
+                    store.fail(waiting[key], reason)  # before the claim ends, or another worker runs it once more
                     yield key, "failed"
+                else:
+                    store.release(waiting[key])
             self._fruitless += not lost
             if self._fruitless >= MAX_FRUITLESS:
                 raise ManticoreError(f"{MAX_FRUITLESS} workers have ended before any work: {ending.reason}", 1)
