@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -10,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from manticore.adapters.base import Adapter, adapters, check_side
-from manticore.errors import ManticoreError
+from manticore.errors import ManticoreError, shown
 from manticore.utils.fields import Checked, PositiveInt
 
 
@@ -23,6 +24,15 @@ class MoReOptions(Checked):
 
     rank: PositiveInt = 4
     """r, the inner width of a block. A weight (m, n) gets r (m + n) parameters, for every N."""
+
+
+def check_sizes(configurations: Sequence[Sequence[int]]) -> None:
+    """Raises ManticoreError unless there is a pair of blocks and rank, and nothing else."""
+    if not configurations or any(len(pair) != 2 for pair in configurations):
+        raise ManticoreError(
+            "adapter.options.configurations must be pairs of blocks and rank, such as [[4, 4], [4, 8]], got "
+            f"{shown([list(pair) for pair in configurations])}"
+        )
 
 
 @adapters.register("more")

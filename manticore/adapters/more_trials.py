@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from manticore.adapters.base import adapters
+from manticore.adapters.more import check_sizes
 from manticore.adapters.options import TRIALS
-from manticore.errors import ManticoreError, shown
 from manticore.utils.fields import Checked, PositiveInt
 
 
@@ -41,11 +41,7 @@ class TrialOptions(Checked):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not self.configurations or any(len(pair) != 2 for pair in self.configurations):
-            raise ManticoreError(
-                "adapter.options.configurations must be pairs of blocks and rank, such as [[4, 4], [4, 8]], got "
-                f"{shown([list(pair) for pair in self.configurations])}"
-            )
+        check_sizes(self.configurations)
 
 
 class MoReTrials:

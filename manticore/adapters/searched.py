@@ -14,9 +14,8 @@ import torch
 from torch import Tensor, nn
 
 from manticore.adapters.base import Adapter, adapted_layers, adapters
-from manticore.adapters.more import MoRe, MoReOptions
+from manticore.adapters.more import MoRe, MoReOptions, check_sizes
 from manticore.adapters.options import SEARCHED
-from manticore.errors import ManticoreError, shown
 from manticore.utils.fields import Checked, NonNegativeFloat, OpenUnitInterval, PositiveFloat, PositiveInt
 
 UNDECIDED = -1
@@ -44,11 +43,7 @@ class SearchedMoReOptions(Checked):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not self.configurations or any(len(pair) != 2 for pair in self.configurations):
-            raise ManticoreError(
-                "adapter.options.configurations must be pairs of blocks and rank, such as [[4, 4], [4, 8]], got "
-                f"{shown([list(pair) for pair in self.configurations])}"
-            )
+        check_sizes(self.configurations)
 
 
 @adapters.register(SEARCHED)

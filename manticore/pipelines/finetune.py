@@ -136,9 +136,7 @@ def _train_by_trials(
     """The fine-tuning with the size of MoRe that trials select."""
     check_options(options.adapter)
     out = options.out
-    settings = {**settings, "adapter": _adapter_settings(options.adapter, options.keep_adapter)}
-    settings |= {"steps": options.finetune.steps, "batch_size": options.finetune.batch_size, "seed": options.run.seed}
-    settings["weights"] = asdict(options.finetune.weights)
+    settings = settings | _training_settings(options.finetune, options.run, options.adapter, options.keep_adapter)
     with RunLock(out) as lock:
         check_same_options(out / FINETUNING, settings, options.resume, "fine-tuning")
         if (out / "hybrid").exists():
@@ -213,16 +211,7 @@ def _train(
 ) -> FinetuneResult:
     """The fine-tuning that `settings` and the options describe; a finished one is not run again."""
     teacher = training.teacher
-    settings = {
-        **settings,
-        "steps": training.steps,
-        "batch_size": training.batch_size,
-        "weights": asdict(training.weights),
-        "seed": run_options.seed,
-        "adapter": _adapter_settings(adapter, keep_adapter),
-        **({} if teacher is None else {"teacher": teacher}),
-        **({"exits": list(training.exits)} if training.exits else {}),
-    }
+    settings = settings | _training_settings(training, run_options, adapter, keep_adapter)
     check_options(adapter)
     if adapter.name == LADDER and not keep_adapter:
         raise ManticoreError("a ladder is no change of weights and cannot be merged; add --keep-adapter")
@@ -310,6 +299,21 @@ def _search_streams(
             task.collate,
         )
         for name, names in AdapterSearchModule.streams.items()
+    }
+
+
+def _training_settings(
+    training: FinetuneOptions, run_options: RunOptions, adapter: AdapterOptions, keep_adapter: bool
+) -> dict[str, Any]:
+    """What a resumed fine-tuning must have in common with the one in its folder, besides the hybrid and the task."""
+    return {
+        "steps": training.steps,
+        "batch_size": training.batch_size,
+        "weights": asdict(training.weights),
+        "seed": run_options.seed,
+        "adapter": _adapter_settings(adapter, keep_adapter),
+        **({} if training.teacher is None else {"teacher": training.teacher}),
+        **({"exits": list(training.exits)} if training.exits else {}),
     }
 
 
