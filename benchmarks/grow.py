@@ -5,7 +5,8 @@
 
 TEXT has train/ and test/ with .txt files. The loss of each replaced layer is that of `growth.json`, on text that `grow`
 held out; copying and pairs are measured here. Test text decides nothing. What is finished is in --out, so a run that
-was stopped goes on. Every path has the same budget: `--share` of the parent's cache after `--length` tokens.
+was stopped goes on. Every path has the same budget: a share of the parent's cache after `--length` tokens. Matrix
+products are in bfloat16, but for the export.
 """
 
 from __future__ import annotations
@@ -14,10 +15,10 @@ import argparse
 import random
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, cast, get_args
 
-import numpy as np
 import torch
 
 from manticore.components import Component, ComponentSpec, load
@@ -37,7 +38,8 @@ from manticore.nas.supernet import Supernet
 from manticore.pipelines.generation_scores import generated
 from manticore.results.growth import GrowthResult
 from manticore.tasks.data_files import read_text
-from manticore.tasks.dataset import IGNORE
+from manticore.tasks.dataset import IGNORE, Examples
+from manticore.tasks.language.copies import with_copies
 from manticore.tasks.language.documents import read_texts
 from manticore.tasks.language.probes import ProbeKind, make_probe, text_ids
 from manticore.tasks.language.text import SAMPLE
@@ -45,8 +47,14 @@ from manticore.tasks.task import HeadSpec
 from manticore.training.divergence import TeacherDivergence
 from manticore.utils.io import read_json, write_json
 
-LENGTHS = {256: 8, 1024: 2}
+LENGTHS = {256: 16, 1024: 4, 4096: 1}
 """Blocks of each text by their tokens."""
+
+PROMPTS = {"copying": {128: 64, 512: 16}, "pairs": {128: 64}}
+"""Prompts of each kind of probes by their tokens."""
+
+HALF = partial(torch.autocast, "cpu", torch.bfloat16)
+"""Matrix products in bfloat16: some 2.5 times as fast as in fp32 on a CPU that has instructions for it."""
 
 
 class Results:
@@ -75,41 +83,30 @@ def recall_loss(net: Supernet, path: Sequence[str], kind: ProbeKind, ids: Sequen
     """Mean loss of the answers to probes of 256 tokens, in nats."""
     probe = make_probe(kind, ids, 256, count, seed=1)
     prompts_NT, labels_NT = (torch.from_numpy(part.astype("int64")) for part in (probe.input_ids, probe.labels_NT))
-    hidden = net(prompts_NT, path=list(path)).log_softmax(-1)
+    with HALF():
+        hidden = net(prompts_NT, path=list(path)).float().log_softmax(-1)
     scored = labels_NT != IGNORE
     return -float(hidden[scored].gather(-1, labels_NT[scored][:, None]).mean())
 
 
 @torch.no_grad()
-def text_loss(model: Any, ids_NL: torch.Tensor) -> float:
-    """Mean next-token loss of blocks, in nats."""
-    with installed():
-        return sum(float(model(input_ids=ids, labels=ids, use_cache=False).loss) for ids in ids_NL.split(1)) / len(
-            ids_NL
-        )
+def text_losses(model: Any, ids_NL: torch.Tensor) -> list[float]:
+    """Mean next-token loss of each block, in nats."""
+    with installed(), HALF():
+        return [float(model(input_ids=ids, labels=ids, use_cache=False).loss) for ids in ids_NL.split(1)]
 
 
-def measure(model: Any, blocks: dict[str, torch.Tensor], ids: Sequence[int], examples: int) -> dict[str, float]:
-    """Losses on the test blocks, and shares of prompts of 128 and 512 tokens with a wholly right answer."""
+def measure(model: Any, blocks: dict[str, torch.Tensor], ids: Sequence[int]) -> dict[str, Any]:
+    """Losses of the test blocks, and for each prompt the share of the answer's tokens that are right."""
     model.eval()
-    scores = {name: text_loss(model, block) for name, block in blocks.items()}
-    for length in (128, 512):
-        probe = make_probe("copying", ids, length, examples, seed=2)
-        right = generated(model, probe, 8) == probe.answers_NA
-        scores |= {f"copying@{length}": float(right.all(-1).mean()), f"copied tokens@{length}": float(right.mean())}
-    probe = make_probe("pairs", ids, 128, 2 * examples, seed=2)
-    return scores | {"pairs@128": float((generated(model, probe, 8) == probe.answers_NA).mean())}
-
-
-def with_copies(ids_NL: torch.Tensor, share: float) -> torch.Tensor:
-    """The blocks, with a share of them replaced by random tokens of the text, each half of a block given twice."""
-    if not share:
-        return ids_NL
-    pool, rng, half = ids_NL.unique().numpy(), np.random.default_rng(7), ids_NL.shape[1] // 2
-    out = ids_NL.clone()
-    for index in range(0, len(out), round(1 / share)):
-        out[index] = torch.from_numpy(np.tile(rng.choice(pool, half, replace=False), 2))
-    return out
+    scores: dict[str, Any] = {name: text_losses(model, block) for name, block in blocks.items()}
+    for kind, counts in PROMPTS.items():
+        for length, count in counts.items():
+            probe = make_probe(cast(ProbeKind, kind), ids, length, count, seed=2)
+            with HALF():
+                right = generated(model, probe, 8) == probe.answers_NA
+            scores[f"{kind}@{length}"] = right.mean(-1).tolist()
+    return scores
 
 
 def repair(model: Any, teacher: Any, ids_NL: torch.Tensor, options: argparse.Namespace) -> dict[str, float]:
@@ -123,11 +120,12 @@ def repair(model: Any, teacher: Any, ids_NL: torch.Tensor, options: argparse.Nam
             optimizer.param_groups[0]["lr"] = options.lr * share
             batch = {"input_ids": ids, "attention_mask": torch.ones_like(ids), "labels": ids}
             optimizer.zero_grad()
-            value = loss(model, batch)
+            with HALF():
+                value = loss(model, batch)
             value.backward()
             torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
             optimizer.step()
-            losses.append(float(value))
+            losses.append(value.item())
             if step % 10 == 0:
                 print(f"repair {step + 1}/{len(batches)}: {losses[-1]:.3f} nats from the parent", flush=True)
     tenth = max(1, len(losses) // 10)
@@ -152,13 +150,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     for flag in ("--parent", "--twin", "--text", "--out"):
         parser.add_argument(flag, required=True)
-    parser.add_argument("--share", type=float, default=0.5)
+    parser.add_argument("--shares", type=float, nargs="+", default=[0.5, 0.25, 0.75])
     parser.add_argument("--length", type=int, default=4096)
     parser.add_argument("--weight", type=float, default=0.5, help="of copying, and of pairs")
     parser.add_argument("--probes", type=int, default=8)
-    parser.add_argument("--examples", type=int, default=16)
-    parser.add_argument("--repair-tokens", type=int, default=51200)
+    parser.add_argument("--repair-tokens", type=int, default=299_008)
     parser.add_argument("--copies", type=float, default=0.25, help="share of the repair that is random tokens, twice")
+    parser.add_argument("--seed", type=int, default=3, help="of the order of the repair")
     parser.add_argument("--batch-size", type=int, default=1)
     parser.add_argument("--lr", type=float, default=1e-4)
     options = parser.parse_args()
@@ -169,8 +167,7 @@ def main() -> None:
     ids = text_ids(parent.tokenizer, read_text(SAMPLE))
 
     costs, resource = PathCosts(net, options.length), Resource("cache_bytes", options.length)
-    limit = options.share * costs.cost(["parent"] * stages, resource)
-    budget = Budget.of(options.length, cache_bytes=limit)
+    whole = costs.cost(["parent"] * stages, resource)
     grown = GrowthResult.load(Path(options.twin))
     text = {index: layer.loss - grown.loss for index, layer in enumerate(grown.layers)}
 
@@ -184,53 +181,71 @@ def main() -> None:
     tables = {kind: results.get(f"replaced {kind}", lambda kind=kind: recall(kind)) for kind in ("copying", "pairs")}
     column = net.candidates.index("twin")
 
-    def path_by(weight: float) -> list[str]:
+    def path_by(weight: float, budget: Budget) -> list[str]:
         values = [[0.0] * 2 for _ in range(stages)]
         for stage, row in enumerate(values):
             row[column] = -text[stage] + weight * sum(table[stage][column] for table in tables.values())
         return StageScoreTable(net.candidates, values).best(net, budget)
 
-    paths: dict[str, Sequence[str]] = {"replace-one and recall": path_by(options.weight)}
-    paths |= placements(net, budget, get_args(Placement), random.Random(0), lambda: tuple(path_by(0.0)))
-    paths |= {"parent": ["parent"] * stages}
-    bytes_of = {name: costs.cost(path, resource) for name, path in paths.items()}
-    kept = {name: [index + 1 for index, each in enumerate(path) if each == "parent"] for name, path in paths.items()}
-    results.get("paths", lambda: {"limit": limit, "bytes": bytes_of, "attention": kept})
-
     blocks = test_blocks(parent, Path(options.text) / "test")
     special = {"pad_token_id": parent.config.pad_token_id, "eos_token_id": parent.config.eos_token_id}
-    searched = paths["replace-one and recall"]
 
-    def score(model: Any) -> dict[str, float]:
-        return measure(model, blocks, ids, options.examples)
+    def score(path: Sequence[str]) -> dict[str, Any]:
+        return measure(discretize(net, path, **special), blocks, ids)
 
-    results.get("replace-one and recall", lambda: score(discretize(net, searched, **special)))
-    repaired: Any = discretize(net, searched, **special)
-    weights = Path(options.out).with_suffix(".pt")
+    for share in options.shares:
+        budget = Budget.of(options.length, cache_bytes=share * whole)
+        paths: dict[str, Sequence[str]] = {"replace-one and recall": path_by(options.weight, budget)}
+        paths |= placements(
+            net, budget, get_args(Placement), random.Random(0), lambda limits=budget: tuple(path_by(0.0, limits))
+        )
+        bytes_of = {name: costs.cost(path, resource) for name, path in paths.items()}
+        kept = {
+            name: [index + 1 for index, each in enumerate(path) if each == "parent"] for name, path in paths.items()
+        }
+        results.get(f"{share} paths", lambda sizes=bytes_of, kept=kept: {"bytes": sizes, "attention": kept})
+        repaired = repaired_path(net, paths["replace-one and recall"], special, parent, options, results, share)
+        results.get(f"{share} repaired", lambda model=repaired: measure(model, blocks, ids))
+        if share == options.shares[0]:
+            results.get("parent", lambda: score(["parent"] * stages))
+            results.get("native", lambda model=repaired: written(model, Path(options.out).with_suffix(".native")))
+        for name, path in paths.items():
+            results.get(f"{share} {name}", lambda path=path: score(path))
+
+
+def repaired_path(
+    net: Supernet,
+    path: Sequence[str],
+    special: dict[str, Any],
+    parent: Component,
+    options: argparse.Namespace,
+    results: Results,
+    share: float,
+) -> Any:
+    """A path after its repair, whose weights are in a file beside the results."""
+    model: Any = discretize(net, path, **special)
+    weights = Path(options.out).with_suffix(f".{share}.pt")
 
     def train() -> dict[str, float]:
         text = text_blocks(parent, read_texts(Path(options.text) / "train"), options.repair_tokens, 256)
-        order = torch.randperm(len(text.ids_NL), generator=torch.Generator().manual_seed(3))
+        ids_NL = text.ids_NL[: len(text.ids_NL) - text.held_out]
+        order = torch.randperm(len(ids_NL), generator=torch.Generator().manual_seed(options.seed))
+        mixed = with_copies(Examples.from_arrays(ids_NL[order].numpy(), ids_NL[order].numpy()), options.copies, seed=7)
         teacher = load(ComponentSpec(options.parent, "teacher")).model
-        blocks = with_copies(text.ids_NL[order][: options.repair_tokens // 256], options.copies)
-        report = repair(repaired, teacher, blocks, options)
-        torch.save(repaired.state_dict(), weights)
+        report = repair(model, teacher, torch.from_numpy(mixed.flat.reshape(ids_NL.shape)), options)
+        torch.save(model.state_dict(), weights)
         return report
 
-    results.get("repair", train)
-    repaired.load_state_dict(torch.load(weights, weights_only=True))
-    results.get("repaired", lambda: score(repaired))
+    results.get(f"{share} repair", train)
+    model.load_state_dict(torch.load(weights, weights_only=True))
+    return model
 
-    def native() -> str:
-        written = native_export(repaired.eval())
-        written.model.save_pretrained(Path(options.out).with_suffix(".native"))
-        return written.note
 
-    results.get("native", native)
-    order = ("parent", "base evenly", "replace-one alone", *paths)
-    for name in dict.fromkeys(order):
-        path = paths[name]
-        results.get(name, lambda path=path: score(discretize(net, path, **special)))
+def written(model: Any, folder: Path) -> str:
+    """What was checked of a native export of the model, which is written to a folder."""
+    exported = native_export(model.eval())
+    exported.model.save_pretrained(folder)
+    return exported.note
 
 
 if __name__ == "__main__":

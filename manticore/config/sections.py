@@ -14,6 +14,7 @@ from manticore.training.options import WeightOptions
 from manticore.utils.devices import check_device
 from manticore.utils.fields import (
     Checked,
+    ClosedUnitInterval,
     NonNegativeInt,
     PositiveFloat,
     PositiveInt,
@@ -74,6 +75,10 @@ class FinetuneOptions(Checked):
     """Language model with the same tokenizer, such as the parent of a twin, whose predictions are learned instead of
     the labels: the loss is the divergence from them (manticore ls models). In a search also a component by its name, or
     mixture, on any task: the mixture of the search teaches its paths. Other baselines than paths learn the labels."""
+
+    copies: ClosedUnitInterval = 0.0
+    """Share of the training sequences of a language task that are replaced by random tokens, each given twice: a hybrid
+    that is repaired with text alone copies little of its context."""
 
     exits: tuple[PositiveInt, ...] = ()
     """Numbers of stages after which the hybrid may end at run time (its exit_stage): the loss is the mean over these

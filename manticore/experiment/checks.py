@@ -10,7 +10,7 @@ from manticore.experiment.model_selection import selector_of
 from manticore.experiment.objective import Objective
 from manticore.experiment.path_search import check_path_search
 from manticore.experiment.projectors import check_projectors
-from manticore.experiment.teacher import teacher_loss
+from manticore.experiment.teacher import check_language_task, teacher_loss
 from manticore.export.custom_code import check_exportable
 from manticore.nas.bits import BitCosts
 from manticore.nas.cost import PathCosts
@@ -32,6 +32,8 @@ def check_experiment(exp: Experiment) -> None:
     check_projectors(exp)
     if exp.recipe.selection.recall:
         Objective(exp)  # its probes fit the task
+    if exp.recipe.finetune.copies:
+        check_language_task(exp.task, "finetune.copies")
     budget = path_budget(exp)
     strategy = build_strategy(exp.recipe.search.strategy, exp.recipe.search.strategy_options)
     if exp.recipe.search.has_own_task and isinstance(strategy, PathStrategy):

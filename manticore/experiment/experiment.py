@@ -32,6 +32,7 @@ from manticore.nas.strategies import build_strategy
 from manticore.nas.supernet import Supernet
 from manticore.tasks.catalog import load_task
 from manticore.tasks.dataset import Examples, concat
+from manticore.tasks.language.copies import with_copies
 from manticore.tasks.options import choose_preset
 from manticore.tasks.task import Task
 from manticore.training.batching import BatchSampler
@@ -250,9 +251,13 @@ class Experiment:
         """The component called `name`."""
         return next(component for component in self.components if component.name == name)
 
-    def stream(self, splits: Sequence[str], batch_size: int, purpose: str) -> BatchSampler:
-        """Batches of the named splits together, in an order that depends on the seed and the purpose."""
+    def stream(self, splits: Sequence[str], batch_size: int, purpose: str, copies: float = 0.0) -> BatchSampler:
+        """Batches of the named splits together, in an order that depends on the seed and the purpose.
+
+        `copies` is the share of the sequences that are random tokens, given twice.
+        """
         examples = concat([getattr(self.task.splits(), name) for name in splits])
+        examples = with_copies(examples, copies, self.seed("copies"))
         return BatchSampler(examples, batch_size, self.seed("stream", purpose), self.task.collate)
 
     def loop(self, seen_tokens: int = 0) -> LoopOptions:

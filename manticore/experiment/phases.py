@@ -89,7 +89,8 @@ def finetune_stream(exp: Experiment) -> dict[str, BatchSampler]:
     With the same seed and tokenizer, all compared models get the same batches in the same order, so their differences
     do not depend on the order, and intervals of differences are narrow. A model with fewer steps gets the first ones.
     """
-    return {"weights": exp.stream(TRAINING_SPLITS, exp.recipe.finetune.batch_size, "lessons")}
+    options = exp.recipe.finetune
+    return {"weights": exp.stream(TRAINING_SPLITS, options.batch_size, "lessons", options.copies)}
 
 
 def train_components(exp: Experiment) -> dict[str, PhaseResult[PreTrainedModel]]:

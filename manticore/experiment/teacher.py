@@ -13,10 +13,10 @@ from manticore.tasks.task import Task
 from manticore.training.divergence import TeacherDivergence
 
 
-def check_language_task(task: Task) -> None:
-    """Raises ManticoreError if a model of the task has no teacher, because it predicts no next tokens."""
+def check_language_task(task: Task, option: str = "--teacher") -> None:
+    """Raises ManticoreError if an option has no use on a task, because its models predict no next tokens."""
     if task.kind != "lm":
-        raise ManticoreError(f"--teacher is for language models, and {task.name} is learned by classification")
+        raise ManticoreError(f"{option} is for language models, and {task.name} is learned by classification")
 
 
 def divergence_from(teacher: Component, task: Task, rows: int) -> TeacherDivergence:

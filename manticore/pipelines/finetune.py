@@ -40,6 +40,7 @@ from manticore.report.model_card import finetuned_card, read_card
 from manticore.results.search import SplitScore
 from manticore.results.training import FinetuneScores
 from manticore.tasks.dataset import Splits, concat
+from manticore.tasks.language.copies import with_copies
 from manticore.tasks.task import Task
 from manticore.training.adapter_search import AdapterSearchModule
 from manticore.training.batching import BatchSampler
@@ -224,6 +225,8 @@ def _train(
         lock.acquire(create=False)
         begin = start()
         model, task = begin.model, begin.task
+        if training.copies:
+            check_language_task(task, "finetune.copies")
         loss: LossFunction | None = (
             None if teacher is None else _divergence(teacher, model, task, run_folder, trust_code)
         )
@@ -236,7 +239,9 @@ def _train(
         elif adapter.name == LADDER and loss is None:
             loss = ladder_loss(adapter)
         splits = task.splits()
-        examples = concat([splits.train, splits.train_arch])
+        examples = with_copies(
+            concat([splits.train, splits.train_arch]), training.copies, seed_of(run_options.seed, "copies")
+        )
         sampler = BatchSampler(examples, training.batch_size, seed_of(run_options.seed, "fine-tune"), task.collate)
         kind = AdapterSearchModule if adapter.name == SEARCHED else TrainModule
         streams = {"weights": sampler} if kind is TrainModule else _search_streams(splits, task, training, run_options)
@@ -314,6 +319,7 @@ def _training_settings(
         "adapter": _adapter_settings(adapter, keep_adapter),
         **({} if training.teacher is None else {"teacher": training.teacher}),
         **({"exits": list(training.exits)} if training.exits else {}),
+        **({"copies": training.copies} if training.copies else {}),
     }
 
 
