@@ -134,6 +134,7 @@ def grow(
     heads: int | None = GrowCommand.heads,
     groups: int | None = GrowCommand.groups,
     cache_gb: float = GrowCommand.cache_gb,
+    precision: str = GrowCommand.precision,
     workers: int = GrowCommand.workers,
     seed: int = GrowCommand.seed,
     quiet: bool = False,
@@ -156,6 +157,7 @@ def grow(
         state_size: features of the state of a channel.
         heads, groups: heads of Mamba-2, and groups of them that share B and C.
         cache_gb: largest size on disk, in GB, of the cached inputs and outputs of attention.
+        precision: of the forward passes: `32-true` or `bf16-mixed`, which is faster where the CPU has bfloat16.
         workers: number of processes, each of which trains a layer.
         seed: of fresh weights and of the order of blocks.
         quiet: print nothing.

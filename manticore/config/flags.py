@@ -161,6 +161,7 @@ GROW: Flags = {
     "--heads": "heads",
     "--groups": "groups",
     "--cache-gb": "cache_gb",
+    "--precision": "precision",
     "--workers": "workers",
     "--seed": "seed",
     "--out": "out",

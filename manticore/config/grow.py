@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 
 from manticore.components.sources import check_component, check_text
 from manticore.errors import ManticoreError
+from manticore.utils.devices import Precision
 from manticore.utils.fields import Checked, NonNegativeInt, PositiveFloat, PositiveInt, Range
 
 
@@ -63,6 +64,10 @@ class GrowCommand(Checked):
 
     cache_gb: PositiveFloat = 4.0
     """Largest size on disk, in GB, of the cached inputs and outputs of attention; layers take turns."""
+
+    precision: Precision = "32-true"
+    """Precision of the forward passes: bf16-mixed has matrix products in bfloat16, which is faster where the CPU has
+    instructions for it."""
 
     workers: PositiveInt = 1
     """Number of processes, each of which trains a layer."""

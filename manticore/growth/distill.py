@@ -17,6 +17,7 @@ from manticore.growth.attention_weights import AttentionWeights
 from manticore.growth.pairs import batches_of
 from manticore.growth.starts import Start, fit_outputs, start_mixer
 from manticore.kernels import installed
+from manticore.utils.devices import Precision, autocast
 
 FIT_BLOCKS = 64
 """Largest number of blocks of a least-squares fit."""
@@ -34,6 +35,7 @@ class DistillOptions:
         ridge: fit the output projection by least squares, at the start and at the end.
         steps, batch_size, lr: optimizer steps of AdamW, blocks of a step, and the peak of the rate.
         seed: of fresh weights and of the order of blocks.
+        precision: of the forward passes of training.
     """
 
     start: Start
@@ -42,6 +44,7 @@ class DistillOptions:
     batch_size: int
     lr: float
     seed: int
+    precision: Precision = "32-true"
 
 
 @dataclass(frozen=True)
@@ -117,7 +120,8 @@ def _train(
         for group in optimizer.param_groups:
             group["lr"] = options.lr * rate(step, options.steps)
         x_BLD, y_BLD = _batch(pairs, rows)
-        loss = (mixer(x_BLD) - y_BLD).square().mean() / max(mean_square, 1e-30)
+        with autocast(options.precision):
+            loss = (mixer(x_BLD) - y_BLD).square().mean() / max(mean_square, 1e-30)
         optimizer.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(mixer.parameters(), 1.0)

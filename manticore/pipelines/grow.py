@@ -39,6 +39,7 @@ from manticore.studies.pool import JobProgress, executor_for, run_all
 from manticore.studies.store import JobStore
 from manticore.tasks.language.documents import read_texts
 from manticore.utils.console import info
+from manticore.utils.devices import Precision, autocast
 from manticore.utils.io import atomic_dir, read_json, write_json, write_text
 
 
@@ -86,28 +87,35 @@ def run(options: GrowCommand, console: Console) -> Growth:
     groups = store.groups(layers, options.cache_gb * 1e9)
     with RunLock(folder) as lock:
         lock.acquire()
-        source = _prepare(store, component, blocks)
+        source = _prepare(store, component, blocks, options.precision)
         training = DistillOptions(
-            options.start, options.ridge, options.steps, options.batch_size, options.lr, options.seed
+            options.start,
+            options.ridge,
+            options.steps,
+            options.batch_size,
+            options.lr,
+            options.seed,
+            options.precision,
         )
         jobs = {layer: layer_job(layer, config, training, source, blocks.held_out) for layer in layers}
         seconds = 0.0
         scores: dict[int, dict[str, float]] = {}
         for group in groups:
-            seconds += _cache(component, blocks, store, group, [jobs[layer] for layer in group], console)
+            group_jobs = [jobs[layer] for layer in group]
+            seconds += _cache(component, blocks, store, group, group_jobs, options.precision, console)
             scores |= _train(store, jobs, group, options.workers, console)
             store.drop(group)
         twin = _assemble(component, config, folder, layers)
         mixers = {layer: attention_of(_component_of(twin, component), layer) for layer in layers}
         held_out = blocks.ids_NL[-blocks.held_out :]
-        loss, losses = replaced_losses(component, held_out, mixers)
+        loss, losses = replaced_losses(component, held_out, mixers, options.precision)
         result = GrowthResult(
             parent=component.source,
             mixer=options.mixer,
             tokens=blocks.tokens,
             held_out=held_out.numel(),
             loss=loss,
-            twin_loss=_loss(twin, held_out),
+            twin_loss=_loss(twin, held_out, options.precision),
             layers=tuple(GrownLayer(layer + 1, loss=losses[layer], **scores[layer]) for layer in layers),
             cache_seconds=round(seconds, 2),
             seconds=round(time.monotonic() - started, 2),
@@ -125,10 +133,10 @@ def run(options: GrowCommand, console: Console) -> Growth:
     return Growth(options.out, result)
 
 
-def _prepare(store: PairStore, component: Component, blocks: Blocks) -> dict[str, Any]:
+def _prepare(store: PairStore, component: Component, blocks: Blocks, precision: Precision) -> dict[str, Any]:
     """What the pairs depend on. Pairs in the folder that depend on something else are removed."""
     text = hashlib.blake2b(blocks.ids_NL.numpy().tobytes(), digest_size=16).hexdigest()
-    source = {"parent": component.weight_hash, "text": text, "shape": list(store.shape)}
+    source = {"parent": component.weight_hash, "text": text, "shape": list(store.shape), "precision": precision}
     record = store.folder / "source.json"
     if record.exists() and read_json(record) != source:
         store.clear()
@@ -137,7 +145,13 @@ def _prepare(store: PairStore, component: Component, blocks: Blocks) -> dict[str
 
 
 def _cache(
-    component: Component, blocks: Blocks, store: PairStore, group: Sequence[int], jobs: Sequence[Any], console: Console
+    component: Component,
+    blocks: Blocks,
+    store: PairStore,
+    group: Sequence[int],
+    jobs: Sequence[Any],
+    precision: Precision,
+    console: Console,
 ) -> float:
     """Cache the pairs of a group of layers, unless they are or all layers are trained; returns the seconds."""
     if store.has(group) or all(_jobs_in(store).has(job) for job in jobs):
@@ -147,7 +161,7 @@ def _cache(
     info(console, f"caching attention's inputs and outputs in {names}, {blocks.ids_NL.numel():,} tokens")
     for layer in group:
         save_attention(component, layer, store.folder)
-    store.fill(component, blocks.ids_NL, group)
+    store.fill(component, blocks.ids_NL, group, precision)
     return time.monotonic() - started
 
 
@@ -192,9 +206,10 @@ def _component_of(twin: PreTrainedModel, parent: Component) -> Component:
 
 
 @torch.no_grad()
-def _loss(model: PreTrainedModel, ids_NL: torch.Tensor) -> float:
+def _loss(model: PreTrainedModel, ids_NL: torch.Tensor, precision: Precision) -> float:
     """Mean next-token loss of a model in nats."""
-    sums = [float(model(input_ids=ids, labels=ids, use_cache=False).loss) * len(ids) for ids in ids_NL.split(4)]
+    with autocast(precision):
+        sums = [float(model(input_ids=ids, labels=ids, use_cache=False).loss) * len(ids) for ids in ids_NL.split(4)]
     return sum(sums) / len(ids_NL)
 
 

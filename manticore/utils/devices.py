@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from manticore.errors import ManticoreError, UnknownName
 
@@ -13,6 +13,9 @@ if TYPE_CHECKING:
 
 DEVICES = ("auto", "cpu", "cuda")
 """Names of devices; `cuda:N` is the GPU with the index N."""
+
+Precision = Literal["32-true", "bf16-mixed"]
+"""As Lightning names them: single precision, or matrix products in bfloat16."""
 
 
 def check_device(name: str, what: str = "device") -> None:
@@ -48,3 +51,10 @@ def gpu_of_worker(number: int) -> dict[str, str]:
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     gpus = list(map(str, range(torch.cuda.device_count()))) if not visible else visible.split(",")
     return {"CUDA_VISIBLE_DEVICES": gpus[number % len(gpus)]}
+
+
+def autocast(precision: Precision) -> torch.autocast:
+    """The context of forward passes in a precision on the CPU."""
+    import torch
+
+    return torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16-mixed")

@@ -42,6 +42,18 @@ def arguments(folder: Path, out: Path, name: str = "lama") -> list[object]:
     return [folder / name, "--text", folder / "text.txt", *sizes, "--out", out]
 
 
+def test_a_twin_in_bfloat16_is_that_of_single_precision_but_for_rounding(folder: Path, tmp_path: Path) -> None:
+    results = []
+    for precision in ("32-true", "bf16-mixed"):
+        options = {"tokens": 640, "length": 32, "steps": 3, "precision": precision, "quiet": True}
+        results.append(mc.grow(folder / "lama", folder / "text.txt", out=tmp_path / precision, **options).result)  # type: ignore[arg-type]
+    single, half = results
+    assert half.loss != single.loss
+    assert half.loss == pytest.approx(single.loss, rel=1e-2)
+    for mixed, exact in zip(half.layers, single.layers, strict=True):
+        assert mixed.error == pytest.approx(exact.error, rel=0.05)
+
+
 @pytest.mark.parametrize("name", FAMILIES)
 def test_a_twin_is_a_component_with_the_tokenizer_of_its_parent(
     folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str
