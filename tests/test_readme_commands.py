@@ -79,7 +79,7 @@ SHORT = "@search.steps=24@search.warmup_steps=2@search.batch_size=4@finetune.bat
 def small(command: list[str]) -> list[str]:
     """A command at toy size: one task instead of the six of MAD, few examples and few steps."""
     name = "search text" if command[0] == "search" and "text" in command else command[0]
-    if "twin" in " ".join(command) and name == "search text":
+    if command[0] == "search" and "twin" in " ".join(command):
         name = "search twin"
     args = ["mad-fuzzy-recall" if arg == "mad" else arg for arg in command]
     for name_of_parent, small_one in PARENT.items():

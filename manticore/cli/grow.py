@@ -21,8 +21,8 @@ def add(commands: Any) -> None:
         examples=(
             "manticore grow smollm2-instruct --text books/ --out smollm2-mamba2 --workers 2",
             "manticore grow ./neo --mixer mamba --layers 2,4 --text book.txt --out neo-mamba",
-            "manticore search --models smollm2-instruct,./smollm2-mamba2 --stages 30 --task text "
-            "--strategy replace-one --max cache_bytes=50% --recall copying=0.5 --teacher smollm2-instruct",
+            "manticore search --config search/twin --models smollm2-instruct,./smollm2-mamba2 --base smollm2-instruct "
+            "--teacher smollm2-instruct --stages 30 --data-dir books/ --max cache_bytes=50%@4096",
         ),
         notes="Every mixer starts from the weights of the attention that it replaces and learns its outputs on cached "
         "inputs, one layer at a time. The table has, for each layer, the error at the start and after training on "

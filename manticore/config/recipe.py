@@ -27,7 +27,7 @@ from manticore.utils.fields import Checked
 from manticore.utils.io import write_text
 
 UNSET_LEFT_OUT = (
-    *(("selection", "recall"), ("baselines", "placements")),
+    *(("selection", "sequences"), ("selection", "recall"), ("baselines", "placements")),
     *(("finetune", "teacher"), ("finetune", "copies"), ("finetune", "exits")),
 )
 """Keys that results of earlier versions do not have: studies recognize their trials by their recipes."""

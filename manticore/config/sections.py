@@ -110,6 +110,10 @@ class SelectionOptions(Checked):
     auto (as suits the strategy: evaluated where paths are sampled uniformly, else largest-weight). A strategy that
     trains paths by themselves selects by their losses."""
 
+    sequences: PositiveInt | None = None
+    """Largest number of validation sequences on which paths are evaluated, spread evenly over the split; for models
+    that take seconds for one. Default: all."""
+
     recall: tuple[str, ...] = ()
     """Weights of synthetic recall beside the validation loss, where paths are evaluated: copying (a sequence of random
     tokens), recall (a span in a text) and pairs (MAD's in-context recall), with the tokens of a prompt after @, such as

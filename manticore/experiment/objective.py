@@ -72,12 +72,13 @@ class Objective:
 
     def __init__(self, exp: Experiment) -> None:
         self.exp = exp
+        self._text = selection_examples(exp)
         self.weights = parse_recall(exp.recipe.selection.recall)
         self._probes = [(weight, self._examples(weight)) for weight in self.weights]
 
     def measure(self, net: nn.Module, **options: Any) -> Measured:
         """The losses of a model; `options` go to its forward pass, such as a path of a supernet."""
-        text = self.exp.score(net, "val", **options)
+        text = self.exp.score_examples(net, self._text, **options)
         scores = ((weight, self.exp.score_examples(net, examples, **options)) for weight, examples in self._probes)
         return Measured(text, tuple(scores))
 
@@ -99,6 +100,14 @@ class Objective:
             )
         ids = text_ids(exp.task.hf_tokenizer(), read_text(SAMPLE))
         return make_probe(weight.kind, ids, length, PROBES, exp.seed("recall") % 2**32).examples
+
+
+def selection_examples(exp: Experiment) -> Examples:
+    """The validation sequences that paths are evaluated on: `selection.sequences` of them, at even distances."""
+    examples, count = exp.task.splits().val, exp.recipe.selection.sequences
+    if count is None or count >= len(examples):
+        return examples
+    return examples.take(number * len(examples) // count for number in range(count))
 
 
 def check_recall(exp: Experiment) -> None:

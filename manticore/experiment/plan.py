@@ -21,6 +21,7 @@ from torch import nn
 from manticore.experiment.budget import cost_penalty
 from manticore.experiment.experiment import Experiment
 from manticore.experiment.model_selection import given_base, selector_of
+from manticore.experiment.objective import selection_examples
 from manticore.experiment.pareto import by_hand
 from manticore.experiment.path_search import max_search_steps
 from manticore.experiment.phases import (
@@ -302,7 +303,7 @@ def _probe_evaluation(probes: _Probes, exp: Experiment, net: Supernet) -> None:
     selector = selector_of(exp.recipe)
     strategy = build_strategy(exp.recipe.search.strategy, exp.recipe.search.strategy_options)
     selected = 0 if selector == LARGEST_WEIGHT and not isinstance(strategy, PathStrategy) else paths
-    seconds = len(splits.val) * single * (selected + 1 + components)
+    seconds = single * (len(selection_examples(exp)) * selected + len(splits.val) * (1 + components))
     seconds += len(splits.test) * single * (2 + components + baselines.paths)
     seconds += len(splits.test) * mixture * (1 + baselines.uniform)
     probes.phases.append(PlannedPhase("evaluation", seconds=seconds, peak_bytes=peak_memory()))
@@ -320,7 +321,7 @@ def component_notes(exp: Experiment) -> list[str]:
     bits: dict[str, list[float]] = {}
     for name in exp.space.names:
         own = exp.for_component(name)
-        scored = own.score(build_component(own, name, "plan").eval(), "val")
+        scored = own.score_examples(build_component(own, name, "plan").eval(), selection_examples(own))
         bits[name] = [each / size for each, size in scored.documents or ()]
     counts = {len(values) for values in bits.values()}
     if len(counts) != 1 or not min(counts):

@@ -127,8 +127,8 @@ def run(options: GrowCommand, console: Console) -> Growth:
     info(
         console,
         f"""next, which layers keep attention if the cache has half of its size:
-  manticore search --models {parent},{options.out} --base {parent} --stages {component.depth} --task text \\
-      --strategy replace-one --max cache_bytes=50% --recall copying=0.5,pairs=0.5 --teacher {parent}""",
+  manticore search --config search/twin --models {parent},{options.out} --base {parent} --teacher {parent} \\
+      --stages {component.depth} --data-dir {options.text[0]} --max cache_bytes=50%@4096""",
     )
     return Growth(options.out, result)
 

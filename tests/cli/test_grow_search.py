@@ -88,6 +88,21 @@ def test_layers_keep_attention_by_text_and_recall_within_a_share_of_the_cache(
     assert gains[2] == pytest.approx(objective(["parent"] * 4) - objective(replaced), abs=1e-5)
 
 
+def test_paths_are_evaluated_on_some_sequences_at_even_distances(folder: Path, tmp_path: Path) -> None:
+    models = [folder / "parent", folder / "twin"]
+    settings = [*(key for key in KEYS if not key.startswith("space")), "selection.sequences=2"]
+    run = mc.search(
+        models=models, base="parent", stages=4, task={"name": "text@length=48,passage=2000"}, strategy="replace-one",
+        data_dir=folder / "text.txt", preset="cpu", set=settings, out=tmp_path / "run", quiet=True,
+    )  # fmt: skip
+    exp, saved = run._experiment, SavedScores.load(tmp_path / "run")
+    val = exp.task.splits().val
+    some = val.take([0, len(val) // 2])
+    net = searched_supernet(exp, "parent")
+    before, after = (exp.score_examples(net, some, path=[name, *["parent"] * 3]).loss for name in ("parent", "twin"))
+    assert saved.stages[0][saved.candidates.index("twin")] == pytest.approx(before - after, abs=1e-5)
+
+
 def test_a_finished_search_selects_under_another_share(folder: Path, tmp_path: Path) -> None:
     models = [folder / "parent", folder / "twin"]
     settings = [key for key in KEYS if not key.startswith("space")]
