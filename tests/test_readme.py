@@ -35,7 +35,8 @@ LINK = re.compile(r"\]\((?!https?:|mailto:)([^)\s]+)\)")
 TREE = re.compile(r"^#+ [^\n]*\b(?:tree|map)\b[^\n]*\n(?:(?!^#).)*\Z", re.MULTILINE | re.DOTALL | re.IGNORECASE)
 ENTRY = re.compile(r"^(?P<indent>[│├└─\s]*)(?P<name>[^\s│├└─]+)(?P<note>.*)$")
 FILE_IN_NOTE = re.compile(r"[\w./-]+(?:\.(?:py|md|toml|txt|yaml)\b|/(?=[\s;,.]|$))")
-ENDS = {"&&", "||", "|", ";", "&", ">", ">>", "<"}
+REDIRECTIONS = {">", ">>", "<"}
+ENDS = {"&&", "||", "|", ";", "&", *REDIRECTIONS}
 
 
 @dataclass(frozen=True)
@@ -71,21 +72,30 @@ def blocks_of(page: str, text: str) -> list[Block]:
     return out
 
 
-def commands_in(text: str) -> Iterator[list[str]]:
-    """The arguments of every `manticore ...` in lines of shell."""
+def shell_commands(text: str) -> Iterator[list[str]]:
+    """The words of every command in lines of shell, without redirections and settings of the environment."""
     for line in text.replace("\\\n", " ").splitlines():
         lexer = shlex.shlex(line.strip().removeprefix("$ "), posix=True, punctuation_chars=True)
         lexer.whitespace_split = True
         command: list[str] = []
+        before = ""
         for token in [*lexer, ";"]:
-            if token not in ENDS:
+            if token not in ENDS and before not in REDIRECTIONS:
                 command.append(token)
-                continue
-            while command and re.fullmatch(r"\w+=.*", command[0]):
-                command.pop(0)
-            if command and command[0].split("/")[-1] == "manticore":
-                yield command[1:]
-            command = []
+            elif token in ENDS - REDIRECTIONS:
+                while command and re.fullmatch(r"\w+=.*", command[0]):
+                    command.pop(0)
+                if command:
+                    yield command
+                command = []
+            before = token
+
+
+def commands_in(text: str) -> Iterator[list[str]]:
+    """The arguments of every `manticore ...` in lines of shell."""
+    for name, *args in shell_commands(text):
+        if name.split("/")[-1] == "manticore":
+            yield args
 
 
 def tree_paths(text: str) -> Iterator[str]:

@@ -74,7 +74,9 @@ class Objective:
         self.exp = exp
         self._text = selection_examples(exp)
         self.weights = parse_recall(exp.recipe.selection.recall)
-        self._probes = [(weight, self._examples(weight)) for weight in self.weights]
+        check_recall(exp)
+        ids = text_ids(exp.task.hf_tokenizer(), read_text(SAMPLE)) if self.weights else []
+        self._probes = [(weight, self._examples(weight, ids)) for weight in self.weights]
 
     def measure(self, net: nn.Module, **options: Any) -> Measured:
         """The losses of a model; `options` go to its forward pass, such as a path of a supernet."""
@@ -89,16 +91,14 @@ class Objective:
             return None
         return combined(factors, list(map(loss_difference, losses, rival)))
 
-    def _examples(self, weight: RecallWeight) -> Examples:
+    def _examples(self, weight: RecallWeight, ids: list[int]) -> Examples:
         exp, longest = self.exp, self.exp.task.max_length - ANSWER + 1
-        check_recall(exp)
         length = longest if weight.length is None else weight.length
         if length > longest:
             raise ManticoreError(
                 f"recall {weight}: a prompt of {length} tokens and its answer exceed the {exp.task.max_length} tokens "
                 f"of a sequence of the task; at most {longest}"
             )
-        ids = text_ids(exp.task.hf_tokenizer(), read_text(SAMPLE))
         return make_probe(weight.kind, ids, length, PROBES, exp.seed("recall") % 2**32).examples
 
 

@@ -170,7 +170,11 @@ class PathCosts:
         return self._tables[resource]
 
     def cost(self, path: Sequence[str], resource: Resource) -> float:
-        """What the hybrid on a path costs, in the unit of the resource."""
+        """What the hybrid on a path costs, in the unit of the resource.
+
+        Raises UnknownName or ManticoreError for a path that does not name a candidate for each stage.
+        """
+        self.supernet.choices.check_names(path)
         return self.table(resource).of([self.supernet.candidates.index(name) for name in path])
 
     def parameters(self, path: Sequence[str]) -> float:

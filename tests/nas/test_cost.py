@@ -11,6 +11,7 @@ import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
+from manticore.errors import ManticoreError
 from manticore.modeling.cache import cached_tensors
 from manticore.modeling.segments import Context
 from manticore.modeling.serving import attention_shape
@@ -62,6 +63,14 @@ def test_attention_costs_more_on_longer_sequences_and_a_window_bounds_it() -> No
 
 WINDOWS = {"mistral": 4, "olmo3": 2, "gemma2": 2}
 """Layers with a sliding window of 6, of four."""
+
+
+def test_a_path_of_another_length_or_name_is_one_line() -> None:
+    costs = PathCosts(supernet("gpt2", "mamba", HeadSpec("lm", VOCAB)), 17)
+    with pytest.raises(ManticoreError, match="the path names 2 stages; the space has 3"):
+        costs.parameters(["base", "donor"])
+    with pytest.raises(ManticoreError, match="unknown candidate for a stage 'mamba'"):
+        costs.parameters(["base", "donor", "mamba"])
 
 
 @contextmanager
