@@ -80,7 +80,7 @@ def align(
     Args:
         models: names, folders, `ComponentSpec`s or model objects; or a `SearchSpace`, whose base, stages and projectors
             are then the defaults.
-        text: files of text (.txt, .jsonl, .parquet, others as UTF-8) or folders of such files.
+        text: files of text (.txt, .md, .jsonl, .parquet, others as UTF-8) or folders of such files.
         out: folder to write; must not exist.
         target_text: text of the later fine-tuning, mixed into `text`; files or folders.
         target_share: its share of the tokens.
@@ -144,7 +144,7 @@ def grow(
 
     Args:
         model: the parent: a name, a folder, a model object, or a pair of one and its tokenizer.
-        text: files of text (.txt, .jsonl, .parquet, others as UTF-8) or folders of such files.
+        text: files of text (.txt, .md, .jsonl, .parquet, others as UTF-8) or folders of such files.
         out: folder to write; must not exist. `OUT.growing` has what is finished, and the same call resumes.
         mixer: `mamba2` or `mamba`.
         layers: layers to replace, counted from 1. Default: all.

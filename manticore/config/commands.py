@@ -149,7 +149,7 @@ class PretrainCommand(Checked):
     """Recipe, by name or path (manticore ls configs)."""
 
     text: Path
-    """Text to train on: .txt, .jsonl or .parquet, or a folder of such files."""
+    """Text to train on: .txt, .md, .jsonl or .parquet, or a folder of such files."""
 
     tokenizer: Path | None = None
     """Folder of a tokenizer. Default: train one on the text."""
@@ -188,7 +188,7 @@ class AlignCommand(Checked):
     """The models, and how they are cut and joined."""
 
     text: tuple[Path, ...]
-    """Text to fit on: .txt, .jsonl or .parquet, other files as UTF-8, or folders of such files."""
+    """Text to fit on: .txt, .md, .jsonl or .parquet, other files as UTF-8, or folders of such files."""
 
     target_text: tuple[Path, ...] = ()
     """Text of the later fine-tuning, mixed into the text."""

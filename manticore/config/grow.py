@@ -23,7 +23,7 @@ class GrowCommand(Checked):
     """Recurrent mixer in place of attention."""
 
     text: tuple[Path, ...]
-    """Text to learn from: .txt, .jsonl or .parquet, other files as UTF-8, or folders of such files."""
+    """Text to learn from: .txt, .md, .jsonl or .parquet, other files as UTF-8, or folders of such files."""
 
     layers: tuple[int, ...] | None = None
     """Layers to replace, counted from 1. Default: all."""

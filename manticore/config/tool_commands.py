@@ -237,8 +237,7 @@ class QuickstartCommand(Checked):
     """`manticore quickstart`."""
 
     folder: Path | None = None
-    """Text to train on: .txt, .jsonl or .parquet, other files as UTF-8, or a folder of such files. Default: the text
-    that is shipped."""
+    """Text to train on: .txt, .md, .jsonl or .parquet, or a folder of such files. Default: the text that is shipped."""
 
     out: Path | None = None
     """Run folder. Default: runs/quickstart, or a number after it if that exists."""

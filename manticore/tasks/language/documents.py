@@ -1,7 +1,7 @@
-"""Documents from local .txt, .jsonl and .parquet files, optionally compressed with xz or gzip.
+"""Documents from local .txt, .md, .jsonl and .parquet files, optionally compressed with xz or gzip.
 
-Two documents are unrelated, unless their records in a .jsonl file name the same `group`. In a .txt file documents are
-separated by lines with `<|endoftext|>`. Long documents can be cut between paragraphs into passages.
+Two documents are unrelated, unless their records in a .jsonl file name the same `group`. In .txt and .md files
+documents are separated by lines with `<|endoftext|>`. Long documents can be cut between paragraphs into passages.
 """
 
 from __future__ import annotations
@@ -26,7 +26,8 @@ from manticore.tasks.data_files import (
 from manticore.utils.text_files import parse_json
 
 SEPARATOR = "<|endoftext|>"
-KINDS = (".txt", ".jsonl", ".parquet")
+KINDS = (".txt", ".md", ".jsonl", ".parquet")
+README = "readme.md"
 FIELDS = ("text", "content", "document")
 """Fields of a record that may contain its text; the first existing one is read."""
 
@@ -52,8 +53,9 @@ def read_documents(path: Path) -> dict[str, list[str]]:
     """The documents of a file, or of all files of a folder, by file name.
 
     Args:
-        path: a .txt, .jsonl or .parquet file, followed by .xz or .gz if it is compressed; or a folder of such files.
-            Files that systems and editors leave beside others are passed over, and counted in a log line.
+        path: a .txt, .md, .jsonl or .parquet file, followed by .xz or .gz if it is compressed; or a folder of such
+            files. Files that systems and editors leave beside others are passed over, and counted in a log line; so is
+            README.md, which describes the others, without a line.
 
     Raises BadFile, with the line, if a file is empty, is no text, does not have the format of its suffix, or is a named
     pipe, a device, or a link without an end.
@@ -116,12 +118,19 @@ def _files(path: Path) -> list[Path]:
         raise ManticoreError(f"no such file or folder of text: {path}")
     files = find_data_files(path, KINDS)
     if not files:
-        raise BadFile(path, f"no text in it; expected {', '.join(KINDS)} files")
-    return files
+        raise BadFile(path, f"no text in it; expected {', '.join(KINDS)} files{_of_subfolders(path)}")
+    return [file for file in files if file.name.lower() != README] or files
+
+
+def _of_subfolders(path: Path) -> str:
+    """The end of an error, which names the first subfolder with files of text."""
+    folders = (folder for folder in sorted(path.iterdir()) if folder.is_dir())
+    first = next((folder for folder in folders if any(kind_of(file) in KINDS for file in folder.iterdir())), None)
+    return f", and subfolders are not read; {first} has some" if first else ""
 
 
 def _read(file: Path) -> list[_Record]:
-    readers = {".txt": _read_txt, ".jsonl": _read_jsonl, ".parquet": _read_parquet}
+    readers = {".txt": _read_txt, ".md": _read_txt, ".jsonl": _read_jsonl, ".parquet": _read_parquet}
     if kind_of(file) not in KINDS:
         raise BadFile(
             file, f"expected a {', '.join(KINDS)} file, or one of them with {' or '.join(COMPRESSED)} after it"

@@ -38,7 +38,7 @@ class PretrainingText:
         """Read a file or folder of documents.
 
         Args:
-            path: .txt, .jsonl or .parquet file, or a folder of such files.
+            path: .txt, .md, .jsonl or .parquet file, or a folder of such files.
             passage: bytes of a passage; longer documents are cut between paragraphs. 0: documents stay whole.
             held_out: fraction of every file that is held out.
             decontaminate: documents of a later evaluation; paragraphs that share 13 consecutive words with them are

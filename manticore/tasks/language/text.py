@@ -31,7 +31,7 @@ LAYOUT = (
 
 @tasks.register(NAME)
 def text(options: TaskOptions) -> LanguageTask:
-    """Predict the next token of your own text: .txt, .jsonl, .parquet or a data set of the hub.
+    """Predict the next token of your own text: .txt, .md, .jsonl, .parquet or a data set of the hub.
 
     Without `options.data_dir` the text is a megabyte of novels and speeches in the public domain. Raises
     ManticoreError.

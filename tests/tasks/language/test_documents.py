@@ -115,7 +115,7 @@ def test_a_json_text_may_contain_other_line_ends(tmp_path: Path) -> None:
         ("a.parquet", table(text=pyarrow.array([3])), ":1: expected a record with a text"),
         ("a.parquet", table(text=NO_UTF8), "not a parquet file, or damaged"),
         ("a.parquet", table(text=pyarrow.array([None, None], pyarrow.string())), "there is no text in it"),
-        ("a.bin", b"x", "expected a .txt, .jsonl, .parquet file"),
+        ("a.bin", b"x", "expected a .txt, .md, .jsonl, .parquet file"),
     ],
 )
 def test_files_without_text_are_refused_with_the_line(tmp_path: Path, name: str, content: bytes, message: str) -> None:
@@ -131,6 +131,18 @@ def test_folders_without_text_are_refused(tmp_path: Path) -> None:
         read_documents(tmp_path)
     with pytest.raises(ManticoreError, match="no such file or folder"):
         read_documents(tmp_path / "nowhere")
+    for name in ("a", "b", "c"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "b" / "note.md").write_text("text", encoding="utf-8")
+    with pytest.raises(BadFile, match=r"\.parquet files, and subfolders are not read; \S*b has some"):
+        read_documents(tmp_path)
+
+
+def test_notes_in_markdown_are_text_and_a_readme_beside_others_is_not(tmp_path: Path) -> None:
+    (tmp_path / "README.md").write_text("# About", encoding="utf-8")
+    assert read_documents(tmp_path) == {"README.md": ["# About"]}
+    (tmp_path / "a.md").write_text("# One\n\n- two\n<|endoftext|>\nthree\n", encoding="utf-8")
+    assert read_documents(tmp_path) == {"a.md": ["# One\n\n- two", "three"]}
 
 
 def test_what_systems_and_editors_leave_is_passed_over(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
