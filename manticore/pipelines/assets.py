@@ -233,6 +233,10 @@ def _check_pretraining(values: dict[str, Any]) -> str:
 def _check_recipe(values: dict[str, Any]) -> str:
     from manticore.config.loading import resolve
 
+    if not {"space", "presets"} & values.keys():
+        complete = {"space": {"components": ["gpt-neo", "mamba"]}, **values}
+        resolve([complete], "auto")  # an error in another key comes first
+        raise ManticoreError("a recipe needs the section 'space', with 'components': a list of at least two models")
     section = values.get("presets")
     presets = [str(preset) for preset in section] if isinstance(section, Mapping) and section else ["auto"]
     for preset in presets:

@@ -81,6 +81,7 @@ SLOW = [HealthCheck.too_slow]  # a busy machine must not fail a test
 ACROSS = re.compile(
     r"search\.warmup_steps must be below|unknown base component|base' |unknown candidate for a stage|stage_candidates"
     r"|shared_stages|unknown component in cuts|cuts of |has the name of another candidate|no path has at least| twice: "
+    r"|search\.cost_weight (?:needs|acts)|finetune\.exits must be below|give one of finetune\.exits|--strategy \S+ "
 )
 """Errors of rules that refer to other keys, which a schema cannot state."""
 
@@ -178,3 +179,18 @@ def test_validate_and_the_schema_agree_on_search_spaces(values: dict[str, Any]) 
 def test_validate_and_the_schema_agree_on_pretraining(values: dict[str, Any]) -> None:
     values = {"family": "mamba", **values}
     assert fits("pretrain", values) == (not refused("pretrain", values)), refused("pretrain", values)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("search: {step: 3}", "unknown recipe key 'search.step'. Did you mean 'search.steps'"),
+        ("serch: {steps: 3}", "unknown recipe key 'serch'. Did you mean 'search'"),
+        ("finetune: {steps: 3}", "a recipe needs the section 'space', with 'components'"),
+    ],
+)
+def test_the_error_of_a_recipe_without_a_space_is_of_a_recipe(tmp_path: Path, text: str, message: str) -> None:
+    file = tmp_path / "a.yaml"
+    file.write_text(text, encoding="utf-8")
+    with pytest.raises(ManticoreError, match=re.escape(message)):
+        validate(file)
