@@ -2,7 +2,7 @@
 
 The first process runs the command. All others run the same command line up to this point, then train along, training
 after training, and write and print nothing. Lightning starts them on this machine, or torchrun or SLURM has started
-all. If a process ends too early, the first one ends with one line, and the others with it.
+all. If a process ends too early, or stops, the first one ends with one line, and the others with it.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import _thread
 import os
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -30,6 +31,7 @@ from manticore.config.processes import ProcessOptions
 from manticore.config.sections import RunOptions
 from manticore.errors import LostProcess, ManticoreError
 from manticore.experiment.environment import setup_hardware
+from manticore.experiment.heartbeat import Heartbeat, silence
 from manticore.training.trainer import Hardware, finish, serve
 from manticore.utils.cores import available_cores
 from manticore.utils.devices import choose_device
@@ -79,8 +81,10 @@ def run_together(options: ProcessOptions, run: RunOptions, work: Callable[[Hardw
     with _group(environment, count, devices, run) as ranks:
         hardware = _hardware(run, ranks, environment.local_rank(), devices)
         if not ranks.is_first:
-            _serve(hardware)
-        with _watching(children):
+            parent = None if _knows_world(environment) or environment.node_rank() else os.getppid()
+            with Heartbeat(ranks, environment.main_address, lambda _: _leave(ranks, parent)):
+                _serve(hardware)
+        with _watching(children, ranks, environment.main_address):
             return _lead(hardware, work)
 
 
@@ -198,10 +202,28 @@ def _cause() -> str | None:
     return None
 
 
+def _leave(ranks: Ranks, first: int | None) -> None:
+    """End this process, because the first one has stopped, and the first one with it if this one can: it is `first`."""
+    error = LostProcess(silence(0))
+    if ranks.rank == 1:
+        _print(error)
+    if first is not None and first == os.getppid():
+        os.kill(first, signal.SIGKILL)
+    os._exit(error.exit_status)
+
+
+def _print(error: LostProcess) -> None:
+    print(f"manticore: error: {error}", file=sys.stderr, flush=True)
+
+
 @contextmanager
-def _watching(children: Sequence[Any]) -> Iterator[None]:
-    """Interrupt the main thread if one of the processes that were started here ends while the context is open."""
-    ended, lost = threading.Event(), threading.Event()
+def _watching(children: Sequence[Any], ranks: Ranks, address: str) -> Iterator[None]:
+    """Interrupt the main thread if another process ends or stops while the context is open.
+
+    The end of a process is noticed of those that were started here, `children`. One of them that stops is killed.
+    """
+    ended = threading.Event()
+    lost: list[str] = []
     # A command that a shell runs in the background ignores SIGINT, so that it cannot be the signal.
     is_main = threading.current_thread() is threading.main_thread()
     before = signal.signal(INTERRUPT, signal.default_int_handler) if is_main and INTERRUPT != signal.SIGINT else None
@@ -209,20 +231,35 @@ def _watching(children: Sequence[Any]) -> Iterator[None]:
     def watch() -> None:
         while not ended.wait(POLL):
             if any(child.poll() is not None for child in children) and not ended.wait(GRACE):
-                lost.set()
+                lost.append("it was started by this one")
                 _thread.interrupt_main(INTERRUPT)
                 return
+
+    def on_silence(rank: int) -> None:
+        error = LostProcess(silence(rank))
+        lost.append(error.reason)
+        if rank <= len(children):
+            children[rank - 1].kill()
+            return
+        ranks.left.append(error)
+        _thread.interrupt_main(INTERRUPT)
+        if not ended.wait(GRACE):  # the main thread waits for a message of that process
+            _print(error)
+            os._exit(error.exit_status)
 
     thread = threading.Thread(target=watch, name="manticore-processes", daemon=True)
     if children:
         thread.start()
     try:
-        yield
-    except KeyboardInterrupt:
-        if lost.is_set():
-            raise LostProcess("it was started by this one") from None
+        with Heartbeat(ranks, address, on_silence):
+            try:
+                yield
+            finally:
+                ended.set()
+    except (KeyboardInterrupt, LostProcess):
+        if lost:
+            raise LostProcess(lost[0]) from None
         raise
     finally:
-        ended.set()
         if before is not None:
             signal.signal(INTERRUPT, before)
