@@ -21,13 +21,10 @@ class ProcessOptions(Checked):
     """Number of machines."""
 
     distributed: Literal["auto", "ddp", "fsdp"] = "auto"
-    """How several processes share the model: ddp (each has all of it) or auto (ddp). fsdp is not implemented yet."""
+    """How several processes share the model: ddp (each has all of it), fsdp (each has a part of every weight) or auto
+    (ddp)."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.devices is not None and self.devices != "auto" and not (self.devices.isdecimal() and int(self.devices)):
             raise ManticoreError(f"--devices must be a number above 0 or auto, not '{self.devices}'")
-        if self.distributed == "fsdp":
-            raise ManticoreError(
-                "--distributed fsdp is not implemented yet: every process has the whole model; use ddp"
-            )

@@ -18,6 +18,7 @@ from manticore.nas.op_checks import check_ops
 from manticore.nas.selection.placements import check_placements
 from manticore.nas.strategies import PathStrategy, build_strategy
 from manticore.nas.supernet import Supernet
+from manticore.training.sharding import NO_ADAPTERS
 
 
 def check_experiment(exp: Experiment) -> None:
@@ -36,6 +37,13 @@ def check_experiment(exp: Experiment) -> None:
         check_language_task(exp.task, "finetune.copies")
     budget = path_budget(exp)
     strategy = build_strategy(exp.recipe.search.strategy, exp.recipe.search.strategy_options)
+    if exp.hardware.is_sharded and not strategy.runs_sharded:
+        raise ManticoreError(
+            f"--strategy {exp.recipe.search.strategy} reads gradients of weights, or runs a path for each example; "
+            "--distributed fsdp allows neither, use ddp"
+        )
+    if exp.hardware.is_sharded and exp.recipe.adapter.name is not None:
+        raise ManticoreError(NO_ADAPTERS)
     if exp.recipe.search.has_own_task and isinstance(strategy, PathStrategy):
         raise ManticoreError(
             "search.task_settings and search.shorter_sequences have no use with --strategy "

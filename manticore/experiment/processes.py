@@ -80,6 +80,7 @@ def run_together(options: ProcessOptions, run: RunOptions, work: Callable[[Hardw
     children: Sequence[Any] = () if external else _start(environment, devices, options.num_nodes)
     with _group(environment, count, devices, run) as ranks:
         hardware = _hardware(run, ranks, environment.local_rank(), devices)
+        hardware = replace(hardware, is_sharded=options.distributed == "fsdp")
         if not ranks.is_first:
             parent = None if _knows_world(environment) or environment.node_rank() else os.getppid()
             with Heartbeat(ranks, environment.main_address, lambda _: _leave(ranks, parent)):

@@ -59,6 +59,8 @@ class Checkpointer(lightning.Callback):
             if self.ranks.is_first:
                 with atomic_write(self.file) as part:
                     trainer.save_checkpoint(part)
+            elif module.is_sharded:
+                trainer.save_checkpoint(self.file)  # sends its parts of the weights, and writes nothing
             self._saved = module.step_count
 
 

@@ -4,6 +4,9 @@ With several processes each computes the loss of its examples of a batch, times 
 whole batch. The sum over all processes is then the mean loss of the whole batch, and its gradient the sum of theirs.
 Lightning's wrapper for distributed training is not used: it would send the gradients of all weights in every backward
 pass, also in steps of the alphas, and weigh processes equally, however many labels they score.
+
+If weights are sharded (`sharding`), torch sums their gradients in the backward pass, which all processes must run
+equally often: one without scored labels runs an example whose loss counts 0.
 """
 
 from __future__ import annotations
@@ -26,12 +29,16 @@ from manticore.training.batching import count_tokens, micro_batches
 from manticore.training.deferred_reads import FiniteCheck, step_unless
 from manticore.training.losses import LossFunction, cross_entropy, own_loss
 from manticore.training.options import LoopOptions
-from manticore.training.rows import own_share, whole_batch
+from manticore.training.rows import cut, num_examples, own_share, whole_batch
 from manticore.utils.module_state import trainable_only
+from manticore.utils.parts import is_part, own_part
 from manticore.utils.ranks import ALONE, Ranks
 
 MESSAGE_BYTES = 1 << 26
 """Largest size of a message with gradients; larger ones are sent in parts, which need less memory."""
+
+USE_DDP = "use --distributed ddp"
+"""What runs a strategy that does not run with sharded weights."""
 
 TOLERANCE = 1e-3
 """Largest relative difference between the norms of a gradient that every process has computed as a whole."""
@@ -57,6 +64,7 @@ class GradientSteps(lightning.LightningModule):
 
     Attributes:
         ranks: the processes that train together.
+        is_sharded: every process has a part of the weights (`sharding`), so that all must run the same passes.
     """
 
     net: nn.Module
@@ -72,6 +80,8 @@ class GradientSteps(lightning.LightningModule):
     def __init__(self) -> None:
         super().__init__()
         self.ranks: Ranks = ALONE
+        self.is_sharded = False
+        self._spare: Batch | None = None
         self._finite = FiniteCheck()
         self._known: list[nn.Parameter] | None = None
 
@@ -79,8 +89,10 @@ class GradientSteps(lightning.LightningModule):
         """Mean cross-entropy in nats over the scored labels that this process has, or the user's own loss.
 
         `options` go to the net, such as `path` to a supernet. Raises ManticoreError as `own_loss` and `cross_entropy`
-        do.
+        do, and for sharded weights if each example has a path of its own, since all processes must run the same.
         """
+        if self.is_sharded and "paths" in options:
+            raise ManticoreError(f"the strategy runs a path of its own for each example; {USE_DDP}")
         if self.own_loss is None:
             return cross_entropy(self.net, batch, **options)
         return own_loss(self.net, batch, self.own_loss, **options)
@@ -89,9 +101,29 @@ class GradientSteps(lightning.LightningModule):
         """The summand of this process in the mean loss of the whole batch; None if it has no scored label."""
         share = own_share(batch)
         if whole_batch(batch) is not None and not scored_labels(batch["labels"]):
-            return None
+            return self.loss(self._filler, **options) * 0.0 if self.is_sharded else None
         loss = self.loss(batch, **options)
         return loss if share == 1.0 else loss * share
+
+    def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
+        """Keep an example for `_filler`."""
+        if self.is_sharded:
+            self._spare = cut(batch if "labels" in batch else next(iter(batch.values())), 0, 1)
+
+    @property
+    def _filler(self) -> Batch:
+        """An example of this process with labels that are all scored, for a pass whose loss does not count."""
+        assert self._spare is not None
+        return {**self._spare, "labels": self._spare["labels"].clamp_min(0)}
+
+    def _parts(self, batch: Batch) -> list[tuple[Batch, float]]:
+        """The micro-batches of this process with their shares; if weights are sharded, as many in every process."""
+        parts = [*micro_batches(batch, self.loop.micro_batch_size)]
+        if self.is_sharded:
+            most = -(-num_examples(batch) // self.ranks.count)
+            passes = -(-most // (self.loop.micro_batch_size or most))
+            parts += [(self._filler, 0.0)] * (passes - len(parts))
+        return parts
 
     def _parameters_of_net(self) -> list[nn.Parameter]:
         """All parameters of the net, listed once: no step but the choice of an adapter's size adds or removes one."""
@@ -114,8 +146,11 @@ class GradientSteps(lightning.LightningModule):
     ) -> tuple[Tensor, list[Tensor | None]]:
         """The mean loss of the whole batch, and its gradient, plus that of `penalty`, in each of the parameters.
 
-        A parameter that the loss does not depend on has None. No `grad` is changed. `options` go to the net.
+        A parameter that the loss does not depend on has None. No `grad` is changed. `options` go to the net. Raises
+        ManticoreError for weights that are sharded.
         """
+        if any(map(is_part, parameters)):
+            raise ManticoreError(f"the strategy reads gradients of weights, which --distributed fsdp cuts; {USE_DDP}")
         own = self._own_part(batch, **options)
         target = own
         if penalty is not None and self.ranks.is_first:
@@ -147,7 +182,7 @@ class GradientSteps(lightning.LightningModule):
         with trainable_only(self.net, parameters, self._parameters_of_net()):
             for path in paths:
                 options = {} if path is None else {"path": path}
-                for part, share in micro_batches(batch, self.loop.micro_batch_size):
+                for part, share in self._parts(batch):
                     loss, share = self.loss(part, **options), share / len(paths)
                     loss = loss if share == 1.0 else loss * share
                     if not loss.requires_grad:
@@ -158,8 +193,9 @@ class GradientSteps(lightning.LightningModule):
                 self.manual_backward(penalty())
         if self.ranks.count > 1:
             own = torch.zeros((), device=self.device) if total is None else total
-            total, gradients = sum_gradients(self.ranks, parameters, [p.grad for p in parameters], own)
-            for parameter, gradient in zip(parameters, gradients, strict=True):
+            copied = [parameter for parameter in parameters if not is_part(parameter)]
+            total, gradients = sum_gradients(self.ranks, copied, [p.grad for p in copied], own)
+            for parameter, gradient in zip(copied, gradients, strict=True):
                 parameter.grad = gradient
         self._take_steps(updates, total)
         self._count(batch, passes, paths)
@@ -174,7 +210,7 @@ class GradientSteps(lightning.LightningModule):
             self.gradient_check.check()
             for penalty in filter(None, (adapter.penalty() for adapter in self.adapters)):
                 self.manual_backward(penalty)
-        norms = [torch.nn.utils.clip_grad_norm_(update.parameters, update.max_grad_norm) for update in updates]
+        norms = [clip_gradients(self.ranks, update.parameters, update.max_grad_norm) for update in updates]
         skip = self._finite.add(self.step_count + 1, loss, norms)
         for update in updates:
             step_unless(skip, update.optimizer, update.parameters)
@@ -183,6 +219,8 @@ class GradientSteps(lightning.LightningModule):
         """Check gradients that a strategy has computed. Raises ManticoreError if those of the processes differ."""
         if self.ranks.count == 1:
             return
+        if any(map(is_part, parameters)):
+            raise ManticoreError(f"the strategy sets gradients of weights, which --distributed fsdp cuts; {USE_DDP}")
         norm = float(torch.nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None]))
         norms = self.ranks.gather(norm)
         if max(norms) - min(norms) > TOLERANCE * max(norms):
@@ -206,6 +244,21 @@ class GradientSteps(lightning.LightningModule):
 
 
 @torch.no_grad()
+def clip_gradients(ranks: Ranks, parameters: Sequence[nn.Parameter], max_norm: float) -> Tensor:
+    """Scale the gradients of all parameters down to a common norm of at most `max_norm`. Returns their norm before."""
+    if not any(map(is_part, parameters)):
+        return torch.nn.utils.clip_grad_norm_(parameters, max_norm)
+    gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+    parts, copied = ([own_part(g) for g in gradients if is_part(g) == is_cut] for is_cut in (True, False))
+    norm = ranks.sum(torch.nn.utils.get_total_norm(parts).square())
+    if copied:
+        norm = norm + torch.nn.utils.get_total_norm(copied).square()
+    norm = norm.sqrt()
+    torch._foreach_mul_([*parts, *copied], (max_norm / (norm + 1e-6)).clamp(max=1.0))
+    return norm
+
+
+@torch.no_grad()
 def sum_gradients(
     ranks: Ranks, parameters: Sequence[nn.Parameter], gradients: Sequence[Tensor | None], loss: Tensor
 ) -> tuple[Tensor, list[Tensor | None]]:
@@ -216,6 +269,8 @@ def sum_gradients(
     """
     if ranks.count == 1:
         return loss, [*gradients]
+    if not parameters:
+        return ranks.sum(loss.clone()), []
     has_gradient = ranks.sum(torch.tensor([gradient is not None for gradient in gradients], dtype=torch.int32)).tolist()
     sums: list[Tensor | None] = [None] * len(parameters)
     loss = loss.reshape(1).to(torch.float32)

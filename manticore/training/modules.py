@@ -100,7 +100,6 @@ class TrainModule(GradientSteps):
         if not isinstance(net, nn.Module):
             raise ManticoreError(f"a torch module is trained, not {shown(net)}")
         self.automatic_optimization = False
-        self.net = net
         self.weight_options: WeightOptions = convert({} if weights is None else weights, WeightOptions, "weights")
         self.loop: LoopOptions = convert({} if loop is None else loop, LoopOptions, "loop")
         self.given_steps: int | None = convert(steps, PositiveInt | None, "steps")
@@ -112,9 +111,7 @@ class TrainModule(GradientSteps):
         self.phase = phase or self.default_phase
         self.flop_counter = FlopCounter(net, self.loop.length)
         freeze_first_layers(net, self.weight_options.freeze_depth)
-        self.gradient_check = GradientCheck(net)
-        self.adapters = [layer.adapter for layer in adapted_layers(net)]
-        self._not_weights: set[int] | None = None
+        self.use_net(net)
         self.step_count = 0
         self.tokens = self.loop.seen_tokens
         self.flops = 0.0
@@ -123,6 +120,14 @@ class TrainModule(GradientSteps):
         for part in net.modules():
             if isinstance(part, Segment | OpBranch):
                 part.gradient_checkpointing = self.loop.gradient_checkpointing
+
+    def use_net(self, net: nn.Module) -> None:
+        """Train another copy of the net."""
+        self.net = net
+        self.gradient_check = GradientCheck(net)
+        self.adapters = [layer.adapter for layer in adapted_layers(net)]
+        self._known = None
+        self._not_weights: set[int] | None = None
 
     def configure_callbacks(self) -> list[lightning.Callback]:
         """Check the flags of the Trainer: this is the first hook that Lightning calls. Returns no callbacks."""

@@ -16,6 +16,8 @@ import torch
 from torch import Tensor, nn
 from torch.optim import AdamW, Optimizer
 
+from manticore.utils.parts import part_like, whole
+
 COEFFICIENTS = (3.4445, -4.7750, 2.0315)
 """Coefficients of the quintic Newton-Schulz iteration, which moves all singular values towards 1."""
 
@@ -85,7 +87,7 @@ class Muon(Optimizer):
             assert grad is not None
             mean = self.state[parameter].setdefault("momentum", torch.zeros_like(grad))
             mean.lerp_(grad, 1 - group["momentum"])
-            momenta.append(torch.lerp(grad, mean, group["momentum"]))  # Nesterov
+            momenta.append(whole(torch.lerp(grad, mean, group["momentum"])))  # Nesterov
         rows, columns = parameters[0].shape
         rate = group["lr"] * UPDATE_RMS * max(rows, columns) ** 0.5
         updates, decay = orthogonalized(torch.stack(momenta), group["steps"]), 1 - group["lr"] * group["weight_decay"]
@@ -93,7 +95,7 @@ class Muon(Optimizer):
             updates = updates.masked_fill(skip, 0)
             decay = torch.where(skip, 1.0, decay)
         for parameter, update in zip(parameters, updates, strict=True):
-            parameter.mul_(decay).sub_(update, alpha=rate)
+            parameter.mul_(decay).sub_(part_like(update, parameter), alpha=rate)
 
 
 def orthogonalized(matrices_NRC: Tensor, steps: int) -> Tensor:

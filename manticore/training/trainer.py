@@ -25,6 +25,7 @@ from manticore.training.callbacks import Checkpointer, ProgressDisplay, Progress
 from manticore.training.lockstep import Lockstep
 from manticore.training.modules import TrainModule
 from manticore.training.run_loggers import RunLoggers, StageRecord
+from manticore.training.sharding import ShardedStrategy
 from manticore.training.user_trainer import UserTrainer
 from manticore.utils.failures import write_problem
 from manticore.utils.io import slug
@@ -50,6 +51,7 @@ class Hardware:
         eval_precision: precision of scores.
         deterministic: use only algorithms that repeat to the bit.
         ranks: the processes that train together, each on a device of its own.
+        is_sharded: whether each of several processes has a part of the weights (`sharding`) and not all.
     """
 
     accelerator: str = "cpu"
@@ -59,6 +61,7 @@ class Hardware:
     eval_precision: str = "32-true"
     deterministic: bool = False
     ranks: Ranks = ALONE
+    is_sharded: bool = False
 
     @property
     def device(self) -> torch.device:
@@ -68,7 +71,8 @@ class Hardware:
     @property
     def summary(self) -> str:
         """Device, precision and number of processes, for the user."""
-        together = f", {self.ranks.count} processes" if self.ranks.count > 1 else ""
+        how = " with sharded weights" if self.is_sharded else ""
+        together = f", {self.ranks.count} processes{how}" if self.ranks.count > 1 else ""
         return f"{self.accelerator}, {self.precision}{together}"
 
     def scoring(self) -> torch.autocast:
@@ -240,7 +244,9 @@ def run_training(
     module, title, folder, ranks = training.module, training.title, training.folder, hardware.ranks
     checkpoint, logs = _checkpoint(folder, title), folder.parent / "logs"
     progress = ProgressDisplay(f"{title} ({position})" if position else title, console)
-    module.phase, module.ranks = title, ranks
+    module.phase, module.ranks, module.is_sharded = title, ranks, hardware.is_sharded and ranks.count > 1
+    strategy = ShardedStrategy(hardware.device, ranks) if module.is_sharded else None
+    flags = {**hardware.flags(folder), **({} if strategy is None else {"strategy": strategy})}
     own_callbacks, own_loggers = user.callbacks_of(title), user.loggers_of(title)
     interrupt_handler = signal.getsignal(signal.SIGINT)
     with _quiet():
@@ -260,13 +266,15 @@ def run_training(
             log_every_n_steps=module.loop.log_every or LOG_EVERY,
             use_distributed_sampler=False,
             num_sanity_val_steps=0,
-            **user.flags_of(own_callbacks, hardware.flags(folder)),
+            **user.flags_of(own_callbacks, flags),
         )
         module.train()
         resume: dict[str, Any] = {"ckpt_path": checkpoint, "weights_only": True} if training.resumes else {}
         try:
             loader = StepDataLoader(training.streams, module.steps, hardware.accelerator == "cuda", ranks)
             trainer.fit(module, train_dataloaders=loader, **resume)
+            if strategy is not None:
+                strategy.finish(module)
         except SystemExit:  # Lightning raises it for Ctrl-C, whose handler it replaces, and for SIGTERM
             signal.signal(signal.SIGINT, interrupt_handler)
             raise KeyboardInterrupt from None
@@ -281,6 +289,9 @@ def run_training(
                     f"damaged, or no checkpoint of this run ({type(error).__name__}); without it the phase restarts",
                 ) from error
             raise
+        finally:
+            if strategy is not None:
+                strategy.leave(module)
     module.net.to("cpu").eval()
 
 
@@ -305,6 +316,7 @@ def _quiet() -> Iterator[None]:
             warnings.filterwarnings("ignore", module="lightning.*")
             warnings.filterwarnings("ignore", module="torch.utils.tensorboard.*")
             warnings.filterwarnings("ignore", module="torch._weights_only_unpickler")
+            warnings.filterwarnings("ignore", message="FSDP2-wrapped module .* returned a view tensor")
             yield
     finally:
         threading.excepthook = hook

@@ -29,15 +29,16 @@ class Processes:
     Args:
         count: number of processes.
         folder: an empty folder, for the file through which they meet.
+        is_sharded: whether each has a part of the weights.
     """
 
-    def __init__(self, count: int, folder: Path) -> None:
+    def __init__(self, count: int, folder: Path, is_sharded: bool = False) -> None:
         context: Any = multiprocessing.get_context("forkserver")
         context.set_forkserver_preload(PRELOAD)
         self.pipe, other = context.Pipe()
         self.processes = [
-            context.Process(target=_main, args=(rank, count, str(folder / "meet"), other if rank == 0 else None))
-            for rank in range(count)
+            context.Process(target=_main, args=(Ranks(rank, count), is_sharded, str(folder / "meet"), pipe))
+            for rank, pipe in enumerate([other, *[None] * (count - 1)])
         ]
         for process in self.processes:
             process.start()
@@ -59,11 +60,11 @@ class Processes:
         return [process.exitcode for process in self.processes]
 
 
-def _main(rank: int, count: int, meet: str, pipe: Connection | None) -> None:
+def _main(ranks: Ranks, is_sharded: bool, meet: str, pipe: Connection | None) -> None:
     os.environ["OMP_NUM_THREADS"] = "1"
     torch.set_num_threads(1)
-    dist.init_process_group("gloo", f"file://{meet}", timedelta(seconds=60), count, rank)
-    hardware = Hardware(checkpoint_every=4, ranks=Ranks(rank, count))
+    dist.init_process_group("gloo", f"file://{meet}", timedelta(seconds=60), ranks.count, ranks.rank)
+    hardware = Hardware(checkpoint_every=4, ranks=ranks, is_sharded=is_sharded)
     if pipe is None:
         serve(hardware)
     else:

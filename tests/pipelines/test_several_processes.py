@@ -141,7 +141,7 @@ def test_fine_tuning_in_two_tasks_of_slurm_equals_one_process(
     assert_same_weights(tmp_path / "two" / file, tmp_path / "one" / file, TOLERANCE)
 
 
-def test_pretraining_in_two_processes_equals_one(
+def test_pretraining_with_sharded_weights_equals_one_process(
     cached: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     text = tmp_path / "text.txt"
@@ -150,7 +150,9 @@ def test_pretraining_in_two_processes_equals_one(
     sizes = ("size.width=16", "size.layers=2", "size.heads=2", "weights.optimizer=adamw", "run.device=cpu")
     sets = [part for key in (*keys, *sizes) for part in ("--set", key)]
     arguments = ("pretrain", "--config", "pretrain/gpt-neo-nano", "--text", str(text), *sets, "--precision", "32-true")
-    process = command(*arguments, "--out", str(tmp_path / "two"), "--devices", "2", cache=cached)
+    process = command(
+        *arguments, "--out", str(tmp_path / "two"), "--devices", "2", "--distributed", "fsdp", cache=cached
+    )
     assert call(capsys, *arguments, "--out", tmp_path / "one")[0] == 0
     assert process.communicate()[1] == ""
     file = Path("model", "model.safetensors")  # in fp16
@@ -160,7 +162,6 @@ def test_pretraining_in_two_processes_equals_one(
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("--distributed", "fsdp"), "fsdp is not implemented yet: every process has the whole model; use ddp"),
         (("--devices", "0"), "--devices must be a number above 0 or auto, not '0'"),
         (("--devices", "many"), "--devices must be a number above 0 or auto, not 'many'"),
     ],

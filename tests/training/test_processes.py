@@ -101,7 +101,7 @@ def train_case(hardware: Hardware, case: dict[str, Any], folder: Path, stop: int
         parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
         names = {id(parameter): name for name, parameter in supernet.named_parameters()}
         for index, values in optimizer.state_dict()["state"].items():
-            owner = names[id(parameters[index])]
+            owner = names.get(id(parameters[index]), "a part")
             state |= {f"{key} of {owner}": torch.as_tensor(value) for key, value in values.items()}
     state["source of paths"] = searching.draws["cpu"].get_state()
     state["counts"] = torch.tensor([searching.step_count, searching.tokens, searching.flops], dtype=torch.float64)

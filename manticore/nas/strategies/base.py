@@ -170,6 +170,8 @@ class Strategy:
         selector: name of the selector where the recipe names none.
         descends: alphas are trained by gradients of the loss, so that the search may collapse (`nas/collapse.py`).
         searches_sizes: its `alpha_step` or `joint_step` trains the sizes of adapters too (`searched-more`).
+        runs_sharded: it needs no whole gradients of weights, and every example of a batch runs the same path, so that
+            it runs with `--distributed fsdp`.
     """
 
     streams: ClassVar[Mapping[str, tuple[str, ...]]]
@@ -178,6 +180,7 @@ class Strategy:
     selector: ClassVar[str] = "largest-weight"
     descends: ClassVar[bool] = True
     searches_sizes: ClassVar[bool] = False
+    runs_sharded: ClassVar[bool] = True
 
     def check(self, net: Searchable) -> None:
         """Raise ManticoreError if the strategy cannot search `net`, which may be on the meta device."""

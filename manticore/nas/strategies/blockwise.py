@@ -49,6 +49,7 @@ class Blockwise(Darts):
 
     descends: ClassVar[bool] = False
     searches_sizes: ClassVar[bool] = False
+    runs_sharded: ClassVar[bool] = False
 
     def check(self, net: Searchable) -> None:
         if not isinstance(net, Supernet) or not net.topology.has_base:

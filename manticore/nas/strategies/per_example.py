@@ -11,6 +11,7 @@ batches.
 from __future__ import annotations
 
 import random
+from typing import ClassVar
 
 import torch
 
@@ -23,6 +24,8 @@ from manticore.tasks.dataset import Batch
 @strategies.register("per-example")
 class PerExample(SampledSupernet):
     """A path for each example, each choice drawn uniformly."""
+
+    runs_sharded: ClassVar[bool] = False
 
     def step(self, search: Search, batches: dict[str, Batch]) -> Losses:
         batch, choices = batches["weights"], search.net.choices

@@ -33,6 +33,7 @@ class SecondOrderDarts(Darts):
     """An alpha step by the unrolled gradient, then a weight step."""
 
     searches_sizes: ClassVar[bool] = False
+    runs_sharded: ClassVar[bool] = False
 
     def update_alphas(self, search: Search, batches: dict[str, Batch]) -> Tensor:
         loss, gradients = unrolled_gradient(search, batches["weights"], batches["alphas"])

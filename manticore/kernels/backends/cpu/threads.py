@@ -21,9 +21,12 @@ RANGES_PER_THREAD = 4
 
 
 def as_array(x: Tensor, packed: bool = False) -> Any:
-    """The tensor as a numpy array in single precision: its own memory where possible; contiguous if `packed`."""
+    """The tensor as a numpy array in single precision: its own memory where possible; a contiguous copy if `packed`.
+
+    Parameters are `packed`: torch could not free the memory of one that numpy has seen, as a sharded training does.
+    """
     x = x.detach().to(torch.float32)
-    return (x.contiguous() if packed else x).numpy()
+    return (x.clone(memory_format=torch.contiguous_format) if packed else x).numpy()
 
 
 @lru_cache(maxsize=1)
