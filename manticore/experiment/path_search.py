@@ -38,6 +38,7 @@ from manticore.results.codec import ResultFile
 from manticore.training.batching import BatchSampler
 from manticore.training.modules import TrainModule
 from manticore.training.trainer import fit
+from manticore.utils.arrays import read_arrays
 from manticore.utils.console import info
 from manticore.utils.io import atomic_write, slug
 
@@ -316,10 +317,9 @@ class CheckpointedPathTrainer:
 def _read_losses(file: Path) -> list[Any]:
     """The parts of `Measured.losses`. Raises BadFile."""
     try:
-        with np.load(file) as arrays:
-            return [arrays[name] for name in arrays.files]
-    except Exception as error:  # numpy and zipfile raise different ones
-        raise BadFile(file, f"damaged ({type(error).__name__}); delete it to go on without it") from None
+        return [*read_arrays(file).values()]
+    except BadFile as error:
+        raise BadFile(file, f"{str(error).removeprefix(f'{file}: ')}; delete it to go on without it") from None
 
 
 def read_checkpoint(file: Path) -> dict[str, Any]:

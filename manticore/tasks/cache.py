@@ -5,21 +5,17 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import zipfile
-import zlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from manticore.errors import CannotWrite
+from manticore.errors import BadFile, CannotWrite
+from manticore.utils.arrays import Arrays, read_arrays
 from manticore.utils.io import atomic_write
 
 log = logging.getLogger("manticore.tasks")
-
-Arrays = dict[str, NDArray[Any]]
 
 
 def cached_arrays(folder: Path, name: str, parameters: Mapping[str, Any], generate: Callable[[], Arrays]) -> Arrays:
@@ -46,10 +42,8 @@ def _read(path: Path, key: str) -> Arrays | None:
     if not path.is_file():
         return None
     try:
-        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as archive:
-            arrays = {name: archive[name] for name in archive.files}
-        if str(arrays.pop("key")) == key:
-            return arrays
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error, NotImplementedError) as error:
-        log.warning("%s is damaged (%s); generating the data again", path, error)
-    return None
+        arrays = read_arrays(path)
+    except BadFile as error:
+        log.warning("%s; generating the data again", error)
+        return None
+    return arrays if str(arrays.pop("key", "")) == key else None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import io
 import json
 import lzma
 import shutil
@@ -17,15 +18,18 @@ import pytest
 from PIL import Image
 
 from manticore.errors import BadFile, ManticoreError
+from manticore.experiment.path_search import _read_losses
 from manticore.nas.architecture import Architecture
 from manticore.report.run.reading import read_run
 from manticore.results.codec import decode
 from manticore.results.search import SplitScore
+from manticore.tasks.cache import cached_arrays
 from manticore.tasks.data_files import ALWAYS_EXPANDED, open_data, read_bytes
 from manticore.tasks.language.documents import read_documents
 from manticore.tasks.lra.pathfinder.files import list_images, read_images
 from manticore.tasks.mad.files import _load
 from manticore.training.callbacks import _step
+from manticore.utils.arrays import read_arrays
 from manticore.utils.memory import reset_resident_peak, resident_bytes
 from tests.helpers.cli import PICO, refusal
 from tests.helpers.text_hybrids import export_hybrid
@@ -256,6 +260,80 @@ def test_a_number_beyond_floats_is_no_result() -> None:
 @pytest.mark.parametrize("line", ["[]", "{", '{"step": null}', '{"step": "x"}', '{"step": 1e999}', "[" * 100_000])
 def test_a_damaged_line_of_the_alphas_is_dropped_when_a_search_resumes(line: str) -> None:
     assert _step(line) is None
+
+
+def npz(**arrays: Any) -> bytes:
+    stream = io.BytesIO()
+    np.savez(stream, **arrays)
+    return stream.getvalue()
+
+
+def compressed_npz() -> bytes:
+    stream = io.BytesIO()
+    np.savez_compressed(stream, x=np.zeros(64 * MEGABYTE, np.uint8))
+    return stream.getvalue()
+
+
+SOUND_NPZ = npz(x=np.arange(6).reshape(2, 3))
+DAMAGED_NPZ = {
+    "empty": b"",
+    "no archive": b"PK" + bytes(100),
+    "cut": SOUND_NPZ[: len(SOUND_NPZ) // 2],
+    "flipped bit": SOUND_NPZ.replace(b"\x05\0\0\0\0\0\0\0", b"\x04\0\0\0\0\0\0\0"),
+    "objects": npz(x=np.array([{}], dtype=object)),
+    "absurd shape": SOUND_NPZ.replace(b"(2, 3), }          ", b"(99999999999, 3), }", 1),
+    "header that is no shape": SOUND_NPZ.replace(b"(2, 3)", b"(2, x)"),
+    "compressed": compressed_npz(),
+}
+
+
+@pytest.mark.parametrize("content", DAMAGED_NPZ.values(), ids=DAMAGED_NPZ)
+def test_a_damaged_npz_is_refused_within_bounds_of_memory(tmp_path: Path, content: bytes) -> None:
+    (file := tmp_path / "path-0-4.npz").write_bytes(SOUND_NPZ)
+    assert read_arrays(file)["x"].tolist() == [[0, 1, 2], [3, 4, 5]]
+    assert content != SOUND_NPZ
+    file.write_bytes(content)
+    before = resident_bytes() or 0
+    reset_resident_peak()
+    with pytest.raises(BadFile, match=r"path-0-4.npz: damaged \(.*\)$") as refused:
+        read_arrays(file)
+    assert "\n" not in str(refused.value)
+    assert (resident_bytes("VmHWM") or 0) - before < 32 * MEGABYTE
+    with pytest.raises(BadFile, match=r"path-0-4.npz: damaged \(.*\); delete it to go on without it$"):
+        _read_losses(file)
+
+
+@pytest.mark.parametrize("content", DAMAGED_NPZ.values(), ids=DAMAGED_NPZ)
+def test_damaged_data_in_the_cache_are_generated_again(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, content: bytes
+) -> None:
+    def generate() -> dict[str, Any]:
+        return {"x": np.arange(3)}
+
+    cached_arrays(tmp_path, "data", {"seed": 1}, generate)
+    (file,) = tmp_path.iterdir()
+    file.write_bytes(content)
+    assert cached_arrays(tmp_path, "data", {"seed": 1}, generate)["x"].tolist() == [0, 1, 2]
+    assert f"{file}: damaged" in caplog.text
+    cached = cached_arrays(tmp_path, "data", {"seed": 1}, lambda: pytest.fail("it is in the cache"))
+    assert cached["x"].tolist() == [0, 1, 2]
+
+
+@pytest.mark.parametrize("name", ["a.txt", "a.jsonl"])
+def test_a_line_of_100_megabytes_is_refused_within_bounds_of_memory(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, name: str
+) -> None:
+    size = 100 * MEGABYTE
+    start, end = ("", "") if name == "a.txt" else ('{"text": "', '"}')
+    (file := tmp_path / name).write_text(f"{start}{'x' * size}{end}")
+    before = resident_bytes() or 0
+    reset_resident_peak()
+    arguments = ("--config", "pretrain/gpt-neo-nano", "--text", file, "--out", tmp_path / "out")
+    error = refusal(capsys, "pretrain", *arguments)
+    at = file if name == "a.txt" else f"{file}:1"
+    assert f"{at}: a line of {size:,} characters; a text may have lines of 4,000,000; break it into lines" in error
+    assert (resident_bytes("VmHWM") or 0) - before < 800 * MEGABYTE
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize("key", ["components", "path", "base", "topology", "projector"])

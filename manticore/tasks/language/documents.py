@@ -36,6 +36,9 @@ PARAGRAPH_BREAK = re.compile(r"\n[ \t]*\n+")
 ROWS, ROW_BYTES = 1024, 64
 """Rows of a table that are read at once, and the memory of a row beside its text."""
 
+MOST_LINE = 4_000_000
+"""Most characters of a line; the tokens of as many need about 1 GiB while they are counted."""
+
 NOT_TEXT = re.compile("[\0\ud800-\udfff]")
 """Characters that JSON can contain and UTF-8 text cannot: zero, and surrogates."""
 
@@ -57,8 +60,8 @@ def read_documents(path: Path) -> dict[str, list[str]]:
             files. Files that systems and editors leave beside others are passed over, and counted in a log line; so is
             README.md, which describes the others, without a line.
 
-    Raises BadFile, with the line, if a file is empty, is no text, does not have the format of its suffix, or is a named
-    pipe, a device, or a link without an end.
+    Raises BadFile, with the line, if a file is empty, is no text, has a line of more than `MOST_LINE` characters, does
+    not have the format of its suffix, or is a named pipe, a device, or a link without an end.
     """
     return {file.name: [record.text for record in _read(file)] for file in _files(path)}
 
@@ -138,7 +141,17 @@ def _read(file: Path) -> list[_Record]:
     records = [record for record in readers[kind_of(file)](file) if record.text.strip()]
     if not records:
         raise BadFile(file, "there is no text in it")
+    for record in records:
+        _check_lines(record, file)
     return records
+
+
+def _check_lines(record: _Record, file: Path) -> None:
+    """Raises BadFile if a line is too long to be tokenized."""
+    longest = max(map(len, record.text.split("\n"))) if len(record.text) > MOST_LINE else 0
+    if longest > MOST_LINE:
+        most = f"a text may have lines of {MOST_LINE:,}; break it into lines or documents"
+        raise BadFile(file, f"a line of {longest:,} characters; {most}", record.line)
 
 
 def _read_txt(file: Path) -> Iterator[_Record]:

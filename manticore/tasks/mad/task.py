@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from manticore.errors import ManticoreError
-from manticore.tasks.cache import Arrays, cached_arrays
+from manticore.tasks.cache import cached_arrays
 from manticore.tasks.dataset import Examples
 from manticore.tasks.heuristics import Feature
 from manticore.tasks.info import TaskInfo
@@ -24,6 +24,7 @@ from manticore.tasks.mad.puzzle import Puzzle
 from manticore.tasks.options import TaskOptions, choose_preset, format_settings, name_with_settings
 from manticore.tasks.splits import SPLIT_NAMES, Loader, SplitTask, TrainValTest
 from manticore.tasks.vocabulary import Vocabulary
+from manticore.utils.arrays import Arrays
 from manticore.utils.fields import field_helps
 from manticore.utils.io import cache_folder
 

@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from manticore.errors import ManticoreError
-from manticore.tasks.cache import Arrays, cached_arrays
+from manticore.tasks.cache import cached_arrays
 from manticore.tasks.dataset import Examples
 from manticore.tasks.info import TaskInfo
 from manticore.tasks.lra import ARCHIVE
@@ -28,6 +28,7 @@ from manticore.tasks.options import TaskOptions, choose_preset
 from manticore.tasks.splits import Loader, SplitTask, TrainValTest
 from manticore.tasks.task import tasks
 from manticore.tasks.vocabulary import Vocabulary
+from manticore.utils.arrays import Arrays
 from manticore.utils.fields import field_helps
 from manticore.utils.io import cache_folder
 

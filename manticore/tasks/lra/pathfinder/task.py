@@ -12,7 +12,7 @@ from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 
-from manticore.tasks.cache import Arrays, cached_arrays
+from manticore.tasks.cache import cached_arrays
 from manticore.tasks.classification.images import PIXELS, mean_pixel, pack
 from manticore.tasks.info import TaskInfo
 from manticore.tasks.lra import ARCHIVE
@@ -21,6 +21,7 @@ from manticore.tasks.lra.pathfinder.settings import LEVELS, PADDLES, DrawnImages
 from manticore.tasks.options import TaskOptions, choose_preset
 from manticore.tasks.splits import SPLIT_NAMES, Loader, SplitTask, TrainValTest, take_first
 from manticore.tasks.task import tasks
+from manticore.utils.arrays import Arrays
 from manticore.utils.io import cache_folder
 
 DATA_VERSION = 1
