@@ -83,7 +83,7 @@ class SelectCommand(Checked):
 
     bits: tuple[int, ...] = ()
     """Bits that the weights of a segment may have, such as 16,8,4: chosen with the path by the validation loss under
-    simulated quantization. Default: none are chosen."""
+    simulated quantization, or with each path of --pareto. Default: none are chosen."""
 
     out: Path | None = None
     """Folder in which each selected path is fine-tuned and exported. Default: nothing is trained."""
@@ -101,8 +101,6 @@ class SelectCommand(Checked):
         if self.pareto:
             parse_objectives(self.pareto)
         check_bits(self.bits)
-        if self.bits and self.pareto:
-            raise ManticoreError("bits are chosen for one path: give --bits or --pareto")
         if not (self.max or self.min or self.pareto or self.bits):
             raise ManticoreError("select needs limits or a front: --max parameters=1M, or --pareto loss,parameters")
         if self.resume and self.out is None:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from manticore.errors import ManticoreError
 from manticore.experiment.experiment import Experiment
 from manticore.experiment.objective import Objective
-from manticore.nas.bits import FULL, BitCosts, BitPath, best_with_bits, measure_rises, simulated
+from manticore.nas.bits import FULL, BitCosts, BitPath, RiseTable, best_with_bits, measure_rises, simulated
 from manticore.nas.resources import Resource
 from manticore.nas.selection import Budget, PathScores
 from manticore.nas.supernet import Supernet
@@ -54,6 +54,26 @@ def check_bit_search(selector: str, bits: Sequence[int]) -> None:
         )
 
 
+def bit_loss(exp: Experiment, net: Supernet) -> Callable[[BitPath], float]:
+    """A function from a path with bits to its validation loss in nats with simulated quantization. A path is measured
+    once."""
+    objective, measured = Objective(exp), dict[BitPath, float]()
+
+    def loss(chosen: BitPath) -> float:
+        if chosen not in measured:
+            with simulated(net, chosen):
+                measured[chosen] = objective.measure(net, path=chosen.path).value
+        return measured[chosen]
+
+    return loss
+
+
+def measured_rises(costs: BitCosts, reference: Sequence[str], loss: Callable[[BitPath], float]) -> RiseTable:
+    """`measure_rises`, infinite where a loss is not a number."""
+    rises = measure_rises(costs, reference, loss)
+    return {key: rise if math.isfinite(rise) else math.inf for key, rise in rises.items()}
+
+
 def select_with_bits(
     exp: Experiment, net: Supernet, scores: PathScores, budget: Budget, bits: Sequence[int]
 ) -> BitChoice:
@@ -71,16 +91,8 @@ def select_with_bits(
 
     Raises ManticoreError if no path is within the limits; the message has the nearest.
     """
-    objective, costs = Objective(exp), BitCosts(net, budget.length, bits)
-
-    def loss(chosen: BitPath) -> float:
-        with simulated(net, chosen):
-            return objective.measure(net, path=chosen.path).value
-
-    reference = scores.best(net, budget.without("weight_bytes"))
-    rises = {
-        key: rise if math.isfinite(rise) else math.inf for key, rise in measure_rises(costs, reference, loss).items()
-    }
+    loss, costs = bit_loss(exp, net), BitCosts(net, budget.length, bits)
+    rises = measured_rises(costs, scores.best(net, budget.without("weight_bytes")), loss)
     chosen = best_with_bits(scores, costs, rises, budget)
     full = loss(BitPath(chosen.path, (FULL,) * len(chosen.path)))
     return BitChoice(chosen, loss(chosen), full, costs.cost(costs.names(chosen), Resource("weight_bytes")))

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from manticore.config.recipe import Recipe
+from manticore.experiment.bit_front import find_bit_front
 from manticore.experiment.bits import LOSS_SELECTORS, select_with_bits
 from manticore.experiment.budget import path_budget
 from manticore.experiment.experiment import Experiment, PhaseResult
@@ -15,6 +16,7 @@ from manticore.experiment.pareto import find_front
 from manticore.experiment.phases import first_batches
 from manticore.experiment.projectors import base_of_projector_set, build_aligned_supernet, uses_closed_form
 from manticore.experiment.search_warnings import search_warnings
+from manticore.nas.bits import BitPath
 from manticore.nas.choices import PathNames
 from manticore.nas.cost import PathCosts
 from manticore.nas.resources import parse_objectives
@@ -102,8 +104,14 @@ def save_scores(exp: Experiment, search: PhaseResult[Supernet], path: Sequence[s
     saved = SavedScores.of(search.path_scores, search.net.candidates, selector, is_loss)
     saved.save(exp.run_dir.root)
     if exp.recipe.selection.pareto:
-        objectives, budget = exp.recipe.selection.pareto, path_budget(exp)
-        find_front(exp, search.net, saved, objectives, budget, tuple(path)).save(exp.run_dir.root)
+        objectives, budget, bits = exp.recipe.selection.pareto, path_budget(exp), exp.recipe.selection.bits
+        chosen = BitPath(tuple(path), search.bits)
+        front = (
+            find_bit_front(exp.for_search(), search.net, saved, objectives, bits, budget, chosen)
+            if bits
+            else find_front(exp, search.net, saved, objectives, budget, chosen.path)
+        )
+        front.save(exp.run_dir.root)
 
 
 def score_paths(exp: Experiment, search: PhaseResult[Supernet], budget: Budget) -> PathScores:

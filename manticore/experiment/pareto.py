@@ -39,7 +39,7 @@ def find_front(
     Raises ManticoreError for a quality that the run has not measured, and if no scored path is within the limits.
     """
     quality, parsed = parse_objectives(objectives)
-    factor = _factor(exp, saved, quality)
+    factor = quality_factor(exp, saved, quality)
     scores, costs = saved.scores, PathCosts(net, exp.task.max_length)
     resources = [resource.at(costs.length) for resource in parsed]
     labels = {**by_hand(net.choices, exp.space.names), selected: "selected"}
@@ -84,7 +84,7 @@ def by_hand(choices: Choices, components: Sequence[str]) -> dict[PathNames, str]
     }
 
 
-def _factor(exp: Experiment, saved: SavedScores, quality: str) -> float:
+def quality_factor(exp: Experiment, saved: SavedScores, quality: str) -> float:
     """The factor from a score to the quality. Raises ManticoreError for a quality that the run has not measured."""
     if quality == "score":
         return 1.0

@@ -24,8 +24,9 @@ from manticore.nas.choices import Choices, PathNames, skips_all
 from manticore.nas.cost import CostTable, PathCosts, path_parameters
 from manticore.nas.resources import Resource
 from manticore.nas.selection.budget import Budget
+from manticore.nas.selection.pareto import FrontPoint, undominated
 from manticore.nas.selection.scores import ChainScores, ListedScores, PathScores, StageScoreTable
-from manticore.nas.selection.solver import Problem, StageTable
+from manticore.nas.selection.solver import Bound, Problem
 from manticore.nas.supernet import Supernet
 
 FULL = 16
@@ -172,12 +173,53 @@ def best_with_bits(scores: PathScores, costs: BitCosts, rises: RiseTable, budget
 
     Raises ManticoreError if no path is within the limits; the message has the nearest.
     """
+    bounds = [*budget.bounds(costs).values()]
+    problems = _problems(scores, costs, rises, bounds)
+    best = [(score, problem, problem.best()) for score, problem in problems]
+    feasible = [
+        (score + problem.score(chosen), problem, chosen) for score, problem, chosen in best if chosen is not None
+    ]
+    if not feasible:
+        budget.check(costs)
+        raise ManticoreError(f"no path that was scored has {budget.summary} with these bits")
+    _, problem, chosen = max(feasible, key=lambda each: each[0])
+    return _split(problem.choices, chosen)
+
+
+def front_with_bits(
+    scores: PathScores, costs: BitCosts, rises: RiseTable, resources: Sequence[Resource], budget: Budget
+) -> list[BitPath]:
+    """The paths with bits within the limits that no other dominates in score and costs, the rises of single stages
+    subtracted. Exact. Sorted by the first cost.
+
+    Args:
+        scores, costs, rises, budget: as in `best_with_bits`.
+        resources: the costs, of which smaller is better.
+    """
+    tables, points = [costs.table(resource) for resource in resources], list[FrontPoint]()
+    for score, problem in _problems(scores, costs, rises, [*budget.bounds(costs).values()]):
+        for chosen in problem.front(tables):
+            path = tuple(problem.choices.candidates[index] for index in chosen)
+            own = tuple(table.of(chosen) for table in tables)
+            points.append(FrontPoint(path, score + problem.score(chosen), own))
+    return [_split_names(point.path) for point in undominated(points)]
+
+
+def _problems(
+    scores: PathScores, costs: BitCosts, rises: RiseTable, bounds: Sequence[Bound]
+) -> list[tuple[float, Problem]]:
+    """Selections over candidates with bits, with the score that is added to those of each: one of the whole space, or
+    one of the bits of each path where paths are scored one by one."""
     choices, plain = costs.choices, costs.net.candidates
-    origin = [plain.index(name_of(name)) for name in choices.candidates]
     fall = [[-rises.get((stage, name), 0.0) for name in choices.candidates] for stage in range(choices.stages)]
     if isinstance(scores, ListedScores):
-        return _best_of_listed(scores, costs, fall, budget)
+        return [
+            (score, Problem(_bits_alone(choices, path), fall, (), bounds))
+            for path, score in scores.values.items()
+            if math.isfinite(score) and not skips_all(path)
+        ]
     assert isinstance(scores, StageScoreTable | ChainScores)
+    origin = [plain.index(name_of(name)) for name in choices.candidates]
     single = scores.values if isinstance(scores, StageScoreTable) else scores.stages
     pairs = () if isinstance(scores, StageScoreTable) else scores.pairs
     total = [
@@ -185,30 +227,23 @@ def best_with_bits(scores: PathScores, costs: BitCosts, rises: RiseTable, budget
         for row, falls in zip(single, fall, strict=True)
     ]
     expanded = [[[table[a][b] for b in origin] for a in origin] for table in pairs]
-    return _split(budget.best(costs, total, expanded))
+    return [(0.0, Problem(choices, total, expanded, bounds))]
 
 
-def _best_of_listed(scores: ListedScores, costs: BitCosts, fall: StageTable, budget: Budget) -> BitPath:
-    bounds, feasible = [*budget.bounds(costs).values()], list[tuple[float, list[str]]]()
-    for path, score in scores.values.items():
-        if skips_all(path) or not math.isfinite(score):
-            continue
-        allowed = tuple(
-            tuple(index for index in own if name_of(costs.choices.candidates[index]) == name)
-            for name, own in zip(path, costs.choices.allowed, strict=True)
-        )
-        own = Choices(costs.choices.candidates, allowed, costs.choices.decisions)
-        chosen = Problem(own, fall, (), bounds).best()
-        if chosen is not None:
-            loss = sum(row[index] for row, index in zip(fall, chosen, strict=True))
-            feasible.append((score + loss, [own.candidates[index] for index in chosen]))
-    if not feasible:
-        budget.check(costs)
-        raise ManticoreError(f"no path that was scored has {budget.summary} with these bits")
-    return _split(max(feasible, key=lambda each: each[0])[1])
+def _bits_alone(choices: Choices, path: PathNames) -> Choices:
+    """The choices of the bits of one path."""
+    allowed = tuple(
+        tuple(index for index in own if name_of(choices.candidates[index]) == name)
+        for name, own in zip(path, choices.allowed, strict=True)
+    )
+    return Choices(choices.candidates, allowed, choices.decisions)
 
 
-def _split(path: Sequence[str]) -> BitPath:
+def _split(choices: Choices, chosen: Sequence[int]) -> BitPath:
+    return _split_names([choices.candidates[index] for index in chosen])
+
+
+def _split_names(path: Sequence[str]) -> BitPath:
     return BitPath(tuple(map(name_of, path)), tuple(map(bits_of, path)))
 
 

@@ -9,6 +9,7 @@ from rich.console import Console
 
 from manticore.config.model_commands import SelectCommand
 from manticore.errors import ManticoreError
+from manticore.experiment.bit_front import find_bit_front
 from manticore.experiment.bits import BitChoice, check_bit_search, select_with_bits
 from manticore.experiment.budget import with_numbers
 from manticore.experiment.experiment import Experiment
@@ -16,7 +17,7 @@ from manticore.experiment.pareto import find_front
 from manticore.experiment.run_dir import finished_run
 from manticore.experiment.searched import open_finished, searched_supernet
 from manticore.nas.architecture import Architecture
-from manticore.nas.bits import BitCosts
+from manticore.nas.bits import BitCosts, BitPath
 from manticore.nas.cost import PathCosts
 from manticore.nas.resources import Resource, parse_limits
 from manticore.nas.selection import Budget
@@ -36,7 +37,7 @@ class Selection:
     """The paths that were selected.
 
     Attributes:
-        paths: the path, or those of the front by rising cost.
+        paths: the path, or those of the front by rising cost, each once.
         front: the front; None for a single path.
         trained: the paths after fine-tuning, if there is a folder for them.
     """
@@ -68,17 +69,20 @@ def run(options: SelectCommand, console: Console) -> Selection:
     )
     selected, costs = Architecture.load(run_dir.architecture).path, PathCosts(net, budget.length)
     front, paths = None, tuple[tuple[str, ...], ...]()
-    if options.bits:
+    if options.bits and not options.pareto:
         choice = _with_bits(exp, saved, budget, options.bits)
         paths = (choice.chosen.path,)
         console.print(_table(saved, costs, budget, paths[0], selected).rich())
         info(console, choice.summary)
     elif options.pareto:
-        budget.check(costs)
-        front = find_front(exp, net, saved, options.pareto, budget, selected)
+        if options.bits:
+            front = _bit_front(exp, saved, options, budget)
+        else:
+            budget.check(costs)
+            front = find_front(exp, net, saved, options.pareto, budget, selected)
         front.save(run_dir.root)
         write_run_report(read_run(run_dir.root))
-        paths = tuple(point.path for point in front.front)
+        paths = tuple(dict.fromkeys(point.path for point in front.front))  # bits change no exported weight
         console.print(front_table(front).rich())
         info(console, f"report: {run_dir.report}")
     else:
@@ -106,6 +110,16 @@ def _with_bits(exp: Experiment, saved: SavedScores, budget: Budget, bits: Sequen
     net = searched_supernet(exp, SearchResult.load(exp.run_dir.root).base)
     budget.check(BitCosts(net, budget.length, bits))
     return select_with_bits(exp.for_search(), net, saved.scores, budget, bits)
+
+
+def _bit_front(exp: Experiment, saved: SavedScores, options: SelectCommand, budget: Budget) -> ParetoFront:
+    """The front over paths and bits, with the weights of the search."""
+    check_bit_search(saved.selector, options.bits)
+    architecture = Architecture.load(exp.run_dir.architecture)
+    net = searched_supernet(exp, SearchResult.load(exp.run_dir.root).base)
+    budget.check(BitCosts(net, budget.length, options.bits))
+    selected = BitPath(architecture.path, architecture.bits)
+    return find_bit_front(exp.for_search(), net, saved, options.pareto, options.bits, budget, selected)
 
 
 def _table(

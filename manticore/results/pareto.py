@@ -18,6 +18,7 @@ class ParetoPoint:
         costs: in the order of the front's resources.
         on_front: whether no other path is better or equal in everything.
         label: what the path is besides: `selected`, `NAME alone`, `by hand`; empty for none of these.
+        bits: of the weights of each stage, with which the quality was measured; empty: no bits were chosen.
     """
 
     path: tuple[str, ...]
@@ -25,6 +26,13 @@ class ParetoPoint:
     costs: tuple[float, ...]
     on_front: bool
     label: str = ""
+    bits: tuple[int, ...] = ()
+
+    @property
+    def summary(self) -> str:
+        """The path in one line: `gpt-neo · mamba`; with bits `gpt-neo (8 bits) · mamba (16 bits)`."""
+        notes = [f" ({bits} bits)" for bits in self.bits] or [""] * len(self.path)
+        return " · ".join(f"{name}{note}" for name, note in zip(self.path, notes, strict=True))
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ import math
 import random
 import re
 from itertools import product
+from operator import le
 from pathlib import Path
 
 import pytest
@@ -21,6 +22,7 @@ from manticore.nas.bits import (
     BitPath,
     best_with_bits,
     bit_choices,
+    front_with_bits,
     measure_rises,
     quantize,
     segment_bytes,
@@ -135,6 +137,10 @@ def test_the_best_path_and_bits_are_those_of_all(net: Supernet, kind: str, share
     allowed = [path for path in allowed if costs.cost(path, WEIGHTS) <= limit and math.isfinite(value(path))]
     chosen = best_with_bits(scores, costs, rises, budget)
     assert value(tuple(costs.names(chosen))) == pytest.approx(max(map(value, allowed)))
+    points = {path: (-value(path), costs.cost(path, WEIGHTS)) for path in allowed}
+    undominated = {own for own in points.values() if not any(all(map(le, a, own)) for a in {*points.values()} - {own})}
+    front = front_with_bits(scores, costs, rises, [WEIGHTS], budget)
+    assert [points[tuple(costs.names(each))] for each in front] == sorted(undominated, key=lambda point: point[1])
     assert costs.cost(costs.names(chosen), WEIGHTS) <= limit
     with pytest.raises(
         ManticoreError, match=r"no path has weight_bytes@bfloat16 of at most 9 bytes; the nearest, .*:4"

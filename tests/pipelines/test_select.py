@@ -11,7 +11,7 @@ import pytest
 import manticore as mc
 from manticore.errors import ManticoreError, UnknownName
 from manticore.nas.architecture import Architecture
-from manticore.nas.bits import BitCosts
+from manticore.nas.bits import BitCosts, BitPath
 from manticore.nas.cost import PathCosts
 from manticore.nas.resources import Resource
 from manticore.results.pareto import ParetoFront
@@ -114,10 +114,32 @@ def test_bits_are_selected_with_the_path(run: mc.Result, capsys: pytest.CaptureF
     assert "bits of the stages: " in shown
     assert "4; validation loss" in shown
     assert len(selection.paths) == 1
-    with pytest.raises(ManticoreError, match="give --bits or --pareto"):
-        mc.select(run, pareto=["loss", "parameters"], bits=[8], quiet=True)
     with pytest.raises(ManticoreError, match="bits of weights are 16, 8 or 4, not 5"):
         mc.select(run, bits=[5], quiet=True)
+
+
+def test_bits_are_part_of_a_front(run: mc.Result, tmp_path: Path) -> None:
+    copied = shutil.copytree(run.folder, tmp_path / "run")
+    selection = mc.select(copied, pareto=["loss", "weight_bytes"], bits=[16, 8, 4], quiet=True)
+    front, costs = ParetoFront.load(copied), BitCosts(run.supernet(), 10, (16, 8, 4))
+    assert selection.front == front
+    assert selection.paths == tuple(dict.fromkeys(point.path for point in front.front))
+    assert {bits for point in front.points for bits in point.bits} >= {16, 4}
+    losses = {each.path: -(each.score or 0) for each in SavedScores.load(copied).paths}
+    for point in front.points:
+        names = costs.names(BitPath(point.path, point.bits))
+        assert point.costs == (costs.cost(names, Resource("weight_bytes")),)
+        if {*point.bits} == {16}:
+            assert point.quality == pytest.approx(losses[point.path], rel=1e-6)
+        better = [each for each in front.points if each.quality <= point.quality and each.costs <= point.costs]
+        assert point.on_front == (better == [point])
+    cheapest = min(costs.cost(path, Resource("weight_bytes")) for path in costs.choices.paths())
+    assert front.front[0].costs == (cheapest,)
+    assert {point.label for point in front.points} >= {"selected", "by hand"}
+    assert "under simulated quantization" in (copied / "report.html").read_text(encoding="utf-8")
+    limited = mc.select(copied, pareto=["loss", "weight_bytes"], bits=[8, 4], max=["parameters=1M"], quiet=True).front
+    assert limited is not None
+    assert {bits for point in limited.points for bits in point.bits} == {8, 4}
 
 
 def test_a_search_with_bits_says_that_its_export_is_in_full_precision(
@@ -130,6 +152,7 @@ def test_a_search_with_bits_says_that_its_export_is_in_full_precision(
     costs = BitCosts(run.supernet(), 10, (8, 4))
     least = min(costs.cost(path, Resource("weight_bytes")) for path in costs.choices.paths())
     options = {**QUICK, "baselines": off, "bits": [8, 4], "max": [f"weight_bytes={1.02 * least:.0f}"]}
+    options["pareto"] = ["loss", "weight_bytes"]
     with pytest.raises(ManticoreError, match="bits are chosen by validation losses of paths, and largest-weight does"):
         mc.search(space, NAME, **options, quiet=True, out=tmp_path / "refused")
     result = mc.search(space, NAME, **options, selection={"selector": "evaluated"}, out=tmp_path / "run")
@@ -137,6 +160,8 @@ def test_a_search_with_bits_says_that_its_export_is_in_full_precision(
     assert architecture.path == tuple(result.path)
     assert set(architecture.bits) <= {8, 4}
     assert 4 in architecture.bits
+    (selected,) = (point for point in ParetoFront.load(tmp_path / "run").points if point.label == "selected")
+    assert (selected.path, selected.bits) == (architecture.path, architecture.bits)
     sentence = f"The weights are in full precision: the bits of the path ({architecture.summary()}) were simulated"
     assert " ".join(capsys.readouterr().out.split()).endswith(f"{sentence} in its selection, and nothing is quantized.")
     assert sentence in " ".join((tmp_path / "run" / "hybrid" / "README.md").read_text(encoding="utf-8").split())

@@ -11,6 +11,7 @@ import math
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -80,6 +81,11 @@ class Problem:
             if all(bound.allows(bound.table.of(partial.chosen)) for bound in self.bounds)
         ]
         return min(feasible, key=lambda partial: (-partial.score, partial.chosen)).chosen if feasible else None
+
+    def score(self, chosen: Sequence[int]) -> float:
+        """The score of a path: its terms at single stages and of neighbours, summed."""
+        neighbours = sum(table[a][b] for table, (a, b) in zip(self.pairs, pairwise(chosen), strict=False))
+        return sum(row[index] for row, index in zip(self.scores, chosen, strict=True)) + neighbours
 
     def front(self, objectives: Sequence[CostTable]) -> list[tuple[int, ...]]:
         """The paths within the bounds that no other dominates in the score and in all objectives, of which smaller is

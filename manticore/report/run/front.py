@@ -35,7 +35,7 @@ def _row(front: ParetoFront, point: ParetoPoint, group: str) -> Row:
     resources = map(Resource.parse, front.resources)
     values = (resource.number(cost) for resource, cost in zip(resources, point.costs, strict=True))
     note = point.label if point.on_front else f"{point.label}, dominated".removeprefix(", ")
-    return Row((" · ".join(point.path), f"{point.quality:.4f}", *values, note), group, emphasized=point.on_front)
+    return Row((point.summary, f"{point.quality:.4f}", *values, note), group, emphasized=point.on_front)
 
 
 def front_charts(front: ParetoFront, palette: Palette) -> list[Markup]:
@@ -49,7 +49,7 @@ def _chart(front: ParetoFront, index: int, resource: Resource, palette: Palette)
             cost=point.costs[index],
             quality=point.quality,
             color=_color(point, palette),
-            tooltip=f"{' · '.join(point.path)}: {point.quality:.4f}, {resource.format(point.costs[index])}"
+            tooltip=f"{point.summary}: {point.quality:.4f}, {resource.format(point.costs[index])}"
             f"{f' ({point.label})' if point.label else ''}",
             name=point.label,
             on_front=point.on_front,
@@ -83,8 +83,11 @@ def front_caption(front: ParetoFront) -> str:
     """What the picture and the table show, in sentences."""
     count, dominated = len(front.front), len(front.points) - len(front.front)
     within = f" Paths have {front.limits}." if front.limits else ""
+    measured = f"as {front.selector} scored them"
+    if any(point.bits for point in front.points):
+        measured = "with the weights of the search, under simulated quantization"
     return (
         f"{count} of {count + dominated} compared paths are not dominated in {QUALITIES[front.quality]} and "
-        f"{listed(front.resources)}: filled, joined by a line.{within} Quality is that of the paths as "
-        f"{front.selector} scored them, before fine-tuning; manticore select --out trains and exports them."
+        f"{listed(front.resources)}: filled, joined by a line.{within} Quality is that of the paths {measured}, before "
+        "fine-tuning; manticore select --out trains and exports them."
     )
