@@ -1,10 +1,12 @@
 """Time and memory of `manticore plan` beside those of the search that it describes, for three recipes.
 
-    python benchmarks/plan_accuracy.py [FOLDER] [--wall-time] [--json FILE]
+    python benchmarks/plan_accuracy.py [FOLDER] [--recipe NAME] [--set KEY=VALUE] [--wall-time] [--json FILE]
 
 Each command runs in a process of its own with one thread. Its time is that of the processor, which other programs on
 the machine lengthen less than the time on the clock; the probes of the plan are timed in the same way. `--wall-time`
-takes the time on the clock, for an idle machine. Memory is the largest resident memory of the process.
+compares the times on the clock, for an idle machine. The last column is the time on the clock of the search as a
+multiple of that of the processor: above 1.1 other programs ran, and the figures do not count. Memory is the largest
+resident memory of the process. `--recipe` takes one of the recipes, `--set` changes all of them.
 """
 
 from __future__ import annotations
@@ -15,17 +17,22 @@ import os
 import subprocess
 import sys
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import SimpleNamespace
 from typing import Any
 
+from manticore.experiment.run_dir import RunDir
+from manticore.utils.io import write_json
+
+FEWER = ["--set", "finetune.steps=200"]
 LISTOPS = ["--models", "gpt-neo,mamba", "--task", "lra-listops", "--set", "search.steps=200"]
 MAD = ["--models", "gpt-neo,mamba", "--task", "mad-fuzzy-recall", "--strategy", "halving"]
 TEXT = ["--models", "gpt-neo-nano,mamba-nano", "--task", "text"]
 RECIPES = {
-    "ListOps, darts": [*LISTOPS, "--set", "finetune.steps=200", "--set", "task.test=1000", "--set", "task.val=1000"],
-    "MAD, halving": [*MAD, "--set", "finetune.steps=200"],
+    "ListOps, per-example": [*LISTOPS, *FEWER, "--set", "task.test=1000", "--set", "task.val=1000"],
+    "MAD, halving": [*MAD, *FEWER],
     "text, zero-shot": [*TEXT, "--set", "finetune.steps=20"],
 }
 """Arguments by the name of a row."""
@@ -54,8 +61,22 @@ def child(what: str, wall: bool, arguments: list[str]) -> None:
     raise SystemExit(status)
 
 
-def measured(what: str, wall: bool, arguments: list[str]) -> tuple[str, float, int]:
-    """Output, seconds and largest resident memory in bytes of a command."""
+@dataclass(frozen=True)
+class Measured:
+    """A command that has ended: what it printed, its seconds on both clocks, its largest resident memory in bytes."""
+
+    output: str
+    processor: float
+    clock: float
+    bytes: int
+
+    def seconds(self, wall: bool) -> float:
+        """On the clock, or of the processor."""
+        return self.clock if wall else self.processor
+
+
+def measured(what: str, wall: bool, arguments: list[str]) -> Measured:
+    """Run a command."""
     started = time.monotonic()
     command = [sys.executable, __file__, "--child", what, *(["--wall-time"] if wall else []), "--", *arguments]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "NUMBA_NUM_THREADS": "1"}
@@ -66,37 +87,46 @@ def measured(what: str, wall: bool, arguments: list[str]) -> tuple[str, float, i
         process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode:
         raise SystemExit(f"{what} {' '.join(arguments)} ended with status {process.returncode}\n{output[-2000:]}")
-    seconds = time.monotonic() - started if wall else usage.ru_utime + usage.ru_stime
-    return output, seconds, 1024 * usage.ru_maxrss
+    return Measured(output, usage.ru_utime + usage.ru_stime, time.monotonic() - started, 1024 * usage.ru_maxrss)
+
+
+def run_seconds(folder: Path, phases: list[dict[str, Any]]) -> dict[str, float]:
+    """Seconds on the clock of the phases of a run that a plan has too."""
+    records = {phase["name"]: RunDir(folder).finished_phase(phase["name"]) for phase in phases}
+    return {name: record["seconds"] for name, record in records.items() if record is not None}
 
 
 def main() -> None:
     """Print the table, and write the numbers."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", nargs="?", type=Path)
+    parser.add_argument("--recipe", choices=[*RECIPES])
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
     parser.add_argument("--wall-time", action="store_true")
     parser.add_argument("--json", type=Path)
-    parser.add_argument("--child", help=argparse.SUPPRESS)
-    parser.add_argument("arguments", nargs="*", help=argparse.SUPPRESS)
     args = parser.parse_args()
     rows: list[dict[str, Any]] = []
-    print("| recipe | planned time | time | | planned memory | memory | |\n| --- | --- | --- | --- | --- | --- | --- |")
+    print("| recipe | planned time | time | | planned memory | memory | | clock / processor |")
+    print("| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |")
     with TemporaryDirectory() as temporary:
-        folder = args.folder or Path(temporary)
-        for name, arguments in RECIPES.items():
-            planned = json.loads(measured("plan", args.wall_time, arguments)[0].splitlines()[-1])
-            out = ["--out", str(folder / name.replace(", ", "-"))]
-            _, seconds, peak = measured("search", args.wall_time, [*arguments, *out])
-            time_error, memory_error = planned["seconds"] / seconds - 1, planned["bytes"] / peak - 1
+        for name in [args.recipe] if args.recipe else RECIPES:
+            arguments = [*RECIPES[name], *(part for change in args.set for part in ("--set", change))]
+            folder = (args.folder or Path(temporary)) / name.replace(", ", "-")
+            planned = json.loads(measured("plan", args.wall_time, arguments).output.splitlines()[-1])
+            search = measured("search", args.wall_time, [*arguments, "--out", str(folder)])
+            seconds = search.seconds(args.wall_time)
             print(
-                f"| {name} | {planned['seconds']:.0f} s | {seconds:.0f} s | {time_error:+.0%} "
-                f"| {planned['bytes'] / 2**20:.0f} MiB | {peak / 2**20:.0f} MiB | {memory_error:+.0%} |",
+                f"| {name} | {planned['seconds']:.0f} s | {seconds:.0f} s | {planned['seconds'] / seconds - 1:+.0%} "
+                f"| {planned['bytes'] / 2**20:.0f} MiB | {search.bytes / 2**20:.0f} MiB "
+                f"| {planned['bytes'] / search.bytes - 1:+.0%} | {search.clock / search.processor:.2f} |",
                 flush=True,
             )
-            rows.append({"recipe": name, "arguments": arguments, "planned": planned, "seconds": seconds, "bytes": peak})
+            times = {"processor_seconds": search.processor, "clock_seconds": search.clock, "bytes": search.bytes}
+            phases = run_seconds(folder, planned["phases"])
+            rows.append({"recipe": name, "arguments": arguments, "planned": planned, **times, "phases": phases})
             if args.json is not None:
                 clock = "wall time" if args.wall_time else "processor time"
-                args.json.write_text(json.dumps({"clock": clock, "threads": 1, "rows": rows}, indent=2) + "\n")
+                write_json(args.json, {"clock": clock, "threads": 1, "rows": rows})
 
 
 if __name__ == "__main__":

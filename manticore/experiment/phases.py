@@ -58,9 +58,13 @@ def matched_steps(recipe: Recipe, search_length: float = 1.0) -> int:
     return round((alignment_sequences(recipe) + searched + recipe.finetune.steps * batch_size) / batch_size)
 
 
-def outline(recipe: Recipe) -> str:
-    """The phases of a search in their order, with their steps, sequences in a batch and peak learning rates."""
-    search, tuned, baselines, matched = recipe.search, recipe.finetune, recipe.baselines, matched_steps(recipe)
+def outline(recipe: Recipe, search_length: float = 1.0) -> str:
+    """The phases of a search in their order, with their steps, sequences in a batch and peak learning rates.
+
+    `search_length` is `Experiment.search_length`.
+    """
+    search, tuned, baselines = recipe.search, recipe.finetune, recipe.baselines
+    matched = matched_steps(recipe, search_length)
     strategy = strategies[search.strategy]
     steps = f"{search.steps} steps of {search.batch_size} at {search.weights.lr:g}"
     if issubclass(strategy, PathStrategy):

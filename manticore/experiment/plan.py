@@ -215,7 +215,7 @@ def plan_search(exp: Experiment) -> Plan:
 
 
 def _probe_component(probes: _Probes, exp: Experiment, name: str) -> None:
-    phase, steps = f"{ALONE}{name}", matched_steps(exp.recipe)
+    phase, steps = f"{ALONE}{name}", matched_steps(exp.recipe, exp.search_length)
     net = build_component(exp, name, phase)
     module = TrainModule(net, exp.recipe.finetune.weights, steps, exp.loop())
     probes.add(phase, module, finetune_stream(exp), steps)
@@ -248,15 +248,17 @@ def _probe_search(probes: _Probes, exp: Experiment, net: Supernet, base: str) ->
         module = TrainModule(_path_model(exp, net), exp.recipe.finetune.weights, steps, exp.loop())
         probes.add("search", module, finetune_stream(exp), steps)
         return
+    searching = exp.for_search()
     streams = {
-        name: exp.stream(splits, options.batch_size, f"search {name}") for name, splits in strategy.streams.items()
+        name: searching.stream(splits, options.batch_size, f"search {name}")
+        for name, splits in strategy.streams.items()
     }
     parts = [("search", replace(options, warmup_steps=0), options.steps - options.warmup_steps)]
     if options.warmup_steps:
         parts.insert(0, ("search, warm-up", options, options.warmup_steps))
     for name, part_options, steps in parts:
         module = SearchModule(
-            net, options=part_options, loop=exp.loop(calibration_tokens(exp, base)), cost=cost_penalty(exp, net)
+            net, options=part_options, loop=searching.loop(calibration_tokens(exp, base)), cost=cost_penalty(exp, net)
         )
         probes.add(name, module, streams, steps)
 
@@ -272,7 +274,7 @@ def _probe_finetuning(probes: _Probes, exp: Experiment, net: Supernet) -> None:
     options, baselines = exp.recipe.finetune, exp.recipe.baselines
     module = TrainModule(_path_model(exp, net), options.weights, options.steps, exp.loop())
     probes.add(FINETUNE, module, finetune_stream(exp), options.steps)
-    tuned, steps = probes.phases[-1], matched_steps(exp.recipe)
+    tuned, steps = probes.phases[-1], matched_steps(exp.recipe, exp.search_length)
     if baselines.uniform:
         uniform = build_aligned_supernet(exp, net.base, "fixed", "search")
         module = TrainModule(uniform, options.weights, steps, exp.loop())
@@ -303,7 +305,10 @@ def _probe_evaluation(probes: _Probes, exp: Experiment, net: Supernet) -> None:
     selector = selector_of(exp.recipe)
     strategy = build_strategy(exp.recipe.search.strategy, exp.recipe.search.strategy_options)
     selected = 0 if selector == LARGEST_WEIGHT and not isinstance(strategy, PathStrategy) else paths
-    seconds = single * (len(selection_examples(exp)) * selected + len(splits.val) * (1 + components))
+    searching = exp.for_search()
+    searched = single if searching is exp or not selected else probes.scoring_seconds(hybrid, searching)
+    seconds = selected * len(selection_examples(searching)) * searched
+    seconds += len(splits.val) * single * (1 + components)
     seconds += len(splits.test) * single * (2 + components + baselines.paths)
     seconds += len(splits.test) * mixture * (1 + baselines.uniform)
     probes.phases.append(PlannedPhase("evaluation", seconds=seconds, peak_bytes=peak_memory()))

@@ -165,7 +165,7 @@ def print_summary(exp: Experiment) -> None:
     if exp.recipe.adapter.name is not None:
         for line in adapter_summary(exp):
             info(exp.console, line)
-    info(exp.console, f"phases: {outline(exp.recipe)}")
+    info(exp.console, f"phases: {outline(exp.recipe, exp.search_length)}")
     strategy = exp.recipe.search.strategy
     if issubclass(strategies[strategy], TrainingFree):
         info(exp.console, f"search: {strategy} scores the stages without gradients; with gradients: --strategy darts")

@@ -12,7 +12,8 @@ from rich.console import Console
 from manticore.errors import ManticoreError
 from manticore.experiment.checks import check_experiment
 from manticore.experiment.experiment import Experiment
-from manticore.experiment.phases import matched_steps, run_search, train_components
+from manticore.experiment.phases import matched_steps, outline, run_search, train_components
+from manticore.experiment.plan import plan_search
 from manticore.experiment.run_dir import RunDir
 from manticore.experiment.search_task import load_search_task
 from manticore.studies.study import Study, hub_recipe
@@ -49,6 +50,16 @@ def test_the_search_and_its_selection_have_the_shorter_sequences(tmp_path: Path)
     search = run_search(exp, "mamba")
     assert search.tokens == 4 * 8 * 4  # 4 steps of 8 sequences of 4 tokens
     assert search.task is exp.task, "the mixture is tested on the task"
+
+
+def test_the_plan_has_the_tokens_of_the_shorter_sequences(tmp_path: Path) -> None:
+    exp = experiment(tmp_path)
+    phases = {phase.name: phase for phase in plan_search(exp).phases}
+    steps = {name: phases[name].steps for name in ("alone gpt-neo", "alone mamba")}
+    assert set(steps.values()) == {matched_steps(exp.recipe, 0.5)} == {6}
+    assert phases["alone mamba"].tokens == 6 * 8 * 8
+    assert sum(phase.tokens for name, phase in phases.items() if name.startswith("search")) == 4 * 8 * 4
+    assert "each component alone 6 steps" in outline(exp.recipe, exp.search_length)
 
 
 def test_components_have_as_many_tokens_as_the_hybrid(tmp_path: Path) -> None:
