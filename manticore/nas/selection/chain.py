@@ -10,6 +10,7 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
+from manticore.components.spec import SKIP
 from manticore.nas.choices import Choices, PathNames
 from manticore.nas.selection.scores import ChainScores
 
@@ -39,6 +40,10 @@ COUNT, STAGE, PAIR, NOISE = 1.0, 1.0, 1.0, 0.1
 """Standard deviations of the terms of a chain before any score is known, and of the noise of a score, in those of the
 known scores: of a candidate wherever it runs, of a candidate at one stage, and of two neighbours."""
 
+UNLIKE = 1.0
+"""Mean of the term of two different neighbours before any score is known, in the same unit; those of equal neighbours
+and of neighbours that are skipped have mean 0. Hybrids in turns are expected to be better than blocks of one kind."""
+
 
 @dataclass(frozen=True)
 class ChainPosterior:
@@ -60,18 +65,20 @@ class ChainPosterior:
     @classmethod
     def of(cls, choices: Choices, scores: dict[PathNames, float]) -> ChainPosterior:
         """The posterior given scores of one or more paths. A stage term is the sum of one of the candidate wherever it
-        runs and one of its own, so stages that are not known are expected to be like the others."""
+        runs and one of its own, so stages that are not known are expected to be like the others; different neighbours
+        are expected to be better than equal ones."""
         targets_N = np.array([*scores.values()])
         shift, scale = float(targets_N.mean()), float(targets_N.std()) or 1.0
         features_NF = np.stack([_features(choices, path) for path in scores])
-        prior_FF = _prior(choices)
+        prior_F, prior_FF = _prior(choices)
         cross_NF = features_NF @ prior_FF
         kernel_NN = cross_NF @ features_NF.T + NOISE**2 * np.eye(len(targets_N))
         gain_FN = np.linalg.solve(kernel_NN, cross_NF).T
         covariance_FF = prior_FF - gain_FN @ cross_NF
         values_F, vectors_FF = np.linalg.eigh((covariance_FF + covariance_FF.T) / 2)
         factor_FF = vectors_FF * np.sqrt(values_F.clip(0))
-        return cls(choices, gain_FN @ ((targets_N - shift) / scale), factor_FF, shift, scale)
+        mean_F = prior_F + gain_FN @ ((targets_N - shift) / scale - features_NF @ prior_F)
+        return cls(choices, mean_F, factor_FF, shift, scale)
 
     def draw(self, rng: random.Random) -> ChainScores:
         """A chain from the posterior, in the unit of the scores."""
@@ -79,14 +86,16 @@ class ChainPosterior:
         return _chain(self.choices, self.scale * (self.mean + self.factor @ noise_F), self.shift)
 
 
-def _prior(choices: Choices) -> NDArray[np.float64]:
-    """Covariance of the terms of a chain before any score is known."""
+def _prior(choices: Choices) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Mean and covariance of the terms of a chain before any score is known."""
     stages, count = choices.stages, len(choices.candidates)
     single = np.kron(np.full((stages, stages), COUNT**2) + STAGE**2 * np.eye(stages), np.eye(count))
     pairs = (stages - 1) * count * count
     prior_FF = PAIR**2 * np.eye(len(single) + pairs)
     prior_FF[: len(single), : len(single)] = single
-    return prior_FF
+    runs_K = np.array([name != SKIP for name in choices.candidates])
+    unlike_KK = UNLIKE * np.outer(runs_K, runs_K) * (1 - np.eye(count))
+    return np.concatenate([np.zeros(len(single)), np.tile(unlike_KK.ravel(), stages - 1)]), prior_FF
 
 
 def _chain(choices: Choices, terms_F: NDArray[np.float64], mean: float) -> ChainScores:

@@ -90,13 +90,13 @@ def test_few_evaluations_find_most_of_the_front_of_a_shipped_table() -> None:
 
     whole = volume([*bits])
     searched, drawn = [], []
-    for seed in range(20):
+    for seed in range(10):
         rng = random.Random(seed)
         scores = front_search(choices, [table], lambda path: -bits[path], 8, rng)
         assert len(scores) == 8
         searched.append(volume([*scores]) / whole)
         drawn.append(volume(rng.sample([*bits], 8)) / whole)
-    assert fmean(searched) > 0.965
+    assert fmean(searched) > 0.985  # 0.981 where unlike neighbours are not expected to be better
     assert fmean(searched) > fmean(drawn) + 0.08
 
 
