@@ -34,7 +34,7 @@ class GrowCommand(Checked):
     length: Annotated[int, Range(least=2)] = 256
     """Tokens of a block of text."""
 
-    start: Literal["gate", "attention", "random"] = "gate"
+    start: Literal["attention", "gate", "random"] = "attention"
     """Initial weights of a mixer: attention (x, B, C and outputs are attention's values, keys, queries and outputs),
     gate (and the gate is the mean of outputs and values) or random."""
 
