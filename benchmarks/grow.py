@@ -22,6 +22,7 @@ from typing import Any, cast, get_args
 import torch
 
 from manticore.components import Component, ComponentSpec, load
+from manticore.export.load import load_language_model
 from manticore.export.native import native_export
 from manticore.growth.text import text_blocks
 from manticore.kernels import installed
@@ -154,8 +155,9 @@ def main() -> None:
     parser.add_argument("--length", type=int, default=4096)
     parser.add_argument("--weight", type=float, default=0.5, help="of copying, and of pairs")
     parser.add_argument("--probes", type=int, default=8)
-    parser.add_argument("--repair-tokens", type=int, default=299_008)
+    parser.add_argument("--repair-tokens", type=int, default=299_008, help="0: no repair")
     parser.add_argument("--copies", type=float, default=0.25, help="share of the repair that is random tokens, twice")
+    parser.add_argument("--hybrids", nargs="*", default=[], help="folders of hybrids that are measured too")
     parser.add_argument("--seed", type=int, default=3, help="of the order of the repair")
     parser.add_argument("--batch-size", type=int, default=1)
     parser.add_argument("--lr", type=float, default=1e-4)
@@ -193,6 +195,8 @@ def main() -> None:
     def score(path: Sequence[str]) -> dict[str, Any]:
         return measure(discretize(net, path, **special), blocks, ids)
 
+    for folder in options.hybrids:
+        results.get(folder, lambda folder=folder: measure(load_language_model(folder)[0], blocks, ids))
     for share in options.shares:
         budget = Budget.of(options.length, cache_bytes=share * whole)
         paths: dict[str, Sequence[str]] = {"replace-one and recall": path_by(options.weight, budget)}
@@ -204,11 +208,12 @@ def main() -> None:
             name: [index + 1 for index, each in enumerate(path) if each == "parent"] for name, path in paths.items()
         }
         results.get(f"{share} paths", lambda sizes=bytes_of, kept=kept: {"bytes": sizes, "attention": kept})
-        repaired = repaired_path(net, paths["replace-one and recall"], special, parent, options, results, share)
-        results.get(f"{share} repaired", lambda model=repaired: measure(model, blocks, ids))
-        if share == options.shares[0]:
-            results.get("parent", lambda: score(["parent"] * stages))
-            results.get("native", lambda model=repaired: written(model, Path(options.out).with_suffix(".native")))
+        if options.repair_tokens:
+            repaired = repaired_path(net, paths["replace-one and recall"], special, parent, options, results, share)
+            results.get(f"{share} repaired", lambda model=repaired: measure(model, blocks, ids))
+            folder = Path(options.out).with_suffix(f".{share}.native")
+            results.get(f"{share} native", lambda model=repaired, folder=folder: written(model, folder))
+        results.get("parent", lambda: score(["parent"] * stages))
         for name, path in paths.items():
             results.get(f"{share} {name}", lambda path=path: score(path))
 

@@ -80,6 +80,11 @@ TEXT = [*TOY["search text"], *settings("align.tokens=600")]
 SMALL: dict[str, list[str]] = {
     "search": [*PICO, "--stages", "2"],
     "search text": [*TEXT, "--stages", "2"],
+    "search twin": [
+        *settings("task.train=16", "task.val=2", "task.test=2", "finetune.steps=2", "finetune.batch_size=4"),
+        *settings("selection.recall=[copying=0.5@32]"),
+        *("--stages", "6"),
+    ],
     "plan": [*PICO, "--stages", "2"],
     "compare": [*STUDY, "--stages", "2", "--workers", "1", "--baselines", "components", "--budgets", "tokens"],
     "compare text": [
@@ -153,6 +158,7 @@ def small(command: list[str]) -> list[str]:
     if args[0] == "search" and "--resume" in args:
         return args  # with the recipe of the run
     about = "text" if "text" in args else "generation" if "--generation" in args else ""
+    about = "twin" if "search/twin" in args else about
     more = [arg for name, keys in MORE.items() if name in args for arg in keys]
     return [*args, *SMALL.get(f"{args[0]} {about}", SMALL.get(args[0], [])), *more]
 
