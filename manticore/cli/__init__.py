@@ -6,6 +6,7 @@ pipeline and runs it; so `--help` and `ls` import no torch. Its options are a da
 
 from __future__ import annotations
 
+import argparse
 import os
 import sys
 from collections.abc import Sequence
@@ -39,6 +40,9 @@ COMMANDS = (  # modules of this package, in the order of --help
     "doctor",
     "completion",
 )
+
+CONTINUED = ("compare", "transfer", "grow")
+"""Commands that continue what their output folder has, without a flag."""
 
 FIRST_STEPS = """\
 manticore cuts language models into stages, searches which model runs each stage, and exports one Hugging Face
@@ -93,7 +97,7 @@ def _run(argv: Sequence[str] | None) -> int:
     try:
         arguments.execute(arguments)
     except KeyboardInterrupt:
-        print("manticore: interrupted; saved states are kept (manticore search resumes with --resume)", file=sys.stderr)
+        print(f"manticore {arguments.command}: interrupted{_how_to_resume(arguments)}", file=sys.stderr)
         return 130
     except BrokenPipeError:
         raise
@@ -103,6 +107,13 @@ def _run(argv: Sequence[str] | None) -> int:
             raise
         return _print_error(known)
     return 0
+
+
+def _how_to_resume(arguments: argparse.Namespace) -> str:
+    """What the user can do after an interrupt; empty for a command that keeps nothing."""
+    if hasattr(arguments, "resume"):
+        return "; saved states are kept, and the same command with --resume continues"
+    return "; the same command continues" if arguments.command in CONTINUED else ""
 
 
 def _print_error(error: ManticoreError) -> int:

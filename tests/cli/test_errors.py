@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from manticore.cli import main
 from tests.helpers.cli import PICO, SIZES, command, refusal
 
 pytestmark = pytest.mark.usefixtures("cached")
@@ -227,3 +228,22 @@ def test_an_unreachable_hub_is_reported_at_once_with_the_alternatives(tmp_path: 
     assert "cannot get 'EleutherAI/gpt-neo-125m' at revision 21def0189f57" in err
     assert all(alternative in err for alternative in ("local folder", "HF_HOME", "from scratch"))
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("argv", "advice"),
+    [
+        (["search", *PICO], "; saved states are kept, and the same command with --resume continues"),
+        (["compare", *PICO, "--out", "c"], "; the same command continues"),
+        (["plan", *PICO], ""),
+    ],
+)
+def test_an_interrupt_says_how_to_continue(
+    argv: list[str], advice: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(*args: object, **options: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("manticore.utils.console.make_console", interrupt)
+    assert main(argv) == 130
+    assert capsys.readouterr().err == f"manticore {argv[0]}: interrupted{advice}\n"
