@@ -19,7 +19,7 @@ import manticore
 from manticore.errors import ManticoreError
 from manticore.experiment.environment import environment_info
 from manticore.kernels import install, uninstall
-from manticore.kernels.dispatch import OPERATIONS, explain_choice, importable
+from manticore.kernels.dispatch import BACKENDS, OPERATIONS, explain_choice, importable
 from manticore.kernels.hf_patches.install import is_installed
 from manticore.tasks.options import choose_preset
 from manticore.utils.formatting import byte_size, counted
@@ -157,8 +157,12 @@ def _kernels(device: torch.device) -> Iterator[tuple[str, str]]:
         backend, reason = choices[chosen]
         yield operation, f"{backend}: {reason.removeprefix('chosen: ').removesuffix('.')}"
         for faster, against in choices[:chosen]:
-            if not against.startswith("it has no "):
-                yield "", f"not {faster}: {against.removesuffix('.')}"
+            if against.startswith("it has no "):
+                continue
+            devices = BACKENDS[faster].devices
+            elsewhere = devices is not None and device.type not in devices
+            reason = f"it runs on {' and '.join(sorted(devices or ()))} alone" if elsewhere else against
+            yield "", f"not {faster}: {reason.removesuffix('.')}"
 
 
 def _patches(report: Report) -> Iterator[tuple[str, str]]:

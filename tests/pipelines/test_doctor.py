@@ -44,7 +44,7 @@ def test_every_operation_has_a_backend_and_the_reasons_against_faster_ones(repor
         "ssd_scan": "chunked:",
     }
     assert set(chosen) == set(OPERATIONS)
-    assert lines[1].strip() == "not mamba_ssm: 'x' is on cpu; allowed: cuda"
+    assert lines[1].strip() == "not mamba_ssm: it runs on cuda alone"
 
 
 def test_extras_are_those_of_the_project() -> None:
