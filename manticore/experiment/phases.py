@@ -66,12 +66,12 @@ def outline(recipe: Recipe, search_length: float = 1.0) -> str:
     search, tuned, baselines = recipe.search, recipe.finetune, recipe.baselines
     matched = matched_steps(recipe, search_length)
     strategy = strategies[search.strategy]
-    steps = f"{search.steps} steps of {search.batch_size} at {search.weights.lr:g}"
+    steps = f"{search.steps} steps of {search.batch_size} sequences at rate {search.weights.lr:g}"
     if issubclass(strategy, PathStrategy):
         steps = f"paths for {search.steps * search.batch_size // tuned.batch_size} steps together"
     parts = [f"each component alone {matched} steps"] if baselines.components else []
     parts.append(f"search {'without steps' if issubclass(strategy, TrainingFree) else steps}")
-    parts.append(f"fine-tune {tuned.steps} steps of {tuned.batch_size} at {tuned.weights.lr:g}")
+    parts.append(f"fine-tune {tuned.steps} steps of {tuned.batch_size} sequences at rate {tuned.weights.lr:g}")
     parts += [f"uniform mixture {matched} steps"] if baselines.uniform else []
     parts += ["random path"] if baselines.random else []
     parts += [f"{baselines.paths - baselines.random} placements"] if baselines.placements else []

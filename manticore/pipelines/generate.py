@@ -63,6 +63,8 @@ def run_command(options: GenerateCommand, on_text: Callable[[str], object]) -> N
     """
     if options.batch is not None:
         prompts = list(read_prompts(options.batch))
+        if not prompts:
+            raise BadFile(options.batch, "there is no prompt in it")
     else:
         prompts = [read_text(options.prompt_file) if options.prompt_file is not None else str(options.prompt)]
         if not options.json:

@@ -57,22 +57,26 @@ def run(options: EvaluateCommand, console: Console) -> list[GenerationScore]:
     """Score a model and, of a hybrid, its parents; print a table, and write it to the card and to `options.json`.
 
     The parents are the pretrained components as they were before the search. Lengths that do not fit into the context
-    of a model are left out for it.
+    of a model are left out for it, with a line.
 
-    Raises ManticoreError if the model is no language model or has no tokenizer.
+    Raises ManticoreError if the model is no language model, has no tokenizer, or has too few positions for all lengths.
     """
     options = with_overrides(options)
     hardware = setup_hardware(options.run)
     hybrid = _is_folder_of_hybrid(options.model)
     model, tokenizer = load_language_model(options.model, options.trust_code)
-    scores = [*_scores("hybrid" if hybrid else options.model, model, tokenizer, options, hardware.accelerator)]
+    name = "hybrid" if hybrid else options.model
+    if not (lengths := _lengths(name, model, options.lengths, console)):
+        raise ManticoreError(f"--lengths: a prompt and an answer of {ANSWER} tokens do not fit into {options.model}")
+    scores = [*_scores(name, model, tokenizer, lengths, options, hardware.accelerator)]
     for name, source in parents_of(options.model):
         try:
             model, tokenizer = load_language_model(source)
         except ManticoreError as error:
             info(console, f"parent {name} is left out: {error}")
             continue
-        scores += _scores(name, model, tokenizer, options, hardware.accelerator)
+        lengths = _lengths(name, model, options.lengths, console)
+        scores += _scores(name, model, tokenizer, lengths, options, hardware.accelerator)
     table = score_table(scores)
     console.print(table.rich())
     if options.json is not None:
@@ -103,21 +107,29 @@ def parents_of(source: str) -> Iterator[tuple[str, str]]:
             yield name, str(component["source"])
 
 
+def _lengths(name: str, model: PreTrainedModel, lengths: Sequence[int], console: Console) -> list[int]:
+    """The lengths of prompts that fit with their answers into the context of a model; a line names the others."""
+    limit = min(declared_context_lengths(model.config).values(), default=None)
+    fitting = [length for length in lengths if limit is None or length + ANSWER <= limit]
+    if fitting != list(lengths):
+        others = ", ".join(f"{length:,}" for length in lengths if length not in fitting)
+        info(console, f"{name} reads at most {limit:,} tokens: prompts of {others} are left out")
+    return fitting
+
+
 def _scores(
     name: str,
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
+    lengths: Sequence[int],
     options: EvaluateCommand,
     device: str,
 ) -> Iterator[GenerationScore]:
     """The scores of one model, by kind and length."""
     ids = text_ids(tokenizer, read_text(SAMPLE))
-    limit = min(declared_context_lengths(model.config).values(), default=None)
     model.to(torch.device(device))
     for kind in KINDS:
-        for length in options.lengths:
-            if limit is not None and length + ANSWER > limit:
-                continue
+        for length in lengths:
             probe = make_probe(kind, ids, length, options.examples, options.run.seed)
             right_NA = generated(model, probe, options.run.eval_batch_size) == probe.answers_NA
             exact, tokens = float(right_NA.all(-1).mean()), float(right_NA.mean())

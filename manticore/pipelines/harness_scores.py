@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from difflib import get_close_matches
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -77,8 +78,8 @@ def run(options: EvaluateCommand, console: Console) -> HarnessResults:
 
 
 def _similar(name: str, known: list[str]) -> list[str]:
-    """Tasks with the same first letters: there are thousands."""
-    return [task for task in known if task[:3] == name[:3]][:20] or known[:20]
+    """The tasks with the nearest names: there are thousands."""
+    return get_close_matches(name, known, n=8, cutoff=0.5) or known[:8]
 
 
 def metric_values(values: dict[str, Any]) -> dict[str, tuple[float, float | None]]:

@@ -250,6 +250,7 @@ def test_sampling_of_a_prompt_does_not_depend_on_the_prompts_before_it(
         ("a.jsonl", '{"prompt": "It is"}\n{"question": 3}\n', "a.jsonl:2: a record has a text in the field prompt or"),
         ("a.jsonl", "{\n", "a.jsonl:1: "),
         ("a.txt", f"It is\n{'a truth ' * 100}\n", "a.txt, prompt 2: "),
+        ("a.txt", " \n\n", "a.txt: there is no prompt in it"),
     ],
 )
 def test_a_bad_prompt_of_a_batch_is_named(

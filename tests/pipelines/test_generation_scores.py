@@ -165,6 +165,9 @@ def test_the_command_scores_the_hybrid_beside_its_parents(capsys: pytest.Capture
     assert card.count("## Generation\n") == 1
     assert "| copying, mamba-nano |" in card
     assert "added to the card" in out
+    assert "gpt-neo-nano reads at most 512 tokens: prompts of 1,024 are left out\n" in out
+    error = refusal(capsys, "evaluate", hybrid, "--generation", "--lengths", "1024", "--examples", "2")
+    assert error.startswith("manticore: error: --lengths: a prompt and an answer of 8 tokens do not fit into ")
 
 
 def test_flags_that_do_not_go_together(capsys: pytest.CaptureFixture[str]) -> None:

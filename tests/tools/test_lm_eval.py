@@ -18,6 +18,7 @@ from huggingface_hub import ModelCard
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 import manticore as mc
+from manticore.pipelines.harness_scores import _similar
 from tests.helpers.cli import call, refusal
 from tests.helpers.text_hybrids import LENGTH, export_hybrid
 from tests.helpers.tokenizers import PROSE
@@ -191,3 +192,9 @@ def test_evaluate_runs_the_tasks_and_writes_them_to_the_card(
     assert "Did you mean 'pico_choice'?" in refusal(
         capsys, "evaluate", hybrid, "--lm-eval", "pico_choise", "--lm-eval-folder", task_folder
     )
+
+
+def test_the_nearest_of_thousands_of_tasks_is_named() -> None:
+    known = [*(f"arc_aa{number}" for number in range(1000)), "arc_easy", "mmlu"]
+    assert _similar("arc_eazy", known)[0] == "arc_easy"
+    assert len(_similar("zzz", known)) == 8
