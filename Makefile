@@ -32,9 +32,9 @@ lint: install
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy --strict
 
-# The site in site/; warnings are errors. It needs no network.
+# The site in site/; warnings are errors, but not with --quiet, which hides them. It needs no network.
 docs: install
-	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 # Run the notebooks and keep their outputs for the pages of the tutorials.
 notebooks: install

@@ -8,7 +8,7 @@ from typing import Any
 from griffe import Extension, Object
 
 SECTION = re.compile(r"^(?:Args|Attributes):\n(?:(?:[ ]+.*)?(?:\n|\Z))+", re.MULTILINE)
-ENTRY = re.compile(r"^(    )(\w+(?:, \w+)+)(: .*(?:\n     +.*)*)", re.MULTILINE)
+ENTRY = re.compile(r"^(    )(\w+(?:,\s+\w+)+):\s+(\S.*(?:\n     +.*)*)", re.MULTILINE)
 
 
 class SplitGroups(Extension):
@@ -27,4 +27,4 @@ def split_groups(docstring: str) -> str:
 
 def _entries(group: re.Match[str]) -> str:
     indent, names, text = group.groups()
-    return "\n".join(f"{indent}{name}{text}" for name in names.split(", "))
+    return "\n".join(f"{indent}{name}: {text}" for name in re.split(r",\s+", names))

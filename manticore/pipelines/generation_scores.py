@@ -112,8 +112,8 @@ def _lengths(name: str, model: PreTrainedModel, lengths: Sequence[int], console:
     limit = min(declared_context_lengths(model.config).values(), default=None)
     fitting = [length for length in lengths if limit is None or length + ANSWER <= limit]
     if fitting != list(lengths):
-        others = ", ".join(f"{length:,}" for length in lengths if length not in fitting)
-        info(console, f"{name} reads at most {limit:,} tokens: prompts of {others} are left out")
+        left_out = ", ".join(f"{length:,}" for length in lengths if length not in fitting)
+        info(console, f"{name} reads at most {limit:,} tokens: prompts of {left_out} are left out")
     return fitting
 
 
