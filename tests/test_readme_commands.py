@@ -48,7 +48,8 @@ TOY: dict[str, list[str]] = {
         *settings("align.tokens=2000", "baselines.random=false", "baselines.uniform=false"),
     ],
     "quickstart": settings(
-        "task.val=2", "task.test=2", "finetune.steps=2", "finetune.batch_size=4", "align.tokens=2000"
+        *("task.val=2", "task.test=2", "search.batch_size=4"),
+        *("finetune.steps=2", "finetune.batch_size=4", "align.tokens=600"),
     ),
     "compare": [*STUDY, "--baselines", "components", "--budgets", "tokens"],
     "transfer": [*STUDY, *settings("study.baselines=[components]", "study.budgets=[tokens]")],

@@ -50,7 +50,8 @@ def test_quickstart_makes_a_hybrid_and_says_what_to_type_next(
     for number in range(3):
         texts = "\n<|endoftext|>\n".join(sample()[20 * number : 20 * number + 12])
         Path("my notes", f"{number}.md").write_text(texts, encoding="utf-8")
-    few = ["finetune.steps=2", "finetune.batch_size=4", "align.tokens=2000", "task.val=2", "task.test=2"]
+    few = ["search.batch_size=4", "finetune.steps=2", "finetune.batch_size=4", "align.tokens=600"]
+    few += ["task.val=2", "task.test=2"]
     assert main(["quickstart", "my notes", *(word for key in few for word in ("--set", key))]) == 0
     out = capsys.readouterr().out
     assert Path("runs/quickstart/hybrid/model.safetensors").is_file()
