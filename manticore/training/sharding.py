@@ -94,17 +94,28 @@ class ShardedStrategy(SingleDeviceStrategy):
 
     def load_optimizer_state_dict(self, checkpoint: Mapping[str, Any]) -> None:
         """See Lightning; the checkpoint has whole tensors, of which this process keeps its parts."""
-        super().load_optimizer_state_dict(checkpoint)
-        for optimizer in self.optimizers:
-            for parameter, values in optimizer.state.items():
-                for name, value in values.items():
-                    if isinstance(value, torch.Tensor) and value.shape == parameter.shape:
-                        values[name] = part_like(value, parameter)
+        states = [*map(_own_state, self.optimizers, checkpoint["optimizer_states"])]
+        super().load_optimizer_state_dict({**checkpoint, "optimizer_states": states})
 
     def save_checkpoint(self, checkpoint: dict[str, Any], filepath: Any, storage_options: Any = None) -> None:
         """Write a checkpoint, in the first process."""
         if self.ranks.is_first:
             super().save_checkpoint(checkpoint, filepath, storage_options)
+
+
+def _own_state(optimizer: Optimizer, state: dict[str, Any]) -> dict[str, Any]:
+    """The part of a whole state of an optimizer that this process has; one tensor at a time is on its device."""
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    own: dict[int, dict[str, Any]] = {}
+    for index, values in state["state"].items():
+        shape = parameters[index].shape
+        cut = {name: part_like(value, parameters[index]) for name, value in values.items() if _has(value, shape)}
+        own[index] = {**values, **cut}
+    return {**state, "state": own}
+
+
+def _has(value: Any, shape: torch.Size) -> bool:
+    return isinstance(value, torch.Tensor) and value.shape == shape
 
 
 def sharded_copy(net: nn.Module, device: torch.device, ranks: Ranks) -> nn.Module:

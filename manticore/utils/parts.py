@@ -30,7 +30,11 @@ def part_like(tensor: Tensor, part: Tensor) -> Tensor:
     """The part of a whole tensor that this process has of `part`, a tensor of the same shape; no message is sent."""
     if not isinstance(part, DTensor) or isinstance(tensor, DTensor):
         return tensor
-    return distribute_tensor(tensor, part.device_mesh, part.placements, src_data_rank=None)
+    parts = distribute_tensor(tensor, part.device_mesh, part.placements, src_data_rank=None)
+    own = parts.to_local().clone()  # not a view, which would keep the memory of the whole
+    return DTensor.from_local(
+        own, part.device_mesh, part.placements, run_check=False, shape=tensor.shape, stride=tensor.stride()
+    )
 
 
 def wholes(state: Any, keep: bool = True) -> Any:
