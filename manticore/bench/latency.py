@@ -3,8 +3,11 @@
 Each part of a path is timed by itself, in each mode, type of numbers, batch and length; parts of equal structure once.
 The time of the ends is that of a hybrid whose stages are all skipped, and that of the projectors is that of a branch
 without its segment. The parts run in turns, as in a model, so that a part does not find its own weights in the
-processor's fast memory. Of several runs the fastest counts, which other programs on the machine affect least. On a CPU
-with one thread it is the time of the processor, which is that on the clock when nothing else runs.
+processor's fast memory. Some paths are timed as a whole, each by itself, as in a generation, and the times of the parts
+are scaled to theirs (`whole_paths`).
+
+Of several runs the fastest counts, which other programs on the machine affect least. On a CPU with one thread it is the
+time of the processor, which is that on the clock when nothing else runs.
 """
 
 from __future__ import annotations
@@ -12,21 +15,23 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from copy import deepcopy
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
+from manticore.bench.whole_paths import path_parts, reference_paths, scaled_times
 from manticore.modeling.branches import SkipBranch
 from manticore.modeling.ops import OpBranch
 from manticore.modeling.segments import Context, Segment
+from manticore.nas.choices import PathNames
 from manticore.nas.discretize import discretize
 from manticore.nas.latency import DECODE, FORWARD, PREFILL, PartLatency, TimedPart, parts_of
 from manticore.nas.supernet import Supernet
 
-SECONDS, MAX_ROUNDS = 0.05, 50
-"""Fast parts are run for so long each, at most so often."""
+SECONDS, MAX_RUNS, ROUNDS = 0.02, 16, 3
+"""Fast runs are repeated for so long each, at most so often, in each of three rounds."""
 
 
 class Workload(NamedTuple):
@@ -48,7 +53,7 @@ class Timer:
 
     Attributes:
         device: that the work runs on.
-        repeats: smallest number of timed runs.
+        repeats: smallest number of timed runs of a round.
     """
 
     device: torch.device
@@ -60,7 +65,7 @@ class Timer:
         with torch.no_grad():
             for run in runs:
                 run()
-            while rounds < self.repeats or (rounds < MAX_ROUNDS and time.monotonic() - started < SECONDS * len(runs)):
+            while rounds < self.repeats or (rounds < MAX_RUNS and time.monotonic() - started < SECONDS * len(runs)):
                 for index, run in enumerate(runs):
                     before = self._now()
                     run()
@@ -98,19 +103,29 @@ def supernet_parts(supernet: Supernet) -> list[TimedPart]:
 
 
 def time_parts(parts: Sequence[TimedPart], supernet: Supernet, workload: Workload, timer: Timer) -> list[PartLatency]:
-    """The times of parts of a supernet, as entries with one length."""
-    runs = [_run_of(part, supernet, workload, timer.device) for part in parts]
+    """The times of parts of a supernet, as entries with one length, scaled to those of whole paths where the parts
+    include all of such a path (`whole_paths`)."""
     mode, batch, length, dtype = workload
-    return [
-        PartLatency(part.kind, part.name, part.digest, mode, batch, dtype, {length: ms})
-        for part, ms in zip(parts, timer.fastest(runs), strict=True)
+    digests = [part.digest for part in parts]
+    paths = [
+        path
+        for path in reference_paths(supernet)
+        if all(part.digest in digests for _, part in path_parts(supernet, path))
     ]
 
+    def whole(path: PathNames) -> float:
+        hybrid: Any = discretize(supernet, path)  # again in each round: one at a time is in memory
+        return timer.fastest([model_run(hybrid.to(timer.device, getattr(torch, dtype)), workload)])[0]
 
-def faster(entry: PartLatency, known: PartLatency | None) -> PartLatency:
-    """An entry, with the times of an equal part where those are smaller."""
-    before = {} if known is None else known.ms
-    return replace(entry, ms={length: min(ms, before.get(length, ms)) for length, ms in entry.ms.items()})
+    alone = [_run_of(part, supernet, workload, timer.device) for part in parts]
+    rounds = [[*timer.fastest(alone), *map(whole, paths)] for _ in range(ROUNDS)]
+    ms = [min(times) for times in zip(*rounds, strict=True)]
+    by_digest, by_path = dict(zip(digests, ms, strict=False)), dict(zip(paths, ms[len(parts) :], strict=True))
+    times = scaled_times(supernet, by_digest, by_path)
+    return [
+        PartLatency(part.kind, part.name, part.digest, mode, batch, dtype, {length: times[part.digest]})
+        for part in parts
+    ]
 
 
 def workloads(
@@ -141,7 +156,7 @@ def model_run(model: Any, workload: Workload) -> TimedRun:
 
 def _past(length: int) -> int:
     """Tokens in the cache before the first step: the steps in the middle are at about `length`."""
-    return max(0, length - 1 - MAX_ROUNDS // 2)
+    return max(0, length - 1 - ROUNDS * MAX_RUNS // 2)
 
 
 def _run_of(part: TimedPart, supernet: Supernet, workload: Workload, device: torch.device) -> TimedRun:

@@ -10,7 +10,8 @@ import torch
 
 from manticore.adapters.base import adapted_layers
 from manticore.adapters.options import AdapterOptions
-from manticore.bench.latency import Timer, Workload, faster, model_run, modes_of, supernet_parts, time_parts, workloads
+from manticore.bench.latency import Timer, Workload, model_run, modes_of, supernet_parts, time_parts, workloads
+from manticore.bench.whole_paths import path_parts, reference_paths, scaled_times
 from manticore.errors import BadFile, ManticoreError
 from manticore.experiment.adapters import adapt
 from manticore.nas.cost import PathCosts
@@ -159,10 +160,25 @@ def test_a_table_is_saved_and_read(file: Path) -> None:
     assert [*next(iter(table.entries.values())).ms] == [8, 16, 32]
 
 
-def test_the_faster_of_two_runs_counts() -> None:
-    entry = PartLatency("ends", "", "", "decode", 1, "float32", {8: 2.0})
-    assert faster(entry, replace(entry, ms={8: 1.0, 9: 1.0})).ms == {8: 1.0}
-    assert faster(entry, None).ms == {8: 2.0}
+def test_times_of_parts_are_scaled_to_whole_paths() -> None:
+    net = op_supernet("gpt2", "mamba", skip=True)
+    names = [name for name in net.candidates if name != "skip"]
+    paths = reference_paths(net)
+    assert paths[: len(names)] == [(name,) * 3 for name in names]
+    assert paths[len(names)] == (names[0], names[1], names[0])
+    times = {part.digest: 1.0 + number for number, part in enumerate(supernet_parts(net))}
+    factors = {"": 1.0, **{name: 0.7 + 0.2 * number for number, name in enumerate(names)}}
+
+    def whole(path: tuple[str, ...]) -> float:
+        return sum(factors[name] * times[part.digest] for name, part in path_parts(net, path))
+
+    scaled = scaled_times(net, times, {path: whole(path) for path in paths})
+    for path in net.choices.paths():
+        parts = path_parts(net, path)
+        assert sum(scaled[part.digest] for _, part in parts) == pytest.approx(whole(path))
+    base = {part.digest for _, part in path_parts(net, paths[0])}
+    known = {digest: time for digest, time in times.items() if digest in base}
+    assert scaled_times(net, known, dict.fromkeys(paths[1:], 99.0)) == known
 
 
 def test_a_table_of_another_machine_is_refused(file: Path) -> None:
