@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import time
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -29,9 +30,12 @@ from manticore.results.path_scores import SavedScores
 from manticore.results.search import HYBRID
 from manticore.training.batching import batch_to
 from manticore.training.scoring import Score
-from manticore.utils.console import info
+from manticore.utils.console import ProgressUpdate, info, progress_bar
 
 Phase = PhaseResult[Any]
+
+SLOW = 5
+"""Seconds of an evaluation above which its time is printed."""
 
 
 class Choice(NamedTuple):
@@ -132,7 +136,8 @@ def _scores_by_selector(exp: Experiment, search: PhaseResult[Supernet], budget: 
     rng = random.Random(exp.seed("selection"))
     front = parse_objectives(exp.recipe.selection.pareto)[1] if exp.recipe.selection.pareto else ()
     context = SelectionContext(budget, validation.loss, rng, validation.difference, front)
-    scores = selectors[name](search.net, context)
+    with progress_bar("select: paths evaluated", None, console=exp.console) as validation.advance:
+        scores = selectors[name](search.net, context)
     if name != LARGEST_WEIGHT:
         search.compare, search.text_loss = validation.difference, validation.text_loss
     return scores
@@ -149,6 +154,7 @@ class Validation:
     def __init__(self, exp: Experiment, net: Supernet) -> None:
         self.exp, self.net = exp, net
         self.objective = Objective(exp)
+        self.advance: ProgressUpdate = _silent
         self._measured: dict[PathNames, Measured] = {}
 
     def loss(self, **options: Any) -> float:
@@ -166,8 +172,17 @@ class Validation:
 
     def _of(self, path: PathNames) -> Measured:
         if path not in self._measured:
+            started = time.monotonic()
             self._measured[path] = self.objective.measure(self.net, path=path)
+            seconds, count = time.monotonic() - started, len(self._measured)
+            if count == 1 and seconds > SLOW:
+                info(self.exp.console, f"select: the first path took {seconds:.0f} s to evaluate")
+            self.advance(count, f"{seconds:.1f} s each")
         return self._measured[path]
+
+
+def _silent(completed: int, note: str = "") -> None:
+    """Shows no progress."""
 
 
 def val_score(exp: Experiment, phase: Phase) -> Score:

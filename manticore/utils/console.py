@@ -48,13 +48,13 @@ def info(console: Console, text: str) -> None:
 
 @contextmanager
 def progress_bar(
-    title: str, total: int, shown: bool = True, console: Console | None = None
+    title: str, total: int | None, shown: bool = True, console: Console | None = None
 ) -> Iterator[ProgressUpdate]:
     """Show a progress bar while the context is open; it disappears at the end.
 
     Args:
         title: the text before the bar.
-        total: number of units of work.
+        total: number of units of work; None: not known.
         shown: False draws nothing. Nothing is drawn either if the console is no terminal.
         console: the console to draw on; default: standard error.
 
