@@ -22,7 +22,7 @@ PARTS: dict[str, tuple[int, str]] = {
     "comparison": (20, "SIGKILL of one or both of two processes of a comparison"),
     "ranks": (20, "SIGKILL of one or both of two processes of a search over gloo"),
     "inputs": (10_000, "mutated inputs"),
-    "writes": (100, "disks that fail in the middle of a search or a comparison"),
+    "writes": (100, "disks that fail in the middle of a command"),
     "memory": (5_000, "steps of a long search: its memory and its files"),
 }
 """Default number and description of each part."""
@@ -58,11 +58,11 @@ def inputs(folder: Path, count: int, seed: int) -> tuple[list[str], str]:
     return lines, f"{table}\n{found['inputs']} inputs: {len(found['faults'])} faults"
 
 
-def writes(folder: Path, count: int, seed: int) -> tuple[list[str], str]:
-    """What is wrong after failures of the disk, and a summary."""
-    from benchmarks.reliability.writes import measure
+def writes(folder: Path, count: int, seed: int, names: tuple[str, ...] = ()) -> tuple[list[str], str]:
+    """What is wrong after failures of the disk, and a summary. `names`: the commands. Default: all."""
+    from benchmarks.reliability.writes import NAMES, measure
 
-    found = measure(folder / "writes", count, seed)
+    found = measure(folder / "writes", count, seed, names or NAMES)
     summary = f"{found['failures']} failures of {found['places']} that there can be"
     return found["different"], f"{summary}: {len(found['different'])} faults"
 
@@ -98,10 +98,14 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--count", type=int, help="number of kills, inputs or steps; the default is that of the page")
     parser.add_argument("--seed", type=int, default=0, help="seed of what is drawn")
     parser.add_argument("--folder", type=Path, help="where files are written; default: the system's temporary folder")
+    parser.add_argument("--commands", help="for writes: the commands, separated by commas; default: all")
     options = parser.parse_args(arguments)
+    measures = dict(MEASURES)
+    if options.commands:
+        measures["writes"] = partial(writes, names=tuple(options.commands.split(",")))
     with tempfile.TemporaryDirectory(dir=options.folder) as folder:
         os.environ["MANTICORE_CACHE"] = f"{folder}/cache"
-        lines, summary = MEASURES[options.part](Path(folder), options.count or PARTS[options.part][0], options.seed)
+        lines, summary = measures[options.part](Path(folder), options.count or PARTS[options.part][0], options.seed)
     print(*lines, summary, sep="\n")
     return bool(lines)
 

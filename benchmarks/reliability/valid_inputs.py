@@ -169,7 +169,8 @@ def write_inputs(folder: Path) -> None:
     """Write the valid inputs of all kinds below `folder`, and a trap beside them."""
     _recipes(folder / "recipe")
     _data(folder)
-    _models(folder / "text")
+    write_models(folder / "text")
+    shutil.copy(folder / "documents" / "texts.txt", folder / "text" / "texts.txt")
     _results(folder)
     (folder / "trap").mkdir()
     for place in (folder / "trap", folder / "text" / "gpt2", folder / "text" / "hybrid", folder / "recipe"):
@@ -212,7 +213,8 @@ def _write_lines(file: Path, records: Sequence[object]) -> None:
     file.write_text("".join(f"{json.dumps(record)}\n" for record in records))
 
 
-def _models(folder: Path) -> None:
+def write_models(folder: Path) -> None:
+    """Write two language models with a common tokenizer, and a hybrid of two others."""
     from transformers import GPT2Config, GPT2LMHeadModel, MambaConfig, MambaForCausalLM
 
     sizes = {"vocab_size": 336, "bos_token_id": 0, "eos_token_id": 0, "pad_token_id": 0}
@@ -222,7 +224,6 @@ def _models(folder: Path) -> None:
         model.save_pretrained(folder / name)
         hybrid_tokenizer().save_pretrained(folder / name)
     export_hybrid(folder / "hybrid")
-    shutil.copy(folder.parent / "documents" / "texts.txt", folder / "texts.txt")
 
 
 def _results(folder: Path) -> None:

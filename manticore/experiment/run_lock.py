@@ -11,7 +11,7 @@ from filelock import BaseFileLock, FileLock, Timeout
 from manticore.errors import ManticoreError
 from manticore.experiment.run_dir import LOCK
 from manticore.utils.failures import writing
-from manticore.utils.io import run_folders
+from manticore.utils.io import folder_identity, run_folders
 
 
 class RunLock:
@@ -52,12 +52,13 @@ class RunLock:
             except NotImplementedError:
                 return
         self._lock = lock
-        run_folders.add(self.folder)
+        if (identity := folder_identity(self.folder)) is not None:
+            run_folders[self.folder] = identity
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        run_folders.discard(self.folder)
+        run_folders.pop(self.folder, None)
         if self._lock is not None:
             with suppress(OSError):  # a disk that is full or read-only, which the error before names
                 (self.folder / LOCK).unlink(missing_ok=True)

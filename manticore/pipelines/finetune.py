@@ -54,7 +54,7 @@ from manticore.training.run_loggers import RunLoggers, check_loggers
 from manticore.training.shared_scoring import score_together
 from manticore.training.trainer import Hardware, fit
 from manticore.utils.console import info, make_console
-from manticore.utils.io import write_json
+from manticore.utils.io import remove_leftover, write_json
 
 CALIBRATION_BATCHES = 16
 """Batches of the training on which adapters that start from the inputs of their layers measure them."""
@@ -221,6 +221,7 @@ def _train(
         check_same_options(out / FINETUNING, settings, resume, "fine-tuning")
         if (out / "hybrid").exists():
             info(console, f"{out} is complete; nothing to do.")
+            remove_leftover(out / "checkpoints" / "fine-tune.ckpt")
             return FinetuneResult(out, FinetuneScores.load(out))
         lock.acquire(create=False)
         begin = start()

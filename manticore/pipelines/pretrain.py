@@ -38,7 +38,7 @@ from manticore.training.shared_scoring import score_together
 from manticore.training.trainer import Hardware, fit
 from manticore.utils import assets
 from manticore.utils.console import info
-from manticore.utils.io import atomic_dir, write_json, write_text
+from manticore.utils.io import atomic_dir, remove_leftover, write_json, write_text
 
 OPTIONS_FILE = "pretrain.json"
 """Options of the run; a pretraining can be resumed with the same options only."""
@@ -97,6 +97,7 @@ def _run(
     check_same_options(out / OPTIONS_FILE, settings, options.resume, "pretraining")
     if (out / "model").exists():
         info(console, f"{out} is complete; nothing to do.")
+        remove_leftover(out / "checkpoints" / "pretrain.ckpt")
         return PretrainResult(out / "model", PretrainScores.load(out))
     check_loggers(recipe.run.logger)
     lock.acquire(create=False)

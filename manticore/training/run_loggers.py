@@ -25,7 +25,7 @@ from lightning.pytorch.loggers import CSVLogger, Logger, MLFlowLogger, TensorBoa
 from manticore.errors import ManticoreError
 from manticore.training.search_module import SearchModule
 from manticore.training.user_trainer import PhaseLogger
-from manticore.utils.io import read_json, slug, write_json
+from manticore.utils.io import check_run_folder, read_json, slug, write_json
 from manticore.utils.memory import peak_memory
 
 PROJECT = "manticore"
@@ -68,7 +68,8 @@ class RunLoggers:
         self._trackers: dict[str, Logger] = {}
 
     def of_phase(self, phase: str, logs: Path) -> list[Logger]:
-        """The loggers of a phase, whose files are in the folder `logs`."""
+        """The loggers of a phase, whose files are in the folder `logs`. Raises CannotWrite if its run is gone."""
+        check_run_folder(logs)
         name = slug(phase)
         loggers: list[Logger] = [self._csv(logs, name)]
         if "tensorboard" in self.names:

@@ -28,8 +28,25 @@ PART = ".part"
 _STALE = re.compile(r"\..+\.[a-z0-9_]{8}\.part")
 _swept: set[Path] = set()
 
-run_folders: set[Path] = set()
-"""Folders of runs that this process has locked: if one is gone, nothing below it is written any more."""
+run_folders: dict[Path, tuple[int, int]] = {}
+"""Folders of runs that this process has locked, with their identity: if one is gone, or another one has its name,
+nothing below it is written any more."""
+
+
+def folder_identity(folder: Path) -> tuple[int, int] | None:
+    """What no other folder has at the same time; None if there is no such folder."""
+    try:
+        status = folder.stat()
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
+
+
+def check_run_folder(path: Path) -> None:
+    """Raises CannotWrite if `path` is in the folder of a run that is gone, though another one may have its name."""
+    for folder, identity in run_folders.items():
+        if path.is_relative_to(folder) and folder_identity(folder) != identity:
+            raise CannotWrite(path, os.strerror(errno.ENOENT))
 
 
 @contextmanager
@@ -76,8 +93,7 @@ def _part(path: Path, create: Callable[[Path], Path]) -> Iterator[Path]:
     no process has locked.
     """
     with writing(path, path.parent):
-        if any(path.is_relative_to(folder) and not folder.is_dir() for folder in run_folders):
-            raise CannotWrite(path, os.strerror(errno.ENOENT))
+        check_run_folder(path)
         path.parent.mkdir(parents=True, exist_ok=True)
         if path.parent not in _swept:
             _swept.add(path.parent)
@@ -105,6 +121,12 @@ def _new_file(path: Path) -> Path:
 
 def _new_folder(path: Path) -> Path:
     return Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.", suffix=PART))
+
+
+def remove_leftover(file: Path) -> None:
+    """Remove a file that a finished command could not remove, if this is possible now."""
+    with suppress(OSError):
+        file.unlink()
 
 
 def remove_stale_parts(folder: Path, owned: bool = False) -> None:

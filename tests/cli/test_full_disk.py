@@ -74,3 +74,17 @@ def test_every_command_names_the_file(
     assert error.startswith(f"manticore: error: {tmp_path / name}"), err
     assert " cannot be written: " in error
     assert not [entry for entry in tmp_path.rglob("*") if entry.name.endswith((".part", ".lock"))]
+
+
+def test_what_a_finished_fine_tuning_could_not_remove_is_removed_later(
+    capsys: pytest.CaptureFixture[str], pico_run: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    arguments = ("finetune", pico_run, "--out", out, "--steps", "2", "--batch-size", "4", "--set", "run.device=cpu")
+    assert call(capsys, *arguments)[0] == 0
+    (left := out / "checkpoints" / "fine-tune.ckpt").parent.mkdir(exist_ok=True)
+    left.write_text("left")
+    status, printed, _ = call(capsys, *arguments, "--resume")
+    assert status == 0
+    assert "is complete; nothing to do" in printed
+    assert not left.exists()

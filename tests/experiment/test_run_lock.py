@@ -13,6 +13,7 @@ import pytest
 from manticore.errors import CannotWrite, ManticoreError
 from manticore.experiment.run_dir import LOCK, open_run_dir
 from manticore.experiment.run_lock import RunLock
+from manticore.training.run_loggers import RunLoggers
 from manticore.utils.io import write_text
 from tests.helpers.cli import PICO, refusal
 from tests.helpers.run_locks import running
@@ -80,3 +81,17 @@ def test_a_folder_that_is_gone_is_not_made_anew(tmp_path: Path) -> None:
     assert not out.exists()
     write_text(out / "a", "of the next run")
     assert (out / "a").exists()
+
+
+def test_a_folder_that_another_program_makes_anew_is_not_the_run(tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    with RunLock(out) as lock:
+        lock.acquire()
+        out.rename(tmp_path / "gone")
+        with pytest.raises(CannotWrite, match="logs cannot be written: No such file or directory"):
+            RunLoggers().of_phase("search", out / "logs")
+        assert not out.exists()
+        out.mkdir()
+        with pytest.raises(CannotWrite, match="No such file or directory"):
+            write_text(out / "a", "second")
+    assert not list(out.iterdir())

@@ -58,11 +58,14 @@ def test_mutated_inputs_are_read_or_refused_in_one_line(tmp_path: Path) -> None:
 
 @pytest.mark.e2e
 @pytest.mark.slow
-def test_a_search_on_a_disk_that_fails_ends_in_one_line_and_goes_on(tmp_path: Path, own_cache: Path) -> None:
+@pytest.mark.parametrize("command", ["search", "finetune", "export", "align", "cache"])
+def test_a_command_on_a_disk_that_fails_ends_in_one_line_and_goes_on(
+    command: str, tmp_path: Path, own_cache: Path
+) -> None:
     from benchmarks.reliability import writes
 
-    found = writes.measure(tmp_path / "writes", 5, number=2, names=("search",))
-    assert (found["failures"], found["different"]) == (5, [])
+    found = writes.measure(tmp_path / "writes", 4, number=2, names=(command,))
+    assert (found["failures"], found["different"]) == (4, [])
 
 
 @pytest.mark.e2e
