@@ -260,6 +260,11 @@ def test_the_commands_of_a_guide_run(
         assert status == 0, f"manticore {shlex.join(args)}: {capsys.readouterr().err}"
 
 
+def test_every_command_of_the_faq_has_its_error() -> None:
+    page = TEXTS["docs/faq.md"]
+    assert len(ERROR.findall(page)) == page.count("```sh\n") >= 14
+
+
 def test_what_is_not_run_is_in_a_guide_and_tested_elsewhere() -> None:
     texts = [_text(step) for guide in GUIDES for step in steps_of(guide)]
     assert [part for part in UNRUN if not any(part in text for text in texts)] == []
