@@ -154,6 +154,8 @@ def _calibration(exp: Experiment, base: str) -> Calibration:
 
 
 def _fit(exp: Experiment, net: Supernet) -> ProjectorFit:
+    if not projector_state(net):  # the base alone, or twins of it
+        return ProjectorFit({})
     text = _calibration(exp, net.base)
     batches = text.to(exp.hardware.device)
     stages = fit_projectors(net.to(exp.hardware.device), batches.train, batches.val)

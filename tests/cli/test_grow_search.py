@@ -59,10 +59,11 @@ def test_layers_keep_attention_by_text_and_recall_within_a_share_of_the_cache(
 ) -> None:
     """The scores are those of the objective with one layer replaced, and the path is the best within the budget."""
     out = tmp_path / "run"
-    status, _, err = call(
+    status, printed, err = call(
         capsys, "search", *arguments(folder, out), "--max", BUDGET, "--recall", "copying=0.5@32,pairs=2"
     )
     assert (status, err) == (0, "")
+    assert "aligned" not in printed, "parent and twin have one stream, so no text is read for projectors"
     result, saved = SearchResult.load(out), SavedScores.load(out)
     assert (saved.selector, saved.is_loss) == ("replace-one", False)
     gains = [row[saved.candidates.index("twin")] for row in saved.stages]
