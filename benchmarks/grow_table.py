@@ -20,10 +20,17 @@ DRAWS = 10_000
 """Resamples of a bootstrap."""
 
 
-def interval(values_N: NDArray[np.float64]) -> str:
+TITLES = """\
+| attention | layers | 256 | 1,024 | 4,096 | copied of 128 | of 512 | pairs of 128 |
+| --- | ---: | --- | --- | --- | --- | --- | --- |"""
+
+
+def interval(values_N: NDArray[np.float64], percent: bool = False) -> str:
     """The mean, and the 95 % interval of a bootstrap."""
     draws_RN = np.random.default_rng(0).integers(len(values_N), size=(DRAWS, len(values_N)))
     low, high = np.quantile(values_N[draws_RN].mean(-1), (0.025, 0.975))
+    if percent:
+        return f"{100 * values_N.mean():.0f} % ({100 * low:.0f} to {100 * high:.0f})"
     return f"{values_N.mean():.3f} ({low:.3f} to {high:.3f})"
 
 
@@ -41,20 +48,21 @@ def row(name: str, scores: Mapping[str, Any], parent: Mapping[str, Any], layers:
     cells = [name, "-" if layers is None else str(layers)]
     cells += [interval(losses(scores, length) - losses(parent, length)) for length in (256, 1024, 4096)]
     for probe in ("copying@128", "copying@512", "pairs@128"):
-        right_N = np.asarray(scores[probe])
-        cells.append(f"{(right_N == 1).mean():.0%}, {interval(right_N)}")
+        cells.append(interval(np.asarray(scores[probe]), percent=True))
     return f"| {' | '.join(cells)} |"
 
 
 def main() -> None:
     values = {name: entry["value"] for name, entry in read_json(Path(sys.argv[1])).items()}
     parent = values["parent"]
+    hybrids = [name for name in values if "/" in name]  # folders
+    print(TITLES, row("parent", parent, parent, None), sep="\n")
+    for name in hybrids:
+        print(row(name, values[name], parent, None))
     for share in sorted({name.split()[0] for name in values if name.endswith(" paths")}):
         attention = values[f"{share} paths"]["attention"]
         print(f"\n{share} of the cache; repair: {values.get(f'{share} repair')}\n")
-        print("| attention | layers | 256 | 1,024 | 4,096 | copied, 128 | copied, 512 | pairs |")
-        print("| --- | ---: | --- | --- | --- | --- | --- | --- |")
-        print(row("parent", parent, parent, None))
+        print(TITLES)
         for name in ("repaired", *attention):
             if f"{share} {name}" in values:
                 kept = attention.get(name, attention["replace-one and recall"])
