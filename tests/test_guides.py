@@ -53,6 +53,7 @@ UNRUN = {
     "manticore quickstart": "tests/test_readme_commands.py runs it",
     "--lm-eval": "downloads the data of the tasks: tests/tools/test_lm_eval.py runs the harness",
     "--license": "uploads: tests/pipelines/test_push.py pushes to a server that stands for the hub",
+    "--launcher submitit": "needs its package: tests/studies/test_launchers.py runs jobs where it is",
     "--launcher ray": "needs a cluster: tests/studies/test_launchers.py runs jobs on one of three nodes",
     "ray start": "starts a cluster: tests/studies/test_launchers.py has one of three nodes",
     "benchmarks/job_overhead.py": "measures what a job costs: tests/studies/test_launchers.py runs jobs",
@@ -110,9 +111,8 @@ SMALL: dict[str, list[str]] = {
 MORE = {
     "halving": settings("search.steps=8"),
     "more-trials": ["--steps", "6", *settings("adapter.options.configurations=[[4, 4], [1, 2]]")],
-    "submitit": ["--launcher-set", "cluster=local"],
 }
-"""Arguments besides those of `SMALL`: rounds and trials need some steps, and there is no SLURM here."""
+"""Arguments besides those of `SMALL`: rounds and trials need some steps."""
 
 PYTHON = {
     '"pythia", "mamba"': '"./pythia", "./mamba"',

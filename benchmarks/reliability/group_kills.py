@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.reliability.kills import differences
-from benchmarks.reliability.writes import commands, study_differences
+from benchmarks.reliability.writes import Command, commands, study_differences
 from manticore.cli import main
 
 PATIENCE = 300.0
@@ -120,6 +120,6 @@ def measure(folder: Path, kind: str, kills: int, number: int = 0) -> dict[str, A
     return {"kills": done, "runs": runs, "different": faults, "seconds": seconds}
 
 
-def _line(command: Any, out: Path) -> list[str]:
+def _line(command: Command, out: Path) -> list[str]:
     """The command, resumed if it has begun."""
-    return list(command.line(out, (out / "recipe.yaml").exists()))
+    return command.line(out, (out / "recipe.yaml").exists())

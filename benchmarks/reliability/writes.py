@@ -156,14 +156,19 @@ class Command:
         """The folder on the disk that fails."""
         return {"out": case / "out", "above": case, "cache": case / "cache"}[self.disk]
 
+    def line(self, out: Path, resume: bool) -> list[str]:
+        """The words, with `--resume` for a command that has this flag; others continue without it."""
+        flags = ["--resume"] if resume and self.words[0] in ("search", "finetune") else []
+        return [*(word.replace("{out}", str(out)) for word in self.words), *flags]
+
     def run(self, case: Path, kind: str | None = None, first: int = 0) -> Ended:
         """Run the command in a folder, where it is resumed if it has begun. See `run`."""
         out = case / "out"
         begun = out.exists() and any(out.iterdir())
-        flags = ["--resume"] if begun and self.words[0] in ("search", "finetune") else []
         case.mkdir(parents=True, exist_ok=True)
-        words = [*(word.replace("{out}", str(out)) for word in self.words), *flags]
-        return run(words, self.failing(case), kind, first, case / "cache" if self.disk == "cache" else None)
+        return run(
+            self.line(out, begun), self.failing(case), kind, first, case / "cache" if self.disk == "cache" else None
+        )
 
 
 def study_differences(resumed: Path, reference: Path) -> list[str]:

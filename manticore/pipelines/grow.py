@@ -184,7 +184,8 @@ def _train(
             )
 
     threads = max(1, torch.get_num_threads() // workers)
-    location = {"folder": str(store.folder), "threads": threads, "shape": list(store.shape)}
+    # A process of the pool may have been started in another working directory.
+    location = {"folder": str(store.folder.resolve()), "threads": threads, "shape": list(store.shape)}
     located = [{**jobs[layer], "location": location} for layer in group]
     outcome = run_all(located, run_layer, _jobs_in(store), executor_for(workers), show)
     for index, failure in outcome.failed.items():

@@ -37,7 +37,7 @@ def test_commands_and_flags() -> None:
         (["search", "--models", "mamba,mamb"], ["mamba,mamba-nano", "mamba,mamba2"]),
         (["compare", "--budgets", "tokens,"], ["tokens,flops"]),
         (["compare", "--task", "mad-noi"], ["mad-noisy-recall"]),
-        (["search", "--config", "search/t"], ["search/text"]),
+        (["search", "--config", "search/te"], ["search/text"]),
         (["search", "--space", "pythia"], ["pythia+mamba"]),
         (["search", "--topology", "h"], ["hub"]),
         (["search", "--set", "search.alphas.l"], ["search.alphas.lr="]),
