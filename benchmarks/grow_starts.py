@@ -26,6 +26,7 @@ from manticore.growth.starts import Start
 from manticore.growth.text import text_blocks
 from manticore.growth.twin import MixerSize, attention_of, twin_config
 from manticore.tasks.language.documents import read_texts
+from manticore.utils.devices import autocast
 from manticore.utils.io import read_json, write_json
 
 
@@ -43,7 +44,8 @@ def main() -> None:
     blocks = text_blocks(parent, read_texts(Path(options.text)), options.tokens, 256)
     store = PairStore(out.with_suffix(".pairs"), *blocks.ids_NL.shape, parent.width)
     if not store.has(layers):
-        store.fill(parent, blocks.ids_NL, layers, "bf16-mixed")
+        with autocast("bf16-mixed"):
+            store.fill(parent, blocks.ids_NL, layers)
     config = twin_config(parent, "mamba2", MixerSize(), layers).to_dict()
     for layer, start, ridge in product(layers, get_args(Start), (False, True)):
         name = f"layer {layer + 1}, {start}{', least squares' if ridge else ''}"

@@ -24,7 +24,6 @@ from manticore.components import Component
 from manticore.errors import ManticoreError
 from manticore.modeling.segments import Context, Embedding, Segment
 from manticore.modeling.twins import PARENTS
-from manticore.utils.devices import Precision, autocast
 from manticore.utils.failures import writing
 from manticore.utils.io import atomic_write, write_json
 
@@ -87,9 +86,7 @@ class PairStore:
         for file in self.folder.glob("[0-9]*.*"):
             file.unlink()
 
-    def fill(
-        self, component: Component, ids_NL: Tensor, layers: Sequence[int], precision: Precision = "32-true"
-    ) -> None:
+    def fill(self, component: Component, ids_NL: Tensor, layers: Sequence[int]) -> None:
         """Run a parent up to the last of `layers` and cache their pairs.
 
         It continues from the stream that an earlier call has cached, if that is one before these layers. Raises
@@ -106,7 +103,7 @@ class PairStore:
             stream = stack.enter_context(unfinished.open("wb"))
             for rows in batches_of(self.blocks):
                 h_BLD = embed(component, ids_NL[rows]) if before is None else torch.from_numpy(before[rows].copy())
-                with attention_pairs(component, segment, start) as caught, autocast(precision):
+                with attention_pairs(component, segment, start) as caught:
                     h_BLD = segment(h_BLD, context_of(self.length), 0)
                 stream.write(h_BLD.numpy().tobytes())
                 for (layer, part), file in files.items():

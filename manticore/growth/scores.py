@@ -16,12 +16,11 @@ from manticore.components import Component
 from manticore.growth.pairs import batches_of, context_of, embed
 from manticore.modeling.segments import Segment
 from manticore.modeling.twins import PARENTS
-from manticore.utils.devices import Precision, autocast
 
 
 @torch.no_grad()
 def replaced_losses(
-    component: Component, ids_NL: Tensor, mixers: Mapping[int, nn.Module], precision: Precision = "32-true"
+    component: Component, ids_NL: Tensor, mixers: Mapping[int, nn.Module]
 ) -> tuple[float, dict[int, float]]:
     """Mean next-token loss in nats of a parent, and by layer of the parent with the mixer of that layer.
 
@@ -29,15 +28,7 @@ def replaced_losses(
         component: the parent.
         ids_NL: blocks of text (N, L).
         mixers: by layer, the module in place of attention, called like it.
-        precision: of the forward passes.
     """
-    with autocast(precision):
-        return _replaced_losses(component, ids_NL, mixers)
-
-
-def _replaced_losses(
-    component: Component, ids_NL: Tensor, mixers: Mapping[int, nn.Module]
-) -> tuple[float, dict[int, float]]:
     depth, attention = component.depth, PARENTS[str(component.config.model_type)]
     layers = [component.segment(layer, layer + 1, keep_norm=layer == depth - 1).eval() for layer in range(depth)]
     replaced = {layer: _with_mixer(component, layer, mixer, attention) for layer, mixer in mixers.items()}

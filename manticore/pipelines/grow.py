@@ -108,14 +108,16 @@ def run(options: GrowCommand, console: Console) -> Growth:
         twin = _assemble(component, config, folder, layers)
         mixers = {layer: attention_of(_component_of(twin, component), layer) for layer in layers}
         held_out = blocks.ids_NL[-blocks.held_out :]
-        loss, losses = replaced_losses(component, held_out, mixers, options.precision)
+        with autocast(options.precision):
+            loss, losses = replaced_losses(component, held_out, mixers)
+            twin_loss = _loss(twin, held_out)
         result = GrowthResult(
             parent=component.source,
             mixer=options.mixer,
             tokens=blocks.tokens,
             held_out=held_out.numel(),
             loss=loss,
-            twin_loss=_loss(twin, held_out, options.precision),
+            twin_loss=twin_loss,
             layers=tuple(GrownLayer(layer + 1, loss=losses[layer], **scores[layer]) for layer in layers),
             cache_seconds=round(seconds, 2),
             seconds=round(time.monotonic() - started, 2),
@@ -161,7 +163,8 @@ def _cache(
     info(console, f"caching attention's inputs and outputs in {names}, {blocks.ids_NL.numel():,} tokens")
     for layer in group:
         save_attention(component, layer, store.folder)
-    store.fill(component, blocks.ids_NL, group, precision)
+    with autocast(precision):
+        store.fill(component, blocks.ids_NL, group)
     return time.monotonic() - started
 
 
@@ -207,10 +210,9 @@ def _component_of(twin: PreTrainedModel, parent: Component) -> Component:
 
 
 @torch.no_grad()
-def _loss(model: PreTrainedModel, ids_NL: torch.Tensor, precision: Precision) -> float:
+def _loss(model: PreTrainedModel, ids_NL: torch.Tensor) -> float:
     """Mean next-token loss of a model in nats."""
-    with autocast(precision):
-        sums = [float(model(input_ids=ids, labels=ids, use_cache=False).loss) * len(ids) for ids in ids_NL.split(4)]
+    sums = [float(model(input_ids=ids, labels=ids, use_cache=False).loss) * len(ids) for ids in ids_NL.split(4)]
     return sum(sums) / len(ids_NL)
 
 

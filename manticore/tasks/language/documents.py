@@ -57,8 +57,8 @@ def read_documents(path: Path) -> dict[str, list[str]]:
 
     Args:
         path: a .txt, .md, .jsonl or .parquet file, followed by .xz or .gz if it is compressed; or a folder of such
-            files. Files that systems and editors leave beside others are passed over, and counted in a log line; so is
-            README.md, which describes the others, without a line.
+            files. Files that systems and editors leave beside others are passed over, and counted in a log line. A
+            README.md, which describes the others, is left out without a line.
 
     Raises BadFile, with the line, if a file is empty, is no text, has a line of more than `MOST_LINE` characters, does
     not have the format of its suffix, or is a named pipe, a device, or a link without an end.
