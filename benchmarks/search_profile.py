@@ -3,8 +3,9 @@
     python benchmarks/search_profile.py --threads 2 --json benchmarks/results/search-profile-cpu.json
 
 The first part runs `manticore search --models gpt-neo,mamba --task lra-listops` in this process, with its data in the
-cache, and takes the time of forward passes, backward passes and optimizer steps of each phase, and of scoring. The
-second part starts `manticore --help`, and a search whose first training step ends the process, each several times.
+cache, and takes the time of forward passes, backward passes and optimizer steps of each phase, and of the forward
+passes that score a model. The column `passes` is the share of all these passes. The second part starts `manticore
+--help`, and a search whose first training step ends the process, each several times.
 `--quick` is a search of a few steps, a check that the script runs.
 """
 
@@ -51,9 +52,9 @@ class Profile:
         self.phase = "before and after"
         self._inside = False
 
-    def part(self, owner: Any, method: str, name: str) -> None:
-        """Take the time of a method of a class."""
-        original: Callable[..., Any] = getattr(owner, method)
+    def part(self, owner: Any, function: str, name: str) -> None:
+        """Take the time of a method of a class, or of a function of a module."""
+        original: Callable[..., Any] = getattr(owner, function)
 
         @wraps(original)
         def timed(*args: Any, **options: Any) -> Any:
@@ -66,7 +67,7 @@ class Profile:
                 self._inside = False
                 self.seconds[self.phase][name] += time.perf_counter() - started
 
-        setattr(owner, method, timed)
+        setattr(owner, function, timed)
 
     def phases(self, owner: Any) -> None:
         """Take the time of each phase, whose name is the first argument of `owner.train`."""
@@ -86,9 +87,10 @@ class Profile:
 
 
 def profile_search(arguments: list[str], out: Path) -> dict[str, dict[str, float]]:
-    """Seconds of forward, backward, optimizer and scoring, and of the wall, for each phase of a search."""
+    """Seconds of forward, backward, optimizer and of scoring's forward passes, and of the wall, for each phase."""
     from manticore.cli import main
     from manticore.experiment.experiment import Experiment
+    from manticore.training import scoring
     from manticore.training.gradient_steps import GradientSteps
     from manticore.training.search_module import SearchModule
     from manticore.training.trainer import fit  # noqa: F401  before the clock starts
@@ -99,7 +101,7 @@ def profile_search(arguments: list[str], out: Path) -> dict[str, dict[str, float
     profile.part(GradientSteps, "loss", "forward")
     profile.part(GradientSteps, "manual_backward", "backward")
     profile.part(GradientSteps, "_take_steps", "optimizer")
-    profile.part(Experiment, "score", "scoring")
+    profile.part(scoring, "logits_of", "scoring")
     started = time.perf_counter()
     status = main([*arguments, "--out", str(out)])
     wall = time.perf_counter() - started
@@ -142,11 +144,15 @@ def main() -> None:
                 seconds_to_start([*search, str(Path(folder) / f"start-{index}")], 1) for index in range(options.repeats)
             ),
         }
-    titles = ("wall", "forward", "backward", "optimizer", "scoring", "forward + backward")
+    titles = ("wall", "forward", "backward", "optimizer", "scoring", "passes")
     print(f"{'phase':20}" + "".join(f"{title:>{len(title) + 3}}" for title in titles))
-    for name, parts in phases.items():
+    totals: dict[str, float] = defaultdict(float)
+    for parts in phases.values():
+        for part, seconds in parts.items():
+            totals[part] += seconds
+    for name, parts in {**phases, "all": totals}.items():
         columns = [parts.get(part, 0.0) for part in ("wall", "forward", "backward", "optimizer", "scoring")]
-        share = (columns[1] + columns[2]) / columns[0] if columns[0] else 0.0
+        share = (columns[1] + columns[2] + columns[4]) / columns[0] if columns[0] else 0.0
         numbers = "".join(f"{each:{len(title) + 3}.1f}" for title, each in zip(titles, columns, strict=False))
         print(f"{name:20}{numbers}{share:{len(titles[-1]) + 3}.0%}")
     for name, seconds in starts.items():

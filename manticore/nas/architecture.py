@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,9 @@ from manticore.nas.resources import BITS
 from manticore.utils.io import read_json, write_json
 
 FORMAT = 1
+
+LISTED_STAGES = 8
+"""Largest number of stages that a summary lists one by one."""
 
 KEYS = {**dict.fromkeys(("components", "path", "ops"), list), **dict.fromkeys(("base", "topology", "projector"), str)}
 """Keys of a file: lists of names, and names."""
@@ -55,10 +59,20 @@ class Architecture:
         return len(self.path)
 
     def summary(self) -> str:
-        """The path in one line: `stage 1 mamba · stage 2 gpt-neo`; with bits `stage 1 mamba (8 bits) · ...`."""
+        """The path in one line: `stage 1 mamba · stage 2 gpt-neo`; with bits `stage 1 mamba (8 bits) · ...`.
+
+        Of more than eight stages, equal neighbours are one entry: `stages 1-2 llama · 3 mamba · 4-9 llama`.
+        """
         notes = [f" ({bits} bits)" for bits in self.bits] or [""] * self.stages
-        parts = zip(self.path, notes, strict=True)
-        return " · ".join(f"stage {stage} {choice}{note}" for stage, (choice, note) in enumerate(parts, start=1))
+        parts = [choice + note for choice, note in zip(self.path, notes, strict=True)]
+        if self.stages <= LISTED_STAGES:
+            return " · ".join(f"stage {stage} {part}" for stage, part in enumerate(parts, start=1))
+        entries, first = [], 1
+        for part, equal in groupby(parts):
+            last = first + len(list(equal)) - 1
+            entries.append(f"{first} {part}" if first == last else f"{first}-{last} {part}")
+            first = last + 1
+        return f"stages {' · '.join(entries)}"
 
     def save(self, file: Path | str) -> None:
         """Write as JSON, whole or not at all."""

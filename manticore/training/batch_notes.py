@@ -38,6 +38,13 @@ def note(batch: Any) -> None:
             _note_mask(value)
 
 
+def is_on_cpu(batch: Any) -> bool:
+    """Whether a batch, or each batch of several streams, consists of tensors on the CPU."""
+    if isinstance(batch, Tensor):
+        return batch.is_cpu
+    return isinstance(batch, Mapping) and all(map(is_on_cpu, batch.values()))
+
+
 def copy_notes(source: Any, target: Any) -> None:
     """Copy the notes of a batch to the same batch on a device."""
     if not isinstance(source, Mapping) or not isinstance(target, Mapping):

@@ -248,6 +248,7 @@ def run_training(
     strategy = ShardedStrategy(hardware.device, ranks) if module.is_sharded else None
     flags = {**hardware.flags(folder), **({} if strategy is None else {"strategy": strategy})}
     own_callbacks, own_loggers = user.callbacks_of(title), user.loggers_of(title)
+    module.has_user_callbacks = bool(own_callbacks)
     interrupt_handler = signal.getsignal(signal.SIGINT)
     with _quiet():
         phase_loggers = [*own_loggers, *(loggers or RunLoggers()).of_phase(title, logs)] if ranks.is_first else []

@@ -95,6 +95,9 @@ def test_an_architecture_is_written_and_read(tmp_path: Path) -> None:
     architecture.save(tmp_path / "x" / "architecture.json")
     assert Architecture.load(tmp_path / "x" / "architecture.json") == architecture
     assert architecture.summary() == "stage 1 b · stage 2 skip · stage 3 a"
+    longer = Architecture(("a", "b"), (*"aabbbabaa",), "a")
+    assert longer.summary() == "stages 1-2 a · 3-5 b · 6 a · 7 b · 8-9 a"
+    assert Architecture(("a", "b"), (*"aabb",) * 2, "a").summary().startswith("stage 1 a · stage 2 a · stage 3 b")
 
 
 def test_the_base_may_be_a_name_or_a_source() -> None:

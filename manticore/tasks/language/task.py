@@ -84,9 +84,11 @@ class LanguageTask(Task):
         content = fingerprint(tokenizer)
         check_case_sensitive(tokenizer)
         if content not in self._by_tokenizer:
-            self._by_tokenizer[content] = LanguageTask(
+            task = LanguageTask(
                 self.name, self.texts, self.max_length, self._seed, self._origin, self.settings, tokenizer
             )
+            task._by_tokenizer = self._by_tokenizer  # so that no text is tokenized twice, whichever task it is read by
+            self._by_tokenizer[content] = task
         return self._by_tokenizer[content]
 
     @property

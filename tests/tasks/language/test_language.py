@@ -75,6 +75,7 @@ def test_splits_share_no_document() -> None:
         task.splits()
     read = task.with_tokenizer(small_tokenizer())
     assert read.with_tokenizer(small_tokenizer()).texts() is read.texts()
+    assert read.with_tokenizer(small_tokenizer()) is read
     assert task.with_tokenizer(small_tokenizer()) is read
     splits = read.splits()
     texts = task.texts()
