@@ -41,6 +41,7 @@ from manticore.training.trainer import fit
 from manticore.utils.arrays import read_arrays
 from manticore.utils.console import info
 from manticore.utils.io import atomic_write, slug
+from manticore.utils.path_text import path_text
 
 SELECTED_ALPHA = 10.0
 """Alpha of the candidates of the selected path, in units of the temperature; those of the others are 0."""
@@ -259,7 +260,7 @@ class CheckpointedPathTrainer:
                     user=exp.user,
                 )
             except NonFiniteLoss:
-                info(exp.console, f"  {' · '.join(path)}: diverged within {steps} steps")
+                info(exp.console, f"  {path_text(path)}: diverged within {steps} steps")
                 return TrainedPath(path, module.step_count, None, module.tokens, module.flops)
         measured = self.objective.measure(module.net.eval())
         with atomic_write(self._losses(path, steps)) as part, part.open("wb") as file:
@@ -267,7 +268,7 @@ class CheckpointedPathTrainer:
         score, recall = measured.text, f" · {measured.summary}" if measured.recall else ""
         info(
             exp.console,
-            f"  {' · '.join(path)}: {steps} steps · validation {score.format()}, loss {score.loss:.3f}{recall}",
+            f"  {path_text(path)}: {steps} steps · validation {score.format()}, loss {score.loss:.3f}{recall}",
         )
         loss = measured.value if math.isfinite(measured.value) else None
         return TrainedPath(path, steps, loss, module.tokens, module.flops)

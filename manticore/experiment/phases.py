@@ -35,6 +35,7 @@ from manticore.training.losses import LossFunction
 from manticore.training.modules import TrainModule
 from manticore.training.search_module import SearchModule
 from manticore.utils.console import info
+from manticore.utils.path_text import path_text
 
 TRAINING_SPLITS = ("train", "train_arch")
 """Splits that every model but the supernet is trained on."""
@@ -246,10 +247,10 @@ def train_controls(
         )
     if exp.recipe.baselines.random and (drawn := random_path(exp, supernet, path)) is not None:
         discrete = discretize(supernet, drawn, **exp.task.config_fields())
-        info(exp.console, f"  random path: {' · '.join(drawn)}")
+        info(exp.console, f"  random path: {path_text(drawn)}")
         controls[RANDOM_PATH] = finetune(exp, search, discrete, RANDOM_PATH)
     for name, placed in placed_paths(exp, search).items():
-        info(exp.console, f"  {name}: {' · '.join(placed)}")
+        info(exp.console, f"  {name}: {path_text(placed)}")
         controls[name] = finetune(exp, search, discretize(supernet, placed, **exp.task.config_fields()), name)
     return controls
 

@@ -14,6 +14,7 @@ from manticore.nas.stage_scores import StageScores, late_records
 from manticore.nas.strategies import strategies
 from manticore.nas.supernet import Supernet
 from manticore.report.run.reading import Alphas, read_alphas
+from manticore.utils.path_text import path_text
 
 
 def search_warnings(
@@ -47,7 +48,7 @@ def _noise(search: PhaseResult[Supernet], path: PathNames, budget: Budget, alpha
         side = "better" if difference.mean <= 0 else "worse"
         return (
             f"the search decides on noise: on the validation split the path is {abs(difference.mean):.2g} nats {side} "
-            f"than the runner-up, {' · '.join(rival)}, with a standard error of {difference.std_error:.2g}"
+            f"than the runner-up, {path_text(rival)}, with a standard error of {difference.std_error:.2g}"
         )
     if search.stage_scores is not None:
         return _noise_of_stage(search.stage_scores)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +10,9 @@ from manticore.components.spec import SKIP
 from manticore.errors import BadFile, ManticoreError, shown
 from manticore.nas.resources import BITS
 from manticore.utils.io import read_json, write_json
+from manticore.utils.path_text import LISTED_STAGES, path_text, with_bits
 
 FORMAT = 1
-
-LISTED_STAGES = 8
-"""Largest number of stages that a summary lists one by one."""
 
 KEYS = {**dict.fromkeys(("components", "path", "ops"), list), **dict.fromkeys(("base", "topology", "projector"), str)}
 """Keys of a file: lists of names, and names."""
@@ -63,16 +60,10 @@ class Architecture:
 
         Of more than eight stages, equal neighbours are one entry: `stages 1-2 llama · 3 mamba · 4-9 llama`.
         """
-        notes = [f" ({bits} bits)" for bits in self.bits] or [""] * self.stages
-        parts = [choice + note for choice, note in zip(self.path, notes, strict=True)]
-        if self.stages <= LISTED_STAGES:
-            return " · ".join(f"stage {stage} {part}" for stage, part in enumerate(parts, start=1))
-        entries, first = [], 1
-        for part, equal in groupby(parts):
-            last = first + len(list(equal)) - 1
-            entries.append(f"{first} {part}" if first == last else f"{first}-{last} {part}")
-            first = last + 1
-        return f"stages {' · '.join(entries)}"
+        if self.stages > LISTED_STAGES:
+            return f"stages {path_text(self.path, self.bits)}"
+        parts = with_bits(self.path, self.bits)
+        return " · ".join(f"stage {stage} {part}" for stage, part in enumerate(parts, start=1))
 
     def save(self, file: Path | str) -> None:
         """Write as JSON, whole or not at all."""

@@ -30,6 +30,7 @@ from manticore.results.pareto import ParetoFront
 from manticore.results.path_scores import SavedScores
 from manticore.results.search import SearchResult
 from manticore.utils.console import info
+from manticore.utils.path_text import path_text
 
 
 @dataclass(frozen=True)
@@ -95,7 +96,7 @@ def run(options: SelectCommand, console: Console) -> Selection:
     for number, path in enumerate(paths, start=1):
         out = options.out if front is None else options.out / str(number)
         recipe = exp.recipe
-        info(console, f"{' · '.join(path)}: {out}")
+        info(console, f"{path_text(path)}: {out}")
         trained.append(
             run_from(options.run, path, recipe.finetune, recipe.run, out, console, options.resume, options.trust_code)
         )
@@ -130,7 +131,7 @@ def _table(
 
     def row(name: str, of: tuple[str, ...]) -> Row:
         values = (resource.number(costs.cost(of, resource)) for resource in resources)
-        return Row((f"{name}: {' · '.join(of)}", f"{saved.scores.score(of):.4f}", *values), emphasized=name == "path")
+        return Row((f"{name}: {path_text(of)}", f"{saved.scores.score(of):.4f}", *values), emphasized=name == "path")
 
     columns = ("", "score", *map(str, resources))
     return Table(

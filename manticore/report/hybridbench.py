@@ -7,6 +7,7 @@ from manticore.report.table import HEURISTIC, Row, Table
 from manticore.results.strategies import BY_ONE_SEED, StrategyBench
 from manticore.training.metrics import metrics
 from manticore.utils.formatting import DASH, count, duration, fixed, percent
+from manticore.utils.path_text import path_text
 
 
 def bench_table(table: HybridBench) -> Table:
@@ -20,7 +21,7 @@ def bench_table(table: HybridBench) -> Table:
         regret = metric.format_change(table.regret(record.path) / table.scale, unit=False).lstrip("+")
         costs = (count(record.parameters), count(record.flops_per_token), count(record.cache_bytes))
         seconds = duration(sum(record.seconds) / len(record.seconds))
-        cells = (" · ".join(record.path), scores(record.val), scores(record.test), regret, *costs, seconds)
+        cells = (path_text(record.path), scores(record.val), scores(record.test), regret, *costs, seconds)
         return Row(cells, best=(2,) if record is best else ())
 
     ranked = sorted(table.paths, key=lambda record: table.regret(record.path))

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from manticore.results.codec import ResultFile
+from manticore.utils.path_text import path_text
 
 
 @dataclass(frozen=True)
@@ -30,9 +31,8 @@ class ParetoPoint:
 
     @property
     def summary(self) -> str:
-        """The path in one line: `gpt-neo · mamba`; with bits `gpt-neo (8 bits) · mamba (16 bits)`."""
-        notes = [f" ({bits} bits)" for bits in self.bits] or [""] * len(self.path)
-        return " · ".join(f"{name}{note}" for name, note in zip(self.path, notes, strict=True))
+        """The path in one line; see `path_text`."""
+        return path_text(self.path, self.bits)
 
 
 @dataclass(frozen=True)

@@ -26,6 +26,8 @@ PRELOAD = ["tests.helpers.processes", "tests.helpers.search_module"]
 class Processes:
     """A group of processes. The first one calls the functions of tests; the others train along.
 
+    A group that a failed test has not closed ends with the tests.
+
     Args:
         count: number of processes.
         folder: an empty folder, for the file through which they meet.
@@ -37,7 +39,9 @@ class Processes:
         context.set_forkserver_preload(PRELOAD)
         self.pipe, other = context.Pipe()
         self.processes = [
-            context.Process(target=_main, args=(Ranks(rank, count), is_sharded, str(folder / "meet"), pipe))
+            context.Process(
+                target=_main, args=(Ranks(rank, count), is_sharded, str(folder / "meet"), pipe), daemon=True
+            )
             for rank, pipe in enumerate([other, *[None] * (count - 1)])
         ]
         for process in self.processes:
@@ -63,7 +67,7 @@ class Processes:
 def _main(ranks: Ranks, is_sharded: bool, meet: str, pipe: Connection | None) -> None:
     os.environ["OMP_NUM_THREADS"] = "1"
     torch.set_num_threads(1)
-    dist.init_process_group("gloo", f"file://{meet}", timedelta(seconds=60), ranks.count, ranks.rank)
+    dist.init_process_group("gloo", f"file://{meet}", timedelta(minutes=15), ranks.count, ranks.rank)
     hardware = Hardware(checkpoint_every=4, ranks=ranks, is_sharded=is_sharded)
     if pipe is None:
         serve(hardware)

@@ -11,6 +11,7 @@ from manticore.nas.cost import PathCosts
 from manticore.nas.resources import Limit, Resource
 from manticore.nas.selection.solver import Bound, Problem, StageTable
 from manticore.nas.supernet import Supernet
+from manticore.utils.path_text import path_text
 
 
 @dataclass(frozen=True)
@@ -88,7 +89,7 @@ class Budget:
         return [supernet.candidates[index] for index in chosen]
 
     def _infeasible(self, net: Supernet, bounds: dict[Resource, Bound], nearest: Sequence[int]) -> ManticoreError:
-        path = " · ".join(net.candidates[index] for index in nearest)
+        path = path_text([net.candidates[index] for index in nearest])
         values = " and ".join(f"{name} {name.format(bound.table.of(nearest))}" for name, bound in bounds.items())
         return ManticoreError(f"no path has {self.summary}; the nearest, {path}, has {values}")
 

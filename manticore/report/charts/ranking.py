@@ -12,6 +12,7 @@ from manticore.report.charts.svg import drawing, el, joined
 from manticore.results.study import PathResult
 from manticore.training.metrics import Metric
 from manticore.utils.formatting import counted
+from manticore.utils.path_text import path_text
 
 WIDTH, LEFT, TOP, PLOT_HEIGHT = 920, 62, 22, 130
 BLOCK, MAX_COLUMN = 13, 44
@@ -41,7 +42,7 @@ def ranking_chart(paths: Sequence[PathResult], metric: Metric, palette: Palette)
 
 
 def _tooltip(path: PathResult, metric: Metric) -> str:
-    text = f"{' · '.join(path.path)}: {metric.format(path.score.mean, path.score.margin)}"
+    text = f"{path_text(path.path)}: {metric.format(path.score.mean, path.score.margin)}"
     return f"{text}, chosen by {counted(path.times_chosen, 'seed')}" if path.times_chosen else text
 
 

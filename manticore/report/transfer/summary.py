@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from manticore.results.transfer import BEST, TRANSFERRED, TrainingCost, TransferArm, TransferResult
 from manticore.utils.formatting import count, estimate, listed
+from manticore.utils.path_text import path_text
 from manticore.utils.statistics import Interval
 
 
@@ -37,7 +38,7 @@ def _chosen(result: TransferResult) -> str:
 
 
 def _path(arm: TransferArm) -> str:
-    return " · ".join(arm.path or ())
+    return path_text(arm.path or ())
 
 
 def _regret(result: TransferResult) -> str:

@@ -7,6 +7,7 @@ from manticore.report.table import Row, Table
 from manticore.results.transfer import TRANSFERRED, TargetSearch, TransferArm, TransferResult
 from manticore.training.metrics import Metric
 from manticore.utils.formatting import DASH, count, estimate, fixed
+from manticore.utils.path_text import path_text
 from manticore.utils.statistics import Interval
 
 
@@ -55,7 +56,7 @@ def path_table(result: TransferResult) -> Table:
 
 
 def _label(arm: TransferArm) -> str:
-    path = " · ".join(arm.path or ())
+    path = path_text(arm.path or ())
     return f"{arm.name}: {path}" if path and not arm.name.endswith(" alone") else arm.name
 
 
