@@ -256,7 +256,7 @@ def test_a_public_name_is_one_class_or_type() -> None:
     assert not {name: modules for name, modules in files.items() if len(modules) > 1}
 
 
-OPTIONAL = {"triton", "mamba_ssm", "causal_conv1d", "gguf", "peft", "lm_eval", "accelerate", "mambapy"}
+OPTIONAL = {"triton", "mamba_ssm", "causal_conv1d", "gguf", "peft", "lm_eval", "accelerate", "mambapy", "torchao"}
 """Packages that no module may need when it is imported."""
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from manticore.alignment.projector_set import ProjectorSet
 from manticore.api.arguments import name_list, source_folder
@@ -36,6 +36,8 @@ def export(
     adapters: Sequence[Path | str] = ExportCommand.adapters,
     lines: float | None = ExportCommand.lines,
     lines_control: Path | str | None = ExportCommand.lines_control,
+    quantize: Literal["torchao"] | None = ExportCommand.quantize,
+    bits: Sequence[int] = ExportCommand.bits,
     quiet: bool = False,
 ) -> Path:
     """Write a path of a finished run, or of pretrained models, as a Hugging Face checkpoint.
@@ -55,6 +57,9 @@ def export(
         adapters: folders of fine-tunings with `keep_adapter`, whose changes are added up with that of `run`.
         lines: of a fine-tuning: scale its update linearly with depth, from this factor at the first layer to 1.
         lines_control: text on which the fine-tuning shall lose little, by which the factor is chosen.
+        quantize: `"torchao"`: write the hybrid in a folder with integers as weights of the stages with fewer than 16
+            bits. Default: full precision.
+        bits: with quantize: 16, 8 or 4 for all stages, or for each. Default: those that the run selected its path with.
         quiet: print nothing.
 
     Returns `out`.

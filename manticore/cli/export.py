@@ -23,6 +23,7 @@ def add(commands: Any) -> None:
             "manticore export runs/first --path mamba,gpt-neo,mamba,mamba --out another-path",
             "manticore export --models gpt-neo,mamba --path gpt-neo,gpt-neo,mamba,gpt-neo --out by-hand",
             "manticore export --models gpt-neo,mamba --path gpt-neo,skip,gpt-neo --out shorter --native",
+            "manticore export runs/first --quantize torchao --bits 8 --out smaller",
         ),
         notes="A path names a component for each stage, or skip. Paths that the run has not trained by themselves have "
         "the weights of the search, and those of --models the pretrained ones: fine-tune them before use.",

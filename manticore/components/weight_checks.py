@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 from transformers import PreTrainedModel
 
 from manticore.errors import ManticoreError
@@ -49,5 +50,6 @@ def check_weights(source: str, model: PreTrainedModel, loading_info: Mapping[str
     if unexpected:
         raise ManticoreError(f"{problem}: {len(unexpected)} tensors are unexpected, the first is {unexpected[0]}")
     for name, tensor in model.named_parameters():
-        if not bool(torch.isfinite(tensor).all()):
+        values = tensor if type(tensor) is nn.Parameter else tensor.dequantize()
+        if not bool(torch.isfinite(values).all()):
             raise ManticoreError(f"{source}: the weights are damaged: {name} has values that are not finite")

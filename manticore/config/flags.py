@@ -247,6 +247,8 @@ EXPORT: Flags = {
     "--adapters": "adapters",
     "--lines": "lines",
     "--lines-control": "lines_control",
+    "--quantize": "quantize",
+    "--bits": "bits",
 }
 
 PUSH: Flags = {

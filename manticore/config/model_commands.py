@@ -5,12 +5,12 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from manticore.components.sources import check_component, check_folder, check_model, check_text
 from manticore.config.generate import SamplingOptions
 from manticore.errors import ManticoreError, shown
-from manticore.nas.resources import check_bits, check_limits, parse_objectives
+from manticore.nas.resources import check_bits, check_known_bits, check_limits, parse_objectives
 from manticore.utils.fields import Checked, ClosedUnitInterval, Range
 
 
@@ -179,14 +179,28 @@ class ExportCommand(Checked):
     lines_control: Path | None = None
     """Text on which the fine-tuning shall lose little: choose the factor of --lines by it and the validation split."""
 
+    quantize: Literal["torchao"] | None = None
+    """torchao: write the hybrid in a folder with integers as weights of the stages with fewer than 16 bits."""
+
+    bits: tuple[int, ...] = ()
+    """With --quantize: 16, 8 or 4 for all stages, or for each. Default: those that the run selected its path with."""
+
     def __post_init__(self) -> None:
         super().__post_init__()
-        scaled = self.lines is not None or self.lines_control is not None
-        if (self.adapters or scaled) and (self.run is None or self.path or self.native or not self.trained):
-            flag = "--adapters" if self.adapters else "--lines"
-            raise ManticoreError(f"{flag} changes the hybrid in a folder: it goes with a folder and --out alone")
-        if scaled + bool(self.adapters) + (self.lines is not None) * (self.lines_control is not None) > 1:
-            raise ManticoreError("give one of --adapters, --lines and --lines-control")
+        changes = {
+            "--adapters": bool(self.adapters),
+            "--lines": self.lines is not None,
+            "--lines-control": self.lines_control is not None,
+            "--quantize": self.quantize is not None,
+        }
+        flags = [flag for flag, used in changes.items() if used]
+        if flags and (self.run is None or self.path or self.native or not self.trained):
+            raise ManticoreError(f"{flags[0]} changes the hybrid in a folder: it goes with a folder and --out alone")
+        if len(flags) > 1:
+            raise ManticoreError(f"give one of {', '.join(changes)}, not {' and '.join(flags)}")
+        if self.bits and self.quantize is None:
+            raise ManticoreError("--bits goes with --quantize torchao; otherwise an export has full precision")
+        check_known_bits(self.bits)
         if self.lines_control is not None:
             check_text(self.lines_control)
         for folder in self.adapters:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -11,6 +12,7 @@ from manticore.adapters.ladder import detach_ladder, ladder_of
 from manticore.errors import ManticoreError
 from manticore.export.adapter_folder import ADAPTER, save_adapter, save_ladder
 from manticore.export.custom_code import embed_custom_code
+from manticore.export.quantized import is_quantized
 from manticore.modeling.configuration_manticore import HybridConfig
 from manticore.modeling.ops import OpBranch
 from manticore.modeling.serving import backend_obstacle
@@ -60,6 +62,7 @@ def save_checkpoint(
     out: Path,
     card: str,
     keep_adapter: bool = False,
+    check: Callable[[Path], str] | None = None,
 ) -> Path:
     """Write a model as a Hugging Face checkpoint, which loads with or without manticore installed.
 
@@ -71,6 +74,8 @@ def save_checkpoint(
         card: text of its README.md. The card of a language model gets a section on serving.
         keep_adapter: take its adapter off the model, and write it to `out/adapter` instead of merging it. A ladder
             cannot be merged.
+        check: called with the folder before it gets its name and its card; returns what is added to the card. If it
+            raises, nothing is written.
 
     Returns `out`. Raises ManticoreError if it exists.
     """
@@ -93,8 +98,10 @@ def save_checkpoint(
             embed_custom_code(part, model.config)
         if tokenizer is not None:
             tokenizer.save_pretrained(part)
-        if isinstance(model.config, HybridConfig) and model.can_generate() and SERVING not in card:
-            card += serving_section(model.config)
+        if check is not None:
+            card += check(part)
+        if isinstance(model.config, HybridConfig) and model.can_generate() and not is_quantized(model):
+            card += "" if SERVING in card else serving_section(model.config)
         write_text(part / "README.md", card)
         if kept:
             save_adapter(model, kept, part / ADAPTER)

@@ -1,7 +1,8 @@
-"""Compares a model of another class with the hybrid that it is a copy of, before it is written."""
+"""Compares a model of another class, or with quantized weights, with the hybrid that it is made of."""
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -39,19 +40,58 @@ class Equality:
         )
 
 
-@torch.no_grad()
+@dataclass(frozen=True)
+class Outputs:
+    """What a model computes on random tokens.
+
+    Attributes:
+        logits: of each of the sequences.
+        generated: token ids with those that greedy generation adds; None for a model that predicts labels, or reads
+            no longer sequences.
+    """
+
+    logits: Tensor
+    generated: Tensor | None
+
+
 def check_equal(hybrid: PreTrainedModel, native: PreTrainedModel) -> Equality:
     """Compare logits and greedy generation on random tokens. Raises NoNativeClass if they differ."""
-    length = min(LENGTH, int(native.config.max_position_embeddings) - NEW_TOKENS)
-    generator = torch.Generator().manual_seed(0)
-    ids_BL = torch.randint(int(native.config.vocab_size), (SEQUENCES, length), generator=generator).to(hybrid.device)
-    logits = [model(input_ids=ids_BL).logits.float() for model in (hybrid, native)]
-    difference = float((logits[0] - logits[1]).abs().max())
+    length = compared_length(native)
+    difference, same_tokens = differences(outputs(hybrid, length), outputs(native, length))
     if not difference <= TOLERANCE:
         raise NoNativeClass(f"the logits of a {type(native).__name__} differ by {difference:.1g} from the hybrid's")
-    if not torch.equal(_generated(hybrid, ids_BL), _generated(native, ids_BL)):
+    if not same_tokens:
         raise NoNativeClass(f"a {type(native).__name__} generates other tokens than the hybrid")
     return Equality(length, difference)
+
+
+def compared_length(model: PreTrainedModel) -> int:
+    """Tokens of each sequence that a model is compared on, so that it can read those that are generated too."""
+    return int(min(LENGTH, _longest(model) - NEW_TOKENS * _generates(model)))
+
+
+def _longest(model: PreTrainedModel) -> float:
+    return float(getattr(model.config, "max_position_embeddings", math.inf))
+
+
+def _generates(model: PreTrainedModel) -> bool:
+    """Whether the generation of a model is compared: it predicts tokens, and can read enough of them."""
+    return bool(model.can_generate()) and _longest(model) > NEW_TOKENS
+
+
+@torch.no_grad()
+def outputs(model: PreTrainedModel, length: int) -> Outputs:
+    """Logits, and greedy generation of a language model, on the same random tokens for every model."""
+    generator = torch.Generator().manual_seed(0)
+    ids_BL = torch.randint(int(model.config.vocab_size), (SEQUENCES, length), generator=generator).to(model.device)
+    logits = model(input_ids=ids_BL, attention_mask=torch.ones_like(ids_BL)).logits.float()
+    return Outputs(logits, _generated(model, ids_BL) if _generates(model) else None)
+
+
+def differences(first: Outputs, second: Outputs) -> tuple[float, bool]:
+    """The largest difference of the logits of two models, and whether they generate the same tokens."""
+    same = first.generated is None or second.generated is None or torch.equal(first.generated, second.generated)
+    return float((first.logits - second.logits).abs().max()), same
 
 
 def _generated(model: PreTrainedModel, ids_BL: Tensor) -> Tensor:

@@ -31,6 +31,7 @@ from manticore.config.loading import fit_to_context
 from manticore.errors import ManticoreError, UnfinishedRun, UnknownName
 from manticore.export.adapter_folder import adapter_folder, load_adapter
 from manticore.export.embedded_code import register_embedded_code
+from manticore.export.quantized import check_loadable
 from manticore.modeling.configuration_manticore import HybridConfig
 from manticore.modeling.wiring import TOPOLOGIES
 from manticore.tasks.catalog import load_task
@@ -81,12 +82,15 @@ def check_config_exists(path: Path) -> None:
 def load_hybrid(path: Path, trust_code: bool = False, merge: bool = True) -> PreTrainedModel:
     """Load a hybrid from an exported folder or a run folder, with the head that it was exported with, in float32.
 
+    Quantized weights stay quantized.
+
     Args:
         path: the folder.
         trust_code: run the code in the folder for ops and other parts that this process does not have.
         merge: merge the adapter in the folder (`--keep-adapter`), if there is one, or put its ladder on the hybrid.
 
-    Raises ManticoreError if the folder has no hybrid, or one with an invalid configuration or damaged weights.
+    Raises ManticoreError if the folder has no hybrid, one with an invalid configuration or damaged weights, or one that
+    needs torchao where it is not installed.
     """
     check_config_exists(path)
     folder = hybrid_folder(path)
@@ -99,6 +103,7 @@ def load_hybrid(path: Path, trust_code: bool = False, merge: bool = True) -> Pre
         config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
         if not isinstance(config, HybridConfig):
             raise ManticoreError(f"{folder} holds a {config.model_type} model, not a manticore hybrid")
+        check_loadable(folder, config)
         register_embedded_code(folder, config, trust_code)
         _check_config(folder / "config.json", config)
         model_class = _class_of(folder, config)

@@ -9,7 +9,7 @@ type.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from types import SimpleNamespace
 from typing import Any, NamedTuple
@@ -21,7 +21,7 @@ from transformers.pytorch_utils import Conv1D
 from manticore.errors import ManticoreError
 from manticore.modeling.segments import Segment
 from manticore.nas.choices import Choices, PathNames, skips_all
-from manticore.nas.cost import CostTable, PathCosts, path_parameters
+from manticore.nas.cost import CostTable, PathCosts, parameters, path_parameters
 from manticore.nas.resources import Resource
 from manticore.nas.selection.budget import Budget
 from manticore.nas.selection.pareto import FrontPoint, undominated
@@ -43,47 +43,72 @@ class BitPath(NamedTuple):
     bits: tuple[int, ...]
 
 
-def quantize(weight: Tensor, bits: int, channel: int = 0) -> Tensor:
-    """The nearest values on a symmetric grid of `2^bits - 1` steps, with a scale for each index of axis `channel`."""
+def to_grid(weight: Tensor, bits: int, channel: int = 0) -> tuple[Tensor, Tensor]:
+    """The nearest points of a symmetric grid, whole numbers of at most `2^(bits-1) - 1`, and the scale for each index
+    of axis `channel`; their product is the rounded weight."""
     largest = 2 ** (bits - 1) - 1
     axes = [axis for axis in range(weight.dim()) if axis != channel]
     scale = weight.abs().amax(axes, keepdim=True).clamp_min(torch.finfo(weight.dtype).tiny) / largest
-    rounded: Tensor = (weight / scale).round().clamp(-largest, largest) * scale
-    return rounded
+    return (weight / scale).round().clamp(-largest, largest), scale
 
 
-def rounded_weights(module: nn.Module) -> Iterator[tuple[nn.Parameter, int]]:
-    """The weights of a module that are rounded, with the axis of their output channels."""
+def quantize(weight: Tensor, bits: int, channel: int = 0) -> Tensor:
+    """The nearest values on a symmetric grid of `2^bits - 1` steps, with a scale for each index of axis `channel`."""
+    points, scale = to_grid(weight, bits, channel)
+    return points * scale
+
+
+def rounded_layers(module: nn.Module) -> Iterator[tuple[Any, int]]:
+    """The layers of a module whose weights are rounded, with the axis of their output channels."""
     seen: set[int] = set()
     for part in module.modules():
         if isinstance(part, nn.Linear | Conv1D | nn.Conv1d) and id(part.weight) not in seen:
             seen.add(id(part.weight))
-            weight: Any = part.weight
-            yield weight, 1 if isinstance(part, Conv1D) else 0  # transformers' Conv1D has (inputs, outputs)
+            yield part, 1 if isinstance(part, Conv1D) else 0  # transformers' Conv1D has (inputs, outputs)
+
+
+def bit_segments(branches: Iterable[nn.Module], bits: Sequence[int]) -> list[tuple[Segment, int]]:
+    """The segments of the branches of a path, each with the bits of its stage. Ops and skipped stages have none."""
+    pairs = ((getattr(branch, "segment", None), number) for branch, number in zip(branches, bits, strict=True))
+    return [(segment, number) for segment, number in pairs if isinstance(segment, Segment)]
 
 
 @contextmanager
-def simulated(supernet: Supernet, chosen: BitPath) -> Iterator[None]:
-    """In the block the segments of a path have weights of so many bits; after it those of before, to the bit."""
+def rounded_segments(segments: Iterable[tuple[Segment, int]]) -> Iterator[None]:
+    """In the block segments have weights of so many bits; after it those of before, to the bit."""
     before: list[tuple[nn.Parameter, Tensor]] = []
     try:
-        for stage, (name, bits) in enumerate(zip(*chosen, strict=True)):
-            segment = getattr(supernet.branch(stage, name), "segment", None)
-            for weight, channel in rounded_weights(segment) if segment is not None and bits < FULL else ():
-                before.append((weight, weight.data))
-                weight.data = quantize(weight.data, bits, channel)
+        for segment, bits in segments:
+            for layer, channel in rounded_layers(segment) if bits < FULL else ():
+                before.append((layer.weight, layer.weight.data))
+                layer.weight.data = quantize(layer.weight.data, bits, channel)
         yield
     finally:
         for weight, values in reversed(before):
             weight.data = values
 
 
+@contextmanager
+def simulated(supernet: Supernet, chosen: BitPath) -> Iterator[None]:
+    """In the block the segments of a path have weights of so many bits; after it those of before, to the bit."""
+    branches = [supernet.branch(stage, name) for stage, name in enumerate(chosen.path)]
+    with rounded_segments(bit_segments(branches, chosen.bits)):
+        yield
+
+
 def segment_bytes(segment: Segment, bits: int) -> float:
     """Bytes of a segment: its rounded weights at `bits` with their scales, the rest at 16 bits."""
-    rounded = [*rounded_weights(segment)] if bits < FULL else []
-    entries = sum(weight.numel() for weight, _ in rounded)
-    scales = sum(weight.shape[channel] for weight, channel in rounded)
+    rounded = [*rounded_layers(segment)] if bits < FULL else []
+    entries: int = sum(layer.weight.numel() for layer, _ in rounded)
+    scales: int = sum(layer.weight.shape[channel] for layer, channel in rounded)
     return (entries * bits + (path_parameters(segment) - entries + scales) * FULL) / 8
+
+
+def hybrid_bytes(hybrid: Any, bits: Sequence[int]) -> float:
+    """The resource `weight_bytes` of a discrete hybrid whose stages have these bits; see `BitCosts`."""
+    segments = bit_segments(hybrid.model.stages, bits)
+    rest = parameters(hybrid) - sum(parameters(segment) for segment, _ in segments)
+    return rest * Resource("weight_bytes").itemsize + sum(segment_bytes(*pair) for pair in segments)
 
 
 def bit_choices(choices: Choices, components: Sequence[str], bits: Sequence[int]) -> Choices:

@@ -261,11 +261,16 @@ BITS = (16, 8, 4)
 
 def check_bits(bits: Sequence[int]) -> None:
     """Raise ManticoreError for bits that are not of `BITS`, or stand twice."""
+    check_known_bits(bits)
+    if len(set(bits)) < len(bits):
+        raise ManticoreError(f"each number of bits stands once, not {','.join(map(str, bits))}")
+
+
+def check_known_bits(bits: Sequence[int]) -> None:
+    """Raise ManticoreError for bits that are not of `BITS`."""
     for number in bits:
         if number not in BITS:
             raise ManticoreError(f"bits of weights are 16, 8 or 4, not {number}")
-    if len(set(bits)) < len(bits):
-        raise ManticoreError(f"each number of bits stands once, not {','.join(map(str, bits))}")
 
 
 def check_limits(largest: Sequence[str], smallest: Sequence[str]) -> None:

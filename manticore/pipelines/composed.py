@@ -13,6 +13,7 @@ from manticore.errors import ManticoreError
 from manticore.export.adapter_folder import adapter_folder, merge_adapters
 from manticore.export.checkpoint import ADAPTER_NOTE, save_checkpoint
 from manticore.export.load import hybrid_folder, load_hybrid, local_tokenizer
+from manticore.export.quantized import check_full_precision
 from manticore.report.model_card import read_card
 from manticore.utils.console import info
 
@@ -39,7 +40,9 @@ def run_composed(hybrid: Path, adapters: Sequence[Path], out: Path, console: Con
             raise ManticoreError(f"{path} has no adapter; train one with manticore finetune --adapter --keep-adapter")
         _check_base(hybrid_folder(hybrid), folder)
         folders.append(folder)
-    model = merge_adapters(load_hybrid(hybrid, trust_code, merge=False), folders)
+    base = load_hybrid(hybrid, trust_code, merge=False)
+    check_full_precision(base, hybrid, "--adapters")
+    model = merge_adapters(base, folders)
     names = ", ".join(str(folder) for folder in folders)
     card = read_card(hybrid).replace(ADAPTER_NOTE, "")
     card += f"\n## Adapters\n\nThe weights have the changes of {len(folders)} adapters, added up.\n"

@@ -30,6 +30,7 @@ from manticore.nas.space import SearchSpace
 from manticore.nas.supernet import Supernet
 from manticore.pipelines.composed import run_composed
 from manticore.pipelines.lines import run_lines
+from manticore.pipelines.quantized import run_quantized
 from manticore.report.model_card import manual_card
 from manticore.tasks.task import HeadSpec
 from manticore.utils import assets
@@ -41,6 +42,8 @@ def run_command(options: ExportCommand, console: Console) -> Path:
     """Export from a run, or a path of pretrained models. Raises as the function for the options does."""
     if options.run is not None and options.adapters:
         return run_composed(options.run, options.adapters, options.out, console, options.trust_code)
+    if options.run is not None and options.quantize is not None:
+        return run_quantized(options.run, options.bits, options.out, console, options.trust_code)
     if options.run is not None and (options.lines is not None or options.lines_control is not None):
         return run_lines(options.run, options.lines, options.lines_control, options.out, console, options.trust_code)
     if options.run is not None:

@@ -33,6 +33,7 @@ from manticore.experiment.teacher import check_language_task, divergence_from
 from manticore.export.checkpoint import save_checkpoint
 from manticore.export.load import is_hybrid, load_hybrid, load_hybrid_task
 from manticore.export.own_task import FINETUNING, RECIPE, task_options
+from manticore.export.quantized import check_full_precision
 from manticore.nas.architecture import Architecture
 from manticore.pipelines.adapter_trials import SizeTrials, TrainRow, run_trials
 from manticore.pipelines.export import card_of_path
@@ -105,6 +106,7 @@ def run(options: FinetuneCommand, console: Console) -> FinetuneResult:
 
     def start() -> _Start:
         model = load_hybrid(options.hybrid, options.trust_code)
+        check_full_precision(model, options.hybrid, "training")
         return _Start(model, load_hybrid_task(options.hybrid, model, task_settings), read_card(options.hybrid))
 
     settings = {"hybrid": str(options.hybrid.resolve()), "task": asdict(task_settings)}

@@ -69,10 +69,10 @@ def run(options: SelectCommand, console: Console) -> Selection:
         exp.task.max_length,
     )
     selected, costs = Architecture.load(run_dir.architecture).path, PathCosts(net, budget.length)
-    front, paths = None, tuple[tuple[str, ...], ...]()
+    front, paths, chosen_bits = None, tuple[tuple[str, ...], ...](), tuple[int, ...]()
     if options.bits and not options.pareto:
         choice = _with_bits(exp, saved, budget, options.bits)
-        paths = (choice.chosen.path,)
+        paths, chosen_bits = (choice.chosen.path,), choice.chosen.bits
         console.print(_table(saved, costs, budget, paths[0], selected).rich())
         info(console, choice.summary)
     elif options.pareto:
@@ -101,7 +101,12 @@ def run(options: SelectCommand, console: Console) -> Selection:
             run_from(options.run, path, recipe.finetune, recipe.run, out, console, options.resume, options.trust_code)
         )
         if options.bits:
-            info(console, f"{out}: the weights are in full precision; bits were simulated in the selection")
+            numbers = "BITS" if front is not None else ",".join(map(str, chosen_bits))
+            info(
+                console,
+                f"{out}: the weights are in full precision; bits were simulated in the selection. manticore export "
+                f"{out} --quantize torchao --bits {numbers} --out FOLDER writes them quantized",
+            )
     return Selection(paths, front, tuple(trained))
 
 

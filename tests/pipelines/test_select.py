@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from transformers.utils import is_torchao_available
 
 import manticore as mc
 from manticore.errors import ManticoreError, UnknownName
@@ -92,6 +93,30 @@ def test_a_front_is_selected_without_training(run: mc.Result, tmp_path: Path) ->
         mc.select(copied, pareto=["los", "parameters"], quiet=True)
 
 
+def test_every_path_of_a_front_is_trained_and_exported(run: mc.Result, tmp_path: Path) -> None:
+    copied = shutil.copytree(run.folder, tmp_path / "run")
+    selection = mc.select(copied, pareto=["loss", "parameters"], out=tmp_path / "front", quiet=True)
+    assert [each.folder for each in selection.trained] == [
+        tmp_path / "front" / str(number + 1) for number in range(len(selection.paths))
+    ]
+    assert [tuple(each.model.config.path) for each in selection.trained] == [*selection.paths]
+
+
+def test_a_run_that_trained_paths_by_themselves_is_selected_from(run: mc.Result, tmp_path: Path) -> None:
+    sections = {**QUICK, "search": {**QUICK["search"], "steps": 24, "strategy": "halving"}}
+    off = {"components": False, "uniform": False, "random": False}
+    space = mc.SearchSpace(["gpt-neo", "mamba"], stages=2, base="mamba")
+    result = mc.search(space, NAME, quiet=True, baselines=off, out=tmp_path / "run", **sections)
+    saved, costs = SavedScores.load(result.folder), PathCosts(result.supernet(), 10)
+    scores = {each.path: each.score for each in saved.paths if each.score is not None}
+    limit = sorted(map(costs.parameters, scores))[1]
+    best = max((path for path in scores if costs.parameters(path) <= limit), key=lambda path: scores[path])
+    assert mc.select(result, max=[f"parameters={limit:.0f}"], quiet=True).paths == (best,)
+    front = mc.select(result, pareto=["score", "cache_bytes"], quiet=True).front
+    assert front is not None
+    assert {point.path for point in front.points} <= {*scores}
+
+
 def test_a_run_without_scores_and_a_selection_without_limits_are_refused(run: mc.Result, tmp_path: Path) -> None:
     copied = shutil.copytree(run.folder, tmp_path / "run")
     (copied / SavedScores.FILE).unlink()
@@ -163,5 +188,11 @@ def test_a_search_with_bits_says_that_its_export_is_in_full_precision(
     (selected,) = (point for point in ParetoFront.load(tmp_path / "run").points if point.label == "selected")
     assert (selected.path, selected.bits) == (architecture.path, architecture.bits)
     sentence = f"The weights are in full precision: the bits of the path ({architecture.summary()}) were simulated"
-    assert " ".join(capsys.readouterr().out.split()).endswith(f"{sentence} in its selection, and nothing is quantized.")
+    shown = " ".join(capsys.readouterr().out.split())
+    assert f"{sentence} in its selection. `manticore export RUN --quantize torchao" in shown
     assert sentence in " ".join((tmp_path / "run" / "hybrid" / "README.md").read_text(encoding="utf-8").split())
+    if is_torchao_available():
+        out = mc.export(tmp_path / "run", quantize="torchao", out=tmp_path / "small", quiet=True)
+        card = " ".join((out / "README.md").read_text(encoding="utf-8").split())
+        assert f"## Quantized {architecture.summary()}. The weights of" in card
+        assert sentence not in card

@@ -194,13 +194,17 @@ def _gap(result: SearchResult) -> str:
     return discretization(metric.format(gap.soft), metric.format(gap.discrete), change, metric.format(gap.finetuned))
 
 
+FULL_PRECISION = "The weights are in full precision:"
+"""Start of the sentence on the bits of a path."""
+
+
 def precision_sentence(architecture: Architecture) -> str:
     """What the export of a path that was selected with bits consists of; empty for one without."""
     if not architecture.bits:
         return ""
     return (
-        f"The weights are in full precision: the bits of the path ({architecture.summary()}) were simulated in its "
-        "selection, and nothing is quantized."
+        f"{FULL_PRECISION} the bits of the path ({architecture.summary()}) were simulated in its selection. `manticore "
+        "export RUN --quantize torchao --out FOLDER` writes them quantized."
     )
 
 
