@@ -34,7 +34,7 @@ class CorDAOptions(Checked):
 class CorDA(Adapter):
     """`D = B A - B0 A0` with the factors B0 A0 of some singular directions of W C, for the moments C of the inputs.
 
-    Section 3.2: with `svd(W C) = U S V^T`, `W = U S V^T C^-1`. Of r directions, `B0 = U S^1/2` and
+    With `svd(W C) = U S V^T`, `W = U S V^T C^-1`. Of r directions, `B0 = U S^1/2` and
     `A0 = S^1/2 V^T C^-1` are where B and A start; the rest of W is not changed. Before `prepare`, D starts as LoRA's.
 
     Attributes:

@@ -29,7 +29,7 @@ class SideNetwork(nn.Module):
     """Reads the stream before and after every stage of a hybrid, and adds to the stream before the final norm.
 
     With the normalized streams h_0, ..., h_S of width D, the width d of the side network and gates
-    `g_s = sigmoid(a_s / 0.1)` (arXiv 2206.06522, section 3):
+    `g_s = sigmoid(a_s / 0.1)` (arXiv 2206.06522):
 
         z_0 = down_0 h_0
         z_s = block_s(g_s down_s h_s + (1 - g_s) z_{s-1})

@@ -27,7 +27,7 @@ class LoRAOptions(Checked):
 
 @adapters.register("lora")
 class LoRA(Adapter):
-    """`D = (alpha / r) B A` with A (r, n), drawn as a linear layer's weight, and B (m, r), at first 0 (section 4.1)."""
+    """`D = (alpha / r) B A` with A (r, n), drawn as a linear layer's weight, and B (m, r), at first 0."""
 
     Options = LoRAOptions
     factored = True

@@ -25,7 +25,7 @@ class LTSFTOptions(Checked):
 
 @adapters.register("lt-sft")
 class LTSFT(Adapter):
-    """`D = mask * values`. Section 3.1 and algorithm 1, with the K largest changes of each layer.
+    """`D = mask * values`, with the K largest changes of each layer.
 
     All entries are trained first. Then the K largest changes |D| are selected, D is set back to 0, and the selected
     entries alone are trained again, from the initial weights. The paper ranks the changes of all layers together.

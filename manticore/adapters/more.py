@@ -72,7 +72,9 @@ class MoRe(Adapter):
         check_side("blocks", options.blocks, rows, columns)
 
     def forward(self, x: Tensor) -> Tensor:
-        x_kp = F.pad(x, (0, self.N * self.p - self.columns)).unflatten(-1, (self.N, self.p))
+        missing = self.N * self.p - self.columns
+        padded = F.pad(x, (0, missing)) if missing else x  # a pad of 0 is a copy, which would be kept for the gradient
+        x_kp = padded.unflatten(-1, (self.N, self.p))
         u = torch.einsum("...kp,kqp->...kq", x_kp, self.B1)
         v_al = u.flatten(-2).unflatten(-1, (self.r, self.N))
         y: Tensor = torch.einsum("...al,lia->...il", v_al, self.B2).flatten(-2)[..., : self.rows]

@@ -45,7 +45,7 @@ class MoSOptions(Checked):
 class MoS(Adapter):
     """`D = B A`, whose rows of A and columns of B are private, or consist of shards of two pools of all layers.
 
-    Section 3: which shards of a pool a layer reads is drawn at random, for A and for B by itself (pair dissociation,
+    Which shards of a pool a layer reads is drawn at random, for A and for B by itself (in the paper: pair dissociation,
     vector sharding). With the budget e, p private rows and the shard size s, the pool of A has (e - p) ceil(n / s)
     shards of each layer, and that of B (e - p) ceil(m / s).
 

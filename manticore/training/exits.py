@@ -19,7 +19,7 @@ class ExitLoss:
     """Mean cross-entropy, in nats, over the scored labels of a batch and over some exits and the whole hybrid.
 
     An exit after k stages reads the stream there with the hybrid's own norm and head, as `config.exit_stage = k` does
-    (section 3: the mean of the losses of all sub-models, which share their layers and the head).
+    (the mean of the losses of all sub-models, which share their layers and the head).
 
     Args:
         model: the hybrid that is trained.
