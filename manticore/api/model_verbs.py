@@ -228,6 +228,7 @@ def finetune(
     adapter: str | None = AdapterOptions.name,
     keep_adapter: bool = FinetuneCommand.keep_adapter,
     teacher: str | Path | None = None,
+    leave_one_out: bool = FinetuneCommand.leave_one_out,
     set: Mapping[str, Any] | Sequence[str] = FinetuneCommand.overrides,
     resume: bool = FinetuneCommand.resume,
     trust_code: bool = FinetuneCommand.trust_code,
@@ -250,6 +251,8 @@ def finetune(
         keep_adapter: write the trained adapter beside the weights that it changes, instead of weights with the change.
         teacher: a language model with the same tokenizer, by name or folder, whose predictions are learned instead of
             the labels.
+        leave_one_out: after the training on all files of `data_dir`, train again without each of them, and score each
+            file of the validation split.
         set: any keys of the sections task, finetune, adapter and run, as a mapping or as `KEY=VALUE`.
         resume: resume the fine-tuning in `out`.
         trust_code: run the code in the hybrid's folder for ops and other parts that this process does not have.

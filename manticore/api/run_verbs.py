@@ -75,15 +75,27 @@ def export(
     return export_pipeline.run_command(command_options(ExportCommand, EXPORT, arguments), make_console(quiet))
 
 
-def report(folder: Any) -> Path:
+def report(
+    folder: Any,
+    *,
+    analyze: bool = ReportCommand.analyze,
+    trust_code: bool = ReportCommand.trust_code,
+    quiet: bool = False,
+) -> Path:
     """Write the report page of a search, a comparison or a transfer again.
 
     Args:
-        folder: a run folder, a result, or the `out` of a comparison or a transfer.
+        folder: a run folder, a result, or the `out` of a comparison, a transfer, or a fine-tuning with an analysis.
+        analyze: first measure what the training has changed in each stage of the hybrid of a search or a fine-tuning:
+            share of weights that moved, rank of the change, distance of its FSP matrix from that of the base.
+        trust_code: with `analyze`: run the code in the hybrid's folder for ops and other parts that this process does
+            not have.
+        quiet: print nothing.
 
     Returns the page.
     """
-    return report_pipeline.run(ReportCommand(folder=source_folder(folder)).folder)
+    options = ReportCommand(folder=source_folder(folder), analyze=analyze, trust_code=trust_code)
+    return report_pipeline.run_command(options, make_console(quiet))
 
 
 def select(

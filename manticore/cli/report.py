@@ -19,18 +19,23 @@ def add(commands: Any) -> None:
         {**REPORT, **WATCH},
         run,
         "write the report page of a search, a comparison or a transfer again, or follow one that runs",
-        examples=("manticore report runs/first", "manticore report runs/first --watch --open"),
-        notes="A fine-tuning and a pretraining have no page; their scores are in scores.json. With --watch the page is "
-        "served on 127.0.0.1, to this machine alone; while the run goes on it shows its phases, losses and mixing "
-        "weights, and says if its process was killed.",
+        examples=(
+            "manticore report runs/first",
+            "manticore report runs/first --analyze",
+            "manticore report runs/first --watch --open",
+        ),
+        notes="A pretraining has no page, a fine-tuning has one after --analyze or --leave-one-out; their scores are "
+        "in scores.json. With --watch the page is served on 127.0.0.1, to this machine alone; while the run goes on it "
+        "shows its phases, losses and mixing weights, and says if its process was killed.",
     )
 
 
 def run(options: ReportCommand) -> None:
     """Write the page and print where it is, or serve it until Ctrl-C."""
     from manticore.pipelines import report, watch
+    from manticore.utils.console import make_console
 
     if options.watch:
         watch.run(options, write_now)
     else:
-        print(report.run(options.folder))
+        print(report.run_command(options, make_console()))

@@ -273,6 +273,10 @@ class FinetuneCommand(ModelCommand):
     keep_adapter: bool = False
     """Write the trained adapter beside the weights that it changes, instead of weights with the change."""
 
+    leave_one_out: bool = False
+    """After the training on all files of --data-dir, train again without each of them, for as many steps, and score
+    each file of the validation split: how the domains of a mix help each other."""
+
     processes: ProcessOptions = ProcessOptions()
     """The processes that train together."""
 

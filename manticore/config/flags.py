@@ -183,6 +183,7 @@ FINETUNE: Flags = {
     "--adapter": "adapter.name",
     "--keep-adapter": "keep_adapter",
     "--teacher": "finetune.teacher",
+    "--leave-one-out": "leave_one_out",
     "--set": "overrides",
     "--resume": "resume",
     "--trust-code": "trust_code",
@@ -261,7 +262,7 @@ PUSH: Flags = {
     "--dry-run": "dry_run",
 }
 
-REPORT: Flags = {"folder": "folder"}
+REPORT: Flags = {"folder": "folder", "--analyze": "analyze", "--trust-code": "trust_code"}
 
 WATCH: Flags = {"--watch": "watch", "--port": "port", "--open": "open"}
 """Flags of `manticore report` that serve the page; only the command line has them."""

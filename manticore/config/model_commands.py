@@ -225,7 +225,14 @@ class ReportCommand(Checked):
     """`manticore report`."""
 
     folder: Path
-    """Run folder, or the --out of compare or transfer."""
+    """Run folder, the --out of compare or transfer, or that of a fine-tuning with an analysis."""
+
+    analyze: bool = False
+    """First measure what the training has changed in each stage of the hybrid of a search or a fine-tuning: share of
+    weights that moved, rank of the change, distance of its FSP matrix from that of the base."""
+
+    trust_code: bool = False
+    """With --analyze: run the code that the hybrid's folder holds for ops and other parts of your own."""
 
     watch: bool = False
     """Serve the page to this machine and follow the run until Ctrl-C."""
@@ -240,4 +247,8 @@ class ReportCommand(Checked):
         super().__post_init__()
         if not self.watch and (self.port is not None or self.open):
             raise ManticoreError("--port and --open go with --watch, which serves the page")
+        if self.watch and self.analyze:
+            raise ManticoreError("give one of --watch and --analyze")
+        if self.trust_code and not self.analyze:
+            raise ManticoreError("--trust-code goes with --analyze, which loads the hybrid")
         check_folder(self.folder, "report takes a run folder, or the --out of compare or transfer")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +37,7 @@ from manticore.export.quantized import check_full_precision
 from manticore.nas.architecture import Architecture
 from manticore.pipelines.adapter_trials import SizeTrials, TrainRow, run_trials
 from manticore.pipelines.export import card_of_path
+from manticore.pipelines.leave_one_out import MixTrainings
 from manticore.report.model_card import finetuned_card, read_card
 from manticore.results.search import SplitScore
 from manticore.results.training import FinetuneScores
@@ -97,7 +98,8 @@ def run(options: FinetuneCommand, console: Console) -> FinetuneResult:
     The task is the hybrid's own, unless another is named. A fine-tuning can be resumed with another
     `run.micro_batch_size`: gradients are accumulated, so it does not change the result.
 
-    Raises ManticoreError if `options.out` is not empty, or if the hybrid cannot be loaded or does not fit the task.
+    Raises ManticoreError if `options.out` is not empty, if the hybrid cannot be loaded or does not fit the task, or if
+    the domains of a mix are to be left out and the text has none.
     """
     options = with_overrides(options)
     if not is_hybrid(options.hybrid):
@@ -114,16 +116,28 @@ def run(options: FinetuneCommand, console: Console) -> FinetuneResult:
     if options.finetune.teacher == MIXTURE and run_folder is None:
         raise ManticoreError("the teacher mixture is the supernet of a search; name the run folder of the search")
 
+    mix = MixTrainings.of(options, task_settings) if options.leave_one_out else None
+
     def train(hardware: Hardware) -> FinetuneResult:
         fixed = (start, settings, options.finetune, options.run)
         more = (options.keep_adapter, run_folder, options.trust_code)
-        if options.adapter.name != TRIALS:
-            return _train(*fixed, options.out, console, options.resume, hardware, options.adapter, *more)
 
         def row(adapter: AdapterOptions, out: Path) -> FinetuneScores:
             return _train(*fixed, out, make_console(quiet=True), out.exists(), hardware, adapter, *more).scores
 
-        return _train_by_trials(start, settings, options, console, hardware, row)
+        def train_part(task: Task, out: Path) -> None:
+            named = (lambda: replace(start(), task=task), settings | {"part": out.name}, *fixed[2:], out)
+            _train(*named, make_console(quiet=True), out.exists(), hardware, options.adapter, *more)
+
+        if options.adapter.name == TRIALS:
+            return _train_by_trials(start, settings, options, console, hardware, row)
+        if mix is None:
+            return _train(*fixed, options.out, console, options.resume, hardware, options.adapter, *more)
+        begin = start()
+        mix.check(begin.task)
+        result = _train(*fixed, options.out, console, options.resume, hardware, options.adapter, *more)
+        mix.run(begin.model, begin.task, train_part, hardware, console)
+        return result
 
     return run_together(options.processes, options.run, train)
 

@@ -56,7 +56,7 @@ def run_lines(
     """
     if out.exists():
         raise ManticoreError(f"{out} exists; choose another folder")
-    start = _start_of(tuned)
+    start = start_of(tuned, "--lines")
     before, model = load_hybrid(start, trust_code), load_hybrid(tuned, trust_code)
     if ladder_of(model) is not None or set(before.state_dict()) != set(model.state_dict()):
         raise ManticoreError(f"{tuned} and {start} are not the same hybrid; --lines scales a change of weights")
@@ -75,10 +75,14 @@ def run_lines(
     return out
 
 
-def _start_of(tuned: Path) -> Path:
-    """The hybrid that a finished fine-tuning started from."""
+def start_of(tuned: Path, flag: str) -> Path:
+    """The hybrid that a finished fine-tuning started from.
+
+    Raises ManticoreError, which names the flag, if the folder is no finished fine-tuning of a hybrid that is still
+    there.
+    """
     if not (tuned / FINETUNING).is_file() or not (tuned / "hybrid").is_dir():
-        raise ManticoreError(f"{tuned} is no finished fine-tuning; --lines takes the --out of manticore finetune")
+        raise ManticoreError(f"{tuned} is no finished fine-tuning; {flag} takes the --out of manticore finetune")
     settings = read_json(tuned / FINETUNING)
     start = Path(settings["hybrid"])
     if "path" in settings:

@@ -8,12 +8,14 @@ from pathlib import Path
 
 from markupsafe import Markup
 
+from manticore.report.analysis import analysis_caption, analysis_table
 from manticore.report.charts.bars import score_bar, time_bar
 from manticore.report.charts.curves import loss_panel, loss_range, weights_panel
 from manticore.report.charts.palette import INK, Palette
 from manticore.report.charts.path_diagram import draw_path
 from manticore.report.machine import machine_facts
 from manticore.report.rendering import render
+from manticore.report.run.data_to_match import data_to_match
 from manticore.report.run.front import front_caption, front_charts, front_table
 from manticore.report.run.reading import Run
 from manticore.report.run.summary import comparison_caption, figures, path_caption, sentences, stage_scores_caption
@@ -103,6 +105,9 @@ def render_run(run: Run) -> str:
         front=None if run.front is None else front_table(run.front),
         front_charts=[] if run.front is None else front_charts(run.front, palette),
         front_caption="" if run.front is None else front_caption(run.front),
+        analysis=None if run.analysis is None else analysis_table(run.analysis),
+        analysis_caption="" if run.analysis is None else analysis_caption(run.analysis),
+        data_to_match=None if (matched := data_to_match(run)) is None else matched.sentence,
         weight_panels=_weight_panels(run, palette),
         loss_panels=[loss_panel(curve.phase, curve.loss, curve.alpha_loss, y_range, palette) for curve in curves],
         has_alpha_loss=any(alpha_losses),

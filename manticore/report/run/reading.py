@@ -21,6 +21,7 @@ from manticore.nas.architecture import Architecture
 from manticore.nas.choices import Choices
 from manticore.nas.space import SearchSpace
 from manticore.nas.topologies import topologies
+from manticore.results.analysis import HybridAnalysis
 from manticore.results.pareto import ParetoFront
 from manticore.results.search import SearchResult
 from manticore.utils.io import slug
@@ -84,6 +85,7 @@ class Run:
         curves: training losses by phase; empty if nothing was logged.
         recipe: recipe.yaml as text; empty if there is none.
         front: the Pareto front; None if there is none.
+        analysis: what the training has changed in each stage; None if it was not analyzed.
     """
 
     folder: Path
@@ -93,6 +95,7 @@ class Run:
     curves: tuple[Curve, ...]
     recipe: str
     front: ParetoFront | None = None
+    analysis: HybridAnalysis | None = None
 
     @property
     def candidates(self) -> tuple[str, ...]:
@@ -215,6 +218,7 @@ def add_logs(folder: Path, result: SearchResult, architecture: Architecture) -> 
         curves=read_curves(folder / "logs" / "csv", list(result.seconds)),
         recipe=read_text(recipe) if recipe.is_file() else "",
         front=ParetoFront.load(folder) if (folder / ParetoFront.FILE).is_file() else None,
+        analysis=HybridAnalysis.load(folder) if (folder / HybridAnalysis.FILE).is_file() else None,
     )
 
 

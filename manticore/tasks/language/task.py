@@ -91,6 +91,12 @@ class LanguageTask(Task):
             self._by_tokenizer[content] = task
         return self._by_tokenizer[content]
 
+    def with_texts(self, texts: DocumentSplits) -> LanguageTask:
+        """The task with other documents, which the same tokenizer reads."""
+        return LanguageTask(
+            self.name, lambda: texts, self.max_length, self._seed, self._origin, self.settings, self.tokenizer
+        )
+
     @property
     def head_spec(self) -> HeadSpec:
         """The components' own embeddings and heads."""

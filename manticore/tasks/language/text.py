@@ -74,20 +74,9 @@ def load_documents(sources: Sequence[str], passage: int, seed: int) -> DocumentS
     """The documents of files and folders, or of a dataset of the hub, in splits. Raises ManticoreError."""
     if len(sources) == 1 and not Path(sources[0]).expanduser().exists() and _may_be_on_hub(sources[0]):
         return _from_hub(sources[0], passage, seed)
-    files: dict[str, list[str]] = {}
-    groups: dict[str, dict[str, str]] = {}
-    paths: dict[str, Path] = {}
-    for number, source in enumerate(sources, start=1):
-        path = Path(source).expanduser()
-        if not path.exists():
-            raise ManticoreError(f"no such file or folder of text: {source}")
-        check_saved(path)
-        for name, documents in (read := read_grouped_documents(path))[0].items():
-            key = name if name not in files else f"{name} of {source} ({number})"
-            files[key], groups[key] = documents, read[1][name]
-            paths[key] = path / name if path.is_dir() else path
+    files, groups, paths = read_files(sources)
     source = " + ".join(map(str, sources))
-    split_of = _splits_by_name(list(files))
+    split_of = named_by_split(list(files))
     if not split_of:
         named = {text: group for file_groups in groups.values() for text, group in file_groups.items()}
         return _split_files(files, named, passage, seed, source)
@@ -102,6 +91,23 @@ def load_documents(sources: Sequence[str], passage: int, seed: int) -> DocumentS
         texts[split_of[name]] += documents
     pools = {split: group_passages(documents, passage, named) for split, documents in texts.items()}
     return DocumentSplits.complete(pools, seed, source)
+
+
+def read_files(sources: Sequence[str]) -> tuple[dict[str, list[str]], dict[str, dict[str, str]], dict[str, Path]]:
+    """The documents, the groups and the path of each file of files and folders, by its name. Raises ManticoreError."""
+    files: dict[str, list[str]] = {}
+    groups: dict[str, dict[str, str]] = {}
+    paths: dict[str, Path] = {}
+    for number, source in enumerate(sources, start=1):
+        path = Path(source).expanduser()
+        if not path.exists():
+            raise ManticoreError(f"no such file or folder of text: {source}")
+        check_saved(path)
+        for name, documents in (read := read_grouped_documents(path))[0].items():
+            key = name if name not in files else f"{name} of {source} ({number})"
+            files[key], groups[key] = documents, read[1][name]
+            paths[key] = path / name if path.is_dir() else path
+    return files, groups, paths
 
 
 def _may_be_on_hub(source: str) -> bool:
@@ -119,7 +125,7 @@ def _split_files(
     return DocumentSplits.split(pools, seed, source)
 
 
-def _splits_by_name(names: Sequence[str]) -> dict[str, str]:
+def named_by_split(names: Sequence[str]) -> dict[str, str]:
     """The split of each file by its name, empty for none; {} if the names do not name splits.
 
     They name splits if a file is called `train` or `test`, or if every file is named like a split and one like train or
