@@ -7,7 +7,9 @@ has tokens of two documents, so that no model can carry information from one doc
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import groupby
+from operator import itemgetter
 from typing import Any
 
 import numpy as np
@@ -15,9 +17,10 @@ from numpy.typing import NDArray
 
 from manticore.errors import ManticoreError
 from manticore.tasks.dataset import Examples
+from manticore.tasks.language.pieces import pieces
 
-BATCH = 256
-"""Number of documents that are tokenized at once."""
+BATCH, BATCH_CHARACTERS = 256, 500_000
+"""Most documents, and most characters of several, that are tokenized at once."""
 
 Spans = Sequence[tuple[int, int]]
 """For each token, the characters it stands for: start and end."""
@@ -44,18 +47,18 @@ def chunk(documents: Iterable[str], tokenizer: Any, length: int, groups: Mapping
         length: largest number of tokens of a chunk.
         groups: name of the group of each document that belongs to one.
 
-    Raises ManticoreError if there are no documents, or the tokenizer has no token for their ends.
+    Long documents are tokenized in pieces. Raises ManticoreError if there are no documents, if the tokenizer has no
+    token for their ends, or if it must read a document of many megabytes as a whole.
     """
     start, end = boundary_tokens(tokenizer)
-    keeps_blanks = _keeps_blanks(tokenizer)
-    rows: list[NDArray[np.int64]] = []
+    rows: list[NDArray[np.int32]] = []
     sizes: list[int] = []
     numbers: list[int] = []
     seen: dict[str | int, int] = {}
-    for index, (text, ids, spans) in enumerate(_tokenize(documents, tokenizer)):
-        number = seen.setdefault((groups or {}).get(text, index), len(seen))
-        stream = np.array([start, *ids, end])
-        predicted = _bytes_predicted(text, spans, keeps_blanks) - _bytes_unknown(text, ids, spans, tokenizer)
+    texts = list(documents)
+    for index, ids, predicted in _tokenize(texts, tokenizer):
+        number = seen.setdefault((groups or {}).get(texts[index], index), len(seen))
+        stream = np.concatenate([[start], ids, [end]], dtype=np.int32)
         for begin in range(0, len(stream) - 1, length):
             stop = min(begin + length, len(stream) - 1)
             rows.append(stream[begin : stop + 1])
@@ -74,13 +77,42 @@ def chunk(documents: Iterable[str], tokenizer: Any, length: int, groups: Mapping
     )
 
 
-def _tokenize(documents: Iterable[str], tokenizer: Any) -> Iterable[tuple[str, Sequence[int], Spans]]:
-    """Each document with its token ids and their characters."""
-    texts = list(documents)
-    for start in range(0, len(texts), BATCH):
-        batch = texts[start : start + BATCH]
-        encoded = tokenizer(batch, add_special_tokens=False, return_offsets_mapping=True, verbose=False)
-        yield from zip(batch, encoded["input_ids"], encoded["offset_mapping"], strict=True)
+def _tokenize(texts: Sequence[str], tokenizer: Any) -> Iterator[tuple[int, NDArray[np.int32], NDArray[np.int64]]]:
+    """The index of each document, its ids, and the bytes that are predicted after 0, 1, ... of them and its end."""
+    keeps_blanks = _keeps_blanks(tokenizer)
+    for index, parts in groupby(_tokenize_pieces(texts, tokenizer), key=itemgetter(0)):
+        ids: list[NDArray[np.int32]] = []
+        predicted, total = [np.zeros(1, np.int64)], 0
+        for _, piece, piece_ids, spans in parts:
+            known = _bytes_predicted(piece, spans, keeps_blanks) - _bytes_unknown(piece, piece_ids, spans, tokenizer)
+            ids.append(np.array(piece_ids, np.int32))
+            predicted.append(total + known[1:-1])
+            total += int(known[-1])
+        yield index, np.concatenate(ids), np.concatenate([*predicted, [total]])
+
+
+def _tokenize_pieces(texts: Sequence[str], tokenizer: Any) -> Iterator[tuple[int, str, Sequence[int], Spans]]:
+    """The pieces of all documents in order: index of the document, text, token ids and their characters."""
+    batch: list[tuple[int, str]] = []
+    size = 0
+    for index, text in enumerate(texts):
+        for piece in pieces(text, tokenizer):
+            if len(batch) == BATCH or size + len(piece) > BATCH_CHARACTERS:
+                yield from _encode(batch, tokenizer)
+                batch, size = [], 0
+            batch.append((index, piece))
+            size += len(piece)
+    yield from _encode(batch, tokenizer)
+
+
+def _encode(batch: Sequence[tuple[int, str]], tokenizer: Any) -> Iterator[tuple[int, str, Sequence[int], Spans]]:
+    """The same with the token ids of each piece, and their characters."""
+    if not batch:
+        return
+    texts = [text for _, text in batch]
+    encoded = tokenizer(texts, add_special_tokens=False, return_offsets_mapping=True, verbose=False)
+    for (index, text), ids, spans in zip(batch, encoded["input_ids"], encoded["offset_mapping"], strict=True):
+        yield index, text, ids, spans
 
 
 def _bytes_predicted(text: str, spans: Spans, keeps_blanks: bool) -> NDArray[np.int64]:
