@@ -2,7 +2,7 @@
 
 The first process runs the command. All others run the same command line up to this point, then train along, training
 after training, and write and print nothing. Lightning starts them on this machine, or torchrun or SLURM has started
-all. If a process ends too early, or stops, the first one ends with one line, and the others with it.
+all. If a process ends too early, stops, or hangs, the first one ends with one line, and the others with it.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any, TypeVar
@@ -32,6 +32,7 @@ from manticore.config.sections import RunOptions
 from manticore.errors import LostProcess, ManticoreError
 from manticore.experiment.environment import setup_hardware
 from manticore.experiment.heartbeat import Heartbeat, silence
+from manticore.experiment.idle_watch import IdleWatch, idleness
 from manticore.training.trainer import Hardware, finish, serve
 from manticore.utils.cores import available_cores
 from manticore.utils.devices import choose_device
@@ -83,7 +84,10 @@ def run_together(options: ProcessOptions, run: RunOptions, work: Callable[[Hardw
         hardware = replace(hardware, is_sharded=options.distributed == "fsdp")
         if not ranks.is_first:
             parent = None if _knows_world(environment) or environment.node_rank() else os.getppid()
-            with Heartbeat(ranks, environment.main_address, lambda _: _leave(ranks, parent)):
+            with (
+                Heartbeat(ranks, environment.main_address, lambda _: _leave(ranks, parent)),
+                IdleWatch(lambda: True, lambda location: _give_up(ranks, location)),
+            ):
                 _serve(hardware)
         with _watching(children, ranks, environment.main_address):
             return _lead(hardware, work)
@@ -175,7 +179,7 @@ def _serve(hardware: Hardware) -> None:
         known = in_words(error)
         if known is None:
             raise
-        dist.distributed_c10d._get_default_store().set(CAUSE, f"process {hardware.ranks.rank}: {known}")
+        _store_cause(f"process {hardware.ranks.rank}: {known}")
         raise SystemExit(1) from None
     raise SystemExit(0)
 
@@ -193,8 +197,15 @@ def _lead(hardware: Hardware, work: Callable[[Hardware], T]) -> T:
             finish(hardware)
 
 
+def _store_cause(cause: str) -> None:
+    """Let the first process know why this one ends."""
+    dist.distributed_c10d._get_default_store().set(CAUSE, cause)
+
+
 def _cause() -> str | None:
-    """Why another process has ended, if it has said so."""
+    """Why another process has ended, if it has stored a cause."""
+    if not dist.is_initialized():
+        return None
     store = dist.distributed_c10d._get_default_store()
     for _ in range(10):
         if store.check([CAUSE]):
@@ -213,13 +224,20 @@ def _leave(ranks: Ranks, first: int | None) -> None:
     os._exit(error.exit_status)
 
 
+def _give_up(ranks: Ranks, location: str) -> None:
+    """End this process, whose main thread hangs; the first one prints why."""
+    with suppress(Exception):  # the first one may have ended
+        _store_cause(idleness(ranks.rank, location))
+    os._exit(1)
+
+
 def _print(error: LostProcess) -> None:
     print(f"manticore: error: {error}", file=sys.stderr, flush=True)
 
 
 @contextmanager
 def _watching(children: Sequence[Any], ranks: Ranks, address: str) -> Iterator[None]:
-    """Interrupt the main thread if another process ends or stops while the context is open.
+    """Interrupt the main thread if it hangs in a training, or another process ends or stops, while the context is open.
 
     The end of a process is noticed of those that were started here, `children`. One of them that stops is killed.
     """
@@ -232,27 +250,34 @@ def _watching(children: Sequence[Any], ranks: Ranks, address: str) -> Iterator[N
     def watch() -> None:
         while not ended.wait(POLL):
             if any(child.poll() is not None for child in children) and not ended.wait(GRACE):
-                lost.append("it was started by this one")
+                lost.append(_cause() or "it was started by this one")
                 _thread.interrupt_main(INTERRUPT)
                 return
 
-    def on_silence(rank: int) -> None:
-        error = LostProcess(silence(rank))
-        lost.append(error.reason)
-        if rank <= len(children):
-            children[rank - 1].kill()
-            return
+    def end(reason: str) -> None:
+        error = LostProcess(reason)
+        lost.append(reason)
         ranks.left.append(error)
         _thread.interrupt_main(INTERRUPT)
-        if not ended.wait(GRACE):  # the main thread waits for a message of that process
+        if not ended.wait(GRACE):  # the interrupt does not arrive where the main thread waits
             _print(error)
             os._exit(error.exit_status)
+
+    def on_silence(rank: int) -> None:
+        if rank <= len(children):
+            lost.append(silence(rank))
+            children[rank - 1].kill()
+        else:
+            end(silence(rank))
 
     thread = threading.Thread(target=watch, name="manticore-processes", daemon=True)
     if children:
         thread.start()
     try:
-        with Heartbeat(ranks, address, on_silence):
+        with (
+            Heartbeat(ranks, address, on_silence),
+            IdleWatch(lambda: bool(ranks.busy), lambda location: end(idleness(0, location))),
+        ):
             try:
                 yield
             finally:

@@ -191,3 +191,49 @@ def test_a_process_that_stops_ends_all_with_one_line(launcher: str, stopped: int
         started[stopped].kill()  # which srun --kill-on-bad-exit does
     for process in started:
         process.communicate()
+
+
+HANGING = """
+import os, sys
+import torch
+from manticore.config.processes import ProcessOptions
+from manticore.config.sections import RunOptions
+from manticore.errors import LostProcess
+from manticore.experiment import idle_watch, processes
+
+idle_watch.INTERVAL, idle_watch.MOST_IDLE, processes.GRACE = 0.1, 20, 0.5
+serve = processes._serve
+
+def work(hardware):
+    hardware.ranks.busy.append("search")
+    if hardware.ranks.rank == int(sys.argv[1]):
+        open(sys.argv[2]).read()  # of a pipe that nothing writes to
+    if hardware.ranks.is_first:
+        try:
+            hardware.ranks.sum(torch.zeros(1))
+        except LostProcess as error:
+            hardware.ranks.left.append(error)  # as a training does
+            raise
+    serve(hardware)
+
+processes._serve = work
+try:
+    processes.run_together(ProcessOptions(devices="2"), RunOptions(device="cpu"), work)
+except LostProcess as error:
+    sys.exit(f"manticore: error: {error}")
+"""
+"""A command one of whose two processes waits for a file."""
+
+
+@pytest.mark.e2e
+@pytest.mark.parametrize("hanging", [0, 1])
+def test_a_process_that_hangs_ends_all_with_one_line(hanging: int, tmp_path: Path) -> None:
+    (script := tmp_path / "hanging.py").write_text(HANGING)
+    os.mkfifo(tmp_path / "pipe")
+    command = [sys.executable, script, str(hanging), tmp_path / "pipe"]
+    ended = subprocess.run(command, stderr=subprocess.PIPE, text=True, timeout=200, check=False)
+    line = HANGING.splitlines().index("        open(sys.argv[2]).read()  # of a pipe that nothing writes to") + 1
+    reason = f"process {hanging} has done nothing for 2 seconds, in work (hanging.py:{line})"
+    message = f"a process of this run has ended: {reason}; saved states are kept, --resume continues"
+    assert ended.stderr == f"manticore: error: {message}\n"
+    assert ended.returncode == 1

@@ -1,0 +1,92 @@
+"""Notices a thread that has stopped for good, although its process lives: it waits for a file system, or for a lock.
+
+Such a thread uses no time of the processor at all. One that trains, scores, compiles, or reads and writes files does,
+if only for a moment in minutes. A thread that waits for another process is known by the functions that it is in.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import FrameType, TracebackType
+
+INTERVAL = 1.0
+"""Seconds between two looks at the thread."""
+
+MOST_IDLE = 300
+"""Number of intervals without a moment of work after which a thread counts as stopped."""
+
+WAITS = ("/torch/distributed/", "/subprocess.py", "/multiprocessing/", "/concurrent/futures/", "/bdb.py")
+"""Parts of the names of files with functions that wait for other processes of the run, for programs, or for a user."""
+
+LIBRARY = str(Path(threading.__file__).parent)
+"""The folder of Python's own library."""
+
+
+def idleness(rank: int, location: str) -> str:
+    """Why a process counts as stopped, for the user."""
+    return f"process {rank} has done nothing for {MOST_IDLE * INTERVAL:.0f} seconds, in {location}"
+
+
+class IdleWatch:
+    """A context in which the thread that opens it is watched, where the system measures the time of threads.
+
+    Intervals are counted and not seconds, so that a process that is stopped by Ctrl-Z and continued later is not idle.
+
+    Args:
+        is_working: whether the thread has work at this moment.
+        idle: called once, in another thread, with the function in which the thread has stopped.
+    """
+
+    def __init__(self, is_working: Callable[[], bool], idle: Callable[[str], None]) -> None:
+        self.is_working, self.idle = is_working, idle
+        self._thread_id = threading.get_ident()
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="manticore-idle", daemon=True)
+
+    def __enter__(self) -> IdleWatch:
+        if hasattr(time, "pthread_getcpuclockid"):
+            self._clock = time.pthread_getcpuclockid(self._thread_id)
+            self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._ended.set()
+        if self._thread.is_alive():
+            self._thread.join()
+
+    def _run(self) -> None:
+        intervals, before = 0, -1.0
+        while not self._ended.wait(INTERVAL):
+            now = time.clock_gettime(self._clock)
+            is_idle = now == before and self.is_working() and not self._waits()
+            intervals, before = intervals + 1 if is_idle else 0, now
+            if intervals == MOST_IDLE:
+                self.idle(self._location())
+                return
+
+    def _frames(self) -> Iterator[FrameType]:
+        """What the thread is in, from the innermost function on."""
+        frame = sys._current_frames().get(self._thread_id)
+        while frame is not None:
+            yield frame
+            frame = frame.f_back
+
+    def _waits(self) -> bool:
+        """Whether the thread waits for another process."""
+        return any(part in frame.f_code.co_filename for frame in self._frames() for part in WAITS)
+
+    def _location(self) -> str:
+        """The innermost function that the thread is in, but for those of Python's own library."""
+        frames = list(self._frames())
+        frame = next((frame for frame in frames if not _is_of_python(frame.f_code.co_filename)), frames[0])
+        return f"{frame.f_code.co_name} ({Path(frame.f_code.co_filename).name}:{frame.f_lineno})"
+
+
+def _is_of_python(file: str) -> bool:
+    return file.startswith("<frozen") or (file.startswith(LIBRARY) and "site-packages" not in file)
