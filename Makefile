@@ -4,6 +4,9 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 JOBS   ?= 2
 
+# torchao has a folder of its own: where it is installed, transformers imports it in every process, for a second.
+TORCHAO := $(VENV)/torchao
+
 .PHONY: install demo test test-fast lint docs notebooks pictures schemas check oldest newest minimal clean
 
 install: $(VENV)/.ready
@@ -14,6 +17,7 @@ $(VENV)/.ready: pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --upgrade pip
 	$(BIN)/python -m pip install --quiet -c constraints.txt torch
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[dev]"
+	$(BIN)/python -m pip install --quiet -c constraints.txt --no-deps --target $(TORCHAO) torchao
 	touch $@
 
 demo: install
@@ -21,6 +25,7 @@ demo: install
 
 test: install
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist worksteal
+	OMP_NUM_THREADS=1 PYTHONPATH=$(TORCHAO) $(BIN)/python -m pytest tests/export/test_quantized.py tests/pipelines/test_select.py
 
 # A first answer in under two minutes: no processes, no whole searches, no compilation.
 test-fast: install

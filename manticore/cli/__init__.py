@@ -7,6 +7,7 @@ pipeline and runs it; so `--help` and `ls` import no torch. Its options are a da
 from __future__ import annotations
 
 import argparse
+import logging
 import os
 import sys
 from collections.abc import Sequence
@@ -40,6 +41,9 @@ COMMANDS = (  # modules of this package, in the order of --help
     "doctor",
     "completion",
 )
+
+QUIET_LOGGERS = ("torchao", "torch.utils._pytree")
+"""Loggers that warn when torchao is imported, which transformers does in every command where it is installed."""
 
 CONTINUED = ("compare", "transfer", "grow")
 """Commands that continue what their output folder has, without a flag."""
@@ -89,6 +93,8 @@ def _run(argv: Sequence[str] | None) -> int:
     # How long idle OpenMP threads spin, read when torch loads. With the default, which is some 60 times longer, small
     # models are many times slower while other programs run, and no faster on an idle machine.
     os.environ.setdefault("GOMP_SPINCOUNT", "5000")
+    for name in QUIET_LOGGERS:
+        logging.getLogger(name).setLevel(logging.ERROR)
     typed = sys.argv[1:] if argv is None else argv
     if not typed:
         print(FIRST_STEPS, end="")
