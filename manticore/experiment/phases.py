@@ -59,26 +59,6 @@ def matched_steps(recipe: Recipe, search_length: float = 1.0) -> int:
     return round((alignment_sequences(recipe) + searched + recipe.finetune.steps * batch_size) / batch_size)
 
 
-def outline(recipe: Recipe, search_length: float = 1.0) -> str:
-    """The phases of a search in their order, with their steps, sequences in a batch and peak learning rates.
-
-    `search_length` is `Experiment.search_length`.
-    """
-    search, tuned, baselines = recipe.search, recipe.finetune, recipe.baselines
-    matched = matched_steps(recipe, search_length)
-    strategy = strategies[search.strategy]
-    steps = f"{search.steps} steps of {search.batch_size} sequences at rate {search.weights.lr:g}"
-    if issubclass(strategy, PathStrategy):
-        steps = f"paths for {search.steps * search.batch_size // tuned.batch_size} steps together"
-    parts = [f"each component alone {matched} steps"] if baselines.components else []
-    parts.append(f"search {'without steps' if issubclass(strategy, TrainingFree) else steps}")
-    parts.append(f"fine-tune {tuned.steps} steps of {tuned.batch_size} sequences at rate {tuned.weights.lr:g}")
-    parts += [f"uniform mixture {matched} steps"] if baselines.uniform else []
-    parts += ["random path"] if baselines.random else []
-    parts += [f"{baselines.paths - baselines.random} placements"] if baselines.placements else []
-    return f"{'; '.join(parts)} (manticore plan measures their time and memory)"
-
-
 def count_phases(recipe: Recipe) -> int:
     """The number of phases of a search; 0 for a strategy that trains paths by themselves, which decides it."""
     if issubclass(strategies[recipe.search.strategy], PathStrategy):

@@ -19,23 +19,22 @@ from rich.console import Console
 from torch import nn
 
 from manticore.experiment.budget import cost_penalty
+from manticore.experiment.component_notes import component_notes
 from manticore.experiment.experiment import Experiment
 from manticore.experiment.model_selection import given_base, selector_of
 from manticore.experiment.objective import selection_examples
-from manticore.experiment.pareto import by_hand
 from manticore.experiment.path_search import max_search_steps
 from manticore.experiment.phases import (
     ALONE,
     FINETUNE,
-    RANDOM_PATH,
     UNIFORM_MIXTURE,
     build_component,
     finetune_stream,
     first_batches,
     matched_steps,
     searched_relaxation,
-    starts_from_components,
 )
+from manticore.experiment.planned import SEARCH, WARMUP, PlannedPhase, planned_phases, typical_path
 from manticore.experiment.projectors import build_aligned_supernet, calibration_tokens
 from manticore.experiment.run_dir import RunDir
 from manticore.nas.cost import model_parameters
@@ -53,35 +52,6 @@ from manticore.utils.memory import peak_memory, process_seconds, reset_peak_memo
 
 STEPS, SECONDS, MAX_STEPS = 3, 1.0, 40
 """A probe has at least 3 steps after the first; of fast steps as many as fit into a second, at most 40."""
-
-
-CLEAR = 0.95
-"""If one component is better on at least this share of the documents, a hybrid is unlikely to be better than it."""
-
-
-@dataclass(frozen=True)
-class PlannedPhase:
-    """One phase of a search.
-
-    Attributes:
-        name: of the phase.
-        parameters: that are trained; 0 for a phase that trains nothing.
-        lr: peak learning rate of the weights; None for such a phase.
-        steps: optimizer steps.
-        tokens: tokens that it reads in training.
-        flops: operations of the training, forward and backward.
-        seconds: estimated duration.
-        peak_bytes: memory at the peak: of the process on a CPU, of the allocated tensors on a GPU.
-    """
-
-    name: str
-    parameters: int = 0
-    lr: float | None = None
-    steps: int = 0
-    tokens: float = 0.0
-    flops: float = 0.0
-    seconds: float = 0.0
-    peak_bytes: int = 0
 
 
 @dataclass(frozen=True)
@@ -110,17 +80,21 @@ class Plan:
 
 
 class _StepTimer(lightning.Callback):
-    """Seconds of each training step, and an end to the training after a few."""
+    """Seconds of each training step, and an end to the training after a few.
 
-    def __init__(self) -> None:
+    Args:
+        steps: of the phase; none beyond it is timed.
+    """
+
+    def __init__(self, steps: int) -> None:
+        self.steps = steps
         self.ends: list[float] = []
 
     def on_train_batch_end(self, trainer: Any, module: Any, *_: object) -> None:
         self.ends.append(time.perf_counter())
-        enough = len(self.ends) > STEPS and (
-            self.ends[-1] - self.ends[0] > SECONDS or len(self.ends) > MAX_STEPS or len(self.ends) >= module.steps
-        )
-        if enough or len(self.ends) >= module.steps:
+        slow = self.ends[-1] - self.ends[0] > SECONDS
+        enough = len(self.ends) > STEPS and (slow or len(self.ends) > MAX_STEPS)
+        if enough or len(self.ends) >= self.steps:
             trainer.should_stop = True
 
     @property
@@ -135,18 +109,26 @@ class _Probes:
 
     Args:
         exp: the run, in a temporary folder.
+        base: the base, as far as it is known.
     """
 
-    def __init__(self, exp: Experiment) -> None:
-        self.exp = exp
+    def __init__(self, exp: Experiment, base: str) -> None:
+        self.exp, self.base = exp, base
+        self.planned = {phase.name: phase for phase in planned_phases(exp, base)}
         self.phases: list[PlannedPhase] = []
         self.models: list[nn.Module] = []
 
-    def add(self, name: str, module: TrainModule, streams: dict[str, BatchSampler], steps: int) -> float:
-        """Add a phase that trains; returns the seconds of a step."""
-        if steps < 1:
-            return 0.0
-        timer, started = _StepTimer(), time.perf_counter()
+    def set_base(self, base: str) -> None:
+        """Plan the phases again if the base is another one."""
+        if base != self.base:
+            self.base, self.planned = base, {phase.name: phase for phase in planned_phases(self.exp, base)}
+
+    def add(self, name: str, module: TrainModule, streams: dict[str, BatchSampler]) -> None:
+        """Add a phase that trains, if it has a step."""
+        if name not in self.planned:
+            return
+        planned = self.planned[name]
+        timer, started = _StepTimer(planned.steps), time.perf_counter()
         reset_peak_memory()
         folder = self.exp.run_dir.root / f"probe-{len(self.phases)}" / "checkpoints"
         fit(module, streams, name, folder, self.exp.hardware, Console(quiet=True), [timer])
@@ -155,18 +137,14 @@ class _Probes:
         read = module.tokens - module.loop.seen_tokens
         self.models.append(module.net)
         self.phases.append(
-            PlannedPhase(
-                name=name,
-                parameters=sum(p.numel() for p in module.net.parameters() if p.requires_grad),
-                lr=module.weight_options.lr,
-                steps=steps,
-                tokens=steps * read / done,
-                flops=steps * module.flops / done,
-                seconds=steps * timer.seconds + max(0.0, overhead),
+            replace(
+                planned,
+                tokens=planned.steps * read / done,
+                flops=planned.steps * module.flops / done,
+                seconds=planned.steps * timer.seconds + max(0.0, overhead),
                 peak_bytes=peak_memory(),
             )
         )
-        return timer.seconds
 
     def time(self, name: str, run: Callable[[], Any], factor: float = 1.0) -> Any:
         """Add a phase that trains nothing; returns what `run` returns."""
@@ -199,12 +177,13 @@ def plan_search(exp: Experiment) -> Plan:
     """
     with TemporaryDirectory(prefix="manticore-plan-") as folder:
         exp = replace(exp, run_dir=RunDir(Path(folder)), console=Console(quiet=True))
-        probes = _Probes(exp)
+        probes = _Probes(exp, exp.space.base or exp.space.names[0])
         probes.phases.append(PlannedPhase("loading", seconds=process_seconds(), peak_bytes=peak_memory()))
         if exp.recipe.baselines.components:
             for name in exp.space.names:
                 _probe_component(probes, exp.for_component(name), name)
         base, net, exp = _probe_alignment(probes, exp)
+        probes.set_base(base)
         _probe_search(probes, exp, net, base)
         _probe_finetuning(probes, exp, net)
         _probe_evaluation(probes, exp, net)
@@ -218,7 +197,7 @@ def _probe_component(probes: _Probes, exp: Experiment, name: str) -> None:
     phase, steps = f"{ALONE}{name}", matched_steps(exp.recipe, exp.search_length)
     net = build_component(exp, name, phase)
     module = TrainModule(net, exp.recipe.finetune.weights, steps, exp.loop())
-    probes.add(phase, module, finetune_stream(exp), steps)
+    probes.add(phase, module, finetune_stream(exp))
 
 
 def _probe_alignment(probes: _Probes, exp: Experiment) -> tuple[str, Supernet, Experiment]:
@@ -240,56 +219,52 @@ def _probe_search(probes: _Probes, exp: Experiment, net: Supernet, base: str) ->
     if isinstance(strategy, TrainingFree):
         device = exp.hardware.device
         batches = [batch_to(batch, device) for batch in first_batches(exp, options.strategy, 1)]
-        probes.time("search", lambda: strategy.search(net.to(device), batches), strategy.batches)
+        probes.time(SEARCH, lambda: strategy.search(net.to(device), batches), strategy.batches)
         net.to("cpu")
         return
     if isinstance(strategy, PathStrategy):
         steps = max_search_steps(exp.recipe)
         module = TrainModule(_path_model(exp, net), exp.recipe.finetune.weights, steps, exp.loop())
-        probes.add("search", module, finetune_stream(exp), steps)
+        probes.add(SEARCH, module, finetune_stream(exp))
         return
     searching = exp.for_search()
     streams = {
         name: searching.stream(splits, options.batch_size, f"search {name}")
         for name, splits in strategy.streams.items()
     }
-    parts = [("search", replace(options, warmup_steps=0), options.steps - options.warmup_steps)]
-    if options.warmup_steps:
-        parts.insert(0, ("search, warm-up", options, options.warmup_steps))
-    for name, part_options, steps in parts:
+    for name, part_options in ((WARMUP, options), (SEARCH, replace(options, warmup_steps=0))):
+        if name not in probes.planned:
+            continue
         module = SearchModule(
             net, options=part_options, loop=searching.loop(calibration_tokens(exp, base)), cost=cost_penalty(exp, net)
         )
-        probes.add(name, module, streams, steps)
+        probes.add(name, module, streams)
 
 
 def _path_model(exp: Experiment, net: Supernet) -> Any:
-    """A hybrid of all components in turns, whose cost is near that of a selected path; else the first path."""
-    hand = [path for path, label in by_hand(net.choices, exp.space.names).items() if label == "by hand"]
-    path = hand[-1] if hand else next(iter(net.choices.paths()))
-    return discretize(net, path, **exp.task.config_fields())
+    return discretize(net, typical_path(exp, net), **exp.task.config_fields())
 
 
 def _probe_finetuning(probes: _Probes, exp: Experiment, net: Supernet) -> None:
-    options, baselines = exp.recipe.finetune, exp.recipe.baselines
+    options = exp.recipe.finetune
     module = TrainModule(_path_model(exp, net), options.weights, options.steps, exp.loop())
-    probes.add(FINETUNE, module, finetune_stream(exp), options.steps)
-    tuned, steps = probes.phases[-1], matched_steps(exp.recipe, exp.search_length)
-    if baselines.uniform:
+    probes.add(FINETUNE, module, finetune_stream(exp))
+    tuned = probes.phases[-1]
+    if exp.recipe.baselines.uniform:
         uniform = build_aligned_supernet(exp, net.base, "fixed", "search")
-        module = TrainModule(uniform, options.weights, steps, exp.loop())
-        probes.add(UNIFORM_MIXTURE, module, finetune_stream(exp), steps)
-    if baselines.paths and net.choices.count > 1:
-        factor = baselines.paths * (steps if starts_from_components(exp.recipe) else options.steps) / options.steps
+        steps = matched_steps(exp.recipe, exp.search_length)
+        probes.add(UNIFORM_MIXTURE, TrainModule(uniform, options.weights, steps, exp.loop()), finetune_stream(exp))
+    last = [*probes.planned.values()][-1]
+    if last.name not in (FINETUNE, UNIFORM_MIXTURE, SEARCH) and tuned.name == FINETUNE:  # other paths
+        factor = last.steps / tuned.steps
         probes.models.append(probes.models[-1])
         probes.phases.append(
             replace(
-                tuned,
-                name=RANDOM_PATH if baselines.paths == 1 else f"{baselines.paths} other paths",
-                steps=round(factor * options.steps),
+                last,
                 tokens=factor * tuned.tokens,
                 flops=factor * tuned.flops,
                 seconds=factor * tuned.seconds,
+                peak_bytes=tuned.peak_bytes,
             )
         )
 
@@ -312,32 +287,3 @@ def _probe_evaluation(probes: _Probes, exp: Experiment, net: Supernet) -> None:
     seconds += len(splits.test) * single * (2 + components + baselines.paths)
     seconds += len(splits.test) * mixture * (1 + baselines.uniform)
     probes.phases.append(PlannedPhase("evaluation", seconds=seconds, peak_bytes=peak_memory()))
-
-
-def component_notes(exp: Experiment) -> list[str]:
-    """Sentences on how the components compare on the documents of the validation split, and a warning if one wins.
-
-    Components from scratch cannot be compared before they are trained.
-    """
-    if not exp.task.is_language_modeling or not all(component.pretrained for component in exp.components):
-        return [
-            "which component is better on which part of the data is not known before training: they start untrained"
-        ]
-    bits: dict[str, list[float]] = {}
-    for name in exp.space.names:
-        own = exp.for_component(name)
-        scored = own.score_examples(build_component(own, name, "plan").eval(), selection_examples(own))
-        bits[name] = [each / size for each, size in scored.documents or ()]
-    counts = {len(values) for values in bits.values()}
-    if len(counts) != 1 or not min(counts):
-        return []
-    number = counts.pop()
-    wins = dict.fromkeys(bits, 0)
-    for index in range(number):
-        wins[min(bits, key=lambda name: bits[name][index])] += 1
-    shares = ", ".join(f"{name} on {count} of {number}" for name, count in wins.items())
-    notes = [f"fewer bits per byte before training, by document of the validation split: {shares}"]
-    best = max(wins, key=lambda name: wins[name])
-    if number > 1 and wins[best] >= CLEAR * number:
-        notes.append(f"warning: {best} is better nearly everywhere, so a hybrid is unlikely to be better than it alone")
-    return notes

@@ -11,12 +11,12 @@ from manticore.config.commands import PlanCommand
 from manticore.config.loading import load_command
 from manticore.experiment.checks import check_experiment
 from manticore.experiment.experiment import Experiment
-from manticore.experiment.plan import Plan, PlannedPhase, plan_search
+from manticore.experiment.plan import Plan, plan_search
+from manticore.experiment.planned import phase_table
 from manticore.experiment.run_dir import RunDir
 from manticore.pipelines.search import print_summary
-from manticore.report.table import Row, Table
 from manticore.utils.console import info
-from manticore.utils.formatting import DASH, byte_size, count, duration
+from manticore.utils.formatting import byte_size, duration
 
 
 def run(options: PlanCommand, console: Console) -> Plan:
@@ -31,7 +31,7 @@ def run(options: PlanCommand, console: Console) -> Plan:
         check_experiment(exp)
         print_summary(exp)
         plan = plan_search(exp)
-    console.print(plan_table(plan).rich())
+    console.print(phase_table(plan.phases, measured=True).rich())
     for note in plan.notes:
         info(console, note)
     device = "GPU memory" if exp.hardware.accelerator == "cuda" else "memory"
@@ -41,23 +41,3 @@ def run(options: PlanCommand, console: Console) -> Plan:
         f"{device} at the peak, {byte_size(plan.disk_bytes)} on disk",
     )
     return plan
-
-
-def plan_table(plan: Plan) -> Table:
-    """One row for each phase, in their order."""
-    columns = ("phase", "trains", "steps", "peak rate", "tokens", "FLOPs", "time", "memory")
-    return Table(columns, tuple(Row(_cells(phase)) for phase in plan.phases), "what the search will do")
-
-
-def _cells(phase: PlannedPhase) -> tuple[str, ...]:
-    trains = phase.steps > 0
-    return (
-        phase.name,
-        count(phase.parameters) if trains else DASH,
-        f"{phase.steps:,}" if trains else DASH,
-        f"{phase.lr:g}" if trains else DASH,
-        count(phase.tokens) if trains else DASH,
-        count(phase.flops) if trains else DASH,
-        duration(phase.seconds),
-        byte_size(phase.peak_bytes),
-    )

@@ -13,11 +13,13 @@ from manticore.config.loading import from_dotted, load_command, merge, read_reci
 from manticore.config.recipe import Recipe
 from manticore.experiment.adapters import adapter_summary
 from manticore.experiment.checks import check_experiment
+from manticore.experiment.component_notes import affordable_sequences, component_notes
 from manticore.experiment.estimate import print_search_estimate
 from manticore.experiment.evaluation import TrainedModels, evaluate_on_test
 from manticore.experiment.experiment import Experiment, PhaseResult
 from manticore.experiment.model_selection import choose_base, save_scores, select_path
-from manticore.experiment.phases import count_phases, finetune, outline, run_search, train_components, train_controls
+from manticore.experiment.phases import count_phases, finetune, run_search, train_components, train_controls
+from manticore.experiment.planned import phase_table, planned_phases
 from manticore.experiment.processes import run_together
 from manticore.experiment.run_dir import RunDir, check_unchanged, open_run_dir, unused_run_dir
 from manticore.experiment.run_lock import RunLock
@@ -107,7 +109,10 @@ def _run(
     exp.loggers, exp.phases = loggers, count_phases(recipe)
     check_experiment(exp)
     print_summary(exp)
+    print_phases(exp)
     if not run_dir.recipe.exists():  # a run that is resumed has less to do
+        for note in component_notes(exp, affordable_sequences(exp)):
+            info(console, note)
         print_search_estimate(exp)
     lock.acquire()
     run_dir.create(recipe)
@@ -165,7 +170,6 @@ def print_summary(exp: Experiment) -> None:
     if exp.recipe.adapter.name is not None:
         for line in adapter_summary(exp):
             info(exp.console, line)
-    info(exp.console, f"phases: {outline(exp.recipe, exp.search_length)}")
     strategy = exp.recipe.search.strategy
     if issubclass(strategies[strategy], TrainingFree):
         info(exp.console, f"search: {strategy} scores the stages without gradients; with gradients: --strategy darts")
@@ -173,6 +177,13 @@ def print_summary(exp: Experiment) -> None:
         backends = serving_backends(exp.hardware.accelerator).items()
         served = ", ".join(f"{operation} by {backend}" for operation, backend in backends if "update" not in operation)
         info(exp.console, f"kernels: {served}")
+
+
+def print_phases(exp: Experiment) -> None:
+    """Print what is trained, in which order, at which rates, on how many tokens, with how many operations."""
+    phases = planned_phases(exp, exp.space.base or exp.space.names[0])
+    exp.console.print(phase_table(phases, measured=False).rich())
+    info(exp.console, "manticore plan, with the same flags, measures the time, memory and disk of these phases")
 
 
 def save_architecture(exp: Experiment, architecture: Architecture) -> Architecture:

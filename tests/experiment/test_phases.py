@@ -21,7 +21,6 @@ from manticore.experiment.phases import (
     finetune,
     finetune_stream,
     matched_steps,
-    outline,
     train_components,
     train_controls,
 )
@@ -35,17 +34,6 @@ from manticore.training.modules import TrainModule
 from tests.helpers.pico_study import recipe
 
 PATH = ["mamba", "gpt-neo"]
-
-
-def test_the_outline_names_steps_sequences_and_rates() -> None:
-    settings = recipe()
-    search = replace(settings.search, strategy="darts", steps=6, warmup_steps=2, batch_size=4)
-    changed = replace(settings, search=search, finetune=replace(settings.finetune, steps=3, batch_size=8))
-    rates = [f"{options.weights.lr:g}" for options in (changed.search, changed.finetune)]
-    assert outline(changed).startswith(
-        f"each component alone {matched_steps(changed)} steps; search 6 steps of 4 sequences at rate {rates[0]}; "
-        f"fine-tune 3 steps of 8 sequences at rate {rates[1]}; uniform mixture"
-    )
 
 
 def experiment(folder: Path, init: str = "supernet") -> Experiment:

@@ -12,8 +12,9 @@ from rich.console import Console
 from manticore.errors import ManticoreError
 from manticore.experiment.checks import check_experiment
 from manticore.experiment.experiment import Experiment
-from manticore.experiment.phases import matched_steps, outline, run_search, train_components
+from manticore.experiment.phases import matched_steps, run_search, train_components
 from manticore.experiment.plan import plan_search
+from manticore.experiment.planned import planned_phases
 from manticore.experiment.run_dir import RunDir
 from manticore.experiment.search_task import load_search_task
 from manticore.studies.study import Study, hub_recipe
@@ -59,7 +60,10 @@ def test_the_plan_has_the_tokens_of_the_shorter_sequences(tmp_path: Path) -> Non
     assert set(steps.values()) == {matched_steps(exp.recipe, 0.5)} == {6}
     assert phases["alone mamba"].tokens == 6 * 8 * 8
     assert sum(phase.tokens for name, phase in phases.items() if name.startswith("search")) == 4 * 8 * 4
-    assert "each component alone 6 steps" in outline(exp.recipe, exp.search_length)
+    planned = {phase.name: phase for phase in planned_phases(exp, "mamba")}
+    assert {name: (phase.steps, phase.tokens) for name, phase in planned.items()} == {
+        name: (phases[name].steps, phases[name].tokens) for name in planned
+    }
 
 
 def test_components_have_as_many_tokens_as_the_hybrid(tmp_path: Path) -> None:

@@ -23,6 +23,7 @@ from manticore.nas.resources import Resource
 from tests.helpers.cli import call, refusal
 from tests.helpers.ops import op_supernet
 from tests.helpers.pico import ROWS, supernet, tokens
+from tests.helpers.reloading import check_without_manticore, run_plainly, save_logits
 
 BITS = (8, 4, 16)
 
@@ -88,6 +89,18 @@ def test_a_folder_is_read_by_transformers_with_the_same_logits(hybrid: PreTraine
     sizes = sum(weight.numel() + 5 * weight.shape[0] for weight in integers.values())  # a scale and a zero for each row
     sizes += 4 * sum(p.numel() for name, p in loaded.named_parameters() if name.removesuffix(".weight") not in integers)
     assert stored_bytes(folder / "model.safetensors") == sizes
+
+
+@pytest.mark.e2e
+def test_a_folder_is_read_where_manticore_is_missing(
+    hybrid: PreTrainedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    needs_torchao()
+    run_plainly(monkeypatch)
+    quantize_hybrid(hybrid, BITS)
+    folder = save_checkpoint(hybrid, None, tmp_path / "small", "")
+    save_logits(folder, hybrid)
+    check_without_manticore([folder], tmp_path)
 
 
 def stored_bytes(file: Path) -> int:

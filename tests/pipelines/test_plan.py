@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import mmap
+import re
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +20,18 @@ pytestmark = [pytest.mark.e2e, pytest.mark.usefixtures("toy_task")]
 SPACE = mc.SearchSpace(["gpt-neo", "mamba"], stages=2, base="mamba")
 
 
-def test_the_phases_are_those_of_the_search(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_phases_are_those_of_the_search(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.chdir(tmp_path)
     plan = mc.plan(SPACE, NAME, quiet=True, **QUICK)
     assert not any(tmp_path.iterdir())
-    result = mc.search(SPACE, NAME, quiet=True, out=tmp_path / "run", **QUICK)
+    result = mc.search(SPACE, NAME, out=tmp_path / "run", **QUICK)
+    before = capsys.readouterr().out.partition("\nbase: mamba")[0]
+    assert "what the search will do" in before
+    assert "manticore plan, with the same flags, measures the time, memory and disk of these phases" in before
+    rows = {re.split(r"\s{2,}", line.strip())[0] for line in before.splitlines()}
+    assert rows >= {phase.name for phase in plan.phases if phase.steps}
     phases = {phase.name: phase for phase in plan.phases}
     for row in result.metrics.rows:
         if row.group == "component":
