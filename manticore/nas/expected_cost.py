@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import reduce
 
 import torch
 from torch import Tensor
@@ -16,6 +17,7 @@ from torch import Tensor
 from manticore.nas.choices import Choices
 from manticore.nas.cost import CostTable
 from manticore.nas.selection.solver import Bound
+from manticore.utils.transfers import numbers_on
 
 
 def expected_cost(table: CostTable, choices: Choices, weights_SK: Tensor) -> Tensor:
@@ -24,10 +26,11 @@ def expected_cost(table: CostTable, choices: Choices, weights_SK: Tensor) -> Ten
     A table that counts once has the probability that some decision takes its donor: `1 - prod_d (1 - w_dk)`.
     """
     finite = [[cost if math.isfinite(cost) else 0.0 for cost in row] for row in table.stages]
-    total = table.fixed + (weights_SK * weights_SK.new_tensor(finite)).sum()
+    total = table.fixed + (weights_SK * numbers_on(finite, weights_SK.device, weights_SK.dtype)).sum()
     rows = [group[0] for group in choices.decisions]
     for index, cost in table.once.items():
-        total = total + cost * (1 - torch.prod(1 - weights_SK[rows, index]))
+        others_S = (1 - weights_SK[:, index]).unbind()  # the gradient of torch.prod would read where there are zeros
+        total = total + cost * (1 - reduce(torch.mul, (others_S[row] for row in rows)))
     return total
 
 

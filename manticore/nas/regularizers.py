@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from manticore.utils.registry import Registry
+from manticore.utils.transfers import numbers_on
 
 
 class Regularizer(Protocol):
@@ -44,7 +45,7 @@ class EntropyPenalty:
 
     def __call__(self, weights_SK: Tensor, progress: float) -> Tensor:
         entropy_S = entropy(weights_SK)
-        shares_S = entropy_S.new_tensor(entropy_schedule(len(entropy_S), progress, self.schedule))
+        shares_S = _shares(entropy_S, progress, self.schedule)
         return self.weight * (entropy_S * shares_S).sum()
 
 
@@ -65,8 +66,13 @@ class PolarizationPenalty:
 
     def __call__(self, weights_SK: Tensor, progress: float) -> Tensor:
         spread_S = polarization(weights_SK)
-        shares_S = spread_S.new_tensor(entropy_schedule(len(spread_S), progress, self.schedule))
+        shares_S = _shares(spread_S, progress, self.schedule)
         return self.weight * (spread_S * shares_S).sum()
+
+
+def _shares(values_S: Tensor, progress: float, schedule: str) -> Tensor:
+    """`entropy_schedule` beside the values of the stages, (S,)."""
+    return numbers_on(entropy_schedule(len(values_S), progress, schedule), values_S.device, values_S.dtype)
 
 
 def polarization(weights_SK: Tensor) -> Tensor:

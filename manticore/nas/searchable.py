@@ -22,6 +22,7 @@ from manticore.nas.nn import MixedOp, check_path, mixed_ops
 from manticore.nas.relaxations import Relaxation
 from manticore.nas.supernet import Supernet
 from manticore.utils.rng import random_source
+from manticore.utils.transfers import numbers_on
 
 
 @runtime_checkable
@@ -179,7 +180,8 @@ class MixedOpModel(nn.Module):
         """Values of the candidates of an op in the columns of all candidates."""
         if op.candidates == self._candidates:
             return values_K
-        columns = torch.tensor([self._candidates.index(name) for name in op.candidates], device=values_K.device)
+        indices = [self._candidates.index(name) for name in op.candidates]
+        columns = numbers_on(indices, values_K.device, torch.long)
         return values_K.new_zeros(len(self._candidates)).scatter(0, columns, values_K)
 
     def weights(self, generator: torch.Generator | None = None) -> Tensor:

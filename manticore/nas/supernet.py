@@ -115,6 +115,8 @@ class Supernet(nn.Module):
         mask_SK = [[index in allowed for index in range(len(self.candidates))] for allowed in self.choices.allowed]
         self.mask: Tensor | None
         self.register_buffer("mask", torch.tensor(mask_SK) if self.choices.masked else None, persistent=False)
+        self.rows: Tensor | None  # of the alphas, by stage, if stages share their choice
+        self.register_buffer("rows", torch.tensor(self.choices.rows) if self.choices.shared else None, persistent=False)
 
     @property
     def projector(self) -> dict[str, object]:
@@ -193,7 +195,7 @@ class Supernet(nn.Module):
         """The values of the alphas that each stage reads, (S, K), 0 for a candidate that a stage does not have."""
         alpha_SK = self.alpha.detach() if self.group_alpha is None else self.group_alpha.detach().mean(0)
         alpha_SK = alpha_SK if self.mask is None else alpha_SK.masked_fill(~self.mask, 0)
-        return alpha_SK[list(self.choices.rows)] if self.choices.shared else alpha_SK
+        return alpha_SK if self.rows is None else alpha_SK[self.rows]
 
     @property
     def trains_single_paths(self) -> bool:
@@ -231,18 +233,17 @@ class Supernet(nn.Module):
     def group_weights(self, generator: torch.Generator | None = None) -> Tensor:
         """Mixing weights of each group of features, (G, S, K); see `weights`."""
         assert self.group_alpha is not None
-        groups, stages, count = self.group_alpha.shape
-        mask = None if self.mask is None else self.mask.repeat(groups, 1)
+        mask = None if self.mask is None else self.mask.repeat(len(self.group_alpha), 1)
         rows = self._relaxed(self.group_alpha.flatten(0, 1), mask, generator, shared=False)
-        weights_GSK = rows.view(groups, stages, count)
-        return weights_GSK[:, list(self.choices.rows)] if self.choices.shared else weights_GSK
+        weights_GSK = rows.view_as(self.group_alpha)
+        return weights_GSK if self.rows is None else weights_GSK[:, self.rows]
 
     def _relaxed(
         self, alpha_SK: Tensor, mask: Tensor | None, generator: torch.Generator | None, shared: bool = True
     ) -> Tensor:
         context = RelaxationContext(self.temperature, self.progress, generator)
         weights_SK = relax_allowed(self.relax, alpha_SK, mask, context)
-        return weights_SK[list(self.choices.rows)] if shared and self.choices.shared else weights_SK
+        return weights_SK[self.rows] if shared and self.rows is not None else weights_SK
 
     def _feature_weights(self, generator: torch.Generator | None) -> Tensor:
         """Mixing weights of each feature of the stream, (1, 1, D, S, K)."""

@@ -1,8 +1,9 @@
 """Counts what would stop the host in a training step on a GPU, and torch's calls in it, on a CPU.
 
 Tensors of the model and of the batch after its transfer are marked as being on the device, and so is every result of an
-operation with such a tensor. Reading a marked tensor in Python is counted: on a GPU the host would wait there. Tensors
-without a mark, such as random numbers for the host and step counters of optimizers, are read for free.
+operation with such a tensor. Reading a marked tensor in Python is counted: on a GPU the host would wait there. So are
+numbers of the host that become a tensor on the device, except by `manticore.utils.transfers`: their copy waits, too.
+Tensors without a mark, such as random numbers for the host and step counters of optimizers, are read for free.
 
 Work inside of a kernel backend is left out, because on a GPU it is another backend.
 """
@@ -21,12 +22,20 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 READING_OPS = frozenset(
-    ("_local_scalar_dense", "nonzero", "equal", "is_nonzero", "masked_select", "_unique2", "unique_dim")
+    (
+        *("_local_scalar_dense", "nonzero", "equal", "is_nonzero", "masked_select", "_unique2", "unique_dim"),
+        *("multinomial", "bincount", "repeat_interleave"),
+    )
 )
-"""Operations of aten whose result the host needs before it goes on."""
+"""Operations of aten whose result the host needs before it goes on, or that read their arguments themselves."""
 
 READING_METHODS = frozenset(("tolist", "numpy", "cpu", "__array__"))
 """Methods of a tensor that copy it to the host."""
+
+INDEXING = frozenset(("__getitem__", "__setitem__"))
+"""Methods whose index, if it is a list, is copied to the device."""
+
+TRANSFERS = "manticore/utils/transfers.py"
 
 BACKENDS = "manticore/kernels/backends/"
 
@@ -49,9 +58,17 @@ class _Methods(TorchFunctionMode):
         self.reads = reads
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if getattr(func, "__name__", "") in READING_METHODS and args and is_marked(args[0]):
+        name, kwargs = getattr(func, "__name__", ""), kwargs or {}
+        stops = False
+        if args and is_marked(args[0]):
+            index = args[1] if name in INDEXING else ()
+            parts = index if isinstance(index, tuple) else (index,)
+            stops = name in READING_METHODS or name == "new_tensor" or any(isinstance(part, list) for part in parts)
+        elif name in ("tensor", "as_tensor") and "device" in kwargs:
+            stops = not sys._getframe(1).f_code.co_filename.endswith(TRANSFERS)
+        if stops:
             _record(self.reads)
-        return func(*args, **(kwargs or {}))
+        return func(*args, **kwargs)
 
 
 def _record(reads: Counter[str]) -> None:
@@ -98,7 +115,10 @@ class DeviceReads(TorchDispatchMode):
         kwargs = kwargs or {}
         marked = any(map(is_marked, tree_leaves((args, kwargs))))
         name = func._schema.name.partition("::")[2]
-        if marked and name in READING_OPS:
+        by_mask = name in ("index", "index_put", "index_put_") and any(
+            isinstance(index, Tensor) and index.dtype in (torch.bool, torch.uint8) for index in args[1]
+        )
+        if marked and (name in READING_OPS or by_mask):
             _record(self.reads)
         if not any(BACKENDS in file for file, _ in _frames()):
             self.calls += 1

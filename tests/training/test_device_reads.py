@@ -14,7 +14,10 @@ from transformers import PreTrainedModel
 from manticore import kernels
 from manticore.components import BlockSize, Scratch, load
 from manticore.components.spec import ComponentSpec
+from manticore.nas.cost import CostTable
 from manticore.nas.discretize import discretize
+from manticore.nas.expected_cost import CostPenalty
+from manticore.nas.selection.solver import Bound
 from manticore.nas.space import SearchSpace
 from manticore.nas.supernet import Supernet
 from manticore.tasks.task import HeadSpec
@@ -24,6 +27,7 @@ from manticore.training.modules import FinetuneModule, TrainModule
 from manticore.training.options import LoopOptions
 from manticore.training.search_module import SearchModule
 from manticore.training.trainer import Hardware, fit
+from manticore.utils.transfers import numbers_on
 from tests.helpers.device_reads import DeviceReads, mark
 from tests.helpers.search_module import collate, examples
 
@@ -57,13 +61,19 @@ class Count(lightning.Callback):
             self.counted = self.last - self.first
 
 
+PENALTY = {"entropy_weight": 0.1, "entropy_schedule": "stagewise"}
+
 CASES: dict[str, Any] = {
-    "darts": {"strategy": "darts"},
+    "darts": {"strategy": "darts", **PENALTY},
     "darts with sampled paths": {"strategy": "darts", "sample_paths": True},
     "uniform": {"strategy": "uniform"},
     "single level": {"strategy": "simultaneous"},
     "fine-tuning": None,
 }
+OTHERS: dict[str, Any] = {
+    name: {"strategy": name, **PENALTY} for name in ("drnas", "gdas", "reinmax", "gaea", "sdarts", "sandwich")
+}
+CASES_AND_OTHERS = CASES | OTHERS
 
 
 def counted(kind: str, folder: Path, micro_batch_size: int = 0) -> tuple[DeviceReads, int]:
@@ -71,16 +81,17 @@ def counted(kind: str, folder: Path, micro_batch_size: int = 0) -> tuple[DeviceR
     supernet = shipped_kinds(HeadSpec("classification", 61, 5))
     loop = LoopOptions(log_every=3, micro_batch_size=micro_batch_size)
     training: TrainModule
-    if CASES[kind] is None:
+    options = CASES_AND_OTHERS[kind]
+    if options is None:
         hybrid: PreTrainedModel = discretize(supernet, ["gpt-neo", "mamba"])
         training = FinetuneModule(hybrid, steps=400, loop=loop)
     else:
-        training = SearchModule(supernet, steps=400, warmup_steps=2, batch_size=4, loop=loop, **CASES[kind])
+        training = SearchModule(supernet, steps=400, warmup_steps=2, batch_size=4, loop=loop, **options)
         training.reads_ahead = True
     training.until = 6
     count = Count(3, 5)
     streams = {name: BatchSampler(examples(40, seed), 4, seed, collate) for seed, name in enumerate(training.streams)}
-    callbacks = [AlphaRecord(folder / "alphas.jsonl"), count] if CASES[kind] is not None else [count]
+    callbacks = [AlphaRecord(folder / "alphas.jsonl"), count] if options is not None else [count]
     (folder / "run").mkdir()
     kernels.install()
     fit(training, streams, "search", folder / "run", Hardware("cpu", "32-true", 100), Console(quiet=True), callbacks)
@@ -93,6 +104,12 @@ def counted(kind: str, folder: Path, micro_batch_size: int = 0) -> tuple[DeviceR
 @pytest.mark.parametrize("kind", CASES)
 def test_a_step_reads_nothing_from_the_device(kind: str, micro_batch_size: int, tmp_path: Path) -> None:
     mode, _ = counted(kind, tmp_path, micro_batch_size)
+    assert not mode.reads
+
+
+@pytest.mark.parametrize("kind", OTHERS)
+def test_steps_of_other_strategies_read_nothing(kind: str, tmp_path: Path) -> None:
+    mode, _ = counted(kind, tmp_path)
     assert not mode.reads
 
 
@@ -110,3 +127,29 @@ def test_a_read_is_counted() -> None:
         bool((out > 0).any())
         torch.rand(()).item()  # of the host
     assert sum(mode.reads.values()) == 3
+
+
+def test_numbers_that_are_copied_to_the_device_are_counted() -> None:
+    layer = torch.nn.Linear(2, 3)
+    with DeviceReads(layer) as mode:
+        weight = layer.weight.detach()
+        weight[[0, 2]].new_tensor([1.0])
+        weight[weight > 0], torch.multinomial(weight.abs(), 1)
+        torch.tensor([1.0], device=weight.device)
+        numbers_on([1.0], weight.device, weight.dtype), weight[0, 1:], weight[torch.tensor([0, 2])]
+    assert sum(mode.reads.values()) == 5
+
+
+def test_costs_and_shared_choices_read_nothing() -> None:
+    """The penalty of expected costs with its gradient, and mixing weights of stages that share their choice."""
+    torch.manual_seed(0)
+    parts = [load(ComponentSpec(name), SIZES) for name in ("gpt-neo", "mamba")]
+    space = SearchSpace(["gpt-neo", "mamba"], stages=4, shared_stages=[[1, 3], [2, 4]])
+    net = Supernet(parts, space, "gpt-neo", HeadSpec("classification", 61, 5))
+    table = CostTable(((1.0, 3.0),) * 4, once={1: 2.0})
+    penalty = CostPenalty([Bound(table, most=1.0)], net.choices, 1.0)
+    with DeviceReads(net) as mode:
+        penalty(net.weights()).backward()
+        assert net.alpha_table.shape == (4, 2)
+    assert not mode.reads
+    assert net.alpha.grad is not None

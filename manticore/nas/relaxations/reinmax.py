@@ -24,7 +24,9 @@ class _ReinMax(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, alpha_SK: Tensor, generator: torch.Generator) -> Tensor:
         p_SK = alpha_SK.softmax(-1)
-        drawn_S1 = torch.multinomial(p_SK, 1, generator=generator)
+        # as torch.multinomial draws, which would also read on a GPU whether the weights are valid
+        noise_SK = torch.empty_like(p_SK).exponential_(generator=generator)
+        drawn_S1 = (p_SK / noise_SK).argmax(-1, keepdim=True)
         hard_SK = torch.zeros_like(p_SK).scatter(-1, drawn_S1, 1.0)
         ctx.save_for_backward(p_SK, ((alpha_SK / TEMPERATURE).softmax(-1) + hard_SK) / 2)
         return hard_SK
