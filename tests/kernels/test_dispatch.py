@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import inspect
+import re
 import sys
 from collections.abc import Iterator
 from functools import partial
@@ -11,6 +13,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
+from transformers.integrations import hub_kernels
 
 from manticore.errors import ManticoreError
 from manticore.kernels import causal_conv1d, dispatch, hub, selective_scan, serving_backends
@@ -96,6 +99,42 @@ def test_the_build_of_the_hub_comes_before_the_package(
     assert torch.equal(causal_conv1d(x, weight, backend="causal_conv1d"), plain_conv(x, weight))
     assert calls == ["hub"]
     assert stand_ins == []
+
+
+def test_the_build_is_the_one_of_transformers_table(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Layer(torch.nn.Module):
+        def forward(self, x: Tensor, weight: Tensor, bias: Tensor | None = None, activation: str | None = None) -> Any:
+            return plain_conv(x, weight, bias, activation=activation)
+
+    class Repository:
+        def load(self) -> type[torch.nn.Module]:
+            return Layer
+
+    build, layers = ModuleType("_mamba_ssm_cuda_1"), ModuleType("_mamba_ssm_cuda_1.layers")
+    Layer.__module__ = layers.__name__
+    vars(layers).update(causal_conv1d_fn=Layer)
+    vars(build).update(layers=layers, selective_scan_fn=plain_scan)
+    monkeypatch.setitem(sys.modules, build.__name__, build)
+    modes = {"training": Repository(), "inference": Repository()}
+    table = {name: {"cuda": modes} for name in ("selective_scan_fn", "causal_conv1d_fn")}
+    monkeypatch.setattr(hub_kernels, "get_kernel_mapping_transformers", lambda: table, raising=False)
+    monkeypatch.setattr(hub, "find_spec", lambda name: name)
+    try:
+        hub.hub_module.cache_clear()
+        assert hub.package_function("mamba_ssm", "ops.selective_scan_interface.selective_scan_fn") is plain_scan
+        x, weight = torch.randn(1, 3, 5), torch.randn(3, 4)
+        conv = hub.package_function("causal_conv1d", "causal_conv1d_fn")
+        assert torch.equal(conv(x, weight, activation="silu"), plain_conv(x, weight, activation="silu"))
+    finally:
+        hub.hub_module.cache_clear()
+
+
+def test_transformers_table_has_the_builds() -> None:
+    """The table itself can only be built with the package `kernels`."""
+    source = inspect.getsource(hub_kernels)
+    assert "def get_kernel_mapping_transformers(" in source
+    for name in hub.HUB_LAYERS.values():
+        assert re.search(rf'"{name}": \{{\s+"cuda": \{{\s+Mode\.TRAINING: LayerRepository\(', source), name
 
 
 def test_without_the_package_kernels_there_is_no_build() -> None:
