@@ -13,10 +13,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from manticore.errors import ManticoreError
 from manticore.kernels import ssd_scan
-from manticore.kernels.backends.chunked import ssd_batched
+from manticore.kernels.backends.chunked import ssd, ssd_batched
 from manticore.kernels.ops import SsdArgs
 from tests.helpers.launches import CountLaunches
 from tests.helpers.scan_cases import double
@@ -106,6 +107,26 @@ def test_batched_chunks_agree_in_single_precision(x: Arguments, chunk: int | Non
 @given(arguments(dtype=torch.float64))
 def test_batched_chunks_agree_in_double_precision(x: Arguments) -> None:
     check(x, 1e-12, batched=True)
+
+
+def test_deterministic_algorithms_need_no_cumsum(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With run.deterministic, torch refuses `cumsum` of floating-point numbers on a GPU."""
+    shapes = {"x": (2, 70, 4, 3), "dt": (2, 70, 4), "A": (4,), "B": (2, 70, 2, 5), "C": (2, 70, 2, 5)}
+    torch.manual_seed(0)
+    x = {name: torch.randn(shape) for name, shape in shapes.items()}
+    x["A"] = -x["A"].abs()
+    expected = results(batched_ssd, x)
+    monkeypatch.setattr(ssd, "refuses_cumsum", lambda _: True)
+
+    class Refusing(TorchDispatchMode):
+        def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            assert func._schema.name != "aten::cumsum"
+            return func(*args, **(kwargs or {}))
+
+    with Refusing():
+        actual = results(batched_ssd, x)
+    for name, value in expected.items():
+        torch.testing.assert_close(actual[name], value, rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])

@@ -44,13 +44,25 @@ def chunk_terms(x: Tensor, dt: Tensor, A: Tensor, B: Tensor, C: Tensor) -> Terms
         step's input until the end of the chunk; s_T as (batch, head) in double precision.
     """
     groups = B.shape[2]
-    sums_BSH = (dt * A.double()).cumsum(1)
+    sums_BSH = running_sums(dt * A.double())
     sums_BGRS = sums_BSH.mT.unflatten(1, (groups, -1))
     between = (sums_BGRS[..., :, None] - sums_BGRS[..., None, :]).to(dt.dtype)
     decay_BGRTS = between.exp_().tril_()
     to_end_BSH = decay_BGRTS[..., -1, :].flatten(1, 2).mT
     u, B, C = x * dt[..., None], B.to(dt.dtype).transpose(1, 2), C.to(dt.dtype).transpose(1, 2)
     return u, B, C, decay_BGRTS, sums_BSH.to(dt.dtype).exp(), to_end_BSH, sums_BSH[:, -1]
+
+
+def refuses_cumsum(x: Tensor) -> bool:
+    """Whether `cumsum` of a tensor is an error of torch, because on a GPU it does not repeat to the bit."""
+    return x.is_cuda and torch.are_deterministic_algorithms_enabled()
+
+
+def running_sums(x_BSH: Tensor) -> Tensor:
+    """The sum over the steps up to each one, (batch, step, head); where `cumsum` is refused, by a matrix product."""
+    if not refuses_cumsum(x_BSH):
+        return x_BSH.cumsum(1)
+    return torch.ones(x_BSH.shape[1], x_BSH.shape[1], dtype=x_BSH.dtype, device=x_BSH.device).tril_() @ x_BSH
 
 
 def by_group(x_BSHP: Tensor, groups: int) -> Tensor:
@@ -142,7 +154,7 @@ def chunk_gradients(
     state_grad_BGR = (dh_decayed_BGNX * h_BGNX).unflatten(3, (heads // groups, -1)).sum((2, 4))
     dsums_BGRS[..., -1].add_(to_end_grad_BGRS.sum(-1, dtype=torch.float64)).add_(state_grad_BGR)
     dsums_BSH = dsums_BGRS.flatten(1, 2).mT
-    dsteps_BSH = dsums_BSH.flip(1).cumsum(1).flip(1)  # s_t contains the steps up to t
+    dsteps_BSH = running_sums(dsums_BSH.flip(1)).flip(1)  # s_t contains the steps up to t
 
     ddt = dsteps_BSH * A + (du_BSHP * x).sum(-1)
     dx = du_BSHP * dt[..., None]

@@ -27,6 +27,7 @@ from manticore.kernels.backends.chunked.ssd import (
     decay_over_chunk,
     decayed_gradients,
     no_autocast,
+    running_sums,
     scan_with,
 )
 from manticore.kernels.ops import SsdArgs
@@ -58,7 +59,7 @@ def _to_length(x_CSX: Tensor, batch: int, length: int) -> Tensor:
 
 def _decays_between(totals_CH: Tensor, batch: int, dtype: torch.dtype) -> Tensor:
     """exp(T_i - T_j) as (batch, head, i, j), 0 for j > i, for the chunks i and j and the state after the last."""
-    sums_BHC = F.pad(totals_CH.unflatten(0, (batch, -1)).cumsum(1), (0, 0, 1, 0)).mT
+    sums_BHC = F.pad(running_sums(totals_CH.unflatten(0, (batch, -1))), (0, 0, 1, 0)).mT
     between = sums_BHC[..., :, None] - sums_BHC[..., None, :]
     decays: Tensor = between.to(dtype).exp_().tril_()
     return decays
