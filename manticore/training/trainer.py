@@ -273,7 +273,8 @@ def run_training(
         resume: dict[str, Any] = {"ckpt_path": checkpoint, "weights_only": True} if training.resumes else {}
         try:
             loader = StepDataLoader(training.streams, module.steps, hardware.accelerator == "cuda", ranks)
-            trainer.fit(module, train_dataloaders=loader, **resume)
+            with _ended_by_usr1():
+                trainer.fit(module, train_dataloaders=loader, **resume)
             if strategy is not None:
                 strategy.finish(module)
         except SystemExit:  # Lightning raises it for Ctrl-C, whose handler it replaces, and for SIGTERM
@@ -298,6 +299,21 @@ def run_training(
 
 def _checkpoint(folder: Path, title: str) -> Path:
     return folder / f"{slug(title)}.ckpt"
+
+
+@contextmanager
+def _ended_by_usr1() -> Iterator[None]:
+    """Let SIGUSR1, which `sbatch --signal=USR1@60` sends before the time is up, act as SIGTERM; by default it kills."""
+    number = getattr(signal, "SIGUSR1", None)  # not on Windows
+    is_main = threading.current_thread() is threading.main_thread()
+    if number is None or not is_main or signal.getsignal(number) is not signal.SIG_DFL:
+        yield
+        return
+    signal.signal(number, lambda *_: signal.raise_signal(signal.SIGTERM))
+    try:
+        yield
+    finally:
+        signal.signal(number, signal.SIG_DFL)
 
 
 @contextmanager

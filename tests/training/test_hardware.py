@@ -46,7 +46,8 @@ def test_another_phase_resumes_from_no_state_that_slurm_left(tmp_path: Path, mon
             trainer.save_checkpoint(tmp_path / "hpc_ckpt_1.ckpt")  # as Lightning's requeueing does, in this directory
 
     train(module(), tmp_path / "other" / "checkpoints", [Handlers()], every=STEPS)
-    assert handlers == [signal.SIG_DFL]  # no requeueing by Lightning
+    assert [handler.__module__ for handler in handlers] == ["manticore.training.trainer"]  # no requeueing by Lightning
+    assert signal.getsignal(signal.SIGUSR1) is signal.SIG_DFL
     assert (tmp_path / "hpc_ckpt_1.ckpt").exists()
     second = train(module(), tmp_path / "second" / "checkpoints", every=STEPS)
     assert second.step_count == STEPS
@@ -54,20 +55,21 @@ def test_another_phase_resumes_from_no_state_that_slurm_left(tmp_path: Path, mon
 
 
 class Terminate(lightning.Callback):
-    """Sends SIGTERM to this process during a step."""
+    """Sends a signal to this process during a step."""
 
-    def __init__(self, step: int) -> None:
-        self.step = step
+    def __init__(self, step: int, number: signal.Signals) -> None:
+        self.step, self.number = step, number
 
     def on_train_batch_start(self, trainer: Any, searching: Any, *_: Any) -> None:
         if searching.step_count == self.step:
-            os.kill(os.getpid(), signal.SIGTERM)
+            os.kill(os.getpid(), self.number)
 
 
-def test_sigterm_loses_no_step(tmp_path: Path) -> None:
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
+def test_sigterm_loses_no_step(number: signal.Signals, tmp_path: Path) -> None:
     whole = train(module(), tmp_path / "whole" / "checkpoints", every=STEPS)
     with pytest.raises(KeyboardInterrupt):
-        train(module(), tmp_path / "stopped" / "checkpoints", [Terminate(6)], every=STEPS)
+        train(module(), tmp_path / "stopped" / "checkpoints", [Terminate(6, number)], every=STEPS)
     state = torch.load(tmp_path / "stopped" / "checkpoints" / "search.ckpt", weights_only=True)
     assert state["manticore"]["step_count"] == 7
     resumed = train(module(), tmp_path / "stopped" / "checkpoints", every=STEPS)
