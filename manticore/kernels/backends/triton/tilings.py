@@ -65,7 +65,7 @@ TILINGS = (
     TilingRule(length=0, programs=0, tiling=Tiling(channels=2, lane_steps=8, serial=True)),
 )
 """The first row that fits is used. A multiprocessor holds 8 warps of the backward kernel and 12 to 16 of the forward
-kernel. A serial forward pass issues 11.7 instructions for each channel, step and state, one in tiles 19, so that serial
+kernel. A serial forward pass issues 10.9 instructions for each channel, step and state, one in tiles 18, so that serial
 programs may leave a third of the places empty; tiles need at least two, 512 steps, to differ."""
 
 PARTIAL_BYTES = 1.5
