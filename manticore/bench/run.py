@@ -58,7 +58,7 @@ class SideTiming:
 def bench_kernels(
     cases: Sequence[Case], repeats: int, budget: float, quick: bool, console: Console, scaling: bool
 ) -> dict[str, Any]:
-    """Print which backend runs what, time the cases, and print their tables.
+    """Print which backend runs what on the CPU and, if there is one, on a GPU; time the cases, and print their tables.
 
     Args:
         cases: the cases.
@@ -70,13 +70,15 @@ def bench_kernels(
     """
     logging.getLogger("transformers").setLevel(logging.ERROR)
     backends = backend_choices("cpu")
-    console.print(tables.backend_table(backends))
+    on_gpu = backend_choices("cuda") if torch.cuda.is_available() else []
+    for choices in filter(None, (backends, on_gpu)):
+        console.print(tables.backend_table(choices))
     rows: list[SideTiming] = []
     for case in cases:
         info(console, f"{case.name}: {case.about}")
         rows += run_case(case, repeats, budget, quick)
     console.print(tables.case_table(rows))
-    out: dict[str, Any] = {"backends": backends, "rows": [asdict(row) for row in rows]}
+    out: dict[str, Any] = {"backends": backends, "backends_on_gpu": on_gpu, "rows": [asdict(row) for row in rows]}
     return out | (_bench_scaling(repeats, quick, console) if scaling else {})
 
 
