@@ -33,15 +33,20 @@ def cases(dry: bool) -> Iterator[tuple[str, dict[str, Any]]]:
         yield str(dtype), base | {"dtype": dtype}
     for absent in (("D", "z", "delta_bias"),) if dry else (("z",), ("D", "z", "delta_bias")):
         yield f"without {absent}", base | {"absent": absent}
+    for serial in (False,) if dry else (True, False):
+        tiling = Tiling(2, lanes, lane_steps, serial, 2)
+        options = {"initial": True, "delta_softplus": False, "return_last_state": True}
+        yield f"initial and last state, no softplus, {tiling.name}", base | {"tiling": tiling, "options": options}
 
 
 def outputs(scan: Callable[..., Any], x: dict[str, Tensor], **options: Any) -> list[Tensor]:
     """The output and all gradients for fixed cotangents."""
     leaves = {name: value.detach().requires_grad_() for name, value in x.items()}
-    y = scan(**leaves, **options)
+    out = scan(**leaves, **options)
+    ys = out if isinstance(out, tuple) else (out,)
     generator = torch.Generator().manual_seed(1)
-    cotangent = torch.randn(y.shape, generator=generator, dtype=torch.float64).to(y.device, y.dtype)
-    return [y.detach(), *torch.autograd.grad(y, list(leaves.values()), cotangent)]
+    cotangents = [torch.randn(y.shape, generator=generator, dtype=torch.float64).to(y.device, y.dtype) for y in ys]
+    return [*(y.detach() for y in ys), *torch.autograd.grad(ys, list(leaves.values()), cotangents)]
 
 
 def compare(
@@ -68,15 +73,26 @@ def run(recorder: Any) -> None:
         dtype = case.get("dtype", torch.float32)
         x = mixer_arguments(batch, width, case["states"], case["length"], dtype, recorder.device)
         x = {key: value for key, value in x.items() if key not in case.get("absent", ())}
-        compare(recorder, f"scan {name}", triton_scan(case["tiling"]), plain, x, delta_softplus=True)
+        options = {"delta_softplus": True, **case.get("options", {})}
+        if options.pop("initial", False):
+            x["initial_state"] = torch.randn(batch, width, case["states"], device=recorder.device)
+            x["delta"] = x["delta"].detach().exp()
+        compare(recorder, f"scan {name}", triton_scan(case["tiling"]), plain, x, **options)
     length = 9 if recorder.dry else 300
     shapes = {"x": (2, length, 4, 8), "dt": (2, length, 4), "A": (4,), "B": (2, length, 2, 16), "C": (2, length, 2, 16)}
-    ssd = {name: torch.randn(shape, device=recorder.device) for name, shape in shapes.items()}
-    ssd["A"] = -ssd["A"].abs()
+    optional = {"D": (4,), "z": (2, length, 4, 8), "dt_bias": (4,), "initial_states": (2, 4, 8, 16)}
+    drawn = {name: torch.randn(shape, device=recorder.device) for name, shape in (shapes | optional).items()}
+    drawn["A"] = -drawn["A"].abs()
+    ssd = {name: drawn[name] for name in shapes}
     sides = [lambda kernel=kernel, **fields: kernel(SsdArgs(**fields)) for kernel in (batched_ssd, plain_ssd)]
     compare(recorder, "ssd batched", *sides, ssd, dt_softplus=True)
+    options = {"dt_softplus": True, "dt_limit": (0.1, 2.0), "return_final_states": True}
+    compare(recorder, "ssd batched with all arguments", *sides, drawn, **options)
     conv = {"x": torch.randn(2, 8, length, device=recorder.device), "weight": torch.randn(8, 4, device=recorder.device)}
-    compare(recorder, "conv", causal_conv1d, partial(causal_conv1d, backend="plain"), conv, activation="silu")
+    plain_conv = partial(causal_conv1d, backend="plain")
+    compare(recorder, "conv", causal_conv1d, plain_conv, conv, activation="silu")
+    conv |= {"bias": torch.randn(8, device=recorder.device), "initial_states": torch.randn(2, 8, 3).to(recorder.device)}
+    compare(recorder, "conv with all arguments", causal_conv1d, plain_conv, conv, return_final_states=True)
     beyond_int32(recorder)
 
 

@@ -23,7 +23,7 @@ def test_the_dry_run_writes_all_parts(tmp_path: Path) -> None:
     rows = [json.loads(line) for line in out.read_text().splitlines()]
     parts = ["facts", "correctness", "race", "step", "search", "device_tests"]
     assert list(dict.fromkeys(row["part"] for row in rows)) == parts
-    assert sum("case" in row for row in rows if row["part"] == "correctness") == 7
+    assert sum("case" in row for row in rows if row["part"] == "correctness") == 10
     assert {row["mode"] for row in rows if "mode" in row} == {"eager", "graph"}
     assert {row["step"] for row in rows if "step" in row} == {"gpt-neo", "mamba", "dense", "path", "alphas"}
     assert next(row for row in rows if "resumed_to_the_bit" in row)["resumed_to_the_bit"]
