@@ -21,11 +21,14 @@ def test_the_dry_run_writes_all_parts(tmp_path: Path) -> None:
     done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     rows = [json.loads(line) for line in out.read_text().splitlines()]
-    parts = ["facts", "correctness", "race", "step", "search", "device_tests"]
+    parts = ["facts", "correctness", "race", "step", "training", "search", "device_tests"]
     assert list(dict.fromkeys(row["part"] for row in rows)) == parts
     assert sum("case" in row for row in rows if row["part"] == "correctness") == 10
     assert {row["mode"] for row in rows if "mode" in row} == {"eager", "graph"}
     assert {row["step"] for row in rows if "step" in row} == {"gpt-neo", "mamba", "dense", "path", "alphas"}
+    searches = [row for row in rows if "search" in row]
+    assert [row["search"] for row in searches] == ["darts", "darts, sampled paths", "single level"]
+    assert all(row["time"] > 0 and row["counted_steps"] == 2 and row["host_stops"] == {} for row in searches)
     assert next(row for row in rows if "resumed_to_the_bit" in row)["resumed_to_the_bit"]
 
 
