@@ -30,6 +30,7 @@ from manticore.report.model_card import read_card
 from manticore.report.run.summary import FULL_PRECISION
 from manticore.utils.console import info
 from manticore.utils.formatting import byte_size
+from manticore.utils.path_text import path_text
 
 FULL_BYTES = 4
 """Bytes of a weight in full precision."""
@@ -118,7 +119,7 @@ def stage_bits(source: Path, hybrid: PreTrainedModel, bits: Sequence[int]) -> Ar
             chosen = selected.bits
         if not chosen:
             raise ManticoreError(
-                f"{source} has no bits of a selection for {' · '.join(config.path)}; name them: --bits 8, or one for "
+                f"{source} has no bits of a selection for {path_text(config.path)}; name them: --bits 8, or one for "
                 f"each of the {stages} stages"
             )
     if len(chosen) != stages:
