@@ -29,7 +29,6 @@ from manticore.nas.cost import parameters
 from manticore.report.model_card import read_card
 from manticore.report.run.summary import FULL_PRECISION
 from manticore.utils.console import info
-from manticore.utils.formatting import byte_size
 from manticore.utils.path_text import path_text
 
 FULL_BYTES = 4
@@ -72,10 +71,10 @@ def run_quantized(source: Path, bits: Sequence[int], out: Path, console: Console
     save_checkpoint(hybrid, local_tokenizer(source), out, _full_card(source), check=check)
     stored = sum(file.stat().st_size for file in out.glob("*.safetensors"))
     info(console, f"{out}: {architecture.summary()}, quantized with {TORCHAO}")
-    info(console, f"weights: {byte_size(stored)} on disk, {byte_size(full_bytes)} in full precision")
+    info(console, f"weights: {stored:,} bytes on disk, {full_bytes:,} in full precision")
     info(
         console,
-        f"weight_bytes counts {byte_size(int(counted))}: half a byte for a weight of 4 bits, and 2 bytes for a scale "
+        f"weight_bytes counts {counted:,.0f}: half a byte for a weight of 4 bits, and 2 bytes for a scale "
         f"and for what a segment does not round, which have 1 and {FULL_BYTES} bytes on disk",
     )
     if quantization.rounded:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import struct
 from pathlib import Path
 
@@ -149,6 +150,12 @@ def test_the_hybrid_of_a_run_is_quantized_evaluated_and_not_trained(
     shown = " ".join(text.split())
     assert "differ by at most 0 from those of simulated quantization" in shown
     assert "quantized with torchao" in shown
+    stored, full, counted = (
+        int(match.replace(",", ""))
+        for match in re.findall(r"weights: (\S+) bytes on disk, (\S+) in full .* counts ([\d,]+)", shown)[0]
+    )
+    assert stored == (out / "model.safetensors").stat().st_size < full
+    assert counted < full
     card = (out / "README.md").read_text()
     assert "## Quantized" in card
     assert "Checked after reloading: the logits of 2 sequences" in card
