@@ -29,7 +29,8 @@ def expected_cost(table: CostTable, choices: Choices, weights_SK: Tensor) -> Ten
     total = table.fixed + (weights_SK * numbers_on(finite, weights_SK.device, weights_SK.dtype)).sum()
     rows = [group[0] for group in choices.decisions]
     for index, cost in table.once.items():
-        others_S = (1 - weights_SK[:, index]).unbind()  # the gradient of torch.prod would read where there are zeros
+        own = [weights_SK[:, k] for k in range(weights_SK.shape[1]) if table.owner(k) == index]
+        others_S = (1 - reduce(torch.add, own)).unbind()  # the gradient of torch.prod would read where there are zeros
         total = total + cost * (1 - reduce(torch.mul, (others_S[row] for row in rows)))
     return total
 

@@ -10,7 +10,7 @@ import torch
 
 from manticore.config.loading import resolve
 from manticore.errors import ManticoreError
-from manticore.nas.cost import PathCosts
+from manticore.nas.cost import CostTable, PathCosts
 from manticore.nas.expected_cost import CostPenalty, expected_cost
 from manticore.nas.resources import Resource
 from manticore.nas.selection import Budget
@@ -32,6 +32,17 @@ def test_it_is_the_mean_over_all_paths(space: dict[str, Any]) -> None:
             mean += share * costs.cost([net.candidates[index] for index in net.choices.expand(chosen)], resource)
         expected = float(expected_cost(costs.table(resource), net.choices, weights_SK))
         assert expected == pytest.approx(mean, rel=1e-6)
+
+
+def test_candidates_with_one_table_pay_for_it_once() -> None:
+    """As a component with several numbers of bits, whose table of positions has none."""
+    net = op_supernet("gpt2", "gpt_neo", skip=True)
+    size, (base, donor) = len(net.candidates), map(net.candidates.index, ("base", "donor"))
+    owners = tuple(donor if index == base else index for index in range(size))
+    table = CostTable(((0.0,) * size,) * net.space.stages, 0.0, {donor: 5.0}, owners)
+    weights_SK = torch.rand(net.space.stages, size, generator=torch.Generator().manual_seed(0)).softmax(-1)
+    neither = (1 - weights_SK[:, base] - weights_SK[:, donor]).prod()
+    assert float(expected_cost(table, net.choices, weights_SK)) == pytest.approx(5 * (1 - float(neither)))
 
 
 def test_descent_on_the_penalty_keeps_several_limits() -> None:
