@@ -58,6 +58,7 @@ EXTRAS = {
     "adapters": Extra("LoRA and other adapters", ("peft",)),
     "loggers": Extra("experiment trackers for --logger", ("wandb", "mlflow", "trackio")),
     "gguf": Extra("models in GGUF files", ("gguf", "accelerate")),
+    "quantize": Extra("exports with integers as weights, with torchao", ("torchao",)),
     "ray": Extra("trials on a Ray cluster", ("ray",)),
     "slurm": Extra("trials as jobs of SLURM", ("submitit",)),
     "bench": Extra("kernels of mambapy, for bench kernels", ("mambapy",)),
