@@ -133,9 +133,14 @@ class GradientSteps(lightning.LightningModule):
 
     @torch.no_grad()
     def losses(self, batch: Batch, options: Sequence[dict[str, object]]) -> Tensor:
-        """The mean losses of the whole batch with each of several options, (N,), without gradients."""
+        """The mean losses of the whole batch with each of several options, (N,), without gradients.
+
+        Equal options have equal losses: the parts are summed in double precision, because the order of the processes
+        differs between the entries of a sum, and a policy gradient of noise alone would be scaled up by Adam.
+        """
         parts = [self._own_part(batch, **each) for each in options]
-        return self.ranks.sum(torch.stack([torch.zeros((), device=self.device) if p is None else p for p in parts]))
+        losses_N = torch.stack([torch.zeros((), device=self.device) if p is None else p for p in parts])
+        return losses_N if self.ranks.count == 1 else self.ranks.sum(losses_N.double()).to(losses_N.dtype)
 
     def gradients(
         self,

@@ -47,11 +47,17 @@ def assert_equal(actual: dict[str, Any], expected: dict[str, Any], atol: float =
 
 
 @pytest.fixture(scope="module")
-def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Processes]:
-    """Two processes."""
-    processes = Processes(2, tmp_path_factory.mktemp("sharded"), is_sharded=True)
-    yield processes
-    assert not any(processes.close())
+def group(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[int], Processes]]:
+    """Groups of processes, by their number."""
+    groups: dict[int, Processes] = {}
+
+    def start(count: int) -> Processes:
+        if count not in groups:
+            groups[count] = Processes(count, tmp_path_factory.mktemp("sharded"), is_sharded=True)
+        return groups[count]
+
+    yield start
+    assert not any(code for each in groups.values() for code in each.close())
 
 
 @pytest.fixture(scope="module")
@@ -68,26 +74,31 @@ def alone(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], dict[str,
 
 
 @pytest.mark.parametrize("name", ["darts", "sampled paths", "rloo", "single level", "tokens", "micro-batches"])
-def test_sharded_weights_equal_one_process(name: str, pair: Processes, alone: Any, tmp_path: Path) -> None:
-    actual = pair.call(run_case, CASES[name], tmp_path)
+@pytest.mark.parametrize("count", [2, 4])
+def test_sharded_weights_equal_one_process(count: int, name: str, group: Any, alone: Any, tmp_path: Path) -> None:
+    actual = group(count).call(run_case, CASES[name], tmp_path)
     assert_equal(actual, alone(name))
     assert actual["counts"][0] == STEPS
 
 
-@pytest.mark.parametrize("sharded_first", [True, False], ids=["in one process", "with sharded weights"])
-def test_a_training_is_resumed(sharded_first: bool, pair: Processes, alone: Any, tmp_path: Path) -> None:
-    here = Hardware(checkpoint_every=4)
-    for sharded, stop in ((sharded_first, 6), (not sharded_first, None)):
+@pytest.mark.parametrize("counts", [(2, 1), (2, 4), (1, 2), (4, 2)], ids=str)
+def test_a_training_is_resumed_by_another_number(
+    counts: tuple[int, int], group: Any, alone: Any, tmp_path: Path
+) -> None:
+    for count, stop in zip(counts, (6, None), strict=True):
         arguments = (CASES["sampled paths"], tmp_path, stop)
-        actual = pair.call(run_case, *arguments) if sharded else run_case(here, *arguments)
+        if count == 1:
+            actual = run_case(Hardware(checkpoint_every=4), *arguments)
+        else:
+            actual = group(count).call(run_case, *arguments)
         assert actual["counts"][0] == (stop or STEPS)
     assert_equal(actual, alone("sampled paths"))
 
 
-def test_a_sharded_training_is_resumed_to_the_bit(pair: Processes, tmp_path: Path) -> None:
-    expected = pair.call(run_case, CASES["darts"], tmp_path / "one")
-    pair.call(run_case, CASES["darts"], tmp_path / "two", 6)
-    actual = pair.call(run_case, CASES["darts"], tmp_path / "two")
+def test_a_sharded_training_is_resumed_to_the_bit(group: Any, tmp_path: Path) -> None:
+    expected = group(2).call(run_case, CASES["darts"], tmp_path / "one")
+    group(2).call(run_case, CASES["darts"], tmp_path / "two", 6)
+    actual = group(2).call(run_case, CASES["darts"], tmp_path / "two")
     assert_equal(actual, expected, 0)
 
 
@@ -115,12 +126,15 @@ def finetune(hardware: Hardware, folder: Path, optimizer: str) -> tuple[dict[str
 
 
 @pytest.mark.parametrize("optimizer", ["adamw", "muon"])
-def test_a_fine_tuning_with_sharded_weights_equals_one_process(optimizer: str, pair: Processes, tmp_path: Path) -> None:
+@pytest.mark.parametrize("count", [2, 4])
+def test_a_fine_tuning_with_sharded_weights_equals_one_process(
+    count: int, optimizer: str, group: Any, tmp_path: Path
+) -> None:
     expected, all_entries = finetune(Hardware(checkpoint_every=4), tmp_path / "one", optimizer)
-    actual, own = pair.call(finetune, tmp_path / "two", optimizer)
+    actual, own = group(count).call(finetune, tmp_path / "several", optimizer)
     assert_equal(actual, expected)
     for name in own:
-        assert 0.5 <= own[name][0] / all_entries[name][0] < 0.55, "a process has half of each tensor"
+        assert 1 <= count * own[name][0] / all_entries[name][0] < 1.1, "a process has its part of each tensor"
 
 
 def test_a_path_for_each_example_is_refused() -> None:
