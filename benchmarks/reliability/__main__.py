@@ -2,6 +2,7 @@
 
     python -m benchmarks.reliability kills --count 50
     python -m benchmarks.reliability inputs --count 10000
+    python -m benchmarks.reliability inputs --count 5000 --first 5000 --minutes 30
 
 Run it in the root of the repository, with the packages of the extra `dev`. Prints one line for each fault and a
 summary; the exit status is 1 if there is a fault.
@@ -10,9 +11,11 @@ summary; the exit status is 1 if there is a fault.
 from __future__ import annotations
 
 import argparse
+import math
 import os
 import sys
 import tempfile
+import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -28,46 +31,49 @@ PARTS: dict[str, tuple[int, str]] = {
 """Default number and description of each part."""
 
 
-def kills(folder: Path, count: int, seed: int) -> tuple[list[str], str]:
+def kills(folder: Path, count: int, seed: int, until: float) -> tuple[list[str], str]:
     """Differences of killed and resumed searches, and a summary."""
     from benchmarks.reliability.kills import measure
 
-    found = measure(folder, count, seed)
+    found = measure(folder, count, seed, until)
     summary = f"{found['kills']} kills in {found['runs']} runs of {found['seconds']:.1f} s"
     return found["different"], f"{summary}: {len(found['different'])} differences"
 
 
-def group_kills(folder: Path, count: int, seed: int, kind: str) -> tuple[list[str], str]:
+def group_kills(folder: Path, count: int, seed: int, until: float, kind: str) -> tuple[list[str], str]:
     """Differences of two processes that were killed and went on, and a summary."""
     from benchmarks.reliability.group_kills import measure
 
-    found = measure(folder / kind, kind, count, seed)
+    found = measure(folder / kind, kind, count, seed, until)
     summary = f"{found['kills']} kills in {found['runs']} runs of {found['seconds']:.1f} s"
     return found["different"], f"{summary}: {len(found['different'])} differences"
 
 
-def inputs(folder: Path, count: int, seed: int) -> tuple[list[str], str]:
-    """Faults of mutated inputs, and a summary by kind."""
+def inputs(folder: Path, count: int, seed: int, until: float, first: int = 0) -> tuple[list[str], str]:
+    """Faults of mutated inputs, and a summary by kind. `first`: number of the first input."""
     from benchmarks.reliability.inputs import measure
 
-    found = measure(folder / "inputs", count, seed)
+    found = measure(folder / "inputs", count, seed, first, until)
     lines = [f"{' '.join(outcome.words)}: {fault}" for outcome in found["faults"] for fault in outcome.faults]
     lines += [f"  {outcome.case}" for outcome in found["faults"]]
     kinds = sorted(found["accepted"].keys() | found["refused"].keys())
-    table = "\n".join(f"{kind}: {found['accepted'][kind]} read, {found['refused'][kind]} refused" for kind in kinds)
+    table = "\n".join(
+        f"{kind}: {found['accepted'][kind]} read, {found['refused'][kind]} refused, {found['seconds'][kind]:.0f} s"
+        for kind in kinds
+    )
     return lines, f"{table}\n{found['inputs']} inputs: {len(found['faults'])} faults"
 
 
-def writes(folder: Path, count: int, seed: int, names: tuple[str, ...] = ()) -> tuple[list[str], str]:
+def writes(folder: Path, count: int, seed: int, until: float, names: tuple[str, ...] = ()) -> tuple[list[str], str]:
     """What is wrong after failures of the disk, and a summary. `names`: the commands. Default: all."""
     from benchmarks.reliability.writes import NAMES, measure
 
-    found = measure(folder / "writes", count, seed, names or NAMES)
+    found = measure(folder / "writes", count, seed, names or NAMES, until)
     summary = f"{found['failures']} failures of {found['places']} that there can be"
     return found["different"], f"{summary}: {len(found['different'])} faults"
 
 
-def memory(folder: Path, count: int, seed: int) -> tuple[list[str], str]:
+def memory(folder: Path, count: int, seed: int, until: float) -> tuple[list[str], str]:
     """Whether the memory of a long search grows, and a summary."""
     from benchmarks.reliability.long_search import MOST_GROWTH, measure
 
@@ -81,7 +87,7 @@ def memory(folder: Path, count: int, seed: int) -> tuple[list[str], str]:
     )
 
 
-MEASURES: dict[str, Callable[[Path, int, int], tuple[list[str], str]]] = {
+MEASURES: dict[str, Callable[[Path, int, int, float], tuple[list[str], str]]] = {
     "kills": kills,
     "comparison": partial(group_kills, kind="comparison"),
     "ranks": partial(group_kills, kind="ranks"),
@@ -99,13 +105,18 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=0, help="seed of what is drawn")
     parser.add_argument("--folder", type=Path, help="where files are written; default: the system's temporary folder")
     parser.add_argument("--commands", help="for writes: the commands, separated by commas; default: all")
+    parser.add_argument("--first", type=int, default=0, help="for inputs: number of the first one of the seed")
+    parser.add_argument("--minutes", type=float, default=math.inf, help="after these, what has begun is ended")
     options = parser.parse_args(arguments)
-    measures = dict(MEASURES)
+    measures = {**MEASURES, "inputs": partial(inputs, first=options.first)}
     if options.commands:
         measures["writes"] = partial(writes, names=tuple(options.commands.split(",")))
+    until = time.monotonic() + 60 * options.minutes
     with tempfile.TemporaryDirectory(dir=options.folder) as folder:
         os.environ["MANTICORE_CACHE"] = f"{folder}/cache"
-        lines, summary = measures[options.part](Path(folder), options.count or PARTS[options.part][0], options.seed)
+        lines, summary = measures[options.part](
+            Path(folder), options.count or PARTS[options.part][0], options.seed, until
+        )
     print(*lines, summary, sep="\n")
     return bool(lines)
 

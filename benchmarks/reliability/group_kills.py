@@ -6,6 +6,7 @@ end by itself. Then two new processes go on, and in the end the results must be 
 
 from __future__ import annotations
 
+import math
 import multiprocessing
 import os
 import random
@@ -81,8 +82,8 @@ def _end(processes: list[BaseProcess], patience: float = PATIENCE) -> list[int |
     return codes
 
 
-def measure(folder: Path, kind: str, kills: int, number: int = 0) -> dict[str, Any]:
-    """Kill processes of runs in `folder` until there were `kills` kills.
+def measure(folder: Path, kind: str, kills: int, number: int = 0, until: float = math.inf) -> dict[str, Any]:
+    """Kill processes of runs in `folder` until there were `kills` kills; after the time `until` no run is begun.
 
     Returns the numbers of `kills` and of `runs`, the `different` outcomes, and the `seconds` of a run without a kill.
     """
@@ -95,7 +96,7 @@ def measure(folder: Path, kind: str, kills: int, number: int = 0) -> dict[str, A
         raise SystemExit(f"{kind} without a kill ended with {codes}: {log.read_text()[-600:]}")
     seconds = time.monotonic() - started
     done, runs, faults = 0, 0, []
-    while done < kills:
+    while done < kills and time.monotonic() < until:
         out = folder / f"run-{runs}"
         for _ in range(min(MOST_KILLS, kills - done)):
             processes = _start(_line(command, out), log, environments())

@@ -6,16 +6,17 @@ hang is that of a known input.
 
 from __future__ import annotations
 
-import json
+import math
 import multiprocessing
 import os
 import select
 import shutil
 import signal
 import sys
+import time
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -174,10 +175,13 @@ class Workplace:
         faults += [f"left: {path}" for path in self.temporary.iterdir()]
         return faults
 
-    def run_all(self, cases: list[Case]) -> Iterator[Outcome]:
-        """Run cases in forks; one that crashes or hangs ends its fork, and the next case begins another."""
+    def run_all(self, cases: list[Case], until: float = math.inf) -> Iterator[Outcome]:
+        """Run cases in forks; one that crashes or hangs ends its fork, and the next case begins another.
+
+        After the time `until` no fork is begun.
+        """
         left = list(cases)
-        while left:
+        while left and time.monotonic() < until:
             batch, done = left[:BATCH], 0
             reader, writer = multiprocessing.Pipe(duplex=False)
             process = multiprocessing.get_context("fork").Process(target=self._serve, args=(batch, writer))
@@ -225,22 +229,26 @@ def _state(folder: Path) -> dict[str, Any]:
     return {name: value if value is not None else "folder" for name, value in found.items()}
 
 
-def measure(folder: Path, count: int, number: int = 0, log: Path | None = None) -> dict[str, Any]:
-    """Run `count` mutated inputs in `folder`.
+def measure(folder: Path, count: int, number: int = 0, first: int = 0, until: float = math.inf) -> dict[str, Any]:
+    """Run `count` mutated inputs in `folder`, from the one with the number `first` on, or fewer until a time.
 
-    Returns numbers of inputs, of accepted and of refused ones by kind, and the outcomes with `faults`.
+    Returns the number of `inputs` that were run, the numbers of `accepted` and of `refused` ones and the `seconds` by
+    kind, and the outcomes with `faults`, which are also printed at once.
     """
     place = Workplace(folder)
     place.prepare()
-    cases = draw_cases(count, number)
+    cases = draw_cases(first + count, number)[first:]
     accepted: Counter[str] = Counter()
     refused: Counter[str] = Counter()
+    seconds: Counter[str] = Counter()
     faults = []
-    for outcome in place.run_all(cases):
+    started = time.monotonic()
+    for outcome in place.run_all(cases, until):
         (refused if outcome.status == 2 else accepted)[outcome.kind] += 1
+        seconds[outcome.kind] += time.monotonic() - started
+        started = time.monotonic()
         if outcome.faults:
             faults.append(outcome)
-            if log is not None:
-                with log.open("a") as stream:
-                    stream.write(json.dumps(asdict(outcome)) + "\n")
-    return {"inputs": len(cases), "accepted": accepted, "refused": refused, "faults": faults}
+            print(f"{outcome}\n  {outcome.error}", file=sys.stderr, flush=True)
+    done = accepted.total() + refused.total()
+    return {"inputs": done, "accepted": accepted, "refused": refused, "seconds": seconds, "faults": faults}

@@ -5,6 +5,7 @@ Each run is a fork of this process, which has imported everything, so that a kil
 
 from __future__ import annotations
 
+import math
 import multiprocessing
 import os
 import random
@@ -61,8 +62,10 @@ def differences(resumed: Path, reference: Path) -> list[str]:
     return found + [f"{file.relative_to(resumed)} is left" for file in left]
 
 
-def measure(folder: Path, kills: int, seed: int = 0) -> dict[str, Any]:
+def measure(folder: Path, kills: int, seed: int = 0, until: float = math.inf) -> dict[str, Any]:
     """Kill runs in `folder` until there were `kills` kills; each run is killed up to five times.
+
+    After the time `until` no run is begun.
 
     Returns the numbers of `kills` and `runs`, the `different` files, and the `seconds` of an uninterrupted run.
     """
@@ -74,7 +77,7 @@ def measure(folder: Path, kills: int, seed: int = 0) -> dict[str, Any]:
         raise SystemExit("the search without a kill failed")
     seconds = time.monotonic() - started
     done, runs, different = 0, 0, []
-    while done < kills:
+    while done < kills and time.monotonic() < until:
         out = folder / f"run-{runs}"
         for _ in range(min(5, kills - done)):
             status = run_in_fork(out, rng.uniform(0.02, 0.9) * seconds)

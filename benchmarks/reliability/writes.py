@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import json
+import math
 import multiprocessing
 import os
 import random
@@ -15,6 +16,7 @@ import re
 import resource
 import shutil
 import sys
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -233,8 +235,12 @@ def commands(folder: Path) -> dict[str, Command]:
     }
 
 
-def measure(folder: Path, count: int, number: int = 0, names: tuple[str, ...] = NAMES) -> dict[str, Any]:
+def measure(
+    folder: Path, count: int, number: int = 0, names: tuple[str, ...] = NAMES, until: float = math.inf
+) -> dict[str, Any]:
     """Run commands on failing disks in `folder`, `count` times, over their writes and kinds of failures at random.
+
+    After the time `until` no failure is begun.
 
     Returns the numbers of `failures` and of `places` where the commands write, and the `different` outcomes.
     """
@@ -251,8 +257,11 @@ def measure(folder: Path, count: int, number: int = 0, names: tuple[str, ...] = 
         if commands(folder)[name].disk != "cache":  # the limit holds for the folder of the command, too
             cases += [(name, LIMIT, f"{size} bytes", size) for size in (100, 1_000, 4_000, 20_000, 50_000, 100_000)]
     rng.shuffle(cases)
-    faults = []
+    faults, done = [], 0
     for index, (name, kind, place, first) in enumerate(cases[:count]):
+        if time.monotonic() >= until:
+            break
+        done += 1
         case, command = folder / f"{name}-{index}", commands(folder)[name]
         ended = command.run(case, kind, first)
         problems = _problems(ended)
@@ -274,7 +283,7 @@ def measure(folder: Path, count: int, number: int = 0, names: tuple[str, ...] = 
             problems += command.different(case / "out", folder / f"{name}-reference" / "out")
         faults += [f"{name}, {kind} at {place}: {problem}" for problem in problems]
         shutil.rmtree(case, ignore_errors=True)
-    return {"failures": min(count, len(cases)), "places": len(cases), "different": faults}
+    return {"failures": done, "places": len(cases), "different": faults}
 
 
 def _problems(ended: Ended) -> list[str]:
