@@ -1,9 +1,9 @@
 """Time of a prompt, tokens per second and bytes of the cache of a parent and of hybrids grown from it.
 
-    python benchmarks/grow_speed.py smollm2-instruct runs/half [FOLDER ...] [--lengths N ...] [--json FILE]
+    python benchmarks/grow_speed.py smollm2-instruct runs/half [FOLDER ...] [--lengths N ...] --json FILE
 
-The first model is the parent, whose times the others' are compared with. All models run in one process in turns, with
-one thread, in float32. Times are those of the processor; other programs on the machine slow it down by its caches and
+The first model is the parent, and the others are compared with it. All models run in one process in turns, with one
+thread, in float32. Times are those of the processor; other programs on the machine slow it down by its caches and
 clock rates. Every measurement is written at once, and one that is in the file is not repeated.
 """
 
@@ -26,8 +26,8 @@ TITLES = """
 | ---: | --- | ---: | ---: | ---: | ---: | ---: | ---: |"""
 
 
-def row(row: dict[str, Any], parent: dict[str, Any]) -> str:
-    """A row of the table."""
+def table_row(row: dict[str, Any], parent: dict[str, Any]) -> str:
+    """A row of the table, with the ratios to the parent."""
     ratios = {name: row[name] / parent[name] for name in ("prefill_seconds", "tokens_per_second", "cache_bytes")}
     return (
         f"| {row['length']:,} | {row['model']} | {row['prefill_seconds']:.2f} | {ratios['prefill_seconds']:.2f} | "
@@ -57,7 +57,7 @@ def main() -> None:
     parents = {row["length"]: row for row in rows if row["model"] == Path(args.models[0]).name}
     print(TITLES)
     for each in sorted(rows, key=lambda row: row["length"]):
-        print(row(each, parents[each["length"]]))
+        print(table_row(each, parents[each["length"]]))
 
 
 if __name__ == "__main__":

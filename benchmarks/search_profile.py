@@ -1,6 +1,6 @@
 """Where the wall time of the demo's search goes, and how long the commands take to start.
 
-    python benchmarks/search_profile.py --threads 2 --json benchmarks/results/search-profile-cpu.json
+    python benchmarks/search_profile.py --threads 1 --json benchmarks/results/search-profile-cpu.json
 
 The first part runs `manticore search --models gpt-neo,mamba --task lra-listops` in this process, with its data in the
 cache, and takes the time of forward passes, backward passes and optimizer steps of each phase, and of the forward
