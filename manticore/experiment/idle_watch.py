@@ -1,7 +1,7 @@
-"""Notices a thread that has stopped for good, although its process lives: it waits for a file system, or for a lock.
+"""Detects a thread that hangs in a living process: it waits for a file system that does not answer, or for a lock.
 
-Such a thread uses no time of the processor at all. One that trains, scores, compiles, or reads and writes files does,
-if only for a moment in minutes. A thread that waits for another process is known by the functions that it is in.
+Such a thread uses no CPU time at all. One that trains, scores, compiles, or reads and writes files uses some within
+minutes. One that waits for another process is recognized by the functions on its stack.
 """
 
 from __future__ import annotations
@@ -17,28 +17,28 @@ INTERVAL = 1.0
 """Seconds between two looks at the thread."""
 
 MOST_IDLE = 300
-"""Number of intervals without a moment of work after which a thread counts as stopped."""
+"""Number of intervals without CPU time after which a thread counts as hanging."""
 
 WAITS = ("/torch/distributed/", "/subprocess.py", "/multiprocessing/", "/concurrent/futures/", "/bdb.py")
-"""Parts of the names of files with functions that wait for other processes of the run, for programs, or for a user."""
+"""Parts of the paths of files whose functions wait for other processes of the run, for programs, or for a user."""
 
 LIBRARY = str(Path(threading.__file__).parent)
 """The folder of Python's own library."""
 
 
 def idleness(rank: int, location: str) -> str:
-    """Why a process counts as stopped, for the user."""
+    """Why a process counts as hanging, for the user."""
     return f"process {rank} has done nothing for {MOST_IDLE * INTERVAL:.0f} seconds, in {location}"
 
 
 class IdleWatch:
-    """A context in which the thread that opens it is watched, where the system measures the time of threads.
+    """A context in which the thread that opens it is watched, on systems with a CPU clock for each thread.
 
     Intervals are counted and not seconds, so that a process that is stopped by Ctrl-Z and continued later is not idle.
 
     Args:
-        is_working: whether the thread has work at this moment.
-        idle: called once, in another thread, with the function in which the thread has stopped.
+        is_working: whether the thread has work to do at this moment; otherwise it may wait.
+        idle: called once, in another thread, with the function in which the thread hangs.
     """
 
     def __init__(self, is_working: Callable[[], bool], idle: Callable[[str], None]) -> None:
@@ -71,7 +71,7 @@ class IdleWatch:
                 return
 
     def _frames(self) -> Iterator[FrameType]:
-        """What the thread is in, from the innermost function on."""
+        """The stack of the thread, from the innermost function on."""
         frame = sys._current_frames().get(self._thread_id)
         while frame is not None:
             yield frame

@@ -39,10 +39,10 @@ from manticore.training.depth import freeze_first_layers
 from manticore.utils.formatting import DASH, byte_size, count, duration
 
 WARMUP, SEARCH = "search, warm-up", "search"
-"""Names of the search before and after the first step of its alphas."""
+"""Phases of a search: its first steps, which train the weights alone, and all later ones."""
 
 WEIGHT_PASSES, ALPHA_PASSES = 3, 2
-"""Forward passes that a step of the weights and one of the alphas take as long as."""
+"""Cost of a step of the weights, and of one of the alphas, in forward passes."""
 
 
 @dataclass(frozen=True)

@@ -198,7 +198,7 @@ def _lead(hardware: Hardware, work: Callable[[Hardware], T]) -> T:
 
 
 def _store_cause(cause: str) -> None:
-    """Let the first process know why this one ends."""
+    """Store why this process ends, for the error line of the first process."""
     dist.distributed_c10d._get_default_store().set(CAUSE, cause)
 
 
@@ -239,7 +239,7 @@ def _print(error: LostProcess) -> None:
 def _watching(children: Sequence[Any], ranks: Ranks, address: str) -> Iterator[None]:
     """Interrupt the main thread if it hangs in a training, or another process ends or stops, while the context is open.
 
-    The end of a process is noticed of those that were started here, `children`. One of them that stops is killed.
+    The end of a process is detected if it was started here, as one of `children`. A child that stops is killed.
     """
     ended = threading.Event()
     lost: list[str] = []

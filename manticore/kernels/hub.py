@@ -33,8 +33,9 @@ def hub_module(package: str) -> Any:
 def package_function(package: str, path: str) -> Any:
     """The function at `path` of a package, such as `ops.triton.ssd_combined.NAME`; the hub's build comes first.
 
-    A build has it by its name alone, or as a layer without parameters. Raises ImportError or AttributeError if the
-    package lacks it.
+    A build has it under its last name, or as a layer without parameters, which is instantiated.
+
+    Raises ImportError or AttributeError if the package lacks it.
     """
     parent, _, name = f"{package}.{path}".rpartition(".")
     built = hub_module(package)

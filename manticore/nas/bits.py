@@ -44,8 +44,10 @@ class BitPath(NamedTuple):
 
 
 def to_grid(weight: Tensor, bits: int, channel: int = 0) -> tuple[Tensor, Tensor]:
-    """The nearest points of a symmetric grid, whole numbers of at most `2^(bits-1) - 1`, and the scale for each index
-    of axis `channel`; their product is the rounded weight."""
+    """The nearest points of a symmetric grid, and the scale for each index of axis `channel`.
+
+    Points are whole numbers of absolute value at most `2^(bits-1) - 1`; points times scale is the rounded weight.
+    """
     largest = 2 ** (bits - 1) - 1
     axes = [axis for axis in range(weight.dim()) if axis != channel]
     scale = weight.abs().amax(axes, keepdim=True).clamp_min(torch.finfo(weight.dtype).tiny) / largest
@@ -75,7 +77,7 @@ def bit_segments(branches: Iterable[nn.Module], bits: Sequence[int]) -> list[tup
 
 @contextmanager
 def rounded_segments(segments: Iterable[tuple[Segment, int]]) -> Iterator[None]:
-    """In the block segments have weights of so many bits; after it those of before, to the bit."""
+    """A context in which the weights of each segment are rounded to its bits; at its end they are restored exactly."""
     before: list[tuple[nn.Parameter, Tensor]] = []
     try:
         for segment, bits in segments:
@@ -90,7 +92,7 @@ def rounded_segments(segments: Iterable[tuple[Segment, int]]) -> Iterator[None]:
 
 @contextmanager
 def simulated(supernet: Supernet, chosen: BitPath) -> Iterator[None]:
-    """In the block the segments of a path have weights of so many bits; after it those of before, to the bit."""
+    """A context in which the weights of a path are rounded to its bits; at its end they are restored exactly."""
     branches = [supernet.branch(stage, name) for stage, name in enumerate(chosen.path)]
     with rounded_segments(bit_segments(branches, chosen.bits)):
         yield

@@ -30,7 +30,7 @@ def expected_cost(table: CostTable, choices: Choices, weights_SK: Tensor) -> Ten
     rows = [group[0] for group in choices.decisions]
     for index, cost in table.once.items():
         own = [weights_SK[:, k] for k in range(weights_SK.shape[1]) if table.owner(k) == index]
-        others_S = (1 - reduce(torch.add, own)).unbind()  # the gradient of torch.prod would read where there are zeros
+        others_S = (1 - reduce(torch.add, own)).unbind()  # the backward of torch.prod would synchronize to look for 0
         total = total + cost * (1 - reduce(torch.mul, (others_S[row] for row in rows)))
     return total
 

@@ -71,7 +71,7 @@ class PolarizationPenalty:
 
 
 def _shares(values_S: Tensor, progress: float, schedule: str) -> Tensor:
-    """`entropy_schedule` beside the values of the stages, (S,)."""
+    """The factors of `entropy_schedule` for the stages, (S,), on the device and in the type of `values_S`."""
     return numbers_on(entropy_schedule(len(values_S), progress, schedule), values_S.device, values_S.dtype)
 
 

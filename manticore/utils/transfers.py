@@ -1,4 +1,4 @@
-"""Numbers of the host as tensors on a device, without a stop of the host."""
+"""Numbers of the host as tensors on a device, without a synchronization of host and device."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A thread that has stopped for good is noticed; one that works, or waits for another process, is not."""
+"""A thread that hangs is detected; one that works, or waits for another process, does not count as hanging."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ def short_intervals(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(idle_watch, "MOST_IDLE", 15)
 
 
-def places(work: Callable[[threading.Event], object], is_working: bool = True) -> list[str]:
-    """Where a thread counts as stopped while it does some work; the work may wait for this."""
-    found: list[str] = []
+def locations(work: Callable[[threading.Event], object], is_working: bool = True) -> list[str]:
+    """Where a thread counts as hanging while it does some work; the event is set when that is detected."""
+    hangs: list[str] = []
     noticed = threading.Event()
 
-    def idle(place: str) -> None:
-        found.append(place)
+    def idle(location: str) -> None:
+        hangs.append(location)
         noticed.set()
 
     with IdleWatch(lambda: is_working, idle):
         work(noticed)
-    return found
+    return hangs
 
 
 def wait_in_vain(noticed: threading.Event) -> None:
@@ -59,16 +59,16 @@ def receive(noticed: threading.Event) -> None:
     exec(code, {"noticed": noticed})
 
 
-def test_a_thread_that_waits_in_vain_is_noticed_once() -> None:
-    (place,) = places(wait_in_vain)
-    assert place == f"wait_in_vain (test_idle_watch.py:{wait_in_vain.__code__.co_firstlineno + 1})"
-    assert idleness(3, place) == f"process 3 has done nothing for 0 seconds, in {place}"
+def test_a_thread_that_waits_in_vain_is_detected_once() -> None:
+    (location,) = locations(wait_in_vain)
+    assert location == f"wait_in_vain (test_idle_watch.py:{wait_in_vain.__code__.co_firstlineno + 1})"
+    assert idleness(3, location) == f"process 3 has done nothing for 0 seconds, in {location}"
 
 
 @pytest.mark.parametrize("work", [poll, compute, start_a_program, receive])
 def test_a_thread_that_works_or_waits_for_a_process_is_not_idle(work: Callable[[threading.Event], object]) -> None:
-    assert not places(work)
+    assert not locations(work)
 
 
 def test_a_thread_without_work_may_wait() -> None:
-    assert not places(lambda noticed: noticed.wait(0.6), is_working=False)
+    assert not locations(lambda noticed: noticed.wait(0.6), is_working=False)

@@ -20,6 +20,6 @@ def dirichlet(alpha_SK: Tensor, context: RelaxationContext) -> Tensor:
     if context.generator is None:
         return concentration_SK / concentration_SK.sum(-1, keepdim=True)
     with default_source(context.generator):  # the distributions of torch have no argument for it
-        distribution = torch.distributions.Dirichlet(concentration_SK, validate_args=False)  # a check would be a read
+        distribution = torch.distributions.Dirichlet(concentration_SK, validate_args=False)  # a check would synchronize
         sample_SK: Tensor = distribution.rsample()
     return sample_SK

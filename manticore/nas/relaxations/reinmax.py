@@ -24,7 +24,7 @@ class _ReinMax(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, alpha_SK: Tensor, generator: torch.Generator) -> Tensor:
         p_SK = alpha_SK.softmax(-1)
-        # as torch.multinomial draws, which would also read on a GPU whether the weights are valid
+        # as torch.multinomial draws, without its check of the weights, which synchronizes on a GPU
         noise_SK = torch.empty_like(p_SK).exponential_(generator=generator)
         drawn_S1 = (p_SK / noise_SK).argmax(-1, keepdim=True)
         hard_SK = torch.zeros_like(p_SK).scatter(-1, drawn_S1, 1.0)

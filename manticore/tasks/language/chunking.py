@@ -106,7 +106,7 @@ def _tokenize_pieces(texts: Sequence[str], tokenizer: Any) -> Iterator[tuple[int
 
 
 def _encode(batch: Sequence[tuple[int, str]], tokenizer: Any) -> Iterator[tuple[int, str, Sequence[int], Spans]]:
-    """The same with the token ids of each piece, and their characters."""
+    """Tokenize some pieces at once; yields for each what `_tokenize_pieces` yields."""
     if not batch:
         return
     texts = [text for _, text in batch]
