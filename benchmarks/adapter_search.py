@@ -99,7 +99,7 @@ def main() -> None:
     runs = read_json(args.out) if args.out.exists() else []
     for repeat in range(args.repeats):
         for name in args.adapters.split(","):
-            if any((run["adapter"], run["repeat"]) == (name, repeat) for run in runs):
+            if any((run["models"], run["adapter"], run["repeat"]) == (args.models, name, repeat) for run in runs):
                 continue
             command = [sys.executable, __file__, *sys.argv[1:], "--adapter", name]
             output = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout

@@ -281,20 +281,8 @@ def _run(args: argparse.Namespace, way: str, seed: int) -> dict[str, Any]:
 
 
 SETTINGS = (
-    *(
-        "hybrid",
-        "text",
-        "control",
-        "length",
-        "batch_size",
-        "micro_batch",
-        "steps",
-        "held_out",
-        "validate",
-        "freeze",
-        "rates",
-    ),
-    *("lines", "exits", "together", "no_scores"),
+    *("hybrid", "text", "control", "length", "batch_size", "micro_batch", "steps", "held_out", "validate", "freeze"),
+    *("rates", "lines", "exits", "together", "no_scores"),
 )
 """What all runs of a file have in common."""
 
@@ -312,7 +300,7 @@ def table(runs: list[dict[str, Any]]) -> str:
         lines.append(f"| {way} | {rows[0]['trained']:,} | {' | '.join(cells)} |")
         for index in range(len(rows[0].get("exits", ()))):
             cell = _cell([row["exits"][index] for row in rows], 4)
-            lines.append(f"| {way}, exit {index + 1} | | | | | {cell} | | |")
+            lines.append(f"| {way}, number {index + 1} of --exits | | | | | {cell} | | |")
         for index in range(len(rows[0].get("lines", ()))):
             steps = [row["lines"][index] for row in rows]
             target, control = (_cell([step[key] for step in steps], 4) for key in ("target", "control"))

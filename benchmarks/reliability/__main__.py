@@ -106,7 +106,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--folder", type=Path, help="where files are written; default: the system's temporary folder")
     parser.add_argument("--commands", help="for writes: the commands, separated by commas; default: all")
     parser.add_argument("--first", type=int, default=0, help="for inputs: number of the first one of the seed")
-    parser.add_argument("--minutes", type=float, default=math.inf, help="after these, what has begun is ended")
+    parser.add_argument("--minutes", type=float, default=math.inf, help="not for memory: begin nothing new after these")
     options = parser.parse_args(arguments)
     measures = {**MEASURES, "inputs": partial(inputs, first=options.first)}
     if options.commands:
