@@ -46,7 +46,8 @@ def run_quantized(source: Path, bits: Sequence[int], out: Path, console: Console
         trust_code: run the code in the folder for ops and other parts that this process does not have.
 
     Raises ManticoreError, before anything is written, if torchao is not installed, if the bits are not known or not
-    those of the stages, if no weight can be quantized, if the hybrid is quantized already, or if `out` exists.
+    those of the stages, if no weight can be quantized, if the hybrid is quantized already, if `out` exists, or if the
+    weights that are read back have other outputs than simulated quantization.
     """
     check_torchao(f"--quantize {TORCHAO}")
     if out.exists():
@@ -89,7 +90,7 @@ def _compare(simulated: Outputs, loaded: Outputs, length: int) -> str:
     if not (difference <= TOLERANCE and same_tokens):
         raise ManticoreError(
             f"the quantized weights, read back, have other outputs than simulated quantization: logits differ by "
-            f"{difference:.1g}; nothing is written",
+            f"{difference:.1g}{'' if same_tokens else ', and generation adds other tokens'}; nothing is written",
             exit_status=1,
         )
     generated = "" if simulated.generated is None else f", and greedy generation adds the same {NEW_TOKENS} tokens"

@@ -33,7 +33,7 @@ def test_the_share_counts_the_tokens_of_the_search(run_folder: Path) -> None:
     assert (matched.component, matched.loss) == ("mamba alone", pytest.approx(1.0))
     # 4.12 M tokens before the fine-tuning and 120 of 200 steps of 1.36 M, of 5.48 M
     assert matched.share == pytest.approx((4.12 + 0.6 * 1.36) / 5.48)
-    sentence = "Data to match: the hybrid has the final loss of mamba alone (1.000 nats) after 90.1 % of its training"
+    sentence = "the hybrid has the final loss of mamba alone (1.000 nats) after 90.1 % of the component's training"
     assert sentence in Reader(render_run(run)).plain_text
 
 

@@ -43,13 +43,13 @@ class DataToMatch:
 
     @property
     def sentence(self) -> str:
-        """`The hybrid has the final loss of mamba alone (1.084 nats) after 62 % of its training tokens.`"""
+        """For the page: `Data to match: the hybrid has the final loss of mamba alone (1.084 nats) after 62 % of ...`"""
         level = f"the final loss of {self.component} ({self.loss:.3f} {self.unit})"
         if self.share is None:
             return f"Data to match: the hybrid does not reach {level} on the training data."
         return (
-            f"Data to match: the hybrid has {level} after {percent(self.share)} of its training tokens, those of the "
-            "search included."
+            f"Data to match: the hybrid has {level} after {percent(self.share)} of the component's training tokens; "
+            "the hybrid's tokens in the search are counted."
         )
 
 
