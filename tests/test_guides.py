@@ -112,8 +112,9 @@ SMALL: dict[str, list[str]] = {
 MORE = {
     "halving": settings("search.steps=8"),
     "more-trials": ["--steps", "6", *settings("adapter.options.configurations=[[4, 4], [1, 2]]")],
+    "--leave-one-out": settings("task.val=11"),  # of each file some
 }
-"""Arguments besides those of `SMALL`: rounds and trials need some steps."""
+"""Arguments besides those of `SMALL`: rounds and trials need some steps, and a mix some text of each file."""
 
 PYTHON = {
     '"pythia", "mamba"': '"./pythia", "./mamba"',
@@ -200,6 +201,10 @@ def workshop(shared: Path, pico_run: Path) -> Path:
             for number in range(3):
                 texts = "\n<|endoftext|>\n".join(sample()[20 * number : 20 * number + 12])
                 Path(name, f"{number}.txt").write_text(texts, encoding="utf-8")
+        Path("domains").mkdir()
+        for number, name in enumerate(("news.txt", "code.txt", "law.txt")):  # as much as each split needs of each file
+            texts = "\n<|endoftext|>\n".join(sample()[30 * number : 30 * number + 30])
+            Path("domains", name).write_text(texts, encoding="utf-8")
         few = "\n<|endoftext|>\n".join(sample()[:8])
         for name in ("letters.txt", "book.txt"):
             Path(name).write_text(few, encoding="utf-8")

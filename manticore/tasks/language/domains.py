@@ -32,7 +32,7 @@ class Domains:
         """The files of the task `text`. Raises ManticoreError for other tasks, and for files that are no domains."""
         paths = (options.data_dir,) if isinstance(options.data_dir, str) else options.data_dir or ()
         if options.bare_name != NAME or not paths:
-            raise ManticoreError("domains are files of text: --task text --data-dir FILE FILE ..., or a folder of them")
+            raise ManticoreError("domains are files of text: --task text --data-dir FOLDER, with a file for each")
         files, _, _ = read_files(paths)
         if len(files) < 2 or named_by_split(list(files)):
             what = "files that are named like splits" if len(files) > 1 else "a single file"
