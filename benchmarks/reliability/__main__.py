@@ -112,6 +112,8 @@ def main(arguments: list[str] | None = None) -> int:
     if options.commands:
         measures["writes"] = partial(writes, names=tuple(options.commands.split(",")))
     until = time.monotonic() + 60 * options.minutes
+    if options.folder is not None:
+        Path(options.folder).mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=options.folder) as folder:
         os.environ["MANTICORE_CACHE"] = f"{folder}/cache"
         lines, summary = measures[options.part](
