@@ -25,7 +25,7 @@ demo: install
 
 test: install
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist worksteal
-	OMP_NUM_THREADS=1 PYTHONPATH=$(TORCHAO) $(BIN)/python -m pytest tests/export/test_quantized.py tests/pipelines/test_select.py
+	OMP_NUM_THREADS=1 PYTHONPATH=$(CURDIR)/$(TORCHAO) $(BIN)/python -m pytest tests/export/test_quantized.py tests/pipelines/test_select.py
 
 # A first answer in under two minutes: no processes, no whole searches, no compilation.
 test-fast: install

@@ -97,11 +97,13 @@ def test_a_folder_is_read_where_manticore_is_missing(
     hybrid: PreTrainedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     needs_torchao()
+    import torchao
+
     run_plainly(monkeypatch)
     quantize_hybrid(hybrid, BITS)
     folder = save_checkpoint(hybrid, None, tmp_path / "small", "")
     save_logits(folder, hybrid)
-    check_without_manticore([folder], tmp_path)
+    check_without_manticore([folder], tmp_path, str(Path(torchao.__file__).resolve().parents[1]))
 
 
 def stored_bytes(file: Path) -> int:

@@ -46,9 +46,12 @@ def save_logits(folder: Path, hybrid: PreTrainedModel, kind: str = "lm") -> None
         torch.save((ids, hybrid(input_ids=ids).logits, kind), folder / "expected.pt")
 
 
-def check_without_manticore(folders: Sequence[Path], cwd: Path) -> None:
-    """Fail unless every hybrid has the logits in its folder, to the bit, in another process without manticore."""
-    environment = {**os.environ, "HF_HOME": str(cwd / "hf"), "HF_HUB_OFFLINE": "1", "PYTHONPATH": ""}
+def check_without_manticore(folders: Sequence[Path], cwd: Path, packages: str = "") -> None:
+    """Fail unless every hybrid has the logits in its folder, to the bit, in another process without manticore.
+
+    `packages` is a folder of packages that the process has besides those that are installed.
+    """
+    environment = {**os.environ, "HF_HOME": str(cwd / "hf"), "HF_HUB_OFFLINE": "1", "PYTHONPATH": packages}
     command = [sys.executable, "-c", WITHOUT_MANTICORE, *map(str, folders)]
     done = subprocess.run(command, cwd=cwd, capture_output=True, text=True, env=environment)
     assert done.returncode == 0, done.stderr[-2000:]
