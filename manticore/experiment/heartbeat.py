@@ -9,11 +9,10 @@ from __future__ import annotations
 
 import secrets
 import socket
-import threading
 from collections.abc import Callable
-from types import TracebackType
 from typing import Any
 
+from manticore.utils.interval_thread import IntervalThread
 from manticore.utils.ranks import Ranks
 
 INTERVAL = 1.0
@@ -28,7 +27,7 @@ def silence(rank: int) -> str:
     return f"process {rank} has not answered for {MOST_MISSED * INTERVAL:.0f} seconds"
 
 
-class Heartbeat:
+class Heartbeat(IntervalThread):
     """A context in which the other processes are watched: by the first one all, by each of these the first one.
 
     A process is watched from its first datagram on: where a network lets none pass, nothing is noticed.
@@ -40,6 +39,7 @@ class Heartbeat:
     """
 
     def __init__(self, ranks: Ranks, address: str, lost: Callable[[int], None]) -> None:
+        super().__init__("manticore-heartbeat", INTERVAL)
         self.ranks, self.lost = ranks, lost
         self.missed: dict[int, int] = {}
         family, kind, _, _, target = socket.getaddrinfo(address, 0, type=socket.SOCK_DGRAM)[0]
@@ -53,30 +53,22 @@ class Heartbeat:
             message = ranks.receive()
             self._key = message[:16]
             self._first = (target[0], int.from_bytes(message[16:]), *target[2:])
-        self._ended = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="manticore-heartbeat", daemon=True)
 
-    def __enter__(self) -> Heartbeat:
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._ended.set()
-        self._thread.join()
+    def __exit__(self, *error: Any) -> None:
+        super().__exit__(*error)
         self._socket.close()
 
-    def _run(self) -> None:
-        while not self._ended.wait(INTERVAL):
-            if not self.ranks.is_first:
-                self._send(self.ranks.rank, self._first)
-            self.missed = {rank: count + 1 for rank, count in self.missed.items()}
-            self._receive()
-            for rank, count in self.missed.items():
-                if count >= MOST_MISSED:
-                    self.lost(rank)
-                    return
+    def tick(self) -> bool:
+        """Send a datagram, and read those of the others. Returns whether one of them is lost."""
+        if not self.ranks.is_first:
+            self._send(self.ranks.rank, self._first)
+        self.missed = {rank: count + 1 for rank, count in self.missed.items()}
+        self._receive()
+        for rank, count in self.missed.items():
+            if count >= MOST_MISSED:
+                self.lost(rank)
+                return True
+        return False
 
     def _receive(self) -> None:
         """Read all datagrams that have arrived; the first process answers them."""

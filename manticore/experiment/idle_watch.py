@@ -11,7 +11,10 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import FrameType, TracebackType
+from types import FrameType
+from typing import Self
+
+from manticore.utils.interval_thread import IntervalThread
 
 INTERVAL = 1.0
 """Seconds between two looks at the thread."""
@@ -31,7 +34,7 @@ def idleness(rank: int, location: str) -> str:
     return f"process {rank} has done nothing for {MOST_IDLE * INTERVAL:.0f} seconds, in {location}"
 
 
-class IdleWatch:
+class IdleWatch(IntervalThread):
     """A context in which the thread that opens it is watched, on systems with a CPU clock for each thread.
 
     Intervals are counted and not seconds, so that a process that is stopped by Ctrl-Z and continued later is not idle.
@@ -42,33 +45,26 @@ class IdleWatch:
     """
 
     def __init__(self, is_working: Callable[[], bool], idle: Callable[[str], None]) -> None:
+        super().__init__("manticore-idle", INTERVAL)
         self.is_working, self.idle = is_working, idle
         self._thread_id = threading.get_ident()
-        self._ended = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="manticore-idle", daemon=True)
+        self._intervals, self._before = 0, -1.0
 
-    def __enter__(self) -> IdleWatch:
-        if hasattr(time, "pthread_getcpuclockid"):
-            self._clock = time.pthread_getcpuclockid(self._thread_id)
-            self._thread.start()
-        return self
+    def __enter__(self) -> Self:
+        if not hasattr(time, "pthread_getcpuclockid"):
+            return self
+        self._clock = time.pthread_getcpuclockid(self._thread_id)
+        return super().__enter__()
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._ended.set()
-        if self._thread.is_alive():
-            self._thread.join()
-
-    def _run(self) -> None:
-        intervals, before = 0, -1.0
-        while not self._ended.wait(INTERVAL):
-            now = time.clock_gettime(self._clock)
-            is_idle = now == before and self.is_working() and not self._waits()
-            intervals, before = intervals + 1 if is_idle else 0, now
-            if intervals == MOST_IDLE:
-                self.idle(self._location())
-                return
+    def tick(self) -> bool:
+        """Read the CPU time of the watched thread. Returns whether it hangs."""
+        now = time.clock_gettime(self._clock)
+        is_idle = now == self._before and self.is_working() and not self._waits()
+        self._intervals, self._before = self._intervals + 1 if is_idle else 0, now
+        if self._intervals < MOST_IDLE:
+            return False
+        self.idle(self._location())
+        return True
 
     def _frames(self) -> Iterator[FrameType]:
         """The stack of the thread, from the innermost function on."""
