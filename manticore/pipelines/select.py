@@ -17,7 +17,7 @@ from manticore.experiment.pareto import find_front
 from manticore.experiment.run_dir import finished_run
 from manticore.experiment.searched import open_finished, searched_supernet
 from manticore.nas.architecture import Architecture
-from manticore.nas.bits import BitCosts, BitPath
+from manticore.nas.bits import FULL, BitCosts, BitPath
 from manticore.nas.cost import PathCosts
 from manticore.nas.resources import Resource, parse_limits
 from manticore.nas.selection import Budget
@@ -102,11 +102,9 @@ def run(options: SelectCommand, console: Console) -> Selection:
         )
         if options.bits:
             numbers = "BITS" if front is not None else ",".join(map(str, chosen_bits))
-            info(
-                console,
-                f"{out}: the weights are in full precision; bits were simulated in the selection. manticore export "
-                f"{out} --quantize torchao --bits {numbers} --out FOLDER writes them quantized",
-            )
+            command = f"manticore export {out} --quantize torchao --bits {numbers} --out FOLDER"
+            hint = "" if set(chosen_bits) == {FULL} else f". {command} writes them quantized"
+            info(console, f"{out}: the weights are in full precision; bits were simulated in the selection{hint}")
     return Selection(paths, front, tuple(trained))
 
 

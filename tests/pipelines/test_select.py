@@ -15,6 +15,7 @@ from manticore.nas.architecture import Architecture
 from manticore.nas.bits import BitCosts, BitPath
 from manticore.nas.cost import PathCosts
 from manticore.nas.resources import Resource
+from manticore.report.run.summary import precision_sentence
 from manticore.results.pareto import ParetoFront
 from manticore.results.path_scores import SavedScores
 from manticore.tasks.catalog import tasks
@@ -196,3 +197,9 @@ def test_a_search_with_bits_says_that_its_export_is_in_full_precision(
         card = " ".join((out / "README.md").read_text(encoding="utf-8").split())
         assert f"## Quantized {architecture.summary()}. The weights of" in card
         assert sentence not in card
+
+
+def test_a_path_with_16_bits_everywhere_is_not_to_be_quantized() -> None:
+    path = {"components": ("a", "b"), "path": ("a", "b"), "base": "a"}
+    assert "--quantize" not in precision_sentence(Architecture(**path, bits=(16, 16)))
+    assert "--quantize" in precision_sentence(Architecture(**path, bits=(16, 8)))

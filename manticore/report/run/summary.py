@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from math import hypot
 
 from manticore.nas.architecture import Architecture
+from manticore.nas.bits import FULL
 from manticore.nas.stage_scores import StageScores
 from manticore.report.run.reading import Run
 from manticore.report.run.tables import lead_units, score_cell, verdict
@@ -202,10 +203,10 @@ def precision_sentence(architecture: Architecture) -> str:
     """What the export of a path that was selected with bits consists of; empty for one without."""
     if not architecture.bits:
         return ""
-    return (
-        f"{FULL_PRECISION} the bits of the path ({architecture.summary()}) were simulated in its selection. `manticore "
-        "export RUN --quantize torchao --out FOLDER` writes them quantized."
-    )
+    text = f"{FULL_PRECISION} the bits of the path ({architecture.summary()}) were simulated in its selection."
+    if set(architecture.bits) == {FULL}:  # there is nothing to quantize
+        return text
+    return f"{text} `manticore export RUN --quantize torchao --out FOLDER` writes them quantized."
 
 
 def export_sentence(result: SearchResult) -> str:
