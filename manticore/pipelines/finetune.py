@@ -135,7 +135,8 @@ def run(options: FinetuneCommand, console: Console) -> FinetuneResult:
             return _train(*fixed, options.out, console, options.resume, hardware, options.adapter, *more)
         begin = start()
         mix.check(begin.task)
-        result = _train(*fixed, options.out, console, options.resume, hardware, options.adapter, *more)
+        named = (lambda: replace(start(), task=begin.task), *fixed[1:], options.out)  # its text is tokenized once
+        result = _train(*named, console, options.resume, hardware, options.adapter, *more)
         mix.run(begin.model, begin.task, train_part, hardware, console)
         return result
 
