@@ -68,7 +68,7 @@ class TrainModule(GradientSteps):
         tokens: number of tokens so far, those before the first step included.
         flops: operations so far, forward and backward.
         metrics: losses of the last step, in nats, by name; those on a device are scalars that were not read yet.
-        has_user_callbacks: whether each step logs its losses for callbacks, which takes half a millisecond.
+        has_user_callbacks: whether each step logs its losses, for callbacks that read them.
 
     A step reads no value of the device (`deferred_reads`, `batch_notes`).
 

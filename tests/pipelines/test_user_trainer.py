@@ -17,13 +17,16 @@ pytestmark = [pytest.mark.e2e, pytest.mark.usefixtures("toy_task")]
 
 
 class Steps(lightning.Callback):
-    """Counts the steps of each phase."""
+    """Counts the steps of each phase, and those whose loss it can read."""
 
     def __init__(self) -> None:
         self.count: dict[str, int] = {}
+        self.with_loss: dict[str, int] = {}
 
     def on_train_batch_end(self, trainer: Any, module: Any, *_: Any) -> None:
         self.count[module.phase] = self.count.get(module.phase, 0) + 1
+        if "loss" in trainer.callback_metrics:
+            self.with_loss[module.phase] = self.with_loss.get(module.phase, 0) + 1
 
 
 def search(out: Path, **more: Any) -> mc.Result:
@@ -35,6 +38,7 @@ def test_callbacks_and_loggers_see_every_phase(tmp_path: Path) -> None:
     search(tmp_path / "with", callbacks=[steps], logger=logger, trainer={"detect_anomaly": False})
     phases = {"alone gpt-neo", "alone mamba", "search", "fine-tune", "uniform mixture", "random path"}
     assert set(steps.count) == phases
+    assert steps.with_loss == steps.count
     assert (steps.count["search"], steps.count["fine-tune"]) == (6, 3)
     head = (tmp_path / "mine" / "metrics.csv").read_text().splitlines()[0].split(",")
     assert {name.rpartition("/")[0] for name in head if name != "step"} == phases
