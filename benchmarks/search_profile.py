@@ -128,13 +128,14 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="recipe keys of the search")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     os.environ["OMP_NUM_THREADS"] = str(options.threads)  # read when torch is imported, below
     from manticore.experiment.environment import environment_info
     from manticore.utils.io import write_json
 
-    arguments = ARGUMENTS + (QUICK if options.quick else [])
+    arguments = ARGUMENTS + (QUICK if options.quick else []) + [part for key in options.set for part in ("--set", key)]
     with tempfile.TemporaryDirectory() as folder:
         phases = profile_search(arguments, Path(folder) / "run")
         search = [sys.executable, "-c", FIRST_STEP, *arguments, "--out"]
